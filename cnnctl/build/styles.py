@@ -1,0 +1,91 @@
+"""One stack, three builds: Sequential, Functional and a subclassed `keras.Model`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from cnnctl.build.layers import keras_layers
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import facts_of, image_of
+from cnnctl.spec.shapes import Surroundings
+from cnnctl.spec.stack import INPUT
+
+Wiring = dict[str, list[str]]
+"""The names of the layers that each layer takes."""
+
+
+def build_model(experiment: Experiment) -> keras.Model:
+    """Returns the built network of a checked experiment, in the style it says.
+
+    The initial weights depend on the seed and the stack alone: the three styles agree to the bit.
+    """
+    nodes, _ = facts_of(experiment)
+    around = Surroundings(experiment.data.classes or 0, experiment.model.data_format)
+    layers = keras_layers(nodes, experiment.seed, around, experiment.train.precision)
+    wiring = {node.name: list(node.inputs) for node in nodes}
+    return STYLES[experiment.model.style](layers, wiring, image_of(experiment))
+
+
+def build_sequential(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:
+    """Returns a `keras.Sequential`; each layer takes the one before."""
+    return keras.Sequential([keras.Input(image, name=INPUT), *layers])
+
+
+def build_functional(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:
+    """Returns a functional `keras.Model`: layers called on symbolic tensors."""
+    tensors = {INPUT: keras.Input(image, name=INPUT)}
+    for layer in layers:
+        tensors[layer.name] = layer(_taken(tensors, wiring[layer.name]))
+    return keras.Model(tensors[INPUT], tensors[layers[-1].name])
+
+
+def build_subclass(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:
+    """Returns a `StackModel`, called once: an optimizer needs its variables to be there."""
+    model = StackModel([keras.layers.serialize(layer) for layer in layers], wiring)
+    model(keras.ops.zeros((1, *image)))
+    return model
+
+
+STYLES: dict[str, Callable[[list[keras.Layer], Wiring, tuple[int, ...]], keras.Model]] = {
+    "sequential": build_sequential,
+    "functional": build_functional,
+    "subclass": build_subclass,
+}
+
+
+@keras.saving.register_keras_serializable(package="cnnctl")
+class StackModel(keras.Model):
+    """A stack as a subclassed model: layers made in `__init__`, used in `call`.
+
+    Args:
+        layer_configs: what `keras.layers.serialize` gives for each layer, in the order of computing.
+        wiring: the names of the layers that each layer takes; `input` is the images.
+    """
+
+    def __init__(self, layer_configs: list[dict[str, Any]], wiring: Wiring, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layer_configs = layer_configs
+        self.wiring = wiring
+        self.stack = [keras.layers.deserialize(config) for config in layer_configs]
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Returns the output of the last layer for `images` (B, H, W, C)."""
+        tensors = {INPUT: images}
+        for layer in self.stack:
+            taken = _taken(tensors, self.wiring[layer.name])
+            if isinstance(layer, keras.layers.Dropout | keras.layers.BatchNormalization):
+                tensors[layer.name] = layer(taken, training=training)
+            else:
+                tensors[layer.name] = layer(taken)
+        return tensors[self.stack[-1].name]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `__init__` takes, so that Keras can save and load the model."""
+        return {**super().get_config(), "layer_configs": self.layer_configs, "wiring": self.wiring}
+
+
+def _taken(tensors: dict[str, Any], names: list[str]) -> Any:
+    return tensors[names[0]] if len(names) == 1 else [tensors[name] for name in names]

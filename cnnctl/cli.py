@@ -1,0 +1,129 @@
+"""The command line: each verb reads its options and calls one function; `main` is the error boundary."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cnnctl import __version__
+from cnnctl.errors import CnnctlError
+
+app = typer.Typer(
+    name="cnnctl",
+    help="Trains small convolutional networks from one YAML file. Start with: cnnctl init",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich's help costs half of the start-up time
+    pretty_exceptions_enable=False,
+)
+
+
+class Device(str, Enum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+class Form(str, Enum):
+    """How results are printed."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
+Config = Annotated[Path, typer.Argument(help="The YAML file of the experiment.", show_default=False)]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045 (typer reads it)
+    typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the config; may be repeated."),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"cnnctl {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    config: Annotated[Optional[Path], typer.Argument(help="The YAML file of the experiment.", show_default=False)] = None,  # noqa: UP045
+    overrides: Overrides = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the run. [default: runs/NAME/DATE_TIME]", show_default=False)
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.", show_default=False)
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Let TensorFlow's messages and tracebacks through.")] = False,
+) -> None:
+    """Train a network; leave weights, metrics and TensorBoard events in a run folder."""
+    from cnnctl.commands.train import train as run
+    from cnnctl.report.console import Console
+
+    run(config, overrides or [], run_dir, resume, device.value, Console(quiet), verbose)
+
+
+@app.command()
+def summary(
+    config: Config,
+    overrides: Overrides = None,
+    form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that memory is counted for.")] = 1,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of every layer.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
+) -> None:
+    """Show every layer: shape, parameters, multiplications, receptive field, memory. No TensorFlow."""
+    from cnnctl.commands.summary import summary as run
+    from cnnctl.report.console import Console
+
+    run(config, overrides or [], form.value, batch_size, explain, check, Console())
+
+
+@app.command()
+def init(
+    name: Annotated[
+        str | None, typer.Argument(help="Which ready config; without it they are listed.", show_default=False)
+    ] = None,
+) -> None:
+    """Copy a ready config to start from, or list them."""
+    from cnnctl.commands.init import init as run
+    from cnnctl.report.console import Console
+
+    run(name, Console())
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a config, for editors."""
+    from cnnctl.report.console import print_text
+    from cnnctl.report.tables import as_json
+    from cnnctl.spec.schema import json_schema
+
+    print_text(as_json(json_schema()))
+
+
+def main() -> None:
+    """Runs the command line; a known error gives its message and its exit code, an unknown one is raised."""
+    try:
+        app()
+    except CnnctlError as error:
+        from cnnctl.report.console import Console
+
+        Console().error(str(error), verbose="--verbose" in sys.argv)
+        sys.exit(error.exit_code)

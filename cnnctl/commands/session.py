@@ -1,0 +1,212 @@
+"""One training from data to result; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from cnnctl.build import build_model
+from cnnctl.build.optimizers import build_loss, build_optimizer
+from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, training_batches
+from cnnctl.data.splits import Splits, fingerprint, read_splits
+from cnnctl.errors import Interrupted, RunError
+from cnnctl.report.console import Console, LiveProgress, show_seconds
+from cnnctl.report.events import Events
+from cnnctl.report.rows import summarize
+from cnnctl.runs import MetricsFile, RunFolder, best_epoch
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import chosen_loss
+from cnnctl.spec.load import facts_of
+from cnnctl.train.checkpoint import Checkpoints
+from cnnctl.train.device import choose_device
+from cnnctl.train.loops import LOOPS, Learner, compiled_evaluation
+from cnnctl.train.observe import Observer, Observers, Plan
+from cnnctl.train.steps import build_metrics
+from cnnctl.train.stopping import StopWhenNotFinite, StopWithoutProgress
+
+VERSIONED = ("cnnctl", "tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn", "pillow", "tensorboard")
+
+
+class Session:
+    """Everything that one training needs, made in the order in which it can fail soonest."""
+
+    def __init__(self, experiment: Experiment, device: str, console: Console) -> None:
+        self.experiment = experiment
+        self.console = console
+        self.device = choose_device(device)
+        with console.working("reading the data"):
+            self.splits = read_splits(experiment.data)
+        self.learner = self._learner()
+        stopping = experiment.train.early_stopping
+        self.stopping = StopWithoutProgress(stopping, self.learner.model) if stopping else None
+        self._introduce()
+
+    def _learner(self) -> Learner:
+        experiment, train = self.experiment, self.experiment.train
+        nodes, _ = facts_of(experiment)
+        model = build_model(experiment)
+        optimizer = build_optimizer(train.optimizer, self._steps_per_epoch(), train.epochs, train.precision)
+        return Learner(model, optimizer, build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment))
+
+    def _steps_per_epoch(self) -> int:
+        return steps_of(len(self.splits.train), self.experiment.train.batch_size)
+
+    def _introduce(self) -> None:
+        experiment, say = self.experiment, self.console.say
+        summary = summarize(experiment)
+        nodes, _ = facts_of(experiment)
+        parameters = f"{summary.trainable + summary.non_trainable:,} parameters"
+        say(f"data    {_describe(self.splits, experiment)}")
+        for note in self.splits.notes:
+            say(f"        {note}")
+        say(
+            f"model   {experiment.model.style}, {len(nodes)} layers, {parameters}, {summary.macs:,} multiply-accumulates an image"
+        )
+        say(f"loss    {chosen_loss(experiment, nodes).why}")
+        say(f"loop    {experiment.train.loop}, {experiment.train.precision}, on {self.device}")
+
+    def run(self, folder: Callable[[], RunFolder]) -> None:
+        """Trains, evaluates on the test split once, and writes the run folder.
+
+        Args:
+            folder: makes or opens it; called when nothing but the training can fail any more.
+
+        Raises:
+            Interrupted: Ctrl-C; it says what was saved.
+            RunError: the loss was not finite, or the disk failed.
+        """
+        run = folder()
+        self.console.say(f"run     {run.path}")
+        checkpoints = Checkpoints(run.checkpoints, self.learner.model, self.learner.optimizer, self.stopping)
+        first_epoch = checkpoints.restore()
+        if first_epoch:
+            self.console.say(f"        goes on after epoch {first_epoch}")
+        if not run.config.exists():
+            run.write_config(self.experiment)
+        run.write_json(run.environment, self._environment())
+        metrics = MetricsFile(run.metrics, checkpoints.rows)
+        progress = self.console.progress()
+        observers = [StopWhenNotFinite(), metrics, progress]
+        if self.experiment.log.tensorboard:
+            observers.insert(2, Events(run.tensorboard))
+        observers += [self.stopping] if self.stopping else []
+        try:
+            self._train(first_epoch, Observers([*observers, checkpoints]))
+        except KeyboardInterrupt:
+            raise Interrupted(_saved(run, len(checkpoints.rows), self.experiment.train.epochs)) from None
+        finally:
+            if isinstance(progress, LiveProgress):
+                progress.close()
+        self._finish(run, metrics)
+
+    def _train(self, first_epoch: int, observer: Observer) -> None:
+        experiment, train = self.experiment, self.experiment.train
+        stopped = self.stopping is not None and first_epoch > 0 and self.stopping.reason() is not None
+        epochs = first_epoch if stopped else train.epochs
+        prepare = preparation(experiment)
+        plan = Plan(epochs, first_epoch, self._steps_per_epoch(), len(self.splits.train), train.batch_size)
+        batches = training_batches(
+            self.splits.train,
+            prepare,
+            batch_size=train.batch_size,
+            seed=experiment.seed,
+            first_epoch=first_epoch,
+            epochs=max(epochs, first_epoch + 1),
+        )
+        validation = self.splits.validation
+        held_out = ordered_batches(validation, prepare, train.batch_size) if validation else None
+        LOOPS[train.loop](self.learner, batches, held_out, plan, observer)
+
+    def _finish(self, run: RunFolder, metrics: MetricsFile) -> None:
+        with self.console.working("evaluating on the test split"):
+            test = ordered_batches(self.splits.read_test(), preparation(self.experiment), self.experiment.train.batch_size)
+            values = compiled_evaluation(self.learner)(test)
+        assert values is not None
+        _save_model(self.experiment, self.learner.model, run.model)
+        result = self._result(metrics, *values)
+        run.write_json(run.result, result)
+        self._conclude(run, result)
+
+    def _result(self, metrics: MetricsFile, test_loss: float, test_accuracy: float) -> dict[str, Any]:
+        rows = metrics.rows
+        stopping = self.experiment.train.early_stopping
+        seconds = sum(row.seconds for row in rows)
+        return {
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "best_epoch": best_epoch(rows, stopping.monitor if stopping else None),
+            "epochs": len(rows),
+            "steps": rows[-1].step,
+            "train_seconds": round(seconds, 3),
+            "images_per_second": round(len(rows) * len(self.splits.train) / seconds, 1),
+            "parameters": self.learner.model.count_params(),
+        }
+
+    def _conclude(self, run: RunFolder, result: dict[str, Any]) -> None:
+        say = self.console.result
+        accuracy, loss = result["test_accuracy"], result["test_loss"]
+        say(f"test    accuracy {accuracy:.2%}, loss {loss:.4f}, on {self.splits.test_size:,} images")
+        speed = f"{result['images_per_second']:,.0f} images a second"
+        say(f"time    {show_seconds(result['train_seconds'])} of training, {result['epochs']} epochs, {speed}")
+        say(f"run     {run.path}")
+        if self.experiment.log.tensorboard:
+            say(f"see     tensorboard --logdir {run.tensorboard}")
+
+    def _environment(self) -> dict[str, Any]:
+        return {
+            "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "device": str(self.device),
+            "precision": self.experiment.train.precision,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
+            "git_commit": _git_commit(),
+            "data_fingerprint": fingerprint(self.splits.train),
+        }
+
+
+def _describe(splits: Splits, experiment: Experiment) -> str:
+    data = experiment.data
+    assert data.image_size and data.channels
+    name = data.name or data.path or data.source
+    validation = f", {len(splits.validation):,} validation" if splits.validation else ""
+    shape = f"{data.image_size[0]}×{data.image_size[1]}×{data.channels}"
+    counts = f"{len(splits.train):,} train{validation}, {splits.test_size:,} test"
+    return f"{name}: {counts} images of {shape}, {data.classes} classes"
+
+
+def _saved(run: RunFolder, epochs: int, of: int) -> str:
+    if not epochs:
+        return f"interrupted in the first epoch; {run.path} holds the config but nothing to resume"
+    return f"interrupted; the first {epochs} of {of} epochs are saved. Go on with: cnnctl train --resume {run.path}"
+
+
+def _save_model(experiment: Experiment, trained: keras.Model, file: Path) -> None:
+    """Saves the network alone, whichever loop trained it: no optimizer, so that Keras needs nothing of ours to load it."""
+    plain = build_model(experiment)
+    plain.set_weights(trained.get_weights())
+    beside = file.with_name(".part.keras")
+    try:
+        plain.save(beside)
+        beside.replace(file)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise RunError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _git_commit() -> str | None:
+    """Returns the commit of the folder that the command runs in, or None outside a repository."""
+    try:
+        told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() or None

@@ -1,0 +1,60 @@
+"""`cnnctl summary`: the shape and cost of every layer, without TensorFlow unless `--check` asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cnnctl.errors import RunError
+from cnnctl.report import rows, tables
+from cnnctl.report.console import Console, print_text
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import load
+
+
+def summary(
+    config: Path, overrides: Sequence[str], form: str, batch_size: int, explain: bool, check: bool, console: Console
+) -> None:
+    """Prints the summary of a config.
+
+    Args:
+        config: the YAML file.
+        overrides: `--set` texts.
+        form: `table`, `json` or `markdown`.
+        batch_size: images that activation memory is counted for.
+        explain: print the arithmetic of every layer below the table.
+        check: compare with the built Keras model.
+        console: where to print.
+
+    Raises:
+        ConfigError: the config is wrong.
+        RunError: `check` finds a difference.
+    """
+    experiment = load(config, overrides)
+    numbers = rows.summarize(experiment, batch_size)
+    if form == "json":
+        print_text(tables.summary_json(numbers))
+    elif form == "markdown":
+        print_text(tables.summary_markdown(numbers))
+    else:
+        console.result(tables.summary_table(numbers))
+        console.result("\n".join(tables.totals(numbers)))
+    if explain:
+        from cnnctl.report.explain import explanation
+
+        print_text("\n" + explanation(experiment))
+    if check:
+        _check(experiment, console)
+
+
+def _check(experiment: Experiment, console: Console) -> None:
+    from cnnctl.train.quiet import import_tensorflow
+
+    with console.working("building the Keras model"):
+        import_tensorflow()
+        from cnnctl.build.compare import differences
+
+        found = differences(experiment)
+    if found:
+        raise RunError("\n".join(["the built Keras model differs:", *found]))
+    console.say(f"The built Keras model ({experiment.model.style}) has the same shapes and parameters in every layer.")

@@ -1,0 +1,96 @@
+"""Images → batches, the same for both loops: order, arithmetic and augmentation are in the graph and have no state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from cnnctl.data.augment import augment, draw
+from cnnctl.data.sources import ImageSet
+from cnnctl.spec.experiment import Augment, Experiment
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a batch is made from uint8 images and integer labels.
+
+    Attributes:
+        classes: 0 for integer labels, otherwise the length of the one-hot ones.
+        channels_first: whether the network takes (B, C, H, W).
+        augment: random changes, of training images only.
+    """
+
+    classes: int
+    channels_first: bool
+    augment: Augment | None
+
+    def network_inputs(self, images: Any, labels: Any, draws: Any | None = None) -> tuple[Any, Any]:
+        """Returns float32 images in [0, 1] and labels, as the network and the loss take them."""
+        scaled = tf.cast(images, tf.float32) / 255.0
+        if self.augment and draws is not None:
+            scaled = augment(scaled, draws, self.augment)
+        if self.channels_first:
+            scaled = tf.transpose(scaled, [0, 3, 1, 2])
+        return scaled, tf.one_hot(labels, self.classes) if self.classes else labels
+
+
+def preparation(experiment: Experiment) -> Preparation:
+    """Returns how the config wants batches made."""
+    data = experiment.data
+    classes = (data.classes or 0) if data.labels == "one_hot" else 0
+    return Preparation(classes, experiment.model.data_format == "channels_first", data.augment)
+
+
+def steps_of(examples: int, batch_size: int) -> int:
+    """Returns the batches that `examples` make; the last may be smaller."""
+    return math.ceil(examples / batch_size)
+
+
+def training_batches(
+    images: ImageSet, prepare: Preparation, *, batch_size: int, seed: int, first_epoch: int, epochs: int
+) -> tf.data.Dataset:
+    """Returns the batches of all epochs from `first_epoch` on, counted from 0, one after the other.
+
+    Each epoch has its own order, a function of (seed, epoch), and ends with a smaller batch where
+    `batch_size` does not divide the set.
+    """
+    pixels, labels = _on_host(images)
+    count = len(images)
+    steps = steps_of(count, batch_size)
+
+    def epoch_indices(epoch: Any) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), tf.stack([tf.cast(seed, tf.int64), epoch]))
+        draws = draw(count, seed, epoch) if prepare.augment else tf.zeros((count, 0))
+
+        def batch_indices(step: Any) -> tuple[Any, Any]:
+            chosen = order[step * batch_size : (step + 1) * batch_size]
+            return chosen, tf.gather(draws, chosen)
+
+        return tf.data.Dataset.range(steps).map(batch_indices)
+
+    def fetch(indices: Any, draws: Any) -> tuple[Any, Any]:
+        return prepare.network_inputs(tf.gather(pixels, indices), tf.gather(labels, indices), draws)
+
+    indices = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_indices)
+    return indices.map(fetch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int) -> tf.data.Dataset:
+    """Returns the batches of one pass in the set's own order, without augmentation."""
+    pixels, labels = _on_host(images)
+
+    def fetch(step: Any) -> tuple[Any, Any]:
+        part = slice(step * batch_size, (step + 1) * batch_size)
+        return prepare.network_inputs(pixels[part], labels[part])
+
+    steps = tf.data.Dataset.range(steps_of(len(images), batch_size))
+    return steps.map(fetch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _on_host(images: ImageSet) -> tuple[Any, Any]:
+    """Returns images and labels as tensors in main memory, where the input pipeline runs."""
+    with tf.device("CPU:0"):
+        return tf.constant(images.images), tf.constant(images.labels)

@@ -1,0 +1,136 @@
+"""Sources → train, validation and test: stratified hold-outs, and the guard against classes never trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnctl.data.sources import ImageSet, Labels, Source, open_source
+from cnnctl.errors import DataError
+from cnnctl.spec.experiment import DataSpec
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of one experiment.
+
+    Attributes:
+        train: what the network learns from.
+        validation: what choices are made on; None for none.
+        read_test: reads the test split; called once, after training.
+        test_size: images in the test split.
+        class_names: in the order of the labels.
+        notes: what a person should know about how the data was read.
+    """
+
+    train: ImageSet
+    validation: ImageSet | None
+    read_test: Callable[[], ImageSet]
+    test_size: int
+    class_names: list[str]
+    notes: list[str]
+
+
+def read_splits(data: DataSpec) -> Splits:
+    """Returns the splits of a checked config; the images of the test split are not read yet.
+
+    Raises:
+        DataError: data is missing or broken, or a split has classes that are never trained on.
+    """
+    source = open_source(data)
+    whole = source.read(data.train)
+    _refuse_high_labels(whole, data)
+    named = {role: source.labels(part) for role, part in _parts(data).items() if isinstance(part, str)}
+    for role, labels in named.items():
+        _refuse_strangers(whole.labels, labels, data, role)
+    fractions = {role: part for role, part in _parts(data).items() if isinstance(part, float)}
+    held_out = hold_out(whole.labels, fractions, data.split_seed)
+    return Splits(
+        _rest(whole, held_out),
+        _validation(source, data, whole, held_out),
+        lambda: whole.take(held_out["test"]) if "test" in held_out else source.read(str(data.test)),
+        len(held_out["test"] if "test" in held_out else named["test"]),
+        source.class_names,
+        source.notes,
+    )
+
+
+def _parts(data: DataSpec) -> dict[str, str | float]:
+    """Returns what test and validation are, the test first so that it does not depend on the validation."""
+    assert data.test is not None
+    return {"test": data.test} | ({"validation": data.validation} if data.validation is not None else {})
+
+
+def _rest(whole: ImageSet, held_out: dict[str, Indices]) -> ImageSet:
+    taken = np.concatenate([*held_out.values(), np.array([], np.int64)])
+    return whole.take(np.setdiff1d(np.arange(len(whole)), taken)) if len(taken) else whole
+
+
+def _validation(source: Source, data: DataSpec, whole: ImageSet, held_out: dict[str, Indices]) -> ImageSet | None:
+    if "validation" in held_out:
+        return whole.take(held_out["validation"])
+    return source.read(str(data.validation)) if data.validation is not None else None
+
+
+def hold_out(labels: Labels, fractions: dict[str, float], seed: int) -> dict[str, Indices]:
+    """Returns, for each name, the indices of its fraction of every class; no index is in two of them.
+
+    Raises:
+        DataError: the set is so small that a fraction holds no image.
+    """
+    generator = np.random.default_rng(seed)
+    free = [generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    of_class = np.array([len(indices) for indices in free])
+    parts = {}
+    for name, fraction in fractions.items():
+        counts = _shares(of_class * fraction)
+        parts[name] = np.sort(np.concatenate([indices[:count] for indices, count in zip(free, counts, strict=True)]))
+        free = [indices[count:] for indices, count in zip(free, counts, strict=True)]
+    for name, indices in parts.items():
+        if not len(indices):
+            raise DataError(f"data.{name}: {fractions[name]:g} of each class is less than one image; take more, or none")
+    return parts
+
+
+def _shares(wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Returns whole numbers near `wanted` whose sum is the rounded sum (largest remainders first)."""
+    counts = np.floor(wanted).astype(np.int64)
+    missing = round(float(wanted.sum())) - int(counts.sum())
+    largest = np.argsort(counts - wanted, kind="stable")
+    counts[largest[:missing]] += 1
+    return counts
+
+
+def _refuse_strangers(trained_labels: Labels, labels: Labels, data: DataSpec, role: str) -> None:
+    trained, asked = set(trained_labels.tolist()), set(labels.tolist())
+    split = data.test if role == "test" else data.validation
+    strangers = asked - trained
+    if strangers:
+        share = "none" if strangers == asked else f"{len(asked) - len(strangers):,}"
+        raise DataError(
+            f"data.{role}: of the {len(asked):,} classes of '{split}' {share} occur in '{data.train}', "
+            f"so a classifier trained on '{data.train}' can never name the others. "
+            f"Take part of every class instead, such as {role}: 0.2"
+        )
+
+
+def _refuse_high_labels(images: ImageSet, data: DataSpec) -> None:
+    highest = int(images.labels.max())
+    if data.classes and highest >= data.classes:
+        raise DataError(
+            f"data.classes is {data.classes}, but '{data.train}' has labels up to {highest}; give {highest + 1} or more"
+        )
+
+
+def fingerprint(images: ImageSet) -> str:
+    """Returns 16 hexadecimal digits that tell whether two runs saw the same images and labels."""
+    digest = hashlib.sha256(repr((images.images.shape, len(images))).encode())
+    digest.update(images.images.tobytes())
+    digest.update(images.labels.tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,69 @@
+"""Everything that a user can cause, as one tree; each class knows its exit code.
+
+CnnctlError
+├── UsageError       2  the command line asks for something that is not there
+├── ConfigError      2  the config is wrong; holds every `Problem` found
+├── DataError        1  the data is missing, broken or does not suit the config
+├── RunError         1  the run failed: divergence, disk, a damaged run folder
+└── Interrupted    130  Ctrl-C; the message says what was saved
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class CnnctlError(Exception):
+    """A failure with one clear message; `main()` prints it and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(CnnctlError):
+    """The command line asks for something that is not there."""
+
+    exit_code = 2
+
+
+class DataError(CnnctlError):
+    """The data is missing, broken or does not suit the config."""
+
+
+class RunError(CnnctlError):
+    """The run failed, or its folder cannot be written or read."""
+
+
+class Interrupted(CnnctlError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a config.
+
+    Attributes:
+        location: where it was written: `file:line:column` or `--set path=value`.
+        path: what it is about, such as `model.layers[3].conv2d`; empty for the whole file.
+        message: what is wrong, what was expected and received, and what to do; may have several lines.
+    """
+
+    location: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        subject = f"{self.path}: " if self.path else ""
+        return f"{self.location}  {subject}{self.message}"
+
+
+class ConfigError(CnnctlError):
+    """The config is wrong."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))

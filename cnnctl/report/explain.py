@@ -1,0 +1,188 @@
+"""The arithmetic of every layer in words, with the numbers of the config at hand.
+
+Formulas as in Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016),
+and Ioffe and Szegedy, "Batch Normalization" (2015).
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from cnnctl.spec import layers as L
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import chosen_loss
+from cnnctl.spec.load import facts_of, image_of
+from cnnctl.spec.shapes import (
+    Facts,
+    Surroundings,
+    Window,
+    arithmetic,
+    format_of,
+    show_shape,
+    spatial,
+    window_of,
+)
+from cnnctl.spec.stack import Node
+
+
+def explanation(experiment: Experiment) -> str:
+    """Returns the arithmetic of a checked experiment, a paragraph a layer."""
+    nodes, facts = facts_of(experiment)
+    around = Surroundings(experiment.data.classes or 0, experiment.model.data_format)
+    parts = [_tensors(experiment)]
+    total = sum(each.parameters for each in facts)
+    for node, each in zip(nodes, facts, strict=True):
+        lines = _layer_lines(node, each, around, experiment, total)
+        parts.append("\n".join([_headline(node, each), *(f"  {line}" for line in lines)]))
+    return "\n\n".join([*parts, _outputs(experiment, nodes)])
+
+
+def _tensors(experiment: Experiment) -> str:
+    image = image_of(experiment)
+    batch = experiment.train.batch_size
+    return (
+        f"A batch of images is one tensor of rank {len(image) + 1} (it has {len(image) + 1} axes) and of shape "
+        f"(B, {str(image)[1:]}, with B = {batch} here;\n"
+        "vectors would be (B, dim), video (B, T, H, W, C). Shapes below leave out B, which no layer changes."
+    )
+
+
+def _headline(node: Node, facts: Facts) -> str:
+    shapes = " and ".join(map(show_shape, facts.input_shapes))
+    kind = "" if node.name.startswith(facts.kind) else f" ({facts.kind})"
+    return f"{node.name}{kind}: {shapes} → {show_shape(facts.output_shape)}"
+
+
+def _layer_lines(node: Node, facts: Facts, around: Surroundings, experiment: Experiment, total: int) -> list[str]:
+    layer, shape = node.layer, facts.input_shapes[0]
+    match layer:
+        case L.Conv2D():
+            return [
+                *_sliding(layer, facts, around),
+                *_filters(layer, facts, around),
+                *_activated(layer.activation),
+                _seen(facts),
+            ]
+        case L.Pooling():
+            return [*_sliding(layer, facts, around), *_pooled(layer), _seen(facts)]
+        case L.ZeroPadding2D():
+            (top, bottom), (left, right) = layer.padding
+            return [f"zeros: {top} rows above, {bottom} below, {left} columns left, {right} right; no parameters"]
+        case L.GlobalPooling():
+            what = "mean" if isinstance(layer, L.GlobalAveragePooling2D) else "maximum"
+            return [f"the {what} of each map over all its rows and columns; no parameters"]
+        case L.Flatten():
+            product = " · ".join(map(str, shape))
+            return [f"the batch axis stays: (B, {', '.join(map(str, shape))}) becomes (B, {product}) = (B, {prod(shape)})"]
+        case L.Dense():
+            return [*_weighted(layer, facts, total), *_activated(layer.activation)]
+        case L.BatchNormalization():
+            return _normalized(layer, facts, experiment.train.batch_size)
+        case L.Dropout():
+            kept = 1 - layer.rate
+            return [
+                f"in training each value is 0 with probability {layer.rate:g}, the others are divided by 1 - {layer.rate:g} = {kept:g};",
+                "in validation, test and prediction nothing happens",
+            ]
+        case L.ActivationLayer():
+            return _activated(layer.activation)
+        case L.Add():
+            return [f"the sum of {' and '.join(facts.inputs)}, value by value; gradients flow into each unchanged"]
+        case L.Concatenate():
+            return [f"{' and '.join(facts.inputs)} side by side along axis {layer.axis}"]
+    return []
+
+
+def _sliding(layer: L.Conv2D | L.Pooling, facts: Facts, around: Surroundings) -> list[str]:
+    window = window_of(layer)
+    pixels, _ = spatial(facts.input_shapes[0], format_of(layer, around), facts.kind)
+    rows, columns = (_positions(window, pixels[axis], axis) for axis in (0, 1))
+    same = rows == columns
+    return [f"rows and columns: {rows}"] if same else [f"rows: {rows}", f"columns: {columns}"]
+
+
+def _positions(window: Window, pixels: int, axis: int) -> str:
+    text = arithmetic(window, pixels, axis)
+    if window.dilation[axis] > 1:
+        d, k = window.dilation[axis], window.size[axis]
+        text += f", where the window spans {d}·({k} - 1) + 1 = {window.extent(axis)}"
+    if window.same:
+        before, after = window.padding(pixels, axis)
+        odd = "; the odd one goes after" if before != after else ""
+        text += f", with {before} zeros before and {after} after{odd}"
+    return text
+
+
+def _filters(layer: L.Conv2D, facts: Facts, around: Surroundings) -> list[str]:
+    (high, wide), filters = layer.kernel_size, layer.filters
+    _, channels = spatial(facts.input_shapes[0], format_of(layer, around), facts.kind)
+    pixels, _ = spatial(facts.output_shape, format_of(layer, around), facts.kind)
+    spanned = channels // layer.groups
+    weights = high * wide * spanned
+    group = f" of its group ({layer.groups} groups)" if layer.groups > 1 else ""
+    bias = f" + {filters}" if layer.use_bias else ""
+    return [
+        f"a filter spans all {spanned} input channels{group}: {high}·{wide}·{spanned} = {weights} weights; it slides without being flipped",
+        f"(cross-correlation) and gives one map, so {filters} filters give {filters} maps, not {filters}·{spanned}"
+        if spanned > 1
+        else f"(cross-correlation) and gives one map, so {filters} filters give {filters} maps",
+        f"parameters: {high}·{wide}·{spanned}·{filters}{bias} = {facts.parameters:,}",
+        f"multiply-accumulates: {pixels[0]}·{pixels[1]} positions · {weights * filters:,} weights = {facts.macs:,}",
+    ]
+
+
+def _pooled(layer: L.Pooling) -> list[str]:
+    what = "the largest value" if isinstance(layer, L.MaxPooling2D) else "the mean"
+    strides = "strides are the pool size" if layer.strides is None else f"strides {layer.strides[0]}×{layer.strides[1]}"
+    return [f"{what} of each {layer.pool_size[0]}×{layer.pool_size[1]} window, each map on its own; {strides}; no parameters"]
+
+
+def _seen(facts: Facts) -> str:
+    (high, wide), (down, right) = facts.receptive_field, facts.stride
+    return f"one output value sees {high}×{wide} input pixels; its neighbour sees {down} rows or {right} columns further on"
+
+
+def _weighted(layer: L.Dense, facts: Facts, total: int) -> list[str]:
+    inputs, units = facts.input_shapes[0][-1], facts.output_shape[-1]
+    bias = f" + {units}" if layer.use_bias else ""
+    share = f", {facts.parameters / total:.0%} of all" if total else ""
+    return [f"every output is joined to every input: {inputs}·{units}{bias} = {facts.parameters:,} parameters{share}"]
+
+
+def _normalized(layer: L.BatchNormalization, facts: Facts, batch: int) -> list[str]:
+    shape = facts.output_shape
+    channels = facts.non_trainable // 2
+    values = batch * prod(shape) // channels
+    trained = [word for word, used in (("gamma", layer.scale), ("beta", layer.center)) if used]
+    return [
+        f"in training, for each of {channels} channels: mean and variance over the batch, {values:,} values with a batch of {batch}",
+        "(variance = mean of (x - mean)², no square root), then gamma · (x - mean) / sqrt(variance + "
+        f"{layer.epsilon:g}) + beta",
+        f"in inference: moving averages instead, updated in training as {layer.momentum:g} · old + {1 - layer.momentum:g} · batch's",
+        f"parameters: {' and '.join(trained) or 'none'} trained ({facts.trainable:,}), "
+        f"moving mean and variance not ({facts.non_trainable:,})",
+    ]
+
+
+def _activated(activation: str | None) -> list[str]:
+    if activation in (None, "linear"):
+        return []
+    if activation == "softmax":
+        return ["softmax: exp(z) / sum of all exp(z); the outputs are positive and sum to 1"]
+    return [f"{activation}, value by value"]
+
+
+def _outputs(experiment: Experiment, nodes: list[Node]) -> str:
+    loss = chosen_loss(experiment, nodes)
+    if loss.from_logits:
+        meaning = (
+            "The outputs are logits: any real numbers; softmax makes them probabilities. The loss does so itself (from_logits)."
+        )
+    else:
+        meaning = "The outputs are probabilities: softmax is in the network already, so the loss must not apply it again."
+    labels = (
+        "Labels are integers, one class number an image, hence the sparse loss."
+        if loss.name.startswith("sparse")
+        else "Labels are one-hot, a vector with a 1 at the class, hence the loss that is not sparse."
+    )
+    return f"{meaning}\n{labels}\nLoss: {loss.name}"

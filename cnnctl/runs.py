@@ -1,0 +1,126 @@
+"""The run folder: names, paths, writing and reading it back."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cnnctl.errors import RunError, UsageError
+from cnnctl.files import write_whole
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.section import plain
+from cnnctl.train.observe import EpochRecord, Observer
+
+
+class RunFolder:
+    """The paths of one run.
+
+    Attributes:
+        path: the folder itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.csv"
+        self.result = path / "result.json"
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model.keras"
+        self.tensorboard = path / "tensorboard"
+
+    def write_config(self, experiment: Experiment) -> None:
+        """Writes the resolved config: every field said, so that later defaults cannot change it."""
+        text = yaml.safe_dump(dict(plain(experiment)), sort_keys=False, default_flow_style=None, width=110)
+        write_whole(self.config, text.encode())
+
+    def write_json(self, file: Path, content: Mapping[str, Any]) -> None:
+        """Writes one of the run's JSON files."""
+        write_whole(file, (json.dumps(content, indent=2) + "\n").encode())
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Returns result.json, or None where the run has not ended."""
+        try:
+            result: dict[str, Any] = json.loads(self.result.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.result} cannot be read: {error}") from None
+        return result
+
+
+def new_run_folder(name: str, wish: Path | None) -> RunFolder:
+    """Makes the folder of a new run: the one wished for, else `runs/NAME/DATE_TIME`.
+
+    Raises:
+        UsageError: the folder wished for holds something.
+        RunError: it cannot be made.
+    """
+    try:
+        if wish is not None:
+            wish.mkdir(parents=True, exist_ok=True)
+            if any(wish.iterdir()):
+                raise UsageError(f"--run-dir {wish} is not empty, and no run is written over; choose another or remove it")
+            return RunFolder(wish)
+        return RunFolder(_dated_folder(Path("runs") / name))
+    except OSError as error:
+        folder = wish or Path("runs") / name
+        raise RunError(f"the run folder {folder} cannot be made: {error.strerror}; choose another with --run-dir") from None
+
+
+def _dated_folder(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    number = 1
+    while True:
+        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another run began in the same second
+            number += 1
+            continue
+        return folder
+
+
+def open_run_folder(path: Path) -> RunFolder:
+    """Returns the folder of an earlier run.
+
+    Raises:
+        UsageError: there is no run.
+    """
+    run = RunFolder(path)
+    if not run.config.is_file():
+        raise UsageError(f"{path} is no run folder: it has no config.yaml; 'ls runs/*/*' shows what is there")
+    return run
+
+
+class MetricsFile(Observer):
+    """Keeps metrics.csv: one row an epoch, written whole after each."""
+
+    def __init__(self, file: Path, rows: Sequence[EpochRecord]) -> None:
+        self._file = file
+        self.rows = list(rows)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Adds a row."""
+        self.rows.append(record)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [field.name for field in fields(EpochRecord)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in self.rows)
+        write_whole(self._file, text.getvalue().encode())
+
+
+def best_epoch(rows: Sequence[EpochRecord], monitor: str | None) -> int:
+    """Returns the epoch with the best monitored value, the first of equals; without a monitor, by validation loss."""
+    column = monitor or ("validation_loss" if rows[-1].validation_loss is not None else "train_loss")
+    sign = -1 if column.endswith("accuracy") else 1
+    return min(rows, key=lambda row: sign * getattr(row, column)).epoch

@@ -1,0 +1,1 @@
+"""What the user wrote, checked: plain Python, no TensorFlow."""

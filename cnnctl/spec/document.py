@@ -1,0 +1,227 @@
+"""YAML text → plain data and where each part of it stands.
+
+The safe loader's tags only; floats such as `1e-3` are floats; a key said twice is refused; the
+values that aliases repeat are counted, so that a small file cannot become a huge one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cnnctl.errors import ConfigError, Problem
+from cnnctl.spec.section import show
+
+Where = tuple[str | int, ...]
+MAX_BYTES = 1_000_000
+MAX_VALUES = 100_000
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with YAML 1.2's floats and booleans."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own name)
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":bool", ":timestamp", ":int"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_INT = re.compile(r"[-+]?(0|[1-9][\d_]*)")
+# The last one added is asked last: an integer is also a float by its pattern.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(_INT.pattern + r"\Z"), list("-+0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"({_FLOAT.pattern})\\Z"), list("-+0123456789."))
+
+
+@dataclass
+class Document:
+    """A config as plain data.
+
+    Attributes:
+        name: what messages call it, the path as the user gave it.
+        content: mappings, lists, texts, numbers, booleans, None.
+        places: `line:column` of each part, by its path.
+        overrides: the `--set` that gave a part, by its path.
+    """
+
+    name: str
+    content: Any
+    places: dict[Where, str] = field(default_factory=dict)
+    overrides: dict[Where, str] = field(default_factory=dict)
+
+    def location(self, path: Where) -> str:
+        """Returns where `path`, or the nearest part around it, was written."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.overrides:
+                return f"--set {self.overrides[path[:length]]}"
+            if path[:length] in self.places:
+                return f"{self.name}:{self.places[path[:length]]}"
+        return self.name
+
+
+def read_document(file: Path) -> Document:
+    """Returns the document in `file`.
+
+    Raises:
+        ConfigError: the file is missing, no file, no UTF-8, too large, or not one mapping of YAML.
+    """
+    return parse(_text(file), str(file))
+
+
+def _text(file: Path) -> str:
+    try:
+        if file.is_dir():
+            raise ConfigError([Problem(str(file), "", "this is a folder; give the YAML file of a config")])
+        if file.stat().st_size > MAX_BYTES:
+            raise ConfigError([Problem(str(file), "", f"a config has at most {MAX_BYTES:,} bytes; this is not one")])
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        message = "no such file; 'cnnctl init' lists ready configs and copies one to start from"
+        raise ConfigError([Problem(str(file), "", message)]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(str(file), "", "not a text file in UTF-8; a config is YAML text")]) from None
+    except OSError as error:
+        raise ConfigError([Problem(str(file), "", f"cannot be read: {error.strerror}")]) from None
+
+
+def parse(text: str, name: str) -> Document:
+    """Returns the document in `text`; see `read_document`."""
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        raise ConfigError([Problem(place, "", f"not valid YAML: {error.problem or error.context}")]) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise ConfigError([Problem(name, "", f"not valid YAML: {reason}")]) from None
+    if root is None:
+        raise ConfigError([Problem(name, "", "the file is empty; a config has at least the sections data and model")])
+    if not isinstance(root, yaml.MappingNode):
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else f"the text {show(root.value)}"
+        raise ConfigError([Problem(f"{name}:1:1", "", f"expected a mapping with data, model, train, received {kind}")])
+    return _Reader(name).document(root)
+
+
+class _Reader:
+    """Turns composed nodes into plain data, noting places and problems on the way."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.places: dict[Where, str] = {}
+        self.problems: list[Problem] = []
+        self.constructor = _Loader("")
+        self.open: list[yaml.Node] = []
+
+    def document(self, root: yaml.Node) -> Document:
+        content = self.value(root, ())
+        if self.problems:
+            raise ConfigError(self.problems)
+        return Document(self.name, content, self.places)
+
+    def value(self, node: yaml.Node, path: Where) -> Any:
+        self.places.setdefault(path, _place(node))
+        if len(self.places) > MAX_VALUES:
+            message = f"the file grows to more than {MAX_VALUES:,} values through its aliases"
+            raise ConfigError([Problem(f"{self.name}:{_place(node)}", "", message)])
+        if any(node is above for above in self.open):
+            raise ConfigError([Problem(f"{self.name}:{_place(node)}", "", "an alias stands inside what it repeats")])
+        self.open.append(node)
+        try:
+            return self._content(node, path)
+        finally:
+            self.open.pop()
+
+    def _content(self, node: yaml.Node, path: Where) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        try:
+            return self.constructor.construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            self.problem(node, path, f"cannot read {show(node.value)} as {node.tag.rsplit(':', 1)[-1]}")
+            return None
+
+    def mapping(self, node: yaml.MappingNode, path: Where) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        first: dict[str, str] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is None or key_node.tag != "tag:yaml.org,2002:str":
+                self.problem(
+                    key_node, path, "expected the name of a field, received " + (show(key) if key else "a list or mapping")
+                )
+            elif key in content:
+                self.problem(key_node, path, f"'{key}' stands twice; first on line {first[key]}")
+            else:
+                first[key] = str(key_node.start_mark.line + 1)
+                self.places[*path, key] = _place(key_node)
+                content[key] = self.value(value_node, (*path, key))
+        return content
+
+    def problem(self, node: yaml.Node, path: Where, message: str) -> None:
+        self.problems.append(Problem(f"{self.name}:{_place(node)}", dotted(path), message))
+
+
+def _place(node: yaml.Node) -> str:
+    return f"{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
+def dotted(path: Where) -> str:
+    """Returns `model.layers[3].conv2d` for ('model', 'layers', 3, 'conv2d')."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def override(document: Document, text: str) -> None:
+    """Applies one `--set path=value` to the document in place; the value is read as YAML.
+
+    Raises:
+        ConfigError: the text has no '=', its value is no YAML, or its path is not there.
+    """
+    dotted_path, equals, value_text = text.partition("=")
+    if not equals or not dotted_path:
+        raise ConfigError([Problem(f"--set {text}", "", "expected path=value, such as train.epochs=3")])
+    keys: list[str | int] = [int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", dotted_path) if part]
+    value = _override_value(text, value_text)
+    parent = _parent(document.content, tuple(keys), text)
+    parent[keys[-1]] = value
+    document.overrides[tuple(keys)] = text
+
+
+def _override_value(text: str, value_text: str) -> Any:
+    try:
+        root = yaml.compose(value_text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise ConfigError([Problem(f"--set {text}", "", f"{show(value_text)} is not valid YAML")]) from None
+    return None if root is None else _Reader(f"--set {text}").document(root).content
+
+
+def _parent(content: Any, keys: Where, text: str) -> Any:
+    """Returns the mapping or list that holds the last key, making fields that were left to their defaults."""
+    here = content
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(here, list):
+            if not isinstance(key, int) or key >= len(here):
+                count = f"{len(here)} items, 0 to {len(here) - 1}"
+                raise ConfigError(
+                    [Problem(f"--set {text}", dotted(keys[:depth]), f"there is no item {show(key)}: the list has {count}")]
+                )
+            if not last and here[key] == keys[depth + 1]:  # a bare name, such as max_pooling2d, gets fields
+                here[key] = {here[key]: {}}
+        elif not isinstance(here, dict) or isinstance(key, int):
+            message = f"there is no '{key}' here: the config says {show(here)}"
+            raise ConfigError([Problem(f"--set {text}", dotted(keys[:depth]), message)])
+        if last:
+            return here
+        if isinstance(here, dict) and here.get(key) in (None, keys[depth + 1]):
+            here[key] = {} if here.get(key) is None else {here[key]: {}}
+        here = here[key]
+    return here

@@ -1,0 +1,191 @@
+"""A whole config as frozen models: `Experiment` and its parts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
+
+from cnnctl.spec.layers import DataFormat, Stack
+from cnnctl.spec.optimizers import OPTIMIZER, Adam
+from cnnctl.spec.section import Count, Named, Section, Size, expected, wrong
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+def _part(value: object) -> str | float:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    raise expected("the name of a split or a fraction between 0 and 1", value)
+
+
+Part = Annotated[
+    str | float,
+    PlainValidator(_part),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "minLength": 1}, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}]}
+    ),
+]
+"""A split by its name, or a stratified fraction of `train`."""
+
+
+class Augment(Section):
+    """Random changes of training images, drawn anew each epoch by (seed, epoch, example).
+
+    Attributes:
+        rotation: at most so many degrees either way.
+        shift: at most this fraction of height and width.
+        zoom: scale between 1 - zoom and 1 + zoom.
+        shear: at most so many degrees.
+        flip: mirror left and right, half of the images.
+    """
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
+    flip: bool = False
+
+
+class DataSpec(Section):
+    """Where images come from and how they are made ready.
+
+    Attributes:
+        source: `tfds`, `folder` (one folder a class) or `digits` (bundled with scikit-learn).
+        name: for `tfds`, the builder, with its config after a slash where it has several.
+        path: for `folder`, where the images are.
+        data_dir: for `tfds`, where prepared data lies; without it `TFDS_DATA_DIR`, then TFDS's own.
+        train: for `tfds` and `folder`, the split to train on.
+        validation: fraction of train, or a split; null for none.
+        test: fraction of train, or a split; null for the source's own (see README).
+        split_seed: what fractions are drawn with, apart from `seed`, so that seeds compare on one split.
+        image_size: [height, width] that images are resized to.
+        channels: 1 for grey, 3 for colour; images are converted.
+        classes: how many classes there are.
+        invert: true turns ink on white into high values on zero.
+        labels: `integer` or `one_hot`.
+        augment: random changes of training images.
+    """
+
+    source: Literal["tfds", "folder", "digits"]
+    name: Annotated[str, Field(min_length=1)] | None = None
+    path: Annotated[str, Field(min_length=1)] | None = None
+    data_dir: Annotated[str, Field(min_length=1)] | None = None
+    train: Annotated[str, Field(min_length=1)] = "train"
+    validation: Part | None = 0.1
+    test: Part | None = None
+    split_seed: int = 0
+    image_size: Size | None = None
+    channels: Literal[1, 3] | None = None
+    classes: Annotated[int, Field(ge=2)] | None = None
+    invert: bool = False
+    labels: Literal["integer", "one_hot"] = "integer"
+    augment: Augment | None = None
+
+    @model_validator(mode="after")
+    def _says_where(self) -> Self:
+        for field, source in (("name", "tfds"), ("path", "folder")):
+            given = getattr(self, field)
+            if self.source == source and given is None:
+                raise wrong(f"source '{source}' needs '{field}'")
+            if self.source != source and given is not None:
+                raise wrong(f"'{field}' goes with source '{source}', not with '{self.source}'")
+        if self.data_dir is not None and self.source != "tfds":
+            raise wrong(f"'data_dir' goes with source 'tfds', not with '{self.source}'")
+        if self.source == "digits" and (
+            self.train != "train" or isinstance(self.test, str) or isinstance(self.validation, str)
+        ):
+            raise wrong("source 'digits' has no named splits: give validation and test as fractions")
+        return self
+
+
+class ModelSpec(Section):
+    """The network.
+
+    Attributes:
+        style: how the Keras model is built.
+        data_format: where the channels of an image are; layers without their own take it.
+        layers: the stack.
+    """
+
+    style: Literal["sequential", "functional", "subclass"] = "sequential"
+    data_format: DataFormat = "channels_last"
+    layers: Stack
+
+
+class SparseCategoricalCrossentropy(Section):
+    kind: ClassVar[str] = "sparse_categorical_crossentropy"
+    from_logits: bool | None = None
+
+
+class CategoricalCrossentropy(Section):
+    kind: ClassVar[str] = "categorical_crossentropy"
+    from_logits: bool | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+LOSS = Named("loss", (SparseCategoricalCrossentropy, CategoricalCrossentropy))
+
+
+class EarlyStopping(Section):
+    """Stops when the monitored value has not improved for `patience` epochs.
+
+    Attributes:
+        monitor: which column of metrics.csv.
+        patience: epochs.
+        min_delta: the least change that counts as better.
+        restore_best: go back to the weights of the best epoch.
+    """
+
+    monitor: Literal["validation_loss", "validation_accuracy", "train_loss", "train_accuracy"] = "validation_loss"
+    patience: Count = 5
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    restore_best: bool = True
+
+
+class TrainSpec(Section):
+    """How the network is trained.
+
+    Attributes:
+        loop: `fit` (Keras drives) or `custom` (a GradientTape loop).
+        epochs: passes over the training images.
+        batch_size: images a step.
+        optimizer: by its Keras name.
+        loss: null chooses by what the last layer gives and by `data.labels`.
+        precision: of the arithmetic; weights stay float32.
+        early_stopping: null for none.
+    """
+
+    loop: Literal["fit", "custom"] = "custom"
+    epochs: Count = 10
+    batch_size: Count = 128
+    optimizer: Annotated[Any, OPTIMIZER] = Adam.model_construct()
+    loss: Annotated[Any, LOSS] | None = None
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    early_stopping: EarlyStopping | None = None
+
+
+class LogSpec(Section):
+    """What a run writes beside its results.
+
+    Attributes:
+        tensorboard: write event files.
+    """
+
+    tensorboard: bool = True
+
+
+class Experiment(Section):
+    """A config, loaded and checked.
+
+    Attributes:
+        seed: what weights, order, augmentation and dropout are drawn from.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataSpec
+    model: ModelSpec
+    train: TrainSpec = TrainSpec.model_construct()
+    log: LogSpec = LogSpec.model_construct()

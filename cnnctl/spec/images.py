@@ -1,0 +1,166 @@
+"""How large the images are and how many classes there are, found without TensorFlow.
+
+In this order: what the config says, a table of the usual sets, the metadata of prepared data,
+the folder itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.section import suggestion
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is known of a set: pixels, channels and classes; None where it is not known."""
+
+    height: int | None = None
+    width: int | None = None
+    channels: int | None = None
+    classes: int | None = None
+
+
+DIGITS = Images(8, 8, 1, 10)
+# tests/data/test_sources.py compares these with TFDS's own builders.
+TFDS_IMAGES = {
+    "mnist": Images(28, 28, 1, 10),
+    "fashion_mnist": Images(28, 28, 1, 10),
+    "kmnist": Images(28, 28, 1, 10),
+    "emnist": Images(28, 28, 1, 62),
+    "emnist/byclass": Images(28, 28, 1, 62),
+    "emnist/bymerge": Images(28, 28, 1, 47),
+    "emnist/balanced": Images(28, 28, 1, 47),
+    "emnist/letters": Images(28, 28, 1, 37),
+    "emnist/digits": Images(28, 28, 1, 10),
+    "emnist/mnist": Images(28, 28, 1, 10),
+    "omniglot": Images(105, 105, 3, 1623),
+    "cifar10": Images(32, 32, 3, 10),
+    "cifar100": Images(32, 32, 3, 100),
+    "svhn_cropped": Images(32, 32, 3, 10),
+    "cmaterdb": Images(32, 32, 3, 10),
+    "binary_alpha_digits": Images(20, 16, 1, 36),
+    "quickdraw_bitmap": Images(28, 28, 1, 345),
+    "stl10": Images(96, 96, 3, 10),
+    "eurosat": Images(64, 64, 3, 10),
+    "rock_paper_scissors": Images(300, 300, 3, 3),
+    "horses_or_humans": Images(300, 300, 3, 2),
+    "beans": Images(500, 500, 3, 3),
+    "tf_flowers": Images(None, None, 3, 5),
+    "cats_vs_dogs": Images(None, None, 3, 2),
+}
+
+
+def tfds_dir(data: DataSpec) -> Path:
+    """Returns the folder of prepared TFDS data: the config's, else `TFDS_DATA_DIR`, else TFDS's default."""
+    return Path(data.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def prepared_dir(data: DataSpec) -> Path | None:
+    """Returns the folder of the newest prepared version of a TFDS set, or None."""
+    assert data.name is not None
+    below = tfds_dir(data) / data.name
+    if not below.is_dir():
+        return None
+    found = [info.parent for info in (*below.glob("*/features.json"), *below.glob("*/*/features.json"))]
+    return max(found, key=lambda folder: _version(folder.name), default=None)
+
+
+def _version(name: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in name.split("."))
+
+
+def known_images(data: DataSpec) -> Images:
+    """Returns what can be known of the images that reach the network."""
+    found = _own_images(data)
+    height, width = data.image_size or (found.height, found.width)
+    return Images(height, width, data.channels or found.channels, data.classes or found.classes)
+
+
+def _own_images(data: DataSpec) -> Images:
+    if data.source == "digits":
+        return DIGITS
+    if data.source == "folder":
+        assert data.path is not None
+        return _folder_images(Path(data.path).expanduser(), data.train)
+    assert data.name is not None
+    return TFDS_IMAGES.get(data.name) or _prepared_images(data)
+
+
+def _prepared_images(data: DataSpec) -> Images:
+    folder = prepared_dir(data)
+    if folder is None:
+        return Images()
+    try:
+        features = json.loads((folder / "features.json").read_text())["featuresDict"]["features"]
+        image = next(part["image"] for part in features.values() if "image" in part)
+        label = features.get("label") or next(part for part in features.values() if "classLabel" in part)
+        height, width, channels = _dimensions(image)
+        return Images(height, width, channels, int(label["classLabel"]["numClasses"]))
+    except (OSError, ValueError, KeyError, StopIteration):
+        return Images()
+
+
+def _dimensions(image: dict[str, Any]) -> list[int | None]:
+    """Returns height, width and channels; TFDS writes -1 or nothing for what varies."""
+    sizes = [int(size) for size in image["shape"]["dimensions"]]
+    return [size if size > 0 else None for size in sizes]
+
+
+def class_folders(path: Path, train: str) -> list[Path]:
+    """Returns the folders of the classes, sorted by name: those in `path/train`, else those in `path`."""
+    root = path / train if (path / train).is_dir() else path
+    if not root.is_dir():
+        return []
+    return sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Returns the images in a folder, sorted by name."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _folder_images(path: Path, train: str) -> Images:
+    folders = class_folders(path, train)
+    first = next((file for folder in folders for file in image_files(folder)), None)
+    if first is None:
+        return Images(classes=len(folders) or None)
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(first) as image:  # reads the header only
+            channels = 1 if image.mode in ("1", "L", "LA", "I", "I;16", "F") else 3
+            return Images(image.height, image.width, channels, len(folders))
+    except (OSError, UnidentifiedImageError):
+        return Images(classes=len(folders))
+
+
+def default_test(data: DataSpec) -> str | float:
+    """Returns what `data.test: null` means: the split `test` where the source has one, else a fifth of train."""
+    if data.source == "folder":
+        assert data.path is not None
+        return "test" if (Path(data.path).expanduser() / "test").is_dir() else 0.2
+    return "test" if data.source == "tfds" else 0.2
+
+
+def missing_facts(data: DataSpec, images: Images) -> str:
+    """Returns what to say when the config must give more, or an empty string."""
+    fields = []
+    if images.height is None or images.width is None:
+        fields.append("image_size: [height, width]")
+    if images.channels is None:
+        fields.append("channels: 1 or 3")
+    if images.classes is None:
+        fields.append("classes: how many")
+    if not fields:
+        return ""
+    what = f"the set '{data.name}'" if data.source == "tfds" else f"the folder '{data.path}'"
+    hint = suggestion(data.name, TFDS_IMAGES) if data.source == "tfds" else ""
+    return f"{what} is not known here and not prepared{hint or '; give ' + ', '.join(fields) + ' under data'}"

@@ -1,0 +1,227 @@
+"""The layer vocabulary: one frozen model a layer.
+
+A layer's name in a config is Keras's class name in snake case, its fields are Keras's arguments
+with Keras's defaults (`average_pooling2d` takes `pool_size: 2`, which Keras leaves without one).
+`data_format: null` means the model's own, `model.data_format`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+
+from cnnctl.spec.section import Count, Named, Names, Section, Size, expected, wrong
+from cnnctl.spec.weights import Constraint, GlorotUniform, Initializer, Ones, Regularizer, Zeros
+
+DataFormat = Literal["channels_last", "channels_first"]
+Padding = Literal["valid", "same"]
+Activation = Literal[
+    "celu", "elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu", "linear",
+    "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign",
+    "swish", "tanh",
+]  # fmt: skip
+
+# Made without validation, which would build each schema at start-up.
+GLOROT_UNIFORM, ZEROS, ONES = GlorotUniform.model_construct(), Zeros.model_construct(), Ones.model_construct()
+
+CLASSES = "classes"
+"""The word for 'as many as the data has classes'."""
+
+
+def _units(value: object) -> int | str:
+    if value == CLASSES or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise expected("a positive integer or 'classes'", value)
+
+
+def _zero_padding(value: object) -> tuple[tuple[int, int], tuple[int, int]]:
+    rows = [value, value] if isinstance(value, int) else value
+    sides = [[side, side] if isinstance(side, int) else side for side in rows] if isinstance(rows, list | tuple) else []
+    whole = all(isinstance(side, list | tuple) and len(side) == 2 for side in sides)
+    if len(sides) != 2 or not whole or not all(type(n) is int and n >= 0 for side in sides for n in side):
+        raise expected("an integer of at least 0, a pair [rows, columns] or [[top, bottom], [left, right]]", value)
+    (top, bottom), (left, right) = sides
+    return (top, bottom), (left, right)
+
+
+def _noise_shape(value: object) -> tuple[int | None, ...]:
+    if isinstance(value, list | tuple) and value and all(n is None or (type(n) is int and n > 0) for n in value):
+        return tuple(value)
+    raise expected("a list of positive integers or null, one an axis, the batch first", value)
+
+
+_WHOLE = {"type": "integer", "minimum": 0}
+_SIDES = {"type": "array", "items": _WHOLE, "minItems": 2, "maxItems": 2}
+Units = Annotated[
+    int | str,
+    PlainValidator(_units),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": CLASSES}]}),
+]
+ZeroPadding = Annotated[
+    tuple[tuple[int, int], tuple[int, int]],
+    PlainValidator(_zero_padding),
+    PlainSerializer(lambda sides: [list(side) for side in sides]),
+    WithJsonSchema({"anyOf": [_WHOLE, {"type": "array", "items": {"anyOf": [_WHOLE, _SIDES]}, "minItems": 2, "maxItems": 2}]}),
+]
+NoiseShape = Annotated[
+    tuple[int | None, ...],
+    PlainValidator(_noise_shape),
+    PlainSerializer(list),
+    WithJsonSchema({"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}}),
+]
+LayerName = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
+
+
+class Layer(Section):
+    """What every layer may have.
+
+    Attributes:
+        name: how other layers, tables and TensorBoard call it; without one, its kind and a number.
+        inputs: the names of the layers it takes, `input` for the network's own; without them, the layer before.
+    """
+
+    name: LayerName | None = None
+    inputs: Names | None = None
+
+
+class Conv2D(Layer):
+    kind: ClassVar[str] = "conv2d"
+    filters: Count
+    kernel_size: Size
+    strides: Size = (1, 1)
+    padding: Padding = "valid"
+    data_format: DataFormat | None = None
+    dilation_rate: Size = (1, 1)
+    groups: Count = 1
+    activation: Activation | None = None
+    use_bias: bool = True
+    kernel_initializer: Initializer = GLOROT_UNIFORM
+    bias_initializer: Initializer = ZEROS
+    kernel_regularizer: Regularizer | None = None
+    bias_regularizer: Regularizer | None = None
+    activity_regularizer: Regularizer | None = None
+    kernel_constraint: Constraint | None = None
+    bias_constraint: Constraint | None = None
+
+    @model_validator(mode="after")
+    def _keras_can_build_it(self) -> Self:
+        if self.filters % self.groups:
+            raise wrong(f"filters ({self.filters}) must be a multiple of groups ({self.groups})")
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise wrong("strides and dilation_rate cannot both be above 1: Keras has no such convolution")
+        return self
+
+
+class ZeroPadding2D(Layer):
+    kind: ClassVar[str] = "zero_padding2d"
+    padding: ZeroPadding = ((1, 1), (1, 1))
+    data_format: DataFormat | None = None
+
+
+class Pooling(Layer):
+    """What both poolings share; strides of null mean the pool size."""
+
+    pool_size: Size = (2, 2)
+    strides: Size | None = None
+    padding: Padding = "valid"
+    data_format: DataFormat | None = None
+
+
+class MaxPooling2D(Pooling):
+    kind: ClassVar[str] = "max_pooling2d"
+
+
+class AveragePooling2D(Pooling):
+    kind: ClassVar[str] = "average_pooling2d"
+
+
+class GlobalPooling(Layer):
+    """What both global poolings share."""
+
+    data_format: DataFormat | None = None
+    keepdims: bool = False
+
+
+class GlobalAveragePooling2D(GlobalPooling):
+    kind: ClassVar[str] = "global_average_pooling2d"
+
+
+class GlobalMaxPooling2D(GlobalPooling):
+    kind: ClassVar[str] = "global_max_pooling2d"
+
+
+class Flatten(Layer):
+    kind: ClassVar[str] = "flatten"
+    data_format: DataFormat | None = None
+
+
+class Dense(Layer):
+    kind: ClassVar[str] = "dense"
+    units: Units
+    activation: Activation | None = None
+    use_bias: bool = True
+    kernel_initializer: Initializer = GLOROT_UNIFORM
+    bias_initializer: Initializer = ZEROS
+    kernel_regularizer: Regularizer | None = None
+    bias_regularizer: Regularizer | None = None
+    activity_regularizer: Regularizer | None = None
+    kernel_constraint: Constraint | None = None
+    bias_constraint: Constraint | None = None
+
+
+class BatchNormalization(Layer):
+    kind: ClassVar[str] = "batch_normalization"
+    axis: int = -1
+    momentum: Annotated[float, Field(ge=0, le=1)] = 0.99
+    epsilon: Annotated[float, Field(gt=0)] = 0.001
+    center: bool = True
+    scale: bool = True
+    beta_initializer: Initializer = ZEROS
+    gamma_initializer: Initializer = ONES
+    moving_mean_initializer: Initializer = ZEROS
+    moving_variance_initializer: Initializer = ONES
+    beta_regularizer: Regularizer | None = None
+    gamma_regularizer: Regularizer | None = None
+    beta_constraint: Constraint | None = None
+    gamma_constraint: Constraint | None = None
+
+
+class Dropout(Layer):
+    kind: ClassVar[str] = "dropout"
+    rate: Annotated[float, Field(ge=0, lt=1)]
+    noise_shape: NoiseShape | None = None
+    seed: int | None = None
+
+
+class ActivationLayer(Layer):
+    kind: ClassVar[str] = "activation"
+    activation: Activation
+
+
+class Add(Layer):
+    kind: ClassVar[str] = "add"
+
+
+class Concatenate(Layer):
+    kind: ClassVar[str] = "concatenate"
+    axis: int = -1
+
+
+LAYERS: tuple[type[Layer], ...] = (
+    Conv2D, ZeroPadding2D, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D,
+    Flatten, Dense, BatchNormalization, Dropout, ActivationLayer, Add, Concatenate,
+)  # fmt: skip
+JOINS = (Add, Concatenate)
+
+
+class Repeat(Section):
+    """A block said once and built `times` times, one after the other."""
+
+    kind: ClassVar[str] = "repeat"
+    times: Annotated[int, Field(gt=0, le=1000)]
+    layers: Stack
+
+
+STACK_ITEM = Named("layer", (*LAYERS, Repeat))
+Stack = Annotated[list[Annotated[Section, STACK_ITEM]], Field(min_length=1)]

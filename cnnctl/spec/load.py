@@ -1,0 +1,154 @@
+"""A YAML file and overrides → a checked `Experiment`, or every error at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from cnnctl.errors import ConfigError, Problem
+from cnnctl.spec import misfit
+from cnnctl.spec.document import Document, Where, dotted, override, read_document
+from cnnctl.spec.experiment import DataSpec, Experiment, ModelSpec
+from cnnctl.spec.head import head_complaints, loss_complaints
+from cnnctl.spec.images import default_test, known_images, missing_facts
+from cnnctl.spec.section import UNKNOWN_FIELD, Section
+from cnnctl.spec.shapes import Facts, Misfit, Surroundings, input_shape, trace
+from cnnctl.spec.stack import Complaint, Node, nodes_of
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def load(file: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Returns the checked experiment of a config file.
+
+    The result says `data.image_size`, `data.channels` and `data.classes` even where the file does not.
+
+    Args:
+        file: the YAML file.
+        overrides: `path=value` texts, applied in order before anything is checked.
+
+    Raises:
+        ConfigError: anything is wrong; it holds all problems.
+    """
+    document = read_document(file)
+    for text in overrides:
+        override(document, text)
+    return check(document)
+
+
+def check(document: Document) -> Experiment:
+    """Returns the experiment that a document describes; see `load`."""
+    problems: list[Problem] = []
+    experiment = _validated(Experiment, document, (), problems)
+    data, model = _usable_parts(experiment, document)
+    if data and (complaint := _not_known(data)):
+        problems.append(_problem(document, *complaint))
+        data = None
+    if data:
+        data = _resolved(data)
+        problems += [_problem(document, *each) for each in _nothing_left(data)]
+    if data and model:
+        problems += [_problem(document, *each) for each in _stack_complaints(experiment, data, model)]
+    if problems:
+        raise ConfigError(sorted(problems, key=lambda problem: _line(problem.location)))
+    assert experiment and data
+    return experiment.model_copy(update={"data": data})
+
+
+def _usable_parts(experiment: Experiment | None, document: Document) -> tuple[DataSpec | None, ModelSpec | None]:
+    """Returns the data and model sections, each as far as it is right by itself.
+
+    So a typo under train does not hide a stack that does not fit.
+    """
+    if experiment:
+        return experiment.data, experiment.model
+    told_already: list[Problem] = []
+    return _part(DataSpec, document, "data", told_already), _part(ModelSpec, document, "model", told_already)
+
+
+def _part(section: type[AnySection], document: Document, key: str, problems: list[Problem]) -> AnySection | None:
+    return _validated(section, document, (key,), problems) if key in document.content else None
+
+
+def _validated(section: type[AnySection], document: Document, where: Where, problems: list[Problem]) -> AnySection | None:
+    content: Any = document.content
+    for key in where:
+        content = content[key]
+    try:
+        return section.model_validate(content)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            path = (*where, *each["loc"])
+            subject = path[:-1] if each["type"] == UNKNOWN_FIELD else path
+            problems.append(Problem(document.location(path), dotted(subject), each["msg"]))
+    return None
+
+
+def _problem(document: Document, where: Where, message: str) -> Problem:
+    return Problem(document.location(where), dotted(where), message)
+
+
+def _line(location: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in location.split(":")[1:] if part.isdigit())
+
+
+def _not_known(data: DataSpec) -> Complaint | None:
+    if data.source == "folder" and not Path(data.path or "").expanduser().is_dir():
+        return ("data", "path"), f"there is no folder '{data.path}'"
+    missing = missing_facts(data, known_images(data))
+    return (("data",), missing) if missing else None
+
+
+def _resolved(data: DataSpec) -> DataSpec:
+    """Returns the data section with everything said that the config leaves to its source."""
+    images = known_images(data)
+    facts = {
+        "image_size": (images.height, images.width),
+        "channels": images.channels,
+        "classes": images.classes,
+        "test": data.test if data.test is not None else default_test(data),
+        "path": str(Path(data.path).expanduser().absolute()) if data.path else None,
+    }
+    return data.model_copy(update=facts)
+
+
+def _nothing_left(data: DataSpec) -> list[Complaint]:
+    taken = sum(part for part in (data.validation, data.test) if isinstance(part, float))
+    if taken < 1:
+        return []
+    message = f"validation ({data.validation}) and test ({data.test}) take {taken:.0%} of '{data.train}' and leave nothing to train on"
+    return [(("data",), message)]
+
+
+def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: ModelSpec) -> list[Complaint]:
+    nodes, complaints = nodes_of(model)
+    if complaints:
+        return complaints
+    image, around = _image(data, model)
+    try:
+        facts = trace(nodes, image, around)
+    except Misfit as found:
+        return [(found.node.where, misfit.explain(found, nodes, image, around))]
+    loss = loss_complaints(experiment, nodes) if experiment else []
+    return [*head_complaints(nodes, facts, around.classes), *loss]
+
+
+def _image(data: DataSpec, model: ModelSpec) -> tuple[tuple[int, ...], Surroundings]:
+    assert data.image_size and data.channels and data.classes
+    height, width = data.image_size
+    image = input_shape(height, width, data.channels, model.data_format)
+    return image, Surroundings(data.classes, model.data_format)
+
+
+def image_of(experiment: Experiment) -> tuple[int, ...]:
+    """Returns the shape of one image as the network of a checked experiment takes it."""
+    return _image(experiment.data, experiment.model)[0]
+
+
+def facts_of(experiment: Experiment) -> tuple[list[Node], list[Facts]]:
+    """Returns the layers of a checked experiment and the facts of each."""
+    nodes, _ = nodes_of(experiment.model)
+    return nodes, trace(nodes, *_image(experiment.data, experiment.model))

@@ -1,0 +1,159 @@
+"""Explains a stack that does not fit: where it stands, what used up the pixels, what would fit.
+
+Every remedy named here was tried: the whole stack was traced with it, by the arithmetic of `shapes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from cnnctl.spec import layers as L
+from cnnctl.spec.shapes import (
+    DoesNotFit,
+    Facts,
+    Misfit,
+    Shape,
+    Surroundings,
+    format_of,
+    input_shape,
+    show_shape,
+    spatial,
+    trace,
+    window_of,
+)
+from cnnctl.spec.stack import INPUT, Node, without
+
+MOST_REMEDIES = 4
+LARGEST_GROWTH = 8  # images are tried up to this many times their size
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A changed network: what to write, the stack and the image shape it leads to."""
+
+    say: str
+    nodes: Sequence[Node]
+    image: Shape
+
+
+def explain(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: Surroundings) -> str:
+    """Returns the message for a stack that does not fit; several lines."""
+    lines = [misfit.reason.message, *_rows(misfit, image)]
+    culprit = _culprit(misfit, image, around) if misfit.reason.shrinks else None
+    if culprit:
+        lines.append(f"  '{culprit.name}' shrank the image most: {_pixels(culprit, around)}")
+    remedies = [change.say for change in _changes(misfit, culprit, nodes, image, around) if _fits(change, around)]
+    if remedies:
+        lines.append("  each of these alone was tried and fits:")
+        lines += [f"    - {say}" for say in remedies[:MOST_REMEDIES]]
+    return "\n".join(lines)
+
+
+def _rows(misfit: Misfit, image: Shape) -> list[str]:
+    names = [INPUT, *(facts.name for facts in misfit.facts), misfit.node.name]
+    shapes = [show_shape(image), *(show_shape(facts.output_shape) for facts in misfit.facts), "does not fit"]
+    width = max(map(len, names))
+    return [f"    {name:<{width}}  {shape}" for name, shape in zip(names, shapes, strict=True)]
+
+
+def _pixels(facts: Facts, around: Surroundings) -> str:
+    (before, _), (after, _) = (spatial(shape, around.data_format, "") for shape in (facts.input_shapes[0], facts.output_shape))
+    return f"{before[0]}×{before[1]} to {after[0]}×{after[1]} pixels"
+
+
+def _culprit(misfit: Misfit, image: Shape, around: Surroundings) -> Facts | None:
+    """Returns the layer before the misfit that divided the pixels most; of equals the last."""
+
+    def division(facts: Facts) -> float:
+        if len(facts.output_shape) != 3 or len(facts.input_shapes[0]) != 3:
+            return 0
+        (before, _), (after, _) = (spatial(s, around.data_format, "") for s in (facts.input_shapes[0], facts.output_shape))
+        return (before[0] * before[1]) / (after[0] * after[1])
+
+    return max(reversed(misfit.facts), key=division, default=None)
+
+
+def _fits(change: _Change, around: Surroundings) -> bool:
+    if not change.nodes:
+        return False
+    try:
+        trace(change.nodes, change.image, around)
+    except Misfit:
+        return False
+    return True
+
+
+def _changes(
+    misfit: Misfit, culprit: Facts | None, nodes: Sequence[Node], image: Shape, around: Surroundings
+) -> Iterator[_Change]:
+    if not misfit.reason.shrinks:
+        yield from _without_flattening(misfit, nodes, image)
+        return
+    yield from _easier(misfit.node, nodes, image)
+    pixels = _given(misfit, image, around)
+    if pixels:
+        yield from _smaller_window(misfit.node, pixels, nodes, image)
+    before = next((node for node in nodes if culprit and node.name == culprit.name), None)
+    if before:
+        yield from _easier(before, nodes, image)
+    yield from _larger_images(nodes, image, around)
+
+
+def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
+    for node in nodes:
+        if node.name == misfit.node.name:
+            return
+        if isinstance(node.layer, L.Flatten | L.GlobalPooling):
+            yield _Change(f"remove '{node.name}', or move it below '{misfit.node.name}'", without(nodes, node.where), image)
+
+
+def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
+    """Yields the ways in which one layer would use up fewer pixels."""
+    layer = node.layer
+    if not isinstance(layer, L.Conv2D | L.Pooling):
+        return
+    if layer.padding == "valid":
+        yield _changed(node, nodes, image, "padding: same", padding="same")
+    if max(window_of(layer).strides) > 1:
+        yield _changed(node, nodes, image, "strides: 1", strides=(1, 1))
+    if isinstance(layer, L.Pooling):
+        yield _Change(f"remove '{node.name}'", without(nodes, node.where), image)
+
+
+def _smaller_window(node: Node, pixels: tuple[int, int], nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
+    layer = node.layer
+    assert isinstance(layer, L.Conv2D | L.Pooling)
+    field = "kernel_size" if isinstance(layer, L.Conv2D) else "pool_size"
+    dilation = window_of(layer).dilation
+    size = tuple(min(k, (n - 1) // d + 1) for k, n, d in zip(getattr(layer, field), pixels, dilation, strict=True))
+    if min(size) > 0:
+        yield _changed(node, nodes, image, f"{field}: {list(size)}", **{field: size})
+
+
+def _given(misfit: Misfit, image: Shape, around: Surroundings) -> tuple[int, int] | None:
+    """Returns height and width of what the misfit is given."""
+    shapes = {INPUT: image, **{facts.name: facts.output_shape for facts in misfit.facts}}
+    try:
+        return spatial(shapes[misfit.node.inputs[0]], format_of(misfit.node.layer, around), "")[0]
+    except DoesNotFit:
+        return None
+
+
+def _changed(node: Node, nodes: Sequence[Node], image: Shape, say: str, **fields: object) -> _Change:
+    """Returns the network with fields of one written layer changed, wherever a repeat builds it."""
+    layer = node.layer.model_copy(update=fields)
+    new = [replace(other, layer=layer) if other.where == node.where else other for other in nodes]
+    return _Change(f"'{node.name}': {say}", new, image)
+
+
+def _larger_images(nodes: Sequence[Node], image: Shape, around: Surroundings) -> Iterator[_Change]:
+    """Yields the smallest larger image that fits, keeping the aspect ratio."""
+    (height, width), channels = spatial(image, around.data_format, "")
+    for more in range(1, height * (LARGEST_GROWTH - 1) + 1):
+        size = (height + more, round(width * (height + more) / height))
+        shape = input_shape(*size, channels, around.data_format)
+        change = _Change(f"data.image_size: [{size[0]}, {size[1]}]", nodes, shape)
+        if _fits(change, around):
+            yield change
+            return

@@ -1,0 +1,251 @@
+"""The ground of every part of a config: a frozen pydantic model that names what is wrong.
+
+Two forms occur in a config. A *section* is a mapping with known fields. A *named section* is
+a name with fields of its own, `adam: {learning_rate: 1e-3}`, or the bare name for its
+defaults: layers, optimizers, schedules, losses, initializers and regularizers have it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar
+
+# Plugins would be searched for in every installed package at the first model: slow, and foreign code.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+WORDED = "worded"  # the type of an error whose message is already ours
+UNKNOWN_FIELD = "unknown_field"  # an error that is about a key, not about its value
+
+
+def show(value: object, limit: int = 60) -> str:
+    """Returns `value` as it would stand in a config, on one line of at most `limit` characters."""
+    text = repr(value) if isinstance(value, float | str) else json.dumps(value, default=repr, ensure_ascii=True)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def suggestion(word: object, known: Iterable[str]) -> str:
+    """Returns `; did you mean 'x'?` for the nearest known word, or an empty string."""
+    plain = str(word).lower().replace("-", "_")
+    squeezed = {name.replace("_", ""): name for name in known}
+    near = difflib.get_close_matches(plain.replace("_", ""), squeezed, n=1, cutoff=0.7)
+    return f"; did you mean '{squeezed[near[0]]}'?" if near else ""
+
+
+def wrong(message: str) -> PydanticCustomError:
+    """Returns an error for validators to raise; `message` is what the user reads."""
+    return PydanticCustomError(WORDED, "{message}", {"message": message})
+
+
+def expected(what: str, received: object, hint: str = "") -> PydanticCustomError:
+    """Returns the error 'expected ..., received ...'."""
+    return wrong(f"expected {what}, received {show(received)}{hint}")
+
+
+_EXPECTED = {
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping of fields",
+    "model_attributes_type": "a mapping of fields",
+    "finite_number": "a finite number",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "literal_error": "{expected}",
+    "too_short": "at least {min_length} item(s)",
+    "string_too_short": "a text that is not empty",
+}
+
+
+def _worded(error: Any, known: Iterable[str]) -> InitErrorDetails:
+    """Returns one pydantic error in our words; `known` are the fields of the section it arose in."""
+    kind, where, value = error["type"], error["loc"], error["input"]
+    if kind in (WORDED, UNKNOWN_FIELD):
+        custom = PydanticCustomError(kind, "{message}", error["ctx"])
+    elif kind == "missing":
+        where, custom = where[:-1], wrong(f"field '{where[-1]}' is required")
+    elif kind == "extra_forbidden":
+        names = ", ".join(known)
+        message = f"unknown field '{where[-1]}'{suggestion(where[-1], known) or f'; known: {names}'}"
+        custom = PydanticCustomError(UNKNOWN_FIELD, "{message}", {"message": message})
+    elif kind in _EXPECTED:
+        context = error.get("ctx", {})
+        hint = ""
+        if kind == "literal_error":
+            hint = suggestion(value, context["expected"].replace("'", "").replace(" or ", ", ").split(", "))
+        custom = expected(_EXPECTED[kind].format(**context), value, hint)
+    else:
+        custom = wrong(f"{error['msg'].lower()}, received {show(value)}")
+    return InitErrorDetails(type=custom, loc=where, input=value)
+
+
+class Section(BaseModel):
+    """A mapping of the config with known fields; unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    kind: ClassVar[str] = ""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_what_is_wrong(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            details = [_worded(each, cls.model_fields) for each in error.errors(include_url=False)]
+            raise ValidationError.from_exception_data(cls.__name__, details) from None
+
+    @classmethod
+    def required(cls) -> list[str]:
+        """Returns the fields without a default."""
+        return [name for name, field in cls.model_fields.items() if field.is_required()]
+
+
+def _within(error: ValidationError, *prefix: str) -> ValidationError:
+    """Returns `error` with every location below `prefix`."""
+    details = [
+        InitErrorDetails(type=PydanticCustomError(e["type"], "{message}", e["ctx"]), loc=(*prefix, *e["loc"]), input=e["input"])
+        for e in error.errors(include_url=False)
+    ]
+    return ValidationError.from_exception_data(error.title, details)
+
+
+REFERS = "refers"
+
+
+def refers_to(what: str) -> dict[str, Any]:
+    """Returns a mark that `spec.schema` turns into a `$ref`; pydantic would not let a foreign one pass."""
+    return {REFERS: what}
+
+
+class Named:
+    """Annotation for a field that holds one of several named sections.
+
+    Args:
+        what: the noun for messages, such as 'layer'.
+        choices: the sections that may stand here.
+    """
+
+    def __init__(self, what: str, choices: Iterable[type[Section]]) -> None:
+        self.what = what
+        self.choices = {choice.kind: choice for choice in choices}
+
+    def read(self, value: object) -> Section:
+        """Returns the section that `value` names, checked."""
+        if isinstance(value, Section):
+            return value
+        name, fields = self._parts(value)
+        if name not in self.choices:
+            known = ", ".join(self.choices)
+            raise wrong(f"unknown {self.what} {show(name)}{suggestion(name, self.choices) or f'; known: {known}'}")
+        choice = self.choices[name]
+        if fields is not None and not isinstance(fields, dict):
+            example = (choice.required() or list(choice.model_fields))[:1]
+            form = f"{{{example[0]}: {show(fields)}}}" if example else "nothing"
+            raise wrong(f"the fields of '{name}' are a mapping, such as {name}: {form}, received {show(fields)}")
+        try:
+            return choice.model_validate(fields or {})
+        except ValidationError as error:
+            raise _within(error, name) from None
+
+    def _parts(self, value: object) -> tuple[str, object]:
+        if isinstance(value, str):
+            return value, None
+        if isinstance(value, dict) and len(value) == 1:
+            name, fields = next(iter(value.items()))
+            return str(name), fields
+        if isinstance(value, dict) and value:
+            first, *others = map(str, value)
+            hint = f"; indent {', '.join(others)} under '{first}'" if first in self.choices else ""
+            raise wrong(f"expected one {self.what}, received the keys {', '.join(map(str, value))}{hint}")
+        raise expected(f"the name of a {self.what}, alone or with its fields", value)
+
+    @staticmethod
+    def write(section: Section) -> dict[str, Any]:
+        """Returns the section as it stands in a config, every field said."""
+        return {section.kind: section.model_dump(mode="json")}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        to_plain = core_schema.plain_serializer_function_ser_schema(self.write)
+        return core_schema.no_info_plain_validator_function(self.read, serialization=to_plain)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return refers_to(self.what)
+
+    def json_schema(self) -> dict[str, Any]:
+        """Returns the JSON Schema of the bare name and of the name with fields."""
+        bare = [name for name, choice in self.choices.items() if not choice.required()]
+        fields = {}
+        for name, choice in self.choices.items():
+            schema = choice.model_json_schema()
+            fields[name] = {"anyOf": [schema, {"type": "null"}]} if name in bare else schema
+        mapping = {
+            "type": "object",
+            "properties": fields,
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+        }
+        return {"anyOf": [{"enum": bare}, mapping]} if bare else mapping
+
+
+def _pair(low: int, what: str) -> Any:
+    def read(value: object) -> tuple[int, int]:
+        both = [value, value] if isinstance(value, int) else value
+        if not isinstance(both, list | tuple) or len(both) != 2 or not all(_is_integer(n, low) for n in both):
+            raise expected(f"{what} or a pair of them, [height, width]", value)
+        return both[0], both[1]
+
+    one = {"type": "integer", "minimum": low}
+    schema = {"anyOf": [one, {"type": "array", "items": one, "minItems": 2, "maxItems": 2}]}
+    return Annotated[tuple[int, int], PlainValidator(read), PlainSerializer(list), WithJsonSchema(schema)]
+
+
+def _is_integer(value: object, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) and name for name in value):
+        raise expected("a list of layer names", value)
+    return tuple(value)
+
+
+Count = Annotated[int, Field(gt=0)]
+Size = _pair(1, "a positive integer")
+"""One positive integer for height and width, or one for each."""
+Names = Annotated[
+    tuple[str, ...],
+    PlainValidator(_names),
+    PlainSerializer(list),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}),
+]
+
+
+def plain(section: Section) -> Mapping[str, Any]:
+    """Returns a section as plain data that `yaml` can write and the loader reads back."""
+    return section.model_dump(mode="json")

@@ -1,0 +1,162 @@
+"""The stack as a graph: repeats written out, every layer named, every input found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from cnnctl.spec.document import Where
+from cnnctl.spec.experiment import ModelSpec
+from cnnctl.spec.layers import JOINS, Layer, Repeat
+from cnnctl.spec.section import Section, show, suggestion
+
+INPUT = "input"
+"""What a layer's `inputs` call the network's own input."""
+
+Complaint = tuple[Where, str]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer of the network.
+
+    Attributes:
+        name: its own, unique in the network.
+        layer: its spec.
+        inputs: the names of what it takes; `input` is the network's own input.
+        where: its path in the config.
+    """
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
+    where: Where
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A layer of the written-out stack, before names and inputs are known."""
+
+    layer: Layer
+    where: Where
+    scope: str  # the suffix that the repeats around it give to names, such as _2
+
+
+def nodes_of(model: ModelSpec) -> tuple[list[Node], list[Complaint]]:
+    """Returns the layers in the order they are computed, and what is wrong with their wiring."""
+    written = list(_written_out(model.layers, ("model", "layers"), ""))
+    nodes, complaints = _wired(written, _names(written))
+    if not complaints:
+        complaints = [*_unused(nodes), *(_branches(nodes) if model.style == "sequential" else [])]
+    return nodes, complaints
+
+
+def _written_out(items: Sequence[Section], where: Where, scope: str) -> Iterator[_Written]:
+    for index, item in enumerate(items):
+        here = (*where, index, item.kind)
+        if isinstance(item, Repeat):
+            for time in range(item.times):
+                yield from _written_out(item.layers, (*here, "layers"), f"{scope}_{time + 1}")
+        else:
+            assert isinstance(item, Layer)
+            yield _Written(item, here, scope)
+
+
+def _names(written: Sequence[_Written]) -> list[str]:
+    """Returns a name for each layer: its own, or its kind with a number from the second on, as Keras has it."""
+    taken = {each.layer.name + each.scope for each in written if each.layer.name}
+    counts: Counter[str] = Counter()
+    names = []
+    for each in written:
+        if each.layer.name:
+            names.append(each.layer.name + each.scope)
+            continue
+        while True:
+            number, counts[each.layer.kind] = counts[each.layer.kind], counts[each.layer.kind] + 1
+            name = f"{each.layer.kind}_{number}" if number else each.layer.kind
+            if name not in taken:
+                break
+        names.append(name)
+    return names
+
+
+def _wired(written: Sequence[_Written], names: Sequence[str]) -> tuple[list[Node], list[Complaint]]:
+    nodes: list[Node] = []
+    complaints: list[Complaint] = []
+    known = {INPUT}
+    for each, name in zip(written, names, strict=True):
+        if name in known:
+            reason = "is the network's input" if name == INPUT else "is the name of an earlier layer"
+            complaints.append(((*each.where, "name"), f"'{name}' {reason}; names must differ"))
+        before = (nodes[-1].name if nodes else INPUT,)
+        inputs = before if each.layer.inputs is None else tuple(_resolved(each, word, known) for word in each.layer.inputs)
+        complaints += [
+            ((*each.where, "inputs"), _no_such_input(word, name, known, names)) for word in inputs if word not in known
+        ]
+        complaints += _joined_wrongly(each, inputs)
+        nodes.append(Node(name, each.layer, inputs, each.where))
+        known.add(name)
+    return nodes, complaints
+
+
+def _resolved(each: _Written, word: str, known: set[str]) -> str:
+    """Returns the full name that `word` means: inside a repeat, first the layer of the same round."""
+    scope = each.scope
+    while scope:
+        if word + scope in known:
+            return word + scope
+        scope = scope.rpartition("_")[0]
+    return word
+
+
+def _no_such_input(word: str, name: str, known: set[str], names: Sequence[str]) -> str:
+    if word == name:
+        return f"'{word}' would be its own input: a cycle"
+    if word in names:
+        return f"'{word}' comes later; a layer takes only layers above it, so nothing can form a cycle"
+    hint = suggestion(word, known) or f"; layers above it: {', '.join(sorted(known))}"
+    return f"there is no layer {show(word)}{hint}"
+
+
+def _joined_wrongly(each: _Written, inputs: tuple[str, ...]) -> list[Complaint]:
+    if isinstance(each.layer, JOINS):
+        if len(inputs) < 2:
+            return [(each.where, f"joins layers: give inputs: [first, second], received {show(list(inputs))}")]
+    elif len(inputs) > 1:
+        return [((*each.where, "inputs"), f"takes one input, received {len(inputs)}; join them with add or concatenate")]
+    return []
+
+
+def _unused(nodes: Sequence[Node]) -> list[Complaint]:
+    taken = {name for node in nodes for name in node.inputs}
+    last = nodes[-1].name
+    return [
+        (node.where, f"no layer takes the output of '{node.name}'; name it in some layer's inputs, or remove it")
+        for node in nodes
+        if node.name not in taken and node.name != last
+    ]
+
+
+def _branches(nodes: Sequence[Node]) -> list[Complaint]:
+    before = INPUT
+    for node in nodes:
+        if node.inputs != (before,):
+            takes = ", ".join(node.inputs)
+            message = f"takes {takes}, but a sequential model feeds each layer from the one before ({before})"
+            return [(node.where, f"{message}; set model.style to functional or subclass")]
+        before = node.name
+    return []
+
+
+def without(nodes: Sequence[Node], where: Where) -> list[Node]:
+    """Returns the stack without one written layer, its input going to those who took its output."""
+    passed_on: dict[str, str] = {}
+    kept: list[Node] = []
+    for node in nodes:
+        inputs = tuple(passed_on.get(word, word) for word in node.inputs)
+        if node.where == where:
+            passed_on[node.name] = inputs[0]
+        else:
+            kept.append(replace(node, inputs=inputs))
+    return kept

@@ -1,0 +1,142 @@
+"""How the weights of a layer start and what holds them: initializers, regularizers, constraints.
+
+Names and defaults are those of Keras 3; `tests/build/test_keras_parity.py` compares each field.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from cnnctl.spec.section import Named, Section
+
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class Zeros(Section):
+    kind: ClassVar[str] = "zeros"
+
+
+class Ones(Section):
+    kind: ClassVar[str] = "ones"
+
+
+class Constant(Section):
+    kind: ClassVar[str] = "constant"
+    value: float = 0.0
+
+
+class Seeded(Section):
+    """An initializer that draws; without a seed it gets one from the experiment's."""
+
+    seed: int | None = None
+
+
+class RandomNormal(Seeded):
+    kind: ClassVar[str] = "random_normal"
+    mean: float = 0.0
+    stddev: NonNegative = 0.05
+
+
+class TruncatedNormal(Seeded):
+    kind: ClassVar[str] = "truncated_normal"
+    mean: float = 0.0
+    stddev: NonNegative = 0.05
+
+
+class RandomUniform(Seeded):
+    kind: ClassVar[str] = "random_uniform"
+    minval: float = -0.05
+    maxval: float = 0.05
+
+
+class GlorotUniform(Seeded):
+    kind: ClassVar[str] = "glorot_uniform"
+
+
+class GlorotNormal(Seeded):
+    kind: ClassVar[str] = "glorot_normal"
+
+
+class HeUniform(Seeded):
+    kind: ClassVar[str] = "he_uniform"
+
+
+class HeNormal(Seeded):
+    kind: ClassVar[str] = "he_normal"
+
+
+class LecunUniform(Seeded):
+    kind: ClassVar[str] = "lecun_uniform"
+
+
+class LecunNormal(Seeded):
+    kind: ClassVar[str] = "lecun_normal"
+
+
+class VarianceScaling(Seeded):
+    kind: ClassVar[str] = "variance_scaling"
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_in"
+    distribution: Literal["truncated_normal", "untruncated_normal", "uniform"] = "truncated_normal"
+
+
+class Orthogonal(Seeded):
+    kind: ClassVar[str] = "orthogonal"
+    gain: float = 1.0
+
+
+class L1(Section):
+    kind: ClassVar[str] = "l1"
+    l1: NonNegative = 0.01
+
+
+class L2(Section):
+    kind: ClassVar[str] = "l2"
+    l2: NonNegative = 0.01
+
+
+class L1L2(Section):
+    kind: ClassVar[str] = "l1_l2"
+    l1: NonNegative = 0.0
+    l2: NonNegative = 0.0
+
+
+class MaxNorm(Section):
+    kind: ClassVar[str] = "max_norm"
+    max_value: Annotated[float, Field(gt=0)] = 2.0
+    axis: int = 0
+
+
+class MinMaxNorm(Section):
+    kind: ClassVar[str] = "min_max_norm"
+    min_value: NonNegative = 0.0
+    max_value: NonNegative = 1.0
+    rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+    axis: int = 0
+
+
+class UnitNorm(Section):
+    kind: ClassVar[str] = "unit_norm"
+    axis: int = 0
+
+
+class NonNeg(Section):
+    kind: ClassVar[str] = "non_neg"
+
+
+INITIALIZERS = (
+    Zeros, Ones, Constant, RandomNormal, TruncatedNormal, RandomUniform, GlorotUniform, GlorotNormal,
+    HeUniform, HeNormal, LecunUniform, LecunNormal, VarianceScaling, Orthogonal,
+)  # fmt: skip
+REGULARIZERS = (L1, L2, L1L2)
+CONSTRAINTS = (MaxNorm, MinMaxNorm, UnitNorm, NonNeg)
+
+INITIALIZER = Named("initializer", INITIALIZERS)
+REGULARIZER = Named("regularizer", REGULARIZERS)
+CONSTRAINT = Named("constraint", CONSTRAINTS)
+
+Initializer = Annotated[Section, INITIALIZER]
+Regularizer = Annotated[Section, REGULARIZER]
+Constraint = Annotated[Section, CONSTRAINT]

@@ -1,0 +1,1 @@
+"""Spec, model and batches → results."""

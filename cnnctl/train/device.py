@@ -1,0 +1,67 @@
+"""Which device trains, and why not another."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from cnnctl.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a run computes.
+
+    Attributes:
+        kind: `gpu` or `cpu`.
+        name: the GPU's name, or how many cores the CPU has.
+        note: why there is no GPU; empty where there is one or none was asked for.
+    """
+
+    kind: str
+    name: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.kind.upper()}, {self.name}"
+        return f"{text} ({self.note})" if self.note else text
+
+
+def choose_device(wish: str) -> Device:
+    """Returns the device for `auto`, `cpu` or `gpu`, and prepares TensorFlow for it.
+
+    GPU memory is taken as it is needed, so that other programs can share the card.
+
+    Raises:
+        UsageError: `gpu` is asked for and there is none.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if wish == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        return Device("cpu", _cores())
+    if not gpus:
+        if wish == "gpu":
+            raise UsageError(f"--device gpu: {_why_no_gpu()}; leave --device out to train on the CPU")
+        return Device("cpu", _cores(), f"no GPU: {_why_no_gpu()}")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return Device("gpu", str(details.get("device_name", gpus[0].name)))
+
+
+def _cores() -> str:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{count} core{'s' if count > 1 else ''}"
+
+
+def _why_no_gpu() -> str:
+    if not tf.test.is_built_with_cuda():
+        return "this TensorFlow is built without CUDA"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides it"
+    if not Path("/dev/nvidiactl").exists():
+        return "this machine shows no NVIDIA device"
+    return "TensorFlow cannot load the CUDA libraries; pip install 'cnnctl[gpu]'"

@@ -1,0 +1,213 @@
+"""Two ways to drive the same training: `model.fit` and a GradientTape loop.
+
+Both take the same arguments, read the same batches and tell the same observers. On a CPU in
+float32 they give the same weights to the bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, StepsRecord
+from cnnctl.train.steps import Metrics, evaluate_step, train_step
+
+SECONDS_PER_CALL = 0.2
+"""How long the custom loop stays out of Python: progress is shown and Ctrl-C heard this often."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What is trained and by what.
+
+    Attributes:
+        model: built network.
+        optimizer: not yet built.
+        loss: averages over a batch.
+        metrics: for the custom loop's training; `accuracy` is also what `fit` reports.
+    """
+
+    model: keras.Model
+    optimizer: keras.Optimizer
+    loss: keras.Loss
+    metrics: Metrics
+
+
+Loop = Callable[[Learner, tf.data.Dataset, tf.data.Dataset | None, Plan, Observer], None]
+
+
+def run_custom(
+    learner: Learner, train: tf.data.Dataset, validation: tf.data.Dataset | None, plan: Plan, observer: Observer
+) -> None:
+    """Trains by a GradientTape step inside `tf.function`, many steps a call.
+
+    Args:
+        learner: what is trained.
+        train: the batches of all epochs from `plan.first_epoch` on.
+        validation: the batches of one pass; None for no validation.
+        plan: epochs and steps.
+        observer: told about steps, epochs and the end.
+    """
+    learner.optimizer.build(learner.model.trainable_variables)
+    run_steps = _compiled_steps(learner)
+    evaluate = compiled_evaluation(learner)
+    batches = iter(train)
+    epoch, reason = plan.first_epoch, None
+    observer.on_start(plan)
+    while epoch < plan.epochs and not reason:
+        seconds = _run_epoch(run_steps, batches, learner.metrics, epoch, plan, observer)
+        train_values = learner.metrics.values()
+        epoch += 1
+        record = epoch_record(plan, epoch, seconds, train_values, evaluate(validation), learner.optimizer)
+        reason = observer.on_epoch(record)
+    learner.optimizer.finalize_variable_values(learner.model.trainable_variables)
+    observer.on_end(EndRecord(epoch, epoch * plan.steps_per_epoch, reason or ""))
+
+
+def _compiled_steps(learner: Learner) -> Callable[[Any, Any], None]:
+    @tf.function(reduce_retracing=True)
+    def run_steps(batches: Any, count: Any) -> None:
+        for _ in tf.range(count):
+            images, labels = next(batches)
+            train_step(learner.model, learner.optimizer, learner.loss, learner.metrics, images, labels)
+
+    run: Callable[[Any, Any], None] = run_steps
+    return run
+
+
+def _run_epoch(
+    run_steps: Callable[[Any, Any], None], batches: Any, metrics: Metrics, epoch: int, plan: Plan, observer: Observer
+) -> float:
+    """Runs the steps of one epoch in calls of about `SECONDS_PER_CALL`; returns the seconds it took."""
+    metrics.reset()
+    start = time.perf_counter()
+    done, count = 0, 1
+    while done < plan.steps_per_epoch:
+        called = time.perf_counter()
+        run_steps(batches, tf.constant(count))
+        done += count
+        loss, accuracy = metrics.values()
+        now = time.perf_counter()
+        images = min(done * plan.batch_size, plan.examples)
+        observer.on_steps(
+            StepsRecord(epoch + 1, epoch * plan.steps_per_epoch + done, done, images, now - start, loss, accuracy)
+        )
+        fitting = int(count * SECONDS_PER_CALL / (now - called))
+        count = min(max(fitting, 1), 2 * count, plan.steps_per_epoch - done)
+    return time.perf_counter() - start
+
+
+def compiled_evaluation(learner: Learner) -> Callable[[tf.data.Dataset | None], tuple[float, float] | None]:
+    """Returns a function that gives loss and accuracy over a dataset, or None for none."""
+    metrics = Metrics(keras.metrics.Mean(), type(learner.metrics.accuracy)())
+
+    @tf.function(reduce_retracing=True)
+    def one_pass(dataset: tf.data.Dataset) -> None:
+        for images, labels in dataset:
+            evaluate_step(learner.model, learner.loss, metrics, images, labels)
+
+    def evaluate(dataset: tf.data.Dataset | None) -> tuple[float, float] | None:
+        if dataset is None:
+            return None
+        metrics.reset()
+        one_pass(dataset)
+        return metrics.values()
+
+    return evaluate
+
+
+def epoch_record(
+    plan: Plan,
+    epoch: int,
+    seconds: float,
+    train: tuple[float, float],
+    validation: tuple[float, float] | None,
+    optimizer: keras.Optimizer,
+) -> EpochRecord:
+    """Returns the record of a finished epoch, counted from 1; pairs are (loss, accuracy)."""
+    step = epoch * plan.steps_per_epoch
+    validation_loss, validation_accuracy = validation or (None, None)
+    return EpochRecord(
+        epoch=epoch,
+        step=step,
+        train_loss=train[0],
+        train_accuracy=train[1],
+        validation_loss=validation_loss,
+        validation_accuracy=validation_accuracy,
+        learning_rate=learning_rate_of_step(optimizer, step),
+        seconds=seconds,
+        images_per_second=plan.examples / seconds,
+    )
+
+
+def learning_rate_of_step(optimizer: keras.Optimizer, step: int) -> float:
+    """Returns the rate that the step `step`, counted from 1, was made with."""
+    plain = getattr(optimizer, "inner_optimizer", optimizer)
+    schedule = plain._learning_rate  # the public attribute is already the next step's value
+    return float(schedule(step - 1) if callable(schedule) else plain.learning_rate)
+
+
+def run_fit(
+    learner: Learner, train: tf.data.Dataset, validation: tf.data.Dataset | None, plan: Plan, observer: Observer
+) -> None:
+    """Trains by `model.fit`; arguments as in `run_custom`."""
+    learner.model.compile(learner.optimizer, learner.loss, metrics=[learner.metrics.accuracy], jit_compile=False)
+    learner.optimizer.build(learner.model.trainable_variables)
+    relay = _Relay(plan, observer)
+    learner.model.fit(
+        train,
+        epochs=plan.epochs,
+        initial_epoch=plan.first_epoch,
+        steps_per_epoch=plan.steps_per_epoch,
+        validation_data=validation,
+        callbacks=[relay],
+        verbose=0,
+    )
+    observer.on_end(EndRecord(relay.epochs, relay.epochs * plan.steps_per_epoch, relay.reason))
+
+
+class _Relay(keras.callbacks.Callback):
+    """Tells an observer what Keras tells its callbacks."""
+
+    def __init__(self, plan: Plan, observer: Observer) -> None:
+        super().__init__()
+        self.epochs = plan.first_epoch
+        self.reason = ""
+        self._plan = plan
+        self._observer = observer
+        self._start = self._told = self._seconds = 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._observer.on_start(self._plan)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._start = self._told = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        now = time.perf_counter()
+        self._seconds = now - self._start
+        done = batch + 1
+        if now - self._told >= SECONDS_PER_CALL or done == self._plan.steps_per_epoch:
+            self._told = now
+            images = min(done * self._plan.batch_size, self._plan.examples)
+            step = self.epochs * self._plan.steps_per_epoch + done
+            values = float(logs["loss"]), float(logs["accuracy"])
+            self._observer.on_steps(StepsRecord(self.epochs + 1, step, done, images, self._seconds, *values))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.epochs = epoch + 1
+        train = logs["loss"], logs["accuracy"]
+        validation = (logs["val_loss"], logs["val_accuracy"]) if "val_loss" in logs else None
+        record = epoch_record(self._plan, self.epochs, self._seconds, train, validation, self.model.optimizer)
+        reason = self._observer.on_epoch(record)
+        if reason:
+            self.reason = reason
+            self.model.stop_training = True
+
+
+LOOPS: dict[str, Loop] = {"fit": run_fit, "custom": run_custom}

@@ -1,0 +1,79 @@
+"""One step of training and of evaluation, as plain functions; the caller compiles them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cnnctl.spec.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Loss and accuracy over the images seen since the last reset, each image weighted the same."""
+
+    loss: keras.metrics.Metric
+    accuracy: keras.metrics.Metric
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        self.loss.reset_state()
+        self.accuracy.reset_state()
+
+    def values(self) -> tuple[float, float]:
+        """Returns loss and accuracy."""
+        return float(self.loss.result()), float(self.accuracy.result())
+
+
+def build_metrics(experiment: Experiment) -> Metrics:
+    """Returns metrics for the labels that the config says."""
+    return Metrics(keras.metrics.Mean(), accuracy_metric(experiment))
+
+
+def accuracy_metric(experiment: Experiment) -> keras.metrics.Metric:
+    """Returns the accuracy for integer or one-hot labels."""
+    if experiment.data.labels == "one_hot":
+        return keras.metrics.CategoricalAccuracy(name="accuracy")
+    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+
+
+def train_step(
+    model: keras.Model, optimizer: keras.Optimizer, loss_function: keras.Loss, metrics: Metrics, images: Any, labels: Any
+) -> None:
+    """Changes the weights by one step of the optimizer.
+
+    Args:
+        model: built network.
+        optimizer: built for the model's trainable variables.
+        loss_function: averages over the batch.
+        metrics: told about the batch.
+        images: (B, H, W, C), float32.
+        labels: (B,) integers or (B, classes) one-hot.
+    """
+    with tf.GradientTape() as tape:
+        outputs = model(images, training=True)  # (B, classes)
+        loss = total_loss(model, loss_function, labels, outputs)
+        scaled = optimizer.scale_loss(loss)  # by more than 1 under mixed float16 only
+    gradients = tape.gradient(scaled, model.trainable_variables)
+    optimizer.apply(gradients, model.trainable_variables)
+    count_batch(metrics, loss, labels, outputs)
+
+
+def evaluate_step(model: keras.Model, loss_function: keras.Loss, metrics: Metrics, images: Any, labels: Any) -> None:
+    """Tells the metrics about one batch; arguments as in `train_step`."""
+    outputs = model(images, training=False)
+    count_batch(metrics, total_loss(model, loss_function, labels, outputs), labels, outputs)
+
+
+def total_loss(model: keras.Model, loss_function: keras.Loss, labels: Any, outputs: Any) -> Any:
+    """Returns the loss of a batch with the regularization terms of the call before."""
+    return tf.add_n([loss_function(labels, outputs), *model.losses])
+
+
+def count_batch(metrics: Metrics, loss: Any, labels: Any, outputs: Any) -> None:
+    """Tells the metrics about one batch, weighted by its images."""
+    metrics.loss.update_state(loss, sample_weight=tf.shape(outputs)[0])
+    metrics.accuracy.update_state(labels, outputs)
