@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -40,7 +41,7 @@ class Form(str, Enum):
 
 Config = Annotated[Path, typer.Argument(help="The YAML file of the experiment.", show_default=False)]
 Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP045 (typer reads it)
+    list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the config; may be repeated."),
 ]
 
@@ -60,7 +61,7 @@ def _root(
 
 @app.command()
 def train(
-    config: Annotated[Optional[Path], typer.Argument(help="The YAML file of the experiment.", show_default=False)] = None,  # noqa: UP045
+    config: Annotated[Path | None, typer.Argument(help="The YAML file of the experiment.", show_default=False)] = None,
     overrides: Overrides = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Folder of the run. [default: runs/NAME/DATE_TIME]", show_default=False)
@@ -111,15 +112,18 @@ def init(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a config, for editors."""
-    from cnnctl.report.console import print_text
+    from cnnctl.report.console import Console
     from cnnctl.report.tables import as_json
     from cnnctl.spec.schema import json_schema
 
-    print_text(as_json(json_schema()))
+    Console().result(as_json(json_schema()))
 
 
 def main() -> None:
     """Runs the command line; a known error gives its message and its exit code, an unknown one is raised."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × shows ?, and the command goes on
     try:
         app()
     except CnnctlError as error:

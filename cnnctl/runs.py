@@ -11,10 +11,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import write_whole
+from cnnctl.spec.document import dump
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.section import plain
 from cnnctl.train.observe import EpochRecord, Observer
@@ -39,8 +38,7 @@ class RunFolder:
 
     def write_config(self, experiment: Experiment) -> None:
         """Writes the resolved config: every field said, so that later defaults cannot change it."""
-        text = yaml.safe_dump(dict(plain(experiment)), sort_keys=False, default_flow_style=None, width=110)
-        write_whole(self.config, text.encode())
+        write_whole(self.config, dump(plain(experiment)).encode())
 
     def write_json(self, file: Path, content: Mapping[str, Any]) -> None:
         """Writes one of the run's JSON files."""

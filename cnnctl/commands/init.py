@@ -9,7 +9,6 @@ from pathlib import Path
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
-from cnnctl.report.tables import table
 from cnnctl.spec.section import suggestion
 
 
@@ -25,7 +24,8 @@ def init(name: str | None, console: Console) -> None:
     """
     configs = ready_configs()
     if name is None:
-        console.result(table(("config", "shows"), [(each, _headline(file)) for each, file in configs.items()], left=2))
+        width = max(map(len, configs))
+        console.result("\n".join(f"{each:<{width}}  {_headline(file)}" for each, file in configs.items()))
         console.say("Copy one with: cnnctl init NAME")
         return
     name = name.removesuffix(".yaml")

@@ -18,8 +18,9 @@ from cnnctl.build.optimizers import build_loss, build_optimizer
 from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, training_batches
 from cnnctl.data.splits import Splits, fingerprint, read_splits
 from cnnctl.errors import Interrupted, RunError
-from cnnctl.report.console import Console, LiveProgress, show_seconds
+from cnnctl.report.console import Console
 from cnnctl.report.events import Events
+from cnnctl.report.progress import progress_for, show_seconds
 from cnnctl.report.rows import summarize
 from cnnctl.runs import MetricsFile, RunFolder, best_epoch
 from cnnctl.spec.experiment import Experiment
@@ -93,7 +94,7 @@ class Session:
             run.write_config(self.experiment)
         run.write_json(run.environment, self._environment())
         metrics = MetricsFile(run.metrics, checkpoints.rows)
-        progress = self.console.progress()
+        progress = progress_for(self.console)
         observers = [StopWhenNotFinite(), metrics, progress]
         if self.experiment.log.tensorboard:
             observers.insert(2, Events(run.tensorboard))
@@ -103,8 +104,7 @@ class Session:
         except KeyboardInterrupt:
             raise Interrupted(_saved(run, len(checkpoints.rows), self.experiment.train.epochs)) from None
         finally:
-            if isinstance(progress, LiveProgress):
-                progress.close()
+            progress.close()
         self._finish(run, metrics)
 
     def _train(self, first_epoch: int, observer: Observer) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnnctl.errors import RunError
+from cnnctl.errors import RunError, UsageError
 from cnnctl.report import rows, tables
-from cnnctl.report.console import Console, print_text
+from cnnctl.report.console import Console
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 
@@ -28,21 +28,24 @@ def summary(
 
     Raises:
         ConfigError: the config is wrong.
+        UsageError: `explain` with json.
         RunError: `check` finds a difference.
     """
+    if explain and form == "json":
+        raise UsageError("--explain is text for people; use it with --format table or markdown")
     experiment = load(config, overrides)
     numbers = rows.summarize(experiment, batch_size)
     if form == "json":
-        print_text(tables.summary_json(numbers))
+        console.result(tables.summary_json(numbers))
     elif form == "markdown":
-        print_text(tables.summary_markdown(numbers))
+        console.result(tables.summary_markdown(numbers))
     else:
         console.result(tables.summary_table(numbers))
-        console.result("\n".join(tables.totals(numbers)))
+        console.result("\n" + "\n".join(tables.totals(numbers)))
     if explain:
         from cnnctl.report.explain import explanation
 
-        print_text("\n" + explanation(experiment))
+        console.result("\n" + explanation(experiment))
     if check:
         _check(experiment, console)
 

@@ -114,6 +114,9 @@ class FolderSource(Source):
         if resized:
             size = "×".join(map(str, self._data.image_size or ()))
             self.notes.append(f"{resized:,} of {len(files):,} images of '{split}' were resized to {size}")
+        empty = [name for label, name in enumerate(self.class_names) if label not in labels]
+        if empty and split == self._data.train:
+            self.notes.append(f"no images in '{split}' of the {_classes(len(empty))} {_some(empty)}")
         return ImageSet(images, labels)
 
     def labels(self, split: str) -> Labels:
@@ -139,9 +142,9 @@ class FolderSource(Source):
 
 def _open_image(file: Path) -> Image.Image:
     try:
-        image = Image.open(file)
-        image.load()
-        return image
+        with Image.open(file) as image:
+            image.load()
+            return image
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(f"{file}: cannot be read as an image ({reason}); replace or remove it") from None
@@ -158,8 +161,11 @@ class TfdsSource(Source):
         self.notes = []
 
     def read(self, split: str) -> ImageSet:
+        dataset = self._dataset(split, None).map(lambda example: (example[self._image], example[self._label]))
+        sizes = self._builder.info.features[self._image].shape
+        at_once = _READ_AT_ONCE if None not in sizes else 1
         images, labels = [], []
-        for batch_images, batch_labels in self._batches(split):
+        for batch_images, batch_labels in self._batches(split, dataset, at_once):
             images.append(fit_array(batch_images, self._data))
             labels.append(batch_labels)
         return ImageSet(np.concatenate(images), np.concatenate(labels))
@@ -168,14 +174,19 @@ class TfdsSource(Source):
         import tensorflow_datasets as tfds
 
         dataset = self._dataset(split, {self._image: tfds.decode.SkipDecoding()})
-        batches = dataset.map(lambda example: example[self._label]).batch(_READ_AT_ONCE)
-        return np.concatenate(list(batches.as_numpy_iterator()))
+        labels = dataset.map(lambda example: example[self._label])
+        return np.concatenate(list(self._batches(split, labels, _READ_AT_ONCE)))
 
-    def _batches(self, split: str) -> Iterator[tuple[Any, Any]]:
-        dataset = self._dataset(split, None).map(lambda example: (example[self._image], example[self._label]))
-        sizes = self._builder.info.features[self._image].shape
-        at_once = _READ_AT_ONCE if None not in sizes else 1
-        yield from dataset.batch(at_once).prefetch(2).as_numpy_iterator()
+    def _batches(self, split: str, dataset: Any, at_once: int) -> Iterator[Any]:
+        import tensorflow as tf
+
+        try:
+            yield from dataset.batch(at_once).prefetch(2).as_numpy_iterator()
+        except tf.errors.OpError as error:
+            raise DataError(
+                f"{self._data.name}: split '{split}' in {self._builder.data_dir} is damaged: "
+                f"{error.message.splitlines()[0]}; prepare it anew"
+            ) from None
 
     def _dataset(self, split: str, decoders: Any) -> Any:
         known = list(self._builder.info.splits)
@@ -184,7 +195,7 @@ class TfdsSource(Source):
         try:
             return self._builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
         except (ValueError, AssertionError) as error:
-            raise DataError(f"{self._data.name}: split '{split}' cannot be read: {error}") from None
+            raise DataError(f"{self._data.name}: split '{split}' cannot be read: {_first_line(error)}") from None
 
 
 def _features(features: Any, name: str) -> tuple[str, str]:
@@ -206,13 +217,17 @@ def _prepared_builder(data: DataSpec) -> Any:
 
     folder = prepared_dir(data)
     if folder is not None:  # opened by its folder alone: no registry and no network is asked
-        return tfds.builder_from_directory(folder)
+        try:
+            return tfds.builder_from_directory(folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{folder} cannot be opened: {_first_line(error)}; prepare it anew") from None
     try:
         builder = tfds.builder(data.name, data_dir=tfds_dir(data))
     except tfds.core.DatasetNotFoundError:
         raise DataError(f"TensorFlow Datasets has no set '{data.name}', and none is prepared in {tfds_dir(data)}") from None
-    except (ValueError, AssertionError) as error:
-        raise DataError(f"TensorFlow Datasets cannot open '{data.name}': {str(error).splitlines()[0]}") from None
+    except (ImportError, TypeError, ValueError, AssertionError) as error:
+        raise DataError(f"TensorFlow Datasets cannot open '{data.name}': {_first_line(error)}") from None
+    _features(builder.info.features, data.name or "")  # before a download that would be in vain
     if not _network():
         raise DataError(_how_to_prepare(data, "there is no network"))
     if not sys.stderr.isatty():
@@ -220,7 +235,7 @@ def _prepared_builder(data: DataSpec) -> Any:
     try:
         builder.download_and_prepare()
     except Exception as error:  # TFDS passes on what its many download and parsing libraries raise
-        raise DataError(_how_to_prepare(data, str(error).splitlines()[0] if str(error) else type(error).__name__)) from error
+        raise DataError(_how_to_prepare(data, _first_line(error))) from error
     return builder
 
 
@@ -235,12 +250,20 @@ def _network() -> bool:
     return True
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def _how_to_prepare(data: DataSpec, reason: str) -> str:
     return (
         f"'{data.name}' is not prepared in {tfds_dir(data)} and cannot be downloaded: {reason}. "
         f"Run 'tfds build {data.name}' on a machine with network and copy its {data.name} folder to {tfds_dir(data)}, "
         "or set TFDS_DATA_DIR to a folder that has it"
     )
+
+
+def _classes(count: int) -> str:
+    return "class" if count == 1 else "classes"
 
 
 def _some(names: list[str], most: int = 5) -> str:

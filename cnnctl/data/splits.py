@@ -51,8 +51,10 @@ def read_splits(data: DataSpec) -> Splits:
         _refuse_strangers(whole.labels, labels, data, role)
     fractions = {role: part for role, part in _parts(data).items() if isinstance(part, float)}
     held_out = hold_out(whole.labels, fractions, data.split_seed)
+    train = _rest(whole, held_out)
+    _refuse_used_up(whole.labels, train.labels, data, source.class_names)
     return Splits(
-        _rest(whole, held_out),
+        train,
         _validation(source, data, whole, held_out),
         lambda: whole.take(held_out["test"]) if "test" in held_out else source.read(str(data.test)),
         len(held_out["test"] if "test" in held_out else named["test"]),
@@ -89,7 +91,7 @@ def hold_out(labels: Labels, fractions: dict[str, float], seed: int) -> dict[str
     of_class = np.array([len(indices) for indices in free])
     parts = {}
     for name, fraction in fractions.items():
-        counts = _shares(of_class * fraction)
+        counts = _shares(of_class * fraction, np.array([len(indices) for indices in free]))
         parts[name] = np.sort(np.concatenate([indices[:count] for indices, count in zip(free, counts, strict=True)]))
         free = [indices[count:] for indices, count in zip(free, counts, strict=True)]
     for name, indices in parts.items():
@@ -98,13 +100,27 @@ def hold_out(labels: Labels, fractions: dict[str, float], seed: int) -> dict[str
     return parts
 
 
-def _shares(wanted: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Returns whole numbers near `wanted` whose sum is the rounded sum (largest remainders first)."""
-    counts = np.floor(wanted).astype(np.int64)
+def _shares(wanted: NDArray[np.float64], free: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns whole numbers near `wanted` whose sum is the rounded sum.
+
+    The largest remainders are rounded up first, but no class gives its last free image while another has two.
+    """
+    counts = np.minimum(np.floor(wanted).astype(np.int64), free)
     missing = round(float(wanted.sum())) - int(counts.sum())
-    largest = np.argsort(counts - wanted, kind="stable")
+    left = free - counts
+    largest = np.lexsort((-left, counts - wanted, left <= 1))
     counts[largest[:missing]] += 1
     return counts
+
+
+def _refuse_used_up(labels: Labels, trained_labels: Labels, data: DataSpec, class_names: list[str]) -> None:
+    used_up = np.setdiff1d(labels, trained_labels)
+    if len(used_up):
+        raise DataError(
+            f"data: test ({data.test}) and validation ({data.validation}) take every image of "
+            f"{len(used_up):,} of {len(np.unique(labels)):,} classes, such as '{class_names[used_up[0]]}', "
+            "so nothing learns them; take less of them, or give each class more images"
+        )
 
 
 def _refuse_strangers(trained_labels: Labels, labels: Labels, data: DataSpec, role: str) -> None:

@@ -1,24 +1,17 @@
-"""What people see: messages and progress on stderr, results on stdout. The only module that prints."""
+"""Messages on stderr, results on stdout: the only module that prints."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import time
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
-
-from rich.console import Console as RichConsole
-
-from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, StepsRecord
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.console import Console as RichConsole
 
-HEADER = f"{'epoch':>9} {'loss':>8} {'accuracy':>9} {'val loss':>9} {'val acc':>8} {'rate':>9} {'time':>8} {'images/s':>9}"
-PLAIN_SECONDS = 30.0
-"""How often a long epoch says where it stands when nobody watches live."""
+RED, PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 class Console:
@@ -30,138 +23,36 @@ class Console:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._out = RichConsole(highlight=False)
-        self._err = RichConsole(stderr=True, highlight=False)
+        self.live = sys.stderr.isatty()
 
-    def result(self, content: Any) -> None:
-        """Prints a result, text or table, to stdout."""
-        self._out.print(content, markup=False, soft_wrap=isinstance(content, str))
+    def result(self, text: str) -> None:
+        """Prints a result to stdout."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """Prints a message to stderr."""
         if not self.quiet:
-            self._err.print(text, markup=False, soft_wrap=True)
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
 
     def error(self, text: str, verbose: bool = False) -> None:
         """Prints an error to stderr, with the traceback where `verbose` asks for it."""
         if verbose:
             traceback.print_exc()
-        self._err.print(text, markup=False, soft_wrap=True, style="red" if self._err.is_terminal else "")
+        sys.stderr.write(f"{RED}{text}{PLAIN}\n" if self.live else f"{text}\n")
+
+    def rich(self) -> RichConsole:
+        """Returns rich's console on stderr, for what moves; imported only then, since that takes its time."""
+        from rich.console import Console as RichConsole
+
+        return RichConsole(stderr=True, highlight=False)
 
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[None]:
         """Shows on a terminal that something takes a while."""
-        if self.quiet or not self._err.is_terminal:
+        if self.quiet or not self.live:
             yield
             return
-        with self._err.status(what):
+        with self.rich().status(what):
             yield
-
-    def progress(self) -> Observer:
-        """Returns the observer that shows a training."""
-        if self.quiet:
-            return Observer()
-        return LiveProgress(self._err) if self._err.is_terminal else PlainProgress(self._err)
-
-
-class PlainProgress(Observer):
-    """A line an epoch, and one now and then within a long epoch."""
-
-    def __init__(self, console: RichConsole) -> None:
-        self._console = console
-        self._plan = Plan(0, 0, 0, 0, 0)
-        self._told = 0.0
-
-    def on_start(self, plan: Plan) -> None:
-        """Prints the header."""
-        self._plan = plan
-        self._told = time.monotonic()
-        self.line(HEADER)
-
-    def on_steps(self, record: StepsRecord) -> None:
-        """Prints where a long epoch stands."""
-        if time.monotonic() - self._told >= PLAIN_SECONDS:
-            self._told = time.monotonic()
-            self.line(f"epoch {record.epoch}: {record.images:,} of {self._plan.examples:,} images, loss {record.loss:.4f}")
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Prints the line that stays."""
-        self._told = time.monotonic()
-        self.line(epoch_line(record, self._plan.epochs))
-
-    def on_end(self, record: EndRecord) -> None:
-        """Says why the training stopped early."""
-        if record.reason:
-            self.line(f"stopped after epoch {record.epochs}: {record.reason}")
-
-    def line(self, text: str) -> None:
-        """Prints one line."""
-        self._console.print(text, markup=False, soft_wrap=True)
-
-
-class LiveProgress(PlainProgress):
-    """The same lines, and a bar below them while an epoch runs."""
-
-    def __init__(self, console: RichConsole) -> None:
-        super().__init__(console)
-        self._bar = _bar(console)
-        self._task = self._bar.add_task("", total=None, state="")
-
-    def on_start(self, plan: Plan) -> None:
-        """Prints the header and opens the bar."""
-        super().on_start(plan)
-        self._bar.start()
-
-    def on_steps(self, record: StepsRecord) -> None:
-        """Moves the bar."""
-        speed = record.images / record.seconds
-        left = (self._plan.examples * (self._plan.epochs - record.epoch + 1) - record.images) / speed
-        state = f"loss {record.loss:.4f}  accuracy {record.accuracy:.2%}  {speed:,.0f} images/s  {show_seconds(left)} left"
-        self._bar.update(
-            self._task,
-            description=f"{record.epoch}/{self._plan.epochs}",
-            total=self._plan.examples,
-            completed=record.images,
-            state=state,
-        )
-
-    def close(self) -> None:
-        """Removes the bar from the screen."""
-        self._bar.stop()
-
-    def on_end(self, record: EndRecord) -> None:
-        """Closes the bar."""
-        self.close()
-        super().on_end(record)
-
-
-def _bar(console: RichConsole) -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description:>9}"), BarColumn(bar_width=16), TextColumn("{task.fields[state]}"))
-    return Progress(*columns, console=console, transient=True)
-
-
-def epoch_line(record: EpochRecord, epochs: int) -> str:
-    """Returns a line under `HEADER`."""
-    validated = record.validation_loss is not None and record.validation_accuracy is not None
-    validation = f"{record.validation_loss:>9.4f} {record.validation_accuracy:>8.2%}" if validated else f"{'-':>9} {'-':>8}"
-    return (
-        f"{f'{record.epoch}/{epochs}':>9} {record.train_loss:>8.4f} {record.train_accuracy:>9.2%} {validation} "
-        f"{record.learning_rate:>9.2e} {show_seconds(record.seconds):>8} {record.images_per_second:>9,.0f}"
-    )
-
-
-def show_seconds(seconds: float) -> str:
-    """Returns a time for people: 5.1 s, 2:05 min, 1:02 h."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds) // 60
-    if minutes < 60:
-        return f"{minutes}:{round(seconds) % 60:02} min"
-    return f"{minutes // 60}:{minutes % 60:02} h"
-
-
-def print_text(text: str) -> None:
-    """Prints text to stdout as it is, for programs."""
-    sys.stdout.write(text + "\n")

@@ -7,6 +7,7 @@ and Ioffe and Szegedy, "Batch Normalization" (2015).
 from __future__ import annotations
 
 from math import prod
+from textwrap import fill
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
@@ -24,6 +25,8 @@ from cnnctl.spec.shapes import (
 )
 from cnnctl.spec.stack import Node
 
+WIDTH = 80
+
 
 def explanation(experiment: Experiment) -> str:
     """Returns the arithmetic of a checked experiment, a paragraph a layer."""
@@ -33,17 +36,22 @@ def explanation(experiment: Experiment) -> str:
     total = sum(each.parameters for each in facts)
     for node, each in zip(nodes, facts, strict=True):
         lines = _layer_lines(node, each, around, experiment, total)
-        parts.append("\n".join([_headline(node, each), *(f"  {line}" for line in lines)]))
+        parts.append("\n".join([_headline(node, each), *map(_wrapped, lines)]))
     return "\n\n".join([*parts, _outputs(experiment, nodes)])
+
+
+def _wrapped(line: str, indent: str = "  ") -> str:
+    return fill(line, WIDTH, initial_indent=indent, subsequent_indent=2 * indent)
 
 
 def _tensors(experiment: Experiment) -> str:
     image = image_of(experiment)
     batch = experiment.train.batch_size
-    return (
+    return _wrapped(
         f"A batch of images is one tensor of rank {len(image) + 1} (it has {len(image) + 1} axes) and of shape "
-        f"(B, {str(image)[1:]}, with B = {batch} here;\n"
-        "vectors would be (B, dim), video (B, T, H, W, C). Shapes below leave out B, which no layer changes."
+        f"(B, {str(image)[1:]}, with B = {batch} here; vectors would be (B, dim), video (B, T, H, W, C). "
+        "Shapes below leave out B, which no layer changes.",
+        indent="",
     )
 
 
@@ -81,8 +89,8 @@ def _layer_lines(node: Node, facts: Facts, around: Surroundings, experiment: Exp
         case L.Dropout():
             kept = 1 - layer.rate
             return [
-                f"in training each value is 0 with probability {layer.rate:g}, the others are divided by 1 - {layer.rate:g} = {kept:g};",
-                "in validation, test and prediction nothing happens",
+                f"in training each value is 0 with probability {layer.rate:g}, the others are divided by "
+                f"1 - {layer.rate:g} = {kept:g}; in validation, test and prediction nothing happens",
             ]
         case L.ActivationLayer():
             return _activated(layer.activation)
@@ -121,11 +129,11 @@ def _filters(layer: L.Conv2D, facts: Facts, around: Surroundings) -> list[str]:
     weights = high * wide * spanned
     group = f" of its group ({layer.groups} groups)" if layer.groups > 1 else ""
     bias = f" + {filters}" if layer.use_bias else ""
+    product = f", not {filters}·{spanned}" if spanned > 1 else ""
+    plural = "s" if spanned > 1 else ""
     return [
-        f"a filter spans all {spanned} input channels{group}: {high}·{wide}·{spanned} = {weights} weights; it slides without being flipped",
-        f"(cross-correlation) and gives one map, so {filters} filters give {filters} maps, not {filters}·{spanned}"
-        if spanned > 1
-        else f"(cross-correlation) and gives one map, so {filters} filters give {filters} maps",
+        f"a filter spans all {spanned} input channel{plural}{group}: {high}·{wide}·{spanned} = {weights} weights; it slides "
+        f"without being flipped (cross-correlation) and gives one map, so {filters} filters give {filters} maps{product}",
         f"parameters: {high}·{wide}·{spanned}·{filters}{bias} = {facts.parameters:,}",
         f"multiply-accumulates: {pixels[0]}·{pixels[1]} positions · {weights * filters:,} weights = {facts.macs:,}",
     ]
@@ -139,7 +147,8 @@ def _pooled(layer: L.Pooling) -> list[str]:
 
 def _seen(facts: Facts) -> str:
     (high, wide), (down, right) = facts.receptive_field, facts.stride
-    return f"one output value sees {high}×{wide} input pixels; its neighbour sees {down} rows or {right} columns further on"
+    step = f"{down} pixel{'s' if max(down, right) > 1 else ''}" if down == right else f"{down} rows or {right} columns"
+    return f"one output value sees {high}×{wide} input pixels; its neighbour sees {step} further on"
 
 
 def _weighted(layer: L.Dense, facts: Facts, total: int) -> list[str]:
@@ -155,8 +164,8 @@ def _normalized(layer: L.BatchNormalization, facts: Facts, batch: int) -> list[s
     values = batch * prod(shape) // channels
     trained = [word for word, used in (("gamma", layer.scale), ("beta", layer.center)) if used]
     return [
-        f"in training, for each of {channels} channels: mean and variance over the batch, {values:,} values with a batch of {batch}",
-        "(variance = mean of (x - mean)², no square root), then gamma · (x - mean) / sqrt(variance + "
+        f"in training, for each of {channels} channels: mean and variance over the batch, {values:,} values with a batch of "
+        f"{batch} (variance = mean of (x - mean)², no square root), then gamma · (x - mean) / sqrt(variance + "
         f"{layer.epsilon:g}) + beta",
         f"in inference: moving averages instead, updated in training as {layer.momentum:g} · old + {1 - layer.momentum:g} · batch's",
         f"parameters: {' and '.join(trained) or 'none'} trained ({facts.trainable:,}), "
@@ -185,4 +194,4 @@ def _outputs(experiment: Experiment, nodes: list[Node]) -> str:
         if loss.name.startswith("sparse")
         else "Labels are one-hot, a vector with a 1 at the class, hence the loss that is not sparse."
     )
-    return f"{meaning}\n{labels}\nLoss: {loss.name}"
+    return "\n".join(_wrapped(text, indent="") for text in (meaning, labels, f"Loss: {loss.name}"))

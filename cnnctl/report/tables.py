@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from textwrap import wrap
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from cnnctl.report.rows import Row, Summary, as_plain
 from cnnctl.spec.shapes import HeightWidth, show_shape
 from cnnctl.spec.stack import INPUT
 
 _UNITS = ("kB", "MB", "GB", "TB")
+PAGE_WIDTH = 80
+NAME_WIDTH = 22  # of what stands below a name: its kind, its inputs
 COLUMNS = ("layer", "output", "params", "MACs", "field", "stride", "memory")
 
 
@@ -30,22 +31,28 @@ def summary_markdown(summary: Summary) -> str:
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace(chr(10), ' ') for cell in cells)} |"
+    return f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |"
 
 
-def summary_table(summary: Summary) -> Table:
+def summary_table(summary: Summary) -> str:
     """Returns the summary as a table of at most 80 columns for usual names."""
-    return table(COLUMNS, _cells(summary), left=2)
+    return text_table(COLUMNS, _cells(summary), left=2)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> Table:
-    """Returns a table in this program's look; the first `left` columns are texts, the others numbers."""
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
-    for index, name in enumerate(columns):
-        drawn.add_column(name, justify="left" if index < left else "right", overflow="fold", no_wrap=index > 0)
-    for cells in rows:
-        drawn.add_row(*cells)
-    return drawn
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """Returns a table as text; the first `left` columns are texts, the others numbers. Cells may have several lines.
+
+    Drawn here and not by rich, whose import costs as much as all the arithmetic of a summary.
+    """
+    lines = [line for cells in [columns, *rows] for line in zip_longest(*(cell.split("\n") for cell in cells), fillvalue="")]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = ["<" if index < left else ">" for index in range(len(columns))]
+    gap = "  " if sum(widths) + 2 * (len(columns) - 1) <= PAGE_WIDTH else " "
+    drawn = [
+        gap.join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([drawn[0], "─" * max(map(len, drawn)), *drawn[1:]])
 
 
 def _cells(summary: Summary) -> list[list[str]]:
@@ -60,9 +67,9 @@ def _cells(summary: Summary) -> list[list[str]]:
 def _layer_cells(row: Row, before: str) -> list[str]:
     facts = row.facts
     numbered = facts.name.removeprefix(facts.kind).removeprefix("_")
-    name = facts.name if not numbered or numbered.isdigit() else f"{facts.name} ({facts.kind})"
-    if facts.inputs != (before,):
-        name += f"\n  from {', '.join(facts.inputs)}"
+    kind = [] if not numbered or numbered.isdigit() else [facts.kind]
+    origin = [] if facts.inputs == (before,) else [f"from {', '.join(facts.inputs)}"]
+    name = "\n".join([facts.name, *(f"  {line}" for line in wrap(" ".join(kind + origin), NAME_WIDTH))])
     params = f"{facts.trainable:,}" + (f" + {facts.non_trainable:,}" if facts.non_trainable else "")
     return [
         name,

@@ -7,6 +7,7 @@ values that aliases repeat are counted, so that a small file cannot become a hug
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from cnnctl.spec.section import show
 Where = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,11 +33,23 @@ class _Loader(yaml.SafeLoader):
 
 
 _FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_INT = re.compile(r"[-+]?(0|[1-9][\d_]*)")
+_INT = re.compile(r"[-+]?\d[\d_]*")  # 010 is ten, as in YAML 1.2, not eight
 # The last one added is asked last: an integer is also a float by its pattern.
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(_INT.pattern + r"\Z"), list("-+0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"({_FLOAT.pattern})\\Z"), list("-+0123456789."))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value.replace("_", "")))
+
+
+class _Dumper(yaml.SafeDumper):
+    """The safe dumper that quotes what the loader would not read as text."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def dump(content: Mapping[str, Any]) -> str:
+    """Returns plain data as YAML text that `parse` reads back."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
 
 
 @dataclass
@@ -61,6 +75,9 @@ class Document:
                 return f"--set {self.overrides[path[:length]]}"
             if path[:length] in self.places:
                 return f"{self.name}:{self.places[path[:length]]}"
+            for inside, text in self.overrides.items():  # a part that only overrides made
+                if inside[:length] == path[:length] and length:
+                    return f"--set {text}"
         return self.name
 
 
@@ -93,19 +110,37 @@ def parse(text: str, name: str) -> Document:
     """Returns the document in `text`; see `read_document`."""
     try:
         root = yaml.compose(text, Loader=_Loader)
+        if root is None:
+            message = "the file is empty; a config has at least the sections data and model; 'cnnctl init' copies a ready one"
+            raise ConfigError([Problem(name, "", message)])
+        if not isinstance(root, yaml.MappingNode):
+            kind = "a list" if isinstance(root, yaml.SequenceNode) else show(root.value)
+            message = f"expected a mapping with data, model, train, received {kind}; 'cnnctl init' copies a ready config"
+            raise ConfigError([Problem(f"{name}:{_place(root)}", "", message)])
+        return _Reader(name).document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise ConfigError([Problem(place, "", f"not valid YAML: {error.problem or error.context}")]) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise ConfigError([Problem(name, "", f"not valid YAML: {reason}")]) from None
-    if root is None:
-        raise ConfigError([Problem(name, "", "the file is empty; a config has at least the sections data and model")])
-    if not isinstance(root, yaml.MappingNode):
-        kind = "a list" if isinstance(root, yaml.SequenceNode) else f"the text {show(root.value)}"
-        raise ConfigError([Problem(f"{name}:1:1", "", f"expected a mapping with data, model, train, received {kind}")])
-    return _Reader(name).document(root)
+        raise ConfigError([Problem(place, "", f"not valid YAML: {_reason(error)}")]) from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        raise ConfigError([Problem(place, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
+    except RecursionError:
+        raise ConfigError([Problem(name, "", "nested too deeply: no config has so many brackets in brackets")]) from None
+
+
+def _reason(error: yaml.MarkedYAMLError) -> str:
+    """Returns what PyYAML found, and the part around it where that began on another line."""
+    problem, context = error.problem or "", error.context or ""
+    if problem.startswith("but "):
+        return f"{context}, {problem}"
+    if "'\\t'" in problem:
+        return f"{problem}; indent with spaces"
+    began = error.context_mark
+    if began and error.problem_mark and began.line != error.problem_mark.line:
+        return f"{problem}, {context} that begins on line {began.line + 1}"
+    return problem or context
 
 
 class _Reader:
@@ -127,10 +162,12 @@ class _Reader:
     def value(self, node: yaml.Node, path: Where) -> Any:
         self.places.setdefault(path, _place(node))
         if len(self.places) > MAX_VALUES:
-            message = f"the file grows to more than {MAX_VALUES:,} values through its aliases"
+            message = f"more than {MAX_VALUES:,} values, counting each time what aliases repeat; no config needs so many"
             raise ConfigError([Problem(f"{self.name}:{_place(node)}", "", message)])
         if any(node is above for above in self.open):
-            raise ConfigError([Problem(f"{self.name}:{_place(node)}", "", "an alias stands inside what it repeats")])
+            raise ConfigError(
+                [Problem(f"{self.name}:{_place(node)}", "", "an alias inside this part repeats the part itself, without end")]
+            )
         self.open.append(node)
         try:
             return self._content(node, path)
@@ -138,6 +175,9 @@ class _Reader:
             self.open.pop()
 
     def _content(self, node: yaml.Node, path: Where) -> Any:
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+            self.problem(node, path, f"unknown tag {show(node.tag)}; a config needs no tags")
+            return None
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -153,10 +193,11 @@ class _Reader:
         first: dict[str, str] = {}
         for key_node, value_node in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is None or key_node.tag != "tag:yaml.org,2002:str":
-                self.problem(
-                    key_node, path, "expected the name of a field, received " + (show(key) if key else "a list or mapping")
-                )
+            if key == "<<":
+                self.problem(key_node, path, "YAML's merge key << is not supported; write the fields out, or use an alias")
+            elif key is None or key_node.tag != "tag:yaml.org,2002:str":
+                received = "a list or mapping" if key is None else show(key)
+                self.problem(key_node, path, f"expected the name of a field, received {received}")
             elif key in content:
                 self.problem(key_node, path, f"'{key}' stands twice; first on line {first[key]}")
             else:
@@ -186,7 +227,7 @@ def override(document: Document, text: str) -> None:
         ConfigError: the text has no '=', its value is no YAML, or its path is not there.
     """
     dotted_path, equals, value_text = text.partition("=")
-    if not equals or not dotted_path:
+    if not equals or not dotted_path.strip(".[]"):
         raise ConfigError([Problem(f"--set {text}", "", "expected path=value, such as train.epochs=3")])
     keys: list[str | int] = [int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", dotted_path) if part]
     value = _override_value(text, value_text)

@@ -1,7 +1,5 @@
 """A whole config as frozen models: `Experiment` and its parts."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
@@ -59,7 +57,8 @@ class DataSpec(Section):
         data_dir: for `tfds`, where prepared data lies; without it `TFDS_DATA_DIR`, then TFDS's own.
         train: for `tfds` and `folder`, the split to train on.
         validation: fraction of train, or a split; null for none.
-        test: fraction of train, or a split; null for the source's own (see README).
+        test: fraction of train, or a split; null for the split `test` where the source
+            has one, else 0.2.
         split_seed: what fractions are drawn with, apart from `seed`, so that seeds compare on one split.
         image_size: [height, width] that images are resized to.
         channels: 1 for grey, 3 for colour; images are converted.
@@ -86,18 +85,17 @@ class DataSpec(Section):
 
     @model_validator(mode="after")
     def _says_where(self) -> Self:
-        for field, source in (("name", "tfds"), ("path", "folder")):
-            given = getattr(self, field)
-            if self.source == source and given is None:
-                raise wrong(f"source '{source}' needs '{field}'")
-            if self.source != source and given is not None:
-                raise wrong(f"'{field}' goes with source '{source}', not with '{self.source}'")
-        if self.data_dir is not None and self.source != "tfds":
-            raise wrong(f"'data_dir' goes with source 'tfds', not with '{self.source}'")
-        if self.source == "digits" and (
-            self.train != "train" or isinstance(self.test, str) or isinstance(self.validation, str)
-        ):
-            raise wrong("source 'digits' has no named splits: give validation and test as fractions")
+        needed = {"tfds": "name", "folder": "path"}.get(self.source)
+        if needed and getattr(self, needed) is None:
+            raise wrong(f"source '{self.source}' needs '{needed}'")
+        for field, source in (("name", "tfds"), ("data_dir", "tfds"), ("path", "folder")):
+            if self.source != source and getattr(self, field) is not None:
+                raise wrong(f"goes with source '{source}', not with '{self.source}'; remove it, or change source", field)
+        for field in ("validation", "test"):
+            if self.source == "digits" and isinstance(getattr(self, field), str):
+                raise wrong("source 'digits' has no named splits; give a fraction, such as 0.2", field)
+        if self.source == "digits" and self.train != "train":
+            raise wrong("source 'digits' has no named splits; leave it out", "train")
         return self
 
 
@@ -105,9 +103,9 @@ class ModelSpec(Section):
     """The network.
 
     Attributes:
-        style: how the Keras model is built.
-        data_format: where the channels of an image are; layers without their own take it.
-        layers: the stack.
+        style: how the Keras model is built: `sequential`, `functional` or `subclass`.
+        data_format: `channels_last` or `channels_first`, for the images and for layers without their own.
+        layers: the stack, one layer an item, each taking the one above unless it names its inputs.
     """
 
     style: Literal["sequential", "functional", "subclass"] = "sequential"
@@ -118,6 +116,13 @@ class ModelSpec(Section):
 class SparseCategoricalCrossentropy(Section):
     kind: ClassVar[str] = "sparse_categorical_crossentropy"
     from_logits: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cannot_smooth(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "label_smoothing" in fields:
+            raise wrong("integer labels cannot be smoothed; set data.labels: one_hot and use categorical_crossentropy")
+        return fields
 
 
 class CategoricalCrossentropy(Section):
@@ -133,7 +138,7 @@ class EarlyStopping(Section):
     """Stops when the monitored value has not improved for `patience` epochs.
 
     Attributes:
-        monitor: which column of metrics.csv.
+        monitor: a column of metrics.csv: `validation_loss`, `validation_accuracy`, `train_loss` or `train_accuracy`.
         patience: epochs.
         min_delta: the least change that counts as better.
         restore_best: go back to the weights of the best epoch.
@@ -152,9 +157,9 @@ class TrainSpec(Section):
         loop: `fit` (Keras drives) or `custom` (a GradientTape loop).
         epochs: passes over the training images.
         batch_size: images a step.
-        optimizer: by its Keras name.
-        loss: null chooses by what the last layer gives and by `data.labels`.
-        precision: of the arithmetic; weights stay float32.
+        optimizer: by its Keras name, see below.
+        loss: null chooses by what the last layer gives (logits or softmax) and by `data.labels`.
+        precision: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are float32 always.
         early_stopping: null for none.
     """
 

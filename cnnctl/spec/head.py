@@ -30,9 +30,29 @@ class Loss:
 
 def gives(nodes: Sequence[Node]) -> str:
     """Returns `probabilities`, `logits`, or the name of an activation that gives neither."""
-    layer = nodes[-1].layer
-    activation = getattr(layer, "activation", None) or "linear"
+    activation = _activation(_giver(nodes))
     return {"softmax": "probabilities", "linear": "logits"}.get(activation, activation)
+
+
+def _activation(node: Node) -> str:
+    return getattr(node.layer, "activation", None) or "linear"
+
+
+def _giver(nodes: Sequence[Node]) -> Node:
+    """Returns the layer whose values the network gives; layers after it only arrange, drop or average them."""
+    by_name = {node.name: node for node in nodes}
+    node = nodes[-1]
+    while (before := by_name.get(node.inputs[0])) and _passes_on(node, before):
+        node = before
+    return node
+
+
+def _passes_on(node: Node, before: Node) -> bool:
+    if isinstance(node.layer, L.ActivationLayer):
+        return _activation(node) == "linear"
+    if isinstance(node.layer, L.GlobalAveragePooling2D):
+        return _activation(before) == "softmax"  # means of probabilities are probabilities; means of relu's maps may be logits
+    return isinstance(node.layer, L.Flatten | L.Dropout)
 
 
 def chosen_loss(experiment: Experiment, nodes: Sequence[Node]) -> Loss:
@@ -55,15 +75,17 @@ def _shape_complaints(last: Node, facts: Facts, classes: int) -> list[Complaint]
     shape = facts.output_shape
     if len(shape) != 1:
         message = f"the network gives {show_shape(shape)} for an image, but one number a class is needed, ({classes})"
-        return [(last.where, f"{message}: flatten or pool globally before the last dense layer")]
+        return [(last.where, f"{message}: flatten or pool globally, then end with dense: {{units: {L.CLASSES}}}")]
     if shape[0] != classes:
-        remedy = "write units: classes" if isinstance(last.layer, L.Dense) else f"end with dense: {{units: {L.CLASSES}}}"
-        return [(last.where, f"the network gives {shape[0]} numbers, but the data has {classes} classes; {remedy}")]
+        dense = isinstance(last.layer, L.Dense)
+        where = (*last.where, "units") if dense else last.where
+        remedy = f"write units: {L.CLASSES}" if dense else f"end with dense: {{units: {L.CLASSES}}}"
+        return [(where, f"the network gives {shape[0]} numbers, but the data has {classes} classes; {remedy}")]
     return []
 
 
 def _softmax_complaints(nodes: Sequence[Node]) -> list[Complaint]:
-    last = nodes[-1]
+    last = _giver(nodes)
     output = gives(nodes)
     if output not in ("logits", "probabilities"):
         message = f"the network ends with {output}, which gives neither logits nor probabilities"
@@ -87,7 +109,7 @@ def loss_complaints(experiment: Experiment, nodes: Sequence[Node]) -> list[Compl
         complaints.append((where, f"takes {wanted} labels, but data.labels is {labels}; change one, or leave train.loss out"))
     if loss.from_logits is not None and loss.from_logits != (output == "logits"):
         expects = "logits" if loss.from_logits else "probabilities"
-        end = f"the last layer '{nodes[-1].name}' gives {output}"
+        end = f"'{_giver(nodes).name}' at the end of the network gives {output}"
         remedy = "remove its softmax" if loss.from_logits else "give it activation: softmax"
         complaints.append(((*where, "from_logits"), f"expects {expects}, but {end}; {remedy}, or leave from_logits out"))
     return complaints

@@ -161,6 +161,11 @@ def missing_facts(data: DataSpec, images: Images) -> str:
         fields.append("classes: how many")
     if not fields:
         return ""
-    what = f"the set '{data.name}'" if data.source == "tfds" else f"the folder '{data.path}'"
-    hint = suggestion(data.name, TFDS_IMAGES) if data.source == "tfds" else ""
-    return f"{what} is not known here and not prepared{hint or '; give ' + ', '.join(fields) + ' under data'}"
+    remedy = f"give {', '.join(fields)} under data"
+    if data.source == "folder":
+        return f"the folder '{data.path}' shows no image in a folder of its class; put one there, or {remedy}"
+    if data.name in TFDS_IMAGES or prepared_dir(data):
+        what = f"the images of '{data.name}' differ in size" if len(fields) == 1 else f"'{data.name}' does not say all of it"
+        return f"{what}; {remedy}"
+    hint = suggestion(data.name, TFDS_IMAGES)
+    return f"the set '{data.name}' is neither known here nor prepared{hint}{' Or' if hint else ';'} {remedy}"

@@ -5,8 +5,6 @@ with Keras's defaults (`average_pooling2d` takes `pool_size: 2`, which Keras lea
 `data_format: null` means the model's own, `model.data_format`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
@@ -220,7 +218,7 @@ class Repeat(Section):
 
     kind: ClassVar[str] = "repeat"
     times: Annotated[int, Field(gt=0, le=1000)]
-    layers: Stack
+    layers: "Stack"
 
 
 STACK_ITEM = Named("layer", (*LAYERS, Repeat))

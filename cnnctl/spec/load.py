@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from cnnctl.errors import ConfigError, Problem
-from cnnctl.spec import misfit
 from cnnctl.spec.document import Document, Where, dotted, override, read_document
 from cnnctl.spec.experiment import DataSpec, Experiment, ModelSpec
 from cnnctl.spec.head import head_complaints, loss_complaints
@@ -97,9 +96,9 @@ def _line(location: str) -> tuple[int, ...]:
 
 def _not_known(data: DataSpec) -> Complaint | None:
     if data.source == "folder" and not Path(data.path or "").expanduser().is_dir():
-        return ("data", "path"), f"there is no folder '{data.path}'"
+        return ("data", "path"), f"there is no folder '{data.path}'; a path starts at the folder where cnnctl is called"
     missing = missing_facts(data, known_images(data))
-    return (("data",), missing) if missing else None
+    return (("data", "path" if data.source == "folder" else "name"), missing) if missing else None
 
 
 def _resolved(data: DataSpec) -> DataSpec:
@@ -131,9 +130,19 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
     try:
         facts = trace(nodes, image, around)
     except Misfit as found:
-        return [(found.node.where, misfit.explain(found, nodes, image, around))]
-    loss = loss_complaints(experiment, nodes) if experiment else []
-    return [*head_complaints(nodes, facts, around.classes), *loss]
+        from cnnctl.spec.misfit import explain  # not needed by what fits
+
+        return [(found.node.where, explain(found, nodes, image, around))]
+    training = [*loss_complaints(experiment, nodes), *_monitor_complaints(experiment)] if experiment else []
+    return [*head_complaints(nodes, facts, around.classes), *training]
+
+
+def _monitor_complaints(experiment: Experiment) -> list[Complaint]:
+    stopping = experiment.train.early_stopping
+    if stopping is None or experiment.data.validation is not None or not stopping.monitor.startswith("validation"):
+        return []
+    message = f"'{stopping.monitor}' needs validation data, but data.validation is null; give some, or monitor train_loss"
+    return [(("train", "early_stopping", "monitor"), message)]
 
 
 def _image(data: DataSpec, model: ModelSpec) -> tuple[tuple[int, ...], Surroundings]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.shapes import (
@@ -22,10 +23,12 @@ from cnnctl.spec.shapes import (
     trace,
     window_of,
 )
-from cnnctl.spec.stack import INPUT, Node, without
+from cnnctl.spec.stack import INPUT, Node, below, without
 
-MOST_REMEDIES = 4
-LARGEST_GROWTH = 8  # images are tried up to this many times their size
+MOST_REMEDIES = 5
+MOST_PLACES = 50  # how far down a layer is moved
+LARGEST_GROWTH = 8  # images are tried up to this many times their size,
+MOST_SIZES = 1000  # and at most so many sizes, so that the answer comes at once
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ def explain(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: Surroun
     culprit = _culprit(misfit, image, around) if misfit.reason.shrinks else None
     if culprit:
         lines.append(f"  '{culprit.name}' shrank the image most: {_pixels(culprit, around)}")
-    remedies = [change.say for change in _changes(misfit, culprit, nodes, image, around) if _fits(change, around)]
+    fitting = [change for change in _changes(misfit, culprit, nodes, image, around) if _fits(change, around)]
+    # A network that also ends in one number a class is worth more; where none does, its end is a second error.
+    remedies = [change.say for change in fitting if _ends_well(change, around)] or [change.say for change in fitting]
     if remedies:
         lines.append("  each of these alone was tried and fits:")
         lines += [f"    - {say}" for say in remedies[:MOST_REMEDIES]]
@@ -63,7 +68,7 @@ def _pixels(facts: Facts, around: Surroundings) -> str:
 
 
 def _culprit(misfit: Misfit, image: Shape, around: Surroundings) -> Facts | None:
-    """Returns the layer before the misfit that divided the pixels most; of equals the last."""
+    """Returns the layer before the misfit that divided the pixels most, if any did; of equals the last."""
 
     def division(facts: Facts) -> float:
         if len(facts.output_shape) != 3 or len(facts.input_shapes[0]) != 3:
@@ -71,7 +76,7 @@ def _culprit(misfit: Misfit, image: Shape, around: Surroundings) -> Facts | None
         (before, _), (after, _) = (spatial(s, around.data_format, "") for s in (facts.input_shapes[0], facts.output_shape))
         return (before[0] * before[1]) / (after[0] * after[1])
 
-    return max(reversed(misfit.facts), key=division, default=None)
+    return max((facts for facts in reversed(misfit.facts) if division(facts) > 1), key=division, default=None)
 
 
 def _fits(change: _Change, around: Surroundings) -> bool:
@@ -84,28 +89,37 @@ def _fits(change: _Change, around: Surroundings) -> bool:
     return True
 
 
+def _ends_well(change: _Change, around: Surroundings) -> bool:
+    return trace(change.nodes, change.image, around)[-1].output_shape == (around.classes,)
+
+
 def _changes(
     misfit: Misfit, culprit: Facts | None, nodes: Sequence[Node], image: Shape, around: Surroundings
 ) -> Iterator[_Change]:
     if not misfit.reason.shrinks:
-        yield from _without_flattening(misfit, nodes, image)
+        yield from _without_flattening(misfit, nodes, image, around)
         return
     yield from _easier(misfit.node, nodes, image)
     pixels = _given(misfit, image, around)
     if pixels:
         yield from _smaller_window(misfit.node, pixels, nodes, image)
     before = next((node for node in nodes if culprit and node.name == culprit.name), None)
-    if before:
+    if before and before.where != misfit.node.where:  # else a repeat built both: the same change twice
         yield from _easier(before, nodes, image)
     yield from _larger_images(nodes, image, around)
 
 
-def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
-    for node in nodes:
-        if node.name == misfit.node.name:
-            return
+def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: Surroundings) -> Iterator[_Change]:
+    """Yields the stack without, and with a later, flatten or global pooling."""
+    place = next(index for index, node in enumerate(nodes) if node.name == misfit.node.name)
+    for node in nodes[:place]:
         if isinstance(node.layer, L.Flatten | L.GlobalPooling):
-            yield _Change(f"remove '{node.name}', or move it below '{misfit.node.name}'", without(nodes, node.where), image)
+            yield _Change(f"remove '{node.name}'", without(nodes, node.where), image)
+            lower = (
+                _Change(f"move '{node.name}' below '{target.name}'", below(nodes, node, target), image)
+                for target in nodes[place : place + MOST_PLACES]
+            )
+            yield from islice((change for change in lower if _fits(change, around) and _ends_well(change, around)), 1)
 
 
 def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
@@ -150,7 +164,7 @@ def _changed(node: Node, nodes: Sequence[Node], image: Shape, say: str, **fields
 def _larger_images(nodes: Sequence[Node], image: Shape, around: Surroundings) -> Iterator[_Change]:
     """Yields the smallest larger image that fits, keeping the aspect ratio."""
     (height, width), channels = spatial(image, around.data_format, "")
-    for more in range(1, height * (LARGEST_GROWTH - 1) + 1):
+    for more in range(1, min(height * (LARGEST_GROWTH - 1), MOST_SIZES) + 1):
         size = (height + more, round(width * (height + more) / height))
         shape = input_shape(*size, channels, around.data_format)
         change = _Change(f"data.image_size: [{size[0]}, {size[1]}]", nodes, shape)

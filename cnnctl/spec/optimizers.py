@@ -4,8 +4,6 @@ A length of training may be given in steps, `200`, or in epochs, `2 epochs`; lef
 has a default, it is all the steps of the training.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Self
@@ -87,8 +85,10 @@ class Cosine(Section):
 
     @model_validator(mode="after")
     def _warms_up_to_something(self) -> Self:
-        if (self.warmup_target is None) != (self.warmup_steps.amount == 0):
-            raise wrong("warmup_steps and warmup_target go together: the length of the warm-up and the rate it reaches")
+        if self.warmup_target is None and self.warmup_steps.amount:
+            raise wrong("needs warmup_target beside it, the rate that the warm-up reaches", "warmup_steps")
+        if self.warmup_target is not None and not self.warmup_steps.amount:
+            raise wrong("needs warmup_steps beside it, the length of the warm-up, such as 1 epochs", "warmup_target")
         return self
 
 

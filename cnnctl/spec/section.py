@@ -5,8 +5,6 @@ a name with fields of its own, `adam: {learning_rate: 1e-3}`, or the bare name f
 defaults: layers, optimizers, schedules, losses, initializers and regularizers have it.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 import os
@@ -49,9 +47,9 @@ def suggestion(word: object, known: Iterable[str]) -> str:
     return f"; did you mean '{squeezed[near[0]]}'?" if near else ""
 
 
-def wrong(message: str) -> PydanticCustomError:
-    """Returns an error for validators to raise; `message` is what the user reads."""
-    return PydanticCustomError(WORDED, "{message}", {"message": message})
+def wrong(message: str, field: str = "") -> PydanticCustomError:
+    """Returns an error for validators to raise; `message` is what the user reads, `field` the one it is about."""
+    return PydanticCustomError(WORDED, "{message}", {"message": message, "field": field})
 
 
 def expected(what: str, received: object, hint: str = "") -> PydanticCustomError:
@@ -65,7 +63,7 @@ _EXPECTED = {
     "float_type": "a number",
     "string_type": "a text",
     "bool_type": "true or false",
-    "list_type": "a list",
+    "list_type": "a list, [...] or lines that begin with '- '",
     "tuple_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping of fields",
@@ -76,16 +74,23 @@ _EXPECTED = {
     "less_than": "a number less than {lt}",
     "less_than_equal": "a number of at most {le}",
     "literal_error": "{expected}",
-    "too_short": "at least {min_length} item(s)",
+    "too_short": "a list of at least {min_length}",
+    "string_pattern_mismatch": "a name of letters, digits and _ . - that begins with a letter or _",
     "string_too_short": "a text that is not empty",
 }
+
+
+FEW_WORDS = 6
+"""So many words are listed together with the nearest one; of more, either."""
 
 
 def _worded(error: Any, known: Iterable[str]) -> InitErrorDetails:
     """Returns one pydantic error in our words; `known` are the fields of the section it arose in."""
     kind, where, value = error["type"], error["loc"], error["input"]
     if kind in (WORDED, UNKNOWN_FIELD):
-        custom = PydanticCustomError(kind, "{message}", error["ctx"])
+        field = error["ctx"].get("field")
+        where = (*where, field) if field else where
+        custom = PydanticCustomError(kind, "{message}", {"message": error["ctx"]["message"]})
     elif kind == "missing":
         where, custom = where[:-1], wrong(f"field '{where[-1]}' is required")
     elif kind == "extra_forbidden":
@@ -93,11 +98,13 @@ def _worded(error: Any, known: Iterable[str]) -> InitErrorDetails:
         message = f"unknown field '{where[-1]}'{suggestion(where[-1], known) or f'; known: {names}'}"
         custom = PydanticCustomError(UNKNOWN_FIELD, "{message}", {"message": message})
     elif kind in _EXPECTED:
-        context = error.get("ctx", {})
-        hint = ""
-        if kind == "literal_error":
-            hint = suggestion(value, context["expected"].replace("'", "").replace(" or ", ", ").split(", "))
-        custom = expected(_EXPECTED[kind].format(**context), value, hint)
+        context = {key: f"{limit:g}" if isinstance(limit, float) else limit for key, limit in error.get("ctx", {}).items()}
+        words = context["expected"].replace("'", "").replace(" or ", ", ").split(", ") if kind == "literal_error" else []
+        hint = suggestion(value, words)
+        if len(words) > FEW_WORDS and isinstance(value, str):
+            custom = wrong(f"unknown {where[-1]} {show(value)}{hint or '; known: ' + ', '.join(words)}")
+        else:
+            custom = expected(_EXPECTED[kind].format(**context), value, hint)
     else:
         custom = wrong(f"{error['msg'].lower()}, received {show(value)}")
     return InitErrorDetails(type=custom, loc=where, input=value)
@@ -164,13 +171,22 @@ class Named:
             raise wrong(f"unknown {self.what} {show(name)}{suggestion(name, self.choices) or f'; known: {known}'}")
         choice = self.choices[name]
         if fields is not None and not isinstance(fields, dict):
-            example = (choice.required() or list(choice.model_fields))[:1]
-            form = f"{{{example[0]}: {show(fields)}}}" if example else "nothing"
-            raise wrong(f"the fields of '{name}' are a mapping, such as {name}: {form}, received {show(fields)}")
+            raise wrong(f"expected {self._example(choice, fields)}, received {show(fields)}", field=name)
         try:
             return choice.model_validate(fields or {})
         except ValidationError as error:
             raise _within(error, name) from None
+
+    @staticmethod
+    def _example(choice: type[Section], value: object) -> str:
+        """Returns how to write a choice for which only `value` was given."""
+        general = ("name", "inputs", "seed", "data_format")
+        fields = choice.required() or [name for name in choice.model_fields if name not in general][:1]
+        if not fields:
+            return f"the bare name {choice.kind}{' or a mapping of its fields' if choice.model_fields else ''}"
+        values = [show(value)] if len(fields) == 1 and isinstance(value, int | float) else ["..."] * len(fields)
+        pairs = ", ".join(f"{field}: {each}" for field, each in zip(fields, values, strict=True))
+        return f"a mapping of fields such as {choice.kind}: {{{pairs}}}"
 
     def _parts(self, value: object) -> tuple[str, object]:
         if isinstance(value, str):
@@ -180,9 +196,16 @@ class Named:
             return str(name), fields
         if isinstance(value, dict) and value:
             first, *others = map(str, value)
-            hint = f"; indent {', '.join(others)} under '{first}'" if first in self.choices else ""
-            raise wrong(f"expected one {self.what}, received the keys {', '.join(map(str, value))}{hint}")
+            raise wrong(
+                f"expected one {self.what}, received the keys {first}, {', '.join(others)}{self._remedy(first, others)}"
+            )
         raise expected(f"the name of a {self.what}, alone or with its fields", value)
+
+    def _remedy(self, first: str, others: list[str]) -> str:
+        """Returns what to do about several keys where one name belongs."""
+        if any(other in self.choices for other in others):
+            return f"; begin each {self.what} with its own '- '" if self.what == "layer" else "; keep one of them"
+        return f"; indent {', '.join(others)} under '{first}'" if first in self.choices else ""
 
     @staticmethod
     def write(section: Section) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import prod
 
 from cnnctl.spec import layers as L
+from cnnctl.spec.section import show
 from cnnctl.spec.stack import INPUT, Node
 
 Shape = tuple[int, ...]
@@ -240,7 +241,7 @@ def _convolution(layer: L.Conv2D, shape: Shape, around: Surroundings) -> tuple[S
     data_format = format_of(layer, around)
     _, channels = spatial(shape, data_format, layer.kind)
     if channels % layer.groups:
-        raise DoesNotFit(f"its input has {channels} channels, which {layer.groups} groups do not divide")
+        raise DoesNotFit(f"the channels of its input ({channels}) must be a multiple of groups ({layer.groups})")
     output = _slide(window_of(layer), shape, data_format, layer.kind)
     pixels, _ = spatial(output, data_format, layer.kind)
     kernel = prod(layer.kernel_size) * (channels // layer.groups) * layer.filters
@@ -288,15 +289,19 @@ def _dropout(layer: L.Dropout, shape: Shape) -> Shape:
     noise = layer.noise_shape
     if noise is None:
         return shape
-    if len(noise) != len(shape) + 1 or any(n not in (None, 1, full) for n, full in zip(noise[1:], shape, strict=True)):
-        raise DoesNotFit(f"noise_shape {list(noise)} does not spread over (batch, {str(shape)[1:]}")
+    full = (1, *shape)  # batches differ in size: one mask for each image, or one for all
+    if len(noise) != len(full) or any(n not in (None, 1, size) for n, size in zip(noise, full, strict=True)):
+        raise DoesNotFit(
+            f"noise_shape {show(noise)} needs one value for each axis of (batch, {str(shape)[1:]}: null, 1 or the axis's size"
+        )
     return shape
 
 
 def _sum_shape(shapes: tuple[Shape, ...]) -> Shape:
-    """Returns the common shape; an axis of 1 spreads over the others, as in Keras."""
-    sides = list(zip(*shapes, strict=False))
-    if len({len(shape) for shape in shapes}) > 1 or any(len({*axis} - {1}) > 1 for axis in sides):
+    """Returns the common shape; an axis of 1, or one that is not there, spreads over the others, as in Keras."""
+    rank = max(map(len, shapes))
+    sides = list(zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True))
+    if any(len({*axis} - {1}) > 1 for axis in sides):
         raise DoesNotFit(f"add needs inputs of one shape, received {' and '.join(map(show_shape, shapes))}")
     return tuple(max(axis) for axis in sides)
 

@@ -14,6 +14,8 @@ from cnnctl.spec.section import Section, show, suggestion
 INPUT = "input"
 """What a layer's `inputs` call the network's own input."""
 
+MOST_LAYERS = 10_000
+
 Complaint = tuple[Where, str]
 
 
@@ -45,11 +47,19 @@ class _Written:
 
 def nodes_of(model: ModelSpec) -> tuple[list[Node], list[Complaint]]:
     """Returns the layers in the order they are computed, and what is wrong with their wiring."""
+    count = _count(model.layers)
+    if count > MOST_LAYERS:
+        message = f"the repeats make {count:,} layers, and at most {MOST_LAYERS:,} are built; lower times"
+        return [], [(("model", "layers"), message)]
     written = list(_written_out(model.layers, ("model", "layers"), ""))
     nodes, complaints = _wired(written, _names(written))
     if not complaints:
         complaints = [*_unused(nodes), *(_branches(nodes) if model.style == "sequential" else [])]
     return nodes, complaints
+
+
+def _count(items: Sequence[Section]) -> int:
+    return sum(item.times * _count(item.layers) if isinstance(item, Repeat) else 1 for item in items)
 
 
 def _written_out(items: Sequence[Section], where: Where, scope: str) -> Iterator[_Written]:
@@ -160,3 +170,15 @@ def without(nodes: Sequence[Node], where: Where) -> list[Node]:
         else:
             kept.append(replace(node, inputs=inputs))
     return kept
+
+
+def below(nodes: Sequence[Node], node: Node, target: Node) -> list[Node]:
+    """Returns the stack with one layer moved to just below another; none where a repeat builds either more than once."""
+    if sum(other.where in (node.where, target.where) for other in nodes) > 2:
+        return []
+    moved: list[Node] = []
+    for other in without(nodes, node.where):
+        moved.append(replace(other, inputs=tuple(node.name if word == target.name else word for word in other.inputs)))
+        if other.name == target.name:
+            moved.append(replace(node, inputs=(target.name,)))
+    return moved

@@ -3,8 +3,6 @@
 Names and defaults are those of Keras 3; `tests/build/test_keras_parity.py` compares each field.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field

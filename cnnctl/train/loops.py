@@ -139,17 +139,18 @@ def epoch_record(
         train_accuracy=train[1],
         validation_loss=validation_loss,
         validation_accuracy=validation_accuracy,
-        learning_rate=learning_rate_of_step(optimizer, step),
+        learning_rate=learning_rate_of_last_step(optimizer),
         seconds=seconds,
         images_per_second=plan.examples / seconds,
     )
 
 
-def learning_rate_of_step(optimizer: keras.Optimizer, step: int) -> float:
-    """Returns the rate that the step `step`, counted from 1, was made with."""
+def learning_rate_of_last_step(optimizer: keras.Optimizer) -> float:
+    """Returns the rate that the last step was made with; steps that loss scaling left out are none."""
     plain = getattr(optimizer, "inner_optimizer", optimizer)
     schedule = plain._learning_rate  # the public attribute is already the next step's value
-    return float(schedule(step - 1) if callable(schedule) else plain.learning_rate)
+    made = int(plain._iterations.numpy())
+    return float(schedule(max(made - 1, 0)) if callable(schedule) else plain.learning_rate)
 
 
 def run_fit(
@@ -166,6 +167,7 @@ def run_fit(
         steps_per_epoch=plan.steps_per_epoch,
         validation_data=validation,
         callbacks=[relay],
+        shuffle=False,  # the batches come in the order they are to be taken
         verbose=0,
     )
     observer.on_end(EndRecord(relay.epochs, relay.epochs * plan.steps_per_epoch, relay.reason))

@@ -36,19 +36,20 @@ def _without_native_stderr() -> Iterator[None]:
     """Sends what C++ writes to stderr into a file for the while; shows it if the block fails.
 
     TensorFlow writes some lines before its log level is set up, so no variable can silence them.
+    What Python writes still reaches the screen.
     """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as heard:
-        kept = os.dup(2)
+    python_stderr = sys.stderr
+    python_stderr.flush()
+    with tempfile.TemporaryFile() as heard, open(os.dup(2), "w", buffering=1) as screen:
         os.dup2(heard.fileno(), 2)
+        sys.stderr = screen
         try:
             yield
         except BaseException:
-            os.dup2(kept, 2)
             heard.seek(0)
-            sys.stderr.write(heard.read().decode(errors="replace"))
+            screen.write(heard.read().decode(errors="replace"))
             raise
         finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            screen.flush()
+            os.dup2(screen.fileno(), 2)
+            sys.stderr = python_stderr

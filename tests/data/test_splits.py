@@ -1,0 +1,181 @@
+"""Hold-outs that keep every class's share, and the refusal of classes that nothing learns."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnnctl.data.splits import fingerprint, hold_out, read_splits
+from cnnctl.errors import DataError
+from cnnctl.spec.experiment import DataSpec
+
+FRACTIONS = {"test": 0.2, "validation": 0.13}
+UNEVEN = np.random.default_rng(5).permutation(np.repeat(np.arange(7), [3, 10, 17, 41, 58, 101, 6]))
+
+
+def digits(**changes: Any) -> DataSpec:
+    return DataSpec.model_validate(
+        {"source": "digits", "image_size": [8, 8], "channels": 1, "classes": 10, "test": 0.2, **changes}
+    )
+
+
+def counts(labels: NDArray[np.int64], classes: int = 7) -> NDArray[np.int64]:
+    return np.bincount(labels, minlength=classes)
+
+
+# hold_out
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_class_gives_its_share_within_one_image(seed: int) -> None:
+    parts = hold_out(UNEVEN, FRACTIONS, seed)
+    for name, fraction in FRACTIONS.items():
+        assert np.abs(counts(UNEVEN[parts[name]]) - counts(UNEVEN) * fraction).max() < 1
+
+
+@pytest.mark.parametrize("fractions", [FRACTIONS, {"test": 0.5, "validation": 0.31}, {"validation": 0.1}])
+def test_the_parts_are_as_large_as_their_fraction_of_the_whole(fractions: dict[str, float]) -> None:
+    parts = hold_out(UNEVEN, fractions, 0)
+    assert {name: len(part) for name, part in parts.items()} == {
+        name: round(len(UNEVEN) * fraction) for name, fraction in fractions.items()
+    }
+
+
+def test_no_image_is_in_two_parts_or_twice_in_one() -> None:
+    taken = np.concatenate(list(hold_out(UNEVEN, FRACTIONS, 0).values()))
+    assert len(np.unique(taken)) == len(taken)
+    assert taken.min() >= 0 and taken.max() < len(UNEVEN)
+
+
+def test_the_parts_follow_from_the_seed() -> None:
+    first, again, other = (hold_out(UNEVEN, FRACTIONS, seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[name], again[name]) for name in FRACTIONS)
+    assert not any(np.array_equal(first[name], other[name]) for name in FRACTIONS)
+
+
+def test_the_test_part_does_not_depend_on_the_validation_part() -> None:
+    np.testing.assert_array_equal(hold_out(UNEVEN, FRACTIONS, 0)["test"], hold_out(UNEVEN, {"test": 0.2}, 0)["test"])
+
+
+@pytest.mark.parametrize("images_a_class", [2, 3, 4])
+def test_small_classes_keep_an_image_to_train_on(images_a_class: int) -> None:
+    labels = np.repeat(np.arange(10), images_a_class)
+    taken = np.concatenate(list(hold_out(labels, {"test": 0.2, "validation": 0.2}, 0).values()))
+    assert len(taken) == 2 * round(0.2 * len(labels))
+    assert counts(np.delete(labels, taken), 10).min() >= 1
+
+
+def test_a_fraction_of_less_than_one_image_is_refused() -> None:
+    with pytest.raises(DataError, match=r"data\.validation: 0\.01 of each class is less than one image; take more, or none"):
+        hold_out(np.repeat(np.arange(3), 4), {"validation": 0.01}, 0)
+
+
+# read_splits
+
+
+def test_the_splits_of_a_set_share_no_image_and_lose_none() -> None:
+    splits = read_splits(digits(validation=0.1))
+    assert splits.validation is not None
+    parts = [splits.train, splits.validation, splits.read_test()]
+    assert [len(part) for part in parts] == [1258, 180, 359]
+    assert splits.test_size == 359
+    whole = read_splits(digits(validation=None, test=0.001))
+    together = sorted(image.tobytes() for part in parts for image in part.images)
+    assert together == sorted(image.tobytes() for part in (whole.train, whole.read_test()) for image in part.images)
+
+
+def test_no_validation_is_no_validation() -> None:
+    splits = read_splits(digits(validation=None))
+    assert splits.validation is None
+    assert len(splits.train) == 1797 - 359
+
+
+def test_the_split_seed_alone_decides_the_splits() -> None:
+    first, again, other = (fingerprint(read_splits(digits(split_seed=seed)).train) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_the_fingerprint_changes_with_a_pixel_and_with_a_label() -> None:
+    images = read_splits(digits()).train
+    before = fingerprint(images)
+    images.images[3, 2, 2, 0] ^= 1
+    changed = fingerprint(images)
+    images.images[3, 2, 2, 0] ^= 1
+    assert fingerprint(images) == before != changed
+    images.labels[5] ^= 1
+    assert fingerprint(images) != before
+
+
+# Classes that nothing learns
+
+
+def folder_set(root: Path, splits: dict[str, dict[str, int]]) -> Path:
+    """Writes a set of 4×4 images: for each split, how many of each class."""
+    for split, classes in splits.items():
+        for name, count in classes.items():
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                Image.new("L", (4, 4), number).save(root / split / name / f"{number}.png")
+    return root
+
+
+def folder(path: Path, **changes: Any) -> DataSpec:
+    facts = {"image_size": [4, 4], "channels": 1, "classes": 3, "validation": None, "test": "test"}
+    return DataSpec.model_validate({"source": "folder", "path": str(path), **facts, **changes})
+
+
+def test_a_test_split_with_a_class_that_train_has_no_image_of_is_refused(tmp_path: Path) -> None:
+    root = folder_set(tmp_path, {"train": {"a": 3, "b": 3, "c": 0}, "test": {"a": 1, "c": 2}})
+    message = (
+        r"data\.test: of the 2 classes of 'test' 1 occur in 'train', so a classifier trained on 'train' can never "
+        r"name the others\. Take part of every class instead, such as test: 0\.2"
+    )
+    with pytest.raises(DataError, match=message):
+        read_splits(folder(root))
+
+
+def test_a_validation_split_of_other_classes_is_refused(tmp_path: Path) -> None:
+    root = folder_set(tmp_path, {"train": {"a": 3, "b": 3, "c": 0}, "valid": {"c": 2}, "test": {"a": 1}})
+    with pytest.raises(DataError, match=r"data\.validation: of the 1 classes of 'valid' none occur in 'train'"):
+        read_splits(folder(root, validation="valid"))
+
+
+def test_a_test_split_with_fewer_classes_is_taken(tmp_path: Path) -> None:
+    splits = read_splits(folder(folder_set(tmp_path, {"train": {"a": 3, "b": 3, "c": 2}, "test": {"b": 2}})))
+    assert splits.read_test().labels.tolist() == [1, 1]
+    assert splits.test_size == 2
+
+
+def test_a_class_whose_every_image_is_held_out_is_refused(tmp_path: Path) -> None:
+    root = folder_set(tmp_path, {"train": {"a": 2, "b": 2, "c": 2}})
+    message = r"test \(0\.5\) and validation \(0\.4\) take every image of 2 of 3 classes, such as 'a', so nothing learns them"
+    with pytest.raises(DataError, match=message):
+        read_splits(folder(root, test=0.5, validation=0.4))
+
+
+def test_more_labels_than_classes_are_refused() -> None:
+    message = r"data\.classes is 4, but 'train' has labels up to 9; give 10 or more"
+    with pytest.raises(DataError, match=message):
+        read_splits(digits(classes=4))
+
+
+REAL_OMNIGLOT = Path(os.environ.get("TFDS_DATA_DIR", "")) / "omniglot"
+
+
+@pytest.mark.skipif(not REAL_OMNIGLOT.is_dir(), reason="TFDS_DATA_DIR has no omniglot; the folder set above covers the guard")
+def test_the_background_sets_of_real_omniglot_do_not_test_each_other() -> None:
+    facts = {"image_size": [28, 28], "channels": 1, "classes": 1623, "validation": None}
+    data = DataSpec.model_validate({"source": "tfds", "name": "omniglot", "train": "small1", "test": "small2", **facts})
+    message = (
+        r"data\.test: of the 156 classes of 'small2' 50 occur in 'small1', so a classifier trained on 'small1' can never "
+        r"name the others\. Take part of every class instead, such as test: 0\.2"
+    )
+    with pytest.raises(DataError, match=message):
+        read_splits(data)

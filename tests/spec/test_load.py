@@ -1,0 +1,267 @@
+"""A checked config says everything, wherever it was found, and its copy in the run folder says the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cnnctl.errors import ConfigError
+from cnnctl.runs import RunFolder
+from cnnctl.spec.document import parse
+from cnnctl.spec.experiment import LOSS, Experiment
+from cnnctl.spec.layers import LAYERS, Layer, Repeat
+from cnnctl.spec.load import check, facts_of, image_of, load
+from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
+from cnnctl.spec.section import Named, Section
+from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
+
+ROOT = Path(__file__).parents[2]
+EVERYTHING = Path(__file__).parent / "everything.yaml"
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+STACK = "model: {layers: [flatten, dense: {units: classes}]}\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_prepared_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFDS_DATA_DIR", "no-such-folder")
+
+
+def checked(text: str) -> Experiment:
+    return check(parse(text, "x.yaml"))
+
+
+def facts(experiment: Experiment) -> tuple[Any, ...]:
+    data = experiment.data
+    return data.image_size, data.channels, data.classes
+
+
+# what a checked config says
+
+
+def test_a_checked_config_says_what_the_file_leaves_to_the_source() -> None:
+    experiment = checked("data: {source: digits}\n" + STACK)
+    assert facts(experiment) == ((8, 8), 1, 10)
+    assert (experiment.data.validation, experiment.data.test) == (0.1, 0.2)
+    assert (experiment.seed, experiment.train.batch_size, experiment.log.tensorboard) == (0, 128, True)
+
+
+def test_images_reach_the_network_with_channels_where_the_model_wants_them() -> None:
+    text = "data: {source: digits, image_size: [10, 12], channels: 3}\n"
+    assert image_of(checked(text + STACK)) == (10, 12, 3)
+    assert image_of(checked(text + STACK.replace("{layers", "{data_format: channels_first, layers"))) == (3, 10, 12)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("{source: tfds, name: mnist}", ((28, 28), 1, 10)),
+        ("{source: tfds, name: cifar100}", ((32, 32), 3, 100)),
+        ("{source: tfds, name: emnist/balanced}", ((28, 28), 1, 47)),
+        ("{source: tfds, name: mnist, image_size: 32, channels: 3}", ((32, 32), 3, 10)),  # the config comes first
+        ("{source: tfds, name: cats_vs_dogs, image_size: [90, 120]}", ((90, 120), 3, 2)),
+        ("{source: tfds, name: my_letters, image_size: 20, channels: 1, classes: 26}", ((20, 20), 1, 26)),
+    ],
+)
+def test_facts_come_from_the_config_then_from_the_table(data: str, expected: tuple[Any, ...]) -> None:
+    experiment = checked(f"data: {data}\n{STACK}")
+    assert facts(experiment) == expected
+    assert experiment.data.test == "test"
+
+
+def prepare(folder: Path, dimensions: list[int], classes: int) -> None:
+    """Writes the metadata of a prepared TFDS set, as tensorflow-datasets 4.9 does."""
+    folder.mkdir(parents=True)
+    image = {"image": {"dtype": "uint8", "shape": {"dimensions": [str(n) for n in dimensions]}}}
+    label = {"classLabel": {"numClasses": str(classes)}}
+    features = {"featuresDict": {"features": {"image": image, "label": label}}}
+    (folder / "features.json").write_text(json.dumps(features))
+
+
+def test_facts_of_sets_outside_the_table_come_from_prepared_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path / "my_letters" / "1.9.0", [20, 20, 1], 26)
+    prepare(tmp_path / "my_letters" / "1.10.0", [24, 20, 3], 27)  # newer than 1.9.0
+    prepare(tmp_path / "mnist" / "3.0.1", [14, 14, 3], 5)  # the table comes first
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    text = "data: {source: tfds, name: %s}\n" + STACK
+    assert facts(checked(text % "my_letters")) == ((24, 20), 3, 27)
+    assert facts(checked(text % "my_letters, image_size: 8")) == ((8, 8), 3, 27)
+    assert facts(checked(text % "mnist")) == ((28, 28), 1, 10)
+
+
+def test_data_dir_counts_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path / "here" / "my_letters" / "big" / "1.0.0", [20, 20, 1], 26)
+    prepare(tmp_path / "there" / "my_letters" / "big" / "1.0.0", [30, 30, 3], 52)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "there"))
+    text = "data: {source: tfds, name: my_letters/big%s}\n" + STACK
+    assert facts(checked(text % "")) == ((30, 30), 3, 52)
+    assert facts(checked(text % f", data_dir: {tmp_path / 'here'}")) == ((20, 20), 1, 26)
+
+
+def test_prepared_images_of_many_sizes_need_a_size_from_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path / "my_photos" / "1.0.0", [-1, -1, 3], 4)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    text = "data: {source: tfds, name: my_photos%s}\n" + STACK
+    with pytest.raises(ConfigError, match=r"differ in size; give image_size: \[height, width\] under data"):
+        checked(text % "")
+    assert facts(checked(text % ", image_size: [40, 60]")) == ((40, 60), 3, 4)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("I;16", 1), ("RGB", 3), ("RGBA", 3), ("P", 3)])
+def test_facts_of_a_folder_come_from_its_classes_and_its_first_image(mode: str, channels: int, tmp_path: Path) -> None:
+    for name in ("b", "a", "c", ".hidden"):
+        (tmp_path / name).mkdir()
+    Image.new(mode, (7, 9)).save(tmp_path / "a" / "1.PNG")
+    Image.new("RGB", (5, 5)).save(tmp_path / "b" / "0.png")
+    (tmp_path / "a" / "0.txt").write_text("no image")
+    experiment = checked(f"data: {{source: folder, path: {tmp_path}}}\n{STACK}")
+    assert facts(experiment) == ((9, 7), channels, 3)
+    assert experiment.data.test == 0.2
+
+
+def test_a_folder_with_train_and_test_uses_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            Image.new("L", (6, 6)).save(tmp_path / "images" / split / name / "1.png")
+    monkeypatch.chdir(tmp_path)
+    data = checked(f"data: {{source: folder, path: images}}\n{STACK}").data
+    assert (data.image_size, data.classes, data.test) == ((6, 6), 2, "test")
+    assert data.path == str(tmp_path / "images"), "a resolved path means the same from any folder"
+
+
+def test_a_folder_whose_first_image_is_broken_asks_for_the_size(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"broken")
+    text = f"data: {{source: folder, path: {tmp_path}%s}}\n{STACK}"
+    with pytest.raises(ConfigError, match=r"give image_size: \[height, width\], channels: 1 or 3 under data"):
+        checked(text % "")
+    assert facts(checked(text % ", image_size: 5, channels: 1")) == ((5, 5), 1, 2)
+
+
+# problems of several parts
+
+
+@pytest.mark.parametrize("train", ["{epoch: 3}", "[3]", "{optimizer: {adam: {learning_rate: fast}}}"])
+def test_an_error_under_train_does_not_hide_a_stack_that_does_not_fit(train: str) -> None:
+    text = f"data: {{source: digits}}\nmodel: {{layers: [conv2d: {{filters: 1, kernel_size: 9}}]}}\ntrain: {train}\n"
+    with pytest.raises(ConfigError, match=r"needs 9 pixels of height and gets 8") as caught:
+        checked(text)
+    assert [problem.location.split(":")[1] for problem in caught.value.problems] == ["2", "3"]
+
+
+def test_an_error_in_the_data_does_not_hide_one_in_the_wiring_of_typed_layers() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)source: expected.*unknown layer 'flaten'"):
+        checked("data: {source: disk}\nmodel: {layers: [flaten]}\n")
+
+
+def test_overrides_are_checked_like_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("data: {source: digits}\n" + STACK)
+    assert load(file, ["train.epochs=2", "data.labels=one_hot"]).train.epochs == 2
+    with pytest.raises(ConfigError, match=r"--set train\.epochs=0  train\.epochs: expected a number greater than 0"):
+        load(file, ["train.epochs=0"])
+
+
+# the copy in the run folder
+
+
+def written_and_read(experiment: Experiment, folder: Path) -> Experiment:
+    run = RunFolder(folder)
+    run.write_config(experiment)
+    return load(run.config)
+
+
+@pytest.mark.parametrize("file", [*SHIPPED, EVERYTHING], ids=lambda file: file.stem)
+def test_config_yaml_of_a_run_loads_to_the_same_experiment(file: Path, tmp_path: Path) -> None:
+    experiment = load(file)
+    again = written_and_read(experiment, tmp_path)
+    assert again == experiment
+    assert facts_of(again) == facts_of(experiment)
+
+
+VALUES = {"learning_rate": 0.3, "boundaries": ["1 epochs", 30], "values": [0.1, 0.02, 1e-5]}
+"""For required fields that a plain 0.5 does not suit."""
+
+
+def each_with_fields(named: Named) -> Iterator[dict[str, Any]]:
+    """Yields every choice, its required fields said."""
+    for kind, choice in named.choices.items():
+        yield {kind: {field: VALUES.get(field, 0.5) for field in choice.required()}}
+
+
+CHOICES = [
+    *(("optimizer", each) for each in each_with_fields(OPTIMIZER)),
+    *(("optimizer", {"sgd": {"learning_rate": each}}) for each in each_with_fields(SCHEDULE)),
+    *(("optimizer", {"sgd": {"learning_rate": {"cosine": fields}}}) for fields in (
+        {"initial_learning_rate": 0, "decay_steps": "1.5 epochs", "alpha": 0.1, "warmup_target": 1e-7, "warmup_steps": 20},
+        {"initial_learning_rate": 1e-30, "decay_steps": 100},
+    )),
+    *(("kernel_initializer", each) for each in each_with_fields(INITIALIZER)),
+    *(("kernel_regularizer", each) for each in each_with_fields(REGULARIZER)),
+    *(("kernel_constraint", each) for each in each_with_fields(CONSTRAINT)),
+    *(("loss", each) for each in each_with_fields(LOSS)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), CHOICES, ids=lambda value: next(iter(value)) if isinstance(value, dict) else value)
+def test_every_optimizer_schedule_loss_and_weight_option_survives_config_yaml(field: str, value: Any, tmp_path: Path) -> None:
+    labels = "one_hot" if value == {"categorical_crossentropy": {}} else "integer"
+    content: dict[str, Any] = {
+        "data": {"source": "digits", "labels": labels},
+        "model": {"layers": ["flatten", {"dense": {"units": "classes"}}]},
+        "train": {},
+    }
+    where = content["train"] if field in ("optimizer", "loss") else content["model"]["layers"][1]["dense"]
+    where[field] = value
+    experiment = checked(json.dumps(content))
+    assert written_and_read(experiment, tmp_path) == experiment
+
+
+@pytest.mark.parametrize("text", ["1e3", "08", "yes", "null", "2024-01-01", "a: b", "ünï", "-", "<<", "1:30", " x "])
+def test_a_text_that_looks_like_something_else_survives_config_yaml(text: str, tmp_path: Path) -> None:
+    content = {"source": "tfds", "name": "mnist", "train": text}
+    experiment = checked(f"data: {json.dumps(content)}\n{STACK}")
+    assert written_and_read(experiment, tmp_path).data.train == text
+
+
+def layers_of(items: list[Section]) -> Iterator[Layer]:
+    for item in items:
+        if isinstance(item, Repeat):
+            yield from layers_of(item.layers)
+        else:
+            assert isinstance(item, Layer)
+            yield item
+
+
+def test_everything_yaml_says_every_field_of_every_layer() -> None:
+    experiment = load(EVERYTHING)
+    said: dict[type[Layer], set[str]] = {}
+    for layer in layers_of(experiment.model.layers):
+        said.setdefault(type(layer), set()).update(layer.model_fields_set)
+    assert said == {kind: set(kind.model_fields) for kind in LAYERS}
+    sections = {"data": {"path"}, "model": set(), "train": set(), "log": set()}
+    for name, unsaid in sections.items():
+        section = getattr(experiment, name)
+        assert section.model_fields_set | unsaid == set(type(section).model_fields), name
+
+
+def test_config_yaml_says_every_field(tmp_path: Path) -> None:
+    """So that a default that changes later does not change an old run."""
+    run = RunFolder(tmp_path)
+    run.write_config(checked("data: {source: digits}\n" + STACK))
+    text = run.config.read_text()
+    for field in (
+        "learning_rate: 0.001",
+        "beta_1: 0.9",
+        "split_seed: 0",
+        "glorot_uniform",
+        "use_bias: true",
+        "image_size: [8, 8]",
+    ):
+        assert field in text

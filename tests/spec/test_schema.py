@@ -1,0 +1,166 @@
+"""The JSON Schema and the loader agree on everything that a schema can say."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
+
+from cnnctl.errors import ConfigError
+from cnnctl.runs import RunFolder
+from cnnctl.spec.document import read_document
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import load
+from cnnctl.spec.schema import json_schema
+
+HERE = Path(__file__).parent
+CONFIGS = [*sorted((HERE.parents[1] / "configs").glob("*.yaml")), HERE / "everything.yaml"]
+SCHEMA = json_schema()
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+ONLY_THE_LOADER_KNOWS = {
+    # shapes
+    "axis-not-there", "axis-of-the-batch", "channels-not-divided-by-groups", "concatenate-image-and-vector",
+    "concatenate-unequal-rows", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
+    "join-of-unequal-shapes", "noise-shape-too-short", "pool-of-one-pixel", "shrinks-in-repeat", "shrinks-to-nothing",
+    # the end of the network and the classes
+    "ends-as-image", "ends-before-classes", "ends-with-relu", "softmax-twice", "units-not-classes",
+    # several fields together
+    "clips-two-ways", "dense-loss-and-integers", "digits-with-data-dir", "digits-with-name", "digits-with-path",
+    "digits-with-split", "filters-not-divided-by-groups", "folder-with-name", "folder-without-path",
+    "fractions-leave-nothing", "logits-and-not-from-logits", "piecewise-lengths", "repeats-of-repeats",
+    "softmax-and-from-logits", "softmax-under-flatten-and-from-logits", "sparse-loss-and-one-hot", "strides-and-dilation",
+    "target-without-warmup", "tfds-without-name", "warmup-without-target",
+    # names that refer to layers
+    "cycle", "forward-reference", "inputs-in-sequential", "join-of-one", "name-twice", "two-inputs-without-join",
+    "unknown-input", "unused-branch",
+    # what lies on this machine
+    "folder-is-a-file", "folder-not-there", "folder-without-images", "tfds-set-of-many-sizes", "tfds-set-without-facts",
+    "tfds-unknown-set",
+    # JSON: 10.0 is an integer there, and there is no NaN
+    "number-with-e", "nan",
+}  # fmt: skip
+
+
+def bad_documents() -> Iterator[tuple[str, Any]]:
+    """Yields the bad configs that are YAML mappings, so that a schema can look at them."""
+    for file in sorted((HERE / "bad").glob("*.yaml")):
+        try:
+            yield file.stem, read_document(file).content
+        except ConfigError:
+            continue
+
+
+def test_the_schema_is_one_of_json_schema_2020_12() -> None:
+    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_reference_of_the_schema_leads_somewhere() -> None:
+    references = re.findall(r"'\$ref': '#/\$defs/([^']+)'", str(SCHEMA))
+    assert set(references) <= set(SCHEMA["$defs"])
+    assert {"layer", "optimizer", "schedule", "loss", "initializer", "regularizer", "constraint"} <= set(references)
+
+
+def test_no_object_of_the_schema_lets_unknown_fields_pass() -> None:
+    def objects(part: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(part, dict):
+            if part.get("type") == "object":
+                yield part
+            for value in part.values():
+                yield from objects(value)
+        elif isinstance(part, list):
+            for value in part:
+                yield from objects(value)
+
+    found = list(objects(SCHEMA))
+    assert len(found) > 20
+    assert [each.get("title") for each in found if each.get("additionalProperties") is not False] == []
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_the_schema_accepts_every_config_and_its_copy_in_a_run_folder(file: Path, tmp_path: Path) -> None:
+    VALIDATOR.validate(read_document(file).content)
+    run = RunFolder(tmp_path)
+    run.write_config(load(file))
+    VALIDATOR.validate(read_document(run.config).content)
+
+
+def test_the_schema_rejects_every_bad_config_but_those_that_only_the_loader_can_know() -> None:
+    accepted = {name for name, content in bad_documents() if VALIDATOR.is_valid(content)}
+    assert accepted == ONLY_THE_LOADER_KNOWS
+
+
+# Random changes of real configs
+
+CONTENTS = [read_document(file).content for file in CONFIGS]
+VALUES: list[Any] = [
+    None, True, False, -1, 0, 1, 2, 3, 2**40, 3.0, 2.5, 0.5, -0.5, 1e-7,
+    "", "x", "relu", "same", "classes", "test", "2 epochs", "0.5 epochs", "channels_first", "input",
+    [], [1], [2, 3], [0, 1], [1, 2, 3], [[1, 1], [2, 2]], [1, [2, 0]], [None, 1], ["a", "b"], [0.1, 0.2],
+    {}, {"x": 1}, "adam", {"adam": {}}, {"adam": None}, {"sgd": {}, "adam": {}}, "sgd", "cosine",
+    {"constant": {"learning_rate": 0.1}}, "flatten", {"flatten": None}, {"flatten": {}}, "conv2d", "zeros", "l2",
+    {"l2": {"l2": 0.1}}, "max_norm", {"repeat": {"times": 2, "layers": ["flatten"]}},
+]  # fmt: skip
+NAMES = ["x", "units", "rate", "filters", "name", "classes", "epochs", "seed", "momentum", "activation", "layers", "padding"]
+
+BETWEEN_FIELDS = re.compile(
+    r"needs '(name|path)'|goes with source|no named splits|must be a multiple of groups|cannot both|boundaries need"
+    r"|needs warmup_\w+ beside it|integer labels cannot be smoothed"
+)
+WHOLE_FLOAT = re.compile(r"received .*\d\.0\b")
+"""JSON Schema takes 3.0 for an integer; the loader does not, since a config that says 3.0 means something else."""
+
+
+def places(content: Any) -> Iterator[tuple[Any, Any]]:
+    """Yields every (mapping or list, key) of a config."""
+    pairs = list(content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ())
+    for key, value in pairs:
+        yield content, key
+        yield from places(value)
+
+
+@st.composite
+def changed_configs(draw: st.DrawFn) -> Any:
+    content = copy.deepcopy(draw(st.sampled_from(CONTENTS)))
+    for _ in range(draw(st.integers(1, 2))):
+        found = list(places(content))
+        if not found:
+            break
+        where, key = draw(st.sampled_from(found))
+        change = draw(st.sampled_from(["drop", "rename", "retype", "add"]))
+        if change == "retype":
+            where[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))
+        elif change == "add" and isinstance(where, dict):
+            where[draw(st.sampled_from(NAMES))] = copy.deepcopy(draw(st.sampled_from(VALUES)))
+        elif change == "rename" and isinstance(where, dict):
+            where[draw(st.sampled_from(NAMES))] = where.pop(key)
+        else:
+            del where[key]
+    return content
+
+
+def complaints(content: Any) -> list[str]:
+    try:
+        Experiment.model_validate(content)
+    except ValidationError as error:
+        return [each["msg"] for each in error.errors(include_url=False)]
+    return []
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@given(changed_configs())
+def test_what_the_schema_rejects_the_loader_rejects_and_the_other_way_round(content: Any) -> None:
+    told = complaints(content)
+    if VALIDATOR.is_valid(content):
+        assert [each for each in told if not BETWEEN_FIELDS.search(each) and not WHOLE_FLOAT.search(each)] == []
+    else:
+        assert told, next(VALIDATOR.iter_errors(content)).message

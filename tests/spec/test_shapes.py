@@ -1,0 +1,402 @@
+"""Shapes, parameters, MACs and receptive fields against published tables and against sums done by hand."""
+
+from __future__ import annotations
+
+import random
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnctl.report.rows import as_plain, summarize
+from cnnctl.spec.experiment import ModelSpec
+from cnnctl.spec.load import load
+from cnnctl.spec.shapes import Facts, Misfit, Shape, Surroundings, Window, trace
+from cnnctl.spec.stack import nodes_of
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def facts(layers: list[Any], image: Shape = (28, 28, 1), data_format: str = "channels_last") -> list[Facts]:
+    """Returns the facts of a stack, 10 classes."""
+    model = ModelSpec.model_validate({"style": "functional", "data_format": data_format, "layers": layers})
+    nodes, complaints = nodes_of(model)
+    assert complaints == []
+    return trace(nodes, image, Surroundings(10, model.data_format))
+
+
+def last(layers: list[Any], image: Shape, data_format: str = "channels_last") -> Facts:
+    return facts(layers, image, data_format)[-1]
+
+
+def shape(layers: list[Any], image: Shape, data_format: str = "channels_last") -> Shape:
+    return last(layers, image, data_format).output_shape
+
+
+# --- published tables ---------------------------------------------------------------------------------------------
+
+# config: (trainable parameters, others, MACs). Every shipped config has a row.
+SHIPPED = {
+    "batchnorm.yaml": (17_642, 128, 1_317_824),
+    "complete-cnn.yaml": (62_346, 0, 3_747_840),
+    "fashion-mnist.yaml": (59_690, 256, 11_095_168),
+    "lenet5.yaml": (61_706, 0, 416_520),
+    "mnist.yaml": (34_826, 0, 2_440_960),
+    "quickstart.yaml": (30_634, 0, 905_728),
+    "residual.yaml": (19_626, 192, 1_718_848),
+    "subclass.yaml": (21_738, 0, 2_066_176),
+}
+
+
+def test_every_shipped_config_has_a_row_here() -> None:
+    assert sorted(file.name for file in CONFIGS.glob("*.yaml")) == sorted(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_config_has_exactly_these_parameters_and_macs(name: str) -> None:
+    summary = summarize(load(CONFIGS / name))
+    assert (summary.trainable, summary.non_trainable, summary.macs) == SHIPPED[name]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_rows_sum_to_the_totals(name: str) -> None:
+    plain = as_plain(summarize(load(CONFIGS / name), batch_size=3))
+    total, rows = plain["total"], plain["layers"]
+    for field in ("parameters", "trainable_parameters", "macs", "activation_bytes"):
+        assert total[field] == sum(row[field] for row in rows), field
+    assert total["non_trainable_parameters"] == total["parameters"] - total["trainable_parameters"]
+    assert total["activation_bytes"] == sum(3 * 4 * prod(row["output_shape"]) for row in rows)
+
+
+@pytest.mark.parametrize(("precision", "size"), [("float32", 4), ("mixed_bfloat16", 2), ("mixed_float16", 2)])
+def test_activation_bytes_follow_precision_and_batch_size(precision: str, size: int) -> None:
+    summary = summarize(load(CONFIGS / "mnist.yaml", [f"train.precision={precision}"]), batch_size=128)
+    assert summary.rows[0].activation_bytes == 26 * 26 * 32 * size * 128
+
+
+@pytest.mark.parametrize("style", ["sequential", "functional", "subclass"])
+def test_the_style_does_not_change_the_numbers(style: str) -> None:
+    assert summarize(load(CONFIGS / "mnist.yaml", [f"model.style={style}"])) == summarize(load(CONFIGS / "mnist.yaml"))
+
+
+def test_lenet5_agrees_with_its_published_table() -> None:
+    rows = summarize(load(CONFIGS / "lenet5.yaml")).rows
+    table = [(row.facts.output_shape, row.facts.parameters) for row in rows]
+    assert table == [
+        ((32, 32, 1), 0),
+        ((28, 28, 6), 156),
+        ((14, 14, 6), 0),
+        ((10, 10, 16), 2_416),
+        ((5, 5, 16), 0),
+        ((400,), 0),
+        ((120,), 48_120),
+        ((84,), 10_164),
+        ((10,), 850),
+    ]
+
+
+def test_the_complete_cnn_goes_24_12_8_4_1024_10() -> None:
+    shapes = [row.facts.output_shape for row in summarize(load(CONFIGS / "complete-cnn.yaml")).rows]
+    assert shapes == [(24, 24, 32), (12, 12, 32), (8, 8, 64), (4, 4, 64), (1024,), (10,)]
+
+
+def test_the_prototypical_networks_encoder_has_111936_trained_parameters_and_64_outputs() -> None:
+    """Snell, Swersky and Zemel, "Prototypical networks for few-shot learning" (2017), section 3.1."""
+    block = [
+        {"conv2d": {"filters": 64, "kernel_size": 3, "padding": "same"}},
+        "batch_normalization",
+        {"activation": {"activation": "relu"}},
+        "max_pooling2d",
+    ]
+    encoder = facts([{"repeat": {"times": 4, "layers": block}}, "flatten"])
+    assert sum(each.trainable for each in encoder) == 111_936
+    assert sum(each.parameters for each in encoder) == 112_448
+    assert encoder[-1].output_shape == (64,)
+
+
+# --- output sizes, each worked out by hand ------------------------------------------------------------------------
+
+
+def conv(**fields: Any) -> dict[str, Any]:
+    return {"conv2d": {"filters": 4, "kernel_size": 3, **fields}}
+
+
+@pytest.mark.parametrize(
+    ("layer", "image", "expected"),
+    [
+        # convolution: floor((n - (d(k - 1) + 1)) / s) + 1, or ceil(n / s)
+        (conv(), (28, 28, 1), (26, 26, 4)),
+        (conv(kernel_size=1), (5, 7, 3), (5, 7, 4)),
+        (conv(kernel_size=[3, 5]), (9, 9, 2), (7, 5, 4)),
+        (conv(strides=2), (28, 28, 1), (13, 13, 4)),
+        (conv(strides=2), (29, 29, 1), (14, 14, 4)),
+        (conv(strides=[1, 3]), (10, 10, 1), (8, 3, 4)),
+        (conv(kernel_size=2, strides=3), (8, 8, 1), (3, 3, 4)),
+        (conv(padding="same"), (28, 28, 1), (28, 28, 4)),
+        (conv(padding="same", strides=2), (7, 8, 1), (4, 4, 4)),
+        (conv(padding="same", kernel_size=9, strides=4), (5, 9, 1), (2, 3, 4)),
+        (conv(dilation_rate=2), (28, 28, 1), (24, 24, 4)),
+        (conv(dilation_rate=[1, 4]), (9, 9, 1), (7, 1, 4)),
+        (conv(dilation_rate=3, padding="same"), (5, 5, 1), (5, 5, 4)),
+        (conv(kernel_size=28), (28, 28, 1), (1, 1, 4)),
+        # pooling: strides default to the pool size
+        ("max_pooling2d", (28, 28, 3), (14, 14, 3)),
+        ("average_pooling2d", (29, 27, 3), (14, 13, 3)),
+        ({"max_pooling2d": {"pool_size": 3}}, (11, 12, 3), (3, 4, 3)),
+        ({"max_pooling2d": {"pool_size": [2, 3]}}, (12, 12, 3), (6, 4, 3)),
+        ({"max_pooling2d": {"pool_size": 3, "strides": 2}}, (11, 12, 3), (5, 5, 3)),
+        ({"average_pooling2d": {"pool_size": 2, "padding": "same"}}, (5, 6, 3), (3, 3, 3)),
+        ({"average_pooling2d": {"pool_size": 7, "strides": 1, "padding": "same"}}, (5, 6, 3), (5, 6, 3)),
+        # zero padding: one number, [rows, columns], [[top, bottom], [left, right]]
+        ("zero_padding2d", (28, 28, 1), (30, 30, 1)),
+        ({"zero_padding2d": {"padding": 2}}, (28, 28, 1), (32, 32, 1)),
+        ({"zero_padding2d": {"padding": [1, 3]}}, (28, 28, 1), (30, 34, 1)),
+        ({"zero_padding2d": {"padding": [[1, 2], [3, 5]]}}, (28, 28, 1), (31, 36, 1)),
+        ({"zero_padding2d": {"padding": 0}}, (4, 5, 1), (4, 5, 1)),
+        # what leaves pixels alone or ends them
+        ("global_average_pooling2d", (4, 5, 6), (6,)),
+        ({"global_max_pooling2d": {"keepdims": True}}, (4, 5, 6), (1, 1, 6)),
+        ("flatten", (4, 5, 6), (120,)),
+        ({"dense": {"units": 7}}, (4, 5, 6), (4, 5, 7)),
+        ({"dense": {"units": "classes"}}, (4, 5, 6), (4, 5, 10)),
+        ("batch_normalization", (4, 5, 6), (4, 5, 6)),
+        ({"dropout": {"rate": 0.5}}, (4, 5, 6), (4, 5, 6)),
+        ({"activation": {"activation": "relu"}}, (4, 5, 6), (4, 5, 6)),
+    ],
+)
+def test_output_shape(layer: Any, image: Shape, expected: Shape) -> None:
+    assert shape([layer], image) == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (conv(kernel_size=[3, 5]), (4, 6, 5)),
+        (conv(strides=[2, 1], padding="same"), (4, 4, 9)),
+        ({"max_pooling2d": {"pool_size": [2, 3]}}, (3, 4, 3)),
+        ({"zero_padding2d": {"padding": [[1, 2], [3, 5]]}}, (3, 11, 17)),
+        ({"global_average_pooling2d": {}}, (3,)),
+        ({"global_max_pooling2d": {"keepdims": True}}, (3, 1, 1)),
+        ("flatten", (216,)),
+        ({"dense": {"units": 7}}, (3, 8, 7)),
+    ],
+)
+def test_channels_first_counts_rows_and_columns_after_the_channels(layer: Any, expected: Shape) -> None:
+    assert shape([layer], (3, 8, 9), "channels_first") == expected
+
+
+def test_a_layers_own_data_format_wins_over_the_models() -> None:
+    own = conv(data_format="channels_last")
+    assert shape([own], (8, 9, 3), "channels_first") == (6, 7, 4)
+    assert last([own], (8, 9, 3), "channels_first").trainable == 3 * 3 * 3 * 4 + 4
+
+
+@pytest.mark.parametrize(
+    ("pixels", "size", "stride", "dilation", "expected"),
+    [
+        (5, 3, 1, 1, (1, 1)),
+        (5, 2, 1, 1, (0, 1)),  # the odd zero comes after
+        (5, 4, 1, 1, (1, 2)),
+        (6, 3, 2, 1, (0, 1)),  # TensorFlow: 3 windows need 7 pixels
+        (7, 3, 2, 1, (1, 1)),
+        (5, 3, 1, 2, (2, 2)),
+        (5, 2, 1, 3, (1, 2)),
+        (8, 1, 2, 1, (0, 0)),  # never less than nothing
+        (7, 2, 4, 1, (0, 0)),
+    ],
+)
+def test_same_padding_puts_the_odd_zero_after(
+    pixels: int, size: int, stride: int, dilation: int, expected: tuple[int, int]
+) -> None:
+    window = Window((size, 1), (stride, 1), (dilation, 1), same=True)
+    assert window.padding(pixels, 0) == expected
+    padded = pixels + sum(expected)
+    starts = range(0, padded - dilation * (size - 1), stride)
+    assert window.output(pixels, 0) == len(starts), "as many windows as the padded row has places for"
+
+
+def test_valid_pads_nothing() -> None:
+    assert Window((5, 5), (1, 1), (1, 1), same=False).padding(9, 0) == (0, 0)
+
+
+# --- parameters and MACs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "image", "trainable", "others", "macs"),
+    [
+        (conv(), (28, 28, 3), 3 * 3 * 3 * 4 + 4, 0, 26 * 26 * 3 * 3 * 3 * 4),  # a filter spans all channels
+        (conv(use_bias=False), (28, 28, 3), 108, 0, 26 * 26 * 108),
+        (conv(kernel_size=[1, 5], padding="same"), (8, 8, 2), 1 * 5 * 2 * 4 + 4, 0, 64 * 40),
+        (conv(strides=2, padding="same"), (7, 7, 2), 76, 0, 4 * 4 * 72),
+        (conv(dilation_rate=2), (8, 8, 2), 76, 0, 4 * 4 * 72),  # holes cost nothing
+        (conv(groups=2), (8, 8, 6), 3 * 3 * 3 * 4 + 4, 0, 36 * 108),  # each filter sees its group's 3 channels
+        (conv(groups=4, filters=8), (8, 8, 4), 3 * 3 * 1 * 8 + 8, 0, 36 * 72),  # depthwise, two filters a channel
+        ({"dense": {"units": 10}}, (1, 1, 4), 50, 0, 40),
+        ({"dense": {"units": 7}}, (4, 5, 6), 6 * 7 + 7, 0, 4 * 5 * 6 * 7),  # the same weights at each pixel
+        ({"dense": {"units": 7, "use_bias": False}}, (4, 5, 6), 42, 0, 840),
+        ({"dense": {"units": "classes"}}, (4, 5, 6), 70, 0, 1200),
+        ("batch_normalization", (4, 5, 6), 12, 12, 0),
+        ({"batch_normalization": {"center": False}}, (4, 5, 6), 6, 12, 0),
+        ({"batch_normalization": {"scale": False}}, (4, 5, 6), 6, 12, 0),
+        ({"batch_normalization": {"center": False, "scale": False}}, (4, 5, 6), 0, 12, 0),
+        ({"batch_normalization": {"axis": 1}}, (4, 5, 6), 8, 8, 0),
+        ({"batch_normalization": {"axis": -2}}, (4, 5, 6), 10, 10, 0),
+        ("max_pooling2d", (4, 5, 6), 0, 0, 0),
+        ("average_pooling2d", (4, 5, 6), 0, 0, 0),
+        ("zero_padding2d", (4, 5, 6), 0, 0, 0),
+        ("global_average_pooling2d", (4, 5, 6), 0, 0, 0),
+        ({"dropout": {"rate": 0.5}}, (4, 5, 6), 0, 0, 0),
+    ],
+)
+def test_parameters_and_macs(layer: Any, image: Shape, trainable: int, others: int, macs: int) -> None:
+    found = last([layer], image)
+    assert (found.trainable, found.non_trainable, found.macs) == (trainable, others, macs)
+    assert found.parameters == trainable + others
+
+
+def test_channels_first_has_the_same_parameters_and_macs() -> None:
+    stack = [conv(groups=3, filters=6), {"batch_normalization": {"axis": 1}}, "flatten", {"dense": {"units": 5}}]
+    first = facts(stack, (3, 8, 9), "channels_first")
+    stack[1] = "batch_normalization"
+    assert [(f.trainable, f.non_trainable, f.macs) for f in first] == [
+        (f.trainable, f.non_trainable, f.macs) for f in facts(stack, (8, 9, 3))
+    ]
+
+
+# --- joins --------------------------------------------------------------------------------------------------------
+
+
+def joined(join: Any, *branches: Any) -> list[Any]:
+    """Returns a stack in which each branch takes the network's input and `join` takes all of them."""
+    stack: list[Any] = []
+    for number, branch in enumerate(branches):
+        ((kind, fields),) = branch.items()
+        stack.append({kind: {**fields, "name": f"branch{number}", "inputs": ["input"]}})
+    ((kind, fields),) = join.items()
+    return [*stack, {kind: {**fields, "inputs": [f"branch{number}" for number in range(len(branches))]}}]
+
+
+SAME = {"activation": {"activation": "relu"}}
+GLOBAL = {"global_average_pooling2d": {}}
+KEPT = {"global_average_pooling2d": {"keepdims": True}}
+WIDER = {"zero_padding2d": {"padding": [0, 1]}}
+HIGHER = {"zero_padding2d": {"padding": [2, 0]}}
+DEEPER = {"conv2d": {"filters": 4, "kernel_size": 1}}
+
+
+@pytest.mark.parametrize(
+    ("join", "branches", "expected"),
+    [
+        ({"add": {}}, (SAME, SAME), (4, 5, 6)),
+        ({"add": {}}, (SAME, KEPT), (4, 5, 6)),  # an axis of 1 spreads
+        ({"add": {}}, (KEPT, SAME, SAME), (4, 5, 6)),
+        ({"add": {}}, (GLOBAL, SAME), (4, 5, 6)),  # so does one that is not there
+        ({"concatenate": {}}, (SAME, DEEPER), (4, 5, 10)),
+        ({"concatenate": {"axis": 3}}, (SAME, DEEPER, DEEPER), (4, 5, 14)),
+        ({"concatenate": {"axis": 2}}, (SAME, WIDER), (4, 12, 6)),
+        ({"concatenate": {"axis": -2}}, (WIDER, SAME), (4, 12, 6)),
+        ({"concatenate": {"axis": 1}}, (SAME, HIGHER), (12, 5, 6)),
+        ({"concatenate": {"axis": -3}}, (SAME, SAME), (8, 5, 6)),
+        ({"concatenate": {}}, (GLOBAL, GLOBAL), (12,)),
+    ],
+)
+def test_join(join: Any, branches: tuple[Any, ...], expected: Shape) -> None:
+    assert shape(joined(join, *branches), (4, 5, 6)) == expected
+
+
+@pytest.mark.parametrize(
+    ("stack", "message"),
+    [
+        (joined({"add": {}}, SAME, DEEPER), r"add needs inputs of one shape, received \(4, 5, 6\) and \(4, 5, 4\)"),
+        (joined({"add": {}}, SAME, WIDER), "add needs inputs of one shape"),
+        (joined({"concatenate": {}}, SAME, WIDER), "concatenate along axis -1 needs inputs that agree elsewhere"),
+        (joined({"concatenate": {}}, SAME, GLOBAL), "concatenate needs inputs of one rank"),
+        (joined({"concatenate": {"axis": 0}}, SAME, SAME), "axis 0 is not an axis of"),
+        (joined({"concatenate": {"axis": 4}}, SAME, SAME), "axis 4 is not an axis of"),
+        (joined({"concatenate": {"axis": -4}}, SAME, SAME), "axis -4 is not an axis of"),
+        ([{"batch_normalization": {"axis": 0}}], "axis 0 is not an axis of"),
+        ([{"batch_normalization": {"axis": 4}}], "axis 4 is not an axis of"),
+        ([conv(groups=4)], r"channels of its input \(6\) must be a multiple of groups \(4\)"),
+        ([conv(kernel_size=[3, 6])], r"needs 6 pixels of width and gets 5: floor\(\(5 - 6\) / 1\) \+ 1 = 0"),
+        ([conv(dilation_rate=[2, 1])], r"needs 5 pixels of height and gets 4: floor\(\(4 - 5\) / 1\) \+ 1 = 0"),
+        ([{"max_pooling2d": {"pool_size": [5, 2]}}], "needs 5 pixels of height and gets 4"),
+        (["flatten", conv()], r"conv2d needs an image .* received \(120\): it stands after flatten"),
+        (["global_max_pooling2d", "average_pooling2d"], "average_pooling2d needs an image"),
+        (["flatten", "zero_padding2d"], "zero_padding2d needs an image"),
+        (["flatten", "global_max_pooling2d"], "global_max_pooling2d needs an image"),
+        ([{"dropout": {"rate": 0.5, "noise_shape": [None, 1, 6]}}], "noise_shape .* one value for each axis"),
+        ([{"dropout": {"rate": 0.5, "noise_shape": [None, 2, 5, 6]}}], "noise_shape .* one value for each axis"),
+        ([{"dropout": {"rate": 0.5, "noise_shape": [128, 1, 1, 6]}}], "noise_shape .* one value for each axis"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_arithmetic(stack: list[Any], message: str) -> None:
+    with pytest.raises(Misfit, match=message):
+        facts(stack, (4, 5, 6))
+
+
+@pytest.mark.parametrize("noise", [[None, 1, 1, 6], [1, 4, 5, 6], [None, None, None, None], [None, 4, 1, None]])
+def test_a_noise_shape_that_spreads_over_the_input_fits(noise: list[int | None]) -> None:
+    assert shape([{"dropout": {"rate": 0.5, "noise_shape": noise}}], (4, 5, 6)) == (4, 5, 6)
+
+
+# --- receptive field ----------------------------------------------------------------------------------------------
+
+Sliding = list[tuple[int, int, int]]
+"""(kernel, stride, dilation) of each layer, on one axis."""
+
+
+def seen(layers: Sliding, output: int) -> set[int]:
+    """Returns the input pixels that one output pixel sees, followed back window by window."""
+    pixels = {output}
+    for kernel, stride, dilation in reversed(layers):
+        pixels = {at * stride + tap * dilation for at in pixels for tap in range(kernel)}
+    return pixels
+
+
+def _random_sliding(draw: random.Random) -> tuple[Any, tuple[int, int, int], tuple[int, int, int]]:
+    kernel = [draw.randint(1, 5), draw.randint(1, 5)]
+    if draw.random() < 0.4:
+        kind = draw.choice(["max_pooling2d", "average_pooling2d"])
+        layer: Any = {kind: {"pool_size": kernel, "padding": "same"}}
+        return layer, (kernel[0], kernel[0], 1), (kernel[1], kernel[1], 1)
+    strides = [draw.randint(1, 3), draw.randint(1, 3)]
+    dilation = [1, 1] if max(strides) > 1 else [draw.randint(1, 3), draw.randint(1, 3)]
+    layer = {"conv2d": {"filters": 1, "kernel_size": kernel, "strides": strides, "dilation_rate": dilation, "padding": "same"}}
+    return layer, (kernel[0], strides[0], dilation[0]), (kernel[1], strides[1], dilation[1])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_receptive_field_and_stride_equal_those_followed_back_pixel_by_pixel(seed: int) -> None:
+    draw = random.Random(seed)
+    chain = [_random_sliding(draw) for _ in range(draw.randint(1, 4))]
+    found = last([layer for layer, _, _ in chain], (50, 50, 1))
+    for axis, sliding in enumerate(([rows for _, rows, _ in chain], [columns for _, _, columns in chain])):
+        first, second = seen(sliding, 0), seen(sliding, 1)
+        assert found.receptive_field[axis] == max(first) - min(first) + 1
+        assert found.stride[axis] == min(second) - min(first)
+
+
+def test_receptive_field_of_the_mnist_network() -> None:
+    rows = summarize(load(CONFIGS / "mnist.yaml")).rows
+    fields = [(row.facts.receptive_field[0], row.facts.stride[0]) for row in rows[:4]]
+    assert fields == [(3, 1), (4, 2), (8, 2), (10, 4)]
+    assert rows[-1].facts.receptive_field == (28, 28), "a dense layer after flatten sees the whole image"
+
+
+def test_a_join_sees_what_its_widest_branch_sees() -> None:
+    small, large = ({"conv2d": {"filters": 2, "kernel_size": size, "padding": "same"}} for size in ([3, 7], [5, 1]))
+    assert last(joined({"add": {}}, small, large), (9, 9, 1)).receptive_field == (5, 7)
+
+
+@pytest.mark.parametrize(
+    "layer", ["batch_normalization", "zero_padding2d", {"dropout": {"rate": 0.1}}, {"dense": {"units": 2}}]
+)
+def test_what_works_pixel_by_pixel_keeps_receptive_field_and_stride(layer: Any) -> None:
+    found = last([conv(strides=2), layer], (9, 9, 1))
+    assert (found.receptive_field, found.stride) == ((3, 3), (2, 2))
+
+
+def test_global_pooling_sees_the_whole_image() -> None:
+    assert last([conv(), "global_average_pooling2d"], (9, 7, 1)).receptive_field == (9, 7)

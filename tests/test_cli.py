@@ -1,0 +1,314 @@
+"""The command as people and scripts call it: a process of its own, its two streams and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cnnctl
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+MNIST = str(ROOT / "configs" / "mnist.yaml")
+DIGITS = str(ROOT / "configs" / "quickstart.yaml")
+VERBS = {
+    "train": ("--set", "--run-dir", "--resume", "--device", "--quiet", "--verbose"),
+    "summary": ("--set", "--format", "--batch-size", "--explain", "--check"),
+    "init": (),
+    "schema": (),
+}
+HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib", "numpy", "PIL")
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def python(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    usual = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "TFDS_DATA_DIR")}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**usual, "PYTHONPATH": str(ROOT), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Call:
+    """Returns what runs cnnctl in an empty folder."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return python("-m", "cnnctl", *map(str, arguments), folder=tmp_path, **environment)
+
+    return run
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """Returns the message of a command that refused what the user asked, having checked how it refused."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip()
+
+
+def done_well(done: subprocess.CompletedProcess[str]) -> str:
+    """Returns what a command printed, having checked that it did its work and had nothing to say on the side."""
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+# help and version
+
+
+def test_help_names_every_verb_with_what_it_does(call: Call) -> None:
+    text = done_well(call("--help"))
+    listed = re.findall(r"^  ([a-z]+)  +\S", text.partition("Commands:")[2], re.MULTILINE)
+    assert listed == list(VERBS)
+
+
+def test_version_is_that_of_the_package(call: Call) -> None:
+    assert done_well(call("--version")) == f"cnnctl {cnnctl.__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_explains_each_of_its_options(verb: str, call: Call) -> None:
+    text = done_well(call(verb, "--help"))
+    for option in VERBS[verb]:
+        assert re.search(rf"^  {option}\b.*[a-z]", text, re.MULTILINE), option
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("trian",), "No such command 'trian'. Did you mean 'train'?"),
+        (("summary",), "Missing argument"),
+        (("summary", MNIST, "--batchsize", "3"), "No such option: --batchsize"),
+        (("summary", MNIST, "--batch-size", "0"), "Invalid value for '--batch-size'"),
+        (("summary", MNIST, "--format", "xml"), "'xml' is not one of 'table', 'json', 'markdown'"),
+        (("summary", MNIST, "--set", "train.epochs"), "--set train.epochs  expected path=value, such as train.epochs=3"),
+        (("summary", MNIST, "--set", "train.epohs=3"), "train: unknown field 'epohs'; did you mean 'epochs'?"),
+        (("train",), "give the config to train, or --resume with the folder of the run to go on with, one of the two"),
+        (("train", MNIST, "--resume", "runs"), "give the config to train, or --resume"),
+        (("train", "--resume", "no-run"), "no-run is no run folder: it has no config.yaml"),
+        (("train", "--resume", "no-run", "--set", "seed=1"), "--set and --run-dir do not go with it"),
+        (("train", "--resume", "no-run", "--run-dir", "other"), "--set and --run-dir do not go with it"),
+        (("train", MNIST, "--device", "tpu"), "'tpu' is not one of 'auto', 'cpu', 'gpu'"),
+        (("init", "mnst"), "there is no ready config 'mnst'; did you mean 'mnist'?"),
+        (("schema", "mnist"), "unexpected extra argument"),
+    ],
+)
+def test_a_wrong_command_line_is_refused_with_its_reason(arguments: tuple[str, ...], message: str, call: Call) -> None:
+    assert message in refusal(call(*arguments))
+
+
+# what is no config
+
+
+@pytest.mark.parametrize("verb", ["summary", "train"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.yaml", "no such file; 'cnnctl init' lists ready configs and copies one to start from"),
+        ("folder", "this is a folder; give the YAML file of a config"),
+        ("binary", "not a text file in UTF-8; a config is YAML text"),
+        (
+            "empty.yaml",
+            "the file is empty; a config has at least the sections data and model; 'cnnctl init' copies a ready one",
+        ),
+    ],
+)
+def test_what_is_no_config_gets_one_line_and_leaves_nothing(
+    verb: str, name: str, message: str, call: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    (tmp_path / "empty.yaml").touch()
+    before = sorted(tmp_path.rglob("*"))
+    assert refusal(call(verb, name)) == f"{name}  {message}"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_every_error_of_a_config_is_printed_on_its_line(call: Call, tmp_path: Path) -> None:
+    bad = ROOT / "tests" / "spec" / "bad"
+    (tmp_path / "several.yaml").write_bytes((bad / "several.yaml").read_bytes())
+    assert refusal(call("summary", "several.yaml")) + "\n" == (bad / "several.txt").read_text()
+
+
+def test_a_file_that_the_system_will_not_open_is_refused_with_its_reason(call: Call) -> None:
+    name = "x" * 300
+    assert refusal(call("summary", name)) == f"{name}  cannot be read: File name too long"
+
+
+# summary
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
+def test_the_table_of_every_ready_config_fits_80_columns_of_a_pipe(config: Path, call: Call) -> None:
+    lines = done_well(call("summary", config, "--explain")).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["layer", "output", "params", "MACs", "field", "stride", "memory"]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_json_has_the_names_that_programs_rely_on(call: Call) -> None:
+    summary: dict[str, Any] = json.loads(done_well(call("summary", MNIST, "--format", "json")))
+    layer_names = ["name", "type", "output_shape", "parameters", "trainable_parameters", "macs", "receptive_field", "stride"]
+    for layer in summary["layers"]:
+        assert {*layer_names, "activation_bytes"} <= set(layer)
+    assert summary["layers"][0]["output_shape"] == [26, 26, 32]
+    assert summary["total"] == {
+        "parameters": 34826,
+        "trainable_parameters": 34826,
+        "non_trainable_parameters": 0,
+        "macs": 2440960,
+        "activation_bytes": 4 * (26 * 26 * 32 + 13 * 13 * 32 + 11 * 11 * 64 + 5 * 5 * 64 + 1600 + 1600 + 10),
+    }
+
+
+def test_batch_size_multiplies_memory_and_nothing_else(call: Call) -> None:
+    one, many = (
+        json.loads(done_well(call("summary", DIGITS, "--format", "json", "--batch-size", size))) for size in ("1", "32")
+    )
+    assert many["total"]["activation_bytes"] == 32 * one["total"]["activation_bytes"]
+    for summary in (one, many):
+        summary["total"].pop("activation_bytes")
+        summary.pop("batch_size")
+        for layer in summary["layers"]:
+            layer.pop("activation_bytes")
+    assert many == one
+
+
+@pytest.mark.parametrize("form", ["table", "json", "markdown"])
+def test_the_summary_is_the_same_for_all_styles(form: str, call: Call) -> None:
+    styles = ("sequential", "functional", "subclass")
+    texts = {done_well(call("summary", MNIST, "--format", form, "--set", f"model.style={style}")) for style in styles}
+    assert len(texts) == 1
+
+
+def test_set_changes_what_is_summed(call: Call) -> None:
+    smaller = json.loads(done_well(call("summary", MNIST, "--format", "json", "--set", "model.layers.0.conv2d.filters=16")))
+    assert smaller["layers"][0]["parameters"] == 3 * 3 * 1 * 16 + 16
+
+
+def test_explain_is_text_and_does_not_mix_with_json(call: Call) -> None:
+    assert "3·3·1·32 + 32 = 320" in done_well(call("summary", MNIST, "--explain"))
+    assert "3·3·1·32 + 32 = 320" in done_well(call("summary", MNIST, "--explain", "--format", "markdown"))
+    assert "--explain is text for people" in refusal(call("summary", MNIST, "--explain", "--format", "json"))
+
+
+def test_a_terminal_that_knows_only_ascii_gets_the_numbers_all_the_same(call: Call) -> None:
+    text = done_well(call("summary", MNIST, PYTHONIOENCODING="ascii"))
+    assert "34,826 parameters" in text
+    assert "3?3" in text, "what cannot be shown becomes a question mark"
+
+
+def test_check_finds_the_built_model_equal(call: Call) -> None:
+    """With every layer and field there is; building it takes TensorFlow and seconds."""
+    done = call("summary", ROOT / "tests" / "spec" / "everything.yaml", "--check", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "The built Keras model (functional) has the same shapes and parameters in every layer.\n"
+    assert json.loads(done.stdout)["layers"]
+
+
+# init and schema
+
+
+def test_init_lists_every_ready_config_with_what_it_shows(call: Call) -> None:
+    done = call("init")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [config.stem for config in CONFIGS]
+    for line, config in zip(lines, CONFIGS, strict=True):
+        first = config.read_text().splitlines()[0]
+        assert first == f"# {line.removeprefix(config.stem).strip()}"
+
+
+def test_init_copies_a_config_that_the_next_command_takes(call: Call, tmp_path: Path) -> None:
+    text = done_well(call("init", "quickstart"))
+    assert (tmp_path / "quickstart.yaml").read_bytes() == Path(DIGITS).read_bytes()
+    assert "cnnctl train quickstart.yaml" in text
+    done_well(call("summary", "quickstart.yaml"))
+
+
+def test_init_never_writes_over_a_file(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "mnist.yaml").write_text("mine")
+    assert refusal(call("init", "mnist")) == "mnist.yaml is here already, and nothing is written over"
+    assert (tmp_path / "mnist.yaml").read_text() == "mine"
+
+
+def test_schema_prints_json_schema(call: Call) -> None:
+    schema = json.loads(done_well(call("schema")))
+    assert set(schema["properties"]) == {"seed", "data", "model", "train", "log"}
+    assert schema["required"] == ["data", "model"]
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
+    command = f"'{sys.executable}' -m cnnctl schema | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("{", "")
+
+
+# train, as far as it does not train; tests/commands has the rest
+
+
+def test_a_run_dir_that_holds_something_is_refused_and_left_alone(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    message = "--run-dir run is not empty, and no run is written over; choose another or remove it"
+    assert refusal(call("train", DIGITS, "--run-dir", "run")) == message
+    assert refusal(call("train", DIGITS, "--run-dir", "file")) == "--run-dir file is a file; give a new folder"
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["file", "notes.txt", "run"]
+
+
+def test_resume_of_a_folder_without_a_run_is_refused(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "empty is no run folder: it has no config.yaml" in refusal(call("train", "--resume", "empty"))
+
+
+def test_device_gpu_without_one_is_refused_with_the_reason_and_leaves_nothing(call: Call, tmp_path: Path) -> None:
+    message = refusal(call("train", DIGITS, "--device", "gpu", CUDA_VISIBLE_DEVICES="-1"))
+    assert re.fullmatch(r"--device gpu: \S.*; leave --device out to train on the CPU", message)
+    assert list(tmp_path.iterdir()) == []
+
+
+# nothing heavy at start-up
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [None, ["summary", MNIST, "--explain"], ["summary", DIGITS, "--format", "json"], ["init"], ["init", "lenet5"], ["schema"]],
+    ids=lambda arguments: "import" if arguments is None else " ".join(Path(each).name for each in arguments),
+)
+def test_no_heavy_package_is_imported(arguments: list[str] | None, tmp_path: Path) -> None:
+    program = f"""
+import contextlib, io, sys
+import cnnctl.cli
+if {arguments!r} is not None:
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        cnnctl.cli.app({arguments!r}, standalone_mode=False)
+    assert told.getvalue()
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = python("-c", program, folder=tmp_path)
+    assert done.stdout == "[]\n", done.stdout + done.stderr

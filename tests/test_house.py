@@ -1,0 +1,160 @@
+"""The order of the house: imports go one way only, and one module alone prints, one alone writes event files."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "cnnctl"
+MODULES = {
+    ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): ast.parse(file.read_text())
+    for file in sorted(PACKAGE.rglob("*.py"))
+}
+HEAVY = {"tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib", "numpy", "PIL", "tensorboard"}
+
+MAY_IMPORT = {
+    # part: the parts it may import, itself besides; whatever is not here may not
+    "errors": set(),
+    "files": {"errors"},
+    "spec": {"errors", "files"},
+    "build": {"errors", "files", "spec"},
+    "data": {"errors", "files", "spec"},
+    "train": {"errors", "files", "spec", "build", "data"},
+    "report": {"errors", "files", "spec", "train"},
+    "runs": {"errors", "files", "spec", "train"},
+    "commands": {"errors", "files", "spec", "build", "data", "train", "report", "runs"},
+    "cli": {"errors", "report", "commands", "spec", ""},
+    "__main__": {"cli"},
+    "": set(),  # cnnctl/__init__.py
+}
+
+
+def part_of(module: str) -> str:
+    """Returns `spec` for cnnctl.spec.load, and an empty text for cnnctl itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imported(tree: ast.AST, inside_functions: bool = True) -> Iterator[str]:
+    """Yields the full name of every module that a module imports."""
+    for node in ast.walk(tree) if inside_functions else at_module_level(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in names)
+
+
+def at_module_level(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yields what runs when the module is imported: not the bodies of functions, nor what only type checkers read."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from at_module_level(node)
+
+
+def house_edges() -> Iterator[tuple[str, str]]:
+    for module, tree in MODULES.items():
+        for name in imported(tree):
+            if name.split(".")[0] == "cnnctl":
+                yield module, name
+
+
+def test_every_part_has_its_place_in_the_order() -> None:
+    assert {part_of(module) for module in MODULES} == set(MAY_IMPORT)
+
+
+def test_imports_go_one_way_only() -> None:
+    allowed = {part: {part, *others} for part, others in MAY_IMPORT.items()}
+    assert [edge for edge in house_edges() if part_of(edge[1]) not in allowed[part_of(edge[0])]] == []
+
+
+def test_run_folders_know_of_training_only_what_it_hands_out() -> None:
+    assert {name for module, name in house_edges() if module == "cnnctl.runs" and part_of(name) == "train"} == {
+        "cnnctl.train.observe"
+    }
+
+
+def test_reports_know_of_training_only_what_it_hands_out() -> None:
+    used = {name for module, name in house_edges() if part_of(module) == "report" and part_of(name) == "train"}
+    assert used == {"cnnctl.train.observe"}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """At module level; within a part too."""
+    graph = {
+        module: {name for name in imported(tree, inside_functions=False) if name in MODULES and name != module}
+        for module, tree in MODULES.items()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " → ".join((*above[above.index(module) :], module))
+        if module not in done:
+            for name in sorted(graph[module]):
+                visit(name, (*above, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def streams_used(tree: ast.AST) -> int:
+    """Returns how often a module prints or takes hold of a stream; to ask whether it is a terminal does not count."""
+    code = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Call | ast.ImportFrom)]
+    streams = [text for text in code if text in ("sys.stdout", "sys.stderr")]
+    asked = [text for text in code if text in ("sys.stdout.isatty", "sys.stderr.isatty")]
+    printed = [text for text in code if text.startswith(("print(", "from sys import", "rich.print"))]
+    return len(streams) - len(asked) + len(printed)
+
+
+def test_only_the_console_prints() -> None:
+    may = {
+        "cnnctl.report.console",
+        "cnnctl.cli",  # its version; and how both streams treat what they cannot show
+        "cnnctl.train.quiet",  # keeps TensorFlow's start-up messages from the stream
+    }
+    assert {module for module, tree in MODULES.items() if streams_used(tree)} == may
+
+
+def test_the_command_line_prints_nothing_but_its_version() -> None:
+    written = [ast.unparse(node) for node in ast.walk(MODULES["cnnctl.cli"]) if isinstance(node, ast.Attribute)]
+    assert written.count("sys.stdout.write") == 1
+    assert written.count("sys.stderr.write") == 0
+
+
+def test_only_events_writes_event_files() -> None:
+    def writes(tree: ast.AST) -> bool:
+        names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        return any("tf.summary" in name or "TensorBoard" in name for name in names) or any(
+            name.split(".")[0] in ("tensorboard", "tensorboardX") for name in imported(tree)
+        )
+
+    assert {module for module, tree in MODULES.items() if writes(tree)} == {"cnnctl.report.events"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [name for name in MODULES if part_of(name) in ("", "cli", "spec", "errors", "files")]
+    + ["cnnctl.report.rows", "cnnctl.report.tables", "cnnctl.report.explain", "cnnctl.report.console", "cnnctl.runs"]
+    + ["cnnctl.commands.summary", "cnnctl.commands.init", "cnnctl.commands.train", "cnnctl.train.observe"],
+)
+def test_nothing_heavy_is_imported_at_start_up(module: str) -> None:
+    assert HEAVY.isdisjoint(name.split(".")[0] for name in imported(MODULES[module], inside_functions=False))
+
+
+def test_only_build_turns_layers_into_keras() -> None:
+    makers = {
+        module
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("keras.layers.", "keras.optimizers."))
+    }
+    assert {part_of(module) for module in makers} <= {"build"}

@@ -1,0 +1,39 @@
+"""The two set-up commands, as far as they can be tried without installing everything again."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = ("environment", "lint", "quickstart", "test")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_executable_and_has_no_syntax_error(name: str) -> None:
+    script = ROOT / "scripts" / name
+    assert script.stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", str(script)], check=True, timeout=10)
+
+
+@pytest.mark.skipif(not (ROOT / ".venv/bin/cnnctl").exists(), reason="scripts/environment has not made .venv here")
+def test_quickstart_trains_for_real_and_says_where_to_look() -> None:
+    done = subprocess.run([ROOT / "scripts/quickstart"], capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "test    accuracy 9" in done.stdout
+    assert "tensorboard --logdir runs/quickstart/" in done.stdout
+
+
+def test_a_python_that_is_too_old_gets_one_clear_message() -> None:
+    done = subprocess.run(
+        [ROOT / "scripts/environment"],
+        env={"PATH": "/usr/bin:/bin", "PYTHON": "no-such-python"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "cnnctl needs Python 3.11, 3.12 or 3.13" in done.stderr
