@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,5 +23,7 @@ def write_whole(file: Path, content: bytes) -> None:
             os.fsync(out.fileno())
         beside.replace(file)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise RunError(f"{file} cannot be written: {error.strerror}; free some space or choose another --run-dir") from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)  # it is there still where anything went wrong, Ctrl-C included

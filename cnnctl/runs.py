@@ -117,8 +117,7 @@ class MetricsFile(Observer):
         write_whole(self._file, text.getvalue().encode())
 
 
-def best_epoch(rows: Sequence[EpochRecord], monitor: str | None) -> int:
-    """Returns the epoch with the best monitored value, the first of equals; without a monitor, by validation loss."""
-    column = monitor or ("validation_loss" if rows[-1].validation_loss is not None else "train_loss")
-    sign = -1 if column.endswith("accuracy") else 1
-    return min(rows, key=lambda row: sign * getattr(row, column)).epoch
+def best_epoch(rows: Sequence[EpochRecord]) -> int:
+    """Returns the epoch with the least validation loss, or training loss without validation; the first of equals."""
+    column = "validation_loss" if rows[-1].validation_loss is not None else "train_loss"
+    return min(rows, key=lambda row: getattr(row, column)).epoch

@@ -101,11 +101,11 @@ class Session:
         observers += [self.stopping] if self.stopping else []
         try:
             self._train(first_epoch, Observers([*observers, checkpoints]))
+            self._finish(run, metrics)
         except KeyboardInterrupt:
             raise Interrupted(_saved(run, len(checkpoints.rows), self.experiment.train.epochs)) from None
         finally:
             progress.close()
-        self._finish(run, metrics)
 
     def _train(self, first_epoch: int, observer: Observer) -> None:
         experiment, train = self.experiment, self.experiment.train
@@ -137,12 +137,11 @@ class Session:
 
     def _result(self, metrics: MetricsFile, test_loss: float, test_accuracy: float) -> dict[str, Any]:
         rows = metrics.rows
-        stopping = self.experiment.train.early_stopping
         seconds = sum(row.seconds for row in rows)
         return {
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
-            "best_epoch": best_epoch(rows, stopping.monitor if stopping else None),
+            "best_epoch": self.stopping.best_epoch if self.stopping else best_epoch(rows),
             "epochs": len(rows),
             "steps": rows[-1].step,
             "train_seconds": round(seconds, 3),

@@ -117,7 +117,7 @@ def _positions(window: Window, pixels: int, axis: int) -> str:
     if window.same:
         before, after = window.padding(pixels, axis)
         odd = "; the odd one goes after" if before != after else ""
-        text += f", with {before} zeros before and {after} after{odd}"
+        text += f"; zeros added: {before} before, {after} after{odd}"
     return text
 
 
@@ -130,9 +130,9 @@ def _filters(layer: L.Conv2D, facts: Facts, around: Surroundings) -> list[str]:
     group = f" of its group ({layer.groups} groups)" if layer.groups > 1 else ""
     bias = f" + {filters}" if layer.use_bias else ""
     product = f", not {filters}·{spanned}" if spanned > 1 else ""
-    plural = "s" if spanned > 1 else ""
+    whole = f"all {spanned} input channels" if spanned > 1 else "the one input channel"
     return [
-        f"a filter spans all {spanned} input channel{plural}{group}: {high}·{wide}·{spanned} = {weights} weights; it slides "
+        f"a filter spans {whole}{group}: {high}·{wide}·{spanned} = {weights} weights; it slides "
         f"without being flipped (cross-correlation) and gives one map, so {filters} filters give {filters} maps{product}",
         f"parameters: {high}·{wide}·{spanned}·{filters}{bias} = {facts.parameters:,}",
         f"multiply-accumulates: {pixels[0]}·{pixels[1]} positions · {weights * filters:,} weights = {facts.macs:,}",
@@ -164,13 +164,17 @@ def _normalized(layer: L.BatchNormalization, facts: Facts, batch: int) -> list[s
     values = batch * prod(shape) // channels
     trained = [word for word, used in (("gamma", layer.scale), ("beta", layer.center)) if used]
     return [
-        f"in training, for each of {channels} channels: mean and variance over the batch, {values:,} values with a batch of "
+        f"in training, for {_channels(channels)}: mean and variance over the batch, {values:,} values with a batch of "
         f"{batch} (variance = mean of (x - mean)², no square root), then gamma · (x - mean) / sqrt(variance + "
         f"{layer.epsilon:g}) + beta",
         f"in inference: moving averages instead, updated in training as {layer.momentum:g} · old + {1 - layer.momentum:g} · batch's",
         f"parameters: {' and '.join(trained) or 'none'} trained ({facts.trainable:,}), "
         f"moving mean and variance not ({facts.non_trainable:,})",
     ]
+
+
+def _channels(count: int) -> str:
+    return "the one channel" if count == 1 else f"each of {count} channels"
 
 
 def _activated(activation: str | None) -> list[str]:

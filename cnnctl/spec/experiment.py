@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from cnnctl.spec.layers import DataFormat, Stack
 from cnnctl.spec.optimizers import OPTIMIZER, Adam
@@ -27,6 +27,15 @@ Part = Annotated[
     ),
 ]
 """A split by its name, or a stratified fraction of `train`."""
+
+
+def _channels(value: object) -> object:
+    if type(value) is not int:  # true equals 1, and 3.0 equals 3
+        raise expected("1 or 3", value)
+    return value
+
+
+Channels = Annotated[Literal[1, 3], BeforeValidator(_channels)]
 
 
 class Augment(Section):
@@ -77,7 +86,7 @@ class DataSpec(Section):
     test: Part | None = None
     split_seed: int = 0
     image_size: Size | None = None
-    channels: Literal[1, 3] | None = None
+    channels: Channels | None = None
     classes: Annotated[int, Field(ge=2)] | None = None
     invert: bool = False
     labels: Literal["integer", "one_hot"] = "integer"

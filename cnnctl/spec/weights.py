@@ -5,10 +5,25 @@ Names and defaults are those of Keras 3; `tests/build/test_keras_parity.py` comp
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
-from cnnctl.spec.section import Named, Section
+from cnnctl.spec.section import Named, Section, expected
 
+
+def _axes(value: object) -> int | tuple[int, ...]:
+    if type(value) is int:
+        return value
+    if not isinstance(value, list | tuple) or not value or not all(type(axis) is int for axis in value):
+        raise expected("an integer or a list of them, such as [0, 1, 2] for the kernel of a conv2d", value)
+    return tuple(value)
+
+
+Axes = Annotated[
+    int | tuple[int, ...],
+    PlainValidator(_axes),
+    PlainSerializer(lambda axes: axes if isinstance(axes, int) else list(axes)),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}, "minItems": 1}]}),
+]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
@@ -104,7 +119,7 @@ class L1L2(Section):
 class MaxNorm(Section):
     kind: ClassVar[str] = "max_norm"
     max_value: Annotated[float, Field(gt=0)] = 2.0
-    axis: int = 0
+    axis: Axes = 0
 
 
 class MinMaxNorm(Section):
@@ -112,12 +127,12 @@ class MinMaxNorm(Section):
     min_value: NonNegative = 0.0
     max_value: NonNegative = 1.0
     rate: Annotated[float, Field(ge=0, le=1)] = 1.0
-    axis: int = 0
+    axis: Axes = 0
 
 
 class UnitNorm(Section):
     kind: ClassVar[str] = "unit_norm"
-    axis: int = 0
+    axis: Axes = 0
 
 
 class NonNeg(Section):

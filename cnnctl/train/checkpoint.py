@@ -23,6 +23,8 @@ from cnnctl.train.observe import EpochRecord, Observer
 from cnnctl.train.stopping import StopWithoutProgress
 
 NAME = "epoch_{:05d}.npz"
+DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile)
+"""What numpy and zipfile raise for files that are cut off or have wrong bits."""
 KEPT = 2
 """How many checkpoints stay: the newest, and the one before it in case the newest is damaged."""
 
@@ -45,16 +47,16 @@ class Checkpoints(Observer):
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Writes the checkpoint of a finished epoch."""
-        self.rows.append(record)
+        rows = [*self.rows, record]
         arrays = {**_arrays("model", self._model.variables), **_arrays("optimizer", self._optimizer.variables)}
         if self._stopping:
             arrays.update({f"stopping/{key}": value for key, value in self._stopping.state().items()})
-        rows = json.dumps([asdict(row) for row in self.rows])
-        arrays["rows"] = np.frombuffer(rows.encode(), np.uint8)
+        arrays["rows"] = np.frombuffer(json.dumps([asdict(row) for row in rows]).encode(), np.uint8)
         content = io.BytesIO()
         np.savez(content, **arrays)
         self._folder.mkdir(exist_ok=True)
         write_whole(self._folder / NAME.format(record.epoch), content.getvalue())
+        self.rows = rows  # only now are they saved
         for old in checkpoint_files(self._folder)[:-KEPT]:
             old.unlink()
 
@@ -84,15 +86,16 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 
 def _arrays(group: str, variables: Any) -> dict[str, Any]:
-    return {f"{group}/{index}": keras.ops.convert_to_numpy(variable) for index, variable in enumerate(variables)}
+    return {f"{group}/{index}": variable.numpy() for index, variable in enumerate(variables)}
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        with np.load(file, allow_pickle=False) as content:
-            return dict(content)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise RunError(f"{file} is damaged ({error}); remove it to resume from the checkpoint before it") from None
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
+            return {"rows": content["rows"], **content}  # the rows come last, so they are missing from a file cut off
+    except DAMAGE as error:
+        reason = str(error) or type(error).__name__
+        raise RunError(f"{file} is damaged ({reason}); remove it to resume from the checkpoint before it") from None
 
 
 def _assign(file: Path, group: str, variables: Any, arrays: dict[str, Any]) -> None:

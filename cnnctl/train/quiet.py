@@ -45,7 +45,7 @@ def _without_native_stderr() -> Iterator[None]:
         sys.stderr = screen
         try:
             yield
-        except BaseException:
+        except Exception:
             heard.seek(0)
             screen.write(heard.read().decode(errors="replace"))
             raise

@@ -135,7 +135,8 @@ def dense(draw: Draw, shape: Shape, model_format: str) -> Plain:
 
 def axis_of(draw: Draw, shape: Shape, place: int) -> int:
     """Returns an axis as Keras counts: the batch is 0, or from the end."""
-    return one_of(draw, place + 1, place - len(shape))
+    axis: int = one_of(draw, place + 1, place - len(shape))
+    return axis
 
 
 def batch_normalization(draw: Draw, shape: Shape, model_format: str) -> Plain:
@@ -321,7 +322,7 @@ def wild_layer(draw: Draw, kind: str) -> Plain:
     padding = {"padding": one_of(draw, "valid", "valid", "same")}
     match kind:
         case "conv2d":
-            fields = {**own, **padding, "filters": number(draw, 1, 6), "kernel_size": wild_pair(draw, 5)}
+            fields = {**own, **padding, "filters": one_of(draw, 6, 6, 4), "kernel_size": wild_pair(draw, 5)}
             strides, dilation, groups = wild_pair(draw, 2), wild_pair(draw, 2), number(draw, 1, 3)
             return maybe(draw, fields, strides=strides, dilation_rate=dilation, groups=groups)
         case "max_pooling2d" | "average_pooling2d":

@@ -389,7 +389,8 @@ def test_a_name_that_is_no_image_set_is_refused_before_any_download(tmp_path: Pa
 @pytest.mark.parametrize("name", TFDS_IMAGES)
 def test_the_table_of_usual_sets_says_what_tfds_says(name: str, tmp_path: Path) -> None:
     features = tfds.builder(name, data_dir=tmp_path).info.features
-    assert Images(*features["image"].shape, classes=features["label"].num_classes) == TFDS_IMAGES[name]
+    height, width, channels = features["image"].shape
+    assert Images(height, width, channels, features["label"].num_classes) == TFDS_IMAGES[name]
 
 
 # With every socket refused

@@ -54,12 +54,30 @@ def test_a_stack_that_runs_out_of_pixels_shows_rows_arithmetic_culprit_and_remed
         "    - 'conv2d_1': kernel_size: [2, 2]",
         "    - 'max_pooling2d': strides: 1",
         "    - remove 'max_pooling2d'",
+        "    - data.image_size: [17, 17]",
     ]
 
 
 def test_the_side_that_is_too_short_is_the_one_named() -> None:
     message = refused([{"conv2d": {"filters": 4, "kernel_size": [2, 9]}}, "flatten", DENSE], [12, 8])
     assert message.startswith("needs 9 pixels of width and gets 8: floor((8 - 9) / 1) + 1 = 0\n")
+
+
+def test_a_smaller_window_counts_its_dilation() -> None:
+    message = refused([{"conv2d": {"filters": 4, "kernel_size": 3, "dilation_rate": [3, 2]}}, "flatten", DENSE], [5, 9])
+    assert "    - 'conv2d': kernel_size: [2, 3]" in message.splitlines()
+
+
+def test_a_change_in_a_repeat_is_tried_in_every_round_and_named_once() -> None:
+    pool = {"max_pooling2d": {"pool_size": 3}}
+    message = refused([{"repeat": {"times": 3, "layers": [pool, "batch_normalization"]}}, "flatten", DENSE], [8, 8])
+    assert remedies(message) == [
+        "'max_pooling2d_1': padding: same",
+        "'max_pooling2d_1': strides: 1",
+        "remove 'max_pooling2d_1'",
+        "'max_pooling2d_1': pool_size: [2, 2]",
+        "data.image_size: [27, 27]",
+    ]
 
 
 @pytest.mark.parametrize("before", [[], ["batch_normalization"], ["zero_padding2d"]])
@@ -201,9 +219,11 @@ def test_every_remedy_applied_to_the_file_gives_a_config_that_loads(number: int,
     layers, size = STACKS[number]
     message = refused(layers, size)
     found = remedies(message)
-    assert len(set(found)) == len(found), "each change is named once"
     for say in found:
         applied(say, config(layers, size), tmp_path)
+    nodes = nodes_by_name(config(layers, size))
+    written = [re.sub(r"'(\w+)'", lambda match: str(nodes[match[1]].where), say) for say in found]
+    assert len(set(written)) == len(written), "each change is named once"
 
 
 def test_the_stacks_tried_here_need_remedies_of_every_form() -> None:

@@ -279,7 +279,7 @@ def joined(join: Any, *branches: Any) -> list[Any]:
 
 
 SAME = {"activation": {"activation": "relu"}}
-GLOBAL = {"global_average_pooling2d": {}}
+GLOBAL: dict[str, Any] = {"global_average_pooling2d": {}}
 KEPT = {"global_average_pooling2d": {"keepdims": True}}
 WIDER = {"zero_padding2d": {"padding": [0, 1]}}
 HIGHER = {"zero_padding2d": {"padding": [2, 0]}}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cnnctl.spec.experiment import ModelSpec
-from cnnctl.spec.stack import Complaint, Node, nodes_of, without
+from cnnctl.spec.stack import Complaint, Node, below, nodes_of, without
 
 CONV = {"conv2d": {"filters": 2, "kernel_size": 1}}
 
@@ -172,3 +172,19 @@ def test_a_stack_without_a_layer_hands_its_input_on() -> None:
         ("a", ("input",)),
         ("add", ("a", "a")),
     ]
+
+
+def test_a_layer_moved_below_another_takes_its_output_and_hands_it_on() -> None:
+    nodes, _ = wired([named("a"), named("b"), named("c"), add("c", "b")])
+    a, _, c, _ = nodes
+    assert [(node.name, node.inputs) for node in below(nodes, a, c)] == [
+        ("b", ("input",)),
+        ("c", ("b",)),
+        ("a", ("c",)),
+        ("add", ("a", "b")),
+    ]
+
+
+def test_a_layer_that_a_repeat_builds_is_not_moved() -> None:
+    nodes, _ = wired(["flatten", repeat(2, CONV)])
+    assert below(nodes, nodes[0], nodes[1]) == []

@@ -1,0 +1,148 @@
+"""The arithmetic of --explain: golden files, and every equation in it worked out again."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cnnctl.report.explain import explanation
+from cnnctl.spec.document import parse
+from cnnctl.spec.load import check, facts_of, load
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+CONFIGS = [*sorted((ROOT / "configs").glob("*.yaml")), ROOT / "tests" / "spec" / "everything.yaml"]
+
+
+def explained(layers: str, data: str = "{source: digits}", rest: str = "") -> str:
+    """Returns the explanation of a stack, each sentence on one line."""
+    return unwrapped(explanation(check(parse(f"data: {data}\nmodel: {{layers: {layers}}}\n{rest}", "x.yaml"))))
+
+
+def unwrapped(text: str) -> str:
+    return re.sub(r"\n    ", " ", text)
+
+
+def equations(text: str) -> Iterator[tuple[str, float, float]]:
+    """Yields every `expression = number` with the value of the expression and the number."""
+    words = text.replace(" positions", "").replace(" weights", "")
+    for found in re.finditer(r"((?:floor|ceil)?[(\d](?:floor|ceil|[\d.,()·+\-/ ])*) = ([\d,.]*\d)", words):
+        expression, result = (part.replace(",", "") for part in found.groups())
+        code = expression.replace("·", "*")
+        assert re.fullmatch(r"(floor|ceil|[\d.()*+\-/ ])+", code)
+        yield found[0], eval(code, {"floor": math.floor, "ceil": math.ceil}), float(result)
+
+
+@pytest.mark.parametrize("name", ["mnist", "batchnorm", "residual"])
+def test_the_explanation_reads_as_in_the_golden_files(name: str, golden: Callable[[Path, str], None]) -> None:
+    golden(GOLDEN / f"explain-{name}.txt", explanation(load(ROOT / "configs" / f"{name}.yaml")))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
+def test_every_equation_of_an_explanation_holds(config: Path) -> None:
+    experiment = load(config)
+    found = list(equations(unwrapped(explanation(experiment))))
+    windows_and_dense = [each for each in facts_of(experiment)[1] if each.macs or "pooling2d" in each.kind]
+    assert len(found) >= len(windows_and_dense)
+    assert [text for text, value, told in found if not math.isclose(value, told)] == []
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
+def test_the_parameters_told_are_those_of_the_layers(config: Path) -> None:
+    experiment = load(config)
+    text = unwrapped(explanation(experiment))
+    paragraphs = {part.split(" ")[0].rstrip(":"): part for part in text.split("\n\n")[1:-1]}
+    for facts in facts_of(experiment)[1]:
+        if facts.kind in ("conv2d", "dense"):
+            assert f"= {facts.parameters:,}" in paragraphs[facts.name]
+        elif facts.kind == "batch_normalization":
+            assert f"({facts.trainable:,}), moving mean and variance not ({facts.non_trainable:,})" in paragraphs[facts.name]
+
+
+# facts with the numbers of small configs, worked out by hand
+
+
+def test_a_filter_spans_all_channels_and_gives_one_map() -> None:
+    text = explained(
+        "[conv2d: {filters: 5, kernel_size: 3}, flatten, dense: {units: classes}]", "{source: digits, channels: 3}"
+    )
+    assert (
+        "a filter spans all 3 input channels: 3·3·3 = 27 weights; it slides without being flipped (cross-correlation)" in text
+    )
+    assert "so 5 filters give 5 maps, not 5·3" in text
+    assert "parameters: 3·3·3·5 + 5 = 140" in text
+    assert "multiply-accumulates: 6·6 positions · 135 weights = 4,860" in text
+
+
+def test_groups_and_dilation_and_padding_are_told() -> None:
+    layers = (
+        "[conv2d: {filters: 4, kernel_size: 3, groups: 2, dilation_rate: 2, padding: same}, flatten, dense: {units: classes}]"
+    )
+    text = explained(layers.replace("[conv2d", "[conv2d: {filters: 2, kernel_size: 1}, conv2d"))
+    assert "a filter spans the one input channel of its group (2 groups): 3·3·1 = 9 weights" in text
+    assert "ceil(8 / 1) = 8, where the window spans 2·(3 - 1) + 1 = 5; zeros added: 2 before, 2 after" in text
+
+
+def test_same_padding_tells_which_side_gets_the_odd_zero() -> None:
+    text = explained("[max_pooling2d: {pool_size: 2, strides: 1, padding: same}, flatten, dense: {units: classes}]")
+    assert "rows and columns: ceil(8 / 1) = 8; zeros added: 0 before, 1 after; the odd one goes after" in text
+    assert "strides 1×1; no parameters" in text
+
+
+def test_rows_and_columns_are_told_apart_where_they_differ() -> None:
+    text = explained("[average_pooling2d: {pool_size: [2, 3]}, flatten, dense: {units: classes}]")
+    assert "rows: floor((8 - 2) / 2) + 1 = 4\n  columns: floor((8 - 3) / 3) + 1 = 2" in text
+    assert "the mean of each 2×3 window, each map on its own; strides are the pool size" in text
+
+
+def test_flatten_keeps_the_batch_axis_and_dense_holds_most_parameters() -> None:
+    text = explained("[conv2d: {filters: 4, kernel_size: 3}, flatten, dense: {units: classes}]")
+    assert "the batch axis stays: (B, 6, 6, 4) becomes (B, 6 · 6 · 4) = (B, 144)" in text
+    assert "144·10 + 10 = 1,450 parameters, 97% of all" in text  # 1,450 of 1,490
+
+
+def test_batch_norm_counts_the_values_of_a_batch_and_what_is_trained() -> None:
+    layers = "[batch_normalization: {momentum: 0.8, epsilon: 0.01, scale: false}, flatten, dense: {units: classes}]"
+    text = explained(layers, rest="train: {batch_size: 20}")
+    assert "for the one channel: mean and variance over the batch, 1,280 values with a batch of 20" in text  # 20 · 8 · 8
+    assert "no square root" in text
+    assert "gamma · (x - mean) / sqrt(variance + 0.01) + beta" in text
+    assert "moving averages instead, updated in training as 0.8 · old + 0.2 · batch's" in text
+    assert "parameters: beta trained (1), moving mean and variance not (2)" in text
+
+
+def test_dropout_acts_in_training_only() -> None:
+    text = explained("[flatten, dropout: {rate: 0.2}, dense: {units: classes}]")
+    assert "0 with probability 0.2, the others are divided by 1 - 0.2 = 0.8" in text
+    assert "in validation, test and prediction nothing happens" in text
+
+
+def test_rank_is_not_shape() -> None:
+    text = explained("[flatten, dense: {units: classes}]", rest="train: {batch_size: 7}")
+    assert re.match(
+        r"A batch of images is one tensor of rank 4 .* of shape \(B,\s8,\s8,\s1\), with B = 7", text.replace("\n", " ")
+    )
+
+
+@pytest.mark.parametrize(
+    ("activation", "labels", "meaning", "loss"),
+    [
+        ("linear", "integer", "The outputs are logits", "sparse_categorical_crossentropy"),
+        ("softmax", "integer", "The outputs are probabilities", "sparse_categorical_crossentropy"),
+        ("linear", "one_hot", "The outputs are logits", "categorical_crossentropy"),
+        ("softmax", "one_hot", "The outputs are probabilities", "categorical_crossentropy"),
+    ],
+)
+def test_the_end_tells_what_comes_out_and_which_loss_goes_with_it(
+    activation: str, labels: str, meaning: str, loss: str
+) -> None:
+    text = explained(f"[flatten, dense: {{units: classes, activation: {activation}}}]", f"{{source: digits, labels: {labels}}}")
+    end = text.split("\n\n")[-1]
+    assert end.startswith(meaning)
+    assert end.endswith(f"\nLoss: {loss}")
+    assert ("Labels are one-hot" in end) == (labels == "one_hot")
+    assert ("softmax: exp(z) / sum of all exp(z)" in text) == (activation == "softmax")

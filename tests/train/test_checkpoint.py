@@ -1,0 +1,350 @@
+"""A run that was interrupted and resumed ends as one that was not: to the bit."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cnnctl.commands import train as train_command
+from cnnctl.commands.session import Session
+from cnnctl.errors import Interrupted, RunError, UsageError
+from cnnctl.report.console import Console
+from cnnctl.runs import MetricsFile, RunFolder
+from cnnctl.spec.experiment import Experiment
+from cnnctl.train import checkpoint
+from cnnctl.train.checkpoint import Checkpoints, checkpoint_files
+from cnnctl.train.observe import EpochRecord
+
+# Keras 3.15 writes .keras files with an __array__ that numpy 2 finds old.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+
+EPOCHS = 4
+CLOCKS = ("seconds", "images_per_second")
+RUNS = [("fit", "sequential"), ("fit", "subclass"), ("custom", "functional"), ("custom", "subclass")]
+LAYERS: list[Any] = [
+    {"conv2d": {"filters": 4, "kernel_size": 3}},
+    {"batch_normalization": {"momentum": 0.9}},
+    {"activation": {"activation": "relu"}},
+    "max_pooling2d",
+    "flatten",
+    {"dropout": {"rate": 0.3}},
+    {"dense": {"units": "classes"}},
+]
+
+
+def experiment(loop: str = "custom", style: str = "sequential", layers: list[Any] = LAYERS, **train: Any) -> Experiment:
+    content = {
+        "seed": 5,
+        "data": {
+            "source": "digits",
+            "image_size": [8, 8],
+            "channels": 1,
+            "classes": 10,
+            "test": 0.8,
+            "validation": 0.1,
+            "augment": {"rotation": 10, "shift": 0.1},
+        },
+        "model": {"style": style, "layers": layers},
+        "train": {
+            "loop": loop,
+            "epochs": EPOCHS,
+            "batch_size": 48,
+            "optimizer": {"adam": {"learning_rate": {"one_cycle": {"max_learning_rate": 0.02}}}},
+            "early_stopping": {"patience": 10},
+            **train,
+        },
+        "log": {"tensorboard": False},
+    }
+    return Experiment.model_validate(content)
+
+
+def run(spec: Experiment, path: Path) -> Session:
+    """Trains into a run folder, or goes on in it, with a process's worth of fresh objects."""
+    session = Session(spec, "cpu", Console(quiet=True))
+    path.mkdir(exist_ok=True)
+    session.run(lambda: RunFolder(path))
+    return session
+
+
+def variables(session: Session) -> list[NDArray[Any]]:
+    learner = session.learner
+    return [variable.numpy() for variable in (*learner.model.variables, *learner.optimizer.variables)]
+
+
+def rows(path: Path) -> list[str]:
+    """Returns the lines of metrics.csv without the clocks, which are its last two columns."""
+    return [line.rsplit(",", 2)[0] for line in (path / "metrics.csv").read_text().splitlines()]
+
+
+def result(path: Path) -> dict[str, Any]:
+    content = json.loads((path / "result.json").read_text())
+    return {key: value for key, value in content.items() if key not in ("train_seconds", "images_per_second")}
+
+
+def assert_same_end(mine: tuple[Session, Path], straight: tuple[Session, Path]) -> None:
+    for array, expected in zip(variables(mine[0]), variables(straight[0]), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    assert rows(mine[1]) == rows(straight[1])
+    assert result(mine[1]) == result(straight[1])
+
+
+def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, after_epoch: int, when: str) -> None:
+    """Lets Ctrl-C come as an epoch ends: before the next checkpoint is written, or right after."""
+    original = Checkpoints.on_epoch
+
+    def on_epoch(self: Checkpoints, record: EpochRecord) -> None:
+        if when == "before" and record.epoch == after_epoch + 1:
+            raise KeyboardInterrupt
+        original(self, record)
+        if when == "after" and record.epoch == after_epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "on_epoch", on_epoch)
+
+
+def interrupt(spec: Experiment, folder: Path, after_epoch: int, when: str = "after") -> None:
+    """Trains into a folder until Ctrl-C comes."""
+    message = f"interrupted; the first {after_epoch} of {spec.train.epochs} epochs are saved. "
+    with pytest.MonkeyPatch.context() as patched:
+        press_ctrl_c(patched, after_epoch, when)
+        with pytest.raises(Interrupted, match=f"^{message}Go on with: cnnctl train --resume {folder}$"):
+            run(spec, folder)
+
+
+@pytest.fixture(scope="module", params=RUNS, ids="-".join)
+def straight(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, Session, Path]:
+    spec = experiment(*request.param)
+    path = tmp_path_factory.mktemp("straight") / "run"
+    return spec, run(spec, path), path
+
+
+Straight = tuple[Experiment, Session, Path]
+
+
+def test_a_resumed_run_ends_as_the_one_that_was_not_interrupted(straight: Straight, tmp_path: Path) -> None:
+    spec, session, path = straight
+    folder = tmp_path / "run"
+    after_epoch, when = (2, "before") if spec.model.style == "subclass" else (1, "after")
+    interrupt(spec, folder, after_epoch, when)
+    assert not (folder / "result.json").exists()
+    assert_same_end((run(spec, folder), folder), (session, path))
+
+
+def test_a_run_can_be_interrupted_after_each_epoch(tmp_path: Path) -> None:
+    spec = experiment(epochs=2)
+    whole = run(spec, tmp_path / "straight")
+    folder = tmp_path / "run"
+    for epoch in (1, 2):
+        interrupt(spec, folder, after_epoch=epoch)
+    assert_same_end((run(spec, folder), folder), (whole, tmp_path / "straight"))
+
+
+@pytest.mark.parametrize("loop", ["fit", "custom"])
+def test_average_weights_survive_an_interruption(loop: str, tmp_path: Path) -> None:
+    spec = experiment(loop, epochs=2, early_stopping=None, optimizer={"sgd": {"use_ema": True, "momentum": 0.9}})
+    whole = run(spec, tmp_path / "straight")
+    interrupt(spec, tmp_path / "run", after_epoch=1)
+    assert_same_end((run(spec, tmp_path / "run"), tmp_path / "run"), (whole, tmp_path / "straight"))
+
+
+def test_an_interruption_in_the_first_epoch_says_that_there_is_nothing_to_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    press_ctrl_c(monkeypatch, 0, "before")
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted, match=f"interrupted in the first epoch; {folder} holds the config but nothing to resume"):
+        run(experiment(), folder)
+
+
+def test_an_interruption_during_the_test_is_told_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    spec = experiment(epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("cnnctl.commands.session._save_model", press)
+        with pytest.raises(Interrupted, match="the first 1 of 1 epochs are saved"):
+            run(spec, tmp_path / "run")
+    run(spec, tmp_path / "run")
+    run(spec, tmp_path / "straight")
+    assert rows(tmp_path / "run") == rows(tmp_path / "straight")
+    assert result(tmp_path / "run") == result(tmp_path / "straight")
+
+
+# Early stopping
+
+
+@pytest.mark.parametrize("loop", ["fit", "custom"])
+def test_a_run_that_had_stopped_early_is_not_trained_on(loop: str, tmp_path: Path) -> None:
+    spec = experiment(loop, epochs=9, early_stopping={"patience": 2, "min_delta": 5.0})  # the first epoch stays the best
+    whole = run(spec, tmp_path / "straight")
+    assert result(tmp_path / "straight")["epochs"] == 3
+    assert result(tmp_path / "straight")["best_epoch"] == 1
+    interrupt(spec, tmp_path / "run", after_epoch=3)
+    assert_same_end((run(spec, tmp_path / "run"), tmp_path / "run"), (whole, tmp_path / "straight"))
+
+
+def test_the_patience_of_before_the_interruption_counts(tmp_path: Path) -> None:
+    spec = experiment(epochs=9, early_stopping={"patience": 2, "min_delta": 5.0})
+    whole = run(spec, tmp_path / "straight")
+    interrupt(spec, tmp_path / "run", after_epoch=2)
+    assert_same_end((run(spec, tmp_path / "run"), tmp_path / "run"), (whole, tmp_path / "straight"))
+
+
+# The files
+
+
+def test_the_newest_two_checkpoints_are_kept(straight: Straight) -> None:
+    assert sorted(file.name for file in (straight[2] / "checkpoints").iterdir()) == ["epoch_00003.npz", "epoch_00004.npz"]
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    interrupt(experiment(), folder, after_epoch=3)
+    return folder
+
+
+@pytest.fixture
+def half_way(tmp_path: Path, interrupted: Path) -> Path:
+    """A copy of a run that was interrupted after its third epoch."""
+    return Path(shutil.copytree(interrupted, tmp_path / "half"))
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_serves(half_way: Path) -> None:
+    newest = half_way / "checkpoints" / "epoch_00003.npz"
+    newest.write_bytes(newest.read_bytes()[:2000])
+    with pytest.raises(RunError, match=rf"{newest} is damaged \(.*\); remove it to resume from the checkpoint before it"):
+        run(experiment(), half_way)
+    newest.unlink()
+    resumed = run(experiment(), half_way)
+    straight = run(experiment(), half_way.parent / "straight")
+    assert_same_end((resumed, half_way), (straight, half_way.parent / "straight"))
+
+
+def test_a_checkpoint_of_another_network_is_refused(half_way: Path) -> None:
+    with pytest.raises(RunError, match=r"epoch_00003\.npz holds another model: its arrays are not those of the run's config"):
+        run(experiment(layers=LAYERS[4:]), half_way)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(half_way: Path) -> None:
+    with pytest.raises(RunError, match=r"epoch_00003\.npz holds another optimizer"):
+        run(experiment(optimizer="sgd"), half_way)
+
+
+def archive(**arrays: Any) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04", b"no archive at all", archive(rows=np.arange(50))[:-30], pickle.dumps({"rows": []})],
+    ids=["empty", "only a start", "text", "cut off", "pickle"],
+)
+def test_no_content_of_a_checkpoint_gives_anything_but_one_message(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "epoch_00001.npz"
+    file.write_bytes(content)
+    with pytest.raises(RunError, match=r"epoch_00001\.npz is damaged \(.+\); remove it"):
+        checkpoint._read(file)
+
+
+def test_any_single_wrong_bit_is_found_or_harmless(tmp_path: Path) -> None:
+    arrays: dict[str, Any] = {"model/0": np.random.default_rng(0).random(8), "rows": np.arange(3, dtype=np.uint8)}
+    good, file = archive(**arrays), tmp_path / "epoch_00001.npz"
+    found = 0
+    for position in range(len(good)):
+        changed = bytearray(good)
+        changed[position] ^= 1 << position % 8
+        file.write_bytes(changed)
+        try:
+            read = checkpoint._read(file)
+        except RunError:
+            found += 1
+            continue
+        assert all(np.array_equal(read[name], array) for name, array in arrays.items())
+    assert found > len(good) / 2
+
+
+class Trap:
+    """Pickled, it would make a folder when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_pickle_in_a_checkpoint_is_never_read(tmp_path: Path) -> None:
+    made = tmp_path / "made by the pickle"
+    file = tmp_path / "epoch_00001.npz"
+    file.write_bytes(archive(rows=np.array([Trap(made)], dtype=object)))
+    with pytest.raises(RunError, match=r"is damaged \(.*allow_pickle"):
+        checkpoint._read(file)
+    assert not made.exists()
+
+
+def test_a_full_disk_leaves_the_checkpoints_that_are_there(half_way: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = {file.name: file.read_bytes() for file in checkpoint_files(half_way / "checkpoints")}
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(RunError, match="cannot be written: No space left on device; free some space"):
+        run(experiment(), half_way)
+    files = list((half_way / "checkpoints").iterdir())
+    assert {file.name: file.read_bytes() for file in files} == before
+
+
+# The command
+
+
+def test_resuming_a_finished_run_says_so_and_changes_nothing(straight: Straight, capsys: pytest.CaptureFixture[str]) -> None:
+    path = straight[2]
+
+    def content() -> dict[str, tuple[bytes, int]]:
+        files = [file for file in path.rglob("*") if file.is_file()]
+        return {str(file): (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
+
+    before = content()
+    train_command.train(None, (), None, path, "cpu", Console(), verbose=False)
+    assert capsys.readouterr().err == f"{path} has finished; its results are in {path / 'result.json'}\n"
+    assert content() == before
+
+
+def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"{tmp_path} is no run folder: it has no config.yaml"):
+        train_command.train(None, (), None, tmp_path, "cpu", Console(quiet=True), verbose=False)
+
+
+@pytest.mark.parametrize(("overrides", "run_dir"), [(("train.epochs=9",), None), ((), Path("elsewhere"))])
+def test_resuming_takes_no_other_config_and_no_other_folder(
+    overrides: tuple[str, ...], run_dir: Path | None, straight: Straight
+) -> None:
+    message = "--resume goes on with the run's own config in its own folder; --set and --run-dir do not go with it"
+    with pytest.raises(UsageError, match=message):
+        train_command.train(None, overrides, run_dir, straight[2], "cpu", Console(quiet=True), verbose=False)
+
+
+def test_the_rows_of_metrics_after_a_resume_start_with_those_before_it(tmp_path: Path) -> None:
+    first = EpochRecord(1, 4, 2.0, 0.1, None, None, 0.01, 1.5, 120.0)
+    second = EpochRecord(2, 8, 1.0, 0.2, 1.5, 0.3, 0.01, 1.25, 144.0)
+    metrics = MetricsFile(tmp_path / "metrics.csv", [first])
+    metrics.on_epoch(second)
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == [
+        ",".join(asdict(first)),
+        "1,4,2.0,0.1,,,0.01,1.5,120.0",
+        "2,8,1.0,0.2,1.5,0.3,0.01,1.25,144.0",
+    ]
