@@ -88,12 +88,13 @@ def summary(
     batch_size: Annotated[int, typer.Option(min=1, help="Images that memory is counted for.")] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of every layer.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Let TensorFlow's messages and tracebacks through.")] = False,
 ) -> None:
     """Show every layer: shape, parameters, multiplications, receptive field, memory. No TensorFlow."""
     from cnnctl.commands.summary import summary as run
     from cnnctl.report.console import Console
 
-    run(config, overrides or [], form.value, batch_size, explain, check, Console())
+    run(config, overrides or [], form.value, batch_size, explain, check, Console(), verbose)
 
 
 @app.command()
@@ -120,14 +121,23 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Runs the command line; a known error gives its message and its exit code, an unknown one is raised."""
+    """Runs the command line; a known error gives its message and its exit code, an unknown one is raised.
+
+    What the system refuses (a full disk, a folder without permission) is known, wherever it happens.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × shows ?, and the command goes on
     try:
         app()
     except CnnctlError as error:
-        from cnnctl.report.console import Console
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}", CnnctlError.exit_code)
 
-        Console().error(str(error), verbose="--verbose" in sys.argv)
-        sys.exit(error.exit_code)
+
+def _fail(message: str, exit_code: int) -> None:
+    from cnnctl.report.console import Console
+
+    Console().error(message, verbose="--verbose" in sys.argv)
+    sys.exit(exit_code)

@@ -23,7 +23,7 @@ def write_whole(file: Path, content: bytes) -> None:
             os.fsync(out.fileno())
         beside.replace(file)
     except OSError as error:
-        raise RunError(f"{file} cannot be written: {error.strerror}; free some space or choose another --run-dir") from None
+        raise RunError(f"{file} cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)  # it is there still where anything went wrong, Ctrl-C included

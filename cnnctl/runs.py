@@ -6,6 +6,7 @@ import csv
 import datetime
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -62,16 +63,33 @@ def new_run_folder(name: str, wish: Path | None) -> RunFolder:
         UsageError: the folder wished for holds something.
         RunError: it cannot be made.
     """
+    refuse_unusable(name, wish)
     try:
         if wish is not None:
             wish.mkdir(parents=True, exist_ok=True)
-            if any(wish.iterdir()):
-                raise UsageError(f"--run-dir {wish} is not empty, and no run is written over; choose another or remove it")
             return RunFolder(wish)
         return RunFolder(_dated_folder(Path("runs") / name))
     except OSError as error:
-        folder = wish or Path("runs") / name
-        raise RunError(f"the run folder {folder} cannot be made: {error.strerror}; choose another with --run-dir") from None
+        raise _cannot_be_made(wish or Path("runs") / name, str(error.strerror)) from error
+
+
+def refuse_unusable(name: str, wish: Path | None) -> None:
+    """Raises what `new_run_folder` would raise, and makes nothing: to be asked before anything slow."""
+    folder = wish or Path("runs") / name
+    try:
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        if not there.is_dir():
+            raise _cannot_be_made(folder, f"{there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise _cannot_be_made(folder, f"{there} cannot be written")
+        if wish is not None and there == wish and any(wish.iterdir()):
+            raise UsageError(f"--run-dir {wish} is not empty, and no run is written over; choose another or remove it")
+    except OSError as error:
+        raise _cannot_be_made(folder, str(error.strerror)) from error
+
+
+def _cannot_be_made(folder: Path, reason: str) -> RunError:
+    return RunError(f"the run folder {folder} cannot be made: {reason}; choose another with --run-dir")
 
 
 def _dated_folder(parent: Path) -> Path:
@@ -95,7 +113,7 @@ def open_run_folder(path: Path) -> RunFolder:
         UsageError: there is no run.
     """
     run = RunFolder(path)
-    if not run.config.is_file():
+    if not os.access(run.config, os.R_OK):
         raise UsageError(f"{path} is no run folder: it has no config.yaml; 'ls runs/*/*' shows what is there")
     return run
 

@@ -9,8 +9,7 @@ import keras
 
 from cnnctl.build.layers import keras_layers
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import facts_of, image_of
-from cnnctl.spec.shapes import Surroundings
+from cnnctl.spec.load import facts_of, image_of, surroundings_of
 from cnnctl.spec.stack import INPUT
 
 Wiring = dict[str, list[str]]
@@ -23,7 +22,7 @@ def build_model(experiment: Experiment) -> keras.Model:
     The initial weights depend on the seed and the stack alone: the three styles agree to the bit.
     """
     nodes, _ = facts_of(experiment)
-    around = Surroundings(experiment.data.classes or 0, experiment.model.data_format)
+    around = surroundings_of(experiment)
     layers = keras_layers(nodes, experiment.seed, around, experiment.train.precision)
     wiring = {node.name: list(node.inputs) for node in nodes}
     return STYLES[experiment.model.style](layers, wiring, image_of(experiment))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import platform
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
+import shlex
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from cnnctl.build import build_model
 from cnnctl.build.optimizers import build_loss, build_optimizer
+from cnnctl.commands.environment import note_environment
 from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, training_batches
-from cnnctl.data.splits import Splits, fingerprint, read_splits
-from cnnctl.errors import Interrupted, RunError
+from cnnctl.data.splits import Splits, read_splits
+from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.report.console import Console
 from cnnctl.report.events import Events
 from cnnctl.report.progress import progress_for, show_seconds
@@ -29,11 +25,11 @@ from cnnctl.spec.load import facts_of
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.device import choose_device
 from cnnctl.train.loops import LOOPS, Learner, compiled_evaluation
-from cnnctl.train.observe import Observer, Observers, Plan
+from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan
 from cnnctl.train.steps import build_metrics
 from cnnctl.train.stopping import StopWhenNotFinite, StopWithoutProgress
 
-VERSIONED = ("cnnctl", "tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn", "pillow", "tensorboard")
+NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
 
 
 class Session:
@@ -45,7 +41,10 @@ class Session:
         self.device = choose_device(device)
         with console.working("reading the data"):
             self.splits = read_splits(experiment.data)
-        self.learner = self._learner()
+        try:
+            self.learner = self._learner()
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            raise RunError(NOT_ENOUGH_MEMORY) from error
         stopping = experiment.train.early_stopping
         self.stopping = StopWithoutProgress(stopping, self.learner.model) if stopping else None
         self._introduce()
@@ -64,27 +63,25 @@ class Session:
         experiment, say = self.experiment, self.console.say
         summary = summarize(experiment)
         nodes, _ = facts_of(experiment)
-        parameters = f"{summary.trainable + summary.non_trainable:,} parameters"
+        size = f"{len(nodes)} layers, {summary.trainable + summary.non_trainable:,} parameters"
         say(f"data    {_describe(self.splits, experiment)}")
         for note in self.splits.notes:
             say(f"        {note}")
-        say(
-            f"model   {experiment.model.style}, {len(nodes)} layers, {parameters}, {summary.macs:,} multiply-accumulates an image"
-        )
+        say(f"model   {experiment.model.style}, {size}, {summary.macs:,} multiply-accumulates an image")
         say(f"loss    {chosen_loss(experiment, nodes).why}")
         say(f"loop    {experiment.train.loop}, {experiment.train.precision}, on {self.device}")
 
-    def run(self, folder: Callable[[], RunFolder]) -> None:
+    def run(self, run: RunFolder) -> None:
         """Trains, evaluates on the test split once, and writes the run folder.
 
         Args:
-            folder: makes or opens it; called when nothing but the training can fail any more.
+            run: a new folder, or that of a run to go on with.
 
         Raises:
             Interrupted: Ctrl-C; it says what was saved.
-            RunError: the loss was not finite, or the disk failed.
+            RunError: the loss was not finite, or memory or disk were too small.
+            DataError: the test split cannot be read.
         """
-        run = folder()
         self.console.say(f"run     {run.path}")
         checkpoints = Checkpoints(run.checkpoints, self.learner.model, self.learner.optimizer, self.stopping)
         first_epoch = checkpoints.restore()
@@ -92,22 +89,28 @@ class Session:
             self.console.say(f"        goes on after epoch {first_epoch}")
         if not run.config.exists():
             run.write_config(self.experiment)
-        run.write_json(run.environment, self._environment())
+        note_environment(run, self.device, self.experiment.train.precision, self.splits.train)
+        try:
+            rows = self._train(run, first_epoch, checkpoints)
+            self._finish(run, rows)
+        except KeyboardInterrupt as pressed:
+            raise Interrupted(_saved(run, len(checkpoints.rows), self.experiment.train.epochs)) from pressed
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            raise RunError(NOT_ENOUGH_MEMORY) from error
+
+    def _train(self, run: RunFolder, first_epoch: int, checkpoints: Checkpoints) -> list[EpochRecord]:
+        """Runs the loop with everyone who listens; returns the rows of metrics.csv."""
         metrics = MetricsFile(run.metrics, checkpoints.rows)
         progress = progress_for(self.console)
-        observers = [StopWhenNotFinite(), metrics, progress]
-        if self.experiment.log.tensorboard:
-            observers.insert(2, Events(run.tensorboard))
-        observers += [self.stopping] if self.stopping else []
-        try:
-            self._train(first_epoch, Observers([*observers, checkpoints]))
-            self._finish(run, metrics)
-        except KeyboardInterrupt:
-            raise Interrupted(_saved(run, len(checkpoints.rows), self.experiment.train.epochs)) from None
+        events = [Events(run.tensorboard)] if self.experiment.log.tensorboard else []
+        stopping = [self.stopping] if self.stopping else []
+        try:  # the checkpoint comes last: what it holds, all others have heard
+            self._loop(first_epoch, Observers([StopWhenNotFinite(), metrics, *events, progress, *stopping, checkpoints]))
         finally:
             progress.close()
+        return metrics.rows
 
-    def _train(self, first_epoch: int, observer: Observer) -> None:
+    def _loop(self, first_epoch: int, observer: Observer) -> None:
         experiment, train = self.experiment, self.experiment.train
         stopped = self.stopping is not None and first_epoch > 0 and self.stopping.reason() is not None
         epochs = first_epoch if stopped else train.epochs
@@ -119,24 +122,29 @@ class Session:
             batch_size=train.batch_size,
             seed=experiment.seed,
             first_epoch=first_epoch,
-            epochs=max(epochs, first_epoch + 1),
+            epochs=max(epochs, first_epoch + 1),  # Keras wants to see a batch even where no epoch is left
         )
         validation = self.splits.validation
         held_out = ordered_batches(validation, prepare, train.batch_size) if validation else None
         LOOPS[train.loop](self.learner, batches, held_out, plan, observer)
 
-    def _finish(self, run: RunFolder, metrics: MetricsFile) -> None:
+    def _finish(self, run: RunFolder, rows: list[EpochRecord]) -> None:
+        """Saves the network, then reads the test split for the one time."""
+        _save_model(self.experiment, self.learner.model, run)
         with self.console.working("evaluating on the test split"):
-            test = ordered_batches(self.splits.read_test(), preparation(self.experiment), self.experiment.train.batch_size)
+            try:
+                images = self.splits.read_test()
+            except DataError as error:
+                hint = f"The training is saved; once that is mended: {_resume_command(run)}"
+                raise DataError(f"{error}. {hint}") from error
+            test = ordered_batches(images, preparation(self.experiment), self.experiment.train.batch_size)
             values = compiled_evaluation(self.learner)(test)
         assert values is not None
-        _save_model(self.experiment, self.learner.model, run.model)
-        result = self._result(metrics, *values)
+        result = self._result(rows, *values)
         run.write_json(run.result, result)
         self._conclude(run, result)
 
-    def _result(self, metrics: MetricsFile, test_loss: float, test_accuracy: float) -> dict[str, Any]:
-        rows = metrics.rows
+    def _result(self, rows: list[EpochRecord], test_loss: float, test_accuracy: float) -> dict[str, Any]:
         seconds = sum(row.seconds for row in rows)
         return {
             "test_loss": test_loss,
@@ -157,20 +165,7 @@ class Session:
         say(f"time    {show_seconds(result['train_seconds'])} of training, {result['epochs']} epochs, {speed}")
         say(f"run     {run.path}")
         if self.experiment.log.tensorboard:
-            say(f"see     tensorboard --logdir {run.tensorboard}")
-
-    def _environment(self) -> dict[str, Any]:
-        return {
-            "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "command": sys.argv,
-            "device": str(self.device),
-            "precision": self.experiment.train.precision,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
-            "git_commit": _git_commit(),
-            "data_fingerprint": fingerprint(self.splits.train),
-        }
+            say(f"see     tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
 
 
 def _describe(splits: Splits, experiment: Experiment) -> str:
@@ -184,28 +179,25 @@ def _describe(splits: Splits, experiment: Experiment) -> str:
 
 
 def _saved(run: RunFolder, epochs: int, of: int) -> str:
-    if not epochs:
-        return f"interrupted in the first epoch; {run.path} holds the config but nothing to resume"
-    return f"interrupted; the first {epochs} of {of} epochs are saved. Go on with: cnnctl train --resume {run.path}"
+    saved = f"the first {epochs} of {of} epochs are saved" if epochs else "no epoch was finished"
+    return f"interrupted; {saved}. Go on with: {_resume_command(run)}"
 
 
-def _save_model(experiment: Experiment, trained: keras.Model, file: Path) -> None:
+def _resume_command(run: RunFolder) -> str:
+    return f"cnnctl train --resume {shlex.quote(str(run.path))}"
+
+
+def _save_model(experiment: Experiment, trained: keras.Model, run: RunFolder) -> None:
     """Saves the network alone, whichever loop trained it: no optimizer, so that Keras needs nothing of ours to load it."""
     plain = build_model(experiment)
     plain.set_weights(trained.get_weights())
-    beside = file.with_name(".part.keras")
+    beside = run.model.with_name(".part.keras")
     try:
         plain.save(beside)
-        beside.replace(file)
+        beside.replace(run.model)
     except OSError as error:
+        raise RunError(
+            f"{run.model} cannot be written: {error.strerror}. Once there is room: {_resume_command(run)}"
+        ) from error
+    finally:
         beside.unlink(missing_ok=True)
-        raise RunError(f"{file} cannot be written: {error.strerror}") from None
-
-
-def _git_commit() -> str | None:
-    """Returns the commit of the folder that the command runs in, or None outside a repository."""
-    try:
-        told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return told.stdout.strip() or None

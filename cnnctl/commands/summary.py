@@ -13,7 +13,14 @@ from cnnctl.spec.load import load
 
 
 def summary(
-    config: Path, overrides: Sequence[str], form: str, batch_size: int, explain: bool, check: bool, console: Console
+    config: Path,
+    overrides: Sequence[str],
+    form: str,
+    batch_size: int,
+    explain: bool,
+    check: bool,
+    console: Console,
+    verbose: bool,
 ) -> None:
     """Prints the summary of a config.
 
@@ -25,6 +32,7 @@ def summary(
         explain: print the arithmetic of every layer below the table.
         check: compare with the built Keras model.
         console: where to print.
+        verbose: let TensorFlow's messages through.
 
     Raises:
         ConfigError: the config is wrong.
@@ -47,14 +55,14 @@ def summary(
 
         console.result("\n" + explanation(experiment))
     if check:
-        _check(experiment, console)
+        _check(experiment, console, verbose)
 
 
-def _check(experiment: Experiment, console: Console) -> None:
+def _check(experiment: Experiment, console: Console, verbose: bool) -> None:
     from cnnctl.train.quiet import import_tensorflow
 
     with console.working("building the Keras model"):
-        import_tensorflow()
+        import_tensorflow(verbose)
         from cnnctl.build.compare import differences
 
         found = differences(experiment)

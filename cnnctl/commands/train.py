@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnnctl.errors import UsageError
+from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
-from cnnctl.runs import RunFolder, new_run_folder, open_run_folder
+from cnnctl.runs import RunFolder, new_run_folder, open_run_folder, refuse_unusable
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
@@ -43,8 +43,9 @@ def train(
         return
     assert config is not None
     experiment = load(config, overrides)
-    _refuse_unusable(run_dir)
-    _session(experiment, config.stem, run_dir, None, device, console, verbose)
+    name = _name(config)
+    refuse_unusable(name, run_dir)
+    _session(experiment, name, run_dir, None, device, console, verbose)
 
 
 def _resume(resume: Path, overrides: Sequence[str], run_dir: Path | None, device: str, console: Console, verbose: bool) -> None:
@@ -57,15 +58,6 @@ def _resume(resume: Path, overrides: Sequence[str], run_dir: Path | None, device
     _session(load(run.config), "", None, run, device, console, verbose)
 
 
-def _refuse_unusable(run_dir: Path | None) -> None:
-    """Raises before anything slow where the run folder could not be used."""
-    if run_dir is not None and run_dir.exists():
-        if not run_dir.is_dir():
-            raise UsageError(f"--run-dir {run_dir} is a file; give a new folder")
-        if any(run_dir.iterdir()):
-            raise UsageError(f"--run-dir {run_dir} is not empty, and no run is written over; choose another or remove it")
-
-
 def _session(
     experiment: Experiment,
     name: str,
@@ -75,7 +67,17 @@ def _session(
     console: Console,
     verbose: bool,
 ) -> None:
-    with console.working("starting TensorFlow"):
-        import_tensorflow(verbose)
-        from cnnctl.commands.session import Session
-    Session(experiment, device, console).run(lambda: resumed or new_run_folder(name, run_dir))
+    try:
+        with console.working("starting TensorFlow"):
+            import_tensorflow(verbose)
+            from cnnctl.commands.session import Session
+        session = Session(experiment, device, console)
+    except KeyboardInterrupt as pressed:
+        raise Interrupted("interrupted before the training began; nothing was written") from pressed
+    session.run(resumed or new_run_folder(name, run_dir))
+
+
+def _name(config: Path) -> str:
+    """Returns what runs of a config are called: its file's name, or for a run's own config.yaml the name of that run."""
+    of_a_run = (config.parent / "environment.json").is_file()
+    return config.absolute().parent.parent.name if of_a_run else config.stem

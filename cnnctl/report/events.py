@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import tensorflow as tf
 
+from cnnctl.errors import RunError
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer
 
 
@@ -18,30 +20,32 @@ class Events(Observer):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._train = tf.summary.create_file_writer(str(folder / "train"))
-        self._validation: tf.summary.SummaryWriter | None = None
+        self._writers: dict[str, tf.summary.SummaryWriter] = {}
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Writes the epoch's scalars."""
-        with self._train.as_default(step=record.step):
-            tf.summary.scalar("loss", record.train_loss)
-            tf.summary.scalar("accuracy", record.train_accuracy)
-            tf.summary.scalar("learning_rate", record.learning_rate)
-            tf.summary.scalar("images_per_second", record.images_per_second)
-        self._train.flush()
+        train = {
+            "loss": record.train_loss,
+            "accuracy": record.train_accuracy,
+            "learning_rate": record.learning_rate,
+            "images_per_second": record.images_per_second,
+        }
+        self._write("train", record.step, train)
         if record.validation_loss is not None:
-            self._write_validation(record)
+            self._write("validation", record.step, {"loss": record.validation_loss, "accuracy": record.validation_accuracy})
 
-    def _write_validation(self, record: EpochRecord) -> None:
-        if self._validation is None:
-            self._validation = tf.summary.create_file_writer(str(self._folder / "validation"))
-        with self._validation.as_default(step=record.step):
-            tf.summary.scalar("loss", record.validation_loss)
-            tf.summary.scalar("accuracy", record.validation_accuracy)
-        self._validation.flush()
+    def _write(self, part: str, step: int, scalars: Mapping[str, float | None]) -> None:
+        try:
+            if part not in self._writers:
+                self._writers[part] = tf.summary.create_file_writer(str(self._folder / part))
+            with self._writers[part].as_default(step=step):
+                for tag, value in scalars.items():
+                    tf.summary.scalar(tag, value)
+            self._writers[part].flush()
+        except tf.errors.OpError as error:
+            raise RunError(f"TensorBoard's files in {self._folder} cannot be written: {error.message}") from error
 
     def on_end(self, record: EndRecord) -> None:
         """Closes the files."""
-        self._train.close()
-        if self._validation is not None:
-            self._validation.close()
+        for writer in self._writers.values():
+            writer.close()

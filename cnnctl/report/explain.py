@@ -12,7 +12,7 @@ from textwrap import fill
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
-from cnnctl.spec.load import facts_of, image_of
+from cnnctl.spec.load import facts_of, image_of, surroundings_of
 from cnnctl.spec.shapes import (
     Facts,
     Surroundings,
@@ -31,7 +31,7 @@ WIDTH = 80
 def explanation(experiment: Experiment) -> str:
     """Returns the arithmetic of a checked experiment, a paragraph a layer."""
     nodes, facts = facts_of(experiment)
-    around = Surroundings(experiment.data.classes or 0, experiment.model.data_format)
+    around = surroundings_of(experiment)
     parts = [_tensors(experiment)]
     total = sum(each.parameters for each in facts)
     for node, each in zip(nodes, facts, strict=True):
@@ -85,7 +85,7 @@ def _layer_lines(node: Node, facts: Facts, around: Surroundings, experiment: Exp
         case L.Dense():
             return [*_weighted(layer, facts, total), *_activated(layer.activation)]
         case L.BatchNormalization():
-            return _normalized(layer, facts, experiment.train.batch_size)
+            return _normalized(layer, facts, around, experiment.train.batch_size)
         case L.Dropout():
             kept = 1 - layer.rate
             return [
@@ -104,12 +104,13 @@ def _layer_lines(node: Node, facts: Facts, around: Surroundings, experiment: Exp
 def _sliding(layer: L.Conv2D | L.Pooling, facts: Facts, around: Surroundings) -> list[str]:
     window = window_of(layer)
     pixels, _ = spatial(facts.input_shapes[0], format_of(layer, around), facts.kind)
-    rows, columns = (_positions(window, pixels[axis], axis) for axis in (0, 1))
+    added = "zeros added" if isinstance(layer, L.Conv2D) else "empty places added, which take no part"
+    rows, columns = (_positions(window, pixels[axis], axis, added) for axis in (0, 1))
     same = rows == columns
     return [f"rows and columns: {rows}"] if same else [f"rows: {rows}", f"columns: {columns}"]
 
 
-def _positions(window: Window, pixels: int, axis: int) -> str:
+def _positions(window: Window, pixels: int, axis: int, added: str) -> str:
     text = arithmetic(window, pixels, axis)
     if window.dilation[axis] > 1:
         d, k = window.dilation[axis], window.size[axis]
@@ -117,7 +118,7 @@ def _positions(window: Window, pixels: int, axis: int) -> str:
     if window.same:
         before, after = window.padding(pixels, axis)
         odd = "; the odd one goes after" if before != after else ""
-        text += f"; zeros added: {before} before, {after} after{odd}"
+        text += f"; {added}: {before} before, {after} after{odd}"
     return text
 
 
@@ -155,16 +156,18 @@ def _weighted(layer: L.Dense, facts: Facts, total: int) -> list[str]:
     inputs, units = facts.input_shapes[0][-1], facts.output_shape[-1]
     bias = f" + {units}" if layer.use_bias else ""
     share = f", {facts.parameters / total:.0%} of all" if total else ""
-    return [f"every output is joined to every input: {inputs}·{units}{bias} = {facts.parameters:,} parameters{share}"]
+    places = prod(facts.output_shape[:-1])
+    where = f"at each of {places} places, with the same weights, " if places > 1 else ""
+    return [f"{where}every output is joined to every input: {inputs}·{units}{bias} = {facts.parameters:,} parameters{share}"]
 
 
-def _normalized(layer: L.BatchNormalization, facts: Facts, batch: int) -> list[str]:
+def _normalized(layer: L.BatchNormalization, facts: Facts, around: Surroundings, batch: int) -> list[str]:
     shape = facts.output_shape
     channels = facts.non_trainable // 2
     values = batch * prod(shape) // channels
     trained = [word for word, used in (("gamma", layer.scale), ("beta", layer.center)) if used]
     return [
-        f"in training, for {_channels(channels)}: mean and variance over the batch, {values:,} values with a batch of "
+        f"in training, for {_normalized_alone(layer, facts, around)}: mean and variance over the batch, {values:,} values with a batch of "
         f"{batch} (variance = mean of (x - mean)², no square root), then gamma · (x - mean) / sqrt(variance + "
         f"{layer.epsilon:g}) + beta",
         f"in inference: moving averages instead, updated in training as {layer.momentum:g} · old + {1 - layer.momentum:g} · batch's",
@@ -173,8 +176,15 @@ def _normalized(layer: L.BatchNormalization, facts: Facts, batch: int) -> list[s
     ]
 
 
-def _channels(count: int) -> str:
-    return "the one channel" if count == 1 else f"each of {count} channels"
+def _normalized_alone(layer: L.BatchNormalization, facts: Facts, around: Surroundings) -> str:
+    """Returns what has statistics of its own: the channels, or what else the axis is."""
+    rank, count = len(facts.output_shape), facts.non_trainable // 2
+    axis = layer.axis if layer.axis > 0 else rank + 1 + layer.axis
+    names = {"channels_last": ["row", "column", "channel"], "channels_first": ["channel", "row", "column"]}
+    name = names[around.data_format][axis - 1] if rank == 3 else "value"
+    each = f"the one {name}" if count == 1 else f"each of {count} {name}s"
+    right = 1 + names[around.data_format].index("channel")
+    return each if name in ("channel", "value") else f"{each} (axis {layer.axis}; for channels give axis: {right})"
 
 
 def _activated(activation: str | None) -> list[str]:

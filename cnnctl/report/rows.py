@@ -60,8 +60,9 @@ class Summary:
 def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
     """Returns the summary of a checked experiment."""
     _, facts = facts_of(experiment)
-    size = BYTES_PER_VALUE[experiment.train.precision] * batch_size
-    rows = [Row(each, prod(each.output_shape) * size) for each in facts]
+    size = BYTES_PER_VALUE[experiment.train.precision]
+    sizes = [size] * (len(facts) - 1) + [BYTES_PER_VALUE["float32"]]  # the last layer is float32 always
+    rows = [Row(each, prod(each.output_shape) * size * batch_size) for each, size in zip(facts, sizes, strict=True)]
     return Summary(image_of(experiment), batch_size, rows)
 
 

@@ -157,6 +157,11 @@ def image_of(experiment: Experiment) -> tuple[int, ...]:
     return _image(experiment.data, experiment.model)[0]
 
 
+def surroundings_of(experiment: Experiment) -> Surroundings:
+    """Returns what the layers of a checked experiment take from around them."""
+    return _image(experiment.data, experiment.model)[1]
+
+
 def facts_of(experiment: Experiment) -> tuple[list[Node], list[Facts]]:
     """Returns the layers of a checked experiment and the facts of each."""
     nodes, _ = nodes_of(experiment.model)

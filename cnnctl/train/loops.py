@@ -7,7 +7,7 @@ float32 they give the same weights to the bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,53 +69,64 @@ def run_custom(
     observer.on_end(EndRecord(epoch, epoch * plan.steps_per_epoch, reason or ""))
 
 
-def _compiled_steps(learner: Learner) -> Callable[[Any, Any], None]:
+def _compiled_steps(learner: Learner) -> Callable[[Any, Any], Any]:
+    """Returns a function that trains on so many batches of an iterator and returns the epoch's loss so far."""
+
     @tf.function(reduce_retracing=True)
-    def run_steps(batches: Any, count: Any) -> None:
+    def run_steps(batches: Any, count: Any) -> Any:
         for _ in tf.range(count):
             images, labels = next(batches)
             train_step(learner.model, learner.optimizer, learner.loss, learner.metrics, images, labels)
+        return learner.metrics.loss.result()
 
-    run: Callable[[Any, Any], None] = run_steps
+    run: Callable[[Any, Any], Any] = run_steps
     return run
 
 
 def _run_epoch(
-    run_steps: Callable[[Any, Any], None], batches: Any, metrics: Metrics, epoch: int, plan: Plan, observer: Observer
+    run_steps: Callable[[Any, Any], Any], batches: Any, metrics: Metrics, epoch: int, plan: Plan, observer: Observer
 ) -> float:
-    """Runs the steps of one epoch in calls of about `SECONDS_PER_CALL`; returns the seconds it took."""
+    """Runs the steps of one epoch; returns the seconds it took."""
     metrics.reset()
     start = time.perf_counter()
-    done, count = 0, 1
-    while done < plan.steps_per_epoch:
-        called = time.perf_counter()
-        run_steps(batches, tf.constant(count))
-        done += count
-        loss, accuracy = metrics.values()
-        now = time.perf_counter()
+    before = epoch * plan.steps_per_epoch
+    for done in _paced(run_steps, batches, plan.steps_per_epoch):
         images = min(done * plan.batch_size, plan.examples)
-        observer.on_steps(
-            StepsRecord(epoch + 1, epoch * plan.steps_per_epoch + done, done, images, now - start, loss, accuracy)
-        )
-        fitting = int(count * SECONDS_PER_CALL / (now - called))
-        count = min(max(fitting, 1), 2 * count, plan.steps_per_epoch - done)
+        seconds = time.perf_counter() - start
+        observer.on_steps(StepsRecord(epoch + 1, before + done, done, images, seconds, *metrics.values()))
     return time.perf_counter() - start
 
 
+def _paced(run_steps: Callable[[Any, Any], Any], batches: Any, total: int) -> Iterator[int]:
+    """Runs `total` steps in calls of about `SECONDS_PER_CALL`; yields the steps done after each call."""
+    done, count = 0, 1
+    while done < total:
+        start = time.perf_counter()
+        run_steps(batches, tf.constant(count)).numpy()  # waits for a device that works on its own
+        seconds = time.perf_counter() - start
+        done += count
+        yield done
+        fitting = int(count * SECONDS_PER_CALL / seconds)
+        count = min(max(fitting, 1), 2 * count, total - done)
+
+
 def compiled_evaluation(learner: Learner) -> Callable[[tf.data.Dataset | None], tuple[float, float] | None]:
-    """Returns a function that gives loss and accuracy over a dataset, or None for none."""
+    """Returns a function that gives loss and accuracy over a dataset of known length, or None for none."""
     metrics = Metrics(keras.metrics.Mean(), type(learner.metrics.accuracy)())
 
     @tf.function(reduce_retracing=True)
-    def one_pass(dataset: tf.data.Dataset) -> None:
-        for images, labels in dataset:
+    def run_steps(batches: Any, count: Any) -> Any:
+        for _ in tf.range(count):
+            images, labels = next(batches)
             evaluate_step(learner.model, learner.loss, metrics, images, labels)
+        return metrics.loss.result()
 
     def evaluate(dataset: tf.data.Dataset | None) -> tuple[float, float] | None:
         if dataset is None:
             return None
         metrics.reset()
-        one_pass(dataset)
+        for _ in _paced(run_steps, iter(dataset), int(dataset.cardinality())):
+            pass
         return metrics.values()
 
     return evaluate

@@ -141,6 +141,15 @@ def test_an_image_is_changed_otherwise_by_another_seed_or_epoch(other: dict[str,
     assert not any(np.array_equal(image, second[label]) for label, image in first.items())
 
 
+def test_the_numbers_of_an_image_follow_from_seed_epoch_and_its_place_in_the_set() -> None:
+    assert MOVING.augment is not None
+    source, settings = numbered_images(), MOVING.augment
+    scaled = tf.constant(source.images, tf.float32) / 255
+    expected = augment(scaled, draw(COUNT, 3, tf.constant(1, tf.int64)), settings).numpy()
+    for label, image in by_label(seed=3, first_epoch=1, epochs=2).items():
+        np.testing.assert_allclose(image, expected[label], atol=1e-6)
+
+
 def test_each_image_of_an_epoch_has_numbers_of_its_own() -> None:
     draws = draw(500, 0, tf.constant(0, tf.int64)).numpy()
     assert draws.shape == (500, DRAWS)

@@ -69,7 +69,7 @@ def session(loop: str, epochs: int = 3, validation: float | None = 0.1) -> Sessi
 
 def told_by(loop: str, story: Story | None = None, **arguments: Any) -> Story:
     story = story or Story()
-    session(loop, **arguments)._train(0, story)
+    session(loop, **arguments)._loop(0, story)
     return story
 
 

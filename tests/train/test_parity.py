@@ -87,7 +87,7 @@ def experiment(
 def trained(spec: Experiment) -> Outcome:
     session = Session(spec, "cpu", Console(quiet=True))
     listener = Rows()
-    session._train(0, listener)
+    session._loop(0, listener)
     learner = session.learner
     variables = [variable.numpy() for variable in (*learner.model.variables, *learner.optimizer.variables)]
     return Outcome(variables, listener.rows, listener.calls)

@@ -280,7 +280,7 @@ def tiny_session(loop: str, optimizer: Any, precision: str = "float32", epochs: 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_learns(precision: str, loop: str) -> None:
     rows = Rows()
-    tiny_session(loop, {"adam": {"learning_rate": 0.03}}, precision)._train(0, rows)
+    tiny_session(loop, {"adam": {"learning_rate": 0.03}}, precision)._loop(0, rows)
     assert rows.rows[2].train_loss < 0.7 * rows.rows[0].train_loss
     assert rows.rows[2].learning_rate == pytest.approx(0.03)
 
@@ -365,8 +365,8 @@ def test_both_loops_end_with_the_average_weights_where_the_config_asks_for_them(
     averaging = {"sgd": {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.8}}
     custom, fit = tiny_session("custom", averaging), tiny_session("fit", averaging)
     listener = WeightsOfSteps(custom.learner.model)
-    custom._train(0, listener)
-    fit._train(0, Observer())
+    custom._loop(0, listener)
+    fit._loop(0, Observer())
     assert len(listener.weights) == 12
     average = listener.weights[0]
     for current in listener.weights[1:]:
