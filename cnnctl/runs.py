@@ -78,6 +78,8 @@ def refuse_unusable(name: str, wish: Path | None) -> None:
     folder = wish or Path("runs") / name
     try:
         there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        if wish is not None and there == wish and not wish.is_dir():
+            raise UsageError(f"--run-dir {wish} is a file; give a new folder")
         if not there.is_dir():
             raise _cannot_be_made(folder, f"{there} is a file")
         if not os.access(there, os.W_OK | os.X_OK):

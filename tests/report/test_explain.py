@@ -89,7 +89,9 @@ def test_groups_and_dilation_and_padding_are_told() -> None:
 
 def test_same_padding_tells_which_side_gets_the_odd_zero() -> None:
     text = explained("[max_pooling2d: {pool_size: 2, strides: 1, padding: same}, flatten, dense: {units: classes}]")
-    assert "rows and columns: ceil(8 / 1) = 8; zeros added: 0 before, 1 after; the odd one goes after" in text
+    told = " ".join(text.split())
+    assert "rows and columns: ceil(8 / 1) = 8; empty places added, which take no part: 0 before, 1 after" in told
+    assert "1 after; the odd one goes after" in told
     assert "strides 1×1; no parameters" in text
 
 

@@ -72,7 +72,7 @@ def run(spec: Experiment, path: Path) -> Session:
     """Trains into a run folder, or goes on in it, with a process's worth of fresh objects."""
     session = Session(spec, "cpu", Console(quiet=True))
     path.mkdir(exist_ok=True)
-    session.run(lambda: RunFolder(path))
+    session.run(RunFolder(path))
     return session
 
 
