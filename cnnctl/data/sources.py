@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -12,15 +13,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from cnnctl.data.images import Pixels, fit_array, fit_image
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
-from cnnctl.spec.images import class_folders, image_files, prepared_dir, tfds_dir
+from cnnctl.spec.folders import GREY_MODES, broken_image, class_folders, folder_path, image_files
+from cnnctl.spec.images import prepared_dir, tfds_dir
 
 Labels = NDArray[np.int64]
 _READ_AT_ONCE = 1024
+FEW_NAMES = 5
+"""So many names are listed in a message; of more, the first ones."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,10 @@ class FolderSource(Source):
 
     def __init__(self, data: DataSpec) -> None:
         self._data = data
-        self._path = Path(data.path or "").expanduser()
-        self.class_names = [folder.name for folder in class_folders(self._path, data.train)]
+        self._path = folder_path(data)
+        self.class_names = [folder.name for folder in self._class_folders(data.train)]
         self.notes = []
+        self._grey_too = False
         if not self.class_names:
             raise DataError(
                 f"{self._path}: there are no folders of classes; put the images of each class into a folder of its own"
@@ -106,48 +111,66 @@ class FolderSource(Source):
     def read(self, split: str) -> ImageSet:
         files, labels = self._files(split)
         images = np.empty((len(files), *(self._data.image_size or ()), self._data.channels or 0), np.uint8)
-        resized = 0
+        resized = colour = 0
         for index, file in enumerate(files):
             image = _open_image(file)
             resized += (image.height, image.width) != self._data.image_size
+            colour += image.mode not in GREY_MODES
             images[index] = fit_image(image, self._data)
-        if resized:
-            size = "×".join(map(str, self._data.image_size or ()))
-            self.notes.append(f"{resized:,} of {len(files):,} images of '{split}' were resized to {size}")
-        empty = [name for label, name in enumerate(self.class_names) if label not in labels]
-        if empty and split == self._data.train:
-            self.notes.append(f"no images in '{split}' of the {_classes(len(empty))} {_some(empty)}")
+        self._note_changes(split, len(files), resized, colour)
         return ImageSet(images, labels)
+
+    def _note_changes(self, split: str, count: int, resized: int, colour: int) -> None:
+        of = f"of {count:,} images of '{split}' were"
+        if resized:
+            self.notes.append(f"{resized:,} {of} resized to {'×'.join(map(str, self._data.image_size or ()))}")
+        self._grey_too = self._grey_too or colour < count  # a set all of colour is grey only by the config's own word
+        if colour and self._data.channels == 1 and self._grey_too:
+            self.notes.append(f"{colour:,} {of} converted to grey; give channels: 3 to keep colour")
 
     def labels(self, split: str) -> Labels:
         return self._files(split)[1]
 
+    def _class_folders(self, split: str) -> list[Path]:
+        with _told_as_data_errors():
+            return class_folders(self._path, split)
+
     def _files(self, split: str) -> tuple[list[Path], Labels]:
-        if split != self._data.train and not (self._path / split).is_dir():
+        folders = self._class_folders(split)
+        if not folders:
             raise DataError(
                 f"{self._path}: there is no split '{split}', a folder {self._path / split} with a folder for each class"
             )
-        folders = class_folders(self._path, split)
         strange = [folder.name for folder in folders if folder.name not in self.class_names]
         if strange:
             raise DataError(
-                f"{self._path / split}: {_some(strange)} are no classes of '{self._data.train}', so nothing learns them; "
+                f"{self._path / split}: {some_of(strange)} are no classes of '{self._data.train}', so nothing learns them; "
                 "give both splits the same folders"
             )
-        found = [(file, self.class_names.index(folder.name)) for folder in folders for file in image_files(folder)]
+        with _told_as_data_errors():
+            found = [(file, self.class_names.index(folder.name)) for folder in folders for file in image_files(folder)]
         if not found:
             raise DataError(f"{self._path}: split '{split}' has no images (png, jpg, jpeg or bmp in a folder for each class)")
         return [file for file, _ in found], np.array([label for _, label in found], np.int64)
 
 
+@contextlib.contextmanager
+def _told_as_data_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"'{error.filename}' cannot be read: {error.strerror}") from error
+
+
 def _open_image(file: Path) -> Image.Image:
+    """Returns an image as it is seen, turned as its EXIF data says."""
     try:
         with Image.open(file) as image:
             image.load()
+            ImageOps.exif_transpose(image, in_place=True)
             return image
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DataError(f"{file}: cannot be read as an image ({reason}); replace or remove it") from None
+    except Exception as error:  # Pillow passes on whatever its many readers stumble over
+        raise DataError(broken_image(file, error)) from error
 
 
 class TfdsSource(Source):
@@ -186,7 +209,7 @@ class TfdsSource(Source):
             raise DataError(
                 f"{self._data.name}: split '{split}' in {self._builder.data_dir} is damaged: "
                 f"{error.message.splitlines()[0]}; prepare it anew"
-            ) from None
+            ) from error
 
     def _dataset(self, split: str, decoders: Any) -> Any:
         known = list(self._builder.info.splits)
@@ -195,7 +218,7 @@ class TfdsSource(Source):
         try:
             return self._builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
         except (ValueError, AssertionError) as error:
-            raise DataError(f"{self._data.name}: split '{split}' cannot be read: {_first_line(error)}") from None
+            raise DataError(f"{self._data.name}: split '{split}' cannot be read: {_first_line(error)}") from error
 
 
 def _features(features: Any, name: str) -> tuple[str, str]:
@@ -215,19 +238,35 @@ def _prepared_builder(data: DataSpec) -> Any:
     """Returns the builder of a set on this disk, prepared first where it is not."""
     import tensorflow_datasets as tfds
 
-    folder = prepared_dir(data)
+    with _told_as_data_errors():
+        folder = prepared_dir(data)
     if folder is not None:  # opened by its folder alone: no registry and no network is asked
         try:
             return tfds.builder_from_directory(folder)
         except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{folder} cannot be opened: {_first_line(error)}; prepare it anew") from None
-    try:
-        builder = tfds.builder(data.name, data_dir=tfds_dir(data))
-    except tfds.core.DatasetNotFoundError:
-        raise DataError(f"TensorFlow Datasets has no set '{data.name}', and none is prepared in {tfds_dir(data)}") from None
-    except (ImportError, TypeError, ValueError, AssertionError) as error:
-        raise DataError(f"TensorFlow Datasets cannot open '{data.name}': {_first_line(error)}") from None
+            raise DataError(f"{folder} cannot be opened: {_first_line(error)}; prepare it anew") from error
+    builder = _registered_builder(data)
+    if Path(builder.data_dir).is_dir() and builder.is_prepared():  # by a default config, or a version such as 3.*.*
+        return builder
     _features(builder.info.features, data.name or "")  # before a download that would be in vain
+    return _downloaded(builder, data)
+
+
+def _registered_builder(data: DataSpec) -> Any:
+    """Returns the builder that TFDS knows by the set's name."""
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(data.name, data_dir=tfds_dir(data))
+    except tfds.core.DatasetNotFoundError as error:
+        raise DataError(f"TensorFlow Datasets has no set '{data.name}', and none is prepared in {tfds_dir(data)}") from error
+    except (ImportError, TypeError, ValueError, AssertionError, OSError) as error:
+        raise DataError(f"TensorFlow Datasets cannot open '{data.name}': {_first_line(error)}") from error
+
+
+def _downloaded(builder: Any, data: DataSpec) -> Any:
+    import tensorflow_datasets as tfds
+
     if not _network():
         raise DataError(_how_to_prepare(data, "there is no network"))
     if not sys.stderr.isatty():
@@ -262,10 +301,7 @@ def _how_to_prepare(data: DataSpec, reason: str) -> str:
     )
 
 
-def _classes(count: int) -> str:
-    return "class" if count == 1 else "classes"
-
-
-def _some(names: list[str], most: int = 5) -> str:
+def some_of(names: list[str], most: int = FEW_NAMES) -> str:
+    """Returns names for a message, the first few of them."""
     shown = ", ".join(f"'{name}'" for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

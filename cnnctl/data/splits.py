@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnctl.data.sources import ImageSet, Labels, Source, open_source
+from cnnctl.data.sources import FEW_NAMES, ImageSet, Labels, Source, open_source, some_of
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
 
@@ -46,6 +46,7 @@ def read_splits(data: DataSpec) -> Splits:
     source = open_source(data)
     whole = source.read(data.train)
     _refuse_high_labels(whole, data)
+    source.notes += _never_learned(whole.labels, data, source.class_names)
     named = {role: source.labels(part) for role, part in _parts(data).items() if isinstance(part, str)}
     for role, labels in named.items():
         _refuse_strangers(whole.labels, labels, data, role)
@@ -121,6 +122,18 @@ def _refuse_used_up(labels: Labels, trained_labels: Labels, data: DataSpec, clas
             f"{len(used_up):,} of {len(np.unique(labels)):,} classes, such as '{class_names[used_up[0]]}', "
             "so nothing learns them; take less of them, or give each class more images"
         )
+
+
+def _never_learned(labels: Labels, data: DataSpec, class_names: list[str]) -> list[str]:
+    """Returns a note on classes that the network has an output for and the training no image of."""
+    learned = set(labels.tolist())
+    count = data.classes or len(class_names)
+    missing = [name for label, name in enumerate(class_names) if label not in learned]
+    if len(learned) == count:
+        return []
+    if len(missing) <= FEW_NAMES and len(class_names) == count:
+        return [f"no images in '{data.train}' of the {'class' if len(missing) == 1 else 'classes'} {some_of(missing)}"]
+    return [f"{len(learned):,} of the {count:,} classes occur in '{data.train}'; the others are never learned"]
 
 
 def _refuse_strangers(trained_labels: Labels, labels: Labels, data: DataSpec, role: str) -> None:

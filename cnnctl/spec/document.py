@@ -20,6 +20,7 @@ from cnnctl.spec.section import show
 Where = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
+NESTED_TOO_DEEPLY = "nested too deeply: no config has so many brackets in brackets"
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -97,13 +98,13 @@ def _text(file: Path) -> str:
         if file.stat().st_size > MAX_BYTES:
             raise ConfigError([Problem(str(file), "", f"a config has at most {MAX_BYTES:,} bytes; this is not one")])
         return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         message = "no such file; 'cnnctl init' lists ready configs and copies one to start from"
-        raise ConfigError([Problem(str(file), "", message)]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([Problem(str(file), "", "not a text file in UTF-8; a config is YAML text")]) from None
+        raise ConfigError([Problem(str(file), "", message)]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(file), "", "not a text file in UTF-8; a config is YAML text")]) from error
     except OSError as error:
-        raise ConfigError([Problem(str(file), "", f"cannot be read: {error.strerror}")]) from None
+        raise ConfigError([Problem(str(file), "", f"cannot be read: {error.strerror}")]) from error
 
 
 def parse(text: str, name: str) -> Document:
@@ -121,13 +122,13 @@ def parse(text: str, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise ConfigError([Problem(place, "", f"not valid YAML: {_reason(error)}")]) from None
+        raise ConfigError([Problem(place, "", f"not valid YAML: {_reason(error)}")]) from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
-        raise ConfigError([Problem(place, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
-    except RecursionError:
-        raise ConfigError([Problem(name, "", "nested too deeply: no config has so many brackets in brackets")]) from None
+        raise ConfigError([Problem(place, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from error
+    except RecursionError as error:
+        raise ConfigError([Problem(name, "", NESTED_TOO_DEEPLY)]) from error
 
 
 def _reason(error: yaml.MarkedYAMLError) -> str:
@@ -229,40 +230,61 @@ def override(document: Document, text: str) -> None:
     dotted_path, equals, value_text = text.partition("=")
     if not equals or not dotted_path.strip(".[]"):
         raise ConfigError([Problem(f"--set {text}", "", "expected path=value, such as train.epochs=3")])
-    keys: list[str | int] = [int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", dotted_path) if part]
+    keys = tuple(_key(part) for part in re.split(r"[.\[\]]+", dotted_path) if part)
     value = _override_value(text, value_text)
-    parent = _parent(document.content, tuple(keys), text)
+    parent = _parent(document.content, keys, text)
     parent[keys[-1]] = value
-    document.overrides[tuple(keys)] = text
+    for written in (document.places, document.overrides):  # what stood here before has no place any more
+        for path in [path for path in written if path[: len(keys)] == keys]:
+            del written[path]
+    document.overrides[keys] = text
+
+
+def _key(part: str) -> str | int:
+    return int(part) if re.fullmatch("[0-9]{1,9}", part) else part
 
 
 def _override_value(text: str, value_text: str) -> Any:
     try:
         root = yaml.compose(value_text, Loader=_Loader)
-    except yaml.YAMLError:
-        raise ConfigError([Problem(f"--set {text}", "", f"{show(value_text)} is not valid YAML")]) from None
-    return None if root is None else _Reader(f"--set {text}").document(root).content
+        return None if root is None else _Reader(f"--set {text}").document(root).content
+    except yaml.YAMLError as error:
+        raise ConfigError([Problem(f"--set {text}", "", f"{show(value_text)} is not valid YAML")]) from error
+    except RecursionError as error:
+        raise ConfigError([Problem(f"--set {text}", "", NESTED_TOO_DEEPLY)]) from error
 
 
 def _parent(content: Any, keys: Where, text: str) -> Any:
     """Returns the mapping or list that holds the last key, making fields that were left to their defaults."""
     here = content
     for depth, key in enumerate(keys):
-        last = depth == len(keys) - 1
-        if isinstance(here, list):
-            if not isinstance(key, int) or key >= len(here):
-                count = f"{len(here)} items, 0 to {len(here) - 1}"
-                raise ConfigError(
-                    [Problem(f"--set {text}", dotted(keys[:depth]), f"there is no item {show(key)}: the list has {count}")]
-                )
-            if not last and here[key] == keys[depth + 1]:  # a bare name, such as max_pooling2d, gets fields
-                here[key] = {here[key]: {}}
-        elif not isinstance(here, dict) or isinstance(key, int):
-            message = f"there is no '{key}' here: the config says {show(here)}"
-            raise ConfigError([Problem(f"--set {text}", dotted(keys[:depth]), message)])
-        if last:
-            return here
-        if isinstance(here, dict) and here.get(key) in (None, keys[depth + 1]):
-            here[key] = {} if here.get(key) is None else {here[key]: {}}
+        complaint = _no_such_part(here, keys, depth)
+        if complaint:
+            raise ConfigError([Problem(f"--set {text}", dotted(keys[:depth]), complaint)])
+        if depth == len(keys) - 1:
+            break
+        inside = here.get(key) if isinstance(here, dict) else here[key]
+        if inside is None and isinstance(here, dict):
+            here[key] = {}
+        elif inside == keys[depth + 1]:  # a bare name, such as max_pooling2d, gets fields
+            here[key] = {inside: {}}
         here = here[key]
     return here
+
+
+_NAMED_FIELDS = ("optimizer", "learning_rate", "loss", "_initializer", "_regularizer", "_constraint")
+"""How the fields end that hold a name with its fields, as the items of a stack do."""
+
+
+def _no_such_part(here: Any, keys: Where, depth: int) -> str:
+    """Returns why `keys[depth]` cannot be set in the part `here`, or an empty text."""
+    key, above = keys[depth], keys[depth - 1] if depth else ""
+    if isinstance(here, list):
+        known = isinstance(key, int) and key < len(here)
+        return "" if known else f"there is no item {show(key)}: the list has {len(here)} items, 0 to {len(here) - 1}"
+    if not isinstance(here, dict) or isinstance(key, int):
+        return f"there is no '{key}' here: the config says {show(here)}"
+    if here and key not in here and (isinstance(above, int) or above.endswith(_NAMED_FIELDS)):
+        whole = dotted(keys[:depth])
+        return f"there is no '{key}' here: it is {show(next(iter(here)))}; to have another, set it as a whole: {whole}={{{key}: ...}}"
+    return ""

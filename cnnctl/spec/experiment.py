@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, mod
 
 from cnnctl.spec.layers import DataFormat, Stack
 from cnnctl.spec.optimizers import OPTIMIZER, Adam
-from cnnctl.spec.section import Count, Named, Section, Size, expected, wrong
+from cnnctl.spec.section import MOST, Count, Named, Section, Seed, Size, expected, wrong
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -84,10 +84,10 @@ class DataSpec(Section):
     train: Annotated[str, Field(min_length=1)] = "train"
     validation: Part | None = 0.1
     test: Part | None = None
-    split_seed: int = 0
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     image_size: Size | None = None
     channels: Channels | None = None
-    classes: Annotated[int, Field(ge=2)] | None = None
+    classes: Annotated[int, Field(ge=2, le=MOST)] | None = None
     invert: bool = False
     labels: Literal["integer", "one_hot"] = "integer"
     augment: Augment | None = None
@@ -198,7 +198,7 @@ class Experiment(Section):
         seed: what weights, order, augmentation and dropout are drawn from.
     """
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Seed = 0
     data: DataSpec
     model: ModelSpec
     train: TrainSpec = TrainSpec.model_construct()

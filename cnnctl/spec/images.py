@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.folders import check_folder, class_folders, expanded, folder_path, image_files, image_header
 from cnnctl.spec.section import suggestion
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+_FEATURES = "features.json"
 
 
 @dataclass(frozen=True)
@@ -60,25 +61,40 @@ TFDS_IMAGES = {
 
 def tfds_dir(data: DataSpec) -> Path:
     """Returns the folder of prepared TFDS data: the config's, else `TFDS_DATA_DIR`, else TFDS's default."""
-    return Path(data.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return expanded("data_dir", data.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def prepared_dir(data: DataSpec) -> Path | None:
-    """Returns the folder of the newest prepared version of a TFDS set, or None."""
-    assert data.name is not None
-    below = tfds_dir(data) / data.name
+    """Returns the folder of a TFDS set in the version that its name asks for, else in the newest; None where none is prepared.
+
+    A name without a config means TFDS's default config, which only TFDS knows.
+    """
+    name, version = _name_and_version(data)
+    below = tfds_dir(data) / name
     if not below.is_dir():
         return None
-    found = [info.parent for info in (*below.glob("*/features.json"), *below.glob("*/*/features.json"))]
+    found = [folder for folder in below.iterdir() if folder.name == (version or folder.name) and (folder / _FEATURES).is_file()]
     return max(found, key=lambda folder: _version(folder.name), default=None)
 
 
+def _name_and_version(data: DataSpec) -> tuple[str, str]:
+    """Returns (`emnist/balanced`, `3.1.0`) for `emnist/balanced:3.1.0`."""
+    assert data.name is not None
+    name, _, version = data.name.partition(":")
+    return name, version
+
+
 def _version(name: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else 0 for part in name.split("."))
+    return tuple(int(part) if part.isdecimal() else 0 for part in name.split("."))
 
 
 def known_images(data: DataSpec) -> Images:
-    """Returns what can be known of the images that reach the network."""
+    """Returns what can be known of the images that reach the network.
+
+    Raises:
+        NotUsable: a folder is not there or not laid out as a set, or the image that was looked at is broken.
+        OSError: a folder cannot be read.
+    """
     found = _own_images(data)
     height, width = data.image_size or (found.height, found.width)
     return Images(height, width, data.channels or found.channels, data.classes or found.classes)
@@ -88,10 +104,10 @@ def _own_images(data: DataSpec) -> Images:
     if data.source == "digits":
         return DIGITS
     if data.source == "folder":
-        assert data.path is not None
-        return _folder_images(Path(data.path).expanduser(), data.train)
-    assert data.name is not None
-    return TFDS_IMAGES.get(data.name) or _prepared_images(data)
+        check_folder(data)
+        return _folder_images(data)
+    tfds_dir(data)  # a wrong one is told now, not after the network is built
+    return TFDS_IMAGES.get(_name_and_version(data)[0]) or _prepared_images(data)
 
 
 def _prepared_images(data: DataSpec) -> Images:
@@ -99,7 +115,7 @@ def _prepared_images(data: DataSpec) -> Images:
     if folder is None:
         return Images()
     try:
-        features = json.loads((folder / "features.json").read_text())["featuresDict"]["features"]
+        features = json.loads((folder / _FEATURES).read_text())["featuresDict"]["features"]
         image = next(part["image"] for part in features.values() if "image" in part)
         label = features.get("label") or next(part for part in features.values() if "classLabel" in part)
         height, width, channels = _dimensions(image)
@@ -114,39 +130,18 @@ def _dimensions(image: dict[str, Any]) -> list[int | None]:
     return [size if size > 0 else None for size in sizes]
 
 
-def class_folders(path: Path, train: str) -> list[Path]:
-    """Returns the folders of the classes, sorted by name: those in `path/train`, else those in `path`."""
-    root = path / train if (path / train).is_dir() else path
-    if not root.is_dir():
-        return []
-    return sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Returns the images in a folder, sorted by name."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _folder_images(path: Path, train: str) -> Images:
-    folders = class_folders(path, train)
-    first = next((file for folder in folders for file in image_files(folder)), None)
-    if first is None:
-        return Images(classes=len(folders) or None)
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(first) as image:  # reads the header only
-            channels = 1 if image.mode in ("1", "L", "LA", "I", "I;16", "F") else 3
-            return Images(image.height, image.width, channels, len(folders))
-    except (OSError, UnidentifiedImageError):
-        return Images(classes=len(folders))
+def _folder_images(data: DataSpec) -> Images:
+    folders = class_folders(folder_path(data), data.train)
+    said = data.image_size and data.channels  # then no image need be opened
+    first = None if said else next((file for folder in folders for file in image_files(folder)), None)
+    height, width, channels = image_header(first) if first else (None, None, None)
+    return Images(height, width, channels, len(folders) or None)
 
 
 def default_test(data: DataSpec) -> str | float:
     """Returns what `data.test: null` means: the split `test` where the source has one, else a fifth of train."""
     if data.source == "folder":
-        assert data.path is not None
-        return "test" if (Path(data.path).expanduser() / "test").is_dir() else 0.2
+        return "test" if class_folders(folder_path(data), "test") else 0.2
     return "test" if data.source == "tfds" else 0.2
 
 
@@ -164,7 +159,7 @@ def missing_facts(data: DataSpec, images: Images) -> str:
     remedy = f"give {', '.join(fields)} under data"
     if data.source == "folder":
         return f"the folder '{data.path}' shows no image in a folder of its class; put one there, or {remedy}"
-    if data.name in TFDS_IMAGES or prepared_dir(data):
+    if _name_and_version(data)[0] in TFDS_IMAGES or prepared_dir(data):
         what = f"the images of '{data.name}' differ in size" if len(fields) == 1 else f"'{data.name}' does not say all of it"
         return f"{what}; {remedy}"
     hint = suggestion(data.name, TFDS_IMAGES)

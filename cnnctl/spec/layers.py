@@ -5,12 +5,26 @@ with Keras's defaults (`average_pooling2d` takes `pool_size: 2`, which Keras lea
 `data_format: null` means the model's own, `model.data_format`.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from cnnctl.spec.section import Count, Named, Names, Section, Size, expected, wrong
-from cnnctl.spec.weights import Constraint, GlorotUniform, Initializer, Ones, Regularizer, Zeros
+from cnnctl.spec.section import (
+    MOST,
+    Count,
+    Named,
+    Names,
+    Section,
+    Seed,
+    Size,
+    TwoNames,
+    at_most,
+    expected,
+    is_integer,
+    show,
+    wrong,
+)
+from cnnctl.spec.weights import Constraint, GlorotUniform, Initializer, Ones, Orthogonal, Regularizer, Zeros
 
 DataFormat = Literal["channels_last", "channels_first"]
 Padding = Literal["valid", "same"]
@@ -28,33 +42,34 @@ CLASSES = "classes"
 
 
 def _units(value: object) -> int | str:
-    if value == CLASSES or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+    if isinstance(value, int | str) and (value == CLASSES or is_integer(value, 1)):
         return value
-    raise expected("a positive integer or 'classes'", value)
+    raise expected("a positive integer or 'classes'", value, at_most(value))
 
 
 def _zero_padding(value: object) -> tuple[tuple[int, int], tuple[int, int]]:
     rows = [value, value] if isinstance(value, int) else value
     sides = [[side, side] if isinstance(side, int) else side for side in rows] if isinstance(rows, list | tuple) else []
     whole = all(isinstance(side, list | tuple) and len(side) == 2 for side in sides)
-    if len(sides) != 2 or not whole or not all(type(n) is int and n >= 0 for side in sides for n in side):
+    if len(sides) != 2 or not whole or not all(is_integer(n, 0) for side in sides for n in side):
         raise expected("an integer of at least 0, a pair [rows, columns] or [[top, bottom], [left, right]]", value)
     (top, bottom), (left, right) = sides
     return (top, bottom), (left, right)
 
 
 def _noise_shape(value: object) -> tuple[int | None, ...]:
-    if isinstance(value, list | tuple) and value and all(n is None or (type(n) is int and n > 0) for n in value):
+    if isinstance(value, list | tuple) and value and all(n is None or is_integer(n, 1) for n in value):
         return tuple(value)
     raise expected("a list of positive integers or null, one an axis, the batch first", value)
 
 
-_WHOLE = {"type": "integer", "minimum": 0}
+_WHOLE = {"type": "integer", "minimum": 0, "maximum": MOST}
+_POSITIVE = {"type": "integer", "minimum": 1, "maximum": MOST}
 _SIDES = {"type": "array", "items": _WHOLE, "minItems": 2, "maxItems": 2}
 Units = Annotated[
     int | str,
     PlainValidator(_units),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": CLASSES}]}),
+    WithJsonSchema({"anyOf": [_POSITIVE, {"const": CLASSES}]}),
 ]
 ZeroPadding = Annotated[
     tuple[tuple[int, int], tuple[int, int]],
@@ -66,7 +81,7 @@ NoiseShape = Annotated[
     tuple[int | None, ...],
     PlainValidator(_noise_shape),
     PlainSerializer(list),
-    WithJsonSchema({"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}}),
+    WithJsonSchema({"type": "array", "minItems": 1, "items": {"anyOf": [_POSITIVE, {"type": "null"}]}}),
 ]
 LayerName = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 
@@ -83,8 +98,45 @@ class Layer(Section):
     inputs: Names | None = None
 
 
-class Conv2D(Layer):
+_ONE = {"anyOf": [{"const": 1}, {"const": [1, 1]}]}
+_STRIDES_OR_DILATION: dict[str, Any] = {"anyOf": [{"properties": {"strides": _ONE}}, {"properties": {"dilation_rate": _ONE}}]}
+
+
+class Weighted(Layer):
+    """A layer with weights: vectors and, in some, a kernel of `kernel_axes` axes."""
+
+    kernel_axes: ClassVar[int] = 0
+
+    @model_validator(mode="after")
+    def _weights_have_such_axes(self) -> Self:
+        for field in type(self).model_fields:
+            weight, _, part = field.rpartition("_")
+            axes = self.kernel_axes if weight == "kernel" else 1
+            value = getattr(self, field)
+            if part == "initializer" and isinstance(value, Orthogonal) and axes < 2:
+                raise wrong(
+                    f"orthogonal needs a weight of two axes or more, but {weight} has one; take another initializer", field
+                )
+            if part == "constraint" and (complaint := _axes_complaint(value, weight, axes)):
+                raise wrong(complaint, field)
+        return self
+
+
+def _axes_complaint(constraint: Section | None, weight: str, count: int) -> str:
+    """Returns what is wrong with the axes of a constraint on a weight of `count` axes, or an empty text."""
+    given = getattr(constraint, "axis", ())
+    axes = [given] if isinstance(given, int) else list(given)
+    outside = [axis for axis in axes if not -count <= axis < count]
+    if outside:
+        has = f"{count} axes, 0 to {count - 1}" if count > 1 else "one axis, 0"
+        return f"there is no axis {outside[0]}: {weight} has {has}"
+    return f"axis {show(axes)} names one axis twice" if len({axis % count for axis in axes}) < len(axes) else ""
+
+
+class Conv2D(Weighted):
     kind: ClassVar[str] = "conv2d"
+    kernel_axes: ClassVar[int] = 4
+    model_config = ConfigDict(json_schema_extra=_STRIDES_OR_DILATION)
     filters: Count
     kernel_size: Size
     strides: Size = (1, 1)
@@ -154,8 +206,9 @@ class Flatten(Layer):
     data_format: DataFormat | None = None
 
 
-class Dense(Layer):
+class Dense(Weighted):
     kind: ClassVar[str] = "dense"
+    kernel_axes: ClassVar[int] = 2
     units: Units
     activation: Activation | None = None
     use_bias: bool = True
@@ -168,7 +221,7 @@ class Dense(Layer):
     bias_constraint: Constraint | None = None
 
 
-class BatchNormalization(Layer):
+class BatchNormalization(Weighted):
     kind: ClassVar[str] = "batch_normalization"
     axis: int = -1
     momentum: Annotated[float, Field(ge=0, le=1)] = 0.99
@@ -189,7 +242,7 @@ class Dropout(Layer):
     kind: ClassVar[str] = "dropout"
     rate: Annotated[float, Field(ge=0, lt=1)]
     noise_shape: NoiseShape | None = None
-    seed: int | None = None
+    seed: Seed | None = None
 
 
 class ActivationLayer(Layer):
@@ -197,11 +250,17 @@ class ActivationLayer(Layer):
     activation: Activation
 
 
-class Add(Layer):
+class Join(Layer):
+    """What both joins share."""
+
+    inputs: TwoNames
+
+
+class Add(Join):
     kind: ClassVar[str] = "add"
 
 
-class Concatenate(Layer):
+class Concatenate(Join):
     kind: ClassVar[str] = "concatenate"
     axis: int = -1
 
@@ -210,7 +269,6 @@ LAYERS: tuple[type[Layer], ...] = (
     Conv2D, ZeroPadding2D, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D,
     Flatten, Dense, BatchNormalization, Dropout, ActivationLayer, Add, Concatenate,
 )  # fmt: skip
-JOINS = (Add, Concatenate)
 
 
 class Repeat(Section):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,11 +13,15 @@ from pydantic import ValidationError
 from cnnctl.errors import ConfigError, Problem
 from cnnctl.spec.document import Document, Where, dotted, override, read_document
 from cnnctl.spec.experiment import DataSpec, Experiment, ModelSpec
+from cnnctl.spec.folders import NotUsable, folder_path
 from cnnctl.spec.head import head_complaints, loss_complaints
 from cnnctl.spec.images import default_test, known_images, missing_facts
 from cnnctl.spec.section import UNKNOWN_FIELD, Section
 from cnnctl.spec.shapes import Facts, Misfit, Surroundings, input_shape, trace
 from cnnctl.spec.stack import Complaint, Node, nodes_of
+
+MOST_VALUES = 2**28
+"""So many has one image at most: a gigabyte as float32."""
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -43,12 +49,13 @@ def check(document: Document) -> Experiment:
     problems: list[Problem] = []
     experiment = _validated(Experiment, document, (), problems)
     data, model = _usable_parts(experiment, document)
-    if data and (complaint := _not_known(data)):
-        problems.append(_problem(document, *complaint))
+    try:
+        data = _resolved(data) if data else None
+    except NotUsable as error:
+        problems.append(_problem(document, ("data", error.field), error.message))
         data = None
     if data:
-        data = _resolved(data)
-        problems += [_problem(document, *each) for each in _nothing_left(data)]
+        problems += [_problem(document, *each) for each in _data_complaints(data)]
     if data and model:
         problems += [_problem(document, *each) for each in _stack_complaints(experiment, data, model)]
     if problems:
@@ -91,27 +98,68 @@ def _problem(document: Document, where: Where, message: str) -> Problem:
 
 
 def _line(location: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in location.split(":")[1:] if part.isdigit())
-
-
-def _not_known(data: DataSpec) -> Complaint | None:
-    if data.source == "folder" and not Path(data.path or "").expanduser().is_dir():
-        return ("data", "path"), f"there is no folder '{data.path}'; a path starts at the folder where cnnctl is called"
-    missing = missing_facts(data, known_images(data))
-    return (("data", "path" if data.source == "folder" else "name"), missing) if missing else None
+    """Returns line and column of a place in the file; what a `--set` gave comes first."""
+    place = [] if location.startswith("--set ") else location.rsplit(":", 2)[1:]
+    return tuple(int(part) for part in place if part.isdecimal())
 
 
 def _resolved(data: DataSpec) -> DataSpec:
-    """Returns the data section with everything said that the config leaves to its source."""
-    images = known_images(data)
+    """Returns the data section with everything said that the config leaves to its source.
+
+    Raises:
+        NotUsable: the data is not what the config says, or too little is known of its images.
+    """
+    name = "path" if data.source == "folder" else "name"
+    try:
+        images = known_images(data)
+        test = data.test if data.test is not None else default_test(data)
+    except OSError as error:
+        raise NotUsable(name, f"'{error.filename}' cannot be read: {error.strerror}") from error
+    if missing := missing_facts(data, images):
+        raise NotUsable(name, missing)
     facts = {
         "image_size": (images.height, images.width),
         "channels": images.channels,
         "classes": images.classes,
-        "test": data.test if data.test is not None else default_test(data),
-        "path": str(Path(data.path).expanduser().absolute()) if data.path else None,
+        "test": test,
+        "path": str(folder_path(data).absolute()) if data.path else None,
     }
     return data.model_copy(update=facts)
+
+
+def _data_complaints(data: DataSpec) -> list[Complaint]:
+    return [*_too_large(data), *_nothing_left(data), *_shared(data)]
+
+
+def _too_large(data: DataSpec) -> list[Complaint]:
+    assert data.image_size and data.channels
+    values = prod((*data.image_size, data.channels))
+    if values <= MOST_VALUES:
+        return []
+    size = "×".join(map(str, (*data.image_size, data.channels)))
+    message = f"an image of {size} has {values:,} values, and at most {MOST_VALUES:,} are taken; give a smaller image_size"
+    return [(("data", "image_size"), message)]
+
+
+def _shared(data: DataSpec) -> list[Complaint]:
+    """Returns what is wrong where two roles name the same images."""
+    named = [(role, part) for role in ("train", "validation", "test") if isinstance(part := getattr(data, role), str)]
+    return [
+        (
+            ("data", role),
+            f"'{part}' shares images with data.{before} ('{other}'): "
+            f"the network would be judged on what it was {'trained' if before == 'train' else 'chosen'} on; "
+            "name another split, or give a fraction of train",
+        )
+        for (before, other), (role, part) in combinations(named, 2)
+        if _overlap(other, part)
+    ]
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Returns whether two splits surely share images; where `train[:50%]` and `train[40%:]` end only TFDS knows."""
+    same_split = one.partition("[")[0] == other.partition("[")[0]
+    return one == other or (same_split and not ("[" in one and "[" in other))
 
 
 def _nothing_left(data: DataSpec) -> list[Complaint]:

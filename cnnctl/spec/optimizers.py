@@ -5,18 +5,20 @@ has a default, it is all the steps of the training.
 """
 
 import re
+import sys
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Self
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from cnnctl.spec.section import Count, Named, Section, expected, refers_to, wrong
+from cnnctl.spec.section import MOST, Count, Named, Section, at_most, expected, is_integer, refers_to, show, wrong
 
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
-_EPOCHS = re.compile(r"(\d+(?:\.\d+)?) epochs?")
+_EPOCHS = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?) epochs?")
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,11 @@ class Span:
 def _span(value: object) -> Span:
     if isinstance(value, Span):
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and is_integer(value, 0):
         return Span(value, "steps")
     match = _EPOCHS.fullmatch(value) if isinstance(value, str) else None
     if not match:
-        raise expected("a number of steps such as 200, or of epochs such as '2 epochs'", value)
+        raise expected("a number of steps such as 200, or of epochs such as '2 epochs'", value, at_most(value))
     return Span(float(match[1]), "epochs")
 
 
@@ -53,7 +55,14 @@ Length = Annotated[
     Span,
     PlainValidator(_span),
     PlainSerializer(_plain_span),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_EPOCHS.pattern}$"}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": MOST},
+                {"type": "string", "pattern": f"^{_EPOCHS.pattern}$"},
+            ]
+        }
+    ),
 ]
 ONE_EPOCH = Span(1, "epochs")
 
@@ -73,8 +82,18 @@ class Exponential(Section):
     staircase: bool = False
 
 
+_NO_STEPS = {"anyOf": [{"const": 0}, {"type": "string", "pattern": r"^0+(\.0+)? epochs?$"}]}
+_WARMS_UP_TO_SOMETHING: dict[str, Any] = {
+    "if": {"required": ["warmup_target"], "properties": {"warmup_target": {"type": "number"}}},
+    "then": {"required": ["warmup_steps"], "properties": {"warmup_steps": {"not": _NO_STEPS}}},
+    "else": {"properties": {"warmup_steps": _NO_STEPS}},
+}
+
+
 class Cosine(Section):
     """Keras's `CosineDecay`, with a linear warm-up when `warmup_steps` is given."""
+
+    model_config = ConfigDict(json_schema_extra=_WARMS_UP_TO_SOMETHING)
 
     kind: ClassVar[str] = "cosine"
     initial_learning_rate: Annotated[float, Field(ge=0)]
@@ -105,6 +124,11 @@ class Piecewise(Section):
             raise wrong(
                 f"{len(self.boundaries)} boundaries need {len(self.boundaries) + 1} values, received {len(self.values)}"
             )
+        for unit in ("steps", "epochs"):  # between the units the set's size decides
+            ends = [each.amount for each in self.boundaries if each.unit == unit]
+            if any(before >= after for before, after in pairwise(ends)):
+                shown = show([_plain_span(each) for each in self.boundaries])
+                raise wrong(f"boundaries must rise, since values[i] holds up to boundaries[i]; received {shown}", "boundaries")
         return self
 
 
@@ -125,7 +149,7 @@ SCHEDULE = Named("schedule", SCHEDULES)
 
 def _learning_rate(value: object) -> float | Section:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if 0 < value < float("inf"):
+        if 0 < value <= sys.float_info.max:  # an integer may be larger than any float
             return float(value)
         raise expected("a number greater than 0", value)
     if isinstance(value, str | dict | Section):
@@ -145,8 +169,17 @@ LearningRate = Annotated[
 ]
 
 
+_NULL = {"type": "null"}
+_CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+_CLIPS_ONE_WAY: dict[str, Any] = {
+    "anyOf": [{"properties": {other: _NULL for other in _CLIPS if other != one}} for one in _CLIPS],
+}
+
+
 class Optimizer(Section):
     """What all optimizers of Keras share."""
+
+    model_config = ConfigDict(json_schema_extra=_CLIPS_ONE_WAY)
 
     learning_rate: LearningRate = 0.001
     weight_decay: NonNegative | None = None
@@ -157,11 +190,11 @@ class Optimizer(Section):
     ema_momentum: Annotated[float, Field(ge=0, le=1)] = 0.99
     ema_overwrite_frequency: Count | None = None
     loss_scale_factor: Rate | None = None
-    gradient_accumulation_steps: Annotated[int, Field(ge=2)] | None = None
+    gradient_accumulation_steps: Annotated[int, Field(ge=2, le=MOST)] | None = None
 
     @model_validator(mode="after")
     def _clips_one_way(self) -> Self:
-        given = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, name) is not None]
+        given = [name for name in _CLIPS if getattr(self, name) is not None]
         if len(given) > 1:
             raise wrong(f"{' and '.join(given)} cannot both be set: Keras clips one way")
         return self

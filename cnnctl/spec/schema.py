@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnctl.spec.experiment import LOSS, Experiment
+from cnnctl.spec.experiment import LOSS, CategoricalCrossentropy, Experiment, SparseCategoricalCrossentropy
 from cnnctl.spec.layers import STACK_ITEM
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
 from cnnctl.spec.section import REFERS
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
+
+_NULL = {"type": "null"}
+_NO_SPLIT = {"not": {"type": "string"}}
+_BY_SOURCE = {
+    "tfds": {"required": ["name"], "properties": {"name": {"type": "string"}, "path": _NULL}},
+    "folder": {"required": ["path"], "properties": {"path": {"type": "string"}, "name": _NULL, "data_dir": _NULL}},
+    "digits": {
+        "properties": dict.fromkeys(("name", "path", "data_dir"), _NULL)
+        | {"train": {"const": "train"}, "validation": _NO_SPLIT, "test": _NO_SPLIT}
+    },
+}
+"""What `DataSpec` checks of fields that go together."""
 
 _NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, INITIALIZER, REGULARIZER, CONSTRAINT)
 
@@ -16,12 +28,31 @@ _NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, INITIALIZER, REGULARIZER, CONST
 def json_schema() -> dict[str, Any]:
     """Returns the schema (JSON Schema 2020-12) of a whole config.
 
-    It knows fields, types and ranges; whether a stack fits its images only the loader knows.
+    It knows fields, types, ranges and what goes together; whether a stack fits its images only the loader knows.
     """
     schema = Experiment.model_json_schema()
     schema["$defs"].update({named.what: named.json_schema() for named in _NAMED})
+    schema["$defs"]["DataSpec"]["allOf"] = [
+        {"if": {"required": ["source"], "properties": {"source": {"const": source}}}, "then": rule}
+        for source, rule in _BY_SOURCE.items()
+    ]
     linked: dict[str, Any] = _linked(schema)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **linked, "title": "cnnctl config"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **linked, **_loss_by_labels(), "title": "cnnctl config"}
+
+
+def _loss_by_labels() -> dict[str, Any]:
+    """Returns the rule of `spec.head` that each kind of labels has its own loss."""
+    one_hot = {"required": ["labels"], "properties": {"labels": {"const": "one_hot"}}}
+    return {
+        "if": {"properties": {"data": one_hot}},
+        "then": _loss_is_not(SparseCategoricalCrossentropy.kind),
+        "else": _loss_is_not(CategoricalCrossentropy.kind),
+    }
+
+
+def _loss_is_not(kind: str) -> dict[str, Any]:
+    bare_or_with_fields = {"not": {"const": kind}, "properties": {kind: False}}
+    return {"properties": {"train": {"properties": {"loss": bare_or_with_fields}}}}
 
 
 def _linked(schema: Any) -> Any:

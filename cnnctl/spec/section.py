@@ -47,6 +47,10 @@ def suggestion(word: object, known: Iterable[str]) -> str:
     return f"; did you mean '{squeezed[near[0]]}'?" if near else ""
 
 
+MOST = 2**31 - 1
+"""The largest integer that TensorFlow takes for sizes, numbers of steps and seeds."""
+
+
 def wrong(message: str, field: str = "") -> PydanticCustomError:
     """Returns an error for validators to raise; `message` is what the user reads, `field` the one it is about."""
     return PydanticCustomError(WORDED, "{message}", {"message": message, "field": field})
@@ -184,7 +188,8 @@ class Named:
         fields = choice.required() or [name for name in choice.model_fields if name not in general][:1]
         if not fields:
             return f"the bare name {choice.kind}{' or a mapping of its fields' if choice.model_fields else ''}"
-        values = [show(value)] if len(fields) == 1 and isinstance(value, int | float) else ["..."] * len(fields)
+        fills = len(fields) == 1 and fields[0] not in general and isinstance(value, int | float)
+        values = [show(value)] if fills else ["..."] * len(fields)
         pairs = ", ".join(f"{field}: {each}" for field, each in zip(fields, values, strict=True))
         return f"a mapping of fields such as {choice.kind}: {{{pairs}}}"
 
@@ -199,7 +204,8 @@ class Named:
             raise wrong(
                 f"expected one {self.what}, received the keys {first}, {', '.join(others)}{self._remedy(first, others)}"
             )
-        raise expected(f"the name of a {self.what}, alone or with its fields", value)
+        article = "an" if self.what[0] in "aeiou" else "a"
+        raise expected(f"the name of {article} {self.what}, alone or with its fields", value)
 
     def _remedy(self, first: str, others: list[str]) -> str:
         """Returns what to do about several keys where one name belongs."""
@@ -239,34 +245,43 @@ class Named:
 def _pair(low: int, what: str) -> Any:
     def read(value: object) -> tuple[int, int]:
         both = [value, value] if isinstance(value, int) else value
-        if not isinstance(both, list | tuple) or len(both) != 2 or not all(_is_integer(n, low) for n in both):
-            raise expected(f"{what} or a pair of them, [height, width]", value)
+        if not isinstance(both, list | tuple) or len(both) != 2 or not all(is_integer(n, low) for n in both):
+            parts = both if isinstance(both, list | tuple) else []
+            raise expected(f"{what} or a pair of them, [height, width]", value, at_most(*parts))
         return both[0], both[1]
 
-    one = {"type": "integer", "minimum": low}
+    one = {"type": "integer", "minimum": low, "maximum": MOST}
     schema = {"anyOf": [one, {"type": "array", "items": one, "minItems": 2, "maxItems": 2}]}
     return Annotated[tuple[int, int], PlainValidator(read), PlainSerializer(list), WithJsonSchema(schema)]
 
 
-def _is_integer(value: object, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+def at_most(*values: object) -> str:
+    """Returns a hint for a message where one of `values` is an integer above `MOST`."""
+    return f"; at most {MOST}" if any(type(value) is int and value > MOST for value in values) else ""
 
 
-def _names(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) and name for name in value):
-        raise expected("a list of layer names", value)
-    return tuple(value)
+def is_integer(value: object, low: int) -> bool:
+    """Returns whether `value` is an integer from `low` to `MOST`, and no boolean."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= MOST
 
 
-Count = Annotated[int, Field(gt=0)]
+def _names(least: int, what: str) -> Any:
+    def read(value: object) -> tuple[str, ...]:
+        names = value if isinstance(value, list | tuple) else ()
+        if len(names) < least or not all(isinstance(name, str) and name for name in names):
+            raise expected(what, value)
+        return tuple(names)
+
+    schema = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": least}
+    return Annotated[tuple[str, ...], PlainValidator(read), PlainSerializer(list), WithJsonSchema(schema)]
+
+
+Count = Annotated[int, Field(gt=0, le=MOST)]
+Seed = Annotated[int, Field(ge=0, le=MOST)]
 Size = _pair(1, "a positive integer")
 """One positive integer for height and width, or one for each."""
-Names = Annotated[
-    tuple[str, ...],
-    PlainValidator(_names),
-    PlainSerializer(list),
-    WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}),
-]
+Names = _names(1, "a list of layer names")
+TwoNames = _names(2, "a list of at least two layer names, such as [first, second]")
 
 
 def plain(section: Section) -> Mapping[str, Any]:

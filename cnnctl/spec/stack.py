@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from cnnctl.spec.document import Where
 from cnnctl.spec.experiment import ModelSpec
-from cnnctl.spec.layers import JOINS, Layer, Repeat
+from cnnctl.spec.layers import Join, Layer, Repeat
 from cnnctl.spec.section import Section, show, suggestion
 
 INPUT = "input"
@@ -130,10 +130,7 @@ def _no_such_input(word: str, name: str, known: set[str], names: Sequence[str]) 
 
 
 def _joined_wrongly(each: _Written, inputs: tuple[str, ...]) -> list[Complaint]:
-    if isinstance(each.layer, JOINS):
-        if len(inputs) < 2:
-            return [(each.where, f"joins layers: give inputs: [first, second], received {show(list(inputs))}")]
-    elif len(inputs) > 1:
+    if len(inputs) > 1 and not isinstance(each.layer, Join):
         return [((*each.where, "inputs"), f"takes one input, received {len(inputs)}; join them with add or concatenate")]
     return []
 

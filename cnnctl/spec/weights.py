@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
-from cnnctl.spec.section import Named, Section, expected
+from cnnctl.spec.section import Named, Section, Seed, expected
 
 
 def _axes(value: object) -> int | tuple[int, ...]:
@@ -43,7 +43,7 @@ class Constant(Section):
 class Seeded(Section):
     """An initializer that draws; without a seed it gets one from the experiment's."""
 
-    seed: int | None = None
+    seed: Seed | None = None
 
 
 class RandomNormal(Seeded):

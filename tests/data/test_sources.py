@@ -181,10 +181,9 @@ def test_images_of_another_size_are_resized_and_counted(tmp_path: Path) -> None:
     assert source.notes == ["1 of 3 images of 'train' were resized to 4×4"]
 
 
-def test_a_class_without_images_is_noted_and_keeps_its_label(tmp_path: Path) -> None:
+def test_a_class_without_images_keeps_its_label(tmp_path: Path) -> None:
     source = open_source(spec("folder", path=str(write_images(tmp_path, {"a": ["1.png"], "b": [], "c": ["1.png"]}))))
     assert source.read("train").labels.tolist() == [0, 2]
-    assert source.notes == ["no images in 'train' of the class 'b'"]
 
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:

@@ -153,6 +153,11 @@ def test_a_test_split_with_fewer_classes_is_taken(tmp_path: Path) -> None:
     assert splits.test_size == 2
 
 
+def test_a_class_without_images_is_noted(tmp_path: Path) -> None:
+    splits = read_splits(folder(folder_set(tmp_path, {"train": {"a": 3, "b": 0, "c": 3}}), test=0.4))
+    assert splits.notes == ["no images in 'train' of the class 'b'"]
+
+
 def test_a_class_whose_every_image_is_held_out_is_refused(tmp_path: Path) -> None:
     root = folder_set(tmp_path, {"train": {"a": 2, "b": 2, "c": 2}})
     message = r"test \(0\.5\) and validation \(0\.4\) take every image of 2 of 3 classes, such as 'a', so nothing learns them"

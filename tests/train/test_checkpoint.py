@@ -157,13 +157,14 @@ def test_average_weights_survive_an_interruption(loop: str, tmp_path: Path) -> N
     assert_same_end((run(spec, tmp_path / "run"), tmp_path / "run"), (whole, tmp_path / "straight"))
 
 
-def test_an_interruption_in_the_first_epoch_says_that_there_is_nothing_to_resume(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    press_ctrl_c(monkeypatch, 0, "before")
-    folder = tmp_path / "run"
-    with pytest.raises(Interrupted, match=f"interrupted in the first epoch; {folder} holds the config but nothing to resume"):
-        run(experiment(), folder)
+def test_a_run_interrupted_in_its_first_epoch_starts_anew_when_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, folder = experiment(epochs=1), tmp_path / "run"
+    with monkeypatch.context() as patched:
+        press_ctrl_c(patched, 0, "before")
+        message = f"^interrupted; no epoch was finished. Go on with: cnnctl train --resume {folder}$"
+        with pytest.raises(Interrupted, match=message):
+            run(spec, folder)
+    assert_same_end((run(spec, folder), folder), (run(spec, tmp_path / "straight"), tmp_path / "straight"))
 
 
 def test_an_interruption_during_the_test_is_told_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,6 +243,13 @@ def test_a_checkpoint_of_another_optimizer_is_refused(half_way: Path) -> None:
         run(experiment(optimizer="sgd"), half_way)
 
 
+def test_a_run_is_not_resumed_on_other_images(half_way: Path) -> None:
+    environment = json.loads((half_way / "environment.json").read_text())
+    (half_way / "environment.json").write_text(json.dumps({**environment, "data_fingerprint": "0123456789abcdef"}))
+    with pytest.raises(RunError, match=f"{half_way} was begun on other training images; put them back, or train anew"):
+        run(experiment(), half_way)
+
+
 def archive(**arrays: Any) -> bytes:
     content = io.BytesIO()
     np.savez(content, **arrays)
@@ -297,12 +305,16 @@ def test_a_pickle_in_a_checkpoint_is_never_read(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_checkpoints_that_are_there(half_way: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+    replace = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if target.suffix == ".npz":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
 
     before = {file.name: file.read_bytes() for file in checkpoint_files(half_way / "checkpoints")}
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(RunError, match="cannot be written: No space left on device; free some space"):
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(RunError, match=r"epoch_00004\.npz cannot be written: No space left on device$"):
         run(experiment(), half_way)
     files = list((half_way / "checkpoints").iterdir())
     assert {file.name: file.read_bytes() for file in files} == before
