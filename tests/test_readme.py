@@ -90,7 +90,9 @@ def test_the_shown_errors_are_what_is_printed(workplace: Path) -> None:
 
 
 def test_the_reference_is_made_from_the_models() -> None:
-    made = subprocess.run([sys.executable, "scripts/reference"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    made = subprocess.run(
+        [sys.executable, "scripts/reference"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
     assert made.stdout.strip() in README, "run .venv/bin/python scripts/reference --write"
 
 

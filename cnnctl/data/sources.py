@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -294,9 +295,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _how_to_prepare(data: DataSpec, reason: str) -> str:
+    folder = re.split("[/:]", data.name or "")[0]  # without config and version
     return (
         f"'{data.name}' is not prepared in {tfds_dir(data)} and cannot be downloaded: {reason}. "
-        f"Run 'tfds build {data.name}' on a machine with network and copy its {data.name} folder to {tfds_dir(data)}, "
+        f"Run 'tfds build {data.name}' on a machine with network and copy its {folder} folder to {tfds_dir(data)}, "
         "or set TFDS_DATA_DIR to a folder that has it"
     )
 

@@ -52,7 +52,9 @@ def _zero_padding(value: object) -> tuple[tuple[int, int], tuple[int, int]]:
     sides = [[side, side] if isinstance(side, int) else side for side in rows] if isinstance(rows, list | tuple) else []
     whole = all(isinstance(side, list | tuple) and len(side) == 2 for side in sides)
     if len(sides) != 2 or not whole or not all(is_integer(n, 0) for side in sides for n in side):
-        raise expected("an integer of at least 0, a pair [rows, columns] or [[top, bottom], [left, right]]", value)
+        raise expected(
+            "an integer of at least 0, a pair [rows, columns] or [[top, bottom], [left, right]]", value, at_most(value)
+        )
     (top, bottom), (left, right) = sides
     return (top, bottom), (left, right)
 
@@ -60,7 +62,7 @@ def _zero_padding(value: object) -> tuple[tuple[int, int], tuple[int, int]]:
 def _noise_shape(value: object) -> tuple[int | None, ...]:
     if isinstance(value, list | tuple) and value and all(n is None or is_integer(n, 1) for n in value):
         return tuple(value)
-    raise expected("a list of positive integers or null, one an axis, the batch first", value)
+    raise expected("a list of positive integers or null, one an axis, the batch first", value, at_most(value))
 
 
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": MOST}

@@ -181,16 +181,22 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
         from cnnctl.spec.misfit import explain  # not needed by what fits
 
         return [(found.node.where, explain(found, nodes, image, around))]
-    training = [*loss_complaints(experiment, nodes), *_monitor_complaints(experiment)] if experiment else []
+    training = [*loss_complaints(experiment, nodes), *_stopping_complaints(experiment)] if experiment else []
     return [*head_complaints(nodes, facts, around.classes), *training]
 
 
-def _monitor_complaints(experiment: Experiment) -> list[Complaint]:
+def _stopping_complaints(experiment: Experiment) -> list[Complaint]:
     stopping = experiment.train.early_stopping
-    if stopping is None or experiment.data.validation is not None or not stopping.monitor.startswith("validation"):
+    if stopping is None:
         return []
-    message = f"'{stopping.monitor}' needs validation data, but data.validation is null; give some, or monitor train_loss"
-    return [(("train", "early_stopping", "monitor"), message)]
+    complaints: list[Complaint] = []
+    if experiment.data.validation is None and stopping.monitor.startswith("validation"):
+        message = f"'{stopping.monitor}' needs validation data, but data.validation is null; give some, or monitor train_loss"
+        complaints.append((("train", "early_stopping", "monitor"), message))
+    if stopping.restore_best and experiment.train.optimizer.use_ema:
+        message = "goes back to the weights of one epoch, while use_ema averages over all; set restore_best: false, or leave use_ema out"
+        complaints.append((("train", "early_stopping", "restore_best"), message))
+    return complaints
 
 
 def _image(data: DataSpec, model: ModelSpec) -> tuple[tuple[int, ...], Surroundings]:

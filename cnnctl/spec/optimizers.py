@@ -128,7 +128,7 @@ class Piecewise(Section):
             ends = [each.amount for each in self.boundaries if each.unit == unit]
             if any(before >= after for before, after in pairwise(ends)):
                 shown = show([_plain_span(each) for each in self.boundaries])
-                raise wrong(f"boundaries must rise, since values[i] holds up to boundaries[i]; received {shown}", "boundaries")
+                raise wrong(f"must rise, since values[i] holds up to boundaries[i]; received {shown}", "boundaries")
         return self
 
 

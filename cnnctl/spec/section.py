@@ -246,8 +246,7 @@ def _pair(low: int, what: str) -> Any:
     def read(value: object) -> tuple[int, int]:
         both = [value, value] if isinstance(value, int) else value
         if not isinstance(both, list | tuple) or len(both) != 2 or not all(is_integer(n, low) for n in both):
-            parts = both if isinstance(both, list | tuple) else []
-            raise expected(f"{what} or a pair of them, [height, width]", value, at_most(*parts))
+            raise expected(f"{what} or a pair of them, [height, width]", value, at_most(value))
         return both[0], both[1]
 
     one = {"type": "integer", "minimum": low, "maximum": MOST}
@@ -255,9 +254,11 @@ def _pair(low: int, what: str) -> Any:
     return Annotated[tuple[int, int], PlainValidator(read), PlainSerializer(list), WithJsonSchema(schema)]
 
 
-def at_most(*values: object) -> str:
-    """Returns a hint for a message where one of `values` is an integer above `MOST`."""
-    return f"; at most {MOST}" if any(type(value) is int and value > MOST for value in values) else ""
+def at_most(value: object) -> str:
+    """Returns a hint for a message where `value` is, or its lists hold, an integer above `MOST`."""
+    if isinstance(value, list | tuple):
+        return next(filter(None, map(at_most, value)), "")
+    return f"; at most {MOST}" if type(value) is int and value > MOST else ""
 
 
 def is_integer(value: object, low: int) -> bool:

@@ -162,7 +162,10 @@ SAID: dict[str, dict[str, Any]] = {
     "global_average_pooling2d": {"keepdims": True, **FORMAT},
     "global_max_pooling2d": {"keepdims": True, **FORMAT},
     "flatten": FORMAT,
-    "dense": {"units": 3, "activation": "tanh", "use_bias": True, **WEIGHTS},
+    "dense": {
+        "units": 3, "activation": "tanh", "use_bias": True, **WEIGHTS,
+        "kernel_constraint": {"max_norm": {"max_value": 3.0, "axis": [0, 1]}},
+    },
     "batch_normalization": {
         "axis": 1, "momentum": 0.5, "epsilon": 0.25, "center": False, "scale": False,
         "beta_initializer": "ones", "gamma_initializer": "zeros",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +156,7 @@ def test_a_folder_gives_its_images_by_class_and_name(tmp_path: Path, below: str)
     root = write_images(tmp_path / below, CLASSES)
     (root / "ant" / "notes.txt").write_text("no image")
     (root / ".cache").mkdir()
+    (root / "ant" / "._1.png").write_bytes(b"what macOS knows of 1.png")
     source = open_source(spec("folder", path=str(tmp_path)))
     images = source.read("train")
     assert source.class_names == ["ant", "bee", "cat"]
@@ -179,6 +182,41 @@ def test_images_of_another_size_are_resized_and_counted(tmp_path: Path) -> None:
     assert images.images.shape == (3, 4, 4, 1)
     assert images.images[2].ravel().tolist() == [200] * 16
     assert source.notes == ["1 of 3 images of 'train' were resized to 4×4"]
+
+
+def test_an_image_that_lies_on_its_side_is_turned_and_not_counted_as_resized(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.arange(15, dtype=np.uint8).reshape(5, 3)
+    Image.fromarray(pixels).save(tmp_path / "a" / "1.png", exif=exif)
+    source = open_source(spec("folder", path=str(tmp_path), image_size=[3, 5]))
+    np.testing.assert_array_equal(source.read("train").images[0, ..., 0], np.rot90(pixels, -1))
+    assert source.notes == []
+
+
+def test_colour_that_is_lost_to_a_first_image_of_grey_is_noted(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "train", {"a": ["1.png"]}).parent
+    Image.new("RGB", (4, 4)).save(root / "train" / "a" / "2.png")
+    write_images(root / "test", {"a": []})
+    Image.new("RGB", (4, 4)).save(root / "test" / "a" / "1.png")
+    source = open_source(spec("folder", path=str(root)))
+    source.read("train")
+    source.read("test")
+    assert source.notes == [
+        "1 of 2 images of 'train' were converted to grey; give channels: 3 to keep colour",
+        "1 of 1 images of 'test' were converted to grey; give channels: 3 to keep colour",
+    ]
+
+
+@pytest.mark.parametrize(("modes", "channels"), [(["RGB", "RGB"], 1), (["L", "RGB"], 3), (["L", "I;16"], 1)])
+def test_grey_that_was_asked_for_is_not_noted(modes: list[str], channels: int, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for mode, name in zip(modes, "12", strict=True):
+        Image.new(mode, (4, 4)).save(tmp_path / "a" / f"{name}.png")
+    source = open_source(spec("folder", path=str(tmp_path), channels=channels))
+    source.read("train")
+    assert source.notes == []
 
 
 def test_a_class_without_images_keeps_its_label(tmp_path: Path) -> None:
@@ -241,12 +279,12 @@ def tiny_pixels(split: str) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (seed, 6, 5, 3), np.uint8)
 
 
-def store(name: str, directory: Path, features: Any, splits: dict[str, dict[str, Any]]) -> None:
+def store(name: str, directory: Path, features: Any, splits: dict[str, dict[str, Any]], version: str = "1.0.0") -> None:
     quiet = contextlib.redirect_stderr(io.StringIO())
     with quiet, contextlib.redirect_stdout(io.StringIO()):
         tfds.dataset_builders.store_as_tfds_dataset(
             name,
-            version="1.0.0",
+            version=version,
             data_dir=str(directory),
             features=tfds.features.FeaturesDict(features),
             split_datasets={split: tf.data.Dataset.from_tensor_slices(content) for split, content in splits.items()},
@@ -303,6 +341,22 @@ def test_the_newest_prepared_version_is_taken(tmp_path: Path) -> None:
     assert prepared_dir(spec("tfds", name="mnist", data_dir=str(tmp_path))) == tmp_path / "mnist" / "10.0.0"
 
 
+def test_a_name_without_a_config_does_not_take_whatever_config_is_prepared(tmp_path: Path) -> None:
+    for config in ("balanced", "digits"):
+        (tmp_path / "emnist" / config / "3.1.0").mkdir(parents=True)
+        (tmp_path / "emnist" / config / "3.1.0" / "features.json").write_text("{}")
+    assert prepared_dir(spec("tfds", name="emnist", data_dir=str(tmp_path))) is None
+    assert prepared_dir(spec("tfds", name="emnist/digits", data_dir=str(tmp_path))) == tmp_path / "emnist" / "digits" / "3.1.0"
+
+
+def test_a_name_with_a_version_takes_that_version(tmp_path: Path) -> None:
+    for version in ("3.0.0", "3.0.1"):
+        (tmp_path / "mnist" / version).mkdir(parents=True)
+        (tmp_path / "mnist" / version / "features.json").write_text("{}")
+    assert prepared_dir(spec("tfds", name="mnist:3.0.0", data_dir=str(tmp_path))) == tmp_path / "mnist" / "3.0.0"
+    assert prepared_dir(spec("tfds", name="mnist:2.0.0", data_dir=str(tmp_path))) is None
+
+
 def test_no_such_split_lists_the_splits(prepared: Path) -> None:
     with pytest.raises(DataError, match="tiny has no split 'validation'; it has train, test"):
         open_source(tiny(prepared)).read("validation")
@@ -350,13 +404,46 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_set_that_is_not_prepared_says_what_to_run_where(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "folder"), [("kmnist", "kmnist"), ("emnist/digits", "emnist"), ("kmnist:3.0.1", "kmnist")])
+def test_a_set_that_is_not_prepared_says_what_to_run_where(name: str, folder: str, tmp_path: Path) -> None:
     message = (
-        f"'kmnist' is not prepared in {tmp_path} and cannot be downloaded: there is no network. Run 'tfds build kmnist' on a "
-        f"machine with network and copy its kmnist folder to {tmp_path}, or set TFDS_DATA_DIR to a folder that has it"
+        f"'{name}' is not prepared in {tmp_path} and cannot be downloaded: there is no network. Run 'tfds build {name}' on a "
+        f"machine with network and copy its {folder} folder to {tmp_path}, or set TFDS_DATA_DIR to a folder that has it"
     )
     with pytest.raises(DataError, match=f"^{message}$"):
-        open_source(spec("tfds", name="kmnist", data_dir=str(tmp_path)))
+        open_source(spec("tfds", name=name, data_dir=str(tmp_path)))
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_prepared_default_config_opens_without_network(tmp_path: Path) -> None:
+    features = {"image": tfds.features.Image(shape=(28, 28, 1)), "label": tfds.features.ClassLabel(num_classes=62)}
+    images = {"train": {"image": np.zeros((2, 28, 28, 1), np.uint8), "label": [3, 4]}}
+    version = str(tfds.builder("emnist", data_dir=tmp_path).version)
+    store("emnist", tmp_path / "made", features, images, version)
+    (tmp_path / "emnist" / "byclass").mkdir(parents=True)
+    shutil.copytree(tmp_path / "made" / "emnist" / version, tmp_path / "emnist" / "byclass" / version)
+    wanted = spec("tfds", name="emnist", data_dir=str(tmp_path), image_size=[28, 28], classes=62)
+    assert open_source(wanted).labels("train").tolist() == [3, 4]
+
+
+def test_a_folder_of_prepared_data_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> bool:  # root may read every folder, so no mode of a folder would do
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(DataError, match=f"'{tmp_path}/mnist' cannot be read: Permission denied"):
+        open_source(spec("tfds", name="mnist", data_dir=str(tmp_path)))
+
+
+def test_a_class_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = open_source(spec("folder", path=str(write_images(tmp_path, CLASSES))))
+
+    def refuse(folder: Path) -> list[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(sources, "image_files", refuse)
+    with pytest.raises(DataError, match=f"'{tmp_path}/ant' cannot be read: Permission denied"):
+        source.read("train")
 
 
 def test_a_download_that_fails_says_what_to_run_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,25 @@ def test_more_labels_than_classes_are_refused() -> None:
         read_splits(digits(classes=4))
 
 
+@pytest.mark.parametrize(
+    ("classes", "empty", "notes"),
+    [
+        (3, 0, []),
+        (4, 1, ["no images in 'train' of the class 'd0'"]),
+        (5, 2, ["no images in 'train' of the classes 'd0', 'd1'"]),
+        (9, 6, ["3 of the 9 classes occur in 'train'; the others are never learned"]),
+        (1200, 1, ["3 of the 1,200 classes occur in 'train'; the others are never learned"]),
+    ],
+)
+def test_classes_that_nothing_learns_are_noted_once(classes: int, empty: int, notes: list[str], tmp_path: Path) -> None:
+    root = folder_set(tmp_path, {"train": {"a": 4, "b": 4, "c": 4, **{f"d{n}": 0 for n in range(empty)}}})
+    assert read_splits(folder(root, classes=classes, test=0.25)).notes == notes
+
+
+def test_classes_that_no_split_has_are_noted_for_every_source() -> None:
+    assert read_splits(digits(classes=12)).notes == ["10 of the 12 classes occur in 'train'; the others are never learned"]
+
+
 REAL_OMNIGLOT = Path(os.environ.get("TFDS_DATA_DIR", "")) / "omniglot"
 
 

@@ -58,7 +58,9 @@ def test_memory_counts_the_bytes_of_a_value_and_the_images_of_a_batch() -> None:
     values = 26 * 26 * 32 + 13 * 13 * 32 + 11 * 11 * 64 + 5 * 5 * 64 + 1600 + 1600 + 10
     assert summary_of("mnist").activation_bytes == 4 * values
     assert summary_of("mnist", batch_size=128).activation_bytes == 128 * 4 * values
-    assert summary_of("mnist", "train.precision=mixed_bfloat16").activation_bytes == 2 * values + 20  # the last layer keeps float32
+    assert (
+        summary_of("mnist", "train.precision=mixed_bfloat16").activation_bytes == 2 * values + 20
+    )  # the last layer keeps float32
     assert totals(summary_of("mnist", batch_size=1000))[-1] == "158.4 MB for the outputs of all layers, a batch of 1,000"
 
 

@@ -200,6 +200,15 @@ def test_set_of_a_field_of_a_bare_optimizer_keeps_the_optimizer() -> None:
         ("model.layers.3.dropout.rate=0.1", "model.layers: there is no item 3: the list has 3 items, 0 to 2"),
         ("model.layers.-1.dense.units=3", "model.layers: there is no item '-1': the list has 3 items, 0 to 2"),
         ("model.layers.one=flatten", "model.layers: there is no item 'one': the list has 3 items, 0 to 2"),
+        (f"model.layers.{'9' * 5000}=flatten", "model.layers: there is no item '9"),
+        ("train.²=3", "train: unknown field '²'; known: loop"),
+        (
+            "model.layers.2.conv2d.filters=3",
+            "model.layers[2]: there is no 'conv2d' here: it is 'dense'; to have another, set it as a whole: "
+            "model.layers[2]={conv2d: ...}",
+        ),
+        ("train.epochs=" + "[" * 5000, "nested too deeply"),
+        ("train.x=a:²:" + "9" * 5000, "train: unknown field 'x'; known: loop"),
         ("model.layers.1.conv2d.filters=3", "model.layers[1]: there is no 'conv2d' here: the config says 'flatten'"),
         ("data.source.name=x", "data.source: there is no 'name' here: the config says 'digits'"),
         ("train.0=x", "train: there is no '0' here: the config says {\"epochs\": 5}"),
@@ -223,6 +232,32 @@ def test_a_wrong_set_is_told_with_itself_as_the_place(text: str, message: str) -
         checked(text)
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].location == f"--set {text}"
+
+
+def test_set_of_a_field_of_another_optimizer_names_the_one_that_is_there() -> None:
+    message = (
+        "train.optimizer: there is no 'sgd' here: it is 'adam'; to have another, set it as a whole: train.optimizer={sgd: ...}"
+    )
+    with pytest.raises(ConfigError, match=re.escape(f"--set train.optimizer.sgd.momentum=0.9  {message}")):
+        checked("train.optimizer.sgd.momentum=0.9", config=CONFIG + "  optimizer: {adam: {beta_1: 0.8}}\n")
+
+
+@pytest.mark.parametrize(
+    ("texts", "path"),
+    [
+        (["model.layers=[{conv2d: {filters: -1, kernel_size: 3}}, flatten]"], "model.layers[0].conv2d.filters"),
+        (["model.layers.2=dense: {units: -1}"], "model.layers[2].dense.units"),
+        (["train={epochs: 0}"], "train.epochs"),
+        (["train.epochs=3", "train={epochs: 0}"], "train.epochs"),
+        (["train={epochs: 3}", "train.epochs=0"], "train.epochs"),
+    ],
+)
+def test_what_is_wrong_inside_a_section_that_set_gave_is_told_with_the_last_set_as_the_place(
+    texts: list[str], path: str
+) -> None:
+    with pytest.raises(ConfigError, match="received") as caught:
+        checked(*texts)
+    assert [(each.location, each.path) for each in caught.value.problems] == [(f"--set {texts[-1]}", path)]
 
 
 def test_a_key_twice_in_the_value_of_a_set_is_refused() -> None:

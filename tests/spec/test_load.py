@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,11 +89,16 @@ def test_facts_of_sets_outside_the_table_come_from_prepared_data(tmp_path: Path,
     prepare(tmp_path / "my_letters" / "1.9.0", [20, 20, 1], 26)
     prepare(tmp_path / "my_letters" / "1.10.0", [24, 20, 3], 27)  # newer than 1.9.0
     prepare(tmp_path / "mnist" / "3.0.1", [14, 14, 3], 5)  # the table comes first
+    prepare(tmp_path / "my_signs" / "small" / "1.0.0", [20, 20, 1], 26)  # of a config that the name does not say
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     text = "data: {source: tfds, name: %s}\n" + STACK
     assert facts(checked(text % "my_letters")) == ((24, 20), 3, 27)
     assert facts(checked(text % "my_letters, image_size: 8")) == ((8, 8), 3, 27)
+    assert facts(checked(text % "'my_letters:1.9.0'")) == ((20, 20), 1, 26)
     assert facts(checked(text % "mnist")) == ((28, 28), 1, 10)
+    assert facts(checked(text % "'mnist:3.0.1'")) == ((28, 28), 1, 10)
+    with pytest.raises(ConfigError, match="the set 'my_signs' is neither known here nor prepared"):
+        checked(text % "my_signs")
 
 
 def test_data_dir_counts_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,14 +142,108 @@ def test_a_folder_with_train_and_test_uses_them(tmp_path: Path, monkeypatch: pyt
     assert data.path == str(tmp_path / "images"), "a resolved path means the same from any folder"
 
 
-def test_a_folder_whose_first_image_is_broken_asks_for_the_size(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "a" / "1.png").write_bytes(b"broken")
-    text = f"data: {{source: folder, path: {tmp_path}%s}}\n{STACK}"
-    with pytest.raises(ConfigError, match=r"give image_size: \[height, width\], channels: 1 or 3 under data"):
+# folders of images
+
+
+def folder_of(root: Path, *classes: str) -> str:
+    """Writes a folder with a grey image of 6×6 for each class, such as `train/a`; returns a config that takes it."""
+    for name in classes:
+        (root / name).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (6, 6)).save(root / name / "5.png")
+    return f"data: {{source: folder, path: {root}%s}}\n{STACK}"
+
+
+def header_of_a_bomb(side: int) -> bytes:
+    """Returns a PNG whose header says that it has side×side pixels, and no more."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunks = [struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in (header, b"IDAT")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"broken", "not an image"), (header_of_a_bomb(60_000), "Image size .3600000000 pixels. exceeds limit")],
+    ids=["broken", "bomb"],
+)
+def test_a_first_image_that_is_broken_is_named_where_its_size_is_needed(content: bytes, reason: str, tmp_path: Path) -> None:
+    text = folder_of(tmp_path, "a", "b")
+    (tmp_path / "a" / "1.png").write_bytes(content)
+    message = rf"x\.yaml:1:24  data\.path: .*/a/1\.png: cannot be read as an image \({reason}.*\); replace or remove it"
+    with pytest.raises(ConfigError, match=message):
         checked(text % "")
     assert facts(checked(text % ", image_size: 5, channels: 1")) == ((5, 5), 1, 2)
+
+
+def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+    text = folder_of(tmp_path, "a", "b")
+    (tmp_path / "a" / "._5.png").write_bytes(b"what macOS knows of 5.png")
+    assert facts(checked(text % "")) == ((6, 6), 1, 2)
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (7, 9)), (3, (7, 9)), (5, (9, 7)), (6, (9, 7)), (8, (9, 7))])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_an_image_that_lies_on_its_side_has_the_size_that_is_seen(
+    orientation: int, size: tuple[int, int], suffix: str, tmp_path: Path
+) -> None:
+    text = folder_of(tmp_path, "a", "b")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (9, 7)).save(tmp_path / "a" / f"1.{suffix}", exif=exif)
+    assert facts(checked(text % "")) == (size, 3, 2)
+
+
+@pytest.mark.parametrize("field", ["train", "validation", "test"])
+def test_a_split_that_has_no_folder_is_refused(field: str, tmp_path: Path) -> None:
+    text = folder_of(tmp_path, "train/a", "train/b")
+    (tmp_path / "empty").mkdir()
+    for split in ("exam", "empty"):
+        message = rf"data\.{field}: there is no split '{split}', a folder {tmp_path}/{split} with a folder for each class"
+        with pytest.raises(ConfigError, match=message):
+            checked(text % f", {field}: {split}")
+
+
+@pytest.mark.parametrize(("more", "test"), [("", "test"), (", validation: held_out", "test"), (", test: 0.3", 0.3)])
+def test_splits_beside_flat_classes_are_no_classes(more: str, test: object, tmp_path: Path) -> None:
+    text = folder_of(tmp_path, "cat", "dog", "test/cat", "test/dog", "held_out/cat")
+    (tmp_path / "empty").mkdir()
+    experiment = checked(text % more)
+    assert (experiment.data.classes, experiment.data.test) == (3, test), "cat, dog and empty"
+
+
+def test_a_class_called_test_is_no_split(tmp_path: Path) -> None:
+    experiment = checked(folder_of(tmp_path, "control", "test") % "")
+    assert (experiment.data.classes, experiment.data.test) == (2, 0.2)
+
+
+def test_a_folder_of_one_class_is_refused(tmp_path: Path) -> None:
+    message = f"the folder '{tmp_path}' has one folder of a class, 'cat'; put the images of each class into a folder of its own"
+    with pytest.raises(ConfigError, match=message):
+        checked(folder_of(tmp_path, "cat") % ", image_size: 6, channels: 1, classes: 4")
+
+
+@pytest.mark.parametrize("secret", ["", "a"])
+def test_a_folder_that_may_not_be_read_is_named(secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = folder_of(tmp_path, "a", "b")
+    listed = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:  # root may read every folder, so no mode of a folder would do
+        if folder == tmp_path / secret:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    message = rf"x\.yaml:1:24  data\.path: '{tmp_path / secret}' cannot be read: Permission denied"
+    with pytest.raises(ConfigError, match=message):
+        checked(text % "")
+
+
+def test_many_names_of_one_split_are_told_apart() -> None:
+    text = "data: {source: tfds, name: mnist, train: 'train[10%%:]', validation: 'train[:10%%]', test: %s}\n" + STACK
+    assert checked(text % "test").data.validation == "train[:10%]"
+    with pytest.raises(
+        ConfigError, match=r"data\.test: 'train' shares images with data\.train \('train\[10%:\]'\): the network"
+    ):
+        checked(text % "train")
 
 
 # problems of several parts

@@ -125,8 +125,6 @@ def test_a_repeat_is_the_same_as_writing_its_layers_out() -> None:
             (1, "activation", "inputs"),
             "there is no layer 'zzz'; layers above it: a, input",
         ),
-        (["add"], (0, "add"), 'joins layers: give inputs: [first, second], received ["input"]'),
-        ([add("input")], (0, "add"), 'joins layers: give inputs: [first, second], received ["input"]'),
         (
             [named("a"), named("b", "a", "input")],
             (1, "activation", "inputs"),
