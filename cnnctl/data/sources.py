@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class ImageSet:
         return ImageSet(self.images[indices], self.labels[indices])
 
 
-class Source:
+class Source(Protocol):
     """A set with named splits.
 
     Attributes:
@@ -60,11 +60,11 @@ class Source:
         Raises:
             DataError: there is no such split, or an image cannot be read.
         """
-        raise NotImplementedError
+        ...
 
     def labels(self, split: str) -> Labels:
         """Returns the labels of a split alone; no image is decoded."""
-        raise NotImplementedError
+        ...
 
 
 def open_source(data: DataSpec) -> Source:
