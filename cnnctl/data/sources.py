@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,7 +73,8 @@ def open_source(data: DataSpec) -> Source:
     Raises:
         DataError: it is not there and cannot be had.
     """
-    return {"tfds": TfdsSource, "folder": FolderSource, "digits": DigitsSource}[data.source](data)
+    sources: dict[str, Callable[[DataSpec], Source]] = {"tfds": TfdsSource, "folder": FolderSource, "digits": DigitsSource}
+    return sources[data.source](data)
 
 
 class DigitsSource(Source):
