@@ -98,6 +98,25 @@ def summary(
 
 
 @app.command()
+def runs(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look.")] = Path("runs"),
+    form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
+    sort: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Order by a config path or result; -KEY for the largest first.")
+    ] = None,
+    wanted: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Show only such runs; may be repeated.")
+    ] = None,
+    seeds: Annotated[bool, typer.Option("--seeds", help="Seeds of one config as mean ± standard deviation.")] = False,
+) -> None:
+    """Compare runs: one row a run, only the config values that differ."""
+    from cnnctl.commands.runs import runs as run
+    from cnnctl.report.console import Console
+
+    run(root, form.value, sort, wanted or [], seeds, Console())
+
+
+@app.command()
 def init(
     name: Annotated[
         str | None, typer.Argument(help="Which ready config; without it they are listed.", show_default=False)

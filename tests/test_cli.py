@@ -22,6 +22,7 @@ DIGITS = str(ROOT / "configs" / "quickstart.yaml")
 VERBS = {
     "train": ("--set", "--run-dir", "--resume", "--device", "--quiet", "--verbose"),
     "summary": ("--set", "--format", "--batch-size", "--explain", "--check"),
+    "runs": ("--format", "--sort", "--filter", "--seeds"),
     "init": (),
     "schema": (),
 }

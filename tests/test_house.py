@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "build": {"errors", "files", "spec"},
     "data": {"errors", "files", "spec"},
     "train": {"errors", "files", "spec", "build", "data"},
-    "report": {"errors", "files", "spec", "train"},
+    "report": {"errors", "files", "spec", "train", "runs"},
     "runs": {"errors", "files", "spec", "train"},
     "commands": {"errors", "files", "spec", "build", "data", "train", "report", "runs", ""},
     "cli": {"errors", "report", "commands", "spec", ""},

@@ -25,9 +25,13 @@ def summary_json(summary: Summary) -> str:
 
 def summary_markdown(summary: Summary) -> str:
     """Returns the summary as a Markdown table and the totals."""
-    lines = [_markdown_row(COLUMNS), _markdown_row(["---", "---", *["---:"] * (len(COLUMNS) - 2)])]
-    lines += [_markdown_row(cells) for cells in _cells(summary)]
-    return "\n".join([*lines, "", *(f"- {line}" for line in totals(summary))])
+    return "\n".join([markdown_table(COLUMNS, _cells(summary), left=2), "", *(f"- {line}" for line in totals(summary))])
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """Returns a table as Markdown; the first `left` columns are texts, the others numbers."""
+    ruler = ["---" if index < left else "---:" for index in range(len(columns))]
+    return "\n".join(_markdown_row(cells) for cells in [columns, ruler, *rows])
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
