@@ -54,7 +54,11 @@ def run_custom(
         observer: told about steps, epochs and the end.
     """
     learner.optimizer.build(learner.model.trainable_variables)
-    run_steps = _compiled_steps(learner)
+
+    def step(images: Any, labels: Any) -> None:
+        train_step(learner.model, learner.optimizer, learner.loss, learner.metrics, images, labels)
+
+    run_steps = _compiled_steps(step, learner.metrics)
     evaluate = compiled_evaluation(learner)
     batches = iter(train)
     epoch, reason = plan.first_epoch, None
@@ -69,15 +73,20 @@ def run_custom(
     observer.on_end(EndRecord(epoch, epoch * plan.steps_per_epoch, reason or ""))
 
 
-def _compiled_steps(learner: Learner) -> Callable[[Any, Any], Any]:
-    """Returns a function that trains on so many batches of an iterator and returns the epoch's loss so far."""
+def _compiled_steps(step: Callable[[Any, Any], None], metrics: Metrics) -> Callable[[Any, Any], Any]:
+    """Returns a function that runs `step` on so many batches of an iterator and returns the loss of `metrics`.
 
-    @tf.function(reduce_retracing=True)
+    The loop is written as `tf.while_loop`, since AutoGraph gives up in silence where a warning is an error.
+    """
+
+    @tf.function(autograph=False, reduce_retracing=True)
     def run_steps(batches: Any, count: Any) -> Any:
-        for _ in tf.range(count):
-            images, labels = next(batches)
-            train_step(learner.model, learner.optimizer, learner.loss, learner.metrics, images, labels)
-        return learner.metrics.loss.result()
+        def one_step(done: Any) -> tuple[Any]:
+            step(*batches.get_next())
+            return (done + 1,)
+
+        tf.while_loop(lambda done: done < count, one_step, (tf.constant(0),))
+        return metrics.loss.result()
 
     run: Callable[[Any, Any], Any] = run_steps
     return run
@@ -114,12 +123,10 @@ def compiled_evaluation(learner: Learner) -> Callable[[tf.data.Dataset | None], 
     """Returns a function that gives loss and accuracy over a dataset of known length, or None for none."""
     metrics = Metrics(keras.metrics.Mean(), type(learner.metrics.accuracy)())
 
-    @tf.function(reduce_retracing=True)
-    def run_steps(batches: Any, count: Any) -> Any:
-        for _ in tf.range(count):
-            images, labels = next(batches)
-            evaluate_step(learner.model, learner.loss, metrics, images, labels)
-        return metrics.loss.result()
+    def step(images: Any, labels: Any) -> None:
+        evaluate_step(learner.model, learner.loss, metrics, images, labels)
+
+    run_steps = _compiled_steps(step, metrics)
 
     def evaluate(dataset: tf.data.Dataset | None) -> tuple[float, float] | None:
         if dataset is None:
