@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,14 @@ def started(config: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "cnnctl", "train", config.name, *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=config.parent, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ctrl_c_is_heard() -> Iterator[None]:
+    """A shell lets what it starts in the background ignore Ctrl-C, and children inherit that; not here."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
