@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 class Device(str, Enum):
-    """Where to train."""
+    """Where to compute."""
 
     auto = "auto"
     cpu = "cpu"
@@ -39,11 +39,38 @@ class Form(str, Enum):
     markdown = "markdown"
 
 
+class Split(str, Enum):
+    """A part of the data."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+class Target(str, Enum):
+    """What a network is exported to."""
+
+    keras = "keras"
+    saved_model = "saved_model"
+    tflite = "tflite"
+    onnx = "onnx"
+
+
+class Quantize(str, Enum):
+    """How a TFLite network computes."""
+
+    int8 = "int8"
+
+
 Config = Annotated[Path, typer.Argument(help="The YAML file of the experiment.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the config; may be repeated."),
 ]
+Run = Annotated[Path, typer.Argument(help="The folder of a trained run.", show_default=False)]
+Format = Annotated[Form, typer.Option("--format", help="How to print.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Let TensorFlow's messages and tracebacks through.")]
+Where = Annotated[Device, typer.Option("--device", help="Where to compute.")]
 
 
 def _version(wanted: bool) -> None:
@@ -69,9 +96,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.", show_default=False)
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    device: Where = Device.auto,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Let TensorFlow's messages and tracebacks through.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train a network; leave weights, metrics and TensorBoard events in a run folder."""
     from cnnctl.commands.train import train as run
@@ -84,11 +111,11 @@ def train(
 def summary(
     config: Config,
     overrides: Overrides = None,
-    form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
+    form: Format = Form.table,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that memory is counted for.")] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of every layer.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Let TensorFlow's messages and tracebacks through.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show every layer: shape, parameters, multiplications, receptive field, memory. No TensorFlow."""
     from cnnctl.commands.summary import summary as run
@@ -100,7 +127,7 @@ def summary(
 @app.command()
 def runs(
     root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look.")] = Path("runs"),
-    form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
+    form: Format = Form.table,
     sort: Annotated[
         str | None, typer.Option(metavar="KEY", help="Order by a config path or result; -KEY for the largest first.")
     ] = None,
@@ -114,6 +141,117 @@ def runs(
     from cnnctl.report.console import Console
 
     run(root, form.value, sort, wanted or [], seeds, Console())
+
+
+@app.command()
+def evaluate(
+    folder: Run,
+    split: Annotated[Split | None, typer.Option(help="Which images. [default: test]", show_default=False)] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Other images: a folder with one folder a class.", show_default=False),
+    ] = None,
+    form: Format = Form.table,
+    device: Where = Device.auto,
+    verbose: Verbose = False,
+) -> None:
+    """Judge a trained network: loss, accuracy, a row a class, confusion matrix, calibration."""
+    from cnnctl.commands.evaluate import evaluate as run
+    from cnnctl.report.console import Console
+
+    run(folder, split.value if split else None, data, form.value, device.value, Console(), verbose)
+
+
+@app.command()
+def predict(
+    folder: Run,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.", show_default=False)
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Classes to show of each image.")] = 3,
+    saliency: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.png", help="Draw which pixels the class score depends on.", show_default=False),
+    ] = None,
+    form: Format = Form.table,
+    device: Where = Device.auto,
+    verbose: Verbose = False,
+) -> None:
+    """Name the classes of image files, with their probabilities."""
+    from cnnctl.commands.predict import predict as run
+    from cnnctl.report.console import Console
+
+    run(folder, images, top, saliency, form.value, device.value, Console(), verbose)
+
+
+@app.command()
+def verify(
+    config: Annotated[Path | None, typer.Argument(help="The YAML file of the experiment.", show_default=False)] = None,
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps that the builds and loops are compared over.")] = 20,
+    explain: Annotated[bool, typer.Option("--explain", help="Show differentiation by a small worked case.")] = False,
+    form: Format = Form.table,
+    verbose: Verbose = False,
+) -> None:
+    """Prove on a config that three builds and two loops agree, and that the gradients are right."""
+    from cnnctl.commands.verify import verify as run
+    from cnnctl.report.console import Console
+
+    run(config, overrides or [], steps, explain, form.value, Console(), verbose)
+
+
+@app.command()
+def code(
+    config: Config,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.", show_default=False)
+    ] = None,
+) -> None:
+    """Print a stand-alone Keras script that does the same, in the config's style and loop."""
+    from cnnctl.commands.code import code as run
+    from cnnctl.report.console import Console
+
+    run(config, overrides or [], output, Console())
+
+
+@app.command()
+def export(
+    folder: Run,
+    to: Annotated[Target, typer.Option("--to", help="For which runtime.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PATH", help="Where to. [default: RUN/export/...]", show_default=False),
+    ] = None,
+    quantize: Annotated[
+        Quantize | None, typer.Option(help="Whole numbers instead of floats; with tflite.", show_default=False)
+    ] = None,
+    form: Format = Form.table,
+    verbose: Verbose = False,
+) -> None:
+    """Write a trained network for another runtime, and check that it answers the same there."""
+    from cnnctl.commands.export import export as run
+    from cnnctl.report.console import Console
+
+    run(folder, to.value, output, quantize.value if quantize else None, form.value, Console(), verbose)
+
+
+@app.command()
+def data(
+    config: Config,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT.png", help="Draw samples of every class there.", show_default=False),
+    ] = None,
+    form: Format = Form.table,
+    verbose: Verbose = False,
+) -> None:
+    """Prepare the data and show it: splits, classes, balance, pixels, duplicates, samples."""
+    from cnnctl.commands.data import data as run
+    from cnnctl.report.console import Console
+
+    run(config, overrides or [], output, form.value, Console(), verbose)
 
 
 @app.command()

@@ -22,6 +22,12 @@ DIGITS = str(ROOT / "configs" / "quickstart.yaml")
 VERBS = {
     "train": ("--set", "--run-dir", "--resume", "--device", "--quiet", "--verbose"),
     "summary": ("--set", "--format", "--batch-size", "--explain", "--check"),
+    "evaluate": ("--split", "--data", "--format", "--device", "--verbose"),
+    "predict": ("--top", "--saliency", "--format", "--device", "--verbose"),
+    "verify": ("--set", "--steps", "--explain", "--format", "--verbose"),
+    "code": ("--set", "--output"),
+    "export": ("--to", "--output", "--quantize", "--format", "--verbose"),
+    "data": ("--set", "--output", "--format", "--verbose"),
     "runs": ("--format", "--sort", "--filter", "--seeds"),
     "init": (),
     "schema": (),

@@ -20,7 +20,7 @@ from cnnctl.train.device import Device
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn", "pillow", "tensorboard")
 
 
-def note_environment(run: RunFolder, device: Device, precision: str, train: ImageSet) -> None:
+def note_environment(run: RunFolder, device: Device, precision: str, train: ImageSet, class_names: list[str]) -> None:
     """Writes environment.json, or adds to it that the run is resumed.
 
     Raises:
@@ -28,7 +28,7 @@ def note_environment(run: RunFolder, device: Device, precision: str, train: Imag
     """
     now = _this_command(device)
     if not run.environment.exists():
-        run.write_json(run.environment, {**now, **_lasting(precision, train)})
+        run.write_json(run.environment, {**now, **_lasting(precision, train), "class_names": class_names})
         return
     begun = _read(run)
     if begun["data_fingerprint"] != fingerprint(train):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from cnnctl.build import build_model
 from cnnctl.build.optimizers import build_loss, build_optimizer
 from cnnctl.commands.environment import note_environment
+from cnnctl.commands.trained import resume_command
 from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, training_batches
 from cnnctl.data.splits import Splits, read_splits
 from cnnctl.errors import DataError, Interrupted, RunError
@@ -89,7 +90,7 @@ class Session:
             self.console.say(f"        goes on after epoch {first_epoch}")
         if not run.config.exists():
             run.write_config(self.experiment)
-        note_environment(run, self.device, self.experiment.train.precision, self.splits.train)
+        note_environment(run, self.device, self.experiment.train.precision, self.splits.train, self.splits.class_names)
         try:
             rows = self._train(run, first_epoch, checkpoints)
             self._finish(run, rows)
@@ -135,7 +136,7 @@ class Session:
             try:
                 images = self.splits.read_test()
             except DataError as error:
-                hint = f"The training is saved; once that is mended: {_resume_command(run)}"
+                hint = f"The training is saved; once that is mended: {resume_command(run)}"
                 raise DataError(f"{error}. {hint}") from error
             test = ordered_batches(images, preparation(self.experiment), self.experiment.train.batch_size)
             values = compiled_evaluation(self.learner)(test)
@@ -180,11 +181,7 @@ def _describe(splits: Splits, experiment: Experiment) -> str:
 
 def _saved(run: RunFolder, epochs: int, of: int) -> str:
     saved = f"the first {epochs} of {of} epochs are saved" if epochs else "no epoch was finished"
-    return f"interrupted; {saved}. Go on with: {_resume_command(run)}"
-
-
-def _resume_command(run: RunFolder) -> str:
-    return f"cnnctl train --resume {shlex.quote(str(run.path))}"
+    return f"interrupted; {saved}. Go on with: {resume_command(run)}"
 
 
 def _save_model(experiment: Experiment, trained: keras.Model, run: RunFolder) -> None:
@@ -196,8 +193,6 @@ def _save_model(experiment: Experiment, trained: keras.Model, run: RunFolder) ->
         plain.save(beside)
         beside.replace(run.model)
     except OSError as error:
-        raise RunError(
-            f"{run.model} cannot be written: {error.strerror}. Once there is room: {_resume_command(run)}"
-        ) from error
+        raise RunError(f"{run.model} cannot be written: {error.strerror}. Once there is room: {resume_command(run)}") from error
     finally:
         beside.unlink(missing_ok=True)

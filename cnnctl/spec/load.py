@@ -26,7 +26,7 @@ MOST_VALUES = 2**28
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-def load(file: Path, overrides: Sequence[str] = ()) -> Experiment:
+def load(file: Path, overrides: Sequence[str] = (), look_at_data: bool = True) -> Experiment:
     """Returns the checked experiment of a config file.
 
     The result says `data.image_size`, `data.channels` and `data.classes` even where the file does not.
@@ -34,6 +34,7 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Experiment:
     Args:
         file: the YAML file.
         overrides: `path=value` texts, applied in order before anything is checked.
+        look_at_data: False for the config of a run, which says all that must be known: its data may be gone.
 
     Raises:
         ConfigError: anything is wrong; it holds all problems.
@@ -41,16 +42,16 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Experiment:
     document = read_document(file)
     for text in overrides:
         override(document, text)
-    return check(document)
+    return check(document, look_at_data)
 
 
-def check(document: Document) -> Experiment:
+def check(document: Document, look_at_data: bool = True) -> Experiment:
     """Returns the experiment that a document describes; see `load`."""
     problems: list[Problem] = []
     experiment = _validated(Experiment, document, (), problems)
     data, model = _usable_parts(experiment, document)
     try:
-        data = _resolved(data) if data else None
+        data = _resolved(data) if data and not (_says_all(data) and not look_at_data) else data
     except NotUsable as error:
         problems.append(_problem(document, ("data", error.field), error.message))
         data = None
@@ -101,6 +102,10 @@ def _line(location: str) -> tuple[int, ...]:
     """Returns line and column of a place in the file; what a `--set` gave comes first."""
     place = [] if location.startswith("--set ") else location.rsplit(":", 2)[1:]
     return tuple(int(part) for part in place if part.isdecimal())
+
+
+def _says_all(data: DataSpec) -> bool:
+    return None not in (data.image_size, data.channels, data.classes, data.test)
 
 
 def _resolved(data: DataSpec) -> DataSpec:

@@ -1,0 +1,84 @@
+"""A run that has ended, opened: its config and its network; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+import cnnctl.build  # noqa: F401  # Keras loads only classes it knows: a subclassed network is ours
+from cnnctl.errors import RunError
+from cnnctl.runs import RunFolder, open_run_folder
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import gives
+from cnnctl.spec.load import facts_of, load
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and what it was trained on.
+
+    Attributes:
+        run: its folder.
+        experiment: its config, checked; the data it names may be gone.
+        model: takes (B, H, W, C), or (B, C, H, W) under channels_first, float32 in [0, 1].
+        class_names: in the order of the outputs.
+        from_logits: whether the outputs are logits; otherwise they are probabilities.
+    """
+
+    run: RunFolder
+    experiment: Experiment
+    model: keras.Model
+    class_names: list[str]
+    from_logits: bool
+
+    def probabilities(self, outputs: Values) -> Values:
+        """Returns the probabilities of the classes for outputs of the network, both (B, classes)."""
+        return np.asarray(tf.nn.softmax(outputs)) if self.from_logits else outputs
+
+
+def open_trained(path: Path) -> Trained:
+    """Returns the trained network of a run.
+
+    Raises:
+        UsageError: there is no run.
+        RunError: the run was cut short, or its files are damaged.
+    """
+    run = open_run_folder(path)
+    if not run.model.exists():
+        raise RunError(f"{path} has no trained network yet: it was cut short. Go on with: {resume_command(run)}")
+    experiment = load(run.config, look_at_data=False)
+    nodes, _ = facts_of(experiment)
+    return Trained(run, experiment, _model(run), _class_names(run, experiment), gives(nodes) == "logits")
+
+
+def resume_command(run: RunFolder) -> str:
+    """Returns the command that goes on with a run."""
+    return f"cnnctl train --resume {shlex.quote(str(run.path))}"
+
+
+def _model(run: RunFolder) -> keras.Model:
+    try:
+        return keras.models.load_model(run.model, compile=False, safe_mode=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RunError(f"{run.model} is damaged and cannot be opened ({reason}); train anew") from error
+
+
+def _class_names(run: RunFolder, experiment: Experiment) -> list[str]:
+    """Returns the names that the run noted; it is those who read the data who know them."""
+    try:
+        names = json.loads(run.environment.read_text())["class_names"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{run.environment} is damaged: it does not say the names of the classes; train anew") from error
+    missing = range(len(names), experiment.data.classes or 0)  # data.classes may be more than the data has
+    return [*map(str, names), *(f"class {label}" for label in missing)]
