@@ -39,6 +39,13 @@ class Form(str, Enum):
     markdown = "markdown"
 
 
+class PlainForm(str, Enum):
+    """How results are printed that no document needs."""
+
+    table = "table"
+    json = "json"
+
+
 class Split(str, Enum):
     """A part of the data."""
 
@@ -125,25 +132,6 @@ def summary(
 
 
 @app.command()
-def runs(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look.")] = Path("runs"),
-    form: Format = Form.table,
-    sort: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Order by a config path or result; -KEY for the largest first.")
-    ] = None,
-    wanted: Annotated[
-        list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Show only such runs; may be repeated.")
-    ] = None,
-    seeds: Annotated[bool, typer.Option("--seeds", help="Seeds of one config as mean ± standard deviation.")] = False,
-) -> None:
-    """Compare runs: one row a run, only the config values that differ."""
-    from cnnctl.commands.runs import runs as run
-    from cnnctl.report.console import Console
-
-    run(root, form.value, sort, wanted or [], seeds, Console())
-
-
-@app.command()
 def evaluate(
     folder: Run,
     split: Annotated[Split | None, typer.Option(help="Which images. [default: test]", show_default=False)] = None,
@@ -216,6 +204,25 @@ def code(
 
 
 @app.command()
+def runs(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look.")] = Path("runs"),
+    form: Format = Form.table,
+    sort: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Order by a config path or result; -KEY for the largest first.")
+    ] = None,
+    wanted: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Show only such runs; may be repeated.")
+    ] = None,
+    seeds: Annotated[bool, typer.Option("--seeds", help="Seeds of one config as mean ± standard deviation.")] = False,
+) -> None:
+    """Compare runs: one row a run, only the config values that differ."""
+    from cnnctl.commands.runs import runs as run
+    from cnnctl.report.console import Console
+
+    run(root, form.value, sort, wanted or [], seeds, Console())
+
+
+@app.command()
 def export(
     folder: Run,
     to: Annotated[Target, typer.Option("--to", help="For which runtime.", show_default=False)],
@@ -224,9 +231,9 @@ def export(
         typer.Option("--output", "-o", metavar="PATH", help="Where to. [default: RUN/export/...]", show_default=False),
     ] = None,
     quantize: Annotated[
-        Quantize | None, typer.Option(help="Whole numbers instead of floats; with tflite.", show_default=False)
+        Quantize | None, typer.Option(help="8-bit whole numbers instead of floats; with tflite.", show_default=False)
     ] = None,
-    form: Format = Form.table,
+    form: Annotated[PlainForm, typer.Option("--format", help="How to print.")] = PlainForm.table,
     verbose: Verbose = False,
 ) -> None:
     """Write a trained network for another runtime, and check that it answers the same there."""

@@ -26,9 +26,9 @@ VERBS = {
     "predict": ("--top", "--saliency", "--format", "--device", "--verbose"),
     "verify": ("--set", "--steps", "--explain", "--format", "--verbose"),
     "code": ("--set", "--output"),
+    "runs": ("--format", "--sort", "--filter", "--seeds"),
     "export": ("--to", "--output", "--quantize", "--format", "--verbose"),
     "data": ("--set", "--output", "--format", "--verbose"),
-    "runs": ("--format", "--sort", "--filter", "--seeds"),
     "init": (),
     "schema": (),
 }
@@ -94,7 +94,7 @@ def test_version_is_that_of_the_package(call: Call) -> None:
 def test_help_of_a_verb_explains_each_of_its_options(verb: str, call: Call) -> None:
     text = done_well(call(verb, "--help"))
     for option in VERBS[verb]:
-        assert re.search(rf"^  {option}\b.*[a-z]", text, re.MULTILINE), option
+        assert re.search(rf"^  (?:-\w, )?{option}\b.*[a-z]", text, re.MULTILINE), option
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_resume_of_a_folder_without_a_run_is_refused(call: Call, tmp_path: Path)
 
 def test_device_gpu_without_one_is_refused_with_the_reason_and_leaves_nothing(call: Call, tmp_path: Path) -> None:
     message = refusal(call("train", DIGITS, "--device", "gpu", CUDA_VISIBLE_DEVICES="-1"))
-    assert re.fullmatch(r"--device gpu: \S.*; leave --device out to train on the CPU", message)
+    assert re.fullmatch(r"--device gpu: \S.*; leave --device out to compute on the CPU", message)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,6 +15,7 @@ MODULES = {
 }
 HEAVY = {"tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib", "numpy", "PIL", "tensorboard"}
 
+VERBS = ("train", "summary", "evaluate", "predict", "verify", "code", "runs", "export", "data", "init")
 MAY_IMPORT = {
     # part: the parts it may import, itself besides; whatever is not here may not
     "errors": set(),
@@ -133,18 +134,24 @@ def test_the_command_line_prints_nothing_but_its_version() -> None:
 def test_only_events_writes_event_files() -> None:
     def writes(tree: ast.AST) -> bool:
         names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        return any("tf.summary" in name or "TensorBoard" in name for name in names) or any(
-            name.split(".")[0] in ("tensorboard", "tensorboardX") for name in imported(tree)
-        )
+        writers = ("tf.summary", "TensorBoard", "TFRecordWriter", "tf.profiler")
+        return any(writer in name for name in names for writer in writers)
 
     assert {module for module, tree in MODULES.items() if writes(tree)} == {"cnnctl.report.events"}
+
+
+def test_only_reports_know_tensorboard() -> None:
+    knowing = {module for module, tree in MODULES.items() if any(name.startswith("tensorboard") for name in imported(tree))}
+    assert knowing == {"cnnctl.report.events", "cnnctl.report.summaries"}
 
 
 @pytest.mark.parametrize(
     "module",
     [name for name in MODULES if part_of(name) in ("", "cli", "spec", "errors", "files")]
     + ["cnnctl.report.rows", "cnnctl.report.tables", "cnnctl.report.explain", "cnnctl.report.console", "cnnctl.runs"]
-    + ["cnnctl.commands.summary", "cnnctl.commands.init", "cnnctl.commands.train", "cnnctl.train.observe"],
+    + [f"cnnctl.report.{name}" for name in ("comparison", "dataset", "evaluation", "predictions", "text")]
+    + [f"cnnctl.commands.{verb}" for verb in VERBS]
+    + ["cnnctl.train.observe"],
 )
 def test_nothing_heavy_is_imported_at_start_up(module: str) -> None:
     assert HEAVY.isdisjoint(name.split(".")[0] for name in imported(MODULES[module], inside_functions=False))

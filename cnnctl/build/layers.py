@@ -60,12 +60,13 @@ def keras_layers(nodes: list[Node], seed: int, around: Surroundings, precision: 
         nodes: the stack.
         seed: every draw of every layer follows from it and the layer's position.
         around: the data's classes and the model's data format.
-        precision: a Keras dtype policy; the last layer computes in float32 all the same, so that the
+        precision: a Keras dtype policy; the last layer computes in float32 at least, so that the
             softmax of many classes does not lose digits.
     """
     last = len(nodes) - 1
+    last_precision = precision if precision == "float64" else "float32"
     return [
-        keras_layer(node, _LayerSeeds(seed, index), around, "float32" if index == last else precision)
+        keras_layer(node, _LayerSeeds(seed, index), around, last_precision if index == last else precision)
         for index, node in enumerate(nodes)
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -16,14 +16,18 @@ Wiring = dict[str, list[str]]
 """The names of the layers that each layer takes."""
 
 
-def build_model(experiment: Experiment) -> keras.Model:
+def build_model(experiment: Experiment, precision: str | None = None) -> keras.Model:
     """Returns the built network of a checked experiment, in the style it says.
 
     The initial weights depend on the seed and the stack alone: the three styles agree to the bit.
+
+    Args:
+        experiment: what to build.
+        precision: a Keras dtype policy in place of the config's; `float64` is for looking closely at gradients.
     """
     nodes, _ = facts_of(experiment)
     around = surroundings_of(experiment)
-    layers = keras_layers(nodes, experiment.seed, around, experiment.train.precision)
+    layers = keras_layers(nodes, experiment.seed, around, precision or experiment.train.precision)
     wiring = {node.name: list(node.inputs) for node in nodes}
     return STYLES[experiment.model.style](layers, wiring, image_of(experiment))
 
@@ -72,18 +76,23 @@ class StackModel(keras.Model):
 
     def call(self, images: Any, training: bool = False) -> Any:
         """Returns the output of the last layer for `images` (B, H, W, C)."""
-        tensors = {INPUT: images}
-        for layer in self.stack:
-            taken = _taken(tensors, self.wiring[layer.name])
-            if isinstance(layer, keras.layers.Dropout | keras.layers.BatchNormalization):
-                tensors[layer.name] = layer(taken, training=training)
-            else:
-                tensors[layer.name] = layer(taken)
-        return tensors[self.stack[-1].name]
+        return outputs_of_layers(self.stack, self.wiring, images, training)[self.stack[-1].name]
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `__init__` takes, so that Keras can save and load the model."""
         return {**super().get_config(), "layer_configs": self.layer_configs, "wiring": self.wiring}
+
+
+def outputs_of_layers(layers: Sequence[keras.Layer], wiring: Wiring, images: Any, training: bool = False) -> dict[str, Any]:
+    """Returns the output of each layer by its name, for `images` (B, H, W, C), and the images themselves as `input`."""
+    tensors = {INPUT: images}
+    for layer in layers:
+        taken = _taken(tensors, wiring[layer.name])
+        if isinstance(layer, keras.layers.Dropout | keras.layers.BatchNormalization):
+            tensors[layer.name] = layer(taken, training=training)
+        else:
+            tensors[layer.name] = layer(taken)
+    return tensors
 
 
 def _taken(tensors: dict[str, Any], names: list[str]) -> Any:

@@ -35,8 +35,15 @@ def init(name: str | None, console: Console) -> None:
     if target.exists():
         raise UsageError(f"{target} is here already, and nothing is written over")
     write_whole(target, configs[name].read_bytes())
-    console.result(
-        f"{target} is ready. Look at it:  cnnctl summary {target}\n{' ' * len(str(target))}           Train it:    cnnctl train {target}"
+    console.result(_what_next(target))
+
+
+def _what_next(target: Path) -> str:
+    steps = {"Its layers:": "summary", "Its data:": "data", "Train it:": "train"}
+    ready = f"{target} is ready.  "
+    return "\n".join(
+        f"{'' if number else ready:<{len(ready)}}{step:<13}cnnctl {verb} {target}"
+        for number, (step, verb) in enumerate(steps.items())
     )
 
 

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from cnnctl.build import build_model
 from cnnctl.build.optimizers import build_loss, build_optimizer
 from cnnctl.commands.environment import note_environment
 from cnnctl.commands.trained import resume_command
-from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, training_batches
+from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, training_batches, training_sample
 from cnnctl.data.splits import Splits, read_splits
 from cnnctl.errors import DataError, Interrupted, RunError
+from cnnctl.report.board import Answers, Board, report_at, report_every
 from cnnctl.report.console import Console
-from cnnctl.report.events import Events
 from cnnctl.report.progress import progress_for, show_seconds
 from cnnctl.report.rows import summarize
 from cnnctl.runs import MetricsFile, RunFolder, best_epoch
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.head import chosen_loss
+from cnnctl.spec.head import chosen_loss, gives
 from cnnctl.spec.load import facts_of
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.device import choose_device
+from cnnctl.train.inference import outputs_of
+from cnnctl.train.insight import Insight
 from cnnctl.train.loops import LOOPS, Learner, compiled_evaluation
 from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan
 from cnnctl.train.steps import build_metrics
 from cnnctl.train.stopping import StopWhenNotFinite, StopWithoutProgress
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
+
+LOOKED_AT = 32
+"""Training images that gradients and activations are computed for."""
+JUDGED = 5_000
+"""Images that the confusion matrix and the worst mistakes in TensorBoard are taken from."""
 
 
 class Session:
@@ -91,22 +100,29 @@ class Session:
         if not run.config.exists():
             run.write_config(self.experiment)
         note_environment(run, self.device, self.experiment.train.precision, self.splits.train, self.splits.class_names)
-        try:
-            rows = self._train(run, first_epoch, checkpoints)
-            self._finish(run, rows)
-        except KeyboardInterrupt as pressed:
-            raise Interrupted(_saved(run, len(checkpoints.rows), self.experiment.train.epochs)) from pressed
-        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            raise RunError(NOT_ENOUGH_MEMORY) from error
+        with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
+            try:
+                rows = self._train(run, first_epoch, checkpoints, board)
+                self._finish(run, rows, board)
+            except KeyboardInterrupt as pressed:
+                raise Interrupted(_saved(run, len(checkpoints.rows), self.experiment.train.epochs)) from pressed
+            except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+                raise RunError(NOT_ENOUGH_MEMORY) from error
 
-    def _train(self, run: RunFolder, first_epoch: int, checkpoints: Checkpoints) -> list[EpochRecord]:
+    def _board(self, run: RunFolder) -> Board:
+        nodes, _ = facts_of(self.experiment)
+        prepare = preparation(self.experiment)
+        images, labels = training_sample(self.splits.train, prepare, count=LOOKED_AT, seed=self.experiment.seed)
+        insight = Insight(self.learner, nodes, images, labels)
+        return Board(run.tensorboard, self.experiment, nodes, insight, str(run.path))
+
+    def _train(self, run: RunFolder, first_epoch: int, checkpoints: Checkpoints, board: Board | None) -> list[EpochRecord]:
         """Runs the loop with everyone who listens; returns the rows of metrics.csv."""
         metrics = MetricsFile(run.metrics, checkpoints.rows)
         progress = progress_for(self.console)
-        events = [Events(run.tensorboard)] if self.experiment.log.tensorboard else []
-        stopping = [self.stopping] if self.stopping else []
+        others = [observer for observer in (board, progress, self.stopping) if observer]
         try:  # the checkpoint comes last: what it holds, all others have heard
-            self._loop(first_epoch, Observers([StopWhenNotFinite(), metrics, *events, progress, *stopping, checkpoints]))
+            self._loop(first_epoch, Observers([StopWhenNotFinite(), metrics, *others, checkpoints]))
         finally:
             progress.close()
         return metrics.rows
@@ -116,7 +132,9 @@ class Session:
         stopped = self.stopping is not None and first_epoch > 0 and self.stopping.reason() is not None
         epochs = first_epoch if stopped else train.epochs
         prepare = preparation(experiment)
-        plan = Plan(epochs, first_epoch, self._steps_per_epoch(), len(self.splits.train), train.batch_size)
+        steps = self._steps_per_epoch()
+        every, at = (report_every(experiment, steps), report_at(experiment)) if experiment.log.tensorboard else (0, ())
+        plan = Plan(epochs, first_epoch, steps, len(self.splits.train), train.batch_size, every, at)
         batches = training_batches(
             self.splits.train,
             prepare,
@@ -129,7 +147,7 @@ class Session:
         held_out = ordered_batches(validation, prepare, train.batch_size) if validation else None
         LOOPS[train.loop](self.learner, batches, held_out, plan, observer)
 
-    def _finish(self, run: RunFolder, rows: list[EpochRecord]) -> None:
+    def _finish(self, run: RunFolder, rows: list[EpochRecord], board: Board | None) -> None:
         """Saves the network, then reads the test split for the one time."""
         _save_model(self.experiment, self.learner.model, run)
         with self.console.working("evaluating on the test split"):
@@ -142,8 +160,21 @@ class Session:
             values = compiled_evaluation(self.learner)(test)
         assert values is not None
         result = self._result(rows, *values)
+        if board:
+            board.finish(result["steps"], {"loss": values[0], "accuracy": values[1]}, self._answers())
         run.write_json(run.result, result)
         self._conclude(run, result)
+
+    def _answers(self) -> Answers:
+        """Returns what the network says of validation images, or of training images without validation, at most `JUDGED`."""
+        split, images = ("validation", self.splits.validation) if self.splits.validation else ("train", self.splits.train)
+        some = images.take(np.arange(min(len(images), JUDGED)))
+        outputs = outputs_of(
+            self.learner.model, ordered_batches(some, preparation(self.experiment), self.experiment.train.batch_size)
+        )
+        nodes, _ = facts_of(self.experiment)
+        probabilities = np.asarray(tf.nn.softmax(outputs)) if gives(nodes) == "logits" else outputs
+        return Answers(split, some.images, some.labels, probabilities, self.splits.class_names)
 
     def _result(self, rows: list[EpochRecord], test_loss: float, test_accuracy: float) -> dict[str, Any]:
         seconds = sum(row.seconds for row in rows)

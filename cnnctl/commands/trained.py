@@ -7,6 +7,7 @@ import shlex
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 import cnnctl.build  # noqa: F401  # Keras loads only classes it knows: a subclassed network is ours
+from cnnctl.data.images import Pixels
+from cnnctl.data.pipeline import preparation
 from cnnctl.errors import RunError
 from cnnctl.runs import RunFolder, open_run_folder
 from cnnctl.spec.experiment import Experiment
@@ -33,6 +36,7 @@ class Trained:
         model: takes (B, H, W, C), or (B, C, H, W) under channels_first, float32 in [0, 1].
         class_names: in the order of the outputs.
         from_logits: whether the outputs are logits; otherwise they are probabilities.
+        data_fingerprint: of the images that it was trained on, see `data.splits.fingerprint`.
     """
 
     run: RunFolder
@@ -40,6 +44,16 @@ class Trained:
     model: keras.Model
     class_names: list[str]
     from_logits: bool
+    data_fingerprint: str
+
+    @property
+    def channel_axis(self) -> int:
+        """Returns the axis of the channels in what the network takes."""
+        return 1 if self.experiment.model.data_format == "channels_first" else 3
+
+    def inputs(self, images: Pixels) -> Any:
+        """Returns what the network takes for images (B, H, W, C) that are fitted to the config."""
+        return preparation(self.experiment).network_inputs(images, tf.zeros(len(images), tf.int64))[0]
 
     def probabilities(self, outputs: Values) -> Values:
         """Returns the probabilities of the classes for outputs of the network, both (B, classes)."""
@@ -58,7 +72,8 @@ def open_trained(path: Path) -> Trained:
         raise RunError(f"{path} has no trained network yet: it was cut short. Go on with: {resume_command(run)}")
     experiment = load(run.config, look_at_data=False)
     nodes, _ = facts_of(experiment)
-    return Trained(run, experiment, _model(run), _class_names(run, experiment), gives(nodes) == "logits")
+    names, seen = _noted(run, experiment)
+    return Trained(run, experiment, _model(run), names, gives(nodes) == "logits", seen)
 
 
 def resume_command(run: RunFolder) -> str:
@@ -74,11 +89,12 @@ def _model(run: RunFolder) -> keras.Model:
         raise RunError(f"{run.model} is damaged and cannot be opened ({reason}); train anew") from error
 
 
-def _class_names(run: RunFolder, experiment: Experiment) -> list[str]:
-    """Returns the names that the run noted; it is those who read the data who know them."""
+def _noted(run: RunFolder, experiment: Experiment) -> tuple[list[str], str]:
+    """Returns the names of the classes and the fingerprint of the data; it is those who read the data who know them."""
     try:
-        names = json.loads(run.environment.read_text())["class_names"]
+        environment = json.loads(run.environment.read_text())
+        names, seen = environment["class_names"], environment["data_fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{run.environment} is damaged: it does not say the names of the classes; train anew") from error
     missing = range(len(names), experiment.data.classes or 0)  # data.classes may be more than the data has
-    return [*map(str, names), *(f"class {label}" for label in missing)]
+    return [*map(str, names), *(f"class {label}" for label in missing)], str(seen)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from cnnctl.data.augment import augment, draw
@@ -76,6 +77,13 @@ def training_batches(
 
     indices = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_indices)
     return indices.map(fetch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def training_sample(images: ImageSet, prepare: Preparation, *, count: int, seed: int) -> tuple[Any, Any]:
+    """Returns one batch of at most `count` training images, from all over the set, as the first epoch sees them."""
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
+    draws = tf.gather(draw(len(images), seed, 0), chosen) if prepare.augment else None
+    return prepare.network_inputs(images.images[chosen], images.labels[chosen], draws)
 
 
 def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int) -> tf.data.Dataset:

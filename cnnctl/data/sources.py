@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,8 @@ class FolderSource(Source):
     def __init__(self, data: DataSpec) -> None:
         self._data = data
         self._path = folder_path(data)
+        if not self._path.is_dir():
+            raise DataError(f"there is no folder '{self._path}'")
         self.class_names = [folder.name for folder in self._class_folders(data.train)]
         self.notes = []
         self._grey_too = False
@@ -115,7 +118,7 @@ class FolderSource(Source):
         images = np.empty((len(files), *(self._data.image_size or ()), self._data.channels or 0), np.uint8)
         resized = colour = 0
         for index, file in enumerate(files):
-            image = _open_image(file)
+            image = open_image(file)
             resized += (image.height, image.width) != self._data.image_size
             colour += image.mode not in GREY_MODES
             images[index] = fit_image(image, self._data)
@@ -164,10 +167,14 @@ def _told_as_data_errors() -> Iterator[None]:
         raise DataError(f"'{error.filename}' cannot be read: {error.strerror}") from error
 
 
-def _open_image(file: Path) -> Image.Image:
-    """Returns an image as it is seen, turned as its EXIF data says."""
+def open_image(file: Path) -> Image.Image:
+    """Returns an image as it is seen, turned as its EXIF data says.
+
+    Raises:
+        DataError: the file is no image, is cut off, or has so many pixels that Pillow takes it for an attack.
+    """
     try:
-        with Image.open(file) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:  # of what could be read nonetheless
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return image

@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cnnctl.report.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
@@ -33,14 +35,15 @@ class Console:
     def say(self, text: str) -> None:
         """Prints a message to stderr."""
         if not self.quiet:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(_printable_lines(text) + "\n")
             sys.stderr.flush()
 
     def error(self, text: str, verbose: bool = False) -> None:
         """Prints an error to stderr, with the traceback where `verbose` asks for it."""
         if verbose:
             traceback.print_exc()
-        sys.stderr.write(f"{RED}{text}{PLAIN}\n" if self.live else f"{text}\n")
+        shown = _printable_lines(text)
+        sys.stderr.write(f"{RED}{shown}{PLAIN}\n" if self.live else f"{shown}\n")
 
     def rich(self) -> RichConsole:
         """Returns rich's console on stderr, for what moves; imported only then, since that takes its time."""
@@ -56,3 +59,8 @@ class Console:
             return
         with self.rich().status(what):
             yield
+
+
+def _printable_lines(text: str) -> str:
+    """Returns a message in which no file or class name can move the cursor."""
+    return "\n".join(map(printable, text.split("\n")))

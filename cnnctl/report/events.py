@@ -1,51 +1,117 @@
-"""TensorBoard; the only module that writes event files."""
+"""TensorBoard's event files; the only module that writes them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import itertools
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from cnnctl.errors import RunError
-from cnnctl.train.observe import EndRecord, EpochRecord, Observer
+
+VERSION = "brain.Event:2"
+_numbers = itertools.count()
 
 
-class Events(Observer):
-    """Writes scalars after each epoch, at the optimizer's step, to `train/` and `validation/`.
+class Events:
+    """The event files of one run: a folder a part (`train`, `validation`, `test`), the run's own things above them.
 
-    Both have the tags `loss` and `accuracy`, so that TensorBoard draws them in one chart; `train/` also
-    has `learning_rate` and `images_per_second`.
+    Every method raises RunError where the disk refuses.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+        self._files: dict[str, tf.io.TFRecordWriter] = {}
+        self._profiling = False
 
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Writes the epoch's scalars."""
-        train = {
-            "loss": record.train_loss,
-            "accuracy": record.train_accuracy,
-            "learning_rate": record.learning_rate,
-            "images_per_second": record.images_per_second,
-        }
-        self._write("train", record.step, train)
-        if record.validation_loss is not None:
-            self._write("validation", record.step, {"loss": record.validation_loss, "accuracy": record.validation_accuracy})
+    def write(self, part: str, summary: Summary, step: int) -> None:
+        """Writes a summary at a step; a part's name may be empty."""
+        self._write(part, Event(wall_time=time.time(), step=step, summary=summary))
 
-    def _write(self, part: str, step: int, scalars: Mapping[str, float | None]) -> None:
+    def write_graph(self, part: str, graph: bytes) -> None:
+        """Writes the graph of a part, a serialized `GraphDef`."""
+        self._write(part, Event(wall_time=time.time(), graph_def=graph))
+
+    def _write(self, part: str, event: Event) -> None:
+        with self._told_as_run_errors():
+            if part not in self._files:
+                self._files[part] = _new_file(self._folder / part)
+            self._files[part].write(event.SerializeToString())
+
+    def flush(self) -> None:
+        """Makes what was written so far visible to TensorBoard."""
+        with self._told_as_run_errors():
+            for file in self._files.values():
+                file.flush()
+
+    def start_profile(self, part: str) -> None:
+        """Begins to record what host and device do."""
+        with self._told_as_run_errors():
+            tf.profiler.experimental.start(str(self._folder / part))
+        self._profiling = True
+
+    def end_profile(self) -> None:
+        """Writes the profile that was begun; does nothing where none was."""
+        if self._profiling:
+            self._profiling = False
+            with self._told_as_run_errors():
+                tf.profiler.experimental.stop()
+
+    def forget_after(self, step: int, tags: Sequence[str]) -> None:
+        """Removes what an interrupted run wrote after a step, and `tags` at any, so that nothing is drawn twice."""
+        with self._told_as_run_errors():
+            if step == 0:
+                shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self._folder / "test", ignore_errors=True)
+            for file in sorted(self._folder.rglob("*tfevents*")):
+                _keep(file, step, tags)
+
+    def close(self) -> None:
+        """Closes the files, also after an error."""
+        self.end_profile()
+        with self._told_as_run_errors():
+            for file in self._files.values():
+                file.close()
+        self._files.clear()
+
+    @contextlib.contextmanager
+    def _told_as_run_errors(self) -> Iterator[None]:
         try:
-            if part not in self._writers:
-                self._writers[part] = tf.summary.create_file_writer(str(self._folder / part))
-            with self._writers[part].as_default(step=step):
-                for tag, value in scalars.items():
-                    tf.summary.scalar(tag, value)
-            self._writers[part].flush()
-        except tf.errors.OpError as error:
-            raise RunError(f"TensorBoard's files in {self._folder} cannot be written: {error.message}") from error
+            yield
+        except (tf.errors.OpError, OSError) as error:
+            reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror
+            raise RunError(f"TensorBoard's files in {self._folder} cannot be written: {reason}") from error
 
-    def on_end(self, record: EndRecord) -> None:
-        """Closes the files."""
-        for writer in self._writers.values():
-            writer.close()
+
+def _new_file(folder: Path) -> tf.io.TFRecordWriter:
+    """Returns a new event file, named as TensorBoard expects and as no other is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}.v2"
+    file = tf.io.TFRecordWriter(str(folder / name))
+    file.write(Event(wall_time=time.time(), file_version=VERSION).SerializeToString())
+    return file
+
+
+def _keep(file: Path, step: int, tags: Sequence[str]) -> None:
+    """Leaves in an event file what belongs to the steps up to `step`; a record that was cut off goes too."""
+    beside = file.with_name(f".{file.name}.part")
+    with tf.io.TFRecordWriter(str(beside)) as kept:
+        for record in _records(file):
+            event = Event.FromString(record)
+            if event.step <= step and not any(value.tag in tags for value in event.summary.value):
+                kept.write(record)
+    beside.replace(file)
+
+
+def _records(file: Path) -> Iterator[bytes]:
+    """Yields the records of a file as far as they are whole."""
+    with contextlib.suppress(tf.errors.DataLossError):
+        yield from tf.data.TFRecordDataset(str(file)).as_numpy_iterator()

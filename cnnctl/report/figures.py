@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 DOTS_PER_INCH = 100
 MOST_NAMED = 40
 """Of more classes a confusion matrix shows colours alone: names and numbers would not be readable."""
+CELL_INCHES, CELL_PIXELS, GAP_COLOUR = 0.5, 128, (176, 196, 222)
+NAME_LENGTH = 40
 
 
 def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: str) -> bytes:
@@ -33,6 +37,8 @@ def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: 
         for row, column in np.argwhere(matrix):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=7, color=colour)
+    else:
+        axes.set(xticks=[], yticks=[])
     return png_of(figure)
 
 
@@ -51,6 +57,74 @@ def grid_png(images: NDArray[Any], titles: Sequence[str], columns: int, title: s
     return png_of(figure)
 
 
+def samples_png(blocks: Mapping[str, Sequence[NDArray[Any]]], names: Sequence[str], title: str) -> bytes:
+    """Returns a picture of images in rows, a row a name; the blocks stand side by side.
+
+    Args:
+        blocks: by its heading, for each name some images (N, H, W, C), uint8 or in [0, 1]; all of one size.
+        names: what stands before the rows.
+        title: above all of it.
+    """
+    names = [name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…" for name in names]
+    pictures = [_mosaic(rows) for rows in blocks.values()]
+    widths = [picture.shape[1] for picture in pictures]
+    high = len(names) * CELL_INCHES
+    wide = sum(widths) / len(pictures[0]) * high
+    figure = Figure(figsize=(max(wide, 3) + 0.08 * max(map(len, names)) + 0.3, high + 0.7), layout="constrained")
+    every_axes = figure.subplots(1, len(pictures), squeeze=False, width_ratios=widths)[0]
+    for axes, heading, picture in zip(every_axes, blocks, pictures, strict=True):
+        axes.imshow(picture, interpolation="nearest" if max(picture.shape) < DOTS_PER_INCH * high else "auto")
+        axes.set_title(heading, fontsize=9)
+        axes.set(xticks=[], yticks=[], frame_on=False)
+    rows = len(pictures[0]) / len(names)
+    every_axes[0].set_yticks([rows * (row + 0.5) for row in range(len(names))], names, fontsize=9)
+    every_axes[0].tick_params(length=0)
+    figure.suptitle(title, fontsize=10)
+    return png_of(figure)
+
+
+def _mosaic(rows: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
+    """Returns the images in one, (H, W, 3), a row of images a row, with gaps of a colour that no grey image has."""
+    rows = [_small(images) for images in rows]
+    height, width = rows[0].shape[1:3]
+    gap = max(1, height // 16)
+    across, down = width + gap, height + gap
+    mosaic = np.full((len(rows) * down, max(map(len, rows)) * across, 3), GAP_COLOUR, np.uint8)
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
+            mosaic[row * down : row * down + height, column * across : column * across + width] = image
+    return mosaic[:-gap, :-gap]
+
+
+def _small(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Returns images as uint8 of at most CELL_PIXELS a side; more could not be seen."""
+    step = -(-max(images.shape[1:3]) // CELL_PIXELS)
+    small = images[:, ::step, ::step]
+    return small if small.dtype == np.uint8 else np.round(np.clip(small, 0, 1) * 255).astype(np.uint8)
+
+
+def saliency_png(images: NDArray[np.uint8], maps: NDArray[Any], titles: Sequence[str]) -> bytes:
+    """Returns a picture of images (N, H, W, C), each with its saliency (N, H, W) beside it and over it.
+
+    Each map goes from black, no influence, to its own largest value.
+    """
+    per_row = min(len(images), 2)
+    rows = -(-len(images) // per_row)
+    figure = Figure(figsize=(4.2 * per_row, 1.65 * rows), layout="constrained")
+    parts = figure.subfigures(rows, per_row, squeeze=False).flat
+    for part, image, saliency, title in zip(parts, images, maps, titles, strict=False):
+        part.suptitle(title, fontsize=8)
+        left, middle, right = part.subplots(1, 3)
+        strength = saliency / max(float(saliency.max()), np.finfo(np.float32).tiny)
+        show_image(left, image)
+        middle.imshow(strength, cmap="inferno", vmin=0, vmax=1, interpolation="nearest")
+        show_image(right, image)
+        right.imshow(strength, cmap="autumn", vmin=0, vmax=1, alpha=strength, interpolation="nearest")
+        for axes in (left, middle, right):
+            axes.axis("off")
+    return png_of(figure)
+
+
 def show_image(axes: Any, image: NDArray[Any]) -> None:
     """Draws an image (H, W, C), uint8 or in [0, 1], pixel by pixel."""
     grey = image.shape[-1] == 1
@@ -60,6 +134,11 @@ def show_image(axes: Any, image: NDArray[Any]) -> None:
 
 def png_of(figure: Figure) -> bytes:
     """Returns a figure as a PNG file; the same figure always gives the same bytes."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar sign in the name of a class begins no formula
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # A class may have a name in any script; boxes are drawn for what the font does not have.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return content.getvalue()

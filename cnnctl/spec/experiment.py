@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from cnnctl.spec.layers import DataFormat, Stack
 from cnnctl.spec.optimizers import OPTIMIZER, Adam
-from cnnctl.spec.section import MOST, Count, Named, Section, Seed, Size, expected, wrong
+from cnnctl.spec.section import MOST, Count, Named, Section, Seed, Size, expected, is_integer, wrong
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -181,14 +181,45 @@ class TrainSpec(Section):
     early_stopping: EarlyStopping | None = None
 
 
+def _profile(value: object) -> tuple[int, int]:
+    if isinstance(value, list | tuple) and len(value) == 2 and all(is_integer(step, 1) for step in value):
+        first, last = value
+        if first <= last:
+            return first, last
+    raise expected("the first and the last step, such as [10, 20]", value)
+
+
+_STEP = {"type": "integer", "minimum": 1, "maximum": MOST}
+Profile = Annotated[
+    tuple[int, int],
+    PlainValidator(_profile),
+    PlainSerializer(list),
+    WithJsonSchema({"type": "array", "items": _STEP, "minItems": 2, "maxItems": 2}),
+]
+
+
 class LogSpec(Section):
     """What a run writes beside its results.
 
     Attributes:
         tensorboard: write event files.
+        every_steps: steps between the points of the curves within an epoch; null for about fifty points a run.
+        every_epochs: epochs between histograms and pictures of what goes on inside the network; null for about six
+            times a run, 0 for never.
+        profile: [first, last] steps to profile, counted from 1 since the start of the training; null for none.
     """
 
     tensorboard: bool = True
+    every_steps: Count | None = None
+    every_epochs: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    profile: Profile | None = None
+
+    @model_validator(mode="after")
+    def _says_what_is_written(self) -> Self:
+        for field in ("every_steps", "every_epochs", "profile"):
+            if not self.tensorboard and getattr(self, field) is not None:
+                raise wrong("goes to TensorBoard, but log.tensorboard is false; remove one of the two", field)
+        return self
 
 
 class Experiment(Section):

@@ -16,8 +16,9 @@ from cnnctl.spec.experiment import DataSpec, Experiment, ModelSpec
 from cnnctl.spec.folders import NotUsable, folder_path
 from cnnctl.spec.head import head_complaints, loss_complaints
 from cnnctl.spec.images import default_test, known_images, missing_facts
+from cnnctl.spec.layers import Conv2D
 from cnnctl.spec.section import UNKNOWN_FIELD, Section
-from cnnctl.spec.shapes import Facts, Misfit, Surroundings, input_shape, trace
+from cnnctl.spec.shapes import Facts, Misfit, Surroundings, format_of, input_shape, show_shape, trace
 from cnnctl.spec.stack import Complaint, Node, nodes_of
 
 MOST_VALUES = 2**28
@@ -187,7 +188,26 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
 
         return [(found.node.where, explain(found, nodes, image, around))]
     training = [*loss_complaints(experiment, nodes), *_stopping_complaints(experiment)] if experiment else []
-    return [*head_complaints(nodes, facts, around.classes), *training]
+    return [*_bias_complaints(nodes, facts, around), *head_complaints(nodes, facts, around.classes), *training]
+
+
+def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> list[Complaint]:
+    """Returns the convolutions whose bias Keras 3.15 would add along the columns instead of to the maps.
+
+    Under TensorFlow its `ops.add` guesses where the maps are from the sizes alone, and the last axis wins.
+    """
+    return [
+        (
+            node.where,
+            f"under channels_first Keras adds the bias along the columns where the output is as wide as it has maps, "
+            f"{show_shape(fact.output_shape)}; set use_bias: false, take other filters, or use channels_last",
+        )
+        for node, fact in zip(nodes, facts, strict=True)
+        if isinstance(node.layer, Conv2D)
+        and node.layer.use_bias
+        and format_of(node.layer, around) == "channels_first"
+        and fact.output_shape[0] == fact.output_shape[2]
+    ]
 
 
 def _stopping_complaints(experiment: Experiment) -> list[Complaint]:

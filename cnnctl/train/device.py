@@ -44,7 +44,7 @@ def choose_device(wish: str) -> Device:
         return Device("cpu", _cores())
     if not gpus:
         if wish == "gpu":
-            raise UsageError(f"--device gpu: {_why_no_gpu()}; leave --device out to train on the CPU")
+            raise UsageError(f"--device gpu: {_why_no_gpu()}; leave --device out to compute on the CPU")
         return Device("cpu", _cores(), f"no GPU: {_why_no_gpu()}")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)

@@ -7,8 +7,9 @@ float32 they give the same weights to the bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -37,6 +38,15 @@ class Learner:
     loss: keras.Loss
     metrics: Metrics
 
+    @cached_property
+    def step(self) -> Any:
+        """The custom loop's step, compiled once: takes the images and labels of a batch."""
+
+        def training_step(images: Any, labels: Any) -> None:
+            train_step(self.model, self.optimizer, self.loss, self.metrics, images, labels)
+
+        return tf.function(training_step, autograph=False)
+
 
 Loop = Callable[[Learner, tf.data.Dataset, tf.data.Dataset | None, Plan, Observer], None]
 
@@ -54,11 +64,7 @@ def run_custom(
         observer: told about steps, epochs and the end.
     """
     learner.optimizer.build(learner.model.trainable_variables)
-
-    def step(images: Any, labels: Any) -> None:
-        train_step(learner.model, learner.optimizer, learner.loss, learner.metrics, images, labels)
-
-    run_steps = _compiled_steps(step, learner.metrics)
+    run_steps = _compiled_steps(learner.step, learner.metrics)
     evaluate = compiled_evaluation(learner)
     batches = iter(train)
     epoch, reason = plan.first_epoch, None
@@ -99,24 +105,25 @@ def _run_epoch(
     metrics.reset()
     start = time.perf_counter()
     before = epoch * plan.steps_per_epoch
-    for done in _paced(run_steps, batches, plan.steps_per_epoch):
+    for done in _paced(run_steps, batches, plan.stops(epoch)):
         images = min(done * plan.batch_size, plan.examples)
         seconds = time.perf_counter() - start
         observer.on_steps(StepsRecord(epoch + 1, before + done, done, images, seconds, *metrics.values()))
     return time.perf_counter() - start
 
 
-def _paced(run_steps: Callable[[Any, Any], Any], batches: Any, total: int) -> Iterator[int]:
-    """Runs `total` steps in calls of about `SECONDS_PER_CALL`; yields the steps done after each call."""
-    done, count = 0, 1
-    while done < total:
-        start = time.perf_counter()
-        run_steps(batches, tf.constant(count)).numpy()  # waits for a device that works on its own
-        seconds = time.perf_counter() - start
-        done += count
-        yield done
-        fitting = int(count * SECONDS_PER_CALL / seconds)
-        count = min(max(fitting, 1), 2 * count, total - done)
+def _paced(run_steps: Callable[[Any, Any], Any], batches: Any, stops: Sequence[int]) -> Iterator[int]:
+    """Runs steps in calls of about `SECONDS_PER_CALL` that end at each of `stops`; yields the steps done after each call."""
+    done, fitting = 0, 1
+    for stop in stops:
+        while done < stop:
+            count = min(fitting, stop - done)
+            start = time.perf_counter()
+            run_steps(batches, tf.constant(count)).numpy()  # waits for a device that works on its own
+            seconds = time.perf_counter() - start
+            done += count
+            yield done
+            fitting = min(max(int(count * SECONDS_PER_CALL / seconds), 1), 2 * fitting)
 
 
 def compiled_evaluation(learner: Learner) -> Callable[[tf.data.Dataset | None], tuple[float, float] | None]:
@@ -132,7 +139,7 @@ def compiled_evaluation(learner: Learner) -> Callable[[tf.data.Dataset | None], 
         if dataset is None:
             return None
         metrics.reset()
-        for _ in _paced(run_steps, iter(dataset), int(dataset.cardinality())):
+        for _ in _paced(run_steps, iter(dataset), [int(dataset.cardinality())]):
             pass
         return metrics.values()
 
@@ -200,19 +207,21 @@ class _Relay(keras.callbacks.Callback):
         self.reason = ""
         self._plan = plan
         self._observer = observer
+        self._stops: set[int] = set()
         self._start = self._told = self._seconds = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._observer.on_start(self._plan)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._stops = set(self._plan.stops(epoch))
         self._start = self._told = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         now = time.perf_counter()
         self._seconds = now - self._start
         done = batch + 1
-        if now - self._told >= SECONDS_PER_CALL or done == self._plan.steps_per_epoch:
+        if now - self._told >= SECONDS_PER_CALL or done in self._stops:
             self._told = now
             images = min(done * self._plan.batch_size, self._plan.examples)
             step = self.epochs * self._plan.steps_per_epoch + done

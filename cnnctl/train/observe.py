@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,8 @@ class Plan:
         steps_per_epoch: batches an epoch.
         examples: training images an epoch.
         batch_size: images a step; the last step of an epoch may have fewer.
+        report_every: steps of an epoch after which `on_steps` is surely called, however fast they are; 0 for none.
+        report_at: optimizer steps since the start of the training after which it is surely called too.
     """
 
     epochs: int
@@ -23,6 +29,15 @@ class Plan:
     steps_per_epoch: int
     examples: int
     batch_size: int
+    report_every: int = 0
+    report_at: tuple[int, ...] = ()
+
+    def stops(self, epoch: int) -> list[int]:
+        """Returns the steps of an epoch, counted from 0, after which `on_steps` is surely called; the last is one."""
+        before = epoch * self.steps_per_epoch
+        regular = range(self.report_every, self.steps_per_epoch, self.report_every) if self.report_every else ()
+        asked = [step - before for step in self.report_at if 0 < step - before < self.steps_per_epoch]
+        return sorted({*regular, *asked, self.steps_per_epoch})
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,23 @@ class EndRecord:
     epochs: int
     step: int
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class InsightRecord:
+    """What goes on inside a network, looked at with a few training images that stay the same.
+
+    Attributes:
+        weights: each weight and moving average by `layer/name`.
+        gradients: of the loss in training, dropout and batch norm included, by the trained weight's `layer/name`.
+        gradient_norm: the square root of the sum of all their squares.
+        activations: the output of each layer in inference, by the layer's name; the images are the first axis.
+    """
+
+    weights: Mapping[str, NDArray[Any]]
+    gradients: Mapping[str, NDArray[Any]]
+    gradient_norm: float
+    activations: Mapping[str, NDArray[Any]]
 
 
 class Observer:

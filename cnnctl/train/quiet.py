@@ -9,6 +9,8 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 
+from cnnctl.errors import CnnctlError
+
 
 def import_tensorflow(verbose: bool = False) -> None:
     """Imports TensorFlow and Keras and starts the runtime; `verbose` lets their messages through."""
@@ -18,7 +20,7 @@ def import_tensorflow(verbose: bool = False) -> None:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    with _without_native_stderr():
+    with without_native_stderr():
         _start()
 
 
@@ -32,7 +34,7 @@ def _start() -> None:
 
 
 @contextlib.contextmanager
-def _without_native_stderr() -> Iterator[None]:
+def without_native_stderr() -> Iterator[None]:
     """Sends what C++ writes to stderr into a file for the while; shows it if the block fails.
 
     TensorFlow writes some lines before its log level is set up, so no variable can silence them.
@@ -45,6 +47,8 @@ def _without_native_stderr() -> Iterator[None]:
         sys.stderr = screen
         try:
             yield
+        except CnnctlError:
+            raise  # its message says all that is to be said
         except Exception:
             heard.seek(0)
             screen.write(heard.read().decode(errors="replace"))

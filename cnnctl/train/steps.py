@@ -70,10 +70,12 @@ def evaluate_step(model: keras.Model, loss_function: keras.Loss, metrics: Metric
 
 def total_loss(model: keras.Model, loss_function: keras.Loss, labels: Any, outputs: Any) -> Any:
     """Returns the loss of a batch with the regularization terms of the call before."""
-    return tf.add_n([loss_function(labels, outputs), *model.losses])
+    with tf.name_scope("loss"):
+        return tf.add_n([loss_function(labels, outputs), *model.losses])
 
 
 def count_batch(metrics: Metrics, loss: Any, labels: Any, outputs: Any) -> None:
     """Tells the metrics about one batch, weighted by its images."""
-    metrics.loss.update_state(loss, sample_weight=tf.shape(outputs)[0])
-    metrics.accuracy.update_state(labels, outputs)
+    with tf.name_scope("metrics"):
+        metrics.loss.update_state(loss, sample_weight=tf.shape(outputs)[0])
+        metrics.accuracy.update_state(labels, outputs)

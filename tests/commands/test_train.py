@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ def test_validation_runs_in_several_calls_so_that_ctrl_c_is_heard(tmp_path: Path
     lengths: list[int] = []
     paced = loops._paced
 
-    def count(run_steps: Any, batches: Any, total: int) -> Iterator[int]:
-        calls = list(paced(run_steps, batches, total))
+    def count(run_steps: Any, batches: Any, stops: Sequence[int]) -> Iterator[int]:
+        calls = list(paced(run_steps, batches, stops))
         lengths.append(len(calls))
         yield from calls
 

@@ -63,6 +63,7 @@ def session(loop: str, epochs: int = 3, validation: float | None = 0.1) -> Sessi
         },
         "model": {"layers": ["flatten", {"dense": {"units": "classes"}}]},
         "train": {"loop": loop, "epochs": epochs, "batch_size": 48, "optimizer": {"sgd": {"learning_rate": PIECES}}},
+        "log": {"tensorboard": False},
     }
     return Session(Experiment.model_validate(content), "cpu", Console(quiet=True))
 

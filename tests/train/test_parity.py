@@ -80,6 +80,7 @@ def experiment(
             "batch_size": 48,
             "optimizer": {"adam": {"learning_rate": {"one_cycle": {"max_learning_rate": 0.02}}}},
         },
+        "log": {"tensorboard": False},
     }
     return Experiment.model_validate(content)
 

@@ -1,0 +1,45 @@
+"""`cnnctl code`: a stand-alone Keras script that trains as the config says, without TensorFlow."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from cnnctl.errors import UsageError
+from cnnctl.files import write_whole
+from cnnctl.report.console import Console
+from cnnctl.report.script.page import script
+from cnnctl.spec.load import load
+
+
+def code(config: Path, overrides: Sequence[str], output: Path | None, console: Console) -> None:
+    """Prints the script of a config, or writes it into a file.
+
+    Args:
+        config: the YAML file.
+        overrides: `--set` texts.
+        output: a new file; None to print.
+        console: where to print.
+
+    Raises:
+        ConfigError: the config is wrong.
+        UsageError: there is such a file or folder already.
+        RunError: the file cannot be written.
+    """
+    experiment = load(config, overrides)
+    text = script(experiment, _command(config, overrides), f"{config.stem}.keras")
+    if output is None:
+        console.result(text)
+        return
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; name a file in it")
+    if output.exists():
+        raise UsageError(f"{output} is here already, and nothing is written over; give another name, or remove it")
+    write_whole(output, f"{text}\n".encode())
+    console.result(f"{output} is ready. Run it: python {shlex.quote(str(output))}")
+
+
+def _command(config: Path, overrides: Sequence[str]) -> str:
+    changes = [word for text in overrides for word in ("--set", text)]
+    return shlex.join(["cnnctl", "code", str(config), *changes])

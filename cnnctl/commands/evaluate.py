@@ -1,0 +1,53 @@
+"""`cnnctl evaluate`: a trained network judged on images with labels; TensorFlow starts once the folders are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cnnctl.errors import UsageError
+from cnnctl.report.console import Console
+from cnnctl.runs import open_run_folder
+from cnnctl.train.quiet import import_tensorflow
+
+
+def evaluate(
+    folder: Path, split: str | None, data: str | None, form: str, device: str, console: Console, verbose: bool
+) -> None:
+    """Prints scores of a run's network and writes them into the run, with a picture of the confusion matrix.
+
+    Args:
+        folder: of the run.
+        split: `train`, `validation` or `test`; None for `test`. With `data`, a folder below it.
+        data: a folder with one folder of images a class; None for the run's own data.
+        form: `table`, `json` or `markdown`.
+        device: `auto`, `cpu` or `gpu`.
+        console: where to print.
+        verbose: let TensorFlow's messages through.
+
+    Raises:
+        UsageError: there is no run, no such split or no such folder.
+        RunError: the run was cut short, is damaged, or cannot be written to.
+        DataError: the images cannot be read, or have other classes.
+    """
+    open_run_folder(folder)
+    if data is not None and not Path(data).is_dir():
+        raise UsageError(f"--data {data}: there is no such folder; give one that has a folder of images for each class")
+    with console.working("starting TensorFlow"):
+        import_tensorflow(verbose)
+        from cnnctl.commands.evaluation import evaluated, keep_evaluation
+        from cnnctl.commands.trained import open_trained
+        from cnnctl.report.evaluation import evaluation_markdown, evaluation_text
+        from cnnctl.report.tables import as_json
+        from cnnctl.train.device import choose_device
+    computes_on = choose_device(device)
+    evaluation = evaluated(open_trained(folder), split, data, console)
+    console.say(f"device      {computes_on}")
+    for note in evaluation.notes:
+        console.say(f"note        {note}")
+    if form == "json":
+        console.result(as_json(evaluation.as_plain()))
+    else:
+        draw = evaluation_markdown if form == "markdown" else evaluation_text
+        console.result(draw(evaluation.scores, evaluation.subject))
+    for line in keep_evaluation(evaluation, console):
+        console.say(line)

@@ -1,0 +1,187 @@
+"""One evaluation from images to files; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from cnnctl.build.optimizers import build_loss
+from cnnctl.commands.trained import Trained
+from cnnctl.data.elsewhere import classes_root, read_classes
+from cnnctl.data.pipeline import ordered_batches, preparation
+from cnnctl.data.sources import ImageSet, open_source, some_of
+from cnnctl.data.splits import Splits, fingerprint, read_splits
+from cnnctl.errors import DataError, RunError, UsageError
+from cnnctl.files import write_whole
+from cnnctl.report.console import Console
+from cnnctl.report.scores import Scores, as_plain, scores_of
+from cnnctl.report.tables import as_json
+from cnnctl.report.text import printable
+from cnnctl.runs import RunFolder
+from cnnctl.spec.head import chosen_loss
+from cnnctl.spec.load import facts_of
+from cnnctl.train.inference import judge
+from cnnctl.train.steps import build_metrics
+
+NOT_ENOUGH_MEMORY = "there is not enough memory for these images and this network; evaluate fewer images, or with --device cpu"
+DATA_HAS_CHANGED = "the training images are not those that the run saw, so its own splits may be others too"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores, and what they are of.
+
+    Attributes:
+        run: whose network was judged.
+        split: `train`, `validation` or `test`, or with other data the folder's name below it, else None.
+        root: the folder of the other data; None for the run's own.
+        scores: of all its images.
+        notes: what a person should know about the images.
+    """
+
+    run: RunFolder
+    split: str | None
+    root: Path | None
+    scores: Scores
+    notes: list[str]
+
+    @property
+    def subject(self) -> str:
+        """Returns one word for what was judged."""
+        return self.split or "images"
+
+    def as_plain(self) -> dict[str, Any]:
+        """Returns it for JSON."""
+        about = {"run": str(self.run.path), "split": self.split, "data": str(self.root) if self.root else None}
+        return {**about, **as_plain(self.scores)}
+
+
+@dataclass(frozen=True)
+class _Subject:
+    split: str | None
+    root: Path | None
+    images: ImageSet
+    notes: list[str]
+
+
+def evaluated(trained: Trained, split: str | None, data: str | None, console: Console) -> Evaluation:
+    """Returns the scores of a network; arguments as those of `evaluate`.
+
+    Raises:
+        UsageError: there is no such split or folder.
+        DataError: the images cannot be read, or have other classes.
+        RunError: there is not enough memory.
+    """
+    try:
+        with console.working("reading the data"):
+            subject = _own_images(trained, split or "test") if data is None else _other_images(trained, split, Path(data))
+        with console.working("evaluating"):
+            scores = _scores(trained, subject.images)
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise RunError(NOT_ENOUGH_MEMORY) from error
+    return Evaluation(trained.run, subject.split, subject.root, scores, subject.notes)
+
+
+def _scores(trained: Trained, images: ImageSet) -> Scores:
+    experiment = trained.experiment
+    nodes, _ = facts_of(experiment)
+    batches = ordered_batches(images, preparation(experiment), experiment.train.batch_size)
+    judged = judge(trained.model, build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment), batches)
+    probabilities = trained.probabilities(judged.outputs)
+    return scores_of(images.labels, probabilities, trained.class_names, judged.loss, judged.accuracy)
+
+
+def _other_images(trained: Trained, split: str | None, folder: Path) -> _Subject:
+    root = classes_root(folder, split)
+    images, notes = read_classes(root, trained.experiment.data, trained.class_names)
+    return _Subject(split or (root.name if root != folder.resolve() else None), root, images, notes)
+
+
+def _own_images(trained: Trained, split: str) -> _Subject:
+    """Returns a split of the data that the run was trained on, read again."""
+    data = trained.experiment.data
+    if split == "validation" and data.validation is None:
+        raise UsageError("--split validation: the run has no validation data (data.validation is null); leave --split out")
+    try:
+        _refuse_other_classes(open_source(data).class_names, trained.class_names)
+        splits = read_splits(data)
+        images = _part(splits, split)
+    except DataError as error:
+        raise DataError(f"{error}. Images elsewhere: --data FOLDER, with one folder a class of the same name") from error
+    changed = fingerprint(splits.train) != trained.data_fingerprint
+    return _Subject(split, None, images, [*splits.notes, *([DATA_HAS_CHANGED] if changed else [])])
+
+
+def _part(splits: Splits, split: str) -> ImageSet:
+    if split == "test":
+        return splits.read_test()
+    images = splits.train if split == "train" else splits.validation
+    assert images is not None
+    return images
+
+
+def _refuse_other_classes(found: list[str], expected: list[str]) -> None:
+    if found != expected[: len(found)]:
+        odd = [name for name in found if name not in expected] or [name for name in expected if name not in found]
+        raise DataError(
+            f"the data has other classes than the network was trained on: {some_of(odd or found)} of "
+            f"{some_of(found)}, expected {some_of(expected)}"
+        )
+
+
+def keep_evaluation(evaluation: Evaluation, console: Console) -> list[str]:
+    """Writes the scores and a picture of the confusion matrix into the run; returns a line a file.
+
+    Raises:
+        RunError: the run cannot be written to.
+    """
+    from cnnctl.report.figures import confusion_png
+
+    with console.working("drawing the confusion matrix"):
+        scores, classes = evaluation.scores, evaluation.scores.occurring
+        title = f"{evaluation.subject}: accuracy {scores.accuracy:.2%}"
+        picture = confusion_png(scores.matrix_of(classes), [printable(each.name) for each in classes], title)
+    file = _file(evaluation)
+    contents = {file: (as_json(evaluation.as_plain()) + "\n").encode(), file.with_suffix(".png"): picture}
+    return [_written(each, content) for each, content in contents.items()]
+
+
+def _written(file: Path, content: bytes) -> str:
+    verb = "replaced" if file.exists() else "written"
+    write_whole(file, content)
+    return f"{verb:<12}{printable(str(file))}"
+
+
+def _file(evaluation: Evaluation) -> Path:
+    """Returns the JSON file of an evaluation: only one of the same images is replaced."""
+    folder = evaluation.run.path / "evaluation"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made: {error.strerror}") from error
+    name = evaluation.subject if evaluation.root is None else "-".join(_names(evaluation.root, evaluation.split))
+    number = 1
+    while True:
+        file = folder / f"{name if number == 1 else f'{name}_{number}'}.json"
+        if not file.exists() or _is_of(file, evaluation):
+            return file
+        number += 1
+
+
+def _names(root: Path, split: str | None) -> list[str]:
+    """Returns what a folder of other data is called: `photos`, or `photos` and `test` for photos/test."""
+    return [root.parent.name, root.name] if split else [root.name or "root"]
+
+
+def _is_of(file: Path, evaluation: Evaluation) -> bool:
+    """Returns whether a file holds an earlier evaluation of the same images."""
+    try:
+        before = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return False
+    now = evaluation.as_plain()
+    return isinstance(before, dict) and (before.get("split"), before.get("data")) == (now["split"], now["data"])

@@ -1,0 +1,169 @@
+"""`cnnctl export`: a trained network for another runtime, which was asked whether it answers the same."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnctl.errors import RunError, UsageError
+from cnnctl.report.console import Console
+from cnnctl.report.tables import as_json, show_bytes
+from cnnctl.runs import RunFolder, open_run_folder
+from cnnctl.train.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from cnnctl.commands.exporting import Exported
+    from cnnctl.commands.trained import Trained
+
+SUFFIXES = {"keras": ".keras", "tflite": ".tflite", "onnx": ".onnx"}
+"""How files must end; what a SavedModel is written to is a folder."""
+USES = {
+    "keras": "outputs = keras.models.load_model({path!r})(images)",
+    "saved_model": "network = tf.saved_model.load({path!r}); outputs = network.serve(images)",
+    "tflite": "outputs = tf.lite.Interpreter({path!r}).get_signature_runner()({input_name}=images)[{output_name!r}]",
+    "onnx": "outputs = onnxruntime.InferenceSession({path!r}).run(None, {{{input_name!r}: images}})[0]",
+}
+"""Python that runs each."""
+EXTRA = ("onnx", "onnxruntime")
+MOST_NAMES = 10
+
+
+def export(
+    folder: Path, to: str, output: Path | None, quantize: str | None, form: str, console: Console, verbose: bool
+) -> None:
+    """Writes a trained network for another runtime and prints what was written and how it was checked.
+
+    Args:
+        folder: of the run.
+        to: `keras`, `saved_model`, `tflite` or `onnx`.
+        output: the file, or for saved_model the folder, to be; None for a name in `RUN/export/`.
+        quantize: `int8` with tflite, or None.
+        form: `table` or `json`.
+        console: where to print.
+        verbose: let TensorFlow's messages through.
+
+    Raises:
+        UsageError: there is no run, the output cannot be, options do not go together, or a package is not installed.
+        DataError: int8 needs training images, and they cannot be read.
+        RunError: the run was cut short; or the network cannot be converted, or answers otherwise in its new runtime.
+    """
+    if quantize and to != "tflite":
+        raise UsageError(f"--quantize {quantize} goes with --to tflite, not with --to {to}")
+    path = output or _default(open_run_folder(folder), to, quantize)
+    _refuse_unusable(path, to)
+    if to == "onnx":
+        _refuse_without_packages()
+    with console.working("starting TensorFlow"):
+        import_tensorflow(verbose)
+        from cnnctl.commands.exporting import export_network
+        from cnnctl.commands.trained import open_trained
+        from cnnctl.train.device import choose_device
+    choose_device("cpu")  # a GPU rounds otherwise than the runtimes it would be compared with
+    trained = open_trained(folder)
+    with console.working(f"exporting to {to}"):
+        exported = export_network(trained, to, quantize, path, verbose)
+    for note in exported.notes:
+        console.say(note)
+    facts = _facts(trained, exported, to, quantize, path)
+    console.result(as_json(facts) if form == "json" else "\n".join(_lines(trained, facts)))
+
+
+def _default(run: RunFolder, to: str, quantize: str | None) -> Path:
+    name = to if to == "saved_model" else f"model{f'-{quantize}' if quantize else ''}{SUFFIXES[to]}"
+    return run.path / "export" / name
+
+
+def _refuse_unusable(path: Path, to: str) -> None:
+    """Says before anything slow why the output cannot be written."""
+    suffix = SUFFIXES.get(to)
+    if path.is_dir() and suffix:
+        raise UsageError(f"{path} is a folder; name the file to be written, such as --output {path / f'model{suffix}'}")
+    if path.exists():
+        raise UsageError(f"{path} exists already, and nothing is written over; choose another --output, or remove it")
+    if suffix and path.suffix != suffix:
+        raise UsageError(f"--output {path}: the name of a file for {to} must end with {suffix}")
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "cannot be written" if there.is_dir() else "is a file"
+        raise RunError(f"{path} cannot be written: {there} {reason}; choose another --output")
+
+
+def _refuse_without_packages() -> None:
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"--to onnx needs {' and '.join(missing)}, not installed here: pip install 'cnnctl[onnx]'")
+
+
+def _facts(trained: Trained, exported: Exported, to: str, quantize: str | None, path: Path) -> dict[str, Any]:
+    """Returns all that is known of an export, for programs."""
+    data, names = trained.experiment.data, {"input_name": exported.input_name, "output_name": exported.output_name}
+    return {
+        "path": str(path),
+        "to": to,
+        "quantize": quantize,
+        "bytes": exported.bytes,
+        "bytes_before": exported.bytes_before,
+        "input": {
+            "name": exported.input_name,
+            "shape": [None, *exported.image],
+            "dtype": "float32",
+            "range": [0, 1],
+            "data_format": trained.experiment.model.data_format,
+            "inverted": data.invert,
+        },
+        "output": {
+            "name": exported.output_name,
+            "shape": [None, exported.outputs],
+            "dtype": "float32",
+            "gives": "logits" if trained.from_logits else "probabilities",
+        },
+        "classes": trained.class_names,
+        "check": asdict(exported.check),
+        "notes": exported.notes,
+        "use": USES[to].format(path=str(path), **names),
+    }
+
+
+def _lines(trained: Trained, facts: dict[str, Any]) -> list[str]:
+    images, outputs = facts["input"], facts["output"]
+    inside = "; 8-bit whole numbers inside, float32 outside" if facts["quantize"] else ""
+    softmax = ", whose softmax are probabilities" if outputs["gives"] == "logits" else ""
+    names = facts["classes"]
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return [
+        f"export  {facts['path']}",
+        f"size    {show_bytes(facts['bytes'])}, model.keras of the run {show_bytes(facts['bytes_before'])}{inside}",
+        f"input   {_tensor(images)}: {_prepared(trained)}",
+        f"output  {_tensor(outputs)}: {outputs['gives']}{softmax}",
+        f"classes {', '.join(names[:MOST_NAMES])}{more}",
+        *_check_lines(facts["check"]),
+        f"use     {facts['use']}",
+    ]
+
+
+def _tensor(facts: dict[str, Any]) -> str:
+    name = f"'{facts['name']}' " if facts["name"] else ""
+    return f"{name}(B, {', '.join(map(str, facts['shape'][1:]))}) {facts['dtype']}"
+
+
+def _prepared(trained: Trained) -> str:
+    """Returns how an image becomes the input of the network."""
+    data, first = trained.experiment.data, trained.experiment.model.data_format == "channels_first"
+    assert data.image_size
+    size = "×".join(map(str, data.image_size))
+    pixels = "(255 - pixels) / 255" if data.invert else "pixels / 255"
+    return f"{'grey' if data.channels == 1 else 'RGB'} images of {size}, {pixels}{', channels first' if first else ''}"
+
+
+def _check_lines(check: dict[str, Any]) -> list[str]:
+    difference = check["largest_difference"]
+    lines = [
+        f"check   {check['runtime']} on {check['images']:,} {check['of']} images: the same class for {check['same_class']:.2%}",
+        f"        probabilities {f'differ by {difference:.1e} at most' if difference else 'are equal to the bit'}",
+    ]
+    if check["accuracy_before"] is not None:
+        lines.append(f"        accuracy {check['accuracy_before']:.2%} in the run, {check['accuracy_after']:.2%} exported")
+    return lines

@@ -1,0 +1,250 @@
+"""One export, from the trained network to a file that was checked; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from cnnctl.build.export import OPEN, Opened, Values, plain_network, write_keras, write_onnx, write_saved_model, write_tflite
+from cnnctl.commands.trained import Trained
+from cnnctl.data.pipeline import ordered_batches, preparation
+from cnnctl.data.sources import ImageSet, Labels
+from cnnctl.data.splits import read_splits
+from cnnctl.errors import DataError, RunError
+from cnnctl.spec.experiment import Experiment
+from cnnctl.train.quiet import without_native_stderr
+
+TOLERANCE = 1e-4
+"""Probabilities of a network that keeps its floats may differ by so much; measured are some 1e-6."""
+MOST_COMPARED, MOST_JUDGED = 1_000, 10_000
+"""Test images: the same floats show on few whether a runtime computes them; what int8 costs shows on many."""
+MOST_TYPICAL = 300
+"""Training images that int8 ranges are taken from; more change little."""
+RANDOM_IMAGES = 256
+ABSURD_DROP = 0.1
+
+
+@dataclass(frozen=True)
+class Check:
+    """An exported network against the run's.
+
+    Attributes:
+        runtime: what ran it.
+        images: how many they were compared on.
+        of: `test`, or `random` where the test images cannot be read.
+        largest_difference: between the probabilities that the two give a class.
+        same_class: the share of images that both give the same class.
+        accuracy_before: of the run's network; None on random images.
+        accuracy_after: of the exported one.
+    """
+
+    runtime: str
+    images: int
+    of: str
+    largest_difference: float
+    same_class: float
+    accuracy_before: float | None
+    accuracy_after: float | None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        bytes: of the file, or of all files in the folder.
+        bytes_before: of the run's model.keras.
+        input_name: what the file calls the images; None where they have no name.
+        output_name: the same for the outputs.
+        image: the shape of one image.
+        outputs: how many numbers an image gives.
+        notes: what a person should know about the file.
+    """
+
+    bytes: int
+    bytes_before: int
+    input_name: str | None
+    output_name: str | None
+    image: tuple[int, ...]
+    outputs: int
+    check: Check
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What an export is checked on.
+
+    Attributes:
+        tested: the images; their labels mean something only where `of` is `test`.
+        typical: training images as the network takes them, where it is quantized.
+    """
+
+    tested: ImageSet
+    of: str
+    typical: Values | None
+    notes: list[str]
+
+
+def export_network(trained: Trained, to: str, quantize: str | None, output: Path, verbose: bool) -> Exported:
+    """Writes a trained network for another runtime, whole and checked or not at all.
+
+    Args:
+        trained: the network.
+        to: `keras`, `saved_model`, `tflite` or `onnx`.
+        quantize: `int8` with tflite, or None.
+        output: the file or folder to be.
+        verbose: let the converters' and runtimes' messages through.
+
+    Raises:
+        DataError: int8 needs training images, and they cannot be read.
+        RunError: it cannot be converted or written, or its own runtime answers otherwise.
+    """
+    network = plain_network(trained.experiment, trained.model)
+    images = _images(trained.experiment, quantize)
+    with _folder_beside(output) as beside:
+        file = beside / ("network" if to == "saved_model" else f"network{output.suffix}")
+        with contextlib.nullcontext() if verbose else without_native_stderr():
+            opened = _written(trained.experiment, network, to, images.typical, file)
+            check = _checked(trained, network, opened, images)
+        if quantize is None and not check.largest_difference <= TOLERANCE:
+            raise RunError(_disagrees(check, output))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(output)
+    notes = [*images.notes, *_notes(trained.experiment, to), *_dropped(check)]
+    names = opened.input_name, opened.output_name
+    before = trained.run.model.stat().st_size
+    return Exported(_size(output), before, *names, network.input_shape[1:], network.output_shape[-1], check, notes)
+
+
+@contextlib.contextmanager
+def _folder_beside(output: Path) -> Iterator[Path]:
+    """Makes a folder on the same disk for the while: the nearest place that is there, so that a failure leaves nothing."""
+    ground = next(parent for parent in output.absolute().parents if parent.is_dir())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".cnnctl-export-", dir=ground) as beside:
+            yield Path(beside)
+    except OSError as error:
+        raise RunError(f"{output} cannot be written: {error.strerror or error}; choose another --output") from error
+
+
+def _images(experiment: Experiment, quantize: str | None) -> _Images:
+    try:
+        splits = read_splits(experiment.data)
+        test = _spread(splits.read_test(), MOST_JUDGED if quantize else MOST_COMPARED)
+    except DataError as error:
+        if quantize:
+            raise DataError(f"--quantize {quantize} takes the range of every layer from training images; {error}") from error
+        reason = f"the test images cannot be read, so it was checked on random ones and says no accuracy ({error})"
+        return _Images(_random(experiment), "random", None, [reason])
+    typical = _inputs(experiment, _spread(splits.train, MOST_TYPICAL)) if quantize else None
+    return _Images(test, "test", np.concatenate(list(typical)) if typical else None, [])
+
+
+def _spread(images: ImageSet, most: int) -> ImageSet:
+    """Returns at most so many of the images, from all over the set: a folder's lie class by class."""
+    return images if len(images) <= most else images.take(np.linspace(0, len(images) - 1, most).astype(np.int64))
+
+
+def _random(experiment: Experiment) -> ImageSet:
+    data = experiment.data
+    assert data.image_size and data.channels
+    shape = (RANDOM_IMAGES, *data.image_size, data.channels)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return ImageSet(pixels, np.zeros(RANDOM_IMAGES, np.int64))
+
+
+def _inputs(experiment: Experiment, images: ImageSet) -> Iterator[Values]:
+    """Yields the images in batches as the network takes them, (B, H, W, C) or (B, C, H, W)."""
+    for inputs, _ in ordered_batches(images, preparation(experiment), experiment.train.batch_size):
+        yield np.asarray(inputs)
+
+
+def _written(experiment: Experiment, network: keras.Model, to: str, typical: Values | None, file: Path) -> Opened:
+    """Writes the file and opens it."""
+    try:
+        match to:
+            case "keras":
+                write_keras(network, file)
+            case "saved_model":
+                write_saved_model(network, file)
+            case "tflite":
+                write_tflite(network, file, typical)
+            case "onnx":
+                write_onnx(experiment, network, file)
+        return OPEN[to](file)
+    except OSError:
+        raise  # a full disk, said where the place is known
+    except Exception as error:  # each of the four converters and runtimes raises its own
+        raise RunError(f"the network cannot be exported to {to}: {_first_line(error)}; nothing was written") from error
+
+
+def _checked(trained: Trained, network: keras.Model, opened: Opened, images: _Images) -> Check:
+    """Returns how the opened network answers, beside the one it was made of."""
+    answers = [
+        (network(inputs, training=False), _answer(opened, inputs)) for inputs in _inputs(trained.experiment, images.tested)
+    ]
+    before, after = (trained.probabilities(np.concatenate(parts)) for parts in zip(*answers, strict=True))
+    labels = images.tested.labels if images.of == "test" else None
+    return Check(
+        opened.runtime,
+        len(images.tested),
+        images.of,
+        float(np.abs(after - before).max()),
+        _agreement(before, after.argmax(axis=1)),
+        None if labels is None else _agreement(before, labels),
+        None if labels is None else _agreement(after, labels),
+    )
+
+
+def _agreement(probabilities: Values, classes: Labels) -> float:
+    return float(np.mean(probabilities.argmax(axis=1) == classes))
+
+
+def _answer(opened: Opened, inputs: Values) -> Values:
+    try:
+        return opened.outputs(inputs)
+    except Exception as error:  # each runtime raises its own
+        failed = f"{opened.runtime} cannot run the network it was given: {_first_line(error)}"
+        raise RunError(f"{failed}; nothing was written, export to another runtime") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _disagrees(check: Check, output: Path) -> str:
+    return (
+        f"{check.runtime} does not answer as the run does on {check.images:,} {check.of} images: probabilities differ by up to "
+        f"{check.largest_difference:.1e}, and {TOLERANCE:.0e} is allowed; {check.same_class:.2%} get the same class. "
+        f"{output} was not written; export to another runtime"
+    )
+
+
+def _notes(experiment: Experiment, to: str) -> list[str]:
+    notes, precision = [], experiment.train.precision
+    if precision != "float32":
+        notes.append(f"trained in {precision}; the file computes in float32, and so does what it is compared with")
+    if to == "keras" and experiment.model.style == "subclass":
+        notes.append("subclassed in the run; exported as the same network in functional style, which needs no cnnctl to open")
+    return notes
+
+
+def _dropped(check: Check) -> list[str]:
+    if check.accuracy_before is None or check.accuracy_after is None:
+        return []
+    drop = check.accuracy_before - check.accuracy_after
+    if drop <= ABSURD_DROP:
+        return []
+    return [f"warning: the accuracy fell by {100 * drop:.1f} points; this network does not bear int8, better use it without"]
+
+
+def _size(output: Path) -> int:
+    files = output.rglob("*") if output.is_dir() else [output]
+    return sum(file.stat().st_size for file in files if file.is_file())

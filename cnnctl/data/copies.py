@@ -1,0 +1,58 @@
+"""Images with exactly the same pixels, in one split or across splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnctl.data.images import Pixels
+from cnnctl.data.origins import Origin
+from cnnctl.data.sources import ImageSet
+
+_DIGEST_BYTES = 16
+"""Of 2^32 different images, two have the same digest with a chance of 2^-65 (birthday bound)."""
+
+Place = tuple[str, int]
+"""A split and a position in it."""
+
+
+def equal_images(sets: Mapping[str, ImageSet]) -> list[list[Place]]:
+    """Returns the places of every image that occurs more than once, a list for each such image.
+
+    Both are in the order of the sets; memory is 16 bytes an image.
+    """
+    digests = np.concatenate([_digests(each.images) for each in sets.values()])
+    _, group, counts = np.unique(digests, return_inverse=True, return_counts=True)
+    places = [(name, index) for name, each in sets.items() for index in range(len(each))]
+    found: dict[int, list[Place]] = {}
+    for position in np.flatnonzero(counts[group] > 1):
+        found.setdefault(int(group[position]), []).append(places[position])
+    return list(found.values())
+
+
+def _digests(images: Pixels) -> NDArray[np.void]:
+    """Returns a digest of each image, (N,), each of 16 bytes."""
+    each = (hashlib.blake2b(image.tobytes(), digest_size=_DIGEST_BYTES).digest() for image in images)
+    return np.frombuffer(b"".join(each), dtype=f"V{_DIGEST_BYTES}")
+
+
+def repeated(groups: Sequence[Sequence[Origin]], split: str) -> int:
+    """Returns how many images of a split repeat an earlier one of the same split."""
+    return sum(max(0, _count(group, split) - 1) for group in groups)
+
+
+def shared(groups: Sequence[Sequence[Origin]], split: str, other: str) -> int:
+    """Returns how many images of a split occur in another one too."""
+    return sum(_count(group, split) for group in groups if _count(group, other))
+
+
+def conflicts(groups: Sequence[Sequence[Origin]]) -> int:
+    """Returns how many images occur with different labels."""
+    return sum(len({origin.class_name for origin in group}) > 1 for group in groups)
+
+
+def _count(group: Sequence[Origin], split: str) -> int:
+    return sum(origin.split == split for origin in group)

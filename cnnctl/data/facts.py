@@ -1,0 +1,230 @@
+"""What the data of an experiment is like: counts and sums over pixels and labels. No network is judged."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnnctl.data.copies import conflicts, equal_images, repeated, shared
+from cnnctl.data.images import Pixels
+from cnnctl.data.origins import Origin, Origins
+from cnnctl.data.sources import ImageSet
+from cnnctl.data.splits import Splits, fingerprint
+from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.images import known_images, prepared_dir, tfds_dir
+
+ROLES = ("train", "validation", "test")
+_VALUES_AT_ONCE = 2**22
+"""So many pixel values are worked on at a time: sums need more bytes a value than the images have."""
+
+
+@dataclass(frozen=True)
+class PixelFacts:
+    """What the pixels of a split are like.
+
+    Attributes:
+        mean: of each channel, in [0, 1].
+        standard_deviation: of each channel, over all pixels of all images.
+        colourless: whether every pixel has the same value in all channels.
+    """
+
+    mean: list[float]
+    standard_deviation: list[float]
+    colourless: bool
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How the images of a split are spread over the classes that occur in it.
+
+    Attributes:
+        fewest: images of the smallest class.
+        median: images of the class in the middle.
+        most: images of the largest class.
+        ratio: most / fewest.
+        largest: the name of the largest class.
+        smallest: the name of the smallest class.
+    """
+
+    fewest: int
+    median: float
+    most: int
+    ratio: float
+    largest: str
+    smallest: str
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What one split is like.
+
+    Attributes:
+        part: what the source calls it, or the fraction of train that it is.
+        images: how many.
+        missing: the names of the classes without an image.
+        balance: over the other classes.
+        pixels: of all its images.
+        blank: the images that are one single colour.
+        repeated: images that repeat an earlier one of the split, pixel for pixel.
+        shared: for each split before it, images that occur there too.
+    """
+
+    part: str | float
+    images: int
+    missing: list[str]
+    balance: Balance
+    pixels: PixelFacts
+    blank: list[Origin]
+    repeated: int
+    shared: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ClassFacts:
+    """One class: its name, and how many images of it each split has."""
+
+    name: str
+    images: dict[str, int]
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the data of an experiment is like.
+
+    Attributes:
+        source: `tfds`, `folder` or `digits`.
+        name: of a TFDS set.
+        folder: where the data was read; None for what comes with scikit-learn.
+        fingerprint: of the training images, as a run notes it in environment.json.
+        image_shape: (H, W, C) of an image, before `data_format`.
+        source_shape: the same in the source, for a folder of its first image; None for what differs or is not known.
+        inverted: whether the config inverts the images.
+        notes: what a person should know about how the images were read.
+        splits: by name; the test split comes last.
+        classes: in the order of the labels.
+        baseline: the share of test images that have the commonest class of train: who always names it has this accuracy.
+        conflicts: images that occur with different labels.
+        copies: every image that occurs more than once, each with all the places where it does.
+    """
+
+    source: str
+    name: str | None
+    folder: str | None
+    fingerprint: str
+    image_shape: list[int]
+    source_shape: list[int | None]
+    inverted: bool
+    notes: list[str]
+    splits: dict[str, SplitFacts]
+    classes: list[ClassFacts]
+    baseline: float
+    conflicts: int
+    copies: list[list[Origin]]
+
+
+def data_facts(data: DataSpec, splits: Splits) -> DataFacts:
+    """Returns the facts of a checked config's data; reads the test split.
+
+    Raises:
+        DataError: the test split cannot be read.
+    """
+    sets = _sets(splits)
+    names = _class_names(splits.class_names, data)
+    origins = Origins(data, {role: each.labels for role, each in sets.items()}, names)
+    copies = [[origins.of(*place) for place in places] for places in equal_images(sets)]
+    of_classes = {role: np.bincount(each.labels, minlength=len(names)) for role, each in sets.items()}
+    return DataFacts(
+        source=data.source,
+        name=data.name,
+        folder=_folder(data),
+        fingerprint=fingerprint(splits.train),
+        image_shape=[*(data.image_size or ()), data.channels or 0],
+        source_shape=_source_shape(data),
+        inverted=data.invert,
+        notes=splits.notes,
+        splits={role: _split_facts(role, each, data, names, origins, copies) for role, each in sets.items()},
+        classes=[ClassFacts(name, {role: int(of_classes[role][label]) for role in sets}) for label, name in enumerate(names)],
+        baseline=float(np.mean(sets["test"].labels == of_classes["train"].argmax())),
+        conflicts=conflicts(copies),
+        copies=copies,
+    )
+
+
+def _sets(splits: Splits) -> dict[str, ImageSet]:
+    validation = {"validation": splits.validation} if splits.validation is not None else {}
+    return {"train": splits.train, **validation, "test": splits.read_test()}
+
+
+def _class_names(known: list[str], data: DataSpec) -> list[str]:
+    """Returns a name for each class; `data.classes` may be more than the data has."""
+    return [*known, *(f"class {label}" for label in range(len(known), data.classes or 0))]
+
+
+def _folder(data: DataSpec) -> str | None:
+    if data.source == "tfds":
+        return str(prepared_dir(data) or tfds_dir(data) / str(data.name).partition(":")[0])
+    return data.path
+
+
+def _source_shape(data: DataSpec) -> list[int | None]:
+    found = known_images(data.model_copy(update={"image_size": None, "channels": None}))
+    return [found.height, found.width, found.channels]
+
+
+def _split_facts(
+    role: str, images: ImageSet, data: DataSpec, names: list[str], origins: Origins, copies: list[list[Origin]]
+) -> SplitFacts:
+    counts = np.bincount(images.labels, minlength=len(names)).tolist()
+    return SplitFacts(
+        part=getattr(data, role),
+        images=len(images),
+        missing=[name for name, count in zip(names, counts, strict=True) if not count],
+        balance=balance([(count, name) for name, count in zip(names, counts, strict=True) if count]),
+        pixels=pixel_facts(images.images),
+        blank=[origins.of(role, index) for index in blank_images(images.images)],
+        repeated=repeated(copies, role),
+        shared={other: shared(copies, role, other) for other in _before(role, data)},
+    )
+
+
+def _before(role: str, data: DataSpec) -> list[str]:
+    """Returns the splits that this one must share no image with, each pair once."""
+    roles = [each for each in ROLES if each != "validation" or data.validation is not None]
+    return roles[: roles.index(role)]
+
+
+def balance(classes: Sequence[tuple[int, str]]) -> Balance:
+    """Returns how images are spread over classes, each given as (images, name)."""
+    fewest, smallest = min(classes, key=lambda each: each[0])
+    most, largest = max(classes, key=lambda each: each[0])
+    return Balance(fewest, statistics.median(count for count, _ in classes), most, most / fewest, largest, smallest)
+
+
+def pixel_facts(images: Pixels) -> PixelFacts:
+    """Returns the facts of images (N, H, W, C); the sums are whole numbers, so nothing is lost to rounding."""
+    count = images.size // images.shape[-1]
+    sums, squares = np.zeros((2, images.shape[-1]), np.int64)
+    colourless = True
+    for part in _parts(images):
+        values = part.reshape(-1, part.shape[-1])
+        sums += values.sum(axis=0, dtype=np.int64)
+        squares += np.square(values, dtype=np.uint16).sum(axis=0, dtype=np.int64)  # 255² < 2¹⁶
+        colourless = colourless and bool((values == values[:, :1]).all())
+    mean = sums / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return PixelFacts((mean / 255).tolist(), (deviation / 255).tolist(), colourless)
+
+
+def blank_images(images: Pixels) -> list[int]:
+    """Returns the positions of the images (N, H, W, C) whose pixels are all equal."""
+    blank = [(part == part[:, :1, :1]).all(axis=(1, 2, 3)) for part in _parts(images)]
+    return np.flatnonzero(np.concatenate(blank)).tolist()
+
+
+def _parts(images: Pixels) -> Iterator[Pixels]:
+    """Yields the images in parts, so that the memory for sums does not grow with the set."""
+    at_once = max(1, _VALUES_AT_ONCE // images[0].size)
+    return (images[start : start + at_once] for start in range(0, len(images), at_once))

@@ -1,0 +1,68 @@
+"""Some training images of each class, as the network takes them and as augmentation changes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnctl.data.sources import ImageSet, Labels
+from cnnctl.data.splits import Indices, Splits
+from cnnctl.spec.experiment import Experiment
+
+MOST_CLASSES = 20
+OF_EACH = 8
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images of some classes.
+
+    Attributes:
+        title: what they are.
+        class_names: of each row.
+        blocks: by what was done to them, for each class its images (N, H, W, C), uint8 or in [0, 1].
+    """
+
+    title: str
+    class_names: list[str]
+    blocks: dict[str, list[NDArray[Any]]]
+
+
+def samples(splits: Splits, experiment: Experiment) -> Samples:
+    """Returns training images of each class, or of a choice of classes that `data.split_seed` makes."""
+    train = splits.train
+    rows = sampled(train.labels, experiment.data.split_seed)
+    blocks = {"as the network takes them": [train.images[indices] for indices in rows.values()]}
+    if experiment.data.augment:
+        blocks["as the first epoch changes them"] = [augmented(train, indices, experiment) for indices in rows.values()]
+    of = (
+        "each class"
+        if len(rows) == len(np.unique(train.labels))
+        else f"{len(rows)} of {len(np.unique(train.labels)):,} classes"
+    )
+    return Samples(f"training images of {of}", [splits.class_names[label] for label in rows], blocks)
+
+
+def sampled(labels: Labels, seed: int) -> dict[int, Indices]:
+    """Returns positions of at most OF_EACH images for each class, of at most MOST_CLASSES classes that have some."""
+    generator = np.random.default_rng(seed)
+    classes = np.unique(labels)
+    if len(classes) > MOST_CLASSES:
+        classes = np.sort(generator.choice(classes, MOST_CLASSES, replace=False))
+    return {int(label): np.sort(generator.permutation(np.flatnonzero(labels == label))[:OF_EACH]) for label in classes}
+
+
+def augmented(train: ImageSet, indices: Indices, experiment: Experiment) -> NDArray[Any]:
+    """Returns training images (B, H, W, C) in [0, 1] as the first epoch sees them; imports TensorFlow."""
+    import tensorflow as tf
+
+    from cnnctl.data.augment import draw
+    from cnnctl.data.pipeline import Preparation
+
+    draws = tf.gather(draw(len(train), experiment.seed, 0), indices)
+    prepare = Preparation(classes=0, channels_first=False, augment=experiment.data.augment)
+    images, _ = prepare.network_inputs(train.images[indices], train.labels[indices], draws)
+    return np.asarray(images)

@@ -1,0 +1,204 @@
+"""What TensorBoard shows of a run: an observer that decides what is written, and when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnctl.report import pictures, summaries
+from cnnctl.report.events import Events
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.layers import Conv2D
+from cnnctl.spec.stack import Node
+from cnnctl.train.observe import EpochRecord, InsightRecord, Observer, Plan, StepsRecord
+
+LOOKS = 6
+"""How often a run is looked into where the config does not say: after its first epoch and about so many others."""
+POINTS = 50
+"""Points of the curves within epochs, in a whole run, where the config does not say."""
+SHOWN = 25
+CONFUSION, MISTAKES = "confusion_matrix", "worst_mistakes"
+"""Tags that are written once, after the last step."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a trained network says of images whose class is known.
+
+    Attributes:
+        split: which they are, such as `validation`.
+        images: (N, H, W, C), uint8.
+        labels: (N,), integers.
+        probabilities: (N, classes).
+        class_names: in the order of the labels.
+    """
+
+    split: str
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    class_names: Sequence[str]
+
+
+def report_every(experiment: Experiment, steps_per_epoch: int) -> int:
+    """Returns the steps between the points of the curves within an epoch."""
+    return experiment.log.every_steps or math.ceil(steps_per_epoch * experiment.train.epochs / POINTS)
+
+
+def report_at(experiment: Experiment) -> tuple[int, ...]:
+    """Returns the steps that a profile begins after and ends with."""
+    return (experiment.log.profile[0] - 1, experiment.log.profile[1]) if experiment.log.profile else ()
+
+
+class Board(Observer):
+    """Writes what TensorBoard shows of a run.
+
+    Below the run's `tensorboard/`: the config, the summary, the network as a graph and the hyperparameters;
+    `train/` with scalars, histograms, pictures and the graph of the compiled step; `validation/` and `test/` with
+    scalars. Steps are the optimizer's. The tags `loss` and `accuracy` are the same in all three, so that
+    TensorBoard draws them in one chart.
+
+    Args:
+        folder: the run's `tensorboard/`.
+        experiment: its config.
+        nodes: its stack.
+        insight: can `look()` into the network with its `images` (B, H, W, C), and draw its `step_graph()`.
+        name: of the run, as the HParams tab shows it.
+    """
+
+    def __init__(self, folder: Path, experiment: Experiment, nodes: Sequence[Node], insight: Any, name: str) -> None:
+        self._folder = folder
+        self._experiment = experiment
+        self._nodes = nodes
+        self._insight = insight
+        self._name = name
+        self._events = Events(folder)
+        self._plan = Plan(0, 0, 0, 0, 0)
+        self._before = _nothing_yet(0)
+
+    def on_start(self, plan: Plan) -> None:
+        """Forgets what an interrupted run wrote beyond its checkpoint, then describes the run if it is new."""
+        self._plan = plan
+        step = plan.first_epoch * plan.steps_per_epoch
+        self._events.forget_after(step, (CONFUSION, MISTAKES))
+        if not step:
+            self._describe()
+        if plan.first_epoch < plan.epochs:
+            self._profile(step)
+
+    def _describe(self) -> None:
+        write = self._events.write
+        write("", summaries.texts(self._experiment), 0)
+        write("", summaries.hyperparameters(self._experiment, self._nodes, self._name), 0)
+        self._events.write_graph("", summaries.network_graph(self._experiment, self._nodes).SerializeToString())
+        self._events.write_graph("train", self._insight.step_graph())
+        images = self._channels_last(np.asarray(self._insight.images[:SHOWN]))
+        sheet = pictures.png(pictures.images_picture(images))
+        write("train", summaries.picture("training_images", sheet, "As the network sees them."), 0)
+
+    def on_steps(self, record: StepsRecord) -> None:
+        """Writes the means since the point before."""
+        self._profile(record.step)
+        if record.steps_in_epoch in self._plan.stops(record.epoch - 1):
+            before = self._before if self._before.epoch == record.epoch else _nothing_yet(record.epoch)
+            self._events.write("train", summaries.scalars(_since(before, record)), record.step)
+            self._before = record
+
+    def _profile(self, step: int) -> None:
+        asked = self._experiment.log.profile
+        if asked and step == asked[0] - 1:
+            self._events.start_profile("train")
+        elif asked and step >= asked[1]:
+            self._events.end_profile()
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Writes the epoch's scalars and, now and then, what goes on inside the network."""
+        train = {
+            "loss": record.train_loss,
+            "accuracy": record.train_accuracy,
+            "learning_rate": record.learning_rate,
+            "images_per_second": record.images_per_second,
+        }
+        self._events.write("train", summaries.scalars(train), record.step)
+        if record.validation_loss is not None:
+            validation = {"loss": record.validation_loss, "accuracy": record.validation_accuracy}
+            self._events.write("validation", summaries.scalars(validation), record.step)
+        if self._is_looked_into(record.epoch):
+            self._write_insight(self._insight.look(), record.step)
+        self._events.flush()
+
+    def _is_looked_into(self, epoch: int) -> bool:
+        every = self._experiment.log.every_epochs
+        if every is None:
+            every = math.ceil(self._plan.epochs / LOOKS)
+        return every > 0 and (epoch == 1 or epoch % every == 0 or epoch == self._plan.epochs)
+
+    def _write_insight(self, seen: InsightRecord, step: int) -> None:
+        self._events.write("train", summaries.scalars({"gradient_norm": seen.gradient_norm}), step)
+        groups = {"weights": seen.weights, "gradients": seen.gradients, "activations": seen.activations}
+        for group, arrays in groups.items():
+            self._events.write("train", summaries.histograms(group, arrays), step)
+        for tag, sheet in self._inner_pictures(seen):
+            self._events.write("train", summaries.picture(tag, pictures.png(sheet)), step)
+
+    def _inner_pictures(self, seen: InsightRecord) -> Iterator[tuple[str, pictures.Picture]]:
+        """Yields the filters of the first convolution and, for one image, the maps of each layer that gives maps."""
+        first = next((node for node in self._nodes if isinstance(node.layer, Conv2D)), None)
+        if first and seen.weights[f"{first.name}/kernel"].shape[2] in (1, 3):
+            yield f"filters/{first.name}", pictures.filters_picture(seen.weights[f"{first.name}/kernel"])
+        for node in self._nodes:
+            maps = seen.activations[node.name]
+            if maps.ndim == 4:
+                yield f"feature_maps/{node.name}", pictures.maps_picture(self._channels_last(maps)[0])
+
+    def _channels_last(self, images: NDArray[Any]) -> NDArray[Any]:
+        return np.moveaxis(images, 1, -1) if self._experiment.model.data_format == "channels_first" else images
+
+    def finish(self, step: int, test: Mapping[str, float | None], answers: Answers) -> None:
+        """Writes the test's scalars, the confusion matrix and the worst mistakes, at the last step."""
+        self._events.write("test", summaries.scalars(test), step)
+        for tag, png in _endings(answers):
+            self._events.write(answers.split, summaries.picture(tag, png), step)
+        self._events.write("", summaries.hyperparameters_end(), step)
+
+    def close(self) -> None:
+        """Closes the files, also after an error."""
+        self._events.close()
+
+
+def _nothing_yet(epoch: int) -> StepsRecord:
+    return StepsRecord(epoch, 0, 0, 0, 0.0, 0.0, 0.0)
+
+
+def _since(before: StepsRecord, now: StepsRecord) -> dict[str, float]:
+    """Returns loss and accuracy over the images between two records of an epoch, whose own values are over all its images."""
+    images = now.images - before.images
+    return {
+        f"steps/{name}": (getattr(now, name) * now.images - getattr(before, name) * before.images) / images
+        for name in ("loss", "accuracy")
+    }
+
+
+def _endings(answers: Answers) -> Iterator[tuple[str, bytes]]:
+    """Yields the confusion matrix and, where there are any, the most confident mistakes, as PNG files."""
+    from cnnctl.report.figures import confusion_png, grid_png  # matplotlib takes its time; here the training is over
+
+    predicted = answers.probabilities.argmax(axis=1)
+    classes = len(answers.class_names)
+    pairs = answers.labels * classes + predicted
+    matrix = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    yield CONFUSION, confusion_png(matrix, answers.class_names, f"{len(answers.labels):,} {answers.split} images")
+    wrong = np.flatnonzero(predicted != answers.labels)
+    worst = wrong[np.argsort(-answers.probabilities[wrong, predicted[wrong]], kind="stable")][:SHOWN]
+    if len(worst):
+        names = answers.class_names
+        titles = [f"{names[answers.labels[at]]} taken for {names[predicted[at]]}" for at in worst]
+        confident = [f"{answers.probabilities[at, predicted[at]]:.0%} sure" for at in worst]
+        both = [f"{title}\n{sure}" for title, sure in zip(titles, confident, strict=True)]
+        yield MISTAKES, grid_png(answers.images[worst], both, columns=5)

@@ -1,0 +1,197 @@
+"""What the data is like, as text: drawn from the plain facts that programs get as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from textwrap import wrap
+from typing import Any
+
+from cnnctl.report.advice import advice
+from cnnctl.report.tables import PAGE_WIDTH, markdown_table, text_table
+
+Facts = Mapping[str, Any]
+Entry = tuple[str, str]
+"""A word and what is to say about it."""
+Table = tuple[Sequence[str], list[list[str]]]
+
+MOST_LISTED = 20
+"""Of more classes there is no row a class."""
+FEW = 5
+"""So many names and examples are shown; of more, the first ones."""
+KEY_WIDTH = 10
+
+
+def dataset_text(facts: Facts) -> str:
+    """Returns the facts for people at a terminal."""
+    return _document(facts, _paragraph, lambda table: text_table(*table, left=1))
+
+
+def dataset_markdown(facts: Facts) -> str:
+    """Returns the facts as Markdown."""
+    return _document(facts, lambda entry: f"- {entry[0]}: {entry[1]}", lambda table: markdown_table(*table, left=1))
+
+
+def _document(facts: Facts, line: Callable[[Entry], str], draw: Callable[[Table], str]) -> str:
+    def lines(entries: Sequence[Entry]) -> str:
+        return "\n".join(map(line, entries))
+
+    classes = [draw(_class_rows(facts))] if len(facts["classes"]) <= MOST_LISTED else []
+    copies = [draw(_copy_rows(facts))] if facts["copies"] else []
+    tables = [draw(_split_rows(facts)), *classes, lines(_about_classes(facts)), *copies]
+    advised = [("advice", each) for each in advice(facts)]
+    return "\n\n".join([lines(_origin(facts)), *tables, lines([*_about_copies(facts), *advised])])
+
+
+def _paragraph(entry: Entry) -> str:
+    """Returns an entry as lines of at most 80 columns, where no word is longer."""
+    lines = wrap(entry[1], PAGE_WIDTH - KEY_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(f"{word:<{KEY_WIDTH}}{line}" for word, line in zip([entry[0], *[""] * len(lines)], lines, strict=False))
+
+
+def _origin(facts: Facts) -> list[Entry]:
+    where = f"in {facts['folder']}" if facts["folder"] else "that come with scikit-learn"
+    named = " ".join(filter(None, (facts["source"], facts["name"])))
+    inverted = ", inverted" if facts["inverted"] else ""
+    return [
+        ("source", f"{named} {where}"),
+        ("images", _shape(facts["image_shape"]) + _as_they_were(facts) + inverted),
+        ("splits", "; ".join(_taken_from(name, facts["splits"]) for name in facts["splits"])),
+        *(("note", note) for note in facts["notes"]),
+    ]
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    return "×".join("?" if size is None else str(size) for size in shape)
+
+
+def _as_they_were(facts: Facts) -> str:
+    which = "the first in the source" if facts["source"] == "folder" else "in the source"
+    return f", {which} {_shape(facts['source_shape'])}" if facts["source_shape"] != facts["image_shape"] else f" as {which}"
+
+
+def _taken_from(name: str, splits: Facts) -> str:
+    """Returns `train: rest of 'train'` or, after that, `validation: 10% of it`."""
+    part = splits[name]["part"]
+    if isinstance(part, float):
+        return f"{name}: {100 * part:.4g}% of it"
+    rest = name == "train" and any(isinstance(split["part"], float) for split in splits.values())
+    return f"{name}: {'rest of ' if rest else ''}'{part}'"
+
+
+def _split_rows(facts: Facts) -> Table:
+    columns = ("split", "images", "classes", "fewest", "median", "most", "mean", "spread", "blank")
+    classes = len(facts["classes"])
+    return columns, [
+        [
+            name,
+            f"{split['images']:,}",
+            f"{classes - len(split['missing']):,}",
+            f"{split['balance']['fewest']:,}",
+            f"{split['balance']['median']:,.5g}",
+            f"{split['balance']['most']:,}",
+            _a_channel(split["pixels"], "mean"),
+            _a_channel(split["pixels"], "standard_deviation"),
+            f"{len(split['blank']):,}",
+        ]
+        for name, split in facts["splits"].items()
+    ]
+
+
+def _a_channel(pixels: Facts, key: str) -> str:
+    """Returns a number a channel, one below the other; one where all channels are equal."""
+    return "\n".join(f"{value:.4f}" for value in (pixels[key][:1] if pixels["colourless"] else pixels[key]))
+
+
+def _class_rows(facts: Facts) -> Table:
+    rows = [[each["name"], *(f"{count:,}" for count in each["images"].values())] for each in facts["classes"]]
+    return ("class", *facts["splits"]), rows
+
+
+def _about_classes(facts: Facts) -> list[Entry]:
+    train = facts["splits"]["train"]["balance"]
+    always = f"always answering '{train['largest']}' is right for {facts['baseline']:.2%} of the test images"
+    return [
+        ("balance", _balance(train)),
+        ("baseline", always),
+        *_smallest_classes(facts),
+        *_missing_classes(facts["splits"]),
+        *(("blank", _some([*map(_place, split["blank"])])) for split in facts["splits"].values() if split["blank"]),
+    ]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return _some([f"'{name}'" for name in names])
+
+
+def _balance(train: Facts) -> str:
+    if train["fewest"] == train["most"]:
+        return f"every class has {train['most']:,} train images"
+    return f"'{train['largest']}' has {train['ratio']:.3g} times as many train images as '{train['smallest']}'"
+
+
+def _missing_classes(splits: Facts) -> list[Entry]:
+    """Returns the classes without images; what train has none of, other splits cannot have."""
+    unknown = set(splits["train"]["missing"])
+    beyond = {
+        name: [each for each in split["missing"] if name == "train" or each not in unknown] for name, split in splits.items()
+    }
+    where = {"train": "all splits"}
+    return [("missing", f"from {where.get(name, name)}: {_quoted(names)}") for name, names in beyond.items() if names]
+
+
+def _smallest_classes(facts: Facts) -> list[Entry]:
+    """Returns, where no table lists all classes, the names of those with the fewest train images."""
+    fewest = facts["splits"]["train"]["balance"]["fewest"]
+    if len(facts["classes"]) <= MOST_LISTED or fewest == facts["splits"]["train"]["balance"]["most"]:
+        return []
+    names = [each["name"] for each in facts["classes"] if each["images"]["train"] == fewest]
+    return [("fewest", f"{fewest:,} train images: {_quoted(names)}")]
+
+
+def _copy_rows(facts: Facts) -> Table:
+    splits = facts["splits"]
+    others = list(splits)[:-1]
+    return ("copies", "in itself", *(f"in {other}" for other in others)), [
+        [
+            name,
+            f"{split['repeated']:,}",
+            *(f"{split['shared'][other]:,}" if other in split["shared"] else "" for other in others),
+        ]
+        for name, split in splits.items()
+    ]
+
+
+def _about_copies(facts: Facts) -> list[Entry]:
+    if not facts["copies"]:
+        return [("copies", "none; no two images of all splits have the same pixels")]
+    return [("such as", _equation(group)) for group in _telling(facts["copies"])]
+
+
+def _telling(copies: Sequence[Sequence[Facts]]) -> list[Sequence[Facts]]:
+    """Returns a few of the images that occur more than once: first with different labels, then in different splits."""
+
+    def order(places: Sequence[Facts]) -> tuple[bool, bool]:
+        return len({place["class_name"] for place in places}) == 1, len({place["split"] for place in places}) == 1
+
+    return sorted(copies, key=order)[:FEW]
+
+
+def _equation(places: Sequence[Facts]) -> str:
+    """Returns where an image occurs, a place for each split and label, two at least."""
+    different = list({(place["split"], place["class_name"]): place for place in reversed(places)}.values())[::-1]
+    shown = (different if len(different) > 1 else places[:2])[:FEW]
+    more = len(places) - len(shown)
+    return " = ".join(map(_place, shown)) + (f" and {more:,} more" if more else "")
+
+
+def _place(place: Facts) -> str:
+    return f"{place['split']}: {place['file'] or _number(place)}"
+
+
+def _number(place: Facts) -> str:
+    of = "" if place["read_from"] == place["split"] else f" of '{place['read_from']}'"
+    return f"image {place['index']}{of} ('{place['class_name']}')"
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts) if len(texts) <= FEW else f"{', '.join(texts[:FEW])} and {len(texts) - FEW:,} more"

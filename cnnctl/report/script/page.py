@@ -1,0 +1,194 @@
+"""The whole script: its head, and its parts in the order of a training."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from cnnctl.report.script import data, network, training
+from cnnctl.report.script.expressions import WIDTH, literal
+from cnnctl.report.script.template import Needs, written
+from cnnctl.spec import weights as W
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.optimizers import OneCycle
+
+HEAD = '''
+"""$headline
+
+$provenance
+"""
+
+import itertools  #? !fit
+import math
+import os
+from pathlib import Path  #? folder
+
+os.environ["KERAS_BACKEND"] = "tensorflow"  # before Keras is imported
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds  #? tfds
+from keras import layers
+$imports
+from PIL import Image, ImageOps  #? folder
+from PIL import Image  #? fitted
+from sklearn.datasets import load_digits  #? digits
+
+keras.config.set_image_data_format("channels_first")  #? channels_first
+keras.config.set_dtype_policy($precision)  # weights stay float32  #? mixed
+
+SEED = $seed  # of the order and the augmentation of the images; layers have seeds of their own  #? augment
+SEED = $seed  # of the order of the images; layers have seeds of their own  #? !augment
+SPLIT_SEED = $split_seed  # of what is held out  #? fractions
+EPOCHS = $epochs
+BATCH_SIZE = $batch_size
+CLASSES = $classes
+'''
+
+
+def script(experiment: Experiment, command: str, model_file: str) -> str:
+    """Returns a Keras script that trains as `cnnctl train` does.
+
+    Args:
+        experiment: a checked config.
+        command: what wrote the script.
+        model_file: where the script saves the network.
+    """
+    needs = needs_of(experiment)
+    parts = [
+        _head(experiment, command, needs),
+        _title("Data"),
+        *data.reading(experiment, needs),
+        *data.batching(experiment, needs),
+        data.splitting(experiment, needs),
+        _title("Network, and beside each layer the shape of what it gives for B images"),
+        network.network(experiment),
+        _title("Loss and optimizer"),
+        *training.goal(experiment, needs),
+        _title("Training"),
+        training.loop(experiment, needs),
+        _title("Test"),
+        training.test(experiment, needs, model_file),
+    ]
+    return "\n\n\n".join(parts).replace("-\n\n\n", "-\n\n")
+
+
+def needs_of(experiment: Experiment) -> Needs:
+    """Returns what the script must have, by the words of its templates."""
+    return {**_data_needs(experiment), **_augment_needs(experiment), **_training_needs(experiment)}
+
+
+def _data_needs(experiment: Experiment) -> Needs:
+    spec = experiment.data
+    own = data.own_images(spec)
+    fractions = data.held_out(spec)
+    any_mode = spec.source == "tfds" and (not data.well_known(spec) or own.channels not in (1, 3))
+    fits = (own.height, own.width, own.channels) == (*(spec.image_size or ()), spec.channels)
+    return {
+        **{source: spec.source == source for source in ("tfds", "folder", "digits")},
+        "pairs": data.well_known(spec),
+        "fitted": spec.source != "folder" and not fits,
+        "any_mode": any_mode,
+        "own_grey": own.channels == 1 and not any_mode,
+        "own_colour": own.channels == 3 and not any_mode,
+        "converted": any_mode or own.channels != spec.channels,
+        "grey": spec.channels == 1,
+        "invert": spec.invert,
+        "splits_beside": spec.source == "folder" and data.splits_beside_classes(spec),
+        "fractions": bool(fractions),
+        "validation": spec.validation is not None,
+        "validation_fraction": "validation" in fractions,
+        "test_fraction": "test" in fractions,
+        "one_hot": spec.labels == "one_hot",
+        "channels_first": experiment.model.data_format == "channels_first",
+    }
+
+
+def _augment_needs(experiment: Experiment) -> Needs:
+    settings = experiment.data.augment
+    needs = {name: bool(settings and getattr(settings, name)) for name in ("rotation", "shift", "zoom", "shear", "flip")}
+    return {**needs, "augment": any(needs.values())}
+
+
+def _training_needs(experiment: Experiment) -> Needs:
+    train = experiment.train
+    return {
+        "fit": train.loop == "fit",
+        "subclass": experiment.model.style == "subclass",
+        "stopping": train.early_stopping is not None,
+        "restore": bool(train.early_stopping and train.early_stopping.restore_best),
+        "regularized": network.is_regularized(experiment),
+        "scaled": train.precision == "mixed_float16" or train.optimizer.loss_scale_factor is not None,
+        "averaged": train.optimizer.use_ema,
+        "mixed": train.precision != "float32",
+        "one_cycle": isinstance(train.optimizer.learning_rate, OneCycle),
+    }
+
+
+def _head(experiment: Experiment, command: str, needs: Needs) -> str:
+    head = written(
+        HEAD,
+        needs,
+        headline=_headline(experiment),
+        provenance=_provenance(command, needs),
+        imports="\n".join(_imports(experiment)),
+        precision=literal(experiment.train.precision),
+        seed=experiment.seed,
+        split_seed=experiment.data.split_seed,
+        epochs=experiment.train.epochs,
+        batch_size=experiment.train.batch_size,
+        classes=experiment.data.classes,
+    )
+    return head.replace("\n\n\n", "\n\n")
+
+
+def _headline(experiment: Experiment) -> str:
+    source = experiment.data
+    what = {"tfds": source.name, "digits": "the digits of scikit-learn", "folder": "a folder of images"}[source.source]
+    style = {"sequential": "Sequential", "functional": "functional", "subclass": "subclassed"}[experiment.model.style]
+    loop = "model.fit" if experiment.train.loop == "fit" else "GradientTape loop"
+    return f"Trains a CNN on {_plain(what or '')}: {style} Keras model, {loop}."
+
+
+def _provenance(command: str, needs: Needs) -> str:
+    packages = ["keras", "tensorflow", *_packages(needs)]
+    written_by = _wrapped(f"Written by: {_plain(command)}")
+    return "\n".join(
+        [
+            *written_by,
+            f"Needs: pip install {' '.join(packages)}",
+            "",
+            "On a CPU it ends with the weights of cnnctl train, to the bit, with the same TensorFlow and Keras.",
+            "Left out is what a run has besides: TensorBoard, checkpoints, the stop at a loss that is no number.",
+        ]
+    )
+
+
+def _packages(needs: Needs) -> list[str]:
+    pillow = ["pillow"] if needs["folder"] or needs["fitted"] else []
+    tfds = ["tensorflow-datasets", "importlib_resources"] if needs["tfds"] else []
+    return [*pillow, *tfds, *(["scikit-learn"] if needs["digits"] else [])]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * len("Written by: "), break_on_hyphens=False)
+
+
+def _plain(text: str) -> str:
+    """Returns text that cannot end the docstring that it stands in."""
+    return text.replace("\\", "/").replace('"', "'").replace("$", "$$")
+
+
+def _imports(experiment: Experiment) -> Iterable[str]:
+    """Returns the lines that import the initializers, regularizers and constraints that the network uses."""
+    modules = {"constraints": W.CONSTRAINTS, "initializers": W.INITIALIZERS, "regularizers": W.REGULARIZERS}
+    for module, parts in modules.items():
+        if names := network.part_classes(experiment, parts):
+            line = f"from keras.{module} import {', '.join(names)}"
+            lines = [f"from keras.{module} import (", *(f"    {name}," for name in names), ")"]
+            yield from [line] if len(line) <= WIDTH else lines
+
+
+def _title(text: str) -> str:
+    return f"# ---- {text} {'-' * (WIDTH - 8 - len(text))}"

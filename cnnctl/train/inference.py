@@ -1,0 +1,80 @@
+"""What a trained network says of images: outputs, loss and accuracy, and the gradient of a score by the pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cnnctl.train.steps import Metrics, count_batch, total_loss
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a network gave for a set of images with labels.
+
+    Attributes:
+        loss: mean over the images, regularization terms included, as in training.
+        accuracy: share of the images whose largest output is that of their label.
+        outputs: (N, classes), logits or probabilities as the network gives them.
+    """
+
+    loss: float
+    accuracy: float
+    outputs: Values
+
+
+def judge(model: keras.Model, loss_function: keras.Loss, metrics: Metrics, batches: tf.data.Dataset) -> Judged:
+    """Returns loss, accuracy and outputs over one pass of a dataset, as evaluation in training computes them.
+
+    Args:
+        model: built network.
+        loss_function: averages over the batch.
+        metrics: not yet told anything.
+        batches: images (B, H, W, C), or (B, C, H, W) under channels_first, and labels.
+    """
+
+    def step(images: Any, labels: Any) -> Any:
+        outputs = model(images, training=False)
+        count_batch(metrics, total_loss(model, loss_function, labels, outputs), labels, outputs)
+        return outputs
+
+    compiled = tf.function(step, autograph=False, reduce_retracing=True)
+    outputs = np.concatenate([compiled(images, labels).numpy() for images, labels in batches])
+    return Judged(*metrics.values(), outputs)
+
+
+def outputs_of(model: keras.Model, batches: tf.data.Dataset) -> Values:
+    """Returns what a network gives in inference for all images of a dataset, (N, classes)."""
+    return np.concatenate([np.asarray(model(images, training=False), np.float32) for images, _ in batches])
+
+
+def saliency(model: keras.Model, images: Any, labels: Any, from_logits: bool, channel_axis: int) -> Values:
+    """Returns how strongly the score of a class depends on each pixel, (B, H, W).
+
+    It is the absolute gradient of the score by the pixel, the largest over its channels: Simonyan,
+    Vedaldi, Zisserman 2013, "Deep Inside Convolutional Networks", section 3.1. The score is the
+    class's logit, or the logarithm of its probability where the network gives probabilities.
+
+    Args:
+        model: built network.
+        images: (B, H, W, C), or (B, C, H, W) under channels_first, float32.
+        labels: (B,), the class whose score is meant.
+        from_logits: whether the outputs are logits.
+        channel_axis: of `images`.
+    """
+    pixels = tf.convert_to_tensor(images)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(pixels)  # by itself a tape watches variables only
+        outputs = model(pixels, training=False)
+        chosen = tf.gather(outputs, labels, axis=1, batch_dims=1)  # (B,)
+        scores = chosen if from_logits else tf.math.log(chosen)
+    gradient = tape.gradient(scores, pixels)  # of the sum of the scores, and no image touches another's in inference
+    largest: Values = tf.reduce_max(tf.abs(gradient), axis=channel_axis).numpy()
+    return largest

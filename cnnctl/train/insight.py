@@ -1,0 +1,75 @@
+"""What goes on inside a network while it trains, looked at from outside: nothing of the training changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cnnctl.build.styles import outputs_of_layers
+from cnnctl.spec.stack import Node
+from cnnctl.train.loops import Learner
+from cnnctl.train.observe import InsightRecord
+
+
+class Insight:
+    """Looks at a network with a few training images, always the same.
+
+    Args:
+        learner: the network, in any style, and what trains it.
+        nodes: its stack.
+        images: (B, H, W, C), float32, as the network takes them.
+        labels: (B,) integers or (B, classes) one-hot.
+    """
+
+    def __init__(self, learner: Learner, nodes: Sequence[Node], images: Any, labels: Any) -> None:
+        self._learner = learner
+        self._model = learner.model
+        self._layers = [learner.model.get_layer(node.name) for node in nodes]
+        self._wiring = {node.name: list(node.inputs) for node in nodes}
+        self.images = images
+        self._labels = tf.convert_to_tensor(labels)
+
+    def step_graph(self) -> bytes:
+        """Returns the graph of a training step, a serialized `GraphDef`: forward, loss, backward and the optimizer's changes.
+
+        It is the custom loop's; `fit` computes the same.
+        """
+        self._learner.optimizer.build(self._model.trainable_variables)
+        specs = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in (self.images, self._labels)]
+        graph = self._learner.step.get_concrete_function(*specs).graph
+        serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()
+        return serialized
+
+    def look(self) -> InsightRecord:
+        """Returns weights, gradients and activations as they are now."""
+        gradients = self._gradients()
+        norm = float(np.sqrt(sum(float(np.sum(np.square(each, dtype=np.float64))) for each in gradients.values())))
+        weights = {name: weight.numpy() for name, weight in self._named("weights")}
+        return InsightRecord(weights, gradients, norm, self._activations())
+
+    def _activations(self) -> dict[str, NDArray[Any]]:
+        outputs = outputs_of_layers(self._layers, self._wiring, self.images)
+        return {layer.name: tf.cast(outputs[layer.name], tf.float32).numpy() for layer in self._layers}
+
+    def _gradients(self) -> dict[str, NDArray[Any]]:
+        """Returns the gradients of the loss in training, from a call that leaves all states as they are.
+
+        So the moving averages do not move, and the next step drops what it would have dropped.
+        """
+        weights = [tf.convert_to_tensor(variable) for variable in self._model.trainable_variables]
+        states = [tf.convert_to_tensor(variable) for variable in self._model.non_trainable_variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            outputs, _, extra = self._model.stateless_call(weights, states, self.images, training=True, return_losses=True)
+            loss = tf.add_n([self._learner.loss(self._labels, outputs), *extra])
+        found = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        names = {id(variable): name for name, variable in self._named("trainable_weights")}
+        pairs = zip(self._model.trainable_variables, found, strict=True)
+        return {names[id(variable)]: gradient.numpy() for variable, gradient in pairs}
+
+    def _named(self, kind: str) -> list[tuple[str, Any]]:
+        return [(f"{layer.name}/{weight.name}", weight) for layer in self._layers for weight in getattr(layer, kind)]

@@ -1,0 +1,473 @@
+"""`cnnctl code`: the script reads as in the golden files, stands alone, and trains to the same bits as `cnnctl train`."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from cnnctl.commands.code import code
+from cnnctl.commands.session import Session
+from cnnctl.commands.train import train
+from cnnctl.data.splits import hold_out
+from cnnctl.errors import ConfigError, RunError, UsageError
+from cnnctl.report.console import Console
+from cnnctl.report.script.data import HOLD_OUT
+from cnnctl.report.script.expressions import WIDTH, Call, hung, literal, pair
+from cnnctl.report.script.names import MODEL_ATTRIBUTES
+from cnnctl.report.script.page import script
+from cnnctl.report.script.template import written
+from cnnctl.runs import open_run_folder
+from cnnctl.spec.document import override, parse
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import check, load
+from cnnctl.spec.optimizers import OPTIMIZERS
+from cnnctl.train.observe import Observer
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+EVERYTHING = ROOT / "tests" / "spec" / "everything.yaml"
+
+TINY = """
+seed: 3
+data: {source: digits, test: 0.8, validation: 0.1}
+model:
+  layers:
+    - conv2d: {filters: 3, kernel_size: 3, strides: 2, activation: relu}
+    - batch_normalization: {momentum: 0.9}
+    - flatten
+    - dropout: {rate: 0.2}
+    - dense: {units: classes}
+train: {epochs: 2, batch_size: 100, optimizer: {adam: {learning_rate: 0.01}}}
+"""
+# What each row of the table adds to TINY; together they use every line of every template.
+VARIANTS: dict[str, list[str]] = {
+    "sequential by fit, one-cycle": [
+        "train.loop=fit",
+        "train.optimizer={lion: {learning_rate: {one_cycle: {max_learning_rate: 0.01}}}}",
+    ],
+    "subclass, every change of images, stops and restores": [
+        "model.style=subclass",
+        "data.augment={rotation: 10, shift: 0.1, zoom: 0.1, shear: 5, flip: true}",
+        "train.epochs=3",
+        "train.early_stopping={patience: 1, min_delta: 1.0}",
+    ],
+    "functional by fit, mirrored and shifted, stops and restores": [
+        "model.style=functional",
+        "data.augment={flip: true, shift: 0.1}",
+        "train.loop=fit",
+        "train.epochs=3",
+        "train.early_stopping={monitor: validation_accuracy, patience: 1, min_delta: 0.9}",
+    ],
+    "softmax, sheared, resized, inverted, in colour, exponential within an epoch": [
+        "model.layers.4.dense.activation=softmax",
+        "data.augment={shear: 9}",
+        "data.image_size=[10, 9]",
+        "data.channels=3",
+        "data.invert=true",
+        "train.optimizer={muon: {learning_rate: "
+        "{exponential: {initial_learning_rate: 0.01, decay_rate: 0.5, decay_steps: 0.4 epochs, staircase: true}}}}",
+    ],
+    "one-hot, smoothed, regularized, cosine with a warm-up in steps": [
+        "data.labels=one_hot",
+        "train.loss={categorical_crossentropy: {label_smoothing: 0.1}}",
+        "model.layers.0.conv2d.kernel_regularizer={l1_l2: {l1: 1e-3, l2: 1e-2}}",
+        "model.layers.4.dense.kernel_initializer={variance_scaling: {mode: fan_out}}",
+        "train.optimizer={nadam: {learning_rate: {cosine: "
+        "{initial_learning_rate: 0.0, alpha: 0.1, warmup_target: 0.02, warmup_steps: 3}}}}",
+    ],
+    "inverted, no validation, stops by accuracy and keeps": [
+        "data.invert=true",
+        "data.validation=null",
+        "train.epochs=3",
+        "train.early_stopping={monitor: train_accuracy, patience: 1, min_delta: 0.9, restore_best: false}",
+    ],
+    "mixed_float16": ["train.precision=mixed_float16"],
+    "mixed_bfloat16 by fit": ["train.precision=mixed_bfloat16", "train.loop=fit"],
+    "averages, accumulates, scales": [
+        "train.optimizer={sgd: {momentum: 0.9, use_ema: true, gradient_accumulation_steps: 2, loss_scale_factor: 4.0}}"
+    ],
+    "every layer": [],  # its stack is that of everything.yaml
+}
+STOPPED = [name for name in VARIANTS if "stops" in name]
+
+
+@pytest.fixture(autouse=True)
+def _keras_as_it_was() -> Iterator[None]:
+    """Undoes what a script sets for its whole process."""
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
+
+
+def tiny(*overrides: str) -> Experiment:
+    document = parse(TINY, "tiny.yaml")
+    for text in overrides:
+        override(document, text)
+    return check(document)
+
+
+def every_layer() -> Experiment:
+    """Returns everything.yaml on the digits."""
+    content = yaml.safe_load(EVERYTHING.read_text())
+    content["data"] = {"source": "digits", "test": 0.8, "image_size": [16, 12], "channels": 3, "labels": "one_hot"}
+    content["train"] = {"epochs": 1, "batch_size": 100, "loop": "fit"}
+    return check(parse(yaml.dump(content), "everything.yaml"))
+
+
+def variant(name: str) -> Experiment:
+    return every_layer() if name == "every layer" else tiny(*VARIANTS[name])
+
+
+def text_of(experiment: Experiment) -> str:
+    return script(experiment, "cnnctl code x.yaml", "x.keras")
+
+
+def ran(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Runs a script in an empty namespace and folder; returns its names."""
+    monkeypatch.chdir(folder)
+    file = folder / "x.py"
+    file.write_text(text, encoding="utf-8")
+    return runpy.run_path(str(file), run_name="__main__")
+
+
+def trained(experiment: Experiment) -> list[Any]:
+    """Returns every variable of the network that cnnctl trains."""
+    session = Session(experiment, "cpu", Console(quiet=True))
+    before = [variable.numpy() for variable in session.learner.model.trainable_variables]
+    session._loop(0, session.stopping or Observer())
+    after = session.learner.model.trainable_variables
+    assert not any(np.array_equal(old, new.numpy()) for old, new in zip(before, after, strict=True)), "all are trained"
+    return [variable.numpy() for variable in session.learner.model.variables]
+
+
+def assert_same_bits(experiment: Experiment, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    names = ran(text_of(experiment), folder, monkeypatch)
+    theirs = [variable.numpy() for variable in names["model"].variables]
+    for mine, other in zip(trained(experiment), theirs, strict=True):
+        assert mine.dtype == other.dtype
+        np.testing.assert_array_equal(mine, other)
+    return names
+
+
+# how it reads
+
+
+@pytest.mark.parametrize("name", ["mnist", "residual", "subclass", "complete-cnn", "fashion-mnist", "quickstart"])
+def test_the_script_reads_as_in_the_golden_files(name: str, golden: Callable[[Path, str], None]) -> None:
+    experiment = load(ROOT / "configs" / f"{name}.yaml")
+    golden(GOLDEN / f"code-{name}.py.txt", script(experiment, f"cnnctl code configs/{name}.yaml", f"{name}.keras"))
+
+
+def all_scripts() -> dict[str, str]:
+    texts = {config.stem: text_of(load(config)) for config in (*CONFIGS, EVERYTHING)}
+    channels_first = load(ROOT / "configs" / "mnist.yaml", ["model.data_format=channels_first", "data.augment={flip: true}"])
+    return {**texts, **{name: text_of(variant(name)) for name in VARIANTS}, "channels_first": text_of(channels_first)}
+
+
+@pytest.fixture(scope="module")
+def scripts() -> dict[str, str]:
+    return all_scripts()
+
+
+def test_every_script_is_python_of_at_most_100_columns(scripts: dict[str, str]) -> None:
+    for name, text in scripts.items():
+        compile(text, name, "exec")
+        assert [line for line in text.splitlines() if len(line) > WIDTH] == [], name
+        assert "#?" not in text and "$" not in text, name
+
+
+def test_no_script_imports_cnnctl(scripts: dict[str, str]) -> None:
+    for name, text in scripts.items():
+        imports = [ast.unparse(node) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert imports
+        assert not any("cnnctl" in each for each in imports), name
+
+
+def test_no_script_has_a_name_that_it_does_not_use_or_does_not_know(scripts: dict[str, str], tmp_path: Path) -> None:
+    for index, text in enumerate(scripts.values()):
+        (tmp_path / f"script_{index}.py").write_text(text + "\n", encoding="utf-8")
+    rules = ["--isolated", "--select", "E,F,W", "--line-length", str(WIDTH), "--output-format", "concise"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--no-cache", *rules, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "All checks passed!"
+
+
+def test_a_script_has_only_what_its_config_needs(scripts: dict[str, str]) -> None:
+    mnist = scripts["mnist"]
+    for word in ("augment", "one_hot", "fit(", "Image", "invert", "OneCycle", "best_weights", "model.losses", "scale_loss"):
+        assert word not in mnist, word
+    assert mnist.count("dtype") == 0
+
+
+def test_every_layer_has_its_shape_beside_it(scripts: dict[str, str]) -> None:
+    shapes = re.findall(r"  # (\(B, [\d, ]+\))$", scripts["complete-cnn"], re.MULTILINE)
+    assert shapes == [
+        "(B, 24, 24, 32)", "(B, 12, 12, 32)", "(B, 8, 8, 64)", "(B, 4, 4, 64)", "(B, 1024)", "(B, 10)",
+    ]  # fmt: skip
+
+
+def test_channels_first_sets_the_format_and_turns_the_images(scripts: dict[str, str]) -> None:
+    text = scripts["channels_first"]
+    assert 'keras.config.set_image_data_format("channels_first")' in text
+    assert "inputs = keras.Input((1, 28, 28))" in text
+    turned, augmented = text.index("tf.transpose(images, (0, 3, 1, 2))"), text.index("images = augment(images, draws)")
+    assert augmented < turned, "images are moved while their channels are last"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: optimizer.kind)
+def test_optimizers_say_only_what_differs_from_keras(optimizer: Any) -> None:
+    text = text_of(tiny(f"train.optimizer={optimizer.kind}"))
+    rate = optimizer.model_fields["learning_rate"].default
+    line = f"optimizer = keras.optimizers.{optimizer.__name__}(learning_rate={rate})"
+    assert line in text.splitlines()
+    made = eval(line.removeprefix("optimizer = "), {"keras": keras})
+    for name in set(optimizer.model_fields) - {"learning_rate", "loss_scale_factor"}:
+        assert getattr(made, name) == optimizer.model_fields[name].default, name
+
+
+@pytest.mark.parametrize("style", ["functional", "subclass"])
+def test_layers_with_the_names_of_other_things_get_names_of_their_own(style: str) -> None:
+    names = ["layers", "class", "a.b", "a_b", "_hidden", "GlorotUniform", "loss", "x", "self", "keras", "inputs", "outputs"]
+    stack = ", ".join(f"dense: {{name: {name}, units: 4}}" for name in names)
+    text = text_of(tiny(f"model.style={style}", f"model.layers=[flatten, {stack}, dense: {{units: classes}}]"))
+    network = text.partition("# ---- Network")[2].partition("# ---- Loss")[0]
+    imports = "import keras, tensorflow as tf\nfrom keras import layers\nfrom keras.initializers import GlorotUniform\nCLASSES = 10\n#"
+    scope: dict[str, Any] = {}
+    exec(imports + network, scope)
+    assert [layer.name for layer in scope["model"].layers if isinstance(layer, keras.layers.Dense)][:-1] == names
+
+
+def test_no_attribute_of_a_keras_model_is_a_layers_name() -> None:
+    model = keras.Model()
+    own = {name for name in {*dir(model), *vars(model)} if not name.startswith("_")}
+    assert own <= MODEL_ATTRIBUTES
+
+
+# that it does the same
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_script_ends_with_the_weights_of_cnnctl_to_the_bit(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_same_bits(variant(name), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_the_variants_that_stop_do_stop_before_their_last_epoch(name: str) -> None:
+    """Else the row of the table would say nothing about early stopping."""
+    experiment = variant(name)
+    session = Session(experiment, "cpu", Console(quiet=True))
+    assert session.stopping is not None
+    session._loop(0, session.stopping)
+    assert session.stopping._last_epoch < experiment.train.epochs
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
+def test_the_script_of_every_config_ends_with_the_weights_of_cnnctl_to_the_bit(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the digits, enlarged to what the network takes."""
+    content = yaml.safe_load(config.read_text())
+    kept = {key: content["data"][key] for key in ("labels", "augment") if key in content["data"]}
+    size = {} if content["data"]["source"] == "digits" else {"image_size": [28, 28]}
+    content["data"] = {"source": "digits", "test": 0.85, "validation": 0.1, **size, **kept}
+    content["train"] = {**content["train"], "epochs": 1, "batch_size": 64}
+    assert_same_bits(check(parse(yaml.dump(content), config.name)), tmp_path, monkeypatch)
+
+
+def test_the_script_holds_out_what_cnnctl_does_of_classes_of_any_size() -> None:
+    scope: dict[str, Any] = {"np": np}
+    exec(written(HOLD_OUT, {}), scope)
+    draw = np.random.default_rng(1)
+    for seed in range(200):
+        labels = np.sort(draw.integers(0, 12, int(draw.integers(20, 60))))  # classes of one image and of none among them
+        fractions = {"test": float(draw.uniform(0.1, 0.5)), "validation": float(draw.uniform(0.1, 0.4))}
+        held = hold_out(labels, fractions, seed)
+        scope["SPLIT_SEED"] = seed
+        test, validation, train = scope["hold_out"](labels, *fractions.values())
+        np.testing.assert_array_equal(test, held["test"])
+        np.testing.assert_array_equal(validation, held["validation"])
+        np.testing.assert_array_equal(train, np.setdiff1d(np.arange(len(labels)), [*held["test"], *held["validation"]]))
+
+
+def prepared(name: str) -> bool:
+    return (Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / name).is_dir()
+
+
+def test_the_script_reads_tfds_as_cnnctl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not prepared("mnist"):
+        pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
+    data = "{source: tfds, name: mnist, train: 'train[:1%]', test: 'test[:1%]', validation: 'train[1%:2%]', invert: true}"
+    assert_same_bits(tiny(f"data={data}", "train.epochs=1"), tmp_path, monkeypatch)
+
+
+def test_the_script_fits_tfds_images_of_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not prepared("omniglot"):
+        pytest.skip("Omniglot is not prepared here; set TFDS_DATA_DIR")
+    data = (
+        "{source: tfds, name: omniglot, train: 'small1[:10%]', image_size: [8, 8], channels: 1, test: 0.02, validation: null}"
+    )
+    assert_same_bits(tiny(f"data={data}", "train.epochs=1"), tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Returns a folder of images of several sizes and modes: train/ and test/ with three classes."""
+    draw = np.random.default_rng(5)
+    for split, count in (("train", 10), ("test", 4)):
+        for name in ("a", "b b", "c"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for index in range(count):
+                mode, channels = [("L", 1), ("RGB", 3), ("RGBA", 4), ("I;16", 1)][index % 4]
+                high, dtype = (65536, np.uint16) if mode == "I;16" else (256, np.uint8)
+                pixels = draw.integers(0, high, (9 + index % 3, 11, channels), dtype).squeeze()
+                Image.fromarray(pixels).save(tmp_path / "images" / split / name / f"{index}.png")
+    (tmp_path / "images" / "train" / ".hidden").mkdir()
+    (tmp_path / "images" / "train" / "a" / "notes.txt").write_text("no image")
+    return tmp_path / "images"
+
+
+FOLDER = "source: folder, image_size: [8, 8]"
+
+
+def test_the_script_reads_a_folder_as_cnnctl_does(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = tiny(f"data={{{FOLDER}, path: {folder}, channels: 1, invert: true, validation: 0.2}}")
+    names = assert_same_bits(experiment, tmp_path, monkeypatch)
+    assert names["CLASS_NAMES"] == ["a", "b b", "c"]
+
+
+def test_the_script_knows_a_split_beside_the_classes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "train").rename(folder / "all")
+    (folder / "test").rename(folder / "all" / "test")
+    (folder / "all" / "d").mkdir()  # a class that has no images yet
+    data = f"{FOLDER}, path: {folder / 'all'}, channels: 3, labels: one_hot, validation: test, test: 0.25"
+    names = assert_same_bits(tiny(f"data={{{data}}}", "train.loop=fit"), tmp_path, monkeypatch)
+    assert names["CLASS_NAMES"] == ["a", "b b", "c", "d"]
+
+
+def test_the_script_tests_and_saves_what_cnnctl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    train(tmp_path / "tiny.yaml", ["log.tensorboard=false"], tmp_path / "run", None, "cpu", Console(quiet=True), verbose=True)
+    result = open_run_folder(tmp_path / "run").read_result()
+    names = ran(text_of(tiny()), tmp_path, monkeypatch)
+    assert result is not None
+    assert names["test_accuracy"] == result["test_accuracy"]
+    assert names["test_loss"] == pytest.approx(result["test_loss"], rel=1e-6)
+    saved = keras.models.load_model(tmp_path / "x.keras")
+    for mine, other in zip(
+        saved.get_weights(), keras.models.load_model(tmp_path / "run" / "model.keras").get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(mine, other)
+
+
+# the command
+
+
+def test_the_command_prints_the_script(capsys: pytest.CaptureFixture[str]) -> None:
+    config = ROOT / "configs" / "quickstart.yaml"
+    code(config, ["train.epochs=3", "data.validation=0.2"], None, Console())
+    text, messages = capsys.readouterr()
+    assert messages == ""
+    assert "EPOCHS = 3\n" in text
+    assert 'model.save("quickstart.keras")' in text
+    assert re.sub(r"\s+", " ", text).count(f"cnnctl code {config} --set train.epochs=3 --set data.validation=0.2") == 1
+
+
+def test_a_command_cannot_end_the_docstring() -> None:
+    text = script(tiny(), 'cnnctl code a"""\nimport this\\', "x.keras")
+    docstring, first, *_ = ast.parse(text).body
+    assert isinstance(docstring, ast.Expr) and "import this" in ast.unparse(docstring)
+    assert ast.unparse(first) == "import itertools"
+
+
+def test_the_command_writes_a_new_file_and_writes_nothing_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    output = tmp_path / "my script.py"
+    code(tmp_path / "tiny.yaml", [], output, Console())
+    assert capsys.readouterr().out == f"{output} is ready. Run it: python '{output}'\n"
+    assert output.read_text().startswith('"""Trains a CNN on the digits of scikit-learn')
+    output.write_text("mine")
+    with pytest.raises(UsageError, match=r"my script.py is here already, and nothing is written over; give another name"):
+        code(tmp_path / "tiny.yaml", [], output, Console())
+    assert output.read_text() == "mine"
+
+
+def test_a_folder_and_a_file_in_a_folder_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    with pytest.raises(UsageError, match=r"is a folder; name a file in it"):
+        code(tmp_path / "tiny.yaml", [], tmp_path, Console())
+    with pytest.raises(RunError, match=r"none/x.py cannot be written: No such file or directory"):
+        code(tmp_path / "tiny.yaml", [], tmp_path / "none" / "x.py", Console())
+
+
+def test_a_wrong_config_gets_its_message(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    with pytest.raises(ConfigError, match=r"train: unknown field 'epoch'; did you mean 'epochs'"):
+        code(tmp_path / "tiny.yaml", ["train.epoch=3"], None, Console())
+
+
+def test_printing_needs_no_tensorflow() -> None:
+    heavy = ("tensorflow", "keras", "numpy", "sklearn", "PIL", "tensorflow_datasets", "matplotlib")
+    lines = [
+        "import sys",
+        "from pathlib import Path",
+        "from cnnctl.commands.code import code",
+        "from cnnctl.report.console import Console",
+        f"code(Path({str(ROOT / 'configs' / 'mnist.yaml')!r}), [], None, Console())",
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+# the pieces
+
+
+def test_values_are_written_as_python_reads_them() -> None:
+    for value in ('a"b\\c\n', "é😀", 1e-30, None, True, (1, None), (3,), 0.1):
+        assert eval(literal(value)) == value
+    assert pair((3, 3)) == "3"
+    assert pair((3, 5)) == "(3, 5)"
+    assert pair(((2, 2), (2, 2))) == "2"
+    assert pair(((1, 1), (2, 2))) == "(1, 2)"
+    assert pair(((1, 0), (2, 1))) == "((1, 0), (2, 1))"
+
+
+@pytest.mark.parametrize("head", ["x = ", f"{'long_' * 12}name = ", f"        self.{'long_' * 11}name = "])
+def test_a_long_call_is_laid_out_without_a_change(head: str) -> None:
+    part = Call("VarianceScaling", ("scale=2.0", 'mode="fan_out"', 'distribution="untruncated_normal"', "seed=1234567890"))
+    call = Call(
+        "layers.Conv2D", ("64", "(3, 5)", 'padding="same"', "use_bias=False", 'name="a_long_name"'), (("first", part),) * 2
+    )
+    lines = hung(head, call, "(x)", 60)
+    assert max(map(len, lines)) <= WIDTH
+    assert ast.dump(ast.parse("\n".join(lines).strip().replace("first", "a", 1))) == ast.dump(
+        ast.parse(f"{head.strip()} {call}(x)".replace("first", "a", 1))
+    )
+
+
+def test_a_template_keeps_the_lines_that_are_needed() -> None:
+    template = "\none\ntwo  #? a\nthree  #? !a\nfour $value  #? a !b\n"
+    assert written(template, {"a": True, "b": False}, value=4) == "one\ntwo\nfour 4"
+    assert written(template, {"a": False, "b": False}, value=4) == "one\nthree"
+    with pytest.raises(KeyError, match="unknown"):
+        written("x  #? unknown", {})

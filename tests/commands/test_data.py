@@ -1,0 +1,122 @@
+"""`cnnctl data`: what it prints and draws, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cnnctl.commands.data import data
+from cnnctl.errors import DataError, RunError, UsageError
+from cnnctl.report.console import Console
+
+CONFIG = """
+data: {source: digits}
+model: {layers: [flatten, {dense: {units: classes}}]}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "digits.yaml"
+    file.write_text(CONFIG)
+    return file
+
+
+def test_json_has_everything(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data(config, ["data.image_size=[9, 8]"], None, "json", Console(), False)
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["source"], facts["image_shape"], facts["source_shape"]) == ("digits", [9, 8, 1], [8, 8, 1])
+    assert {name: split["images"] for name, split in facts["splits"].items()} == {"train": 1258, "validation": 180, "test": 359}
+    assert sum(each["images"]["train"] for each in facts["classes"]) == 1258
+    assert facts["splits"]["test"]["shared"] == {"train": 0, "validation": 0}
+    assert (facts["copies"], facts["conflicts"], facts["advice"]) == ([], 0, [])
+
+
+@pytest.mark.parametrize(("form", "line"), [("table", "train        1,258       10"), ("markdown", "| train | 1,258 | 10 |")])
+def test_people_get_a_table(form: str, line: str, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data(config, [], None, form, Console(), False)
+    printed = capsys.readouterr()
+    assert line in printed.out
+    assert "--output samples.png" in printed.err
+
+
+def test_without_an_output_nothing_is_written(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(config.parent)
+    data(config, [], None, "table", Console(), False)
+    assert [file.name for file in config.parent.iterdir()] == [config.name]
+
+
+def test_samples_are_drawn_and_replace_an_older_picture(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = config.parent / "samples.PNG"
+    output.write_text("an older picture")
+    data(config, [], output, "json", Console(), False)
+    with Image.open(output) as picture:
+        plain = picture.size
+    data(config, ["data.augment={flip: true}"], output, "json", Console(), False)
+    with Image.open(output) as picture:
+        assert picture.width > 1.5 * plain[0]  # a second block
+    printed = capsys.readouterr()
+    assert f"{output} shows training images of each class." in printed.err
+    assert len(printed.out.split('"advice"')) == 3  # nothing but the two JSON texts
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("samples.jpg", r"--output .*samples\.jpg: expected a file that ends with \.png, such as samples\.png"),
+        ("samples", r"expected a file that ends with \.png"),
+        ("nowhere/samples.png", r"there is no folder .*nowhere; make it first, or give another"),
+        ("folder.png", r"that is a folder; give a file in it, such as .*folder\.png/samples\.png"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_the_data_is_read(
+    name: str, message: str, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (config.parent / "folder.png").mkdir()
+    monkeypatch.setattr("cnnctl.data.splits.open_source", None)
+    with pytest.raises(UsageError, match=message):
+        data(config, [], config.parent / name, "table", Console(), False)
+
+
+def test_an_image_that_cannot_be_read_is_told_and_nothing_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (4, 4), number).save(tmp_path / "set" / name / f"{number}.png")
+    (tmp_path / "set/test/b/3.png").write_text("no image")
+    file = tmp_path / "folder.yaml"
+    file.write_text(CONFIG.replace("source: digits", f"source: folder, path: '{tmp_path / 'set'}'"))
+    with pytest.raises(DataError, match=r"test/b/3\.png: cannot be read as an image"):
+        data(file, [], tmp_path / "samples.png", "table", Console(), False)
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "samples.png").exists()
+
+
+def test_data_larger_than_the_memory_is_told(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("cnnctl.data.splits.open_source", too_much)
+    with pytest.raises(RunError, match=r"the images do not fit into memory; give a smaller data\.image_size"):
+        data(config, [], None, "table", Console(), False)
+
+
+def test_the_bundled_digits_are_shown_and_drawn_without_tensorflow(config: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cnnctl.commands.data import data; from cnnctl.report.console import Console\n"
+        f"data(Path({str(config)!r}), [], Path({str(config.parent / 'out.png')!r}), 'json', Console(), False)\n"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 2), done.stderr
+    with Image.open(io.BytesIO((config.parent / "out.png").read_bytes())) as picture:
+        assert picture.format == "PNG"

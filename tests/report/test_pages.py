@@ -1,0 +1,100 @@
+"""TensorBoard itself on two runs, its pages opened in a real browser: each shows the runs' data."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser import CHROMIUM, Browser
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
+ROOT = Path(__file__).parents[2]
+RUNS = {
+    "functional": ["train.loop=custom", "model.style=functional", "train.epochs=3"],
+    "subclass": ["train.loop=fit", "model.style=subclass", "train.epochs=2", "train.batch_size=64"],
+}
+PARTS = ("", "/test", "/train", "/validation")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """TensorBoard on two runs, as soon as it has read them."""
+    folder = tmp_path_factory.mktemp("pages")
+    for name, overrides in RUNS.items():
+        sets = [word for override in [*overrides, "log.every_epochs=1"] for word in ("--set", override)]
+        command = [sys.executable, "-m", "cnnctl", "train", str(ROOT / "configs/quickstart.yaml"), *sets]
+        subprocess.run([*command, "--run-dir", str(folder / name)], check=True, capture_output=True, timeout=200)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port), "--load_fast=false"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            wait_for_runs(f"http://127.0.0.1:{port}/")
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            server.terminate()
+
+
+def wait_for_runs(address: str) -> None:
+    for _ in range(240):
+        try:
+            with urllib.request.urlopen(f"{address}data/runs", timeout=5) as answer:
+                if len(json.loads(answer.read())) == len(RUNS) * len(PARTS):
+                    return
+        except OSError:
+            pass
+        time.sleep(0.5)
+    raise AssertionError("TensorBoard did not read the runs")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+PAGES = {
+    "scalars": ["loss", "accuracy", "learning_rate", "images_per_second", "gradient_norm", "steps"],
+    "images": ["confusion_matrix", "feature_maps/conv2d", "filters", "training_images", "worst_mistakes"],
+    "images&tagFilter=filters": ["filters/conv2d"],
+    "graphs": ["conv2d", "max_pool", "flatten", "dropout", "dense"],
+    "distributions": ["activations/conv2d", "gradients", "weights"],
+    "distributions&tagFilter=conv2d/kernel": ["gradients/conv2d/kernel", "weights/conv2d/kernel"],
+    "histograms": ["activations/conv2d", "gradients", "weights"],
+    "histograms&tagFilter=conv2d/kernel": ["gradients/conv2d/kernel", "weights/conv2d/kernel"],
+    "hparams": ["model.style", "functional", "subclass", "train.loop", "train.batch_size", "test.accuracy"],
+    "text": ["config", "summary", "source: digits", "multiply-accumulates for one image"],
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_the_runs_data(page: str, address: str, browser: Browser) -> None:
+    browser.open(f"{address}#{page}")
+    browser.text_with(*PAGES[page])
+
+
+@pytest.mark.parametrize("page", ["scalars", "images", "histograms"])
+def test_a_page_shows_every_run_and_part(page: str, address: str, browser: Browser) -> None:
+    browser.open(f"{address}#{page}")
+    browser.text_with(*(f"{name}/tensorboard{part}" for name in RUNS for part in PARTS))
+
+
+def test_pictures_are_really_drawn(address: str, browser: Browser) -> None:
+    """At least one picture of the page has arrived with its pixels."""
+    browser.open(f"{address}#images")
+    browser.text_with("confusion_matrix")
+    drawn = "(() => { const all = (n) => [...n.querySelectorAll('*')].flatMap((e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);"
+    drawn += " return all(document).filter((e) => e.tagName === 'IMG' && e.naturalWidth >= 200).length; })()"
+    end = time.monotonic() + 60
+    while not browser.evaluate(drawn):
+        assert time.monotonic() < end, "no picture arrived"
+        time.sleep(0.5)

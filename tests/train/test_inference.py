@@ -1,0 +1,85 @@
+"""What a network says of images, against numbers computed another way."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cnnctl.train.inference import judge, saliency
+from cnnctl.train.steps import Metrics
+
+SHAPE = (5, 4, 2)
+CLASSES = 3
+
+
+def network(activation: str | None, channels_first: bool = False) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    data_format = "channels_first" if channels_first else "channels_last"
+    shape = (SHAPE[2], *SHAPE[:2]) if channels_first else SHAPE
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            layers.Conv2D(3, 2, activation="tanh", data_format=data_format),
+            layers.BatchNormalization(axis=1 if channels_first else -1),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(CLASSES, activation=activation, kernel_regularizer="l2"),
+        ]
+    )
+
+
+def images(count: int) -> np.ndarray:
+    return np.random.default_rng(0).random((count, *SHAPE), np.float32)
+
+
+def test_the_saliency_of_a_linear_network_is_its_weights() -> None:
+    model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(CLASSES)])
+    labels = np.array([2, 0])
+    weights = np.abs(model.layers[-1].kernel.numpy()).reshape(*SHAPE, CLASSES)
+    maps = saliency(model, images(2), labels, from_logits=True, channel_axis=3)
+    np.testing.assert_allclose(maps, [weights[..., label].max(axis=-1) for label in labels])
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_the_saliency_is_what_small_changes_of_a_pixel_do_to_the_score(activation: str | None) -> None:
+    model, batch, labels = network(activation), images(3), np.array([1, 0, 2])
+
+    def score(changed: np.ndarray, index: int) -> float:
+        output = float(model(changed[np.newaxis], training=False)[0, labels[index]])
+        return output if activation is None else float(np.log(output))
+
+    maps = saliency(model, batch, labels, from_logits=activation is None, channel_axis=3)
+    assert maps.shape == (3, *SHAPE[:2])
+    for index, (row, column) in enumerate([(0, 0), (2, 3), (4, 1)]):
+        slopes = []
+        for channel in range(SHAPE[2]):
+            above, below = batch[index].copy(), batch[index].copy()
+            above[row, column, channel] += 0.01
+            below[row, column, channel] -= 0.01
+            slopes.append(abs(score(above, index) - score(below, index)) / 0.02)
+        assert maps[index, row, column] == pytest.approx(max(slopes), rel=0.02, abs=1e-4)
+
+
+def test_the_saliency_does_not_depend_on_where_the_channels_are() -> None:
+    last, first, labels = network(None), network(None, channels_first=True), np.array([1, 2])
+    first.layers[0].set_weights(last.layers[0].get_weights())
+    kernel = last.layers[-1].kernel.numpy().reshape(4, 3, 3, CLASSES)  # rows, columns, maps
+    first.layers[-1].kernel.assign(kernel.transpose(2, 0, 1, 3).reshape(-1, CLASSES))
+    expected = saliency(last, images(2), labels, from_logits=True, channel_axis=3)
+    found = saliency(first, images(2).transpose(0, 3, 1, 2), labels, from_logits=True, channel_axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_loss_and_accuracy_are_means_over_the_images_whatever_the_batches() -> None:
+    model, batch, labels = network(None), images(7), np.array([0, 1, 2, 0, 1, 2, 0])
+    loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics = Metrics(keras.metrics.Mean(), keras.metrics.SparseCategoricalAccuracy())
+    judged = judge(model, loss_function, metrics, tf.data.Dataset.from_tensor_slices((batch, labels)).batch(3))
+    outputs = np.asarray(model(batch, training=False))
+    regularization = 0.01 * float(np.square(model.layers[-1].kernel.numpy()).sum())
+    np.testing.assert_allclose(judged.outputs, outputs, rtol=1e-5, atol=1e-6)
+    assert judged.loss == pytest.approx(float(loss_function(labels, outputs)) + regularization, rel=1e-5)
+    assert judged.accuracy == pytest.approx(np.mean(outputs.argmax(axis=1) == labels))
