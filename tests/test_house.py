@@ -13,7 +13,18 @@ MODULES = {
     ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): ast.parse(file.read_text())
     for file in sorted(PACKAGE.rglob("*.py"))
 }
-HEAVY = {"tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib", "numpy", "PIL", "tensorboard"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "tensorflow_datasets",
+    "sklearn",
+    "matplotlib",
+    "numpy",
+    "PIL",
+    "tensorboard",
+    "onnx",
+    "onnxruntime",
+}
 
 VERBS = ("train", "summary", "evaluate", "predict", "verify", "code", "runs", "export", "data", "init")
 MAY_IMPORT = {
@@ -151,6 +162,7 @@ def test_only_reports_know_tensorboard() -> None:
     + ["cnnctl.report.rows", "cnnctl.report.tables", "cnnctl.report.explain", "cnnctl.report.console", "cnnctl.runs"]
     + [f"cnnctl.report.{name}" for name in ("comparison", "dataset", "evaluation", "predictions", "text")]
     + [f"cnnctl.commands.{verb}" for verb in VERBS]
+    + [module for module in MODULES if module.startswith("cnnctl.report.script")]
     + ["cnnctl.train.observe"],
 )
 def test_nothing_heavy_is_imported_at_start_up(module: str) -> None:

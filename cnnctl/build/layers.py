@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import keras
@@ -75,10 +74,11 @@ class _LayerSeeds:
     """Gives each draw of one layer a seed of its own."""
 
     def __init__(self, seed: int, index: int) -> None:
-        self._text = f"{seed} {index}"
+        self._seed = seed
+        self._index = index
 
     def of(self, field: str) -> int:
-        return zlib.crc32(f"{self._text} {field}".encode()) & 0x7FFFFFFF
+        return W.drawn_seed(self._seed, self._index, field)
 
 
 def keras_layer(node: Node, seeds: _LayerSeeds, around: Surroundings, precision: str) -> keras.Layer:

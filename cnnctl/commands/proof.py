@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cnnctl.commands.session import NOT_ENOUGH_MEMORY
 from cnnctl.data.splits import read_splits
-from cnnctl.errors import Interrupted, RunError
+from cnnctl.errors import RunError
 from cnnctl.report.console import Console
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.agreement import (
@@ -112,12 +112,9 @@ def prove(experiment: Experiment, steps: int, console: Console) -> Proof:
     Raises:
         DataError: the data is missing or broken.
         RunError: the loss is not finite, or memory is too small.
-        Interrupted: Ctrl-C.
     """
     try:
         return _prove(experiment, steps, console)
-    except KeyboardInterrupt as pressed:
-        raise Interrupted("interrupted; verify writes nothing, so nothing is left behind") from pressed
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise RunError(NOT_ENOUGH_MEMORY) from error
 

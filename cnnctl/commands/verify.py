@@ -9,10 +9,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from cnnctl.errors import RunError, UsageError
+from cnnctl.errors import Interrupted, RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.rows import summarize
 from cnnctl.report.tables import PAGE_WIDTH, as_json, markdown_table, text_table
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
@@ -49,12 +50,24 @@ def verify(
         ConfigError: the config is wrong.
         UsageError: there is nothing to do, or options do not go together.
         RunError: something does not agree, or the loss is not finite.
+        Interrupted: Ctrl-C.
         CnnctlError: whatever else went wrong; see `errors`.
     """
     _refuse(config, overrides, explain, form)
     experiment = load(config, overrides) if config else None
     if experiment and not summarize(experiment).trainable:
         raise RunError("the network has no weights to train, so there is nothing to verify; give it a conv2d or a dense layer")
+    try:
+        disagreements = _show(experiment, steps, explain, form, console, verbose)
+    except KeyboardInterrupt as pressed:
+        raise Interrupted("interrupted; verify writes nothing, so nothing is left behind") from pressed
+    if disagreements:
+        remedy = "this is a fault of cnnctl or of its packages, not of the config; please report it with the config"
+        raise RunError("\n".join(["not everything agrees:", *(f"  {line}" for line in disagreements), remedy]))
+
+
+def _show(experiment: Experiment | None, steps: int, explain: bool, form: str, console: Console, verbose: bool) -> list[str]:
+    """Prints what was asked for; returns a line for each disagreement."""
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
     disagreements: list[str] = []
@@ -69,9 +82,7 @@ def verify(
 
         case = worked_case(summarize(experiment).trainable if experiment else None)
         console.result(f"\n{case}" if experiment else case)
-    if disagreements:
-        remedy = "this is a fault of cnnctl or of its packages, not of the config; please report it with the config"
-        raise RunError("\n".join(["not everything agrees:", *(f"  {line}" for line in disagreements), remedy]))
+    return disagreements
 
 
 def _refuse(config: Path | None, overrides: Sequence[str], explain: bool, form: str) -> None:

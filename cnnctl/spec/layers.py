@@ -85,7 +85,7 @@ NoiseShape = Annotated[
     PlainSerializer(list),
     WithJsonSchema({"type": "array", "minItems": 1, "items": {"anyOf": [_POSITIVE, {"type": "null"}]}}),
 ]
-LayerName = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
+LayerName = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")]
 
 
 class Layer(Section):

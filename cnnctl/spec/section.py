@@ -79,7 +79,7 @@ _EXPECTED = {
     "less_than_equal": "a number of at most {le}",
     "literal_error": "{expected}",
     "too_short": "a list of at least {min_length}",
-    "string_pattern_mismatch": "a name of letters, digits and _ . - that begins with a letter or _",
+    "string_pattern_mismatch": "a name of letters, digits and _ . - that begins with a letter",
     "string_too_short": "a text that is not empty",
 }
 

@@ -3,11 +3,17 @@
 Names and defaults are those of Keras 3; `tests/build/test_keras_parity.py` compares each field.
 """
 
+import zlib
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from cnnctl.spec.section import Named, Section, Seed, expected
+
+
+def drawn_seed(seed: int, index: int, field: str) -> int:
+    """Returns the seed of one draw, such as `kernel_initializer`, of the layer at a position of the stack."""
+    return zlib.crc32(f"{seed} {index} {field}".encode()) & 0x7FFFFFFF
 
 
 def _axes(value: object) -> int | tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ class Insight:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             outputs, _, extra = self._model.stateless_call(weights, states, self.images, training=True, return_losses=True)
-            loss = tf.add_n([self._learner.loss(self._labels, outputs), *extra])
+            loss = keras.ops.sum([self._learner.loss(self._labels, outputs), *extra])
         found = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         names = {id(variable): name for name, variable in self._named("trainable_weights")}
         pairs = zip(self._model.trainable_variables, found, strict=True)

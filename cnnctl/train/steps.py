@@ -71,7 +71,7 @@ def evaluate_step(model: keras.Model, loss_function: keras.Loss, metrics: Metric
 def total_loss(model: keras.Model, loss_function: keras.Loss, labels: Any, outputs: Any) -> Any:
     """Returns the loss of a batch with the regularization terms of the call before."""
     with tf.name_scope("loss"):
-        return tf.add_n([loss_function(labels, outputs), *model.losses])
+        return keras.ops.sum([loss_function(labels, outputs), *model.losses])  # as fit adds them, to the bit
 
 
 def count_batch(metrics: Metrics, loss: Any, labels: Any, outputs: Any) -> None:

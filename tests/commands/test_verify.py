@@ -19,7 +19,7 @@ from cnnctl.data.pipeline import training_batches
 from cnnctl.errors import ConfigError, Interrupted, RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.spec.document import parse
-from cnnctl.spec.load import check, load
+from cnnctl.spec.load import check
 from cnnctl.train import gradients, loops
 from cnnctl.train.agreement import Build, Training
 from cnnctl.train.gradients import GradientRow
@@ -255,6 +255,6 @@ def test_an_interrupt_and_too_little_memory_are_one_message(
     def fail(*_: Any) -> None:
         raise failure
 
-    monkeypatch.setattr(proof_module, "train", fail)
+    monkeypatch.setattr(proof_module, "build", fail)
     with pytest.raises(error, match=message):
-        prove(load(chain), 1, Console(quiet=True))
+        run(chain)

@@ -234,7 +234,7 @@ def test_the_stacks_tried_here_need_remedies_of_every_form() -> None:
 
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
 def test_remedies_count_pixels_in_the_models_data_format(data_format: str, tmp_path: Path) -> None:
-    plain = config([{"conv2d": {"filters": 2, "kernel_size": 9}}, "flatten", DENSE], [6, 7])
+    plain = config([{"conv2d": {"filters": 5, "kernel_size": 9}}, "flatten", DENSE], [6, 7])
     plain["model"]["data_format"] = data_format
     with pytest.raises(ConfigError, match="needs 9 pixels of height and gets 6") as caught:
         check(Document("x.yaml", plain))

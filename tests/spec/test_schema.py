@@ -31,6 +31,7 @@ SCHEMA = json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 ONLY_THE_LOADER_KNOWS = {
+    "bias-along-the-columns",
     # shapes
     "axis-not-there", "axis-of-the-batch", "channels-not-divided-by-groups", "concatenate-image-and-vector",
     "concatenate-unequal-rows", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",

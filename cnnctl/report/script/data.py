@@ -90,7 +90,7 @@ def read_image(file):
 
 
 def read(folder):
-    """Returns the images of a folder with one folder a class, uint8 $shape, and their labels (N,)."""
+    """Returns the images below a folder, uint8 $shape, and their labels (N,)."""
     found = [
         (file, label)
         for label, name in enumerate(CLASS_NAMES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 
 from cnnctl.report.script.expressions import WIDTH, Call, hung, literal, pair
@@ -150,11 +149,15 @@ def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
     layer, mixed = node.layer, experiment.train.precision != "float32"
     fields = {name: getattr(layer, name) for name in _said(layer, experiment)}
     name = (f"name={literal(node.name)}",) if layer.name else ()
-    seed = (f"seed={_drawn(experiment, index, 'seed')}",) if isinstance(layer, L.Dropout) and layer.seed is None else ()
+    seed = (
+        (f"seed={W.drawn_seed(experiment.seed, index, 'seed')}",) if isinstance(layer, L.Dropout) and layer.seed is None else ()
+    )
     precision = ('dtype="float32"',) if mixed and last else ()
     plain = tuple(_plain(layer, field, value) for field, value in fields.items() if not isinstance(value, Section))
     parts = [
-        (field, _part(value, _drawn(experiment, index, field))) for field, value in fields.items() if isinstance(value, Section)
+        (field, _part(value, W.drawn_seed(experiment.seed, index, field)))
+        for field, value in fields.items()
+        if isinstance(value, Section)
     ]
     kind = type(layer).__name__.removesuffix("Layer")
     return Call(f"layers.{kind}", (*plain, *seed, *name, *precision), tuple(parts))
@@ -194,11 +197,6 @@ def _part(section: Section, seed: int) -> Call:
     return Call(
         type(section).__name__, tuple(literal(value) if alone else f"{name}={literal(value)}" for name, value in fields.items())
     )
-
-
-def _drawn(experiment: Experiment, index: int, field: str) -> int:
-    """Returns the seed that `build` gives to one draw of one layer."""
-    return zlib.crc32(f"{experiment.seed} {index} {field}".encode()) & 0x7FFFFFFF
 
 
 def is_regularized(experiment: Experiment) -> bool:

@@ -177,7 +177,7 @@ def _wrapped(text: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """Returns text that cannot end the docstring that it stands in."""
-    return text.replace("\\", "/").replace('"', "'").replace("$", "$$")
+    return text.replace("\\", "/").replace('"', "'")
 
 
 def _imports(experiment: Experiment) -> Iterable[str]:
