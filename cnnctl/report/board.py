@@ -108,6 +108,7 @@ class Board(Observer):
         if record.steps_in_epoch in self._plan.stops(record.epoch - 1):
             before = self._before if self._before.epoch == record.epoch else _nothing_yet(record.epoch)
             self._events.write("train", summaries.scalars(_since(before, record)), record.step)
+            self._events.flush()  # an epoch may be long
             self._before = record
 
     def _profile(self, step: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it builds its font cache is no news for anyone
 DOTS_PER_INCH = 100
 MOST_NAMED = 40
 """Of more classes a confusion matrix shows colours alone: names and numbers would not be readable."""
