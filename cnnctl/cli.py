@@ -69,12 +69,12 @@ class Quantize(str, Enum):
     int8 = "int8"
 
 
-Config = Annotated[Path, typer.Argument(help="The YAML file of the experiment.", show_default=False)]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the config; may be repeated."),
 ]
-Run = Annotated[Path, typer.Argument(help="The folder of a trained run.", show_default=False)]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)]
 Format = Annotated[Form, typer.Option("--format", help="How to print.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Let TensorFlow's messages and tracebacks through.")]
 Where = Annotated[Device, typer.Option("--device", help="Where to compute.")]
@@ -95,7 +95,9 @@ def _root(
 
 @app.command()
 def train(
-    config: Annotated[Path | None, typer.Argument(help="The YAML file of the experiment.", show_default=False)] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)
+    ] = None,
     overrides: Overrides = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Folder of the run. [default: runs/NAME/DATE_TIME]", show_default=False)
@@ -154,7 +156,7 @@ def evaluate(
 def predict(
     folder: Run,
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.", show_default=False)
+        list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.", show_default=False)
     ],
     top: Annotated[int, typer.Option(min=1, help="Classes to show of each image.")] = 3,
     saliency: Annotated[
@@ -174,7 +176,9 @@ def predict(
 
 @app.command()
 def verify(
-    config: Annotated[Path | None, typer.Argument(help="The YAML file of the experiment.", show_default=False)] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)
+    ] = None,
     overrides: Overrides = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps that the builds and loops are compared over.")] = 20,
     explain: Annotated[bool, typer.Option("--explain", help="Show differentiation by a small worked case.")] = False,
@@ -264,7 +268,7 @@ def data(
 @app.command()
 def init(
     name: Annotated[
-        str | None, typer.Argument(help="Which ready config; without it they are listed.", show_default=False)
+        str | None, typer.Argument(metavar="NAME", help="Which ready config; without it they are listed.", show_default=False)
     ] = None,
 ) -> None:
     """Copy a ready config to start from, or list them."""
