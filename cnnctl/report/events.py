@@ -72,7 +72,10 @@ class Events:
                 shutil.rmtree(self._folder, ignore_errors=True)
             shutil.rmtree(self._folder / "test", ignore_errors=True)
             for file in sorted(self._folder.rglob("*tfevents*")):
-                _keep(file, step, tags)
+                if file.name.startswith("."):
+                    file.unlink()  # half of a file, from a run that was killed while it forgot
+                else:
+                    _keep(file, step, tags)
 
     def close(self) -> None:
         """Closes the files, also after an error."""

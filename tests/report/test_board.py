@@ -367,6 +367,15 @@ def test_a_record_that_was_cut_off_is_forgotten(interrupted: Path, tmp_path: Pat
     assert [step for step, _ in scalars(interrupted, "train")["loss"]] == [8, 16, 24, 32]
 
 
+def test_half_a_rewritten_file_is_not_read_again(interrupted: Path) -> None:
+    file = next((interrupted / "tensorboard/train").glob("events*"))
+    half = file.with_name(f".{file.name}.part")
+    half.write_bytes(file.read_bytes())
+    train(experiment(log={"every_epochs": 1}), interrupted)
+    assert not half.exists()
+    assert [step for step, _ in scalars(interrupted, "train")["loss"]] == [8, 16, 24, 32]
+
+
 def test_a_full_disk_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(folder: Path) -> None:
         raise OSError(28, "No space left on device")
