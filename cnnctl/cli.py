@@ -139,7 +139,9 @@ def evaluate(
     split: Annotated[Split | None, typer.Option(help="Which images. [default: test]", show_default=False)] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Other images: a folder with one folder a class.", show_default=False),
+        typer.Option(
+            metavar="FOLDER", help="Other images: one folder a class, in FOLDER/test or in FOLDER itself.", show_default=False
+        ),
     ] = None,
     form: Format = Form.table,
     device: Where = Device.auto,
@@ -155,9 +157,7 @@ def evaluate(
 @app.command()
 def predict(
     folder: Run,
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.", show_default=False)
-    ],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="Classes to show of each image.")] = 3,
     saliency: Annotated[
         Path | None,
@@ -253,7 +253,7 @@ def data(
     overrides: Overrides = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="OUT.png", help="Draw samples of every class there.", show_default=False),
+        typer.Option("--output", "-o", metavar="OUT.png", help="Draw samples of up to 20 classes there.", show_default=False),
     ] = None,
     form: Format = Form.table,
     verbose: Verbose = False,

@@ -114,9 +114,11 @@ def open_run_folder(path: Path) -> RunFolder:
     Raises:
         UsageError: there is no run.
     """
+    if not path.exists():
+        raise UsageError(f"there is no folder {path}; 'cnnctl runs' shows the runs in runs/")
     run = RunFolder(path)
     if not os.access(run.config, os.R_OK):
-        raise UsageError(f"{path} is no run folder: it has no config.yaml; 'ls runs/*/*' shows what is there")
+        raise UsageError(f"{path} is no run folder: it has no config.yaml; 'cnnctl runs' shows the runs in runs/")
     return run
 
 

@@ -109,7 +109,7 @@ def test_help_of_a_verb_explains_each_of_its_options(verb: str, call: Call) -> N
         (("summary", MNIST, "--set", "train.epohs=3"), "train: unknown field 'epohs'; did you mean 'epochs'?"),
         (("train",), "give the config to train, or --resume with the folder of the run to go on with, one of the two"),
         (("train", MNIST, "--resume", "runs"), "give the config to train, or --resume"),
-        (("train", "--resume", "no-run"), "no-run is no run folder: it has no config.yaml"),
+        (("train", "--resume", "no-run"), "there is no folder no-run; 'cnnctl runs' shows the runs in runs/"),
         (("train", "--resume", "no-run", "--set", "seed=1"), "--set and --run-dir do not go with it"),
         (("train", "--resume", "no-run", "--run-dir", "other"), "--set and --run-dir do not go with it"),
         (("train", MNIST, "--device", "tpu"), "'tpu' is not one of 'auto', 'cpu', 'gpu'"),

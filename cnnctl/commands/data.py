@@ -49,7 +49,7 @@ def data(config: Path, overrides: Sequence[str], output: Path | None, form: str,
             _draw(experiment, splits, output, console)
         console.say("The test split is counted here, and nothing is chosen by it.")
         if not output:
-            console.say("Draw some images of each class with: --output samples.png")
+            console.say("Draw some images of up to 20 classes with: --output samples.png")
     except MemoryError as error:
         raise RunError(
             "the images do not fit into memory; give a smaller data.image_size, or read a part of the split"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cnnctl.errors import UsageError
+from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.runs import open_run_folder
 from cnnctl.train.quiet import import_tensorflow
@@ -26,7 +26,7 @@ def evaluate(
 
     Raises:
         UsageError: there is no run, no such split or no such folder.
-        RunError: the run was cut short, is damaged, or cannot be written to.
+        RunError: the run was cut short or is damaged. One that cannot be written to is evaluated all the same.
         DataError: the images cannot be read, or have other classes.
     """
     open_run_folder(folder)
@@ -42,6 +42,8 @@ def evaluate(
     computes_on = choose_device(device)
     evaluation = evaluated(open_trained(folder), split, data, console)
     console.say(f"device      {computes_on}")
+    if evaluation.root:
+        console.say(f"data        {evaluation.root}")
     for note in evaluation.notes:
         console.say(f"note        {note}")
     if form == "json":
@@ -49,5 +51,9 @@ def evaluate(
     else:
         draw = evaluation_markdown if form == "markdown" else evaluation_text
         console.result(draw(evaluation.scores, evaluation.subject))
-    for line in keep_evaluation(evaluation, console):
+    try:
+        lines = keep_evaluation(evaluation, console)
+    except RunError as error:  # another's run, perhaps; the scores are printed all the same
+        lines = [f"not kept    {error}"]
+    for line in lines:
         console.say(line)

@@ -28,6 +28,7 @@ from cnnctl.train.inference import judge
 from cnnctl.train.steps import build_metrics
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for these images and this network; evaluate fewer images, or with --device cpu"
+OWN_SPLITS = ("train", "validation", "test")
 DATA_HAS_CHANGED = "the training images are not those that the run saw, so its own splits may be others too"
 
 
@@ -173,8 +174,11 @@ def _file(evaluation: Evaluation) -> Path:
 
 
 def _names(root: Path, split: str | None) -> list[str]:
-    """Returns what a folder of other data is called: `photos`, or `photos` and `test` for photos/test."""
-    return [root.parent.name, root.name] if split else [root.name or "root"]
+    """Returns what a folder of other data is called: `photos`, or `photos` and `test` for photos/test.
+
+    The name of a split alone is that of the run's own.
+    """
+    return [root.parent.name, root.name] if split or root.name in OWN_SPLITS else [root.name or "root"]
 
 
 def _is_of(file: Path, evaluation: Evaluation) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json, show_bytes
+from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder, open_run_folder
 from cnnctl.train.quiet import import_tensorflow
 
@@ -134,13 +135,13 @@ def _lines(trained: Trained, facts: dict[str, Any]) -> list[str]:
     names = facts["classes"]
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
     return [
-        f"export  {facts['path']}",
+        f"export  {printable(facts['path'])}",
         f"size    {show_bytes(facts['bytes'])}, model.keras of the run {show_bytes(facts['bytes_before'])}{inside}",
         f"input   {_tensor(images)}: {_prepared(trained)}",
         f"output  {_tensor(outputs)}: {outputs['gives']}{softmax}",
-        f"classes {', '.join(names[:MOST_NAMES])}{more}",
+        f"classes {', '.join(map(printable, names[:MOST_NAMES]))}{more}",
         *_check_lines(facts["check"]),
-        f"use     {facts['use']}",
+        f"use     {printable(facts['use'])}",
     ]
 
 

@@ -22,6 +22,8 @@ from cnnctl.train.quiet import without_native_stderr
 
 TOLERANCE = 1e-4
 """Probabilities of a network that keeps its floats may differ by so much; measured are some 1e-6."""
+HALF_TOLERANCE = 0.05
+"""The same where the run computes in mixed precision and the export in float32."""
 MOST_COMPARED, MOST_JUDGED = 1_000, 10_000
 """Test images: the same floats show on few whether a runtime computes them; what int8 costs shows on many."""
 MOST_TYPICAL = 300
@@ -112,9 +114,9 @@ def export_network(trained: Trained, to: str, quantize: str | None, output: Path
         file = beside / ("network" if to == "saved_model" else f"network{output.suffix}")
         with contextlib.nullcontext() if verbose else without_native_stderr():
             opened = _written(trained.experiment, network, to, images.typical, file)
-            check = _checked(trained, network, opened, images)
-        if quantize is None and not check.largest_difference <= TOLERANCE:
-            raise RunError(_disagrees(check, output))
+            check = _checked(trained, opened, images)
+        if quantize is None and not check.largest_difference <= _tolerance(trained.experiment):
+            raise RunError(_disagrees(check, _tolerance(trained.experiment), output))
         output.parent.mkdir(parents=True, exist_ok=True)
         file.rename(output)
     notes = [*images.notes, *_notes(trained.experiment, to), *_dropped(check)]
@@ -185,10 +187,16 @@ def _written(experiment: Experiment, network: keras.Model, to: str, typical: Val
         raise RunError(f"the network cannot be exported to {to}: {_first_line(error)}; nothing was written") from error
 
 
-def _checked(trained: Trained, network: keras.Model, opened: Opened, images: _Images) -> Check:
-    """Returns how the opened network answers, beside the one it was made of."""
+def _tolerance(experiment: Experiment) -> float:
+    """Returns how far a probability may be from the run's, whose own network may compute with fewer digits."""
+    return TOLERANCE if experiment.train.precision == "float32" else HALF_TOLERANCE
+
+
+def _checked(trained: Trained, opened: Opened, images: _Images) -> Check:
+    """Returns how the opened network answers, beside the run's own."""
     answers = [
-        (network(inputs, training=False), _answer(opened, inputs)) for inputs in _inputs(trained.experiment, images.tested)
+        (np.asarray(trained.model(inputs, training=False), np.float32), _answer(opened, inputs))
+        for inputs in _inputs(trained.experiment, images.tested)
     ]
     before, after = (trained.probabilities(np.concatenate(parts)) for parts in zip(*answers, strict=True))
     labels = images.tested.labels if images.of == "test" else None
@@ -219,10 +227,10 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _disagrees(check: Check, output: Path) -> str:
+def _disagrees(check: Check, tolerance: float, output: Path) -> str:
     return (
         f"{check.runtime} does not answer as the run does on {check.images:,} {check.of} images: probabilities differ by up to "
-        f"{check.largest_difference:.1e}, and {TOLERANCE:.0e} is allowed; {check.same_class:.2%} get the same class. "
+        f"{check.largest_difference:.1e}, and {tolerance:.0e} is allowed; {check.same_class:.2%} get the same class. "
         f"{output} was not written; export to another runtime"
     )
 
@@ -230,7 +238,9 @@ def _disagrees(check: Check, output: Path) -> str:
 def _notes(experiment: Experiment, to: str) -> list[str]:
     notes, precision = [], experiment.train.precision
     if precision != "float32":
-        notes.append(f"trained in {precision}; the file computes in float32, and so does what it is compared with")
+        notes.append(
+            f"trained in {precision}; the file computes in float32, and is compared with the run within {HALF_TOLERANCE:g}"
+        )
     if to == "keras" and experiment.model.style == "subclass":
         notes.append("subclassed in the run; exported as the same network in functional style, which needs no cnnctl to open")
     return notes

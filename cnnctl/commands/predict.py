@@ -102,6 +102,8 @@ def _refuse_unusable(saliency: Path, files: Sequence[Path]) -> None:
     name = printable(str(saliency))
     if saliency.suffix.lower() != ".png":
         raise UsageError(f"--saliency {name}: a PNG is written; give a name that ends with .png")
+    if saliency.is_dir():
+        raise UsageError(f"--saliency {name}: that is a folder; give a file in it")
     if not saliency.parent.is_dir():
         raise UsageError(f"--saliency {name}: there is no folder {printable(str(saliency.parent))}")
     if saliency.exists() and any(saliency.samefile(file) for file in files):

@@ -15,6 +15,7 @@ from cnnctl.build.optimizers import build_loss, build_optimizer
 from cnnctl.commands.environment import note_environment
 from cnnctl.commands.trained import resume_command
 from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, training_batches, training_sample
+from cnnctl.data.sources import named_outputs
 from cnnctl.data.splits import Splits, read_splits
 from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.report.board import Answers, Board, report_at, report_every
@@ -174,7 +175,8 @@ class Session:
         )
         nodes, _ = facts_of(self.experiment)
         probabilities = np.asarray(tf.nn.softmax(outputs)) if gives(nodes) == "logits" else outputs
-        return Answers(split, some.images, some.labels, probabilities, self.splits.class_names)
+        class_names = named_outputs(self.splits.class_names, self.experiment.data)
+        return Answers(split, some.images, some.labels, probabilities, class_names)
 
     def _result(self, rows: list[EpochRecord], test_loss: float, test_accuracy: float) -> dict[str, Any]:
         seconds = sum(row.seconds for row in rows)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import cnnctl.build  # noqa: F401  # Keras loads only classes it knows: a subclassed network is ours
 from cnnctl.data.images import Pixels
 from cnnctl.data.pipeline import preparation
+from cnnctl.data.sources import named_outputs
 from cnnctl.errors import RunError
 from cnnctl.runs import RunFolder, open_run_folder
 from cnnctl.spec.experiment import Experiment
@@ -82,6 +83,8 @@ def resume_command(run: RunFolder) -> str:
 
 
 def _model(run: RunFolder) -> keras.Model:
+    if not zipfile.is_zipfile(run.model):
+        raise RunError(f"{run.model} is damaged: it is no whole .keras file; train anew")
     try:
         return keras.models.load_model(run.model, compile=False, safe_mode=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
@@ -94,7 +97,8 @@ def _noted(run: RunFolder, experiment: Experiment) -> tuple[list[str], str]:
     try:
         environment = json.loads(run.environment.read_text())
         names, seen = environment["class_names"], environment["data_fingerprint"]
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise TypeError("the names are no list of texts")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{run.environment} is damaged: it does not say the names of the classes; train anew") from error
-    missing = range(len(names), experiment.data.classes or 0)  # data.classes may be more than the data has
-    return [*map(str, names), *(f"class {label}" for label in missing)], str(seen)
+    return named_outputs(names, experiment.data), str(seen)

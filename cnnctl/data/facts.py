@@ -11,7 +11,7 @@ import numpy as np
 from cnnctl.data.copies import conflicts, equal_images, repeated, shared
 from cnnctl.data.images import Pixels
 from cnnctl.data.origins import Origin, Origins
-from cnnctl.data.sources import ImageSet
+from cnnctl.data.sources import ImageSet, named_outputs
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.spec.experiment import DataSpec
 from cnnctl.spec.images import known_images, prepared_dir, tfds_dir
@@ -132,7 +132,7 @@ def data_facts(data: DataSpec, splits: Splits) -> DataFacts:
         DataError: the test split cannot be read.
     """
     sets = _sets(splits)
-    names = _class_names(splits.class_names, data)
+    names = named_outputs(splits.class_names, data)
     origins = Origins(data, {role: each.labels for role, each in sets.items()}, names)
     copies = [[origins.of(*place) for place in places] for places in equal_images(sets)]
     of_classes = {role: np.bincount(each.labels, minlength=len(names)) for role, each in sets.items()}
@@ -156,11 +156,6 @@ def data_facts(data: DataSpec, splits: Splits) -> DataFacts:
 def _sets(splits: Splits) -> dict[str, ImageSet]:
     validation = {"validation": splits.validation} if splits.validation is not None else {}
     return {"train": splits.train, **validation, "test": splits.read_test()}
-
-
-def _class_names(known: list[str], data: DataSpec) -> list[str]:
-    """Returns a name for each class; `data.classes` may be more than the data has."""
-    return [*known, *(f"class {label}" for label in range(len(known), data.classes or 0))]
 
 
 def _folder(data: DataSpec) -> str | None:

@@ -78,6 +78,11 @@ def open_source(data: DataSpec) -> Source:
     return sources[data.source](data)
 
 
+def named_outputs(known: list[str], data: DataSpec) -> list[str]:
+    """Returns a name for each output of a network; `data.classes` may be more than the data has."""
+    return [*known, *(f"class {label}" for label in range(len(known), data.classes or 0))]
+
+
 class DigitsSource(Source):
     """The 1,797 digits of 8×8 pixels that come with scikit-learn; no download."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from cnnctl.report.advice import advice
 from cnnctl.report.tables import PAGE_WIDTH, markdown_table, text_table
+from cnnctl.report.text import printable
 
 Facts = Mapping[str, Any]
 Entry = tuple[str, str]
@@ -103,13 +104,13 @@ def _a_channel(pixels: Facts, key: str) -> str:
 
 
 def _class_rows(facts: Facts) -> Table:
-    rows = [[each["name"], *(f"{count:,}" for count in each["images"].values())] for each in facts["classes"]]
+    rows = [[printable(each["name"]), *(f"{count:,}" for count in each["images"].values())] for each in facts["classes"]]
     return ("class", *facts["splits"]), rows
 
 
 def _about_classes(facts: Facts) -> list[Entry]:
     train = facts["splits"]["train"]["balance"]
-    always = f"always answering '{train['largest']}' is right for {facts['baseline']:.2%} of the test images"
+    always = f"always answering '{printable(train['largest'])}' is right for {facts['baseline']:.2%} of the test images"
     return [
         ("balance", _balance(train)),
         ("baseline", always),
@@ -120,13 +121,14 @@ def _about_classes(facts: Facts) -> list[Entry]:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return _some([f"'{name}'" for name in names])
+    return _some([f"'{printable(name)}'" for name in names])
 
 
 def _balance(train: Facts) -> str:
     if train["fewest"] == train["most"]:
         return f"every class has {train['most']:,} train images"
-    return f"'{train['largest']}' has {train['ratio']:.3g} times as many train images as '{train['smallest']}'"
+    largest, smallest = printable(train["largest"]), printable(train["smallest"])
+    return f"'{largest}' has {train['ratio']:.3g} times as many train images as '{smallest}'"
 
 
 def _missing_classes(splits: Facts) -> list[Entry]:
@@ -135,6 +137,8 @@ def _missing_classes(splits: Facts) -> list[Entry]:
     beyond = {
         name: [each for each in split["missing"] if name == "train" or each not in unknown] for name, split in splits.items()
     }
+    if len(unknown) > MOST_LISTED:  # part of a set, which a note says already
+        beyond["train"] = []
     where = {"train": "all splits"}
     return [("missing", f"from {where.get(name, name)}: {_quoted(names)}") for name, names in beyond.items() if names]
 
@@ -185,7 +189,7 @@ def _equation(places: Sequence[Facts]) -> str:
 
 
 def _place(place: Facts) -> str:
-    return f"{place['split']}: {place['file'] or _number(place)}"
+    return printable(f"{place['split']}: {place['file'] or _number(place)}")
 
 
 def _number(place: Facts) -> str:

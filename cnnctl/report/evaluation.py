@@ -34,7 +34,7 @@ def evaluation_markdown(scores: Scores, subject: str) -> str:
 
 
 def _calibration(scores: Scores) -> str:
-    return f"expected error {scores.calibration_error:.2%}: confidence against accuracy, in 15 bins"
+    return f"expected error {scores.calibration_error:.2%}: confidence against accuracy, in {scores.bins} bins"
 
 
 def _parts(scores: Scores, draw: Draw, width: int | None) -> list[str]:

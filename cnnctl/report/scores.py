@@ -73,6 +73,11 @@ class Scores:
         return int(self.matrix.sum())
 
     @property
+    def bins(self) -> int:
+        """Returns into how many bins the calibration error puts the confidence."""
+        return BINS
+
+    @property
     def occurring(self) -> list[ClassScore]:
         """Returns the classes that have images, or that an image was taken for."""
         return [each for each in self.classes if each.images or each.precision is not None]
@@ -142,6 +147,7 @@ def as_plain(scores: Scores) -> dict[str, Any]:
         "loss": _number(scores.loss),
         "accuracy": scores.accuracy,
         "calibration_error": _number(scores.calibration_error),
+        "calibration_bins": scores.bins,
         "mean": {field: scores.mean(field) for field in ("precision", "recall", "f1")},
         "classes": [
             {

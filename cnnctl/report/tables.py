@@ -35,7 +35,8 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: 
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |"
+    texts = (" ".join(cell.split()).replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(texts)} |"
 
 
 def summary_table(summary: Summary) -> str:

@@ -21,12 +21,13 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
 from cnnctl.commands.session import Session
+from cnnctl.data.sources import named_outputs
 from cnnctl.errors import Interrupted, RunError
 from cnnctl.report import events as events_module
-from cnnctl.report.board import Board, _since
+from cnnctl.report.board import Answers, Board, _endings, _since
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
-from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.experiment import DataSpec, Experiment
 from cnnctl.spec.load import load
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.observe import EpochRecord, StepsRecord
@@ -414,3 +415,18 @@ def test_nothing_of_an_earlier_run_is_drawn_over(run: Run, tmp_path: Path) -> No
     train(experiment(), tmp_path / "run")
     assert {file: file.read_bytes() for file in run.folder.rglob("*tfevents*")} == before
     shutil.rmtree(tmp_path / "run")
+
+
+def test_an_output_beyond_the_datas_classes_has_its_row_in_the_confusion_matrix() -> None:
+    """`data.classes` may be more than the data has, and the network may answer so."""
+    probabilities = np.eye(4, dtype=np.float32)[[0, 3, 1]]
+    names = named_outputs(["a", "b"], DataSpec(source="digits", classes=4))
+    answers = Answers("train", np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 1]), probabilities, names)
+    assert [tag for tag, _ in _endings(answers)] == ["confusion_matrix", "worst_mistakes"]
+
+
+def test_a_run_with_more_outputs_than_classes_ends_well(tmp_path: Path) -> None:
+    spec = experiment()
+    wide = spec.model_copy(update={"data": spec.data.model_copy(update={"classes": 30})})
+    train(wide, tmp_path / "run")
+    assert (tmp_path / "run/result.json").exists()
