@@ -27,6 +27,22 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.Add: keras.layers.Add,
     L.Concatenate: keras.layers.Concatenate,
 }
+
+
+@keras.saving.register_keras_serializable(package="cnnctl")
+class TwiceDifferentiableBatchNormalization(keras.layers.BatchNormalization):
+    """Batch norm whose second derivatives are right too, as a gradient through a gradient (MAML) needs them.
+
+    `tf.nn.moments`, which Keras takes, stops the gradient at the mean inside the variance: right for first
+    derivatives, where that part is zero, and wrong for second ones.
+    """
+
+    def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
+        mean = keras.ops.mean(inputs, axis=self._reduction_axes)
+        centred = inputs - keras.ops.mean(inputs, axis=self._reduction_axes, keepdims=True)
+        return mean, keras.ops.mean(keras.ops.square(centred), axis=self._reduction_axes)
+
+
 KERAS_PARTS: dict[type[Section], type] = {
     W.Zeros: keras.initializers.Zeros,
     W.Ones: keras.initializers.Ones,

@@ -75,7 +75,8 @@ def open_source(data: DataSpec) -> Source:
         DataError: it is not there and cannot be had.
     """
     sources: dict[str, Callable[[DataSpec], Source]] = {"tfds": TfdsSource, "folder": FolderSource, "digits": DigitsSource}
-    return sources[data.source](data)
+    source = sources[data.source](data)
+    return RenumberedSource(source, data) if data.renumber else source
 
 
 def named_outputs(known: list[str], data: DataSpec) -> list[str]:
@@ -162,6 +163,36 @@ class FolderSource(Source):
         if not found:
             raise DataError(f"{self._path}: split '{split}' has no images (png, jpg, jpeg or bmp in a folder for each class)")
         return [file for file, _ in found], np.array([label for _, label in found], np.int64)
+
+
+class RenumberedSource(Source):
+    """Another source whose classes are numbered from 0, in their order, as far as they occur in train.
+
+    A class that occurs in another split alone keeps a number beyond them, so that it is told from all others.
+
+    Raises:
+        DataError: there are other than `data.classes` classes.
+    """
+
+    def __init__(self, source: Source, data: DataSpec) -> None:
+        self._source = source
+        self._known = np.unique(source.labels(data.train))
+        if len(self._known) != data.classes:
+            raise DataError(f"data.classes is {data.classes}, but {len(self._known)} classes occur in '{data.train}'; say so")
+        self.class_names = [source.class_names[label] for label in self._known]
+        self.notes = source.notes
+        self.notes.append(f"the {len(self._known):,} classes of '{data.train}' are numbered anew")
+
+    def read(self, split: str) -> ImageSet:
+        images = self._source.read(split)
+        return ImageSet(images.images, self._renumbered(images.labels))
+
+    def labels(self, split: str) -> Labels:
+        return self._renumbered(self._source.labels(split))
+
+    def _renumbered(self, labels: Labels) -> Labels:
+        places = np.searchsorted(self._known, labels).clip(max=len(self._known) - 1)
+        return np.where(self._known[places] == labels, places, len(self._known) + labels).astype(np.int64)
 
 
 @contextlib.contextmanager

@@ -72,6 +72,8 @@ class DataSpec(Section):
         image_size: [height, width] that images are resized to.
         channels: 1 for grey, 3 for colour; images are converted.
         classes: how many classes there are.
+        renumber: true numbers the classes that occur in train from 0 and forgets the others, so that part of a set,
+            such as `small1` of Omniglot, needs no more outputs than it has classes; give `classes` too.
         invert: true turns ink on white into high values on zero.
         labels: `integer` or `one_hot`.
         augment: random changes of training images.
@@ -88,6 +90,7 @@ class DataSpec(Section):
     image_size: Size | None = None
     channels: Channels | None = None
     classes: Annotated[int, Field(ge=2, le=MOST)] | None = None
+    renumber: bool = False
     invert: bool = False
     labels: Literal["integer", "one_hot"] = "integer"
     augment: Augment | None = None
@@ -100,6 +103,8 @@ class DataSpec(Section):
         for field, source in (("name", "tfds"), ("data_dir", "tfds"), ("path", "folder")):
             if self.source != source and getattr(self, field) is not None:
                 raise wrong(f"goes with source '{source}', not with '{self.source}'; remove it, or change source", field)
+        if self.renumber and self.classes is None:
+            raise wrong("needs data.classes: how many classes occur in train", "renumber")
         for field in ("validation", "test"):
             if self.source == "digits" and isinstance(getattr(self, field), str):
                 raise wrong("source 'digits' has no named splits; give a fraction, such as 0.2", field)

@@ -22,6 +22,10 @@ _BY_SOURCE = {
 }
 """What `DataSpec` checks of fields that go together."""
 
+_RENUMBER = {
+    "if": {"required": ["renumber"], "properties": {"renumber": {"const": True}}},
+    "then": {"required": ["classes"], "properties": {"classes": {"type": "integer"}}},
+}
 _NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, INITIALIZER, REGULARIZER, CONSTRAINT)
 
 
@@ -35,7 +39,7 @@ def json_schema() -> dict[str, Any]:
     schema["$defs"]["DataSpec"]["allOf"] = [
         {"if": {"required": ["source"], "properties": {"source": {"const": source}}}, "then": rule}
         for source, rule in _BY_SOURCE.items()
-    ]
+    ] + [_RENUMBER]
     linked: dict[str, Any] = _linked(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **linked, **_loss_by_labels(), "title": "cnnctl config"}
 

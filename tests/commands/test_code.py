@@ -174,6 +174,7 @@ def test_the_script_reads_as_in_the_golden_files(name: str, golden: Callable[[Pa
 # Data that need not be here: of another size, of a set that is not known, read from a folder with the test set beside the classes.
 DATA = {
     "omniglot": "{source: tfds, name: omniglot, image_size: [28, 28], channels: 1, invert: true, test: 0.2, validation: small2}",
+    "numbered anew": "{source: tfds, name: omniglot, image_size: [28, 28], channels: 1, classes: 136, renumber: true, train: small1, test: a, validation: b}",
     "unknown": "{source: tfds, name: 'my_set/one:1.0.0', data_dir: there, image_size: [105, 105], channels: 3, classes: 5}",
     "folder": "{source: folder, path: FOLDER, image_size: [105, 105], channels: 1, test: 0.2, validation: extra}",
     "folder in colour": "{source: folder, path: FOLDER, image_size: [105, 105], channels: 3, invert: true, train: extra}",
@@ -335,6 +336,15 @@ def test_the_script_fits_tfds_images_of_another_size(tmp_path: Path, monkeypatch
         "{source: tfds, name: omniglot, train: 'small1[:10%]', image_size: [8, 8], channels: 1, test: 0.02, validation: null}"
     )
     assert_same_bits(tiny(f"data={data}", "train.epochs=1"), tmp_path, monkeypatch)
+
+
+def test_the_script_numbers_classes_anew_as_cnnctl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not prepared("omniglot"):
+        pytest.skip("Omniglot is not prepared here; set TFDS_DATA_DIR")
+    for rest in ("validation: null, test: 'small1[70%:]'", "validation: 'small1[70%:]', test: 0.2"):
+        data = f"{{source: tfds, name: omniglot, train: 'small1[:70%]', classes: 136, renumber: true, {rest}}}"
+        small = ("data.image_size=8", "data.channels=1", "train.epochs=1", "train.batch_size=256")
+        assert_same_bits(tiny(f"data={data}", *small), tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -203,3 +203,44 @@ def test_the_background_sets_of_real_omniglot_do_not_test_each_other() -> None:
     )
     with pytest.raises(DataError, match=message):
         read_splits(data)
+
+
+def renumbered(root: Path, **data: Any) -> DataSpec:
+    return folder(root, renumber=True, **data)
+
+
+def test_renumbered_classes_are_those_that_occur_in_their_order(tmp_path: Path) -> None:
+    root = folder_set(tmp_path, {"train": {"a": 0, "b": 8, "c": 0, "d": 4}})
+    plain, found = read_splits(folder(root, classes=4, test=0.25)), read_splits(renumbered(root, classes=2, test=0.25))
+    assert found.class_names == ["b", "d"]
+    assert set(plain.train.labels.tolist()) == {1, 3}
+    np.testing.assert_array_equal(found.train.labels, plain.train.labels // 2)
+    np.testing.assert_array_equal(found.train.images, plain.train.images)
+    assert found.notes[0] == "the 2 classes of 'train' are numbered anew"
+
+
+def test_named_splits_are_renumbered_as_train_is(tmp_path: Path) -> None:
+    root = folder_set(tmp_path, {"train": {"a": 0, "b": 8, "d": 4}, "test": {"d": 3, "b": 2}})
+    test = read_splits(renumbered(root, classes=2, test="test")).read_test()
+    assert test.labels.tolist() == [0, 0, 1, 1, 1]
+
+
+def test_renumbering_wants_the_true_number_of_classes(tmp_path: Path) -> None:
+    root = folder_set(tmp_path, {"train": {"a": 0, "b": 8, "d": 4}})
+    with pytest.raises(DataError, match=r"data.classes is 3, but 2 classes occur in 'train'; say so"):
+        read_splits(renumbered(root, classes=3, test=0.25))
+
+
+def test_a_class_of_another_split_alone_is_still_refused_after_renumbering(tmp_path: Path) -> None:
+    root = folder_set(tmp_path, {"train": {"a": 0, "b": 8, "d": 4}, "test": {"a": 3, "b": 2}})
+    with pytest.raises(DataError, match=r"data\.test: of the 2 classes of 'test' 1 occur in 'train'"):
+        read_splits(renumbered(root, classes=2, test="test"))
+
+
+@pytest.mark.skipif(not REAL_OMNIGLOT.is_dir(), reason="TFDS_DATA_DIR has no omniglot; the folder sets above are renumbered")
+def test_real_omniglot_gives_14_2_and_4_drawings_of_each_of_136_characters() -> None:
+    facts = {"image_size": [28, 28], "channels": 1, "classes": 136, "renumber": True, "validation": 0.1, "test": 0.2}
+    splits = read_splits(DataSpec.model_validate({"source": "tfds", "name": "omniglot", "train": "small1", **facts}))
+    assert splits.validation is not None
+    for images, drawings in ((splits.train, 14), (splits.validation, 2), (splits.read_test(), 4)):
+        assert np.bincount(images.labels).tolist() == [drawings] * 136

@@ -43,6 +43,7 @@ SHIPPED = {
     "fashion-mnist.yaml": (59_690, 256, 11_095_168),
     "lenet5.yaml": (61_706, 0, 416_520),
     "mnist.yaml": (34_826, 0, 2_440_960),
+    "omniglot.yaml": (120_520, 512, 9_823_744),
     "quickstart.yaml": (30_634, 0, 905_728),
     "residual.yaml": (19_626, 192, 1_718_848),
     "subclass.yaml": (21_738, 0, 2_066_176),

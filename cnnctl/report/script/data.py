@@ -202,13 +202,20 @@ def augment(images, draws):
 
 SPLITS = """
 images, labels = read($train)  #? fractions
+classes = np.unique(labels)  # those that occur are numbered from 0  #? renumber fractions
+labels = np.searchsorted(classes, labels)  #? renumber fractions
 $parts, train = hold_out(labels, $fractions)  #? fractions
 train_images, train_labels = images[train], labels[train]  #? fractions
 train_images, train_labels = read($train)  #? !fractions
+classes = np.unique(train_labels)  # those that occur are numbered from 0  #? renumber !fractions
+train_labels = np.searchsorted(classes, train_labels)  #? renumber !fractions
 train_batches = training_batches(train_images, train_labels)
 steps_per_epoch = math.ceil(len(train_labels) / BATCH_SIZE)
 validation_batches = ordered_batches(images[validation], labels[validation])  #? validation validation_fraction
-validation_batches = ordered_batches(*read($validation))  #? validation !validation_fraction
+validation_batches = ordered_batches(*read($validation))  #? validation !validation_fraction !renumber
+validation_images, validation_labels = read($validation)  #? validation !validation_fraction renumber
+validation_labels = np.searchsorted(classes, validation_labels)  #? validation !validation_fraction renumber
+validation_batches = ordered_batches(validation_images, validation_labels)  #? validation !validation_fraction renumber
 """
 
 STREAM = "SEED ^ 0x5EED"

@@ -95,6 +95,7 @@ def _data_needs(experiment: Experiment) -> Needs:
         "converted": any_mode or own.channels != spec.channels,
         "grey": spec.channels == 1,
         "invert": spec.invert,
+        "renumber": spec.renumber,
         "splits_beside": spec.source == "folder" and data.splits_beside_classes(spec),
         "fractions": bool(fractions),
         "validation": spec.validation is not None,

@@ -117,7 +117,9 @@ optimizer.finalize_variable_values(model.trainable_variables)  # the averages  #
 
 TEST = """
 test_batches = ordered_batches(images[test], labels[test])  #? test_fraction
-test_batches = ordered_batches(*read($test))  #? !test_fraction
+test_batches = ordered_batches(*read($test))  #? !test_fraction !renumber
+test_images, test_labels = read($test)  #? !test_fraction renumber
+test_batches = ordered_batches(test_images, np.searchsorted(classes, test_labels))  #? !test_fraction renumber
 test_loss, test_accuracy = model.evaluate(test_batches, verbose=0)  #? fit
 test_loss, test_accuracy = run(evaluate_step, test_batches)  #? !fit
 print(f"test: loss {test_loss:.4f}, accuracy {test_accuracy:.2%}")

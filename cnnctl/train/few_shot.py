@@ -1,0 +1,124 @@
+"""Learning from few examples: what an episode's query images are taken for, by three learners."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+COSINE_SCALE = 10.0
+"""Cosines lie between -1 and 1; the softmax of them alone could not be sure. Gidaris and Komodakis 2018, section 3.2."""
+
+
+def episode_labels(way: int, each: int) -> Any:
+    """Returns the labels (way · each,) of an episode's images, class by class."""
+    return tf.repeat(tf.range(way, dtype=tf.int64), each)
+
+
+# Prototypes
+
+
+def prototype_logits(support: Any, queries: Any, distance: str) -> Any:
+    """Returns how near each query is to the mean of each class, (E, Q, way).
+
+    Snell, Swersky, Zemel 2017, "Prototypical Networks for Few-shot Learning", equations 1 and 2.
+
+    Args:
+        support: embeddings (E, way, shot, D).
+        queries: embeddings (E, Q, D).
+        distance: `squared_euclid` or `cosine`.
+    """
+    prototypes = tf.reduce_mean(support, axis=2)  # (E, way, D)
+    if distance == "cosine":
+        products = tf.matmul(tf.math.l2_normalize(queries, -1), tf.math.l2_normalize(prototypes, -1), transpose_b=True)
+        return COSINE_SCALE * products
+    return -squared_distances(queries, prototypes)
+
+
+def squared_distances(first: Any, second: Any) -> Any:
+    """Returns |a - b|² = |a|² - 2ab + |b|² of all pairs, (E, N, M), for (E, N, D) and (E, M, D)."""
+    products = tf.matmul(first, second, transpose_b=True)
+    return tf.reduce_sum(first**2, -1)[:, :, tf.newaxis] - 2 * products + tf.reduce_sum(second**2, -1)[:, tf.newaxis]
+
+
+def embedded_logits(model: keras.Model, support: Any, queries: Any, distance: str, training: bool) -> Any:
+    """Returns the logits (E, way · query, way) of episodes whose images a network embeds, all in one call.
+
+    Args:
+        model: images (B, H, W, C) to embeddings (B, D).
+        support: (E, way, shot, H, W, C).
+        queries: (E, way, query, H, W, C).
+        distance: `squared_euclid` or `cosine`.
+        training: whether batch norm takes the statistics of these images.
+    """
+    sizes = [tf.shape(part)[0] * part.shape[1] * part.shape[2] for part in (support, queries)]
+    image = support.shape[3:]
+    together = tf.concat([tf.reshape(part, (-1, *image)) for part in (support, queries)], axis=0)
+    embeddings = tf.cast(model(together, training=training), tf.float32)
+    of_support, of_queries = tf.split(embeddings, sizes)
+    width = embeddings.shape[-1]
+    way, shot, query = support.shape[1], support.shape[2], queries.shape[2]
+    return prototype_logits(
+        tf.reshape(of_support, (-1, way, shot, width)), tf.reshape(of_queries, (-1, way * query, width)), distance
+    )
+
+
+# Model-agnostic meta-learning
+
+
+def adapted(
+    model: keras.Model, weights: list[Any], images: Any, labels: Any, *, steps: int, rate: float, first_order: bool
+) -> list[Any]:
+    """Returns weights after some steps of gradient descent on a few labelled images.
+
+    Finn, Abbeel, Levine 2017, "Model-Agnostic Meta-Learning", equation 1. The result depends on `weights`
+    differentiably: through the gradients too (second order), or not through them (first order). Batch norm
+    always takes the statistics of the images at hand and no moving average, as in the paper's code.
+
+    Args:
+        model: images (B, H, W, C) to logits (B, way).
+        weights: values of its trainable variables, to start from.
+        images: (way · shot, H, W, C).
+        labels: (way · shot,).
+        steps: of gradient descent.
+        rate: its learning rate.
+        first_order: leave out second derivatives.
+    """
+    for _ in range(steps):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            loss = cross_entropy(stateless(model, weights, images), labels)
+        gradients = tape.gradient(loss, weights)
+        if first_order:
+            gradients = [tf.stop_gradient(gradient) for gradient in gradients]
+        weights = [weight - rate * gradient for weight, gradient in zip(weights, gradients, strict=True)]
+    return weights
+
+
+def stateless(model: keras.Model, weights: list[Any], images: Any) -> Any:
+    """Returns the outputs of a network with other weights, in training mode; none of its states changes."""
+    states = [tf.convert_to_tensor(variable) for variable in model.non_trainable_variables]
+    outputs, _ = model.stateless_call(weights, states, images, training=True)
+    return outputs
+
+
+def cross_entropy(logits: Any, labels: Any) -> Any:
+    """Returns the mean loss of logits (..., way) for labels (...)."""
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+
+def maml_logits(model: keras.Model, support: Any, queries: Any, *, steps: int, rate: float, first_order: bool) -> Any:
+    """Returns the logits (way · query, way) of one episode by a network adapted to its labelled images.
+
+    Args:
+        model: images (B, H, W, C) to logits (B, way).
+        support: (way, shot, H, W, C).
+        queries: (way, query, H, W, C).
+        steps, rate, first_order: as in `adapted`.
+    """
+    way, shot = support.shape[0], support.shape[1]
+    weights = [tf.convert_to_tensor(variable) for variable in model.trainable_variables]
+    flat = tf.reshape(support, (-1, *support.shape[2:]))
+    weights = adapted(model, weights, flat, episode_labels(way, shot), steps=steps, rate=rate, first_order=first_order)
+    return stateless(model, weights, tf.reshape(queries, (-1, *queries.shape[2:])))
