@@ -95,7 +95,7 @@ def totals(summary: Summary) -> list[str]:
     """Returns the lines below a summary."""
     parameters = f"{summary.trainable + summary.non_trainable:,} parameters"
     if summary.non_trainable:
-        parameters += f": {summary.trainable:,} trained, {summary.non_trainable:,} not (moving averages, after the + above)"
+        parameters += f": {summary.trainable:,} trained, {summary.non_trainable:,} not (moving averages, after the +)"
     images = "one image" if summary.batch_size == 1 else f"a batch of {summary.batch_size:,}"
     memory = f"{show_bytes(summary.activation_bytes)} for the outputs of all layers, {images}"
     return [parameters, f"{summary.macs:,} multiply-accumulates for one image", memory]
