@@ -174,6 +174,27 @@ def predict(
     run(folder, images, top, saliency, form.value, device.value, Console(), verbose)
 
 
+@app.command("one-shot")
+def one_shot(
+    folder: Run,
+    challenge: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Has run01, run02 ... of the challenge.", show_default=False)
+    ],
+    copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each image to average over.")] = 0,
+    mistakes: Annotated[
+        Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes there.", show_default=False)
+    ] = None,
+    form: Format = Form.table,
+    device: Where = Device.auto,
+    verbose: Verbose = False,
+) -> None:
+    """Match images of classes that the network sees one image of: the one-shot challenge of Omniglot."""
+    from cnnctl.commands.one_shot import one_shot as run
+    from cnnctl.report.console import Console
+
+    run(folder, challenge, copies, mistakes, form.value, device.value, Console(), verbose)
+
+
 @app.command()
 def verify(
     config: Annotated[

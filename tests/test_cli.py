@@ -24,6 +24,7 @@ VERBS = {
     "summary": ("--set", "--format", "--batch-size", "--explain", "--check"),
     "evaluate": ("--split", "--data", "--format", "--device", "--verbose"),
     "predict": ("--top", "--saliency", "--format", "--device", "--verbose"),
+    "one-shot": ("--copies", "--mistakes", "--format", "--device", "--verbose"),
     "verify": ("--set", "--steps", "--explain", "--format", "--verbose"),
     "code": ("--set", "--output"),
     "runs": ("--format", "--sort", "--filter", "--seeds"),
@@ -82,7 +83,7 @@ def done_well(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_help_names_every_verb_with_what_it_does(call: Call) -> None:
     text = done_well(call("--help"))
-    listed = re.findall(r"^  ([a-z]+)  +\S", text.partition("Commands:")[2], re.MULTILINE)
+    listed = re.findall(r"^  ([a-z-]+)  +\S", text.partition("Commands:")[2], re.MULTILINE)
     assert listed == list(VERBS)
 
 

@@ -1,4 +1,4 @@
-"""Random affine changes of a batch of images, in the graph and without state.
+"""Random changes of a batch of images, in the graph and without state: moved, bent, strokes thinner or thicker.
 
 Every number is drawn by (seed, epoch, example), so an image is changed in the same way whichever
 loop trains, whatever the batch size, and after a resume.
@@ -9,33 +9,47 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from cnnctl.spec.experiment import Augment
 
 DRAWS = 6
-"""Numbers an example needs: rotation, two shifts, zoom, shear, flip."""
-_STREAM = 0x5EED
-"""Keeps these draws apart from those of the shuffle, which have the same seed."""
+"""Numbers an example needs to be moved: rotation, two shifts, zoom, shear, flip."""
+KNOTS = 5
+"""Points of the elastic grid along an axis, the outer ones on the edges of the image."""
+STROKE_DRAWS = 1 + 2 * KNOTS * KNOTS
+"""Numbers that an example needs besides where strokes change: thickness, then how far each knot moves right and down."""
+SMOOTHNESS = 0.15
+"""Standard deviation of the Gaussian between the knots, of height and width: the 4 of 28 pixels of Simard et al. 2003."""
+_STREAM, _STROKE_STREAM = 0x5EED, 0x57120
+"""Keep these draws apart from those of the shuffle and from each other, which have the same seed."""
 
 
-def draw(count: int, seed: int, epoch: Any) -> Any:
-    """Returns uniform numbers in [-1, 1), (count, DRAWS), for the examples of one epoch."""
-    return tf.random.stateless_uniform((count, DRAWS), tf.stack([tf.cast(seed ^ _STREAM, tf.int64), epoch]), -1.0, 1.0)
+def draw(count: Any, seed: int, epoch: Any, settings: Augment) -> Any:
+    """Returns uniform numbers in [-1, 1), (count, DRAWS), for the examples of one epoch; STROKE_DRAWS more where needed."""
+    moves = _uniform((count, DRAWS), seed ^ _STREAM, epoch)
+    if not (settings.elastic or settings.thickness):
+        return moves
+    return tf.concat([moves, _uniform((count, STROKE_DRAWS), seed ^ _STROKE_STREAM, epoch)], axis=1)
 
 
 def augment(images: Any, draws: Any, settings: Augment) -> Any:
-    """Returns `images` (B, H, W, C), float, each moved by its own numbers; edges repeat outwards."""
+    """Returns `images` (B, H, W, C), float, each changed by its own numbers; edges repeat outwards."""
     height, width = images.shape[1], images.shape[2]
-    transforms = _transforms(draws, settings, height, width)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=transforms,
-        output_shape=[height, width],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
-    )
+    transforms = _transforms(draws[:, :DRAWS], settings, height, width)
+    if settings.elastic:
+        moved = _bent(images, transforms, draws[:, DRAWS + 1 :], settings.elastic)
+    else:
+        moved = _moved(images, transforms)
+    return _with_strokes(moved, draws[:, DRAWS] * settings.thickness) if settings.thickness else moved
+
+
+def _uniform(shape: tuple[Any, int], seed: int, epoch: Any) -> Any:
+    return tf.random.stateless_uniform(shape, tf.stack([tf.cast(seed, tf.int64), epoch]), -1.0, 1.0)
+
+
+# moved
 
 
 def _transforms(draws: Any, settings: Augment, height: int, width: int) -> Any:
@@ -52,3 +66,86 @@ def _transforms(draws: Any, settings: Augment, height: int, width: int) -> Any:
     to_y = centre_y - yx * centre_x - yy * centre_y + down * settings.shift * height
     zeros = tf.zeros_like(turn)
     return tf.stack([xx, xy, to_x, yx, yy, to_y, zeros, zeros], axis=1)
+
+
+def _moved(images: Any, transforms: Any) -> Any:
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=transforms,
+        output_shape=images.shape[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+
+
+# bent
+
+
+def _bent(images: Any, transforms: Any, draws: Any, elastic: float) -> Any:
+    """Returns the images moved and bent at once, so that they are blurred once only.
+
+    Each pixel is read elsewhere, by a field of random displacements that a Gaussian smooths: P. Simard, D. Steinkraus
+    and J. Platt, "Best practices for convolutional neural networks applied to visual document analysis", ICDAR 2003.
+    Theirs has noise at every pixel; here it is on a grid of KNOTS × KNOTS points, as fine as that Gaussian can tell.
+
+    Args:
+        images: (B, H, W, C), float.
+        transforms: (B, 8), as `_transforms` gives them.
+        draws: (B, 2 · KNOTS · KNOTS), in [-1, 1).
+        elastic: the largest displacement, a fraction of height and width.
+    """
+    height, width = images.shape[1], images.shape[2]
+    knots = tf.reshape(draws, (-1, 2, KNOTS, KNOTS))
+    field = _smooth(height) @ knots @ tf.transpose(_smooth(width))  # (B, 2, H, W)
+    # a product, since TensorFlow orders sums as the graph around them allows, and `cnnctl code` promises the same bits
+    moved = tf.reshape(transforms[:, :6], (-1, 2, 3)) @ _pixels(height, width)
+    x, y = tf.unstack(tf.reshape(moved, (-1, 2, height, width)) + field * _each(elastic * width, elastic * height), axis=1)
+    return _read(images, x, y)
+
+
+def _pixels(height: int, width: int) -> Any:
+    """Returns column, row and 1 of every pixel, (3, H · W)."""
+    column, row = tf.meshgrid(tf.range(width, dtype=tf.float32), tf.range(height, dtype=tf.float32))
+    return tf.reshape(tf.stack([column, row, tf.ones_like(row)]), (3, -1))
+
+
+def _each(right: float, down: float) -> Any:
+    return tf.constant([right, down], tf.float32)[:, tf.newaxis, tf.newaxis]
+
+
+def _smooth(pixels: int) -> Any:
+    """Returns how much each pixel of an axis takes of each knot, (pixels, KNOTS); a row sums to one."""
+    apart = np.linspace(0, 1, pixels)[:, np.newaxis] - np.linspace(0, 1, KNOTS)
+    weights = np.exp(-0.5 * (apart / SMOOTHNESS) ** 2)
+    return tf.constant(weights / weights.sum(axis=1, keepdims=True), tf.float32)
+
+
+def _read(images: Any, x: Any, y: Any) -> Any:
+    """Returns the images read between pixels, bilinearly, at columns `x` and rows `y`, both (B, H, W)."""
+    height, width, channels = images.shape[1:]
+    x, y = tf.clip_by_value(x, 0.0, width - 1.0), tf.clip_by_value(y, 0.0, height - 1.0)
+    left, top = tf.floor(x), tf.floor(y)
+    right, down = (x - left)[..., tf.newaxis], (y - top)[..., tf.newaxis]
+    # a pixel with its three neighbours lies together, so that one gather, the dear part, reads all four
+    pairs = tf.concat([images, tf.concat([images[:, :, 1:], images[:, :, -1:]], axis=2)], axis=3)
+    corners = tf.concat([pairs, tf.concat([pairs[:, 1:], pairs[:, -1:]], axis=1)], axis=3)
+    places = tf.cast(top, tf.int32) * width + tf.cast(left, tf.int32)
+    read = tf.gather(tf.reshape(corners, (-1, height * width, 4 * channels)), places, axis=1, batch_dims=1)
+    here, beside, below, across = tf.split(read, 4, axis=3)
+    upper, lower = here + right * (beside - here), below + right * (across - below)
+    return upper + down * (lower - upper)
+
+
+# strokes
+
+
+def _with_strokes(images: Any, pixels: Any) -> Any:
+    """Returns the images (B, H, W, C) with high values grown by so many pixels (B,), or shrunk where negative.
+
+    A part of a pixel is a blend with the largest or smallest value around, as a thin stroke covers its pixels in part.
+    """
+    side = tf.sign(pixels)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    share = tf.abs(pixels)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    grown = side * tf.nn.max_pool2d(side * images, 3, 1, "SAME")  # the smallest, where side is -1
+    return images + share * (grown - images)

@@ -28,6 +28,10 @@ class Preparation:
     channels_first: bool
     augment: Augment | None
 
+    def draws(self, count: Any, seed: int, epoch: Any) -> Any:
+        """Returns the numbers that change the images of one epoch, a row an example; rows are empty where nothing does."""
+        return draw(count, seed, epoch, self.augment) if self.augment else tf.zeros((count, 0))
+
     def network_inputs(self, images: Any, labels: Any, draws: Any | None = None) -> tuple[Any, Any]:
         """Returns float32 images in [0, 1] and labels, as the network and the loss take them."""
         scaled = tf.cast(images, tf.float32) / 255.0
@@ -64,7 +68,7 @@ def training_batches(
 
     def epoch_indices(epoch: Any) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), tf.stack([tf.cast(seed, tf.int64), epoch]))
-        draws = draw(count, seed, epoch) if prepare.augment else tf.zeros((count, 0))
+        draws = prepare.draws(count, seed, epoch)
 
         def batch_indices(step: Any) -> tuple[Any, Any]:
             chosen = order[step * batch_size : (step + 1) * batch_size]
@@ -82,7 +86,7 @@ def training_batches(
 def training_sample(images: ImageSet, prepare: Preparation, *, count: int, seed: int) -> tuple[Any, Any]:
     """Returns one batch of at most `count` training images, from all over the set, as the first epoch sees them."""
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
-    draws = tf.gather(draw(len(images), seed, 0), chosen) if prepare.augment else None
+    draws = tf.gather(prepare.draws(len(images), seed, 0), chosen)
     return prepare.network_inputs(images.images[chosen], images.labels[chosen], draws)
 
 

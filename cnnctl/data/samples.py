@@ -59,10 +59,9 @@ def augmented(train: ImageSet, indices: Indices, experiment: Experiment) -> NDAr
     """Returns training images (B, H, W, C) in [0, 1] as the first epoch sees them; imports TensorFlow."""
     import tensorflow as tf
 
-    from cnnctl.data.augment import draw
     from cnnctl.data.pipeline import Preparation
 
-    draws = tf.gather(draw(len(train), experiment.seed, 0), indices)
     prepare = Preparation(classes=0, channels_first=False, augment=experiment.data.augment)
+    draws = tf.gather(prepare.draws(len(train), experiment.seed, 0), indices)
     images, _ = prepare.network_inputs(train.images[indices], train.labels[indices], draws)
     return np.asarray(images)

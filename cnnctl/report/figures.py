@@ -127,6 +127,27 @@ def saliency_png(images: NDArray[np.uint8], maps: NDArray[Any], titles: Sequence
     return png_of(figure)
 
 
+def mistakes_png(triples: Sequence[NDArray[np.uint8]], titles: Sequence[str], title: str) -> bytes:
+    """Returns a picture of wrong choices, each below its title.
+
+    Args:
+        triples: for each, side by side, the image, the one it was taken for and the right one, (3, H, W, C).
+        titles: one for each.
+        title: above all of it.
+    """
+    columns = min(len(triples), 4)
+    rows = -(-len(triples) // columns)
+    figure = Figure(figsize=(max(2.4 * columns, 4.0), 1.1 * rows + 0.5), layout="constrained")
+    every_axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in every_axes:
+        axes.axis("off")
+    for axes, triple, text in zip(every_axes, triples, titles, strict=False):
+        show_image(axes, _mosaic([triple]))
+        axes.set_title(text, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return png_of(figure)
+
+
 def show_image(axes: Any, image: NDArray[Any]) -> None:
     """Draws an image (H, W, C), uint8 or in [0, 1], pixel by pixel."""
     grey = image.shape[-1] == 1

@@ -47,6 +47,8 @@ class Augment(Section):
         zoom: scale between 1 - zoom and 1 + zoom.
         shear: at most so many degrees.
         flip: mirror left and right, half of the images.
+        elastic: bend smoothly: pixels move by at most this fraction of height and width, most by less than a third of it.
+        thickness: strokes grow or shrink on every side by at most so many pixels.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -54,6 +56,8 @@ class Augment(Section):
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
     shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
     flip: bool = False
+    elastic: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    thickness: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class DataSpec(Section):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import json
+import math
 import os
 import re
 import runpy
@@ -15,23 +18,26 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from PIL import Image
 
 from cnnctl.commands.code import code
 from cnnctl.commands.session import Session
 from cnnctl.commands.train import train
+from cnnctl.data.pipeline import preparation, training_batches
+from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import hold_out
 from cnnctl.errors import ConfigError, RunError, UsageError
 from cnnctl.report.console import Console
-from cnnctl.report.script.data import HOLD_OUT
+from cnnctl.report.script.data import HOLD_OUT, batching
 from cnnctl.report.script.expressions import WIDTH, Call, hung, literal, pair
 from cnnctl.report.script.names import MODEL_ATTRIBUTES
-from cnnctl.report.script.page import script
+from cnnctl.report.script.page import needs_of, script
 from cnnctl.report.script.template import written
 from cnnctl.runs import open_run_folder
 from cnnctl.spec.document import override, parse
-from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.experiment import Augment, Experiment
 from cnnctl.spec.load import check, load
 from cnnctl.spec.optimizers import OPTIMIZERS
 from cnnctl.train.observe import Observer
@@ -71,6 +77,11 @@ VARIANTS: dict[str, list[str]] = {
         "train.loop=fit",
         "train.epochs=3",
         "train.early_stopping={monitor: validation_accuracy, patience: 1, min_delta: 0.9}",
+    ],
+    "subclass by fit, moved, bent and thickened": [
+        "model.style=subclass",
+        "data.augment={rotation: 10, shift: 0.1, elastic: 0.15, thickness: 0.5}",
+        "train.loop=fit",
     ],
     "softmax, sheared, resized, inverted, in colour, exponential within an epoch": [
         "model.layers.4.dense.activation=softmax",
@@ -301,6 +312,44 @@ def test_the_script_of_every_config_ends_with_the_weights_of_cnnctl_to_the_bit(
     content["data"] = {"source": "digits", "test": 0.85, "validation": 0.1, **size, **kept}
     content["train"] = {**content["train"], "epochs": 1, "batch_size": 64}
     assert_same_bits(check(parse(yaml.dump(content), config.name)), tmp_path, monkeypatch)
+
+
+MOVES: list[dict[str, Any]] = [
+    {},
+    {"shift": 0.1},
+    {"zoom": 0.2},
+    {"rotation": 9.0, "shear": 5.0},
+    {"flip": True, "shift": 0.1},
+    {"rotation": 9.0, "shift": 0.1},
+]
+
+
+@pytest.mark.parametrize("strokes", [{"elastic": 0.2}, {"thickness": 0.5}, {"elastic": 0.2, "thickness": 0.5}], ids=str)
+@pytest.mark.parametrize("moves", MOVES, ids=str)
+def test_the_script_makes_the_batches_of_cnnctl_to_the_bit(moves: dict[str, Any], strokes: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 7, 10, 3), np.uint8)
+    images = ImageSet(pixels, np.arange(40, dtype=np.int64) % 10)
+    experiment = tiny("data.image_size=[7, 10]", "data.channels=3", f"data.augment={json.dumps(moves | strokes)}")
+    scope: dict[str, Any] = {"math": math, "np": np, "tf": tf, "SEED": 3, "EPOCHS": 2, "BATCH_SIZE": 16}
+    exec("\n".join(batching(experiment, needs_of(experiment))), scope)
+    theirs = scope["training_batches"](images.images, images.labels).as_numpy_iterator()
+    mine = training_batches(images, preparation(experiment), batch_size=16, seed=3, first_epoch=0, epochs=2)
+    for (expected, labels), (found, other_labels) in zip(mine.as_numpy_iterator(), theirs, strict=True):
+        np.testing.assert_array_equal(labels, other_labels)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+def test_the_script_fits_its_lines_whatever_changes_images(size: int) -> None:
+    values: dict[str, Any] = {
+        "rotation": 12.25, "shift": 0.125, "zoom": 0.125, "shear": 11.25, "flip": True, "elastic": 0.0625, "thickness": 0.375
+    }  # fmt: skip
+    assert list(values) == list(Augment.model_fields)
+    for names in itertools.combinations(values, size):
+        chosen = {name: values[name] for name in names}
+        text = text_of(load(ROOT / "configs" / "mnist.yaml", [f"data.augment={json.dumps(chosen)}"]))
+        compile(text, ",".join(names), "exec")
+        assert [line for line in text.splitlines() if len(line) > WIDTH] == [], names
 
 
 def test_the_script_holds_out_what_cnnctl_does_of_classes_of_any_size() -> None:

@@ -145,13 +145,13 @@ def test_the_numbers_of_an_image_follow_from_seed_epoch_and_its_place_in_the_set
     assert MOVING.augment is not None
     source, settings = numbered_images(), MOVING.augment
     scaled = tf.constant(source.images, tf.float32) / 255
-    expected = augment(scaled, draw(COUNT, 3, tf.constant(1, tf.int64)), settings).numpy()
+    expected = augment(scaled, draw(COUNT, 3, tf.constant(1, tf.int64), settings), settings).numpy()
     for label, image in by_label(seed=3, first_epoch=1, epochs=2).items():
         np.testing.assert_allclose(image, expected[label], atol=1e-6)
 
 
 def test_each_image_of_an_epoch_has_numbers_of_its_own() -> None:
-    draws = draw(500, 0, tf.constant(0, tf.int64)).numpy()
+    draws = draw(500, 0, tf.constant(0, tf.int64), Augment()).numpy()
     assert draws.shape == (500, DRAWS)
     assert len(np.unique(draws)) > 0.99 * draws.size
     assert draws.min() >= -1 and draws.max() < 1

@@ -76,7 +76,7 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
 
 def needs_of(experiment: Experiment) -> Needs:
     """Returns what the script must have, by the words of its templates."""
-    return {**_data_needs(experiment), **_augment_needs(experiment), **_training_needs(experiment)}
+    return {**_data_needs(experiment), **data.augment_needs(experiment.data.augment), **_training_needs(experiment)}
 
 
 def _data_needs(experiment: Experiment) -> Needs:
@@ -104,12 +104,6 @@ def _data_needs(experiment: Experiment) -> Needs:
         "one_hot": spec.labels == "one_hot",
         "channels_first": experiment.model.data_format == "channels_first",
     }
-
-
-def _augment_needs(experiment: Experiment) -> Needs:
-    settings = experiment.data.augment
-    needs = {name: bool(settings and getattr(settings, name)) for name in ("rotation", "shift", "zoom", "shear", "flip")}
-    return {**needs, "augment": any(needs.values())}
 
 
 def _training_needs(experiment: Experiment) -> Needs:

@@ -1,0 +1,153 @@
+"""The heavy half of `one-shot`: which training image a network takes each test image for; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cnnctl.commands.trained import Trained, Values
+from cnnctl.data.images import Pixels
+from cnnctl.data.one_shot import OneShotRun
+from cnnctl.data.pipeline import preparation
+from cnnctl.errors import RunError, UsageError
+from cnnctl.report.challenge import MOST_DRAWN, ChallengeResult, Mistake, RunRow, mistake_title
+from cnnctl.spec.load import facts_of
+from cnnctl.train.embedding import last_dense, layer_inputs, similarities
+
+NOT_ENOUGH_MEMORY = "there is not enough memory for this network and the images of a run; try --device cpu"
+_STREAM = 0x15407
+"""Keeps these draws apart from those of training, which have the same seed."""
+
+Match = Callable[[Pixels, Pixels], NDArray[np.int64]]
+"""Training images (M, H, W, C) and test images (N, H, W, C) → the position (N,) of the training image chosen for each."""
+Embed = Callable[[Any], Values]
+"""What the network takes, (B, H, W, C) or (B, C, H, W) → vectors (B, D)."""
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """How a trained network does a one-shot task.
+
+    Attributes:
+        match: does it.
+        compared: how two images are compared, in words.
+        copies: augmented copies of each image that are averaged with it.
+    """
+
+    match: Match
+    compared: str
+    copies: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A result, and the first mistakes to look at.
+
+    Attributes:
+        result: of all runs.
+        drawn: for each of the first mistakes the test image, the chosen and the right one, (3, H, W, C).
+    """
+
+    result: ChallengeResult
+    drawn: list[Pixels]
+
+
+def matcher_of(trained: Trained, copies: int) -> Matcher:
+    """Returns how a run's network matches images; each kind of run has its case here.
+
+    A network that was trained to tell classes apart gives vectors by what its last dense layer takes.
+
+    Raises:
+        UsageError: the network has no dense layer.
+    """
+    nodes, _ = facts_of(trained.experiment)
+    last = last_dense(nodes)
+    if last is None:
+        raise UsageError(
+            f"{trained.run.path}: images are compared by what the last dense layer takes, and this network has none; "
+            "give a run whose stack ends with a dense layer"
+        )
+
+    def embed(inputs: Any) -> Values:
+        return layer_inputs(trained.model, nodes, last, inputs)
+
+    return Matcher(by_embedding(trained, embed, "cosine", copies), f"by the cosine of what layer '{last.name}' takes", copies)
+
+
+def by_embedding(trained: Trained, embed: Embed, how: str, copies: int) -> Match:
+    """Returns what chooses the training image whose vector is most like that of the test image.
+
+    Args:
+        trained: whose config says how images are made ready and augmented.
+        embed: gives vectors.
+        how: `squared_euclid` or `cosine`.
+        copies: augmented copies of each image, whose vectors are averaged with its own.
+    """
+
+    def match(training: Pixels, tests: Pixels) -> NDArray[np.int64]:
+        vectors = _vectors(trained, embed, np.concatenate([training, tests]), copies)
+        alike = similarities(vectors[len(training) :], vectors[: len(training)], how)  # (N, M)
+        chosen: NDArray[np.int64] = np.argmax(alike, axis=1)
+        return chosen
+
+    return match
+
+
+def _vectors(trained: Trained, embed: Embed, images: Pixels, copies: int) -> Values:
+    """Returns the mean vector of each image and its copies, (B, D); copy k of image i is changed alike in every run."""
+    prepare, seed = preparation(trained.experiment), trained.experiment.seed
+    total = embed(trained.inputs(images))
+    for copy in range(copies):
+        draws = prepare.draws(len(images), seed ^ _STREAM, copy)
+        changed, _ = prepare.network_inputs(images, tf.zeros(len(images), tf.int64), draws)
+        total = total + embed(changed)
+    return total / np.float32(1 + copies)
+
+
+def challenged(matcher: Matcher, runs: Sequence[OneShotRun]) -> Outcome:
+    """Returns how a network did in all runs.
+
+    Raises:
+        RunError: there is not enough memory.
+    """
+    try:
+        chosen = [matcher.match(run.training, run.tests) for run in runs]
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise RunError(NOT_ENOUGH_MEMORY) from error
+    rows = [_row(run, each) for run, each in zip(runs, chosen, strict=True)]
+    drawn = [images for run, each in zip(runs, chosen, strict=True) for images in _wrong_images(run, each)]
+    return Outcome(ChallengeResult(rows, matcher.compared, matcher.copies), drawn[:MOST_DRAWN])
+
+
+def _row(run: OneShotRun, chosen: NDArray[np.int64]) -> RunRow:
+    mistakes = [
+        Mistake(run.test_files[index], run.training_files[chosen[index]], run.training_files[run.answers[index]])
+        for index in _wrong(run, chosen)
+    ]
+    return RunRow(run.name, len(run.training), len(run.tests), mistakes)
+
+
+def _wrong(run: OneShotRun, chosen: NDArray[np.int64]) -> list[int]:
+    return [int(index) for index in np.flatnonzero(chosen != run.answers)]
+
+
+def _wrong_images(run: OneShotRun, chosen: NDArray[np.int64]) -> list[Pixels]:
+    return [
+        np.stack([run.tests[index], run.training[chosen[index]], run.training[run.answers[index]]])
+        for index in _wrong(run, chosen)
+    ]
+
+
+def mistakes_picture(outcome: Outcome) -> bytes:
+    """Returns a PNG of the first mistakes, one or more."""
+    from cnnctl.report.figures import mistakes_png
+
+    mistakes = outcome.result.mistakes
+    of = f"{len(outcome.drawn)} of {len(mistakes):,}" if len(mistakes) > len(outcome.drawn) else f"{len(mistakes)}"
+    title = f"mistakes: {of} in {outcome.result.images:,} images\neach: the test image, the one chosen, the right one"
+    return mistakes_png(outcome.drawn, [mistake_title(each) for each in mistakes[: len(outcome.drawn)]], title)

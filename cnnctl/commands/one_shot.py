@@ -1,0 +1,119 @@
+"""`cnnctl one-shot`: a trained network on classes of which it sees one image; TensorFlow starts once all images are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnctl.errors import UsageError
+from cnnctl.files import write_whole
+from cnnctl.report.challenge import MOST_DRAWN, challenge_markdown, challenge_text
+from cnnctl.report.console import Console
+from cnnctl.report.tables import as_json
+from cnnctl.report.text import printable
+from cnnctl.runs import open_run_folder
+from cnnctl.spec.experiment import Augment, DataSpec
+from cnnctl.spec.load import load
+from cnnctl.train.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from cnnctl.commands.challenge import Outcome
+    from cnnctl.data.one_shot import OneShotRun
+
+
+def one_shot(
+    folder: Path,
+    challenge: Path,
+    copies: int,
+    picture: Path | None,
+    form: str,
+    device: str,
+    console: Console,
+    verbose: bool,
+) -> None:
+    """Prints how often a run's network matches a test image with a training image of another class.
+
+    Args:
+        folder: of the run.
+        challenge: has the folders run01, run02 ... of the one-shot challenge.
+        copies: augmented copies of each image, whose embeddings are averaged with its own.
+        picture: PNG file for a picture of the mistakes; None for none.
+        form: `table`, `json` or `markdown`.
+        device: `auto`, `cpu` or `gpu`.
+        console: where to print.
+        verbose: let TensorFlow's messages through.
+
+    Raises:
+        UsageError: there is no run or no challenge, the network gives no embedding, copies would be equal to their
+            images, or the picture cannot be where it is wanted.
+        RunError: the run was cut short or is damaged, or there is not enough memory.
+        DataError: an image or a label of the challenge is missing or broken.
+    """
+    data = load(open_run_folder(folder).config, look_at_data=False).data
+    _refuse_equal_copies(copies, data)
+    _refuse_unusable(picture)
+    with console.working("reading the challenge"):
+        from cnnctl.data.one_shot import read_challenge
+
+        runs = read_challenge(challenge, data)
+    _refuse_overwriting(picture, challenge, runs)
+    with console.working("starting TensorFlow"):
+        import_tensorflow(verbose)
+        from cnnctl.commands.challenge import challenged, matcher_of
+        from cnnctl.commands.trained import open_trained
+        from cnnctl.train.device import choose_device
+    computes_on = choose_device(device)
+    matcher = matcher_of(open_trained(folder), copies)
+    with console.working("matching images"):
+        outcome = challenged(matcher, runs)
+    console.say(f"device     {computes_on}")
+    _show(outcome, folder, challenge, form, console)
+    if picture is not None:
+        console.say(_drawn(outcome, picture))
+
+
+def _refuse_equal_copies(copies: int, data: DataSpec) -> None:
+    if copies and data.augment in (None, Augment()):
+        raise UsageError(f"--copies {copies}: the run's config has no data.augment that could change them; leave --copies out")
+
+
+def _refuse_unusable(picture: Path | None) -> None:
+    """Raises what is wrong with the place of the picture, before anything slow."""
+    if picture is None:
+        return
+    name = printable(str(picture))
+    if picture.suffix.lower() != ".png":
+        raise UsageError(f"--mistakes {name}: a PNG is written; give a name that ends with .png")
+    if picture.is_dir():
+        raise UsageError(f"--mistakes {name}: that is a folder; give a file in it")
+    if not picture.parent.is_dir():
+        raise UsageError(f"--mistakes {name}: there is no folder {printable(str(picture.parent))}")
+
+
+def _refuse_overwriting(picture: Path | None, challenge: Path, runs: list[OneShotRun]) -> None:
+    if picture is None or not picture.exists():
+        return
+    files = [challenge / name for run in runs for name in (*run.training_files, *run.test_files)]
+    if any(picture.samefile(file) for file in files):
+        raise UsageError(
+            f"--mistakes {printable(str(picture))}: this is an image of the challenge; give the picture another name"
+        )
+
+
+def _show(outcome: Outcome, folder: Path, challenge: Path, form: str, console: Console) -> None:
+    if form == "json":
+        console.result(as_json({"run": str(folder), "challenge": str(challenge), **outcome.result.as_plain()}))
+    else:
+        console.result((challenge_markdown if form == "markdown" else challenge_text)(outcome.result))
+
+
+def _drawn(outcome: Outcome, picture: Path) -> str:
+    """Draws the mistakes; returns what to say of that."""
+    from cnnctl.commands.challenge import mistakes_picture
+
+    count = len(outcome.result.mistakes)
+    if not count:
+        return "mistakes   none, and so no picture of them"
+    write_whole(picture, mistakes_picture(outcome))
+    of = f", the first {MOST_DRAWN} of {count:,}" if count > MOST_DRAWN else ""
+    return f"mistakes   {printable(str(picture))}{of}"
