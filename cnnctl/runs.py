@@ -133,7 +133,9 @@ class MetricsFile(Observer):
         """Adds a row."""
         self.rows.append(record)
         text = io.StringIO()
-        writer = csv.DictWriter(text, [field.name for field in fields(EpochRecord)], lineterminator="\n")
+        unused = "validation_interval" if record.validation_interval is None else ""
+        columns = [field.name for field in fields(EpochRecord) if field.name != unused]
+        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in self.rows)
         write_whole(self._file, text.getvalue().encode())

@@ -68,7 +68,9 @@ KERAS_PARTS: dict[type[Section], type] = {
 }
 
 
-def keras_layers(nodes: list[Node], seed: int, around: Surroundings, precision: str) -> list[keras.Layer]:
+def keras_layers(
+    nodes: list[Node], seed: int, around: Surroundings, precision: str, twice_differentiable: bool = False
+) -> list[keras.Layer]:
     """Returns the Keras layer of each node, not yet built.
 
     Args:
@@ -77,11 +79,14 @@ def keras_layers(nodes: list[Node], seed: int, around: Surroundings, precision: 
         around: the data's classes and the model's data format.
         precision: a Keras dtype policy; the last layer computes in float32 at least, so that the
             softmax of many classes does not lose digits.
+        twice_differentiable: whether a gradient is to be taken through a gradient.
     """
     last = len(nodes) - 1
     last_precision = precision if precision == "float64" else "float32"
     return [
-        keras_layer(node, _LayerSeeds(seed, index), around, last_precision if index == last else precision)
+        keras_layer(
+            node, _LayerSeeds(seed, index), around, last_precision if index == last else precision, twice_differentiable
+        )
         for index, node in enumerate(nodes)
     ]
 
@@ -97,8 +102,10 @@ class _LayerSeeds:
         return W.drawn_seed(self._seed, self._index, field)
 
 
-def keras_layer(node: Node, seeds: _LayerSeeds, around: Surroundings, precision: str) -> keras.Layer:
-    """Returns the Keras layer of one node."""
+def keras_layer(
+    node: Node, seeds: _LayerSeeds, around: Surroundings, precision: str, twice_differentiable: bool = False
+) -> keras.Layer:
+    """Returns the Keras layer of one node; arguments as in `keras_layers`."""
     layer = node.layer
     fields = {name: getattr(layer, name) for name in type(layer).model_fields if name not in ("name", "inputs")}
     arguments = {name: _argument(name, value, seeds) for name, value in fields.items()}
@@ -108,7 +115,10 @@ def keras_layer(node: Node, seeds: _LayerSeeds, around: Surroundings, precision:
         arguments["units"] = units_of(layer, around)
     if isinstance(layer, L.Dropout):
         arguments["seed"] = seeds.of("seed") if layer.seed is None else layer.seed
-    return KERAS_LAYERS[type(layer)](**arguments, name=node.name, dtype=precision)
+    kind = KERAS_LAYERS[type(layer)]
+    if twice_differentiable and kind is keras.layers.BatchNormalization:
+        kind = TwiceDifferentiableBatchNormalization
+    return kind(**arguments, name=node.name, dtype=precision)
 
 
 def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:

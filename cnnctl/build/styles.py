@@ -16,7 +16,7 @@ Wiring = dict[str, list[str]]
 """The names of the layers that each layer takes."""
 
 
-def build_model(experiment: Experiment, precision: str | None = None) -> keras.Model:
+def build_model(experiment: Experiment, precision: str | None = None, twice_differentiable: bool = False) -> keras.Model:
     """Returns the built network of a checked experiment, in the style it says.
 
     The initial weights depend on the seed and the stack alone: the three styles agree to the bit.
@@ -24,10 +24,12 @@ def build_model(experiment: Experiment, precision: str | None = None) -> keras.M
     Args:
         experiment: what to build.
         precision: a Keras dtype policy in place of the config's; `float64` is for looking closely at gradients.
+        twice_differentiable: whether a gradient is to be taken through a gradient, as MAML does; the weights are
+            those of the plain network.
     """
     nodes, _ = facts_of(experiment)
     around = surroundings_of(experiment)
-    layers = keras_layers(nodes, experiment.seed, around, precision or experiment.train.precision)
+    layers = keras_layers(nodes, experiment.seed, around, precision or experiment.train.precision, twice_differentiable)
     wiring = {node.name: list(node.inputs) for node in nodes}
     return STYLES[experiment.model.style](layers, wiring, image_of(experiment))
 

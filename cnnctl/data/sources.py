@@ -67,6 +67,14 @@ class Source(Protocol):
         """Returns the labels of a split alone; no image is decoded."""
         ...
 
+    def groups(self, split: str) -> list[str]:
+        """Returns the group of each image of a split, such as its alphabet; no image is decoded.
+
+        Raises:
+            DataError: the set does not say groups.
+        """
+        raise DataError("only a set of TensorFlow Datasets says groups of classes; take hold_out: class")
+
 
 def open_source(data: DataSpec) -> Source:
     """Returns the source of a checked config.
@@ -239,11 +247,25 @@ class TfdsSource(Source):
         return ImageSet(np.concatenate(images), np.concatenate(labels))
 
     def labels(self, split: str) -> Labels:
+        return np.concatenate(list(self._batches(split, self._only(split, self._label), _READ_AT_ONCE)))
+
+    def groups(self, split: str) -> list[str]:
+        name = self._data.group or ""
+        known = {
+            key: each for key, each in self._builder.info.features.items() if hasattr(each, "int2str") and key != self._label
+        }
+        if name not in known:
+            remedy = f"it has {some_of(list(known))}" if known else "it has none; take hold_out: class"
+            raise DataError(f"data.group: {self._data.name} has no feature '{name}' that says groups of classes; {remedy}")
+        batches = self._batches(split, self._only(split, name), _READ_AT_ONCE)
+        return [known[name].int2str(int(group)) for batch in batches for group in batch]
+
+    def _only(self, split: str, feature: str) -> Any:
+        """Returns a dataset of one feature; no image is decoded."""
         import tensorflow_datasets as tfds
 
         dataset = self._dataset(split, {self._image: tfds.decode.SkipDecoding()})
-        labels = dataset.map(lambda example: example[self._label])
-        return np.concatenate(list(self._batches(split, labels, _READ_AT_ONCE)))
+        return dataset.map(lambda example: example[feature])
 
     def _batches(self, split: str, dataset: Any, at_once: int) -> Iterator[Any]:
         import tensorflow as tf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +64,8 @@ def read_splits(data: DataSpec) -> Splits:
     )
 
 
-def _parts(data: DataSpec) -> dict[str, str | float]:
+def _parts(data: DataSpec) -> Mapping[str, object]:
     """Returns what test and validation are, the test first so that it does not depend on the validation."""
-    assert data.test is not None
     return {"test": data.test} | ({"validation": data.validation} if data.validation is not None else {})
 
 

@@ -128,7 +128,11 @@ class Board(Observer):
         }
         self._events.write("train", summaries.scalars(train), record.step)
         if record.validation_loss is not None:
-            validation = {"loss": record.validation_loss, "accuracy": record.validation_accuracy}
+            validation = {
+                "loss": record.validation_loss,
+                "accuracy": record.validation_accuracy,
+                "accuracy_interval": record.validation_interval,
+            }
             self._events.write("validation", summaries.scalars(validation), record.step)
         if self._is_looked_into(record.epoch):
             self._write_insight(self._insight.look(), record.step)
@@ -161,11 +165,12 @@ class Board(Observer):
     def _channels_last(self, images: NDArray[Any]) -> NDArray[Any]:
         return np.moveaxis(images, 1, -1) if self._experiment.model.data_format == "channels_first" else images
 
-    def finish(self, step: int, test: Mapping[str, float | None], answers: Answers) -> None:
-        """Writes the test's scalars, the confusion matrix and the worst mistakes, at the last step."""
+    def finish(self, step: int, test: Mapping[str, float | None], answers: Answers | None) -> None:
+        """Writes the test's scalars and, for answers, the confusion matrix and the worst mistakes, at the last step."""
         self._events.write("test", summaries.scalars(test), step)
-        for tag, png in _endings(answers):
-            self._events.write(answers.split, summaries.picture(tag, png), step)
+        if answers:
+            for tag, png in _endings(answers):
+                self._events.write(answers.split, summaries.picture(tag, png), step)
         self._events.write("", summaries.hyperparameters_end(), step)
 
     def close(self) -> None:

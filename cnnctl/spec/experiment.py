@@ -11,22 +11,25 @@ from cnnctl.spec.section import MOST, Count, Named, Section, Seed, Size, expecte
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 
-def _part(value: object) -> str | float:
+def _part(value: object) -> str | float | tuple[str, ...]:
     if isinstance(value, str) and value:
         return value
     if isinstance(value, float) and 0 < value < 1:
         return value
-    raise expected("the name of a split or a fraction between 0 and 1", value)
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str) and name for name in value):
+        return tuple(value)
+    raise expected("the name of a split, a fraction between 0 and 1, or a list of classes or groups", value)
 
 
+_NAME = {"type": "string", "minLength": 1}
+_FRACTION = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 Part = Annotated[
-    str | float,
+    str | float | tuple[str, ...],
     PlainValidator(_part),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "minLength": 1}, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}]}
-    ),
+    PlainSerializer(lambda part: list(part) if isinstance(part, tuple) else part),
+    WithJsonSchema({"anyOf": [_NAME, _FRACTION, {"type": "array", "items": _NAME, "minItems": 1}]}),
 ]
-"""A split by its name, or a stratified fraction of `train`."""
+"""A split by its name, a fraction of `train`, or classes or groups of `train` by their names."""
 
 
 def _channels(value: object) -> object:
@@ -69,9 +72,13 @@ class DataSpec(Section):
         path: for `folder`, where the images are.
         data_dir: for `tfds`, where prepared data lies; without it `TFDS_DATA_DIR`, then TFDS's own.
         train: for `tfds` and `folder`, the split to train on.
-        validation: fraction of train, or a split; null for none.
-        test: fraction of train, or a split; null for the split `test` where the source
-            has one, else 0.2.
+        validation: fraction of train, or a split; null for none. For few-shot tasks also a list of classes or groups.
+        test: as validation; null for the split `test` where the source has one, else 0.2.
+        hold_out: what fractions and lists hold out of train: `image`, part of every class, in classification; `class`,
+            whole classes, or `group`, all classes of a group, for few-shot tasks; null for image or class by the task.
+        group: for `tfds` and `hold_out: group`, the feature that says the group of an image, such as `alphabet`.
+        shared_classes: for few-shot tasks, `refuse` a validation or test split that has classes of train, or `drop`
+            those classes from it.
         split_seed: what fractions are drawn with, apart from `seed`, so that seeds compare on one split.
         image_size: [height, width] that images are resized to.
         channels: 1 for grey, 3 for colour; images are converted.
@@ -90,6 +97,9 @@ class DataSpec(Section):
     train: Annotated[str, Field(min_length=1)] = "train"
     validation: Part | None = 0.1
     test: Part | None = None
+    hold_out: Literal["image", "class", "group"] | None = None
+    group: Annotated[str, Field(min_length=1)] | None = None
+    shared_classes: Literal["refuse", "drop"] = "refuse"
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     image_size: Size | None = None
     channels: Channels | None = None
@@ -104,9 +114,13 @@ class DataSpec(Section):
         needed = {"tfds": "name", "folder": "path"}.get(self.source)
         if needed and getattr(self, needed) is None:
             raise wrong(f"source '{self.source}' needs '{needed}'")
-        for field, source in (("name", "tfds"), ("data_dir", "tfds"), ("path", "folder")):
+        for field, source in (("name", "tfds"), ("data_dir", "tfds"), ("group", "tfds"), ("path", "folder")):
             if self.source != source and getattr(self, field) is not None:
                 raise wrong(f"goes with source '{source}', not with '{self.source}'; remove it, or change source", field)
+        if (self.hold_out == "group") != (self.group is not None):
+            raise wrong(
+                "hold_out: group and group, the feature that says the groups, go together; give both or neither", "group"
+            )
         if self.renumber and self.classes is None:
             raise wrong("needs data.classes: how many classes occur in train", "renumber")
         for field in ("validation", "test"):
@@ -152,6 +166,61 @@ class CategoricalCrossentropy(Section):
 LOSS = Named("loss", (SparseCategoricalCrossentropy, CategoricalCrossentropy))
 
 
+class Prototypical(Section):
+    kind: ClassVar[str] = "prototypical"
+    distance: Literal["squared_euclid", "cosine"] = "squared_euclid"
+
+
+class Maml(Section):
+    kind: ClassVar[str] = "maml"
+    inner_steps: Count = 1
+    inner_learning_rate: Annotated[float, Field(gt=0)] = 0.4
+    first_order: bool = False
+    test_steps: Count | None = None
+
+
+class Classifier(Section):
+    kind: ClassVar[str] = "classifier"
+    scale: Annotated[float, Field(gt=0)] = 16.0
+
+
+LEARNER = Named("learner", (Prototypical, Maml, Classifier))
+
+
+class FewShotSpec(Section):
+    """Learning from few examples: the stack is an embedding, judged on episodes of classes never trained on.
+
+    Attributes:
+        learner: `prototypical`, `maml` or `classifier`, see below.
+        way: classes of an episode.
+        shot: labelled images a class.
+        query: images a class to be classified.
+        train_way: classes of a training episode; null for `way`. `maml` trains as it is tested.
+        train_shot: the same for `shot`.
+        train_query: the same for `query`.
+        episodes: training episodes an epoch; null for 100. `classifier` trains on batches of images instead.
+        episodes_per_step: training episodes that a step averages over; null for 1.
+        validation_episodes: episodes after each epoch, always the same.
+        test_episodes: episodes of the test.
+        rotations: in training, an image turned by 90, 180 or 270 degrees belongs to a class of its own.
+        mirrors: in training, an image mirrored left and right belongs to a class of its own.
+    """
+
+    learner: Annotated[Any, LEARNER] = Prototypical.model_construct()
+    way: Annotated[int, Field(ge=2, le=MOST)] = 5
+    shot: Count = 1
+    query: Count = 5
+    train_way: Annotated[int, Field(ge=2, le=MOST)] | None = None
+    train_shot: Count | None = None
+    train_query: Count | None = None
+    episodes: Count | None = None
+    episodes_per_step: Count | None = None
+    validation_episodes: Annotated[int, Field(ge=2, le=MOST)] = 1000
+    test_episodes: Annotated[int, Field(ge=2, le=MOST)] = 1000
+    rotations: bool = False
+    mirrors: bool = False
+
+
 class EarlyStopping(Section):
     """Stops when the monitored value has not improved for `patience` epochs.
 
@@ -174,7 +243,7 @@ class TrainSpec(Section):
     Attributes:
         loop: `fit` (Keras drives) or `custom` (a GradientTape loop).
         epochs: passes over the training images.
-        batch_size: images a step.
+        batch_size: images a step; where training is by episodes, images at once in validation and test.
         optimizer: by its Keras name, see below.
         loss: null chooses by what the last layer gives (logits or softmax) and by `data.labels`.
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are float32 always.
@@ -235,11 +304,24 @@ class Experiment(Section):
     """A config, loaded and checked.
 
     Attributes:
-        seed: what weights, order, augmentation and dropout are drawn from.
+        task: `classification`, or `few_shot` with the section `few_shot`.
+        seed: what weights, order, augmentation, dropout and episodes are drawn from.
     """
 
+    task: Literal["classification", "few_shot"] = "classification"
     seed: Seed = 0
     data: DataSpec
     model: ModelSpec
+    few_shot: FewShotSpec | None = None
     train: TrainSpec = TrainSpec.model_construct()
     log: LogSpec = LogSpec.model_construct()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_its_task(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        few_shot = fields.get("task") == "few_shot"
+        if fields.get("few_shot") is not None and not few_shot:
+            raise wrong("goes with task: few_shot; say so at the top, or remove the section", "few_shot")
+        return {**fields, "few_shot": {}} if few_shot and fields.get("few_shot") is None else fields

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from cnnctl.errors import ConfigError, Problem
 from cnnctl.spec.document import Document, Where, dotted, override, read_document
 from cnnctl.spec.experiment import DataSpec, Experiment, ModelSpec
+from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints, network_of
 from cnnctl.spec.folders import NotUsable, folder_path
 from cnnctl.spec.head import head_complaints, loss_complaints
 from cnnctl.spec.images import default_test, known_images, missing_facts
@@ -58,12 +59,18 @@ def check(document: Document, look_at_data: bool = True) -> Experiment:
         data = None
     if data:
         problems += [_problem(document, *each) for each in _data_complaints(data)]
+    if experiment and data:
+        problems += [_problem(document, *each) for each in few_shot_complaints(experiment, data)]
     if data and model:
         problems += [_problem(document, *each) for each in _stack_complaints(experiment, data, model)]
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: _line(problem.location)))
     assert experiment and data
-    return experiment.model_copy(update={"data": data})
+    return experiment.model_copy(update={"data": data.model_copy(update={"hold_out": _hold_out(experiment)})})
+
+
+def _hold_out(experiment: Experiment) -> str:
+    return experiment.data.hold_out or ("class" if experiment.task == "few_shot" else "image")
 
 
 def _usable_parts(experiment: Experiment | None, document: Document) -> tuple[DataSpec | None, ModelSpec | None]:
@@ -187,8 +194,18 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
         from cnnctl.spec.misfit import explain  # not needed by what fits
 
         return [(found.node.where, explain(found, nodes, image, around))]
-    training = [*loss_complaints(experiment, nodes), *_stopping_complaints(experiment)] if experiment else []
-    return [*_bias_complaints(nodes, facts, around), *head_complaints(nodes, facts, around.classes), *training]
+    stopping = _stopping_complaints(experiment) if experiment else []
+    return [*_bias_complaints(nodes, facts, around), *_end_complaints(experiment, nodes, facts, around), *stopping]
+
+
+def _end_complaints(
+    experiment: Experiment | None, nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings
+) -> list[Complaint]:
+    """Returns what is wrong with the network's end, for the task."""
+    if experiment and experiment.few_shot:
+        return embedding_complaints(experiment.few_shot, nodes, facts)
+    losses = loss_complaints(experiment, nodes) if experiment else []
+    return [*head_complaints(nodes, facts, around.classes), *losses]
 
 
 def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> list[Complaint]:
@@ -242,6 +259,6 @@ def surroundings_of(experiment: Experiment) -> Surroundings:
 
 
 def facts_of(experiment: Experiment) -> tuple[list[Node], list[Facts]]:
-    """Returns the layers of a checked experiment and the facts of each."""
-    nodes, _ = nodes_of(experiment.model)
+    """Returns the layers of the network that is built for a checked experiment, and the facts of each."""
+    nodes, _ = nodes_of(network_of(experiment).model)
     return nodes, trace(nodes, *_image(experiment.data, experiment.model))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnctl.spec.experiment import LOSS, CategoricalCrossentropy, Experiment, SparseCategoricalCrossentropy
+from cnnctl.spec.experiment import LEARNER, LOSS, CategoricalCrossentropy, Experiment, SparseCategoricalCrossentropy
 from cnnctl.spec.layers import STACK_ITEM
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
 from cnnctl.spec.section import REFERS
@@ -14,9 +14,12 @@ _NULL = {"type": "null"}
 _NO_SPLIT = {"not": {"type": "string"}}
 _BY_SOURCE = {
     "tfds": {"required": ["name"], "properties": {"name": {"type": "string"}, "path": _NULL}},
-    "folder": {"required": ["path"], "properties": {"path": {"type": "string"}, "name": _NULL, "data_dir": _NULL}},
+    "folder": {
+        "required": ["path"],
+        "properties": {"path": {"type": "string"}, **dict.fromkeys(("name", "data_dir", "group"), _NULL)},
+    },
     "digits": {
-        "properties": dict.fromkeys(("name", "path", "data_dir"), _NULL)
+        "properties": dict.fromkeys(("name", "path", "data_dir", "group"), _NULL)
         | {"train": {"const": "train"}, "validation": _NO_SPLIT, "test": _NO_SPLIT}
     },
 }
@@ -26,7 +29,17 @@ _RENUMBER = {
     "if": {"required": ["renumber"], "properties": {"renumber": {"const": True}}},
     "then": {"required": ["classes"], "properties": {"classes": {"type": "integer"}}},
 }
-_NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, INITIALIZER, REGULARIZER, CONSTRAINT)
+_GROUP = {
+    "if": {"required": ["hold_out"], "properties": {"hold_out": {"const": "group"}}},
+    "then": {"required": ["group"], "properties": {"group": {"type": "string"}}},
+    "else": {"properties": {"group": _NULL}},
+}
+_FEW_SHOT = {
+    "if": {"required": ["task"], "properties": {"task": {"const": "few_shot"}}},
+    "then": {},
+    "else": {"properties": {"few_shot": _NULL}},
+}
+_NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, INITIALIZER, REGULARIZER, CONSTRAINT)
 
 
 def json_schema() -> dict[str, Any]:
@@ -39,9 +52,10 @@ def json_schema() -> dict[str, Any]:
     schema["$defs"]["DataSpec"]["allOf"] = [
         {"if": {"required": ["source"], "properties": {"source": {"const": source}}}, "then": rule}
         for source, rule in _BY_SOURCE.items()
-    ] + [_RENUMBER]
+    ] + [_RENUMBER, _GROUP]
     linked: dict[str, Any] = _linked(schema)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **linked, **_loss_by_labels(), "title": "cnnctl config"}
+    rules = {"allOf": [_loss_by_labels(), _FEW_SHOT]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **linked, **rules, "title": "cnnctl config"}
 
 
 def _loss_by_labels() -> dict[str, Any]:

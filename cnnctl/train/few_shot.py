@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+Embed = Callable[[Any], Any]
+"""Images (B, H, W, C) → vectors (B, D)."""
 COSINE_SCALE = 10.0
 """Cosines lie between -1 and 1; the softmax of them alone could not be sure. Gidaris and Komodakis 2018, section 3.2."""
 
@@ -42,22 +45,21 @@ def squared_distances(first: Any, second: Any) -> Any:
     return tf.reduce_sum(first**2, -1)[:, :, tf.newaxis] - 2 * products + tf.reduce_sum(second**2, -1)[:, tf.newaxis]
 
 
-def embedded_logits(model: keras.Model, support: Any, queries: Any, distance: str, training: bool) -> Any:
-    """Returns the logits (E, way · query, way) of episodes whose images a network embeds, all in one call.
+def embedded_logits(embed: Embed, support: Any, queries: Any, distance: str) -> Any:
+    """Returns the logits (E, way · query, way) of episodes whose images are embedded all in one call.
 
     Args:
-        model: images (B, H, W, C) to embeddings (B, D).
+        embed: images (B, H, W, C) to vectors (B, D).
         support: (E, way, shot, H, W, C).
         queries: (E, way, query, H, W, C).
         distance: `squared_euclid` or `cosine`.
-        training: whether batch norm takes the statistics of these images.
     """
     sizes = [tf.shape(part)[0] * part.shape[1] * part.shape[2] for part in (support, queries)]
     image = support.shape[3:]
     together = tf.concat([tf.reshape(part, (-1, *image)) for part in (support, queries)], axis=0)
-    embeddings = tf.cast(model(together, training=training), tf.float32)
-    of_support, of_queries = tf.split(embeddings, sizes)
-    width = embeddings.shape[-1]
+    vectors = tf.cast(embed(together), tf.float32)
+    of_support, of_queries = tf.split(vectors, sizes)
+    width = vectors.shape[-1]
     way, shot, query = support.shape[1], support.shape[2], queries.shape[2]
     return prototype_logits(
         tf.reshape(of_support, (-1, way, shot, width)), tf.reshape(of_queries, (-1, way * query, width)), distance
@@ -108,17 +110,19 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
 
 
-def maml_logits(model: keras.Model, support: Any, queries: Any, *, steps: int, rate: float, first_order: bool) -> Any:
+def maml_logits(
+    model: keras.Model, weights: list[Any], support: Any, queries: Any, *, steps: int, rate: float, first_order: bool
+) -> Any:
     """Returns the logits (way · query, way) of one episode by a network adapted to its labelled images.
 
     Args:
         model: images (B, H, W, C) to logits (B, way).
+        weights: values of its trainable variables, to start from.
         support: (way, shot, H, W, C).
         queries: (way, query, H, W, C).
         steps, rate, first_order: as in `adapted`.
     """
     way, shot = support.shape[0], support.shape[1]
-    weights = [tf.convert_to_tensor(variable) for variable in model.trainable_variables]
     flat = tf.reshape(support, (-1, *support.shape[2:]))
     weights = adapted(model, weights, flat, episode_labels(way, shot), steps=steps, rate=rate, first_order=first_order)
     return stateless(model, weights, tf.reshape(queries, (-1, *queries.shape[2:])))

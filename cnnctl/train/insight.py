@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cnnctl.build.styles import outputs_of_layers
 from cnnctl.spec.stack import Node
-from cnnctl.train.loops import Learner
+from cnnctl.train.loops import Trainable
 from cnnctl.train.observe import InsightRecord
 
 
@@ -20,19 +20,22 @@ class Insight:
     """Looks at a network with a few training images, always the same.
 
     Args:
-        learner: the network, in any style, and what trains it.
-        nodes: its stack.
+        learner: what is trained.
+        network: its network, in any style, whose layers are looked at.
+        nodes: the stack of the network.
         images: (B, H, W, C), float32, as the network takes them.
-        labels: (B,) integers or (B, classes) one-hot.
+        batch: that the gradients are of, as the learner's step takes it; of training images.
     """
 
-    def __init__(self, learner: Learner, nodes: Sequence[Node], images: Any, labels: Any) -> None:
+    def __init__(
+        self, learner: Trainable, network: keras.Model, nodes: Sequence[Node], images: Any, batch: Sequence[Any]
+    ) -> None:
         self._learner = learner
         self._model = learner.model
-        self._layers = [learner.model.get_layer(node.name) for node in nodes]
+        self._layers = [network.get_layer(node.name) for node in nodes]
         self._wiring = {node.name: list(node.inputs) for node in nodes}
         self.images = images
-        self._labels = tf.convert_to_tensor(labels)
+        self._batch = [tf.convert_to_tensor(part) for part in batch]
 
     def step_graph(self) -> bytes:
         """Returns the graph of a training step, a serialized `GraphDef`: forward, loss, backward and the optimizer's changes.
@@ -40,7 +43,7 @@ class Insight:
         It is the custom loop's; `fit` computes the same.
         """
         self._learner.optimizer.build(self._model.trainable_variables)
-        specs = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in (self.images, self._labels)]
+        specs = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in self._batch]
         graph = self._learner.step.get_concrete_function(*specs).graph
         serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()
         return serialized
@@ -57,20 +60,14 @@ class Insight:
         return {layer.name: tf.cast(outputs[layer.name], tf.float32).numpy() for layer in self._layers}
 
     def _gradients(self) -> dict[str, NDArray[Any]]:
-        """Returns the gradients of the loss in training, from a call that leaves all states as they are.
-
-        So the moving averages do not move, and the next step drops what it would have dropped.
-        """
+        """Returns the gradients of the loss in training by the weights of the network."""
         weights = [tf.convert_to_tensor(variable) for variable in self._model.trainable_variables]
-        states = [tf.convert_to_tensor(variable) for variable in self._model.non_trainable_variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            outputs, _, extra = self._model.stateless_call(weights, states, self.images, training=True, return_losses=True)
-            loss = keras.ops.sum([self._learner.loss(self._labels, outputs), *extra])
+            loss = self._learner.loss_with(weights, *self._batch)
         found = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        names = {id(variable): name for name, variable in self._named("trainable_weights")}
-        pairs = zip(self._model.trainable_variables, found, strict=True)
-        return {names[id(variable)]: gradient.numpy() for variable, gradient in pairs}
+        by_variable = dict(zip(map(id, self._model.trainable_variables), found, strict=True))
+        return {name: by_variable[id(variable)].numpy() for name, variable in self._named("trainable_weights")}
 
     def _named(self, kind: str) -> list[tuple[str, Any]]:
         return [(f"{layer.name}/{weight.name}", weight) for layer in self._layers for weight in getattr(layer, kind)]

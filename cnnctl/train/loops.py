@@ -10,21 +10,50 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
-from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, StepsRecord
-from cnnctl.train.steps import Metrics, evaluate_step, train_step
+from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, Score, StepsRecord
+from cnnctl.train.steps import Metrics, evaluate_step, total_loss_with, train_step
 
 SECONDS_PER_CALL = 0.2
 """How long the custom loop stays out of Python: progress is shown and Ctrl-C heard this often."""
 
 
+class Trainable(Protocol):
+    """What the custom loop drives: a classifier, or a learner of few-shot tasks."""
+
+    @property
+    def model(self) -> keras.Model:
+        """Built network."""
+
+    @property
+    def optimizer(self) -> keras.Optimizer:
+        """Not yet built."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Of training."""
+
+    @property
+    def step(self) -> Any:
+        """A step of training, compiled once: takes a batch."""
+        ...
+
+    def loss_with(self, weights: Sequence[Any], *batch: Any) -> Any:
+        """Returns the training loss of a batch under other values of the trained weights; no state changes."""
+        ...
+
+    def evaluation(self) -> Callable[[Any], Score]:
+        """Returns what judges the network on validation or test data of the learner's own kind."""
+        ...
+
+
 @dataclass(frozen=True)
 class Learner:
-    """What is trained and by what.
+    """A network that tells classes apart, and what trains it.
 
     Attributes:
         model: built network.
@@ -47,25 +76,44 @@ class Learner:
 
         return tf.function(training_step, autograph=False)
 
+    def loss_with(self, weights: Sequence[Any], images: Any, labels: Any) -> Any:
+        """Returns the training loss of a batch under other values of the trained weights; no state changes."""
+        return total_loss_with(weights, self.model, self.loss, images, labels)
+
+    def evaluation(self) -> Callable[[tf.data.Dataset], Score]:
+        """Returns what gives loss and accuracy over a dataset of known length."""
+        metrics = Metrics(keras.metrics.Mean(), type(self.metrics.accuracy)())
+
+        def step(images: Any, labels: Any) -> None:
+            evaluate_step(self.model, self.loss, metrics, images, labels)
+
+        run_steps = _compiled_steps(step, metrics)
+
+        def evaluate(dataset: tf.data.Dataset) -> Score:
+            metrics.reset()
+            for _ in _paced(run_steps, iter(dataset), [int(dataset.cardinality())]):
+                pass
+            return Score(*metrics.values())
+
+        return evaluate
+
 
 Loop = Callable[[Learner, tf.data.Dataset, tf.data.Dataset | None, Plan, Observer], None]
 
 
-def run_custom(
-    learner: Learner, train: tf.data.Dataset, validation: tf.data.Dataset | None, plan: Plan, observer: Observer
-) -> None:
+def run_custom(learner: Trainable, train: tf.data.Dataset, validation: Any | None, plan: Plan, observer: Observer) -> None:
     """Trains by a GradientTape step inside `tf.function`, many steps a call.
 
     Args:
         learner: what is trained.
         train: the batches of all epochs from `plan.first_epoch` on.
-        validation: the batches of one pass; None for no validation.
+        validation: what the learner's evaluation takes, for a classifier the batches of one pass; None for none.
         plan: epochs and steps.
         observer: told about steps, epochs and the end.
     """
     learner.optimizer.build(learner.model.trainable_variables)
     run_steps = _compiled_steps(learner.step, learner.metrics)
-    evaluate = compiled_evaluation(learner)
+    evaluate = learner.evaluation()
     batches = iter(train)
     epoch, reason = plan.first_epoch, None
     observer.on_start(plan)
@@ -73,13 +121,14 @@ def run_custom(
         seconds = _run_epoch(run_steps, batches, learner.metrics, epoch, plan, observer)
         train_values = learner.metrics.values()
         epoch += 1
-        record = epoch_record(plan, epoch, seconds, train_values, evaluate(validation), learner.optimizer)
+        score = evaluate(validation) if validation is not None else None
+        record = epoch_record(plan, epoch, seconds, train_values, score, learner.optimizer)
         reason = observer.on_epoch(record)
     learner.optimizer.finalize_variable_values(learner.model.trainable_variables)
     observer.on_end(EndRecord(epoch, epoch * plan.steps_per_epoch, reason or ""))
 
 
-def _compiled_steps(step: Callable[[Any, Any], None], metrics: Metrics) -> Callable[[Any, Any], Any]:
+def _compiled_steps(step: Callable[..., None], metrics: Metrics) -> Callable[[Any, Any], Any]:
     """Returns a function that runs `step` on so many batches of an iterator and returns the loss of `metrics`.
 
     The loop is written as `tf.while_loop`, since AutoGraph gives up in silence where a warning is an error.
@@ -126,47 +175,27 @@ def _paced(run_steps: Callable[[Any, Any], Any], batches: Any, stops: Sequence[i
             fitting = min(max(int(count * SECONDS_PER_CALL / seconds), 1), 2 * fitting)
 
 
-def compiled_evaluation(learner: Learner) -> Callable[[tf.data.Dataset | None], tuple[float, float] | None]:
-    """Returns a function that gives loss and accuracy over a dataset of known length, or None for none."""
-    metrics = Metrics(keras.metrics.Mean(), type(learner.metrics.accuracy)())
-
-    def step(images: Any, labels: Any) -> None:
-        evaluate_step(learner.model, learner.loss, metrics, images, labels)
-
-    run_steps = _compiled_steps(step, metrics)
-
-    def evaluate(dataset: tf.data.Dataset | None) -> tuple[float, float] | None:
-        if dataset is None:
-            return None
-        metrics.reset()
-        for _ in _paced(run_steps, iter(dataset), [int(dataset.cardinality())]):
-            pass
-        return metrics.values()
-
-    return evaluate
-
-
 def epoch_record(
     plan: Plan,
     epoch: int,
     seconds: float,
     train: tuple[float, float],
-    validation: tuple[float, float] | None,
+    validation: Score | None,
     optimizer: keras.Optimizer,
 ) -> EpochRecord:
-    """Returns the record of a finished epoch, counted from 1; pairs are (loss, accuracy)."""
+    """Returns the record of a finished epoch, counted from 1; `train` is (loss, accuracy)."""
     step = epoch * plan.steps_per_epoch
-    validation_loss, validation_accuracy = validation or (None, None)
     return EpochRecord(
         epoch=epoch,
         step=step,
         train_loss=train[0],
         train_accuracy=train[1],
-        validation_loss=validation_loss,
-        validation_accuracy=validation_accuracy,
+        validation_loss=validation.loss if validation else None,
+        validation_accuracy=validation.accuracy if validation else None,
         learning_rate=learning_rate_of_last_step(optimizer),
         seconds=seconds,
         images_per_second=plan.examples / seconds,
+        validation_interval=validation.interval if validation else None,
     )
 
 
@@ -231,7 +260,7 @@ class _Relay(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epochs = epoch + 1
         train = logs["loss"], logs["accuracy"]
-        validation = (logs["val_loss"], logs["val_accuracy"]) if "val_loss" in logs else None
+        validation = Score(logs["val_loss"], logs["val_accuracy"]) if "val_loss" in logs else None
         record = epoch_record(self._plan, self.epochs, self._seconds, train, validation, self.model.optimizer)
         reason = self._observer.on_epoch(record)
         if reason:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +38,20 @@ class Plan:
         regular = range(self.report_every, self.steps_per_epoch, self.report_every) if self.report_every else ()
         asked = [step - before for step in self.report_at if 0 < step - before < self.steps_per_epoch]
         return sorted({*regular, *asked, self.steps_per_epoch})
+
+
+class Score(NamedTuple):
+    """How a learner did on images that it does not learn from.
+
+    Attributes:
+        loss: mean.
+        accuracy: mean.
+        interval: for few-shot tasks, half the width of the 95 % confidence interval of the accuracy; else None.
+    """
+
+    loss: float
+    accuracy: float
+    interval: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,7 @@ class EpochRecord:
         learning_rate: of the last step.
         seconds: of the training steps, validation left out.
         images_per_second: training images over `seconds`.
+        validation_interval: for few-shot tasks, as in `Score`; None elsewhere, and then no column of metrics.csv.
     """
 
     epoch: int
@@ -85,6 +100,7 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     images_per_second: float
+    validation_interval: float | None = None
 
 
 @dataclass(frozen=True)

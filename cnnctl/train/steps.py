@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,16 @@ def total_loss(model: keras.Model, loss_function: keras.Loss, labels: Any, outpu
     """Returns the loss of a batch with the regularization terms of the call before."""
     with tf.name_scope("loss"):
         return keras.ops.sum([loss_function(labels, outputs), *model.losses])  # as fit adds them, to the bit
+
+
+def total_loss_with(weights: Sequence[Any], model: keras.Model, loss_function: keras.Loss, images: Any, labels: Any) -> Any:
+    """Returns the loss of a batch in training under other values of the trained weights; no state changes.
+
+    So the moving averages do not move, and the next step drops what it would have dropped.
+    """
+    states = [tf.convert_to_tensor(variable) for variable in model.non_trainable_variables]
+    outputs, _, extra = model.stateless_call(weights, states, images, training=True, return_losses=True)
+    return keras.ops.sum([loss_function(labels, outputs), *extra])
 
 
 def count_batch(metrics: Metrics, loss: Any, labels: Any, outputs: Any) -> None:

@@ -157,11 +157,11 @@ def ran(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
 def trained(experiment: Experiment) -> list[Any]:
     """Returns every variable of the network that cnnctl trains."""
     session = Session(experiment, "cpu", Console(quiet=True))
-    before = [variable.numpy() for variable in session.learner.model.trainable_variables]
+    before = [variable.numpy() for variable in session.task.learner.model.trainable_variables]
     session._loop(0, session.stopping or Observer())
-    after = session.learner.model.trainable_variables
+    after = session.task.learner.model.trainable_variables
     assert not any(np.array_equal(old, new.numpy()) for old, new in zip(before, after, strict=True)), "all are trained"
-    return [variable.numpy() for variable in session.learner.model.variables]
+    return [variable.numpy() for variable in session.task.learner.model.variables]
 
 
 def assert_same_bits(experiment: Experiment, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def test_the_epochs_numbers_are_those_of_metrics_csv(run: Run) -> None:
 def test_the_points_within_an_epoch_have_the_epochs_mean(run: Run) -> None:
     points = run.values("train", "steps/loss")
     assert [step for step, _ in points] == list(range(1, EPOCHS * STEPS + 1))  # 32 steps are fewer than 50 points
-    sizes = np.array([48] * 7 + [run.session.splits.train.labels.size - 7 * 48])
+    sizes = np.array([48] * 7 + [run.session.task.splits.train.labels.size - 7 * 48])
     for epoch, row in enumerate(run.rows()):
         losses = [float(value) for _, value in points[epoch * STEPS : (epoch + 1) * STEPS]]
         assert np.average(losses, weights=sizes) == pytest.approx(float(row["train_loss"]), rel=1e-4)
@@ -149,7 +149,7 @@ def test_histograms_hold_every_weight_gradient_and_activation(run: Run) -> None:
 
 
 def test_a_histogram_of_the_weights_is_that_of_the_saved_network(run: Run) -> None:
-    kernel = run.session.learner.model.get_layer("dense").kernel.numpy()
+    kernel = run.session.task.learner.model.get_layer("dense").kernel.numpy()
     step, buckets = run.values("train", "weights/dense/kernel")[-1]
     assert step == EPOCHS * STEPS
     assert buckets[0, 0] == pytest.approx(kernel.min())
@@ -170,7 +170,7 @@ def test_the_gradient_norm_is_that_of_the_gradients(run: Run) -> None:
 def test_watching_changes_nothing(run: Run, tmp_path: Path) -> None:
     spec = run.session.experiment
     blind = train(experiment(spec.train.loop, spec.model.style, log={"tensorboard": False}), tmp_path / "run")
-    for watched, plain in zip(run.session.learner.model.variables, blind.learner.model.variables, strict=True):
+    for watched, plain in zip(run.session.task.learner.model.variables, blind.task.learner.model.variables, strict=True):
         np.testing.assert_array_equal(watched.numpy(), plain.numpy())
 
 
@@ -179,10 +179,10 @@ def test_gradients_are_those_of_a_training_step() -> None:
     session = Session(experiment(), "cpu", Console(quiet=True))
     insight = session._board(RunFolder(Path("nowhere")))._insight
     seen = insight.look()
-    model = session.learner.model
+    model = session.task.learner.model
     before = [variable.numpy() for variable in model.variables]
     with tf.GradientTape() as tape:
-        loss = session.learner.loss(insight._labels, model(insight.images, training=True))
+        loss = session.task.learner.loss(insight._batch[1], model(insight.images, training=True))
     expected = tape.gradient(loss, model.trainable_variables)
     for found, gradient in zip(seen.gradients.values(), expected, strict=True):
         np.testing.assert_allclose(found, gradient.numpy(), rtol=1e-5, atol=1e-7)
@@ -192,9 +192,9 @@ def test_gradients_are_those_of_a_training_step() -> None:
 def test_looking_leaves_every_state_as_it_was() -> None:
     session = Session(experiment(), "cpu", Console(quiet=True))
     insight = session._board(RunFolder(Path("nowhere")))._insight
-    before = [variable.numpy() for variable in session.learner.model.variables]
+    before = [variable.numpy() for variable in session.task.learner.model.variables]
     insight.look()
-    for old, variable in zip(before, session.learner.model.variables, strict=True):
+    for old, variable in zip(before, session.task.learner.model.variables, strict=True):
         np.testing.assert_array_equal(old, variable.numpy())
 
 
@@ -225,7 +225,7 @@ def test_training_images_are_shown_as_the_network_sees_them(run: Run) -> None:
     times = sheet.shape[0] // (5 * 9 - 1)
     tile = sheet[: 8 * times : times, : 8 * times : times, 0]
     np.testing.assert_array_equal(tile, np.rint(seen[..., 0] * 255))
-    plain = run.session.splits.train.images[0]
+    plain = run.session.task.splits.train.images[0]
     assert not np.array_equal(tile, plain[..., 0])
 
 

@@ -77,7 +77,7 @@ def run(spec: Experiment, path: Path) -> Session:
 
 
 def variables(session: Session) -> list[NDArray[Any]]:
-    learner = session.learner
+    learner = session.task.learner
     return [variable.numpy() for variable in (*learner.model.variables, *learner.optimizer.variables)]
 
 

@@ -128,7 +128,8 @@ def test_one_inner_step_is_one_step_of_gradient_descent(network: keras.Model) ->
 
 def test_adapting_changes_no_state_of_the_network(network: keras.Model) -> None:
     before = [variable.numpy() for variable in network.variables]
-    logits = maml_logits(network, *episode(), steps=3, rate=0.3, first_order=False)
+    weights = [tf.convert_to_tensor(variable) for variable in network.trainable_variables]
+    logits = maml_logits(network, weights, *episode(), steps=3, rate=0.3, first_order=False)
     assert logits.shape == (WAY * QUERY, WAY)
     for variable, value in zip(network.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)

@@ -89,7 +89,7 @@ def trained(spec: Experiment) -> Outcome:
     session = Session(spec, "cpu", Console(quiet=True))
     listener = Rows()
     session._loop(0, listener)
-    learner = session.learner
+    learner = session.task.learner
     variables = [variable.numpy() for variable in (*learner.model.variables, *learner.optimizer.variables)]
     return Outcome(variables, listener.rows, listener.calls)
 
@@ -106,10 +106,10 @@ REFERENCE = ("sequential", "custom")
 def test_the_training_reaches_every_kind_of_variable_and_a_partial_batch(outcomes: Outcomes) -> None:
     spec = experiment()
     session = Session(spec, "cpu", Console(quiet=True))
-    before = [variable.numpy() for variable in session.learner.model.variables]
+    before = [variable.numpy() for variable in session.task.learner.model.variables]
     after = outcomes[REFERENCE].variables[: len(before)]
-    assert len(session.splits.train) % spec.train.batch_size != 0
-    assert [name.path.split("/")[-1] for name in session.learner.model.variables] == [
+    assert len(session.task.splits.train) % spec.train.batch_size != 0
+    assert [name.path.split("/")[-1] for name in session.task.learner.model.variables] == [
         "kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", "seed_generator_state", "kernel", "bias",
     ]  # fmt: skip
     assert not any(np.array_equal(old, new) for old, new in zip(before, after, strict=True))

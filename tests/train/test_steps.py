@@ -364,7 +364,7 @@ def test_both_loops_end_with_the_average_weights_where_the_config_asks_for_them(
     monkeypatch.setattr(loops, "SECONDS_PER_CALL", 0.0)  # a call a step
     averaging = {"sgd": {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.8}}
     custom, fit = tiny_session("custom", averaging), tiny_session("fit", averaging)
-    listener = WeightsOfSteps(custom.learner.model)
+    listener = WeightsOfSteps(custom.task.learner.model)
     custom._loop(0, listener)
     fit._loop(0, Observer())
     assert len(listener.weights) == 12
@@ -372,7 +372,11 @@ def test_both_loops_end_with_the_average_weights_where_the_config_asks_for_them(
     for current in listener.weights[1:]:
         average = [0.8 * old + 0.2 * new for old, new in zip(average, current, strict=True)]
     for mine, theirs, expected, last in zip(
-        custom.learner.model.get_weights(), fit.learner.model.get_weights(), average, listener.weights[-1], strict=True
+        custom.task.learner.model.get_weights(),
+        fit.task.learner.model.get_weights(),
+        average,
+        listener.weights[-1],
+        strict=True,
     ):
         np.testing.assert_array_equal(mine, theirs)
         np.testing.assert_allclose(mine, expected, atol=1e-6)

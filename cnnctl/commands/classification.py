@@ -1,0 +1,109 @@
+"""What a training of a classifier is made of; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cnnctl.build import build_model
+from cnnctl.build.optimizers import build_loss, build_optimizer
+from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, training_batches, training_sample
+from cnnctl.data.sources import ImageSet, named_outputs
+from cnnctl.data.splits import read_splits
+from cnnctl.report.board import Answers
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import chosen_loss, gives
+from cnnctl.spec.load import facts_of
+from cnnctl.train.inference import outputs_of
+from cnnctl.train.insight import Insight
+from cnnctl.train.loops import Learner
+from cnnctl.train.observe import Score
+from cnnctl.train.steps import build_metrics
+
+LOOKED_AT = 32
+"""Training images that gradients and activations are computed for."""
+JUDGED = 5_000
+"""Images that the confusion matrix and the worst mistakes in TensorBoard are taken from."""
+
+
+class Classification:
+    """Training on the classes of a set: batches of its images.
+
+    Attributes: see `session.Task`.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+        self._prepare = preparation(experiment)
+        self.splits = read_splits(experiment.data)
+        self.examples = len(self.splits.train)
+        self.batch_size = experiment.train.batch_size
+        self.steps_per_epoch = steps_of(self.examples, self.batch_size)
+
+    def build(self) -> None:
+        """Builds the network and what trains it."""
+        experiment, train = self._experiment, self._experiment.train
+        nodes, _ = facts_of(experiment)
+        self.network = build_model(experiment)
+        optimizer = build_optimizer(train.optimizer, self.steps_per_epoch, train.epochs, train.precision)
+        self.learner = Learner(self.network, optimizer, build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment))
+
+    def introduction(self) -> list[tuple[str, str]]:
+        """Returns the data and the loss."""
+        nodes, _ = facts_of(self._experiment)
+        return [("data", self._description()), ("loss", chosen_loss(self._experiment, nodes).why)]
+
+    def _description(self) -> str:
+        splits, data = self.splits, self._experiment.data
+        assert data.image_size and data.channels
+        name = data.name or data.path or data.source
+        validation = f", {len(splits.validation):,} validation" if splits.validation else ""
+        shape = f"{data.image_size[0]}×{data.image_size[1]}×{data.channels}"
+        counts = f"{len(splits.train):,} train{validation}, {splits.test_size:,} test"
+        return f"{name}: {counts} images of {shape}, {data.classes} classes"
+
+    def training(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
+        """Returns the batches of these epochs."""
+        return training_batches(
+            self.splits.train,
+            self._prepare,
+            batch_size=self.batch_size,
+            seed=self._experiment.seed,
+            first_epoch=first_epoch,
+            epochs=epochs,
+        )
+
+    def validation(self) -> Any | None:
+        """Returns the batches of one pass."""
+        images = self.splits.validation
+        return ordered_batches(images, self._prepare, self.batch_size) if images else None
+
+    def insight(self) -> Insight:
+        """Returns what looks at the network with a few training images."""
+        images, labels = training_sample(self.splits.train, self._prepare, count=LOOKED_AT, seed=self._experiment.seed)
+        nodes, _ = facts_of(self._experiment)
+        return Insight(self.learner, self.network, nodes, images, (images, labels))
+
+    def test(self, images: ImageSet) -> Score:
+        """Returns loss and accuracy on the test images."""
+        return self.learner.evaluation()(ordered_batches(images, self._prepare, self.batch_size))
+
+    def tested_on(self) -> str:
+        """Returns what the test was."""
+        return f"{self.splits.test_size:,} images"
+
+    def result(self, score: Score) -> dict[str, Any]:
+        """Returns what result.json says of the test."""
+        return {"test_loss": score.loss, "test_accuracy": score.accuracy}
+
+    def answers(self) -> Answers | None:
+        """Returns what the network says of validation images, or of training images without validation, at most `JUDGED`."""
+        split, images = ("validation", self.splits.validation) if self.splits.validation else ("train", self.splits.train)
+        some = images.take(np.arange(min(len(images), JUDGED)))
+        outputs = outputs_of(self.network, ordered_batches(some, self._prepare, self.batch_size))
+        nodes, _ = facts_of(self._experiment)
+        probabilities = np.asarray(tf.nn.softmax(outputs)) if gives(nodes) == "logits" else outputs
+        class_names = named_outputs(self.splits.class_names, self._experiment.data)
+        return Answers(split, some.images, some.labels, probabilities, class_names)

@@ -1,0 +1,204 @@
+"""What a training on few-shot tasks is made of; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cnnctl.build import build_model
+from cnnctl.build.cosine import CosineHead
+from cnnctl.build.optimizers import build_optimizer
+from cnnctl.data.disjoint import read_disjoint_splits
+from cnnctl.data.episodes import Episodes, EpisodeSize, training_episodes, with_turned_classes
+from cnnctl.data.pipeline import preparation, steps_of, training_batches, training_sample
+from cnnctl.data.sources import ImageSet
+from cnnctl.report.board import Answers
+from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
+from cnnctl.spec.load import facts_of
+from cnnctl.train.episodic import ClassifierLearner, EpisodeSeries, MamlLearner, PrototypicalLearner
+from cnnctl.train.insight import Insight
+from cnnctl.train.loops import Trainable
+from cnnctl.train.observe import Score
+from cnnctl.train.steps import Metrics
+
+LOOKED_AT = 32
+"""Training images that activations, and for `classifier` gradients, are computed for."""
+EPISODES = 100
+"""Training episodes an epoch where the config does not say."""
+HEAD_SEED = 0x4EAD
+"""Keeps the head's draws apart from those of the layers below it, which have the same seed."""
+_SERIES = {"validation": 0x7A11D, "test": 0x7E57}
+"""Keep the episodes of the splits apart from each other and from those of training, which have the same seed."""
+
+
+def series_of(experiment: Experiment, split: str, images: ImageSet, size: EpisodeSize, count: int) -> EpisodeSeries:
+    """Returns the episodes that a split is judged by; the same ones for all runs with one `data.split_seed`.
+
+    Raises:
+        DataError: there are too few classes, or too few images of one.
+    """
+    seed = experiment.data.split_seed ^ _SERIES.get(split, 0)
+    return EpisodeSeries(Episodes(images, size, split), preparation(experiment), seed, count, experiment.train.batch_size)
+
+
+def size_of(few_shot: FewShotSpec) -> EpisodeSize:
+    """Returns the size of the episodes of validation and test."""
+    return EpisodeSize(few_shot.way, few_shot.shot, few_shot.query)
+
+
+class FewShot:
+    """Training an embedding, or initial weights, that is judged on episodes of classes never trained on.
+
+    Attributes: see `session.Task`.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        assert experiment.few_shot
+        self._experiment = experiment
+        self._spec = experiment.few_shot
+        self._prepare = preparation(experiment)
+        self.splits = read_disjoint_splits(experiment.data)
+        self._images = with_turned_classes(self.splits.train, self._spec.rotations, self._spec.mirrors)
+        self._by_batches = isinstance(self._spec.learner, Classifier)
+        if self._by_batches:
+            self.examples, self.batch_size = len(self._images), experiment.train.batch_size
+        else:
+            self._size = _training_size(self._spec)
+            self._episodes = Episodes(self._images, self._size, f"'{experiment.data.train}'")
+            self.examples = self._an_epoch * self._size.images
+            self.batch_size = self._at_once * self._size.images
+        self.steps_per_epoch = steps_of(self.examples, self.batch_size)
+        self._series = self._validation_series()
+
+    @property
+    def _an_epoch(self) -> int:
+        return self._spec.episodes or EPISODES
+
+    @property
+    def _at_once(self) -> int:
+        return self._spec.episodes_per_step or 1
+
+    def _validation_series(self) -> EpisodeSeries | None:
+        images = self.splits.validation
+        if images is None:
+            return None
+        return series_of(self._experiment, "validation", images, size_of(self._spec), self._spec.validation_episodes)
+
+    def build(self) -> None:
+        """Builds the network and what trains it."""
+        learner, train = self._spec.learner, self._experiment.train
+        optimizer = build_optimizer(train.optimizer, self.steps_per_epoch, train.epochs, train.precision)
+        metrics = Metrics(keras.metrics.Mean(), keras.metrics.SparseCategoricalAccuracy(name="accuracy"))
+        self.network = build_model(self._experiment, twice_differentiable=isinstance(learner, Maml))
+        self.learner: Trainable
+        if isinstance(learner, Classifier):
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            self.learner = ClassifierLearner(self._with_head(learner), optimizer, loss, metrics, self.network, learner)
+        elif isinstance(learner, Maml):
+            self.learner = MamlLearner(self.network, optimizer, metrics, learner)
+        else:
+            self.learner = PrototypicalLearner(self.network, optimizer, metrics, learner)
+
+    def _with_head(self, learner: Classifier) -> keras.Model:
+        head = CosineHead(self._classes, learner.scale, self._experiment.seed ^ HEAD_SEED, name="cosine_head", dtype="float32")
+        return keras.Sequential([keras.Input(self.network.input_shape[1:]), self.network, head])
+
+    @property
+    def _classes(self) -> int:
+        """Returns the classes that are trained on, turned copies included."""
+        return int(self._images.labels.max()) + 1
+
+    def introduction(self) -> list[tuple[str, str]]:
+        """Returns the data, the learner and the episodes."""
+        return [("data", self._data()), ("learner", self._learner()), ("judged", self._judged())]
+
+    def _data(self) -> str:
+        data, splits = self._experiment.data, self.splits
+        assert data.image_size and data.channels
+        validation = f", {_images_and_classes(splits.validation)} validation" if splits.validation else ""
+        shape = f"{data.image_size[0]}×{data.image_size[1]}×{data.channels}"
+        name = data.name or data.path or data.source
+        counts = f"{_images_and_classes(splits.train)} train{validation}, {splits.test_size:,} test"
+        return f"{name}: {counts} images of {shape}"
+
+    def _learner(self) -> str:
+        kind = self._spec.learner.kind
+        turned = (
+            f"{self._classes:,} classes with turned ones"
+            if len(self._images) > len(self.splits.train)
+            else f"{self._classes:,} classes"
+        )
+        if self._by_batches:
+            return f"{kind}: a cosine softmax over {turned}, then the nearest class mean"
+        size = self._size
+        return f"{kind}: episodes of {size.way} of {turned}, {size.shot} + {size.query} images each, {self._at_once} a step"
+
+    def _judged(self) -> str:
+        size = size_of(self._spec)
+        return f"by {self._spec.test_episodes:,} episodes: {size.way}-way, {size.shot}-shot, {size.query} queries a class"
+
+    def training(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
+        """Returns the batches, or batches of episodes, of these epochs."""
+        seed = self._experiment.seed
+        if self._by_batches:
+            return training_batches(
+                self._images, self._prepare, batch_size=self.batch_size, seed=seed, first_epoch=first_epoch, epochs=epochs
+            )
+        return training_episodes(
+            self._episodes,
+            self._prepare,
+            seed=seed,
+            first=first_epoch * self._an_epoch,
+            count=(epochs - first_epoch) * self._an_epoch,
+            at_once=self._at_once,
+            an_epoch=self._an_epoch,
+        )
+
+    def validation(self) -> EpisodeSeries | None:
+        """Returns the episodes of validation."""
+        return self._series
+
+    def insight(self) -> Insight:
+        """Returns what looks at the network with a few training images, or with the first training episode."""
+        nodes, _ = facts_of(self._experiment)
+        images, labels = training_sample(self._images, self._prepare, count=LOOKED_AT, seed=self._experiment.seed)
+        batch: tuple[Any, ...] = (images, labels) if self._by_batches else next(iter(self.training(0, 1)))
+        return Insight(
+            self.learner, self.network, nodes, images, [part[:1] for part in batch] if not self._by_batches else batch
+        )
+
+    def test(self, images: ImageSet) -> Score:
+        """Returns the mean over the episodes of the test."""
+        series = series_of(self._experiment, "test", images, size_of(self._spec), self._spec.test_episodes)
+        return self.learner.evaluation()(series)
+
+    def tested_on(self) -> str:
+        """Returns what the test was."""
+        size = size_of(self._spec)
+        return f"{self._spec.test_episodes:,} episodes ({size.way}-way, {size.shot}-shot)"
+
+    def result(self, score: Score) -> dict[str, Any]:
+        """Returns what result.json says of the test."""
+        return {
+            "test_loss": score.loss,
+            "test_accuracy": score.accuracy,
+            "test_interval": score.interval,
+            "test_episodes": self._spec.test_episodes,
+        }
+
+    def answers(self) -> Answers | None:
+        """Returns None: an embedding has no classes to be confused."""
+        return None
+
+
+def _training_size(few_shot: FewShotSpec) -> EpisodeSize:
+    return EpisodeSize(
+        few_shot.train_way or few_shot.way, few_shot.train_shot or few_shot.shot, few_shot.train_query or few_shot.query
+    )
+
+
+def _images_and_classes(images: ImageSet) -> str:
+    return f"{len(images):,} ({len(np.unique(images.labels)):,} classes)"

@@ -1,0 +1,148 @@
+"""Splits for few-shot tasks: classes never trained on for validation and test, by name, by chance or by split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnctl.data.sources import ImageSet, Labels, Source, open_source, some_of
+from cnnctl.data.splits import Splits
+from cnnctl.errors import DataError
+from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.section import suggestion
+
+Classes = NDArray[np.int64]
+"""Labels, each once."""
+
+
+def read_disjoint_splits(data: DataSpec) -> Splits:
+    """Returns splits that share no class; the images of the test split are not read yet.
+
+    Training labels are numbered from 0 in the order of the source's; `class_names` are theirs.
+
+    Raises:
+        DataError: data is missing or broken, a class or group that is held out does not exist, or splits share classes.
+    """
+    source = open_source(data)
+    whole = source.read(data.train)
+    held_out = _held_out(source, data, whole.labels)
+    trained = np.setdiff1d(whole.labels, np.concatenate([*held_out.values(), np.array([], np.int64)]))
+    if not len(trained):
+        raise DataError(f"data: test and validation hold out every class of '{data.train}'; hold out fewer")
+    classes = _classes_of_parts(source, data, held_out, trained)
+    train = _of_classes(whole, trained)
+    return Splits(
+        ImageSet(train.images, np.searchsorted(trained, train.labels)),
+        _read(source, data.validation, whole, classes["validation"]) if "validation" in classes else None,
+        lambda: _read(source, data.test, whole, classes["test"]),
+        int(np.isin(source.labels(data.test) if isinstance(data.test, str) else whole.labels, classes["test"]).sum()),
+        [source.class_names[label] for label in trained],
+        source.notes,
+    )
+
+
+def _of_classes(images: ImageSet, classes: Classes) -> ImageSet:
+    return images.take(np.flatnonzero(np.isin(images.labels, classes)))
+
+
+def _read(source: Source, part: object, whole: ImageSet, classes: Classes) -> ImageSet:
+    return _of_classes(source.read(part) if isinstance(part, str) else whole, classes)
+
+
+# classes held out of train
+
+
+def _held_out(source: Source, data: DataSpec, labels: Labels) -> dict[str, Classes]:
+    """Returns, for test and validation as far as they are parts of train, their classes; the test is drawn first."""
+    parts = {role: part for role in ("test", "validation") if not isinstance(part := getattr(data, role), str | None)}
+    if not parts:
+        return {}
+    units = _units(source, data, labels)
+    free = list(units)
+    generator = np.random.default_rng(data.split_seed)
+    held_out: dict[str, Classes] = {}
+    for role, part in sorted(parts.items(), key=lambda each: isinstance(each[1], float)):  # what is named is not drawn
+        names = (
+            _drawn(role, part, units, free, data, generator)
+            if isinstance(part, float)
+            else _named(role, part, free, units, data)
+        )
+        free = [name for name in free if name not in names]
+        held_out[role] = np.concatenate([units[name] for name in names])
+    return held_out
+
+
+def _units(source: Source, data: DataSpec, labels: Labels) -> Mapping[str, Classes]:
+    """Returns what is held out whole: for each class or group of train by its name, the classes in it."""
+    if data.hold_out != "group":
+        return {source.class_names[label]: np.array([label]) for label in np.unique(labels)}
+    groups = np.array(source.groups(data.train))
+    units = {str(group): np.unique(labels[groups == group]) for group in np.unique(groups)}
+    _refuse_classes_in_two(units, source, data)
+    return units
+
+
+def _refuse_classes_in_two(groups: Mapping[str, Classes], source: Source, data: DataSpec) -> None:
+    labels, counts = np.unique(np.concatenate(list(groups.values())), return_counts=True)
+    if counts.max() > 1:
+        name = source.class_names[labels[counts.argmax()]]
+        raise DataError(f"data.group: class '{name}' is in several groups of '{data.group}', so they cannot be held out whole")
+
+
+def _drawn(
+    role: str, share: float, units: Mapping[str, Classes], free: list[str], data: DataSpec, generator: np.random.Generator
+) -> list[str]:
+    count = max(round(share * len(units)), 1)
+    if count >= len(free):
+        raise DataError(
+            f"data.{role}: {share:g} of the {len(units):,} {_noun(data, len(units))} of '{data.train}' leaves none to train on; take less"
+        )
+    return [str(name) for name in generator.permutation(free)[:count]]
+
+
+def _named(role: str, names: tuple[str, ...], free: list[str], units: Mapping[str, Classes], data: DataSpec) -> list[str]:
+    for name in names:
+        if name not in units:
+            known = suggestion(name, units) or f"; it has {some_of(list(units))}"
+            raise DataError(f"data.{role}: there is no {data.hold_out} '{name}' in '{data.train}'{known}")
+        if name not in free:
+            raise DataError(f"data.{role}: {data.hold_out} '{name}' is held out for the test already; leave it out of one")
+    return list(dict.fromkeys(names))
+
+
+def _noun(data: DataSpec, count: int) -> str:
+    nouns = {"group": ("group", "groups")}.get(data.hold_out or "", ("class", "classes"))
+    return nouns[count != 1]
+
+
+# splits that may share classes
+
+
+def _classes_of_parts(source: Source, data: DataSpec, held_out: Mapping[str, Classes], trained: Classes) -> dict[str, Classes]:
+    """Returns the classes of validation and test; the test has none of validation either, since choices are made on it."""
+    classes: dict[str, Classes] = {}
+    known, others = trained, f"'{data.train}'"
+    for role in ("validation", "test"):
+        part = getattr(data, role)
+        if part is not None:
+            own = held_out[role] if role in held_out else np.unique(source.labels(part))
+            classes[role] = _without_shared(role, own, known, others, source, data)
+            known, others = np.union1d(known, classes[role]), f"'{data.train}' or in {role}"
+    return classes
+
+
+def _without_shared(role: str, classes: Classes, known: Classes, others: str, source: Source, data: DataSpec) -> Classes:
+    shared, left = np.intersect1d(classes, known), np.setdiff1d(classes, known)
+    if not len(shared):
+        return classes
+    names = some_of([source.class_names[label] for label in shared])
+    if data.shared_classes == "refuse" or not len(left):
+        remedy = "name another split" + (", or say shared_classes: drop" if len(left) else "")
+        raise DataError(
+            f"data.{role}: {len(shared):,} of its {len(classes):,} classes are in {others} too ({names}), "
+            f"and few-shot tasks are judged on classes never trained on; {remedy}"
+        )
+    source.notes.append(f"{role}: {len(left):,} classes; {len(shared):,} more were dropped, since they are in {others} too")
+    return left

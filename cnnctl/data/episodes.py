@@ -1,0 +1,142 @@
+"""Few-shot tasks: an episode is `way` classes, `shot` labelled images of each, and `query` images of each to classify."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cnnctl.data.pipeline import Preparation
+from cnnctl.data.sources import ImageSet
+from cnnctl.errors import DataError
+
+QUARTERS = 4
+_STREAM = 0xE915
+"""Keeps these draws apart from all others that have the same seed."""
+
+
+@dataclass(frozen=True)
+class EpisodeSize:
+    """What an episode is made of, in classes and in images a class."""
+
+    way: int
+    shot: int
+    query: int
+
+    @property
+    def images_a_class(self) -> int:
+        """Returns the images that an episode takes of each of its classes."""
+        return self.shot + self.query
+
+    @property
+    def images(self) -> int:
+        """Returns the images of an episode."""
+        return self.way * self.images_a_class
+
+
+def with_turned_classes(images: ImageSet, rotations: bool, mirrors: bool) -> ImageSet:
+    """Returns the images and turned copies of them, each way of turning a class of its own.
+
+    A. Santoro et al. 2016, "Meta-Learning with Memory-Augmented Neural Networks", section 4.1, has the rotations.
+
+    Args:
+        images: (N, H, W, C), square where there are rotations; labels (N,) from 0.
+        rotations: by 90, 180 and 270 degrees.
+        mirrors: left and right, before any rotation.
+    """
+    sides = [images.images, images.images[:, :, ::-1]] if mirrors else [images.images]
+    quarters = range(QUARTERS) if rotations else range(1)
+    turned = [np.rot90(side, quarter, axes=(1, 2)) for side in sides for quarter in quarters]
+    if len(turned) == 1:
+        return images
+    labels = [images.labels * len(turned) + way for way in range(len(turned))]
+    return ImageSet(np.concatenate(turned), np.concatenate(labels))
+
+
+class Episodes:
+    """Draws episodes from a set of images; the same seed and number always give the same episode.
+
+    Args:
+        images: of at least `way` classes with `shot + query` images each.
+        size: of an episode.
+        split: what the images are called in messages.
+
+    Raises:
+        DataError: there are too few classes, or too few images of one.
+    """
+
+    def __init__(self, images: ImageSet, size: EpisodeSize, split: str) -> None:
+        labels, counts = np.unique(images.labels, return_counts=True)
+        _refuse_too_few(counts, size, split)
+        table = np.zeros((len(labels), counts.max()), np.int64)  # a row a class: where its images are
+        for row, (label, count) in enumerate(zip(labels, counts, strict=True)):
+            table[row, :count] = np.flatnonzero(images.labels == label)
+        with tf.device("CPU:0"):
+            self._table, self._counts = tf.constant(table), tf.constant(counts)
+            self._absent = tf.constant(np.arange(table.shape[1]) >= counts[:, np.newaxis])
+        self.images = images
+        self.size = size
+
+    def indices(self, seed: int, number: Any) -> Any:
+        """Returns where in the set the images of an episode are, (way, shot + query)."""
+        start = tf.stack([tf.cast(seed ^ _STREAM, tf.int64), tf.cast(number, tf.int64)])
+        class_seed, image_seed = tf.unstack(tf.random.split(start, 2))
+        rows = tf.random.experimental.stateless_shuffle(tf.range(len(self._counts)), class_seed)[: self.size.way]
+        keys = tf.random.stateless_uniform((self.size.way, self._table.shape[1]), image_seed)
+        keys = tf.where(tf.gather(self._absent, rows), -1.0, keys)
+        places = tf.math.top_k(keys, self.size.images_a_class).indices
+        return tf.gather(tf.gather(self._table, rows), places, batch_dims=1)
+
+
+def _refuse_too_few(counts: Any, size: EpisodeSize, split: str) -> None:
+    if size.way > len(counts):
+        raise DataError(f"an episode of {size.way} classes cannot be drawn from {split}, which has {len(counts)}; lower way")
+    if counts.min() < size.images_a_class:
+        short = np.count_nonzero(counts < size.images_a_class)
+        raise DataError(
+            f"an episode takes {size.shot} + {size.query} images of a class, but {short:,} of the {len(counts):,} classes of "
+            f"{split} have fewer, the least {counts.min()}; lower shot or query"
+        )
+
+
+def index_batches(episodes: Episodes, seed: int, count: int, at_once: int) -> tf.data.Dataset:
+    """Returns the first episodes of a seed as indices (E, way, shot + query), at most `at_once` in a batch."""
+    numbers = tf.data.Dataset.range(count).map(lambda number: episodes.indices(seed, number))
+    return numbers.batch(at_once).prefetch(tf.data.AUTOTUNE)
+
+
+def training_episodes(
+    episodes: Episodes, prepare: Preparation, *, seed: int, first: int, count: int, at_once: int, an_epoch: int
+) -> tf.data.Dataset:
+    """Returns episodes `first` to `first + count` of an endless row, `at_once` in a batch, fewer in an epoch's last.
+
+    Each element is labelled images (E, way, shot, H, W, C) and query images (E, way, query, H, W, C), float32 in
+    [0, 1], changed at random where `prepare` says so.
+
+    Args:
+        episodes: draws them.
+        prepare: how images are made ready.
+        seed: the same seed and number always give the same episode.
+        first: number of the first one, a multiple of `an_epoch`.
+        count: how many, a multiple of `an_epoch`.
+        at_once: episodes a step.
+        an_epoch: episodes an epoch.
+    """
+    with tf.device("CPU:0"):
+        pixels = tf.constant(episodes.images.images)
+    size = episodes.size
+
+    def fetch(number: Any) -> tuple[Any, Any]:
+        chosen = tf.reshape(episodes.indices(seed, number), (size.images,))
+        draws = prepare.draws(size.images, seed ^ _STREAM, number)
+        images, _ = prepare.network_inputs(tf.gather(pixels, chosen), tf.zeros(size.images, tf.int64), draws)
+        images = tf.reshape(images, (size.way, size.images_a_class, *images.shape[1:]))
+        return images[:, : size.shot], images[:, size.shot :]
+
+    def epoch(start: Any) -> tf.data.Dataset:
+        numbers = tf.data.Dataset.range(start, start + an_epoch)
+        return numbers.map(fetch, num_parallel_calls=tf.data.AUTOTUNE).batch(at_once)
+
+    return tf.data.Dataset.range(first, first + count, an_epoch).flat_map(epoch).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,127 @@
+"""Few-shot tasks: what goes together in their configs, and the network that is built for a learner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cnnctl.spec import layers as L
+from cnnctl.spec.experiment import Classifier, DataSpec, Experiment, FewShotSpec, Maml, TrainSpec
+from cnnctl.spec.shapes import Facts, show_shape
+from cnnctl.spec.stack import Complaint, Node
+
+HEAD = "maml_head"
+"""The layer that is added to a stack for `maml`: dense, from the embedding to the classes of an episode."""
+BY_EPISODES = ("train_way", "train_shot", "train_query", "episodes", "episodes_per_step")
+"""Fields of training by episodes, which `classifier` has not."""
+
+
+def network_of(experiment: Experiment) -> Experiment:
+    """Returns the experiment with the stack that is built: with `maml`, a dense layer follows the embedding."""
+    few_shot = experiment.few_shot
+    if few_shot is None or not isinstance(few_shot.learner, Maml):
+        return experiment
+    head = L.Dense(units=few_shot.way, name=HEAD)
+    model = experiment.model.model_copy(update={"layers": [*experiment.model.layers, head]})
+    return experiment.model_copy(update={"model": model})
+
+
+def embedding_complaints(few_shot: FewShotSpec, nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Complaint]:
+    """Returns what is wrong with a stack as an embedding."""
+    return [*_end_complaints(nodes[-1], facts[-1]), *_layer_complaints(few_shot, nodes)]
+
+
+def _end_complaints(last: Node, facts: Facts) -> Iterator[Complaint]:
+    if len(facts.output_shape) != 1:
+        shape = show_shape(facts.output_shape)
+        yield last.where, f"an embedding is a vector, but the network gives {shape} for an image; flatten or pool globally"
+
+
+def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[Complaint]:
+    maml = isinstance(few_shot.learner, Maml)
+    for node in nodes:
+        if isinstance(node.layer, L.Dense) and node.layer.units == L.CLASSES:
+            message = "the classes of a few-shot task change from episode to episode; give a number, or leave the layer out"
+            yield (*node.where, "units"), message
+        if maml and isinstance(node.layer, L.Dropout):
+            yield (
+                node.where,
+                "maml adapts on a few images, always in training mode, so dropout would act in tests too; remove it",
+            )
+        if maml and node.name == HEAD:
+            yield node.where, f"maml adds a layer '{HEAD}' of its own; choose another name"
+
+
+def few_shot_complaints(experiment: Experiment, data: DataSpec) -> list[Complaint]:
+    """Returns what does not go together with the config's task, whichever it is."""
+    if experiment.few_shot is None:
+        return list(_classification_complaints(data))
+    return [
+        *_data_complaints(data),
+        *_learner_complaints(experiment.few_shot),
+        *_turn_complaints(experiment.few_shot, data),
+        *_training_complaints(experiment.train, experiment.few_shot),
+    ]
+
+
+def _classification_complaints(data: DataSpec) -> Iterator[Complaint]:
+    never = "so a classifier would be asked for classes that it never learns; say task: few_shot at the top, or"
+    if data.hold_out in ("class", "group"):
+        yield ("data", "hold_out"), f"takes whole classes away from training, {never} leave hold_out out"
+    for role in ("validation", "test"):
+        if isinstance(getattr(data, role), tuple):
+            yield ("data", role), f"a list takes whole classes away from training, {never} give a fraction or a split"
+    if data.shared_classes == "drop":
+        yield (
+            ("data", "shared_classes"),
+            "a classifier is judged on the classes that it learns; say task: few_shot, or leave it out",
+        )
+
+
+def _data_complaints(data: DataSpec) -> Iterator[Complaint]:
+    if data.hold_out == "image":
+        message = "few-shot tasks are judged on classes never trained on; say class or group, or leave hold_out out"
+        yield ("data", "hold_out"), message
+    if data.labels != "integer":
+        yield ("data", "labels"), "few-shot learners number the classes of each episode themselves; leave labels out"
+    if data.renumber:
+        yield (
+            ("data", "renumber"),
+            "few-shot tasks have no output for each class, so there is nothing to renumber; leave it out",
+        )
+
+
+def _learner_complaints(few_shot: FewShotSpec) -> Iterator[Complaint]:
+    if isinstance(few_shot.learner, Classifier):
+        for field in BY_EPISODES:
+            if getattr(few_shot, field) is not None:
+                message = (
+                    "is for training by episodes, and classifier trains on batches of images; remove it (see train.batch_size)"
+                )
+                yield ("few_shot", field), message
+    if isinstance(few_shot.learner, Maml) and few_shot.train_way not in (None, few_shot.way):
+        message = (
+            f"maml has an output for each of the {few_shot.way} classes of an episode, in training too; leave train_way out"
+        )
+        yield ("few_shot", "train_way"), message
+
+
+def _turn_complaints(few_shot: FewShotSpec, data: DataSpec) -> Iterator[Complaint]:
+    assert data.image_size
+    height, width = data.image_size
+    if few_shot.rotations and height != width:
+        message = (
+            f"images of {height}×{width} cannot be turned by 90 degrees; give a square data.image_size, or leave rotations out"
+        )
+        yield ("few_shot", "rotations"), message
+
+
+def _training_complaints(train: TrainSpec, few_shot: FewShotSpec) -> Iterator[Complaint]:
+    if train.loop == "fit":
+        yield ("train", "loop"), "few-shot learners are trained by the custom loop; say custom, or leave loop out"
+    if train.loss is not None:
+        yield (
+            ("train", "loss"),
+            "few-shot learners have a loss of their own, cross-entropy over an episode's classes; leave it out",
+        )
+    if isinstance(few_shot.learner, Maml) and train.precision != "float32":
+        yield ("train", "precision"), "second derivatives lose too much in 16 bits: maml takes float32; leave precision out"
