@@ -20,7 +20,8 @@ Classes = NDArray[np.int64]
 def read_disjoint_splits(data: DataSpec) -> Splits:
     """Returns splits that share no class; the images of the test split are not read yet.
 
-    Training labels are numbered from 0 in the order of the source's; `class_names` are theirs.
+    The classes that are used are numbered from 0: those of train, then those of validation, then those of test, each
+    in the order of the source. `class_names` are theirs.
 
     Raises:
         DataError: data is missing or broken, a class or group that is held out does not exist, or splits share classes.
@@ -31,14 +32,21 @@ def read_disjoint_splits(data: DataSpec) -> Splits:
     trained = np.setdiff1d(whole.labels, np.concatenate([*held_out.values(), np.array([], np.int64)]))
     if not len(trained):
         raise DataError(f"data: test and validation hold out every class of '{data.train}'; hold out fewer")
-    classes = _classes_of_parts(source, data, held_out, trained)
-    train = _of_classes(whole, trained)
+    classes = {"train": trained, **_classes_of_parts(source, data, held_out, trained)}
+    order = np.concatenate(list(classes.values()))
+
+    def read(role: str) -> ImageSet:
+        part = getattr(data, role)
+        images = source.read(part) if isinstance(part, str) and role != "train" else whole
+        return _numbered(_of_classes(images, classes[role]), order)
+
+    test_labels = source.labels(data.test) if isinstance(data.test, str) else whole.labels
     return Splits(
-        ImageSet(train.images, np.searchsorted(trained, train.labels)),
-        _read(source, data.validation, whole, classes["validation"]) if "validation" in classes else None,
-        lambda: _read(source, data.test, whole, classes["test"]),
-        int(np.isin(source.labels(data.test) if isinstance(data.test, str) else whole.labels, classes["test"]).sum()),
-        [source.class_names[label] for label in trained],
+        read("train"),
+        read("validation") if "validation" in classes else None,
+        lambda: read("test"),
+        int(np.isin(test_labels, classes["test"]).sum()),
+        [source.class_names[label] for label in order],
         source.notes,
     )
 
@@ -47,8 +55,10 @@ def _of_classes(images: ImageSet, classes: Classes) -> ImageSet:
     return images.take(np.flatnonzero(np.isin(images.labels, classes)))
 
 
-def _read(source: Source, part: object, whole: ImageSet, classes: Classes) -> ImageSet:
-    return _of_classes(source.read(part) if isinstance(part, str) else whole, classes)
+def _numbered(images: ImageSet, order: Classes) -> ImageSet:
+    """Returns the images with each label replaced by its place in `order`."""
+    by_label = np.argsort(order)
+    return ImageSet(images.images, by_label[np.searchsorted(order, images.labels, sorter=by_label)])
 
 
 # classes held out of train
