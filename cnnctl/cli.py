@@ -143,15 +143,29 @@ def evaluate(
             metavar="FOLDER", help="Other images: one folder a class, in FOLDER/test or in FOLDER itself.", show_default=False
         ),
     ] = None,
+    way: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: classes of an episode.", show_default=False)] = None,
+    shot: Annotated[
+        int | None, typer.Option(min=1, help="Few-shot tasks: labelled images a class.", show_default=False)
+    ] = None,
+    query: Annotated[
+        int | None, typer.Option(min=1, help="Few-shot tasks: images a class to be named.", show_default=False)
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: how many episodes.", show_default=False)] = None,
+    copies: Annotated[
+        int | None,
+        typer.Option(min=0, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False),
+    ] = None,
     form: Format = Form.table,
     device: Where = Device.auto,
     verbose: Verbose = False,
 ) -> None:
-    """Judge a trained network: loss, accuracy, a row a class, confusion matrix, calibration."""
+    """Judge a trained network: loss, accuracy, a row a class, confusion matrix, calibration; or episodes."""
     from cnnctl.commands.evaluate import evaluate as run
+    from cnnctl.commands.evaluate_episodes import EpisodeWish
     from cnnctl.report.console import Console
 
-    run(folder, split.value if split else None, data, form.value, device.value, Console(), verbose)
+    wish = EpisodeWish(way, shot, query, episodes, copies)
+    run(folder, split.value if split else None, data, form.value, device.value, Console(), verbose, wish)
 
 
 @app.command()

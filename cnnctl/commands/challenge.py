@@ -10,14 +10,17 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cnnctl.commands.episode_evaluation import compared_by
 from cnnctl.commands.trained import Trained, Values
 from cnnctl.data.images import Pixels
 from cnnctl.data.one_shot import OneShotRun
 from cnnctl.data.pipeline import preparation
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.challenge import MOST_DRAWN, ChallengeResult, Mistake, RunRow, mistake_title
+from cnnctl.spec.experiment import Classifier, FewShotSpec, Maml
 from cnnctl.spec.load import facts_of
-from cnnctl.train.embedding import last_dense, layer_inputs, similarities
+from cnnctl.train.embedding import as_vectors, last_dense, layer_inputs, similarities
+from cnnctl.train.few_shot import maml_logits
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and the images of a run; try --device cpu"
 _STREAM = 0x15407
@@ -63,8 +66,23 @@ def matcher_of(trained: Trained, copies: int) -> Matcher:
     A network that was trained to tell classes apart gives vectors by what its last dense layer takes.
 
     Raises:
-        UsageError: the network has no dense layer.
+        UsageError: the network has no dense layer, or the learner averages over no copies.
     """
+    few_shot = trained.experiment.few_shot
+    if few_shot is None:
+        return _matcher_of_classifier(trained, copies)
+    if isinstance(few_shot.learner, Maml):
+        return _matcher_by_adapting(trained, few_shot, copies)
+    distance = "cosine" if isinstance(few_shot.learner, Classifier) else few_shot.learner.distance
+
+    def embed(inputs: Any) -> Values:
+        return as_vectors(trained.model(inputs, training=False))
+
+    compared = f"by the {distance.replace('_', ' ')} {'similarity' if distance == 'cosine' else 'distance'} of embeddings"
+    return Matcher(by_embedding(trained, embed, distance, copies), compared, copies)
+
+
+def _matcher_of_classifier(trained: Trained, copies: int) -> Matcher:
     nodes, _ = facts_of(trained.experiment)
     last = last_dense(nodes)
     if last is None:
@@ -77,6 +95,31 @@ def matcher_of(trained: Trained, copies: int) -> Matcher:
         return layer_inputs(trained.model, nodes, last, inputs)
 
     return Matcher(by_embedding(trained, embed, "cosine", copies), f"by the cosine of what layer '{last.name}' takes", copies)
+
+
+def _matcher_by_adapting(trained: Trained, few_shot: FewShotSpec, copies: int) -> Matcher:
+    """Returns what adapts the network to the training images of a run, one of each class."""
+    if copies:
+        raise UsageError(f"--copies {copies}: maml adapts weights and has no vectors to be averaged; leave it out")
+    learner = few_shot.learner
+
+    def match(training: Pixels, tests: Pixels) -> NDArray[np.int64]:
+        if len(training) != few_shot.way:
+            raise UsageError(
+                f"{trained.run.path}: this network of maml does {few_shot.way}-way tasks only, and a run of the challenge has "
+                f"{len(training)} classes; train with few_shot.way={len(training)}"
+            )
+        weights = [tf.convert_to_tensor(variable) for variable in trained.model.trainable_variables]
+        support = tf.expand_dims(trained.inputs(training), 1)  # (M, 1, H, W, C)
+        queries = tf.expand_dims(trained.inputs(tests), 0)  # (1, N, H, W, C): of classes unknown
+        steps = learner.test_steps or learner.inner_steps
+        logits = maml_logits(
+            trained.model, weights, support, queries, steps=steps, rate=learner.inner_learning_rate, first_order=True
+        )
+        chosen: NDArray[np.int64] = np.argmax(logits, axis=1)
+        return chosen
+
+    return Matcher(match, compared_by(few_shot), copies)
 
 
 def by_embedding(trained: Trained, embed: Embed, how: str, copies: int) -> Match:

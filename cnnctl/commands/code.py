@@ -10,6 +10,7 @@ from cnnctl.errors import UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.script.page import script
+from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.load import load
 
 
@@ -28,6 +29,7 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
         RunError: the file cannot be written.
     """
     experiment = load(config, overrides)
+    refuse_few_shot(experiment, "code", "its learners are in cnnctl/train/few_shot.py, to read and to take")
     text = script(experiment, _command(config, overrides), f"{config.stem}.keras")
     if output is None:
         console.result(text)

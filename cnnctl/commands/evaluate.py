@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cnnctl.commands.evaluate_episodes import AS_CONFIGURED, EpisodeWish, evaluate_episodes
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.runs import open_run_folder
+from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
 
 def evaluate(
-    folder: Path, split: str | None, data: str | None, form: str, device: str, console: Console, verbose: bool
+    folder: Path,
+    split: str | None,
+    data: str | None,
+    form: str,
+    device: str,
+    console: Console,
+    verbose: bool,
+    wish: EpisodeWish = AS_CONFIGURED,
 ) -> None:
     """Prints scores of a run's network and writes them into the run, with a picture of the confusion matrix.
 
@@ -23,15 +32,20 @@ def evaluate(
         device: `auto`, `cpu` or `gpu`.
         console: where to print.
         verbose: let TensorFlow's messages through.
+        wish: how the episodes of a few-shot run are to be.
 
     Raises:
         UsageError: there is no run, no such split or no such folder.
         RunError: the run was cut short or is damaged. One that cannot be written to is evaluated all the same.
         DataError: the images cannot be read, or have other classes.
     """
-    open_run_folder(folder)
+    experiment = load(open_run_folder(folder).config, look_at_data=False)
     if data is not None and not Path(data).is_dir():
         raise UsageError(f"--data {data}: there is no such folder; give one that has a folder of images for each class")
+    if experiment.few_shot:
+        evaluate_episodes(folder, experiment, wish, split, data, form, device, console, verbose)
+        return
+    wish.refuse_for_classification()
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.commands.evaluation import evaluated, keep_evaluation

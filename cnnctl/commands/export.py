@@ -13,6 +13,8 @@ from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json, show_bytes
 from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder, open_run_folder
+from cnnctl.spec.few_shot import refuse_few_shot
+from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -53,7 +55,10 @@ def export(
     """
     if quantize and to != "tflite":
         raise UsageError(f"--quantize {quantize} goes with --to tflite, not with --to {to}")
-    path = output or _default(open_run_folder(folder), to, quantize)
+    run = open_run_folder(folder)
+    experiment = load(run.config, look_at_data=False)
+    refuse_few_shot(experiment, "export", f"{run.model} has its network, which keras.models.load_model opens")
+    path = output or _default(run, to, quantize)
     _refuse_unusable(path, to)
     if to == "onnx":
         _refuse_without_packages()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnnctl.commands.evaluate_episodes import refuse_equal_copies
 from cnnctl.errors import UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.challenge import MOST_DRAWN, challenge_markdown, challenge_text
@@ -12,7 +13,6 @@ from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
 from cnnctl.report.text import printable
 from cnnctl.runs import open_run_folder
-from cnnctl.spec.experiment import Augment, DataSpec
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
@@ -49,13 +49,13 @@ def one_shot(
         RunError: the run was cut short or is damaged, or there is not enough memory.
         DataError: an image or a label of the challenge is missing or broken.
     """
-    data = load(open_run_folder(folder).config, look_at_data=False).data
-    _refuse_equal_copies(copies, data)
+    experiment = load(open_run_folder(folder).config, look_at_data=False)
+    refuse_equal_copies(copies, experiment)
     _refuse_unusable(picture)
     with console.working("reading the challenge"):
         from cnnctl.data.one_shot import read_challenge
 
-        runs = read_challenge(challenge, data)
+        runs = read_challenge(challenge, experiment.data)
     _refuse_overwriting(picture, challenge, runs)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
@@ -70,11 +70,6 @@ def one_shot(
     _show(outcome, folder, challenge, form, console)
     if picture is not None:
         console.say(_drawn(outcome, picture))
-
-
-def _refuse_equal_copies(copies: int, data: DataSpec) -> None:
-    if copies and data.augment in (None, Augment()):
-        raise UsageError(f"--copies {copies}: the run's config has no data.augment that could change them; leave --copies out")
 
 
 def _refuse_unusable(picture: Path | None) -> None:

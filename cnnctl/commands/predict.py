@@ -12,7 +12,9 @@ from cnnctl.report.console import Console
 from cnnctl.report.predictions import MOST_DRAWN, predictions_json, predictions_markdown, predictions_table
 from cnnctl.report.text import printable
 from cnnctl.runs import open_run_folder
+from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.folders import IMAGE_SUFFIXES, image_files
+from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
 DRAW = {"table": predictions_table, "json": predictions_json, "markdown": predictions_markdown}
@@ -45,7 +47,10 @@ def predict(
         RunError: the run was cut short or is damaged.
         DataError: a folder has no image, or some files cannot be read as images.
     """
-    open_run_folder(folder)
+    experiment = load(open_run_folder(folder).config, look_at_data=False)
+    refuse_few_shot(
+        experiment, "predict", "its network names no classes: cnnctl evaluate judges it, cnnctl one-shot matches images"
+    )
     files = _files(images)
     if saliency is not None:
         _refuse_unusable(saliency, files)

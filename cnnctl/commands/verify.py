@@ -14,6 +14,7 @@ from cnnctl.report.console import Console
 from cnnctl.report.rows import summarize
 from cnnctl.report.tables import PAGE_WIDTH, as_json, markdown_table, text_table
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
@@ -55,6 +56,8 @@ def verify(
     """
     _refuse(config, overrides, explain, form)
     experiment = load(config, overrides) if config else None
+    if experiment:
+        refuse_few_shot(experiment, "verify", "it has one loop; cnnctl summary --check compares its shapes with Keras")
     if experiment and not summarize(experiment).trainable:
         raise RunError("the network has no weights to train, so there is nothing to verify; give it a conv2d or a dense layer")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from cnnctl.errors import UsageError
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Classifier, DataSpec, Experiment, FewShotSpec, Maml, TrainSpec
 from cnnctl.spec.shapes import Facts, show_shape
@@ -23,6 +24,18 @@ def network_of(experiment: Experiment) -> Experiment:
     head = L.Dense(units=few_shot.way, name=HEAD)
     model = experiment.model.model_copy(update={"layers": [*experiment.model.layers, head]})
     return experiment.model_copy(update={"model": model})
+
+
+def refuse_few_shot(experiment: Experiment, verb: str, instead: str) -> None:
+    """Raises UsageError where a verb is for classification alone.
+
+    Args:
+        experiment: what the verb was given.
+        verb: such as `predict`.
+        instead: what to do with a few-shot task.
+    """
+    if experiment.few_shot:
+        raise UsageError(f"cnnctl {verb} is for classification, and this is a few-shot task; {instead}")
 
 
 def embedding_complaints(few_shot: FewShotSpec, nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Complaint]:

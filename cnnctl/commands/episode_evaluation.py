@@ -1,0 +1,145 @@
+"""The heavy half of `evaluate` for few-shot tasks; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cnnctl.commands.evaluate_episodes import EpisodeWish
+from cnnctl.commands.evaluation import DATA_HAS_CHANGED, NOT_ENOUGH_MEMORY
+from cnnctl.commands.few_shot import series_of, size_of
+from cnnctl.commands.trained import Trained
+from cnnctl.data.disjoint import read_disjoint_splits
+from cnnctl.data.elsewhere import classes_root, read_classes
+from cnnctl.data.sources import ImageSet
+from cnnctl.data.splits import fingerprint
+from cnnctl.errors import DataError, RunError, UsageError
+from cnnctl.files import write_whole
+from cnnctl.report.console import Console
+from cnnctl.report.episodes import EpisodeResult
+from cnnctl.report.tables import as_json
+from cnnctl.report.text import printable
+from cnnctl.runs import RunFolder
+from cnnctl.spec.experiment import Classifier, FewShotSpec, Maml
+from cnnctl.spec.folders import class_folders
+from cnnctl.train.episodic import judge_of
+
+
+@dataclass(frozen=True)
+class EpisodeEvaluation:
+    """A result, and what it is of.
+
+    Attributes:
+        run: whose network was judged.
+        split: `train`, `validation` or `test`; None for other data.
+        root: the folder of the other data; None for the run's own.
+        result: over all episodes.
+        notes: what a person should know about the images.
+    """
+
+    run: RunFolder
+    split: str | None
+    root: Path | None
+    result: EpisodeResult
+    notes: list[str]
+
+    def as_plain(self) -> dict[str, Any]:
+        """Returns it for JSON."""
+        about = {"run": str(self.run.path), "split": self.split, "data": str(self.root) if self.root else None}
+        return {**about, **self.result.as_plain()}
+
+
+def compared_by(few_shot: FewShotSpec) -> str:
+    """Returns how a learner names the class of an image, in words."""
+    learner = few_shot.learner
+    if isinstance(learner, Maml):
+        steps = learner.test_steps or learner.inner_steps
+        return f"by the outputs after {steps} step{'s' if steps > 1 else ''} of gradient descent"
+    distance = "cosine" if isinstance(learner, Classifier) else learner.distance.replace("_", " ")
+    return f"by the nearest class mean ({distance})"
+
+
+def evaluated_episodes(
+    trained: Trained, wish: EpisodeWish, split: str | None, data: str | None, console: Console
+) -> EpisodeEvaluation:
+    """Returns how a learner does on episodes; arguments as those of `evaluate_episodes`.
+
+    Raises:
+        UsageError: there is no such split or folder.
+        DataError: the images cannot be read, or episodes of that size cannot be drawn.
+        RunError: there is not enough memory.
+    """
+    try:
+        with console.working("reading the data"):
+            root = None if data is None else classes_root(Path(data), split)
+            images, notes = _own_images(trained, split or "test") if root is None else _other_images(trained, root)
+        with console.working("evaluating"):
+            subject = (split or "test") if root is None else str(root)
+            result = _result(trained, wish, subject, images)
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise RunError(NOT_ENOUGH_MEMORY) from error
+    return EpisodeEvaluation(trained.run, (split or "test") if root is None else None, root, result, notes)
+
+
+def _result(trained: Trained, wish: EpisodeWish, subject: str, images: ImageSet) -> EpisodeResult:
+    assert trained.experiment.few_shot
+    few_shot = wish.applied(trained.experiment.few_shot)
+    size = size_of(few_shot)
+    series = series_of(trained.experiment, subject, images, size, few_shot.test_episodes)
+    series = replace(series, copies=wish.copies or 0)
+    return EpisodeResult(
+        subject=subject,
+        images=len(images),
+        classes=len(np.unique(images.labels)),
+        way=size.way,
+        shot=size.shot,
+        query=size.query,
+        episodes=series.count,
+        compared=compared_by(few_shot),
+        copies=series.copies,
+        score=judge_of(trained.model, few_shot.learner)(series).score,
+    )
+
+
+def _own_images(trained: Trained, split: str) -> tuple[ImageSet, list[str]]:
+    """Returns a split of the data that the run was trained on, read again."""
+    data = trained.experiment.data
+    if split == "validation" and data.validation is None:
+        raise UsageError("--split validation: the run has no validation data (data.validation is null); leave --split out")
+    try:
+        splits = read_disjoint_splits(data)
+        images = splits.read_test() if split == "test" else splits.train if split == "train" else splits.validation
+    except DataError as error:
+        raise DataError(f"{error}. Images elsewhere: --data FOLDER, with one folder a class") from error
+    assert images is not None
+    changed = fingerprint(splits.train) != trained.data_fingerprint
+    return images, [*splits.notes, *([DATA_HAS_CHANGED] if changed else [])]
+
+
+def _other_images(trained: Trained, root: Path) -> tuple[ImageSet, list[str]]:
+    names = [folder.name for folder in class_folders(root.parent, root.name)]
+    return read_classes(root, trained.experiment.data, names)
+
+
+def keep_episodes(evaluation: EpisodeEvaluation) -> str:
+    """Writes a result into the run, in place of an earlier one of the same kind; returns a line for people.
+
+    Raises:
+        RunError: the run cannot be written to.
+    """
+    result = evaluation.result
+    name = evaluation.split or "-".join((evaluation.root or Path("images")).parts[-2:]).strip("/-")
+    copies = f"-{result.copies}copies" if result.copies else ""
+    folder = evaluation.run.path / "evaluation"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made: {error.strerror}") from error
+    file = folder / f"{name}-{result.way}way-{result.shot}shot{copies}.json"
+    verb = "replaced" if file.exists() else "written"
+    write_whole(file, (as_json(evaluation.as_plain()) + "\n").encode())
+    return f"{verb:<12}{printable(str(file))}"
