@@ -195,9 +195,9 @@ class FewShotSpec(Section):
         way: classes of an episode.
         shot: labelled images a class.
         query: images a class to be classified.
-        train_way: classes of a training episode; null for `way`. `maml` trains as it is tested.
-        train_shot: the same for `shot`.
-        train_query: the same for `query`.
+        train_way: classes of a training episode; null for `way`, which `maml` needs.
+        train_shot: labelled images a class of a training episode; null for `shot`.
+        train_query: images a class to be classified in a training episode; null for `query`.
         episodes: training episodes an epoch; null for 100. `classifier` trains on batches of images instead.
         episodes_per_step: training episodes that a step averages over; null for 1.
         validation_episodes: episodes after each epoch, always the same.
