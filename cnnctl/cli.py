@@ -69,6 +69,7 @@ class Quantize(str, Enum):
     int8 = "int8"
 
 
+Turns = Annotated[bool, typer.Option("--turns", help="Compare images in every turn that was a class of its own in training.")]
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -155,6 +156,7 @@ def evaluate(
         int | None,
         typer.Option(min=0, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False),
     ] = None,
+    turns: Turns = False,
     form: Format = Form.table,
     device: Where = Device.auto,
     verbose: Verbose = False,
@@ -164,7 +166,7 @@ def evaluate(
     from cnnctl.commands.evaluate_episodes import EpisodeWish
     from cnnctl.report.console import Console
 
-    wish = EpisodeWish(way, shot, query, episodes, copies)
+    wish = EpisodeWish(way, shot, query, episodes, copies, turns)
     run(folder, split.value if split else None, data, form.value, device.value, Console(), verbose, wish)
 
 
@@ -195,6 +197,7 @@ def one_shot(
         Path, typer.Argument(metavar="FOLDER", help="Has run01, run02 ... of the challenge.", show_default=False)
     ],
     copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each image to average over.")] = 0,
+    turns: Turns = False,
     mistakes: Annotated[
         Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes there.", show_default=False)
     ] = None,
@@ -206,7 +209,7 @@ def one_shot(
     from cnnctl.commands.one_shot import one_shot as run
     from cnnctl.report.console import Console
 
-    run(folder, challenge, copies, mistakes, form.value, device.value, Console(), verbose)
+    run(folder, challenge, copies, mistakes, form.value, device.value, Console(), verbose, turns)
 
 
 @app.command()

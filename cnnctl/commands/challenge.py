@@ -21,10 +21,9 @@ from cnnctl.spec.experiment import Classifier, FewShotSpec, Maml
 from cnnctl.spec.load import facts_of
 from cnnctl.train.embedding import as_vectors, last_dense, layer_inputs, similarities
 from cnnctl.train.few_shot import maml_logits
+from cnnctl.train.views import Views, vectors_of
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and the images of a run; try --device cpu"
-_STREAM = 0x15407
-"""Keeps these draws apart from those of training, which have the same seed."""
 
 Match = Callable[[Pixels, Pixels], NDArray[np.int64]]
 """Training images (M, H, W, C) and test images (N, H, W, C) → the position (N,) of the training image chosen for each."""
@@ -39,12 +38,12 @@ class Matcher:
     Attributes:
         match: does it.
         compared: how two images are compared, in words.
-        copies: augmented copies of each image that are averaged with it.
+        views: of each image.
     """
 
     match: Match
     compared: str
-    copies: int
+    views: Views
 
 
 @dataclass(frozen=True)
@@ -60,29 +59,29 @@ class Outcome:
     drawn: list[Pixels]
 
 
-def matcher_of(trained: Trained, copies: int) -> Matcher:
+def matcher_of(trained: Trained, views: Views) -> Matcher:
     """Returns how a run's network matches images; each kind of run has its case here.
 
     A network that was trained to tell classes apart gives vectors by what its last dense layer takes.
 
     Raises:
-        UsageError: the network has no dense layer, or the learner averages over no copies.
+        UsageError: the network has no dense layer.
     """
     few_shot = trained.experiment.few_shot
     if few_shot is None:
-        return _matcher_of_classifier(trained, copies)
+        return _matcher_of_classifier(trained, views)
     if isinstance(few_shot.learner, Maml):
-        return _matcher_by_adapting(trained, few_shot, copies)
+        return _matcher_by_adapting(trained, few_shot, views)
     distance = "cosine" if isinstance(few_shot.learner, Classifier) else few_shot.learner.distance
 
     def embed(inputs: Any) -> Values:
         return as_vectors(trained.model(inputs, training=False))
 
     compared = f"by the {distance.replace('_', ' ')} {'similarity' if distance == 'cosine' else 'distance'} of embeddings"
-    return Matcher(by_embedding(trained, embed, distance, copies), compared, copies)
+    return Matcher(by_embedding(trained, embed, distance, views), compared, views)
 
 
-def _matcher_of_classifier(trained: Trained, copies: int) -> Matcher:
+def _matcher_of_classifier(trained: Trained, views: Views) -> Matcher:
     nodes, _ = facts_of(trained.experiment)
     last = last_dense(nodes)
     if last is None:
@@ -94,13 +93,11 @@ def _matcher_of_classifier(trained: Trained, copies: int) -> Matcher:
     def embed(inputs: Any) -> Values:
         return layer_inputs(trained.model, nodes, last, inputs)
 
-    return Matcher(by_embedding(trained, embed, "cosine", copies), f"by the cosine of what layer '{last.name}' takes", copies)
+    return Matcher(by_embedding(trained, embed, "cosine", views), f"by the cosine of what layer '{last.name}' takes", views)
 
 
-def _matcher_by_adapting(trained: Trained, few_shot: FewShotSpec, copies: int) -> Matcher:
+def _matcher_by_adapting(trained: Trained, few_shot: FewShotSpec, views: Views) -> Matcher:
     """Returns what adapts the network to the training images of a run, one of each class."""
-    if copies:
-        raise UsageError(f"--copies {copies}: maml adapts weights and has no vectors to be averaged; leave it out")
     learner = few_shot.learner
 
     def match(training: Pixels, tests: Pixels) -> NDArray[np.int64]:
@@ -119,37 +116,34 @@ def _matcher_by_adapting(trained: Trained, few_shot: FewShotSpec, copies: int) -
         chosen: NDArray[np.int64] = np.argmax(logits, axis=1)
         return chosen
 
-    return Matcher(match, compared_by(few_shot), copies)
+    return Matcher(match, compared_by(few_shot), views)
 
 
-def by_embedding(trained: Trained, embed: Embed, how: str, copies: int) -> Match:
+def by_embedding(trained: Trained, embed: Embed, how: str, views: Views) -> Match:
     """Returns what chooses the training image whose vector is most like that of the test image.
 
     Args:
         trained: whose config says how images are made ready and augmented.
         embed: gives vectors.
         how: `squared_euclid` or `cosine`.
-        copies: augmented copies of each image, whose vectors are averaged with its own.
+        views: of each image.
     """
 
     def match(training: Pixels, tests: Pixels) -> NDArray[np.int64]:
-        vectors = _vectors(trained, embed, np.concatenate([training, tests]), copies)
+        vectors = vectors_of(
+            embed,
+            np.concatenate([training, tests]),
+            preparation(trained.experiment),
+            views,
+            seed=trained.experiment.seed,
+            at_once=len(training) + len(tests),
+            cosine=how == "cosine",
+        )
         alike = similarities(vectors[len(training) :], vectors[: len(training)], how)  # (N, M)
         chosen: NDArray[np.int64] = np.argmax(alike, axis=1)
         return chosen
 
     return match
-
-
-def _vectors(trained: Trained, embed: Embed, images: Pixels, copies: int) -> Values:
-    """Returns the mean vector of each image and its copies, (B, D); copy k of image i is changed alike in every run."""
-    prepare, seed = preparation(trained.experiment), trained.experiment.seed
-    total = embed(trained.inputs(images))
-    for copy in range(copies):
-        draws = prepare.draws(len(images), seed ^ _STREAM, copy)
-        changed, _ = prepare.network_inputs(images, tf.zeros(len(images), tf.int64), draws)
-        total = total + embed(changed)
-    return total / np.float32(1 + copies)
 
 
 def challenged(matcher: Matcher, runs: Sequence[OneShotRun]) -> Outcome:
@@ -164,7 +158,7 @@ def challenged(matcher: Matcher, runs: Sequence[OneShotRun]) -> Outcome:
         raise RunError(NOT_ENOUGH_MEMORY) from error
     rows = [_row(run, each) for run, each in zip(runs, chosen, strict=True)]
     drawn = [images for run, each in zip(runs, chosen, strict=True) for images in _wrong_images(run, each)]
-    return Outcome(ChallengeResult(rows, matcher.compared, matcher.copies), drawn[:MOST_DRAWN])
+    return Outcome(ChallengeResult(rows, matcher.compared, matcher.views.copies, matcher.views.turns), drawn[:MOST_DRAWN])
 
 
 def _row(run: OneShotRun, chosen: NDArray[np.int64]) -> RunRow:

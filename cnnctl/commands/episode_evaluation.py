@@ -27,6 +27,7 @@ from cnnctl.runs import RunFolder
 from cnnctl.spec.experiment import Classifier, FewShotSpec, Maml
 from cnnctl.spec.folders import class_folders
 from cnnctl.train.episodic import judge_of
+from cnnctl.train.views import Views
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,10 @@ def evaluated_episodes(
 def _result(trained: Trained, wish: EpisodeWish, subject: str, images: ImageSet) -> EpisodeResult:
     assert trained.experiment.few_shot
     few_shot = wish.applied(trained.experiment.few_shot)
+    views = Views(wish.copies or 0, few_shot.rotations and wish.turns, few_shot.mirrors and wish.turns)
     size = size_of(few_shot)
     series = series_of(trained.experiment, subject, images, size, few_shot.test_episodes)
-    series = replace(series, copies=wish.copies or 0)
+    series = replace(series, views=views)
     return EpisodeResult(
         subject=subject,
         images=len(images),
@@ -100,7 +102,8 @@ def _result(trained: Trained, wish: EpisodeWish, subject: str, images: ImageSet)
         query=size.query,
         episodes=series.count,
         compared=compared_by(few_shot),
-        copies=series.copies,
+        copies=series.views.copies,
+        turns=series.views.turns,
         score=judge_of(trained.model, few_shot.learner)(series).score,
     )
 
@@ -134,12 +137,13 @@ def keep_episodes(evaluation: EpisodeEvaluation) -> str:
     result = evaluation.result
     name = evaluation.split or "-".join((evaluation.root or Path("images")).parts[-2:]).strip("/-")
     copies = f"-{result.copies}copies" if result.copies else ""
+    turns = f"-{result.turns}turns" if result.turns > 1 else ""
     folder = evaluation.run.path / "evaluation"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise RunError(f"{folder} cannot be made: {error.strerror}") from error
-    file = folder / f"{name}-{result.way}way-{result.shot}shot{copies}.json"
+    file = folder / f"{name}-{result.way}way-{result.shot}shot{copies}{turns}.json"
     verb = "replaced" if file.exists() else "written"
     write_whole(file, (as_json(evaluation.as_plain()) + "\n").encode())
     return f"{verb:<12}{printable(str(file))}"

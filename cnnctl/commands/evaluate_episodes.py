@@ -21,6 +21,7 @@ class EpisodeWish:
         query: images a class to be classified.
         episodes: how many.
         copies: augmented copies of each image to average over; None for none.
+        turns: compare images in every turn that was a class of its own in training.
     """
 
     way: int | None = None
@@ -28,10 +29,11 @@ class EpisodeWish:
     query: int | None = None
     episodes: int | None = None
     copies: int | None = None
+    turns: bool = False
 
     def refuse_for_classification(self) -> None:
         """Raises UsageError where the user wants anything of episodes."""
-        said = [name for name, value in asdict(self).items() if value is not None]
+        said = [name for name, value in asdict(self).items() if value not in (None, False)]
         if said:
             raise UsageError(f"--{said[0]} is for runs of few-shot tasks, and this run tells classes apart; leave it out")
 
@@ -88,17 +90,26 @@ def evaluate_episodes(
 def _refuse(experiment: Experiment, wish: EpisodeWish) -> None:
     few_shot = experiment.few_shot
     assert few_shot
-    if isinstance(few_shot.learner, Maml):
-        if wish.way not in (None, few_shot.way):
-            raise UsageError(
-                f"--way {wish.way}: this network of maml has {few_shot.way} outputs and does {few_shot.way}-way only"
-            )
-        if wish.copies:
-            raise UsageError(f"--copies {wish.copies}: maml adapts weights and has no vectors to be averaged; leave it out")
-    refuse_equal_copies(wish.copies or 0, experiment)
+    if isinstance(few_shot.learner, Maml) and wish.way not in (None, few_shot.way):
+        raise UsageError(f"--way {wish.way}: this network of maml has {few_shot.way} outputs and does {few_shot.way}-way only")
+    refuse_views(experiment, wish.copies or 0, wish.turns)
 
 
-def refuse_equal_copies(copies: int, experiment: Experiment) -> None:
-    """Raises UsageError where all copies of an image would be equal."""
+def refuse_views(experiment: Experiment, copies: int, turns: bool) -> None:
+    """Raises UsageError where a run cannot look at images in these ways.
+
+    Args:
+        experiment: of the run.
+        copies: augmented copies of each image.
+        turns: whether images are compared in the turns that were classes of their own in training.
+    """
+    few_shot = experiment.few_shot
+    if few_shot and isinstance(few_shot.learner, Maml) and (copies or turns):
+        option = f"--copies {copies}" if copies else "--turns"
+        raise UsageError(f"{option}: maml adapts weights and has no vectors to be averaged; leave it out")
+    if turns and not (few_shot and (few_shot.rotations or few_shot.mirrors)):
+        raise UsageError(
+            "--turns: the run did not learn turned images as classes of their own (few_shot.rotations, few_shot.mirrors)"
+        )
     if copies and experiment.data.augment in (None, Augment()):
         raise UsageError(f"--copies {copies}: the run's config has no data.augment that could change them; leave --copies out")

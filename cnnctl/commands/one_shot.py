@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.commands.evaluate_episodes import refuse_equal_copies
+from cnnctl.commands.evaluate_episodes import refuse_views
 from cnnctl.errors import UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.challenge import MOST_DRAWN, challenge_markdown, challenge_text
@@ -30,6 +30,7 @@ def one_shot(
     device: str,
     console: Console,
     verbose: bool,
+    turns: bool = False,
 ) -> None:
     """Prints how often a run's network matches a test image with a training image of another class.
 
@@ -42,6 +43,7 @@ def one_shot(
         device: `auto`, `cpu` or `gpu`.
         console: where to print.
         verbose: let TensorFlow's messages through.
+        turns: compare images in every turn that was a class of its own in training.
 
     Raises:
         UsageError: there is no run or no challenge, the network gives no embedding, copies would be equal to their
@@ -50,7 +52,7 @@ def one_shot(
         DataError: an image or a label of the challenge is missing or broken.
     """
     experiment = load(open_run_folder(folder).config, look_at_data=False)
-    refuse_equal_copies(copies, experiment)
+    refuse_views(experiment, copies, turns)
     _refuse_unusable(picture)
     with console.working("reading the challenge"):
         from cnnctl.data.one_shot import read_challenge
@@ -62,8 +64,11 @@ def one_shot(
         from cnnctl.commands.challenge import challenged, matcher_of
         from cnnctl.commands.trained import open_trained
         from cnnctl.train.device import choose_device
+        from cnnctl.train.views import Views
     computes_on = choose_device(device)
-    matcher = matcher_of(open_trained(folder), copies)
+    few_shot = experiment.few_shot
+    views = Views(copies, turns and few_shot.rotations, turns and few_shot.mirrors) if few_shot else Views(copies)
+    matcher = matcher_of(open_trained(folder), views)
     with console.working("matching images"):
         outcome = challenged(matcher, runs)
     console.say(f"device     {computes_on}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cnnctl.data.images import Pixels
 from cnnctl.data.pipeline import Preparation
 from cnnctl.data.sources import ImageSet
 from cnnctl.errors import DataError
@@ -46,13 +47,18 @@ def with_turned_classes(images: ImageSet, rotations: bool, mirrors: bool) -> Ima
         rotations: by 90, 180 and 270 degrees.
         mirrors: left and right, before any rotation.
     """
-    sides = [images.images, images.images[:, :, ::-1]] if mirrors else [images.images]
-    quarters = range(QUARTERS) if rotations else range(1)
-    turned = [np.rot90(side, quarter, axes=(1, 2)) for side in sides for quarter in quarters]
+    turned = turned_copies(images.images, rotations, mirrors)
     if len(turned) == 1:
         return images
     labels = [images.labels * len(turned) + way for way in range(len(turned))]
     return ImageSet(np.concatenate(turned), np.concatenate(labels))
+
+
+def turned_copies(images: Pixels, rotations: bool, mirrors: bool) -> list[Pixels]:
+    """Returns the images as they are and then in each other turn; arguments as in `with_turned_classes`."""
+    sides = [images, images[:, :, ::-1]] if mirrors else [images]
+    quarters = range(QUARTERS) if rotations else range(1)
+    return [np.rot90(side, quarter, axes=(1, 2)) for side in sides for quarter in quarters]
 
 
 class Episodes:

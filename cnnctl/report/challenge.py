@@ -52,11 +52,13 @@ class ChallengeResult:
         rows: one a run.
         compared: how two images were compared, in words.
         copies: augmented copies of each image that were averaged with it.
+        turns: in which two images were compared.
     """
 
     rows: list[RunRow]
     compared: str
     copies: int
+    turns: int = 1
 
     @property
     def images(self) -> int:
@@ -91,6 +93,7 @@ class ChallengeResult:
         return {
             "compared": self.compared,
             "copies": self.copies,
+            "turns": self.turns,
             "runs": rows,
             "total": {**total, "interval_95": interval, "guessing": self.guessing},
             "mistakes": [asdict(mistake) for mistake in self.mistakes],
@@ -139,8 +142,16 @@ def _facts(result: ChallengeResult) -> list[tuple[str, str]]:
         ("interval", f"{low:.2%} to {high:.2%} with 95 % confidence (Wilson)"),
         ("guessing", f"{result.guessing:.2%} wrong"),
         ("compared", result.compared),
-        ("averaged", f"each image and {result.copies:,} changed copies" if result.copies else "nothing: each image alone"),
+        ("averaged", averaged(result.copies, result.turns)),
     ]
+
+
+def averaged(copies: int, turns: int) -> str:
+    """Returns how often each image was looked at."""
+    if not copies and turns == 1:
+        return "nothing: each image alone"
+    looks = f"each image and {copies:,} changed copies" if copies else "each image"
+    return looks if turns == 1 else f"{looks}, in {turns} turns"
 
 
 def _runs(rows: Sequence[RunRow]) -> str:

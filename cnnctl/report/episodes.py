@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cnnctl.report.challenge import averaged
 from cnnctl.report.tables import markdown_table
 from cnnctl.report.text import printable
 from cnnctl.train.observe import Score
@@ -26,6 +27,7 @@ class EpisodeResult:
         episodes: how many.
         compared: how the learner names a class, in words.
         copies: augmented copies of each image that were averaged with it.
+        turns: in which two images were compared.
         score: means and interval.
     """
 
@@ -38,6 +40,7 @@ class EpisodeResult:
     episodes: int
     compared: str
     copies: int
+    turns: int
     score: Score
 
     def as_plain(self) -> dict[str, Any]:
@@ -59,7 +62,6 @@ def episodes_markdown(result: EpisodeResult) -> str:
 def _facts(result: EpisodeResult) -> list[tuple[str, str]]:
     score = result.score
     assert score.interval is not None
-    averaged = f"each image and {result.copies:,} changed copies" if result.copies else "nothing: each image alone"
     return [
         (
             "accuracy",
@@ -69,5 +71,5 @@ def _facts(result: EpisodeResult) -> list[tuple[str, str]]:
         ("episodes", f"{result.episodes:,}: {result.way}-way, {result.shot}-shot, {result.query} queries a class"),
         ("images", f"{result.images:,} of {result.classes:,} classes ({printable(result.subject)})"),
         ("compared", result.compared),
-        ("averaged", averaged),
+        ("averaged", averaged(result.copies, result.turns)),
     ]

@@ -183,9 +183,7 @@ def _nothing_left(data: DataSpec) -> list[Complaint]:
     return [(("data",), message)]
 
 
-def _stack_complaints(
-    experiment: Experiment | None, data: DataSpec, model: ModelSpec, document: Document
-) -> list[Complaint]:
+def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: ModelSpec, document: Document) -> list[Complaint]:
     nodes, complaints = nodes_of(model)
     if complaints:
         return complaints

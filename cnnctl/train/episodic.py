@@ -20,14 +20,13 @@ from cnnctl.train.few_shot import cross_entropy, embedded_logits, episode_labels
 from cnnctl.train.loops import Learner
 from cnnctl.train.observe import Score
 from cnnctl.train.steps import Metrics, count_batch
+from cnnctl.train.views import AS_IT_IS, Views, vectors_of
 
 LearnerSpec = Prototypical | Maml | Classifier
 NORMAL_95 = 1.959964
 """The standard normal distribution has 95 % of its weight between this and its negative."""
 _VALUES_AT_ONCE = 2**24
 """So many values of embeddings are compared at once: 64 MB."""
-_COPIES_STREAM = 0xC0B1E5
-"""Keeps the draws of augmented copies apart from those of training, which have the same seed."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class EpisodeSeries:
         seed: what they are drawn from.
         count: how many, two or more.
         at_once: images that the network takes at once.
-        copies: augmented copies of each image, whose embeddings are averaged with its own.
+        views: of each image, for learners that compare embeddings.
     """
 
     episodes: Episodes
@@ -48,7 +47,7 @@ class EpisodeSeries:
     seed: int
     count: int
     at_once: int
-    copies: int = 0
+    views: Views = AS_IT_IS
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,18 @@ def _judge_by_comparing(model: keras.Model, distance: str) -> Judge:
         return _judged(prototype_logits(gathered[:, :, :shot], queries, distance), way, query)
 
     def judge(series: EpisodeSeries) -> EpisodeScores:
-        vectors = tf.constant(_vectors(embed, series))
         episodes = series.episodes
+        vectors = tf.constant(
+            vectors_of(
+                embed,
+                episodes.images.images,
+                series.prepare,
+                series.views,
+                seed=series.seed,
+                at_once=series.at_once,
+                cosine=distance == "cosine",
+            )
+        )
         at_once = max(_VALUES_AT_ONCE // (episodes.size.images * vectors.shape[1]), 1)
         batches = index_batches(episodes, series.seed, series.count, at_once)
         return _scores(batches, lambda indices: judge_episodes(vectors, indices, episodes.size.shot))
@@ -113,22 +122,6 @@ def _judge_by_comparing(model: keras.Model, distance: str) -> Judge:
 
 def _embedded(model: keras.Model, images: Any) -> Any:
     return tf.cast(model(images, training=False), tf.float32)
-
-
-def _vectors(embed: Callable[[Any], Any], series: EpisodeSeries) -> NDArray[np.float32]:
-    """Returns the embedding of each image, averaged over its copies, (N, D)."""
-    images, prepare = series.episodes.images, series.prepare
-    count = len(images)
-    total: Any = 0
-    for copy in range(series.copies + 1):
-        draws = prepare.draws(count, series.seed ^ _COPIES_STREAM, copy)
-        parts = []
-        for start in range(0, count, series.at_once):
-            part = slice(start, start + series.at_once)
-            changes = draws[part] if copy else None
-            parts.append(embed(prepare.network_inputs(images.images[part], images.labels[part], changes)[0]))
-        total = total + np.concatenate(parts)
-    return np.asarray(total / (series.copies + 1), np.float32)
 
 
 def _judge_by_adapting(model: keras.Model, spec: Maml) -> Judge:

@@ -286,6 +286,13 @@ def test_copies_are_told_and_kept_apart(runs: dict[str, Path], capsys: pytest.Ca
     assert (runs["classifier"] / "evaluation" / "test-2way-1shot-2copies.json").exists()
 
 
+def test_turns_are_told_and_kept_apart(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluated(runs["classifier"], capsys, "--turns")
+    assert (found["turns"], found["copies"]) == (4, 0)
+    assert found["accuracy"] != result(runs["classifier"])["test_accuracy"]
+    assert (runs["classifier"] / "evaluation" / "test-2way-1shot-4turns.json").exists()
+
+
 def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert cnnctl("evaluate", runs["maml"], "--verbose") == 0
@@ -304,6 +311,7 @@ def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pyt
         ("prototypical", ("--query", "400"), 1, "an episode takes 1 + 400 images of a class, but 2 of the 2 classes of test"),
         ("maml", ("--way", "3"), 2, "--way 3: this network of maml has 2 outputs and does 2-way only"),
         ("maml", ("--copies", "2"), 2, "--copies 2: maml adapts weights and has no vectors to be averaged"),
+        ("maml", ("--turns",), 2, "--turns: maml adapts weights and has no vectors to be averaged"),
         ("maml", ("--data", "nowhere"), 2, "--data nowhere: there is no such folder"),
     ],
 )

@@ -25,6 +25,7 @@ from cnnctl.data.one_shot import OneShotRun, read_challenge
 from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.report.challenge import MOST_DRAWN
 from cnnctl.report.console import Console
+from cnnctl.train.views import AS_IT_IS, Views
 
 CONV: dict[str, Any] = {"conv2d": {"filters": 8, "kernel_size": 3, "activation": "relu"}}
 LOGITS: list[Any] = [CONV, "flatten", {"dense": {"units": 24, "activation": "relu"}}, {"dense": {"units": "classes"}}]
@@ -128,7 +129,7 @@ def test_the_chosen_image_has_the_largest_cosine_of_what_the_last_dense_layer_ta
         return values / np.linalg.norm(values, axis=1, keepdims=True)
 
     expected = np.argmax(vectors(run.tests) @ vectors(run.training).T, axis=1)
-    matcher = matcher_of(trained, 0)
+    matcher = matcher_of(trained, AS_IT_IS)
     np.testing.assert_array_equal(matcher.match(run.training, run.tests), expected)
     assert matcher.compared == f"by the cosine of what layer '{trained.model.layers[-1].name}' takes"
 
@@ -145,7 +146,7 @@ def test_vectors_are_averaged_over_the_image_and_its_changed_copies(runs: dict[s
         seen.append(np.asarray(inputs))
         return np.asarray(inputs).reshape(len(inputs), -1)
 
-    chosen = by_embedding(trained, pixels, "squared_euclid", 2)(run.training, run.tests)
+    chosen = by_embedding(trained, pixels, "squared_euclid", Views(copies=2))(run.training, run.tests)
     original, *changed = seen
     np.testing.assert_array_equal(original, np.concatenate([run.training, run.tests]) / np.float32(255))
     assert len(changed) == 2
@@ -187,7 +188,7 @@ def made_up() -> list[OneShotRun]:
 
 
 def outcome_of(chosen: list[int], runs: list[OneShotRun]) -> Outcome:
-    return challenged(Matcher(lambda training, tests: np.array(chosen), "by a test", 0), runs)
+    return challenged(Matcher(lambda training, tests: np.array(chosen), "by a test", AS_IT_IS), runs)
 
 
 def test_a_mistake_is_told_with_the_images_of_it(made_up: list[OneShotRun]) -> None:
@@ -212,7 +213,7 @@ def test_the_picture_is_written_and_said(
     runs: dict[str, Path], digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wrong class is forced, since a good network leaves nothing to draw."""
-    wrong = Matcher(lambda training, tests: np.zeros(len(tests), np.int64), "by a test", 0)
+    wrong = Matcher(lambda training, tests: np.zeros(len(tests), np.int64), "by a test", AS_IT_IS)
     monkeypatch.setattr(challenge_module, "matcher_of", lambda trained, copies: wrong)
     one_shot(runs["logits"], digits, 0, tmp_path / "m.png", "table", "cpu", Console(), verbose=True)
     told = capsys.readouterr()
@@ -286,7 +287,7 @@ def test_too_little_memory_is_told_in_one_message(made_up: list[OneShotRun]) -> 
         raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
 
     with pytest.raises(RunError, match="not enough memory for this network and the images of a run; try --device cpu"):
-        challenged(Matcher(full, "by a test", 0), made_up)
+        challenged(Matcher(full, "by a test", AS_IT_IS), made_up)
 
 
 @pytest.mark.skipif("OMNIGLOT_ONE_SHOT" not in os.environ, reason="OMNIGLOT_ONE_SHOT names no folder with Lake's runs")

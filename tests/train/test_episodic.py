@@ -27,6 +27,7 @@ from cnnctl.train.episodic import (
     labels_of,
 )
 from cnnctl.train.steps import Metrics
+from cnnctl.train.views import AS_IT_IS, Views
 
 Array = NDArray[Any]
 WAY, SHOT, QUERY, EPISODES = 3, 2, 4, 7
@@ -62,8 +63,8 @@ def some_images(classes: int = 5, each: int = 8) -> ImageSet:
     return ImageSet(images.astype(np.uint8), np.repeat(np.arange(classes), each).astype(np.int64))
 
 
-def series(prepare: Preparation = PLAIN, copies: int = 0, at_once: int = 64) -> EpisodeSeries:
-    return EpisodeSeries(Episodes(some_images(), SIZE, "test"), prepare, seed=4, count=EPISODES, at_once=at_once, copies=copies)
+def series(prepare: Preparation = PLAIN, views: Views = AS_IT_IS, at_once: int = 64) -> EpisodeSeries:
+    return EpisodeSeries(Episodes(some_images(), SIZE, "test"), prepare, seed=4, count=EPISODES, at_once=at_once, views=views)
 
 
 def drawn(of: EpisodeSeries) -> list[Array]:
@@ -146,8 +147,30 @@ def test_copies_are_averaged_with_the_image_itself() -> None:
         total = total + model.predict(changed, verbose=0)
     assert np.abs(seen[0] - seen[1]).max() > 0.1
     judge = judge_of(model, Prototypical())
-    assert_same(judge(series(prepare, copies=2)), expected_scores(total / 3, series(), "squared_euclid"))
-    assert not np.allclose(judge(series(prepare)).losses, judge(series(prepare, copies=2)).losses)
+    assert_same(judge(series(prepare, Views(copies=2))), expected_scores(total / 3, series(), "squared_euclid"))
+    assert not np.allclose(judge(series(prepare)).losses, judge(series(prepare, Views(copies=2))).losses)
+
+
+@pytest.mark.parametrize(("rotations", "mirrors", "turns"), [(True, True, 8), (True, False, 4), (False, True, 2)])
+def test_turns_average_the_cosines_of_the_images_turned_alike(rotations: bool, mirrors: bool, turns: int) -> None:
+    model, images = network({"prototypical": {}}), some_images()
+    parts = []
+    for side in [floats(images), floats(images)[:, :, ::-1]][: 1 + mirrors]:
+        for quarter in range(4 if rotations else 1):
+            vectors = model.predict(np.rot90(side, quarter, axes=(1, 2)), verbose=0)
+            parts.append(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    assert len(parts) == turns
+    judge = judge_of(model, Classifier())
+    views = Views(rotations=rotations, mirrors=mirrors)
+    assert views.turns == turns
+    assert_same(judge(series(views=views)), expected_scores(np.concatenate(parts, axis=1), series(), "cosine"))
+
+
+def test_turns_add_the_squared_distances_of_the_images_turned_alike() -> None:
+    model, images = network({"prototypical": {}}), some_images()
+    parts = [model.predict(np.rot90(floats(images), quarter, axes=(1, 2)), verbose=0) for quarter in range(4)]
+    found = judge_of(model, Prototypical())(series(views=Views(rotations=True)))
+    assert_same(found, expected_scores(np.concatenate(parts, axis=1), series(), "squared_euclid"))
 
 
 @pytest.mark.parametrize(("steps", "test_steps"), [(1, None), (1, 3)])
