@@ -10,14 +10,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.commands.episode_evaluation import compared_by
 from cnnctl.commands.trained import Trained, Values
 from cnnctl.data.images import Pixels
 from cnnctl.data.one_shot import OneShotRun
 from cnnctl.data.pipeline import preparation
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.challenge import MOST_DRAWN, ChallengeResult, Mistake, RunRow, mistake_title
-from cnnctl.spec.experiment import Classifier, FewShotSpec, Maml
+from cnnctl.spec.experiment import FewShotSpec, Maml
+from cnnctl.spec.few_shot import compared_by, distance_of
 from cnnctl.spec.load import facts_of
 from cnnctl.train.embedding import as_vectors, last_dense, layer_inputs, similarities
 from cnnctl.train.few_shot import maml_logits
@@ -72,13 +72,12 @@ def matcher_of(trained: Trained, views: Views) -> Matcher:
         return _matcher_of_classifier(trained, views)
     if isinstance(few_shot.learner, Maml):
         return _matcher_by_adapting(trained, few_shot, views)
-    distance = "cosine" if isinstance(few_shot.learner, Classifier) else few_shot.learner.distance
+    distance = distance_of(few_shot.learner)
 
     def embed(inputs: Any) -> Values:
         return as_vectors(trained.model(inputs, training=False))
 
-    compared = f"by the {distance.replace('_', ' ')} {'similarity' if distance == 'cosine' else 'distance'} of embeddings"
-    return Matcher(by_embedding(trained, embed, distance, views), compared, views)
+    return Matcher(by_embedding(trained, embed, distance, views), compared_by(few_shot.learner), views)
 
 
 def _matcher_of_classifier(trained: Trained, views: Views) -> Matcher:
@@ -116,7 +115,7 @@ def _matcher_by_adapting(trained: Trained, few_shot: FewShotSpec, views: Views) 
         chosen: NDArray[np.int64] = np.argmax(logits, axis=1)
         return chosen
 
-    return Matcher(match, compared_by(few_shot), views)
+    return Matcher(match, compared_by(few_shot.learner), views)
 
 
 def by_embedding(trained: Trained, embed: Embed, how: str, views: Views) -> Match:

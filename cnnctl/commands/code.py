@@ -29,7 +29,7 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
         RunError: the file cannot be written.
     """
     experiment = load(config, overrides)
-    refuse_few_shot(experiment, "code", "its learners are in cnnctl/train/few_shot.py, to read and to take")
+    refuse_few_shot(experiment, "code", "its learners are in cnnctl/train/episodic.py and few_shot.py, to read")
     text = script(experiment, _command(config, overrides), f"{config.stem}.keras")
     if output is None:
         console.result(text)

@@ -71,15 +71,25 @@ def _show(experiment: Experiment, form: str, console: Console) -> Splits:
     """Prints the facts; returns the splits that they are about."""
     with console.working("reading the data"):
         from cnnctl.data.facts import data_facts
-        from cnnctl.data.splits import read_splits
 
-        splits = read_splits(experiment.data)
-        facts = asdict(data_facts(experiment.data, splits))
+        splits = _splits(experiment)
+        facts = asdict(data_facts(experiment.data, splits, experiment.few_shot))
     if form == "json":
         console.result(tables.as_json({**facts, "advice": advice(facts)}))
     else:
         console.result(dataset_markdown(facts) if form == "markdown" else dataset_text(facts))
     return splits
+
+
+def _splits(experiment: Experiment) -> Splits:
+    """Returns the splits that `train` reads for the config's task."""
+    if experiment.few_shot:
+        from cnnctl.data.disjoint import read_disjoint_splits
+
+        return read_disjoint_splits(experiment.data)
+    from cnnctl.data.splits import read_splits
+
+    return read_splits(experiment.data)
 
 
 def _draw(experiment: Experiment, splits: Splits, output: Path, console: Console) -> None:

@@ -24,7 +24,7 @@ from cnnctl.report.episodes import EpisodeResult
 from cnnctl.report.tables import as_json
 from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder
-from cnnctl.spec.experiment import Classifier, FewShotSpec, Maml
+from cnnctl.spec.few_shot import compared_by
 from cnnctl.spec.folders import class_folders
 from cnnctl.train.episodic import judge_of
 from cnnctl.train.views import Views
@@ -52,16 +52,6 @@ class EpisodeEvaluation:
         """Returns it for JSON."""
         about = {"run": str(self.run.path), "split": self.split, "data": str(self.root) if self.root else None}
         return {**about, **self.result.as_plain()}
-
-
-def compared_by(few_shot: FewShotSpec) -> str:
-    """Returns how a learner names the class of an image, in words."""
-    learner = few_shot.learner
-    if isinstance(learner, Maml):
-        steps = learner.test_steps or learner.inner_steps
-        return f"by the outputs after {steps} step{'s' if steps > 1 else ''} of gradient descent"
-    distance = "cosine" if isinstance(learner, Classifier) else learner.distance.replace("_", " ")
-    return f"by the nearest class mean ({distance})"
 
 
 def evaluated_episodes(
@@ -101,7 +91,7 @@ def _result(trained: Trained, wish: EpisodeWish, subject: str, images: ImageSet)
         shot=size.shot,
         query=size.query,
         episodes=series.count,
-        compared=compared_by(few_shot),
+        compared=compared_by(few_shot.learner),
         copies=series.views.copies,
         turns=series.views.turns,
         score=judge_of(trained.model, few_shot.learner)(series).score,
@@ -143,7 +133,9 @@ def keep_episodes(evaluation: EpisodeEvaluation) -> str:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise RunError(f"{folder} cannot be made: {error.strerror}") from error
-    file = folder / f"{name}-{result.way}way-{result.shot}shot{copies}{turns}.json"
+    file = (
+        folder / f"{name}-{result.way}way-{result.shot}shot-{result.query}query-{result.episodes}episodes{copies}{turns}.json"
+    )
     verb = "replaced" if file.exists() else "written"
     write_whole(file, (as_json(evaluation.as_plain()) + "\n").encode())
     return f"{verb:<12}{printable(str(file))}"

@@ -57,7 +57,7 @@ def export(
         raise UsageError(f"--quantize {quantize} goes with --to tflite, not with --to {to}")
     run = open_run_folder(folder)
     experiment = load(run.config, look_at_data=False)
-    refuse_few_shot(experiment, "export", f"{run.model} has its network, which keras.models.load_model opens")
+    refuse_few_shot(experiment, "export", f"once it has ended, keras.models.load_model opens {run.model}")
     path = output or _default(run, to, quantize)
     _refuse_unusable(path, to)
     if to == "onnx":

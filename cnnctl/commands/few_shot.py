@@ -12,12 +12,20 @@ from cnnctl.build import build_model
 from cnnctl.build.cosine import CosineHead
 from cnnctl.build.optimizers import build_optimizer
 from cnnctl.data.disjoint import read_disjoint_splits
-from cnnctl.data.episodes import Episodes, EpisodeSize, training_episodes, with_turned_classes
+from cnnctl.data.episodes import (
+    AS_TESTED,
+    IN_TRAINING,
+    Episodes,
+    EpisodeSize,
+    refuse_too_few,
+    training_episodes,
+    with_turned_classes,
+)
 from cnnctl.data.pipeline import preparation, steps_of, training_batches, training_sample
 from cnnctl.data.sources import ImageSet
 from cnnctl.report.board import Answers
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
-from cnnctl.spec.load import facts_of
+from cnnctl.spec.load import facts_of, image_of
 from cnnctl.train.episodic import ClassifierLearner, EpisodeSeries, MamlLearner, PrototypicalLearner
 from cnnctl.train.insight import Insight
 from cnnctl.train.loops import Trainable
@@ -30,8 +38,9 @@ EPISODES = 100
 """Training episodes an epoch where the config does not say."""
 HEAD_SEED = 0x4EAD
 """Keeps the head's draws apart from those of the layers below it, which have the same seed."""
-_SERIES = {"validation": 0x7A11D, "test": 0x7E57}
-"""Keep the episodes of the splits apart from each other and from those of training, which have the same seed."""
+_SERIES = {"train": 0x7124A1, "validation": 0x7A11D, "test": 0x7E57}
+_OTHER_SERIES = 0x07E12
+"""Keep the episodes of the splits apart from each other and from those of training, which may have the same seed."""
 
 
 def series_of(experiment: Experiment, split: str, images: ImageSet, size: EpisodeSize, count: int) -> EpisodeSeries:
@@ -40,7 +49,7 @@ def series_of(experiment: Experiment, split: str, images: ImageSet, size: Episod
     Raises:
         DataError: there are too few classes, or too few images of one.
     """
-    seed = experiment.data.split_seed ^ _SERIES.get(split, 0)
+    seed = experiment.data.split_seed ^ _SERIES.get(split, _OTHER_SERIES)
     return EpisodeSeries(Episodes(images, size, split), preparation(experiment), seed, count, experiment.train.batch_size)
 
 
@@ -67,11 +76,14 @@ class FewShot:
             self.examples, self.batch_size = len(self._images), experiment.train.batch_size
         else:
             self._size = _training_size(self._spec)
-            self._episodes = Episodes(self._images, self._size, f"'{experiment.data.train}'")
+            turned = " with turned ones" if len(self._images) > len(self.splits.train) else ""
+            name = f"'{experiment.data.train}'{turned}"
+            self._episodes = Episodes(self._images, self._size, name, _fields(self._spec))
             self.examples = self._an_epoch * self._size.images
             self.batch_size = self._at_once * self._size.images
         self.steps_per_epoch = steps_of(self.examples, self.batch_size)
         self._series = self._validation_series()
+        refuse_too_few(self.splits.test_class_sizes, size_of(self._spec), "test")  # before the training, not after it
 
     @property
     def _an_epoch(self) -> int:
@@ -104,7 +116,7 @@ class FewShot:
 
     def _with_head(self, learner: Classifier) -> keras.Model:
         head = CosineHead(self._classes, learner.scale, self._experiment.seed ^ HEAD_SEED, name="cosine_head", dtype="float32")
-        return keras.Sequential([keras.Input(self.network.input_shape[1:]), self.network, head])
+        return keras.Sequential([keras.Input(image_of(self._experiment)), self.network, head])
 
     @property
     def _classes(self) -> int:
@@ -138,7 +150,9 @@ class FewShot:
 
     def _judged(self) -> str:
         size = size_of(self._spec)
-        return f"by {self._spec.test_episodes:,} episodes: {size.way}-way, {size.shot}-shot, {size.query} queries a class"
+        validation = f"{self._spec.validation_episodes:,} episodes after each epoch, " if self._series else ""
+        test = f"{self._spec.test_episodes:,} in the test"
+        return f"by {validation}{test}: {size.way}-way, {size.shot}-shot, {size.query} queries a class"
 
     def training(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
         """Returns the batches, or batches of episodes, of these epochs."""
@@ -165,10 +179,11 @@ class FewShot:
         """Returns what looks at the network with a few training images, or with the first training episode."""
         nodes, _ = facts_of(self._experiment)
         images, labels = training_sample(self._images, self._prepare, count=LOOKED_AT, seed=self._experiment.seed)
-        batch: tuple[Any, ...] = (images, labels) if self._by_batches else next(iter(self.training(0, 1)))
-        return Insight(
-            self.learner, self.network, nodes, images, [part[:1] for part in batch] if not self._by_batches else batch
-        )
+        if self._by_batches:
+            return Insight(self.learner, self.network, nodes, images, (images, labels))
+        episode = [part[:1] for part in next(iter(self.training(0, 1)))]
+        maml = isinstance(self._spec.learner, Maml)
+        return Insight(self.learner, self.network, nodes, images, episode, in_training=maml)
 
     def test(self, images: ImageSet) -> Score:
         """Returns the mean over the episodes of the test."""
@@ -198,6 +213,12 @@ def _training_size(few_shot: FewShotSpec) -> EpisodeSize:
     return EpisodeSize(
         few_shot.train_way or few_shot.way, few_shot.train_shot or few_shot.shot, few_shot.train_query or few_shot.query
     )
+
+
+def _fields(few_shot: FewShotSpec) -> list[str]:
+    """Returns what says way, shot and query of training episodes."""
+    asked = (few_shot.train_way, few_shot.train_shot, few_shot.train_query)
+    return [training if value else test for value, training, test in zip(asked, IN_TRAINING, AS_TESTED, strict=True)]
 
 
 def _images_and_classes(images: ImageSet) -> str:

@@ -102,7 +102,7 @@ class Session:
         try:
             self.task.build()
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            raise RunError(NOT_ENOUGH_MEMORY) from error
+            raise RunError(_too_large(experiment)) from error
         stopping = experiment.train.early_stopping
         self.stopping = StopWithoutProgress(stopping, self.task.learner.model) if stopping else None
         self._introduce()
@@ -150,7 +150,7 @@ class Session:
             except KeyboardInterrupt as pressed:
                 raise Interrupted(_saved(run, len(checkpoints.rows), self.experiment.train.epochs)) from pressed
             except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-                raise RunError(NOT_ENOUGH_MEMORY) from error
+                raise RunError(_too_large(self.experiment)) from error
 
     def _board(self, run: RunFolder) -> Board:
         nodes, _ = facts_of(self.experiment)
@@ -214,6 +214,11 @@ class Session:
         say(f"run     {run.path}")
         if self.experiment.log.tensorboard:
             say(f"see     tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
+
+
+def _too_large(experiment: Experiment) -> str:
+    smaller = " and, for episodes, train_way, train_query or episodes_per_step" if experiment.few_shot else ""
+    return f"{NOT_ENOUGH_MEMORY}{smaller}"
 
 
 def _saved(run: RunFolder, epochs: int, of: int) -> str:

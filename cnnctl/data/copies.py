@@ -49,9 +49,17 @@ def shared(groups: Sequence[Sequence[Origin]], split: str, other: str) -> int:
     return sum(_count(group, split) for group in groups if _count(group, other))
 
 
-def conflicts(groups: Sequence[Sequence[Origin]]) -> int:
-    """Returns how many images occur with different labels."""
-    return sum(len({origin.class_name for origin in group}) > 1 for group in groups)
+def conflicts(groups: Sequence[Sequence[Origin]], within_a_split: bool = False) -> int:
+    """Returns how many images occur with different labels, in any splits or within one."""
+    return sum(any(len(labels) > 1 for labels in _labels(group, within_a_split)) for group in groups)
+
+
+def _labels(group: Sequence[Origin], of_each_split: bool) -> list[set[str]]:
+    """Returns the labels that an image occurs with, of all splits together or of each apart."""
+    labels: dict[str, set[str]] = {}
+    for origin in group:
+        labels.setdefault(origin.split if of_each_split else "", set()).add(origin.class_name)
+    return list(labels.values())
 
 
 def _count(group: Sequence[Origin], split: str) -> int:

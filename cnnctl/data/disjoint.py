@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnctl.data.sources import ImageSet, Labels, Source, open_source, some_of
-from cnnctl.data.splits import Splits
+from cnnctl.data.splits import Indices, Splits
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
 from cnnctl.spec.section import suggestion
@@ -28,11 +28,7 @@ def read_disjoint_splits(data: DataSpec) -> Splits:
     """
     source = open_source(data)
     whole = source.read(data.train)
-    held_out = _held_out(source, data, whole.labels)
-    trained = np.setdiff1d(whole.labels, np.concatenate([*held_out.values(), np.array([], np.int64)]))
-    if not len(trained):
-        raise DataError(f"data: test and validation hold out every class of '{data.train}'; hold out fewer")
-    classes = {"train": trained, **_classes_of_parts(source, data, held_out, trained)}
+    classes = _classes(source, data, whole.labels)
     order = np.concatenate(list(classes.values()))
 
     def read(role: str) -> ImageSet:
@@ -41,14 +37,61 @@ def read_disjoint_splits(data: DataSpec) -> Splits:
         return _numbered(_of_classes(images, classes[role]), order)
 
     test_labels = source.labels(data.test) if isinstance(data.test, str) else whole.labels
+    sizes = [np.count_nonzero(test_labels == label) for label in classes["test"]]
     return Splits(
         read("train"),
         read("validation") if "validation" in classes else None,
         lambda: read("test"),
-        int(np.isin(test_labels, classes["test"]).sum()),
+        int(sum(sizes)),
         [source.class_names[label] for label in order],
         source.notes,
+        tuple(map(int, sizes)),
     )
+
+
+def is_disjoint(data: DataSpec) -> bool:
+    """Returns whether the splits of a checked config are those of `read_disjoint_splits`."""
+    return data.hold_out in ("class", "group")
+
+
+def disjoint_positions(data: DataSpec) -> dict[str, Indices]:
+    """Returns where the images of each split of `read_disjoint_splits` are in what they were read from.
+
+    That is the split that the config names, or train where it holds out a part of train. No image is decoded.
+
+    Raises:
+        DataError: as `read_disjoint_splits` does.
+    """
+    source = open_source(data)
+    classes = _classes(source, data, source.labels(data.train))
+    return {role: np.flatnonzero(np.isin(source.labels(_read_from(role, data)), each)) for role, each in classes.items()}
+
+
+def disjoint_groups(data: DataSpec) -> dict[str, list[str]]:
+    """Returns the groups that occur in each split of `read_disjoint_splits`, such as its alphabets; no image is decoded.
+
+    Raises:
+        DataError: as `read_disjoint_splits` does, or the set does not say groups.
+    """
+    source = open_source(data)
+    return {
+        role: np.unique(np.array(source.groups(_read_from(role, data)))[positions]).tolist()
+        for role, positions in disjoint_positions(data).items()
+    }
+
+
+def _read_from(role: str, data: DataSpec) -> str:
+    part = getattr(data, role)
+    return part if isinstance(part, str) else data.train
+
+
+def _classes(source: Source, data: DataSpec, labels: Labels) -> dict[str, Classes]:
+    """Returns the classes of each split by the labels of the source; `labels` are those of train before any is held out."""
+    held_out = _held_out(source, data, labels)
+    trained = np.setdiff1d(labels, np.concatenate([*held_out.values(), np.array([], np.int64)]))
+    if not len(trained):
+        raise DataError(f"data: test and validation hold out every class of '{data.train}'; hold out fewer")
+    return {"train": trained, **_classes_of_parts(source, data, held_out, trained)}
 
 
 def _of_classes(images: ImageSet, classes: Classes) -> ImageSet:
@@ -80,7 +123,7 @@ def _held_out(source: Source, data: DataSpec, labels: Labels) -> dict[str, Class
             else _named(role, part, free, units, data)
         )
         free = [name for name in free if name not in names]
-        held_out[role] = np.concatenate([units[name] for name in names])
+        held_out[role] = np.sort(np.concatenate([units[name] for name in names]))
     return held_out
 
 
@@ -131,16 +174,18 @@ def _noun(data: DataSpec, count: int) -> str:
 
 
 def _classes_of_parts(source: Source, data: DataSpec, held_out: Mapping[str, Classes], trained: Classes) -> dict[str, Classes]:
-    """Returns the classes of validation and test; the test has none of validation either, since choices are made on it."""
-    classes: dict[str, Classes] = {}
-    known, others = trained, f"'{data.train}'"
+    """Returns the classes of validation and test: a split has none of train, nor the test any of validation.
+
+    Choices are made on validation, so what is in both is not in the test.
+    """
+    classes = dict(held_out)
+    known, others = np.concatenate([trained, *held_out.values()]), f"'{data.train}'"
     for role in ("validation", "test"):
         part = getattr(data, role)
-        if part is not None:
-            own = held_out[role] if role in held_out else np.unique(source.labels(part))
-            classes[role] = _without_shared(role, own, known, others, source, data)
+        if part is not None and role not in held_out:
+            classes[role] = _without_shared(role, np.unique(source.labels(part)), known, others, source, data)
             known, others = np.union1d(known, classes[role]), f"'{data.train}' or in {role}"
-    return classes
+    return {role: classes[role] for role in ("validation", "test") if role in classes}
 
 
 def _without_shared(role: str, classes: Classes, known: Classes, others: str, source: Source, data: DataSpec) -> Classes:
@@ -149,7 +194,8 @@ def _without_shared(role: str, classes: Classes, known: Classes, others: str, so
         return classes
     names = some_of([source.class_names[label] for label in shared])
     if data.shared_classes == "refuse" or not len(left):
-        remedy = "name another split" + (", or say shared_classes: drop" if len(left) else "")
+        remedy = f"name another split, hold out classes of '{data.train}' (such as {role}: 0.2)"
+        remedy += ", or say shared_classes: drop" if len(left) else ""
         raise DataError(
             f"data.{role}: {len(shared):,} of its {len(classes):,} classes are in {others} too ({names}), "
             f"and few-shot tasks are judged on classes never trained on; {remedy}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from cnnctl.data.sources import ImageSet
 from cnnctl.errors import DataError
 
 QUARTERS = 4
+AS_TESTED = ("few_shot.way", "few_shot.shot", "few_shot.query")
+"""What says the size of an episode of validation and test."""
+IN_TRAINING = ("few_shot.train_way", "few_shot.train_shot", "few_shot.train_query")
 _STREAM = 0xE915
 """Keeps these draws apart from all others that have the same seed."""
 
@@ -68,14 +72,15 @@ class Episodes:
         images: of at least `way` classes with `shot + query` images each.
         size: of an episode.
         split: what the images are called in messages.
+        fields: what says way, shot and query, in messages.
 
     Raises:
         DataError: there are too few classes, or too few images of one.
     """
 
-    def __init__(self, images: ImageSet, size: EpisodeSize, split: str) -> None:
+    def __init__(self, images: ImageSet, size: EpisodeSize, split: str, fields: Sequence[str] = AS_TESTED) -> None:
         labels, counts = np.unique(images.labels, return_counts=True)
-        _refuse_too_few(counts, size, split)
+        refuse_too_few(counts, size, split, fields)
         table = np.zeros((len(labels), counts.max()), np.int64)  # a row a class: where its images are
         for row, (label, count) in enumerate(zip(labels, counts, strict=True)):
             table[row, :count] = np.flatnonzero(images.labels == label)
@@ -96,14 +101,25 @@ class Episodes:
         return tf.gather(tf.gather(self._table, rows), places, batch_dims=1)
 
 
-def _refuse_too_few(counts: Any, size: EpisodeSize, split: str) -> None:
+def refuse_too_few(counts: Any, size: EpisodeSize, split: str, fields: Sequence[str] = AS_TESTED) -> None:
+    """Raises DataError where an episode cannot be drawn.
+
+    Args:
+        counts: images of each class.
+        size: of an episode.
+        split: what the images are called.
+        fields: what says way, shot and query.
+    """
+    way, shot, query = fields
     if size.way > len(counts):
-        raise DataError(f"an episode of {size.way} classes cannot be drawn from {split}, which has {len(counts)}; lower way")
-    if counts.min() < size.images_a_class:
-        short = np.count_nonzero(counts < size.images_a_class)
+        raise DataError(
+            f"an episode of {size.way} classes cannot be drawn from {split}, which has {len(counts)}; lower {way}, or have more classes there"
+        )
+    if min(counts) < size.images_a_class:
+        short = sum(int(count) < size.images_a_class for count in counts)
         raise DataError(
             f"an episode takes {size.shot} + {size.query} images of a class, but {short:,} of the {len(counts):,} classes of "
-            f"{split} have fewer, the least {counts.min()}; lower shot or query"
+            f"{split} {'has' if short == 1 else 'have'} fewer, the least {min(counts)}; lower {shot} or {query}"
         )
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnnctl.data.copies import conflicts, equal_images, repeated, shared
+from cnnctl.data.disjoint import disjoint_groups, is_disjoint
 from cnnctl.data.images import Pixels
 from cnnctl.data.origins import Origin, Origins
 from cnnctl.data.sources import ImageSet, named_outputs
 from cnnctl.data.splits import Splits, fingerprint
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.experiment import Classifier, DataSpec, FewShotSpec
 from cnnctl.spec.images import known_images, prepared_dir, tfds_dir
+
+Counts = NDArray[np.int64]
+"""Images of each class."""
 
 ROLES = ("train", "validation", "test")
 _VALUES_AT_ONCE = 2**22
@@ -62,9 +67,10 @@ class SplitFacts:
     """What one split is like.
 
     Attributes:
-        part: what the source calls it, or the fraction of train that it is.
+        part: what the source calls it, the fraction of train that it is, or the classes or groups that it holds out of it.
         images: how many.
-        missing: the names of the classes without an image.
+        classes: of which there are images.
+        missing: the names of the classes without an image; none where splits share no class.
         balance: over the other classes.
         pixels: of all its images.
         blank: the images that are one single colour.
@@ -72,8 +78,9 @@ class SplitFacts:
         shared: for each split before it, images that occur there too.
     """
 
-    part: str | float
+    part: str | float | list[str]
     images: int
+    classes: int
     missing: list[str]
     balance: Balance
     pixels: PixelFacts
@@ -91,6 +98,27 @@ class ClassFacts:
 
 
 @dataclass(frozen=True)
+class EpisodeFacts:
+    """How large the episodes of a split can be, beside what the config wants.
+
+    Attributes:
+        classes: the most classes that an episode can be of; each turn of a class counts.
+        images: the most images that it can take of each class.
+        way: the classes that are wanted.
+        shot: the labelled images a class that are wanted.
+        query: the images a class to be classified that are wanted.
+        short: the classes, unturned, that have fewer than shot + query images.
+    """
+
+    classes: int
+    images: int
+    way: int
+    shot: int
+    query: int
+    short: int
+
+
+@dataclass(frozen=True)
 class DataFacts:
     """What the data of an experiment is like.
 
@@ -102,11 +130,17 @@ class DataFacts:
         image_shape: (H, W, C) of an image, before `data_format`.
         source_shape: the same in the source, for a folder of its first image; None for what differs or is not known.
         inverted: whether the config inverts the images.
+        hold_out: what the parts of train are made of: `image`, or, for few-shot tasks, `class` or `group`.
+        groups: that occur in each split, such as its alphabets; None where no groups are held out.
         notes: what a person should know about how the images were read.
         splits: by name; the test split comes last.
         classes: in the order of the labels.
-        baseline: the share of test images that have the commonest class of train: who always names it has this accuracy.
-        conflicts: images that occur with different labels.
+        baseline: the share of test images that have the commonest class of train: who always names it has this accuracy;
+            None for few-shot tasks.
+        learner: of a few-shot task, such as `prototypical`; None for classification.
+        turns: the classes that each class of train becomes, turned.
+        episodes: of each split that a few-shot task draws episodes from; None for classification.
+        conflicts: images that occur with different labels; for few-shot tasks in one split, since two share no class.
         copies: every image that occurs more than once, each with all the places where it does.
     """
 
@@ -117,22 +151,32 @@ class DataFacts:
     image_shape: list[int]
     source_shape: list[int | None]
     inverted: bool
+    hold_out: str
+    groups: dict[str, list[str]] | None
     notes: list[str]
     splits: dict[str, SplitFacts]
     classes: list[ClassFacts]
-    baseline: float
+    baseline: float | None
+    learner: str | None
+    turns: int
+    episodes: dict[str, EpisodeFacts] | None
     conflicts: int
     copies: list[list[Origin]]
 
 
-def data_facts(data: DataSpec, splits: Splits) -> DataFacts:
+def data_facts(data: DataSpec, splits: Splits, few_shot: FewShotSpec | None = None) -> DataFacts:
     """Returns the facts of a checked config's data; reads the test split.
+
+    Args:
+        data: of the config.
+        splits: of `read_splits`, or of `read_disjoint_splits` for a few-shot task.
+        few_shot: of a few-shot task.
 
     Raises:
         DataError: the test split cannot be read.
     """
     sets = _sets(splits)
-    names = named_outputs(splits.class_names, data)
+    names = splits.class_names if few_shot else named_outputs(splits.class_names, data)
     origins = Origins(data, {role: each.labels for role, each in sets.items()}, names)
     copies = [[origins.of(*place) for place in places] for places in equal_images(sets)]
     of_classes = {role: np.bincount(each.labels, minlength=len(names)) for role, each in sets.items()}
@@ -144,11 +188,16 @@ def data_facts(data: DataSpec, splits: Splits) -> DataFacts:
         image_shape=[*(data.image_size or ()), data.channels or 0],
         source_shape=_source_shape(data),
         inverted=data.invert,
+        hold_out=data.hold_out or "image",
+        groups=disjoint_groups(data) if data.hold_out == "group" else None,
         notes=splits.notes,
         splits={role: _split_facts(role, each, data, names, origins, copies) for role, each in sets.items()},
         classes=[ClassFacts(name, {role: int(of_classes[role][label]) for role in sets}) for label, name in enumerate(names)],
-        baseline=float(np.mean(sets["test"].labels == of_classes["train"].argmax())),
-        conflicts=conflicts(copies),
+        baseline=None if few_shot else float(np.mean(sets["test"].labels == of_classes["train"].argmax())),
+        learner=few_shot.learner.kind if few_shot else None,
+        turns=_turns(few_shot) if few_shot else 1,
+        episodes=_episodes(few_shot, of_classes) if few_shot else None,
+        conflicts=conflicts(copies, within_a_split=few_shot is not None),
         copies=copies,
     )
 
@@ -173,10 +222,12 @@ def _split_facts(
     role: str, images: ImageSet, data: DataSpec, names: list[str], origins: Origins, copies: list[list[Origin]]
 ) -> SplitFacts:
     counts = np.bincount(images.labels, minlength=len(names)).tolist()
+    part = getattr(data, role)
     return SplitFacts(
-        part=getattr(data, role),
+        part=list(part) if isinstance(part, tuple) else part,
         images=len(images),
-        missing=[name for name, count in zip(names, counts, strict=True) if not count],
+        classes=sum(count > 0 for count in counts),
+        missing=[] if is_disjoint(data) else [name for name, count in zip(names, counts, strict=True) if not count],
         balance=balance([(count, name) for name, count in zip(names, counts, strict=True) if count]),
         pixels=pixel_facts(images.images),
         blank=[origins.of(role, index) for index in blank_images(images.images)],
@@ -189,6 +240,30 @@ def _before(role: str, data: DataSpec) -> list[str]:
     """Returns the splits that this one must share no image with, each pair once."""
     roles = [each for each in ROLES if each != "validation" or data.validation is not None]
     return roles[: roles.index(role)]
+
+
+def _turns(few_shot: FewShotSpec) -> int:
+    """Returns how many classes `episodes.with_turned_classes` makes of one."""
+    return (4 if few_shot.rotations else 1) * (2 if few_shot.mirrors else 1)
+
+
+def _episodes(few_shot: FewShotSpec, of_classes: Mapping[str, Counts]) -> dict[str, EpisodeFacts]:
+    """Returns the facts of the episodes of each split; `classifier` draws none from train."""
+    judged = few_shot.way, few_shot.shot, few_shot.query
+    trained = few_shot.train_way or judged[0], few_shot.train_shot or judged[1], few_shot.train_query or judged[2]
+    by_batches = isinstance(few_shot.learner, Classifier)
+    return {
+        role: _episode_facts(
+            counts[counts > 0], *(trained if role == "train" else judged), _turns(few_shot) if role == "train" else 1
+        )
+        for role, counts in of_classes.items()
+        if not (role == "train" and by_batches)
+    }
+
+
+def _episode_facts(counts: Counts, way: int, shot: int, query: int, turns: int) -> EpisodeFacts:
+    short = int(np.count_nonzero(counts < shot + query))
+    return EpisodeFacts(len(counts) * turns, int(counts.min()), way, shot, query, short)
 
 
 def balance(classes: Sequence[tuple[int, str]]) -> Balance:

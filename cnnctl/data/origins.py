@@ -7,6 +7,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from cnnctl.data.disjoint import disjoint_positions, is_disjoint
 from cnnctl.data.sources import Labels, open_source
 from cnnctl.data.splits import Indices, hold_out
 from cnnctl.spec.experiment import DataSpec
@@ -37,7 +38,8 @@ class Origins:
 
     Args:
         data: a checked config.
-        labels: of each split, in the order in which `read_splits` gives it.
+        labels: of each split, in the order in which `read_splits` gives it, or `read_disjoint_splits` where `data`
+            holds out classes or groups.
         class_names: in the order of the labels.
     """
 
@@ -50,7 +52,7 @@ class Origins:
     def of(self, split: str, index: int) -> Origin:
         """Returns the origin of the image at `index` of a split."""
         read_from = self._read_from(split)
-        position = index if self._is_whole(split) else int(self._drawn[split][index])
+        position = index if self._is_whole(split) else int(self._positions[split][index])
         files = self._files(read_from) if self._data.source == "folder" else None
         class_name = self._class_names[self._labels[split][index]]
         return Origin(split, read_from, position, files[position] if files else None, class_name)
@@ -60,7 +62,8 @@ class Origins:
         return part if isinstance(part, str) else self._data.train
 
     def _is_whole(self, split: str) -> bool:
-        return isinstance(getattr(self._data, split), str) and not (split == "train" and self._fractions)
+        part = getattr(self._data, split)
+        return not is_disjoint(self._data) and isinstance(part, str) and not (split == "train" and self._fractions)
 
     @property
     def _fractions(self) -> dict[str, float]:
@@ -69,8 +72,10 @@ class Origins:
         return {role: part for role, part in parts.items() if isinstance(part, float)}
 
     @cached_property
-    def _drawn(self) -> dict[str, Indices]:
-        """Returns the positions that each fraction took, and those that were left to train on."""
+    def _positions(self) -> dict[str, Indices]:
+        """Returns where in what they were read from the images of each split are, as far as it is not the whole of it."""
+        if is_disjoint(self._data):
+            return disjoint_positions(self._data)
         labels = open_source(self._data).labels(self._data.train)
         held_out = hold_out(labels, self._fractions, self._data.split_seed)
         rest = np.setdiff1d(np.arange(len(labels)), np.concatenate(list(held_out.values())))

@@ -37,7 +37,9 @@ def samples(splits: Splits, experiment: Experiment) -> Samples:
     rows = sampled(train.labels, experiment.data.split_seed)
     blocks = {"as the network takes them": [train.images[indices] for indices in rows.values()]}
     if experiment.data.augment:
-        blocks["as the first epoch changes them"] = [augmented(train, indices, experiment) for indices in rows.values()]
+        # episodes draw images, and with them the changes, in another order: these are changes of the same kind
+        title = "as augmentation changes them" if experiment.few_shot else "as the first epoch changes them"
+        blocks[title] = [augmented(train, indices, experiment) for indices in rows.values()]
     of = (
         "each class"
         if len(rows) == len(np.unique(train.labels))

@@ -119,7 +119,7 @@ class FolderSource(Source):
         self._path = folder_path(data)
         if not self._path.is_dir():
             raise DataError(f"there is no folder '{self._path}'")
-        self.class_names = [folder.name for folder in self._class_folders(data.train)]
+        self.class_names = sorted({folder.name for split in _named_splits(data) for folder in self._class_folders(split)})
         self.notes = []
         self._grey_too = False
         if not self.class_names:
@@ -171,6 +171,12 @@ class FolderSource(Source):
         if not found:
             raise DataError(f"{self._path}: split '{split}' has no images (png, jpg, jpeg or bmp in a folder for each class)")
         return [file for file, _ in found], np.array([label for _, label in found], np.int64)
+
+
+def _named_splits(data: DataSpec) -> list[str]:
+    """Returns the splits that may have classes: train, and for few-shot tasks, which are judged on other classes, all."""
+    others = [data.validation, data.test] if data.hold_out in ("class", "group") else []
+    return [data.train, *(part for part in others if isinstance(part, str))]
 
 
 class RenumberedSource(Source):

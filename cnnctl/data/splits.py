@@ -27,6 +27,7 @@ class Splits:
         test_size: images in the test split.
         class_names: in the order of the labels.
         notes: what a person should know about how the data was read.
+        test_class_sizes: images of each class in the test split, where splits share no class; else empty.
     """
 
     train: ImageSet
@@ -35,6 +36,7 @@ class Splits:
     test_size: int
     class_names: list[str]
     notes: list[str]
+    test_class_sizes: tuple[int, ...] = ()
 
 
 def read_splits(data: DataSpec) -> Splits:

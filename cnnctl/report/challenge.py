@@ -9,13 +9,12 @@ from typing import Any
 
 from cnnctl.report.tables import markdown_table, text_table
 from cnnctl.report.text import printable
+from cnnctl.train.observe import NORMAL_95
 
 MOST_DRAWN = 60
 """So many mistakes have a place in the picture."""
 COLUMNS = ("run", "classes", "images", "errors", "error rate")
 KEY_WIDTH = 11
-NORMAL_95 = 1.959964
-"""The standard normal distribution has 95 % of its weight between this and its negative."""
 
 
 @dataclass(frozen=True)

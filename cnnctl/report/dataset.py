@@ -20,6 +20,8 @@ MOST_LISTED = 20
 FEW = 5
 """So many names and examples are shown; of more, the first ones."""
 KEY_WIDTH = 10
+_UNITS = {"class": "its classes", "group": "its groups"}
+"""What is held out of train whole, by `data.hold_out`."""
 
 
 def dataset_text(facts: Facts) -> str:
@@ -37,8 +39,9 @@ def _document(facts: Facts, line: Callable[[Entry], str], draw: Callable[[Table]
         return "\n".join(map(line, entries))
 
     classes = [draw(_class_rows(facts))] if len(facts["classes"]) <= MOST_LISTED else []
+    episodes = [draw(_episode_rows(facts))] if facts["episodes"] else []
     copies = [draw(_copy_rows(facts))] if facts["copies"] else []
-    tables = [draw(_split_rows(facts)), *classes, lines(_about_classes(facts)), *copies]
+    tables = [draw(_split_rows(facts)), *classes, lines(_about_classes(facts)), *episodes, *copies]
     advised = [("advice", each) for each in advice(facts)]
     return "\n\n".join([lines(_origin(facts)), *tables, lines([*_about_copies(facts), *advised])])
 
@@ -56,7 +59,8 @@ def _origin(facts: Facts) -> list[Entry]:
     return [
         ("source", f"{named} {where}"),
         ("images", _shape(facts["image_shape"]) + _as_they_were(facts) + inverted),
-        ("splits", "; ".join(_taken_from(name, facts["splits"]) for name in facts["splits"])),
+        ("splits", "; ".join(_taken_from(name, facts) for name in facts["splits"])),
+        *_groups(facts),
         *(("note", note) for note in facts["notes"]),
     ]
 
@@ -70,23 +74,30 @@ def _as_they_were(facts: Facts) -> str:
     return f", {which} {_shape(facts['source_shape'])}" if facts["source_shape"] != facts["image_shape"] else f" as {which}"
 
 
-def _taken_from(name: str, splits: Facts) -> str:
+def _taken_from(name: str, facts: Facts) -> str:
     """Returns `train: rest of 'train'` or, after that, `validation: 10% of it`."""
-    part = splits[name]["part"]
+    part = facts["splits"][name]["part"]
     if isinstance(part, float):
-        return f"{name}: {100 * part:.4g}% of it"
-    rest = name == "train" and any(isinstance(split["part"], float) for split in splits.values())
+        return f"{name}: {100 * part:.4g}% of {_UNITS.get(facts['hold_out'], 'it')}"
+    if not isinstance(part, str):
+        return f"{name}: of {_UNITS[facts['hold_out']]} {_quoted(part)}"
+    rest = name == "train" and any(not isinstance(split["part"], str) for split in facts["splits"].values())
     return f"{name}: {'rest of ' if rest else ''}'{part}'"
+
+
+def _groups(facts: Facts) -> list[Entry]:
+    """Returns the groups of each split, all of them: a person wants to know which ones chance has drawn."""
+    of_splits = facts["groups"] or {}
+    return [("groups", f"{name}: {_quoted(groups, most=len(groups))}") for name, groups in of_splits.items()]
 
 
 def _split_rows(facts: Facts) -> Table:
     columns = ("split", "images", "classes", "fewest", "median", "most", "mean", "spread", "blank")
-    classes = len(facts["classes"])
     return columns, [
         [
             name,
             f"{split['images']:,}",
-            f"{classes - len(split['missing']):,}",
+            f"{split['classes']:,}",
             f"{split['balance']['fewest']:,}",
             f"{split['balance']['median']:,.5g}",
             f"{split['balance']['most']:,}",
@@ -104,24 +115,50 @@ def _a_channel(pixels: Facts, key: str) -> str:
 
 
 def _class_rows(facts: Facts) -> Table:
-    rows = [[printable(each["name"]), *(f"{count:,}" for count in each["images"].values())] for each in facts["classes"]]
+    none = "0" if facts["episodes"] is None else ""  # where a class is in one split, nothing is missing from the others
+    rows = [
+        [printable(each["name"]), *(f"{count:,}" if count else none for count in each["images"].values())]
+        for each in facts["classes"]
+    ]
     return ("class", *facts["splits"]), rows
 
 
 def _about_classes(facts: Facts) -> list[Entry]:
-    train = facts["splits"]["train"]["balance"]
-    always = f"always answering '{printable(train['largest'])}' is right for {facts['baseline']:.2%} of the test images"
     return [
-        ("balance", _balance(train)),
-        ("baseline", always),
+        ("balance", _balance(facts["splits"]["train"]["balance"])),
+        *_baseline(facts),
         *_smallest_classes(facts),
         *_missing_classes(facts["splits"]),
         *(("blank", _some([*map(_place, split["blank"])])) for split in facts["splits"].values() if split["blank"]),
+        *_turns(facts),
     ]
 
 
-def _quoted(names: Sequence[str]) -> str:
-    return _some([f"'{printable(name)}'" for name in names])
+def _baseline(facts: Facts) -> list[Entry]:
+    if facts["baseline"] is None:
+        return []
+    largest = printable(facts["splits"]["train"]["balance"]["largest"])
+    return [("baseline", f"always answering '{largest}' is right for {facts['baseline']:.2%} of the test images")]
+
+
+def _turns(facts: Facts) -> list[Entry]:
+    if facts["turns"] == 1:
+        return []
+    classes = facts["splits"]["train"]["classes"]
+    turned = f"{classes:,} classes in {facts['turns']} turns each are {classes * facts['turns']:,} classes to train on"
+    return [("turns", turned)]
+
+
+def _episode_rows(facts: Facts) -> Table:
+    columns = ("episodes", "way", "of at most", "shot + query", "of at most")
+    return columns, [
+        [name, f"{each['way']:,}", f"{each['classes']:,}", f"{each['shot']:,} + {each['query']:,}", f"{each['images']:,}"]
+        for name, each in facts["episodes"].items()
+    ]
+
+
+def _quoted(names: Sequence[str], most: int = FEW) -> str:
+    return _some([f"'{printable(name)}'" for name in names], most)
 
 
 def _balance(train: Facts) -> str:
@@ -144,12 +181,21 @@ def _missing_classes(splits: Facts) -> list[Entry]:
 
 
 def _smallest_classes(facts: Facts) -> list[Entry]:
-    """Returns, where no table lists all classes, the names of those with the fewest train images."""
-    fewest = facts["splits"]["train"]["balance"]["fewest"]
-    if len(facts["classes"]) <= MOST_LISTED or fewest == facts["splits"]["train"]["balance"]["most"]:
+    """Returns, where no table lists all classes, the names of those with the fewest images.
+
+    For few-shot tasks of each split, since they bound what an episode can take; else of train alone.
+    """
+    if len(facts["classes"]) <= MOST_LISTED:
         return []
-    names = [each["name"] for each in facts["classes"] if each["images"]["train"] == fewest]
-    return [("fewest", f"{fewest:,} train images: {_quoted(names)}")]
+    splits = ["train"] if facts["episodes"] is None else list(facts["splits"])
+    uneven = [name for name in splits if facts["splits"][name]["balance"]["fewest"] < facts["splits"][name]["balance"]["most"]]
+    return [("fewest", _smallest(name, facts)) for name in uneven]
+
+
+def _smallest(split: str, facts: Facts) -> str:
+    fewest = facts["splits"][split]["balance"]["fewest"]
+    names = [each["name"] for each in facts["classes"] if each["images"][split] == fewest]
+    return f"{fewest:,} {split} images: {_quoted(names)}"
 
 
 def _copy_rows(facts: Facts) -> Table:
@@ -197,5 +243,5 @@ def _number(place: Facts) -> str:
     return f"image {place['index']}{of} ('{place['class_name']}')"
 
 
-def _some(texts: Sequence[str]) -> str:
-    return ", ".join(texts) if len(texts) <= FEW else f"{', '.join(texts[:FEW])} and {len(texts) - FEW:,} more"
+def _some(texts: Sequence[str], most: int = FEW) -> str:
+    return ", ".join(texts) if len(texts) <= most else f"{', '.join(texts[:most])} and {len(texts) - most:,} more"

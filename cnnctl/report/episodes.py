@@ -46,7 +46,7 @@ class EpisodeResult:
     def as_plain(self) -> dict[str, Any]:
         """Returns it for JSON; the interval is half the width of the 95 % confidence interval."""
         fields = {key: value for key, value in asdict(self).items() if key not in ("score", "subject")}
-        return {**fields, "loss": self.score.loss, "accuracy": self.score.accuracy, "interval_95": self.score.interval}
+        return {**fields, "loss": self.score.loss, "accuracy": self.score.accuracy, "interval": self.score.interval}
 
 
 def episodes_text(result: EpisodeResult) -> str:

@@ -10,7 +10,8 @@ from math import prod
 from textwrap import fill
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
+from cnnctl.spec.few_shot import distance_of, images_at_once
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.load import facts_of, image_of, surroundings_of
 from cnnctl.spec.shapes import (
@@ -46,7 +47,7 @@ def _wrapped(line: str, indent: str = "  ") -> str:
 
 def _tensors(experiment: Experiment) -> str:
     image = image_of(experiment)
-    batch = experiment.train.batch_size
+    batch = images_at_once(experiment)
     return _wrapped(
         f"A batch of images is one tensor of rank {len(image) + 1} (it has {len(image) + 1} axes) and of shape "
         f"(B, {str(image)[1:]}, with B = {batch} here; vectors would be (B, dim), video (B, T, H, W, C). "
@@ -85,7 +86,7 @@ def _layer_lines(node: Node, facts: Facts, around: Surroundings, experiment: Exp
         case L.Dense():
             return [*_weighted(layer, facts, total), *_activated(layer.activation)]
         case L.BatchNormalization():
-            return _normalized(layer, facts, around, experiment.train.batch_size)
+            return _normalized(layer, facts, around, images_at_once(experiment))
         case L.Dropout():
             kept = 1 - layer.rate
             return [
@@ -195,7 +196,24 @@ def _activated(activation: str | None) -> list[str]:
     return [f"{activation}, value by value"]
 
 
+def _few_shot_outputs(few_shot: FewShotSpec) -> str:
+    """Returns what the outputs of an embedding are for."""
+    learner = few_shot.learner
+    if isinstance(learner, Maml):
+        return (
+            f"The outputs are logits of the {few_shot.way} classes of an episode, after {learner.inner_steps} step(s) of gradient "
+            "descent on its labelled images. Batch norm takes the statistics of the images at hand, in tests too. "
+            "Loss: cross-entropy of the query images, differentiated through these steps."
+        )
+    nearest = "The outputs are an embedding: a query image is named by the nearest mean of a class's labelled images"
+    if isinstance(learner, Classifier):
+        return f"{nearest} (cosine). In training a cosine softmax over all training classes follows, with cross-entropy."
+    return f"{nearest}. Loss: cross-entropy of the softmax of minus the distances ({distance_of(learner).replace('_', ' ')})."
+
+
 def _outputs(experiment: Experiment, nodes: list[Node]) -> str:
+    if experiment.few_shot:
+        return _wrapped(_few_shot_outputs(experiment.few_shot), indent="")
     loss = chosen_loss(experiment, nodes)
     if loss.from_logits:
         meaning = (

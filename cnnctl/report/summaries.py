@@ -137,11 +137,17 @@ def _fields(section: Section, path: str = "") -> Iterator[tuple[str, bool | int 
 
 def _said(section: Section, name: str) -> bool:
     """Returns whether a field is not at its default; what is found out about the images is no choice."""
-    found_out = isinstance(section, DataSpec) and name in ("classes", "test", "path")
-    return not found_out and bool(getattr(section, name) != type(section).model_fields[name].default)
+    return not _found_out(section, name) and bool(getattr(section, name) != type(section).model_fields[name].default)
+
+
+def _found_out(section: Section, name: str) -> bool:
+    if not isinstance(section, DataSpec):
+        return False
+    return name in ("classes", "path", "hold_out") or (name == "test" and not isinstance(section.test, tuple))
 
 
 def _short(value: Any) -> str:
     if isinstance(value, Section):
         return str(getattr(value, "kind", type(value).__name__))
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    separator = ", " if isinstance(value, tuple) and isinstance(value[0], str) else "x"
+    return separator.join(map(str, value)) if isinstance(value, tuple) else str(value)

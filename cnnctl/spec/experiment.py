@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from cnnctl.spec.layers import DataFormat, Stack
 from cnnctl.spec.optimizers import OPTIMIZER, Adam
@@ -18,7 +27,9 @@ def _part(value: object) -> str | float | tuple[str, ...]:
         return value
     if isinstance(value, list | tuple) and value and all(isinstance(name, str) and name for name in value):
         return tuple(value)
-    raise expected("the name of a split, a fraction between 0 and 1, or a list of classes or groups", value)
+    raise expected(
+        "the name of a split, a fraction between 0 and 1, or a list of classes or groups by name, such as ['8', '9']", value
+    )
 
 
 _NAME = {"type": "string", "minLength": 1}
@@ -79,7 +90,8 @@ class DataSpec(Section):
         group: for `tfds` and `hold_out: group`, the feature that says the group of an image, such as `alphabet`.
         shared_classes: for few-shot tasks, `refuse` a validation or test split that has classes of train, or `drop`
             those classes from it.
-        split_seed: what fractions are drawn with, apart from `seed`, so that seeds compare on one split.
+        split_seed: what fractions, and episodes of validation and test, are drawn with, apart from `seed`, so that seeds
+            compare on one split.
         image_size: [height, width] that images are resized to.
         channels: 1 for grey, 3 for colour; images are converted.
         classes: how many classes there are.
@@ -305,7 +317,7 @@ class Experiment(Section):
 
     Attributes:
         task: `classification`, or `few_shot` with the section `few_shot`.
-        seed: what weights, order, augmentation, dropout and episodes are drawn from.
+        seed: what weights, order, augmentation, dropout and training episodes are drawn from.
     """
 
     task: Literal["classification", "few_shot"] = "classification"
@@ -321,7 +333,12 @@ class Experiment(Section):
     def _says_its_task(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
-        few_shot = fields.get("task") == "few_shot"
-        if fields.get("few_shot") is not None and not few_shot:
-            raise wrong("goes with task: few_shot; say so at the top, or remove the section", "few_shot")
-        return {**fields, "few_shot": {}} if few_shot and fields.get("few_shot") is None else fields
+        said = fields.get("task") != "few_shot" or fields.get("few_shot") is not None
+        return fields if said else {**fields, "few_shot": {}}
+
+    @field_validator("few_shot", mode="after")
+    @classmethod
+    def _goes_with_its_task(cls, few_shot: FewShotSpec | None, info: ValidationInfo) -> FewShotSpec | None:
+        if few_shot is not None and info.data.get("task") == "classification":  # a wrong task is told by itself
+            raise wrong("goes with task: few_shot; say so at the top, or remove the section")
+        return few_shot

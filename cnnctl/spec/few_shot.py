@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from cnnctl.errors import UsageError
 from cnnctl.spec import layers as L
-from cnnctl.spec.experiment import Classifier, DataSpec, Experiment, FewShotSpec, Maml, TrainSpec
+from cnnctl.spec.experiment import Classifier, DataSpec, Experiment, FewShotSpec, Maml, Prototypical, TrainSpec
 from cnnctl.spec.shapes import Facts, show_shape
 from cnnctl.spec.stack import Complaint, Node
 
 HEAD = "maml_head"
 """The layer that is added to a stack for `maml`: dense, from the embedding to the classes of an episode."""
+FAR_TURNED = 45.0
 BY_EPISODES = ("train_way", "train_shot", "train_query", "episodes", "episodes_per_step")
 """Fields of training by episodes, which `classifier` has not."""
 
@@ -24,6 +25,33 @@ def network_of(experiment: Experiment) -> Experiment:
     head = L.Dense(units=few_shot.way, name=HEAD)
     model = experiment.model.model_copy(update={"layers": [*experiment.model.layers, head]})
     return experiment.model_copy(update={"model": model})
+
+
+def images_at_once(experiment: Experiment) -> int:
+    """Returns the images that the network takes at once in training: a batch, all of a step's episodes, or with maml
+    the labelled ones of one episode.
+    """
+    few_shot = experiment.few_shot
+    if few_shot is None or isinstance(few_shot.learner, Classifier):
+        return experiment.train.batch_size
+    if isinstance(few_shot.learner, Maml):
+        return few_shot.way * (few_shot.train_shot or few_shot.shot)
+    of_class = (few_shot.train_shot or few_shot.shot) + (few_shot.train_query or few_shot.query)
+    return (few_shot.episodes_per_step or 1) * (few_shot.train_way or few_shot.way) * of_class
+
+
+def distance_of(learner: Prototypical | Classifier) -> str:
+    """Returns what embeddings are compared by: `cosine` or `squared_euclid`."""
+    return "cosine" if isinstance(learner, Classifier) else learner.distance
+
+
+def compared_by(learner: Prototypical | Maml | Classifier) -> str:
+    """Returns how a learner names the class of an image, in words."""
+    if isinstance(learner, Maml):
+        steps = learner.test_steps or learner.inner_steps
+        descent = f"{steps} step{'s' if steps > 1 else ''} of gradient descent"
+        return f"by the outputs after {descent}, all images to be named in one batch"
+    return f"by the nearest class mean ({distance_of(learner).replace('_', ' ')})"
 
 
 def refuse_few_shot(experiment: Experiment, verb: str, instead: str) -> None:
@@ -60,6 +88,8 @@ def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[
                 node.where,
                 "maml adapts on a few images, always in training mode, so dropout would act in tests too; remove it",
             )
+        if maml and (regularizers := [name for name, value in node.layer if name.endswith("_regularizer") and value]):
+            yield (*node.where, regularizers[0]), "maml has no place for it in the loss of an episode; leave it out"
         if maml and node.name == HEAD:
             yield node.where, f"maml adds a layer '{HEAD}' of its own; choose another name"
 
@@ -94,6 +124,14 @@ def _data_complaints(data: DataSpec) -> Iterator[Complaint]:
     if data.hold_out == "image":
         message = "few-shot tasks are judged on classes never trained on; say class or group, or leave hold_out out"
         yield ("data", "hold_out"), message
+    held_out = [part for part in (data.validation, data.test) if not isinstance(part, str | None)]
+    if data.hold_out == "group" and not held_out:
+        yield (
+            ("data", "hold_out"),
+            "validation and test are splits, so nothing is held out of train; leave hold_out and group out",
+        )
+    if data.shared_classes == "drop" and not any(isinstance(part, str) for part in (data.validation, data.test)):
+        yield ("data", "shared_classes"), "what is held out of train shares no class with it; leave it out"
     if data.labels != "integer":
         yield ("data", "labels"), "few-shot learners number the classes of each episode themselves; leave labels out"
     if data.renumber:
@@ -126,6 +164,17 @@ def _turn_complaints(few_shot: FewShotSpec, data: DataSpec) -> Iterator[Complain
             f"images of {height}×{width} cannot be turned by 90 degrees; give a square data.image_size, or leave rotations out"
         )
         yield ("few_shot", "rotations"), message
+    augment = data.augment
+    if few_shot.mirrors and augment and augment.flip:
+        yield (
+            ("data", "augment", "flip"),
+            "few_shot.mirrors makes mirrored images classes of their own; leave one of the two out",
+        )
+    if few_shot.rotations and augment and augment.rotation >= FAR_TURNED:
+        message = (
+            f"images turned by {FAR_TURNED:g} degrees look like those of the class turned by 90 (few_shot.rotations); give less"
+        )
+        yield ("data", "augment", "rotation"), message
 
 
 def _training_complaints(train: TrainSpec, few_shot: FewShotSpec) -> Iterator[Complaint]:
@@ -136,5 +185,7 @@ def _training_complaints(train: TrainSpec, few_shot: FewShotSpec) -> Iterator[Co
             ("train", "loss"),
             "few-shot learners have a loss of their own, cross-entropy over an episode's classes; leave it out",
         )
+    if isinstance(few_shot.learner, Maml) and train.optimizer.loss_scale_factor is not None:
+        yield ("train", "optimizer", train.optimizer.kind, "loss_scale_factor"), "maml does not scale its loss; leave it out"
     if isinstance(few_shot.learner, Maml) and train.precision != "float32":
         yield ("train", "precision"), "second derivatives lose too much in 16 bits: maml takes float32; leave precision out"

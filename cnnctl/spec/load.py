@@ -64,7 +64,7 @@ def check(document: Document, look_at_data: bool = True) -> Experiment:
     if data and model:
         problems += [_problem(document, *each) for each in _stack_complaints(experiment, data, model, document)]
     if problems:
-        raise ConfigError(sorted(problems, key=lambda problem: _line(problem.location)))
+        raise ConfigError(sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.location)))
     assert experiment and data
     return experiment.model_copy(update={"data": data.model_copy(update={"hold_out": _hold_out(experiment)})})
 
@@ -195,7 +195,10 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
 
         return [(found.node.where, explain(found, nodes, image, around))]
     stopping = _stopping_complaints(experiment) if experiment else []
-    classifies = document.content.get("task") != "few_shot"  # also where a typo elsewhere hides the experiment
+    classifies = "few_shot" not in (
+        document.content.get("task"),
+        *document.content,
+    )  # also where a typo elsewhere hides the experiment
     ends = _end_complaints(experiment, nodes, facts, around) if experiment or classifies else []
     return [*_bias_complaints(nodes, facts, around), *ends, *stopping]
 

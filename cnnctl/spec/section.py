@@ -42,7 +42,7 @@ def show(value: object, limit: int = 60) -> str:
 def suggestion(word: object, known: Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` for the nearest known word, or an empty string."""
     plain = str(word).lower().replace("-", "_")
-    squeezed = {name.replace("_", ""): name for name in known}
+    squeezed = {name.lower().replace("_", ""): name for name in known}
     near = difflib.get_close_matches(plain.replace("_", ""), squeezed, n=1, cutoff=0.7)
     return f"; did you mean '{squeezed[near[0]]}'?" if near else ""
 

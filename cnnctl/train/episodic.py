@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 from cnnctl.data.episodes import Episodes, index_batches
 from cnnctl.data.pipeline import Preparation
 from cnnctl.spec.experiment import Classifier, Maml, Prototypical
-from cnnctl.train.few_shot import cross_entropy, embedded_logits, episode_labels, maml_logits, prototype_logits, stateless
+from cnnctl.spec.few_shot import distance_of
+from cnnctl.train.few_shot import COSINE_SCALE, cross_entropy, embedded_logits, episode_labels, maml_logits, prototype_logits
 from cnnctl.train.loops import Learner
-from cnnctl.train.observe import Score
+from cnnctl.train.observe import NORMAL_95, Score
 from cnnctl.train.steps import Metrics, count_batch
 from cnnctl.train.views import AS_IT_IS, Views, vectors_of
 
 LearnerSpec = Prototypical | Maml | Classifier
-NORMAL_95 = 1.959964
-"""The standard normal distribution has 95 % of its weight between this and its negative."""
 _VALUES_AT_ONCE = 2**24
 """So many values of embeddings are compared at once: 64 MB."""
 
@@ -81,7 +80,8 @@ def judge_of(model: keras.Model, spec: LearnerSpec) -> Judge:
     """
     if isinstance(spec, Maml):
         return _judge_by_adapting(model, spec)
-    return _judge_by_comparing(model, "cosine" if isinstance(spec, Classifier) else spec.distance)
+    scale = spec.scale if isinstance(spec, Classifier) else COSINE_SCALE
+    return _judge_by_comparing(model, distance_of(spec), scale)
 
 
 def _scores(batches: tf.data.Dataset, step: Callable[[Any], tuple[Any, Any]]) -> EpisodeScores:
@@ -89,7 +89,7 @@ def _scores(batches: tf.data.Dataset, step: Callable[[Any], tuple[Any, Any]]) ->
     return EpisodeScores(np.concatenate(losses).astype(np.float64), np.concatenate(accuracies).astype(np.float64))
 
 
-def _judge_by_comparing(model: keras.Model, distance: str) -> Judge:
+def _judge_by_comparing(model: keras.Model, distance: str, scale: float) -> Judge:
     """Every image is embedded once, however many episodes it is in: in inference its embedding depends on no other."""
     embed = tf.function(lambda images: _embedded(model, images), autograph=False, reduce_retracing=True)
 
@@ -98,7 +98,7 @@ def _judge_by_comparing(model: keras.Model, distance: str) -> Judge:
         gathered = tf.gather(vectors, indices)  # (E, way, shot + query, D)
         way, query = indices.shape[1], indices.shape[2] - shot
         queries = tf.reshape(gathered[:, :, shot:], (-1, way * query, vectors.shape[1]))
-        return _judged(prototype_logits(gathered[:, :, :shot], queries, distance), way, query)
+        return _judged(prototype_logits(gathered[:, :, :shot], queries, distance, scale), way, query)
 
     def judge(series: EpisodeSeries) -> EpisodeScores:
         episodes = series.episodes
@@ -225,10 +225,16 @@ class PrototypicalLearner:
 
     def loss_with(self, weights: Sequence[Any], support: Any, queries: Any) -> Any:
         """Returns the loss of episodes under other values of the trained weights; no state changes."""
-        logits = embedded_logits(
-            lambda images: stateless(self.model, list(weights), images), support, queries, self.spec.distance
-        )
-        return cross_entropy(logits, labels_of(queries))
+        states = [tf.convert_to_tensor(variable) for variable in self.model.non_trainable_variables]
+        extra: list[Any] = []
+
+        def embed(images: Any) -> Any:
+            vectors, _, losses = self.model.stateless_call(weights, states, images, training=True, return_losses=True)
+            extra.extend(losses)
+            return vectors
+
+        logits = embedded_logits(embed, support, queries, self.spec.distance)
+        return keras.ops.sum([cross_entropy(logits, labels_of(queries)), *extra])
 
     def evaluation(self) -> Callable[[EpisodeSeries], Score]:
         """Returns what judges the network on episodes."""

@@ -22,7 +22,7 @@ def episode_labels(way: int, each: int) -> Any:
 # Prototypes
 
 
-def prototype_logits(support: Any, queries: Any, distance: str) -> Any:
+def prototype_logits(support: Any, queries: Any, distance: str, scale: float = COSINE_SCALE) -> Any:
     """Returns how near each query is to the mean of each class, (E, Q, way).
 
     Snell, Swersky, Zemel 2017, "Prototypical Networks for Few-shot Learning", equations 1 and 2.
@@ -31,11 +31,12 @@ def prototype_logits(support: Any, queries: Any, distance: str) -> Any:
         support: embeddings (E, way, shot, D).
         queries: embeddings (E, Q, D).
         distance: `squared_euclid` or `cosine`.
+        scale: of cosines.
     """
     prototypes = tf.reduce_mean(support, axis=2)  # (E, way, D)
     if distance == "cosine":
         products = tf.matmul(tf.math.l2_normalize(queries, -1), tf.math.l2_normalize(prototypes, -1), transpose_b=True)
-        return COSINE_SCALE * products
+        return scale * products
     return -squared_distances(queries, prototypes)
 
 

@@ -25,11 +25,19 @@ class Insight:
         nodes: the stack of the network.
         images: (B, H, W, C), float32, as the network takes them.
         batch: that the gradients are of, as the learner's step takes it; of training images.
+        in_training: whether activations are those of training, for a network whose moving averages nobody uses.
     """
 
     def __init__(
-        self, learner: Trainable, network: keras.Model, nodes: Sequence[Node], images: Any, batch: Sequence[Any]
+        self,
+        learner: Trainable,
+        network: keras.Model,
+        nodes: Sequence[Node],
+        images: Any,
+        batch: Sequence[Any],
+        in_training: bool = False,
     ) -> None:
+        self._in_training = in_training
         self._learner = learner
         self._model = learner.model
         self._layers = [network.get_layer(node.name) for node in nodes]
@@ -56,7 +64,8 @@ class Insight:
         return InsightRecord(weights, gradients, norm, self._activations())
 
     def _activations(self) -> dict[str, NDArray[Any]]:
-        outputs = outputs_of_layers(self._layers, self._wiring, self.images)
+        with keras.StatelessScope():  # in training the moving averages would move
+            outputs = outputs_of_layers(self._layers, self._wiring, self.images, self._in_training)
         return {layer.name: tf.cast(outputs[layer.name], tf.float32).numpy() for layer in self._layers}
 
     def _gradients(self) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+NORMAL_95 = 1.959964
+"""The standard normal distribution has 95 % of its weight between this and its negative."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A training before it starts.
@@ -126,7 +130,7 @@ class InsightRecord:
         weights: each weight and moving average by `layer/name`.
         gradients: of the loss in training, dropout and batch norm included, by the trained weight's `layer/name`.
         gradient_norm: the square root of the sum of all their squares.
-        activations: the output of each layer in inference, by the layer's name; the images are the first axis.
+        activations: the output of each layer in inference (with `maml` in training), by the layer's name; the images are the first axis.
     """
 
     weights: Mapping[str, NDArray[Any]]

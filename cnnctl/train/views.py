@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,8 @@ def vectors_of(
     for turned in turned_copies(images, views.rotations, views.mirrors):
         vectors = _averaged(embed, turned, prepare, views.copies, seed, at_once)
         parts.append(np.asarray(tf.math.l2_normalize(vectors, axis=1)) if cosine and views.turns > 1 else vectors)
-    return np.concatenate(parts, axis=1)
+    scale = np.float32(1 / math.sqrt(views.turns))  # so that squared distances are averaged
+    return np.asarray(np.concatenate(parts, axis=1) * scale, np.float32)
 
 
 def _averaged(embed: Embed, images: Pixels, prepare: Preparation, copies: int, seed: int, at_once: int) -> Values:

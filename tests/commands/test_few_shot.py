@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cnnctl.cli import main
 from cnnctl.commands.session import Session
-from cnnctl.errors import Interrupted
+from cnnctl.errors import DataError, Interrupted
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
 from cnnctl.spec.load import load
@@ -191,6 +191,50 @@ def test_the_saved_network_opens_with_keras_alone(learner: str, runs: dict[str, 
     assert {type(layer).__module__.partition(".")[0] for layer in network.layers} == {"keras"}
 
 
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("style", ["sequential", "subclass"])
+def test_the_style_does_not_change_the_result(style: str, learner: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    content = {**config(learner), "log": {"tensorboard": False}}
+    content["model"] = {**content["model"], "style": style}
+    trained(load(written(tmp_path, content)), tmp_path / "run")
+    assert result(tmp_path / "run")["test_accuracy"] == pytest.approx(result(runs[learner])["test_accuracy"], abs=0.02)
+
+
+def test_a_test_that_cannot_be_is_told_before_the_training(tmp_path: Path) -> None:
+    content = config("prototypical", way=3)
+    content["data"]["validation"] = None
+    with pytest.raises(DataError, match=r"3 classes cannot be drawn from test, which has 2; lower few_shot\.way"):
+        Session(load(written(tmp_path, content)), "cpu", Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train_way": 25},
+            r"25 classes cannot be drawn from 'train' with turned ones, which has 24; lower few_shot\.train_way",
+        ),
+        ({"train_query": 300}, r"fewer, the least \d+; lower few_shot\.shot or few_shot\.train_query"),
+    ],
+)
+def test_training_episodes_that_cannot_be_name_their_own_fields(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        Session(load(written(tmp_path, config("prototypical", **changes))), "cpu", Console(quiet=True))
+
+
+def test_folders_of_other_classes_can_be_the_test(tmp_path: Path) -> None:
+    for split, names in (("train", "abcd"), ("test", "uv")):
+        for name in names:
+            for number in range(6):
+                save(tmp_path / "images" / split / name / f"{number}.png", np.full((6, 6), 20 * number + ord(name), np.uint8))
+    content = config("prototypical", episodes=2, query=2)
+    content["data"] = {"source": "folder", "path": str(tmp_path / "images"), "validation": ["c", "d"]}
+    content["train"] = {"epochs": 1}
+    session = trained(load(written(tmp_path, content)), tmp_path / "run")
+    assert session.task.splits.class_names == ["a", "b", "c", "d", "u", "v"]
+    assert session.task.splits.test_class_sizes == (6, 6)
+
+
 # resumed
 
 
@@ -246,9 +290,9 @@ def press_ctrl_c(patched: pytest.MonkeyPatch, after_epoch: int) -> None:
 def test_evaluate_finds_what_the_run_found(learner: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     found = evaluated(runs[learner], capsys)
     assert found["accuracy"] == pytest.approx(result(runs[learner])["test_accuracy"], abs=1e-6)
-    assert found["interval_95"] == pytest.approx(result(runs[learner])["test_interval"], abs=1e-6)
+    assert found["interval"] == pytest.approx(result(runs[learner])["test_interval"], abs=1e-6)
     assert (found["images"], found["classes"]) == (354, 2)
-    kept = json.loads((runs[learner] / "evaluation" / "test-2way-1shot.json").read_text())
+    kept = json.loads((runs[learner] / "evaluation" / "test-2way-1shot-5query-200episodes.json").read_text())
     assert kept == found
 
 
@@ -283,14 +327,14 @@ def test_episodes_of_other_images_can_be_asked_for(
 def test_copies_are_told_and_kept_apart(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     found = evaluated(runs["classifier"], capsys, "--copies", 2)
     assert found["copies"] == 2
-    assert (runs["classifier"] / "evaluation" / "test-2way-1shot-2copies.json").exists()
+    assert (runs["classifier"] / "evaluation" / "test-2way-1shot-5query-200episodes-2copies.json").exists()
 
 
 def test_turns_are_told_and_kept_apart(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     found = evaluated(runs["classifier"], capsys, "--turns")
     assert (found["turns"], found["copies"]) == (4, 0)
     assert found["accuracy"] != result(runs["classifier"])["test_accuracy"]
-    assert (runs["classifier"] / "evaluation" / "test-2way-1shot-4turns.json").exists()
+    assert (runs["classifier"] / "evaluation" / "test-2way-1shot-5query-200episodes-4turns.json").exists()
 
 
 def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,13 +345,18 @@ def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pyt
     accuracy, interval = found["test_accuracy"], found["test_interval"]
     assert lines[0] == f"accuracy    {accuracy:.2%} ± {100 * interval:.2f} % with 95 % confidence; guessing 50.00%"
     assert lines[2] == "episodes    200: 2-way, 1-shot, 5 queries a class"
-    assert lines[4] == "compared    by the outputs after 3 steps of gradient descent"
+    assert lines[4] == "compared    by the outputs after 3 steps of gradient descent, all images to be named in one batch"
 
 
 @pytest.mark.parametrize(
     ("learner", "options", "code", "message"),
     [
-        ("prototypical", ("--way", "3"), 1, "an episode of 3 classes cannot be drawn from test, which has 2; lower way"),
+        (
+            "prototypical",
+            ("--way", "3"),
+            1,
+            "an episode of 3 classes cannot be drawn from test, which has 2; lower few_shot.way",
+        ),
         ("prototypical", ("--query", "400"), 1, "an episode takes 1 + 400 images of a class, but 2 of the 2 classes of test"),
         ("maml", ("--way", "3"), 2, "--way 3: this network of maml has 2 outputs and does 2-way only"),
         ("maml", ("--copies", "2"), 2, "--copies 2: maml adapts weights and has no vectors to be averaged"),

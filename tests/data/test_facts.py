@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,14 +15,17 @@ from PIL import Image
 
 import cnnctl.data.facts
 from cnnctl.data.copies import conflicts, equal_images, repeated, shared
-from cnnctl.data.facts import DataFacts, balance, blank_images, data_facts, pixel_facts
+from cnnctl.data.disjoint import read_disjoint_splits
+from cnnctl.data.episodes import Episodes, EpisodeSize, with_turned_classes
+from cnnctl.data.facts import DataFacts, EpisodeFacts, balance, blank_images, data_facts, pixel_facts
 from cnnctl.data.images import fit_image
 from cnnctl.data.origins import Origin, Origins
 from cnnctl.data.pipeline import preparation, training_batches
 from cnnctl.data.samples import MOST_CLASSES, OF_EACH, augmented, sampled, samples
-from cnnctl.data.sources import ImageSet, open_source
+from cnnctl.data.sources import ImageSet, Labels, Source, open_source
 from cnnctl.data.splits import fingerprint, read_splits
-from cnnctl.spec.experiment import DataSpec, Experiment
+from cnnctl.errors import DataError
+from cnnctl.spec.experiment import DataSpec, Experiment, FewShotSpec
 
 RANDOM = np.random.default_rng(3)
 GREY = RANDOM.integers(0, 256, (50, 5, 4, 1), np.uint8)
@@ -35,6 +39,10 @@ def digits(**changes: Any) -> DataSpec:
 
 def facts_of(data: DataSpec) -> DataFacts:
     return data_facts(data, read_splits(data))
+
+
+def few_shot_facts_of(data: DataSpec, **fields: Any) -> DataFacts:
+    return data_facts(data, read_disjoint_splits(data), FewShotSpec.model_validate(fields))
 
 
 def images_of(pixels: list[int], labels: list[int] | None = None) -> ImageSet:
@@ -178,6 +186,7 @@ def test_copies_are_counted_within_a_split_across_splits_and_across_labels() -> 
     assert shared(copies, "train", "test") == 4  # 1, 1, 1 and 4
     assert shared(copies, "test", "validation") == 1  # 7
     assert conflicts(copies) == 2  # 4 and 8
+    assert conflicts(copies, within_a_split=True) == 1  # 8
 
 
 # Origins
@@ -222,6 +231,87 @@ def test_an_origin_names_the_file_of_a_folder(changes: dict[str, Any], tmp_path:
             assert origin.file.split("/")[:2] == [origin.read_from, names[images.labels[index]]]
 
 
+def assert_origins_are_right(data: DataSpec, read: Callable[[str], ImageSet], names: Sequence[str]) -> None:
+    """Looks at every image of class-disjoint splits in what it was read from; `names` are in the source's own order."""
+    splits = read_disjoint_splits(data)
+    sets = {"train": splits.train, "test": splits.read_test()}
+    if splits.validation:
+        sets["validation"] = splits.validation
+    origins = Origins(data, {role: each.labels for role, each in sets.items()}, splits.class_names)
+    for role, images in sets.items():
+        for index, image in enumerate(images.images):
+            origin = origins.of(role, index)
+            source = read(origin.read_from)
+            np.testing.assert_array_equal(source.images[origin.index], image)
+            assert (origin.split, origin.class_name) == (role, names[source.labels[origin.index]])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"validation": 0.2, "test": ["7", "3"]}, {"validation": None, "test": 0.3}, {"validation": 0.1, "test": 0.2}],
+    ids=str,
+)
+def test_an_origin_is_the_place_in_the_source_where_classes_are_held_out_too(parts: dict[str, Any]) -> None:
+    data = digits(hold_out="class", split_seed=4, **parts)
+    source = open_source(data)
+    assert_origins_are_right(data, source.read, source.class_names)
+
+
+def test_an_origin_names_the_file_of_a_class_that_is_held_out(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    for name, number in [(n, k) for n in ("d", "b", "a", "c") for k in range(3)]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (3, 4), np.uint8)).save(tmp_path / name / f"{number}.png")
+    facts = {"image_size": [3, 4], "channels": 1, "classes": 4, "hold_out": "class"}
+    parts = {"validation": ["b"], "test": ["a"]}
+    data = DataSpec.model_validate({"source": "folder", "path": str(tmp_path), **facts, **parts})
+    splits = read_disjoint_splits(data)
+    assert splits.validation is not None
+    sets = {"train": splits.train, "validation": splits.validation, "test": splits.read_test()}
+    origins = Origins(data, {role: each.labels for role, each in sets.items()}, splits.class_names)
+    found = {role: [origins.of(role, index).file for index in range(len(each))] for role, each in sets.items()}
+    files = {name: [f"{name}/{number}.png" for number in range(3)] for name in "abcd"}
+    assert found == {"train": files["c"] + files["d"], "validation": files["b"], "test": files["a"]}
+
+
+class Glyphs(Source):
+    """Two splits of letters that overlap, in alphabets; no two images are equal."""
+
+    splits: ClassVar = {"one": [4, 0, 2, 2, 1, 3, 0, 4, 1], "two": [1, 5, 6, 3, 5, 0, 6, 6]}
+    alphabets: ClassVar = ["A", "A", "B", "B", "C", "D", "D"]
+
+    def __init__(self, data: DataSpec) -> None:
+        self.class_names = [f"letter {number}" for number in range(7)]
+        self.notes = []
+
+    def labels(self, split: str) -> Labels:
+        return np.array(self.splits[split], np.int64)
+
+    def read(self, split: str) -> ImageSet:
+        labels = self.splits[split]
+        first = 100 if split == "two" else 0
+        return images_of([first + position for position in range(1, len(labels) + 1)], labels)
+
+    def groups(self, split: str) -> list[str]:
+        return [self.alphabets[label] for label in self.splits[split]]
+
+
+def glyphs(**fields: Any) -> DataSpec:
+    facts = {"name": "glyphs", "image_size": [2, 2], "channels": 1, "classes": 7, "train": "one", "test": "two"}
+    groups = {"hold_out": "group", "group": "alphabet", "shared_classes": "drop"}
+    return DataSpec.model_validate({"source": "tfds", **facts, **groups, **fields})
+
+
+@pytest.mark.parametrize("validation", [None, 0.3, ["B"]])
+def test_an_origin_in_a_split_that_lost_classes_counts_the_images_that_were_dropped(
+    validation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnctl.data.disjoint.open_source", Glyphs)
+    data = glyphs(validation=validation)
+    source = Glyphs(data)
+    assert_origins_are_right(data, source.read, source.class_names)
+
+
 REAL_MNIST = Path(os.environ.get("TFDS_DATA_DIR", "")) / "mnist"
 
 
@@ -237,6 +327,108 @@ def test_the_test_images_of_real_mnist_have_their_known_mean_and_spread_and_no_c
     different = {image.tobytes() for part in (splits.train, splits.read_test()) for image in part.images}
     assert (len(different), facts.copies) == (16_000, [])
     assert facts.folder == str(REAL_MNIST / "3.0.1")
+
+
+# Few-shot tasks
+
+
+def test_where_splits_share_no_class_none_is_missing_and_there_is_no_baseline() -> None:
+    facts = few_shot_facts_of(digits(hold_out="class", classes=12, validation=["4"], test=["0", "9"]))
+    assert {role: split.classes for role, split in facts.splits.items()} == {"train": 7, "validation": 1, "test": 2}
+    assert [split.missing for split in facts.splits.values()] == [[], [], []]
+    assert [each.name for each in facts.classes] == ["1", "2", "3", "5", "6", "7", "8", "4", "0", "9"]
+    assert [split.part for split in facts.splits.values()] == ["train", ["4"], ["0", "9"]]
+    assert (facts.baseline, facts.hold_out, facts.learner) == (None, "class", "prototypical")
+
+
+def test_of_a_classification_no_episodes_are_told() -> None:
+    facts = facts_of(digits())
+    assert (facts.episodes, facts.learner, facts.groups, facts.turns, facts.hold_out) == (None, None, None, 1, "image")
+
+
+def test_the_groups_of_each_split_are_those_of_the_classes_that_it_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnctl.data.disjoint.open_source", Glyphs)
+    facts = few_shot_facts_of(glyphs(validation=["B"]))
+    assert facts.groups == {"train": ["A", "C"], "validation": ["B"], "test": ["D"]}
+    assert facts.notes == ["test: 2 classes; 3 more were dropped, since they are in 'one' or in validation too"]
+
+
+def test_an_image_in_two_splits_of_a_few_shot_task_is_no_conflict_since_its_class_cannot_be_in_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cnnctl.data.disjoint.open_source", Glyphs)
+    monkeypatch.setattr(Glyphs, "read", lambda self, split: images_of([7] * len(self.splits[split]), self.splits[split]))
+    facts = few_shot_facts_of(glyphs(validation=["C"]))
+    assert facts.conflicts == 1  # all images are one, with many labels in train
+    assert facts.splits["test"].shared == {"train": 5, "validation": 5}
+    monkeypatch.setattr(Glyphs, "splits", {"one": [0, 0], "two": [5, 5]})
+    facts = few_shot_facts_of(glyphs(validation=None))
+    assert (facts.conflicts, facts.splits["test"].shared) == (0, {"train": 2})
+
+
+EPISODES_OF_DIGITS = {"way": 2, "shot": 3, "query": 175}
+
+
+def test_episodes_are_bounded_by_the_classes_of_a_split_and_by_its_smallest_class() -> None:
+    facts = few_shot_facts_of(digits(hold_out="class", validation=["2", "8"], test=["0", "9", "1"]), **EPISODES_OF_DIGITS)
+    assert facts.episodes == {  # the digits 0 to 9 have 178, 182, 177, 183, 181, 182, 181, 179, 174 and 180 images
+        "train": EpisodeFacts(classes=5, images=179, way=2, shot=3, query=175, short=0),
+        "validation": EpisodeFacts(classes=2, images=174, way=2, shot=3, query=175, short=2),
+        "test": EpisodeFacts(classes=3, images=178, way=2, shot=3, query=175, short=0),
+    }
+
+
+def test_training_episodes_have_a_size_of_their_own_and_turned_classes() -> None:
+    data = digits(hold_out="class", validation=None, test=["0", "9"])
+    own = {"train_way": 30, "train_shot": 1, "train_query": 2, "rotations": True, "mirrors": True}
+    facts = few_shot_facts_of(data, **EPISODES_OF_DIGITS, **own)
+    assert facts.episodes is not None
+    assert facts.episodes["train"] == EpisodeFacts(classes=64, images=174, way=30, shot=1, query=2, short=0)
+    assert facts.episodes["test"] == EpisodeFacts(classes=2, images=178, way=2, shot=3, query=175, short=0)
+
+
+def test_a_classifier_draws_no_episodes_from_train() -> None:
+    data = digits(hold_out="class", validation=0.2, test=["0", "9"])
+    facts = few_shot_facts_of(data, learner="classifier", rotations=True)
+    assert facts.episodes is not None
+    assert (list(facts.episodes), facts.turns, facts.learner) == (["validation", "test"], 4, "classifier")
+
+
+@pytest.mark.parametrize("turned", [{}, {"rotations": True}, {"mirrors": True}, {"rotations": True, "mirrors": True}], ids=str)
+def test_the_largest_episode_that_is_told_can_be_drawn_and_no_larger_one(turned: dict[str, bool]) -> None:
+    data = digits(hold_out="class", validation=None, test=["0", "9"])
+    facts = few_shot_facts_of(data, **turned)
+    turns = {"rotations": False, "mirrors": False} | turned
+    images = with_turned_classes(read_disjoint_splits(data).train, **turns)
+    assert facts.episodes is not None
+    way, most = facts.episodes["train"].classes, facts.episodes["train"].images
+    Episodes(images, EpisodeSize(way, 1, most - 1), "train")
+    for size in (EpisodeSize(way + 1, 1, most - 1), EpisodeSize(way, 1, most)):
+        with pytest.raises(DataError, match="an episode"):
+            Episodes(images, size, "train")
+
+
+REAL_OMNIGLOT = Path(os.environ.get("TFDS_DATA_DIR", "")) / "omniglot"
+
+
+@pytest.mark.skipif(not REAL_OMNIGLOT.is_dir(), reason="TFDS_DATA_DIR has no omniglot; the glyphs above cover the same code")
+def test_the_alphabets_of_real_omniglot_are_told_and_its_images_found() -> None:
+    facts = {"name": "omniglot", "image_size": [28, 28], "channels": 1, "classes": 1623, "train": "small1", "test": "small2"}
+    parts = {"validation": ["Korean"], "hold_out": "group", "group": "alphabet", "shared_classes": "drop"}
+    data = DataSpec.model_validate({"source": "tfds", **facts, **parts})
+    splits = read_disjoint_splits(data)
+    found = data_facts(data, splits, FewShotSpec())
+    assert found.groups == {
+        "train": ["Balinese", "Early_Aramaic", "Greek", "Latin"],
+        "validation": ["Korean"],
+        "test": ["Japanese_(katakana)", "Sanskrit", "Tagalog"],
+    }
+    assert [split.balance.fewest for split in found.splits.values()] == [20, 20, 20]
+    test = splits.read_test()
+    origins = Origins(data, {"test": test.labels}, splits.class_names)
+    whole = open_source(data).read("small2")
+    for index in range(0, len(test), 211):
+        np.testing.assert_array_equal(whole.images[origins.of("test", index).index], test.images[index])
 
 
 # Samples
@@ -285,3 +477,13 @@ def test_samples_stand_beside_their_augmented_selves_where_there_is_augmentation
     for images, changed in zip(*both.blocks.values(), strict=True):
         for image, other in zip(images / 255, changed, strict=True):
             assert np.allclose(image, other, atol=1e-5) or np.allclose(image[:, ::-1], other, atol=1e-5)
+
+
+def test_samples_of_a_few_shot_task_do_not_claim_to_be_those_of_the_first_epoch() -> None:
+    data = digits(hold_out="class", test=["8", "9"], augment={"flip": True})
+    model = {"layers": ["flatten"]}
+    experiment = Experiment.model_validate({"task": "few_shot", "data": data.model_dump(), "model": model})
+    drawn = samples(read_disjoint_splits(data), experiment)
+    assert list(drawn.blocks) == ["as the network takes them", "as augmentation changes them"]
+    assert len(drawn.class_names) == 7  # one of the eight that are left is drawn for validation
+    assert not {"8", "9"} & set(drawn.class_names)

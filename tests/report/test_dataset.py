@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.facts import data_facts
 from cnnctl.data.splits import read_splits
 from cnnctl.report.advice import advice
 from cnnctl.report.dataset import dataset_markdown, dataset_text
 from cnnctl.report.figures import _mosaic, samples_png
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.experiment import DataSpec, FewShotSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FIT = {"image_size": [4, 4], "channels": 1}
@@ -64,8 +65,19 @@ def digits() -> dict[str, Any]:
     return asdict(data_facts(data, read_splits(data)))
 
 
+@pytest.fixture(scope="module")
+def few_shot() -> dict[str, Any]:
+    """The facts of a few-shot task whose episodes cannot all be drawn."""
+    facts = {"image_size": [8, 8], "channels": 1, "classes": 10, "hold_out": "class"}
+    data = DataSpec.model_validate({"source": "digits", **facts, "validation": 0.2, "test": ["8", "9"]})
+    task = FewShotSpec.model_validate(
+        {"way": 3, "shot": 5, "query": 175, "train_query": 20, "train_way": 20, "rotations": True}
+    )
+    return asdict(data_facts(data, read_disjoint_splits(data), task))
+
+
 @pytest.mark.parametrize(("draw", "ending"), [(dataset_text, "txt"), (dataset_markdown, "md")])
-@pytest.mark.parametrize("name", ["digits", "troubled"])
+@pytest.mark.parametrize("name", ["digits", "troubled", "few_shot"])
 def test_the_facts_look_as_agreed(
     name: str,
     draw: Callable[[dict[str, Any]], str],
@@ -73,7 +85,7 @@ def test_the_facts_look_as_agreed(
     golden: Callable[[Path, str], None],
     request: pytest.FixtureRequest,
 ) -> None:
-    golden(GOLDEN / f"data-{name}.{ending}", draw(request.getfixturevalue(name)))
+    golden(GOLDEN / f"data-{name.replace('_', '-')}.{ending}", draw(request.getfixturevalue(name)))
 
 
 def with_classes(facts: dict[str, Any], count: int) -> dict[str, Any]:
@@ -114,6 +126,128 @@ def test_colour_has_a_number_a_channel(digits: dict[str, Any]) -> None:
     facts = copy.deepcopy(digits)
     facts["splits"]["train"]["pixels"] |= {"mean": [0.1, 0.2, 0.3], "colourless": False}
     assert "0.1000 0.2000 0.3000" in dataset_markdown(facts)
+
+
+# Few-shot tasks
+
+
+def test_what_makes_no_sense_where_splits_share_no_class_is_not_said(few_shot: dict[str, Any]) -> None:
+    text = dataset_text(few_shot)
+    assert not re.search("baseline|missing|never tested|always answering", text)
+
+
+def test_train_is_the_rest_where_classes_are_held_out_by_name_alone(few_shot: dict[str, Any]) -> None:
+    text = dataset_text(changed(few_shot, "validation", part=["2"]))
+    assert "train: rest of 'train'; validation: of its classes '2'; test: of" in text
+    named = changed(changed(few_shot, "validation", part="small"), "test", part="new")
+    assert "splits    train: 'train'; validation: 'small'; test: 'new'\n" in dataset_text(named)
+
+
+def test_groups_are_all_named(few_shot: dict[str, Any]) -> None:
+    facts = changed({**few_shot, "hold_out": "group"}, "test", part=["x", "y"])
+    facts["groups"] = {"train": [f"g{number}" for number in range(9)], "test": ["x", "y\n"]}
+    text = dataset_markdown(facts)
+    assert "- splits: train: rest of 'train'; validation: 20% of its groups; test: of its groups 'x', 'y'\n" in text
+    assert "- groups: train: 'g0', 'g1', 'g2', 'g3', 'g4', 'g5', 'g6', 'g7', 'g8'\n- groups: test: 'x', 'y\\n'\n" in text
+
+
+def test_the_smallest_classes_of_each_split_are_named_since_they_bound_an_episode(few_shot: dict[str, Any]) -> None:
+    facts = copy.deepcopy(few_shot)
+    sizes = {"train": [9, 7, 9], "validation": [20] * 20, "test": [8, 8, 10]}
+    facts["classes"] = [
+        {"name": f"{role}{number}", "images": {each: size if each == role else 0 for each in sizes}}
+        for role, of_role in sizes.items()
+        for number, size in enumerate(of_role)
+    ]
+    for role, of_role in sizes.items():
+        facts["splits"][role]["balance"] |= {"fewest": min(of_role), "most": max(of_role)}
+    lines = [line for line in dataset_text(facts).splitlines() if line.startswith("fewest")]
+    assert lines == ["fewest    7 train images: 'train1'", "fewest    8 test images: 'test0', 'test1'"]
+
+
+def wanting(facts: dict[str, Any], split: str, **values: int) -> dict[str, Any]:
+    """Returns facts of a few-shot task in which nothing but the episodes of one split is wrong."""
+    wanted = copy.deepcopy(facts)
+    for episode in wanted["episodes"].values():
+        episode |= {"way": 2, "shot": 1, "query": 5, "short": 0}
+    wanted["episodes"][split] |= values
+    return wanted
+
+
+@pytest.mark.parametrize(
+    ("split", "values", "message"),
+    [
+        (
+            "train",
+            {"way": 25},
+            "an episode of 25 classes cannot be drawn from train, which has 24; "
+            "hold out fewer classes, or lower few_shot.train_way to 24",
+        ),
+        (
+            "validation",
+            {"way": 3},
+            "an episode of 3 classes cannot be drawn from validation, which has 2; "
+            "take more classes into data.validation, or lower few_shot.way to 2",
+        ),
+        (
+            "test",
+            {"way": 2, "classes": 1},
+            "an episode of 2 classes cannot be drawn from test, which has 1; take more classes into data.test",
+        ),
+        (
+            "train",
+            {"shot": 100, "query": 79, "short": 1},
+            "an episode takes 100 + 79 images of a class, but 1 of the 6 classes of train has fewer, the least 178; "
+            "lower few_shot.train_shot or few_shot.train_query to take 178 at most",
+        ),
+        (
+            "test",
+            {"shot": 5, "query": 175, "short": 2},
+            "an episode takes 5 + 175 images of a class, but 2 of the 2 classes of test have fewer, the least 174; "
+            "lower few_shot.shot or few_shot.query to take 174 at most",
+        ),
+        (
+            "validation",
+            {"shot": 1, "query": 1, "short": 1, "images": 1},
+            "an episode takes 1 + 1 images of a class, but 1 of the 2 classes of validation has fewer, the least 1; "
+            "give every class two images at least, one to learn from and one to classify",
+        ),
+    ],
+)
+def test_an_episode_that_cannot_be_drawn_has_its_advice(
+    split: str, values: dict[str, int], message: str, few_shot: dict[str, Any]
+) -> None:
+    assert advice(wanting(few_shot, split, **values)) == [message]
+
+
+def test_maml_is_to_lower_its_one_way(few_shot: dict[str, Any]) -> None:
+    (text,) = advice({**wanting(few_shot, "train", way=25), "learner": "maml"})
+    assert text.endswith("or lower few_shot.way to 24")
+
+
+def test_the_largest_episode_that_can_be_drawn_has_no_advice(few_shot: dict[str, Any]) -> None:
+    assert advice(wanting(few_shot, "train", way=24)) == advice(wanting(few_shot, "test", way=2)) == []
+
+
+def test_copies_across_splits_of_a_few_shot_task_are_of_another_class_there(few_shot: dict[str, Any]) -> None:
+    facts = changed(wanting(few_shot, "test"), "test", shared={"train": 3, "validation": 0})
+    assert advice(facts) == [
+        "3 of 354 test images are train images too, in another class there, so these splits are not as much apart as "
+        "their classes; look which class is right, and remove the others"
+    ]
+
+
+def test_sizes_of_classes_are_no_matter_where_episodes_draw_each_class_alike(few_shot: dict[str, Any]) -> None:
+    assert advice(changed(wanting(few_shot, "test"), "train", balance={"ratio": 50.0})) == []
+
+
+def test_blank_and_light_images_have_their_advice_in_few_shot_tasks_too(few_shot: dict[str, Any]) -> None:
+    facts = changed(wanting(few_shot, "test"), "train", blank=["one"], pixels={"mean": [0.7]})
+    assert [text.partition(";")[0] for text in advice({**facts, "conflicts": 1})] == [
+        "1 image occurs with different labels, and no network can be right about all of them",
+        "1 image is one single colour and shows nothing",
+        "the mean pixel is 0.70, as of ink on white",
+    ]
 
 
 # Advice

@@ -16,7 +16,7 @@ from PIL import Image
 from cnnctl.errors import ConfigError
 from cnnctl.runs import RunFolder
 from cnnctl.spec.document import parse
-from cnnctl.spec.experiment import LOSS, Experiment
+from cnnctl.spec.experiment import LEARNER, LOSS, Experiment
 from cnnctl.spec.layers import LAYERS, Layer, Repeat
 from cnnctl.spec.load import check, facts_of, image_of, load
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
@@ -25,6 +25,7 @@ from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = Path(__file__).parent / "everything.yaml"
+EVERYTHING_FEW_SHOT = Path(__file__).parent / "everything_few_shot.yaml"
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
 STACK = "model: {layers: [flatten, dense: {units: classes}]}\n"
 
@@ -279,7 +280,7 @@ def written_and_read(experiment: Experiment, folder: Path) -> Experiment:
     return load(run.config)
 
 
-@pytest.mark.parametrize("file", [*SHIPPED, EVERYTHING], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*SHIPPED, EVERYTHING, EVERYTHING_FEW_SHOT], ids=lambda file: file.stem)
 def test_config_yaml_of_a_run_loads_to_the_same_experiment(file: Path, tmp_path: Path) -> None:
     experiment = load(file)
     again = written_and_read(experiment, tmp_path)
@@ -332,6 +333,33 @@ def test_a_text_that_looks_like_something_else_survives_config_yaml(text: str, t
     assert written_and_read(experiment, tmp_path).data.train == text
 
 
+LEARNERS: list[Any] = [
+    *LEARNER.choices,
+    {"prototypical": {"distance": "cosine"}},
+    {"maml": {"inner_steps": 3, "inner_learning_rate": 1e-2, "first_order": True, "test_steps": 10}},
+    {"classifier": {"scale": 8.0}},
+]
+
+
+@pytest.mark.parametrize(
+    "learner", LEARNERS, ids=lambda learner: learner if isinstance(learner, str) else f"{next(iter(learner))} in full"
+)
+def test_every_learner_survives_config_yaml(learner: Any, tmp_path: Path) -> None:
+    content = {
+        "task": "few_shot",
+        "data": {"source": "digits"},
+        "few_shot": {"learner": learner},
+        "model": {"layers": ["flatten"]},
+    }
+    experiment = checked(json.dumps(content))
+    assert written_and_read(experiment, tmp_path) == experiment
+
+
+def test_the_learners_in_full_say_every_field() -> None:
+    said = [(kind, set(fields)) for each in LEARNERS if isinstance(each, dict) for kind, fields in each.items()]
+    assert said == [(kind, set(learner.model_fields)) for kind, learner in LEARNER.choices.items()]
+
+
 def layers_of(items: list[Section]) -> Iterator[Layer]:
     for item in items:
         if isinstance(item, Repeat):
@@ -347,10 +375,30 @@ def test_everything_yaml_says_every_field_of_every_layer() -> None:
     for layer in layers_of(experiment.model.layers):
         said.setdefault(type(layer), set()).update(layer.model_fields_set)
     assert said == {kind: set(kind.model_fields) for kind in LAYERS}
-    sections = {"data": {"path"}, "model": set(), "train": set(), "log": set()}
-    for name, unsaid in sections.items():
-        section = getattr(experiment, name)
-        assert section.model_fields_set | unsaid == set(type(section).model_fields), name
+
+
+SECTIONS = {"data": {"path"}, "model": set(), "few_shot": set(), "train": set(), "log": set()}
+"""With the fields that another source alone has."""
+
+
+def test_the_two_files_of_everything_say_every_field_of_every_section() -> None:
+    experiments = [load(EVERYTHING), load(EVERYTHING_FEW_SHOT)]
+    for name, unsaid in SECTIONS.items():
+        sections = [section for each in experiments if (section := getattr(each, name)) is not None]
+        said = set.union(*(section.model_fields_set for section in sections))
+        assert said | unsaid == set(type(sections[0]).model_fields), name
+    assert set.union(*(each.model_fields_set for each in experiments)) == set(Experiment.model_fields)
+
+
+def test_no_field_of_a_few_shot_task_is_said_at_its_default() -> None:
+    experiment = load(EVERYTHING_FEW_SHOT)
+    assert experiment.few_shot
+    at_default = [
+        name
+        for name, field in type(experiment.few_shot).model_fields.items()
+        if getattr(experiment.few_shot, name) == field.default
+    ]
+    assert at_default == []
 
 
 def test_config_yaml_says_every_field(tmp_path: Path) -> None:
@@ -365,5 +413,23 @@ def test_config_yaml_says_every_field(tmp_path: Path) -> None:
         "glorot_uniform",
         "use_bias: true",
         "image_size: [8, 8]",
+        "task: classification",
+        "hold_out: image",
+        "shared_classes: refuse",
+    ):
+        assert field in text
+
+
+def test_config_yaml_of_a_few_shot_task_says_every_field(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.write_config(checked("task: few_shot\ndata: {source: digits}\nmodel: {layers: [flatten]}\nfew_shot: {learner: maml}\n"))
+    text = run.config.read_text()
+    for field in (
+        "task: few_shot",
+        "hold_out: class",
+        "inner_steps: 1",
+        "inner_learning_rate: 0.4",
+        "way: 5",
+        "rotations: false",
     ):
         assert field in text

@@ -17,7 +17,18 @@ from pydantic import ValidationError
 from cnnctl.errors import ConfigError
 from cnnctl.runs import RunFolder
 from cnnctl.spec.document import Document, read_document
-from cnnctl.spec.experiment import LOSS, Augment, DataSpec, EarlyStopping, Experiment, LogSpec, ModelSpec, TrainSpec
+from cnnctl.spec.experiment import (
+    LEARNER,
+    LOSS,
+    Augment,
+    DataSpec,
+    EarlyStopping,
+    Experiment,
+    FewShotSpec,
+    LogSpec,
+    ModelSpec,
+    TrainSpec,
+)
 from cnnctl.spec.layers import STACK_ITEM
 from cnnctl.spec.load import check, load
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
@@ -26,12 +37,16 @@ from cnnctl.spec.section import Section
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 HERE = Path(__file__).parent
-CONFIGS = [*sorted((HERE.parents[1] / "configs").glob("*.yaml")), HERE / "everything.yaml"]
+CONFIGS = [*sorted((HERE.parents[1] / "configs").glob("*.yaml")), *sorted(HERE.glob("everything*.yaml"))]
 SCHEMA = json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 ONLY_THE_LOADER_KNOWS = {
     "bias-along-the-columns",
+    # few-shot tasks: what goes together
+    "classes-held-out-of-classification", "classifier-by-episodes", "embedding-is-an-image", "embedding-of-classes",
+    "few-shot-data-of-a-classification", "few-shot-training-of-a-classification", "maml-of-another-way",
+    "rotations-of-a-wide-image",
     # shapes
     "axis-not-there", "axis-of-the-batch", "channels-not-divided-by-groups", "concatenate-image-and-vector",
     "concatenate-unequal-rows", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
@@ -71,7 +86,7 @@ def test_the_schema_is_one_of_json_schema_2020_12() -> None:
 def test_every_reference_of_the_schema_leads_somewhere() -> None:
     references = re.findall(r"'\$ref': '#/\$defs/([^']+)'", str(SCHEMA))
     assert set(references) <= set(SCHEMA["$defs"])
-    assert {"layer", "optimizer", "schedule", "loss", "initializer", "regularizer", "constraint"} <= set(references)
+    assert {"layer", "optimizer", "schedule", "loss", "learner", "initializer", "regularizer", "constraint"} <= set(references)
 
 
 def test_no_object_of_the_schema_lets_unknown_fields_pass() -> None:
@@ -110,6 +125,7 @@ VALUES: list[Any] = [
     [], [1], [2, 3], [0, 1], [1, 2, 3], [[1, 1], [2, 2]], [1, [2, 0]], [None, 1], ["a", "b"], [0.1, 0.2],
     {}, {"x": 1}, "adam", {"adam": {}}, {"adam": None}, {"sgd": {}, "adam": {}}, "sgd", "cosine",
     {"constant": {"learning_rate": 0.1}}, "flatten", {"flatten": None}, {"flatten": {}}, "conv2d", "zeros", "l2",
+    "few_shot", "classification", "group", "class", "image", "drop", "maml", {"maml": {"inner_steps": 2}},
     {"l2": {"l2": 0.1}}, "max_norm", {"repeat": {"times": 2, "layers": ["flatten"]}},
 ]  # fmt: skip
 NAMES = ["x", "units", "rate", "filters", "name", "classes", "epochs", "seed", "momentum", "activation", "layers", "padding"]
@@ -121,7 +137,7 @@ REQUIRED = {
     "learning_rate": 0.1, "initial_learning_rate": 0.1, "max_learning_rate": 0.1, "decay_rate": 0.5,
     "boundaries": [1], "values": [0.1, 0.2], "source": "digits", "inputs": ["a", "b"],
 }  # fmt: skip
-NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, INITIALIZER, REGULARIZER, CONSTRAINT)
+NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, INITIALIZER, REGULARIZER, CONSTRAINT)
 SECTIONS: list[tuple[dict[str, Any], type[Section]]] = [
     *(
         (SCHEMA["$defs"][named.what]["anyOf"][1]["properties"][kind], choice)
@@ -132,7 +148,7 @@ SECTIONS: list[tuple[dict[str, Any], type[Section]]] = [
     ),
     *(
         (SCHEMA["$defs"][choice.__name__], choice)
-        for choice in (DataSpec, ModelSpec, TrainSpec, LogSpec, Augment, EarlyStopping)
+        for choice in (DataSpec, ModelSpec, FewShotSpec, TrainSpec, LogSpec, Augment, EarlyStopping)
     ),
     (SCHEMA, Experiment),
 ]
@@ -179,8 +195,19 @@ def refused(content: Any) -> bool:
 ONE_HOT, DENSE, SPARSE = {"labels": "one_hot"}, "categorical_crossentropy", "sparse_categorical_crossentropy"
 
 
-def with_data(**data: Any) -> Any:
-    return {"data": data, "model": {"layers": ["flatten", {"dense": {"units": "classes"}}]}}
+LETTERS = {"source": "tfds", "name": "omniglot"}
+
+
+def with_data(task: str = "classification", **data: Any) -> Any:
+    end = [] if task == "few_shot" else [{"dense": {"units": "classes"}}]
+    return {"task": task, "data": data, "model": {"layers": ["flatten", *end]}}
+
+
+def with_few_shot(task: str | None, few_shot: Any) -> Any:
+    content = with_data(task or "classification", source="digits")
+    if task is None:
+        del content["task"]
+    return {**content, "few_shot": few_shot}
 
 
 def with_train(**train: Any) -> Any:
@@ -219,6 +246,25 @@ def cosine(**fields: Any) -> Any:
         (with_data(source="folder", path=None), False),
         (with_data(source="folder", path="x", data_dir="y"), False),
         (with_data(source="digits", name=None, path=None, data_dir=None, train="train", validation=None, test=0.3), True),
+        (with_data(source="digits", validation=["1", "2"], test=["3"], task="few_shot"), True),
+        (with_data(source="digits", validation=[], task="few_shot"), False),
+        (with_data(source="digits", test=["3", 4], task="few_shot"), False),
+        (with_data(**LETTERS, hold_out="group", group="alphabet", validation=["Greek"], task="few_shot"), True),
+        (with_data(**LETTERS, hold_out="group", task="few_shot"), False),
+        (with_data(**LETTERS, hold_out="group", group=None, task="few_shot"), False),
+        (with_data(**LETTERS, hold_out="class", group="alphabet", task="few_shot"), False),
+        (with_data(**LETTERS, group="alphabet", task="few_shot"), False),
+        (with_data(**LETTERS, hold_out="class", group=None, task="few_shot"), True),
+        (with_data(source="digits", hold_out="group", group="alphabet", task="few_shot"), False),
+        (with_data(source="digits", group=None, task="few_shot"), True),
+        (with_few_shot("few_shot", {"way": 5}), True),
+        (with_few_shot("few_shot", {}), True),
+        (with_few_shot("few_shot", None), True),
+        (with_few_shot("classification", None), True),
+        (with_few_shot("classification", {}), False),
+        (with_few_shot("classification", {"way": 5}), False),
+        (with_few_shot(None, {"way": 5}), False),
+        (with_few_shot("one_shot", None), False),
         (with_data(source="digits", train="test"), False),
         (with_data(source="digits", validation="test"), False),
     ],

@@ -36,7 +36,7 @@ PLAIN = Preparation(classes=0, channels_first=False, augment=None)
 RATE = 0.3
 
 
-def network(learner: dict[str, Any], twice_differentiable: bool = False) -> keras.Model:
+def network(learner: dict[str, Any], twice_differentiable: bool = False, regularizer: str | None = None) -> keras.Model:
     """A small network with batch norm, which has no kinks, so that rounding decides no maximum."""
     content = {
         "task": "few_shot",
@@ -46,7 +46,7 @@ def network(learner: dict[str, Any], twice_differentiable: bool = False) -> kera
         "model": {
             "style": "functional",
             "layers": [
-                {"conv2d": {"filters": 4, "kernel_size": 3, "activation": "tanh"}},
+                {"conv2d": {"filters": 4, "kernel_size": 3, "activation": "tanh", "kernel_regularizer": regularizer}},
                 "batch_normalization",
                 "flatten",
             ],
@@ -84,7 +84,7 @@ def softmax_loss(logits: Array, labels: Array) -> float:
 LABELS = np.repeat(np.arange(WAY), QUERY)
 
 
-def expected_scores(vectors: Array, of: EpisodeSeries, distance: str) -> EpisodeScores:
+def expected_scores(vectors: Array, of: EpisodeSeries, distance: str, scale: float = 10.0) -> EpisodeScores:
     """Returns losses and accuracies, episode by episode and image by image."""
     losses, accuracies = [], []
     for indices in drawn(of):
@@ -93,7 +93,7 @@ def expected_scores(vectors: Array, of: EpisodeSeries, distance: str) -> Episode
         for row, query in enumerate(vectors[indices[:, SHOT:]].reshape(WAY * QUERY, -1)):
             for column, mean in enumerate(means):
                 cosine = query @ mean / np.linalg.norm(query) / np.linalg.norm(mean)
-                logits[row, column] = 10 * cosine if distance == "cosine" else -((query - mean) ** 2).sum()
+                logits[row, column] = scale * cosine if distance == "cosine" else -((query - mean) ** 2).sum()
         losses.append(softmax_loss(logits, LABELS))
         accuracies.append(float((logits.argmax(axis=1) == LABELS).mean()))
     return EpisodeScores(np.array(losses), np.array(accuracies))
@@ -116,17 +116,17 @@ def test_the_interval_is_twice_the_standard_error_of_the_episodes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "distance"),
+    ("spec", "distance", "scale"),
     [
-        (Prototypical(distance="squared_euclid"), "squared_euclid"),
-        (Prototypical(distance="cosine"), "cosine"),
-        (Classifier(), "cosine"),
+        (Prototypical(distance="squared_euclid"), "squared_euclid", 0.0),
+        (Prototypical(distance="cosine"), "cosine", 10.0),
+        (Classifier(scale=7.0), "cosine", 7.0),
     ],
 )
-def test_the_nearest_class_mean_is_found_as_by_hand(spec: LearnerSpec, distance: str) -> None:
+def test_the_nearest_class_mean_is_found_as_by_hand(spec: LearnerSpec, distance: str, scale: float) -> None:
     model = network({"prototypical": {}})
     vectors = model.predict(floats(some_images()), verbose=0)
-    assert_same(judge_of(model, spec)(series()), expected_scores(vectors, series(), distance))
+    assert_same(judge_of(model, spec)(series()), expected_scores(vectors, series(), distance, scale))
 
 
 def test_it_does_not_matter_how_many_images_the_network_takes_at_once() -> None:
@@ -160,17 +160,17 @@ def test_turns_average_the_cosines_of_the_images_turned_alike(rotations: bool, m
             vectors = model.predict(np.rot90(side, quarter, axes=(1, 2)), verbose=0)
             parts.append(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     assert len(parts) == turns
-    judge = judge_of(model, Classifier())
+    judge = judge_of(model, Classifier(scale=10.0))
     views = Views(rotations=rotations, mirrors=mirrors)
     assert views.turns == turns
     assert_same(judge(series(views=views)), expected_scores(np.concatenate(parts, axis=1), series(), "cosine"))
 
 
-def test_turns_add_the_squared_distances_of_the_images_turned_alike() -> None:
+def test_turns_average_the_squared_distances_of_the_images_turned_alike() -> None:
     model, images = network({"prototypical": {}}), some_images()
     parts = [model.predict(np.rot90(floats(images), quarter, axes=(1, 2)), verbose=0) for quarter in range(4)]
     found = judge_of(model, Prototypical())(series(views=Views(rotations=True)))
-    assert_same(found, expected_scores(np.concatenate(parts, axis=1), series(), "squared_euclid"))
+    assert_same(found, expected_scores(np.concatenate(parts, axis=1) / 2, series(), "squared_euclid"))
 
 
 @pytest.mark.parametrize(("steps", "test_steps"), [(1, None), (1, 3)])
@@ -309,7 +309,9 @@ def test_a_maml_step_follows_the_difference_quotient_of_the_loss_after_adaptatio
 
 @pytest.mark.parametrize("kind", ["prototypical", "maml"])
 def test_the_loss_with_other_weights_is_that_of_the_step_and_changes_nothing(kind: str) -> None:
-    model = network({kind: {}}, twice_differentiable=kind == "maml")
+    regularizer = None if kind == "maml" else "l2"
+    model = network({kind: {}}, twice_differentiable=kind == "maml", regularizer=regularizer)
+    assert bool(model.losses) == (kind == "prototypical")
     learner: PrototypicalLearner | MamlLearner
     if kind == "maml":
         learner = MamlLearner(model, sgd(model), metrics(), Maml())
