@@ -259,7 +259,7 @@ def test_init_never_writes_over_a_file(call: Call, tmp_path: Path) -> None:
 
 def test_schema_prints_json_schema(call: Call) -> None:
     schema = json.loads(done_well(call("schema")))
-    assert set(schema["properties"]) == {"seed", "data", "model", "train", "log"}
+    assert set(schema["properties"]) == {"task", "seed", "data", "model", "few_shot", "train", "log"}
     assert schema["required"] == ["data", "model"]
 
 

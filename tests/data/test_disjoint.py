@@ -305,11 +305,11 @@ def test_a_split_of_other_classes_is_taken_as_it_is(prepared: Path) -> None:
         ),
         (  # letter_9 is held out of train, but choices are made on it
             {"validation": ["letter_9"], "test": "mixed"},
-            r"data\.test: 2 of its 4 classes are in 'train' or in validation too \('letter_0', 'letter_9'\)",
+            r"data\.test: 2 of its 4 classes are in 'train' too \('letter_0', 'letter_9'\)",
         ),
         (
             {"validation": ["letter_0", "letter_9"], "test": "mixed"},
-            r"data\.test: 2 of its 4 classes are in 'train' or in validation too \('letter_0', 'letter_9'\)",
+            r"data\.test: 2 of its 4 classes are in 'train' too \('letter_0', 'letter_9'\)",
         ),
         (
             {"validation": "half_new", "test": "new", "train": "old"},
@@ -342,7 +342,7 @@ def test_the_test_loses_classes_of_validation_too(prepared: Path) -> None:
     data = letters(prepared, validation=["letter_9"], test="mixed", shared_classes="drop")
     splits = read_disjoint_splits(data)
     assert read_letters(data) == [set(range(9)), {9}, {10, 11}]
-    assert splits.notes == ["test: 2 classes; 2 more were dropped, since they are in 'train' or in validation too"]
+    assert splits.notes == ["test: 2 classes; 2 more were dropped, since they are in 'train' too"]
 
 
 def test_validation_and_test_that_are_both_splits_share_no_class(prepared: Path) -> None:
@@ -424,7 +424,7 @@ def test_two_alphabets_of_small2_are_in_small1_and_106_characters_are_not() -> N
     assert [len(np.unique(part.labels)) for part in parts_of(splits)] == [96, 40, 106]
     assert [len(part) for part in parts_of(splits)] == [1920, 800, 2120]
     assert splits.test_size == 2120
-    assert splits.notes == ["test: 106 classes; 50 more were dropped, since they are in 'small1' or in validation too"]
+    assert splits.notes == ["test: 106 classes; 50 more were dropped, since they are in 'small1' too"]
     for part in parts_of(splits):
         assert np.unique(np.unique(part.labels, return_counts=True)[1]).tolist() == [20]
 
