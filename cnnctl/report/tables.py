@@ -72,9 +72,10 @@ def _cells(summary: Summary) -> list[list[str]]:
 def _layer_cells(row: Row, before: str) -> list[str]:
     facts = row.facts
     numbered = facts.name.removeprefix(facts.kind).removeprefix("_")
-    kind = [] if not numbered or numbered.isdigit() else [facts.kind]
+    kind = [] if not numbered or numbered.isdigit() else [facts.kind.replace("_", "_ ")]  # may go on after any _
     origin = [] if facts.inputs == (before,) else [f"from {', '.join(facts.inputs)}"]
-    name = "\n".join([facts.name, *(f"  {line}" for line in wrap(" ".join(kind + origin), NAME_WIDTH))])
+    about = wrap(" ".join(kind + origin), NAME_WIDTH)
+    name = "\n".join([facts.name, *(f"  {line.replace('_ ', '_')}" for line in about)])
     params = f"{facts.trainable:,}" + (f" + {facts.non_trainable:,}" if facts.non_trainable else "")
     return [
         name,
