@@ -55,13 +55,13 @@ def export(
     """
     if quantize and to != "tflite":
         raise UsageError(f"--quantize {quantize} goes with --to tflite, not with --to {to}")
-    run = open_run_folder(folder)
-    experiment = load(run.config, look_at_data=False)
-    refuse_few_shot(experiment, "export", f"once it has ended, keras.models.load_model opens {run.model}")
-    path = output or _default(run, to, quantize)
+    path = output or _default(open_run_folder(folder), to, quantize)
     _refuse_unusable(path, to)
     if to == "onnx":
         _refuse_without_packages()
+    run = open_run_folder(folder)
+    experiment = load(run.config, look_at_data=False)
+    refuse_few_shot(experiment, "export", f"once it has ended, keras.models.load_model opens {run.model}")
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.commands.exporting import export_network

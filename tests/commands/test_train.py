@@ -12,7 +12,7 @@ import tensorflow as tf
 import yaml
 from PIL import Image
 
-from cnnctl.commands import session as session_module
+from cnnctl.commands import classification
 from cnnctl.commands.session import Session
 from cnnctl.commands.train import train
 from cnnctl.errors import DataError, Interrupted, RunError
@@ -31,7 +31,7 @@ def test_ctrl_c_before_the_training_says_that_nothing_was_written(tmp_path: Path
     def press(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session_module, "read_splits", press)
+    monkeypatch.setattr(classification, "read_splits", press)
     with pytest.raises(Interrupted, match="interrupted before the training began; nothing was written"):
         run(QUICKSTART, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -42,7 +42,7 @@ def test_too_little_memory_is_one_message(tmp_path: Path, monkeypatch: pytest.Mo
     def run_out(_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(session_module, "build_model", run_out)
+    monkeypatch.setattr(classification, "build_model", run_out)
     with pytest.raises(RunError, match=r"not enough memory .* lower train.batch_size, filters or image_size"):
         run(QUICKSTART, tmp_path / "run")
     assert not (tmp_path / "run").exists()

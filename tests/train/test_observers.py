@@ -102,7 +102,10 @@ def test_both_loops_tell_the_same_numbers() -> None:
     fit, custom = (
         [replace(row, seconds=0.0, images_per_second=0.0) for row in told_by(loop).of(EpochRecord)] for loop in LOOPS
     )
-    assert [vars(row) for row in fit] == [pytest.approx(vars(row), rel=1e-6) for row in custom]
+    numbers = [
+        [{name: value for name, value in vars(row).items() if value is not None} for row in rows] for rows in (fit, custom)
+    ]
+    assert numbers[0] == [pytest.approx(row, rel=1e-6) for row in numbers[1]]
     assert all(row.validation_loss is not None and row.validation_accuracy is not None for row in fit)
 
 
