@@ -162,8 +162,8 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Judge a trained network: loss, accuracy, a row a class, confusion matrix, calibration; or episodes."""
+    from cnnctl.commands.episode_wish import EpisodeWish
     from cnnctl.commands.evaluate import evaluate as run
-    from cnnctl.commands.evaluate_episodes import EpisodeWish
     from cnnctl.report.console import Console
 
     wish = EpisodeWish(way, shot, query, episodes, copies, turns)

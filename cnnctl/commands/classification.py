@@ -13,7 +13,7 @@ from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, trainin
 from cnnctl.data.sources import ImageSet, named_outputs
 from cnnctl.data.splits import read_splits
 from cnnctl.report.board import Answers
-from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.experiment import DataSpec, Experiment
 from cnnctl.spec.head import chosen_loss, gives
 from cnnctl.spec.load import facts_of
 from cnnctl.train.inference import outputs_of
@@ -56,13 +56,10 @@ class Classification:
         return [("data", self._description()), ("loss", chosen_loss(self._experiment, nodes).why)]
 
     def _description(self) -> str:
-        splits, data = self.splits, self._experiment.data
-        assert data.image_size and data.channels
-        name = data.name or data.path or data.source
+        splits = self.splits
         validation = f", {len(splits.validation):,} validation" if splits.validation else ""
-        shape = f"{data.image_size[0]}×{data.image_size[1]}×{data.channels}"
         counts = f"{len(splits.train):,} train{validation}, {splits.test_size:,} test"
-        return f"{name}: {counts} images of {shape}, {data.classes} classes"
+        return f"{described(self._experiment.data, counts)}, {self._experiment.data.classes} classes"
 
     def training(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
         """Returns the batches of these epochs."""
@@ -107,3 +104,10 @@ class Classification:
         probabilities = np.asarray(tf.nn.softmax(outputs)) if gives(nodes) == "logits" else outputs
         class_names = named_outputs(self.splits.class_names, self._experiment.data)
         return Answers(split, some.images, some.labels, probabilities, class_names)
+
+
+def described(data: DataSpec, counts: str) -> str:
+    """Returns a set and the shape of its images, for people; `counts` says how many images each split has."""
+    assert data.image_size and data.channels
+    shape = f"{data.image_size[0]}×{data.image_size[1]}×{data.channels}"
+    return f"{data.name or data.path or data.source}: {counts} images of {shape}"

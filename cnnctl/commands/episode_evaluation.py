@@ -9,24 +9,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cnnctl.commands.evaluate_episodes import EpisodeWish
-from cnnctl.commands.evaluation import DATA_HAS_CHANGED, NOT_ENOUGH_MEMORY
-from cnnctl.commands.few_shot import series_of, size_of
+from cnnctl.commands.episode_wish import EpisodeWish
+from cnnctl.commands.evaluation import DATA_HAS_CHANGED, NOT_ENOUGH_MEMORY, evaluation_file, images_name, written
+from cnnctl.commands.few_shot import series_of
 from cnnctl.commands.trained import Trained
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.elsewhere import classes_root, read_classes
 from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import fingerprint
 from cnnctl.errors import DataError, RunError, UsageError
-from cnnctl.files import write_whole
 from cnnctl.report.console import Console
-from cnnctl.report.episodes import EpisodeResult
+from cnnctl.report.episodes import EpisodeResult, episodes_markdown, episodes_text
 from cnnctl.report.tables import as_json
-from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder
-from cnnctl.spec.few_shot import compared_by
+from cnnctl.spec.few_shot import compared_by, size_of
 from cnnctl.spec.folders import class_folders
-from cnnctl.train.episodic import judge_of
+from cnnctl.train.judging import judge_of
 from cnnctl.train.views import Views
 
 
@@ -53,11 +51,25 @@ class EpisodeEvaluation:
         about = {"run": str(self.run.path), "split": self.split, "data": str(self.root) if self.root else None}
         return {**about, **self.result.as_plain()}
 
+    def text(self, form: str) -> str:
+        """Returns it for people, as `table` or `markdown`."""
+        return (episodes_markdown if form == "markdown" else episodes_text)(self.result)
+
+    def keep(self, console: Console) -> list[str]:
+        """Writes it into the run, in place of an earlier one of the same kind; returns a line for people.
+
+        Raises:
+            RunError: the run cannot be written to.
+        """
+        name = images_name(self.root, None) if self.root else self.split
+        file = evaluation_file(self.run, f"{name}-{self.result.series}", self.as_plain())
+        return [written(file, (as_json(self.as_plain()) + "\n").encode())]
+
 
 def evaluated_episodes(
     trained: Trained, wish: EpisodeWish, split: str | None, data: str | None, console: Console
 ) -> EpisodeEvaluation:
-    """Returns how a learner does on episodes; arguments as those of `evaluate_episodes`.
+    """Returns how a learner does on episodes; arguments as those of `evaluate`.
 
     Raises:
         UsageError: there is no such split or folder.
@@ -116,26 +128,3 @@ def _own_images(trained: Trained, split: str) -> tuple[ImageSet, list[str]]:
 def _other_images(trained: Trained, root: Path) -> tuple[ImageSet, list[str]]:
     names = [folder.name for folder in class_folders(root.parent, root.name)]
     return read_classes(root, trained.experiment.data, names)
-
-
-def keep_episodes(evaluation: EpisodeEvaluation) -> str:
-    """Writes a result into the run, in place of an earlier one of the same kind; returns a line for people.
-
-    Raises:
-        RunError: the run cannot be written to.
-    """
-    result = evaluation.result
-    name = evaluation.split or "-".join((evaluation.root or Path("images")).parts[-2:]).strip("/-")
-    copies = f"-{result.copies}copies" if result.copies else ""
-    turns = f"-{result.turns}turns" if result.turns > 1 else ""
-    folder = evaluation.run.path / "evaluation"
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be made: {error.strerror}") from error
-    file = (
-        folder / f"{name}-{result.way}way-{result.shot}shot-{result.query}query-{result.episodes}episodes{copies}{turns}.json"
-    )
-    verb = "replaced" if file.exists() else "written"
-    write_whole(file, (as_json(evaluation.as_plain()) + "\n").encode())
-    return f"{verb:<12}{printable(str(file))}"

@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Protocol
 
-from cnnctl.commands.evaluate_episodes import AS_CONFIGURED, EpisodeWish, evaluate_episodes
+from cnnctl.commands.episode_wish import AS_CONFIGURED, EpisodeWish
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
+from cnnctl.report.tables import as_json
 from cnnctl.runs import open_run_folder
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
+
+
+class Judgement(Protocol):
+    """What an evaluation found, of classes or of episodes."""
+
+    @property
+    def root(self) -> Path | None:
+        """The folder of other data; None for the run's own."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know about the images."""
+
+    def as_plain(self) -> dict[str, Any]:
+        """Returns it for JSON."""
+        ...
+
+    def text(self, form: str) -> str:
+        """Returns it for people, as `table` or `markdown`."""
+        ...
+
+    def keep(self, console: Console) -> list[str]:
+        """Writes it into the run; returns a line a file.
+
+        Raises:
+            RunError: the run cannot be written to.
+        """
+        ...
 
 
 def evaluate(
@@ -42,31 +72,32 @@ def evaluate(
     experiment = load(open_run_folder(folder).config, look_at_data=False)
     if data is not None and not Path(data).is_dir():
         raise UsageError(f"--data {data}: there is no such folder; give one that has a folder of images for each class")
-    if experiment.few_shot:
-        evaluate_episodes(folder, experiment, wish, split, data, form, device, console, verbose)
-        return
-    wish.refuse_for_classification()
+    wish.refuse_for(experiment)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
-        from cnnctl.commands.evaluation import evaluated, keep_evaluation
+        from cnnctl.commands.episode_evaluation import evaluated_episodes
+        from cnnctl.commands.evaluation import evaluated
         from cnnctl.commands.trained import open_trained
-        from cnnctl.report.evaluation import evaluation_markdown, evaluation_text
-        from cnnctl.report.tables import as_json
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
-    evaluation = evaluated(open_trained(folder), split, data, console)
+    trained = open_trained(folder)
+    evaluation: Judgement
+    if experiment.few_shot:
+        evaluation = evaluated_episodes(trained, wish, split, data, console)
+    else:
+        evaluation = evaluated(trained, split, data, console)
     console.say(f"device      {computes_on}")
+    _show(evaluation, form, console)
+
+
+def _show(evaluation: Judgement, form: str, console: Console) -> None:
     if evaluation.root:
         console.say(f"data        {evaluation.root}")
     for note in evaluation.notes:
         console.say(f"note        {note}")
-    if form == "json":
-        console.result(as_json(evaluation.as_plain()))
-    else:
-        draw = evaluation_markdown if form == "markdown" else evaluation_text
-        console.result(draw(evaluation.scores, evaluation.subject))
+    console.result(as_json(evaluation.as_plain()) if form == "json" else evaluation.text(form))
     try:
-        lines = keep_evaluation(evaluation, console)
+        lines = evaluation.keep(console)
     except RunError as error:  # another's run, perhaps; the scores are printed all the same
         lines = [f"not kept    {error}"]
     for line in lines:

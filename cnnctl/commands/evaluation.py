@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cnnctl.data.splits import Splits, fingerprint, read_splits
 from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
+from cnnctl.report.evaluation import evaluation_markdown, evaluation_text
 from cnnctl.report.scores import Scores, as_plain, scores_of
 from cnnctl.report.tables import as_json
 from cnnctl.report.text import printable
@@ -59,6 +61,27 @@ class Evaluation:
         """Returns it for JSON."""
         about = {"run": str(self.run.path), "split": self.split, "data": str(self.root) if self.root else None}
         return {**about, **as_plain(self.scores)}
+
+    def text(self, form: str) -> str:
+        """Returns it for people, as `table` or `markdown`."""
+        return (evaluation_markdown if form == "markdown" else evaluation_text)(self.scores, self.subject)
+
+    def keep(self, console: Console) -> list[str]:
+        """Writes the scores and a picture of the confusion matrix into the run; returns a line a file.
+
+        Raises:
+            RunError: the run cannot be written to.
+        """
+        from cnnctl.report.figures import confusion_png
+
+        with console.working("drawing the confusion matrix"):
+            classes = self.scores.occurring
+            title = f"{self.subject}: accuracy {self.scores.accuracy:.2%}"
+            picture = confusion_png(self.scores.matrix_of(classes), [printable(each.name) for each in classes], title)
+        name = self.subject if self.root is None else images_name(self.root, self.split)
+        file = evaluation_file(self.run, name, self.as_plain())
+        contents = {file: (as_json(self.as_plain()) + "\n").encode(), file.with_suffix(".png"): picture}
+        return [written(each, content) for each, content in contents.items()]
 
 
 @dataclass(frozen=True)
@@ -134,58 +157,51 @@ def _refuse_other_classes(found: list[str], expected: list[str]) -> None:
         )
 
 
-def keep_evaluation(evaluation: Evaluation, console: Console) -> list[str]:
-    """Writes the scores and a picture of the confusion matrix into the run; returns a line a file.
-
-    Raises:
-        RunError: the run cannot be written to.
-    """
-    from cnnctl.report.figures import confusion_png
-
-    with console.working("drawing the confusion matrix"):
-        scores, classes = evaluation.scores, evaluation.scores.occurring
-        title = f"{evaluation.subject}: accuracy {scores.accuracy:.2%}"
-        picture = confusion_png(scores.matrix_of(classes), [printable(each.name) for each in classes], title)
-    file = _file(evaluation)
-    contents = {file: (as_json(evaluation.as_plain()) + "\n").encode(), file.with_suffix(".png"): picture}
-    return [_written(each, content) for each, content in contents.items()]
-
-
-def _written(file: Path, content: bytes) -> str:
+def written(file: Path, content: bytes) -> str:
+    """Writes a file of an evaluation; returns a line for people."""
     verb = "replaced" if file.exists() else "written"
     write_whole(file, content)
     return f"{verb:<12}{printable(str(file))}"
 
 
-def _file(evaluation: Evaluation) -> Path:
-    """Returns the JSON file of an evaluation: only one of the same images is replaced."""
-    folder = evaluation.run.path / "evaluation"
+def evaluation_file(run: RunFolder, name: str, plain: Mapping[str, Any]) -> Path:
+    """Returns the JSON file of an evaluation, in a folder that is made where it is not there.
+
+    Only an earlier evaluation of the same images is replaced.
+
+    Args:
+        run: whose network was judged.
+        name: of the file, unless it holds an evaluation of other images.
+        plain: the evaluation for JSON; `split` and `data` say which images.
+
+    Raises:
+        RunError: the folder cannot be made.
+    """
+    folder = run.path / "evaluation"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise RunError(f"{folder} cannot be made: {error.strerror}") from error
-    name = evaluation.subject if evaluation.root is None else "-".join(_names(evaluation.root, evaluation.split))
     number = 1
     while True:
         file = folder / f"{name if number == 1 else f'{name}_{number}'}.json"
-        if not file.exists() or _is_of(file, evaluation):
+        if not file.exists() or _is_of(file, plain):
             return file
         number += 1
 
 
-def _names(root: Path, split: str | None) -> list[str]:
-    """Returns what a folder of other data is called: `photos`, or `photos` and `test` for photos/test.
+def images_name(root: Path, split: str | None) -> str:
+    """Returns what a folder of other data is called: `photos`, or `photos-test` for photos/test.
 
     The name of a split alone is that of the run's own.
     """
-    return [root.parent.name, root.name] if split or root.name in OWN_SPLITS else [root.name or "root"]
+    return f"{root.parent.name}-{root.name}" if split or root.name in OWN_SPLITS else root.name or "root"
 
 
-def _is_of(file: Path, evaluation: Evaluation) -> bool:
+def _is_of(file: Path, plain: Mapping[str, Any]) -> bool:
     """Returns whether a file holds an earlier evaluation of the same images."""
     try:
         before = json.loads(file.read_text())
     except (OSError, ValueError):
         return False
-    now = evaluation.as_plain()
-    return isinstance(before, dict) and (before.get("split"), before.get("data")) == (now["split"], now["data"])
+    return isinstance(before, dict) and (before.get("split"), before.get("data")) == (plain["split"], plain["data"])

@@ -11,12 +11,12 @@ import tensorflow as tf
 from cnnctl.build import build_model
 from cnnctl.build.cosine import CosineHead
 from cnnctl.build.optimizers import build_optimizer
+from cnnctl.commands.classification import described
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.episodes import (
     AS_TESTED,
     IN_TRAINING,
     Episodes,
-    EpisodeSize,
     refuse_too_few,
     training_episodes,
     with_turned_classes,
@@ -25,9 +25,11 @@ from cnnctl.data.pipeline import preparation, steps_of, training_batches, traini
 from cnnctl.data.sources import ImageSet
 from cnnctl.report.board import Answers
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
+from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of
 from cnnctl.spec.load import facts_of, image_of
-from cnnctl.train.episodic import ClassifierLearner, EpisodeSeries, MamlLearner, PrototypicalLearner
+from cnnctl.train.episodic import ClassifierLearner, MamlLearner, PrototypicalLearner
 from cnnctl.train.insight import Insight
+from cnnctl.train.judging import EpisodeSeries
 from cnnctl.train.loops import Trainable
 from cnnctl.train.observe import Score
 from cnnctl.train.steps import Metrics
@@ -53,9 +55,72 @@ def series_of(experiment: Experiment, split: str, images: ImageSet, size: Episod
     return EpisodeSeries(Episodes(images, size, split), preparation(experiment), seed, count, experiment.train.batch_size)
 
 
-def size_of(few_shot: FewShotSpec) -> EpisodeSize:
-    """Returns the size of the episodes of validation and test."""
-    return EpisodeSize(few_shot.way, few_shot.shot, few_shot.query)
+class _ByBatches:
+    """Training on batches of images of all classes, as `classifier` does.
+
+    Attributes:
+        examples: images an epoch.
+        batch_size: images a step.
+        words: what it is, for people.
+    """
+
+    words = "a cosine softmax over {classes}, then the nearest class mean"
+
+    def __init__(self, experiment: Experiment, images: ImageSet) -> None:
+        self._experiment = experiment
+        self._images = images
+        self.examples = len(images)
+        self.batch_size = experiment.train.batch_size
+
+    def batches(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
+        """Returns the batches of these epochs."""
+        return training_batches(
+            self._images,
+            preparation(self._experiment),
+            batch_size=self.batch_size,
+            seed=self._experiment.seed,
+            first_epoch=first_epoch,
+            epochs=epochs,
+        )
+
+    def sample(self) -> tuple[Any, Any]:
+        """Returns the batch whose gradients are looked at."""
+        return _sample(self._experiment, self._images)
+
+
+class _ByEpisodes:
+    """Training on episodes, as `prototypical` and `maml` do; attributes as those of `_ByBatches`.
+
+    Raises:
+        DataError: such episodes cannot be drawn.
+    """
+
+    def __init__(self, experiment: Experiment, images: ImageSet, name: str) -> None:
+        assert experiment.few_shot
+        self._experiment = experiment
+        spec, size = experiment.few_shot, training_size_of(experiment.few_shot)
+        self._an_epoch, self._at_once = spec.episodes or EPISODES, spec.episodes_per_step or 1
+        self._episodes = Episodes(images, size, name, _fields(spec))
+        self.examples = self._an_epoch * size.images
+        self.batch_size = self._at_once * size.images
+        self.words = f"episodes of {size.way} of {{classes}}, {size.shot} + {size.query} images each, {self._at_once} a step"
+
+    def batches(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
+        """Returns the batches of episodes of these epochs."""
+        return training_episodes(
+            self._episodes,
+            preparation(self._experiment),
+            seed=self._experiment.seed,
+            first=first_epoch * self._an_epoch,
+            count=(epochs - first_epoch) * self._an_epoch,
+            at_once=self._at_once,
+            an_epoch=self._an_epoch,
+        )
+
+    def sample(self) -> tuple[Any, Any]:
+        """Returns the episode whose gradients are looked at: the first."""
+        support, queries = next(iter(self.batches(0, 1)))
+        return support[:1], queries[:1]
 
 
 class FewShot:
@@ -68,30 +133,22 @@ class FewShot:
         assert experiment.few_shot
         self._experiment = experiment
         self._spec = experiment.few_shot
-        self._prepare = preparation(experiment)
         self.splits = read_disjoint_splits(experiment.data)
         self._images = with_turned_classes(self.splits.train, self._spec.rotations, self._spec.mirrors)
-        self._by_batches = isinstance(self._spec.learner, Classifier)
-        if self._by_batches:
-            self.examples, self.batch_size = len(self._images), experiment.train.batch_size
-        else:
-            self._size = _training_size(self._spec)
-            turned = " with turned ones" if len(self._images) > len(self.splits.train) else ""
-            name = f"'{experiment.data.train}'{turned}"
-            self._episodes = Episodes(self._images, self._size, name, _fields(self._spec))
-            self.examples = self._an_epoch * self._size.images
-            self.batch_size = self._at_once * self._size.images
+        self._training = self._trained_on()
+        self.examples, self.batch_size = self._training.examples, self._training.batch_size
         self.steps_per_epoch = steps_of(self.examples, self.batch_size)
         self._series = self._validation_series()
         refuse_too_few(self.splits.test_class_sizes, size_of(self._spec), "test")  # before the training, not after it
 
-    @property
-    def _an_epoch(self) -> int:
-        return self._spec.episodes or EPISODES
+    def _trained_on(self) -> _ByBatches | _ByEpisodes:
+        if isinstance(self._spec.learner, Classifier):
+            return _ByBatches(self._experiment, self._images)
+        return _ByEpisodes(self._experiment, self._images, f"'{self._experiment.data.train}'{self._turned}")
 
     @property
-    def _at_once(self) -> int:
-        return self._spec.episodes_per_step or 1
+    def _turned(self) -> str:
+        return " with turned ones" if self._spec.rotations or self._spec.mirrors else ""
 
     def _validation_series(self) -> EpisodeSeries | None:
         images = self.splits.validation
@@ -128,25 +185,14 @@ class FewShot:
         return [("data", self._data()), ("learner", self._learner()), ("judged", self._judged())]
 
     def _data(self) -> str:
-        data, splits = self._experiment.data, self.splits
-        assert data.image_size and data.channels
+        splits = self.splits
         validation = f", {_images_and_classes(splits.validation)} validation" if splits.validation else ""
-        shape = f"{data.image_size[0]}×{data.image_size[1]}×{data.channels}"
-        name = data.name or data.path or data.source
-        counts = f"{_images_and_classes(splits.train)} train{validation}, {splits.test_size:,} test"
-        return f"{name}: {counts} images of {shape}"
+        return described(
+            self._experiment.data, f"{_images_and_classes(splits.train)} train{validation}, {splits.test_size:,} test"
+        )
 
     def _learner(self) -> str:
-        kind = self._spec.learner.kind
-        turned = (
-            f"{self._classes:,} classes with turned ones"
-            if len(self._images) > len(self.splits.train)
-            else f"{self._classes:,} classes"
-        )
-        if self._by_batches:
-            return f"{kind}: a cosine softmax over {turned}, then the nearest class mean"
-        size = self._size
-        return f"{kind}: episodes of {size.way} of {turned}, {size.shot} + {size.query} images each, {self._at_once} a step"
+        return f"{self._spec.learner.kind}: {self._training.words.format(classes=f'{self._classes:,} classes{self._turned}')}"
 
     def _judged(self) -> str:
         size = size_of(self._spec)
@@ -156,20 +202,7 @@ class FewShot:
 
     def training(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
         """Returns the batches, or batches of episodes, of these epochs."""
-        seed = self._experiment.seed
-        if self._by_batches:
-            return training_batches(
-                self._images, self._prepare, batch_size=self.batch_size, seed=seed, first_epoch=first_epoch, epochs=epochs
-            )
-        return training_episodes(
-            self._episodes,
-            self._prepare,
-            seed=seed,
-            first=first_epoch * self._an_epoch,
-            count=(epochs - first_epoch) * self._an_epoch,
-            at_once=self._at_once,
-            an_epoch=self._an_epoch,
-        )
+        return self._training.batches(first_epoch, epochs)
 
     def validation(self) -> EpisodeSeries | None:
         """Returns the episodes of validation."""
@@ -178,12 +211,9 @@ class FewShot:
     def insight(self) -> Insight:
         """Returns what looks at the network with a few training images, or with the first training episode."""
         nodes, _ = facts_of(self._experiment)
-        images, labels = training_sample(self._images, self._prepare, count=LOOKED_AT, seed=self._experiment.seed)
-        if self._by_batches:
-            return Insight(self.learner, self.network, nodes, images, (images, labels))
-        episode = [part[:1] for part in next(iter(self.training(0, 1)))]
+        images, _ = _sample(self._experiment, self._images)
         maml = isinstance(self._spec.learner, Maml)
-        return Insight(self.learner, self.network, nodes, images, episode, in_training=maml)
+        return Insight(self.learner, self.network, nodes, images, self._training.sample(), in_training=maml)
 
     def test(self, images: ImageSet) -> Score:
         """Returns the mean over the episodes of the test."""
@@ -209,10 +239,9 @@ class FewShot:
         return None
 
 
-def _training_size(few_shot: FewShotSpec) -> EpisodeSize:
-    return EpisodeSize(
-        few_shot.train_way or few_shot.way, few_shot.train_shot or few_shot.shot, few_shot.train_query or few_shot.query
-    )
+def _sample(experiment: Experiment, images: ImageSet) -> tuple[Any, Any]:
+    """Returns a few training images as the network takes them, and their labels."""
+    return training_sample(images, preparation(experiment), count=LOOKED_AT, seed=experiment.seed)
 
 
 def _fields(few_shot: FewShotSpec) -> list[str]:

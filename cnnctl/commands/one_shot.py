@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.commands.evaluate_episodes import refuse_views
+from cnnctl.commands.episode_wish import refuse_views
 from cnnctl.errors import UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.challenge import MOST_DRAWN, challenge_markdown, challenge_text

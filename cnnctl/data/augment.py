@@ -12,26 +12,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cnnctl.spec.draws import DRAWS, KNOTS, SMOOTHNESS, STREAM, STROKE_DRAWS, STROKE_STREAM
 from cnnctl.spec.experiment import Augment
-
-DRAWS = 6
-"""Numbers an example needs to be moved: rotation, two shifts, zoom, shear, flip."""
-KNOTS = 5
-"""Points of the elastic grid along an axis, the outer ones on the edges of the image."""
-STROKE_DRAWS = 1 + 2 * KNOTS * KNOTS
-"""Numbers that an example needs besides where strokes change: thickness, then how far each knot moves right and down."""
-SMOOTHNESS = 0.15
-"""Standard deviation of the Gaussian between the knots, of height and width: the 4 of 28 pixels of Simard et al. 2003."""
-_STREAM, _STROKE_STREAM = 0x5EED, 0x57120
-"""Keep these draws apart from those of the shuffle and from each other, which have the same seed."""
 
 
 def draw(count: Any, seed: int, epoch: Any, settings: Augment) -> Any:
     """Returns uniform numbers in [-1, 1), (count, DRAWS), for the examples of one epoch; STROKE_DRAWS more where needed."""
-    moves = _uniform((count, DRAWS), seed ^ _STREAM, epoch)
+    moves = _uniform((count, DRAWS), seed ^ STREAM, epoch)
     if not (settings.elastic or settings.thickness):
         return moves
-    return tf.concat([moves, _uniform((count, STROKE_DRAWS), seed ^ _STROKE_STREAM, epoch)], axis=1)
+    return tf.concat([moves, _uniform((count, STROKE_DRAWS), seed ^ STROKE_STREAM, epoch)], axis=1)
 
 
 def augment(images: Any, draws: Any, settings: Augment) -> Any:

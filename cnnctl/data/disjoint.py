@@ -49,11 +49,6 @@ def read_disjoint_splits(data: DataSpec) -> Splits:
     )
 
 
-def is_disjoint(data: DataSpec) -> bool:
-    """Returns whether the splits of a checked config are those of `read_disjoint_splits`."""
-    return data.hold_out in ("class", "group")
-
-
 def disjoint_positions(data: DataSpec) -> dict[str, Indices]:
     """Returns where the images of each split of `read_disjoint_splits` are in what they were read from.
 

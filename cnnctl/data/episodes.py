@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from cnnctl.data.images import Pixels
 from cnnctl.data.pipeline import Preparation
 from cnnctl.data.sources import ImageSet
 from cnnctl.errors import DataError
+from cnnctl.spec.few_shot import EpisodeSize
 
 QUARTERS = 4
 AS_TESTED = ("few_shot.way", "few_shot.shot", "few_shot.query")
@@ -20,25 +20,6 @@ AS_TESTED = ("few_shot.way", "few_shot.shot", "few_shot.query")
 IN_TRAINING = ("few_shot.train_way", "few_shot.train_shot", "few_shot.train_query")
 _STREAM = 0xE915
 """Keeps these draws apart from all others that have the same seed."""
-
-
-@dataclass(frozen=True)
-class EpisodeSize:
-    """What an episode is made of, in classes and in images a class."""
-
-    way: int
-    shot: int
-    query: int
-
-    @property
-    def images_a_class(self) -> int:
-        """Returns the images that an episode takes of each of its classes."""
-        return self.shot + self.query
-
-    @property
-    def images(self) -> int:
-        """Returns the images of an episode."""
-        return self.way * self.images_a_class
 
 
 def with_turned_classes(images: ImageSet, rotations: bool, mirrors: bool) -> ImageSet:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnctl.data.copies import conflicts, equal_images, repeated, shared
-from cnnctl.data.disjoint import disjoint_groups, is_disjoint
+from cnnctl.data.disjoint import disjoint_groups
 from cnnctl.data.images import Pixels
 from cnnctl.data.origins import Origin, Origins
 from cnnctl.data.sources import ImageSet, named_outputs
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.spec.experiment import Classifier, DataSpec, FewShotSpec
+from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of, turns_of
 from cnnctl.spec.images import known_images, prepared_dir, tfds_dir
 
 Counts = NDArray[np.int64]
@@ -195,7 +196,7 @@ def data_facts(data: DataSpec, splits: Splits, few_shot: FewShotSpec | None = No
         classes=[ClassFacts(name, {role: int(of_classes[role][label]) for role in sets}) for label, name in enumerate(names)],
         baseline=None if few_shot else float(np.mean(sets["test"].labels == of_classes["train"].argmax())),
         learner=few_shot.learner.kind if few_shot else None,
-        turns=_turns(few_shot) if few_shot else 1,
+        turns=turns_of(few_shot.rotations, few_shot.mirrors) if few_shot else 1,
         episodes=_episodes(few_shot, of_classes) if few_shot else None,
         conflicts=conflicts(copies, within_a_split=few_shot is not None),
         copies=copies,
@@ -227,7 +228,7 @@ def _split_facts(
         part=list(part) if isinstance(part, tuple) else part,
         images=len(images),
         classes=sum(count > 0 for count in counts),
-        missing=[] if is_disjoint(data) else [name for name, count in zip(names, counts, strict=True) if not count],
+        missing=[] if data.holds_out_classes else [name for name, count in zip(names, counts, strict=True) if not count],
         balance=balance([(count, name) for name, count in zip(names, counts, strict=True) if count]),
         pixels=pixel_facts(images.images),
         blank=[origins.of(role, index) for index in blank_images(images.images)],
@@ -242,28 +243,23 @@ def _before(role: str, data: DataSpec) -> list[str]:
     return roles[: roles.index(role)]
 
 
-def _turns(few_shot: FewShotSpec) -> int:
-    """Returns how many classes `episodes.with_turned_classes` makes of one."""
-    return (4 if few_shot.rotations else 1) * (2 if few_shot.mirrors else 1)
-
-
 def _episodes(few_shot: FewShotSpec, of_classes: Mapping[str, Counts]) -> dict[str, EpisodeFacts]:
     """Returns the facts of the episodes of each split; `classifier` draws none from train."""
-    judged = few_shot.way, few_shot.shot, few_shot.query
-    trained = few_shot.train_way or judged[0], few_shot.train_shot or judged[1], few_shot.train_query or judged[2]
-    by_batches = isinstance(few_shot.learner, Classifier)
     return {
-        role: _episode_facts(
-            counts[counts > 0], *(trained if role == "train" else judged), _turns(few_shot) if role == "train" else 1
-        )
+        role: _training_facts(few_shot, counts) if role == "train" else _episode_facts(counts, size_of(few_shot), turns=1)
         for role, counts in of_classes.items()
-        if not (role == "train" and by_batches)
+        if not (role == "train" and isinstance(few_shot.learner, Classifier))
     }
 
 
-def _episode_facts(counts: Counts, way: int, shot: int, query: int, turns: int) -> EpisodeFacts:
-    short = int(np.count_nonzero(counts < shot + query))
-    return EpisodeFacts(len(counts) * turns, int(counts.min()), way, shot, query, short)
+def _training_facts(few_shot: FewShotSpec, counts: Counts) -> EpisodeFacts:
+    return _episode_facts(counts, training_size_of(few_shot), turns_of(few_shot.rotations, few_shot.mirrors))
+
+
+def _episode_facts(counts: Counts, size: EpisodeSize, turns: int) -> EpisodeFacts:
+    own = counts[counts > 0]
+    short = int(np.count_nonzero(own < size.images_a_class))
+    return EpisodeFacts(len(own) * turns, int(own.min()), size.way, size.shot, size.query, short)
 
 
 def balance(classes: Sequence[tuple[int, str]]) -> Balance:

@@ -7,7 +7,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from cnnctl.data.disjoint import disjoint_positions, is_disjoint
+from cnnctl.data.disjoint import disjoint_positions
 from cnnctl.data.sources import Labels, open_source
 from cnnctl.data.splits import Indices, hold_out
 from cnnctl.spec.experiment import DataSpec
@@ -63,7 +63,7 @@ class Origins:
 
     def _is_whole(self, split: str) -> bool:
         part = getattr(self._data, split)
-        return not is_disjoint(self._data) and isinstance(part, str) and not (split == "train" and self._fractions)
+        return not self._data.holds_out_classes and isinstance(part, str) and not (split == "train" and self._fractions)
 
     @property
     def _fractions(self) -> dict[str, float]:
@@ -74,7 +74,7 @@ class Origins:
     @cached_property
     def _positions(self) -> dict[str, Indices]:
         """Returns where in what they were read from the images of each split are, as far as it is not the whole of it."""
-        if is_disjoint(self._data):
+        if self._data.holds_out_classes:
             return disjoint_positions(self._data)
         labels = open_source(self._data).labels(self._data.train)
         held_out = hold_out(labels, self._fractions, self._data.split_seed)

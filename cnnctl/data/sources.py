@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import socket
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from cnnctl.data.builders import first_line, image_and_label, prepared_builder
 from cnnctl.data.images import Pixels, fit_array, fit_image
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
 from cnnctl.spec.folders import GREY_MODES, broken_image, class_folders, folder_path, image_files
-from cnnctl.spec.images import prepared_dir, tfds_dir
 
 Labels = NDArray[np.int64]
 _READ_AT_ONCE = 1024
@@ -175,7 +171,7 @@ class FolderSource(Source):
 
 def _named_splits(data: DataSpec) -> list[str]:
     """Returns the splits that may have classes: train, and for few-shot tasks, which are judged on other classes, all."""
-    others = [data.validation, data.test] if data.hold_out in ("class", "group") else []
+    others = [data.validation, data.test] if data.holds_out_classes else []
     return [data.train, *(part for part in others if isinstance(part, str))]
 
 
@@ -237,8 +233,8 @@ class TfdsSource(Source):
 
     def __init__(self, data: DataSpec) -> None:
         self._data = data
-        self._builder = _prepared_builder(data)
-        self._image, self._label = _features(self._builder.info.features, data.name or "")
+        self._builder = prepared_builder(data)
+        self._image, self._label = image_and_label(self._builder.info.features, data.name or "")
         self.class_names = list(self._builder.info.features[self._label].names)
         self.notes = []
 
@@ -291,88 +287,7 @@ class TfdsSource(Source):
         try:
             return self._builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
         except (ValueError, AssertionError) as error:
-            raise DataError(f"{self._data.name}: split '{split}' cannot be read: {_first_line(error)}") from error
-
-
-def _features(features: Any, name: str) -> tuple[str, str]:
-    """Returns the names of the image and of the label among a builder's features."""
-    kinds = {key: type(feature).__name__ for key, feature in features.items()} if hasattr(features, "items") else {}
-    images = [key for key, kind in kinds.items() if kind == "Image"]
-    labels = [key for key, kind in kinds.items() if kind == "ClassLabel"]
-    image = "image" if "image" in images else next(iter(images), None)
-    label = "label" if "label" in labels else next(iter(labels), None)
-    if image is None or label is None:
-        has = ", ".join(f"{key} ({kind})" for key, kind in kinds.items())
-        raise DataError(f"{name} is no set of images with a class each; its features are {has or features}")
-    return image, label
-
-
-def _prepared_builder(data: DataSpec) -> Any:
-    """Returns the builder of a set on this disk, prepared first where it is not."""
-    import tensorflow_datasets as tfds
-
-    with _told_as_data_errors():
-        folder = prepared_dir(data)
-    if folder is not None:  # opened by its folder alone: no registry and no network is asked
-        try:
-            return tfds.builder_from_directory(folder)
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{folder} cannot be opened: {_first_line(error)}; prepare it anew") from error
-    builder = _registered_builder(data)
-    if Path(builder.data_dir).is_dir() and builder.is_prepared():  # by a default config, or a version such as 3.*.*
-        return builder
-    _features(builder.info.features, data.name or "")  # before a download that would be in vain
-    return _downloaded(builder, data)
-
-
-def _registered_builder(data: DataSpec) -> Any:
-    """Returns the builder that TFDS knows by the set's name."""
-    import tensorflow_datasets as tfds
-
-    try:
-        return tfds.builder(data.name, data_dir=tfds_dir(data))
-    except tfds.core.DatasetNotFoundError as error:
-        raise DataError(f"TensorFlow Datasets has no set '{data.name}', and none is prepared in {tfds_dir(data)}") from error
-    except (ImportError, TypeError, ValueError, AssertionError, OSError) as error:
-        raise DataError(f"TensorFlow Datasets cannot open '{data.name}': {_first_line(error)}") from error
-
-
-def _downloaded(builder: Any, data: DataSpec) -> Any:
-    import tensorflow_datasets as tfds
-
-    if not _network():
-        raise DataError(_how_to_prepare(data, "there is no network"))
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # TFDS passes on what its many download and parsing libraries raise
-        raise DataError(_how_to_prepare(data, _first_line(error))) from error
-    return builder
-
-
-def _network() -> bool:
-    """Returns whether names resolve; TFDS would retry for minutes before it says no."""
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")):
-        return True
-    try:
-        socket.getaddrinfo("storage.googleapis.com", 443)
-    except OSError:
-        return False
-    return True
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _how_to_prepare(data: DataSpec, reason: str) -> str:
-    folder = re.split("[/:]", data.name or "")[0]  # without config and version
-    return (
-        f"'{data.name}' is not prepared in {tfds_dir(data)} and cannot be downloaded: {reason}. "
-        f"Run 'tfds build {data.name}' on a machine with network and copy its {folder} folder to {tfds_dir(data)}, "
-        "or set TFDS_DATA_DIR to a folder that has it"
-    )
+            raise DataError(f"{self._data.name}: split '{split}' cannot be read: {first_line(error)}") from error
 
 
 def some_of(names: list[str], most: int = FEW_NAMES) -> str:

@@ -43,6 +43,13 @@ class EpisodeResult:
     turns: int
     score: Score
 
+    @property
+    def series(self) -> str:
+        """Returns a name for what was asked, such as `5way-1shot-5query-1000episodes`."""
+        asked = [f"{self.way}way", f"{self.shot}shot", f"{self.query}query", f"{self.episodes}episodes"]
+        looks = [f"{self.copies}copies"] * (self.copies > 0) + [f"{self.turns}turns"] * (self.turns > 1)
+        return "-".join([*asked, *looks])
+
     def as_plain(self) -> dict[str, Any]:
         """Returns it for JSON; the interval is half the width of the 95 % confidence interval."""
         fields = {key: value for key, value in asdict(self).items() if key not in ("score", "subject")}

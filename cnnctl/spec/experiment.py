@@ -121,6 +121,11 @@ class DataSpec(Section):
     labels: Literal["integer", "one_hot"] = "integer"
     augment: Augment | None = None
 
+    @property
+    def holds_out_classes(self) -> bool:
+        """Whether splits share no class; so in every checked config of a few-shot task."""
+        return self.hold_out in ("class", "group")
+
     @model_validator(mode="after")
     def _says_where(self) -> Self:
         needed = {"tfds": "name", "folder": "path"}.get(self.source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from cnnctl.errors import UsageError
 from cnnctl.spec import layers as L
@@ -15,6 +16,42 @@ HEAD = "maml_head"
 FAR_TURNED = 45.0
 BY_EPISODES = ("train_way", "train_shot", "train_query", "episodes", "episodes_per_step")
 """Fields of training by episodes, which `classifier` has not."""
+
+
+@dataclass(frozen=True)
+class EpisodeSize:
+    """What an episode is made of, in classes and in images a class."""
+
+    way: int
+    shot: int
+    query: int
+
+    @property
+    def images_a_class(self) -> int:
+        """Returns the images that an episode takes of each of its classes."""
+        return self.shot + self.query
+
+    @property
+    def images(self) -> int:
+        """Returns the images of an episode."""
+        return self.way * self.images_a_class
+
+
+def size_of(few_shot: FewShotSpec) -> EpisodeSize:
+    """Returns the size of the episodes of validation and test."""
+    return EpisodeSize(few_shot.way, few_shot.shot, few_shot.query)
+
+
+def training_size_of(few_shot: FewShotSpec) -> EpisodeSize:
+    """Returns the size of the episodes of training."""
+    return EpisodeSize(
+        few_shot.train_way or few_shot.way, few_shot.train_shot or few_shot.shot, few_shot.train_query or few_shot.query
+    )
+
+
+def turns_of(rotations: bool, mirrors: bool) -> int:
+    """Returns in how many turns an image is seen, the one as it is included."""
+    return (4 if rotations else 1) * (2 if mirrors else 1)
 
 
 def network_of(experiment: Experiment) -> Experiment:
@@ -34,10 +71,10 @@ def images_at_once(experiment: Experiment) -> int:
     few_shot = experiment.few_shot
     if few_shot is None or isinstance(few_shot.learner, Classifier):
         return experiment.train.batch_size
+    size = training_size_of(few_shot)
     if isinstance(few_shot.learner, Maml):
-        return few_shot.way * (few_shot.train_shot or few_shot.shot)
-    of_class = (few_shot.train_shot or few_shot.shot) + (few_shot.train_query or few_shot.query)
-    return (few_shot.episodes_per_step or 1) * (few_shot.train_way or few_shot.way) * of_class
+        return size.way * size.shot
+    return (few_shot.episodes_per_step or 1) * size.images
 
 
 def distance_of(learner: Prototypical | Classifier) -> str:
@@ -108,7 +145,7 @@ def few_shot_complaints(experiment: Experiment, data: DataSpec) -> list[Complain
 
 def _classification_complaints(data: DataSpec) -> Iterator[Complaint]:
     never = "so a classifier would be asked for classes that it never learns; say task: few_shot at the top, or"
-    if data.hold_out in ("class", "group"):
+    if data.holds_out_classes:
         yield ("data", "hold_out"), f"takes whole classes away from training, {never} leave hold_out out"
     for role in ("validation", "test"):
         if isinstance(getattr(data, role), tuple):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cnnctl.data.episodes import turned_copies
 from cnnctl.data.images import Pixels
 from cnnctl.data.pipeline import Preparation
+from cnnctl.spec.few_shot import turns_of
 
 Values = NDArray[np.float32]
 Embed = Callable[[Any], Any]
@@ -40,7 +41,7 @@ class Views:
     @property
     def turns(self) -> int:
         """Returns the turns in which two images are compared."""
-        return (4 if self.rotations else 1) * (2 if self.mirrors else 1)
+        return turns_of(self.rotations, self.mirrors)
 
 
 AS_IT_IS = Views()

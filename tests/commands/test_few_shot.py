@@ -12,18 +12,16 @@ import keras
 import numpy as np
 import pytest
 import yaml
-from numpy.typing import NDArray
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cnnctl.cli import main
 from cnnctl.commands.session import Session
-from cnnctl.errors import DataError, Interrupted
+from cnnctl.errors import DataError
 from cnnctl.report.console import Console
-from cnnctl.runs import RunFolder
 from cnnctl.spec.load import load
-from cnnctl.train.checkpoint import Checkpoints
-from cnnctl.train.observe import EpochRecord
+from tests.interruptions import interrupt, variables
+from tests.interruptions import run as trained
 
 # Keras 3.15 writes .keras files with an __array__ that numpy 2 finds old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -243,44 +241,16 @@ def test_an_interrupted_run_ends_as_one_that_was_not(learner: str, tmp_path: Pat
     content = {**config(learner), "log": {"tensorboard": False}}
     experiment = load(written(tmp_path, content))
     straight = trained(experiment, tmp_path / "straight")
-    with pytest.MonkeyPatch.context() as patched:
-        press_ctrl_c(patched, after_epoch=2)
-        with pytest.raises(Interrupted):
-            trained(experiment, tmp_path / "run")
+    interrupt(experiment, tmp_path / "run", after_epoch=2)
     resumed = trained(experiment, tmp_path / "run")
     for array, expected in zip(variables(resumed), variables(straight), strict=True):
         np.testing.assert_array_equal(array, expected)
     clocks = ("seconds", "images_per_second")
     lasting = [
-        [{k: v for k, v in row.items() if k not in clocks} for row in rows(tmp_path / run)] for run in ("run", "straight")
+        [{k: v for k, v in row.items() if k not in clocks} for row in rows(tmp_path / folder)] for folder in ("run", "straight")
     ]
     assert lasting[0] == lasting[1]
-    assert [result(tmp_path / run)["test_accuracy"] for run in ("run", "run")] == [
-        result(tmp_path / "straight")["test_accuracy"]
-    ] * 2
-
-
-def trained(experiment: Any, folder: Path) -> Session:
-    session = Session(experiment, "cpu", Console(quiet=True))
-    folder.mkdir(exist_ok=True)
-    session.run(RunFolder(folder))
-    return session
-
-
-def variables(session: Session) -> list[NDArray[Any]]:
-    learner = session.task.learner
-    return [variable.numpy() for variable in (*learner.model.variables, *learner.optimizer.variables)]
-
-
-def press_ctrl_c(patched: pytest.MonkeyPatch, after_epoch: int) -> None:
-    original = Checkpoints.on_epoch
-
-    def on_epoch(self: Checkpoints, record: EpochRecord) -> None:
-        original(self, record)
-        if record.epoch == after_epoch:
-            raise KeyboardInterrupt
-
-    patched.setattr(Checkpoints, "on_epoch", on_epoch)
+    assert result(tmp_path / "run")["test_accuracy"] == result(tmp_path / "straight")["test_accuracy"]
 
 
 # evaluated

@@ -10,11 +10,12 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.data.augment import DRAWS, KNOTS, SMOOTHNESS, STROKE_DRAWS, augment, draw
+from cnnctl.data.augment import augment, draw
 from cnnctl.data.pipeline import Preparation, training_batches
 from cnnctl.data.sources import ImageSet
 from cnnctl.errors import ConfigError
 from cnnctl.spec.document import parse
+from cnnctl.spec.draws import DRAWS, KNOTS, SMOOTHNESS, STROKE_DRAWS
 from cnnctl.spec.experiment import Augment
 from cnnctl.spec.load import check
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cnnctl.data.episodes import IN_TRAINING, Episodes, EpisodeSize, index_batches, training_episodes, with_turned_classes
+from cnnctl.data.episodes import IN_TRAINING, Episodes, index_batches, training_episodes, with_turned_classes
 from cnnctl.data.pipeline import Preparation
 from cnnctl.data.sources import ImageSet
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import Augment
+from cnnctl.spec.few_shot import EpisodeSize
 
 Array = NDArray[Any]
 WAY, SHOT, QUERY = 3, 2, 4

@@ -16,7 +16,7 @@ from PIL import Image
 import cnnctl.data.facts
 from cnnctl.data.copies import conflicts, equal_images, repeated, shared
 from cnnctl.data.disjoint import read_disjoint_splits
-from cnnctl.data.episodes import Episodes, EpisodeSize, with_turned_classes
+from cnnctl.data.episodes import Episodes, with_turned_classes
 from cnnctl.data.facts import DataFacts, EpisodeFacts, balance, blank_images, data_facts, pixel_facts
 from cnnctl.data.images import fit_image
 from cnnctl.data.origins import Origin, Origins
@@ -26,6 +26,7 @@ from cnnctl.data.sources import ImageSet, Labels, Source, open_source
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec, Experiment, FewShotSpec
+from cnnctl.spec.few_shot import EpisodeSize
 
 RANDOM = np.random.default_rng(3)
 GREY = RANDOM.integers(0, 256, (50, 5, 4, 1), np.uint8)

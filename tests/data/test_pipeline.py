@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.data.augment import DRAWS, augment, draw
+from cnnctl.data.augment import augment, draw
 from cnnctl.data.pipeline import Preparation, ordered_batches, preparation, steps_of, training_batches
 from cnnctl.data.sources import ImageSet
+from cnnctl.spec.draws import DRAWS
 from cnnctl.spec.experiment import Augment, Experiment
 
 PLAIN = Preparation(classes=0, channels_first=False, augment=None)

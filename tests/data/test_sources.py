@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from cnnctl.data import sources
+from cnnctl.data import builders, sources
 from cnnctl.data.images import fit_array, fit_image
 from cnnctl.data.sources import open_source
 from cnnctl.errors import DataError
@@ -400,7 +400,7 @@ def test_a_set_without_its_description_is_named(prepared: Path, tmp_path: Path) 
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_network", lambda: False)
+    monkeypatch.setattr(builders, "_network", lambda: False)
 
 
 @pytest.mark.usefixtures("no_network")
@@ -450,7 +450,7 @@ def test_a_download_that_fails_says_what_to_run_where(tmp_path: Path, monkeypatc
     def fail(*_: Any, **__: Any) -> None:
         raise ConnectionError("the line is dead\nand more")
 
-    monkeypatch.setattr(sources, "_network", lambda: True)
+    monkeypatch.setattr(builders, "_network", lambda: True)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
     with pytest.raises(DataError, match=r"cannot be downloaded: the line is dead\. Run 'tfds build kmnist' on a machine"):
         open_source(spec("tfds", name="kmnist", data_dir=str(tmp_path)))

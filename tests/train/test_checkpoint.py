@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from cnnctl.commands import train as train_command
 from cnnctl.commands.session import Session
 from cnnctl.errors import Interrupted, RunError, UsageError
 from cnnctl.report.console import Console
-from cnnctl.runs import MetricsFile, RunFolder
+from cnnctl.runs import MetricsFile
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train import checkpoint
-from cnnctl.train.checkpoint import Checkpoints, checkpoint_files
+from cnnctl.train.checkpoint import checkpoint_files
 from cnnctl.train.observe import EpochRecord
+from tests.interruptions import interrupt, press_ctrl_c, run, variables
 
 # Keras 3.15 writes .keras files with an __array__ that numpy 2 finds old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -68,19 +68,6 @@ def experiment(loop: str = "custom", style: str = "sequential", layers: list[Any
     return Experiment.model_validate(content)
 
 
-def run(spec: Experiment, path: Path) -> Session:
-    """Trains into a run folder, or goes on in it, with a process's worth of fresh objects."""
-    session = Session(spec, "cpu", Console(quiet=True))
-    path.mkdir(exist_ok=True)
-    session.run(RunFolder(path))
-    return session
-
-
-def variables(session: Session) -> list[NDArray[Any]]:
-    learner = session.task.learner
-    return [variable.numpy() for variable in (*learner.model.variables, *learner.optimizer.variables)]
-
-
 def rows(path: Path) -> list[str]:
     """Returns the lines of metrics.csv without the clocks, which are its last two columns."""
     return [line.rsplit(",", 2)[0] for line in (path / "metrics.csv").read_text().splitlines()]
@@ -96,29 +83,6 @@ def assert_same_end(mine: tuple[Session, Path], straight: tuple[Session, Path]) 
         np.testing.assert_array_equal(array, expected)
     assert rows(mine[1]) == rows(straight[1])
     assert result(mine[1]) == result(straight[1])
-
-
-def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, after_epoch: int, when: str) -> None:
-    """Lets Ctrl-C come as an epoch ends: before the next checkpoint is written, or right after."""
-    original = Checkpoints.on_epoch
-
-    def on_epoch(self: Checkpoints, record: EpochRecord) -> None:
-        if when == "before" and record.epoch == after_epoch + 1:
-            raise KeyboardInterrupt
-        original(self, record)
-        if when == "after" and record.epoch == after_epoch:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Checkpoints, "on_epoch", on_epoch)
-
-
-def interrupt(spec: Experiment, folder: Path, after_epoch: int, when: str = "after") -> None:
-    """Trains into a folder until Ctrl-C comes."""
-    message = f"interrupted; the first {after_epoch} of {spec.train.epochs} epochs are saved. "
-    with pytest.MonkeyPatch.context() as patched:
-        press_ctrl_c(patched, after_epoch, when)
-        with pytest.raises(Interrupted, match=f"^{message}Go on with: cnnctl train --resume {folder}$"):
-            run(spec, folder)
 
 
 @pytest.fixture(scope="module", params=RUNS, ids="-".join)

@@ -13,19 +13,13 @@ from numpy.typing import NDArray
 
 from cnnctl.build import build_model
 from cnnctl.build.cosine import CosineHead
-from cnnctl.data.episodes import Episodes, EpisodeSize
+from cnnctl.data.episodes import Episodes
 from cnnctl.data.pipeline import Preparation
 from cnnctl.data.sources import ImageSet
 from cnnctl.spec.experiment import Augment, Classifier, Experiment, Maml, Prototypical
-from cnnctl.train.episodic import (
-    EpisodeScores,
-    EpisodeSeries,
-    LearnerSpec,
-    MamlLearner,
-    PrototypicalLearner,
-    judge_of,
-    labels_of,
-)
+from cnnctl.spec.few_shot import EpisodeSize
+from cnnctl.train.episodic import MamlLearner, PrototypicalLearner, labels_of
+from cnnctl.train.judging import EpisodeScores, EpisodeSeries, LearnerSpec, judge_of
 from cnnctl.train.steps import Metrics
 from cnnctl.train.views import AS_IT_IS, Views
 

@@ -1,12 +1,13 @@
-"""The data as code: reading, holding out, batches and augmentation, as `cnnctl.data` does them, to the bit."""
+"""The data as code: reading, holding out and batches, as `cnnctl.data` does them, to the bit."""
 
 from __future__ import annotations
 
 import json
 
+from cnnctl.report.script.augment import SEEDS, augmenting
 from cnnctl.report.script.expressions import literal
 from cnnctl.report.script.template import Needs, written
-from cnnctl.spec.experiment import Augment, DataSpec, Experiment
+from cnnctl.spec.experiment import DataSpec, Experiment
 from cnnctl.spec.folders import class_folders, folder_path, split_folder
 from cnnctl.spec.images import TFDS_IMAGES, Images, known_images, prepared_dir
 
@@ -170,79 +171,6 @@ def ordered_batches(images, labels):
     return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 '''
 
-AUGMENT = '''
-def augment(images, draws):
-    """Returns the images, each $changed by its own numbers.
-
-    Args:
-        images: (B, $height, $width, $channels), float32.
-        draws: (B, $numbers), between -1 and 1.
-    """
-    $used = tf.unstack(draws, axis=1)  #? !strokes
-    $used = tf.unstack(draws[:, :6], axis=1)  #? moved strokes
-    angle = turn * math.radians($rotation)  #? rotation
-    shear = slant * math.radians($shear)  #? shear
-    scale = 1.0 / (1.0 + size * $zoom)  #? zoom
-    side = tf.where(mirror < 0, -1.0, 1.0)  #? flip
-    zeros = tf.zeros_like(draws[:, 0])  #? zeros
-    ones = tf.ones_like(draws[:, 0])  #? ones
-    # (column, row) comes from (xx * column + xy * row + to_x, yx * column + yy * row + to_y)  #? moved
-    xx, xy = $xx, $xy  #? moved
-    yx, yy = $yx, $yy  #? moved
-    to_x = $middle - xx * $middle - xy * $centre  #? moved
-    to_y = $centre - yx * $middle - yy * $centre  #? moved
-    to_x += right * $shift * $width  #? shift
-    to_y += down * $shift * $height  #? shift
-    return tf.raw_ops.ImageProjectiveTransformV3(  #? !strokes
-    images = tf.raw_ops.ImageProjectiveTransformV3(  #? moved strokes !elastic
-        images=images,  #? moved !elastic
-        transforms=tf.stack([xx, xy, to_x, yx, yy, to_y, zeros, zeros], axis=1),  #? moved !elastic
-        output_shape=[$height, $width],  #? moved !elastic
-        fill_value=0.0,  #? moved !elastic
-        interpolation="BILINEAR",  #? moved !elastic
-        fill_mode="NEAREST",  # edges repeat outwards  #? moved !elastic
-    )  #? moved !elastic
-    # knots on a grid move what lies around them: elastic distortion, Simard et al. 2003  #? elastic
-    knots = tf.reshape(draws[:, 7:], (-1, 2, $knots, $knots))  #? elastic
-    field = smooth($height) @ knots @ tf.transpose(smooth($width))  # (B, 2, $height, $width)  #? elastic
-    column, row = tf.meshgrid(tf.range($width, dtype=tf.float32), tf.range($height, dtype=tf.float32))  #? elastic
-    grid = tf.reshape(tf.stack([column, row, tf.ones_like(row)]), (3, -1))  #? elastic moved
-    moves = tf.stack([xx, xy, to_x, yx, yy, to_y], axis=1)  #? elastic moved
-    moved = tf.reshape(tf.reshape(moves, (-1, 2, 3)) @ grid, (-1, 2, $height, $width))  #? elastic moved
-    column, row = tf.unstack(moved, axis=1)  #? elastic moved
-    x = column + field[:, 0] * ($elastic * $width)  #? elastic
-    y = row + field[:, 1] * ($elastic * $height)  #? elastic
-    images = bilinear(images, x, y)  #? elastic thickness
-    return bilinear(images, x, y)  #? elastic !thickness
-    pixels = draws[:, 6, tf.newaxis, tf.newaxis, tf.newaxis] * $thickness  #? thickness
-    side = tf.sign(pixels)  # max_pool2d takes the smallest where it is -1  #? thickness
-    grown = side * tf.nn.max_pool2d(side * images, 3, 1, "SAME")  #? thickness
-    return images + tf.abs(pixels) * (grown - images)  #? thickness
-'''
-
-ELASTIC = '''
-def smooth(pixels):
-    """Returns how much each pixel of an axis takes of each of $knots knots; a row sums to one."""
-    apart = np.linspace(0, 1, pixels)[:, np.newaxis] - np.linspace(0, 1, $knots)
-    weights = np.exp(-0.5 * (apart / $smoothness) ** 2)
-    return tf.constant(weights / weights.sum(axis=1, keepdims=True), tf.float32)
-
-
-def bilinear(images, x, y):
-    """Returns the images read at columns x and rows y, (B, $height, $width), which lie between pixels."""
-    x = tf.clip_by_value(x, 0.0, $last_column)  # edges repeat outwards
-    y = tf.clip_by_value(y, 0.0, $last_row)
-    left, top = tf.floor(x), tf.floor(y)
-    right, down = (x - left)[..., tf.newaxis], (y - top)[..., tf.newaxis]
-    pairs = tf.concat([images, tf.concat([images[:, :, 1:], images[:, :, -1:]], axis=2)], axis=3)
-    corners = tf.concat([pairs, tf.concat([pairs[:, 1:], pairs[:, -1:]], axis=1)], axis=3)
-    places = tf.cast(top, tf.int32) * $width + tf.cast(left, tf.int32)
-    read = tf.gather(tf.reshape(corners, (-1, $pixels, $values)), places, axis=1, batch_dims=1)
-    here, beside, below, across = tf.split(read, 4, axis=3)
-    upper, lower = here + right * (beside - here), below + right * (across - below)
-    return upper + down * (lower - upper)
-'''
-
 SPLITS = """
 images, labels = read($train)  #? fractions
 classes = np.unique(labels)  # those that occur are numbered from 0  #? renumber fractions
@@ -260,13 +188,6 @@ validation_images, validation_labels = read($validation)  #? validation !validat
 validation_labels = np.searchsorted(classes, validation_labels)  #? validation !validation_fraction renumber
 validation_batches = ordered_batches(validation_images, validation_labels)  #? validation !validation_fraction renumber
 """
-
-STREAM, STROKE_STREAM = "SEED ^ 0x5EED", "SEED ^ 0x57120"
-"""What `data.augment` draws with, apart from the shuffle: what moves an image, and what changes its strokes."""
-_DRAWS = {"turn": "rotation", "down": "shift", "right": "shift", "size": "zoom", "slant": "shear", "mirror": "flip"}
-"""The six numbers that move an example, each with the setting that it serves."""
-_KNOTS, _STROKES, _SMOOTHNESS = 5, 51, 0.15
-"""As `cnnctl.data.augment` has them, which is not imported: it needs TensorFlow."""
 
 
 def reading(experiment: Experiment, needs: Needs) -> list[str]:
@@ -294,9 +215,9 @@ def batching(experiment: Experiment, needs: Needs) -> list[str]:
     data, shape = experiment.data, _sides(experiment.data)
     batch = f"(B, {', '.join(map(str, (shape[-1:] + shape[:-1]) if needs['channels_first'] else shape))})"
     labels = "one-hot" if needs["one_hot"] else "integer"
-    draws = {"stream": STREAM, "strokes": STROKE_STREAM, "changed": "changed" if needs["strokes"] else "moved"}
-    batches = written(BATCHES, needs, batch=batch, labels=labels, **draws)
-    return [*_augmenting(data.augment, data, needs), batches] if data.augment and needs["augment"] else [batches]
+    changed = "changed" if needs["strokes"] else "moved"
+    batches = written(BATCHES, needs, batch=batch, labels=labels, changed=changed, **SEEDS)
+    return [*augmenting(data.augment, shape, needs), batches] if data.augment and needs["augment"] else [batches]
 
 
 def splitting(experiment: Experiment, needs: Needs) -> str:
@@ -366,74 +287,3 @@ def _named(features: dict[str, dict[str, object]], name: str) -> str:
 def _sides(data: DataSpec) -> tuple[int, ...]:
     assert data.image_size and data.channels
     return (*data.image_size, data.channels)
-
-
-# augmentation
-
-
-def augment_needs(settings: Augment | None) -> Needs:
-    """Returns what the script must have to change images, by the words of its templates."""
-    needs = {name: bool(settings and getattr(settings, name)) for name in Augment.model_fields}
-    moved, strokes = any(needs[name] for name in _DRAWS.values()), needs["elastic"] or needs["thickness"]
-    return {**needs, "moved": moved, "strokes": strokes, "augment": moved or strokes}
-
-
-def _augmenting(settings: Augment, data: DataSpec, needs: Needs) -> list[str]:
-    """Returns the functions that change images."""
-    height, width, channels = _sides(data)
-    sides = {"height": height, "width": width, "knots": _KNOTS}
-    reading = {
-        "smoothness": literal(_SMOOTHNESS),
-        "last_row": literal(height - 1.0),
-        "last_column": literal(width - 1.0),
-        "pixels": height * width,
-        "values": 4 * channels,
-    }
-    elastic = [written(ELASTIC, needs, **sides, **reading)] if needs["elastic"] else []
-    return [*elastic, _augment(settings, needs, channels=channels, **sides)]
-
-
-def _augment(settings: Augment, needs: Needs, *, height: int, width: int, channels: int, knots: int) -> str:
-    matrix = _matrix(needs)
-    ones, zeros = (word in matrix.values() for word in ("ones", "zeros"))
-    return written(
-        AUGMENT,
-        {**needs, "ones": needs["moved"] and ones, "zeros": needs["moved"] and (zeros or not needs["elastic"])},
-        height=height,
-        width=width,
-        channels=channels,
-        knots=knots,
-        numbers=len(_DRAWS) + _STROKES * needs["strokes"],
-        changed=_changed(needs),
-        used=", ".join(name if needs[need] else "_" for name, need in _DRAWS.items()),
-        **{name: literal(getattr(settings, name)) for name in Augment.model_fields},
-        **matrix,
-        middle=literal((width - 1) / 2),
-        centre=literal((height - 1) / 2),
-    )
-
-
-def _matrix(needs: Needs) -> dict[str, str]:
-    """Returns the entries of the matrix that turns, shears, zooms and mirrors, made of the factors that are needed."""
-    scale, side = ["scale"] * needs["zoom"], ["side"] * needs["flip"]
-    tilt = " + ".join(["angle"] * needs["rotation"] + ["shear"] * needs["shear"])
-    cosine, sine = (["tf.cos(angle)"], ["tf.sin(angle)"]) if needs["rotation"] else ([], [])
-    return {
-        "xx": _product(*scale, *cosine, *side) or "ones",
-        "xy": _product(*scale, f"-tf.sin({tilt})") if tilt else "zeros",
-        "yx": _product(*scale, *sine, *side) if sine else "zeros",
-        "yy": _product(*scale, *([f"tf.cos({tilt})"] if tilt else [])) or "ones",
-    }
-
-
-def _product(*factors: str) -> str:
-    return " * ".join(factors)
-
-
-def _changed(needs: Needs) -> str:
-    moves = {"flip": "mirrored", "rotation": "turned", "shear": "sheared", "zoom": "zoomed", "shift": "shifted"}
-    words = {**moves, "elastic": "bent", "thickness": "thickened"}
-    said = [word for need, word in words.items() if needs[need]]
-    if len(said) > len(moves):
-        return "changed"  # all of them would be a long line
-    return " and ".join(filter(None, (", ".join(said[:-1]), said[-1])))

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from cnnctl.report.script import data, network, training
+from cnnctl.report.script.augment import augment_needs
 from cnnctl.report.script.expressions import WIDTH, literal
 from cnnctl.report.script.template import Needs, written
 from cnnctl.spec import weights as W
@@ -76,7 +77,7 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
 
 def needs_of(experiment: Experiment) -> Needs:
     """Returns what the script must have, by the words of its templates."""
-    return {**_data_needs(experiment), **data.augment_needs(experiment.data.augment), **_training_needs(experiment)}
+    return {**_data_needs(experiment), **augment_needs(experiment.data.augment), **_training_needs(experiment)}
 
 
 def _data_needs(experiment: Experiment) -> Needs:

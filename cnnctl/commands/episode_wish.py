@@ -1,14 +1,11 @@
-"""`cnnctl evaluate` for runs of few-shot tasks: accuracy over episodes; TensorFlow starts once the folders are there."""
+"""What a user may want of episodes and of the looks at an image, and what a run cannot do; no TensorFlow."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from cnnctl.errors import RunError, UsageError
-from cnnctl.report.console import Console
+from cnnctl.errors import UsageError
 from cnnctl.spec.experiment import Augment, Experiment, FewShotSpec, Maml
-from cnnctl.train.quiet import import_tensorflow
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,19 @@ class EpisodeWish:
     copies: int | None = None
     turns: bool = False
 
-    def refuse_for_classification(self) -> None:
-        """Raises UsageError where the user wants anything of episodes."""
+    def refuse_for(self, experiment: Experiment) -> None:
+        """Raises UsageError where a run cannot do what is wanted."""
+        if experiment.few_shot is None:
+            self._refuse_for_classification()
+            return
+        few_shot = experiment.few_shot
+        if isinstance(few_shot.learner, Maml) and self.way not in (None, few_shot.way):
+            raise UsageError(
+                f"--way {self.way}: this network of maml has {few_shot.way} outputs and does {few_shot.way}-way only"
+            )
+        refuse_views(experiment, self.copies or 0, self.turns)
+
+    def _refuse_for_classification(self) -> None:
         said = [name for name, value in asdict(self).items() if value not in (None, False)]
         if said:
             raise UsageError(f"--{said[0]} is for runs of few-shot tasks, and this run tells classes apart; leave it out")
@@ -44,55 +52,6 @@ class EpisodeWish:
 
 
 AS_CONFIGURED = EpisodeWish()
-
-
-def evaluate_episodes(
-    folder: Path,
-    experiment: Experiment,
-    wish: EpisodeWish,
-    split: str | None,
-    data: str | None,
-    form: str,
-    device: str,
-    console: Console,
-    verbose: bool,
-) -> None:
-    """Prints how a run's learner does on episodes and writes it into the run; arguments as those of `evaluate`.
-
-    Raises:
-        UsageError: the learner cannot do what is wanted, or there is no such split or folder.
-        DataError: the images cannot be read, or episodes of that size cannot be drawn.
-        RunError: the run was cut short or is damaged.
-    """
-    _refuse(experiment, wish)
-    with console.working("starting TensorFlow"):
-        import_tensorflow(verbose)
-        from cnnctl.commands.episode_evaluation import evaluated_episodes, keep_episodes
-        from cnnctl.commands.trained import open_trained
-        from cnnctl.report.episodes import episodes_markdown, episodes_text
-        from cnnctl.report.tables import as_json
-        from cnnctl.train.device import choose_device
-    computes_on = choose_device(device)
-    evaluation = evaluated_episodes(open_trained(folder), wish, split, data, console)
-    console.say(f"device      {computes_on}")
-    for note in evaluation.notes:
-        console.say(f"note        {note}")
-    if form == "json":
-        console.result(as_json(evaluation.as_plain()))
-    else:
-        console.result((episodes_markdown if form == "markdown" else episodes_text)(evaluation.result))
-    try:
-        console.say(keep_episodes(evaluation))
-    except RunError as error:  # another's run, perhaps; the result is printed all the same
-        console.say(f"not kept    {error}")
-
-
-def _refuse(experiment: Experiment, wish: EpisodeWish) -> None:
-    few_shot = experiment.few_shot
-    assert few_shot
-    if isinstance(few_shot.learner, Maml) and wish.way not in (None, few_shot.way):
-        raise UsageError(f"--way {wish.way}: this network of maml has {few_shot.way} outputs and does {few_shot.way}-way only")
-    refuse_views(experiment, wish.copies or 0, wish.turns)
 
 
 def refuse_views(experiment: Experiment, copies: int, turns: bool) -> None:

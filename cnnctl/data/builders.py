@@ -1,0 +1,106 @@
+"""Builders of TensorFlow Datasets: found on this disk, or downloaded and prepared once."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from cnnctl.errors import DataError
+from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.images import prepared_dir, tfds_dir
+
+
+def image_and_label(features: Any, name: str) -> tuple[str, str]:
+    """Returns the names of the image and of the label among a builder's features.
+
+    Raises:
+        DataError: there is none.
+    """
+    kinds = {key: type(feature).__name__ for key, feature in features.items()} if hasattr(features, "items") else {}
+    images = [key for key, kind in kinds.items() if kind == "Image"]
+    labels = [key for key, kind in kinds.items() if kind == "ClassLabel"]
+    image = "image" if "image" in images else next(iter(images), None)
+    label = "label" if "label" in labels else next(iter(labels), None)
+    if image is None or label is None:
+        has = ", ".join(f"{key} ({kind})" for key, kind in kinds.items())
+        raise DataError(f"{name} is no set of images with a class each; its features are {has or features}")
+    return image, label
+
+
+def prepared_builder(data: DataSpec) -> Any:
+    """Returns the builder of a set on this disk, prepared first where it is not.
+
+    Raises:
+        DataError: it is not there and cannot be had.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        folder = prepared_dir(data)
+    except OSError as error:
+        raise DataError(f"'{error.filename}' cannot be read: {error.strerror}") from error
+    if folder is not None:  # opened by its folder alone: no registry and no network is asked
+        try:
+            return tfds.builder_from_directory(folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{folder} cannot be opened: {first_line(error)}; prepare it anew") from error
+    builder = _registered_builder(data)
+    if Path(builder.data_dir).is_dir() and builder.is_prepared():  # by a default config, or a version such as 3.*.*
+        return builder
+    image_and_label(builder.info.features, data.name or "")  # before a download that would be in vain
+    return _downloaded(builder, data)
+
+
+def _registered_builder(data: DataSpec) -> Any:
+    """Returns the builder that TFDS knows by the set's name."""
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(data.name, data_dir=tfds_dir(data))
+    except tfds.core.DatasetNotFoundError as error:
+        raise DataError(f"TensorFlow Datasets has no set '{data.name}', and none is prepared in {tfds_dir(data)}") from error
+    except (ImportError, TypeError, ValueError, AssertionError, OSError) as error:
+        raise DataError(f"TensorFlow Datasets cannot open '{data.name}': {first_line(error)}") from error
+
+
+def _downloaded(builder: Any, data: DataSpec) -> Any:
+    import tensorflow_datasets as tfds
+
+    if not _network():
+        raise DataError(_how_to_prepare(data, "there is no network"))
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # TFDS passes on what its many download and parsing libraries raise
+        raise DataError(_how_to_prepare(data, first_line(error))) from error
+    return builder
+
+
+def _network() -> bool:
+    """Returns whether names resolve; TFDS would retry for minutes before it says no."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")):
+        return True
+    try:
+        socket.getaddrinfo("storage.googleapis.com", 443)
+    except OSError:
+        return False
+    return True
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, or its type where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _how_to_prepare(data: DataSpec, reason: str) -> str:
+    folder = re.split("[/:]", data.name or "")[0]  # without config and version
+    return (
+        f"'{data.name}' is not prepared in {tfds_dir(data)} and cannot be downloaded: {reason}. "
+        f"Run 'tfds build {data.name}' on a machine with network and copy its {folder} folder to {tfds_dir(data)}, "
+        "or set TFDS_DATA_DIR to a folder that has it"
+    )

@@ -1,0 +1,53 @@
+"""Trainings in this process, and Ctrl-C in the middle of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numpy.typing import NDArray
+
+from cnnctl.commands.session import Session
+from cnnctl.errors import Interrupted
+from cnnctl.report.console import Console
+from cnnctl.runs import RunFolder
+from cnnctl.spec.experiment import Experiment
+from cnnctl.train.checkpoint import Checkpoints
+from cnnctl.train.observe import EpochRecord
+
+
+def run(spec: Experiment, path: Path) -> Session:
+    """Trains into a run folder, or goes on in it, with a process's worth of fresh objects."""
+    session = Session(spec, "cpu", Console(quiet=True))
+    path.mkdir(exist_ok=True)
+    session.run(RunFolder(path))
+    return session
+
+
+def variables(session: Session) -> list[NDArray[Any]]:
+    learner = session.task.learner
+    return [variable.numpy() for variable in (*learner.model.variables, *learner.optimizer.variables)]
+
+
+def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, after_epoch: int, when: str) -> None:
+    """Lets Ctrl-C come as an epoch ends: before the next checkpoint is written, or right after."""
+    original = Checkpoints.on_epoch
+
+    def on_epoch(self: Checkpoints, record: EpochRecord) -> None:
+        if when == "before" and record.epoch == after_epoch + 1:
+            raise KeyboardInterrupt
+        original(self, record)
+        if when == "after" and record.epoch == after_epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "on_epoch", on_epoch)
+
+
+def interrupt(spec: Experiment, folder: Path, after_epoch: int, when: str = "after") -> None:
+    """Trains into a folder until Ctrl-C comes."""
+    message = f"interrupted; the first {after_epoch} of {spec.train.epochs} epochs are saved. "
+    with pytest.MonkeyPatch.context() as patched:
+        press_ctrl_c(patched, after_epoch, when)
+        with pytest.raises(Interrupted, match=f"^{message}Go on with: cnnctl train --resume {folder}$"):
+            run(spec, folder)
