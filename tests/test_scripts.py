@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -37,3 +38,20 @@ def test_a_python_that_is_too_old_gets_one_clear_message() -> None:
     )
     assert done.returncode == 1
     assert "cnnctl needs Python 3.11, 3.12 or 3.13" in done.stderr
+
+
+def test_an_environment_that_works_is_added_to_and_not_wiped(tmp_path: Path) -> None:
+    """A training may be running in it. The Python here only writes down what it is asked."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts/environment", tmp_path / "scripts/environment")
+    (tmp_path / "pyproject.toml").write_text("")
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n')
+    python.chmod(0o755)
+    for _ in range(2):
+        subprocess.run([tmp_path / "scripts/environment", "dev"], check=True, capture_output=True, timeout=20)
+    asked = (tmp_path / "asked").read_text()
+    assert asked.count("-m pip install") == 1
+    assert "--editable .[dev]" in asked
+    assert "venv" not in asked
