@@ -208,7 +208,7 @@ def _brief(value: Any) -> str:
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return f"{len(value)} layers"
     if isinstance(value, dict):
-        return f"{', '.join(f'{key} {each}' for key, each in value.items() if each):.{WIDEST}}"
+        return f"{', '.join(f'{key} {_brief(each)}' for key, each in value.items() if each):.{WIDEST}}"
     return "-" if value is None else f"{_text(value):.{WIDEST}}"
 
 

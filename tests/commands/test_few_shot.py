@@ -18,8 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cnnctl.cli import main
 from cnnctl.commands.session import Session
 from cnnctl.errors import DataError
+from cnnctl.report.comparison import RunRow, columns_and_cells
 from cnnctl.report.console import Console
 from cnnctl.spec.load import load
+from cnnctl.spec.section import plain as plain_data
 from tests.interruptions import interrupt, variables
 from tests.interruptions import run as trained
 
@@ -402,6 +404,20 @@ def test_runs_lists_few_shot_runs_too(runs: dict[str, Path], capsys: pytest.Capt
     assert cnnctl("runs", runs["maml"].parent, "--format", "json") == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["test_accuracy"] == result(runs["maml"])["test_accuracy"]
+
+
+def test_beside_a_classification_runs_names_the_learner(tmp_path: Path) -> None:
+    content = {"data": {"source": "digits"}, "model": {"layers": ["flatten", {"dense": {"units": "classes"}}]}}
+    plain = RunRow("plain", resolved(tmp_path, content), {})
+    few = RunRow("few", resolved(tmp_path, config("maml")), {})
+    columns, cells = columns_and_cells([plain, few])
+    place = columns.index("few_shot")
+    assert cells[0][place] == "-"
+    assert cells[1][place].startswith("learner maml, way 2")
+
+
+def resolved(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    return dict(plain_data(load(written(folder, content))))
 
 
 def test_episode_options_are_refused_for_a_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
