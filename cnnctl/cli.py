@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from enum import Enum
 from pathlib import Path
@@ -76,9 +77,29 @@ Overrides = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the config; may be repeated."),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN",
+        help="The folder of a trained run. Of several, the mean of their probabilities is judged, and only printed.",
+        show_default=False,
+    ),
+]
 Format = Annotated[Form, typer.Option("--format", help="How to print.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Let TensorFlow's messages and tracebacks through.")]
 Where = Annotated[Device, typer.Option("--device", help="Where to compute.")]
+
+
+def _without_cache(wanted: bool) -> bool:
+    if wanted:
+        os.environ["CNNCTL_CACHE_DIR"] = "off"
+    return wanted
+
+
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", callback=_without_cache, help="Decode the images anew, and keep nothing of them."),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -108,6 +129,7 @@ def train(
     ] = None,
     device: Where = Device.auto,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
+    no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
     """Train a network; leave weights, metrics and TensorBoard events in a run folder."""
@@ -136,7 +158,7 @@ def summary(
 
 @app.command()
 def evaluate(
-    folder: Run,
+    folders: Runs,
     split: Annotated[Split | None, typer.Option(help="Which images. [default: test]", show_default=False)] = None,
     data: Annotated[
         str | None,
@@ -159,15 +181,16 @@ def evaluate(
     turns: Turns = False,
     form: Format = Form.table,
     device: Where = Device.auto,
+    no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
-    """Judge a trained network: loss, accuracy, a row a class, confusion matrix, calibration; or episodes."""
+    """Judge a trained network, or several as one: loss, accuracy, classes, confusion, calibration; or episodes."""
     from cnnctl.commands.episode_wish import EpisodeWish
     from cnnctl.commands.evaluate import evaluate as run
     from cnnctl.report.console import Console
 
     wish = EpisodeWish(way, shot, query, episodes, copies, turns)
-    run(folder, split.value if split else None, data, form.value, device.value, Console(), verbose, wish)
+    run(folders, split.value if split else None, data, form.value, device.value, Console(), verbose, wish)
 
 
 @app.command()
@@ -221,6 +244,7 @@ def verify(
     steps: Annotated[int, typer.Option(min=1, help="Training steps that the builds and loops are compared over.")] = 20,
     explain: Annotated[bool, typer.Option("--explain", help="Show differentiation by a small worked case.")] = False,
     form: Format = Form.table,
+    no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
     """Prove on a config that three builds and two loops agree, and that the gradients are right."""
@@ -294,6 +318,7 @@ def data(
         typer.Option("--output", "-o", metavar="OUT.png", help="Draw samples of up to 20 classes there.", show_default=False),
     ] = None,
     form: Format = Form.table,
+    no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
     """Prepare the data and show it: splits, classes, balance, pixels, duplicates, samples."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["COLUMNS"] = "80"
+_CACHE = tempfile.TemporaryDirectory(prefix="cnnctl-cache-")
+os.environ["CNNCTL_CACHE_DIR"] = _CACHE.name  # a person's own is neither read nor filled
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -160,7 +160,8 @@ def test_only_reports_know_tensorboard() -> None:
     "module",
     [name for name in MODULES if part_of(name) in ("", "cli", "spec", "errors", "files")]
     + ["cnnctl.report.rows", "cnnctl.report.tables", "cnnctl.report.explain", "cnnctl.report.console", "cnnctl.runs"]
-    + [f"cnnctl.report.{name}" for name in ("challenge", "comparison", "dataset", "evaluation", "predictions", "text")]
+    + [f"cnnctl.report.{name}" for name in ("challenge", "comparison", "dataset", "ensemble", "evaluation")]
+    + [f"cnnctl.report.{name}" for name in ("predictions", "text")]
     + [f"cnnctl.commands.{verb}" for verb in VERBS]
     + [module for module in MODULES if module.startswith("cnnctl.report.script")]
     + ["cnnctl.train.observe"],

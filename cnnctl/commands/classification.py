@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from cnnctl.build import build_model
 from cnnctl.build.optimizers import build_loss, build_optimizer
+from cnnctl.build.parts import in_parts
 from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, training_batches, training_sample
 from cnnctl.data.sources import ImageSet, named_outputs
 from cnnctl.data.splits import read_splits
@@ -48,7 +49,8 @@ class Classification:
         nodes, _ = facts_of(experiment)
         self.network = build_model(experiment)
         optimizer = build_optimizer(train.optimizer, self.steps_per_epoch, train.epochs, train.precision)
-        self.learner = Learner(self.network, optimizer, build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment))
+        loss = build_loss(chosen_loss(experiment, nodes))
+        self.learner = Learner(in_parts(experiment, self.network), optimizer, loss, build_metrics(experiment))
 
     def introduction(self) -> list[tuple[str, str]]:
         """Returns the data and the loss."""
@@ -99,7 +101,7 @@ class Classification:
         """Returns what the network says of validation images, or of training images without validation, at most `JUDGED`."""
         split, images = ("validation", self.splits.validation) if self.splits.validation else ("train", self.splits.train)
         some = images.take(np.arange(min(len(images), JUDGED)))
-        outputs = outputs_of(self.network, ordered_batches(some, self._prepare, self.batch_size))
+        outputs = outputs_of(self.learner.model, ordered_batches(some, self._prepare, self.batch_size))
         nodes, _ = facts_of(self._experiment)
         probabilities = np.asarray(tf.nn.softmax(outputs)) if gives(nodes) == "logits" else outputs
         class_names = named_outputs(self.splits.class_names, self._experiment.data)

@@ -16,11 +16,12 @@ from cnnctl.data.splits import fingerprint
 from cnnctl.errors import RunError
 from cnnctl.runs import RunFolder
 from cnnctl.train.device import Device
+from cnnctl.train.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn", "pillow", "tensorboard")
 
 
-def note_environment(run: RunFolder, device: Device, precision: str, train: ImageSet, class_names: list[str]) -> None:
+def note_environment(run: RunFolder, device: Device, settings: Settings, train: ImageSet, class_names: list[str]) -> None:
     """Writes environment.json, or adds to it that the run is resumed.
 
     Raises:
@@ -28,7 +29,7 @@ def note_environment(run: RunFolder, device: Device, precision: str, train: Imag
     """
     now = _this_command(device)
     if not run.environment.exists():
-        run.write_json(run.environment, {**now, **_lasting(precision, train), "class_names": class_names})
+        run.write_json(run.environment, {**now, **_lasting(settings, train), "class_names": class_names})
         return
     begun = _read(run)
     if begun["data_fingerprint"] != fingerprint(train):
@@ -53,9 +54,12 @@ def _this_command(device: Device) -> dict[str, Any]:
     }
 
 
-def _lasting(precision: str, train: ImageSet) -> dict[str, Any]:
+def _lasting(settings: Settings, train: ImageSet) -> dict[str, Any]:
     return {
-        "precision": precision,
+        "precision": settings.precision.value,
+        "precision_why": settings.precision.why,
+        "batch_parts": settings.batch_parts.value,
+        "batch_parts_why": settings.batch_parts.why,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {"cnnctl": __version__, **{name: _version(name) for name in PACKAGES}},

@@ -1,21 +1,24 @@
-"""`cnnctl evaluate`: a trained network judged on images with labels; TensorFlow starts once the folders are there."""
+"""`cnnctl evaluate`: trained networks judged on images with labels; TensorFlow starts once the folders are there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from cnnctl.commands.episode_wish import AS_CONFIGURED, EpisodeWish
+from cnnctl.commands.same_images import refuse_apart
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
 from cnnctl.runs import open_run_folder
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
 
 class Judgement(Protocol):
-    """What an evaluation found, of classes or of episodes."""
+    """What an evaluation found, of classes, of episodes or of several networks."""
 
     @property
     def root(self) -> Path | None:
@@ -34,7 +37,7 @@ class Judgement(Protocol):
         ...
 
     def keep(self, console: Console) -> list[str]:
-        """Writes it into the run; returns a line a file.
+        """Writes it into the run where it is of one; returns a line a file.
 
         Raises:
             RunError: the run cannot be written to.
@@ -43,7 +46,7 @@ class Judgement(Protocol):
 
 
 def evaluate(
-    folder: Path,
+    folders: Sequence[Path],
     split: str | None,
     data: str | None,
     form: str,
@@ -54,8 +57,10 @@ def evaluate(
 ) -> None:
     """Prints scores of a run's network and writes them into the run, with a picture of the confusion matrix.
 
+    Of several runs the mean of the networks' probabilities is judged; it is only printed.
+
     Args:
-        folder: of the run.
+        folders: of the runs; one at least.
         split: `train`, `validation` or `test`; None for `test`. With `data`, a folder below it.
         data: a folder with one folder of images a class; None for the run's own data.
         form: `table`, `json` or `markdown`.
@@ -65,29 +70,39 @@ def evaluate(
         wish: how the episodes of a few-shot run are to be.
 
     Raises:
-        UsageError: there is no run, no such split or no such folder.
+        UsageError: there is no run, no such split or no such folder, or the runs cannot be judged together.
         RunError: the run was cut short or is damaged. One that cannot be written to is evaluated all the same.
         DataError: the images cannot be read, or have other classes.
     """
-    experiment = load(open_run_folder(folder).config, look_at_data=False)
-    if data is not None and not Path(data).is_dir():
-        raise UsageError(f"--data {data}: there is no such folder; give one that has a folder of images for each class")
-    wish.refuse_for(experiment)
+    experiment = _checked(folders, split, data, wish)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
+        from cnnctl.commands.ensemble_evaluation import evaluated_together
         from cnnctl.commands.episode_evaluation import evaluated_episodes
         from cnnctl.commands.evaluation import evaluated
         from cnnctl.commands.trained import open_trained
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
-    trained = open_trained(folder)
     evaluation: Judgement
-    if experiment.few_shot:
-        evaluation = evaluated_episodes(trained, wish, split, data, console)
+    if len(folders) > 1:
+        evaluation = evaluated_together(folders, split, data, console)
+    elif experiment.few_shot:
+        evaluation = evaluated_episodes(open_trained(folders[0]), wish, split, data, console)
     else:
-        evaluation = evaluated(trained, split, data, console)
+        evaluation = evaluated(open_trained(folders[0]), split, data, console)
     console.say(f"device      {computes_on}")
     _show(evaluation, form, console)
+
+
+def _checked(folders: Sequence[Path], split: str | None, data: str | None, wish: EpisodeWish) -> Experiment:
+    """Returns the config of the first run, once all is refused that folders and configs speak against."""
+    experiments = [load(open_run_folder(folder).config, look_at_data=False) for folder in folders]
+    if data is not None and not Path(data).is_dir():
+        raise UsageError(f"--data {data}: there is no such folder; give one that has a folder of images for each class")
+    if len(folders) > 1:
+        refuse_apart(folders, experiments, (split or "test") if data is None else None)
+    wish.refuse_for(experiments[0])
+    return experiments[0]
 
 
 def _show(evaluation: Judgement, form: str, console: Console) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from cnnctl.build.optimizers import build_loss
-from cnnctl.commands.trained import Trained
+from cnnctl.commands.trained import EndedRun, Trained, Values
 from cnnctl.data.elsewhere import classes_root, read_classes
 from cnnctl.data.pipeline import ordered_batches, preparation
 from cnnctl.data.sources import ImageSet, open_source, some_of
@@ -26,7 +26,7 @@ from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.load import facts_of
-from cnnctl.train.inference import judge
+from cnnctl.train.inference import Judged, judge
 from cnnctl.train.steps import build_metrics
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for these images and this network; evaluate fewer images, or with --device cpu"
@@ -85,11 +85,26 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
+    """Images to judge a network on.
+
+    Attributes:
+        split: as in `Evaluation`.
+        root: as in `Evaluation`.
+        images: fitted to the config of the run.
+        notes: what a person should know about how they were read.
+        training: the fingerprint of the training images as they are now; None for other data.
+    """
+
     split: str | None
     root: Path | None
     images: ImageSet
     notes: list[str]
+    training: str | None
+
+    def has_changed_since(self, run: EndedRun) -> bool:
+        """Returns whether the run saw other training images than there are now."""
+        return self.training not in (None, run.data_fingerprint)
 
 
 def evaluated(trained: Trained, split: str | None, data: str | None, console: Console) -> Evaluation:
@@ -102,42 +117,57 @@ def evaluated(trained: Trained, split: str | None, data: str | None, console: Co
     """
     try:
         with console.working("reading the data"):
-            subject = _own_images(trained, split or "test") if data is None else _other_images(trained, split, Path(data))
+            subject = images_to_judge(trained, split, data)
         with console.working("evaluating"):
             scores = _scores(trained, subject.images)
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise RunError(NOT_ENOUGH_MEMORY) from error
-    return Evaluation(trained.run, subject.split, subject.root, scores, subject.notes)
+    notes = [*subject.notes, *([DATA_HAS_CHANGED] if subject.has_changed_since(trained) else [])]
+    return Evaluation(trained.run, subject.split, subject.root, scores, notes)
 
 
 def _scores(trained: Trained, images: ImageSet) -> Scores:
+    judged, probabilities = judged_on(images, trained)
+    return scores_of(images.labels, probabilities, trained.class_names, judged.loss, judged.accuracy)
+
+
+def judged_on(images: ImageSet, trained: Trained) -> tuple[Judged, Values]:
+    """Returns what a network gives for images, as evaluation in training computes it, and the probabilities (N, classes)."""
     experiment = trained.experiment
     nodes, _ = facts_of(experiment)
     batches = ordered_batches(images, preparation(experiment), experiment.train.batch_size)
     judged = judge(trained.model, build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment), batches)
-    probabilities = trained.probabilities(judged.outputs)
-    return scores_of(images.labels, probabilities, trained.class_names, judged.loss, judged.accuracy)
+    return judged, trained.probabilities(judged.outputs)
 
 
-def _other_images(trained: Trained, split: str | None, folder: Path) -> _Subject:
+def images_to_judge(run: EndedRun, split: str | None, data: str | None) -> Subject:
+    """Returns the images that a run is judged on; arguments as those of `evaluate`.
+
+    Raises:
+        UsageError: there is no such split or folder.
+        DataError: the images cannot be read, or have other classes.
+    """
+    return _own_images(run, split or "test") if data is None else _other_images(run, split, Path(data))
+
+
+def _other_images(run: EndedRun, split: str | None, folder: Path) -> Subject:
     root = classes_root(folder, split)
-    images, notes = read_classes(root, trained.experiment.data, trained.class_names)
-    return _Subject(split or (root.name if root != folder.resolve() else None), root, images, notes)
+    images, notes = read_classes(root, run.experiment.data, run.class_names)
+    return Subject(split or (root.name if root != folder.resolve() else None), root, images, notes, None)
 
 
-def _own_images(trained: Trained, split: str) -> _Subject:
+def _own_images(run: EndedRun, split: str) -> Subject:
     """Returns a split of the data that the run was trained on, read again."""
-    data = trained.experiment.data
+    data = run.experiment.data
     if split == "validation" and data.validation is None:
         raise UsageError("--split validation: the run has no validation data (data.validation is null); leave --split out")
     try:
-        _refuse_other_classes(open_source(data).class_names, trained.class_names)
+        _refuse_other_classes(open_source(data).class_names, run.class_names)
         splits = read_splits(data)
         images = _part(splits, split)
     except DataError as error:
         raise DataError(f"{error}. Images elsewhere: --data FOLDER, with one folder a class of the same name") from error
-    changed = fingerprint(splits.train) != trained.data_fingerprint
-    return _Subject(split, None, images, [*splits.notes, *([DATA_HAS_CHANGED] if changed else [])])
+    return Subject(split, None, images, splits.notes, fingerprint(splits.train))
 
 
 def _part(splits: Splits, split: str) -> ImageSet:

@@ -11,6 +11,7 @@ from cnnctl.commands.session import NOT_ENOUGH_MEMORY
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import RunError
 from cnnctl.report.console import Console
+from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.agreement import (
     Build,
@@ -122,6 +123,7 @@ def prove(experiment: Experiment, steps: int, console: Console) -> Proof:
 def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
     device = choose_device("auto")
     console.say(f"on {device}")
+    experiment = on_any_machine(experiment)
     with console.working("reading the data"):
         splits = read_splits(experiment.data)
     for note in splits.notes:

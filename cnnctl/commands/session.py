@@ -29,6 +29,7 @@ from cnnctl.train.device import choose_device
 from cnnctl.train.insight import Insight
 from cnnctl.train.loops import LOOPS
 from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score
+from cnnctl.train.settings import set_threads, settle
 from cnnctl.train.stopping import StopWhenNotFinite, StopWithoutProgress
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
@@ -94,9 +95,11 @@ class Session:
     """Everything that one training needs, made in the order in which it can fail soonest."""
 
     def __init__(self, experiment: Experiment, device: str, console: Console) -> None:
-        self.experiment = experiment
         self.console = console
         self.device = choose_device(device)
+        self.settings = settle(experiment, self.device)
+        self.experiment = experiment = self.settings.experiment
+        set_threads(experiment.train.batch_parts, self.device)
         with console.working("reading the data"):
             self.task: Task = FewShot(experiment) if experiment.few_shot else Classification(experiment)
         try:
@@ -119,7 +122,9 @@ class Session:
         say(f"model   {experiment.model.style}, {size}, {summary.macs:,} multiply-accumulates an image")
         for key, text in others:
             say(f"{key:<7} {text}")
-        say(f"loop    {experiment.train.loop}, {experiment.train.precision}, on {self.device}")
+        say(f"loop    {experiment.train.loop}, {self.settings}, on {self.device}")
+        for reason in self.settings.reasons:
+            say(f"        {reason}")
 
     def run(self, run: RunFolder) -> None:
         """Trains, evaluates on the test split once, and writes the run folder.
@@ -140,9 +145,7 @@ class Session:
             self.console.say(f"        goes on after epoch {first_epoch}")
         if not run.config.exists():
             run.write_config(self.experiment)
-        note_environment(
-            run, self.device, self.experiment.train.precision, self.task.splits.train, self.task.splits.class_names
-        )
+        note_environment(run, self.device, self.settings, self.task.splits.train, self.task.splits.class_names)
         with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
             try:
                 rows = self._train(run, first_epoch, checkpoints, board)

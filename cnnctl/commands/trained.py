@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,12 @@ Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A trained network and what it was trained on.
+class EndedRun:
+    """What a run says of its network, which is there but not loaded.
 
     Attributes:
         run: its folder.
         experiment: its config, checked; the data it names may be gone.
-        model: takes (B, H, W, C), or (B, C, H, W) under channels_first, float32 in [0, 1].
         class_names: in the order of the outputs.
         from_logits: whether the outputs are logits; otherwise they are probabilities.
         data_fingerprint: of the images that it was trained on, see `data.splits.fingerprint`.
@@ -42,10 +41,20 @@ class Trained:
 
     run: RunFolder
     experiment: Experiment
-    model: keras.Model
     class_names: list[str]
     from_logits: bool
     data_fingerprint: str
+
+
+@dataclass(frozen=True)
+class Trained(EndedRun):
+    """A trained network and what it was trained on.
+
+    Attributes:
+        model: takes (B, H, W, C), or (B, C, H, W) under channels_first, float32 in [0, 1].
+    """
+
+    model: keras.Model
 
     @property
     def channel_axis(self) -> int:
@@ -68,13 +77,28 @@ def open_trained(path: Path) -> Trained:
         UsageError: there is no run.
         RunError: the run was cut short, or its files are damaged.
     """
+    return with_network(open_ended(path))
+
+
+def open_ended(path: Path) -> EndedRun:
+    """Returns a run as `open_trained` does, without its network; raises the same, but for a network that is damaged."""
     run = open_run_folder(path)
     if not run.model.exists():
         raise RunError(f"{path} has no trained network yet: it was cut short. Go on with: {resume_command(run)}")
     experiment = load(run.config, look_at_data=False)
     nodes, _ = facts_of(experiment)
     names, seen = _noted(run, experiment)
-    return Trained(run, experiment, _model(run), names, gives(nodes) == "logits", seen)
+    return EndedRun(run, experiment, names, gives(nodes) == "logits", seen)
+
+
+def with_network(ended: EndedRun) -> Trained:
+    """Returns a run with its network loaded.
+
+    Raises:
+        RunError: the network is damaged.
+    """
+    about = {field.name: getattr(ended, field.name) for field in fields(EndedRun)}
+    return Trained(**about, model=_model(ended.run))
 
 
 def resume_command(run: RunFolder) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from cnnctl.data.builders import first_line, image_and_label, prepared_builder
+from cnnctl.data.cache import Arrays, remembered
 from cnnctl.data.images import Pixels, fit_array, fit_image
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
@@ -125,6 +126,12 @@ class FolderSource(Source):
 
     def read(self, split: str) -> ImageSet:
         files, labels = self._files(split)
+        with _told_as_data_errors():
+            arrays = remembered({"source": "folder", **image_options(self._data)}, files, lambda: self._decoded(files))
+        self._note_changes(split, len(files), *(int(count) for count in arrays["resized_and_colour"]))
+        return ImageSet(arrays["images"], labels)
+
+    def _decoded(self, files: list[Path]) -> Arrays:
         images = np.empty((len(files), *(self._data.image_size or ()), self._data.channels or 0), np.uint8)
         resized = colour = 0
         for index, file in enumerate(files):
@@ -132,8 +139,7 @@ class FolderSource(Source):
             resized += (image.height, image.width) != self._data.image_size
             colour += image.mode not in GREY_MODES
             images[index] = fit_image(image, self._data)
-        self._note_changes(split, len(files), resized, colour)
-        return ImageSet(images, labels)
+        return {"images": images, "resized_and_colour": np.array([resized, colour])}
 
     def _note_changes(self, split: str, count: int, resized: int, colour: int) -> None:
         of = f"of {count:,} images of '{split}' were"
@@ -237,8 +243,15 @@ class TfdsSource(Source):
         self._image, self._label = image_and_label(self._builder.info.features, data.name or "")
         self.class_names = list(self._builder.info.features[self._label].names)
         self.notes = []
+        self._read_labels: dict[str, Labels] = {}
 
     def read(self, split: str) -> ImageSet:
+        options = {"source": "tfds", "split": split, **image_options(self._data)}
+        arrays = self._remembered(options, split, self._decoded)
+        self._read_labels[split] = arrays["labels"]
+        return ImageSet(arrays["images"], arrays["labels"])
+
+    def _decoded(self, split: str) -> Arrays:
         dataset = self._dataset(split, None).map(lambda example: (example[self._image], example[self._label]))
         sizes = self._builder.info.features[self._image].shape
         at_once = _READ_AT_ONCE if None not in sizes else 1
@@ -246,10 +259,20 @@ class TfdsSource(Source):
         for batch_images, batch_labels in self._batches(split, dataset, at_once):
             images.append(fit_array(batch_images, self._data))
             labels.append(batch_labels)
-        return ImageSet(np.concatenate(images), np.concatenate(labels))
+        return {"images": np.concatenate(images), "labels": np.concatenate(labels)}
 
     def labels(self, split: str) -> Labels:
-        return np.concatenate(list(self._batches(split, self._only(split, self._label), _READ_AT_ONCE)))
+        if split not in self._read_labels:
+            self._read_labels[split] = self._only(split, self._label)
+        return self._read_labels[split]
+
+    def _files(self, split: str) -> list[Path]:
+        """Returns the files that a split's examples are in, and what describes them."""
+        parts = [part.strip().partition("[")[0] for part in split.split("+")]
+        splits = [self._split(part) for part in dict.fromkeys(parts)]
+        folder = Path(self._builder.data_dir)
+        described = [folder / name for name in ("features.json", "dataset_info.json")]
+        return [*described, *(Path(file) for each in splits for file in each.filepaths)]
 
     def groups(self, split: str) -> list[str]:
         name = self._data.group or ""
@@ -259,15 +282,22 @@ class TfdsSource(Source):
         if name not in known:
             remedy = f"it has {some_of(list(known))}" if known else "it has none; take hold_out: class"
             raise DataError(f"data.group: {self._data.name} has no feature '{name}' that says groups of classes; {remedy}")
-        batches = self._batches(split, self._only(split, name), _READ_AT_ONCE)
-        return [known[name].int2str(int(group)) for batch in batches for group in batch]
+        return [known[name].int2str(int(group)) for group in self._only(split, name)]
 
-    def _only(self, split: str, feature: str) -> Any:
-        """Returns a dataset of one feature; no image is decoded."""
+    def _only(self, split: str, feature: str) -> Labels:
+        """Returns one feature of all examples; no image is decoded."""
         import tensorflow_datasets as tfds
 
-        dataset = self._dataset(split, {self._image: tfds.decode.SkipDecoding()})
-        return dataset.map(lambda example: example[feature])
+        def read(split: str) -> Arrays:
+            dataset = self._dataset(split, {self._image: tfds.decode.SkipDecoding()})
+            only = dataset.map(lambda example: example[feature])
+            return {feature: np.concatenate(list(self._batches(split, only, _READ_AT_ONCE)))}
+
+        return self._remembered({"source": "tfds", "split": split, "feature": feature}, split, read)[feature]
+
+    def _remembered(self, options: dict[str, object], split: str, make: Callable[[str], Arrays]) -> Arrays:
+        with _told_as_data_errors():
+            return remembered(options, self._files(split), lambda: make(split))
 
     def _batches(self, split: str, dataset: Any, at_once: int) -> Iterator[Any]:
         import tensorflow as tf
@@ -280,14 +310,22 @@ class TfdsSource(Source):
                 f"{error.message.splitlines()[0]}; prepare it anew"
             ) from error
 
-    def _dataset(self, split: str, decoders: Any) -> Any:
+    def _split(self, split: str) -> Any:
         known = list(self._builder.info.splits)
-        if split.partition("[")[0] not in known:
+        if split not in known:
             raise DataError(f"{self._data.name} has no split '{split}'; it has {', '.join(known)}")
+        return self._builder.info.splits[split]
+
+    def _dataset(self, split: str, decoders: Any) -> Any:
         try:
             return self._builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
         except (ValueError, AssertionError) as error:
             raise DataError(f"{self._data.name}: split '{split}' cannot be read: {first_line(error)}") from error
+
+
+def image_options(data: DataSpec) -> dict[str, object]:
+    """Returns what decides how `fit_image` makes an image."""
+    return {"image_size": data.image_size, "channels": data.channels, "invert": data.invert}
 
 
 def some_of(names: list[str], most: int = FEW_NAMES) -> str:

@@ -20,17 +20,23 @@ COLUMNS = ("class", "precision", "recall", "F1", "images")
 Draw = Callable[[Sequence[str], Sequence[Sequence[str]], int], str]
 
 
-def evaluation_text(scores: Scores, subject: str) -> str:
-    """Returns the scores for a terminal; `subject` says which images they are of."""
+def evaluation_text(scores: Scores, subject: str, more: Sequence[str] = ()) -> str:
+    """Returns the scores for a terminal.
+
+    Args:
+        scores: of a network, or of several as one.
+        subject: says which images they are of.
+        more: paragraphs to stand before the classes.
+    """
     head = f"{subject:<13}accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}, on {_images(scores.images)}"
     calibration = f"{'calibration':<13}{_calibration(scores)}"
-    return "\n\n".join([f"{head}\n{calibration}", *_parts(scores, text_table, PAGE_WIDTH)])
+    return "\n\n".join([f"{head}\n{calibration}", *more, *_parts(scores, text_table, PAGE_WIDTH)])
 
 
-def evaluation_markdown(scores: Scores, subject: str) -> str:
-    """Returns the scores as Markdown."""
+def evaluation_markdown(scores: Scores, subject: str, more: Sequence[str] = ()) -> str:
+    """Returns the scores as Markdown; arguments as those of `evaluation_text`."""
     head = f"- {subject}: accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}, on {_images(scores.images)}"
-    return "\n\n".join([f"{head}\n- calibration: {_calibration(scores)}", *_parts(scores, markdown_table, None)])
+    return "\n\n".join([f"{head}\n- calibration: {_calibration(scores)}", *more, *_parts(scores, markdown_table, None)])
 
 
 def _calibration(scores: Scores) -> str:

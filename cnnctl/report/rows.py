@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of, image_of
 from cnnctl.spec.shapes import Facts, Shape
@@ -60,7 +61,7 @@ class Summary:
 def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
     """Returns the summary of a checked experiment."""
     _, facts = facts_of(experiment)
-    size = BYTES_PER_VALUE[experiment.train.precision]
+    size = BYTES_PER_VALUE[on_any_machine(experiment).train.precision]
     sizes = [size] * (len(facts) - 1) + [BYTES_PER_VALUE["float32"]]  # the last layer is float32 always
     rows = [Row(each, prod(each.output_shape) * size * batch_size) for each, size in zip(facts, sizes, strict=True)]
     return Summary(image_of(experiment), batch_size, rows)

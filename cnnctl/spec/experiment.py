@@ -254,6 +254,19 @@ class EarlyStopping(Section):
     restore_best: bool = True
 
 
+def _parts(value: object) -> int | str:
+    if value == "auto" or is_integer(value, 1):
+        return value  # type: ignore[return-value]  # it is one of the two
+    raise expected("a number of parts such as 2, or auto", value)
+
+
+Parts = Annotated[
+    int | str,
+    PlainValidator(_parts),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST}, {"const": "auto"}]}),
+]
+
+
 class TrainSpec(Section):
     """How the network is trained.
 
@@ -263,7 +276,11 @@ class TrainSpec(Section):
         batch_size: images a step; where training is by episodes, images at once in validation and test.
         optimizer: by its Keras name, see below.
         loss: null chooses by what the last layer gives (logits or softmax) and by `data.labels`.
-        precision: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are float32 always.
+        precision: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are float32 always. `auto` takes the 16 bits that
+            this device multiplies in hardware, else float32.
+        batch_parts: so many parts of a batch are computed at once, one a core, which is faster than sharing each
+            operation among the cores; `auto` for as many as suit this machine. Rounds otherwise than one part, and dropout
+            draws otherwise; not with layers that need the batch whole, such as batch normalization.
         early_stopping: null for none.
     """
 
@@ -272,7 +289,8 @@ class TrainSpec(Section):
     batch_size: Count = 128
     optimizer: Annotated[Any, OPTIMIZER] = Adam.model_construct()
     loss: Annotated[Any, LOSS] | None = None
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"] = "float32"
+    batch_parts: Parts = 1
     early_stopping: EarlyStopping | None = None
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from cnnctl.errors import ConfigError, Problem
+from cnnctl.spec.auto import whole_batch_reason
 from cnnctl.spec.document import Document, Where, dotted, override, read_document
 from cnnctl.spec.experiment import DataSpec, Experiment, ModelSpec
 from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints, network_of
@@ -200,7 +201,8 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
         *document.content,
     )  # also where a typo elsewhere hides the experiment
     ends = _end_complaints(experiment, nodes, facts, around) if experiment or classifies else []
-    return [*_bias_complaints(nodes, facts, around), *ends, *stopping]
+    parts = _parts_complaints(experiment, nodes) if experiment else []
+    return [*_bias_complaints(nodes, facts, around), *ends, *stopping, *parts]
 
 
 def _end_complaints(
@@ -244,6 +246,18 @@ def _stopping_complaints(experiment: Experiment) -> list[Complaint]:
         message = "goes back to the weights of one epoch, while use_ema averages over all; set restore_best: false, or leave use_ema out"
         complaints.append((("train", "early_stopping", "restore_best"), message))
     return complaints
+
+
+def _parts_complaints(experiment: Experiment, nodes: Sequence[Node]) -> list[Complaint]:
+    parts, batch_size = experiment.train.batch_parts, experiment.train.batch_size
+    if parts in (1, "auto"):
+        return []
+    reason = whole_batch_reason(experiment, nodes)
+    if reason:
+        return [(("train", "batch_parts"), f"{reason}; say 1 or auto, or leave it out")]
+    if isinstance(parts, int) and parts > batch_size:
+        return [(("train", "batch_parts"), f"a batch of {batch_size} images has no {parts} parts; give {batch_size} or less")]
+    return []
 
 
 def _image(data: DataSpec, model: ModelSpec) -> tuple[tuple[int, ...], Surroundings]:

@@ -19,11 +19,15 @@ class Device:
         kind: `gpu` or `cpu`.
         name: the GPU's name, or how many cores the CPU has.
         note: why there is no GPU; empty where there is one or none was asked for.
+        cores: of the CPU, for this process.
+        capability: of an NVIDIA GPU, such as (8, 6); None elsewhere.
     """
 
     kind: str
     name: str
     note: str = ""
+    cores: int = 1
+    capability: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         text = f"{self.kind.upper()}, {self.name}"
@@ -41,20 +45,25 @@ def choose_device(wish: str) -> Device:
     gpus = tf.config.list_physical_devices("GPU")
     if wish == "cpu":
         tf.config.set_visible_devices([], "GPU")
-        return Device("cpu", _cores())
+        return _cpu()
     if not gpus:
         if wish == "gpu":
             raise UsageError(f"--device gpu: {_why_no_gpu()}; leave --device out to compute on the CPU")
-        return Device("cpu", _cores(), f"no GPU: {_why_no_gpu()}")
+        return _cpu(f"no GPU: {_why_no_gpu()}")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     details = tf.config.experimental.get_device_details(gpus[0])
-    return Device("gpu", str(details.get("device_name", gpus[0].name)))
+    name = str(details.get("device_name", gpus[0].name))
+    return Device("gpu", name, cores=_cores(), capability=details.get("compute_capability"))
 
 
-def _cores() -> str:
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{count} core{'s' if count > 1 else ''}"
+def _cpu(note: str = "") -> Device:
+    cores = _cores()
+    return Device("cpu", f"{cores} core{'s' if cores > 1 else ''}", note, cores)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _why_no_gpu() -> str:

@@ -50,6 +50,19 @@ def judge(model: keras.Model, loss_function: keras.Loss, metrics: Metrics, batch
     return Judged(*metrics.values(), outputs)
 
 
+def cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> float:
+    """Returns the mean over the images of the negative logarithm of their label's probability, and nothing besides.
+
+    No probability counts as less than 1e-7, which is where Keras's losses of probabilities stop too.
+
+    Args:
+        labels: (N,).
+        probabilities: (N, classes).
+    """
+    of_labels = probabilities[np.arange(len(labels)), labels].astype(np.float64)  # (N,)
+    return float(-np.log(np.maximum(of_labels, keras.config.epsilon())).mean())
+
+
 def outputs_of(model: keras.Model, batches: tf.data.Dataset) -> Values:
     """Returns what a network gives in inference for all images of a dataset, (N, classes)."""
     return np.concatenate([np.asarray(model(images, training=False), np.float32) for images, _ in batches])

@@ -81,7 +81,11 @@ class Learner:
         return total_loss_with(weights, self.model, self.loss, images, labels)
 
     def evaluation(self) -> Callable[[tf.data.Dataset], Score]:
-        """Returns what gives loss and accuracy over a dataset of known length."""
+        """Returns what gives loss and accuracy over a dataset of known length; compiled once, for validation and test."""
+        return self._evaluate
+
+    @cached_property
+    def _evaluate(self) -> Callable[[tf.data.Dataset], Score]:
         metrics = Metrics(keras.metrics.Mean(), type(self.metrics.accuracy)())
 
         def step(images: Any, labels: Any) -> None:

@@ -25,12 +25,29 @@ def import_tensorflow(verbose: bool = False) -> None:
 
 
 def _start() -> None:
-    import keras
-    import tensorflow as tf
+    with _without("sklearn", "matplotlib"):
+        import keras
+        import tensorflow as tf
 
     keras.config.disable_traceback_filtering()  # a bug's traceback shows where it is
     tf.get_logger().setLevel("ERROR")
     tf.config.list_physical_devices()  # asks the driver, which speaks up where there is none
+
+
+@contextlib.contextmanager
+def _without(*packages: str) -> Iterator[None]:
+    """Lets imports of packages fail for the while.
+
+    Keras imports them where they are, for wrappers and plots that nothing here uses, and does without where they are
+    not: a second saved at each start.
+    """
+    absent = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is how Python marks what must not be imported
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

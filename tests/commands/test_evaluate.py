@@ -76,7 +76,7 @@ def run(runs: dict[str, Path], tmp_path: Path) -> Path:
 
 def scores(capsys: pytest.CaptureFixture[str], run: Path, split: str | None = None, data: Path | None = None) -> Any:
     capsys.readouterr()
-    evaluate(run, split, str(data) if data else None, "json", "cpu", Console(), verbose=True)
+    evaluate([run], split, str(data) if data else None, "json", "cpu", Console(), verbose=True)
     return json.loads(capsys.readouterr().out)
 
 
@@ -170,7 +170,7 @@ def test_an_evaluation_is_replaced_by_one_of_the_same_images_only(
     for parent, label in (("a", 1), ("b", 2)):
         scores(capsys, run, data=write_digits(run, tmp_path / parent / "test_images", (label,)))
     scores(capsys, run, data=write_digits(run, tmp_path / "c/images/test", (3,)).parent.parent / "images/test")
-    evaluate(run, None, str(tmp_path / "b/test_images"), "table", "cpu", Console(), verbose=True)
+    evaluate([run], None, str(tmp_path / "b/test_images"), "table", "cpu", Console(), verbose=True)
     assert f"replaced    {run}/evaluation/test_images_2.json" in capsys.readouterr().err
     files = {file.name for file in (run / "evaluation").glob("*.json")}
     assert files == {"test.json", "test_images.json", "test_images_2.json", "images-test.json"}
@@ -179,30 +179,30 @@ def test_an_evaluation_is_replaced_by_one_of_the_same_images_only(
 def test_the_table_shows_classes_and_confusions_and_says_where_they_are_kept(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluate(run, None, None, "table", "cpu", Console(), verbose=True)
+    evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
     printed = capsys.readouterr()
     noted = json.loads((run / "result.json").read_text())
     first = f"test         accuracy {noted['test_accuracy']:.2%}, loss {noted['test_loss']:.4f}, on 359 images"
     assert printed.out.splitlines()[0] == first
     assert "true \\ predicted" in printed.out
     assert f"written     {run}/evaluation/test.png" in printed.err
-    evaluate(run, None, None, "markdown", "cpu", Console(), verbose=True)
+    evaluate([run], None, None, "markdown", "cpu", Console(), verbose=True)
     assert "| class | precision | recall | F1 | images |" in capsys.readouterr().out
 
 
 def test_a_run_that_is_not_there_or_was_cut_short_is_one_message(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no folder .*nowhere"):
-        evaluate(tmp_path / "nowhere", None, None, "table", "cpu", Console(), verbose=True)
+        evaluate([tmp_path / "nowhere"], None, None, "table", "cpu", Console(), verbose=True)
     (run / "model.keras").unlink()
     with pytest.raises(RunError, match=r"it was cut short\. Go on with: cnnctl train --resume"):
-        evaluate(run, None, None, "table", "cpu", Console(), verbose=True)
+        evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
 
 
 def test_other_images_of_another_class_are_one_message(run: Path, tmp_path: Path) -> None:
     write_digits(run, tmp_path / "data", (3,))
     shutil.copytree(tmp_path / "data/3", tmp_path / "data/dog")
     with pytest.raises(DataError, match="the network knows no class 'dog'; expected folders named '0', '1', '2'"):
-        evaluate(run, None, str(tmp_path / "data"), "table", "cpu", Console(), verbose=True)
+        evaluate([run], None, str(tmp_path / "data"), "table", "cpu", Console(), verbose=True)
 
 
 @pytest.mark.parametrize(
@@ -220,21 +220,21 @@ def test_a_folder_without_images_is_one_message(
     (tmp_path / "empty").mkdir()
     (tmp_path / "hollow/3").mkdir(parents=True)
     with pytest.raises(error, match=message):
-        evaluate(run, split, str(tmp_path / data), "table", "cpu", Console(), verbose=True)
+        evaluate([run], split, str(tmp_path / data), "table", "cpu", Console(), verbose=True)
 
 
 def test_a_run_without_validation_has_no_such_split(run: Path) -> None:
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("validation: 0.1", "validation: null"))
     with pytest.raises(UsageError, match="the run has no validation data"):
-        evaluate(run, "validation", None, "table", "cpu", Console(), verbose=True)
+        evaluate([run], "validation", None, "table", "cpu", Console(), verbose=True)
 
 
 def test_a_run_that_cannot_be_written_to_is_evaluated_and_the_reason_told(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run / "evaluation").write_text("")
-    evaluate(run, None, None, "table", "cpu", Console(), verbose=True)
+    evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
     said = capsys.readouterr()
     assert "accuracy" in said.out
     assert f"not kept    {run}/evaluation cannot be made: File exists" in said.err
@@ -246,7 +246,7 @@ def test_too_little_memory_is_one_message(run: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(evaluation_module, "judge", run_out)
     with pytest.raises(RunError, match="not enough memory for these images and this network"):
-        evaluate(run, None, None, "table", "cpu", Console(), verbose=True)
+        evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
 
 
 # a run on a folder that changes afterwards
@@ -271,22 +271,22 @@ def of_a_folder(tmp_path: Path) -> Path:
 def test_a_class_that_came_later_is_one_message(of_a_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "images/white", tmp_path / "images/grey")
     with pytest.raises(DataError, match=r"other classes than the network was trained on: 'grey' of .*--data FOLDER"):
-        evaluate(of_a_folder, None, None, "table", "cpu", Console(), verbose=True)
+        evaluate([of_a_folder], None, None, "table", "cpu", Console(), verbose=True)
 
 
 def test_images_that_are_gone_are_one_message(of_a_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "images").rename(tmp_path / "moved")
     with pytest.raises(DataError, match=r"there is no folder .*images'\. Images elsewhere: --data FOLDER"):
-        evaluate(of_a_folder, None, None, "table", "cpu", Console(), verbose=True)
-    evaluate(of_a_folder, None, str(tmp_path / "moved"), "table", "cpu", Console(quiet=True), verbose=True)
+        evaluate([of_a_folder], None, None, "table", "cpu", Console(), verbose=True)
+    evaluate([of_a_folder], None, str(tmp_path / "moved"), "table", "cpu", Console(quiet=True), verbose=True)
 
 
 def test_training_images_that_have_changed_are_noted(
     of_a_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scores(capsys, of_a_folder)
-    evaluate(of_a_folder, None, None, "json", "cpu", Console(), verbose=True)
+    evaluate([of_a_folder], None, None, "json", "cpu", Console(), verbose=True)
     assert "note" not in capsys.readouterr().err
     Image.new("L", (6, 6), 99).save(tmp_path / "images/white/more.png")
-    evaluate(of_a_folder, None, None, "json", "cpu", Console(), verbose=True)
+    evaluate([of_a_folder], None, None, "json", "cpu", Console(), verbose=True)
     assert "note        the training images are not those that the run saw" in capsys.readouterr().err

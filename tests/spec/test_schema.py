@@ -55,6 +55,8 @@ ONLY_THE_LOADER_KNOWS = {
     # the end of the network and the classes
     "ends-as-image", "ends-before-classes", "ends-with-relu", "softmax-twice", "units-not-classes",
     # several fields together
+    "batch-parts-and-batch-norm",
+    "batch-parts-beyond-the-batch",
     "average-and-best", "boundaries-fall", "constraint-axis-not-there", "filters-not-divided-by-groups", "fractions-leave-nothing",
     "logits-and-not-from-logits", "orthogonal-bias", "piecewise-lengths", "repeats-of-repeats", "softmax-and-from-logits",
     "softmax-under-flatten-and-from-logits", "test-is-train", "validation-is-test", "validation-is-train",

@@ -71,7 +71,7 @@ def test_rows_sum_to_the_totals(name: str) -> None:
     for field in ("parameters", "trainable_parameters", "macs", "activation_bytes"):
         assert total[field] == sum(row[field] for row in rows), field
     assert total["non_trainable_parameters"] == total["parameters"] - total["trainable_parameters"]
-    size = 4 if load(CONFIGS / name).train.precision == "float32" else 2
+    size = 4 if load(CONFIGS / name).train.precision in ("float32", "auto") else 2
     sizes = [*[size] * (len(rows) - 1), 4]  # the last layer is float32 always
     assert total["activation_bytes"] == sum(3 * size * prod(row["output_shape"]) for size, row in zip(sizes, rows, strict=True))
 

@@ -10,6 +10,7 @@ from cnnctl.report.script.augment import augment_needs
 from cnnctl.report.script.expressions import WIDTH, literal
 from cnnctl.report.script.template import Needs, written
 from cnnctl.spec import weights as W
+from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.optimizers import OneCycle
 
@@ -57,6 +58,7 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
         model_file: where the script saves the network.
     """
     needs = needs_of(experiment)
+    experiment = on_any_machine(experiment)
     parts = [
         _head(experiment, command, needs),
         _title("Data"),
@@ -117,7 +119,8 @@ def _training_needs(experiment: Experiment) -> Needs:
         "regularized": network.is_regularized(experiment),
         "scaled": train.precision == "mixed_float16" or train.optimizer.loss_scale_factor is not None,
         "averaged": train.optimizer.use_ema,
-        "mixed": train.precision != "float32",
+        "mixed": train.precision not in ("float32", "auto"),
+        "settled": train.precision == "auto" or train.batch_parts != 1,
         "one_cycle": isinstance(train.optimizer.learning_rate, OneCycle),
     }
 
@@ -155,10 +158,19 @@ def _provenance(command: str, needs: Needs) -> str:
             *written_by,
             f"Needs: pip install {' '.join(packages)}",
             "",
-            "On a CPU it ends with the weights of cnnctl train, to the bit, with the same TensorFlow and Keras.",
+            *_equality(needs),
             "Left out is what a run has besides: TensorBoard, checkpoints, the stop at a loss that is no number.",
         ]
     )
+
+
+def _equality(needs: Needs) -> list[str]:
+    if not needs["settled"]:
+        return ["On a CPU it ends with the weights of cnnctl train, to the bit, with the same TensorFlow and Keras."]
+    return [
+        "It computes whole batches, in float32 for precision: auto. With --set train.precision=float32 and",
+        "--set train.batch_parts=1 cnnctl train ends with the same weights on a CPU, to the bit.",
+    ]
 
 
 def _packages(needs: Needs) -> list[str]:

@@ -1,0 +1,85 @@
+"""What `auto` in a config becomes on the machine at hand, without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.layers import BatchNormalization
+from cnnctl.spec.stack import Node
+
+LEAST_PART = 32
+"""Images of a part, at least: smaller ones cost more in overhead than they save in waiting."""
+FAST_BFLOAT16 = ("amx_bf16", "avx512_bf16")
+"""Flags of x86 CPUs that multiply bfloat16 in hardware; without them it is emulated, more slowly than float32."""
+
+
+class Choice(NamedTuple):
+    """A setting, and why; no reason where the config says it itself."""
+
+    value: str | int
+    why: str = ""
+
+
+def precision_on_cpu() -> Choice:
+    """Returns what `precision: auto` means on this CPU."""
+    flag = next((flag for flag in FAST_BFLOAT16 if flag in _cpu_flags()), None)
+    if flag:
+        return Choice("mixed_bfloat16", f"this CPU multiplies bfloat16 in hardware ({flag})")
+    return Choice("float32", f"this CPU does not multiply bfloat16 in hardware ({' or '.join(FAST_BFLOAT16)})")
+
+
+def precision_on_gpu(capability: tuple[int, int]) -> Choice:
+    """Returns what `precision: auto` means on an NVIDIA card by its compute capability.
+
+    Tensor cores multiply float16 from 7.0 on and bfloat16 from 8.0 on (CUDA C++ Programming Guide, Compute Capabilities).
+    """
+    shown = f"compute capability {capability[0]}.{capability[1]}"
+    if capability >= (8, 0):
+        return Choice("mixed_bfloat16", f"this GPU has tensor cores for bfloat16 ({shown})")
+    if capability >= (7, 0):
+        return Choice("mixed_float16", f"this GPU has tensor cores for float16 ({shown})")
+    return Choice("float32", f"this GPU has no tensor cores ({shown})")
+
+
+def parts_on_cpu(experiment: Experiment, nodes: Sequence[Node], cores: int) -> Choice:
+    """Returns what `batch_parts: auto` means for a network on a CPU."""
+    reason = whole_batch_reason(experiment, nodes)
+    if reason:
+        return Choice(1, reason)
+    parts = max(1, min(cores, experiment.train.batch_size // LEAST_PART))
+    return Choice(parts, f"{cores} cores, and {LEAST_PART} images or more a part" if parts > 1 else "parts would be too small")
+
+
+def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
+    """Returns what in a training needs its batches whole; empty where nothing does."""
+    if experiment.few_shot:
+        return "few-shot learners compute by episodes"
+    for node in nodes:
+        if isinstance(node.layer, BatchNormalization):
+            return f"'{node.name}' normalizes over the whole batch"
+        if getattr(node.layer, "activity_regularizer", None) is not None:
+            return f"the activity_regularizer of '{node.name}' is a mean over the whole batch"
+    return ""
+
+
+def on_any_machine(experiment: Experiment) -> Experiment:
+    """Returns the experiment with whole batches, and float32 for `auto`: its numbers are the same wherever it runs."""
+    precision = experiment.train.precision
+    return with_settings(experiment, "float32" if precision == "auto" else precision, 1)
+
+
+def with_settings(experiment: Experiment, precision: object, batch_parts: object) -> Experiment:
+    """Returns the experiment with these instead of its own."""
+    train = experiment.train.model_copy(update={"precision": precision, "batch_parts": batch_parts})
+    return experiment.model_copy(update={"train": train})
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:  # no Linux
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))

@@ -1,0 +1,70 @@
+"""What `auto` in a config becomes on the device that trains, and how TensorFlow's threads are set for it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from cnnctl.spec.auto import Choice, parts_on_cpu, precision_on_cpu, precision_on_gpu, with_settings
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import facts_of
+from cnnctl.train.device import Device
+
+
+@dataclass(frozen=True)
+class Settings:
+    """An experiment without `auto`.
+
+    Attributes:
+        experiment: trains the same wherever its settings suit.
+        precision, batch_parts: what was chosen and why; no reason where the config said it.
+    """
+
+    experiment: Experiment
+    precision: Choice
+    batch_parts: Choice
+
+    def __str__(self) -> str:
+        parts = f", each batch in {self.batch_parts.value} parts at once" if self.batch_parts.value != 1 else ""
+        return f"{self.precision.value}{parts}"
+
+    @property
+    def reasons(self) -> list[str]:
+        """Returns why each `auto` became what it did."""
+        chosen = (("precision", self.precision), ("batch_parts", self.batch_parts))
+        return [f"{name}: auto is {choice.value}: {choice.why}" for name, choice in chosen if choice.why]
+
+
+def settle(experiment: Experiment, device: Device) -> Settings:
+    """Returns the experiment with each `auto` decided for a device."""
+    train = experiment.train
+    precision = _precision(device) if train.precision == "auto" else Choice(train.precision)
+    parts = _parts(experiment, device) if train.batch_parts == "auto" else Choice(train.batch_parts)
+    return Settings(with_settings(experiment, precision.value, parts.value), precision, parts)
+
+
+def _precision(device: Device) -> Choice:
+    if device.kind == "cpu":
+        return precision_on_cpu()
+    return precision_on_gpu(device.capability) if device.capability else Choice("float32", "this GPU does not say what it can")
+
+
+def _parts(experiment: Experiment, device: Device) -> Choice:
+    if device.kind == "gpu":
+        return Choice(1, "a GPU shares an operation among its cores without waiting")
+    nodes, _ = facts_of(experiment)
+    return parts_on_cpu(experiment, nodes, device.cores)
+
+
+def set_threads(parts: int, device: Device) -> None:
+    """Gives each part of a batch its own cores; called before TensorFlow computes anything.
+
+    In a process that has computed already the threads stay as they are, and so do the results: only slower.
+    """
+    if parts == 1 or device.kind != "cpu":
+        return
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_inter_op_parallelism_threads(parts)
+        tf.config.threading.set_intra_op_parallelism_threads(max(device.cores // parts, 1))

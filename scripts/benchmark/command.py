@@ -1,0 +1,97 @@
+"""The command line of scripts/bench."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from .comparison import Wish, compare
+from .contenders import trainers
+from .report import as_markdown, as_text
+from .results import Results
+from .settings import NotPrepared
+
+
+def as_json(results: Results) -> str:
+    """Returns the results for programs."""
+    return json.dumps(results, indent=2)
+
+
+FORMS: dict[str, Callable[[Results], str]] = {"table": as_text, "markdown": as_markdown, "json": as_json}
+
+
+def main(about: str) -> int:
+    """Returns the exit code: 0, or 1 where a contender failed.
+
+    Args:
+        about: what the script is, for --help.
+    """
+    options = _options(about)
+    wish = Wish(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
+    try:
+        with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
+            results = compare(wish, Path(folder), _say)
+    except (NotPrepared, OSError, subprocess.CalledProcessError) as error:
+        _say(str(error))
+        return 1
+    _hand_out(results, options)
+    return 1 if results["failures"] else 0
+
+
+def _options(about: str) -> argparse.Namespace:
+    names = [each.name for each in trainers(sys.executable)]
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist", help="digits: 1,797 of 8×8 pixels, bundled")
+    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="turns of each contender [3]")
+    parser.add_argument("--epochs", type=_count, default=3, metavar="N", help="of each training [3]")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {', '.join(names)}")
+    torch_help = "the interpreter for torch and lightning"
+    parser.add_argument("--torch-python", type=_interpreter, default=sys.executable, metavar="PATH", help=torch_help)
+    parser.add_argument("--growth", action="store_true", help="also vary images, width and batch size, one round each")
+    parser.add_argument("--format", choices=tuple(FORMS), default="table", help="how to print [table]")
+    parser.add_argument("--output", type=_file, metavar="OUT.json", help="write the results there, every round of them")
+    parser.add_argument("--plot", type=_file, metavar="OUT.png", help="draw them there")
+    return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, received {text!r}")
+    return int(text)
+
+
+def _interpreter(text: str) -> str:
+    """Returns its whole path, since contenders run in other folders; links stay, by which it knows its environment."""
+    found = shutil.which(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"there is no interpreter {text}")
+    return os.path.abspath(found)
+
+
+def _file(text: str) -> Path:
+    """Returns a path that can be written to once everything is measured."""
+    if not Path(text).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
+    return Path(text)
+
+
+def _hand_out(results: Results, options: argparse.Namespace) -> None:
+    sys.stdout.write(FORMS[options.format](results) + "\n")
+    if options.output:
+        options.output.write_text(as_json(results) + "\n")
+    if options.plot:
+        from .picture import draw  # only now: every process that is measured counts what this one holds
+
+        draw(results, options.plot)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

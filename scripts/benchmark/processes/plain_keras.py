@@ -1,0 +1,52 @@
+"""A training as the Keras site's first example has it: float32 arrays in memory, `fit` with validation, `evaluate`.
+
+After https://keras.io/examples/vision/mnist_convnet/, which ends in a softmax and takes one-hot labels; here the loss takes
+logits and integer labels, as that of the config does. What Keras decides by itself, such as XLA, is left to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from plain import Stopwatch, asked, report
+from plain_network import network
+
+
+class Timing(keras.callbacks.Callback):
+    """Takes the time of the steps, without what comes between epochs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watch = Stopwatch()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.watch.begin()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.watch.lap()
+
+
+def main() -> None:
+    wish = asked()
+    data = np.load(wish.data)
+    train, validation, test = (data[f"{part}_images"].astype("float32") / 255 for part in ("train", "validation", "test"))
+    model = network(train.shape[1:], wish)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
+    timing = Timing()
+    model.fit(
+        train,
+        data["train_labels"],
+        batch_size=wish.batch_size,
+        epochs=wish.epochs,
+        validation_data=(validation, data["validation_labels"]),
+        callbacks=[timing],
+    )
+    _, accuracy = model.evaluate(test, data["test_labels"])
+    report(timing.watch, len(train), float(accuracy), "gpu" if tf.config.list_physical_devices("GPU") else "cpu")
+
+
+main()

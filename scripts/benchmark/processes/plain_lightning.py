@@ -1,0 +1,63 @@
+"""The same training with Lightning, whose Trainer drives; all its defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from plain import Stopwatch, asked, report
+from plain_tensors import loader, network, splits
+from torch.nn import functional as F
+
+
+class Classifier(lightning.LightningModule):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def training_step(self, batch: Any, index: int) -> Any:
+        images, labels = batch
+        loss = F.cross_entropy(self.model(images), labels)
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        self._judge(batch, "validation")
+
+    def test_step(self, batch: Any, index: int) -> None:
+        self._judge(batch, "test")
+
+    def _judge(self, batch: Any, part: str) -> None:
+        images, labels = batch
+        output = self.model(images)
+        self.log(f"{part}_loss", F.cross_entropy(output, labels))
+        self.log(f"{part}_accuracy", (output.argmax(1) == labels).float().mean())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+class Timing(lightning.Callback):
+    def __init__(self) -> None:
+        self.watch = Stopwatch()
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.watch.begin()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.watch.lap()
+
+
+def main() -> None:
+    wish = asked()
+    training, validation, test = splits(wish.data)
+    model = Classifier(network(training.tensors[0].shape[1:], wish))
+    timing = Timing()
+    trainer = lightning.Trainer(max_epochs=wish.epochs, callbacks=[timing])
+    trainer.fit(model, loader(training, wish.batch_size, shuffle=True), loader(validation, wish.batch_size))
+    (tested,) = trainer.test(model, loader(test, wish.batch_size))
+    report(timing.watch, len(training), float(tested["test_accuracy"]), str(trainer.strategy.root_device))
+
+
+main()

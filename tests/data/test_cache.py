@@ -1,0 +1,185 @@
+"""Decoded images on disk: equal to what is decoded anew, never stale, never in the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnctl.data import cache, sources
+from cnnctl.data.cache import Arrays, remembered
+from cnnctl.data.sources import open_source
+from cnnctl.spec.experiment import DataSpec
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CNNCTL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("CNNCTL_CACHE_SIZE", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    file = tmp_path / "source"
+    file.write_bytes(b"content")
+    return file
+
+
+def makes(value: int, calls: list[int] | None = None, size: int = 5) -> Callable[[], Arrays]:
+    def make() -> Arrays:
+        if calls is not None:
+            calls.append(value)
+        return {"images": np.full(size, value, np.uint8), "names": np.array(["a", "bc"])}
+
+    return make
+
+
+def never() -> Arrays:
+    raise AssertionError("decoded again")
+
+
+def test_what_was_made_is_not_made_again(source: Path) -> None:
+    made = remembered({"a": 1}, [source], makes(3))
+    found = remembered({"a": 1}, [source], never)
+    assert {name: (each.dtype, each.tolist()) for name, each in found.items()} == {
+        name: (each.dtype, each.tolist()) for name, each in made.items()
+    }
+
+
+def test_other_options_other_contents_and_other_names_are_other_entries(source: Path, folder: Path) -> None:
+    remembered({"a": 1}, [source], makes(1))
+    assert remembered({"a": 2}, [source], makes(2))["images"][0] == 2
+    stamp = source.stat()
+    source.write_bytes(b"CONTENT")  # as long, and as old
+    os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert remembered({"a": 1}, [source], makes(3))["images"][0] == 3
+    other = source.rename(source.with_name("other"))
+    assert remembered({"a": 1}, [other], makes(4))["images"][0] == 4
+    assert len(list(folder.iterdir())) == 4
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "empty", "no zip"])
+def test_a_damaged_entry_is_made_anew(source: Path, folder: Path, damage: str) -> None:
+    remembered({}, [source], makes(1, size=3000))
+    (entry,) = folder.iterdir()
+    content = bytearray(entry.read_bytes())
+    content[len(content) // 3] ^= 16  # within the images
+    damaged = {"cut": content[: len(content) // 2], "bit": content, "empty": b"", "no zip": b"no zip"}
+    entry.write_bytes(damaged[damage])
+    assert remembered({}, [source], makes(2, size=3000))["images"].tolist() == [2] * 3000
+    assert remembered({}, [source], never)["images"].tolist() == [2] * 3000
+
+
+def test_what_fails_to_be_made_leaves_nothing(source: Path, folder: Path) -> None:
+    with pytest.raises(AssertionError, match="decoded again"):
+        remembered({}, [source], never)
+    assert not folder.exists()
+
+
+def test_off_writes_and_reads_nothing(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered({}, [source], makes(1))
+    monkeypatch.setenv("CNNCTL_CACHE_DIR", "off")
+    assert remembered({}, [source], makes(2))["images"][0] == 2
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_the_longest_unused_entries_make_room(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in range(3):
+        remembered({"a": value}, [source], makes(value, size=10_000))
+        (newest,) = (file for file in folder.iterdir() if cache.key_of({"a": value}, [source]) in file.name)
+        os.utime(newest, (value + 1000, value + 1000))
+    monkeypatch.setenv("CNNCTL_CACHE_SIZE", "35000")
+    remembered({"a": 0}, [source], never)  # used just now
+    remembered({"a": 3}, [source], makes(3, size=10_000))
+    calls: list[int] = []
+    for value in (0, 2, 3, 1):
+        remembered({"a": value}, [source], makes(value, calls, size=10_000))
+    assert calls == [1]
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 35_000
+
+
+def test_what_is_larger_than_the_cache_is_not_kept(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNCTL_CACHE_SIZE", "1000")
+    assert remembered({}, [source], makes(1, size=2000))["images"][0] == 1
+    assert not folder.exists()
+
+
+def test_a_part_that_a_killed_process_left_is_removed_for_room(
+    source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir()
+    (folder / ".abc.npz.1.part").write_bytes(bytes(5000))
+    monkeypatch.setenv("CNNCTL_CACHE_SIZE", "6000")
+    remembered({}, [source], makes(1, size=3000))
+    assert [file.suffix for file in folder.iterdir()] == [".npz"]
+
+
+def test_where_nothing_can_be_written_the_run_goes_on(source: Path, folder: Path) -> None:
+    folder.write_text("a file where the folder should be")
+    assert remembered({}, [source], makes(1))["images"][0] == 1
+
+
+def test_several_processes_at_once_agree(source: Path, folder: Path) -> None:
+    code = f"""
+import numpy as np
+from pathlib import Path
+from cnnctl.data.cache import remembered
+for turn in range(30):
+    arrays = remembered({{"turn": turn % 3}}, [Path({str(source)!r})], lambda: {{"images": np.arange(200_000)}})
+    assert np.array_equal(arrays["images"], np.arange(200_000))
+"""
+    environment = {**os.environ, "CNNCTL_CACHE_SIZE": "4000000"}  # room for two of the three: they push each other out
+    running = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(4)]
+    assert [process.wait() for process in running] == [0] * 4
+    assert not list(folder.glob(".*.part"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> DataSpec:
+    for name, colour in (("a", (250, 0, 0)), ("b", (9, 9, 9))):
+        (tmp_path / "set/train" / name).mkdir(parents=True)
+        Image.new("RGB", (9, 7), colour).save(tmp_path / "set/train" / name / "1.png")
+        Image.new("L", (6, 6), 77).save(tmp_path / "set/train" / name / "2.png")
+    return DataSpec(source="folder", path=str(tmp_path / "set"), image_size=(6, 6), channels=1, classes=2)
+
+
+def test_a_folder_is_decoded_once_and_says_the_same(images: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_source(images)
+    read = first.read("train")
+    monkeypatch.setattr(sources, "open_image", never)
+    second = open_source(images)
+    again = second.read("train")
+    assert np.array_equal(read.images, again.images)
+    assert np.array_equal(read.labels, again.labels)
+    assert first.notes == second.notes
+    assert len(first.notes) == 2
+
+
+@pytest.mark.parametrize("change", [{"image_size": (5, 5)}, {"channels": 3}, {"invert": True}])
+def test_images_made_otherwise_are_decoded_anew(images: DataSpec, change: dict[str, object]) -> None:
+    open_source(images).read("train")
+    changed = images.model_copy(update=change)
+    found = open_source(changed).read("train")
+    os.environ["CNNCTL_CACHE_DIR"] = "off"  # the fixture puts it back
+    assert np.array_equal(found.images, open_source(changed).read("train").images)
+
+
+@pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR has no prepared MNIST")
+def test_mnist_from_the_cache_is_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataSpec(source="tfds", name="mnist", image_size=(28, 28), channels=1, classes=10)
+    read = {split: open_source(data).read(split) for split in ("test", "train[:10%]")}
+    labels = open_source(data).labels("test")
+    monkeypatch.setattr(sources.TfdsSource, "_batches", never)
+    again = open_source(data)
+    for split, images in read.items():
+        found = again.read(split)
+        assert np.array_equal(images.images, found.images)
+        assert np.array_equal(images.labels, found.labels)
+    assert np.array_equal(open_source(data).labels("test"), labels)

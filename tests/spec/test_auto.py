@@ -1,0 +1,84 @@
+"""What `auto` becomes: by the machine's own flags, never by chance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnctl.spec import auto
+from cnnctl.spec.auto import on_any_machine, parts_on_cpu, precision_on_cpu, precision_on_gpu
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import facts_of, load
+
+QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ({"avx512_bf16", "avx2"}, "mixed_bfloat16"),
+        ({"amx_bf16", "avx512_bf16"}, "mixed_bfloat16"),
+        ({"avx512f", "avx2"}, "float32"),
+        (set(), "float32"),
+    ],
+)
+def test_a_cpu_takes_bfloat16_where_it_multiplies_it(monkeypatch: pytest.MonkeyPatch, flags: set[str], precision: str) -> None:
+    monkeypatch.setattr(auto, "_cpu_flags", lambda: frozenset(flags))
+    choice = precision_on_cpu()
+    assert choice.value == precision
+    assert "bf16" in choice.why
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [
+        ((6, 1), "float32"),
+        ((7, 0), "mixed_float16"),
+        ((7, 5), "mixed_float16"),
+        ((8, 0), "mixed_bfloat16"),
+        ((9, 0), "mixed_bfloat16"),
+    ],
+)
+def test_a_gpu_takes_what_its_tensor_cores_multiply(capability: tuple[int, int], precision: str) -> None:
+    choice = precision_on_gpu(capability)
+    assert choice.value == precision
+    assert f"{capability[0]}.{capability[1]}" in choice.why
+
+
+def experiment(*overrides: str) -> Experiment:
+    return load(QUICKSTART, ["train.batch_parts=auto", "train.batch_size=128", *overrides])
+
+
+def parts(cores: int, *overrides: str) -> Any:
+    asked = experiment(*overrides)
+    return parts_on_cpu(asked, facts_of(asked)[0], cores)
+
+
+def test_a_batch_has_a_part_a_core_but_no_small_ones() -> None:
+    assert [parts(cores).value for cores in (1, 2, 4, 16)] == [1, 2, 4, 4]
+    assert [parts(8, f"train.batch_size={size}").value for size in (1, 31, 64, 100)] == [1, 1, 2, 3]
+
+
+NORMALIZED = "model.layers=[flatten, {batch_normalization: {name: norm}}, {dense: {units: classes}}]"
+REGULARIZED = "model.layers=[flatten, {dense: {units: classes, name: last, activity_regularizer: l2}}]"
+
+
+@pytest.mark.parametrize(("stack", "name"), [(NORMALIZED, "'norm'"), (REGULARIZED, "'last'")])
+def test_what_needs_the_batch_whole_has_one_part_and_says_why(stack: str, name: str) -> None:
+    choice = parts(2, stack)
+    assert choice.value == 1
+    assert name in choice.why
+
+
+def test_few_shot_tasks_have_one_part() -> None:
+    asked = load(QUICKSTART.with_name("few-shot.yaml"), ["train.batch_parts=auto", "train.precision=auto"])
+    assert parts_on_cpu(asked, facts_of(asked)[0], 2).value == 1
+
+
+def test_on_any_machine_is_what_keras_does_by_itself() -> None:
+    train = on_any_machine(experiment("train.precision=auto")).train
+    assert (train.precision, train.batch_parts) == ("float32", 1)
+    said = on_any_machine(experiment("train.precision=mixed_bfloat16", "train.batch_parts=2")).train
+    assert (said.precision, said.batch_parts) == ("mixed_bfloat16", 1)

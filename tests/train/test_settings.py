@@ -1,0 +1,79 @@
+"""A run decides `auto` once, says why, and writes down what it took."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnctl.commands.train import train
+from cnnctl.report.console import Console
+from cnnctl.spec import auto
+from cnnctl.spec.load import load
+from cnnctl.train import settings
+from cnnctl.train.device import Device
+from cnnctl.train.settings import settle
+
+QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
+CPU = Device("cpu", "2 cores", cores=2)
+AUTO = ("train.precision=auto", "train.batch_parts=auto")
+
+
+def test_what_the_config_says_stays_and_needs_no_reason() -> None:
+    settled = settle(load(QUICKSTART), CPU)
+    assert (settled.experiment, settled.reasons, str(settled)) == (load(QUICKSTART), [], "float32")
+
+
+def test_auto_is_decided_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "_cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    settled = settle(load(QUICKSTART, [*AUTO, "train.batch_size=64"]), CPU)
+    assert str(settled) == "mixed_bfloat16, each batch in 2 parts at once"
+    assert settled.reasons == [
+        "precision: auto is mixed_bfloat16: this CPU multiplies bfloat16 in hardware (avx512_bf16)",
+        "batch_parts: auto is 2: 2 cores, and 32 images or more a part",
+    ]
+    card = settle(load(QUICKSTART, list(AUTO)), Device("gpu", "a card", cores=8, capability=(7, 5)))
+    assert (card.experiment.train.precision, card.experiment.train.batch_parts) == ("mixed_float16", 1)
+    unknown = settle(load(QUICKSTART, list(AUTO)), Device("gpu", "a card"))
+    assert unknown.experiment.train.precision == "float32"
+
+
+def trained(folder: Path, *overrides: str) -> dict[str, Any]:
+    train(QUICKSTART, ["train.epochs=2", *overrides], folder, None, "cpu", Console(quiet=True), verbose=True)
+    return json.loads((folder / "environment.json").read_text())
+
+
+def arrays(run: Path) -> list[Any]:
+    file = sorted(run.glob("checkpoints/*.npz"))[-1]
+    content = np.load(file)
+    return [content[name] for name in sorted(content.files) if name != "rows"]
+
+
+def test_a_run_s_own_config_trains_to_the_same_weights_wherever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "precision_on_cpu", lambda: auto.Choice("mixed_bfloat16", "a test"))
+    monkeypatch.setattr(settings, "parts_on_cpu", lambda *_: auto.Choice(2, "another"))
+    environment = trained(tmp_path / "first", *AUTO)
+    told = [environment[name] for name in ("precision", "precision_why", "batch_parts", "batch_parts_why")]
+    assert told == ["mixed_bfloat16", "a test", 2, "another"]
+    monkeypatch.setattr(settings, "precision_on_cpu", lambda: auto.Choice("float32", "another machine"))
+    written = tmp_path / "first/config.yaml"
+    assert (load(written).train.precision, load(written).train.batch_parts) == ("mixed_bfloat16", 2)
+    train(written, [], tmp_path / "second", None, "cpu", Console(quiet=True), verbose=True)
+    for mine, theirs in zip(arrays(tmp_path / "first"), arrays(tmp_path / "second"), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("style", ["sequential", "functional", "subclass"])
+def test_both_loops_agree_to_the_bit_in_parts(tmp_path: Path, style: str) -> None:
+    stack = (
+        "model.layers=[{conv2d: {filters: 4, kernel_size: 3, activation: relu}}, flatten, {dropout: {rate: 0.4}}, "
+        "{dense: {units: classes}}]"
+    )
+    common = (f"model.style={style}", "train.batch_parts=2", stack)
+    trained(tmp_path / "custom", "train.loop=custom", *common)
+    trained(tmp_path / "fit", "train.loop=fit", *common)
+    for mine, theirs in zip(arrays(tmp_path / "custom"), arrays(tmp_path / "fit"), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
