@@ -17,6 +17,7 @@ from cnnctl.spec.document import read_document
 from scripts.benchmark.contenders import Contender
 from scripts.benchmark.growth import points
 from scripts.benchmark.measure import STARTED, measure, variables_for
+from scripts.benchmark.others import busy_seconds, company, cores_of_others
 from scripts.benchmark.picture import draw
 from scripts.benchmark.ratios import Ratio, quotients, share_of_peak, spread, spreads
 from scripts.benchmark.report import as_markdown, as_text
@@ -184,6 +185,25 @@ def test_nobody_is_told_how_many_threads_to_take(monkeypatch: pytest.MonkeyPatch
     assert float(seen[STARTED]) > 0
     assert (seen["PYTHONPATH"], seen["PATH"]) == ("mine", os.environ["PATH"])
     assert "PYTHONPATH" not in variables_for("another/python", tmp_path)
+
+
+def test_what_others_took_is_what_all_took_without_the_process() -> None:
+    assert cores_of_others(before=100, after=118, own=8, wall=20) == 0.5
+    assert cores_of_others(before=100, after=107.9, own=8, wall=20) == 0  # the clocks tick apart
+    assert cores_of_others(before=None, after=118, own=8, wall=20) is None
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux counts what all processes took in /proc/stat")
+def test_the_machine_has_been_busy_for_a_while() -> None:
+    first, second = busy_seconds(), busy_seconds()
+    assert first is not None and second is not None
+    assert 0 < first <= second
+
+
+def test_a_machine_that_others_use_is_said_and_one_that_is_idle_is_not() -> None:
+    assert company([{"others_cores": {"median": 0.1, "min": 0.0, "max": 0.1}}, {"name": "failed"}], 2) == []
+    (warning,) = company([{"others_cores": {"median": 0.1, "min": 0.0, "max": 0.9}}], 2)
+    assert warning.startswith("not alone: other processes kept up to 0.9 of 2 cores busy meanwhile")
 
 
 def test_the_config_is_that_of_mnist_but_for_what_is_asked() -> None:

@@ -99,7 +99,7 @@ class Session:
         self.device = choose_device(device)
         self.settings = settle(experiment, self.device)
         self.experiment = experiment = self.settings.experiment
-        set_threads(experiment.train.batch_parts, self.device)
+        set_threads(self.settings.parts, self.device)
         with console.working("reading the data"):
             self.task: Task = FewShot(experiment) if experiment.few_shot else Classification(experiment)
         try:

@@ -27,8 +27,13 @@ class Settings:
     batch_parts: Choice
 
     def __str__(self) -> str:
-        parts = f", each batch in {self.batch_parts.value} parts at once" if self.batch_parts.value != 1 else ""
+        parts = f", each batch in {self.parts} parts at once" if self.parts > 1 else ""
         return f"{self.precision.value}{parts}"
+
+    @property
+    def parts(self) -> int:
+        """Returns in how many parts at once a batch is computed."""
+        return int(self.batch_parts.value)
 
     @property
     def reasons(self) -> list[str]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from .others import busy_seconds, cores_of_others
+
 STARTED = "CNNCTL_BENCH_STARTED"
 """The environment variable that tells a process when it was started: seconds since 1970."""
 THREAD_VARIABLES = (
@@ -37,6 +39,7 @@ class Measured:
         wall_seconds: from just before it was started to its end.
         cpu_seconds: user and system, all threads.
         peak_bytes: the most memory that was resident at once.
+        others_cores: how many cores other processes kept busy meanwhile, in the mean; None where it is not known.
         stdout: what it printed.
         stderr: its lines, each with the seconds after the start at which it came.
     """
@@ -45,6 +48,7 @@ class Measured:
     wall_seconds: float
     cpu_seconds: float
     peak_bytes: int
+    others_cores: float | None
     stdout: str
     stderr: Sequence[tuple[float, str]]
 
@@ -60,7 +64,7 @@ def measure(command: Sequence[str], folder: Path, variables: Mapping[str, str]) 
     become the command (exec_mmap in fs/exec.c). So this process must stay small: whatever needs NumPy or TensorFlow has
     a process of its own.
     """
-    start = time.perf_counter()
+    busy, start = busy_seconds(), time.perf_counter()
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -75,17 +79,19 @@ def measure(command: Sequence[str], folder: Path, variables: Mapping[str, str]) 
     stdout, stderr = _Listener(process.stdout, start), _Listener(process.stderr, start)
     try:
         _, status, usage = os.wait4(process.pid, 0)
-        end = time.perf_counter()
+        wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
     finally:
         if process.returncode is None:  # Ctrl-C here
             process.kill()
+    cpu = usage.ru_utime + usage.ru_stime
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     return Measured(
         process.returncode,
-        end - start,
-        usage.ru_utime + usage.ru_stime,
+        wall,
+        cpu,
         usage.ru_maxrss * unit,
+        cores_of_others(busy, busy_seconds(), cpu, wall),
         "".join(line for _, line in stdout.lines()),
         [(seconds, line.rstrip("\n")) for seconds, line in stderr.lines()],
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from cnnctl.report.tables import PAGE_WIDTH, markdown_table, show_bytes, text_table
 
+from .others import company
 from .results import Results
 
 Table = tuple[str, Sequence[str], list[list[str]]]
@@ -59,6 +60,7 @@ def facts(results: Results) -> list[str]:
         f"{machine['gpu'] or 'no GPU'}; {machine['cpu']}, {machine['cores']} cores ({flags}), "
         f"{show_bytes(machine['memory_bytes'])} of memory; Python {machine['python']}, {versions}",
         *([f"measured peak: {measured}"] if measured else []),
+        *company(results["contenders"], machine["cores"]),
         *(f"{name} left out: {reason}" for name, reason in results["left_out"].items()),
     ]
 

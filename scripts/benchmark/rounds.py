@@ -13,7 +13,9 @@ from .measure import measure, variables_for
 from .settings import Setting
 
 Figures = dict[str, Any]
-"""What one process took: `wall_seconds`, `cpu_seconds`, `peak_bytes`, and what it said of itself (`contenders.Told`)."""
+"""What one process took: `OUTSIDE`, and what it said of itself (`contenders.Told`)."""
+OUTSIDE = ("wall_seconds", "cpu_seconds", "peak_bytes", "others_cores")
+"""What of `Measured` is a figure."""
 Say = Callable[[str], None]
 
 
@@ -72,7 +74,7 @@ def compete(
 def _take_turn(contender: Contender, setting: Setting, when: str, folder: Path) -> Figures | Failure:
     with tempfile.TemporaryDirectory(dir=folder) as own:
         done = measure(contender.command(setting, Path(own)), Path(own), variables_for(contender.python, folder / "cache"))
-        outside = {name: getattr(done, name) for name in ("wall_seconds", "cpu_seconds", "peak_bytes")}
+        outside = {name: getattr(done, name) for name in OUTSIDE}
         if done.exit_code:
             return Failure(contender.name, when, [*done.last_lines(), f"exit code {done.exit_code}"])
         try:

@@ -71,7 +71,12 @@ def test_a_damaged_entry_is_made_anew(source: Path, folder: Path, damage: str) -
     (entry,) = folder.iterdir()
     content = bytearray(entry.read_bytes())
     content[len(content) // 3] ^= 16  # within the images
-    damaged = {"cut": content[: len(content) // 2], "bit": content, "empty": b"", "no zip": b"no zip"}
+    damaged: dict[str, bytes] = {
+        "cut": bytes(content[: len(content) // 2]),
+        "bit": bytes(content),
+        "empty": b"",
+        "no zip": b"no zip",
+    }
     entry.write_bytes(damaged[damage])
     assert remembered({}, [source], makes(2, size=3000))["images"].tolist() == [2] * 3000
     assert remembered({}, [source], never)["images"].tolist() == [2] * 3000

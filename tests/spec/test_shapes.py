@@ -44,6 +44,8 @@ SHIPPED = {
     "few-shot.yaml": (4_896, 96, 82_944),
     "lenet5.yaml": (61_706, 0, 416_520),
     "mnist.yaml": (34_826, 0, 2_440_960),
+    "mnist-best.yaml": (307_818, 896, 18_499_712),
+    "mnist-fast.yaml": (215_194, 0, 1_244_160),
     "omniglot.yaml": (120_520, 512, 9_823_744),
     "omniglot-maml.yaml": (112_261, 512, 9_815_360),
     "omniglot-one-shot.yaml": (573_024, 1_344, 52_070_400),

@@ -43,7 +43,8 @@ def test_auto_is_decided_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(folder: Path, *overrides: str) -> dict[str, Any]:
     train(QUICKSTART, ["train.epochs=2", *overrides], folder, None, "cpu", Console(quiet=True), verbose=True)
-    return json.loads((folder / "environment.json").read_text())
+    environment: dict[str, Any] = json.loads((folder / "environment.json").read_text())
+    return environment
 
 
 def arrays(run: Path) -> list[Any]:
