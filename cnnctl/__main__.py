@@ -1,6 +1,6 @@
 """Lets `python -m cnnctl` do what the command `cnnctl` does."""
 
-from cnnctl.cli import main
+from cnnctl.cli import command
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -365,6 +366,24 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", CnnctlError.exit_code)
+
+
+def command() -> None:
+    """Runs `main` as a process of its own and ends the process at once.
+
+    All files are closed by then. Python would go on to take TensorFlow apart, object by object, for most of a second.
+    """
+    code: object = 0
+    try:
+        main()
+    except SystemExit as left:
+        code = left.code
+    if "tensorflow" in sys.modules and isinstance(code, int | None):
+        with contextlib.suppress(OSError):  # of a pipe that nobody reads; Python tells it in its own way
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code or 0)
+    sys.exit(code)  # type: ignore[arg-type]  # what SystemExit was raised with
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import cnnctl
 
@@ -20,16 +21,16 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 MNIST = str(ROOT / "configs" / "mnist.yaml")
 DIGITS = str(ROOT / "configs" / "quickstart.yaml")
 VERBS = {
-    "train": ("--set", "--run-dir", "--resume", "--device", "--quiet", "--verbose"),
+    "train": ("--set", "--run-dir", "--resume", "--device", "--quiet", "--no-cache", "--verbose"),
     "summary": ("--set", "--format", "--batch-size", "--explain", "--check"),
-    "evaluate": ("--split", "--data", "--format", "--device", "--verbose"),
+    "evaluate": ("--split", "--data", "--format", "--device", "--no-cache", "--verbose"),
     "predict": ("--top", "--saliency", "--format", "--device", "--verbose"),
     "one-shot": ("--copies", "--mistakes", "--format", "--device", "--verbose"),
-    "verify": ("--set", "--steps", "--explain", "--format", "--verbose"),
+    "verify": ("--set", "--steps", "--explain", "--format", "--no-cache", "--verbose"),
     "code": ("--set", "--output"),
     "runs": ("--format", "--sort", "--filter", "--seeds"),
     "export": ("--to", "--output", "--quantize", "--format", "--verbose"),
-    "data": ("--set", "--output", "--format", "--verbose"),
+    "data": ("--set", "--output", "--format", "--no-cache", "--verbose"),
     "init": (),
     "schema": (),
 }
@@ -320,3 +321,16 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 """
     done = python("-c", program, folder=tmp_path)
     assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+def test_no_cache_keeps_nothing_of_the_images(call: Call, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for shade in range(10):
+            Image.new("L", (6, 6), 20 * shade).save(tmp_path / "images" / name / f"{shade}.png")
+    (tmp_path / "own.yaml").write_text(
+        "data: {source: folder, path: images}\nmodel: {layers: [flatten, {dense: {units: classes}}]}\n"
+    )
+    for options, kept in (("--no-cache", 0), ("--format=json", 1)):
+        assert call("data", "own.yaml", options, CNNCTL_CACHE_DIR=str(tmp_path / "cache")).returncode == 0
+        assert len(list(tmp_path.glob("cache/*.npz"))) == kept

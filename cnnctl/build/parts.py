@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from cnnctl.build.fused import fused_outputs
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import facts_of
+from cnnctl.spec.stack import Node
 
 
 class ByParts(keras.Model):
@@ -20,12 +24,14 @@ class ByParts(keras.Model):
 
     Args:
         network: each of its layers computes every image by itself: no batch normalization.
+        nodes: its stack.
         parts: at least 2.
     """
 
-    def __init__(self, network: keras.Model, parts: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, network: keras.Model, nodes: Sequence[Node], parts: int) -> None:
+        super().__init__()
         self.network = network
+        self.nodes = tuple(nodes)
         self.parts = parts
         self.built = True
 
@@ -38,7 +44,7 @@ class ByParts(keras.Model):
 
     def _part(self, images: Any, start: Any, end: Any, training: bool) -> Any:
         """Returns the outputs for images from `start` to before `end`; there may be none, which a convolution cannot take."""
-        outputs = self.network(images[start : tf.maximum(end, start + 1)], training=training)
+        outputs = fused_outputs(self.network, self.nodes, images[start : tf.maximum(end, start + 1)], training)
         return outputs[: end - start]
 
 
@@ -46,4 +52,4 @@ def in_parts(experiment: Experiment, network: keras.Model) -> keras.Model:
     """Returns what trains the network: itself, or it in as many parts as a settled config says."""
     parts = experiment.train.batch_parts
     assert isinstance(parts, int)
-    return ByParts(network, parts) if parts > 1 else network
+    return ByParts(network, facts_of(experiment)[0], parts) if parts > 1 else network

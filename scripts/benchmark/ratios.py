@@ -78,7 +78,7 @@ RATIOS = (
 def quotients(ratio: Ratio, rounds: Mapping[str, Rounds]) -> list[float]:
     """Returns the ratio in each round that has both figures; none where a contender did not take part."""
     pairs = zip(rounds.get(ratio.over, ()), rounds.get(ratio.under, ()), strict=False)
-    return [under[ratio.figure] / under[ratio.figure] for over, under in pairs if over is not None and under is not None]
+    return [over[ratio.figure] / under[ratio.figure] for over, under in pairs if over is not None and under is not None]
 
 
 def share_of_peak(images_per_second: float, macs: int, gflops: float) -> float:

@@ -21,8 +21,12 @@ STACK = (
 )
 
 
-def network(style: str = "sequential") -> keras.Model:
-    return build_model(load(QUICKSTART, [f"model.style={style}", STACK]))
+def split_and_whole(parts: int, style: str = "sequential", stack: str = STACK) -> tuple[ByParts, keras.Model]:
+    experiment = load(QUICKSTART, [f"model.style={style}", stack, f"train.batch_parts={parts}", "train.precision=float32"])
+    whole = build_model(experiment)
+    split = in_parts(experiment, whole)
+    assert isinstance(split, ByParts)
+    return split, whole
 
 
 def gradients(model: keras.Model, images: Any, labels: Any) -> list[Any]:
@@ -35,30 +39,27 @@ def gradients(model: keras.Model, images: Any, labels: Any) -> list[Any]:
 @pytest.mark.parametrize("style", ["sequential", "functional", "subclass"])
 @pytest.mark.parametrize(("parts", "count"), [(2, 64), (2, 7), (3, 10), (4, 3), (2, 1)])
 def test_outputs_loss_and_gradients_are_those_of_the_whole(style: str, parts: int, count: int) -> None:
-    whole = network(style)
+    split, whole = split_and_whole(parts, style)
     images = np.random.default_rng(0).random((count, 8, 8, 1), np.float32)
     labels = np.arange(count) % 10
-    split = ByParts(whole, parts)
     np.testing.assert_allclose(split(images), whole(images), rtol=1e-6, atol=1e-6)
     for mine, theirs in zip(gradients(split, images, labels), gradients(whole, images, labels), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_the_variables_are_the_network_s_own_in_its_order() -> None:
-    whole = network()
-    split = ByParts(whole, 2)
+    split, whole = split_and_whole(2)
     assert [id(each) for each in split.variables] == [id(each) for each in whole.variables]
     assert [id(each) for each in split.trainable_variables] == [id(each) for each in whole.trainable_variables]
 
 
 def test_one_part_is_the_network_itself() -> None:
-    whole = network()
-    assert in_parts(load(QUICKSTART), whole) is whole
-    assert isinstance(in_parts(load(QUICKSTART, ["train.batch_parts=2"]), whole), ByParts)
+    experiment = load(QUICKSTART)
+    whole = build_model(experiment)
+    assert in_parts(experiment, whole) is whole
 
 
 def test_each_part_is_dropped_by_itself() -> None:
-    experiment = load(QUICKSTART, ["model.layers=[flatten, {dropout: {rate: 0.5}}, {dense: {units: classes}}]"])
-    split = ByParts(build_model(experiment), 2)
+    split, _ = split_and_whole(2, stack="model.layers=[flatten, {dropout: {rate: 0.5}}, {dense: {units: classes}}]")
     outputs = split(np.ones((8, 8, 8, 1), np.float32), training=True).numpy()
     assert len({row.tobytes() for row in outputs}) == 8
