@@ -1,6 +1,6 @@
 """Lets `python -m cnnctl` do what the command `cnnctl` does."""
 
-from cnnctl.cli import command
+from cnnctl.cli import run_and_exit
 
 if __name__ == "__main__":
-    command()
+    run_and_exit()

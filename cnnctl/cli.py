@@ -368,7 +368,7 @@ def main() -> None:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", CnnctlError.exit_code)
 
 
-def command() -> None:
+def run_and_exit() -> None:
     """Runs `main` as a process of its own and ends the process at once.
 
     All files are closed by then. Python would go on to take TensorFlow apart, object by object, for most of a second.

@@ -1,6 +1,6 @@
-"""The layers of a network called as they are fastest; the outputs are those of the layers called one by one.
+"""The layers of a network called as they are fastest.
 
-Two things are done otherwise than Keras does them:
+Two things are done otherwise than Keras does them; all else is each layer's own call:
 
 - ReLU after max pooling instead of before it. The largest of some numbers, at least 0, is the same either way, and so is
   the gradient, but there are fewer numbers left.

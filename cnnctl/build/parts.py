@@ -20,7 +20,8 @@ class ByParts(keras.Model):
 
     TensorFlow shares the work of each operation among the cores and waits for the slowest, some dozen times a
     step. Parts need to wait for each other once a step, where their outputs meet. The gradient of a weight is the
-    sum over the parts, so it differs from that of one call in rounding; dropout draws for each part.
+    sum over the parts, so it differs from that of one call in rounding. The layers are called as `fused` says, so dropout
+    draws otherwise.
 
     Args:
         network: each of its layers computes every image by itself: no batch normalization.

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from cnnctl.build.layers import keras_layers
+from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of, image_of, surroundings_of
 from cnnctl.spec.stack import INPUT
@@ -22,14 +23,16 @@ def build_model(experiment: Experiment, precision: str | None = None, twice_diff
     The initial weights depend on the seed and the stack alone: the three styles agree to the bit.
 
     Args:
-        experiment: what to build.
+        experiment: what to build; a precision of `auto` that no device has decided is float32.
         precision: a Keras dtype policy in place of the config's; `float64` is for looking closely at gradients.
         twice_differentiable: whether a gradient is to be taken through a gradient, as MAML does; the weights are
             those of the plain network.
     """
     nodes, _ = facts_of(experiment)
     around = surroundings_of(experiment)
-    layers = keras_layers(nodes, experiment.seed, around, precision or experiment.train.precision, twice_differentiable)
+    layers = keras_layers(
+        nodes, experiment.seed, around, precision or on_any_machine(experiment).train.precision, twice_differentiable
+    )
     wiring = {node.name: list(node.inputs) for node in nodes}
     return STYLES[experiment.model.style](layers, wiring, image_of(experiment))
 

@@ -15,7 +15,7 @@ from cnnctl.commands.evaluation import DATA_HAS_CHANGED, NOT_ENOUGH_MEMORY, Subj
 from cnnctl.commands.same_images import apart
 from cnnctl.commands.trained import EndedRun, Values, open_ended, with_network
 from cnnctl.data.sources import ImageSet, Labels
-from cnnctl.errors import RunError
+from cnnctl.errors import DataError, RunError
 from cnnctl.report.console import Console
 from cnnctl.report.ensemble import Member, ensemble_markdown, ensemble_text, members_as_plain
 from cnnctl.report.scores import Scores, as_plain, scores_of
@@ -122,7 +122,8 @@ class _Together:
     def add(self, run: EndedRun, subject: Subject) -> None:
         """Loads the network of a run and asks it about the images."""
         member, probabilities = _asked(run, subject.images)
-        assert not self.members or np.array_equal(subject.images.labels, self._labels)  # refuse_apart sees to it
+        if self.members and not np.array_equal(subject.images.labels, self._labels):
+            raise DataError(f"{run.run.path}: the images changed while they were read; run the command again")
         self.members[run.run.path] = member
         self._labels = subject.images.labels
         self._sum = self._sum + probabilities.astype(np.float64)

@@ -102,6 +102,11 @@ class Proof:
                 yield f"gradients of {row.layer}/{row.variable}: {row.largest_error:.1e} from numerical ones, {wanted}"
 
 
+LEFT_OUT = (
+    "compared are whole batches, in float32 for precision: auto; what batch_parts changes in training is rounding and dropout"
+)
+
+
 def prove(experiment: Experiment, steps: int, console: Console) -> Proof:
     """Returns what was found; nothing is written.
 
@@ -123,7 +128,9 @@ def prove(experiment: Experiment, steps: int, console: Console) -> Proof:
 def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
     device = choose_device("auto")
     console.say(f"on {device}")
-    experiment = on_any_machine(experiment)
+    asked, experiment = experiment, on_any_machine(experiment)
+    if asked != experiment:
+        console.say(LEFT_OUT)
     with console.working("reading the data"):
         splits = read_splits(experiment.data)
     for note in splits.notes:

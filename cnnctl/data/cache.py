@@ -2,7 +2,7 @@
 
 An entry is one `.npz` file of plain arrays (no pickle), named by the SHA-256 of all that its arrays follow
 from: the contents of the files that were read, and how the config wants the images. A changed file or
-option thus finds no entry, and nothing has to be kept up to date. Each array is checked by its CRC as it is read; a
+option thus finds no entry, and nothing has to be kept up to date. Each array is read whole and checked by its CRC; a
 damaged entry is made anew. Entries appear by one rename, so that several processes may read and write at once.
 """
 
@@ -10,23 +10,30 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
+import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
+
+from cnnctl.errors import UsageError
 
 Arrays = Mapping[str, NDArray[Any]]
 FORMAT = 1
 """Counted up when the same files and options give other arrays."""
 SIZE = 4 * 2**30
 """Bytes that all entries may have together where `CNNCTL_CACHE_SIZE` does not say; the longest unused go first."""
-_DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+STILL_WRITTEN = 600
+"""Seconds since its last change in which a part may belong to a living process."""
+NAMES = "names.json"
 
 
 def remembered(options: Mapping[str, object], files: Iterable[Path], make: Callable[[], Arrays]) -> Arrays:
@@ -36,22 +43,35 @@ def remembered(options: Mapping[str, object], files: Iterable[Path], make: Calla
         options: all that the arrays depend on beside the files; plain values.
         files: what `make` reads.
         make: may raise; then nothing is kept.
+
+    Raises:
+        OSError: a file cannot be read.
+        UsageError: `CNNCTL_CACHE_SIZE` is no number of bytes.
     """
     folder = cache_folder()
     if folder is None:
         return make()
-    entry = folder / f"{key_of(options, files)}.npz"
-    return _read(entry) or _kept(entry, make())
+    files = list(files)
+    key = key_of(options, files)
+    entry = folder / f"{key}.npz"
+    arrays = _read(entry)
+    if arrays is None:
+        arrays = make()
+        if key_of(options, files) == key:  # no file changed while it was read
+            _keep(entry, arrays)
+    return arrays
 
 
 def cache_folder() -> Path | None:
-    """Returns where entries are; None where `CNNCTL_CACHE_DIR` is `off`."""
+    """Returns where entries are; None where `CNNCTL_CACHE_DIR` is `off` or nobody's home is known."""
     said = os.environ.get("CNNCTL_CACHE_DIR")
     if said == "off":
         return None
-    if said:
-        return Path(said).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnctl"
+    below = Path(said) if said else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "cnnctl")
+    try:
+        return below.expanduser()
+    except RuntimeError:  # no HOME, and a user that the system does not know
+        return None
 
 
 def key_of(options: Mapping[str, object], files: Iterable[Path]) -> str:
@@ -69,49 +89,74 @@ def key_of(options: Mapping[str, object], files: Iterable[Path]) -> str:
 
 
 def _read(entry: Path) -> Arrays | None:
+    """Returns the arrays of an entry, each checked whole; None where it is not there or damaged."""
     try:
-        with entry.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
-            arrays = dict(content)
-        os.utime(entry)  # used just now
-    except _DAMAGE:
+        with zipfile.ZipFile(entry) as content:  # NumPy's own reader stops before the checksum
+            arrays = {name: _array(content.read(f"{name}.npy")) for name in json.loads(content.read(NAMES))}
+    except Exception:  # wrong bits make zipfile, NumPy and even Python's tokenizer stumble in a dozen ways
         return None
+    with contextlib.suppress(OSError):  # a cache that may only be read
+        os.utime(entry)  # used just now
     return arrays
 
 
-def _kept(entry: Path, arrays: Arrays) -> Arrays:
-    """Returns the arrays after writing them; where they cannot be written, the run goes on without."""
+def _array(content: bytes) -> NDArray[Any]:
+    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    return array
+
+
+def _written(out: IO[bytes], arrays: Arrays) -> None:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as content:
+        content.writestr(NAMES, json.dumps(list(arrays)))
+        for name, array in arrays.items():
+            with content.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _keep(entry: Path, arrays: Arrays) -> None:
+    """Writes an entry; where it cannot be written, the run goes on without."""
     size = sum(array.nbytes for array in arrays.values())
     if size > most_bytes():
-        return arrays
-    beside = entry.with_name(f".{entry.name}.{os.getpid()}.part")
+        return
     with contextlib.suppress(OSError):
         entry.parent.mkdir(parents=True, exist_ok=True)
         _make_room(entry.parent, size)
+        handle, name = tempfile.mkstemp(prefix=f".{entry.stem}.", suffix=".part", dir=entry.parent)
+        beside = Path(name)
         try:
-            with beside.open("wb") as out:
-                np.savez(out, allow_pickle=False, **arrays)
+            with os.fdopen(handle, "wb") as out:
+                _written(out, arrays)
             beside.replace(entry)
         finally:
             beside.unlink(missing_ok=True)
-    return arrays
 
 
 def most_bytes() -> int:
-    """Returns how many bytes all entries may have together."""
-    said = os.environ.get("CNNCTL_CACHE_SIZE", "")
-    return int(said) if said.isdecimal() else SIZE
+    """Returns how many bytes all entries may have together.
+
+    Raises:
+        UsageError: `CNNCTL_CACHE_SIZE` is no number of bytes.
+    """
+    said = os.environ.get("CNNCTL_CACHE_SIZE")
+    if said is None:
+        return SIZE
+    if not said.isdecimal():
+        raise UsageError(f"CNNCTL_CACHE_SIZE is '{said}', expected a number of bytes such as {SIZE}")
+    return int(said)
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Removes the entries longest unused, and parts that a killed process left, until `size` more bytes fit."""
+    """Removes the entries longest unused, and what killed processes left half written, until `size` more bytes fit."""
     found = []
     for file in [*folder.glob("*.npz"), *folder.glob(".*.part")]:
         with contextlib.suppress(OSError):  # another process may remove it meanwhile
             found.append((file.stat().st_mtime, file.stat().st_size, file))
     room = most_bytes() - size - sum(bytes_ for _, bytes_, _ in found)
-    for _, bytes_, file in sorted(found):
+    for changed, bytes_, file in sorted(found):
         if room >= 0:
             return
+        if file.suffix == ".part" and time.time() - changed < STILL_WRITTEN:
+            continue
         with contextlib.suppress(OSError):
             file.unlink()
             room += bytes_

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ from cnnctl.data.images import Pixels, fit_array, fit_image
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
 from cnnctl.spec.folders import GREY_MODES, broken_image, class_folders, folder_path, image_files
+from cnnctl.spec.images import prepared_dir
 
 Labels = NDArray[np.int64]
 _READ_AT_ONCE = 1024
@@ -239,65 +242,103 @@ class TfdsSource(Source):
 
     def __init__(self, data: DataSpec) -> None:
         self._data = data
-        self._builder = prepared_builder(data)
-        self._image, self._label = image_and_label(self._builder.info.features, data.name or "")
-        self.class_names = list(self._builder.info.features[self._label].names)
         self.notes = []
-        self._read_labels: dict[str, Labels] = {}
+        self._read: dict[str, Arrays] = {}
+        if self._folder is None:
+            self._opened  # noqa: B018  # downloads it, or says what is wrong, before anything else happens
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        with _told_as_data_errors():
+            return prepared_dir(self._data)
+
+    @cached_property
+    def _opened(self) -> tuple[Any, str, str]:
+        """The builder, and the names of its image and label; not needed for what is in the cache."""
+        builder = prepared_builder(self._data)
+        return (builder, *image_and_label(builder.info.features, self._data.name or ""))
+
+    @property
+    def _builder(self) -> Any:
+        return self._opened[0]
+
+    @property
+    def class_names(self) -> list[str]:  # type: ignore[override]  # a plain attribute elsewhere
+        for arrays in self._read.values():
+            return [str(name) for name in arrays["class_names"]]
+        return self._known_names()
+
+    def _known_names(self) -> list[str]:
+        builder, _, label = self._opened
+        return list(builder.info.features[label].names)
 
     def read(self, split: str) -> ImageSet:
-        options = {"source": "tfds", "split": split, **image_options(self._data)}
-        arrays = self._remembered(options, split, self._decoded)
-        self._read_labels[split] = arrays["labels"]
+        self._read[split] = arrays = self._remembered({"split": split, **image_options(self._data)}, split, self._decoded)
         return ImageSet(arrays["images"], arrays["labels"])
 
     def _decoded(self, split: str) -> Arrays:
-        dataset = self._dataset(split, None).map(lambda example: (example[self._image], example[self._label]))
-        sizes = self._builder.info.features[self._image].shape
+        builder, image, label = self._opened
+        dataset = self._dataset(split, None).map(lambda example: (example[image], example[label]))
+        sizes = builder.info.features[image].shape
         at_once = _READ_AT_ONCE if None not in sizes else 1
         images, labels = [], []
         for batch_images, batch_labels in self._batches(split, dataset, at_once):
             images.append(fit_array(batch_images, self._data))
             labels.append(batch_labels)
-        return {"images": np.concatenate(images), "labels": np.concatenate(labels)}
+        names = np.array(self._known_names())
+        return {"images": np.concatenate(images), "labels": np.concatenate(labels), "class_names": names}
 
     def labels(self, split: str) -> Labels:
-        if split not in self._read_labels:
-            self._read_labels[split] = self._only(split, self._label)
-        return self._read_labels[split]
+        def read(split: str) -> Arrays:
+            return {"labels": self._only(split, self._opened[2]), "class_names": np.array(self._known_names())}
+
+        if split not in self._read:
+            self._read[split] = self._remembered({"split": split, "only": "labels"}, split, read)
+        labels: Labels = self._read[split]["labels"]
+        return labels
 
     def _files(self, split: str) -> list[Path]:
-        """Returns the files that a split's examples are in, and what describes them."""
-        parts = [part.strip().partition("[")[0] for part in split.split("+")]
-        splits = [self._split(part) for part in dict.fromkeys(parts)]
-        folder = Path(self._builder.data_dir)
+        """Returns the files that a split's examples are in, and what describes them, by what TFDS wrote beside them."""
+        folder = self._folder or Path(self._builder.data_dir)
+        parts = dict.fromkeys(part.strip().partition("[")[0] for part in split.split("+"))
+        known = [each["name"] for each in json.loads((folder / "dataset_info.json").read_text())["splits"]]
+        for part in parts:
+            if part not in known:
+                raise DataError(f"{self._data.name} has no split '{part}'; it has {', '.join(known)}")
         described = [folder / name for name in ("features.json", "dataset_info.json")]
-        return [*described, *(Path(file) for each in splits for file in each.filepaths)]
+        return [*described, *(file for part in parts for file in sorted(folder.glob(f"*-{part}.*")))]
 
     def groups(self, split: str) -> list[str]:
         name = self._data.group or ""
-        known = {
-            key: each for key, each in self._builder.info.features.items() if hasattr(each, "int2str") and key != self._label
-        }
+        groups = self._remembered({"split": split, "only": f"groups {name}"}, split, lambda split: self._groups(split, name))
+        return [str(group) for group in groups["groups"]]
+
+    def _groups(self, split: str, name: str) -> Arrays:
+        builder, _, label = self._opened
+        known = {key: each for key, each in builder.info.features.items() if hasattr(each, "int2str") and key != label}
         if name not in known:
             remedy = f"it has {some_of(list(known))}" if known else "it has none; take hold_out: class"
             raise DataError(f"data.group: {self._data.name} has no feature '{name}' that says groups of classes; {remedy}")
-        return [known[name].int2str(int(group)) for group in self._only(split, name)]
+        return {"groups": np.array([known[name].int2str(int(group)) for group in self._only(split, name)])}
 
     def _only(self, split: str, feature: str) -> Labels:
         """Returns one feature of all examples; no image is decoded."""
         import tensorflow_datasets as tfds
 
-        def read(split: str) -> Arrays:
-            dataset = self._dataset(split, {self._image: tfds.decode.SkipDecoding()})
-            only = dataset.map(lambda example: example[feature])
-            return {feature: np.concatenate(list(self._batches(split, only, _READ_AT_ONCE)))}
-
-        return self._remembered({"source": "tfds", "split": split, "feature": feature}, split, read)[feature]
+        dataset = self._dataset(split, {self._opened[1]: tfds.decode.SkipDecoding()})
+        only = dataset.map(lambda example: example[feature])
+        return np.concatenate(list(self._batches(split, only, _READ_AT_ONCE)))
 
     def _remembered(self, options: dict[str, object], split: str, make: Callable[[str], Arrays]) -> Arrays:
-        with _told_as_data_errors():
-            return remembered(options, self._files(split), lambda: make(split))
+        with self._told_to_prepare_anew():
+            return remembered({"source": "tfds", **options}, self._files(split), lambda: make(split))
+
+    @contextlib.contextmanager
+    def _told_to_prepare_anew(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, KeyError, TypeError) as error:  # of the files that TFDS wrote
+            raise DataError(f"{self._folder} cannot be opened: {first_line(error)}; prepare it anew") from error
 
     def _batches(self, split: str, dataset: Any, at_once: int) -> Iterator[Any]:
         import tensorflow as tf
@@ -309,12 +350,6 @@ class TfdsSource(Source):
                 f"{self._data.name}: split '{split}' in {self._builder.data_dir} is damaged: "
                 f"{error.message.splitlines()[0]}; prepare it anew"
             ) from error
-
-    def _split(self, split: str) -> Any:
-        known = list(self._builder.info.splits)
-        if split not in known:
-            raise DataError(f"{self._data.name} has no split '{split}'; it has {', '.join(known)}")
-        return self._builder.info.splits[split]
 
     def _dataset(self, split: str, decoders: Any) -> Any:
         try:

@@ -43,11 +43,19 @@ def histograms(group: str, arrays: Mapping[str, NDArray[Any]]) -> Summary:
 def _histogram(tag: str, array: NDArray[Any]) -> Summary:
     """Returns `BUCKETS` rows [left edge, right edge, count]; values that are no numbers are left out."""
     values = array[np.isfinite(array)].astype(np.float64)
-    counts, edges = np.histogram(values, BUCKETS) if len(values) else (np.zeros(BUCKETS), np.zeros(BUCKETS + 1))
+    counts, edges = np.histogram(values, BUCKETS, _range(values)) if len(values) else (np.zeros(BUCKETS), np.zeros(BUCKETS + 1))
     tensor = make_tensor_proto(np.stack([edges[:-1], edges[1:], counts], axis=1), dtype=np.float64)
     summary = Summary()
     summary.value.add(tag=tag, tensor=tensor, metadata=histogram_metadata.create_summary_metadata(None, ""))
     return summary
+
+
+def _range(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Returns where the buckets begin and end: None for NumPy's choice, which fails for large values close together."""
+    low, high = float(values.min()), float(values.max())
+    apart = 2 * BUCKETS * float(np.spacing(max(abs(low), abs(high))))
+    too_close = high - low < apart and (high > low or apart > 1)  # NumPy puts 1 around values that are all the same
+    return (low - apart, high + apart) if too_close else None
 
 
 def picture(tag: str, png: bytes, about: str = "") -> Summary:

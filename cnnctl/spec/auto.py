@@ -25,7 +25,10 @@ class Choice(NamedTuple):
 
 def precision_on_cpu() -> Choice:
     """Returns what `precision: auto` means on this CPU."""
-    flag = next((flag for flag in FAST_BFLOAT16 if flag in _cpu_flags()), None)
+    flags = _cpu_flags()
+    if not flags:
+        return Choice("float32", "this system does not say what its CPU multiplies in hardware")
+    flag = next((flag for flag in FAST_BFLOAT16 if flag in flags), None)
     if flag:
         return Choice("mixed_bfloat16", f"this CPU multiplies bfloat16 in hardware ({flag})")
     return Choice("float32", f"this CPU does not multiply bfloat16 in hardware ({' or '.join(FAST_BFLOAT16)})")
@@ -49,8 +52,12 @@ def parts_on_cpu(experiment: Experiment, nodes: Sequence[Node], cores: int) -> C
     reason = whole_batch_reason(experiment, nodes)
     if reason:
         return Choice(1, reason)
-    parts = max(1, min(cores, experiment.train.batch_size // LEAST_PART))
-    return Choice(parts, f"{cores} cores, and {LEAST_PART} images or more a part" if parts > 1 else "parts would be too small")
+    if cores == 1:
+        return Choice(1, "there is one core")
+    parts = min(cores, experiment.train.batch_size // LEAST_PART)
+    if parts < 2:
+        return Choice(1, f"parts of {experiment.train.batch_size} images would have fewer than {LEAST_PART}")
+    return Choice(parts, f"{cores} cores, and {LEAST_PART} images or more a part")
 
 
 def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
@@ -66,7 +73,7 @@ def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
 
 
 def on_any_machine(experiment: Experiment) -> Experiment:
-    """Returns the experiment with whole batches, and float32 for `auto`: its numbers are the same wherever it runs."""
+    """Returns the experiment with whole batches, and float32 for `auto`: nothing of it depends on the machine at hand."""
     precision = experiment.train.precision
     return with_settings(experiment, "float32" if precision == "auto" else precision, 1)
 

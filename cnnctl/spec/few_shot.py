@@ -224,5 +224,5 @@ def _training_complaints(train: TrainSpec, few_shot: FewShotSpec) -> Iterator[Co
         )
     if isinstance(few_shot.learner, Maml) and train.optimizer.loss_scale_factor is not None:
         yield ("train", "optimizer", train.optimizer.kind, "loss_scale_factor"), "maml does not scale its loss; leave it out"
-    if isinstance(few_shot.learner, Maml) and train.precision != "float32":
+    if isinstance(few_shot.learner, Maml) and train.precision not in ("float32", "auto"):
         yield ("train", "precision"), "second derivatives lose too much in 16 bits: maml takes float32; leave precision out"

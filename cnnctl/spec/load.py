@@ -172,6 +172,15 @@ def _shared(data: DataSpec) -> list[Complaint]:
 
 def _overlap(one: str, other: str) -> bool:
     """Returns whether two splits surely share images; where `train[:50%]` and `train[40%:]` end only TFDS knows."""
+    return any(_parts_overlap(mine, its) for mine in _parts_of(one) for its in _parts_of(other))
+
+
+def _parts_of(split: str) -> list[str]:
+    """Returns the parts of a sum such as `train+test[:50%]`."""
+    return [part.strip() for part in split.split("+")]
+
+
+def _parts_overlap(one: str, other: str) -> bool:
     same_split = one.partition("[")[0] == other.partition("[")[0]
     return one == other or (same_split and not ("[" in one and "[" in other))
 

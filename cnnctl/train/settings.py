@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from cnnctl.spec.auto import Choice, parts_on_cpu, precision_on_cpu, precision_on_gpu, with_settings
-from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.experiment import Experiment, Maml
 from cnnctl.spec.load import facts_of
 from cnnctl.train.device import Device
 
@@ -18,7 +18,7 @@ class Settings:
     """An experiment without `auto`.
 
     Attributes:
-        experiment: trains the same wherever its settings suit.
+        experiment: with what was chosen.
         precision, batch_parts: what was chosen and why; no reason where the config said it.
     """
 
@@ -45,12 +45,14 @@ class Settings:
 def settle(experiment: Experiment, device: Device) -> Settings:
     """Returns the experiment with each `auto` decided for a device."""
     train = experiment.train
-    precision = _precision(device) if train.precision == "auto" else Choice(train.precision)
+    precision = _precision(experiment, device) if train.precision == "auto" else Choice(train.precision)
     parts = _parts(experiment, device) if train.batch_parts == "auto" else Choice(train.batch_parts)
     return Settings(with_settings(experiment, precision.value, parts.value), precision, parts)
 
 
-def _precision(device: Device) -> Choice:
+def _precision(experiment: Experiment, device: Device) -> Choice:
+    if experiment.few_shot and isinstance(experiment.few_shot.learner, Maml):
+        return Choice("float32", "second derivatives lose too much in 16 bits")
     if device.kind == "cpu":
         return precision_on_cpu()
     return precision_on_gpu(device.capability) if device.capability else Choice("float32", "this GPU does not say what it can")
@@ -66,7 +68,7 @@ def _parts(experiment: Experiment, device: Device) -> Choice:
 def set_threads(parts: int, device: Device) -> None:
     """Gives each part of a batch its own cores; called before TensorFlow computes anything.
 
-    In a process that has computed already the threads stay as they are, and so do the results: only slower.
+    In a process that has computed already the threads stay as they are; it is only slower.
     """
     if parts == 1 or device.kind != "cpu":
         return

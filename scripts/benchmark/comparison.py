@@ -63,7 +63,7 @@ def compare(wish: Wish, folder: Path, say: Say) -> Results:
 
     Raises:
         NotPrepared: the images cannot be read.
-        OSError, subprocess.CalledProcessError: `torch_python` is no interpreter.
+        OSError: `torch_python` is no interpreter.
     """
     versions = versions_in(wish.torch_python)
     taking_part, left_out = _taking_part(wish, versions)

@@ -62,11 +62,13 @@ def versions_in(python: str) -> dict[str, str | None]:
     """Returns the versions of the torch packages of an interpreter; None for those that it does not have.
 
     Raises:
-        OSError: it cannot be started.
-        subprocess.CalledProcessError: it is no Python.
+        OSError: it cannot be started, or is no Python.
     """
     command = [python, "-c", ASK_VERSIONS, *TORCH_PACKAGES]
     variables = {name: value for name, value in os.environ.items() if python == sys.executable or name != "PYTHONPATH"}
-    asked = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=variables)
-    told: dict[str, str | None] = json.loads(asked.stdout)
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=variables)
+        told: dict[str, str | None] = json.loads(asked.stdout)
+    except (subprocess.SubprocessError, ValueError) as error:
+        raise OSError(f"{python} is no Python interpreter that can be asked for its packages") from error
     return told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from cnnctl.data import sources
 from cnnctl.data.disjoint import read_disjoint_splits
-from cnnctl.data.sources import ImageSet
+from cnnctl.data.sources import ImageSet, open_source
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
@@ -457,3 +459,33 @@ def test_a_fifth_of_the_alphabets_is_one_whole_alphabet() -> None:
     train, validation, _ = (len(np.unique(part.labels)) for part in parts_of(splits))
     assert validation in sizes
     assert train + validation == 136
+
+
+def read_all(data: DataSpec) -> list[Any]:
+    source = open_source(data)
+    halves = [source.read(split) for split in ("train[:50%]", "train[50%:]", "train")]
+    arrays = [array for half in halves for array in (half.images, half.labels)]
+    return [*arrays, source.labels("new"), np.array(source.groups("train[:50%]")), np.array(source.class_names)]
+
+
+def test_a_set_from_the_cache_is_the_set(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = letters(prepared, hold_out="group", group="alphabet", validation=0.3)
+    monkeypatch.setenv("CNNCTL_CACHE_DIR", "off")
+    decoded = read_all(data)
+    monkeypatch.setenv("CNNCTL_CACHE_DIR", str(tmp_path))
+    kept = read_all(data)
+    monkeypatch.setattr(sources, "prepared_builder", None)  # TFDS is not asked
+    found = read_all(data)
+    for mine, other, third in zip(decoded, kept, found, strict=True):
+        np.testing.assert_array_equal(mine, other)
+        np.testing.assert_array_equal(mine, third)
+
+
+def test_a_set_prepared_anew_is_decoded_anew(tmp_path: Path) -> None:
+    store("letters", tmp_path, {"train": examples(np.array(TRAIN)), "new": examples(np.array(TRAIN))})
+    before = open_source(letters(tmp_path)).read("train")
+    shutil.rmtree(tmp_path / "letters")
+    store("letters", tmp_path, {"train": examples(np.array(TRAIN[::-1])), "new": examples(np.array(TRAIN))})
+    after = open_source(letters(tmp_path)).read("train")
+    assert before.labels.tolist() == TRAIN
+    assert after.labels.tolist() == TRAIN[::-1]

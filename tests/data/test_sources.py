@@ -376,7 +376,7 @@ def test_an_empty_part_of_a_split_is_refused(prepared: Path) -> None:
 def test_a_set_without_images_says_what_it_has(prepared: Path) -> None:
     message = r"words is no set of images with a class each; its features are .*text \(Text\)"
     with pytest.raises(DataError, match=message):
-        open_source(tiny(prepared, name="words"))
+        open_source(tiny(prepared, name="words")).read("train")
 
 
 def test_a_damaged_set_is_named(prepared: Path, tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_a_set_without_its_description_is_named(prepared: Path, tmp_path: Path) 
     folder.mkdir(parents=True)
     (folder / "features.json").write_bytes((prepared / "tiny" / "1.0.0" / "features.json").read_bytes())
     with pytest.raises(DataError, match=r"/tiny/1\.0\.0 cannot be opened: .*; prepare it anew"):
-        open_source(tiny(tmp_path))
+        open_source(tiny(tmp_path)).read("train")
 
 
 @pytest.fixture

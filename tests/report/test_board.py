@@ -24,6 +24,7 @@ from cnnctl.commands.session import Session
 from cnnctl.data.sources import named_outputs
 from cnnctl.errors import Interrupted, RunError
 from cnnctl.report import events as events_module
+from cnnctl.report import summaries
 from cnnctl.report.board import Answers, Board, _endings, _since
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
@@ -146,6 +147,16 @@ def test_histograms_hold_every_weight_gradient_and_activation(run: Run) -> None:
     assert tags == expected | {f"activations/{name}" for name in NAMES}
     for tag in tags:
         assert [event.step for event in found.Tensors(tag)] == [STEPS, 2 * STEPS, 4 * STEPS]  # epochs 1, 2 and 4
+
+
+@pytest.mark.parametrize(
+    "values", [[1e30] * 3, [1e30, np.nextafter(1e30, 2e30)], [5.0] * 4, [0.0], [np.nan, np.inf], [1, 2, 3]]
+)
+def test_values_however_close_have_a_histogram(values: list[float]) -> None:
+    found = summaries.histograms("weights", {"a": np.array(values)}).value[0].tensor
+    rows = make_ndarray(found)
+    assert rows[:, 2].sum() == np.isfinite(values).sum()
+    assert np.isfinite(rows).all()
 
 
 def test_a_histogram_of_the_weights_is_that_of_the_saved_network(run: Run) -> None:

@@ -21,7 +21,6 @@ QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
         ({"avx512_bf16", "avx2"}, "mixed_bfloat16"),
         ({"amx_bf16", "avx512_bf16"}, "mixed_bfloat16"),
         ({"avx512f", "avx2"}, "float32"),
-        (set(), "float32"),
     ],
 )
 def test_a_cpu_takes_bfloat16_where_it_multiplies_it(monkeypatch: pytest.MonkeyPatch, flags: set[str], precision: str) -> None:
@@ -29,6 +28,11 @@ def test_a_cpu_takes_bfloat16_where_it_multiplies_it(monkeypatch: pytest.MonkeyP
     choice = precision_on_cpu()
     assert choice.value == precision
     assert "bf16" in choice.why
+
+
+def test_a_system_that_does_not_say_what_its_cpu_can_takes_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "_cpu_flags", frozenset)
+    assert precision_on_cpu() == ("float32", "this system does not say what its CPU multiplies in hardware")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +63,8 @@ def parts(cores: int, *overrides: str) -> Any:
 def test_a_batch_has_a_part_a_core_but_no_small_ones() -> None:
     assert [parts(cores).value for cores in (1, 2, 4, 16)] == [1, 2, 4, 4]
     assert [parts(8, f"train.batch_size={size}").value for size in (1, 31, 64, 100)] == [1, 1, 2, 3]
+    assert parts(1).why == "there is one core"
+    assert parts(8, "train.batch_size=63").why == "parts of 63 images would have fewer than 32"
 
 
 NORMALIZED = "model.layers=[flatten, {batch_normalization: {name: norm}}, {dense: {units: classes}}]"

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from cnnctl.commands.episode_wish import EpisodeWish
+from cnnctl.commands.evaluate import evaluate
 from cnnctl.commands.train import train
 from cnnctl.report.console import Console
 from cnnctl.spec import auto
@@ -16,6 +19,8 @@ from cnnctl.spec.load import load
 from cnnctl.train import settings
 from cnnctl.train.device import Device
 from cnnctl.train.settings import settle
+from tests import interruptions
+from tests.interruptions import interrupt, variables
 
 QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
 CPU = Device("cpu", "2 cores", cores=2)
@@ -78,3 +83,36 @@ def test_both_loops_agree_to_the_bit_in_parts(tmp_path: Path, style: str) -> Non
     trained(tmp_path / "fit", "train.loop=fit", *common)
     for mine, theirs in zip(arrays(tmp_path / "custom"), arrays(tmp_path / "fit"), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("loop", ["custom", "fit"])
+def test_a_run_in_parts_is_interrupted_and_goes_on_to_the_bit(tmp_path: Path, loop: str) -> None:
+    stack = "model.layers=[{conv2d: {filters: 4, kernel_size: 3, activation: relu}}, max_pooling2d, flatten, {dropout: {rate: 0.4}}, {dense: {units: classes}}]"
+    spec = load(QUICKSTART, ["train.epochs=3", "train.batch_parts=2", f"train.loop={loop}", stack])
+    straight = variables(interruptions.run(spec, tmp_path / "straight"))
+    interrupt(spec, tmp_path / "run", after_epoch=1)
+    resumed = variables(interruptions.run(spec, tmp_path / "run"))
+    for mine, theirs in zip(resumed, straight, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_run_in_parts_is_judged_as_it_was_in_training_up_to_rounding(tmp_path: Path) -> None:
+    trained(tmp_path / "run", "train.batch_parts=2")
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    evaluate([tmp_path / "run"], "test", None, "json", "cpu", Console(quiet=True), True, EpisodeWish())
+    judged = json.loads((tmp_path / "run/evaluation/test.json").read_text())
+    assert judged["accuracy"] == pytest.approx(result["test_accuracy"], abs=1e-6)
+    assert judged["loss"] == pytest.approx(result["test_loss"], rel=1e-5)
+
+
+def test_each_part_has_its_own_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, int]] = []
+    threading = tf.config.threading
+    monkeypatch.setattr(threading, "set_inter_op_parallelism_threads", lambda count: said.append(("parts", count)))
+    monkeypatch.setattr(threading, "set_intra_op_parallelism_threads", lambda count: said.append(("each", count)))
+    settings.set_threads(1, CPU)
+    settings.set_threads(2, Device("gpu", "a card", cores=8))
+    assert said == []
+    settings.set_threads(2, Device("cpu", "8 cores", cores=8))
+    settings.set_threads(3, Device("cpu", "2 cores", cores=2))
+    assert said == [("parts", 2), ("each", 4), ("parts", 3), ("each", 1)]

@@ -120,7 +120,8 @@ def _training_needs(experiment: Experiment) -> Needs:
         "scaled": train.precision == "mixed_float16" or train.optimizer.loss_scale_factor is not None,
         "averaged": train.optimizer.use_ema,
         "mixed": train.precision not in ("float32", "auto"),
-        "settled": train.precision == "auto" or train.batch_parts != 1,
+        "any_precision": train.precision == "auto",
+        "parts": train.batch_parts != 1,
         "one_cycle": isinstance(train.optimizer.learning_rate, OneCycle),
     }
 
@@ -165,11 +166,16 @@ def _provenance(command: str, needs: Needs) -> str:
 
 
 def _equality(needs: Needs) -> list[str]:
-    if not needs["settled"]:
+    changes = [
+        *(["--set train.precision=float32"] if needs["any_precision"] else []),
+        *(["--set train.batch_parts=1"] if needs["parts"] else []),
+    ]
+    if not changes:
         return ["On a CPU it ends with the weights of cnnctl train, to the bit, with the same TensorFlow and Keras."]
+    precision = "float32 and whole batches" if needs["any_precision"] else "whole batches"
     return [
-        "It computes whole batches, in float32 for precision: auto. With --set train.precision=float32 and",
-        "--set train.batch_parts=1 cnnctl train ends with the same weights on a CPU, to the bit.",
+        f"It computes in {precision}. On a CPU it ends with the weights, to the bit, of",
+        f"cnnctl train {' '.join(changes)}, with the same TensorFlow and Keras.",
     ]
 
 
