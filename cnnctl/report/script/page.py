@@ -173,10 +173,9 @@ def _equality(needs: Needs) -> list[str]:
     if not changes:
         return ["On a CPU it ends with the weights of cnnctl train, to the bit, with the same TensorFlow and Keras."]
     precision = "float32 and whole batches" if needs["any_precision"] else "whole batches"
-    return [
-        f"It computes in {precision}. On a CPU it ends with the weights, to the bit, of",
-        f"cnnctl train {' '.join(changes)}, with the same TensorFlow and Keras.",
-    ]
+    run = f"cnnctl train {' '.join(changes)}"
+    text = f"It computes in {precision}. On a CPU it ends with the weights of {run}, to the bit, with the same TensorFlow and Keras."
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False)
 
 
 def _packages(needs: Needs) -> list[str]:
