@@ -225,12 +225,13 @@ def test_the_environment_says_what_the_numbers_depend_on(loop: str, finished: di
     run = finished[loop]
     environment = json.loads((run.folder / "environment.json").read_text())
     assert list(environment) == [
-        "time", "command", "device", "precision", "python", "platform", "versions", "git_commit", "data_fingerprint",
-        "class_names",
+        "time", "command", "device", "precision", "precision_why", "batch_parts", "batch_parts_why", "python", "platform",
+        "versions", "git_commit", "data_fingerprint", "class_names",
     ]  # fmt: skip
     assert environment["class_names"] == [str(digit) for digit in range(10)]
     assert environment["command"][1:] == ["train", f"{loop}.yaml"]
-    assert environment["precision"] == "float32"
+    assert (environment["precision"], environment["batch_parts"]) == ("float32", 1)
+    assert (environment["precision_why"], environment["batch_parts_why"]) == ("", "")  # the config says them
     assert environment["versions"]["tensorflow"] == importlib.metadata.version("tensorflow")
     assert environment["data_fingerprint"] == fingerprint(read_splits(load(run.config).data).train)
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cnnctl.data.images import Pixels
-from cnnctl.data.pipeline import Preparation
+from cnnctl.data.pipeline import AT_ONCE, Preparation, prepared_ahead
 from cnnctl.data.sources import ImageSet
 from cnnctl.errors import DataError
 from cnnctl.spec.few_shot import EpisodeSize
@@ -107,7 +107,7 @@ def refuse_too_few(counts: Any, size: EpisodeSize, split: str, fields: Sequence[
 def index_batches(episodes: Episodes, seed: int, count: int, at_once: int) -> tf.data.Dataset:
     """Returns the first episodes of a seed as indices (E, way, shot + query), at most `at_once` in a batch."""
     numbers = tf.data.Dataset.range(count).map(lambda number: episodes.indices(seed, number))
-    return numbers.batch(at_once).prefetch(tf.data.AUTOTUNE)
+    return prepared_ahead(numbers.batch(at_once))
 
 
 def training_episodes(
@@ -140,6 +140,6 @@ def training_episodes(
 
     def epoch(start: Any) -> tf.data.Dataset:
         numbers = tf.data.Dataset.range(start, start + an_epoch)
-        return numbers.map(fetch, num_parallel_calls=tf.data.AUTOTUNE).batch(at_once)
+        return numbers.map(fetch, num_parallel_calls=AT_ONCE).batch(at_once)
 
-    return tf.data.Dataset.range(first, first + count, an_epoch).flat_map(epoch).prefetch(tf.data.AUTOTUNE)
+    return prepared_ahead(tf.data.Dataset.range(first, first + count, an_epoch).flat_map(epoch))
