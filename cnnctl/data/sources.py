@@ -301,12 +301,16 @@ class TfdsSource(Source):
         """Returns the files that a split's examples are in, and what describes them, by what TFDS wrote beside them."""
         folder = self._folder or Path(self._builder.data_dir)
         parts = dict.fromkeys(part.strip().partition("[")[0] for part in split.split("+"))
-        known = [each["name"] for each in json.loads((folder / "dataset_info.json").read_text())["splits"]]
+        try:
+            known = [each["name"] for each in json.loads((folder / "dataset_info.json").read_text())["splits"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder} cannot be opened: {first_line(error)}; prepare it anew") from error
         for part in parts:
             if part not in known:
                 raise DataError(f"{self._data.name} has no split '{part}'; it has {', '.join(known)}")
+        shards = [file for part in parts for file in sorted(folder.glob(f"*-{part}.*"))]
         described = [folder / name for name in ("features.json", "dataset_info.json")]
-        return [*described, *(file for part in parts for file in sorted(folder.glob(f"*-{part}.*")))]
+        return [*described, *shards] if shards else sorted(folder.iterdir())  # a set may name its files otherwise
 
     def groups(self, split: str) -> list[str]:
         name = self._data.group or ""
@@ -330,15 +334,9 @@ class TfdsSource(Source):
         return np.concatenate(list(self._batches(split, only, _READ_AT_ONCE)))
 
     def _remembered(self, options: dict[str, object], split: str, make: Callable[[str], Arrays]) -> Arrays:
-        with self._told_to_prepare_anew():
-            return remembered({"source": "tfds", **options}, self._files(split), lambda: make(split))
-
-    @contextlib.contextmanager
-    def _told_to_prepare_anew(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, KeyError, TypeError) as error:  # of the files that TFDS wrote
-            raise DataError(f"{self._folder} cannot be opened: {first_line(error)}; prepare it anew") from error
+        files = self._files(split)
+        with _told_as_data_errors():
+            return remembered({"source": "tfds", **options}, files, lambda: make(split))
 
     def _batches(self, split: str, dataset: Any, at_once: int) -> Iterator[Any]:
         import tensorflow as tf
