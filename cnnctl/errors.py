@@ -5,7 +5,7 @@ CnnctlError
 ├── ConfigError      2  the config is wrong; holds every `Problem` found
 ├── DataError        1  the data is missing, broken or does not suit the config
 ├── RunError         1  the run failed: divergence, disk, a damaged run folder
-└── Interrupted    130  Ctrl-C; the message says what was saved
+└── Interrupted    130  Ctrl-C, or 128 and the number of another signal; the message says what was saved
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ class RunError(CnnctlError):
 
 
 class Interrupted(CnnctlError):
-    """The user pressed Ctrl-C."""
+    """A signal asked the process to end: SIGINT, which is Ctrl-C, or another one by its number."""
 
-    exit_code = 130
+    def __init__(self, message: str, signal_number: int = 2) -> None:
+        self.exit_code = 128 + signal_number  # as shells tell it
+        super().__init__(message)
 
 
 @dataclass(frozen=True)

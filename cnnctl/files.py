@@ -4,26 +4,109 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from cnnctl.errors import RunError
 
+UNFINISHED = ".part"
+"""How the names of files end that are being written; they begin with a dot."""
 
-def write_whole(file: Path, content: bytes) -> None:
+
+def write_whole(file: Path, content: bytes, verified: bool = False) -> None:
     """Writes a file so that a reader, or a crash, sees the old content or the new one, never a part.
 
+    Args:
+        file: where to.
+        content: all of it.
+        verified: read it back before it takes the place of the old.
+
     Raises:
-        RunError: the disk is full or the folder cannot be written.
+        RunError: the disk is full, the folder cannot be written, or something else was read back.
     """
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    beside = file.with_name(f".{file.name}.{os.getpid()}{UNFINISHED}")
     try:
         with beside.open("wb") as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
+        if verified and beside.read_bytes() != content:
+            raise RunError(f"{file} cannot be written: the disk gives back other bytes than it was given")
         beside.replace(file)
+        _make_lasting(file.parent)
     except OSError as error:
         raise RunError(f"{file} cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)  # it is there still where anything went wrong, Ctrl-C included
+
+
+def _make_lasting(folder: Path) -> None:
+    """Has the disk keep the names in a folder through a loss of power, where the system can open folders."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a killed process left half written in a folder; nobody else may be writing there."""
+    for file in folder.glob(f".*{UNFINISHED}*"):
+        file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def hold(file: Path) -> Iterator[str | None]:
+    """Holds a lock file for the while, and removes it in the end; the system lets it go when the process dies.
+
+    Gives None, or, where another process holds it, what that one is for people; empty if it does not say.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    try:
+        opened = _locked(file)
+        if isinstance(opened, str):
+            yield opened
+            return
+    except OSError as error:
+        raise RunError(f"{file} cannot be written: {error.strerror}") from error
+    try:
+        yield None
+    finally:
+        file.unlink(missing_ok=True)  # while it is held, so that nobody gets one that is not there any more
+        os.close(opened)
+
+
+def _locked(file: Path) -> int | str:
+    """Returns the descriptor of the lock file, held; or what its holder wrote into it."""
+    while True:
+        opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        if not _lock(opened):
+            holder = os.read(opened, 200).decode(errors="replace")
+            os.close(opened)
+            return holder
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(opened), file.stat()):  # else its holder has removed it in between
+                os.ftruncate(opened, 0)
+                os.write(opened, f", {os.getpid()} on {socket.gethostname()}".encode())
+                return opened
+        os.close(opened)
+
+
+def _lock(opened: int) -> bool:
+    """Returns whether the lock is ours now; without locks in the file system, or in the system, it always is."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

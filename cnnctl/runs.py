@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
+import errno
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import RunError, UsageError
-from cnnctl.files import write_whole
+from cnnctl.files import hold, remove_unfinished, write_whole
 from cnnctl.spec.document import dump
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.section import plain
-from cnnctl.train.observe import EpochRecord, Observer
+from cnnctl.spec.reading import read_bounded, refuse_leading_away
+from cnnctl.spec.section import plain, show
+from cnnctl.train.observe import EpochRecord, Observer, Plan
+
+MOST_BYTES = 20_000_000
+"""So large may the JSON files and metrics.csv of a run be that are read: half a million classes, or 100,000 epochs."""
 
 
 class RunFolder:
@@ -37,6 +43,23 @@ class RunFolder:
         self.model = path / "model.keras"
         self.tensorboard = path / "tensorboard"
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training in this folder for the while; the system lets it go with the process.
+
+        Raises:
+            UsageError: another process trains in it.
+        """
+        with hold(self.path / ".lock") as other:
+            if other is not None:
+                raise UsageError(f"{self.path} is being trained by another process{other}; wait for it, or stop it")
+            yield
+
+    def remove_unfinished(self) -> None:
+        """Removes what a killed process left half written."""
+        for folder in (self.path, self.checkpoints):
+            remove_unfinished(folder)
+
     def write_config(self, experiment: Experiment) -> None:
         """Writes the resolved config: every field said, so that later defaults cannot change it."""
         write_whole(self.config, dump(plain(experiment)).encode())
@@ -46,14 +69,50 @@ class RunFolder:
         write_whole(file, (json.dumps(content, indent=2) + "\n").encode())
 
     def read_result(self) -> dict[str, Any] | None:
-        """Returns result.json, or None where the run has not ended."""
+        """Returns result.json, or None where the run has not ended.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        return self._read_json(self.result) if self.result.exists() else None
+
+    def read_environment(self) -> dict[str, Any]:
+        """Returns environment.json.
+
+        Raises:
+            RunError: it is not there, or cannot be read.
+        """
+        return self._read_json(self.environment)
+
+    def read_epochs(self) -> list[dict[str, str]]:
+        """Returns the rows of metrics.csv as texts by their columns, none where no epoch has ended.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        if not self.metrics.exists():
+            return []
         try:
-            result: dict[str, Any] = json.loads(self.result.read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.result} cannot be read: {error}") from None
-        return result
+            text = read_bounded(self.metrics, MOST_BYTES, self.path).decode()
+            return [{str(key): str(value) for key, value in row.items()} for row in csv.DictReader(text.splitlines())]
+        except (OSError, ValueError, csv.Error) as error:
+            raise _unreadable(self.metrics, error) from error
+
+    def _read_json(self, file: Path) -> dict[str, Any]:
+        try:
+            content = json.loads(read_bounded(file, MOST_BYTES, self.path))
+        except (OSError, ValueError, RecursionError) as error:
+            raise _unreadable(file, error) from error
+        if not isinstance(content, dict):
+            raise RunError(f"{file} is damaged: expected a mapping, received {show(content)}")
+        return content
+
+
+def _unreadable(file: Path, error: Exception) -> RunError:
+    reason = (
+        error.strerror if isinstance(error, OSError) else "nested too deeply" if isinstance(error, RecursionError) else error
+    )
+    return RunError(f"{file} cannot be read: {reason}")
 
 
 def new_run_folder(name: str, wish: Path | None) -> RunFolder:
@@ -112,14 +171,41 @@ def open_run_folder(path: Path) -> RunFolder:
     """Returns the folder of an earlier run.
 
     Raises:
-        UsageError: there is no run.
+        UsageError: there is no run, or what is in the folder leads out of it or is no file.
     """
     if not path.exists():
         raise UsageError(f"there is no folder {path}; 'cnnctl runs' shows the runs in runs/")
     run = RunFolder(path)
     if not os.access(run.config, os.R_OK):
         raise UsageError(f"{path} is no run folder: it has no config.yaml; 'cnnctl runs' shows the runs in runs/")
+    try:
+        _refuse_strange(path)
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be in a run folder: {error.strerror}") from error
     return run
+
+
+def _refuse_strange(folder: Path) -> None:
+    """Raises OSError where a run folder has a link that leads out of it, or a pipe, a socket or a device.
+
+    cnnctl makes none, and who goes on with a run, or keeps an evaluation in it, would read and write elsewhere.
+    """
+    for each in _everything_in(folder):
+        if each.is_symlink():
+            refuse_leading_away(Path(each.path), folder)
+        elif not (each.is_file() or each.is_dir()):
+            raise OSError(errno.EINVAL, "it is neither a file nor a folder; remove it", each.path)
+
+
+def _everything_in(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yields what is in a folder and in those below it; links are not followed."""
+    waiting = [str(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for each in entries:
+                yield each
+                if each.is_dir(follow_symlinks=False):
+                    waiting.append(each.path)
 
 
 class MetricsFile(Observer):
@@ -129,9 +215,20 @@ class MetricsFile(Observer):
         self._file = file
         self.rows = list(rows)
 
+    def on_start(self, plan: Plan) -> None:
+        """Takes back what an interrupted run wrote beyond its checkpoint."""
+        if self.rows:
+            self._write()
+        else:
+            self._file.unlink(missing_ok=True)
+
     def on_epoch(self, record: EpochRecord) -> None:
         """Adds a row."""
         self.rows.append(record)
+        self._write()
+
+    def _write(self) -> None:
+        record = self.rows[-1]
         text = io.StringIO()
         unused = "validation_interval" if record.validation_interval is None else ""
         columns = [field.name for field in fields(EpochRecord) if field.name != unused]

@@ -13,8 +13,10 @@ from cnnctl.errors import Interrupted
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
 from cnnctl.spec.experiment import Experiment
+from cnnctl.train import loops
 from cnnctl.train.checkpoint import Checkpoints
-from cnnctl.train.observe import EpochRecord
+from cnnctl.train.interruption import Interruption
+from cnnctl.train.observe import EpochRecord, StepsRecord
 
 
 def run(spec: Experiment, path: Path) -> Session:
@@ -46,8 +48,29 @@ def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, after_epoch: int, when: str) -
 
 def interrupt(spec: Experiment, folder: Path, after_epoch: int, when: str = "after") -> None:
     """Trains into a folder until Ctrl-C comes."""
-    message = f"interrupted; the first {after_epoch} of {spec.train.epochs} epochs are saved. "
+    begun = r" and (\d+) of \1 steps of the next" if when == "before" else ""
     with pytest.MonkeyPatch.context() as patched:
         press_ctrl_c(patched, after_epoch, when)
-        with pytest.raises(Interrupted, match=f"^{message}Go on with: cnnctl train --resume {folder}$"):
+        with pytest.raises(Interrupted, match=saved(f"{after_epoch} of {spec.train.epochs} epochs{begun}", folder)):
             run(spec, folder)
+
+
+def interrupt_at(spec: Experiment, folder: Path, step: int) -> None:
+    """Trains into a folder, or goes on in it, until Ctrl-C comes during a step; it is heard after that step."""
+    original = Interruption.on_steps
+
+    def on_steps(self: Interruption, record: StepsRecord) -> None:
+        if record.step == step:
+            self._asked = True
+        original(self, record)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loops, "SECONDS_PER_CALL", 0)  # every step is told
+        patched.setattr(Interruption, "on_steps", on_steps)
+        with pytest.raises(Interrupted, match=saved(r"\d+ of \d+ epochs and \d+ of \d+ steps of the next", folder)):
+            run(spec, folder)
+
+
+def saved(what: str, folder: Path) -> str:
+    """Returns the pattern of what an interrupted run says."""
+    return rf"^interrupted; {what} are saved\. Go on with: cnnctl train --resume {folder}$"

@@ -168,7 +168,7 @@ def test_a_run_lies_in_a_dated_folder_with_these_files(loop: str, finished: dict
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints", "config.yaml", "environment.json", "metrics.csv", "model.keras", "result.json", "tensorboard",
     ]  # fmt: skip
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["epoch_00039.npz", "epoch_00040.npz"]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step_000001989.npz", "step_000002040.npz"]
     assert sorted(path.name for path in (folder / "tensorboard").iterdir() if path.is_dir()) == ["test", "train", "validation"]
 
 
@@ -225,8 +225,9 @@ def test_the_environment_says_what_the_numbers_depend_on(loop: str, finished: di
     run = finished[loop]
     environment = json.loads((run.folder / "environment.json").read_text())
     assert list(environment) == [
-        "time", "command", "device", "precision", "precision_why", "batch_parts", "batch_parts_why", "python", "platform",
-        "versions", "git_commit", "data_fingerprint", "class_names",
+        "time", "command", "device", "equal_weights_need", "precision", "precision_why", "batch_parts", "batch_parts_why",
+        "python", "platform", "processor", "instruction_sets", "cores", "variables", "versions", "git_commit",
+        "data_fingerprint", "class_names",
     ]  # fmt: skip
     assert environment["class_names"] == [str(digit) for digit in range(10)]
     assert environment["command"][1:] == ["train", f"{loop}.yaml"]
@@ -234,6 +235,10 @@ def test_the_environment_says_what_the_numbers_depend_on(loop: str, finished: di
     assert (environment["precision_why"], environment["batch_parts_why"]) == ("", "")  # the config says them
     assert environment["versions"]["tensorflow"] == importlib.metadata.version("tensorflow")
     assert environment["data_fingerprint"] == fingerprint(read_splits(load(run.config).data).train)
+    assert environment["processor"]
+    assert environment["cores"] == len(os.sched_getaffinity(0))
+    needed = set(environment["equal_weights_need"]) - {"config.yaml", "a CPU"}
+    assert needed == {"data_fingerprint", "processor", "instruction_sets", "cores", "variables", "versions"}
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -344,13 +349,15 @@ def test_the_test_split_is_read_once_and_after_the_training(tmp_path: Path, monk
 @pytest.mark.parametrize("loop", LOOPS)
 def test_ctrl_c_ends_the_command_with_130_and_how_to_go_on(loop: str, interrupted: dict[str, tuple[int, Run]]) -> None:
     code, run = interrupted[loop]
-    saved = max(int(file.stem.removeprefix("epoch_")) for file in (run.folder / "checkpoints").iterdir())
-    assert code == 130
-    assert 1 <= saved < EPOCHS
-    assert len(run.rows()) in (saved, saved + 1)  # a row is written just before its checkpoint
-    assert run.err.splitlines()[-1] == (
-        f"interrupted; the first {saved} of {EPOCHS} epochs are saved. Go on with: cnnctl train --resume run"
+    said = re.fullmatch(
+        rf"interrupted; (\d) of {EPOCHS} epochs( and \d+ of \d+ steps of the next)? are saved. "
+        r"Go on with: cnnctl train --resume run",
+        run.err.splitlines()[-1],
     )
+    assert code == 130
+    assert said
+    assert 1 <= int(said[1]) < EPOCHS
+    assert len(run.rows()) in (int(said[1]), int(said[1]) + 1)  # a row is written just before its checkpoint
     assert run.out == ""
     assert "Traceback" not in run.err
     left = sorted(path.name for path in run.folder.iterdir())

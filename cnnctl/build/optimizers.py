@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from cnnctl.build.guard import guard_loss
 from cnnctl.spec import optimizers as O
 from cnnctl.spec.head import Loss
 from cnnctl.spec.section import Section
@@ -29,11 +30,16 @@ KERAS_OPTIMIZERS: dict[type[O.Optimizer], type[keras.Optimizer]] = {
 
 
 def build_optimizer(spec: O.Optimizer, steps_per_epoch: int, epochs: int, precision: str) -> keras.Optimizer:
-    """Returns the Keras optimizer; under mixed float16 it scales the loss, so that small gradients survive."""
+    """Returns the Keras optimizer, which refuses a loss that is no number.
+
+    Under mixed float16 it scales the loss, so that small gradients survive.
+    """
     fields = {name: getattr(spec, name) for name in type(spec).model_fields if name != "learning_rate"}
     rate = build_schedule(spec.learning_rate, steps_per_epoch, epochs)
     optimizer = KERAS_OPTIMIZERS[type(spec)](learning_rate=rate, **fields)
-    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
+    optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
+    guard_loss(optimizer)
+    return optimizer
 
 
 def build_schedule(

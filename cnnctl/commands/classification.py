@@ -63,15 +63,17 @@ class Classification:
         counts = f"{len(splits.train):,} train{validation}, {splits.test_size:,} test"
         return f"{described(self._experiment.data, counts)}, {self._experiment.data.classes} classes"
 
-    def training(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
-        """Returns the batches of these epochs."""
+    def training(self, first_step: int) -> tf.data.Dataset:
+        """Returns the batches from a step on."""
+        first_epoch, skip = divmod(first_step, self.steps_per_epoch)
         return training_batches(
             self.splits.train,
             self._prepare,
             batch_size=self.batch_size,
             seed=self._experiment.seed,
             first_epoch=first_epoch,
-            epochs=epochs,
+            epochs=max(self._experiment.train.epochs, first_epoch + 1),  # Keras wants a batch even where no epoch is left
+            skip=skip,
         )
 
     def validation(self) -> Any | None:

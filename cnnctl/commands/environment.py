@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from cnnctl import __version__
@@ -15,26 +18,37 @@ from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import fingerprint
 from cnnctl.errors import RunError
 from cnnctl.runs import RunFolder
+from cnnctl.spec.auto import cpu_flags
 from cnnctl.train.device import Device
 from cnnctl.train.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn", "pillow", "tensorboard")
+ROUNDING = ("processor", "instruction_sets", "cores", "variables", "versions")
+"""What decides in which order and by which instructions sums are computed, and so how they round."""
+_VARIABLES = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "OMP_", "MKL_", "KERAS_", "CUDA_", "NVIDIA_")
+_SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL")
+"""Variables that change what TensorFlow prints, and no number."""
+_VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "neon")
 
 
-def note_environment(run: RunFolder, device: Device, settings: Settings, train: ImageSet, class_names: list[str]) -> None:
-    """Writes environment.json, or adds to it that the run is resumed.
+def note_environment(run: RunFolder, device: Device, settings: Settings, train: ImageSet, class_names: list[str]) -> list[str]:
+    """Writes environment.json, or adds to it that the run is resumed; returns what a person should know of that.
 
     Raises:
         RunError: the run was begun on other data.
     """
-    now = _this_command(device)
+    now, rounding = _this_command(device), _rounding(device)
     if not run.environment.exists():
-        run.write_json(run.environment, {**now, **_lasting(settings, train), "class_names": class_names})
-        return
+        lasting = _lasting(settings, rounding, train)
+        run.write_json(run.environment, {**now, **lasting, "class_names": class_names})
+        return []
     begun = _read(run)
     if begun["data_fingerprint"] != fingerprint(train):
         raise RunError(f"{run.path} was begun on other training images; put them back, or train anew")
-    run.write_json(run.environment, {**begun, "resumed": [*begun.get("resumed", []), now]})
+    changed = [name for name in ROUNDING if begun.get(name) != rounding[name]]
+    run.write_json(run.environment, {**begun, "resumed": [*begun.get("resumed", []), {**now, **rounding}]})
+    where = f"{' and '.join(changed)} are not those that the run was begun with"
+    return [f"{where}: it may end with other last digits than a run that was not interrupted"] if changed else []
 
 
 def _read(run: RunFolder) -> dict[str, Any]:
@@ -54,15 +68,39 @@ def _this_command(device: Device) -> dict[str, Any]:
     }
 
 
-def _lasting(settings: Settings, train: ImageSet) -> dict[str, Any]:
+def _rounding(device: Device) -> dict[str, Any]:
     return {
+        "processor": _processor(),
+        "instruction_sets": sorted(flag for flag in cpu_flags() if flag.startswith(_VECTORS)),
+        "cores": device.cores,
+        "variables": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(_VARIABLES) and name not in _SAY_NOTHING
+        },
+        "versions": {"cnnctl": __version__, **{name: _version(name) for name in PACKAGES}},
+    }
+
+
+def _processor() -> str:
+    """Returns the name of the processor, as far as the system tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _lasting(settings: Settings, rounding: dict[str, Any], train: ImageSet) -> dict[str, Any]:
+    return {
+        "equal_weights_need": ["config.yaml", "data_fingerprint", *ROUNDING, "a CPU"],
         "precision": settings.precision.value,
         "precision_why": settings.precision.why,
         "batch_parts": settings.batch_parts.value,
         "batch_parts_why": settings.batch_parts.why,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {"cnnctl": __version__, **{name: _version(name) for name in PACKAGES}},
+        **rounding,
         "git_commit": _git_commit(),
         "data_fingerprint": fingerprint(train),
     }

@@ -72,15 +72,17 @@ class _ByBatches:
         self.examples = len(images)
         self.batch_size = experiment.train.batch_size
 
-    def batches(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
-        """Returns the batches of these epochs."""
+    def batches(self, first_step: int) -> tf.data.Dataset:
+        """Returns the batches from a step on."""
+        first_epoch, skip = divmod(first_step, steps_of(self.examples, self.batch_size))
         return training_batches(
             self._images,
             preparation(self._experiment),
             batch_size=self.batch_size,
             seed=self._experiment.seed,
             first_epoch=first_epoch,
-            epochs=epochs,
+            epochs=self._experiment.train.epochs,
+            skip=skip,
         )
 
     def sample(self) -> tuple[Any, Any]:
@@ -105,21 +107,23 @@ class _ByEpisodes:
         self.batch_size = self._at_once * size.images
         self.words = f"episodes of {size.way} of {{classes}}, {size.shot} + {size.query} images each, {self._at_once} a step"
 
-    def batches(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
-        """Returns the batches of episodes of these epochs."""
+    def batches(self, first_step: int) -> tf.data.Dataset:
+        """Returns the batches of episodes from a step on."""
+        first_epoch, skip = divmod(first_step, steps_of(self.examples, self.batch_size))
         return training_episodes(
             self._episodes,
             preparation(self._experiment),
             seed=self._experiment.seed,
             first=first_epoch * self._an_epoch,
-            count=(epochs - first_epoch) * self._an_epoch,
+            count=(self._experiment.train.epochs - first_epoch) * self._an_epoch,
             at_once=self._at_once,
             an_epoch=self._an_epoch,
+            skip=skip,
         )
 
     def sample(self) -> tuple[Any, Any]:
         """Returns the episode whose gradients are looked at: the first."""
-        support, queries = next(iter(self.batches(0, 1)))
+        support, queries = next(iter(self.batches(0)))
         return support[:1], queries[:1]
 
 
@@ -200,9 +204,9 @@ class FewShot:
         test = f"{self._spec.test_episodes:,} in the test"
         return f"by {validation}{test}: {size.way}-way, {size.shot}-shot, {size.query} queries a class"
 
-    def training(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
-        """Returns the batches, or batches of episodes, of these epochs."""
-        return self._training.batches(first_epoch, epochs)
+    def training(self, first_step: int) -> tf.data.Dataset:
+        """Returns the batches, or batches of episodes, from a step on."""
+        return self._training.batches(first_step)
 
     def validation(self) -> EpisodeSeries | None:
         """Returns the episodes of validation."""

@@ -17,6 +17,7 @@ from cnnctl.commands.trained import resume_command
 from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import Splits
 from cnnctl.errors import DataError, Interrupted, RunError
+from cnnctl.files import UNFINISHED
 from cnnctl.report.board import Answers, Board, report_at, report_every
 from cnnctl.report.console import Console
 from cnnctl.report.progress import progress_for, show_seconds
@@ -27,10 +28,11 @@ from cnnctl.spec.load import facts_of
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.device import choose_device
 from cnnctl.train.insight import Insight
+from cnnctl.train.interruption import Interruption
 from cnnctl.train.loops import LOOPS
-from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score
+from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score, StepsRecord
 from cnnctl.train.settings import set_threads, settle
-from cnnctl.train.stopping import StopWhenNotFinite, StopWithoutProgress
+from cnnctl.train.stopping import REMEDIES, Diverged, StopWhenNotFinite, StopWithoutProgress
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
 
@@ -62,8 +64,8 @@ class Task(Protocol):
         """Returns what a person should know before the training, a key and a text a line; the data comes first."""
         ...
 
-    def training(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
-        """Returns the batches from one epoch, counted from 0, to before another."""
+    def training(self, first_step: int) -> tf.data.Dataset:
+        """Returns the batches from a step on, counted from 0, to the end of the last epoch."""
         ...
 
     def validation(self) -> Any | None:
@@ -94,8 +96,9 @@ class Task(Protocol):
 class Session:
     """Everything that one training needs, made in the order in which it can fail soonest."""
 
-    def __init__(self, experiment: Experiment, device: str, console: Console) -> None:
+    def __init__(self, experiment: Experiment, device: str, console: Console, interruption: Interruption | None = None) -> None:
         self.console = console
+        self.interruption = interruption or Interruption()
         self.device = choose_device(device)
         self.settings = settle(experiment, self.device)
         self.experiment = experiment = self.settings.experiment
@@ -133,52 +136,93 @@ class Session:
             run: a new folder, or that of a run to go on with.
 
         Raises:
-            Interrupted: Ctrl-C; it says what was saved.
+            Interrupted: Ctrl-C or another signal; it says what was saved.
             RunError: the loss was not finite, or memory or disk were too small.
             DataError: the test split cannot be read.
         """
         self.console.say(f"run     {run.path}")
-        learner = self.task.learner
-        checkpoints = Checkpoints(run.checkpoints, learner.model, learner.optimizer, self.stopping)
-        first_epoch = checkpoints.restore()
-        if first_epoch:
-            self.console.say(f"        goes on after epoch {first_epoch}")
-        if not run.config.exists():
-            run.write_config(self.experiment)
-        note_environment(run, self.device, self.settings, self.task.splits.train, self.task.splits.class_names)
+        run.remove_unfinished()
         with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
+            checkpoints = self._checkpoints(run, board)
+            checkpoints.restore()
+            self._say_where(checkpoints)
+            if not run.config.exists():
+                run.write_config(self.experiment)
+            splits = self.task.splits
+            for note in note_environment(run, self.device, self.settings, splits.train, splits.class_names):
+                self.console.say(f"        {note}")
             try:
-                rows = self._train(run, first_epoch, checkpoints, board)
+                rows = self._train(run, checkpoints, board)
                 self._finish(run, rows, board)
             except KeyboardInterrupt as pressed:
-                raise Interrupted(_saved(run, len(checkpoints.rows), self.experiment.train.epochs)) from pressed
+                checkpoints.save_now()
+                raise Interrupted(self._saved(run, checkpoints), self.interruption.signal) from pressed
+            except Diverged as error:
+                raise RunError(self._diverged(run, checkpoints, error)) from error
             except (MemoryError, tf.errors.ResourceExhaustedError) as error:
                 raise RunError(_too_large(self.experiment)) from error
+
+    def _checkpoints(self, run: RunFolder, board: Board | None) -> Checkpoints:
+        learner, wish = self.task.learner, self.experiment.train.checkpoint
+        candidates = {"stopping": self.stopping, "board": board}
+        listeners = {name: listener for name, listener in candidates.items() if listener}
+        often = (wish.every_steps, wish.every_minutes) if wish else ()
+        return Checkpoints(run.checkpoints, learner.model, learner.optimizer, listeners, *often)
+
+    def _say_where(self, checkpoints: Checkpoints) -> None:
+        for note in checkpoints.notes:
+            self.console.say(f"        {note}")
+        if checkpoints.rows or checkpoints.begun:
+            self.console.say(f"        goes on after {self._done(checkpoints)}")
+
+    def _done(self, checkpoints: Checkpoints) -> str:
+        """Returns what a checkpoint holds: `2 of 12 epochs and 30 of 422 steps of the next`."""
+        epochs = f"{len(checkpoints.rows)} of {self.experiment.train.epochs} epochs"
+        begun = checkpoints.begun
+        return f"{epochs} and {begun.steps_in_epoch} of {self.task.steps_per_epoch} steps of the next" if begun else epochs
+
+    def _saved(self, run: RunFolder, checkpoints: Checkpoints) -> str:
+        some = checkpoints.rows or checkpoints.begun
+        saved = f"{self._done(checkpoints)} are saved" if some else "nothing was trained yet"
+        return f"interrupted; {saved}. Go on with: {resume_command(run)}"
+
+    def _diverged(self, run: RunFolder, checkpoints: Checkpoints, error: Diverged) -> str:
+        """Returns what to say of a loss that is no number: where, since when, and what is left."""
+        epoch, before = divmod(error.step - 1, self.task.steps_per_epoch)
+        where = f"step {error.step} (step {before + 1} of epoch {epoch + 1})"
+        first = self.task.insight().first_not_finite(next(iter(self.task.training(error.step - 1))))
+        saved = (
+            f", and {self._done(checkpoints)} are saved in {run.checkpoints}" if checkpoints.rows or checkpoints.begun else ""
+        )
+        return f"the loss became {error.loss} at {where}; {first}. That step changed no weight{saved}; {REMEDIES}"
 
     def _board(self, run: RunFolder) -> Board:
         nodes, _ = facts_of(self.experiment)
         return Board(run.tensorboard, self.experiment, nodes, self.task.insight(), str(run.path))
 
-    def _train(self, run: RunFolder, first_epoch: int, checkpoints: Checkpoints, board: Board | None) -> list[EpochRecord]:
+    def _train(self, run: RunFolder, checkpoints: Checkpoints, board: Board | None) -> list[EpochRecord]:
         """Runs the loop with everyone who listens; returns the rows of metrics.csv."""
         metrics = MetricsFile(run.metrics, checkpoints.rows)
         progress = progress_for(self.console)
         others = [observer for observer in (board, progress, self.stopping) if observer]
-        try:  # the checkpoint comes last: what it holds, all others have heard
-            self._loop(first_epoch, Observers([StopWhenNotFinite(), metrics, *others, checkpoints]))
+        try:  # the checkpoint comes after all others: what it holds, they have heard
+            observers = Observers([StopWhenNotFinite(), metrics, *others, checkpoints, self.interruption])
+            self._loop(len(checkpoints.rows), observers, checkpoints.begun)
         finally:
             progress.close()
         return metrics.rows
 
-    def _loop(self, first_epoch: int, observer: Observer) -> None:
+    def _loop(self, first_epoch: int, observer: Observer, begun: StepsRecord | None = None) -> None:
         experiment, train = self.experiment, self.experiment.train
-        stopped = self.stopping is not None and first_epoch > 0 and self.stopping.reason() is not None
-        epochs = first_epoch if stopped else train.epochs
+        reason = self.stopping.reason() if self.stopping and first_epoch else None
+        if reason:
+            self.console.say(f"        had stopped: {reason}")
+        epochs = first_epoch if reason else train.epochs
         task, steps = self.task, self.task.steps_per_epoch
         every, at = (report_every(experiment, steps), report_at(experiment)) if experiment.log.tensorboard else (0, ())
-        plan = Plan(epochs, first_epoch, steps, task.examples, task.batch_size, every, at)
-        batches = task.training(first_epoch, max(epochs, first_epoch + 1))  # Keras wants a batch even where no epoch is left
-        LOOPS[train.loop](task.learner, batches, task.validation(), plan, observer)
+        saves = train.checkpoint.every_steps or 0 if train.checkpoint else 0
+        plan = Plan(epochs, first_epoch, steps, task.examples, task.batch_size, every, at, saves, begun)
+        LOOPS[train.loop](task.learner, task.training, task.validation(), plan, observer)
 
     def _finish(self, run: RunFolder, rows: list[EpochRecord], board: Board | None) -> None:
         """Saves the network, then reads the test split for the one time."""
@@ -224,16 +268,11 @@ def _too_large(experiment: Experiment) -> str:
     return f"{NOT_ENOUGH_MEMORY}{smaller}"
 
 
-def _saved(run: RunFolder, epochs: int, of: int) -> str:
-    saved = f"the first {epochs} of {of} epochs are saved" if epochs else "no epoch was finished"
-    return f"interrupted; {saved}. Go on with: {resume_command(run)}"
-
-
 def _save_model(experiment: Experiment, trained: keras.Model, run: RunFolder) -> None:
     """Saves the network alone, whichever loop trained it: no optimizer, so that Keras needs nothing of ours to load it."""
     plain = build_model(experiment)
     plain.set_weights(trained.get_weights())
-    beside = run.model.with_name(".part.keras")
+    beside = run.model.with_name(f".model{UNFINISHED}.keras")
     try:
         plain.save(beside)
         beside.replace(run.model)

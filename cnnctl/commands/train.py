@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from cnnctl.commands.resume import taken_up
 from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
-from cnnctl.runs import RunFolder, new_run_folder, open_run_folder, refuse_unusable
+from cnnctl.runs import new_run_folder, open_run_folder, refuse_unusable
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
+from cnnctl.train.interruption import Interruption
 from cnnctl.train.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from cnnctl.commands.session import Session
 
 
 def train(
@@ -25,7 +31,7 @@ def train(
     """Trains a config, or goes on with an interrupted run.
 
     Args:
-        config: the YAML file; None with `resume`.
+        config: the YAML file; with `resume` None for the run's own.
         overrides: `--set` texts.
         run_dir: folder of the new run; None for `runs/NAME/DATE_TIME`.
         resume: folder of the run to go on with; None for a new run.
@@ -36,45 +42,60 @@ def train(
     Raises:
         CnnctlError: whatever went wrong; see `errors`.
     """
-    if (config is None) == (resume is None):
-        raise UsageError("give the config to train, or --resume with the folder of the run to go on with, one of the two")
-    if resume is not None:
-        _resume(resume, overrides, run_dir, device, console, verbose)
-        return
-    assert config is not None
-    experiment = load(config, overrides)
-    name = _name(config)
-    refuse_unusable(name, run_dir)
-    _session(experiment, name, run_dir, None, device, console, verbose)
+    with Interruption(console.interrupted).listening() as interruption:
+        try:
+            if resume is not None:
+                if run_dir:
+                    raise UsageError("--resume goes on in the run's own folder; --run-dir does not go with it")
+                _resume(resume, config, overrides, device, console, verbose, interruption)
+            elif config is None:
+                raise UsageError("give the config to train, or --resume with the folder of the run to go on with")
+            else:
+                _begin(config, overrides, run_dir, device, console, verbose, interruption)
+        except KeyboardInterrupt as pressed:
+            message = "interrupted before the training began; nothing was written"
+            raise Interrupted(message, interruption.signal) from pressed
 
 
-def _resume(resume: Path, overrides: Sequence[str], run_dir: Path | None, device: str, console: Console, verbose: bool) -> None:
-    if overrides or run_dir:
-        raise UsageError("--resume goes on with the run's own config in its own folder; --set and --run-dir do not go with it")
-    run = open_run_folder(resume)
-    if run.read_result() is not None:
-        console.say(f"{resume} has finished; its results are in {run.result}")
-        return
-    _session(load(run.config), "", None, run, device, console, verbose)
-
-
-def _session(
-    experiment: Experiment,
-    name: str,
+def _begin(
+    config: Path,
+    overrides: Sequence[str],
     run_dir: Path | None,
-    resumed: RunFolder | None,
     device: str,
     console: Console,
     verbose: bool,
+    interruption: Interruption,
 ) -> None:
-    try:
-        with console.working("starting TensorFlow"):
-            import_tensorflow(verbose)
-            from cnnctl.commands.session import Session
-        session = Session(experiment, device, console)
-    except KeyboardInterrupt as pressed:
-        raise Interrupted("interrupted before the training began; nothing was written") from pressed
-    session.run(resumed or new_run_folder(name, run_dir))
+    experiment = load(config, overrides)
+    name = _name(config)
+    refuse_unusable(name, run_dir)
+    session = _session(experiment, device, console, verbose, interruption)
+    run = new_run_folder(name, run_dir)
+    with run.held():
+        session.run(run)
+
+
+def _resume(
+    resume: Path,
+    config: Path | None,
+    overrides: Sequence[str],
+    device: str,
+    console: Console,
+    verbose: bool,
+    interruption: Interruption,
+) -> None:
+    run = open_run_folder(resume)
+    with run.held():
+        experiment = taken_up(run, config, overrides, console)
+        if experiment is not None:
+            _session(experiment, device, console, verbose, interruption).run(run)
+
+
+def _session(experiment: Experiment, device: str, console: Console, verbose: bool, interruption: Interruption) -> Session:
+    with console.working("starting TensorFlow"):
+        import_tensorflow(verbose)
+        from cnnctl.commands.session import Session
+    return Session(experiment, device, console, interruption)
 
 
 def _name(config: Path) -> str:

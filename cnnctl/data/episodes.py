@@ -111,7 +111,7 @@ def index_batches(episodes: Episodes, seed: int, count: int, at_once: int) -> tf
 
 
 def training_episodes(
-    episodes: Episodes, prepare: Preparation, *, seed: int, first: int, count: int, at_once: int, an_epoch: int
+    episodes: Episodes, prepare: Preparation, *, seed: int, first: int, count: int, at_once: int, an_epoch: int, skip: int = 0
 ) -> tf.data.Dataset:
     """Returns episodes `first` to `first + count` of an endless row, `at_once` in a batch, fewer in an epoch's last.
 
@@ -126,6 +126,7 @@ def training_episodes(
         count: how many, a multiple of `an_epoch`.
         at_once: episodes a step.
         an_epoch: episodes an epoch.
+        skip: batches of the first epoch to leave out.
     """
     with tf.device("CPU:0"):
         pixels = tf.constant(episodes.images.images)
@@ -139,7 +140,8 @@ def training_episodes(
         return images[:, : size.shot], images[:, size.shot :]
 
     def epoch(start: Any) -> tf.data.Dataset:
-        numbers = tf.data.Dataset.range(start, start + an_epoch)
+        left_out = tf.where(tf.equal(start, first), tf.constant(skip * at_once, tf.int64), 0)
+        numbers = tf.data.Dataset.range(start + left_out, start + an_epoch)
         return numbers.map(fetch, num_parallel_calls=AT_ONCE).batch(at_once)
 
     return prepared_ahead(tf.data.Dataset.range(first, first + count, an_epoch).flat_map(epoch))

@@ -61,11 +61,11 @@ def steps_of(examples: int, batch_size: int) -> int:
 
 
 def training_batches(
-    images: ImageSet, prepare: Preparation, *, batch_size: int, seed: int, first_epoch: int, epochs: int
+    images: ImageSet, prepare: Preparation, *, batch_size: int, seed: int, first_epoch: int, epochs: int, skip: int = 0
 ) -> tf.data.Dataset:
     """Returns the batches of all epochs from `first_epoch` on, counted from 0, one after the other.
 
-    Each epoch has its own order, a function of (seed, epoch), and ends with a smaller batch where
+    The first `skip` of them are left out; no image of theirs is touched. Each epoch has its own order, a function of (seed, epoch), and ends with a smaller batch where
     `batch_size` does not divide the set.
     """
     pixels, labels = _on_host(images)
@@ -88,7 +88,7 @@ def training_batches(
     def fetch(indices: Any, draws: Any) -> tuple[Any, Any]:
         return prepare.network_inputs(tf.gather(pixels, indices), tf.gather(labels, indices), draws)
 
-    indices = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_indices)
+    indices = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_indices).skip(skip)
     return prepared_ahead(indices.map(fetch, num_parallel_calls=AT_ONCE))
 
 

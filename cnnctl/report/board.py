@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event
 
 from cnnctl.report import pictures, summaries
 from cnnctl.report.events import Events
@@ -20,6 +22,9 @@ from cnnctl.train.observe import EpochRecord, InsightRecord, Observer, Plan, Ste
 
 LOOKS = 6
 """How often a run is looked into where the config does not say: after its first epoch and about so many others."""
+MEANS = ("loss", "accuracy")
+POINTS_TAGS = {f"steps/{name}" for name in MEANS}
+"""Tags of the curves within epochs."""
 POINTS = 50
 """Points of the curves within epochs, in a whole run, where the config does not say."""
 SHOWN = 25
@@ -85,12 +90,27 @@ class Board(Observer):
     def on_start(self, plan: Plan) -> None:
         """Forgets what an interrupted run wrote beyond its checkpoint, then describes the run if it is new."""
         self._plan = plan
-        step = plan.first_epoch * plan.steps_per_epoch
-        self._events.forget_after(step, (CONFUSION, MISTAKES))
+        step = plan.first_step
+        self._events.forget_unless(self._is_kept, anew=not step)
         if not step:
             self._describe()
         if plan.first_epoch < plan.epochs:
             self._profile(step)
+
+    def _is_kept(self, event: Event) -> bool:
+        """Returns whether an event of an interrupted run is of the steps that are saved; a finished epoch's come after its last."""
+        tags = {value.tag for value in event.summary.value}
+        if tags & {CONFUSION, MISTAKES} or event.step > self._plan.first_step:
+            return False
+        return event.step < self._plan.first_step or not self._plan.begun or tags <= POINTS_TAGS
+
+    def state(self) -> dict[str, Any]:
+        """Returns the last point of the curves, from which the next one counts."""
+        return {"before": np.frombuffer(json.dumps(asdict(self._before)).encode(), np.uint8)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes up what `state` returned."""
+        self._before = StepsRecord(**json.loads(state["before"].tobytes()))
 
     def _describe(self) -> None:
         write = self._events.write
@@ -105,7 +125,7 @@ class Board(Observer):
     def on_steps(self, record: StepsRecord) -> None:
         """Writes the means since the point before."""
         self._profile(record.step)
-        if record.steps_in_epoch in self._plan.stops(record.epoch - 1):
+        if record.steps_in_epoch in self._plan.points(record.epoch - 1):
             before = self._before if self._before.epoch == record.epoch else _nothing_yet(record.epoch)
             self._events.write("train", summaries.scalars(_since(before, record)), record.step)
             self._events.flush()  # an epoch may be long
@@ -186,8 +206,7 @@ def _since(before: StepsRecord, now: StepsRecord) -> dict[str, float]:
     """Returns loss and accuracy over the images between two records of an epoch, whose own values are over all its images."""
     images = now.images - before.images
     return {
-        f"steps/{name}": (getattr(now, name) * now.images - getattr(before, name) * before.images) / images
-        for name in ("loss", "accuracy")
+        f"steps/{name}": (getattr(now, name) * now.images - getattr(before, name) * before.images) / images for name in MEANS
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
+SHOW_CURSOR = "\x1b[?25h"
+"""A bar hides the cursor, and a second Ctrl-C leaves nobody to show it again."""
 
 
 class Console:
@@ -29,7 +33,7 @@ class Console:
 
     def result(self, text: str) -> None:
         """Prints a result to stdout."""
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(_printable_lines(text) + "\n")
         sys.stdout.flush()
 
     def say(self, text: str) -> None:
@@ -44,6 +48,17 @@ class Console:
             traceback.print_exc()
         shown = _printable_lines(text)
         sys.stderr.write(f"{RED}{shown}{PLAIN}\n" if self.live else f"{shown}\n")
+
+    def interrupted(self, number: int) -> None:
+        """Says that a signal was heard; by the system itself, since Python may be in the middle of printing."""
+        if not self.live:
+            return
+        hint = (
+            " stopping as soon as all is saved; once more to leave at once"
+            if number == signal.SIGINT and not self.quiet
+            else ""
+        )
+        os.write(sys.stderr.fileno(), f"{SHOW_CURSOR}{hint}\n".encode())
 
     def rich(self) -> RichConsole:
         """Returns rich's console on stderr, for what moves; imported only then, since that takes its time."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -18,6 +19,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from cnnctl.errors import RunError
 
 VERSION = "brain.Event:2"
+_SECONDS = re.compile(r"events\.out\.tfevents\.(\d+)\.")
 _numbers = itertools.count()
 
 
@@ -65,17 +67,22 @@ class Events:
             with self._told_as_run_errors():
                 tf.profiler.experimental.stop()
 
-    def forget_after(self, step: int, tags: Sequence[str]) -> None:
-        """Removes what an interrupted run wrote after a step, and `tags` at any, so that nothing is drawn twice."""
+    def forget_unless(self, kept: Callable[[Event], bool], anew: bool) -> None:
+        """Removes what an interrupted run wrote and will write again, so that nothing is drawn twice.
+
+        Args:
+            kept: which events stay; none of the test does.
+            anew: whether the run starts from its beginning: then everything goes.
+        """
         with self._told_as_run_errors():
-            if step == 0:
+            if anew:
                 shutil.rmtree(self._folder, ignore_errors=True)
             shutil.rmtree(self._folder / "test", ignore_errors=True)
             for file in sorted(self._folder.rglob("*tfevents*")):
                 if file.name.startswith("."):
                     file.unlink()  # half of a file, from a run that was killed while it forgot
                 else:
-                    _keep(file, step, tags)
+                    _keep(file, kept)
 
     def close(self) -> None:
         """Closes the files, also after an error."""
@@ -95,22 +102,27 @@ class Events:
 
 
 def _new_file(folder: Path) -> tf.io.TFRecordWriter:
-    """Returns a new event file, named as TensorBoard expects and as no other is."""
+    """Returns a new event file, named as TensorBoard expects and as no other is.
+
+    TensorBoard reads files in the order of their names, so a clock that was set back must not put the new one first.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}.v2"
+    earlier = [int(found[1]) for file in folder.iterdir() if (found := _SECONDS.match(file.name))]
+    seconds = max([int(time.time()), *(each + 1 for each in earlier)])
+    name = f"events.out.tfevents.{seconds}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}.v2"
     file = tf.io.TFRecordWriter(str(folder / name))
     file.write(Event(wall_time=time.time(), file_version=VERSION).SerializeToString())
     return file
 
 
-def _keep(file: Path, step: int, tags: Sequence[str]) -> None:
-    """Leaves in an event file what belongs to the steps up to `step`; a record that was cut off goes too."""
+def _keep(file: Path, kept: Callable[[Event], bool]) -> None:
+    """Leaves in an event file what is kept, and its version; a record that was cut off goes too."""
     beside = file.with_name(f".{file.name}.part")
-    with tf.io.TFRecordWriter(str(beside)) as kept:
+    with tf.io.TFRecordWriter(str(beside)) as out:
         for record in _records(file):
             event = Event.FromString(record)
-            if event.step <= step and not any(value.tag in tags for value in event.summary.value):
-                kept.write(record)
+            if event.file_version or kept(event):
+                out.write(record)
     beside.replace(file)
 
 

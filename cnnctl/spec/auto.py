@@ -25,7 +25,7 @@ class Choice(NamedTuple):
 
 def precision_on_cpu() -> Choice:
     """Returns what `precision: auto` means on this CPU."""
-    flags = _cpu_flags()
+    flags = cpu_flags()
     if not flags:
         return Choice("float32", "this system does not say what its CPU multiplies in hardware")
     flag = next((flag for flag in FAST_BFLOAT16 if flag in flags), None)
@@ -84,7 +84,12 @@ def with_settings(experiment: Experiment, precision: object, batch_parts: object
     return experiment.model_copy(update={"train": train})
 
 
-def _cpu_flags() -> frozenset[str]:
+AUTO_FIELDS = ("train.precision", "train.batch_parts")
+"""The fields that may be `auto`, which a run's own config.yaml never says."""
+
+
+def cpu_flags() -> frozenset[str]:
+    """Returns what the processor says it can, such as `avx2`; nothing where the system does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:  # no Linux

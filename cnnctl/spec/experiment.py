@@ -254,6 +254,18 @@ class EarlyStopping(Section):
     restore_best: bool = True
 
 
+class CheckpointSpec(Section):
+    """When to save within epochs, besides after each; for long epochs.
+
+    Attributes:
+        every_steps: steps between checkpoints.
+        every_minutes: minutes after which a checkpoint is due.
+    """
+
+    every_steps: Count | None = None
+    every_minutes: Annotated[float, Field(gt=0)] | None = None
+
+
 def _parts(value: object) -> int | str:
     if value == "auto" or is_integer(value, 1):
         return value  # type: ignore[return-value]  # it is one of the two
@@ -282,6 +294,7 @@ class TrainSpec(Section):
             operation among the cores; `auto` for as many as suit this machine. Rounds otherwise than one part, and dropout
             draws otherwise; not with layers that need the batch whole, such as batch normalization.
         early_stopping: null for none.
+        checkpoint: when to save within epochs too; null for after each epoch only, and when Ctrl-C is pressed.
     """
 
     loop: Literal["fit", "custom"] = "custom"
@@ -292,6 +305,7 @@ class TrainSpec(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"] = "float32"
     batch_parts: Parts = 1
     early_stopping: EarlyStopping | None = None
+    checkpoint: CheckpointSpec | None = None
 
 
 def _profile(value: object) -> tuple[int, int]:

@@ -138,7 +138,7 @@ def train(experiment: Experiment, loop: str, images: ImageSet, steps: int) -> Tr
     rows = _Rows()
     plan = Plan(steps, 0, 1, experiment.train.batch_size, experiment.train.batch_size)
     batches = _noted(first_batches(experiment, images, steps), checksums)
-    LOOPS[loop](learner, batches, None, plan, Observers([StopWhenNotFinite(), rows]))
+    LOOPS[loop](learner, lambda _: batches, None, plan, Observers([StopWhenNotFinite(), rows]))
     return Training(
         style=experiment.model.style,
         loop=loop,

@@ -1,107 +1,227 @@
-"""Atomic save and exact resume, at the end of each epoch.
+"""Checkpoints, from which a run goes on exactly: at the end of each epoch, now and then within, and when it is told to stop.
 
-A checkpoint is one `.npz` file of plain arrays (no pickle): every variable of the model (weights,
-moving averages, dropout seeds), every variable of the optimizer (slots, step count), the rows of
-metrics.csv and the state of early stopping.
+A checkpoint is one `.npz` file of plain arrays (no pickle): every variable of the model (weights, moving averages,
+dropout seeds), every variable of the optimizer (slots, step count), the rows of metrics.csv, where the epoch stands
+that has begun, and the states of those who listen. What else a step depends on (order, augmentation, learning rate) is
+computed from the seed and the step. The file ends with the SHA-256 of all before it, as the archive's comment.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import time
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 
 from cnnctl.errors import RunError
 from cnnctl.files import write_whole
-from cnnctl.train.observe import EpochRecord, Observer
-from cnnctl.train.stopping import StopWithoutProgress
+from cnnctl.train.observe import EpochRecord, Observer, Plan, StepsRecord
+from cnnctl.train.stopping import REMEDIES
 
-NAME = "epoch_{:05d}.npz"
+NAME = "step_{:09d}.npz"
 DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile)
-"""What numpy and zipfile raise for files that are cut off or have wrong bits."""
+"""What numpy, json and zipfile raise for content that cnnctl did not write."""
 KEPT = 2
 """How many checkpoints stay: the newest, and the one before it in case the newest is damaged."""
+_DIGEST = hashlib.sha256().digest_size * 2
+_COMMENT_LENGTH = 2
+"""Bytes at the end of a zip file without a comment, which say that it has none."""
+
+
+class Stateful(Protocol):
+    """A listener whose later doing depends on what it has heard."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Returns arrays and numbers from which `restore` makes an equal listener."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes up what `state` returned."""
+        ...
 
 
 class Checkpoints(Observer):
-    """Saves after every epoch; keeps the newest two.
+    """Saves after every epoch, and within epochs as asked; keeps the newest two.
+
+    Args:
+        folder: where to.
+        model, optimizer: what is trained.
+        listeners: who else has a state, by a name; they hear everything before this one does.
+        every_steps: steps between checkpoints within epochs; None for none.
+        every_minutes: minutes after which a checkpoint is due within an epoch; None for none.
 
     Attributes:
-        rows: the records of all epochs, those before a resume included.
+        rows: the records of all epochs that are saved, those before a resume included.
+        begun: where the epoch after them stands, as far as it is saved; None if nothing of it is.
+        notes: what a person should know about how the run was taken up.
     """
 
     def __init__(
-        self, folder: Path, model: keras.Model, optimizer: keras.Optimizer, stopping: StopWithoutProgress | None
+        self,
+        folder: Path,
+        model: keras.Model,
+        optimizer: keras.Optimizer,
+        listeners: Mapping[str, Stateful],
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
     ) -> None:
-        self._folder = folder
-        self._model = model
-        self._optimizer = optimizer
-        self._stopping = stopping
         self.rows: list[EpochRecord] = []
+        self.begun: StepsRecord | None = None
+        self.notes: list[str] = []
+        self._folder = folder
+        self._groups = {"model": model, "optimizer": optimizer}
+        self._listeners = listeners
+        self._every_steps = every_steps
+        self._every_minutes = every_minutes
+        self._saved_at = time.monotonic()
+        self._steps_per_epoch = 0
+        self._unsaved: StepsRecord | None = None
+        self._good: list[Path] = []
+
+    def on_start(self, plan: Plan) -> None:
+        """Learns how long an epoch is."""
+        self._steps_per_epoch = plan.steps_per_epoch
+
+    def on_steps(self, record: StepsRecord) -> None:
+        """Writes a checkpoint within an epoch if one is due."""
+        self._unsaved = record
+        if record.steps_in_epoch < self._steps_per_epoch and self._is_due(record.step):
+            self.save_now()
+
+    def _is_due(self, step: int) -> bool:
+        by_steps = self._every_steps is not None and step % self._every_steps == 0
+        by_time = self._every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self._every_minutes
+        return by_steps or by_time
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Writes the checkpoint of a finished epoch."""
-        rows = [*self.rows, record]
-        arrays = {**_arrays("model", self._model.variables), **_arrays("optimizer", self._optimizer.variables)}
-        if self._stopping:
-            arrays.update({f"stopping/{key}": value for key, value in self._stopping.state().items()})
-        arrays["rows"] = np.frombuffer(json.dumps([asdict(row) for row in rows]).encode(), np.uint8)
-        content = io.BytesIO()
-        np.savez(content, **arrays)
-        self._folder.mkdir(exist_ok=True)
-        write_whole(self._folder / NAME.format(record.epoch), content.getvalue())
-        self.rows = rows  # only now are they saved
-        for old in checkpoint_files(self._folder)[:-KEPT]:
-            old.unlink()
+        self._save([*self.rows, record], None, record.step)
 
-    def restore(self) -> int:
-        """Takes up the newest checkpoint; returns the epochs it holds, 0 where there is none.
+    def save_now(self) -> None:
+        """Writes a checkpoint of the step that was last heard of, if there is none yet.
+
+        The weights must still be those of that step.
+        """
+        if self._unsaved:
+            self._save(self.rows, self._unsaved, self._unsaved.step)
+
+    def _save(self, rows: list[EpochRecord], begun: StepsRecord | None, step: int) -> None:
+        arrays = {f"{group}/{name}": array for group, each in self._arrays().items() for name, array in each.items()}
+        _refuse_not_finite(arrays, step)
+        arrays["rows"] = _as_array([asdict(row) for row in rows])
+        arrays["begun"] = _as_array(asdict(begun) if begun else None)
+        self._folder.mkdir(exist_ok=True)
+        file = self._folder / NAME.format(step)
+        write_whole(file, _archive(arrays), verified=True)
+        self.rows, self.begun, self._unsaved = rows, begun, None  # only now are they saved
+        self._saved_at = time.monotonic()
+        self._keep(file)
+
+    def _arrays(self) -> dict[str, Mapping[str, Any]]:
+        variables = {
+            group: {f"{index}": variable.numpy() for index, variable in enumerate(owner.variables)}
+            for group, owner in self._groups.items()
+        }
+        return {**variables, **{name: listener.state() for name, listener in self._listeners.items()}}
+
+    def _keep(self, newest: Path) -> None:
+        """Removes all checkpoints but the newest two that are known to be good."""
+        self._good = [*(file for file in self._good if file != newest), newest][-KEPT:]
+        for other in checkpoint_files(self._folder):
+            if other not in self._good:
+                other.unlink()
+
+    def restore(self) -> None:
+        """Takes up the newest checkpoint that is whole; nothing happens where there is none.
 
         Raises:
-            RunError: the checkpoint is damaged or belongs to another network.
+            RunError: all are damaged, or the newest whole one belongs to another network.
         """
-        files = checkpoint_files(self._folder)
-        if not files:
-            return 0
-        arrays = _read(files[-1])
-        self._optimizer.build(self._model.trainable_variables)
-        _assign(files[-1], "model", self._model.variables, arrays)
-        _assign(files[-1], "optimizer", self._optimizer.variables, arrays)
-        if self._stopping:
-            start = "stopping/"
-            self._stopping.restore({k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)})
-        self.rows = [EpochRecord(**row) for row in json.loads(arrays["rows"].tobytes())]
-        return len(self.rows)
+        damaged = []
+        for file in reversed(checkpoint_files(self._folder)):
+            try:
+                arrays = _read(file)
+            except DAMAGE as error:
+                damaged.append(f"{file} is damaged ({error})")
+                continue
+            self.notes = [f"{each}; an earlier checkpoint is taken" for each in damaged]
+            self._good = [file]
+            self._take_up(file, arrays)
+            return
+        if damaged:
+            raise RunError(f"{'; '.join(damaged)}; no other checkpoint is there, train anew")
+
+    def _take_up(self, file: Path, arrays: dict[str, Any]) -> None:
+        self._groups["optimizer"].build(self._groups["model"].trainable_variables)
+        for group, owner in self._groups.items():
+            _assign(file, group, owner.variables, _group(arrays, group))
+        for name, listener in self._listeners.items():
+            listener.restore(_group(arrays, name))
+        self.rows = [EpochRecord(**row) for row in _content(arrays["rows"])]
+        begun = _content(arrays["begun"])
+        self.begun = StepsRecord(**{**begun, "totals": tuple(begun["totals"])}) if begun else None
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """Returns the checkpoints in a folder, the newest last."""
-    return sorted(folder.glob("epoch_*.npz"))
+    return sorted(folder.glob("step_*.npz"))
 
 
-def _arrays(group: str, variables: Any) -> dict[str, Any]:
-    return {f"{group}/{index}": variable.numpy() for index, variable in enumerate(variables)}
+def _refuse_not_finite(arrays: Mapping[str, Any], step: int) -> None:
+    """Raises RunError for weights that are no numbers: the loss was finite, but its gradient was not."""
+    for name, array in arrays.items():
+        if name.startswith("model/") and np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise RunError(
+                f"after step {step} there are weights that are infinite or no numbers, which are not saved; {REMEDIES}"
+            )
+
+
+def _as_array(content: Any) -> Any:
+    return np.frombuffer(json.dumps(content).encode(), np.uint8)
+
+
+def _content(array: Any) -> Any:
+    return json.loads(array.tobytes())
+
+
+def _group(arrays: Mapping[str, Any], name: str) -> dict[str, Any]:
+    start = f"{name}/"
+    return {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
+
+
+def _archive(arrays: Mapping[str, Any]) -> bytes:
+    """Returns arrays as the bytes of a checkpoint."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    body = content.getvalue()[:-_COMMENT_LENGTH] + _DIGEST.to_bytes(_COMMENT_LENGTH, "little")
+    return body + hashlib.sha256(body).hexdigest().encode()
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
-            return {"rows": content["rows"], **content}  # the rows come last, so they are missing from a file cut off
-    except DAMAGE as error:
-        reason = str(error) or type(error).__name__
-        raise RunError(f"{file} is damaged ({reason}); remove it to resume from the checkpoint before it") from None
+    """Returns the arrays of a checkpoint; raises one of `DAMAGE` where it is not as it was written."""
+    content = file.read_bytes()
+    body, digest = content[:-_DIGEST], content[-_DIGEST:]
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise ValueError("it is not what was written: its checksum is another")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
+            raise ValueError("it is compressed, and cnnctl compresses no checkpoint")  # it could grow without bound
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
-def _assign(file: Path, group: str, variables: Any, arrays: dict[str, Any]) -> None:
-    saved = [arrays[f"{group}/{index}"] for index in range(sum(key.startswith(f"{group}/") for key in arrays))]
+def _assign(file: Path, group: str, variables: Any, arrays: Mapping[str, Any]) -> None:
+    saved = [arrays.get(f"{index}") for index in range(len(variables))]
     shapes = [tuple(variable.shape) for variable in variables]
-    if [array.shape for array in saved] != shapes:
+    if len(arrays) != len(variables) or [None if array is None else array.shape for array in saved] != shapes:
         raise RunError(f"{file} holds another {group}: its arrays are not those of the run's config.yaml")
     for variable, array in zip(variables, saved, strict=True):
         variable.assign(array)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cnnctl.build.guard import only_if_finite
 from cnnctl.spec.experiment import Classifier, Maml, Prototypical
 from cnnctl.train.few_shot import cross_entropy, embedded_logits, episode_labels, maml_logits
 from cnnctl.train.judging import EpisodeSeries, scoring
@@ -123,9 +124,10 @@ class MamlLearner(_OnEpisodes):
                 (support, queries),
                 fn_output_signature=(tf.TensorSpec((way * query, way)), tf.TensorSpec(()), shapes),
             )
-            means = [tf.reduce_mean(gradient, axis=0) for gradient in gradients]
+            loss = tf.reduce_mean(losses)
+            means = only_if_finite(loss, [tf.reduce_mean(gradient, axis=0) for gradient in gradients])
             self.optimizer.apply(means, self.model.trainable_variables)
-            _count(self.metrics, tf.reduce_mean(losses), labels_of(queries), logits)
+            _count(self.metrics, loss, labels_of(queries), logits)
 
         return tf.function(training_step, autograph=False)
 

@@ -63,6 +63,26 @@ class Insight:
         weights = {name: weight.numpy() for name, weight in self._named("weights")}
         return InsightRecord(weights, gradients, norm, self._activations())
 
+    def first_not_finite(self, batch: Sequence[Any]) -> str:
+        """Returns, for people, where in the stack values first are infinite or no numbers when a batch is trained on.
+
+        Few-shot tasks are looked at by all images of the batch at once.
+        """
+        shape = self.images.shape[1:]
+        images = tf.concat([tf.reshape(part, (-1, *shape)) for part in batch if part.shape[-len(shape) :] == shape], axis=0)
+        with keras.StatelessScope():
+            outputs = outputs_of_layers(self._layers, self._wiring, images, training=True)
+        for layer in self._layers:
+            if not all(_is_finite(weight) for weight in layer.trainable_weights):
+                return f"the weights of layer '{layer.name}' are the first values that are infinite or no numbers"
+            if not _is_finite(outputs[layer.name]):
+                largest = max(_largest(outputs[name]) for name in self._wiring[layer.name])
+                return (
+                    f"layer '{layer.name}' is the first whose values are infinite or no numbers; "
+                    f"what it was given reached {largest:.2g}"
+                )
+        return "the outputs of all layers are finite, so it arose in the loss"
+
     def _activations(self) -> dict[str, NDArray[Any]]:
         with keras.StatelessScope():  # in training the moving averages would move
             outputs = outputs_of_layers(self._layers, self._wiring, self.images, self._in_training)
@@ -80,3 +100,11 @@ class Insight:
 
     def _named(self, kind: str) -> list[tuple[str, Any]]:
         return [(f"{layer.name}/{weight.name}", weight) for layer in self._layers for weight in getattr(layer, kind)]
+
+
+def _is_finite(values: Any) -> bool:
+    return bool(np.isfinite(tf.cast(values, tf.float32)).all())
+
+
+def _largest(values: Any) -> float:
+    return float(tf.reduce_max(tf.abs(tf.cast(values, tf.float32))))

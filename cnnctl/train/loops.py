@@ -1,11 +1,12 @@
 """Two ways to drive the same training: `model.fit` and a GradientTape loop.
 
-Both take the same arguments, read the same batches and tell the same observers. On a CPU in
-float32 they give the same weights to the bit.
+Both take the same arguments, read the same batches and tell the same observers, and go on from any step. On a
+CPU in float32 they give the same weights to the bit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
+from cnnctl.build.guard import refused_loss
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, Score, StepsRecord
 from cnnctl.train.steps import Metrics, evaluate_step, total_loss_with, train_step
+from cnnctl.train.stopping import Diverged
 
 SECONDS_PER_CALL = 0.2
 """How long the custom loop stays out of Python: progress is shown and Ctrl-C heard this often."""
@@ -95,34 +98,41 @@ class Learner:
 
         def evaluate(dataset: tf.data.Dataset) -> Score:
             metrics.reset()
-            for _ in _paced(run_steps, iter(dataset), [int(dataset.cardinality())]):
+            for _ in _paced(run_steps, iter(dataset), [int(dataset.cardinality())], 0):
                 pass
             return Score(*metrics.values())
 
         return evaluate
 
 
-Loop = Callable[[Learner, tf.data.Dataset, tf.data.Dataset | None, Plan, Observer], None]
+Batches = Callable[[int], tf.data.Dataset]
+"""Gives the batches of a training from a step on, counted from 0, to the end of its last epoch."""
+Loop = Callable[[Learner, Batches, tf.data.Dataset | None, Plan, Observer], None]
 
 
-def run_custom(learner: Trainable, train: tf.data.Dataset, validation: Any | None, plan: Plan, observer: Observer) -> None:
+def run_custom(learner: Trainable, train: Batches, validation: Any | None, plan: Plan, observer: Observer) -> None:
     """Trains by a GradientTape step inside `tf.function`, many steps a call.
 
     Args:
         learner: what is trained.
-        train: the batches of all epochs from `plan.first_epoch` on.
+        train: gives the batches from the plan's first step on.
         validation: what the learner's evaluation takes, for a classifier the batches of one pass; None for none.
         plan: epochs and steps.
         observer: told about steps, epochs and the end.
+
+    Raises:
+        Diverged: a loss was no number; the weights are those before that step.
     """
     learner.optimizer.build(learner.model.trainable_variables)
-    run_steps = _compiled_steps(learner.step, learner.metrics)
+    begun = tf.Variable(plan.first_step, trainable=False, dtype=tf.int64)
+    run_steps = _compiled_steps(learner.step, learner.metrics, begun)
     evaluate = learner.evaluation()
-    batches = iter(train)
+    batches = iter(train(plan.first_step))
     epoch, reason = plan.first_epoch, None
     observer.on_start(plan)
     while epoch < plan.epochs and not reason:
-        seconds = _run_epoch(run_steps, batches, learner.metrics, epoch, plan, observer)
+        with _told_when_diverged(lambda: int(begun.numpy())):
+            seconds = _run_epoch(run_steps, batches, learner.metrics, epoch, plan, observer)
         train_values = learner.metrics.values()
         epoch += 1
         score = evaluate(validation) if validation is not None else None
@@ -132,16 +142,31 @@ def run_custom(learner: Trainable, train: tf.data.Dataset, validation: Any | Non
     observer.on_end(EndRecord(epoch, epoch * plan.steps_per_epoch, reason or ""))
 
 
-def _compiled_steps(step: Callable[..., None], metrics: Metrics) -> Callable[[Any, Any], Any]:
+@contextlib.contextmanager
+def _told_when_diverged(step: Callable[[], int]) -> Iterator[None]:
+    """Tells a loss that was refused with its step, counted from 1 since the start of the training."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        loss = refused_loss(error)
+        if loss is None:
+            raise
+        raise Diverged(step(), loss) from error
+
+
+def _compiled_steps(step: Callable[..., None], metrics: Metrics, begun: tf.Variable | None = None) -> Callable[[Any, Any], Any]:
     """Returns a function that runs `step` on so many batches of an iterator and returns the loss of `metrics`.
 
-    The loop is written as `tf.while_loop`, since AutoGraph gives up in silence where a warning is an error.
+    `begun` counts the steps that are begun, so that it says which one failed. The loop is written as
+    `tf.while_loop`, since AutoGraph gives up in silence where a warning is an error.
     """
 
     @tf.function(autograph=False, reduce_retracing=True)
     def run_steps(batches: Any, count: Any) -> Any:
         def one_step(done: Any) -> tuple[Any]:
-            step(*batches.get_next())
+            with tf.control_dependencies([] if begun is None else [begun.assign_add(1)]):
+                batch = batches.get_next()
+            step(*batch)
             return (done + 1,)
 
         tf.while_loop(lambda done: done < count, one_step, (tf.constant(0),))
@@ -154,20 +179,28 @@ def _compiled_steps(step: Callable[..., None], metrics: Metrics) -> Callable[[An
 def _run_epoch(
     run_steps: Callable[[Any, Any], Any], batches: Any, metrics: Metrics, epoch: int, plan: Plan, observer: Observer
 ) -> float:
-    """Runs the steps of one epoch; returns the seconds it took."""
-    metrics.reset()
-    start = time.perf_counter()
-    before = epoch * plan.steps_per_epoch
-    for done in _paced(run_steps, batches, plan.stops(epoch)):
-        images = min(done * plan.batch_size, plan.examples)
-        seconds = time.perf_counter() - start
-        observer.on_steps(StepsRecord(epoch + 1, before + done, done, images, seconds, *metrics.values()))
+    """Runs the steps of one epoch that are left; returns the seconds that the whole epoch took."""
+    before = plan.start_of(epoch)
+    metrics.go_on_from(before.totals)
+    start = time.perf_counter() - before.seconds
+    for done in _paced(run_steps, batches, plan.stops(epoch), before.steps_in_epoch):
+        observer.on_steps(_steps_record(plan, epoch, done, time.perf_counter() - start, metrics))
     return time.perf_counter() - start
 
 
-def _paced(run_steps: Callable[[Any, Any], Any], batches: Any, stops: Sequence[int]) -> Iterator[int]:
-    """Runs steps in calls of about `SECONDS_PER_CALL` that end at each of `stops`; yields the steps done after each call."""
-    done, fitting = 0, 1
+def _steps_record(plan: Plan, epoch: int, done: int, seconds: float, metrics: Metrics) -> StepsRecord:
+    """Returns where an epoch, counted from 0, stands after so many of its steps."""
+    images = min(done * plan.batch_size, plan.examples)
+    step = epoch * plan.steps_per_epoch + done
+    return StepsRecord(epoch + 1, step, done, images, seconds, *metrics.values(), metrics.totals())
+
+
+def _paced(run_steps: Callable[[Any, Any], Any], batches: Any, stops: Sequence[int], done: int) -> Iterator[int]:
+    """Runs steps in calls of about `SECONDS_PER_CALL` that end at each of `stops`.
+
+    Yields the steps done after each call, those `done` already included.
+    """
+    fitting = 1
     for stop in stops:
         while done < stop:
             count = min(fitting, stop - done)
@@ -211,55 +244,96 @@ def learning_rate_of_last_step(optimizer: keras.Optimizer) -> float:
     return float(schedule(max(made - 1, 0)) if callable(schedule) else plain.learning_rate)
 
 
-def run_fit(
-    learner: Learner, train: tf.data.Dataset, validation: tf.data.Dataset | None, plan: Plan, observer: Observer
+def run_fit(learner: Learner, train: Batches, validation: tf.data.Dataset | None, plan: Plan, observer: Observer) -> None:
+    """Trains by `model.fit`; arguments and errors as in `run_custom`."""
+    model = learner.model
+    model.compile(learner.optimizer, learner.loss, metrics=[learner.metrics.accuracy], jit_compile=False)
+    learner.optimizer.build(model.trainable_variables)
+    relay = _Relay(plan, observer, Metrics(model.metrics[0], learner.metrics.accuracy))
+    observer.on_start(plan)
+    with _told_when_diverged(lambda: relay.step + 1):
+        if plan.begun:
+            _finish_epoch(model, train, validation, plan, relay)
+        epochs = relay.epochs if relay.reason else plan.epochs
+        _fit(model, train(relay.epochs * plan.steps_per_epoch), validation, relay, epochs, plan.steps_per_epoch)
+    observer.on_end(EndRecord(relay.epochs, relay.epochs * plan.steps_per_epoch, relay.reason))
+
+
+def _fit(
+    model: keras.Model, batches: tf.data.Dataset, validation: tf.data.Dataset | None, relay: _Relay, epochs: int, steps: int
 ) -> None:
-    """Trains by `model.fit`; arguments as in `run_custom`."""
-    learner.model.compile(learner.optimizer, learner.loss, metrics=[learner.metrics.accuracy], jit_compile=False)
-    learner.optimizer.build(learner.model.trainable_variables)
-    relay = _Relay(plan, observer)
-    learner.model.fit(
-        train,
-        epochs=plan.epochs,
-        initial_epoch=plan.first_epoch,
-        steps_per_epoch=plan.steps_per_epoch,
+    """Lets Keras train up to the end of so many epochs, of so many steps each."""
+    model.fit(
+        batches,
+        epochs=epochs,
+        initial_epoch=relay.epochs,
+        steps_per_epoch=steps,
         validation_data=validation,
         callbacks=[relay],
         shuffle=False,  # the batches come in the order they are to be taken
         verbose=0,
     )
-    observer.on_end(EndRecord(relay.epochs, relay.epochs * plan.steps_per_epoch, relay.reason))
+
+
+def _finish_epoch(model: keras.Model, train: Batches, validation: tf.data.Dataset | None, plan: Plan, relay: _Relay) -> None:
+    """Does what is left of an epoch that was interrupted, in a call of its own: Keras knows epochs of one length only."""
+    left = plan.steps_per_epoch - plan.start_of(plan.first_epoch).steps_in_epoch
+    if not left:
+        relay.set_model(model)
+        relay.on_epoch_begin(plan.first_epoch)
+        train_values = dict(zip(("loss", "accuracy"), relay.metrics.values(), strict=True))
+        relay.metrics.reset()  # Keras forgets the accuracy only if it has trained before
+        judged = model.evaluate(validation, verbose=0, return_dict=True) if validation is not None else {}
+        relay.on_epoch_end(plan.first_epoch, {**train_values, **{f"val_{name}": value for name, value in judged.items()}})
+        return
+    relay.leaves_after_epoch = True
+    with contextlib.suppress(_EpochIsOver):
+        _fit(model, train(plan.first_step), validation, relay, plan.first_epoch + 1, left)
+    relay.leaves_after_epoch = False
+
+
+class _EpochIsOver(Exception):
+    """Leaves `fit` before what it does at its end, such as replacing weights by their averages."""
 
 
 class _Relay(keras.callbacks.Callback):
-    """Tells an observer what Keras tells its callbacks."""
+    """Tells an observer what Keras tells its callbacks.
 
-    def __init__(self, plan: Plan, observer: Observer) -> None:
+    Attributes:
+        epochs, step: done so far, since the start of the training.
+        reason: why the training should stop; empty as long as it should not.
+        metrics: of training, as Keras counts them.
+        leaves_after_epoch: whether to raise `_EpochIsOver` when the observer has heard of an epoch.
+    """
+
+    def __init__(self, plan: Plan, observer: Observer, metrics: Metrics) -> None:
         super().__init__()
         self.epochs = plan.first_epoch
+        self.step = plan.first_step
         self.reason = ""
+        self.metrics = metrics
+        self.leaves_after_epoch = False
         self._plan = plan
         self._observer = observer
         self._stops: set[int] = set()
         self._start = self._told = self._seconds = 0.0
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._observer.on_start(self._plan)
-
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        before = self._plan.start_of(epoch)
+        self.metrics.go_on_from(before.totals)  # Keras has just forgotten them
         self._stops = set(self._plan.stops(epoch))
-        self._start = self._told = time.perf_counter()
+        self._told = time.perf_counter()
+        self._start = self._told - before.seconds
+        self._seconds = before.seconds
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         now = time.perf_counter()
         self._seconds = now - self._start
-        done = batch + 1
+        self.step += 1
+        done = self.step - self.epochs * self._plan.steps_per_epoch
         if now - self._told >= SECONDS_PER_CALL or done in self._stops:
             self._told = now
-            images = min(done * self._plan.batch_size, self._plan.examples)
-            step = self.epochs * self._plan.steps_per_epoch + done
-            values = float(logs["loss"]), float(logs["accuracy"])
-            self._observer.on_steps(StepsRecord(self.epochs + 1, step, done, images, self._seconds, *values))
+            self._observer.on_steps(_steps_record(self._plan, self.epochs, done, self._seconds, self.metrics))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epochs = epoch + 1
@@ -270,6 +344,8 @@ class _Relay(keras.callbacks.Callback):
         if reason:
             self.reason = reason
             self.model.stop_training = True
+        if self.leaves_after_epoch:
+            raise _EpochIsOver
 
 
 LOOPS: dict[str, Loop] = {"fit": run_fit, "custom": run_custom}

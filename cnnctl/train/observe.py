@@ -24,8 +24,10 @@ class Plan:
         steps_per_epoch: batches an epoch.
         examples: training images an epoch.
         batch_size: images a step; the last step of an epoch may have fewer.
-        report_every: steps of an epoch after which `on_steps` is surely called, however fast they are; 0 for none.
-        report_at: optimizer steps since the start of the training after which it is surely called too.
+        report_every: steps of an epoch between points of the curves; 0 for none within epochs.
+        report_at: optimizer steps since the start of the training that are points too.
+        save_every: optimizer steps between checkpoints within epochs; 0 for none.
+        begun: where the first epoch stands, if some of its steps are done already.
     """
 
     epochs: int
@@ -35,13 +37,33 @@ class Plan:
     batch_size: int
     report_every: int = 0
     report_at: tuple[int, ...] = ()
+    save_every: int = 0
+    begun: StepsRecord | None = None
 
-    def stops(self, epoch: int) -> list[int]:
-        """Returns the steps of an epoch, counted from 0, after which `on_steps` is surely called; the last is one."""
+    @property
+    def first_step(self) -> int:
+        """Returns how many steps are done before the first."""
+        return self.first_epoch * self.steps_per_epoch + (self.begun.steps_in_epoch if self.begun else 0)
+
+    def start_of(self, epoch: int) -> StepsRecord:
+        """Returns where an epoch, counted from 0, stands when its steps go on."""
+        if self.begun and epoch == self.first_epoch:
+            return self.begun
+        return StepsRecord(epoch + 1, epoch * self.steps_per_epoch, 0, 0, 0.0, 0.0, 0.0)
+
+    def points(self, epoch: int) -> set[int]:
+        """Returns the steps of an epoch, counted from 0, that the curves have points at; the last is one."""
         before = epoch * self.steps_per_epoch
         regular = range(self.report_every, self.steps_per_epoch, self.report_every) if self.report_every else ()
         asked = [step - before for step in self.report_at if 0 < step - before < self.steps_per_epoch]
-        return sorted({*regular, *asked, self.steps_per_epoch})
+        return {*regular, *asked, self.steps_per_epoch}
+
+    def stops(self, epoch: int) -> list[int]:
+        """Returns the steps of an epoch after which `on_steps` is surely called, however fast they are."""
+        before = epoch * self.steps_per_epoch
+        first = self.save_every - before % self.save_every if self.save_every else 0
+        saves = range(first, self.steps_per_epoch, self.save_every) if self.save_every else ()
+        return sorted({*self.points(epoch), *saves})
 
 
 class Score(NamedTuple):
@@ -69,6 +91,7 @@ class StepsRecord:
         images: training images seen in this epoch.
         seconds: since the epoch started.
         loss, accuracy: over this epoch's images so far; the loss includes regularization.
+        totals: what `loss` and `accuracy` are computed from, with which an epoch goes on; empty before its first step.
     """
 
     epoch: int
@@ -78,6 +101,7 @@ class StepsRecord:
     seconds: float
     loss: float
     accuracy: float
+    totals: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

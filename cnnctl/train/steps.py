@@ -28,6 +28,19 @@ class Metrics:
         """Returns loss and accuracy."""
         return float(self.loss.result()), float(self.accuracy.result())
 
+    def totals(self) -> tuple[float, ...]:
+        """Returns what loss and accuracy are computed from; a float holds them to the bit."""
+        return tuple(float(variable.numpy()) for variable in self._variables)
+
+    def go_on_from(self, totals: Sequence[float]) -> None:
+        """Takes up what `totals` returned; nothing of an epoch that only begins."""
+        for variable, total in zip(self._variables, totals or (0.0,) * len(self._variables), strict=True):
+            variable.assign(total)
+
+    @property
+    def _variables(self) -> list[Any]:
+        return [*self.loss.variables, *self.accuracy.variables]
+
 
 def build_metrics(experiment: Experiment) -> Metrics:
     """Returns metrics for the labels that the config says."""
@@ -57,7 +70,7 @@ def train_step(
     with tf.GradientTape() as tape:
         outputs = model(images, training=True)  # (B, classes)
         loss = total_loss(model, loss_function, labels, outputs)
-        scaled = optimizer.scale_loss(loss)  # by more than 1 under mixed float16 only
+        scaled = optimizer.scale_loss(loss)  # refuses what is no number; scales under mixed float16 only
     gradients = tape.gradient(scaled, model.trainable_variables)
     optimizer.apply(gradients, model.trainable_variables)
     count_batch(metrics, loss, labels, outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,17 +13,30 @@ from cnnctl.errors import RunError
 from cnnctl.spec.experiment import EarlyStopping
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, StepsRecord
 
+REMEDIES = "the usual remedies are a smaller learning_rate, global_clipnorm: 1.0 or batch_normalization"
+
+
+class Diverged(RunError):
+    """The loss of a step is infinite or no number; that step has changed no weight.
+
+    Attributes:
+        step: counted from 1 since the start of the training.
+        loss: `nan`, `inf` or `-inf`.
+    """
+
+    def __init__(self, step: int, loss: str) -> None:
+        super().__init__(f"the loss became {loss} at step {step}; {REMEDIES}")
+        self.step = step
+        self.loss = loss
+
 
 class StopWhenNotFinite(Observer):
-    """Ends the run when the loss is infinite or no number."""
+    """Ends the run when the mean of losses that are all finite is not: their sum has grown too large."""
 
     def on_steps(self, record: StepsRecord) -> None:
-        """Raises RunError for such a loss."""
+        """Raises RunError for such a mean."""
         if not math.isfinite(record.loss):
-            raise RunError(
-                f"the loss became {record.loss} by step {record.step} of epoch {record.epoch}; "
-                "the usual remedies are a smaller learning_rate, global_clipnorm: 1.0 or batch_normalization"
-            )
+            raise RunError(f"the mean loss became {record.loss} by step {record.step} of epoch {record.epoch}; {REMEDIES}")
 
 
 class StopWithoutProgress(Observer):
@@ -65,7 +79,7 @@ class StopWithoutProgress(Observer):
         epochs = np.array([self.best_epoch, self._last_epoch])
         return {"best": np.float64(self._best), "epochs": epochs, **weights}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Takes up what `state` returned."""
         self._best = float(state["best"])
         self.best_epoch, self._last_epoch = (int(epoch) for epoch in state["epochs"])

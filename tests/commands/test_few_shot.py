@@ -17,12 +17,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cnnctl.cli import main
 from cnnctl.commands.session import Session
-from cnnctl.errors import DataError
+from cnnctl.errors import DataError, RunError
 from cnnctl.report.comparison import RunRow, columns_and_cells
 from cnnctl.report.console import Console
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain as plain_data
-from tests.interruptions import interrupt, variables
+from tests.interruptions import interrupt, interrupt_at, variables
 from tests.interruptions import run as trained
 
 # Keras 3.15 writes .keras files with an __array__ that numpy 2 finds old.
@@ -243,7 +243,9 @@ def test_an_interrupted_run_ends_as_one_that_was_not(learner: str, tmp_path: Pat
     content = {**config(learner), "log": {"tensorboard": False}}
     experiment = load(written(tmp_path, content))
     straight = trained(experiment, tmp_path / "straight")
+    interrupt_at(experiment, tmp_path / "run", step=2)
     interrupt(experiment, tmp_path / "run", after_epoch=2)
+    interrupt_at(experiment, tmp_path / "run", step=3 * straight.task.steps_per_epoch)  # before the validation after it
     resumed = trained(experiment, tmp_path / "run")
     for array, expected in zip(variables(resumed), variables(straight), strict=True):
         np.testing.assert_array_equal(array, expected)
@@ -253,6 +255,15 @@ def test_an_interrupted_run_ends_as_one_that_was_not(learner: str, tmp_path: Pat
     ]
     assert lasting[0] == lasting[1]
     assert result(tmp_path / "run")["test_accuracy"] == result(tmp_path / "straight")["test_accuracy"]
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_loss_that_is_no_number_stops_the_run(learner: str, tmp_path: Path) -> None:
+    content = {**config(learner), "log": {"tensorboard": False}}
+    content["train"] = {**content["train"], "optimizer": {"sgd": {"learning_rate": 1e30}}}
+    content["model"] = {"layers": ["flatten", {"dense": {"units": 8}}, {"dense": {"units": 2}}]}
+    with pytest.raises(RunError, match=r"^the loss became (nan|inf) at step [23] .* That step changed no weight"):
+        trained(load(written(tmp_path, content)), tmp_path / "run")
 
 
 # evaluated

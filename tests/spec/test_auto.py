@@ -24,14 +24,14 @@ QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
     ],
 )
 def test_a_cpu_takes_bfloat16_where_it_multiplies_it(monkeypatch: pytest.MonkeyPatch, flags: set[str], precision: str) -> None:
-    monkeypatch.setattr(auto, "_cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(auto, "cpu_flags", lambda: frozenset(flags))
     choice = precision_on_cpu()
     assert choice.value == precision
     assert "bf16" in choice.why
 
 
 def test_a_system_that_does_not_say_what_its_cpu_can_takes_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "_cpu_flags", frozenset)
+    monkeypatch.setattr(auto, "cpu_flags", frozenset)
     assert precision_on_cpu() == ("float32", "this system does not say what its CPU multiplies in hardware")
 
 

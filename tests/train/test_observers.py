@@ -280,7 +280,7 @@ def test_a_fresh_early_stopping_can_be_saved_and_restored() -> None:
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_ends_the_run(loss: float) -> None:
-    message = rf"the loss became {loss} by step 7 of epoch 2; the usual remedies are a smaller learning_rate"
+    message = rf"the mean loss became {loss} by step 7 of epoch 2; the usual remedies are a smaller learning_rate"
     with pytest.raises(RunError, match=message):
         StopWhenNotFinite().on_steps(StepsRecord(2, 7, 3, 144, 0.1, loss, 0.1))
 

@@ -1,0 +1,72 @@
+"""Which config a run goes on with: its own, in which nothing but more epochs may be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnnctl.errors import UsageError
+from cnnctl.report.comparison import RunRow, differing
+from cnnctl.report.console import Console
+from cnnctl.runs import RunFolder
+from cnnctl.spec.auto import AUTO_FIELDS
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import load
+from cnnctl.spec.optimizers import Cosine, OneCycle
+from cnnctl.spec.section import plain, show
+
+
+def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], console: Console) -> Experiment | None:
+    """Returns what a run goes on with; None, and says so, where it has finished.
+
+    More epochs than the run's own are written into its config.yaml, and its result is removed: it will have another.
+
+    Args:
+        run: held by this process.
+        config: what the user gave beside `--resume`; None for nothing.
+        overrides: `--set` texts.
+        console: where to say that there is nothing to do.
+
+    Raises:
+        UsageError: another config than the run's own is asked for.
+    """
+    own = load(run.config)
+    asked = load(config or run.config, overrides) if config or overrides else own
+    refuse_other(run, own, asked)
+    if asked.train.epochs > own.train.epochs:
+        run.result.unlink(missing_ok=True)  # first: with the new config and the old result it would pass for finished
+        own = own.model_copy(update={"train": own.train.model_copy(update={"epochs": asked.train.epochs})})
+        run.write_config(own)
+    elif run.read_result() is not None:
+        console.say(f"{run.path} has finished; its results are in {run.result}")
+        return None
+    return own
+
+
+def refuse_other(run: RunFolder, own: Experiment, asked: Experiment) -> None:
+    """Raises UsageError for a config with which the run would end as no straight run does."""
+    lines = [f"  {path}: {show(before)} in the run, {show(now)} asked for" for path, before, now in _differences(own, asked)]
+    if lines:
+        raise UsageError(
+            "\n".join((f"{run.path} goes on with its own config only; train anew to change more than train.epochs:", *lines))
+        )
+    if asked.train.epochs > own.train.epochs and _spans_the_training(own.train.optimizer.learning_rate):
+        raise UsageError(
+            f"{run.path} cannot be given more epochs: its learning rate is spread over all {own.train.epochs}, so the epochs "
+            "done already would have had another one; train anew"
+        )
+
+
+def _differences(own: Experiment, asked: Experiment) -> Iterator[tuple[str, Any, Any]]:
+    """Yields paths with the value of each, but for what `auto` became in the run and for more epochs."""
+    for path, (before, now) in differing([RunRow("", dict(plain(each)), {}) for each in (own, asked)]).items():
+        became = path in AUTO_FIELDS and now == "auto"
+        more = path == "train.epochs" and now > before
+        if not became and not more:
+            yield path, before, now
+
+
+def _spans_the_training(rate: object) -> bool:
+    """Returns whether a learning rate is spread over all epochs, however many there are."""
+    return (isinstance(rate, Cosine) and rate.decay_steps is None) or (isinstance(rate, OneCycle) and rate.total_steps is None)

@@ -1,0 +1,82 @@
+"""Ctrl-C and the signals by which systems end a process: a training stops where it can go on from exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, StepsRecord
+
+HEARD = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Interruption(Observer):
+    """Raises KeyboardInterrupt where a signal asks the process to end: between steps while it trains, else at once.
+
+    Between steps, for in the middle of one the weights are neither those before it nor those after it. From then on
+    the signals do what they do in any process, so that a second one ends it at once. As an observer it belongs behind
+    all others: when it raises, they have heard of the step.
+
+    Args:
+        heard: called with the signal when it comes.
+
+    Attributes:
+        signal: what came first; SIGINT as long as none came.
+    """
+
+    def __init__(self, heard: Callable[[signal.Signals], None] = lambda _: None) -> None:
+        self.signal = signal.SIGINT
+        self._heard = heard
+        self._asked = False
+        self._in_steps = False
+        self._plan = Plan(0, 0, 0, 0, 0)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Interruption]:
+        """Takes the signals for the while, those left alone that the process was told to ignore, as by nohup."""
+        before: dict[signal.Signals, Any] = {}
+        if threading.current_thread() is threading.main_thread():  # no other may
+            taken = [each for each in HEARD if signal.getsignal(each) is not signal.SIG_IGN]
+            before = {each: signal.signal(each, self._hear) for each in taken}
+        try:
+            yield self
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        for each in HEARD:
+            if signal.getsignal(each) == self._hear:
+                signal.signal(each, signal.SIG_DFL)
+        self.signal = signal.Signals(number)
+        self._asked = True
+        self._heard(self.signal)
+        if not self._in_steps:
+            raise KeyboardInterrupt
+
+    def on_start(self, plan: Plan) -> None:
+        """Learns how long an epoch is."""
+        self._plan = plan
+
+    def on_steps(self, record: StepsRecord) -> None:
+        """Raises KeyboardInterrupt if it was asked for since the last steps."""
+        self._in_steps = record.steps_in_epoch < self._plan.steps_per_epoch  # then comes validation, where nothing changes
+        self._leave_if_asked()
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Waits for steps from here on: the next ones begin as soon as this has returned."""
+        self._in_steps = record.epoch < self._plan.epochs
+        self._leave_if_asked()
+
+    def on_end(self, record: EndRecord) -> None:
+        """Raises at once from here on."""
+        self._in_steps = False
+
+    def _leave_if_asked(self) -> None:
+        if self._asked:
+            self._in_steps = False
+            raise KeyboardInterrupt
