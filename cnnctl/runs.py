@@ -186,13 +186,14 @@ def open_run_folder(path: Path) -> RunFolder:
 
 
 def _refuse_strange(folder: Path) -> None:
-    """Raises OSError where a run folder has a link that leads out of it, or a pipe, a socket or a device.
+    """Raises OSError where a run folder has a link that leads out of it or nowhere, or a pipe, a socket or a device.
 
     cnnctl makes none, and who goes on with a run, or keeps an evaluation in it, would read and write elsewhere.
     """
     for each in _everything_in(folder):
         if each.is_symlink():
             refuse_leading_away(Path(each.path), folder)
+            each.stat()  # whether it leads anywhere
         elif not (each.is_file() or each.is_dir()):
             raise OSError(errno.EINVAL, "it is neither a file nor a folder; remove it", each.path)
 

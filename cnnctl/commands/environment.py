@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -42,22 +41,14 @@ def note_environment(run: RunFolder, device: Device, settings: Settings, train: 
         lasting = _lasting(settings, rounding, train)
         run.write_json(run.environment, {**now, **lasting, "class_names": class_names})
         return []
-    begun = _read(run)
-    if begun["data_fingerprint"] != fingerprint(train):
+    begun = run.read_environment()
+    if begun.get("data_fingerprint") != fingerprint(train):
         raise RunError(f"{run.path} was begun on other training images; put them back, or train anew")
     changed = [name for name in ROUNDING if begun.get(name) != rounding[name]]
-    run.write_json(run.environment, {**begun, "resumed": [*begun.get("resumed", []), {**now, **rounding}]})
+    earlier = begun["resumed"] if isinstance(begun.get("resumed"), list) else []
+    run.write_json(run.environment, {**begun, "resumed": [*earlier, {**now, **rounding}]})
     where = f"{' and '.join(changed)} are not those that the run was begun with"
     return [f"{where}: it may end with other last digits than a run that was not interrupted"] if changed else []
-
-
-def _read(run: RunFolder) -> dict[str, Any]:
-    try:
-        begun: dict[str, Any] = json.loads(run.environment.read_text())
-        begun["data_fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{run.environment} is damaged; the run cannot be resumed safely, train anew") from error
-    return begun
 
 
 def _this_command(device: Device) -> dict[str, Any]:

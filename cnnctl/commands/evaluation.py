@@ -23,14 +23,18 @@ from cnnctl.report.evaluation import evaluation_markdown, evaluation_text
 from cnnctl.report.scores import Scores, as_plain, scores_of
 from cnnctl.report.tables import as_json
 from cnnctl.report.text import printable
-from cnnctl.runs import RunFolder
+from cnnctl.runs import MOST_BYTES, RunFolder
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.load import facts_of
+from cnnctl.spec.reading import read_bounded
 from cnnctl.train.inference import Judged, judge
+from cnnctl.train.memory import refuse_too_large
 from cnnctl.train.steps import build_metrics
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for these images and this network; evaluate fewer images, or with --device cpu"
 OWN_SPLITS = ("train", "validation", "test")
+MOST_LETTERS = 50
+"""Of a folder's name in that of a file: a name has at most 255 bytes, and a letter up to four."""
 DATA_HAS_CHANGED = "the training images are not those that the run saw, so its own splits may be others too"
 
 
@@ -135,6 +139,7 @@ def judged_on(images: ImageSet, trained: Trained) -> tuple[Judged, Values]:
     """Returns what a network gives for images, as evaluation in training computes it, and the probabilities (N, classes)."""
     experiment = trained.experiment
     nodes, _ = facts_of(experiment)
+    refuse_too_large(experiment, min(experiment.train.batch_size, len(images)), training=False)
     batches = ordered_batches(images, preparation(experiment), experiment.train.batch_size)
     judged = judge(trained.model, build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment), batches)
     return judged, trained.probabilities(judged.outputs)
@@ -225,13 +230,14 @@ def images_name(root: Path, split: str | None) -> str:
 
     The name of a split alone is that of the run's own.
     """
-    return f"{root.parent.name}-{root.name}" if split or root.name in OWN_SPLITS else root.name or "root"
+    name = f"{root.parent.name}-{root.name}" if split or root.name in OWN_SPLITS else root.name or "root"
+    return name[:MOST_LETTERS]
 
 
 def _is_of(file: Path, plain: Mapping[str, Any]) -> bool:
     """Returns whether a file holds an earlier evaluation of the same images."""
     try:
-        before = json.loads(file.read_text())
-    except (OSError, ValueError):
+        before = json.loads(read_bounded(file, MOST_BYTES, file.parent))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(before, dict) and (before.get("split"), before.get("data")) == (plain["split"], plain["data"])

@@ -91,7 +91,7 @@ def _images_below(folder: Path) -> list[Path]:
     found: list[Path] = []
     for root, folders, _ in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [file for file in image_files(Path(root)) if file.is_file()]
+        found += image_files(Path(root), folder)
     if not found:
         suffixes = ", ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
         raise DataError(f"{printable(str(folder))}: there is no image ({suffixes}) in this folder or below it")

@@ -15,6 +15,7 @@ from cnnctl.data.images import Pixels
 from cnnctl.errors import RunError
 from cnnctl.report.predictions import MOST_DRAWN, Guess, Prediction, saliency_title
 from cnnctl.train.inference import saliency
+from cnnctl.train.memory import refuse_too_large
 
 MOST_AT_ONCE = 256
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network; predict with --device cpu"
@@ -45,6 +46,7 @@ def predicted(trained: Trained, files: Sequence[Path], top: int) -> Predicted:
     predictions: list[Prediction] = []
     drawn: list[Pixels] = []
     batch_size = min(trained.experiment.train.batch_size, MOST_AT_ONCE)
+    refuse_too_large(trained.experiment, min(batch_size, len(files)), training=False)
     try:
         for batch, images in fitted_batches(files, trained.experiment.data, batch_size, broken):
             drawn.extend(images[: max(MOST_DRAWN - len(predictions), 0)])

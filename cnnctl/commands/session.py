@@ -30,6 +30,7 @@ from cnnctl.train.device import choose_device
 from cnnctl.train.insight import Insight
 from cnnctl.train.interruption import Interruption
 from cnnctl.train.loops import LOOPS
+from cnnctl.train.memory import refuse_too_large
 from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score, StepsRecord
 from cnnctl.train.settings import set_threads, settle
 from cnnctl.train.stopping import REMEDIES, Diverged, StopWhenNotFinite, StopWithoutProgress
@@ -105,6 +106,7 @@ class Session:
         set_threads(self.settings.parts, self.device)
         with console.working("reading the data"):
             self.task: Task = FewShot(experiment) if experiment.few_shot else Classification(experiment)
+        refuse_too_large(experiment, min(self.task.batch_size, self.task.examples), training=True)
         try:
             self.task.build()
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
@@ -152,8 +154,9 @@ class Session:
             for note in note_environment(run, self.device, self.settings, splits.train, splits.class_names):
                 self.console.say(f"        {note}")
             try:
-                rows = self._train(run, checkpoints, board)
-                self._finish(run, rows, board)
+                with self.interruption.passing_on():
+                    rows = self._train(run, checkpoints, board)
+                    self._finish(run, rows, board)
             except KeyboardInterrupt as pressed:
                 checkpoints.save_now()
                 raise Interrupted(self._saved(run, checkpoints), self.interruption.signal) from pressed
@@ -227,6 +230,7 @@ class Session:
     def _finish(self, run: RunFolder, rows: list[EpochRecord], board: Board | None) -> None:
         """Saves the network, then reads the test split for the one time."""
         _save_model(self.experiment, self.task.network, run)
+        self.interruption.leave_if_asked()
         with self.console.working("evaluating on the test split"):
             try:
                 score = self.task.test(self.task.splits.read_test())

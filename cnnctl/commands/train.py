@@ -44,17 +44,31 @@ def train(
     """
     with Interruption(console.interrupted).listening() as interruption:
         try:
-            if resume is not None:
-                if run_dir:
-                    raise UsageError("--resume goes on in the run's own folder; --run-dir does not go with it")
-                _resume(resume, config, overrides, device, console, verbose, interruption)
-            elif config is None:
-                raise UsageError("give the config to train, or --resume with the folder of the run to go on with")
-            else:
-                _begin(config, overrides, run_dir, device, console, verbose, interruption)
+            with interruption.passing_on():
+                _begin_or_resume(config, overrides, run_dir, resume, device, console, verbose, interruption)
         except KeyboardInterrupt as pressed:
             message = "interrupted before the training began; nothing was written"
             raise Interrupted(message, interruption.signal) from pressed
+
+
+def _begin_or_resume(
+    config: Path | None,
+    overrides: Sequence[str],
+    run_dir: Path | None,
+    resume: Path | None,
+    device: str,
+    console: Console,
+    verbose: bool,
+    interruption: Interruption,
+) -> None:
+    if resume is not None and run_dir:
+        raise UsageError("--resume goes on in the run's own folder; --run-dir does not go with it")
+    if resume is not None:
+        _resume(resume, config, overrides, device, console, verbose, interruption)
+    elif config is not None:
+        _begin(config, overrides, run_dir, device, console, verbose, interruption)
+    else:
+        raise UsageError("give the config to train, or --resume with the folder of the run to go on with")
 
 
 def _begin(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import zipfile
 from dataclasses import dataclass, fields
@@ -14,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-import cnnctl.build  # noqa: F401  # Keras loads only classes it knows: a subclassed network is ours
+from cnnctl.build.saved import NotThisNetwork, saved_network
 from cnnctl.data.images import Pixels
 from cnnctl.data.pipeline import preparation
 from cnnctl.data.sources import named_outputs
@@ -23,6 +22,7 @@ from cnnctl.runs import RunFolder, open_run_folder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import gives
 from cnnctl.spec.load import facts_of, load
+from cnnctl.train.memory import refuse_too_large
 
 Values = NDArray[np.float32]
 
@@ -86,6 +86,7 @@ def open_ended(path: Path) -> EndedRun:
     if not run.model.exists():
         raise RunError(f"{path} has no trained network yet: it was cut short. Go on with: {resume_command(run)}")
     experiment = load(run.config, look_at_data=False)
+    refuse_too_large(experiment, images=1, training=False)
     nodes, _ = facts_of(experiment)
     names, seen = _noted(run, experiment)
     return EndedRun(run, experiment, names, gives(nodes) == "logits", seen)
@@ -98,7 +99,7 @@ def with_network(ended: EndedRun) -> Trained:
         RunError: the network is damaged.
     """
     about = {field.name: getattr(ended, field.name) for field in fields(EndedRun)}
-    return Trained(**about, model=_model(ended.run))
+    return Trained(**about, model=_model(ended))
 
 
 def resume_command(run: RunFolder) -> str:
@@ -106,23 +107,25 @@ def resume_command(run: RunFolder) -> str:
     return f"cnnctl train --resume {shlex.quote(str(run.path))}"
 
 
-def _model(run: RunFolder) -> keras.Model:
-    if not zipfile.is_zipfile(run.model):
-        raise RunError(f"{run.model} is damaged: it is no whole .keras file; train anew")
+def _model(ended: EndedRun) -> keras.Model:
+    file = ended.run.model
+    if not (file.is_file() and zipfile.is_zipfile(file)):
+        raise RunError(f"{file} is damaged: it is no whole .keras file; train anew")
     try:
-        return keras.models.load_model(run.model, compile=False, safe_mode=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        return saved_network(ended.experiment, file)
+    except NotThisNetwork as error:
+        raise RunError(f"{file} is not the network that this run trained: {error}; train anew") from error
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise RunError(f"there is not enough memory for the network in {file}") from error
+    except Exception as error:  # wrong bits make zipfile, HDF5 and Keras stumble in a dozen ways
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RunError(f"{run.model} is damaged and cannot be opened ({reason}); train anew") from error
+        raise RunError(f"{file} is damaged and cannot be opened ({reason}); train anew") from error
 
 
 def _noted(run: RunFolder, experiment: Experiment) -> tuple[list[str], str]:
     """Returns the names of the classes and the fingerprint of the data; it is those who read the data who know them."""
-    try:
-        environment = json.loads(run.environment.read_text())
-        names, seen = environment["class_names"], environment["data_fingerprint"]
-        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise TypeError("the names are no list of texts")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{run.environment} is damaged: it does not say the names of the classes; train anew") from error
-    return named_outputs(names, experiment.data), str(seen)
+    environment = run.read_environment()
+    names, seen = environment.get("class_names"), environment.get("data_fingerprint")
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and isinstance(seen, str)):
+        raise RunError(f"{run.environment} is damaged: it does not say the names of the classes; train anew")
+    return named_outputs(names, experiment.data), seen

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
-from cnnctl.spec.images import prepared_dir, tfds_dir
+from cnnctl.spec.images import MOST_DESCRIBED, prepared_dir, tfds_dir
+from cnnctl.spec.reading import read_bounded, refuse_leading_away
+
+MOST_NAMED = 10_000_000
+"""Classes that a set may say it has; TFDS makes a name for each."""
 
 
 def image_and_label(features: Any, name: str) -> tuple[str, str]:
@@ -41,18 +47,65 @@ def prepared_builder(data: DataSpec) -> Any:
 
     try:
         folder = prepared_dir(data)
+        _refuse_unsafe(data)
     except OSError as error:
         raise DataError(f"'{error.filename}' cannot be read: {error.strerror}") from error
     if folder is not None:  # opened by its folder alone: no registry and no network is asked
         try:
             return tfds.builder_from_directory(folder)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # TFDS passes on what its readers of JSON and protocol buffers raise
             raise DataError(f"{folder} cannot be opened: {first_line(error)}; prepare it anew") from error
     builder = _registered_builder(data)
     if Path(builder.data_dir).is_dir() and builder.is_prepared():  # by a default config, or a version such as 3.*.*
         return builder
     image_and_label(builder.info.features, data.name or "")  # before a download that would be in vain
     return _downloaded(builder, data)
+
+
+def _refuse_unsafe(data: DataSpec) -> None:
+    """Raises what is wrong with the descriptions of a set on this disk, before TFDS trusts them.
+
+    It imports whatever module a description names, and opens whatever file.
+
+    Raises:
+        DataError: a description names code that is not TFDS's own, or files that are not beside it.
+        OSError: a file cannot be read, or a link leads out of its folder.
+    """
+    below = tfds_dir(data) / re.split("[/:]", data.name or "")[0]  # config and version lie below it
+    for file in [*below.rglob("features.json"), *below.rglob("dataset_info.json")]:
+        for each in file.parent.iterdir():
+            if each.is_symlink():
+                refuse_leading_away(each, file.parent)
+        try:
+            for key, value in _said(json.loads(read_bounded(file, MOST_DESCRIBED, file.parent))):
+                _refuse_unsafe_word(file, key, value)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{file} is damaged: {first_line(error)}; prepare the set anew") from error
+
+
+def _said(content: Any) -> Iterator[tuple[str, Any]]:
+    """Yields every key of a description with its value; what stands in JSON inside a text, as old ones have it, too."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield key, value
+            yield from _said(json.loads(value) if key == "content" and isinstance(value, str) else value)
+    elif isinstance(content, list):
+        for each in content:
+            yield from _said(each)
+
+
+def _refuse_unsafe_word(file: Path, key: str, value: Any) -> None:
+    word = key.replace("_", "").lower()  # protocol buffers take pythonClassName and python_class_name
+    if word == "filepathtemplate" and re.search(r"[/\\]", str(value)):
+        raise DataError(f"{file} names the files '{value}', which are not beside it; prepare the set anew")
+    if file.name != "features.json":
+        return
+    if word in ("pythonclassname", "type") and not str(value).startswith("tensorflow_datasets."):
+        raise DataError(f"{file} names the class '{value}', and only TFDS's own are taken; prepare the set anew")
+    if re.search(r"[/\\]", key) or word.endswith("file"):
+        raise DataError(f"{file} names files by '{key}', which may be anywhere; prepare the set anew")
+    if word == "numclasses" and not (str(value).isdecimal() and int(value) <= MOST_NAMED):
+        raise DataError(f"{file} says {value} classes, expected at most {MOST_NAMED:,}; prepare the set anew")
 
 
 def _registered_builder(data: DataSpec) -> Any:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
 from cnnctl.errors import UsageError
+from cnnctl.spec.reading import open_regular
 
 Arrays = Mapping[str, NDArray[Any]]
 FORMAT = 1
@@ -82,9 +83,10 @@ def key_of(options: Mapping[str, object], files: Iterable[Path]) -> str:
     """
     digest = hashlib.sha256(json.dumps([FORMAT, pillow_version, options], sort_keys=True).encode())
     for file in files:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             content = hashlib.file_digest(opened, "sha256").hexdigest()
-        digest.update(f"{len(str(file.name))}:{file.parent.name}/{file.name}:{content}\n".encode())
+        place = f"{len(str(file.name))}:{file.parent.name}/{file.name}:{content}\n"
+        digest.update(place.encode(errors="surrogatepass"))  # a name need not be UTF-8
     return digest.hexdigest()[:32]
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnctl.data.images import Pixels, fit_image
-from cnnctl.data.sources import FolderSource, ImageSet, open_image, some_of
+from cnnctl.data.images import Pixels
+from cnnctl.data.sources import FolderSource, ImageSet, fit_opened, open_image, some_of
 from cnnctl.errors import DataError, UsageError
 from cnnctl.spec.experiment import DataSpec
-from cnnctl.spec.folders import IMAGE_SUFFIXES, broken_image, class_folders, image_files
+from cnnctl.spec.folders import IMAGE_SUFFIXES, class_folders, image_files
 
 
 def classes_root(folder: Path, split: str | None) -> Path:
@@ -47,6 +47,7 @@ def read_classes(root: Path, data: DataSpec, class_names: Sequence[str]) -> tupl
 
     Raises:
         DataError: a folder is no class, there are no images, or one cannot be read.
+        OSError: a link leads out of `root`.
     """
     folders = _class_folders(root)
     strange = [folder.name for folder in folders if folder.name not in class_names]
@@ -54,18 +55,18 @@ def read_classes(root: Path, data: DataSpec, class_names: Sequence[str]) -> tupl
         raise DataError(
             f"{root}: the network knows no class {some_of(strange)}; expected folders named {some_of(list(class_names), 10)}"
         )
-    if not any(map(image_files, folders)):
+    if not any(image_files(folder, root) for folder in folders):
         suffixes = ", ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
         raise DataError(f"{root}: there are no images in folders of classes; put {suffixes} files into one for each class")
     as_source = {"source": "folder", "path": str(root.parent), "train": root.name, "name": None, "data_dir": None}
-    source = FolderSource(data.model_copy(update=as_source))
+    source = FolderSource(data.model_copy(update=as_source), within=root)
     images = source.read(root.name)
     label_of = np.array([class_names.index(name) for name in source.class_names], np.int64)
     return ImageSet(images.images, label_of[images.labels]), source.notes
 
 
 def _class_folders(root: Path) -> list[Path]:
-    return class_folders(root.parent, root.name)
+    return class_folders(root.parent, root.name, within=root)
 
 
 def fitted_batches(
@@ -92,8 +93,4 @@ def fitted_batches(
 
 
 def _fitted(file: Path, data: DataSpec) -> Pixels:
-    image = open_image(file)
-    try:
-        return fit_image(image, data)
-    except (ValueError, OSError, MemoryError) as error:  # a mode that Pillow cannot convert
-        raise DataError(broken_image(file, error)) from error
+    return fit_opened(open_image(file), file, data)

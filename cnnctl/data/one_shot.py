@@ -21,8 +21,11 @@ from cnnctl.data.sources import some_of
 from cnnctl.errors import DataError, UsageError
 from cnnctl.spec.experiment import DataSpec
 from cnnctl.spec.folders import image_files
+from cnnctl.spec.reading import read_bounded, refuse_leading_away
 
 TRAINING, TEST, LABELS = "training", "test", "class_labels.txt"
+MOST_LABELS = 10_000_000
+"""Bytes of a file of labels."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def _run_folders(folder: Path) -> list[Path]:
 
 
 def _run(run: Path, data: DataSpec) -> OneShotRun:
-    training, tests = _images(run / TRAINING, fewest=2), _images(run / TEST, fewest=1)
+    training, tests = _images(run, TRAINING, fewest=2), _images(run, TEST, fewest=1)
     names = [file.name for file in training]
     answers = _answers(run, [file.name for file in tests], names)
     return OneShotRun(
@@ -84,10 +87,15 @@ def _run(run: Path, data: DataSpec) -> OneShotRun:
     )
 
 
-def _images(folder: Path, fewest: int) -> list[Path]:
+def _images(run: Path, part: str, fewest: int) -> list[Path]:
+    folder = run / part
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; a run has {TRAINING}/, {TEST}/ and {LABELS}")
-    files = image_files(folder)
+    try:
+        refuse_leading_away(folder, run.parent)
+        files = image_files(folder, run.parent)
+    except OSError as error:
+        raise DataError(f"'{error.filename}' cannot be read: {error.strerror}") from error
     if len(files) < fewest:
         found = "1 image" if files else "no image"
         raise DataError(f"{folder}: there is {found}, expected {fewest} or more; put the images of the run there")
@@ -125,7 +133,7 @@ def _answers(run: Path, tests: Sequence[str], training: Sequence[str]) -> dict[s
 def _lines(file: Path) -> Iterator[tuple[str, str]]:
     """Yields the lines that say something, each after `file:line`."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_bounded(file, MOST_LABELS, file.parent.parent).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file in UTF-8"
         raise DataError(f"{file}: cannot be read ({reason}); {_expected(file.parent)}") from error

@@ -83,4 +83,6 @@ class Origins:
 
     def _files_of(self, read_from: str) -> list[str]:
         path = folder_path(self._data)
-        return [file.relative_to(path).as_posix() for folder in class_folders(path, read_from) for file in image_files(folder)]
+        return [
+            file.relative_to(path).as_posix() for folder in class_folders(path, read_from) for file in image_files(folder, path)
+        ]

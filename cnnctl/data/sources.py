@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +17,17 @@ from PIL import Image, ImageOps
 from cnnctl.data.builders import first_line, image_and_label, prepared_builder
 from cnnctl.data.cache import Arrays, remembered
 from cnnctl.data.images import Pixels, fit_array, fit_image
+from cnnctl.data.memory import refuse_too_many_classes, refuse_too_many_images
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
-from cnnctl.spec.folders import GREY_MODES, broken_image, class_folders, folder_path, image_files
-from cnnctl.spec.images import prepared_dir
+from cnnctl.spec.folders import GREY_MODES, broken_image, class_folders, folder_path, image_files, opened_image
+from cnnctl.spec.images import MOST_DESCRIBED, prepared_dir
+from cnnctl.spec.reading import read_bounded
 
 Labels = NDArray[np.int64]
 _READ_AT_ONCE = 1024
+DESCRIPTIONS = ("features.json", "dataset_info.json")
+"""What TFDS writes beside the examples of a set."""
 FEW_NAMES = 5
 """So many names are listed in a message; of more, the first ones."""
 
@@ -88,7 +91,12 @@ def open_source(data: DataSpec) -> Source:
 
 
 def named_outputs(known: list[str], data: DataSpec) -> list[str]:
-    """Returns a name for each output of a network; `data.classes` may be more than the data has."""
+    """Returns a name for each output of a network; `data.classes` may be more than the data has.
+
+    Raises:
+        DataError: it is so many more that this machine has not the memory for their names.
+    """
+    refuse_too_many_classes(data)
     return [*known, *(f"class {label}" for label in range(len(known), data.classes or 0))]
 
 
@@ -99,6 +107,7 @@ class DigitsSource(Source):
         from sklearn.datasets import load_digits
 
         digits = load_digits()
+        refuse_too_many_images(len(digits.target), data, data.train)
         pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
         self._set = ImageSet(fit_array(pixels[..., np.newaxis], data), digits.target.astype(np.int64))
         self.class_names = [str(name) for name in digits.target_names]
@@ -112,11 +121,17 @@ class DigitsSource(Source):
 
 
 class FolderSource(Source):
-    """One folder a class, in `path/SPLIT/` or, where there is no such folder, in `path/` itself."""
+    """One folder a class, in `path/SPLIT/` or, where there is no such folder, in `path/` itself.
 
-    def __init__(self, data: DataSpec) -> None:
+    Args:
+        data: a checked config.
+        within: the folder that no link may lead out of; None for `path`.
+    """
+
+    def __init__(self, data: DataSpec, within: Path | None = None) -> None:
         self._data = data
         self._path = folder_path(data)
+        self._within = within or self._path
         if not self._path.is_dir():
             raise DataError(f"there is no folder '{self._path}'")
         self.class_names = sorted({folder.name for split in _named_splits(data) for folder in self._class_folders(split)})
@@ -129,6 +144,7 @@ class FolderSource(Source):
 
     def read(self, split: str) -> ImageSet:
         files, labels = self._files(split)
+        refuse_too_many_images(len(files), self._data, split)
         with _told_as_data_errors():
             arrays = remembered({"source": "folder", **image_options(self._data)}, files, lambda: self._decoded(files))
         self._note_changes(split, len(files), *(int(count) for count in arrays["resized_and_colour"]))
@@ -141,7 +157,7 @@ class FolderSource(Source):
             image = open_image(file)
             resized += (image.height, image.width) != self._data.image_size
             colour += image.mode not in GREY_MODES
-            images[index] = fit_image(image, self._data)
+            images[index] = fit_opened(image, file, self._data)
         return {"images": images, "resized_and_colour": np.array([resized, colour])}
 
     def _note_changes(self, split: str, count: int, resized: int, colour: int) -> None:
@@ -157,7 +173,7 @@ class FolderSource(Source):
 
     def _class_folders(self, split: str) -> list[Path]:
         with _told_as_data_errors():
-            return class_folders(self._path, split)
+            return class_folders(self._path, split, self._within)
 
     def _files(self, split: str) -> tuple[list[Path], Labels]:
         folders = self._class_folders(split)
@@ -171,8 +187,9 @@ class FolderSource(Source):
                 f"{self._path / split}: {some_of(strange)} are no classes of '{self._data.train}', so nothing learns them; "
                 "give both splits the same folders"
             )
+        labels = {name: label for label, name in enumerate(self.class_names)}
         with _told_as_data_errors():
-            found = [(file, self.class_names.index(folder.name)) for folder in folders for file in image_files(folder)]
+            found = [(file, labels[folder.name]) for folder in folders for file in image_files(folder, self._within)]
         if not found:
             raise DataError(f"{self._path}: split '{split}' has no images (png, jpg, jpeg or bmp in a folder for each class)")
         return [file for file, _ in found], np.array([label for _, label in found], np.int64)
@@ -229,11 +246,23 @@ def open_image(file: Path) -> Image.Image:
         DataError: the file is no image, is cut off, or has so many pixels that Pillow takes it for an attack.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:  # of what could be read nonetheless
+        with opened_image(file) as image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return image
     except Exception as error:  # Pillow passes on whatever its many readers stumble over
+        raise DataError(broken_image(file, error)) from error
+
+
+def fit_opened(image: Image.Image, file: Path, data: DataSpec) -> Pixels:
+    """Returns the image of a file as `fit_image` does.
+
+    Raises:
+        DataError: it has a mode that Pillow cannot convert, or there is not enough memory.
+    """
+    try:
+        return fit_image(image, data)
+    except (ValueError, OSError, MemoryError) as error:
         raise DataError(broken_image(file, error)) from error
 
 
@@ -279,6 +308,7 @@ class TfdsSource(Source):
     def _decoded(self, split: str) -> Arrays:
         builder, image, label = self._opened
         dataset = self._dataset(split, None).map(lambda example: (example[image], example[label]))
+        refuse_too_many_images(builder.info.splits[split].num_examples, self._data, split)
         sizes = builder.info.features[image].shape
         at_once = _READ_AT_ONCE if None not in sizes else 1
         images, labels = [], []
@@ -302,15 +332,17 @@ class TfdsSource(Source):
         folder = self._folder or Path(self._builder.data_dir)
         parts = dict.fromkeys(part.strip().partition("[")[0] for part in split.split("+"))
         try:
-            known = [each["name"] for each in json.loads((folder / "dataset_info.json").read_text())["splits"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            _, described = (read_bounded(folder / name, MOST_DESCRIBED, folder) for name in DESCRIPTIONS)
+            known = [str(each["name"]) for each in json.loads(described)["splits"]]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{folder} cannot be opened: {first_line(error)}; prepare it anew") from error
         for part in parts:
             if part not in known:
                 raise DataError(f"{self._data.name} has no split '{part}'; it has {', '.join(known)}")
         shards = [file for part in parts for file in sorted(folder.glob(f"*-{part}.*"))]
-        described = [folder / name for name in ("features.json", "dataset_info.json")]
-        return [*described, *shards] if shards else sorted(folder.iterdir())  # a set may name its files otherwise
+        return (
+            [*(folder / name for name in DESCRIPTIONS), *shards] if shards else sorted(folder.iterdir())
+        )  # a set may name its files otherwise
 
     def groups(self, split: str) -> list[str]:
         name = self._data.group or ""

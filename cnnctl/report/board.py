@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboard.compat.proto.event_pb2 import Event
 
 from cnnctl.report import pictures, summaries
 from cnnctl.report.events import Events
@@ -97,12 +96,11 @@ class Board(Observer):
         if plan.first_epoch < plan.epochs:
             self._profile(step)
 
-    def _is_kept(self, event: Event) -> bool:
+    def _is_kept(self, step: int, tags: set[str]) -> bool:
         """Returns whether an event of an interrupted run is of the steps that are saved; a finished epoch's come after its last."""
-        tags = {value.tag for value in event.summary.value}
-        if tags & {CONFUSION, MISTAKES} or event.step > self._plan.first_step:
+        if tags & {CONFUSION, MISTAKES} or step > self._plan.first_step:
             return False
-        return event.step < self._plan.first_step or not self._plan.begun or tags <= POINTS_TAGS
+        return step < self._plan.first_step or not self._plan.begun or tags <= POINTS_TAGS
 
     def state(self) -> dict[str, Any]:
         """Returns the last point of the curves, from which the next one counts."""

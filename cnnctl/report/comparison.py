@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from cnnctl.errors import CnnctlError
+from cnnctl.errors import CnnctlError, RunError
+from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder
 from cnnctl.spec.document import Where, dotted, read_document
+from cnnctl.spec.reading import open_regular
 
 RESULTS = ("validation_accuracy", "test_accuracy", "test_loss", "epochs", "train_seconds", "device")
 SEED = "seed"
 HEADINGS = {"epochs": "epochs done", "train_seconds": "seconds"}
 WIDEST = 30
 """Letters that a config value may take in a table."""
+LONGEST_REASON = 200
+"""Letters of why a folder is passed over."""
 
 
 @dataclass(frozen=True)
@@ -43,33 +47,65 @@ def read_runs(root: Path) -> tuple[list[RunRow], list[str]]:
     for folder in sorted(folders, key=lambda folder: (folder.name, str(folder))):
         try:
             rows.append(_row(RunFolder(folder), str(folder.relative_to(root))))
-        except CnnctlError as error:
-            passed_over.append(f"{folder} is passed over: {str(error).splitlines()[0]}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            passed_over.append(f"{folder} is passed over: it is damaged or no run of cnnctl ({type(error).__name__}: {error})")
+        except (CnnctlError, OSError, RecursionError) as error:
+            passed_over.append(f"{folder} is passed over: {_reason(error)}")
     return rows, passed_over
 
 
+def _reason(error: Exception) -> str:
+    told = (
+        f"{error.filename} cannot be read: {error.strerror}"
+        if isinstance(error, OSError)
+        else str(error) or "nested too deeply"
+    )
+    first = told.partition("\n")[0]
+    return first if len(first) <= LONGEST_REASON else f"{first[: LONGEST_REASON - 1]}…"
+
+
 def _row(run: RunFolder, name: str) -> RunRow:
+    """Returns what a run folder says of itself.
+
+    Raises:
+        CnnctlError: it is damaged.
+        OSError: the config cannot be read, is no regular file, or is a link that leads out of the folder.
+    """
+    open_regular(run.config, run.path).close()
     config = read_document(run.config).content
-    environment = json.loads(run.environment.read_text())
-    results: dict[str, Any] = {"device": str(environment["device"]).partition(" (")[0]}
-    if run.metrics.exists():
-        epochs = list(csv.DictReader(run.metrics.read_text().splitlines()))
-        results |= _of_epochs(epochs)
+    device = run.read_environment().get("device")
+    if not isinstance(device, str):
+        raise RunError(f"{run.environment} is damaged: it does not say the device")
+    results: dict[str, Any] = {"device": f"{device.partition(' (')[0]:.{WIDEST}}", **_of_epochs(run)}
     result = run.read_result()
     if result is not None:
-        results |= {key: result[key] for key in ("test_accuracy", "test_loss", "epochs", "train_seconds")}
+        results |= {key: _number(run.result, result, key) for key in ("test_accuracy", "test_loss", "epochs", "train_seconds")}
     return RunRow(name, config, results)
 
 
-def _of_epochs(epochs: Sequence[dict[str, str]]) -> dict[str, Any]:
+def _of_epochs(run: RunFolder) -> dict[str, Any]:
+    epochs = run.read_epochs()
     if not epochs:
         return {}
-    found: dict[str, Any] = {"epochs": len(epochs), "train_seconds": round(sum(float(row["seconds"]) for row in epochs), 3)}
-    if epochs[-1]["validation_accuracy"]:
-        found["validation_accuracy"] = float(epochs[-1]["validation_accuracy"])
+    seconds = [_number(run.metrics, row, "seconds") for row in epochs]
+    found: dict[str, Any] = {"epochs": len(epochs), "train_seconds": round(sum(seconds), 3)}
+    if epochs[-1].get("validation_accuracy"):
+        found["validation_accuracy"] = _number(run.metrics, epochs[-1], "validation_accuracy")
     return found
+
+
+def _number(file: Path, row: Mapping[str, Any], key: str) -> float:
+    """Returns the number that a row of a file has under a key; what is no finite one, a run never writes.
+
+    Raises:
+        RunError: it is something else.
+    """
+    value = row.get(key)
+    try:
+        number = value if isinstance(value, int) and not isinstance(value, bool) else float(str(value))
+        if math.isfinite(number):  # also whether an integer is too large to be shown
+            return number
+    except (ValueError, OverflowError):
+        pass
+    raise RunError(f"{file} is damaged: {key} is {printable(str(value)):.60}, expected a number")
 
 
 def differing(rows: Sequence[RunRow]) -> dict[str, list[Any]]:
@@ -181,9 +217,18 @@ def as_plain(rows: Sequence[RunRow]) -> list[Mapping[str, Any]]:
     """Returns the rows as programs read them: name, the config values that differ, results."""
     values = differing(rows)
     return [
-        {"run": row.name, "config": {key: values[key][index] for key in values}, **row.results}
+        {"run": row.name, "config": {key: _for_json(values[key][index]) for key in values}, **row.results}
         for index, row in enumerate(rows)
     ]
+
+
+def _for_json(value: Any) -> Any:
+    """Returns a config value with the text of each number that JSON does not have, such as an infinite one."""
+    if isinstance(value, dict):
+        return {key: _for_json(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_for_json(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def columns_and_cells(rows: Sequence[RunRow]) -> tuple[list[str], list[list[str]]]:
@@ -192,13 +237,17 @@ def columns_and_cells(rows: Sequence[RunRow]) -> tuple[list[str], list[list[str]
     results = [name for name in ("seeds", *RESULTS) if any(name in row.results for row in rows)]
     cells = [
         [
-            row.name,
-            *(_brief(values[key][index]) for key in values),
+            printable(row.name),
+            *(printable(_brief(values[key][index])) for key in values),
             *(_cell(name, row.results.get(name)) for name in results),
         ]
         for index, row in enumerate(rows)
     ]
-    return ["run", *_short(list(values)), *(HEADINGS.get(name, name.replace("_", " ")) for name in results)], cells
+    return [
+        "run",
+        *map(printable, _short(list(values))),
+        *(HEADINGS.get(name, name.replace("_", " ")) for name in results),
+    ], cells
 
 
 def _brief(value: Any) -> str:

@@ -53,7 +53,7 @@ def _paragraph(entry: Entry) -> str:
 
 
 def _origin(facts: Facts) -> list[Entry]:
-    where = f"in {facts['folder']}" if facts["folder"] else "that come with scikit-learn"
+    where = f"in {printable(facts['folder'])}" if facts["folder"] else "that come with scikit-learn"
     named = " ".join(filter(None, (facts["source"], facts["name"])))
     inverted = ", inverted" if facts["inverted"] else ""
     return [
@@ -61,7 +61,7 @@ def _origin(facts: Facts) -> list[Entry]:
         ("images", _shape(facts["image_shape"]) + _as_they_were(facts) + inverted),
         ("splits", "; ".join(_taken_from(name, facts) for name in facts["splits"])),
         *_groups(facts),
-        *(("note", note) for note in facts["notes"]),
+        *(("note", printable(note)) for note in facts["notes"]),
     ]
 
 
@@ -82,7 +82,7 @@ def _taken_from(name: str, facts: Facts) -> str:
     if not isinstance(part, str):
         return f"{name}: of {_UNITS[facts['hold_out']]} {_quoted(part)}"
     rest = name == "train" and any(not isinstance(split["part"], str) for split in facts["splits"].values())
-    return f"{name}: {'rest of ' if rest else ''}'{part}'"
+    return f"{name}: {'rest of ' if rest else ''}'{printable(part)}'"
 
 
 def _groups(facts: Facts) -> list[Entry]:

@@ -67,11 +67,11 @@ class Events:
             with self._told_as_run_errors():
                 tf.profiler.experimental.stop()
 
-    def forget_unless(self, kept: Callable[[Event], bool], anew: bool) -> None:
+    def forget_unless(self, kept: Callable[[int, set[str]], bool], anew: bool) -> None:
         """Removes what an interrupted run wrote and will write again, so that nothing is drawn twice.
 
         Args:
-            kept: which events stay; none of the test does.
+            kept: which events stay, by their step and tags; none of the test does.
             anew: whether the run starts from its beginning: then everything goes.
         """
         with self._told_as_run_errors():
@@ -115,13 +115,13 @@ def _new_file(folder: Path) -> tf.io.TFRecordWriter:
     return file
 
 
-def _keep(file: Path, kept: Callable[[Event], bool]) -> None:
+def _keep(file: Path, kept: Callable[[int, set[str]], bool]) -> None:
     """Leaves in an event file what is kept, and its version; a record that was cut off goes too."""
     beside = file.with_name(f".{file.name}.part")
     with tf.io.TFRecordWriter(str(beside)) as out:
         for record in _records(file):
             event = Event.FromString(record)
-            if event.file_version or kept(event):
+            if event.file_version or kept(event.step, {value.tag for value in event.summary.value}):
                 out.write(record)
     beside.replace(file)
 

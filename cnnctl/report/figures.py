@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
+from cnnctl.report.text import printable
+
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it builds its font cache is no news for anyone
 DOTS_PER_INCH = 100
 MOST_NAMED = 40
@@ -27,6 +29,7 @@ def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: 
     Colours are shares of the true class, numbers are images.
     """
     classes = len(matrix)
+    class_names = _short(_drawable(class_names))
     side = float(np.clip(1.5 + 0.42 * classes, 4, 14))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
@@ -54,7 +57,7 @@ def grid_png(images: NDArray[Any], titles: Sequence[str], columns: int) -> bytes
     wide, high = CELL_INCHES * 2.4 * columns, (2 * CELL_INCHES + above) * rows + 0.1
     figure = Figure(figsize=(wide, high))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, wide), ylim=(high, 0), frame_on=False, xticks=[], yticks=[])
-    for position, (image, title) in enumerate(zip(images, titles, strict=True)):
+    for position, (image, title) in enumerate(zip(images, _drawable(titles), strict=True)):
         middle = CELL_INCHES * 2.4 * (position % columns + 0.5)
         top = (2 * CELL_INCHES + above) * (position // columns) + above
         across = 2 * CELL_INCHES * image.shape[1] / max(image.shape[:2])
@@ -73,7 +76,7 @@ def samples_png(blocks: Mapping[str, Sequence[NDArray[Any]]], names: Sequence[st
         names: what stands before the rows.
         title: above all of it.
     """
-    names = [name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…" for name in names]
+    names = _short(_drawable(names))
     pictures = [_mosaic(rows) for rows in blocks.values()]
     widths = [picture.shape[1] for picture in pictures]
     high = len(names) * CELL_INCHES
@@ -120,7 +123,7 @@ def saliency_png(images: NDArray[np.uint8], maps: NDArray[Any], titles: Sequence
     rows = -(-len(images) // per_row)
     figure = Figure(figsize=(4.2 * per_row, 1.65 * rows), layout="constrained")
     parts = figure.subfigures(rows, per_row, squeeze=False).flat
-    for part, image, saliency, title in zip(parts, images, maps, titles, strict=False):
+    for part, image, saliency, title in zip(parts, images, maps, _drawable(titles), strict=False):
         part.suptitle(title, fontsize=8)
         left, middle, right = part.subplots(1, 3)
         strength = saliency / max(float(saliency.max()), np.finfo(np.float32).tiny)
@@ -147,11 +150,21 @@ def mistakes_png(triples: Sequence[NDArray[np.uint8]], titles: Sequence[str], ti
     every_axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in every_axes:
         axes.axis("off")
-    for axes, triple, text in zip(every_axes, triples, titles, strict=False):
+    for axes, triple, text in zip(every_axes, triples, _drawable(titles), strict=False):
         show_image(axes, _mosaic([triple]))
         axes.set_title(text, fontsize=8)
     figure.suptitle(title, fontsize=10)
     return png_of(figure)
+
+
+def _drawable(texts: Sequence[str]) -> list[str]:
+    """Returns texts that a font can draw; they may have several lines."""
+    return ["\n".join(map(printable, text.split("\n"))) for text in texts]
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Returns names that leave room for a picture beside them."""
+    return [name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…" for name in names]
 
 
 def show_image(axes: Any, image: NDArray[Any], extent: tuple[float, float, float, float] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from textwrap import wrap
@@ -113,5 +114,13 @@ def show_bytes(count: int) -> str:
 
 
 def as_json(content: Any) -> str:
-    """Returns JSON for programs."""
-    return json.dumps(content, indent=2)
+    """Returns JSON for programs; what is infinite or no number is null, since JSON has neither."""
+    return json.dumps(_finite(content), indent=2, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

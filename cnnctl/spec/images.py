@@ -14,9 +14,12 @@ from typing import Any
 
 from cnnctl.spec.experiment import DataSpec
 from cnnctl.spec.folders import check_folder, class_folders, expanded, folder_path, image_files, image_header
-from cnnctl.spec.section import suggestion
+from cnnctl.spec.reading import read_bounded
+from cnnctl.spec.section import MOST, suggestion
 
 _FEATURES = "features.json"
+MOST_DESCRIBED = 10_000_000
+"""Bytes of a file that describes a set; the largest of TFDS's own have some thousands."""
 
 
 @dataclass(frozen=True)
@@ -115,25 +118,27 @@ def _prepared_images(data: DataSpec) -> Images:
     if folder is None:
         return Images()
     try:
-        features = json.loads((folder / _FEATURES).read_text())["featuresDict"]["features"]
+        features = json.loads(read_bounded(folder / _FEATURES, MOST_DESCRIBED, folder))["featuresDict"]["features"]
         image = next(part["image"] for part in features.values() if "image" in part)
         label = features.get("label") or next(part for part in features.values() if "classLabel" in part)
         height, width, channels = _dimensions(image)
-        return Images(height, width, channels, int(label["classLabel"]["numClasses"]))
-    except (OSError, ValueError, KeyError, StopIteration):
+        classes = int(label["classLabel"]["numClasses"])
+        return Images(height, width, channels, classes if 2 <= classes <= MOST else None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError, OverflowError):
         return Images()
 
 
 def _dimensions(image: dict[str, Any]) -> list[int | None]:
     """Returns height, width and channels; TFDS writes -1 or nothing for what varies."""
     sizes = [int(size) for size in image["shape"]["dimensions"]]
-    return [size if size > 0 else None for size in sizes]
+    return [size if 0 < size <= MOST else None for size in sizes]
 
 
 def _folder_images(data: DataSpec) -> Images:
-    folders = class_folders(folder_path(data), data.train)
+    path = folder_path(data)
+    folders = class_folders(path, data.train)
     said = data.image_size and data.channels  # then no image need be opened
-    first = None if said else next((file for folder in folders for file in image_files(folder)), None)
+    first = None if said else next((file for folder in folders for file in image_files(folder, path)), None)
     height, width, channels = image_header(first) if first else (None, None, None)
     return Images(height, width, channels, len(folders) or None)
 

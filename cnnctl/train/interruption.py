@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from cnnctl.errors import CnnctlError, DataError
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, StepsRecord
 
 HEARD = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -42,11 +44,29 @@ class Interruption(Observer):
         if threading.current_thread() is threading.main_thread():  # no other may
             taken = [each for each in HEARD if signal.getsignal(each) is not signal.SIG_IGN]
             before = {each: signal.signal(each, self._hear) for each in taken}
+        show, sys.unraisablehook = sys.unraisablehook, self._show_unless_asked
         try:
             yield self
         finally:
+            sys.unraisablehook = show
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+    def _show_unless_asked(self, ignored: Any) -> None:
+        """Says nothing of a KeyboardInterrupt that nobody could catch, as in a weak reference's callback: it is raised again."""
+        if not isinstance(ignored.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(ignored)
+
+    @contextlib.contextmanager
+    def passing_on(self) -> Iterator[None]:
+        """Raises KeyboardInterrupt for whatever became of one: C++ that is called from Python, and calls it, hands on others."""
+        try:
+            yield
+        except Exception as error:
+            meant = isinstance(error, CnnctlError) and not isinstance(error, DataError)  # no image is broken by Ctrl-C
+            if self._asked and not meant:
+                raise KeyboardInterrupt from error
+            raise
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         for each in HEARD:
@@ -65,18 +85,19 @@ class Interruption(Observer):
     def on_steps(self, record: StepsRecord) -> None:
         """Raises KeyboardInterrupt if it was asked for since the last steps."""
         self._in_steps = record.steps_in_epoch < self._plan.steps_per_epoch  # then comes validation, where nothing changes
-        self._leave_if_asked()
+        self.leave_if_asked()
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Waits for steps from here on: the next ones begin as soon as this has returned."""
         self._in_steps = record.epoch < self._plan.epochs
-        self._leave_if_asked()
+        self.leave_if_asked()
 
     def on_end(self, record: EndRecord) -> None:
         """Raises at once from here on."""
         self._in_steps = False
 
-    def _leave_if_asked(self) -> None:
+    def leave_if_asked(self) -> None:
+        """Raises KeyboardInterrupt if it was asked for and has not been heeded yet."""
         if self._asked:
             self._in_steps = False
             raise KeyboardInterrupt

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from types import ModuleType
 
 from cnnctl.errors import CnnctlError
 
@@ -25,7 +26,7 @@ def import_tensorflow(verbose: bool = False) -> None:
 
 
 def _start() -> None:
-    with _without("sklearn", "matplotlib"):
+    with _without("sklearn", "matplotlib"), _hollow("requests"):
         import keras
         import tensorflow as tf
 
@@ -48,6 +49,24 @@ def _without(*packages: str) -> Iterator[None]:
     finally:
         for name in absent:
             del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _hollow(package: str) -> Iterator[None]:
+    """Lets imports of a package give an empty module for the while.
+
+    TensorFlow imports `requests` for machines that Google may take away and for a callback, neither of which is used
+    here, and with it comes urllib3, which opens a socket as it is imported: to see whether there is IPv6. Whoever
+    imports it later, as TFDS for a download, gets the real one.
+    """
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = ModuleType(package)
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 @contextlib.contextmanager

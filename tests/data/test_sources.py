@@ -228,7 +228,7 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
     root = write_images(tmp_path, CLASSES)
     (root / "bee" / "broken.png").write_bytes(b"this is no picture")
     source = open_source(spec("folder", path=str(root)))
-    with pytest.raises(DataError, match=r"bee/broken\.png: cannot be read as an image \(not an image\); replace or remove it"):
+    with pytest.raises(DataError, match=r"bee/broken\.png: cannot be read as an image \(not a PNG, JPEG or BMP\); replace or remove it"):
         source.read("train")
 
 
@@ -438,7 +438,7 @@ def test_a_folder_of_prepared_data_that_may_not_be_read_is_named(tmp_path: Path,
 def test_a_class_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source(spec("folder", path=str(write_images(tmp_path, CLASSES))))
 
-    def refuse(folder: Path) -> list[Path]:
+    def refuse(folder: Path, within: Path) -> list[Path]:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder))
 
     monkeypatch.setattr(sources, "image_files", refuse)

@@ -1,0 +1,62 @@
+"""How much memory this machine has, and what would not fit into it; asked before anything is made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from cnnctl.errors import DataError
+from cnnctl.spec.experiment import DataSpec
+
+BYTES_PER_CLASS = 1_000
+"""What the name of a class and its rows in tables take, roughly."""
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where Linux says what a container may have (cgroups v2 and v1)."""
+
+
+def machine_memory() -> int | None:
+    """Returns the bytes of memory that this process could have at most; None where the system does not say."""
+    limits = []
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for file in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # `max` is no number
+            limits.append(int(file.read_text()))
+    with contextlib.suppress(ImportError):
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        limits += [limit] if limit != resource.RLIM_INFINITY else []
+    return min((limit for limit in limits if limit > 0), default=None)
+
+
+def too_much(needed: int, what: str) -> str:
+    """Returns what to say where this machine has less than `needed` bytes, or an empty text; `what` begins the sentence."""
+    has = machine_memory()
+    if has is None or needed <= has:
+        return ""
+    return f"{what} {needed / 1e9:,.1f} GB, and this machine has {has / 1e9:,.1f} GB of memory"
+
+
+def refuse_too_many_images(count: int, data: DataSpec, split: str) -> None:
+    """Raises DataError where the images of a split, decoded, do not fit into memory.
+
+    Parts that are drawn from a split are copied out of it.
+    """
+    assert data.image_size and data.channels
+    height, width = data.image_size
+    drawn = any(part is not None and not isinstance(part, str) for part in (data.validation, data.test))
+    told = too_much(
+        count * height * width * data.channels * (2 if drawn else 1),
+        f"the {count:,} images of '{split}' take, as {height}×{width}×{data.channels},",
+    )
+    if told:
+        raise DataError(f"{told}; give a smaller data.image_size, or read a part of the split")
+
+
+def refuse_too_many_classes(data: DataSpec) -> None:
+    """Raises DataError where there is not the memory to name so many classes."""
+    told = too_much((data.classes or 0) * BYTES_PER_CLASS, f"data.classes is {data.classes:,}: to name them all takes")
+    if told:
+        raise DataError(f"{told}; give the number of classes that the data has")
