@@ -145,7 +145,7 @@ def summary(
     config: Config,
     overrides: Overrides = None,
     form: Format = Form.table,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that memory is counted for.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Images that memory is counted for.")] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of every layer.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
     verbose: Verbose = False,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,17 @@ def test_quickstart_trains_for_real_and_says_where_to_look() -> None:
     assert done.returncode == 0, done.stderr
     assert "test    accuracy 9" in done.stdout
     assert "tensorboard --logdir runs/quickstart/" in done.stdout
+
+
+def test_a_soak_kills_a_training_and_finds_nothing_left(tmp_path: Path) -> None:
+    words = [sys.executable, str(ROOT / "scripts/soak"), "--minutes", "0", "--kills", "2", "--format", "json"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
+    found = json.loads(done.stdout)
+    assert found["failures"] == []
+    assert done.returncode == 0
+    assert sum(found["kills"].values()) >= 1
+    assert found["trainings"] == {"killed and ended the same": 1, "short, from a shell": 1}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_python_that_is_too_old_gets_one_clear_message() -> None:

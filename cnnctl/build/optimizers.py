@@ -60,8 +60,8 @@ def build_schedule(
                 spec.initial_learning_rate, max(steps(spec.decay_steps), 1), spec.decay_rate, spec.staircase
             )
         case O.Cosine():
-            warmup = steps(spec.warmup_steps)
-            decay = steps(spec.decay_steps) if spec.decay_steps else max(total - warmup, 1)
+            warmup = max(steps(spec.warmup_steps), 1) if spec.warmup_steps.amount else 0
+            decay = max(steps(spec.decay_steps) if spec.decay_steps else total - warmup, 1)
             return schedules.CosineDecay(
                 spec.initial_learning_rate, decay, spec.alpha, warmup_target=spec.warmup_target, warmup_steps=warmup
             )

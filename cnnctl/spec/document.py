@@ -15,31 +15,47 @@ from typing import Any
 import yaml
 
 from cnnctl.errors import ConfigError, Problem
-from cnnctl.spec.section import show
+from cnnctl.spec.section import one_line, show
 
 Where = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
+MAX_DEPTH = 50
 NESTED_TOO_DEEPLY = "nested too deeply: no config has so many brackets in brackets"
-_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_TAG = "tag:yaml.org,2002:"
+
+
+class _TooDeep(yaml.MarkedYAMLError):
+    """Brackets in brackets in brackets."""
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader with YAML 1.2's floats and booleans."""
+    """The safe loader with the scalars of YAML 1.2's core schema, and `_` in numbers."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own name)
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":bool", ":timestamp", ":int"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (PyYAML's own name)
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """Refuses a bracket too many at once: PyYAML asks each open one at every character whether it is a key."""
+        if self.flow_level >= MAX_DEPTH:
+            raise _TooDeep(problem=NESTED_TOO_DEEPLY, problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token)
 
 
-_FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_INT = re.compile(r"[-+]?\d[\d_]*")  # 010 is ten, as in YAML 1.2, not eight
-# The last one added is asked last: an integer is also a float by its pattern.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(_INT.pattern + r"\Z"), list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"({_FLOAT.pattern})\\Z"), list("-+0123456789."))
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value.replace("_", "")))
+_SCALARS = {
+    "null": (re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""]),
+    "bool": (re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")),
+    "int": (re.compile(r"[-+]?[0-9][0-9_]*\Z"), list("-+0123456789")),  # 010 is ten, as in YAML 1.2, not eight
+    "float": (
+        re.compile(
+            r"([-+]?([0-9][0-9_]*(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z",
+        ),
+        list("-+0123456789."),
+    ),
+}
+"""How each kind is written, and how it may begin; asked in this order, since an integer is also a float by its pattern."""
+for _kind, (_pattern, _beginnings) in _SCALARS.items():
+    _Loader.add_implicit_resolver(_TAG + _kind, _pattern, _beginnings)
+_Loader.add_constructor(_TAG + "int", lambda _, node: int(node.value.replace("_", "")))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -73,12 +89,12 @@ class Document:
         """Returns where `path`, or the nearest part around it, was written."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.overrides:
-                return f"--set {self.overrides[path[:length]]}"
+                return _setting(self.overrides[path[:length]])
             if path[:length] in self.places:
                 return f"{self.name}:{self.places[path[:length]]}"
             for inside, text in self.overrides.items():  # a part that only overrides made
                 if inside[:length] == path[:length] and length:
-                    return f"--set {text}"
+                    return _setting(text)
         return self.name
 
 
@@ -88,23 +104,26 @@ def read_document(file: Path) -> Document:
     Raises:
         ConfigError: the file is missing, no file, no UTF-8, too large, or not one mapping of YAML.
     """
-    return parse(_text(file), str(file))
+    return parse(_text(file), one_line(str(file)))
 
 
 def _text(file: Path) -> str:
+    name = one_line(str(file))
     try:
         if file.is_dir():
-            raise ConfigError([Problem(str(file), "", "this is a folder; give the YAML file of a config")])
-        if file.stat().st_size > MAX_BYTES:
-            raise ConfigError([Problem(str(file), "", f"a config has at most {MAX_BYTES:,} bytes; this is not one")])
-        return file.read_text(encoding="utf-8")
+            raise ConfigError([Problem(name, "", "this is a folder; give the YAML file of a config")])
+        with file.open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)  # a pipe does not say how much it has, and /dev/zero never ends
+        if len(content) > MAX_BYTES:
+            raise ConfigError([Problem(name, "", f"a config has at most {MAX_BYTES:,} bytes; this is not one")])
+        return content.decode()
     except FileNotFoundError as error:
         message = "no such file; 'cnnctl init' lists ready configs and copies one to start from"
-        raise ConfigError([Problem(str(file), "", message)]) from error
+        raise ConfigError([Problem(name, "", message)]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(file), "", "not a text file in UTF-8; a config is YAML text")]) from error
+        raise ConfigError([Problem(name, "", "not a text file in UTF-8; a config is YAML text")]) from error
     except OSError as error:
-        raise ConfigError([Problem(str(file), "", f"cannot be read: {error.strerror}")]) from error
+        raise ConfigError([Problem(name, "", f"cannot be read: {error.strerror}")]) from error
 
 
 def parse(text: str, name: str) -> Document:
@@ -122,7 +141,8 @@ def parse(text: str, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise ConfigError([Problem(place, "", f"not valid YAML: {_reason(error)}")]) from error
+        message = NESTED_TOO_DEEPLY if isinstance(error, _TooDeep) else f"not valid YAML: {_reason(error)}"
+        raise ConfigError([Problem(place, "", message)]) from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
@@ -169,6 +189,8 @@ class _Reader:
             raise ConfigError(
                 [Problem(f"{self.name}:{_place(node)}", "", "an alias inside this part repeats the part itself, without end")]
             )
+        if len(self.open) > MAX_DEPTH:
+            raise ConfigError([Problem(f"{self.name}:{_place(node)}", "", NESTED_TOO_DEEPLY)])
         self.open.append(node)
         try:
             return self._content(node, path)
@@ -176,29 +198,49 @@ class _Reader:
             self.open.pop()
 
     def _content(self, node: yaml.Node, path: Where) -> Any:
-        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
-            self.problem(node, path, f"unknown tag {show(node.tag)}; a config needs no tags")
-            return None
-        if isinstance(node, yaml.MappingNode):
+        kind = node.tag.removeprefix(_TAG)
+        if isinstance(node, yaml.MappingNode) and kind == "map":
             return self.mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and kind == "seq":
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode) and kind == "str":
+            return self.text(node, path)
+        if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
+            return self.scalar(node, path, kind)
+        self.problem(node, path, f"unknown tag {show(node.tag.replace(_TAG, '!!'))}; a config needs no tags")
+        return None
+
+    def text(self, node: yaml.ScalarNode, path: Where) -> str:
+        if "\0" in node.value:
+            self.problem(node, path, f"{show(node.value)} has the character NUL, which no name or path can have")
+            return ""
+        try:  # JSON writes what is beyond 16 bits as two halves
+            return str(node.value).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            self.problem(node, path, f"{show(node.value)} has half a character, which no name or path can have")
+            return ""
+
+    def scalar(self, node: yaml.ScalarNode, path: Where, kind: str) -> Any:
+        pattern, _ = _SCALARS[kind]
         try:
-            return self.constructor.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            self.problem(node, path, f"cannot read {show(node.value)} as {node.tag.rsplit(':', 1)[-1]}")
-            return None
+            if pattern.match(node.value):
+                return self.constructor.construct_object(node)
+        except ValueError:  # of too many digits for Python
+            pass
+        self.problem(node, path, f"cannot read {show(node.value)} as {kind}")
+        return None
 
     def mapping(self, node: yaml.MappingNode, path: Where) -> dict[str, Any]:
         content: dict[str, Any] = {}
         first: dict[str, str] = {}
         for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _TAG + "str":
+                received = show(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "a list or mapping"
+                self.problem(key_node, path, f"expected the name of a field, received {received}")
+                continue
+            key = self.text(key_node, path)
             if key == "<<":
                 self.problem(key_node, path, "YAML's merge key << is not supported; write the fields out, or use an alias")
-            elif key is None or key_node.tag != "tag:yaml.org,2002:str":
-                received = "a list or mapping" if key is None else show(key)
-                self.problem(key_node, path, f"expected the name of a field, received {received}")
             elif key in content:
                 self.problem(key_node, path, f"'{key}' stands twice; first on line {first[key]}")
             else:
@@ -208,7 +250,7 @@ class _Reader:
         return content
 
     def problem(self, node: yaml.Node, path: Where, message: str) -> None:
-        self.problems.append(Problem(f"{self.name}:{_place(node)}", dotted(path), message))
+        self.problems.append(Problem(f"{self.name}:{_place(node)}", dotted(path), one_line(message)))
 
 
 def _place(node: yaml.Node) -> str:
@@ -218,7 +260,12 @@ def _place(node: yaml.Node) -> str:
 def dotted(path: Where) -> str:
     """Returns `model.layers[3].conv2d` for ('model', 'layers', 3, 'conv2d')."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.removeprefix(".")
+    return one_line(text.removeprefix("."))
+
+
+def _setting(text: str) -> str:
+    """Returns what messages call an override."""
+    return one_line(f"--set {text}")
 
 
 def override(document: Document, text: str) -> None:
@@ -227,9 +274,11 @@ def override(document: Document, text: str) -> None:
     Raises:
         ConfigError: the text has no '=', its value is no YAML, or its path is not there.
     """
+    if not _is_whole(text):
+        raise ConfigError([Problem(_setting(text), "", "not a text in UTF-8")])
     dotted_path, equals, value_text = text.partition("=")
     if not equals or not dotted_path.strip(".[]"):
-        raise ConfigError([Problem(f"--set {text}", "", "expected path=value, such as train.epochs=3")])
+        raise ConfigError([Problem(_setting(text), "", "expected path=value, such as train.epochs=3")])
     keys = tuple(_key(part) for part in re.split(r"[.\[\]]+", dotted_path) if part)
     value = _override_value(text, value_text)
     parent = _parent(document.content, keys, text)
@@ -240,6 +289,11 @@ def override(document: Document, text: str) -> None:
     document.overrides[keys] = text
 
 
+def _is_whole(text: str) -> bool:
+    """Returns whether a text has whole characters only: Python passes bytes of the command line on that are no UTF-8."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def _key(part: str) -> str | int:
     return int(part) if re.fullmatch("[0-9]{1,9}", part) else part
 
@@ -247,11 +301,11 @@ def _key(part: str) -> str | int:
 def _override_value(text: str, value_text: str) -> Any:
     try:
         root = yaml.compose(value_text, Loader=_Loader)
-        return None if root is None else _Reader(f"--set {text}").document(root).content
+        return None if root is None else _Reader(_setting(text)).document(root).content
+    except (_TooDeep, RecursionError) as error:
+        raise ConfigError([Problem(_setting(text), "", NESTED_TOO_DEEPLY)]) from error
     except yaml.YAMLError as error:
-        raise ConfigError([Problem(f"--set {text}", "", f"{show(value_text)} is not valid YAML")]) from error
-    except RecursionError as error:
-        raise ConfigError([Problem(f"--set {text}", "", NESTED_TOO_DEEPLY)]) from error
+        raise ConfigError([Problem(_setting(text), "", f"{show(value_text)} is not valid YAML")]) from error
 
 
 def _parent(content: Any, keys: Where, text: str) -> Any:
@@ -260,7 +314,7 @@ def _parent(content: Any, keys: Where, text: str) -> Any:
     for depth, key in enumerate(keys):
         complaint = _no_such_part(here, keys, depth)
         if complaint:
-            raise ConfigError([Problem(f"--set {text}", dotted(keys[:depth]), complaint)])
+            raise ConfigError([Problem(_setting(text), dotted(keys[:depth]), one_line(complaint))])
         if depth == len(keys) - 1:
             break
         inside = here.get(key) if isinstance(here, dict) else here[key]
@@ -281,7 +335,8 @@ def _no_such_part(here: Any, keys: Where, depth: int) -> str:
     key, above = keys[depth], keys[depth - 1] if depth else ""
     if isinstance(here, list):
         known = isinstance(key, int) and key < len(here)
-        return "" if known else f"there is no item {show(key)}: the list has {len(here)} items, 0 to {len(here) - 1}"
+        has = f"has {len(here)} items, 0 to {len(here) - 1}" if here else "is empty"
+        return "" if known else f"there is no item {show(key)}: the list {has}"
     if not isinstance(here, dict) or isinstance(key, int):
         return f"there is no '{key}' here: the config says {show(here)}"
     if here and key not in here and (isinstance(above, int) or above.endswith(_NAMED_FIELDS)):

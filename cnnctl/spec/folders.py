@@ -45,7 +45,7 @@ def expanded(field: str, path: str) -> Path:
     """Returns the path that a field of the data section gives, `~` and `~user` resolved."""
     try:
         return Path(path).expanduser()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise NotUsable(field, f"'{path}' begins with a home folder that is not known here") from error
 
 

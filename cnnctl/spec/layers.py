@@ -5,9 +5,19 @@ with Keras's defaults (`average_pooling2d` takes `pool_size: 2`, which Keras lea
 `data_format: null` means the model's own, `model.data_format`.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from cnnctl.spec.section import (
     MOST,
@@ -24,7 +34,7 @@ from cnnctl.spec.section import (
     show,
     wrong,
 )
-from cnnctl.spec.weights import Constraint, GlorotUniform, Initializer, Ones, Orthogonal, Regularizer, Zeros
+from cnnctl.spec.weights import CONSTRAINTS, Constraint, GlorotUniform, Initializer, Ones, Orthogonal, Regularizer, Zeros
 
 DataFormat = Literal["channels_last", "channels_first"]
 Padding = Literal["valid", "same"]
@@ -109,11 +119,26 @@ class Weighted(Layer):
 
     kernel_axes: ClassVar[int] = 0
 
+    @classmethod
+    def _weights(cls) -> Iterator[tuple[str, str, str, int]]:
+        """Yields field, weight, what the field says of it, and how many axes it has: (`bias_constraint`, `bias`, ...)."""
+        for field in cls.model_fields:
+            weight, _, part = field.rpartition("_")
+            yield field, weight, part, cls.kernel_axes if weight == "kernel" else 1
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        for field, _, part, axes in cls._weights():
+            if part == "initializer" and axes < 2:
+                schema["properties"][field] |= {"not": {"const": Orthogonal.kind}, "properties": {Orthogonal.kind: False}}
+            if part == "constraint":
+                schema["properties"][field]["properties"] = _axes_schema(axes)
+        return schema
+
     @model_validator(mode="after")
     def _weights_have_such_axes(self) -> Self:
-        for field in type(self).model_fields:
-            weight, _, part = field.rpartition("_")
-            axes = self.kernel_axes if weight == "kernel" else 1
+        for field, weight, part, axes in self._weights():
             value = getattr(self, field)
             if part == "initializer" and isinstance(value, Orthogonal) and axes < 2:
                 raise wrong(
@@ -122,6 +147,13 @@ class Weighted(Layer):
             if part == "constraint" and (complaint := _axes_complaint(value, weight, axes)):
                 raise wrong(complaint, field)
         return self
+
+
+def _axes_schema(count: int) -> dict[str, Any]:
+    """Returns what a schema can say of the axes of constraints on a weight of `count` axes."""
+    one = {"minimum": -count, "maximum": count - 1}
+    axis = {**one, "items": one, "uniqueItems": True}
+    return {choice.kind: {"properties": {"axis": axis}} for choice in CONSTRAINTS if "axis" in choice.model_fields}
 
 
 def _axes_complaint(constraint: Section | None, weight: str, count: int) -> str:

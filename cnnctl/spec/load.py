@@ -19,7 +19,7 @@ from cnnctl.spec.folders import NotUsable, folder_path
 from cnnctl.spec.head import head_complaints, loss_complaints
 from cnnctl.spec.images import default_test, known_images, missing_facts
 from cnnctl.spec.layers import Conv2D
-from cnnctl.spec.section import UNKNOWN_FIELD, Section
+from cnnctl.spec.section import UNKNOWN_FIELD, Section, one_line
 from cnnctl.spec.shapes import Facts, Misfit, Surroundings, format_of, input_shape, show_shape, trace
 from cnnctl.spec.stack import Complaint, Node, nodes_of
 
@@ -56,10 +56,10 @@ def check(document: Document, look_at_data: bool = True) -> Experiment:
     try:
         data = _resolved(data) if data and not (_says_all(data) and not look_at_data) else data
     except NotUsable as error:
-        problems.append(_problem(document, ("data", error.field), error.message))
+        problems.append(_problem(document, ("data", error.field), one_line(error.message)))
         data = None
     if data:
-        problems += [_problem(document, *each) for each in _data_complaints(data)]
+        problems += [_problem(document, where, one_line(message)) for where, message in _data_complaints(data)]
     if experiment and data:
         problems += [_problem(document, *each) for each in few_shot_complaints(experiment, data)]
     if data and model:

@@ -28,7 +28,10 @@ from cnnctl.spec.stack import INPUT, Node, below, without
 MOST_REMEDIES = 5
 MOST_PLACES = 50  # how far down a layer is moved
 LARGEST_GROWTH = 8  # images are tried up to this many times their size,
-MOST_SIZES = 1000  # and at most so many sizes, so that the answer comes at once
+MOST_SIZES = 1000  # and at most so many sizes,
+MOST_TRACED = 50_000  # and layers of all sizes together, so that the answer comes at once
+MOST_NODES = 500  # in larger networks no remedy is sought, for the same reason
+MOST_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ def explain(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: Surroun
     culprit = _culprit(misfit, image, around) if misfit.reason.shrinks else None
     if culprit:
         lines.append(f"  '{culprit.name}' shrank the image most: {_pixels(culprit, around)}")
-    fitting = [change for change in _changes(misfit, culprit, nodes, image, around) if _fits(change, around)]
+    changes = _changes(misfit, culprit, nodes, image, around) if len(nodes) <= MOST_NODES else ()
+    fitting = [change for change in changes if _fits(change, around)]
     # A network that also ends in one number a class is worth more; where none does, its end is a second error.
     remedies = [change.say for change in fitting if _ends_well(change, around)] or [change.say for change in fitting]
     if remedies:
@@ -58,6 +62,10 @@ def explain(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: Surroun
 def _rows(misfit: Misfit, image: Shape) -> list[str]:
     names = [INPUT, *(facts.name for facts in misfit.facts), misfit.node.name]
     shapes = [show_shape(image), *(show_shape(facts.output_shape) for facts in misfit.facts), "does not fit"]
+    left_out = max(len(names) - MOST_ROWS, 0)
+    if left_out:  # the first two and the last ones tell it
+        names[2 : 2 + left_out] = ["..."]
+        shapes[2 : 2 + left_out] = [f"{left_out:,} layers"]
     width = max(map(len, names))
     return [f"    {name:<{width}}  {shape}" for name, shape in zip(names, shapes, strict=True)]
 
@@ -112,14 +120,14 @@ def _changes(
 def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: Surroundings) -> Iterator[_Change]:
     """Yields the stack without, and with a later, flatten or global pooling."""
     place = next(index for index, node in enumerate(nodes) if node.name == misfit.node.name)
-    for node in nodes[:place]:
-        if isinstance(node.layer, L.Flatten | L.GlobalPooling):
-            yield _Change(f"remove '{node.name}'", without(nodes, node.where), image)
-            lower = (
-                _Change(f"move '{node.name}' below '{target.name}'", below(nodes, node, target), image)
-                for target in nodes[place : place + MOST_PLACES]
-            )
-            yield from islice((change for change in lower if _fits(change, around) and _ends_well(change, around)), 1)
+    candidates = {node.where: node for node in nodes[:place] if isinstance(node.layer, L.Flatten | L.GlobalPooling)}
+    for node in islice(candidates.values(), MOST_REMEDIES):
+        yield _Change(f"remove '{node.name}'", without(nodes, node.where), image)
+        lower = (
+            _Change(f"move '{node.name}' below '{target.name}'", below(nodes, node, target), image)
+            for target in nodes[place : place + MOST_PLACES]
+        )
+        yield from islice((change for change in lower if _fits(change, around) and _ends_well(change, around)), 1)
 
 
 def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
@@ -164,7 +172,8 @@ def _changed(node: Node, nodes: Sequence[Node], image: Shape, say: str, **fields
 def _larger_images(nodes: Sequence[Node], image: Shape, around: Surroundings) -> Iterator[_Change]:
     """Yields the smallest larger image that fits, keeping the aspect ratio."""
     (height, width), channels = spatial(image, around.data_format, "")
-    for more in range(1, min(height * (LARGEST_GROWTH - 1), MOST_SIZES) + 1):
+    sizes = min(height * (LARGEST_GROWTH - 1), MOST_SIZES, MOST_TRACED // len(nodes))
+    for more in range(1, sizes + 1):
         size = (height + more, round(width * (height + more) / height))
         shape = input_shape(*size, channels, around.data_format)
         change = _Change(f"data.image_size: [{size[0]}, {size[1]}]", nodes, shape)

@@ -18,7 +18,7 @@ Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
-_EPOCHS = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?) epochs?")
+_EPOCHS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,30})?) epochs?")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,17 @@ class Span:
         return round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1))
 
     def __str__(self) -> str:
-        return f"{self.amount:g} {self.unit}"
+        return f"{_written_out(self.amount)} {self.unit}"
+
+
+def _written_out(amount: float) -> str:
+    """Returns all digits of a number, without the exponent that Python gives small ones: the loader takes none."""
+    text = str(amount).removesuffix(".0")
+    if "e" not in text:
+        return text
+    from decimal import Decimal  # costs its time, and is hardly ever needed
+
+    return f"{Decimal(text):f}"
 
 
 def _span(value: object) -> Span:
@@ -47,14 +57,15 @@ def _span(value: object) -> Span:
     return Span(float(match[1]), "epochs")
 
 
-def _plain_span(span: Span) -> int | str:
+def plain_span(span: Span) -> int | str:
+    """Returns a length as a config says it."""
     return int(span.amount) if span.unit == "steps" else str(span)
 
 
 Length = Annotated[
     Span,
     PlainValidator(_span),
-    PlainSerializer(_plain_span),
+    PlainSerializer(plain_span),
     WithJsonSchema(
         {
             "anyOf": [
@@ -127,7 +138,7 @@ class Piecewise(Section):
         for unit in ("steps", "epochs"):  # between the units the set's size decides
             ends = [each.amount for each in self.boundaries if each.unit == unit]
             if any(before >= after for before, after in pairwise(ends)):
-                shown = show([_plain_span(each) for each in self.boundaries])
+                shown = show([plain_span(each) for each in self.boundaries])
                 raise wrong(f"must rise, since values[i] holds up to boundaries[i]; received {shown}", "boundaries")
         return self
 

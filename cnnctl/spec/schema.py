@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnctl.spec.experiment import LEARNER, LOSS, CategoricalCrossentropy, Experiment, SparseCategoricalCrossentropy
+from pydantic.json_schema import GenerateJsonSchema
+
+from cnnctl.spec.experiment import (
+    LEARNER,
+    LOSS,
+    CategoricalCrossentropy,
+    Classifier,
+    Experiment,
+    Maml,
+    SparseCategoricalCrossentropy,
+)
+from cnnctl.spec.few_shot import BY_EPISODES, FAR_TURNED
 from cnnctl.spec.layers import STACK_ITEM
-from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
-from cnnctl.spec.section import REFERS
+from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE, Span, plain_span
+from cnnctl.spec.section import REFERS, Section
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 _NULL = {"type": "null"}
@@ -34,12 +45,20 @@ _GROUP = {
     "then": {"required": ["group"], "properties": {"group": {"type": "string"}}},
     "else": {"properties": {"group": _NULL}},
 }
-_FEW_SHOT = {
-    "if": {"required": ["task"], "properties": {"task": {"const": "few_shot"}}},
-    "then": {},
-    "else": {"properties": {"few_shot": _NULL}},
+_LOG = {
+    "if": {"required": ["tensorboard"], "properties": {"tensorboard": {"const": False}}},
+    "then": {"properties": dict.fromkeys(("every_steps", "every_epochs", "profile"), _NULL)},
 }
 _NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, INITIALIZER, REGULARIZER, CONSTRAINT)
+
+
+class _Generator(GenerateJsonSchema):
+    """Writes defaults as a config says them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, Section) and dft.kind:
+            return dft.kind  # alone: every default of a named section takes its own defaults
+        return plain_span(dft) if isinstance(dft, Span) else super().encode_default(dft)
 
 
 def json_schema() -> dict[str, Any]:
@@ -47,30 +66,116 @@ def json_schema() -> dict[str, Any]:
 
     It knows fields, types, ranges and what goes together; whether a stack fits its images only the loader knows.
     """
-    schema = Experiment.model_json_schema()
-    schema["$defs"].update({named.what: named.json_schema() for named in _NAMED})
+    schema = Experiment.model_json_schema(schema_generator=_Generator)
+    schema["$defs"].update({named.what: named.json_schema(_Generator) for named in _NAMED})
     schema["$defs"]["DataSpec"]["allOf"] = [
         {"if": {"required": ["source"], "properties": {"source": {"const": source}}}, "then": rule}
         for source, rule in _BY_SOURCE.items()
     ] + [_RENUMBER, _GROUP]
+    schema["$defs"]["LogSpec"].update(_LOG)
     linked: dict[str, Any] = _linked(schema)
-    rules = {"allOf": [_loss_by_labels(), _FEW_SHOT]}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **linked, **rules, "title": "cnnctl config"}
+    version = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": version, **linked, "allOf": _between_sections(), "title": "cnnctl config"}
 
 
-def _loss_by_labels() -> dict[str, Any]:
-    """Returns the rule of `spec.head` that each kind of labels has its own loss."""
-    one_hot = {"required": ["labels"], "properties": {"labels": {"const": "one_hot"}}}
-    return {
-        "if": {"properties": {"data": one_hot}},
-        "then": _loss_is_not(SparseCategoricalCrossentropy.kind),
-        "else": _loss_is_not(CategoricalCrossentropy.kind),
-    }
+# What goes together between sections, as `spec.few_shot`, `spec.head` and `spec.load` check it
+
+_TRUE = {"const": True}
+_NOT_TRUE = {"not": _TRUE}
+_USES_EMA = {
+    "not": {"type": "string"},
+    "additionalProperties": {"not": _NULL, "required": ["use_ema"], "properties": {"use_ema": _TRUE}},
+}
 
 
-def _loss_is_not(kind: str) -> dict[str, Any]:
-    bare_or_with_fields = {"not": {"const": kind}, "properties": {kind: False}}
-    return {"properties": {"train": {"properties": {"loss": bare_or_with_fields}}}}
+def _part(path: str, schema: Any) -> Any:
+    """Returns the rule that a part, where it is said, is as `schema` says."""
+    for key in reversed(path.split(".")):
+        schema = {"properties": {key: schema}}
+    return schema
+
+
+def _said(path: str, schema: Any) -> Any:
+    """Returns the condition that a part is said and as `schema` says."""
+    for key in reversed(path.split(".")):
+        schema = {"required": [key], "properties": {key: schema}}
+    return schema
+
+
+def _where(condition: Any, *rules: Any) -> dict[str, Any]:
+    return {"if": condition, "then": {"allOf": list(rules)}}
+
+
+def _learner(kind: str) -> Any:
+    return _said("few_shot.learner", {"anyOf": [{"const": kind}, {"not": {"type": "string"}, "required": [kind]}]})
+
+
+def _null_or(field: str, *values: object) -> Any:
+    return {"anyOf": [_NULL, {"required": [field], "properties": {field: {"enum": list(values)}}}]}
+
+
+def _of_classification() -> list[Any]:
+    return [
+        _part("few_shot", _NULL),
+        _part("data.hold_out", {"not": {"enum": ["class", "group"]}}),
+        _part("data.validation", {"not": {"type": "array"}}),
+        _part("data.test", {"not": {"type": "array"}}),
+        _part("data.shared_classes", {"not": {"const": "drop"}}),
+        *_losses_by_labels(),
+    ]
+
+
+def _losses_by_labels() -> list[Any]:
+    """Each kind of labels has its own loss."""
+    one_hot, sparse, dense = _said("data.labels", {"const": "one_hot"}), SparseCategoricalCrossentropy, CategoricalCrossentropy
+    others = {"not": one_hot}
+    return [
+        _where(condition, _part("train.loss", _is_not(loss.kind))) for condition, loss in ((one_hot, sparse), (others, dense))
+    ]
+
+
+def _is_not(kind: str) -> Any:
+    """Returns the rule that a named section is not of a kind: neither its bare name nor its name with fields."""
+    return {"not": {"const": kind}, "properties": {kind: False}}
+
+
+def _of_few_shot() -> list[Any]:
+    by_parts = {"type": ["number", "array"]}
+    held_out = [_part("validation", by_parts), _said("test", by_parts)]
+    named, may_be_named = {"type": "string"}, {"source": {"enum": ["tfds", "folder"]}, "test": _NULL}
+    a_split = [_said("validation", named), _said("test", named), {"properties": may_be_named}]
+    return [
+        _part("data.hold_out", {"not": {"const": "image"}}),
+        _part("data.labels", {"not": {"const": "one_hot"}}),
+        _part("data.renumber", _NOT_TRUE),
+        _part("train.loop", {"not": {"const": "fit"}}),
+        _part("train.loss", _NULL),
+        _part("train.batch_parts", {"enum": [1, "auto"]}),
+        _where(_said("data.hold_out", {"const": "group"}), _part("data", {"anyOf": held_out})),
+        _where(_said("data.shared_classes", {"const": "drop"}), _part("data", {"anyOf": a_split})),
+        _where(_said("few_shot.mirrors", _TRUE), _part("data.augment.flip", _NOT_TRUE)),
+        _where(_said("few_shot.rotations", _TRUE), _part("data.augment.rotation", {"exclusiveMaximum": FAR_TURNED})),
+        _where(_learner(Classifier.kind), *(_part(f"few_shot.{field}", _NULL) for field in BY_EPISODES)),
+        _where(
+            _learner(Maml.kind),
+            _part("train.precision", {"enum": ["float32", "auto"]}),
+            _part("train.optimizer", {"additionalProperties": _part("loss_scale_factor", _NULL)}),
+        ),
+    ]
+
+
+def _between_sections() -> list[Any]:
+    return [
+        {
+            "if": _said("task", {"const": "few_shot"}),
+            "then": {"allOf": _of_few_shot()},
+            "else": {"allOf": _of_classification()},
+        },
+        _where(
+            _said("data.validation", _NULL), _part("train.early_stopping", _null_or("monitor", "train_loss", "train_accuracy"))
+        ),
+        _where(_said("train.optimizer", _USES_EMA), _part("train.early_stopping", _null_or("restore_best", False))),
+    ]
 
 
 def _linked(schema: Any) -> Any:

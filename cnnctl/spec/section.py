@@ -9,7 +9,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 # Plugins would be searched for in every installed package at the first model: slow, and foreign code.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
@@ -29,6 +29,9 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
+if TYPE_CHECKING:
+    from pydantic.json_schema import GenerateJsonSchema
+
 WORDED = "worded"  # the type of an error whose message is already ours
 UNKNOWN_FIELD = "unknown_field"  # an error that is about a key, not about its value
 
@@ -37,6 +40,11 @@ def show(value: object, limit: int = 60) -> str:
     """Returns `value` as it would stand in a config, on one line of at most `limit` characters."""
     text = repr(value) if isinstance(value, float | str) else json.dumps(value, default=repr, ensure_ascii=True)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def one_line(text: str) -> str:
+    r"""Returns a message with every line break in it as `\n`; a key or a name may hold one, and printing escapes the rest."""
+    return text.replace("\n", r"\n")
 
 
 def suggestion(word: object, known: Iterable[str]) -> str:
@@ -53,7 +61,7 @@ MOST = 2**31 - 1
 
 def wrong(message: str, field: str = "") -> PydanticCustomError:
     """Returns an error for validators to raise; `message` is what the user reads, `field` the one it is about."""
-    return PydanticCustomError(WORDED, "{message}", {"message": message, "field": field})
+    return PydanticCustomError(WORDED, "{message}", {"message": one_line(message), "field": field})
 
 
 def expected(what: str, received: object, hint: str = "") -> PydanticCustomError:
@@ -100,7 +108,7 @@ def _worded(error: Any, known: Iterable[str]) -> InitErrorDetails:
     elif kind == "extra_forbidden":
         names = ", ".join(known)
         message = f"unknown field '{where[-1]}'{suggestion(where[-1], known) or f'; known: {names}'}"
-        custom = PydanticCustomError(UNKNOWN_FIELD, "{message}", {"message": message})
+        custom = PydanticCustomError(UNKNOWN_FIELD, "{message}", {"message": one_line(message)})
     elif kind in _EXPECTED:
         context = {key: f"{limit:g}" if isinstance(limit, float) else limit for key, limit in error.get("ctx", {}).items()}
         words = context["expected"].replace("'", "").replace(" or ", ", ").split(", ") if kind == "literal_error" else []
@@ -225,12 +233,12 @@ class Named:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return refers_to(self.what)
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self, generator: type["GenerateJsonSchema"]) -> dict[str, Any]:
         """Returns the JSON Schema of the bare name and of the name with fields."""
         bare = [name for name, choice in self.choices.items() if not choice.required()]
         fields = {}
         for name, choice in self.choices.items():
-            schema = choice.model_json_schema()
+            schema = choice.model_json_schema(schema_generator=generator)
             fields[name] = {"anyOf": [schema, {"type": "null"}]} if name in bare else schema
         mapping = {
             "type": "object",

@@ -20,6 +20,10 @@ Shape = tuple[int, ...]
 HeightWidth = tuple[int, int]
 
 
+MOST = 2**63 - 1
+"""TensorFlow counts the values of a tensor in 64 bits; no image has so many pixels either."""
+
+
 class DoesNotFit(Exception):
     """A layer cannot take what it is given.
 
@@ -148,7 +152,11 @@ class Misfit(Exception):
 def _facts(node: Node, known: dict[str, Facts], image: Shape, around: Surroundings) -> Facts:
     shapes = tuple(image if name == INPUT else known[name].output_shape for name in node.inputs)
     output, costs = apply(node.layer, shapes, around)
+    if prod(output) > MOST:
+        raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, and no tensor has so many")
     field, stride = _view(node, known, shapes, image, around)
+    if max(*field, *stride) > MOST:
+        raise DoesNotFit("one output would see, or skip, more than 2^63 pixels of the input; give smaller windows or strides")
     return Facts(
         node.name, node.layer.kind, node.inputs, shapes, output,
         costs.trainable, costs.non_trainable, costs.macs, field, stride,

@@ -15,6 +15,8 @@ INPUT = "input"
 """What a layer's `inputs` call the network's own input."""
 
 MOST_LAYERS = 10_000
+MOST_NAMES = 20
+"""So many layers are named in one message."""
 
 Complaint = tuple[Where, str]
 
@@ -94,20 +96,32 @@ def _names(written: Sequence[_Written]) -> list[str]:
 def _wired(written: Sequence[_Written], names: Sequence[str]) -> tuple[list[Node], list[Complaint]]:
     nodes: list[Node] = []
     complaints: list[Complaint] = []
-    known = {INPUT}
+    known, all_names = {INPUT}, frozenset(names)
+    told: set[Where] = set()
     for each, name in zip(written, names, strict=True):
-        if name in known:
-            reason = "is the network's input" if name == INPUT else "is the name of an earlier layer"
-            complaints.append(((*each.where, "name"), f"'{name}' {reason}; names must differ"))
         before = (nodes[-1].name if nodes else INPUT,)
         inputs = before if each.layer.inputs is None else tuple(_resolved(each, word, known) for word in each.layer.inputs)
-        complaints += [
-            ((*each.where, "inputs"), _no_such_input(word, name, known, names)) for word in inputs if word not in known
-        ]
-        complaints += _joined_wrongly(each, inputs)
+        if each.where not in told:  # what is wrong in one round of a repeat is wrong in all
+            found = _wired_wrongly(each, name, inputs, known, all_names)
+            complaints += found
+            told.update(each.where for _ in found)
         nodes.append(Node(name, each.layer, inputs, each.where))
         known.add(name)
     return nodes, complaints
+
+
+def _wired_wrongly(
+    each: _Written, name: str, inputs: tuple[str, ...], known: set[str], names: frozenset[str]
+) -> list[Complaint]:
+    complaints: list[Complaint] = []
+    if name in known:
+        reason = "is the network's input" if name == INPUT else "is the name of an earlier layer"
+        complaints.append(((*each.where, "name"), f"'{name}' {reason}; names must differ"))
+    where = (*each.where, "inputs")
+    complaints += [(where, _no_such_input(word, name, known, names)) for word in inputs if word not in known]
+    if len(inputs) > 1 and not isinstance(each.layer, Join):
+        complaints.append((where, f"takes one input, received {len(inputs)}; join them with add or concatenate"))
+    return complaints
 
 
 def _resolved(each: _Written, word: str, known: set[str]) -> str:
@@ -120,29 +134,24 @@ def _resolved(each: _Written, word: str, known: set[str]) -> str:
     return word
 
 
-def _no_such_input(word: str, name: str, known: set[str], names: Sequence[str]) -> str:
+def _no_such_input(word: str, name: str, known: set[str], names: frozenset[str]) -> str:
     if word == name:
         return f"'{word}' would be its own input: a cycle"
     if word in names:
         return f"'{word}' comes later; a layer takes only layers above it, so nothing can form a cycle"
-    hint = suggestion(word, known) or f"; layers above it: {', '.join(sorted(known))}"
-    return f"there is no layer {show(word)}{hint}"
-
-
-def _joined_wrongly(each: _Written, inputs: tuple[str, ...]) -> list[Complaint]:
-    if len(inputs) > 1 and not isinstance(each.layer, Join):
-        return [((*each.where, "inputs"), f"takes one input, received {len(inputs)}; join them with add or concatenate")]
-    return []
+    above = ", ".join(sorted(known)) if len(known) <= MOST_NAMES else f"{len(known):,}, the input among them"
+    return f"there is no layer {show(word)}{suggestion(word, known) or f'; layers above it: {above}'}"
 
 
 def _unused(nodes: Sequence[Node]) -> list[Complaint]:
     taken = {name for node in nodes for name in node.inputs}
     last = nodes[-1].name
-    return [
-        (node.where, f"no layer takes the output of '{node.name}'; name it in some layer's inputs, or remove it")
-        for node in nodes
-        if node.name not in taken and node.name != last
-    ]
+    unused: dict[Where, str] = {}  # of each round of a repeat the same; the first is told
+    for node in nodes:
+        if node.name not in taken and node.name != last:
+            message = f"no layer takes the output of '{node.name}'; name it in some layer's inputs, or remove it"
+            unused.setdefault(node.where, message)
+    return list(unused.items())
 
 
 def _branches(nodes: Sequence[Node]) -> list[Complaint]:

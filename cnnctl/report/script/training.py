@@ -205,8 +205,8 @@ def _schedule(rate: object, epochs: int) -> Call:
 
 
 def _cosine(rate: O.Cosine, epochs: int) -> Call:
-    warmup = _steps(rate.warmup_steps) if rate.warmup_steps.amount else ""
-    decay = _steps(rate.decay_steps) if rate.decay_steps else _left_after(rate.warmup_steps, epochs)
+    warmup = _at_least_one(rate.warmup_steps) if rate.warmup_steps.amount else ""
+    decay = _at_least_one(rate.decay_steps) if rate.decay_steps else _left_after(rate.warmup_steps, epochs)
     alpha = (f"alpha={literal(rate.alpha)}",) if rate.alpha else ()
     warming = (f"warmup_target={literal(rate.warmup_target)}", f"warmup_steps={warmup}") if warmup else ()
     first = f"initial_learning_rate={literal(rate.initial_learning_rate)}"
