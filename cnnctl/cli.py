@@ -389,5 +389,6 @@ def run_and_exit() -> None:
 def _fail(message: str, exit_code: int) -> None:
     from cnnctl.report.console import Console
 
-    Console().error(message, verbose="--verbose" in sys.argv)
+    with contextlib.suppress(OSError):  # nobody reads: the window is closed, the pipe broken
+        Console().error(message, verbose="--verbose" in sys.argv)
     sys.exit(exit_code)

@@ -29,17 +29,22 @@ def write_whole(file: Path, content: bytes, verified: bool = False) -> None:
     try:
         with beside.open("wb") as out:
             out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
         if verified and beside.read_bytes() != content:
             raise RunError(f"{file} cannot be written: the disk gives back other bytes than it was given")
-        beside.replace(file)
-        _make_lasting(file.parent)
+        put_in_place(beside, file)
     except OSError as error:
         raise RunError(f"{file} cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)  # it is there still where anything went wrong, Ctrl-C included
+
+
+def put_in_place(beside: Path, file: Path) -> None:
+    """Lets a file that is whole take the place of another, so that a loss of power leaves one of the two."""
+    with beside.open("rb+") as written:
+        os.fsync(written.fileno())
+    beside.replace(file)
+    _make_lasting(file.parent)
 
 
 def _make_lasting(folder: Path) -> None:
@@ -69,15 +74,16 @@ def hold(file: Path) -> Iterator[str | None]:
     """
     try:
         opened = _locked(file)
-        if isinstance(opened, str):
-            yield opened
-            return
     except OSError as error:
         raise RunError(f"{file} cannot be written: {error.strerror}") from error
+    if isinstance(opened, str):
+        yield opened
+        return
     try:
         yield None
     finally:
-        file.unlink(missing_ok=True)  # while it is held, so that nobody gets one that is not there any more
+        with contextlib.suppress(OSError):  # Windows removes no file that is open
+            file.unlink(missing_ok=True)  # while it is held, so that nobody gets one that is not there any more
         os.close(opened)
 
 

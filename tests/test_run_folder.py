@@ -225,9 +225,9 @@ def test_the_environment_says_what_the_numbers_depend_on(loop: str, finished: di
     run = finished[loop]
     environment = json.loads((run.folder / "environment.json").read_text())
     assert list(environment) == [
-        "time", "command", "device", "equal_weights_need", "precision", "precision_why", "batch_parts", "batch_parts_why",
-        "python", "platform", "processor", "instruction_sets", "cores", "variables", "versions", "git_commit",
-        "data_fingerprint", "class_names",
+        "time", "command", "equal_weights_need", "precision", "precision_why", "batch_parts", "batch_parts_why",
+        "python", "platform", "device", "processor", "instruction_sets", "cores", "variables", "versions", "git_commit",
+        "data_fingerprint", "validation_fingerprint", "class_names",
     ]  # fmt: skip
     assert environment["class_names"] == [str(digit) for digit in range(10)]
     assert environment["command"][1:] == ["train", f"{loop}.yaml"]
@@ -238,7 +238,16 @@ def test_the_environment_says_what_the_numbers_depend_on(loop: str, finished: di
     assert environment["processor"]
     assert environment["cores"] == len(os.sched_getaffinity(0))
     needed = set(environment["equal_weights_need"]) - {"config.yaml", "a CPU"}
-    assert needed == {"data_fingerprint", "processor", "instruction_sets", "cores", "variables", "versions"}
+    assert needed == {
+        "data_fingerprint",
+        "validation_fingerprint",
+        "device",
+        "processor",
+        "instruction_sets",
+        "cores",
+        "variables",
+        "versions",
+    }
 
 
 @pytest.mark.parametrize("loop", LOOPS)

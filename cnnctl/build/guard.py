@@ -1,4 +1,7 @@
-"""A loss that is no number fails the step before it changes a weight, in either loop."""
+"""A loss that is no number fails the step before it changes a trained weight, in either loop.
+
+What the forward pass alone changes, moving averages and dropout's seeds, it has changed by then.
+"""
 
 from __future__ import annotations
 

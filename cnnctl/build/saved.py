@@ -44,7 +44,7 @@ def saved_network(experiment: Experiment, file: Path) -> keras.Model:
 
     Args:
         experiment: says the network.
-        file: no link, or one that stays in its folder.
+        file: no link, or one that stays in its folder; it must not change while it is read.
 
     Raises:
         NotThisNetwork: it holds something else, or more than it should.

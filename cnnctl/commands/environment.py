@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnctl import __version__
-from cnnctl.data.sources import ImageSet
-from cnnctl.data.splits import fingerprint
+from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import RunError
 from cnnctl.runs import RunFolder
 from cnnctl.spec.auto import cpu_flags
@@ -22,7 +21,7 @@ from cnnctl.train.device import Device
 from cnnctl.train.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn", "pillow", "tensorboard")
-ROUNDING = ("processor", "instruction_sets", "cores", "variables", "versions")
+ROUNDING = ("device", "processor", "instruction_sets", "cores", "variables", "versions")
 """What decides in which order and by which instructions sums are computed, and so how they round."""
 _VARIABLES = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "OMP_", "MKL_", "KERAS_", "CUDA_", "NVIDIA_")
 _SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL")
@@ -30,37 +29,50 @@ _SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL")
 _VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "neon")
 
 
-def note_environment(run: RunFolder, device: Device, settings: Settings, train: ImageSet, class_names: list[str]) -> list[str]:
+def note_environment(run: RunFolder, device: Device, settings: Settings, splits: Splits) -> list[str]:
     """Writes environment.json, or adds to it that the run is resumed; returns what a person should know of that.
 
     Raises:
-        RunError: the run was begun on other data.
+        RunError: the run was begun on other training or validation images.
     """
-    now, rounding = _this_command(device), _rounding(device)
+    now, rounding = _this_command(), _rounding(device)
     if not run.environment.exists():
-        lasting = _lasting(settings, rounding, train)
-        run.write_json(run.environment, {**now, **lasting, "class_names": class_names})
+        lasting = {**_lasting(settings, rounding), **_fingerprints(splits)}
+        run.write_json(run.environment, {**now, **lasting, "class_names": splits.class_names})
         return []
     begun = run.read_environment()
-    if begun.get("data_fingerprint") != fingerprint(train):
-        raise RunError(f"{run.path} was begun on other training images; put them back, or train anew")
-    changed = [name for name in ROUNDING if begun.get(name) != rounding[name]]
+    for name, value in _fingerprints(splits).items():
+        if begun.get(name) != value:
+            which = "training" if name == "data_fingerprint" else "validation"
+            raise RunError(f"{run.path} was begun on other {which} images; put them back, or train anew")
+    changed = [name for name in ROUNDING if _without_note(begun.get(name)) != _without_note(rounding[name])]
     earlier = begun["resumed"] if isinstance(begun.get("resumed"), list) else []
     run.write_json(run.environment, {**begun, "resumed": [*earlier, {**now, **rounding}]})
-    where = f"{' and '.join(changed)} are not those that the run was begun with"
-    return [f"{where}: it may end with other last digits than a run that was not interrupted"] if changed else []
+    what = f"{' and '.join(changed)} changed since the run began"
+    return [f"{what}: it may end with other last digits than a run that was not interrupted"] if changed else []
 
 
-def _this_command(device: Device) -> dict[str, Any]:
+def _this_command() -> dict[str, Any]:
     return {
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": sys.argv,
-        "device": str(device),
     }
+
+
+def _fingerprints(splits: Splits) -> dict[str, str | None]:
+    """Returns what the images of training, and those that are chosen by, are known by."""
+    validation = fingerprint(splits.validation) if splits.validation else None
+    return {"data_fingerprint": fingerprint(splits.train), "validation_fingerprint": validation}
+
+
+def _without_note(value: Any) -> Any:
+    """Returns what a device is called, without why it is no other; anything else as it is."""
+    return value.partition(" (")[0] if isinstance(value, str) and value.startswith(("CPU", "GPU")) else value
 
 
 def _rounding(device: Device) -> dict[str, Any]:
     return {
+        "device": str(device),
         "processor": _processor(),
         "instruction_sets": sorted(flag for flag in cpu_flags() if flag.startswith(_VECTORS)),
         "cores": device.cores,
@@ -82,9 +94,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _lasting(settings: Settings, rounding: dict[str, Any], train: ImageSet) -> dict[str, Any]:
+def _lasting(settings: Settings, rounding: dict[str, Any]) -> dict[str, Any]:
     return {
-        "equal_weights_need": ["config.yaml", "data_fingerprint", *ROUNDING, "a CPU"],
+        "equal_weights_need": ["config.yaml", "data_fingerprint", "validation_fingerprint", *ROUNDING, "a CPU"],
         "precision": settings.precision.value,
         "precision_why": settings.precision.why,
         "batch_parts": settings.batch_parts.value,
@@ -93,7 +105,6 @@ def _lasting(settings: Settings, rounding: dict[str, Any], train: ImageSet) -> d
         "platform": platform.platform(),
         **rounding,
         "git_commit": _git_commit(),
-        "data_fingerprint": fingerprint(train),
     }
 
 

@@ -17,10 +17,8 @@ from cnnctl.spec.optimizers import Cosine, OneCycle
 from cnnctl.spec.section import plain, show
 
 
-def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], console: Console) -> Experiment | None:
-    """Returns what a run goes on with; None, and says so, where it has finished.
-
-    More epochs than the run's own are written into its config.yaml, and its result is removed: it will have another.
+def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], console: Console) -> tuple[Experiment, bool] | None:
+    """Returns what a run goes on with, and whether that is more epochs than it had; None, and says so, where it has finished.
 
     Args:
         run: held by this process.
@@ -35,13 +33,11 @@ def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], cons
     asked = load(config or run.config, overrides) if config or overrides else own
     refuse_other(run, own, asked)
     if asked.train.epochs > own.train.epochs:
-        run.result.unlink(missing_ok=True)  # first: with the new config and the old result it would pass for finished
-        own = own.model_copy(update={"train": own.train.model_copy(update={"epochs": asked.train.epochs})})
-        run.write_config(own)
-    elif run.read_result() is not None:
+        return own.model_copy(update={"train": own.train.model_copy(update={"epochs": asked.train.epochs})}), True
+    if run.read_result() is not None:
         console.say(f"{run.path} has finished; its results are in {run.result}")
         return None
-    return own
+    return own, False
 
 
 def refuse_other(run: RunFolder, own: Experiment, asked: Experiment) -> None:

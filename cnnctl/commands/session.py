@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 from typing import Any, Protocol
 
@@ -14,10 +15,11 @@ from cnnctl.commands.classification import Classification
 from cnnctl.commands.environment import note_environment
 from cnnctl.commands.few_shot import FewShot
 from cnnctl.commands.trained import resume_command
+from cnnctl.commands.where import diverged, done_of, interrupted
 from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import Splits
 from cnnctl.errors import DataError, Interrupted, RunError
-from cnnctl.files import UNFINISHED
+from cnnctl.files import UNFINISHED, put_in_place
 from cnnctl.report.board import Answers, Board, report_at, report_every
 from cnnctl.report.console import Console
 from cnnctl.report.progress import progress_for, show_seconds
@@ -33,7 +35,7 @@ from cnnctl.train.loops import LOOPS
 from cnnctl.train.memory import refuse_too_large
 from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score, StepsRecord
 from cnnctl.train.settings import set_threads, settle
-from cnnctl.train.stopping import REMEDIES, Diverged, StopWhenNotFinite, StopWithoutProgress
+from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
 
@@ -106,7 +108,8 @@ class Session:
         set_threads(self.settings.parts, self.device)
         with console.working("reading the data"):
             self.task: Task = FewShot(experiment) if experiment.few_shot else Classification(experiment)
-        refuse_too_large(experiment, min(self.task.batch_size, self.task.examples), training=True)
+        if self.device.kind == "cpu":  # a GPU has memory of its own
+            refuse_too_large(experiment, min(self.task.batch_size, self.task.examples), training=True)
         try:
             self.task.build()
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
@@ -131,11 +134,12 @@ class Session:
         for reason in self.settings.reasons:
             say(f"        {reason}")
 
-    def run(self, run: RunFolder) -> None:
+    def run(self, run: RunFolder, more_epochs: bool = False) -> None:
         """Trains, evaluates on the test split once, and writes the run folder.
 
         Args:
             run: a new folder, or that of a run to go on with.
+            more_epochs: whether the run had fewer epochs: its config is written anew, and its result goes.
 
         Raises:
             Interrupted: Ctrl-C or another signal; it says what was saved.
@@ -143,27 +147,43 @@ class Session:
             DataError: the test split cannot be read.
         """
         self.console.say(f"run     {run.path}")
+        if not run.config.exists():
+            run.write_config(self.experiment)  # before all else: with it the run can be gone on with
         run.remove_unfinished()
         with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
             checkpoints = self._checkpoints(run, board)
-            checkpoints.restore()
-            self._say_where(checkpoints)
-            if not run.config.exists():
-                run.write_config(self.experiment)
-            splits = self.task.splits
-            for note in note_environment(run, self.device, self.settings, splits.train, splits.class_names):
-                self.console.say(f"        {note}")
             try:
                 with self.interruption.passing_on():
-                    rows = self._train(run, checkpoints, board)
-                    self._finish(run, rows, board)
+                    self._run(run, checkpoints, board, more_epochs)
             except KeyboardInterrupt as pressed:
-                checkpoints.save_now()
-                raise Interrupted(self._saved(run, checkpoints), self.interruption.signal) from pressed
-            except Diverged as error:
-                raise RunError(self._diverged(run, checkpoints, error)) from error
+                if not self.interruption.in_steps:
+                    checkpoints.save_now()
+                raise Interrupted(interrupted(run, self._done(checkpoints)), self.interruption.signal) from pressed
             except (MemoryError, tf.errors.ResourceExhaustedError) as error:
                 raise RunError(_too_large(self.experiment)) from error
+
+    def _run(self, run: RunFolder, checkpoints: Checkpoints, board: Board | None, more_epochs: bool) -> None:
+        checkpoints.restore()
+        splits = self.task.splits
+        notes = note_environment(run, self.device, self.settings, splits)
+        if more_epochs:  # not before all that may refuse the run
+            run.result.unlink(missing_ok=True)  # first: with the new config and the old result it would pass for finished
+            run.write_config(self.experiment)
+        for note in (*checkpoints.notes, *notes):
+            self.console.say(f"        {note}")
+        if done := self._done(checkpoints):
+            self.console.say(f"        goes on after {done}")
+        try:
+            rows = self._train(run, checkpoints, board)
+        except Diverged as error:
+            first = self.task.insight().first_not_finite(next(iter(self.task.training(error.step - 1))))
+            told = diverged(run, self._done(checkpoints), error, self.task.steps_per_epoch, first)
+            raise RunError(told) from error
+        self._finish(run, rows, board)
+
+    def _board(self, run: RunFolder) -> Board:
+        nodes, _ = facts_of(self.experiment)
+        return Board(run.tensorboard, self.experiment, nodes, self.task.insight(), str(run.path))
 
     def _checkpoints(self, run: RunFolder, board: Board | None) -> Checkpoints:
         learner, wish = self.task.learner, self.experiment.train.checkpoint
@@ -172,36 +192,8 @@ class Session:
         often = (wish.every_steps, wish.every_minutes) if wish else ()
         return Checkpoints(run.checkpoints, learner.model, learner.optimizer, listeners, *often)
 
-    def _say_where(self, checkpoints: Checkpoints) -> None:
-        for note in checkpoints.notes:
-            self.console.say(f"        {note}")
-        if checkpoints.rows or checkpoints.begun:
-            self.console.say(f"        goes on after {self._done(checkpoints)}")
-
     def _done(self, checkpoints: Checkpoints) -> str:
-        """Returns what a checkpoint holds: `2 of 12 epochs and 30 of 422 steps of the next`."""
-        epochs = f"{len(checkpoints.rows)} of {self.experiment.train.epochs} epochs"
-        begun = checkpoints.begun
-        return f"{epochs} and {begun.steps_in_epoch} of {self.task.steps_per_epoch} steps of the next" if begun else epochs
-
-    def _saved(self, run: RunFolder, checkpoints: Checkpoints) -> str:
-        some = checkpoints.rows or checkpoints.begun
-        saved = f"{self._done(checkpoints)} are saved" if some else "nothing was trained yet"
-        return f"interrupted; {saved}. Go on with: {resume_command(run)}"
-
-    def _diverged(self, run: RunFolder, checkpoints: Checkpoints, error: Diverged) -> str:
-        """Returns what to say of a loss that is no number: where, since when, and what is left."""
-        epoch, before = divmod(error.step - 1, self.task.steps_per_epoch)
-        where = f"step {error.step} (step {before + 1} of epoch {epoch + 1})"
-        first = self.task.insight().first_not_finite(next(iter(self.task.training(error.step - 1))))
-        saved = (
-            f", and {self._done(checkpoints)} are saved in {run.checkpoints}" if checkpoints.rows or checkpoints.begun else ""
-        )
-        return f"the loss became {error.loss} at {where}; {first}. That step changed no weight{saved}; {REMEDIES}"
-
-    def _board(self, run: RunFolder) -> Board:
-        nodes, _ = facts_of(self.experiment)
-        return Board(run.tensorboard, self.experiment, nodes, self.task.insight(), str(run.path))
+        return done_of(checkpoints, self.experiment.train.epochs, self.task.steps_per_epoch)
 
     def _train(self, run: RunFolder, checkpoints: Checkpoints, board: Board | None) -> list[EpochRecord]:
         """Runs the loop with everyone who listens; returns the rows of metrics.csv."""
@@ -237,7 +229,7 @@ class Session:
             except DataError as error:
                 hint = f"The training is saved; once that is mended: {resume_command(run)}"
                 raise DataError(f"{error}. {hint}") from error
-        result = self._result(rows, score)
+        result = {key: _or_null(value) for key, value in self._result(rows, score).items()}
         if board:
             values = {"loss": score.loss, "accuracy": score.accuracy, "accuracy_interval": score.interval}
             board.finish(result["steps"], values, self.task.answers())
@@ -267,6 +259,11 @@ class Session:
             say(f"see     tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
 
 
+def _or_null(value: Any) -> Any:
+    """Returns a result, or None for a number that JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _too_large(experiment: Experiment) -> str:
     smaller = " and, for episodes, train_way, train_query or episodes_per_step" if experiment.few_shot else ""
     return f"{NOT_ENOUGH_MEMORY}{smaller}"
@@ -279,7 +276,7 @@ def _save_model(experiment: Experiment, trained: keras.Model, run: RunFolder) ->
     beside = run.model.with_name(f".model{UNFINISHED}.keras")
     try:
         plain.save(beside)
-        beside.replace(run.model)
+        put_in_place(beside, run.model)
     except OSError as error:
         raise RunError(f"{run.model} cannot be written: {error.strerror}. Once there is room: {resume_command(run)}") from error
     finally:

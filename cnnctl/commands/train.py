@@ -47,8 +47,8 @@ def train(
             with interruption.passing_on():
                 _begin_or_resume(config, overrides, run_dir, resume, device, console, verbose, interruption)
         except KeyboardInterrupt as pressed:
-            message = "interrupted before the training began; nothing was written"
-            raise Interrupted(message, interruption.signal) from pressed
+            went_on = f"went on; {resume} is as it was" if resume else "began; nothing was written"
+            raise Interrupted(f"interrupted before the training {went_on}", interruption.signal) from pressed
 
 
 def _begin_or_resume(
@@ -100,9 +100,10 @@ def _resume(
 ) -> None:
     run = open_run_folder(resume)
     with run.held():
-        experiment = taken_up(run, config, overrides, console)
-        if experiment is not None:
-            _session(experiment, device, console, verbose, interruption).run(run)
+        taken = taken_up(run, config, overrides, console)
+        if taken is not None:
+            experiment, more_epochs = taken
+            _session(experiment, device, console, verbose, interruption).run(run, more_epochs)
 
 
 def _session(experiment: Experiment, device: str, console: Console, verbose: bool, interruption: Interruption) -> Session:

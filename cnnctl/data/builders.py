@@ -49,7 +49,7 @@ def prepared_builder(data: DataSpec) -> Any:
         folder = prepared_dir(data)
         _refuse_unsafe(data)
     except OSError as error:
-        raise DataError(f"'{error.filename}' cannot be read: {error.strerror}") from error
+        raise DataError(f"'{error.filename or 'the data'}' cannot be read: {error.strerror}") from error
     if folder is not None:  # opened by its folder alone: no registry and no network is asked
         try:
             return tfds.builder_from_directory(folder)

@@ -95,7 +95,7 @@ def _images(run: Path, part: str, fewest: int) -> list[Path]:
         refuse_leading_away(folder, run.parent)
         files = image_files(folder, run.parent)
     except OSError as error:
-        raise DataError(f"'{error.filename}' cannot be read: {error.strerror}") from error
+        raise DataError(f"'{error.filename or 'the data'}' cannot be read: {error.strerror}") from error
     if len(files) < fewest:
         found = "1 image" if files else "no image"
         raise DataError(f"{folder}: there is {found}, expected {fewest} or more; put the images of the run there")

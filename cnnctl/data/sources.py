@@ -236,7 +236,7 @@ def _told_as_data_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"'{error.filename}' cannot be read: {error.strerror}") from error
+        raise DataError(f"'{error.filename or 'the data'}' cannot be read: {error.strerror}") from error
 
 
 def open_image(file: Path) -> Image.Image:

@@ -58,7 +58,8 @@ class Console:
             if number == signal.SIGINT and not self.quiet
             else ""
         )
-        os.write(sys.stderr.fileno(), f"{SHOW_CURSOR}{hint}\n".encode())
+        with contextlib.suppress(OSError):  # the terminal is gone where its window was closed
+            os.write(sys.stderr.fileno(), f"{SHOW_CURSOR}{hint}\n".encode())
 
     def rich(self) -> RichConsole:
         """Returns rich's console on stderr, for what moves; imported only then, since that takes its time."""

@@ -23,12 +23,20 @@ import numpy as np
 
 from cnnctl.errors import RunError
 from cnnctl.files import write_whole
+from cnnctl.spec.reading import read_bounded
 from cnnctl.train.observe import EpochRecord, Observer, Plan, StepsRecord
+from cnnctl.train.steps import build_once
 from cnnctl.train.stopping import REMEDIES
 
 NAME = "step_{:09d}.npz"
-DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile)
-"""What numpy, json and zipfile raise for content that cnnctl did not write."""
+FORMAT = 1
+"""Goes up when what a checkpoint holds is read otherwise."""
+DAMAGE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What numpy, json and zipfile, and our own reading of them, raise for content that cnnctl did not write."""
+_MORE_THAN_VARIABLES = 2**26
+"""Bytes for what a checkpoint holds besides variables: rows, names, the states of listeners."""
 KEPT = 2
 """How many checkpoints stay: the newest, and the one before it in case the newest is damaged."""
 _DIGEST = hashlib.sha256().digest_size * 2
@@ -116,6 +124,7 @@ class Checkpoints(Observer):
     def _save(self, rows: list[EpochRecord], begun: StepsRecord | None, step: int) -> None:
         arrays = {f"{group}/{name}": array for group, each in self._arrays().items() for name, array in each.items()}
         _refuse_not_finite(arrays, step)
+        arrays["format"] = np.array(FORMAT)
         arrays["rows"] = _as_array([asdict(row) for row in rows])
         arrays["begun"] = _as_array(asdict(begun) if begun else None)
         self._folder.mkdir(exist_ok=True)
@@ -145,29 +154,37 @@ class Checkpoints(Observer):
         Raises:
             RunError: all are damaged, or the newest whole one belongs to another network.
         """
-        damaged = []
+        damaged: list[str] = []
+        build_once(self._groups["optimizer"], self._groups["model"])
         for file in reversed(checkpoint_files(self._folder)):
             try:
-                arrays = _read(file)
+                self._take_up(file, _read(file, self._most_bytes()))
             except DAMAGE as error:
-                damaged.append(f"{file} is damaged ({error})")
+                damaged.append(f"{file} is damaged ({_reason(error)})")
                 continue
             self.notes = [f"{each}; an earlier checkpoint is taken" for each in damaged]
             self._good = [file]
-            self._take_up(file, arrays)
             return
         if damaged:
             raise RunError(f"{'; '.join(damaged)}; no other checkpoint is there, train anew")
 
+    def _most_bytes(self) -> int:
+        """Returns more bytes than a checkpoint of this training has; early stopping may keep the weights a second time."""
+        variables = [variable for owner in self._groups.values() for variable in owner.variables]
+        return 2 * sum(int(variable.numpy().nbytes) for variable in variables) + _MORE_THAN_VARIABLES
+
     def _take_up(self, file: Path, arrays: dict[str, Any]) -> None:
-        self._groups["optimizer"].build(self._groups["model"].trainable_variables)
-        for group, owner in self._groups.items():
-            _assign(file, group, owner.variables, _group(arrays, group))
+        """Makes everything that was saved what it was; raises one of `DAMAGE` where something is missing."""
+        if int(arrays["format"]) != FORMAT:
+            raise ValueError("another version of cnnctl wrote it")
+        rows = [EpochRecord(**row) for row in _content(arrays["rows"])]
+        begun = _content(arrays["begun"])
+        record = StepsRecord(**{**begun, "totals": tuple(begun["totals"])}) if begun else None
         for name, listener in self._listeners.items():
             listener.restore(_group(arrays, name))
-        self.rows = [EpochRecord(**row) for row in _content(arrays["rows"])]
-        begun = _content(arrays["begun"])
-        self.begun = StepsRecord(**{**begun, "totals": tuple(begun["totals"])}) if begun else None
+        for group, owner in self._groups.items():
+            _assign(file, group, owner.variables, _group(arrays, group))
+        self.rows, self.begun = rows, record
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
@@ -205,9 +222,18 @@ def _archive(arrays: Mapping[str, Any]) -> bytes:
     return body + hashlib.sha256(body).hexdigest().encode()
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """Returns the arrays of a checkpoint; raises one of `DAMAGE` where it is not as it was written."""
-    content = file.read_bytes()
+def _reason(error: BaseException) -> str:
+    """Returns why a checkpoint cannot be read, for people."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, MemoryError):
+        return "it claims to hold more than there is memory"
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+
+
+def _read(file: Path, most: int) -> dict[str, Any]:
+    """Returns the arrays of a checkpoint of so many bytes at most; raises one of `DAMAGE` where it is not as it was written."""
+    content = read_bounded(file, most, file.parent)
     body, digest = content[:-_DIGEST], content[-_DIGEST:]
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise ValueError("it is not what was written: its checksum is another")

@@ -14,6 +14,7 @@ from cnnctl.build.styles import outputs_of_layers
 from cnnctl.spec.stack import Node
 from cnnctl.train.loops import Trainable
 from cnnctl.train.observe import InsightRecord
+from cnnctl.train.steps import build_once
 
 
 class Insight:
@@ -50,7 +51,7 @@ class Insight:
 
         It is the custom loop's; `fit` computes the same.
         """
-        self._learner.optimizer.build(self._model.trainable_variables)
+        build_once(self._learner.optimizer, self._model)
         specs = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in self._batch]
         graph = self._learner.step.get_concrete_function(*specs).graph
         serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()
@@ -81,7 +82,8 @@ class Insight:
                     f"layer '{layer.name}' is the first whose values are infinite or no numbers; "
                     f"what it was given reached {largest:.2g}"
                 )
-        return "the outputs of all layers are finite, so it arose in the loss"
+        where = "in the steps within an episode, whose rate is inner_learning_rate" if self._in_training else "in the loss"
+        return f"the outputs of all layers are finite, so it arose {where}"
 
     def _activations(self) -> dict[str, NDArray[Any]]:
         with keras.StatelessScope():  # in training the moving averages would move

@@ -28,13 +28,14 @@ class Interruption(Observer):
 
     Attributes:
         signal: what came first; SIGINT as long as none came.
+        in_steps: whether a step may be under way, so that the weights may be those of no step.
     """
 
     def __init__(self, heard: Callable[[signal.Signals], None] = lambda _: None) -> None:
         self.signal = signal.SIGINT
         self._heard = heard
         self._asked = False
-        self._in_steps = False
+        self.in_steps = False
         self._plan = Plan(0, 0, 0, 0, 0)
 
     @contextlib.contextmanager
@@ -44,18 +45,14 @@ class Interruption(Observer):
         if threading.current_thread() is threading.main_thread():  # no other may
             taken = [each for each in HEARD if signal.getsignal(each) is not signal.SIG_IGN]
             before = {each: signal.signal(each, self._hear) for each in taken}
-        show, sys.unraisablehook = sys.unraisablehook, self._show_unless_asked
-        try:
+        show = sys.unraisablehook
+        sys.unraisablehook = lambda ignored: None if isinstance(ignored.exc_value, KeyboardInterrupt) else show(ignored)
+        try:  # a KeyboardInterrupt that nobody can catch, as in a weak reference's callback, is heeded by `leave_if_asked`
             yield self
         finally:
             sys.unraisablehook = show
             for each, handler in before.items():
                 signal.signal(each, handler)
-
-    def _show_unless_asked(self, ignored: Any) -> None:
-        """Says nothing of a KeyboardInterrupt that nobody could catch, as in a weak reference's callback: it is raised again."""
-        if not isinstance(ignored.exc_value, KeyboardInterrupt):
-            sys.__unraisablehook__(ignored)
 
     @contextlib.contextmanager
     def passing_on(self) -> Iterator[None]:
@@ -75,7 +72,7 @@ class Interruption(Observer):
         self.signal = signal.Signals(number)
         self._asked = True
         self._heard(self.signal)
-        if not self._in_steps:
+        if not self.in_steps:
             raise KeyboardInterrupt
 
     def on_start(self, plan: Plan) -> None:
@@ -84,20 +81,20 @@ class Interruption(Observer):
 
     def on_steps(self, record: StepsRecord) -> None:
         """Raises KeyboardInterrupt if it was asked for since the last steps."""
-        self._in_steps = record.steps_in_epoch < self._plan.steps_per_epoch  # then comes validation, where nothing changes
+        self.in_steps = record.steps_in_epoch < self._plan.steps_per_epoch  # then comes validation, where nothing changes
         self.leave_if_asked()
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Waits for steps from here on: the next ones begin as soon as this has returned."""
-        self._in_steps = record.epoch < self._plan.epochs
+        self.in_steps = record.epoch < self._plan.epochs
         self.leave_if_asked()
 
     def on_end(self, record: EndRecord) -> None:
         """Raises at once from here on."""
-        self._in_steps = False
+        self.in_steps = False
 
     def leave_if_asked(self) -> None:
         """Raises KeyboardInterrupt if it was asked for and has not been heeded yet."""
         if self._asked:
-            self._in_steps = False
+            self.in_steps = False
             raise KeyboardInterrupt

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from cnnctl.build.guard import refused_loss
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, Score, StepsRecord
-from cnnctl.train.steps import Metrics, evaluate_step, total_loss_with, train_step
+from cnnctl.train.steps import Metrics, build_once, evaluate_step, total_loss_with, train_step
 from cnnctl.train.stopping import Diverged
 
 SECONDS_PER_CALL = 0.2
@@ -123,7 +123,7 @@ def run_custom(learner: Trainable, train: Batches, validation: Any | None, plan:
     Raises:
         Diverged: a loss was no number; the weights are those before that step.
     """
-    learner.optimizer.build(learner.model.trainable_variables)
+    build_once(learner.optimizer, learner.model)
     begun = tf.Variable(plan.first_step, trainable=False, dtype=tf.int64)
     run_steps = _compiled_steps(learner.step, learner.metrics, begun)
     evaluate = learner.evaluation()
@@ -248,7 +248,7 @@ def run_fit(learner: Learner, train: Batches, validation: tf.data.Dataset | None
     """Trains by `model.fit`; arguments and errors as in `run_custom`."""
     model = learner.model
     model.compile(learner.optimizer, learner.loss, metrics=[learner.metrics.accuracy], jit_compile=False)
-    learner.optimizer.build(model.trainable_variables)
+    build_once(learner.optimizer, model)
     relay = _Relay(plan, observer, Metrics(model.metrics[0], learner.metrics.accuracy))
     observer.on_start(plan)
     with _told_when_diverged(lambda: relay.step + 1):

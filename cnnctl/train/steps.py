@@ -54,6 +54,12 @@ def accuracy_metric(experiment: Experiment) -> keras.metrics.Metric:
     return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
 
+def build_once(optimizer: keras.Optimizer, model: keras.Model) -> None:
+    """Makes the optimizer's variables for a model's weights; one that scales the loss would make others at a second call."""
+    if not optimizer.built:
+        optimizer.build(model.trainable_variables)
+
+
 def train_step(
     model: keras.Model, optimizer: keras.Optimizer, loss_function: keras.Loss, metrics: Metrics, images: Any, labels: Any
 ) -> None:

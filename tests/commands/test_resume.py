@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 from cnnctl.commands import train as train_command
-from cnnctl.errors import CnnctlError, UsageError
+from cnnctl.errors import CnnctlError, Interrupted, RunError, UsageError
 from cnnctl.files import hold
 from cnnctl.report.console import Console
-from cnnctl.runs import RunFolder
 from cnnctl.spec.load import load
-from tests.interruptions import interrupt, run
+from tests.interruptions import interrupt, press_ctrl_c, run
 
 CONFIG = """
 data: {source: digits, test: 0.8}
@@ -90,16 +89,39 @@ def test_a_run_that_is_given_more_epochs_ends_as_one_that_had_them_from_the_star
 
 def test_a_run_killed_after_it_was_given_more_epochs_goes_on_to_their_end(config: Path, tmp_path: Path) -> None:
     more = trained(config, tmp_path / "more")
-    interrupt(load(config, ["train.epochs=4"]), more, after_epoch=3)
-    (more / "result.json").unlink()
-    RunFolder(more).write_config(load(config, ["train.epochs=4"]))
+    with pytest.MonkeyPatch.context() as patched:
+        press_ctrl_c(patched, 3, "after")
+        with pytest.raises(Interrupted, match=r"3 of 4 epochs are saved"):
+            resume(more, None, "train.epochs=4")
+    assert not (more / "result.json").exists()
     resume(more)
     assert json.loads((more / "result.json").read_text())["epochs"] == 4
 
 
-@pytest.mark.parametrize(
-    "schedule", ["{one_cycle: {max_learning_rate: 0.01}}", "{cosine: {initial_learning_rate: 0.01}}"]
-)
+def test_a_run_that_cannot_go_on_keeps_its_result_and_its_epochs(config: Path, tmp_path: Path) -> None:
+    folder = trained(config, tmp_path / "run")
+    before = (folder / "config.yaml").read_bytes(), (folder / "result.json").read_bytes()
+    with pytest.raises(UsageError, match="--device gpu"):
+        train_command.train(None, ["train.epochs=4"], None, folder, "gpu", Console(quiet=True), verbose=True)
+    for file in (folder / "checkpoints").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(RunError, match="is damaged"):
+        resume(folder, None, "train.epochs=4")
+    assert ((folder / "config.yaml").read_bytes(), (folder / "result.json").read_bytes()) == before
+
+
+@pytest.mark.parametrize("which", ["training", "validation"])
+def test_a_run_is_not_resumed_on_other_images(which: str, config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    interrupt(load(config), folder, after_epoch=1)
+    environment = json.loads((folder / "environment.json").read_text())
+    name = {"training": "data_fingerprint", "validation": "validation_fingerprint"}[which]
+    (folder / "environment.json").write_text(json.dumps({**environment, name: "0123456789abcdef"}))
+    with pytest.raises(RunError, match=f"{folder} was begun on other {which} images; put them back, or train anew"):
+        resume(folder)
+
+
+@pytest.mark.parametrize("schedule", ["{one_cycle: {max_learning_rate: 0.01}}", "{cosine: {initial_learning_rate: 0.01}}"])
 def test_more_epochs_are_refused_where_the_rate_is_spread_over_all(schedule: str, tmp_path: Path) -> None:
     file = tmp_path / "spread.yaml"
     file.write_text(CONFIG.replace("epochs: 2,", f"epochs: 1, optimizer: {{adam: {{learning_rate: {schedule}}}}},"))
@@ -114,10 +136,15 @@ def test_a_run_on_another_machine_says_so(config: Path, tmp_path: Path, capsys: 
     folder = tmp_path / "run"
     interrupt(load(config), folder, after_epoch=1)
     environment = json.loads((folder / "environment.json").read_text())
-    environment = {**environment, "cores": 96, "versions": {**environment["versions"], "keras": "3.14.0"}}
+    environment = {
+        **environment,
+        "device": "GPU, NVIDIA H100",
+        "cores": 96,
+        "versions": {**environment["versions"], "keras": "3.14.0"},
+    }
     (folder / "environment.json").write_text(json.dumps(environment))
     train_command.train(None, (), None, folder, "cpu", Console(), verbose=True)
-    assert "cores and versions are not those that the run was begun with: it may end with other last" in capsys.readouterr().err
+    assert "device and cores and versions changed since the run began: it may end with other last" in capsys.readouterr().err
     resumed = json.loads((folder / "environment.json").read_text())["resumed"]
     assert resumed[0]["cores"] == len(os.sched_getaffinity(0))
 

@@ -149,7 +149,10 @@ ITEM, CLASS = "run02/test/item02.png", "run02/training/class04.png"
         (no_folder("test"), "{run}/test: there is no such folder; a run has"),
         (one_class, "{run}/training: there is 1 image, expected 2 or more"),
         (lambda run: [file.unlink() for file in (run / "test").iterdir()], "{run}/test: there is no image, expected 1 or more"),
-        (lambda run: (run / ITEM[6:]).write_text("no"), "{run}/test/item02.png: cannot be read as an image (not a PNG, JPEG or BMP); "),
+        (
+            lambda run: (run / ITEM[6:]).write_text("no"),
+            "{run}/test/item02.png: cannot be read as an image (not a PNG, JPEG or BMP); ",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_run_is_told_in_one_line(spoil: Callable[[Path], object], message: str, challenge: Path) -> None:

@@ -228,7 +228,9 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
     root = write_images(tmp_path, CLASSES)
     (root / "bee" / "broken.png").write_bytes(b"this is no picture")
     source = open_source(spec("folder", path=str(root)))
-    with pytest.raises(DataError, match=r"bee/broken\.png: cannot be read as an image \(not a PNG, JPEG or BMP\); replace or remove it"):
+    with pytest.raises(
+        DataError, match=r"bee/broken\.png: cannot be read as an image \(not a PNG, JPEG or BMP\); replace or remove it"
+    ):
         source.read("train")
 
 

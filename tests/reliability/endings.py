@@ -74,6 +74,8 @@ CASES: dict[str, dict[str, Any]] = {
     "stops-early": _classification("fit", "sequential", early_stopping={"patience": 2, "min_delta": 0.2}),
     "in-parts": _classification("custom", "sequential", [_CONV[0], *_CONV[2:], *_HEAD], batch_parts=2, batch_size=64),
     "bfloat16": _classification("custom", "sequential", precision="mixed_bfloat16"),
+    "float16-fit": _classification("fit", "sequential", precision="mixed_float16"),
+    "float16-custom": _classification("custom", "sequential", precision="mixed_float16"),
     "every-step": _classification("custom", "sequential", checkpoint={"every_steps": 1}),
     "prototypical": _few_shot({"prototypical": {}}),
     "maml": _few_shot({"maml": {"inner_steps": 2}}),

@@ -82,7 +82,7 @@ def kill_until_through(
         nursery, case, folder: see `Victim`.
         seconds: that the training takes; the moments are spread evenly over the first half, since what goes on is shorter.
         times: how often at most; less if it comes to its end before.
-        generator: of moments and signals, every second one SIGKILL.
+        generator: of moments and signals, half of them SIGKILL.
         count: what was done is added.
     """
     victim = Victim(nursery, case, folder)

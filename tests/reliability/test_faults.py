@@ -77,8 +77,10 @@ def writes_of(spec: Experiment, folder: Path) -> int:
 def test_a_disk_that_is_full_at_any_moment_costs_nothing_that_was_saved(
     spec: Experiment, straight: Path, tmp_path: Path
 ) -> None:
-    """Every second file that is written fails once; what came before stays, and the run goes on from it when there is room."""
-    moments = range(1, writes_of(spec, tmp_path / "counted") + 1, 4)  # of a file first, then of the names in its folder
+    """Every second write of a file fails once; what came before stays, and the run goes on from it when there is room."""
+    moments = range(
+        1, writes_of(spec, tmp_path / "counted") + 1, 4
+    )  # a file and then its folder, so each fourth call is each second file
     assert len(moments) > 4
     for at in moments:
         folder = tmp_path / f"fails_at_{at}"

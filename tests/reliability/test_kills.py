@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import random
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.reliability.endings import CASES, assert_same_ending, write_case
@@ -28,6 +32,50 @@ def test_a_training_killed_at_random_moments_ends_as_the_straight_one(case: str,
     killed = kill_until_through(nursery, case, tmp_path / "killed", seconds, KILLS, random.Random(case), count)
     assert sum(count.kills.values()) >= 2
     assert_same_ending(killed, straight.run)
+
+
+DIE = "import os, signal; die = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
+PLACES = {
+    "its row is written": """
+from cnnctl.runs import MetricsFile as Place
+heard = Place.on_epoch
+Place.on_epoch = lambda self, record: (heard(self, record), record.epoch == 3 and die())[0]
+""",
+    "early stopping has heard": """
+from cnnctl.train.stopping import StopWithoutProgress as Place
+heard = Place.on_epoch
+Place.on_epoch = lambda self, record: (heard(self, record), record.epoch == 3 and die())[0]
+""",
+    "the model is written beside": "import cnnctl.commands.session as place\nplace.put_in_place = lambda *_: die()",
+    "the test is read": """
+from cnnctl.commands.classification import Classification as Place
+Place.test = lambda *_: die()
+""",
+    "the result is not written yet": """
+from cnnctl.report.board import Board as Place
+finish = Place.finish
+Place.finish = lambda *arguments: (finish(*arguments), die())
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def float16(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    victim = Victim(nursery, "float16-fit", tmp_path_factory.mktemp("float16"))
+    victim.finish()
+    return victim.run
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_training_killed_at_a_certain_place_ends_as_the_straight_one(
+    place: str, float16: Path, nursery: Nursery, tmp_path: Path
+) -> None:
+    """Of mixed float16, whose optimizer also keeps the scale of the loss."""
+    victim = Victim(nursery, "float16-fit", tmp_path)
+    code = nursery.run(*victim.words(), cwd=tmp_path, output=tmp_path / "output.txt", before=DIE + PLACES[place])
+    assert code == -signal.SIGKILL
+    victim.finish()
+    assert_same_ending(victim.run, float16)
 
 
 # Ctrl-C and SIGTERM
@@ -63,15 +111,14 @@ def test_a_signal_saves_and_then_ends_the_command_with_its_code(
 
 
 SLOW_TO_SAVE = """
-import time
+import pathlib, time
 from cnnctl.train import checkpoint
 archive = checkpoint._archive
 def slow(arrays):
-    content = archive(arrays)
-    if b"interrupted" in open("output.txt", "rb").read() or __import__("pathlib").Path("slow").exists():
+    if pathlib.Path("slow").exists():
         print("saving", flush=True)
         time.sleep(1000)
-    return content
+    return archive(arrays)
 checkpoint._archive = slow
 """
 
@@ -86,6 +133,47 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(nursery: Nurser
     child.send(signal.SIGINT)
     assert child.wait() == -signal.SIGINT  # which a shell tells as 130
     assert sorted((tmp_path / "run/checkpoints").iterdir()) == before
+
+
+def test_a_training_whose_window_is_closed_is_saved_as_by_any_signal(nursery: Nursery, tmp_path: Path) -> None:
+    """The terminal is gone before the process hears of it, so that nothing can be printed any more."""
+    config, run = write_case("custom-sequential", tmp_path), tmp_path / "run"
+    words = ["train", str(config), "--run-dir", str(run), "--device", "cpu"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "cnnctl", *words, "--set", "train.epochs=400"])
+    said = b""
+    while b"2/400" not in said:
+        said += os.read(terminal, 65536)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
+    assert not (run / ".lock").exists()
+    saved = max((run / "checkpoints").iterdir()).name
+    output = tmp_path / "output.txt"
+    stop = f"from cnnctl.train.checkpoint import Checkpoints as C\nold = C.on_epoch\n{STOP_AFTER_EPOCH}"
+    for folder in (run, tmp_path / "straight"):
+        begin = ["train", config, "--run-dir", folder, "--set", "train.epochs=400"]
+        begin = ["train", "--resume", folder] if folder == run else begin
+        assert nursery.run(*begin, "--device", "cpu", cwd=tmp_path, output=output, before=stop) == 130, output.read_text()
+    assert_same_weights(run, tmp_path / "straight", beyond=saved)
+
+
+STOP_AFTER_EPOCH = """
+def on_epoch(self, record):
+    old(self, record)
+    if record.epoch == 60:
+        raise KeyboardInterrupt
+C.on_epoch = on_epoch
+"""
+
+
+def assert_same_weights(first: Path, second: Path, beyond: str) -> None:
+    newest = [max((run / "checkpoints").iterdir()) for run in (first, second)]
+    assert newest[0].name == newest[1].name > beyond
+    with np.load(newest[0]) as mine, np.load(newest[1]) as theirs:
+        for name in mine.files:
+            if name.startswith(("model/", "optimizer/")):
+                np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)
 
 
 def test_a_signal_that_the_process_was_told_to_ignore_is_ignored(nursery: Nursery, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import shutil
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -248,13 +249,6 @@ def test_a_checkpoint_of_another_optimizer_is_refused(half_way: Path) -> None:
         run(experiment(optimizer="sgd"), half_way)
 
 
-def test_a_run_is_not_resumed_on_other_images(half_way: Path) -> None:
-    environment = json.loads((half_way / "environment.json").read_text())
-    (half_way / "environment.json").write_text(json.dumps({**environment, "data_fingerprint": "0123456789abcdef"}))
-    with pytest.raises(RunError, match=f"{half_way} was begun on other training images; put them back, or train anew"):
-        run(experiment(), half_way)
-
-
 def archive(**arrays: Any) -> bytes:
     content = io.BytesIO()
     np.savez(content, **arrays)
@@ -280,9 +274,64 @@ def with_checksum(content: bytes) -> bytes:
     ids=["empty", "only a start", "text", "cut off", "without checksum", "pickle"],
 )
 def test_no_content_of_a_checkpoint_gives_anything_but_one_message(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "step_000000001.npz").write_bytes(content)
+    refused(tmp_path, content, r"it is not what was written")
+
+
+def refused(folder: Path, content: bytes, reason: str) -> None:
+    """Asserts that a checkpoint with this content is told as damaged, and why."""
+    (folder / "step_000000001.npz").write_bytes(content)
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    with pytest.raises(RunError, match=r"step_000000001\.npz is damaged \(it is not what was written"):
+    with pytest.raises(
+        RunError, match=rf"step_000000001\.npz is damaged \({reason}.*; no other checkpoint is there, train anew$"
+    ):
+        checkpoint.Checkpoints(folder, network, keras.optimizers.SGD(), {}).restore()
+
+
+def json_array(content: Any) -> Any:
+    return np.frombuffer(json.dumps(content).encode(), np.uint8)
+
+
+RECORD = asdict(EpochRecord(1, 4, 2.0, 0.1, None, None, 0.01, 1.5, 120.0))
+WHOLE = {"format": np.array(checkpoint.FORMAT), "rows": json_array([RECORD]), "begun": json_array(None)}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": np.array(99)}, "another version of cnnctl wrote it"),
+        ({"rows": json_array([{"epoch": 1}])}, r".*missing \d+ required positional arguments"),
+        ({"rows": json_array([{**RECORD, "loss": 1}])}, ".*unexpected keyword argument 'loss'"),
+        ({"rows": json_array(7)}, ".*not iterable"),
+        ({"rows": np.zeros(0)}, "Expecting value"),
+        ({"rows": np.frombuffer(b"[" * 100_000, np.uint8)}, "maximum recursion|.*"),
+        ({"begun": json_array({"epoch": 1})}, "it has no 'totals'"),
+        ({"begun": json_array([1])}, "list indices|.*"),
+    ],
+)
+def test_a_checkpoint_with_a_right_checksum_and_wrong_content_is_damaged(
+    change: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    """As another version would write it, or somebody who knows how one ends."""
+    refused(tmp_path, with_checksum(archive(**{**WHOLE, **change})), reason)
+
+
+@pytest.mark.parametrize("missing", WHOLE)
+def test_a_checkpoint_that_lacks_something_is_damaged(missing: str, tmp_path: Path) -> None:
+    content = {name: array for name, array in WHOLE.items() if name != missing}
+    refused(tmp_path, with_checksum(archive(**content)), rf"it has no .*{missing}")
+
+
+def test_a_checkpoint_that_is_too_large_or_says_so_takes_no_memory(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as out:
+        out.writestr("format.npy", header.getvalue())
+    refused(tmp_path, with_checksum(content.getvalue()), "it claims to hold more than there is memory|.*")
+    with (tmp_path / "step_000000001.npz").open("wb") as sparse:
+        sparse.truncate(10**12)
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    with pytest.raises(RunError, match=r"is damaged \(it has more than [\d,]+ bytes\)"):
         checkpoint.Checkpoints(tmp_path, network, keras.optimizers.SGD(), {}).restore()
 
 
@@ -290,13 +339,13 @@ def test_every_single_wrong_bit_is_found(tmp_path: Path) -> None:
     good = checkpoint._archive({"model/0": np.random.default_rng(0).random(8), "rows": np.arange(3, dtype=np.uint8)})
     file = tmp_path / "step_000000001.npz"
     file.write_bytes(good)
-    assert set(checkpoint._read(file)) == {"model/0", "rows"}
+    assert set(checkpoint._read(file, 10**6)) == {"model/0", "rows"}
     for position in range(len(good)):
         changed = bytearray(good)
         changed[position] ^= 1 << position % 8
         file.write_bytes(changed)
         with pytest.raises(ValueError, match="it is not what was written"):
-            checkpoint._read(file)
+            checkpoint._read(file, 10**6)
 
 
 class Trap:
@@ -314,7 +363,7 @@ def test_a_pickle_in_a_checkpoint_is_never_read(tmp_path: Path) -> None:
     file = tmp_path / "step_000000001.npz"
     file.write_bytes(with_checksum(archive(rows=np.array([Trap(made)], dtype=object))))
     with pytest.raises(ValueError, match="allow_pickle"):
-        checkpoint._read(file)
+        checkpoint._read(file, 10**6)
     assert not made.exists()
 
 
@@ -323,7 +372,7 @@ def test_a_checkpoint_that_would_grow_when_read_is_damaged(tmp_path: Path) -> No
     np.savez_compressed(content, rows=np.zeros(10**7, np.uint8))
     file.write_bytes(with_checksum(content.getvalue()))
     with pytest.raises(ValueError, match="it is compressed"):
-        checkpoint._read(file)
+        checkpoint._read(file, 10**6)
 
 
 def test_a_full_disk_leaves_the_checkpoints_that_are_there(half_way: Path, monkeypatch: pytest.MonkeyPatch) -> None:

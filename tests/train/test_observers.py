@@ -275,6 +275,25 @@ def test_a_fresh_early_stopping_can_be_saved_and_restored() -> None:
     assert stopping.best_epoch == 1
 
 
+def test_an_interruption_while_the_best_weights_are_copied_changes_nothing() -> None:
+    network = Network()
+    stopping = StopWithoutProgress(EarlyStopping(), network)
+    stopping.on_epoch(row(1, validation_loss=2.0))
+    before = stopping.state()
+
+    def interrupted() -> list[NDArray[np.float64]]:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(network, "get_weights", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stopping.on_epoch(row(2, validation_loss=1.0))
+    assert str(stopping.state()) == str(before)
+    stopping.on_epoch(row(2, validation_loss=1.0))
+    stopping.on_epoch(row(2, validation_loss=1.0))  # told again after a resume
+    assert (stopping.best_epoch, stopping.reason()) == (2, None)
+
+
 # Losses that are no numbers
 
 
@@ -283,6 +302,12 @@ def test_a_loss_that_is_no_number_ends_the_run(loss: float) -> None:
     message = rf"the mean loss became {loss} by step 7 of epoch 2; the usual remedies are a smaller learning_rate"
     with pytest.raises(RunError, match=message):
         StopWhenNotFinite().on_steps(StepsRecord(2, 7, 3, 144, 0.1, loss, 0.1))
+
+
+def test_a_loss_of_validation_that_is_no_number_ends_the_run() -> None:
+    StopWhenNotFinite().on_epoch(row(2))
+    with pytest.raises(RunError, match=r"^the validation loss became nan after epoch 2; the usual remedies are"):
+        StopWhenNotFinite().on_epoch(row(2, validation_loss=math.nan))
 
 
 CONFIG = """

@@ -1,0 +1,37 @@
+"""Where a training stands, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnnctl.commands.trained import resume_command
+from cnnctl.runs import RunFolder
+from cnnctl.train.stopping import REMEDIES, Diverged
+
+if TYPE_CHECKING:
+    from cnnctl.train.checkpoint import Checkpoints
+
+
+def done_of(checkpoints: Checkpoints, epochs: int, steps_per_epoch: int) -> str:
+    """Returns what is saved: `2 of 12 epochs and 30 of 422 steps of the next`; empty where nothing is."""
+    begun = checkpoints.begun
+    if not (checkpoints.rows or begun):
+        return ""
+    ended = f"{len(checkpoints.rows)} of {epochs} epochs"
+    return f"{ended} and {begun.steps_in_epoch} of {steps_per_epoch} steps of the next" if begun else ended
+
+
+def interrupted(run: RunFolder, done: str) -> str:
+    """Returns what to say when a signal has ended a training; `done` is what is saved."""
+    if run.result.exists():
+        return f"interrupted, but {run.path} has finished; its results are in {run.result}"
+    saved = f"{done} are saved" if done else "nothing was trained yet"
+    return f"interrupted; {saved}. Go on with: {resume_command(run)}"
+
+
+def diverged(run: RunFolder, done: str, error: Diverged, steps_per_epoch: int, first: str) -> str:
+    """Returns what to say of a loss that is no number: at which step, since which layer (`first`), and what is saved."""
+    epoch, before = divmod(error.step - 1, steps_per_epoch)
+    where = f"step {error.step} (step {before + 1} of epoch {epoch + 1})"
+    saved = f", and {done} are saved in {run.checkpoints}" if done else ""
+    return f"the loss became {error.loss} at {where}; {first}. That step changed no trained weight{saved}; {REMEDIES}"
