@@ -16,6 +16,8 @@ from cnnctl.spec.load import load
 from cnnctl.spec.optimizers import Cosine, OneCycle
 from cnnctl.spec.section import plain, show
 
+BEFORE = "interrupted before the training began; nothing was written"
+
 
 def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], console: Console) -> tuple[Experiment, bool] | None:
     """Returns what a run goes on with, and whether that is more epochs than it had; None, and says so, where it has finished.

@@ -147,8 +147,6 @@ class Session:
             DataError: the test split cannot be read.
         """
         self.console.say(f"run     {run.path}")
-        if not run.config.exists():
-            run.write_config(self.experiment)  # before all else: with it the run can be gone on with
         run.remove_unfinished()
         with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
             checkpoints = self._checkpoints(run, board)
@@ -163,6 +161,8 @@ class Session:
                 raise RunError(_too_large(self.experiment)) from error
 
     def _run(self, run: RunFolder, checkpoints: Checkpoints, board: Board | None, more_epochs: bool) -> None:
+        if not run.config.exists():
+            run.write_config(self.experiment)  # before all else: with it the run can be gone on with
         checkpoints.restore()
         splits = self.task.splits
         notes = note_environment(run, self.device, self.settings, splits)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.commands.resume import taken_up
+from cnnctl.commands.resume import BEFORE, taken_up
 from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
 from cnnctl.runs import new_run_folder, open_run_folder, refuse_unusable
@@ -47,8 +47,8 @@ def train(
             with interruption.passing_on():
                 _begin_or_resume(config, overrides, run_dir, resume, device, console, verbose, interruption)
         except KeyboardInterrupt as pressed:
-            went_on = f"went on; {resume} is as it was" if resume else "began; nothing was written"
-            raise Interrupted(f"interrupted before the training {went_on}", interruption.signal) from pressed
+            before = f"interrupted before the training went on; {resume} is as it was" if resume else BEFORE
+            raise Interrupted(before, interruption.signal) from pressed
 
 
 def _begin_or_resume(

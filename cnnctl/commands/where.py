@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cnnctl.commands.resume import BEFORE
 from cnnctl.commands.trained import resume_command
 from cnnctl.runs import RunFolder
 from cnnctl.train.stopping import REMEDIES, Diverged
@@ -25,6 +26,8 @@ def interrupted(run: RunFolder, done: str) -> str:
     """Returns what to say when a signal has ended a training; `done` is what is saved."""
     if run.result.exists():
         return f"interrupted, but {run.path} has finished; its results are in {run.result}"
+    if not run.config.exists():
+        return BEFORE
     saved = f"{done} are saved" if done else "nothing was trained yet"
     return f"interrupted; {saved}. Go on with: {resume_command(run)}"
 
