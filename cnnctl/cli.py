@@ -364,6 +364,8 @@ def main() -> None:
         app()
     except CnnctlError as error:
         _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:  # while the command line was put together; Typer hears later ones
+        _fail("interrupted before anything was begun", 130)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", CnnctlError.exit_code)
 

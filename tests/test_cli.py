@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import cnnctl
+from cnnctl import cli
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -334,3 +335,16 @@ def test_no_cache_keeps_nothing_of_the_images(call: Call, tmp_path: Path) -> Non
     for options, kept in (("--no-cache", 0), ("--format=json", 1)):
         assert call("data", "own.yaml", options, CNNCTL_CACHE_DIR=str(tmp_path / "cache")).returncode == 0
         assert len(list(tmp_path.glob("cache/*.npz"))) == kept
+
+
+def test_ctrl_c_while_the_command_line_is_put_together_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", press)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted before anything was begun\n"

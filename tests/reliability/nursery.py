@@ -6,6 +6,8 @@ threads, files and signals, that ends as the command ends.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -157,10 +159,19 @@ def _tell(answers: Any, content: dict[str, Any]) -> None:
     answers.flush()
 
 
+def _die_with_parent() -> None:
+    """Has Linux end this process when the one that started it dies, so that a test that is cut short leaves nobody behind."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def _be(request: dict[str, Any]) -> None:
     """Becomes the command; does not return."""
     os.setsid()
+    _die_with_parent()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # the tests themselves may run under nohup
     output = os.open(request["output"], os.O_WRONLY | os.O_APPEND)
     for target in (1, 2):
         os.dup2(output, target)

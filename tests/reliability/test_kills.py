@@ -141,6 +141,7 @@ def test_a_training_whose_window_is_closed_is_saved_as_by_any_signal(nursery: Nu
     words = ["train", str(config), "--run-dir", str(run), "--device", "cpu"]
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
         os.execv(sys.executable, [sys.executable, "-m", "cnnctl", *words, "--set", "train.epochs=400"])
     said = b""
     while b"2/400" not in said:

@@ -113,7 +113,7 @@ def test_the_first_layer_with_values_that_are_no_numbers_is_named(loop: str, sty
     layers = [{"conv2d": {"filters": 4, "kernel_size": 3, "name": "edges"}}, "batch_normalization", *DENSE]
     message = (
         r"^the loss became nan at step 2 \(step 2 of epoch 1\); layer 'scores' is the first whose values are infinite or no "
-        r"numbers; what it was given reached \d\.\de\+2\d\. That step changed no weight; the usual remedies are a smaller"
+        r"numbers; what it was given reached \d\.\de\+2\d\. That step changed no trained weight; the usual remedies are a smaller"
     )
     with pytest.raises(RunError, match=message):
         run(experiment(layers, loop, 1e25, style), tmp_path / "run")
