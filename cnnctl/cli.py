@@ -380,12 +380,19 @@ def run_and_exit() -> None:
         main()
     except SystemExit as left:
         code = left.code
-    if "tensorflow" in sys.modules and isinstance(code, int | None):
-        with contextlib.suppress(OSError):  # of a pipe that nobody reads; Python tells it in its own way
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code or 0)
+    if "tensorflow" in sys.modules and isinstance(code, int | None) and (_is_flushed() or code):
+        os._exit(code or 0)
     sys.exit(code)  # type: ignore[arg-type]  # what SystemExit was raised with
+
+
+def _is_flushed() -> bool:
+    """Returns whether all that was printed is out; not so for a pipe that nobody reads, which Python tells in its own way."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        return False
+    return True
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -162,7 +162,7 @@ def test_a_training_whose_window_is_closed_is_saved_as_by_any_signal(nursery: Nu
 STOP_AFTER_EPOCH = """
 def on_epoch(self, record):
     old(self, record)
-    if record.epoch == 60:
+    if record.epoch == 25:
         raise KeyboardInterrupt
 C.on_epoch = on_epoch
 """
