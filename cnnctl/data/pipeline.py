@@ -65,8 +65,8 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Returns the batches of all epochs from `first_epoch` on, counted from 0, one after the other.
 
-    The first `skip` of them are left out; no image of theirs is touched. Each epoch has its own order, a function of (seed, epoch), and ends with a smaller batch where
-    `batch_size` does not divide the set.
+    The first `skip` of them are left out; no image of theirs is touched. Each epoch has its own order, a function of
+    (seed, epoch), and ends with a smaller batch where `batch_size` does not divide the set.
     """
     pixels, labels = _on_host(images)
     count = len(images)
