@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from cnnctl.build import build_model
 from cnnctl.commands.classification import Classification
+from cnnctl.commands.cut_short import diverged, done_of, interrupted
 from cnnctl.commands.environment import note_environment
 from cnnctl.commands.few_shot import FewShot
 from cnnctl.commands.trained import resume_command
-from cnnctl.commands.where import diverged, done_of, interrupted
 from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import Splits
 from cnnctl.errors import DataError, Interrupted, RunError

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from cnnctl.commands.session import Session
+
+    Start = Callable[[Experiment], Session]
 
 
 def train(
@@ -43,70 +46,44 @@ def train(
         CnnctlError: whatever went wrong; see `errors`.
     """
     with Interruption(console.interrupted).listening() as interruption:
+        start = partial(_session, device, console, verbose, interruption)
         try:
             with interruption.passing_on():
-                _begin_or_resume(config, overrides, run_dir, resume, device, console, verbose, interruption)
+                if resume is not None:
+                    _resume(resume, config, overrides, run_dir, console, start)
+                else:
+                    _begin(config, overrides, run_dir, start)
         except KeyboardInterrupt as pressed:
             before = f"interrupted before the training went on; {resume} is as it was" if resume else BEFORE
             raise Interrupted(before, interruption.signal) from pressed
 
 
-def _begin_or_resume(
-    config: Path | None,
-    overrides: Sequence[str],
-    run_dir: Path | None,
-    resume: Path | None,
-    device: str,
-    console: Console,
-    verbose: bool,
-    interruption: Interruption,
-) -> None:
-    if resume is not None and run_dir:
-        raise UsageError("--resume goes on in the run's own folder; --run-dir does not go with it")
-    if resume is not None:
-        _resume(resume, config, overrides, device, console, verbose, interruption)
-    elif config is not None:
-        _begin(config, overrides, run_dir, device, console, verbose, interruption)
-    else:
+def _begin(config: Path | None, overrides: Sequence[str], run_dir: Path | None, start: Start) -> None:
+    if config is None:
         raise UsageError("give the config to train, or --resume with the folder of the run to go on with")
-
-
-def _begin(
-    config: Path,
-    overrides: Sequence[str],
-    run_dir: Path | None,
-    device: str,
-    console: Console,
-    verbose: bool,
-    interruption: Interruption,
-) -> None:
     experiment = load(config, overrides)
     name = _name(config)
     refuse_unusable(name, run_dir)
-    session = _session(experiment, device, console, verbose, interruption)
+    session = start(experiment)
     run = new_run_folder(name, run_dir)
     with run.held():
         session.run(run)
 
 
 def _resume(
-    resume: Path,
-    config: Path | None,
-    overrides: Sequence[str],
-    device: str,
-    console: Console,
-    verbose: bool,
-    interruption: Interruption,
+    resume: Path, config: Path | None, overrides: Sequence[str], run_dir: Path | None, console: Console, start: Start
 ) -> None:
+    if run_dir:
+        raise UsageError("--resume goes on in the run's own folder; --run-dir does not go with it")
     run = open_run_folder(resume)
     with run.held():
         taken = taken_up(run, config, overrides, console)
         if taken is not None:
             experiment, more_epochs = taken
-            _session(experiment, device, console, verbose, interruption).run(run, more_epochs)
+            start(experiment).run(run, more_epochs)
 
 
-def _session(experiment: Experiment, device: str, console: Console, verbose: bool, interruption: Interruption) -> Session:
+def _session(device: str, console: Console, verbose: bool, interruption: Interruption, experiment: Experiment) -> Session:
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.commands.session import Session

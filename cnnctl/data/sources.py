@@ -340,9 +340,9 @@ class TfdsSource(Source):
             if part not in known:
                 raise DataError(f"{self._data.name} has no split '{part}'; it has {', '.join(known)}")
         shards = [file for part in parts for file in sorted(folder.glob(f"*-{part}.*"))]
-        return (
-            [*(folder / name for name in DESCRIPTIONS), *shards] if shards else sorted(folder.iterdir())
-        )  # a set may name its files otherwise
+        if not shards:
+            return sorted(folder.iterdir())  # a set may name its files otherwise
+        return [*(folder / name for name in DESCRIPTIONS), *shards]
 
     def groups(self, split: str) -> list[str]:
         name = self._data.group or ""

@@ -73,6 +73,15 @@ def test_a_run_cut_short_shows_what_it_reached(tmp_path: Path, capsys: pytest.Ca
     assert "test_accuracy" not in row
 
 
+def test_a_run_whose_test_loss_is_no_number_is_shown_without_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "1", 0.1)
+    result = json.loads((tmp_path / "1/result.json").read_text())
+    (tmp_path / "1/result.json").write_text(json.dumps({**result, "test_loss": None}))  # JSON has no NaN
+    (row,) = shown(tmp_path, capsys)
+    assert row["test_accuracy"] == 0.1
+    assert "test_loss" not in row
+
+
 def test_rows_are_ordered_and_chosen_by_results_and_config_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, accuracy, loop in (("1", 0.7, "fit"), ("2", 0.9, "custom"), ("3", 0.8, "fit"), ("4", None, "fit")):
         make_run(tmp_path / name, accuracy, loop=loop)

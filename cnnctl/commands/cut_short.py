@@ -1,4 +1,4 @@
-"""Where a training stands, in words."""
+"""What to say of a training that is cut short: how far it came, and how to go on."""
 
 from __future__ import annotations
 
