@@ -51,9 +51,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     words = command.split()
     assert words[0] == "cnnctl", command
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "cnnctl", *words[1:]], cwd=folder, capture_output=True, text=True, timeout=240, check=False
     )
+    if "is not prepared" in done.stderr and "there is no network" in done.stderr:
+        pytest.skip("the data is not here and there is no network to fetch it")
+    return done
 
 
 @pytest.mark.parametrize("command", [line for line in shown_commands() if line not in ELSEWHERE])

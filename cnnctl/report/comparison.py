@@ -77,8 +77,9 @@ def _row(run: RunFolder, name: str) -> RunRow:
     results: dict[str, Any] = {"device": f"{device.partition(' (')[0]:.{WIDEST}}", **_of_epochs(run)}
     result = run.read_result()
     if result is not None:
-        told = [key for key in ("test_accuracy", "test_loss", "epochs", "train_seconds") if result.get(key, "") is not None]
-        results |= {key: _number(run.result, result, key) for key in told}  # null is a loss that is no number
+        loss = ["test_loss"] if result.get("test_loss", "") is not None else []  # null is one that is no number
+        told = ["test_accuracy", *loss, "epochs", "train_seconds"]
+        results |= {key: _number(run.result, result, key) for key in told}
     return RunRow(name, config, results)
 
 
