@@ -48,6 +48,30 @@ class Preparation:
         return scaled, tf.one_hot(labels, self.classes) if self.classes else labels
 
 
+@dataclass(frozen=True)
+class Shares:
+    """Which rows of each batch are read: those of some replicas, an element each, one replica after the other.
+
+    The rows of a batch are dealt out in their order, as evenly as can be.
+
+    Attributes:
+        replicas: the numbers of those that are read for.
+        of: how many replicas share a batch.
+    """
+
+    replicas: range = range(1)
+    of: int = 1
+
+    def rows(self, count: Any, element: Any) -> tuple[Any, Any]:
+        """Returns the first row, and the row after the last, of one element of a batch of `count` rows."""
+        replica = self.replicas.start + element
+        return count * replica // self.of, count * (replica + 1) // self.of
+
+
+WHOLE = Shares()
+"""Each batch is one element."""
+
+
 def preparation(experiment: Experiment) -> Preparation:
     """Returns how the config wants batches made."""
     data = experiment.data
@@ -61,16 +85,25 @@ def steps_of(examples: int, batch_size: int) -> int:
 
 
 def training_batches(
-    images: ImageSet, prepare: Preparation, *, batch_size: int, seed: int, first_epoch: int, epochs: int, skip: int = 0
+    images: ImageSet,
+    prepare: Preparation,
+    *,
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    epochs: int,
+    skip: int = 0,
+    shares: Shares = WHOLE,
 ) -> tf.data.Dataset:
     """Returns the batches of all epochs from `first_epoch` on, counted from 0, one after the other.
 
     The first `skip` of them are left out; no image of theirs is touched. Each epoch has its own order, a function of
-    (seed, epoch), and ends with a smaller batch where `batch_size` does not divide the set.
+    (seed, epoch), and ends with a smaller batch where `batch_size` does not divide the set. Where replicas share the
+    batches, each element is a replica's part of one, and says as its third tensor how many rows are the replica's own.
     """
     pixels, labels = _on_host(images)
     count = len(images)
-    steps = steps_of(count, batch_size)
+    each = len(shares.replicas)
 
     @as_written
     def epoch_indices(epoch: Any) -> tf.data.Dataset:
@@ -78,17 +111,19 @@ def training_batches(
         draws = prepare.draws(count, seed, epoch)
 
         @as_written
-        def batch_indices(step: Any) -> tuple[Any, Any]:
-            chosen = order[step * batch_size : (step + 1) * batch_size]
-            return chosen, tf.gather(draws, chosen)
+        def element_indices(element: Any) -> tuple[Any, Any, Any]:
+            first, end, own = _rows_of(element, batch_size, count, shares)
+            chosen = order[first:end]
+            return chosen, tf.gather(draws, chosen), own
 
-        return tf.data.Dataset.range(steps).map(batch_indices)
+        return tf.data.Dataset.range(steps_of(count, batch_size) * each).map(element_indices)
 
     @as_written
-    def fetch(indices: Any, draws: Any) -> tuple[Any, Any]:
-        return prepare.network_inputs(tf.gather(pixels, indices), tf.gather(labels, indices), draws)
+    def fetch(indices: Any, draws: Any, own: Any) -> tuple[Any, ...]:
+        inputs = prepare.network_inputs(tf.gather(pixels, indices), tf.gather(labels, indices), draws)
+        return inputs if shares == WHOLE else (*inputs, own)
 
-    indices = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_indices).skip(skip)
+    indices = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_indices).skip(skip * each)
     return prepared_ahead(indices.map(fetch, num_parallel_calls=AT_ONCE))
 
 
@@ -99,17 +134,35 @@ def training_sample(images: ImageSet, prepare: Preparation, *, count: int, seed:
     return prepare.network_inputs(images.images[chosen], images.labels[chosen], draws)
 
 
-def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int) -> tf.data.Dataset:
-    """Returns the batches of one pass in the set's own order, without augmentation."""
+def ordered_batches(
+    images: ImageSet, prepare: Preparation, batch_size: int, shares: Shares = WHOLE
+) -> tf.data.Dataset:
+    """Returns the batches of one pass in the set's own order, without augmentation; shares as in `training_batches`."""
     pixels, labels = _on_host(images)
+    count = len(images)
 
     @as_written
-    def fetch(step: Any) -> tuple[Any, Any]:
-        part = slice(step * batch_size, (step + 1) * batch_size)
-        return prepare.network_inputs(pixels[part], labels[part])
+    def fetch(element: Any) -> tuple[Any, ...]:
+        first, end, own = _rows_of(element, batch_size, count, shares)
+        inputs = prepare.network_inputs(pixels[first:end], labels[first:end])
+        return inputs if shares == WHOLE else (*inputs, own)
 
-    steps = tf.data.Dataset.range(steps_of(len(images), batch_size))
-    return prepared_ahead(steps.map(fetch, num_parallel_calls=AT_ONCE))
+    elements = tf.data.Dataset.range(steps_of(count, batch_size) * len(shares.replicas))
+    return prepared_ahead(elements.map(fetch, num_parallel_calls=AT_ONCE))
+
+
+def _rows_of(element: Any, batch_size: int, count: int, shares: Shares) -> tuple[Any, Any, Any]:
+    """Returns the first row of a pass, the row after the last, and how many rows are the replica's own, for one element.
+
+    Where a batch has fewer rows than replicas, those without one take another's, which counts for nothing: a convolution
+    cannot take no image.
+    """
+    each = len(shares.replicas)
+    start = element // each * batch_size
+    rows = tf.minimum(count - start, batch_size)
+    first, end = shares.rows(rows, element % each)
+    taken = tf.minimum(first, rows - 1)
+    return start + taken, start + tf.maximum(end, taken + 1), end - first
 
 
 def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
