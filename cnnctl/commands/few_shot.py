@@ -208,6 +208,10 @@ class FewShot:
         """Returns the batches, or batches of episodes, from a step on."""
         return self._training.batches(first_step)
 
+    def whole_batch(self, step: int) -> Any:
+        """Returns what a step trains on."""
+        return next(iter(self.training(step)))
+
     def validation(self) -> EpisodeSeries | None:
         """Returns the episodes of validation."""
         return self._series

@@ -134,9 +134,7 @@ def training_sample(images: ImageSet, prepare: Preparation, *, count: int, seed:
     return prepare.network_inputs(images.images[chosen], images.labels[chosen], draws)
 
 
-def ordered_batches(
-    images: ImageSet, prepare: Preparation, batch_size: int, shares: Shares = WHOLE
-) -> tf.data.Dataset:
+def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int, shares: Shares = WHOLE) -> tf.data.Dataset:
     """Returns the batches of one pass in the set's own order, without augmentation; shares as in `training_batches`."""
     pixels, labels = _on_host(images)
     count = len(images)
