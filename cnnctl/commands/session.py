@@ -41,7 +41,7 @@ from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score, 
 from cnnctl.train.replicas import Replicas
 from cnnctl.train.settings import set_threads, settle
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
-from cnnctl.train.strategy import chosen_strategy, start
+from cnnctl.train.strategy import LOST, chosen_strategy, start
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
 
@@ -154,8 +154,7 @@ class Session:
         if self.workers:
             await_workers(self.workers, self.experiment, self.device, self.console)
         replicas = start(self.settings.strategy.value, self.experiment, self.device, self.workers, self.console.error)
-        if replicas and self.workers:
-            self.interruption.share(lambda asked: bool(replicas.gathered([asked]).any()))
+        self.interruption.take_signals()
         return replicas
 
     def _introduce(self) -> None:
@@ -198,7 +197,9 @@ class Session:
             except KeyboardInterrupt as pressed:
                 if not self.interruption.in_steps:
                     checkpoints.save_now()
-                raise Interrupted(interrupted(run, self._done(checkpoints)), self.interruption.signal) from pressed
+                raise Interrupted(
+                    interrupted(run, self._done(checkpoints), bool(self.workers)), self.interruption.signal
+                ) from pressed
 
     def assist(self) -> None:
         """Trains as a worker that is not the chief: all is computed, and nothing written.
@@ -217,7 +218,7 @@ class Session:
                 self.task.test(self.task.splits.read_test())
                 self._agree_on_end()
         except KeyboardInterrupt as pressed:
-            raise Interrupted("interrupted; what is saved says the chief", self.interruption.signal) from pressed
+            raise Interrupted("interrupted; the chief tells what is saved", self.interruption.signal) from pressed
         except Diverged as error:
             raise RunError(f"{error}; the chief says since which layer") from error
         self.console.say("done    the results are the chief's to tell")
@@ -263,15 +264,23 @@ class Session:
     def _agree(self, checkpoints: Checkpoints) -> None:
         """Lets all workers go on from the chief's checkpoint, with the same images."""
         if self.replicas and self.workers:
+            self.interruption.share(self._anyone)
+            self.interruption.leave_if_asked()
             content = self.replicas.told_by_chief(checkpoints.taken_up)
             if not self.is_chief:
                 checkpoints.go_on_from(content)
             refuse_other_images(self.replicas, self.task.splits)
 
+    def _anyone(self, asked: bool) -> bool:
+        """Returns whether any worker says true; all call it at the same places."""
+        return asked if self.replicas is None else bool(self.replicas.gathered([asked]).any())
+
     def _agree_on_end(self) -> None:
         """Waits until all are through: who ends earlier would pass for dead."""
-        if self.replicas:
+        if self.replicas and self.workers:
             self.replicas.gathered([0])
+            with contextlib.suppress(*LOST):  # nobody leaves before all have heard the one before
+                self.replicas.gathered([0])
 
     def _everywhere(self) -> list[Observer]:
         """Returns who listens in every worker; the progress first."""

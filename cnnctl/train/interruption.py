@@ -56,15 +56,19 @@ class Interruption(Observer):
                 signal.signal(each, handler)
 
     def share(self, anyone: Callable[[bool], bool]) -> None:
-        """Lets all workers leave where one of them is asked to, and none before: the others would wait for it.
+        """Lets all workers leave where one of them is asked to, and none by itself: the others would wait for it.
 
         Args:
             anyone: returns whether any worker says true; all call it at the same places.
         """
         self._anyone = anyone
+        self.in_steps = True
+
+    def take_signals(self) -> None:
+        """Takes the signals once more: TensorFlow's coordination service of workers takes SIGTERM for itself."""
         for each in HEARD:
             if signal.getsignal(each) == self._hear:
-                signal.signal(each, self._hear)  # TensorFlow's coordination service takes SIGTERM for itself
+                signal.signal(each, self._hear)
 
     @contextlib.contextmanager
     def passing_on(self) -> Iterator[None]:

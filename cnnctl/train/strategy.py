@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
@@ -89,8 +90,7 @@ def start(
         with _ended_after(_START, gave_up):
             replicas = Replicas(_of_workers(cluster), len(cluster), cluster.index)
     elif strategy != "one_device" and device.replicas > 1:
-        kind = device.kind.upper()
-        replicas = Replicas(tf.distribute.MirroredStrategy([f"{kind}:{index}" for index in range(device.replicas)]))
+        replicas = Replicas(mirrored(device.kind.upper(), device.replicas))
     if replicas is None:
         return None
     replicas.strategy.extended.experimental_enable_get_next_as_optional = False  # every batch has a part for each replica
@@ -100,6 +100,12 @@ def start(
             f"train.batch_size is {batch_size}, and {len(replicas)} replicas share each batch; give {len(replicas)} or more"
         )
     return replicas
+
+
+@cache
+def mirrored(kind: str, count: int) -> tf.distribute.Strategy:
+    """Returns the strategy of so many devices of this process; a second one would take sums for those of the first."""
+    return tf.distribute.MirroredStrategy([f"{kind}:{index}" for index in range(count)])
 
 
 def _of_workers(cluster: Cluster) -> Any:
