@@ -226,12 +226,13 @@ def test_the_environment_says_what_the_numbers_depend_on(loop: str, finished: di
     environment = json.loads((run.folder / "environment.json").read_text())
     assert list(environment) == [
         "time", "command", "equal_weights_need", "precision", "precision_why", "batch_parts", "batch_parts_why",
-        "python", "platform", "device", "processor", "instruction_sets", "cores", "variables", "versions", "git_commit",
-        "data_fingerprint", "validation_fingerprint", "class_names",
+        "strategy", "strategy_why", "python", "platform", "device", "processor", "instruction_sets", "cores", "variables", "versions", "replicas",
+        "git_commit", "data_fingerprint", "validation_fingerprint", "class_names",
     ]  # fmt: skip
     assert environment["class_names"] == [str(digit) for digit in range(10)]
     assert environment["command"][1:] == ["train", f"{loop}.yaml"]
     assert (environment["precision"], environment["batch_parts"]) == ("float32", 1)
+    assert (environment["strategy"], environment["replicas"]) == ("one_device", 1)
     assert (environment["precision_why"], environment["batch_parts_why"]) == ("", "")  # the config says them
     assert environment["versions"]["tensorflow"] == importlib.metadata.version("tensorflow")
     assert environment["data_fingerprint"] == fingerprint(read_splits(load(run.config).data).train)

@@ -11,7 +11,7 @@ from cnnctl.commands.session import NOT_ENOUGH_MEMORY
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import RunError
 from cnnctl.report.console import Console
-from cnnctl.spec.auto import on_any_machine
+from cnnctl.spec.auto import on_any_machine, with_settings
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.agreement import (
     Build,
@@ -103,7 +103,8 @@ class Proof:
 
 
 LEFT_OUT = (
-    "compared are whole batches, in float32 for precision: auto; what batch_parts changes in training is rounding and dropout"
+    "compared are whole batches on one device, in float32 for precision: auto; what batch_parts and strategy change in training "
+    "is rounding and dropout"
 )
 
 
@@ -129,7 +130,7 @@ def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
     device = choose_device("auto")
     console.say(f"on {device}")
     asked, experiment = experiment, on_any_machine(experiment)
-    if asked != experiment:
+    if asked != experiment and asked != with_settings(experiment, strategy="auto"):
         console.say(LEFT_OUT)
     with console.working("reading the data"):
         splits = read_splits(experiment.data)

@@ -122,6 +122,7 @@ def _training_needs(experiment: Experiment) -> Needs:
         "mixed": train.precision not in ("float32", "auto"),
         "any_precision": train.precision == "auto",
         "parts": train.batch_parts != 1,
+        "shared": train.strategy in ("mirrored", "multi_worker"),
         "one_cycle": isinstance(train.optimizer.learning_rate, OneCycle),
     }
 
@@ -169,12 +170,14 @@ def _equality(needs: Needs) -> list[str]:
     changes = [
         *(["--set train.precision=float32"] if needs["any_precision"] else []),
         *(["--set train.batch_parts=1"] if needs["parts"] else []),
+        *(["--set train.strategy=one_device"] if needs["shared"] else []),
     ]
     if not changes:
         return ["On a CPU it ends with the weights of cnnctl train, to the bit, with the same TensorFlow and Keras."]
     precision = "float32 and whole batches" if needs["any_precision"] else "whole batches"
+    where = " on one device" if needs["shared"] else ""
     run = f"cnnctl train {' '.join(changes)}"
-    text = f"It computes in {precision}. On a CPU it ends with the weights of {run}, to the bit, with the same TensorFlow and Keras."
+    text = f"It computes in {precision}{where}. On a CPU it ends with the weights of {run}, to the bit, with the same TensorFlow and Keras."
     return textwrap.wrap(text, WIDTH, break_on_hyphens=False)
 
 
