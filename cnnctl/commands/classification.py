@@ -12,6 +12,7 @@ import tensorflow as tf
 from cnnctl.build import build_model
 from cnnctl.build.optimizers import build_loss, build_optimizer
 from cnnctl.build.parts import in_parts
+from cnnctl.build.replicated import train_as_one
 from cnnctl.data.pipeline import WHOLE, Shares, ordered_batches, preparation, steps_of, training_batches, training_sample
 from cnnctl.data.sources import ImageSet, named_outputs
 from cnnctl.data.splits import read_splits
@@ -23,7 +24,7 @@ from cnnctl.train.inference import outputs_of
 from cnnctl.train.insight import Insight
 from cnnctl.train.loops import Learner
 from cnnctl.train.observe import Score
-from cnnctl.train.replicas import Replicas, train_as_one
+from cnnctl.train.replicas import Replicas
 from cnnctl.train.steps import build_metrics
 
 LOOKED_AT = 32

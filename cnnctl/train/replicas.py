@@ -7,12 +7,9 @@ batch, and dropout draws otherwise for each image. What differs is the order of 
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from types import MethodType
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -21,11 +18,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.build.guard import only_if_finite
+from cnnctl.build.replicated import summed, training
 from cnnctl.data.pipeline import Shares
 from cnnctl.train.steps import Metrics
 
-_APART = 0x9E3779B1
-"""Far from the seeds of other layers: 2³² over the golden ratio, as in Fibonacci hashing."""
 Totals = tuple[Any, Any, Any]
 """Over the images of a whole batch: the sum of their losses, how many were named rightly, how many there are."""
 
@@ -89,8 +85,8 @@ class Replicas:
 
     def _summed(self, said: NDArray[Any]) -> NDArray[Any]:
         """Returns the sum over the workers of what each says."""
-        summed: NDArray[Any] = self._sum_of_workers(tf.constant(said)).numpy()
-        return summed
+        total: NDArray[Any] = self._sum_of_workers(tf.constant(said)).numpy()
+        return total
 
     @cached_property
     def _sum_of_workers(self) -> Callable[[Any], Any]:
@@ -98,118 +94,18 @@ class Replicas:
 
         def of_replica(said: Any) -> Any:
             speaks = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32) == first
-            return _sum([said * tf.cast(speaks, said.dtype)])[0]  # one replica of a worker speaks for it
+            return summed([said * tf.cast(speaks, said.dtype)])[0]  # one replica of a worker speaks for it
 
-        def summed(said: Any) -> Any:
+        def of_workers(said: Any) -> Any:
             return _own(self.strategy, self.strategy.run(of_replica, args=(said,)))
 
-        compiled: Callable[[Any], Any] = tf.function(summed, autograph=False, reduce_retracing=True)
+        compiled: Callable[[Any], Any] = tf.function(of_workers, autograph=False, reduce_retracing=True)
         return compiled
 
 
 def _own(strategy: tf.distribute.Strategy, results: Any) -> Any:
     """Returns what the first replica of this process has found; all have found the same."""
     return strategy.experimental_local_results(results)[0]
-
-
-def _sum(tensors: list[Any]) -> list[Any]:
-    """Returns the sums of tensors over all replicas; called by each of them."""
-    summed: list[Any] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
-    return summed
-
-
-def train_as_one(network: keras.Model, optimizer: keras.Optimizer) -> None:
-    """Makes a network and its optimizer ready for `train_together`; called where the strategy's variables are made."""
-    optimizer.build(network.trainable_variables)
-    _step_alone(optimizer)
-    _draw_apart(network)
-    _normalize_together(network)
-
-
-_ALONE = (
-    "_backend_update_step",
-    "_apply_weight_decay",
-    "_backend_increment_gradient_accumulators",
-    "_overwrite_model_variables_with_average_value",
-)
-
-
-def _step_alone(optimizer: keras.Optimizer) -> None:
-    """Lets an optimizer change each replica's weights by itself, with gradients as they are given.
-
-    Keras's own way with TensorFlow sums the gradients of the replicas only after it has clipped each, and leaves the
-    replica to change weights, which TensorFlow refuses in a branch, as accumulated gradients and moving averages of the
-    weights need. Here the gradients are summed before, so that all replicas do the same, and what Keras does on other
-    backends serves.
-    """
-    plain = getattr(optimizer, "inner_optimizer", optimizer)
-    for name in _ALONE:
-        neutral = next(vars(each)[name] for each in reversed(type(plain).__mro__) if name in vars(each))
-        setattr(plain, name, MethodType(neutral, plain))
-
-
-def _draw_apart(network: keras.Model) -> None:
-    """Lets dropout of each replica draw otherwise; the first draws as one device does."""
-    for layer in network.layers:
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
-            generator.next = partial(_drawn_apart, generator.next)
-
-
-def _drawn_apart(draw: Callable[..., Any], ordered: bool = True) -> Any:
-    drawn = draw(ordered)
-    context = tf.distribute.get_replica_context()
-    number = tf.cast(context.replica_id_in_sync_group if context else 0, drawn.dtype)
-    return drawn + tf.stack([number * tf.constant(_APART, drawn.dtype), tf.zeros((), drawn.dtype)])
-
-
-def _normalize_together(network: keras.Model) -> None:
-    """Lets batch normalization take mean and variance over the images of all replicas, as they train."""
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer._moments = partial(_moments, layer._moments, layer._reduction_axes)
-
-
-class _Step(threading.local):
-    """What the replica is doing that this thread computes for: TensorFlow goes from one replica's thread to the other's.
-
-    Attributes:
-        weight: while it trains, 1 where its images count, else 0; None otherwise.
-    """
-
-    weight: Any = None
-
-
-_STEP = _Step()
-
-
-@contextlib.contextmanager
-def _training(weight: Any) -> Iterator[None]:
-    _STEP.weight = weight
-    try:
-        yield
-    finally:
-        _STEP.weight = None
-
-
-def _moments(alone: Callable[..., Any], axes: Sequence[int], inputs: Any, mask: Any = None) -> Any:
-    """Returns mean and variance by channel, (C,): of all replicas in a step of theirs, elsewhere as Keras does `alone`."""
-    return alone(inputs, mask) if _STEP.weight is None else _moments_over_replicas(axes, _STEP.weight, inputs)
-
-
-def _moments_over_replicas(axes: Sequence[int], weight: Any, inputs: Any) -> tuple[Any, Any]:
-    """Returns mean and variance by channel, (C,), in two passes: E(x²) - E(x)² would lose what they have in common."""
-    values = tf.cast(inputs, tf.float32)
-    rows = weight * tf.cast(tf.size(values) / tf.shape(values)[_kept(axes, values)], tf.float32)
-    total, count = _sum([weight * tf.reduce_sum(values, axes, keepdims=True), rows])
-    mean = total / count
-    (squares,) = _sum([weight * tf.reduce_sum((values - mean) ** 2, axes, keepdims=True)])
-    return tf.cast(tf.squeeze(mean, axes), inputs.dtype), tf.cast(tf.squeeze(squares / count, axes), inputs.dtype)
-
-
-def _kept(axes: Sequence[int], values: Any) -> int:
-    rank = len(values.shape)
-    return next(axis for axis in range(rank) if axis not in {other % rank for other in axes})
 
 
 def train_together(
@@ -228,13 +124,13 @@ def train_together(
         own: B, or 0 where the images are those of another replica and count for nothing.
     """
     weight = tf.cast(own, tf.float32)
-    with tf.GradientTape() as tape, _training(tf.minimum(weight, 1)):
+    with tf.GradientTape() as tape, training(tf.minimum(weight, 1)):
         outputs = model(images, training=True)
         loss = _mean_loss(model, loss_function, labels, outputs)
         scaled = optimizer.scale_loss(loss)
     gradients = tape.gradient(scaled, model.trainable_variables)
-    *summed, loss, right, count = _sum([*(weight * each for each in gradients), *_totals(weight, loss, labels, outputs)])
-    optimizer.apply(only_if_finite(loss, [each / count for each in summed]), model.trainable_variables)
+    *sums, loss, right, count = summed([*(weight * each for each in gradients), *_totals(weight, loss, labels, outputs)])
+    optimizer.apply(only_if_finite(loss, [each / count for each in sums]), model.trainable_variables)
     return loss, right, count
 
 
@@ -242,7 +138,7 @@ def judge_together(model: keras.Model, loss_function: keras.Loss, images: Any, l
     """Returns how the network does on a batch; called by each replica, with its part; arguments as in `train_together`."""
     outputs = model(images, training=False)
     loss = _mean_loss(model, loss_function, labels, outputs)
-    loss, right, count = _sum(_totals(tf.cast(own, tf.float32), loss, labels, outputs))
+    loss, right, count = summed(_totals(tf.cast(own, tf.float32), loss, labels, outputs))
     return loss, right, count
 
 

@@ -110,14 +110,12 @@ def _start(command: list[str], folder: Path, cores: frozenset[int], ports: list[
         **variables_for(sys.executable, folder / "cache"),
         "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
     }
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)  # a child takes over what its parent has
+    try:
+        return subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -40,6 +40,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "averaged": (STACK, ["train.optimizer={sgd: {learning_rate: 0.05, use_ema: true, ema_overwrite_frequency: 4}}"]),
     "averaged in the end": (STACK, ["train.optimizer={sgd: {learning_rate: 0.05, use_ema: true}}"]),
     "decayed": (STACK, ["train.optimizer={adamw: {learning_rate: 0.001, epsilon: 0.001, weight_decay: 0.1}}"]),
+    "nadam": (STACK, ["train.optimizer={nadam: {learning_rate: 0.001, epsilon: 0.001}}"]),
+    "muon": (STACK, ["train.optimizer={muon: {learning_rate: 0.001, epsilon: 0.001}}"]),
     "one hot, subclassed": (STACK, ["data.labels=one_hot", "model.style=subclass"]),
     "augmented, functional": (STACK, ["data.augment={rotation: 10, shift: 0.1}", "model.style=functional"]),
     "batch norm": (NORMALIZED, ["train.batch_size=100"]),
@@ -108,7 +110,7 @@ def normalized(count: int) -> float:
     import numpy as np
     import tensorflow as tf
 
-    from cnnctl.train import replicas
+    from cnnctl.build import replicated
     from cnnctl.train.strategy import mirrored
 
     strategy, generator = mirrored("CPU", count), np.random.default_rng(0)
@@ -127,10 +129,10 @@ def normalized(count: int) -> float:
     with strategy.scope():
         layer = keras.layers.BatchNormalization()
         layer.build(images.shape)
-    replicas._normalize_together(keras.Sequential([layer]))
+    replicated._normalize_together(keras.Sequential([layer]))
 
     def part(images: Any, upstream: Any) -> tuple[Any, Any]:
-        with replicas._training(tf.constant(1.0)):
+        with replicated.training(tf.constant(1.0)):
             return computed(layer, images, upstream)
 
     def dealt(values: Any) -> Any:
