@@ -16,6 +16,7 @@ from cnnctl.commands.cut_short import diverged, done_of, interrupted
 from cnnctl.commands.environment import note_environment
 from cnnctl.commands.few_shot import FewShot
 from cnnctl.commands.trained import resume_command
+from cnnctl.data.pipeline import reading_told
 from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import Splits
 from cnnctl.errors import DataError, Interrupted, RunError
@@ -148,7 +149,8 @@ class Session:
         """
         self.console.say(f"run     {run.path}")
         run.remove_unfinished()
-        with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
+        logged = self.experiment.log.tensorboard
+        with reading_told(), contextlib.closing(self._board(run)) if logged else contextlib.nullcontext() as board:
             checkpoints = self._checkpoints(run, board)
             try:
                 with self.interruption.passing_on():

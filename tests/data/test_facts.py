@@ -224,7 +224,7 @@ def test_an_origin_names_the_file_of_a_folder(changes: dict[str, Any], tmp_path:
     data = DataSpec.model_validate({"source": "folder", "path": str(tmp_path), **facts, **changes})
     origins, sets, names = origins_for(data)
     for role, images in sets.items():
-        for index, image in enumerate(images.images):
+        for index, image in enumerate(images.images[:]):
             origin = origins.of(role, index)
             assert origin.file is not None
             with Image.open(tmp_path / origin.file) as opened:
@@ -240,7 +240,7 @@ def assert_origins_are_right(data: DataSpec, read: Callable[[str], ImageSet], na
         sets["validation"] = splits.validation
     origins = Origins(data, {role: each.labels for role, each in sets.items()}, splits.class_names)
     for role, images in sets.items():
-        for index, image in enumerate(images.images):
+        for index, image in enumerate(images.images[:]):
             origin = origins.of(role, index)
             source = read(origin.read_from)
             np.testing.assert_array_equal(source.images[origin.index], image)
@@ -325,7 +325,7 @@ def test_the_test_images_of_real_mnist_have_their_known_mean_and_spread_and_no_c
     facts = data_facts(data, splits)
     pixels = facts.splits["train"].pixels
     assert (round(pixels.mean[0], 4), round(pixels.standard_deviation[0], 4)) == (0.1325, 0.3105)
-    different = {image.tobytes() for part in (splits.train, splits.read_test()) for image in part.images}
+    different = {image.tobytes() for part in (splits.train, splits.read_test()) for image in part.images[:]}
     assert (len(different), facts.copies) == (16_000, [])
     assert facts.folder == str(REAL_MNIST / "3.0.1")
 
