@@ -10,9 +10,9 @@ from pathlib import Path
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
 
-SHARE = 4
-"""Images are kept that take at most this part of the memory: beside them are the parts that are copied out of them, and
-TensorFlow's own copy, about three times as much at the most."""
+SHARE = 8
+"""`memory: auto` keeps images that take at most an eighth of the memory: with the parts that are copied out of them and with
+TensorFlow's own copies it was 4.6 times as much, measured by scripts/bench --memory."""
 BYTES_PER_CLASS = 1_000
 """What the name of a class and its rows in tables take, roughly."""
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -56,7 +56,7 @@ def why_streamed(data: DataSpec, images: int) -> str:
     needed, has = images * bytes_of_image(data), machine_memory()
     if has is None or needed * SHARE <= has:
         return ""
-    return f"decoded they take {needed / 1e9:,.1f} GB, more than a quarter of the {has / 1e9:,.1f} GB of memory"
+    return f"decoded they take {needed / 1e9:,.1f} GB, more than an eighth of the {has / 1e9:,.1f} GB of memory"
 
 
 def bytes_of_image(data: DataSpec) -> int:

@@ -169,7 +169,7 @@ def _entry(entry: Path, decoding: Decoding, unchanged: Callable[[], bool]) -> St
     with _disk_told(entry.parent, decoding):
         descriptor, beside = part_of(entry)
     try:
-        with os.fdopen(descriptor, "w+b") as out:
+        with _disk_told(entry.parent, decoding), os.fdopen(descriptor, "w+b") as out:
             found = _decoded_into(out, entry.parent, decoding)
         if not unchanged():
             return replace(found, passing="files changed while they were decoded")
@@ -183,18 +183,15 @@ def _entry(entry: Path, decoding: Decoding, unchanged: Callable[[], bool]) -> St
 
 def _without_name(folder: Path, decoding: Decoding, why: str) -> Streamed:
     """Decodes a set into a file that no folder lists, so that nothing is left of it even by a kill."""
-    with _disk_told(folder, decoding):
-        out = tempfile.TemporaryFile(prefix=".cnnctl-", dir=folder)  # noqa: SIM115  # closed below
-    with out:
+    with _disk_told(folder, decoding), tempfile.TemporaryFile(prefix=".cnnctl-", dir=folder) as out:
         return replace(_decoded_into(out, folder, decoding), passing=why)
 
 
 def _decoded_into(out: IO[bytes], folder: Path, decoding: Decoding) -> Streamed:
-    with _disk_told(folder, decoding):
-        free = shutil.disk_usage(folder).free
-        if free < decoding.bytes:
-            raise _no_room(folder, decoding, f"has {_shown(free)} free")
-        _write(out, decoding)
+    free = shutil.disk_usage(folder).free
+    if free < decoding.bytes:
+        raise _no_room(folder, decoding, f"has {_shown(free)} free")
+    _write(out, decoding)
     return _opened(out, f"the file of decoded images in {folder}")
 
 
@@ -212,6 +209,7 @@ def _write(out: IO[bytes], decoding: Decoding) -> None:
 
 @contextlib.contextmanager
 def _disk_told(folder: Path, decoding: Decoding) -> Iterator[None]:
+    """Raises as a DataError what a disk refuses, also when a file is closed."""
     try:
         yield
     except OSError as error:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cnnctl.data.facts
+import cnnctl.data.lazy
 from cnnctl.data.copies import conflicts, equal_images, repeated, shared
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.episodes import Episodes, with_turned_classes
@@ -61,7 +61,7 @@ def images_of(pixels: list[int], labels: list[int] | None = None) -> ImageSet:
 def test_mean_and_deviation_of_each_channel_are_those_of_all_pixels(
     images: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cnnctl.data.facts, "_VALUES_AT_ONCE", at_once)
+    monkeypatch.setattr(cnnctl.data.lazy, "BLOCK_VALUES", at_once)
     facts = pixel_facts(images)
     plain = images.astype(np.float64) / 255
     np.testing.assert_allclose(facts.mean, plain.mean(axis=(0, 1, 2)), rtol=1e-12)
@@ -75,7 +75,7 @@ def test_the_brightest_images_do_not_overflow_the_sums() -> None:
 
 @pytest.mark.parametrize("coloured", [0, 49])
 def test_images_without_colour_are_found_by_their_equal_channels(coloured: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cnnctl.data.facts, "_VALUES_AT_ONCE", 130)  # two images at a time
+    monkeypatch.setattr(cnnctl.data.lazy, "BLOCK_VALUES", 130)  # two images at a time
     grey_as_colour = np.repeat(GREY, 3, axis=-1)
     assert pixel_facts(GREY).colourless and pixel_facts(grey_as_colour).colourless
     grey_as_colour[coloured, 0, 0, 2] ^= 1
@@ -83,7 +83,7 @@ def test_images_without_colour_are_found_by_their_equal_channels(coloured: int, 
 
 
 def test_images_of_one_single_colour_are_blank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cnnctl.data.facts, "_VALUES_AT_ONCE", 130)  # two images at a time
+    monkeypatch.setattr(cnnctl.data.lazy, "BLOCK_VALUES", 130)  # two images at a time
     images = COLOUR.copy()
     images[[0, 7, 49]] = [10, 20, 30]  # a colour, not a grey
     images[20] = [10, 20, 30]
