@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cnnctl.data.cache import Arrays, remembered
 from cnnctl.data.lazy import AnyImages
-from cnnctl.data.memory import images_take, refuse_too_many_images, why_streamed
+from cnnctl.data.memory import TOO_LARGE, images_take, refuse_too_many_images, why_streamed
 from cnnctl.data.stream import Blocks, Decoding, streamed
+from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
 
 
@@ -68,7 +69,10 @@ class Held:
             refuse_too_many_images(decoding.shape[0], data, split)
             return decoding.in_memory()
 
-        arrays = decoded() if files is None else remembered(options, files, decoded)
+        try:
+            arrays = decoded() if files is None else remembered(options, files, decoded)
+        except MemoryError as error:  # what a limit leaves may be less than the limit
+            raise DataError(f"there is not enough memory for the images of '{split}'; {TOO_LARGE}") from error
         return arrays["images"], arrays
 
     def _streamed(self, options: Mapping[str, object], files: list[Path], decoding: Decoding) -> tuple[AnyImages, Arrays]:

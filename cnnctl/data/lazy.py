@@ -96,6 +96,8 @@ class FileImages(LazyImages):
         self._descriptor = descriptor
         self._start = start
         self._name = name
+        if hasattr(os, "posix_fadvise"):  # batches are read from all over the file: what lies beside an image is in vain
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         weakref.finalize(self, os.close, descriptor).atexit = False  # threads may still be reading then
 
     def _read(self, rows: Indices) -> Pixels:

@@ -13,6 +13,8 @@ from cnnctl.spec.experiment import DataSpec
 SHARE = 8
 """`memory: auto` keeps images that take at most an eighth of the memory: with the parts that are copied out of them and with
 TensorFlow's own copies it was 4.6 times as much, measured by scripts/bench --memory."""
+TOO_LARGE = "say data.memory: stream, give a smaller data.image_size, or read a part of the split"
+"""What to do where images do not fit into memory."""
 BYTES_PER_CLASS = 1_000
 """What the name of a class and its rows in tables take, roughly."""
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -76,7 +78,7 @@ def refuse_too_many_images(count: int, data: DataSpec, split: str) -> None:
         images_take(count, data, split),
     )
     if told:
-        raise DataError(f"{told}; say data.memory: stream, give a smaller data.image_size, or read a part of the split")
+        raise DataError(f"{told}; {TOO_LARGE}")
 
 
 def images_take(count: int, data: DataSpec, split: str) -> str:
