@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from cnnctl.data import cache, memory, sources, stream
+from cnnctl.data.builders import count_of
 from cnnctl.data.copies import equal_images
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.elsewhere import read_classes
@@ -151,6 +153,13 @@ def test_a_folder_to_be_judged_on_is_that_in_memory(images: Path) -> None:
     assert_same_set(*sets)
 
 
+@pytest.mark.parametrize("mode", ["auto", "keep", "stream"])
+def test_what_lies_beside_a_folder_to_be_judged_on_is_not_looked_at(mode: str, images: Path) -> None:
+    data = of_folder(images, mode, train="a", validation="train", test="other")
+    found, _ = read_classes(images / "test", data, ["a", "b", "c", "d"])
+    assert len(found) == 9
+
+
 def test_the_facts_of_a_set_are_those_in_memory(images: Path) -> None:
     kept, lazy = (data_facts(data, read_splits(data)) for data in (of_folder(images, mode) for mode in ("keep", "stream")))
     assert len(kept.copies) > 0
@@ -278,6 +287,21 @@ def test_keep_that_does_not_fit_says_that_stream_would(images: Path, monkeypatch
     monkeypatch.setattr(memory, "machine_memory", lambda: 1000)
     with pytest.raises(DataError, match=r"and this machine has 0\.0 GB of memory; say data\.memory: stream, give a smaller"):
         read_splits(of_folder(images, "keep"))
+
+
+SPLITS = ["train", "new", "train[:50%]", "train[33%:]", "train[-7%:]", "mixed[1:3]", "new[-2:]", "train[:9%]+new", "train[5:5]"]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_split_is_counted_as_tfds_counts_it_give_or_take_one(split: str, prepared: Path) -> None:  # noqa: F811
+    splits = tfds.builder_from_directory(prepared / "letters" / "1.0.0").info.splits
+    lengths = {name: info.num_examples for name, info in splits.items()}
+    assert abs(count_of(split, lengths) - splits[split].num_examples) <= 1
+
+
+def test_of_a_split_that_is_not_known_none_is_counted_and_of_a_part_that_is_not_understood_all() -> None:
+    assert count_of("other[:3]", {"train": 18}) == 0
+    assert count_of("train[:1shard]", {"train": 18}) == 18
 
 
 # the file
