@@ -29,16 +29,25 @@ KERAS_OPTIMIZERS: dict[type[O.Optimizer], type[keras.Optimizer]] = {
 }
 
 
-def build_optimizer(spec: O.Optimizer, steps_per_epoch: int, epochs: int, precision: str) -> keras.Optimizer:
+def build_optimizer(
+    spec: O.Optimizer, steps_per_epoch: int, epochs: int, precision: str, guarded: bool = True
+) -> keras.Optimizer:
     """Returns the Keras optimizer, which refuses a loss that is no number.
 
     Under mixed float16 it scales the loss, so that small gradients survive.
+
+    Args:
+        spec: the optimizer of the config.
+        steps_per_epoch, epochs: of the training, for schedules.
+        precision: of the computation.
+        guarded: false where the caller itself refuses a loss that is no number.
     """
     fields = {name: getattr(spec, name) for name in type(spec).model_fields if name != "learning_rate"}
     rate = build_schedule(spec.learning_rate, steps_per_epoch, epochs)
     optimizer = KERAS_OPTIMIZERS[type(spec)](learning_rate=rate, **fields)
     optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
-    guard_loss(optimizer)
+    if guarded:
+        guard_loss(optimizer)
     return optimizer
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import tensorflow as tf
 from cnnctl.build import build_model
 from cnnctl.build.optimizers import build_loss, build_optimizer
 from cnnctl.build.parts import in_parts
-from cnnctl.data.pipeline import ordered_batches, preparation, steps_of, training_batches, training_sample
+from cnnctl.data.pipeline import WHOLE, Shares, ordered_batches, preparation, steps_of, training_batches, training_sample
 from cnnctl.data.sources import ImageSet, named_outputs
 from cnnctl.data.splits import read_splits
 from cnnctl.report.board import Answers
@@ -21,6 +23,7 @@ from cnnctl.train.inference import outputs_of
 from cnnctl.train.insight import Insight
 from cnnctl.train.loops import Learner
 from cnnctl.train.observe import Score
+from cnnctl.train.replicas import Replicas, train_as_one
 from cnnctl.train.steps import build_metrics
 
 LOOKED_AT = 32
@@ -35,8 +38,9 @@ class Classification:
     Attributes: see `session.Task`.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, replicas: Replicas | None = None) -> None:
         self._experiment = experiment
+        self._replicas = replicas
         self._prepare = preparation(experiment)
         self.splits = read_splits(experiment.data)
         self.examples = len(self.splits.train)
@@ -47,10 +51,14 @@ class Classification:
         """Builds the network and what trains it."""
         experiment, train = self._experiment, self._experiment.train
         nodes, _ = facts_of(experiment)
-        self.network = build_model(experiment)
-        optimizer = build_optimizer(train.optimizer, self.steps_per_epoch, train.epochs, train.precision)
-        loss = build_loss(chosen_loss(experiment, nodes))
-        self.learner = Learner(in_parts(experiment, self.network), optimizer, loss, build_metrics(experiment))
+        loss, metrics = build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment)
+        with self._replicas.strategy.scope() if self._replicas else contextlib.nullcontext():
+            self.network = build_model(experiment)
+            steps, alone = self.steps_per_epoch, self._replicas is None
+            optimizer = build_optimizer(train.optimizer, steps, train.epochs, train.precision, guarded=alone)
+            if not alone:
+                train_as_one(self.network, optimizer)
+        self.learner = Learner(in_parts(experiment, self.network), optimizer, loss, metrics, replicas=self._replicas)
 
     def introduction(self) -> list[tuple[str, str]]:
         """Returns the data and the loss."""
@@ -63,8 +71,19 @@ class Classification:
         counts = f"{len(splits.train):,} train{validation}, {splits.test_size:,} test"
         return f"{described(self._experiment.data, counts)}, {self._experiment.data.classes} classes"
 
+    @property
+    def _shares(self) -> Shares:
+        return self._replicas.shares if self._replicas else WHOLE
+
     def training(self, first_step: int) -> tf.data.Dataset:
-        """Returns the batches from a step on."""
+        """Returns the batches from a step on, or the replicas' parts of them."""
+        return self._batches(first_step, self._shares)
+
+    def whole_batch(self, step: int) -> Any:
+        """Returns what a step trains on."""
+        return next(iter(self._batches(step, WHOLE)))
+
+    def _batches(self, first_step: int, shares: Shares) -> tf.data.Dataset:
         first_epoch, skip = divmod(first_step, self.steps_per_epoch)
         return training_batches(
             self.splits.train,
@@ -74,22 +93,24 @@ class Classification:
             first_epoch=first_epoch,
             epochs=max(self._experiment.train.epochs, first_epoch + 1),  # Keras wants a batch even where no epoch is left
             skip=skip,
+            shares=shares,
         )
 
     def validation(self) -> Any | None:
         """Returns the batches of one pass."""
         images = self.splits.validation
-        return ordered_batches(images, self._prepare, self.batch_size) if images else None
+        return ordered_batches(images, self._prepare, self.batch_size, self._shares) if images else None
 
     def insight(self) -> Insight:
         """Returns what looks at the network with a few training images."""
         images, labels = training_sample(self.splits.train, self._prepare, count=LOOKED_AT, seed=self._experiment.seed)
         nodes, _ = facts_of(self._experiment)
-        return Insight(self.learner, self.network, nodes, images, (images, labels))
+        alone = replace(self.learner, replicas=None)  # what is looked at, one device computes
+        return Insight(alone, self.network, nodes, images, (images, labels))
 
     def test(self, images: ImageSet) -> Score:
         """Returns loss and accuracy on the test images."""
-        return self.learner.evaluation()(ordered_batches(images, self._prepare, self.batch_size))
+        return self.learner.evaluation()(ordered_batches(images, self._prepare, self.batch_size, self._shares))
 
     def tested_on(self) -> str:
         """Returns what the test was."""

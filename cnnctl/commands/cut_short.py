@@ -22,14 +22,15 @@ def done_of(checkpoints: Checkpoints, epochs: int, steps_per_epoch: int) -> str:
     return f"{ended} and {begun.steps_in_epoch} of {steps_per_epoch} steps of the next" if begun else ended
 
 
-def interrupted(run: RunFolder, done: str) -> str:
-    """Returns what to say when a signal has ended a training; `done` is what is saved."""
+def interrupted(run: RunFolder, done: str, of_workers: bool = False) -> str:
+    """Returns what to say when a signal has ended a training; `done` is what is saved, `of_workers` whether several trained."""
     if run.result.exists():
         return f"interrupted, but {run.path} has finished; its results are in {run.result}"
     if not run.config.exists():
         return BEFORE
     saved = f"{done} are saved" if done else "nothing was trained yet"
-    return f"interrupted; {saved}. Go on with: {resume_command(run)}"
+    where = ", in all workers" if of_workers else ""
+    return f"interrupted; {saved}. Go on with{where}: {resume_command(run)}"
 
 
 def diverged(run: RunFolder, done: str, error: Diverged, steps_per_epoch: int, first: str) -> str:

@@ -21,7 +21,7 @@ from cnnctl.train.device import Device
 from cnnctl.train.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn", "pillow", "tensorboard")
-ROUNDING = ("device", "processor", "instruction_sets", "cores", "variables", "versions")
+ROUNDING = ("device", "replicas", "processor", "instruction_sets", "cores", "variables", "versions")
 """What decides in which order and by which instructions sums are computed, and so how they round."""
 _VARIABLES = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "OMP_", "MKL_", "KERAS_", "CUDA_", "NVIDIA_")
 _SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL")
@@ -29,13 +29,20 @@ _SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL")
 _VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "neon")
 
 
-def note_environment(run: RunFolder, device: Device, settings: Settings, splits: Splits) -> list[str]:
+def note_environment(run: RunFolder, device: Device, settings: Settings, splits: Splits, replicas: int = 1) -> list[str]:
     """Writes environment.json, or adds to it that the run is resumed; returns what a person should know of that.
+
+    Args:
+        run: its folder.
+        device: where it computes.
+        settings: what `auto` became.
+        splits: the data.
+        replicas: how many share each batch, those of all workers.
 
     Raises:
         RunError: the run was begun on other training or validation images.
     """
-    now, rounding = _this_command(), _rounding(device)
+    now, rounding = _this_command(), {**_rounding(device), "replicas": replicas}
     if not run.environment.exists():
         lasting = {**_lasting(settings, rounding), **_fingerprints(splits)}
         run.write_json(run.environment, {**now, **lasting, "class_names": splits.class_names})
@@ -45,6 +52,7 @@ def note_environment(run: RunFolder, device: Device, settings: Settings, splits:
         if begun.get(name) != value:
             which = "training" if name == "data_fingerprint" else "validation"
             raise RunError(f"{run.path} was begun on other {which} images; put them back, or train anew")
+    begun.setdefault("replicas", 1)  # before there were several
     changed = [name for name in ROUNDING if _without_note(begun.get(name)) != _without_note(rounding[name])]
     earlier = begun["resumed"] if isinstance(begun.get("resumed"), list) else []
     run.write_json(run.environment, {**begun, "resumed": [*earlier, {**now, **rounding}]})
@@ -101,6 +109,8 @@ def _lasting(settings: Settings, rounding: dict[str, Any]) -> dict[str, Any]:
         "precision_why": settings.precision.why,
         "batch_parts": settings.batch_parts.value,
         "batch_parts_why": settings.batch_parts.why,
+        "strategy": settings.strategy.value,
+        "strategy_why": settings.strategy.why,
         "python": platform.python_version(),
         "platform": platform.platform(),
         **rounding,

@@ -21,7 +21,7 @@ from cnnctl.data.episodes import (
     training_episodes,
     with_turned_classes,
 )
-from cnnctl.data.pipeline import preparation, steps_of, training_batches, training_sample
+from cnnctl.data.pipeline import preparation, reading_told, steps_of, training_batches, training_sample
 from cnnctl.data.sources import ImageSet
 from cnnctl.report.board import Answers
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
@@ -123,7 +123,8 @@ class _ByEpisodes:
 
     def sample(self) -> tuple[Any, Any]:
         """Returns the episode whose gradients are looked at: the first."""
-        support, queries = next(iter(self.batches(0)))
+        with reading_told():
+            support, queries = next(iter(self.batches(0)))
         return support[:1], queries[:1]
 
 
@@ -207,6 +208,10 @@ class FewShot:
     def training(self, first_step: int) -> tf.data.Dataset:
         """Returns the batches, or batches of episodes, from a step on."""
         return self._training.batches(first_step)
+
+    def whole_batch(self, step: int) -> Any:
+        """Returns what a step trains on."""
+        return next(iter(self.training(step)))
 
     def validation(self) -> EpisodeSeries | None:
         """Returns the episodes of validation."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import shlex
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -16,6 +18,7 @@ from cnnctl.commands.cut_short import diverged, done_of, interrupted
 from cnnctl.commands.environment import note_environment
 from cnnctl.commands.few_shot import FewShot
 from cnnctl.commands.trained import resume_command
+from cnnctl.commands.workers import await_workers, refuse_other_images, told_when_lost
 from cnnctl.data.pipeline import reading_told
 from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import Splits
@@ -23,9 +26,10 @@ from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.files import UNFINISHED, put_in_place
 from cnnctl.report.board import Answers, Board, report_at, report_every
 from cnnctl.report.console import Console
-from cnnctl.report.progress import progress_for, show_seconds
+from cnnctl.report.progress import PlainProgress, progress_for, show_seconds
 from cnnctl.report.rows import summarize
 from cnnctl.runs import MetricsFile, RunFolder, best_epoch
+from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of
 from cnnctl.train.checkpoint import Checkpoints
@@ -35,8 +39,10 @@ from cnnctl.train.interruption import Interruption
 from cnnctl.train.loops import LOOPS
 from cnnctl.train.memory import refuse_too_large
 from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score, StepsRecord
+from cnnctl.train.replicas import Replicas
 from cnnctl.train.settings import set_threads, settle
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
+from cnnctl.train.strategy import LOST, chosen_strategy, start
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
 
@@ -69,7 +75,11 @@ class Task(Protocol):
         ...
 
     def training(self, first_step: int) -> tf.data.Dataset:
-        """Returns the batches from a step on, counted from 0, to the end of the last epoch."""
+        """Returns the batches from a step on, counted from 0, to the end of the last epoch; of replicas, their parts."""
+        ...
+
+    def whole_batch(self, step: int) -> Any:
+        """Returns what a step, counted from 0, trains on."""
         ...
 
     def validation(self) -> Any | None:
@@ -98,17 +108,34 @@ class Task(Protocol):
 
 
 class Session:
-    """Everything that one training needs, made in the order in which it can fail soonest."""
+    """Everything that one training needs, made in the order in which it can fail soonest.
 
-    def __init__(self, experiment: Experiment, device: str, console: Console, interruption: Interruption | None = None) -> None:
+    Args:
+        experiment: a checked config.
+        device: `auto`, `cpu` or `gpu`.
+        console: where to print.
+        interruption: listens to signals.
+        cluster: who trains together, by `TF_CONFIG`.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        device: str,
+        console: Console,
+        interruption: Interruption | None = None,
+        cluster: Cluster | None = None,
+    ) -> None:
         self.console = console
         self.interruption = interruption or Interruption()
         self.device = choose_device(device)
-        self.settings = settle(experiment, self.device)
+        self.settings = settle(experiment, self.device, chosen_strategy(experiment, self.device, cluster))
         self.experiment = experiment = self.settings.experiment
         set_threads(self.settings.parts, self.device)
+        self.workers = cluster if cluster and self.settings.strategy.value == "multi_worker" and len(cluster) > 1 else None
+        self.replicas = self._start_replicas()
         with console.working("reading the data"):
-            self.task: Task = FewShot(experiment) if experiment.few_shot else Classification(experiment)
+            self.task: Task = FewShot(experiment) if experiment.few_shot else Classification(experiment, self.replicas)
         if self.device.kind == "cpu":  # a GPU has memory of its own
             refuse_too_large(experiment, min(self.task.batch_size, self.task.examples), training=True)
         try:
@@ -118,6 +145,18 @@ class Session:
         stopping = experiment.train.early_stopping
         self.stopping = StopWithoutProgress(stopping, self.task.learner.model) if stopping else None
         self._introduce()
+
+    @property
+    def is_chief(self) -> bool:
+        """Returns whether this process writes the run folder."""
+        return self.workers is None or self.workers.index == 0
+
+    def _start_replicas(self) -> Replicas | None:
+        if self.workers:
+            await_workers(self.workers, self.experiment, self.device, self.console)
+        replicas = start(self.settings.strategy.value, self.experiment, self.device, self.workers, self.console.error)
+        self.interruption.take_signals()
+        return replicas
 
     def _introduce(self) -> None:
         experiment, say = self.experiment, self.console.say
@@ -132,6 +171,8 @@ class Session:
         for key, text in others:
             say(f"{key:<7} {text}")
         say(f"loop    {experiment.train.loop}, {self.settings}, on {self.device}")
+        if self.replicas:
+            say(f"        {len(self.replicas)} replicas, each with its part of {self.task.batch_size} images a batch")
         for reason in self.settings.reasons:
             say(f"        {reason}")
 
@@ -144,30 +185,64 @@ class Session:
 
         Raises:
             Interrupted: Ctrl-C or another signal; it says what was saved.
-            RunError: the loss was not finite, or memory or disk were too small.
+            RunError: the loss was not finite, memory or disk were too small, or another worker has gone.
             DataError: the test split cannot be read.
         """
         self.console.say(f"run     {run.path}")
         run.remove_unfinished()
-        logged = self.experiment.log.tensorboard
-        with reading_told(), contextlib.closing(self._board(run)) if logged else contextlib.nullcontext() as board:
+        with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
             checkpoints = self._checkpoints(run, board)
             try:
-                with self.interruption.passing_on():
+                with self._told(self._how_to_go_on(run)):
                     self._run(run, checkpoints, board, more_epochs)
             except KeyboardInterrupt as pressed:
                 if not self.interruption.in_steps:
                     checkpoints.save_now()
-                raise Interrupted(interrupted(run, self._done(checkpoints)), self.interruption.signal) from pressed
-            except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-                raise RunError(_too_large(self.experiment)) from error
+                raise Interrupted(
+                    interrupted(run, self._done(checkpoints), bool(self.workers)), self.interruption.signal
+                ) from pressed
+
+    def assist(self) -> None:
+        """Trains as a worker that is not the chief: all is computed, and nothing written.
+
+        Raises:
+            CnnctlError: as `run`.
+        """
+        others = {"stopping": self.stopping} if self.stopping else {}
+        checkpoints = Checkpoints(Path(), self.task.learner.model, self.task.learner.optimizer, others)
+        try:
+            with self._told("Start all workers again as the chief says"):
+                self._agree(checkpoints)
+                observers = [StopWhenNotFinite(), *self._everywhere(), self.interruption]
+                self._train(checkpoints, observers)
+                self.interruption.leave_if_asked()
+                self.task.test(self.task.splits.read_test())
+                self._agree_on_end()
+        except KeyboardInterrupt as pressed:
+            raise Interrupted("interrupted; the chief tells what is saved", self.interruption.signal) from pressed
+        except Diverged as error:
+            raise RunError(f"{error}; the chief says since which layer") from error
+        self.console.say("done    the results are the chief's to tell")
+
+    @contextlib.contextmanager
+    def _told(self, how_to_go_on: str) -> Iterator[None]:
+        """Tells what TensorFlow raises as what it is for people."""
+        try:
+            with told_when_lost(self.workers, how_to_go_on), reading_told(), self.interruption.passing_on():
+                yield
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            raise RunError(_too_large(self.experiment)) from error
+
+    def _how_to_go_on(self, run: RunFolder) -> str:
+        return f"Go on with, in all workers: {resume_command(run)}" if self.workers else ""
 
     def _run(self, run: RunFolder, checkpoints: Checkpoints, board: Board | None, more_epochs: bool) -> None:
         if not run.config.exists():
             run.write_config(self.experiment)  # before all else: with it the run can be gone on with
         checkpoints.restore()
         splits = self.task.splits
-        notes = note_environment(run, self.device, self.settings, splits)
+        notes = note_environment(run, self.device, self.settings, splits, len(self.replicas) if self.replicas else 1)
+        self._agree(checkpoints)
         if more_epochs:  # not before all that may refuse the run
             run.result.unlink(missing_ok=True)  # first: with the new config and the old result it would pass for finished
             run.write_config(self.experiment)
@@ -175,13 +250,42 @@ class Session:
             self.console.say(f"        {note}")
         if done := self._done(checkpoints):
             self.console.say(f"        goes on after {done}")
+        metrics = MetricsFile(run.metrics, checkpoints.rows)
+        boards = [board] if board else []  # the checkpoint comes after all others: what it holds, they have heard
+        observers = [StopWhenNotFinite(), metrics, *boards, *self._everywhere(), checkpoints, self.interruption]
         try:
-            rows = self._train(run, checkpoints, board)
+            self._train(checkpoints, observers)
         except Diverged as error:
-            first = self.task.insight().first_not_finite(next(iter(self.task.training(error.step - 1))))
+            first = self.task.insight().first_not_finite(self.task.whole_batch(error.step - 1))
             told = diverged(run, self._done(checkpoints), error, self.task.steps_per_epoch, first)
             raise RunError(told) from error
-        self._finish(run, rows, board)
+        self._finish(run, metrics.rows, board)
+        self._agree_on_end()
+
+    def _agree(self, checkpoints: Checkpoints) -> None:
+        """Lets all workers go on from the chief's checkpoint, with the same images."""
+        if self.replicas and self.workers:
+            self.interruption.share(self._anyone)
+            self.interruption.leave_if_asked()
+            content = self.replicas.told_by_chief(checkpoints.taken_up)
+            if not self.is_chief:
+                checkpoints.go_on_from(content)
+            refuse_other_images(self.replicas, self.task.splits)
+
+    def _anyone(self, asked: bool) -> bool:
+        """Returns whether any worker says true; all call it at the same places."""
+        return asked if self.replicas is None else bool(self.replicas.gathered([asked]).any())
+
+    def _agree_on_end(self) -> None:
+        """Waits until all are through: who ends earlier would pass for dead."""
+        if self.replicas and self.workers:
+            self.replicas.gathered([0])
+            with contextlib.suppress(*LOST):  # nobody leaves before all have heard the one before
+                self.replicas.gathered([0])
+
+    def _everywhere(self) -> list[Observer]:
+        """Returns who listens in every worker; the progress first."""
+        return [progress_for(self.console), *([self.stopping] if self.stopping else [])]
 
     def _board(self, run: RunFolder) -> Board:
         nodes, _ = facts_of(self.experiment)
@@ -197,17 +301,13 @@ class Session:
     def _done(self, checkpoints: Checkpoints) -> str:
         return done_of(checkpoints, self.experiment.train.epochs, self.task.steps_per_epoch)
 
-    def _train(self, run: RunFolder, checkpoints: Checkpoints, board: Board | None) -> list[EpochRecord]:
-        """Runs the loop with everyone who listens; returns the rows of metrics.csv."""
-        metrics = MetricsFile(run.metrics, checkpoints.rows)
-        progress = progress_for(self.console)
-        others = [observer for observer in (board, progress, self.stopping) if observer]
-        try:  # the checkpoint comes after all others: what it holds, they have heard
-            observers = Observers([StopWhenNotFinite(), metrics, *others, checkpoints, self.interruption])
-            self._loop(len(checkpoints.rows), observers, checkpoints.begun)
-        finally:
-            progress.close()
-        return metrics.rows
+    def _train(self, checkpoints: Checkpoints, observers: list[Observer]) -> None:
+        """Runs the loop with everyone who listens."""
+        with contextlib.ExitStack() as closing:
+            for observer in observers:
+                if isinstance(observer, PlainProgress):
+                    closing.callback(observer.close)
+            self._loop(len(checkpoints.rows), Observers(observers), checkpoints.begun)
 
     def _loop(self, first_epoch: int, observer: Observer, begun: StepsRecord | None = None) -> None:
         experiment, train = self.experiment, self.experiment.train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 from cnnctl.commands.resume import BEFORE, taken_up
 from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
-from cnnctl.runs import new_run_folder, open_run_folder, refuse_unusable
+from cnnctl.runs import RunFolder, new_run_folder, open_run_folder, refuse_unusable
+from cnnctl.spec.cluster import VARIABLE, known_cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train.interruption import Interruption
@@ -65,6 +67,9 @@ def _begin(config: Path | None, overrides: Sequence[str], run_dir: Path | None, 
     name = _name(config)
     refuse_unusable(name, run_dir)
     session = start(experiment)
+    if not session.is_chief:
+        session.assist()
+        return
     run = new_run_folder(name, run_dir)
     with run.held():
         session.run(run)
@@ -76,18 +81,33 @@ def _resume(
     if run_dir:
         raise UsageError("--resume goes on in the run's own folder; --run-dir does not go with it")
     run = open_run_folder(resume)
-    with run.held():
+    with run.held() if _may_write(run) else contextlib.nullcontext():
         taken = taken_up(run, config, overrides, console)
-        if taken is not None:
-            experiment, more_epochs = taken
-            start(experiment).run(run, more_epochs)
+        if taken is None:
+            return
+        experiment, more_epochs = taken
+        session = start(experiment)
+        if session.is_chief:
+            session.run(run, more_epochs)
+        else:
+            session.assist()
+
+
+def _may_write(run: RunFolder) -> bool:
+    """Returns whether this process is to write a run's folder: of several workers, the chief alone."""
+    cluster = known_cluster()
+    return cluster is None or cluster.index == 0 or load(run.config, look_at_data=False).train.strategy != "multi_worker"
 
 
 def _session(device: str, console: Console, verbose: bool, interruption: Interruption, experiment: Experiment) -> Session:
+    cluster = known_cluster()
+    if cluster and len(cluster) > 1 and experiment.train.strategy in ("one_device", "mirrored"):
+        strategy = experiment.train.strategy
+        console.say(f"train.strategy is {strategy}, so this process trains by itself, whoever {VARIABLE} names")
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.commands.session import Session
-    return Session(experiment, device, console, interruption)
+    return Session(experiment, device, console, interruption, cluster)
 
 
 def _name(config: Path) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cnnctl.data.lazy import AnyImages, JoinedImages, LazyImages, turned
-from cnnctl.data.pipeline import AT_ONCE, Preparation, prepared_ahead, rows_of
+from cnnctl.data.pipeline import AT_ONCE, Preparation, pixels_of, prepared_ahead
 from cnnctl.data.sources import ImageSet
 from cnnctl.errors import DataError
 from cnnctl.spec.few_shot import EpisodeSize
@@ -132,7 +132,7 @@ def training_episodes(
         an_epoch: episodes an epoch.
         skip: batches of the first epoch to leave out.
     """
-    pixels = rows_of(episodes.images.images)
+    pixels = pixels_of(episodes.images.images)
     size = episodes.size
 
     def fetch(number: Any) -> tuple[Any, Any]:

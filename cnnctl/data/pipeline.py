@@ -61,6 +61,30 @@ class Preparation:
         return scaled, tf.one_hot(labels, self.classes) if self.classes else labels
 
 
+@dataclass(frozen=True)
+class Shares:
+    """Which rows of each batch are read: those of some replicas, an element each, one replica after the other.
+
+    The rows of a batch are dealt out in their order, as evenly as can be.
+
+    Attributes:
+        replicas: the numbers of those that are read for.
+        of: how many replicas share a batch.
+    """
+
+    replicas: range = range(1)
+    of: int = 1
+
+    def rows(self, count: Any, element: Any) -> tuple[Any, Any]:
+        """Returns the first row, and the row after the last, of one element of a batch of `count` rows."""
+        replica = self.replicas.start + element
+        return count * replica // self.of, count * (replica + 1) // self.of
+
+
+WHOLE = Shares()
+"""Each batch is one element."""
+
+
 def preparation(experiment: Experiment) -> Preparation:
     """Returns how the config wants batches made."""
     data = experiment.data
@@ -74,16 +98,26 @@ def steps_of(examples: int, batch_size: int) -> int:
 
 
 def training_batches(
-    images: ImageSet, prepare: Preparation, *, batch_size: int, seed: int, first_epoch: int, epochs: int, skip: int = 0
+    images: ImageSet,
+    prepare: Preparation,
+    *,
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    epochs: int,
+    skip: int = 0,
+    shares: Shares = WHOLE,
 ) -> tf.data.Dataset:
     """Returns the batches of all epochs from `first_epoch` on, counted from 0, one after the other.
 
     The first `skip` of them are left out; no image of theirs is touched. Each epoch has its own order of all images, a
-    function of (seed, epoch), and ends with a smaller batch where `batch_size` does not divide the set.
+    function of (seed, epoch), and ends with a smaller batch where `batch_size` does not divide the set. Where replicas
+    share the batches, each element is a replica's part of one, and says as its third tensor how many rows are the
+    replica's own.
     """
-    pixels, labels = rows_of(images.images), _on_host(images.labels)
+    pixels, labels = pixels_of(images.images), _on_host(images.labels)
     count = len(images)
-    steps = steps_of(count, batch_size)
+    each = len(shares.replicas)
     by_row = isinstance(images.images, LazyImages)  # takes longer, and no memory for the draws of all
 
     @as_written
@@ -92,18 +126,20 @@ def training_batches(
         draws = None if by_row else prepare.draws(count, seed, epoch)
 
         @as_written
-        def batch_indices(step: Any) -> tuple[Any, Any]:
-            chosen = order[step * batch_size : (step + 1) * batch_size]
-            return chosen, epoch if by_row else tf.gather(draws, chosen)
+        def element_indices(element: Any) -> tuple[Any, Any, Any]:
+            first, end, own = _rows_of(element, batch_size, count, shares)
+            chosen = order[first:end]
+            return chosen, epoch if by_row else tf.gather(draws, chosen), own
 
-        return tf.data.Dataset.range(steps).map(batch_indices)
+        return tf.data.Dataset.range(steps_of(count, batch_size) * each).map(element_indices)
 
     @as_written
-    def fetch(indices: Any, drawn: Any) -> tuple[Any, Any]:
+    def fetch(indices: Any, drawn: Any, own: Any) -> tuple[Any, ...]:
         draws = prepare.draws_of(indices, seed, drawn) if by_row else drawn
-        return prepare.network_inputs(pixels(indices), tf.gather(labels, indices), draws)
+        inputs = prepare.network_inputs(pixels(indices), tf.gather(labels, indices), draws)
+        return inputs if shares == WHOLE else (*inputs, own)
 
-    indices = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_indices).skip(skip)
+    indices = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_indices).skip(skip * each)
     return prepared_ahead(indices.map(fetch, num_parallel_calls=AT_ONCE))
 
 
@@ -113,22 +149,34 @@ def training_sample(images: ImageSet, prepare: Preparation, *, count: int, seed:
     return prepare.network_inputs(images.images[chosen], images.labels[chosen], prepare.draws_of(chosen, seed, 0))
 
 
-def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int) -> tf.data.Dataset:
-    """Returns the batches of one pass in the set's own order, without augmentation."""
-    pixels, labels = rows_of(images.images), _on_host(images.labels)
+def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int, shares: Shares = WHOLE) -> tf.data.Dataset:
+    """Returns the batches of one pass in the set's own order, without augmentation; shares as in `training_batches`."""
+    pixels, labels = pixels_of(images.images), _on_host(images.labels)
     count = len(images)
 
     @as_written
-    def batch_indices(step: Any) -> Any:
-        return tf.range(step * batch_size, tf.minimum((step + 1) * batch_size, count))
+    def fetch(element: Any) -> tuple[Any, ...]:
+        first, end, own = _rows_of(element, batch_size, count, shares)
+        indices = tf.range(first, end)
+        inputs = prepare.network_inputs(pixels(indices), tf.gather(labels, indices))
+        return inputs if shares == WHOLE else (*inputs, own)
 
-    @as_written
-    def fetch(step: Any) -> tuple[Any, Any]:
-        indices = batch_indices(step)
-        return prepare.network_inputs(pixels(indices), tf.gather(labels, indices))
+    elements = tf.data.Dataset.range(steps_of(count, batch_size) * len(shares.replicas))
+    return prepared_ahead(elements.map(fetch, num_parallel_calls=AT_ONCE))
 
-    steps = tf.data.Dataset.range(steps_of(count, batch_size))
-    return prepared_ahead(steps.map(fetch, num_parallel_calls=AT_ONCE))
+
+def _rows_of(element: Any, batch_size: int, count: int, shares: Shares) -> tuple[Any, Any, Any]:
+    """Returns the first row of a pass, the row after the last, and how many rows are the replica's own, for one element.
+
+    Where a batch has fewer rows than replicas, those without one take another's, which counts for nothing: a convolution
+    cannot take no image.
+    """
+    each = len(shares.replicas)
+    start = element // each * batch_size
+    rows = tf.minimum(count - start, batch_size)
+    first, end = shares.rows(rows, element % each)
+    taken = tf.minimum(first, rows - 1)
+    return start + taken, start + tf.maximum(end, taken + 1), end - first
 
 
 def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -142,7 +190,7 @@ def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.prefetch(AT_ONCE).with_options(options)
 
 
-def rows_of(images: AnyImages) -> Rows:
+def pixels_of(images: AnyImages) -> Rows:
     """Returns what gives, in the input pipeline, the images at indices of any shape: (...) → (..., H, W, C), uint8."""
     if not isinstance(images, LazyImages):
         pixels = _on_host(images)

@@ -178,18 +178,18 @@ def ordered(rows: Sequence[RunRow], key: str, descending: bool) -> list[RunRow]:
 
 def known_keys(rows: Sequence[RunRow]) -> list[str]:
     """Returns what rows can be chosen and ordered by: results and config paths."""
-    paths = (path for row in rows for path, _ in _leaves(row.config, ()))
+    paths = (path for row in rows for path, _ in leaves(row.config, ()))
     return list(dict.fromkeys([*(key for row in rows for key in row.results), *paths]))
 
 
-def _leaves(content: Any, path: Where) -> Iterator[tuple[str, Any]]:
+def leaves(content: Any, path: Where) -> Iterator[tuple[str, Any]]:
     """Yields (dotted path, value) of everything in plain data that is no mapping and no list of mappings."""
     if isinstance(content, dict):
         for key, value in content.items():
-            yield from _leaves(value, (*path, key))
+            yield from leaves(value, (*path, key))
     elif isinstance(content, list) and any(isinstance(item, dict) for item in content):
         for index, item in enumerate(content):
-            yield from _leaves(item, (*path, index))
+            yield from leaves(item, (*path, index))
     else:
         yield dotted(path), content
 
@@ -202,7 +202,7 @@ def full_key(key: str, rows: Sequence[RunRow]) -> str | None:
 
 
 def _value(row: RunRow, key: str) -> Any:
-    return row.results[key] if key in row.results else dict(_leaves(row.config, ())).get(key)
+    return row.results[key] if key in row.results else dict(leaves(row.config, ())).get(key)
 
 
 def _sortable(value: Any) -> tuple[int, Any]:

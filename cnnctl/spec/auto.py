@@ -72,19 +72,42 @@ def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
     return ""
 
 
+def shared_batches_reason(experiment: Experiment) -> str:
+    """Returns what in a training keeps its batches on one device; empty where nothing does."""
+    if experiment.few_shot:
+        return "few-shot learners compute whole episodes, on one device"
+    if experiment.train.batch_parts not in (1, "auto"):
+        return "train.batch_parts shares each batch among the cores of one device already"
+    return ""
+
+
+def strategy_on(experiment: Experiment, devices: int, what: str = "GPUs") -> Choice:
+    """Returns what `strategy: auto` means in a process that has so many devices, and trains by itself."""
+    if devices < 2:
+        return Choice("one_device")
+    reason = shared_batches_reason(experiment)
+    if reason:
+        return Choice("one_device", reason)
+    each = experiment.train.batch_size // devices
+    if each < LEAST_PART:
+        return Choice("one_device", f"each of {devices} {what} would get {each} images of a batch, fewer than {LEAST_PART}")
+    return Choice("mirrored", f"{devices} {what}, and {LEAST_PART} images or more each")
+
+
 def on_any_machine(experiment: Experiment) -> Experiment:
-    """Returns the experiment with whole batches, and float32 for `auto`: nothing of it depends on the machine at hand."""
+    """Returns the experiment on one device, with whole batches and float32 for `auto`: nothing of it depends on the machine."""
     precision = experiment.train.precision
-    return with_settings(experiment, "float32" if precision == "auto" else precision, 1)
+    return with_settings(
+        experiment, precision="float32" if precision == "auto" else precision, batch_parts=1, strategy="one_device"
+    )
 
 
-def with_settings(experiment: Experiment, precision: object, batch_parts: object) -> Experiment:
-    """Returns the experiment with these instead of its own."""
-    train = experiment.train.model_copy(update={"precision": precision, "batch_parts": batch_parts})
-    return experiment.model_copy(update={"train": train})
+def with_settings(experiment: Experiment, **settings: object) -> Experiment:
+    """Returns the experiment with these fields of `train` instead of its own."""
+    return experiment.model_copy(update={"train": experiment.train.model_copy(update=settings)})
 
 
-AUTO_FIELDS = ("train.precision", "train.batch_parts")
+AUTO_FIELDS = ("train.precision", "train.batch_parts", "train.strategy")
 """The fields that may be `auto` and decide numbers: a run's own config.yaml says what they became."""
 SAME_NUMBERS = ("data.memory",)
 """The fields that no number depends on: a run's own config.yaml says them as they were said, and it goes on with any value."""

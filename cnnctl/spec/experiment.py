@@ -297,6 +297,10 @@ class TrainSpec(Section):
         batch_parts: so many parts of a batch are computed at once, one a core, which is faster than sharing each
             operation among the cores; `auto` for as many as suit this machine. Rounds otherwise than one part, and dropout
             draws otherwise; not with layers that need the batch whole, such as batch normalization.
+        strategy: `one_device`; `mirrored`, all GPUs of this machine, each with a part of every batch; or `multi_worker`, all
+            processes that the environment variable `TF_CONFIG` names, with the custom loop. `auto` takes the workers of
+            `TF_CONFIG` where it names several, all GPUs where there are several and each gets 32 images of a batch or more, else one
+            device. `batch_size` is what all of them share.
         early_stopping: null for none.
         checkpoint: when to save within epochs too; null for after each epoch only, and when Ctrl-C is pressed.
     """
@@ -308,6 +312,7 @@ class TrainSpec(Section):
     loss: Annotated[Any, LOSS] | None = None
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"] = "float32"
     batch_parts: Parts = 1
+    strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
     early_stopping: EarlyStopping | None = None
     checkpoint: CheckpointSpec | None = None
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from cnnctl.errors import ConfigError, Problem
-from cnnctl.spec.auto import whole_batch_reason
+from cnnctl.spec.auto import shared_batches_reason, whole_batch_reason
 from cnnctl.spec.document import Document, Where, dotted, override, read_document
 from cnnctl.spec.experiment import DataSpec, Experiment, ModelSpec
 from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints, network_of
@@ -211,7 +211,8 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
     )  # also where a typo elsewhere hides the experiment
     ends = _end_complaints(experiment, nodes, facts, around) if experiment or classifies else []
     parts = _parts_complaints(experiment, nodes) if experiment else []
-    return [*_bias_complaints(nodes, facts, around), *ends, *stopping, *parts]
+    strategy = _strategy_complaints(experiment) if experiment else []
+    return [*_bias_complaints(nodes, facts, around), *ends, *stopping, *parts, *strategy]
 
 
 def _end_complaints(
@@ -266,6 +267,21 @@ def _parts_complaints(experiment: Experiment, nodes: Sequence[Node]) -> list[Com
         return [(("train", "batch_parts"), f"{reason}; say 1 or auto, or leave it out")]
     if isinstance(parts, int) and parts > batch_size:
         return [(("train", "batch_parts"), f"a batch of {batch_size} images has no {parts} parts; give {batch_size} or less")]
+    return []
+
+
+NOT_BY_FIT = "Keras 3 cannot train by model.fit on several workers; take loop: custom"
+
+
+def _strategy_complaints(experiment: Experiment) -> list[Complaint]:
+    strategy = experiment.train.strategy
+    if strategy not in ("mirrored", "multi_worker"):
+        return []
+    reason = shared_batches_reason(experiment)
+    if reason:
+        return [(("train", "strategy"), f"{reason}; take strategy: one_device, or leave it out")]
+    if strategy == "multi_worker" and experiment.train.loop == "fit":
+        return [(("train", "strategy"), NOT_BY_FIT)]
     return []
 
 

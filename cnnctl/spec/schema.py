@@ -151,6 +151,7 @@ def _of_few_shot() -> list[Any]:
         _part("train.loop", {"not": {"const": "fit"}}),
         _part("train.loss", _NULL),
         _part("train.batch_parts", {"enum": [1, "auto"]}),
+        _part("train.strategy", {"enum": ["auto", "one_device"]}),
         _where(_said("data.hold_out", {"const": "group"}), _part("data", {"anyOf": held_out})),
         _where(_said("data.shared_classes", {"const": "drop"}), _part("data", {"anyOf": a_split})),
         _where(_said("few_shot.mirrors", _TRUE), _part("data.augment.flip", _NOT_TRUE)),
@@ -165,7 +166,10 @@ def _of_few_shot() -> list[Any]:
 
 
 def _between_sections() -> list[Any]:
+    shares = {"enum": ["mirrored", "multi_worker"]}
     return [
+        _where(_said("train.strategy", shares), _part("train.batch_parts", {"enum": [1, "auto"]})),
+        _where(_said("train.strategy", {"const": "multi_worker"}), _part("train.loop", {"not": {"const": "fit"}})),
         {
             "if": _said("task", {"const": "few_shot"}),
             "then": {"allOf": _of_few_shot()},

@@ -70,6 +70,7 @@ class Checkpoints(Observer):
         rows: the records of all epochs that are saved, those before a resume included.
         begun: where the epoch after them stands, as far as it is saved; None if nothing of it is.
         notes: what a person should know about how the run was taken up.
+        taken_up: the bytes of the checkpoint that the training goes on from; empty where it begins.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Checkpoints(Observer):
         self.rows: list[EpochRecord] = []
         self.begun: StepsRecord | None = None
         self.notes: list[str] = []
+        self.taken_up = b""
         self._folder = folder
         self._groups = {"model": model, "optimizer": optimizer}
         self._listeners = listeners
@@ -158,22 +160,30 @@ class Checkpoints(Observer):
         build_once(self._groups["optimizer"], self._groups["model"])
         for file in reversed(checkpoint_files(self._folder)):
             try:
-                self._take_up(file, _read(file, self._most_bytes()))
+                content = read_bounded(file, self._most_bytes(), file.parent)
+                self._take_up(str(file), _arrays_in(content))
             except DAMAGE as error:
                 damaged.append(f"{file} is damaged ({_reason(error)})")
                 continue
             self.notes = [f"{each}; an earlier checkpoint is taken" for each in damaged]
             self._good = [file]
+            self.taken_up = content
             return
         if damaged:
             raise RunError(f"{'; '.join(damaged)}; no other checkpoint is there, train anew")
+
+    def go_on_from(self, content: bytes) -> None:
+        """Takes up a checkpoint that another worker has read; see `taken_up`."""
+        build_once(self._groups["optimizer"], self._groups["model"])
+        if content:
+            self._take_up("the chief's checkpoint", _arrays_in(content))
 
     def _most_bytes(self) -> int:
         """Returns more bytes than a checkpoint of this training has; early stopping may keep the weights a second time."""
         variables = [variable for owner in self._groups.values() for variable in owner.variables]
         return 2 * sum(int(variable.numpy().nbytes) for variable in variables) + _MORE_THAN_VARIABLES
 
-    def _take_up(self, file: Path, arrays: dict[str, Any]) -> None:
+    def _take_up(self, file: str, arrays: dict[str, Any]) -> None:
         """Makes everything that was saved what it was; raises one of `DAMAGE` where something is missing."""
         if int(arrays["format"]) != FORMAT:
             raise ValueError("another version of cnnctl wrote it")
@@ -231,9 +241,8 @@ def _reason(error: BaseException) -> str:
     return f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
-def _read(file: Path, most: int) -> dict[str, Any]:
-    """Returns the arrays of a checkpoint of so many bytes at most; raises one of `DAMAGE` where it is not as it was written."""
-    content = read_bounded(file, most, file.parent)
+def _arrays_in(content: bytes) -> dict[str, Any]:
+    """Returns the arrays of a checkpoint; raises one of `DAMAGE` where it is not as it was written."""
     body, digest = content[:-_DIGEST], content[-_DIGEST:]
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise ValueError("it is not what was written: its checksum is another")
@@ -244,7 +253,7 @@ def _read(file: Path, most: int) -> dict[str, Any]:
         return dict(arrays)
 
 
-def _assign(file: Path, group: str, variables: Any, arrays: Mapping[str, Any]) -> None:
+def _assign(file: str, group: str, variables: Any, arrays: Mapping[str, Any]) -> None:
     saved = [arrays.get(f"{index}") for index in range(len(variables))]
     shapes = [tuple(variable.shape) for variable in variables]
     if len(arrays) != len(variables) or [None if array is None else array.shape for array in saved] != shapes:

@@ -9,6 +9,10 @@ from pathlib import Path
 import tensorflow as tf
 
 from cnnctl.errors import UsageError
+from cnnctl.spec.section import show
+
+CPU_REPLICAS = "CNNCTL_CPU_REPLICAS"
+_MOST_REPLICAS = 64
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Device:
         note: why there is no GPU; empty where there is one or none was asked for.
         cores: of the CPU, for this process.
         capability: of an NVIDIA GPU, such as (8, 6); None elsewhere.
+        replicas: GPUs, or the logical CPUs that `CNNCTL_CPU_REPLICAS` asks for.
     """
 
     kind: str
@@ -28,6 +33,7 @@ class Device:
     note: str = ""
     cores: int = 1
     capability: tuple[int, int] | None = None
+    replicas: int = 1
 
     def __str__(self) -> str:
         text = f"{self.kind.upper()}, {self.name}"
@@ -40,7 +46,7 @@ def choose_device(wish: str) -> Device:
     GPU memory is taken as it is needed, so that other programs can share the card.
 
     Raises:
-        UsageError: `gpu` is asked for and there is none.
+        UsageError: `gpu` is asked for and there is none, or `CNNCTL_CPU_REPLICAS` is no number.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if wish == "cpu":
@@ -54,12 +60,23 @@ def choose_device(wish: str) -> Device:
         tf.config.experimental.set_memory_growth(gpu, True)
     details = tf.config.experimental.get_device_details(gpus[0])
     name = str(details.get("device_name", gpus[0].name))
-    return Device("gpu", name, cores=_cores(), capability=details.get("compute_capability"))
+    return Device("gpu", name, cores=_cores(), capability=details.get("compute_capability"), replicas=len(gpus))
 
 
 def _cpu(note: str = "") -> Device:
     cores = _cores()
-    return Device("cpu", f"{cores} core{'s' if cores > 1 else ''}", note, cores)
+    return Device("cpu", f"{cores} core{'s' if cores > 1 else ''}", note, cores, replicas=_cpu_replicas())
+
+
+def _cpu_replicas() -> int:
+    """Returns into how many logical devices the CPU is divided, for trying out what several GPUs would compute."""
+    said = os.environ.get(CPU_REPLICAS, "1")
+    if not said.isdecimal() or not 0 < int(said) <= _MOST_REPLICAS:
+        raise UsageError(f"{CPU_REPLICAS} is {show(said)}, expected a number from 1 to {_MOST_REPLICAS}")
+    if int(said) > 1:
+        logical = [tf.config.LogicalDeviceConfiguration()] * int(said)
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)
+    return int(said)
 
 
 def _cores() -> int:

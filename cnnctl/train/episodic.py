@@ -39,6 +39,9 @@ class ClassifierLearner(Learner):
 class _OnEpisodes:
     """What learners have in common that are judged on episodes by their own model."""
 
+    replicas = None
+    """Episodes are computed on one device."""
+
     model: keras.Model
     spec: Any
 

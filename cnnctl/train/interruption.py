@@ -35,6 +35,7 @@ class Interruption(Observer):
         self.signal = signal.SIGINT
         self._heard = heard
         self._asked = False
+        self._anyone: Callable[[bool], bool] | None = None
         self.in_steps = False
         self._plan = Plan(0, 0, 0, 0, 0)
 
@@ -53,6 +54,21 @@ class Interruption(Observer):
             sys.unraisablehook = show
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+    def share(self, anyone: Callable[[bool], bool]) -> None:
+        """Lets all workers leave where one of them is asked to, and none by itself: the others would wait for it.
+
+        Args:
+            anyone: returns whether any worker says true; all call it at the same places.
+        """
+        self._anyone = anyone
+        self.in_steps = True
+
+    def take_signals(self) -> None:
+        """Takes the signals once more: TensorFlow's coordination service of workers takes SIGTERM for itself."""
+        for each in HEARD:
+            if signal.getsignal(each) == self._hear:
+                signal.signal(each, self._hear)
 
     @contextlib.contextmanager
     def passing_on(self) -> Iterator[None]:
@@ -81,20 +97,22 @@ class Interruption(Observer):
 
     def on_steps(self, record: StepsRecord) -> None:
         """Raises KeyboardInterrupt if it was asked for since the last steps."""
-        self.in_steps = record.steps_in_epoch < self._plan.steps_per_epoch  # then comes validation, where nothing changes
-        self.leave_if_asked()
+        self._wait_for_steps(record.steps_in_epoch < self._plan.steps_per_epoch)  # then comes validation, where nothing changes
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Waits for steps from here on: the next ones begin as soon as this has returned."""
-        self.in_steps = record.epoch < self._plan.epochs
-        self.leave_if_asked()
+        self._wait_for_steps(record.epoch < self._plan.epochs)
 
     def on_end(self, record: EndRecord) -> None:
-        """Raises at once from here on."""
-        self.in_steps = False
+        """Raises at once from here on, where no other worker waits."""
+        self.in_steps = self._anyone is not None
+
+    def _wait_for_steps(self, more: bool) -> None:
+        self.in_steps = more or self._anyone is not None
+        self.leave_if_asked()
 
     def leave_if_asked(self) -> None:
-        """Raises KeyboardInterrupt if it was asked for and has not been heeded yet."""
-        if self._asked:
+        """Raises KeyboardInterrupt if it was asked for, here or in another worker, and has not been heeded yet."""
+        if self._anyone(self._asked) if self._anyone else self._asked:
             self.in_steps = False
             raise KeyboardInterrupt

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import keras
@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from cnnctl.build.guard import refused_loss
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, Score, StepsRecord
+from cnnctl.train.replicas import Replicas, Totals, count_once, judge_together, train_together
 from cnnctl.train.steps import Metrics, build_once, evaluate_step, total_loss_with, train_step
 from cnnctl.train.stopping import Diverged
 
@@ -41,8 +42,12 @@ class Trainable(Protocol):
         """Of training."""
 
     @property
+    def replicas(self) -> Replicas | None:
+        """What computes parts of each batch; None for one device."""
+
+    @property
     def step(self) -> Any:
-        """A step of training, compiled once: takes a batch."""
+        """A step of training, compiled once: takes a batch, or what is dealt out of one."""
         ...
 
     def loss_with(self, weights: Sequence[Any], *batch: Any) -> Any:
@@ -63,21 +68,33 @@ class Learner:
         optimizer: not yet built.
         loss: averages over a batch.
         metrics: for the custom loop's training; `accuracy` is also what `fit` reports.
+        replicas: what computes parts of each batch; None for one device.
     """
 
     model: keras.Model
     optimizer: keras.Optimizer
     loss: keras.Loss
     metrics: Metrics
+    replicas: Replicas | None = field(default=None, kw_only=True)
 
     @cached_property
     def step(self) -> Any:
-        """The custom loop's step, compiled once: takes the images and labels of a batch."""
+        """The custom loop's step, compiled once: takes the images and labels of a batch, or what is dealt out of one."""
+        if self.replicas:
+            return tf.function(self.replicas.together(self.train_part, self.metrics), autograph=False)
 
         def training_step(images: Any, labels: Any) -> None:
             train_step(self.model, self.optimizer, self.loss, self.metrics, images, labels)
 
         return tf.function(training_step, autograph=False)
+
+    def train_part(self, images: Any, labels: Any, own: Any) -> Totals:
+        """Trains on the whole batch that a replica has a part of; see `replicas.train_together`."""
+        return train_together(self.model, self.optimizer, self.loss, images, labels, own)
+
+    def judge_part(self, images: Any, labels: Any, own: Any) -> Totals:
+        """Judges the network on the whole batch that a replica has a part of; see `replicas.judge_together`."""
+        return judge_together(self.model, self.loss, images, labels, own)
 
     def loss_with(self, weights: Sequence[Any], images: Any, labels: Any) -> Any:
         """Returns the training loss of a batch under other values of the trained weights; no state changes."""
@@ -94,11 +111,14 @@ class Learner:
         def step(images: Any, labels: Any) -> None:
             evaluate_step(self.model, self.loss, metrics, images, labels)
 
-        run_steps = _compiled_steps(step, metrics)
+        replicas = self.replicas
+        run_steps = _compiled_steps(replicas.together(self.judge_part, metrics) if replicas else step, metrics)
 
         def evaluate(dataset: tf.data.Dataset) -> Score:
             metrics.reset()
-            for _ in _paced(run_steps, iter(dataset), [int(dataset.cardinality())], 0):
+            batches = replicas.dealt_out(dataset) if replicas else dataset
+            steps = replicas.steps_of(dataset) if replicas else int(dataset.cardinality())
+            for _ in _paced(run_steps, iter(batches), [steps], 0, agreement(replicas)):
                 pass
             return Score(*metrics.values())
 
@@ -107,6 +127,7 @@ class Learner:
 
 Batches = Callable[[int], tf.data.Dataset]
 """Gives the batches of a training from a step on, counted from 0, to the end of its last epoch."""
+Agreement = Callable[[int], int]
 Loop = Callable[[Learner, Batches, tf.data.Dataset | None, Plan, Observer], None]
 
 
@@ -127,12 +148,13 @@ def run_custom(learner: Trainable, train: Batches, validation: Any | None, plan:
     begun = tf.Variable(plan.first_step, trainable=False, dtype=tf.int64)
     run_steps = _compiled_steps(learner.step, learner.metrics, begun)
     evaluate = learner.evaluation()
-    batches = iter(train(plan.first_step))
+    replicas = learner.replicas
+    batches = iter(replicas.dealt_out(train(plan.first_step)) if replicas else train(plan.first_step))
     epoch, reason = plan.first_epoch, None
     observer.on_start(plan)
     while epoch < plan.epochs and not reason:
         with _told_when_diverged(lambda: int(begun.numpy())):
-            seconds = _run_epoch(run_steps, batches, learner.metrics, epoch, plan, observer)
+            seconds = _run_epoch(run_steps, batches, learner.metrics, epoch, plan, observer, agreement(replicas))
         train_values = learner.metrics.values()
         epoch += 1
         score = evaluate(validation) if validation is not None else None
@@ -177,13 +199,19 @@ def _compiled_steps(step: Callable[..., None], metrics: Metrics, begun: tf.Varia
 
 
 def _run_epoch(
-    run_steps: Callable[[Any, Any], Any], batches: Any, metrics: Metrics, epoch: int, plan: Plan, observer: Observer
+    run_steps: Callable[[Any, Any], Any],
+    batches: Any,
+    metrics: Metrics,
+    epoch: int,
+    plan: Plan,
+    observer: Observer,
+    agree: Agreement,
 ) -> float:
     """Runs the steps of one epoch that are left; returns the seconds that the whole epoch took."""
     before = plan.start_of(epoch)
     metrics.go_on_from(before.totals)
     start = time.perf_counter() - before.seconds
-    for done in _paced(run_steps, batches, plan.stops(epoch), before.steps_in_epoch):
+    for done in _paced(run_steps, batches, plan.stops(epoch), before.steps_in_epoch, agree):
         observer.on_steps(_steps_record(plan, epoch, done, time.perf_counter() - start, metrics))
     return time.perf_counter() - start
 
@@ -195,10 +223,13 @@ def _steps_record(plan: Plan, epoch: int, done: int, seconds: float, metrics: Me
     return StepsRecord(epoch + 1, step, done, images, seconds, *metrics.values(), metrics.totals())
 
 
-def _paced(run_steps: Callable[[Any, Any], Any], batches: Any, stops: Sequence[int], done: int) -> Iterator[int]:
+def _paced(
+    run_steps: Callable[[Any, Any], Any], batches: Any, stops: Sequence[int], done: int, agree: Agreement
+) -> Iterator[int]:
     """Runs steps in calls of about `SECONDS_PER_CALL` that end at each of `stops`.
 
-    Yields the steps done after each call, those `done` already included.
+    Yields the steps done after each call, those `done` already included. All workers must make the same calls, which is what
+    `agree` is for.
     """
     fitting = 1
     for stop in stops:
@@ -209,7 +240,14 @@ def _paced(run_steps: Callable[[Any, Any], Any], batches: Any, stops: Sequence[i
             seconds = time.perf_counter() - start
             done += count
             yield done
-            fitting = min(max(int(count * SECONDS_PER_CALL / seconds), 1), 2 * fitting)
+            fitting = agree(min(max(int(count * SECONDS_PER_CALL / seconds), 1), 2 * fitting))
+
+
+def agreement(replicas: Replicas | None) -> Agreement:
+    """Returns what all workers call with how many steps suit each, and get the same number of."""
+    if not replicas or replicas.workers == 1:
+        return lambda fitting: fitting
+    return lambda fitting: int(replicas.gathered([fitting]).min())
 
 
 def epoch_record(
@@ -241,41 +279,112 @@ def learning_rate_of_last_step(optimizer: keras.Optimizer) -> float:
     plain = getattr(optimizer, "inner_optimizer", optimizer)
     schedule = plain._learning_rate  # the public attribute is already the next step's value
     made = int(plain._iterations.numpy())
-    return float(schedule(max(made - 1, 0)) if callable(schedule) else plain.learning_rate)
+    return float(schedule(max(made - 1, 0)) if callable(schedule) else plain.learning_rate.numpy())
 
 
 def run_fit(learner: Learner, train: Batches, validation: tf.data.Dataset | None, plan: Plan, observer: Observer) -> None:
     """Trains by `model.fit`; arguments and errors as in `run_custom`."""
-    model = learner.model
-    model.compile(learner.optimizer, learner.loss, metrics=[learner.metrics.accuracy], jit_compile=False)
-    build_once(learner.optimizer, model)
+    build_once(learner.optimizer, learner.model)
+    model = _compiled(learner)
     relay = _Relay(plan, observer, Metrics(model.metrics[0], learner.metrics.accuracy))
     observer.on_start(plan)
-    with _told_when_diverged(lambda: relay.step + 1):
+    judged = _Validation.of(validation, learner.replicas)
+    if learner.replicas:
+        train = partial(_dealt, learner.replicas, train)
+    within = learner.replicas.strategy.scope() if learner.replicas else contextlib.nullcontext()
+    with within, _told_when_diverged(lambda: relay.step + 1):
         if plan.begun:
-            _finish_epoch(model, train, validation, plan, relay)
+            _finish_epoch(model, train, judged, plan, relay)
         epochs = relay.epochs if relay.reason else plan.epochs
-        _fit(model, train(relay.epochs * plan.steps_per_epoch), validation, relay, epochs, plan.steps_per_epoch)
+        _fit(model, train(relay.epochs * plan.steps_per_epoch), judged, relay, epochs, plan.steps_per_epoch)
     observer.on_end(EndRecord(relay.epochs, relay.epochs * plan.steps_per_epoch, relay.reason))
 
 
-def _fit(
-    model: keras.Model, batches: tf.data.Dataset, validation: tf.data.Dataset | None, relay: _Relay, epochs: int, steps: int
-) -> None:
+def _compiled(learner: Learner) -> keras.Model:
+    """Returns what `fit` is called of: the network itself, or what has each replica compute a part."""
+    if learner.replicas:
+        shared = _SharedByReplicas(learner)
+        shared.compile(learner.optimizer, jit_compile=False)
+        return shared
+    learner.model.compile(learner.optimizer, learner.loss, metrics=[learner.metrics.accuracy], jit_compile=False)
+    return learner.model
+
+
+def _dealt(replicas: Replicas, train: Batches, first_step: int) -> Any:
+    return replicas.dealt_out(train(first_step))
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """What Keras judges a network on.
+
+    Attributes:
+        batches: of one pass; of replicas, their parts, over and over, since Keras is then told how many to take. None for nothing.
+        steps: how many; None where the batches tell it.
+    """
+
+    batches: Any
+    steps: int | None = None
+
+    @classmethod
+    def of(cls, batches: tf.data.Dataset | None, replicas: Replicas | None) -> _Validation:
+        """Returns it for the batches, or the parts of batches, of one pass."""
+        if batches is None or replicas is None:
+            return cls(batches)
+        return cls(replicas.dealt_out(batches.repeat()), replicas.steps_of(batches))
+
+
+class _SharedByReplicas(keras.Model):
+    """A network whose steps in `fit` and `evaluate` are those of several replicas.
+
+    Keras's own would weight each replica the same, however many images it has, and clip the gradient of each by itself.
+    """
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self.network = learner.model
+        self._of: Callable[[], Learner] = lambda: learner  # Keras looks into lists and objects, and not into this
+        self.built = True
+
+    @property
+    def metrics(self) -> list[Any]:
+        """Those that Keras resets at the beginning of an epoch and of an evaluation."""
+        metrics = self._of().metrics
+        return [metrics.loss, metrics.accuracy]
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Returns the outputs of the network."""
+        return self.network(images, training=training)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Called by Keras in each replica."""
+        return self._counted(self._of().train_part(*data))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Called by Keras in each replica."""
+        return self._counted(self._of().judge_part(*data))
+
+    def _counted(self, totals: Totals) -> dict[str, Any]:
+        count_once(self._of().metrics, totals)
+        return dict(zip(("loss", "accuracy"), totals[:2], strict=True))  # Keras reports its metrics instead
+
+
+def _fit(model: keras.Model, batches: tf.data.Dataset, judged: _Validation, relay: _Relay, epochs: int, steps: int) -> None:
     """Lets Keras train up to the end of so many epochs, of so many steps each."""
     model.fit(
         batches,
         epochs=epochs,
         initial_epoch=relay.epochs,
         steps_per_epoch=steps,
-        validation_data=validation,
+        validation_data=judged.batches,
+        validation_steps=judged.steps,
         callbacks=[relay],
         shuffle=False,  # the batches come in the order they are to be taken
         verbose=0,
     )
 
 
-def _finish_epoch(model: keras.Model, train: Batches, validation: tf.data.Dataset | None, plan: Plan, relay: _Relay) -> None:
+def _finish_epoch(model: keras.Model, train: Batches, judged: _Validation, plan: Plan, relay: _Relay) -> None:
     """Does what is left of an epoch that was interrupted, in a call of its own: Keras knows epochs of one length only."""
     left = plan.steps_per_epoch - plan.start_of(plan.first_epoch).steps_in_epoch
     if not left:
@@ -283,12 +392,12 @@ def _finish_epoch(model: keras.Model, train: Batches, validation: tf.data.Datase
         relay.on_epoch_begin(plan.first_epoch)
         train_values = dict(zip(("loss", "accuracy"), relay.metrics.values(), strict=True))
         relay.metrics.reset()  # Keras forgets the accuracy only if it has trained before
-        judged = model.evaluate(validation, verbose=0, return_dict=True) if validation is not None else {}
-        relay.on_epoch_end(plan.first_epoch, {**train_values, **{f"val_{name}": value for name, value in judged.items()}})
+        values = model.evaluate(judged.batches, steps=judged.steps, verbose=0, return_dict=True) if judged.batches else {}
+        relay.on_epoch_end(plan.first_epoch, {**train_values, **{f"val_{name}": value for name, value in values.items()}})
         return
     relay.leaves_after_epoch = True
     with contextlib.suppress(_EpochIsOver):
-        _fit(model, train(plan.first_step), validation, relay, plan.first_epoch + 1, left)
+        _fit(model, train(plan.first_step), judged, relay, plan.first_epoch + 1, left)
     relay.leaves_after_epoch = False
 
 

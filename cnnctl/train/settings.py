@@ -12,6 +12,8 @@ from cnnctl.spec.experiment import Experiment, Maml
 from cnnctl.spec.load import facts_of
 from cnnctl.train.device import Device
 
+ONE_DEVICE = Choice("one_device")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -19,12 +21,13 @@ class Settings:
 
     Attributes:
         experiment: with what was chosen.
-        precision, batch_parts: what was chosen and why; no reason where the config said it.
+        precision, batch_parts, strategy: what was chosen and why; no reason where the config said it.
     """
 
     experiment: Experiment
     precision: Choice
     batch_parts: Choice
+    strategy: Choice = ONE_DEVICE
 
     def __str__(self) -> str:
         parts = f", each batch in {self.parts} parts at once" if self.parts > 1 else ""
@@ -38,16 +41,17 @@ class Settings:
     @property
     def reasons(self) -> list[str]:
         """Returns why each `auto` became what it did."""
-        chosen = (("precision", self.precision), ("batch_parts", self.batch_parts))
+        chosen = (("precision", self.precision), ("batch_parts", self.batch_parts), ("strategy", self.strategy))
         return [f"{name}: auto is {choice.value}: {choice.why}" for name, choice in chosen if choice.why]
 
 
-def settle(experiment: Experiment, device: Device) -> Settings:
-    """Returns the experiment with each `auto` decided for a device."""
+def settle(experiment: Experiment, device: Device, strategy: Choice = ONE_DEVICE) -> Settings:
+    """Returns the experiment with each `auto` decided for a device, and with the strategy that was chosen."""
     train = experiment.train
     precision = _precision(experiment, device) if train.precision == "auto" else Choice(train.precision)
-    parts = _parts(experiment, device) if train.batch_parts == "auto" else Choice(train.batch_parts)
-    return Settings(with_settings(experiment, precision.value, parts.value), precision, parts)
+    parts = _parts(experiment, device, strategy) if train.batch_parts == "auto" else Choice(train.batch_parts)
+    chosen = {"precision": precision.value, "batch_parts": parts.value, "strategy": strategy.value}
+    return Settings(with_settings(experiment, **chosen), precision, parts, strategy)
 
 
 def _precision(experiment: Experiment, device: Device) -> Choice:
@@ -58,7 +62,9 @@ def _precision(experiment: Experiment, device: Device) -> Choice:
     return precision_on_gpu(device.capability) if device.capability else Choice("float32", "this GPU does not say what it can")
 
 
-def _parts(experiment: Experiment, device: Device) -> Choice:
+def _parts(experiment: Experiment, device: Device, strategy: Choice) -> Choice:
+    if strategy.value != ONE_DEVICE.value:
+        return Choice(1, "replicas compute parts of each batch already")
     if device.kind == "gpu":
         return Choice(1, "a GPU shares an operation among its cores without waiting")
     nodes, _ = facts_of(experiment)

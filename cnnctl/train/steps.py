@@ -44,7 +44,7 @@ class Metrics:
 
 def build_metrics(experiment: Experiment) -> Metrics:
     """Returns metrics for the labels that the config says."""
-    return Metrics(keras.metrics.Mean(), accuracy_metric(experiment))
+    return Metrics(keras.metrics.Mean(name="loss"), accuracy_metric(experiment))
 
 
 def accuracy_metric(experiment: Experiment) -> keras.metrics.Metric:

@@ -52,8 +52,8 @@ def test_validation_runs_in_several_calls_so_that_ctrl_c_is_heard(tmp_path: Path
     lengths: list[int] = []
     paced = loops._paced
 
-    def count(run_steps: Any, batches: Any, stops: Sequence[int], done: int) -> Iterator[int]:
-        calls = list(paced(run_steps, batches, stops, done))
+    def count(run_steps: Any, batches: Any, stops: Sequence[int], done: int, agree: Any) -> Iterator[int]:
+        calls = list(paced(run_steps, batches, stops, done, agree))
         lengths.append(len(calls))
         yield from calls
 

@@ -90,7 +90,7 @@ def test_bending_alone_and_thickness_alone_use_the_numbers_of_both() -> None:
 
 def by_label(settings: Augment, **arguments: int) -> dict[int, Pixels]:
     images = ImageSet(pictures(23), np.arange(23, dtype=np.int64))
-    given = {"batch_size": 5, "seed": 3, "first_epoch": 0, "epochs": 1, **arguments}
+    given: Any = {"batch_size": 5, "seed": 3, "first_epoch": 0, "epochs": 1, **arguments}
     dataset = training_batches(images, Preparation(0, False, settings), **given)
     return {
         int(label): image for batch, labels in dataset.as_numpy_iterator() for image, label in zip(batch, labels, strict=True)

@@ -27,7 +27,7 @@ from cnnctl.data.episodes import Episodes, training_episodes, with_turned_classe
 from cnnctl.data.facts import data_facts
 from cnnctl.data.images import Pixels
 from cnnctl.data.lazy import LazyImages
-from cnnctl.data.pipeline import Preparation, ordered_batches, reading_told, training_batches, training_sample
+from cnnctl.data.pipeline import Preparation, Shares, ordered_batches, reading_told, training_batches, training_sample
 from cnnctl.data.sources import ImageSet, open_source
 from cnnctl.data.splits import Splits, fingerprint, read_splits
 from cnnctl.data.stream import Blocks, Decoding, opened_entry, streamed
@@ -206,6 +206,19 @@ def test_ordered_batches_are_those_in_memory_to_the_bit(
     kept, lazy = (list(ordered_batches(each, prepare, batch_size).as_numpy_iterator()) for each in sets)
     assert sum(len(images) for images, _ in lazy) == 1258
     assert_same_batches(kept, lazy)
+
+
+@pytest.mark.parametrize("replicas", [range(3), range(1, 2)])
+def test_the_shares_of_replicas_are_those_in_memory_to_the_bit(replicas: range, sets: tuple[ImageSet, ImageSet]) -> None:
+    shares = Shares(replicas, 3)
+    trained, judged = [], []
+    for each in sets:
+        batches = training_batches(each, CHANGED, batch_size=100, seed=3, first_epoch=0, epochs=2, skip=12, shares=shares)
+        trained.append(list(batches.as_numpy_iterator()))
+        judged.append(list(ordered_batches(each, PLAIN, 100, shares).as_numpy_iterator()))
+    assert len(trained[0]) == 14 * len(replicas)
+    assert_same_batches(*trained)
+    assert_same_batches(*judged)
 
 
 def test_a_sample_is_that_in_memory_to_the_bit(sets: tuple[ImageSet, ImageSet]) -> None:

@@ -1,0 +1,77 @@
+"""What a training on several workers needs besides the training; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+from collections.abc import Iterator
+from typing import Any
+
+from cnnctl import __version__
+from cnnctl.data.splits import Splits, fingerprint
+from cnnctl.errors import DataError, RunError
+from cnnctl.report.comparison import leaves
+from cnnctl.report.console import Console
+from cnnctl.spec.cluster import Cluster
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.section import plain
+from cnnctl.train.device import Device
+from cnnctl.train.rendezvous import meet
+from cnnctl.train.replicas import Replicas
+from cnnctl.train.strategy import LOST, lost_worker
+
+_OWN = ("data.path", "data.data_dir")
+"""Each machine may have its data elsewhere."""
+_DIGITS = 13
+"""So many hexadecimal digits of a fingerprint a float holds exactly."""
+
+
+def await_workers(cluster: Cluster, experiment: Experiment, device: Device, console: Console) -> None:
+    """Returns when all workers are there, about to train the same on devices of the same number.
+
+    Raises:
+        CnnctlError: they are not; see `rendezvous.meet`.
+    """
+    here = f"worker {cluster.index} of {len(cluster)}"
+    chief = " is the chief" if cluster.index == 0 else f"; the run folder is that of the chief, {cluster.addresses[0]}"
+    console.say(f"worker  {here.removeprefix('worker ')}{chief}")
+
+    def arrived(count: int) -> None:
+        if count < len(cluster):
+            console.say(f"        {count} of {len(cluster)} workers are there; waiting for the others")
+
+    meet(cluster, _greeting(experiment, device), arrived)
+
+
+def _greeting(experiment: Experiment, device: Device) -> dict[str, Any]:
+    """Returns what all workers must have in common, by its name for people."""
+    config = {path: value for path, value in leaves(plain(experiment), ()) if path not in _OWN}
+    of_versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
+    return {"cnnctl": __version__, **of_versions, f"number of {device.kind.upper()}s": device.replicas, **config}
+
+
+def refuse_other_images(replicas: Replicas, splits: Splits) -> None:
+    """Raises DataError where workers have read other images than the chief; all call it together."""
+    parts = {"training": splits.train, "validation": splits.validation}
+    own = [int(fingerprint(images)[:_DIGITS], 16) if images else 0 for images in parts.values()]
+    said = replicas.gathered(own)
+    for name, of_workers in zip(parts, said.T, strict=True):
+        others = [str(worker) for worker, number in enumerate(of_workers) if number != of_workers[0]]
+        if others:
+            raise DataError(
+                f"worker {', '.join(others)} has read other {name} images than the chief; give all workers the same data"
+            )
+
+
+@contextlib.contextmanager
+def told_when_lost(cluster: Cluster | None, how_to_go_on: str) -> Iterator[None]:
+    """Tells what TensorFlow raises when another worker has gone as what it is."""
+    try:
+        yield
+    except LOST as error:
+        if cluster is None:
+            raise
+        raise RunError(
+            f"{lost_worker(error, cluster)}, has gone or cannot be reached, so no other can go on; what it says itself tells why. "
+            f"{how_to_go_on}"
+        ) from error

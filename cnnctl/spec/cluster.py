@@ -1,0 +1,111 @@
+"""The environment variable `TF_CONFIG`, by which Kubernetes, cloud services and wrappers of Slurm say who trains together.
+
+    {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}
+
+It is TensorFlow's own convention. Its task of type `chief`, or else worker 0, is the chief.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from cnnctl.errors import UsageError
+from cnnctl.spec.section import show
+
+VARIABLE = "TF_CONFIG"
+JOBS = ("chief", "worker")
+_EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+_MOST_PORTS = 65_535
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Processes that train together.
+
+    Attributes:
+        addresses: `host:port` of each, the chief first.
+        index: of this process; 0 is the chief.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+    def __len__(self) -> int:
+        return len(self.addresses)
+
+    @property
+    def port(self) -> int:
+        """Returns the port that this process listens on."""
+        return address_of(self.addresses[self.index])[1]
+
+    def named(self, index: int) -> str:
+        """Returns what a worker is called in messages."""
+        return f"{'the chief, worker 0' if index == 0 else f'worker {index}'}, {self.addresses[index]}"
+
+
+def known_cluster() -> Cluster | None:
+    """Returns who trains together by `TF_CONFIG`; None where it is not set or names nobody.
+
+    Raises:
+        UsageError: it is not what TensorFlow takes.
+    """
+    text = os.environ.get(VARIABLE, "").strip()
+    content = _content(text) if text else {}
+    if not content.get("cluster"):
+        return None
+    jobs = _jobs(content["cluster"])
+    addresses = tuple(address for job in JOBS for address in jobs.get(job, ()))
+    for address in addresses:
+        address_of(address)
+        if addresses.count(address) > 1:
+            _refuse(f"names {show(address)} twice; each process needs an address of its own")
+    return Cluster(addresses, _index(content.get("task"), jobs))
+
+
+def address_of(address: str) -> tuple[str, int]:
+    """Returns host and port of `host:port`; raises UsageError for another text."""
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdecimal() and 0 < int(port) <= _MOST_PORTS):
+        _refuse(f"has the address {show(address)}, expected a host and a port such as host1:2222")
+    return host.strip("[]"), int(port)
+
+
+def _refuse(what: str) -> NoReturn:
+    raise UsageError(f"the environment variable {VARIABLE} {what}")
+
+
+def _content(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+        _refuse(f"is no JSON ({reason}); expected such as {_EXAMPLE}, received {show(text)}")
+    if not isinstance(content, dict):
+        _refuse(f"is {show(content)}, expected such as {_EXAMPLE}")
+    return content
+
+
+def _jobs(cluster: object) -> dict[str, list[str]]:
+    if not isinstance(cluster, dict):
+        _refuse(f"has cluster: {show(cluster)}, expected such as {_EXAMPLE}")
+    for job, addresses in cluster.items():
+        if job not in JOBS:
+            _refuse(f"has tasks of type '{job}'; cnnctl trains on tasks of type worker and one of type chief, which all train")
+        if not (isinstance(addresses, list) and addresses and all(isinstance(address, str) for address in addresses)):
+            _refuse(f'has cluster.{job}: {show(addresses)}, expected a list of addresses such as ["host1:2222"]')
+    if len(cluster.get("chief", ["one"])) > 1:
+        _refuse("names several chiefs; give one")
+    return cluster
+
+
+def _index(task: object, jobs: dict[str, list[str]]) -> int:
+    """Returns the place of a task among all, the chief first."""
+    if not isinstance(task, dict) or not {"type", "index"} <= task.keys():
+        _refuse(f'has task: {show(task)}, expected which task this process is, such as {{"type": "worker", "index": 0}}')
+    job, said = task["type"], task["index"]
+    number = int(said) if isinstance(said, str) and said.isdecimal() else said  # shells put quotes around numbers
+    known = [f"{each} {index}" for each in JOBS for index in range(len(jobs.get(each, ())))]
+    if type(number) is not int or f"{job} {number}" not in known:
+        _refuse(f"says that this process is {show(job)} {show(said)}, and names no such task; it names {', '.join(known)}")
+    return known.index(f"{job} {number}")
