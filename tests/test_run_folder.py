@@ -207,7 +207,7 @@ def test_the_saved_model_has_the_results_accuracy_and_loss(loop: str, finished: 
     run = finished[loop]
     test = read_splits(load(run.config).data).read_test()
     model = keras.models.load_model(run.folder / "model.keras")
-    logits = model.predict(test.images / np.float32(255), verbose=0).astype(np.float64)
+    logits = model.predict(test.images[:] / np.float32(255), verbose=0).astype(np.float64)
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     assert run.result()["test_loss"] == pytest.approx(-logs[np.arange(len(test)), test.labels].mean(), rel=1e-4)
     assert run.result()["test_accuracy"] == pytest.approx((logits.argmax(axis=1) == test.labels).mean(), abs=1e-6)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cnnctl.commands.evaluation import DATA_HAS_CHANGED, NOT_ENOUGH_MEMORY, Subject, images_to_judge, judged_on
 from cnnctl.commands.same_images import apart
 from cnnctl.commands.trained import EndedRun, Values, open_ended, with_network
+from cnnctl.data.pipeline import reading_told
 from cnnctl.data.sources import ImageSet, Labels
 from cnnctl.errors import DataError, RunError
 from cnnctl.report.console import Console
@@ -88,7 +89,7 @@ def _judged_together(runs: Sequence[EndedRun], split: str | None, data: str | No
         with console.working("reading the data"):
             subject = images_to_judge(group[0], split, data)
         for run in group:
-            with console.working(f"evaluating {run.run.path}"):
+            with console.working(f"evaluating {run.run.path}"), reading_told():
                 together.add(run, subject)
     members = [together.members[run.run.path] for run in runs]
     return EnsembleEvaluation(subject.split, subject.root, members, together.scores(runs[0].class_names), together.notes)
@@ -100,7 +101,9 @@ def _that_read_alike(runs: Sequence[EndedRun], other_images: bool) -> Iterable[l
     for run in runs:
         section = run.experiment.data
         fitted = (section.image_size, section.channels, section.invert)
-        reading = fitted if other_images else section.model_copy(update={"labels": "integer", "augment": None})
+        reading = (
+            fitted if other_images else section.model_copy(update={"labels": "integer", "memory": "auto", "augment": None})
+        )
         groups.setdefault(reading, []).append(run)
     return groups.values()
 

@@ -15,6 +15,7 @@ from cnnctl.commands.few_shot import series_of
 from cnnctl.commands.trained import Trained
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.elsewhere import classes_root, read_classes
+from cnnctl.data.pipeline import reading_told
 from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import fingerprint
 from cnnctl.errors import DataError, RunError, UsageError
@@ -80,7 +81,7 @@ def evaluated_episodes(
         with console.working("reading the data"):
             root = None if data is None else classes_root(Path(data), split)
             images, notes = _own_images(trained, split or "test") if root is None else _other_images(trained, root)
-        with console.working("evaluating"):
+        with console.working("evaluating"), reading_told():
             subject = (split or "test") if root is None else str(root)
             result = _result(trained, wish, subject, images)
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from cnnctl.build.optimizers import build_loss
 from cnnctl.commands.trained import EndedRun, Trained, Values
 from cnnctl.data.elsewhere import classes_root, read_classes
-from cnnctl.data.pipeline import ordered_batches, preparation
+from cnnctl.data.pipeline import ordered_batches, preparation, reading_told
 from cnnctl.data.sources import ImageSet, open_source, some_of
 from cnnctl.data.splits import Splits, fingerprint, read_splits
 from cnnctl.errors import DataError, RunError, UsageError
@@ -122,7 +122,7 @@ def evaluated(trained: Trained, split: str | None, data: str | None, console: Co
     try:
         with console.working("reading the data"):
             subject = images_to_judge(trained, split, data)
-        with console.working("evaluating"):
+        with console.working("evaluating"), reading_told():
             scores = _scores(trained, subject.images)
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise RunError(NOT_ENOUGH_MEMORY) from error

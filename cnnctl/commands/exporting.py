@@ -13,7 +13,7 @@ import numpy as np
 
 from cnnctl.build.export import OPEN, Opened, Values, plain_network, write_keras, write_onnx, write_saved_model, write_tflite
 from cnnctl.commands.trained import Trained
-from cnnctl.data.pipeline import ordered_batches, preparation
+from cnnctl.data.pipeline import ordered_batches, preparation, reading_told
 from cnnctl.data.sources import ImageSet, Labels
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import DataError, RunError
@@ -112,7 +112,7 @@ def export_network(trained: Trained, to: str, quantize: str | None, output: Path
     images = _images(trained.experiment, quantize)
     with _folder_beside(output) as beside:
         file = beside / ("network" if to == "saved_model" else f"network{output.suffix}")
-        with contextlib.nullcontext() if verbose else without_native_stderr():
+        with contextlib.nullcontext() if verbose else without_native_stderr(), reading_told():
             opened = _written(trained.experiment, network, to, images.typical, file)
             check = _checked(trained, opened, images)
         if quantize is None and not check.largest_difference <= _tolerance(trained.experiment):

@@ -21,7 +21,7 @@ from cnnctl.data.episodes import (
     training_episodes,
     with_turned_classes,
 )
-from cnnctl.data.pipeline import preparation, steps_of, training_batches, training_sample
+from cnnctl.data.pipeline import preparation, reading_told, steps_of, training_batches, training_sample
 from cnnctl.data.sources import ImageSet
 from cnnctl.report.board import Answers
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
@@ -123,7 +123,8 @@ class _ByEpisodes:
 
     def sample(self) -> tuple[Any, Any]:
         """Returns the episode whose gradients are looked at: the first."""
-        support, queries = next(iter(self.batches(0)))
+        with reading_told():
+            support, queries = next(iter(self.batches(0)))
         return support[:1], queries[:1]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from cnnctl.commands.session import NOT_ENOUGH_MEMORY
+from cnnctl.data.pipeline import reading_told
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import RunError
 from cnnctl.report.console import Console
@@ -121,7 +122,8 @@ def prove(experiment: Experiment, steps: int, console: Console) -> Proof:
         RunError: the loss is not finite, or memory is too small.
     """
     try:
-        return _prove(experiment, steps, console)
+        with reading_told():
+            return _prove(experiment, steps, console)
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise RunError(NOT_ENOUGH_MEMORY) from error
 

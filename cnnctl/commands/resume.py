@@ -10,7 +10,7 @@ from cnnctl.errors import UsageError
 from cnnctl.report.comparison import RunRow, differing
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
-from cnnctl.spec.auto import AUTO_FIELDS
+from cnnctl.spec.auto import AUTO_FIELDS, SAME_NUMBERS
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.optimizers import Cosine, OneCycle
@@ -34,6 +34,7 @@ def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], cons
     own = load(run.config)
     asked = load(config or run.config, overrides) if config or overrides else own
     refuse_other(run, own, asked)
+    own = own.model_copy(update={"data": own.data.model_copy(update={"memory": asked.data.memory})})  # see SAME_NUMBERS
     if asked.train.epochs > own.train.epochs:
         return own.model_copy(update={"train": own.train.model_copy(update={"epochs": asked.train.epochs})}), True
     if run.read_result() is not None:
@@ -57,11 +58,11 @@ def refuse_other(run: RunFolder, own: Experiment, asked: Experiment) -> None:
 
 
 def _differences(own: Experiment, asked: Experiment) -> Iterator[tuple[str, Any, Any]]:
-    """Yields paths with the value of each, but for what `auto` became in the run and for more epochs."""
+    """Yields paths with the value of each, but for what `auto` became in the run, for more epochs and for what decides no number."""
     for path, (before, now) in differing([RunRow("", dict(plain(each)), {}) for each in (own, asked)]).items():
         became = path in AUTO_FIELDS and now == "auto"
         more = path == "train.epochs" and now > before
-        if not became and not more:
+        if not became and not more and path not in SAME_NUMBERS:
             yield path, before, now
 
 

@@ -19,6 +19,7 @@ from cnnctl.commands.environment import note_environment
 from cnnctl.commands.few_shot import FewShot
 from cnnctl.commands.trained import resume_command
 from cnnctl.commands.workers import await_workers, refuse_other_images, told_when_lost
+from cnnctl.data.pipeline import reading_told
 from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import Splits
 from cnnctl.errors import DataError, Interrupted, RunError
@@ -227,7 +228,7 @@ class Session:
     def _told(self, how_to_go_on: str) -> Iterator[None]:
         """Tells what TensorFlow raises as what it is for people."""
         try:
-            with told_when_lost(self.workers, how_to_go_on), self.interruption.passing_on():
+            with told_when_lost(self.workers, how_to_go_on), reading_told(), self.interruption.passing_on():
                 yield
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             raise RunError(_too_large(self.experiment)) from error

@@ -12,16 +12,25 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cnnctl.data.philox import uniform_rows
 from cnnctl.spec.draws import DRAWS, KNOTS, SMOOTHNESS, STREAM, STROKE_DRAWS, STROKE_STREAM
 from cnnctl.spec.experiment import Augment
 
 
 def draw(count: Any, seed: int, epoch: Any, settings: Augment) -> Any:
     """Returns uniform numbers in [-1, 1), (count, DRAWS), for the examples of one epoch; STROKE_DRAWS more where needed."""
-    moves = _uniform((count, DRAWS), seed ^ STREAM, epoch)
-    if not (settings.elastic or settings.thickness):
+    moves = _uniform((count, DRAWS), _seeds(seed ^ STREAM, epoch))
+    if not _changes_strokes(settings):
         return moves
-    return tf.concat([moves, _uniform((count, STROKE_DRAWS), seed ^ STROKE_STREAM, epoch)], axis=1)
+    return tf.concat([moves, _uniform((count, STROKE_DRAWS), _seeds(seed ^ STROKE_STREAM, epoch))], axis=1)
+
+
+def draw_rows(rows: Any, seed: int, epoch: Any, settings: Augment) -> Any:
+    """Returns some rows (B,) of `draw`, equal to the bit, without the memory for those of all examples."""
+    moves = uniform_rows(rows, DRAWS, _seeds(seed ^ STREAM, epoch))
+    if not _changes_strokes(settings):
+        return moves
+    return tf.concat([moves, uniform_rows(rows, STROKE_DRAWS, _seeds(seed ^ STROKE_STREAM, epoch))], axis=1)
 
 
 def augment(images: Any, draws: Any, settings: Augment) -> Any:
@@ -35,8 +44,16 @@ def augment(images: Any, draws: Any, settings: Augment) -> Any:
     return _with_strokes(moved, draws[:, DRAWS] * settings.thickness) if settings.thickness else moved
 
 
-def _uniform(shape: tuple[Any, int], seed: int, epoch: Any) -> Any:
-    return tf.random.stateless_uniform(shape, tf.stack([tf.cast(seed, tf.int64), epoch]), -1.0, 1.0)
+def _changes_strokes(settings: Augment) -> bool:
+    return bool(settings.elastic or settings.thickness)
+
+
+def _seeds(seed: int, epoch: Any) -> Any:
+    return tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
+
+
+def _uniform(shape: tuple[Any, int], seeds: Any) -> Any:
+    return tf.random.stateless_uniform(shape, seeds, -1.0, 1.0)
 
 
 # moved

@@ -2,8 +2,9 @@
 
 An entry is one `.npz` file of plain arrays (no pickle), named by the SHA-256 of all that its arrays follow
 from: the contents of the files that were read, and how the config wants the images. A changed file or
-option thus finds no entry, and nothing has to be kept up to date. Each array is read whole and checked by its CRC; a
+option thus finds no entry, and nothing has to be kept up to date. Each array is checked whole by its CRC; a
 damaged entry is made anew. Entries appear by one rename, so that several processes may read and write at once.
+`stream` writes and reads the same entries for sets that are not to be in memory.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def remembered(options: Mapping[str, object], files: Iterable[Path], make: Calla
     files = list(files)
     key = key_of(options, files)
     entry = folder / f"{key}.npz"
-    arrays = _read(entry)
+    arrays = read_entry(entry)
     if arrays is None:
         arrays = make()
         if key_of(options, files) == key:  # no file changed while it was read
@@ -90,29 +91,40 @@ def key_of(options: Mapping[str, object], files: Iterable[Path]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _read(entry: Path) -> Arrays | None:
+def read_entry(entry: Path) -> Arrays | None:
     """Returns the arrays of an entry, each checked whole; None where it is not there or damaged."""
     try:
         with zipfile.ZipFile(entry) as content:  # NumPy's own reader stops before the checksum
-            arrays = {name: _array(content.read(f"{name}.npy")) for name in json.loads(content.read(NAMES))}
+            arrays = {name: array_of(content.read(f"{name}.npy")) for name in json.loads(content.read(NAMES))}
     except Exception:  # wrong bits make zipfile, NumPy and even Python's tokenizer stumble in a dozen ways
         return None
-    with contextlib.suppress(OSError):  # a cache that may only be read
-        os.utime(entry)  # used just now
+    used(entry)
     return arrays
 
 
-def _array(content: bytes) -> NDArray[Any]:
+def used(entry: Path) -> None:
+    """Notes that an entry was used just now: it goes after those that were not."""
+    with contextlib.suppress(OSError):  # a cache that may only be read
+        os.utime(entry)
+
+
+def array_of(content: bytes) -> NDArray[Any]:
+    """Returns the array that the bytes of an `.npy` file are."""
     array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     return array
 
 
 def _written(out: IO[bytes], arrays: Arrays) -> None:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as content:
+        write_arrays(content, arrays)
         content.writestr(NAMES, json.dumps(list(arrays)))
-        for name, array in arrays.items():
-            with content.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def write_arrays(content: zipfile.ZipFile, arrays: Arrays) -> None:
+    """Writes arrays into an entry; their names, under NAMES, come besides."""
+    for name, array in arrays.items():
+        with content.open(f"{name}.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _keep(entry: Path, arrays: Arrays) -> None:
@@ -122,15 +134,24 @@ def _keep(entry: Path, arrays: Arrays) -> None:
         return
     with contextlib.suppress(OSError):
         entry.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(entry.parent, size)
-        handle, name = tempfile.mkstemp(prefix=f".{entry.stem}.", suffix=".part", dir=entry.parent)
-        beside = Path(name)
+        make_room(entry.parent, size)
+        handle, beside = part_of(entry)
         try:
             with os.fdopen(handle, "wb") as out:
                 _written(out, arrays)
             beside.replace(entry)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def part_of(entry: Path) -> tuple[int, Path]:
+    """Makes the file that becomes an entry once it is whole; returns its descriptor and its name.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{entry.stem}.", suffix=".part", dir=entry.parent)
+    return handle, Path(name)
 
 
 def most_bytes() -> int:
@@ -147,7 +168,7 @@ def most_bytes() -> int:
     return int(said)
 
 
-def _make_room(folder: Path, size: int) -> None:
+def make_room(folder: Path, size: int) -> None:
     """Removes the entries longest unused, and what killed processes left half written, until `size` more bytes fit."""
     found = []
     for file in [*folder.glob("*.npz"), *folder.glob(".*.part")]:
@@ -162,3 +183,11 @@ def _make_room(folder: Path, size: int) -> None:
         with contextlib.suppress(OSError):
             file.unlink()
             room += bytes_
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Removes what killed processes left half written, whether there is room or not."""
+    for file in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):  # another process may remove it meanwhile
+            if time.time() - file.stat().st_mtime >= STILL_WRITTEN:
+                file.unlink()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnctl.data.images import Pixels
+from cnnctl.data.lazy import AnyImages, in_blocks
 from cnnctl.data.origins import Origin
 from cnnctl.data.sources import ImageSet
 
@@ -22,21 +22,26 @@ Place = tuple[str, int]
 def equal_images(sets: Mapping[str, ImageSet]) -> list[list[Place]]:
     """Returns the places of every image that occurs more than once, a list for each such image.
 
-    Both are in the order of the sets; memory is 16 bytes an image.
+    Both are in the order of the sets; memory is some dozens of bytes an image.
     """
     digests = np.concatenate([_digests(each.images) for each in sets.values()])
     _, group, counts = np.unique(digests, return_inverse=True, return_counts=True)
-    places = [(name, index) for name, each in sets.items() for index in range(len(each))]
+    names, ends = list(sets), np.cumsum([len(each) for each in sets.values()])
     found: dict[int, list[Place]] = {}
     for position in np.flatnonzero(counts[group] > 1):
-        found.setdefault(int(group[position]), []).append(places[position])
+        number = int(np.searchsorted(ends, position, side="right"))
+        place = names[number], int(position - ends[number]) + len(sets[names[number]])
+        found.setdefault(int(group[position]), []).append(place)
     return list(found.values())
 
 
-def _digests(images: Pixels) -> NDArray[np.void]:
+def _digests(images: AnyImages) -> NDArray[np.void]:
     """Returns a digest of each image, (N,), each of 16 bytes."""
-    each = (hashlib.blake2b(image.tobytes(), digest_size=_DIGEST_BYTES).digest() for image in images)
-    return np.frombuffer(b"".join(each), dtype=f"V{_DIGEST_BYTES}")
+    digests = bytearray()
+    for block in in_blocks(images):
+        for image in block:
+            digests += hashlib.blake2b(image.tobytes(), digest_size=_DIGEST_BYTES).digest()
+    return np.frombuffer(digests, dtype=f"V{_DIGEST_BYTES}")
 
 
 def repeated(groups: Sequence[Sequence[Origin]], split: str) -> int:

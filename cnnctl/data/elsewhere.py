@@ -59,6 +59,7 @@ def read_classes(root: Path, data: DataSpec, class_names: Sequence[str]) -> tupl
         suffixes = ", ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
         raise DataError(f"{root}: there are no images in folders of classes; put {suffixes} files into one for each class")
     as_source = {"source": "folder", "path": str(root.parent), "train": root.name, "name": None, "data_dir": None}
+    as_source |= {"validation": None, "test": None}  # what lies beside `root` is no split of it
     source = FolderSource(data.model_copy(update=as_source), within=root)
     images = source.read(root.name)
     label_of = np.array([class_names.index(name) for name in source.class_names], np.int64)

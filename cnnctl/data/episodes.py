@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from cnnctl.data.images import Pixels
-from cnnctl.data.pipeline import AT_ONCE, Preparation, prepared_ahead
+from cnnctl.data.lazy import AnyImages, JoinedImages, LazyImages, turned
+from cnnctl.data.pipeline import AT_ONCE, Preparation, pixels_of, prepared_ahead
 from cnnctl.data.sources import ImageSet
 from cnnctl.errors import DataError
 from cnnctl.spec.few_shot import EpisodeSize
@@ -32,18 +33,21 @@ def with_turned_classes(images: ImageSet, rotations: bool, mirrors: bool) -> Ima
         rotations: by 90, 180 and 270 degrees.
         mirrors: left and right, before any rotation.
     """
-    turned = turned_copies(images.images, rotations, mirrors)
-    if len(turned) == 1:
+    copies = turned_copies(images.images, rotations, mirrors)
+    if len(copies) == 1:
         return images
-    labels = [images.labels * len(turned) + way for way in range(len(turned))]
-    return ImageSet(np.concatenate(turned), np.concatenate(labels))
+    labels = np.concatenate([images.labels * len(copies) + way for way in range(len(copies))])
+    if isinstance(images.images, LazyImages):
+        return ImageSet(JoinedImages([each for each in copies if isinstance(each, LazyImages)]), labels)
+    return ImageSet(np.concatenate([each[:] for each in copies]), labels)
 
 
-def turned_copies(images: Pixels, rotations: bool, mirrors: bool) -> list[Pixels]:
+def turned_copies(images: AnyImages, rotations: bool, mirrors: bool) -> list[AnyImages]:
     """Returns the images as they are and then in each other turn; arguments as in `with_turned_classes`."""
-    sides = [images, images[:, :, ::-1]] if mirrors else [images]
-    quarters = range(QUARTERS) if rotations else range(1)
-    return [np.rot90(side, quarter, axes=(1, 2)) for side in sides for quarter in quarters]
+    turns = product((False, True) if mirrors else (False,), range(QUARTERS if rotations else 1))
+    if isinstance(images, LazyImages):
+        return [images.turned(*turn) for turn in turns]
+    return [turned(images, *turn) for turn in turns]
 
 
 class Episodes:
@@ -128,14 +132,13 @@ def training_episodes(
         an_epoch: episodes an epoch.
         skip: batches of the first epoch to leave out.
     """
-    with tf.device("CPU:0"):
-        pixels = tf.constant(episodes.images.images)
+    pixels = pixels_of(episodes.images.images)
     size = episodes.size
 
     def fetch(number: Any) -> tuple[Any, Any]:
         chosen = tf.reshape(episodes.indices(seed, number), (size.images,))
         draws = prepare.draws(size.images, seed ^ _STREAM, number)
-        images, _ = prepare.network_inputs(tf.gather(pixels, chosen), tf.zeros(size.images, tf.int64), draws)
+        images, _ = prepare.network_inputs(pixels(chosen), tf.zeros(size.images, tf.int64), draws)
         images = tf.reshape(images, (size.way, size.images_a_class, *images.shape[1:]))
         return images[:, : size.shot], images[:, size.shot :]
 

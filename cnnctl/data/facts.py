@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cnnctl.data.copies import conflicts, equal_images, repeated, shared
 from cnnctl.data.disjoint import disjoint_groups
-from cnnctl.data.images import Pixels
+from cnnctl.data.lazy import AnyImages, in_blocks
 from cnnctl.data.origins import Origin, Origins
 from cnnctl.data.sources import ImageSet, named_outputs
 from cnnctl.data.splits import Splits, fingerprint
@@ -23,8 +23,6 @@ Counts = NDArray[np.int64]
 """Images of each class."""
 
 ROLES = ("train", "validation", "test")
-_VALUES_AT_ONCE = 2**22
-"""So many pixel values are worked on at a time: sums need more bytes a value than the images have."""
 
 
 @dataclass(frozen=True)
@@ -269,12 +267,12 @@ def balance(classes: Sequence[tuple[int, str]]) -> Balance:
     return Balance(fewest, statistics.median(count for count, _ in classes), most, most / fewest, largest, smallest)
 
 
-def pixel_facts(images: Pixels) -> PixelFacts:
+def pixel_facts(images: AnyImages) -> PixelFacts:
     """Returns the facts of images (N, H, W, C); the sums are whole numbers, so nothing is lost to rounding."""
     count = images.size // images.shape[-1]
     sums, squares = np.zeros((2, images.shape[-1]), np.int64)
     colourless = True
-    for part in _parts(images):
+    for part in in_blocks(images):
         values = part.reshape(-1, part.shape[-1])
         sums += values.sum(axis=0, dtype=np.int64)
         squares += np.square(values, dtype=np.uint16).sum(axis=0, dtype=np.int64)  # 255² < 2¹⁶
@@ -284,13 +282,7 @@ def pixel_facts(images: Pixels) -> PixelFacts:
     return PixelFacts((mean / 255).tolist(), (deviation / 255).tolist(), colourless)
 
 
-def blank_images(images: Pixels) -> list[int]:
+def blank_images(images: AnyImages) -> list[int]:
     """Returns the positions of the images (N, H, W, C) whose pixels are all equal."""
-    blank = [(part == part[:, :1, :1]).all(axis=(1, 2, 3)) for part in _parts(images)]
+    blank = [(part == part[:, :1, :1]).all(axis=(1, 2, 3)) for part in in_blocks(images)]
     return np.flatnonzero(np.concatenate(blank)).tolist()
-
-
-def _parts(images: Pixels) -> Iterator[Pixels]:
-    """Yields the images in parts, so that the memory for sums does not grow with the set."""
-    at_once = max(1, _VALUES_AT_ONCE // images[0].size)
-    return (images[start : start + at_once] for start in range(0, len(images), at_once))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+from math import prod
 from pathlib import Path
 
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
 
+SHARE = 8
+"""`memory: auto` keeps images that take at most an eighth of the memory: with the parts that are copied out of them and with
+TensorFlow's own copies it was 4.6 times as much, measured by scripts/bench --memory."""
+TOO_LARGE = "say data.memory: stream, give a smaller data.image_size, or read a part of the split"
+"""What to do where images do not fit into memory."""
 BYTES_PER_CLASS = 1_000
 """What the name of a class and its rows in tables take, roughly."""
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -23,11 +29,12 @@ def machine_memory() -> int | None:
     for file in _LIMITS:
         with contextlib.suppress(OSError, ValueError):  # `max` is no number
             limits.append(int(file.read_text()))
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError, AttributeError):  # not every system has all of them
         import resource
 
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        limits += [limit] if limit != resource.RLIM_INFINITY else []
+        for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+            limit, _ = resource.getrlimit(kind)
+            limits += [limit] if limit != resource.RLIM_INFINITY else []
     return min((limit for limit in limits if limit > 0), default=None)
 
 
@@ -39,20 +46,45 @@ def too_much(needed: int, what: str) -> str:
     return f"{what} {needed / 1e9:,.1f} GB, and this machine has {has / 1e9:,.1f} GB of memory"
 
 
+def why_streamed(data: DataSpec, images: int) -> str:
+    """Returns why the images of a checked config are read from disk batch by batch; empty where they are kept in memory.
+
+    Args:
+        data: of the config.
+        images: in all splits that it names.
+    """
+    if data.memory != "auto":
+        return "data.memory is stream" if data.memory == "stream" else ""
+    needed, has = images * bytes_of_image(data), machine_memory()
+    if has is None or needed * SHARE <= has:
+        return ""
+    return f"decoded they take {needed / 1e9:,.1f} GB, more than an eighth of the {has / 1e9:,.1f} GB of memory"
+
+
+def bytes_of_image(data: DataSpec) -> int:
+    """Returns the bytes of a decoded image of a checked config."""
+    assert data.image_size and data.channels
+    return prod((*data.image_size, data.channels))
+
+
 def refuse_too_many_images(count: int, data: DataSpec, split: str) -> None:
     """Raises DataError where the images of a split, decoded, do not fit into memory.
 
     Parts that are drawn from a split are copied out of it.
     """
-    assert data.image_size and data.channels
-    height, width = data.image_size
     drawn = any(part is not None and not isinstance(part, str) for part in (data.validation, data.test))
     told = too_much(
-        count * height * width * data.channels * (2 if drawn else 1),
-        f"the {count:,} images of '{split}' take, as {height}×{width}×{data.channels},",
+        count * bytes_of_image(data) * (2 if drawn else 1),
+        images_take(count, data, split),
     )
     if told:
-        raise DataError(f"{told}; give a smaller data.image_size, or read a part of the split")
+        raise DataError(f"{told}; {TOO_LARGE}")
+
+
+def images_take(count: int, data: DataSpec, split: str) -> str:
+    """Returns the begin of a sentence that says how much the decoded images of a split take."""
+    size = "×".join(map(str, (*(data.image_size or ()), data.channels)))
+    return f"the {count:,} images of '{split}' take, as {size},"
 
 
 def refuse_too_many_classes(data: DataSpec) -> None:

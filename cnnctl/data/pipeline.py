@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from cnnctl.data.augment import augment, draw
+from cnnctl.data.augment import augment, draw, draw_rows
+from cnnctl.data.lazy import AnyImages, LazyImages
 from cnnctl.data.sources import ImageSet
+from cnnctl.errors import DataError
 from cnnctl.spec.experiment import Augment, Experiment
 
 AT_ONCE = 4
 """Batches that are prepared at once, and that may wait to be taken."""
+
+Rows = Callable[[Any], Any]
+"""Indices (...) → what belongs to them, (..., ...)."""
 
 as_written = tf.autograph.experimental.do_not_convert
 """Marks what a dataset maps: it has no Python control flow to convert, and converting takes a third of a second."""
@@ -37,6 +46,10 @@ class Preparation:
     def draws(self, count: Any, seed: int, epoch: Any) -> Any:
         """Returns the numbers that change the images of one epoch, a row an example; rows are empty where nothing does."""
         return draw(count, seed, epoch, self.augment) if self.augment else tf.zeros((count, 0))
+
+    def draws_of(self, rows: Any, seed: int, epoch: Any) -> Any:
+        """Returns the rows of `draws` of some examples (B,), equal to the bit, in memory that does not grow with the set."""
+        return draw_rows(rows, seed, epoch, self.augment) if self.augment else tf.zeros((tf.size(rows), 0))
 
     def network_inputs(self, images: Any, labels: Any, draws: Any | None = None) -> tuple[Any, Any]:
         """Returns float32 images in [0, 1] and labels, as the network and the loss take them."""
@@ -97,30 +110,33 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Returns the batches of all epochs from `first_epoch` on, counted from 0, one after the other.
 
-    The first `skip` of them are left out; no image of theirs is touched. Each epoch has its own order, a function of
-    (seed, epoch), and ends with a smaller batch where `batch_size` does not divide the set. Where replicas share the
-    batches, each element is a replica's part of one, and says as its third tensor how many rows are the replica's own.
+    The first `skip` of them are left out; no image of theirs is touched. Each epoch has its own order of all images, a
+    function of (seed, epoch), and ends with a smaller batch where `batch_size` does not divide the set. Where replicas
+    share the batches, each element is a replica's part of one, and says as its third tensor how many rows are the
+    replica's own.
     """
-    pixels, labels = _on_host(images)
+    pixels, labels = pixels_of(images.images), _on_host(images.labels)
     count = len(images)
     each = len(shares.replicas)
+    by_row = isinstance(images.images, LazyImages)  # takes longer, and no memory for the draws of all
 
     @as_written
     def epoch_indices(epoch: Any) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), tf.stack([tf.cast(seed, tf.int64), epoch]))
-        draws = prepare.draws(count, seed, epoch)
+        draws = None if by_row else prepare.draws(count, seed, epoch)
 
         @as_written
         def element_indices(element: Any) -> tuple[Any, Any, Any]:
             first, end, own = _rows_of(element, batch_size, count, shares)
             chosen = order[first:end]
-            return chosen, tf.gather(draws, chosen), own
+            return chosen, epoch if by_row else tf.gather(draws, chosen), own
 
         return tf.data.Dataset.range(steps_of(count, batch_size) * each).map(element_indices)
 
     @as_written
-    def fetch(indices: Any, draws: Any, own: Any) -> tuple[Any, ...]:
-        inputs = prepare.network_inputs(tf.gather(pixels, indices), tf.gather(labels, indices), draws)
+    def fetch(indices: Any, drawn: Any, own: Any) -> tuple[Any, ...]:
+        draws = prepare.draws_of(indices, seed, drawn) if by_row else drawn
+        inputs = prepare.network_inputs(pixels(indices), tf.gather(labels, indices), draws)
         return inputs if shares == WHOLE else (*inputs, own)
 
     indices = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_indices).skip(skip * each)
@@ -130,19 +146,19 @@ def training_batches(
 def training_sample(images: ImageSet, prepare: Preparation, *, count: int, seed: int) -> tuple[Any, Any]:
     """Returns one batch of at most `count` training images, from all over the set, as the first epoch sees them."""
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
-    draws = tf.gather(prepare.draws(len(images), seed, 0), chosen)
-    return prepare.network_inputs(images.images[chosen], images.labels[chosen], draws)
+    return prepare.network_inputs(images.images[chosen], images.labels[chosen], prepare.draws_of(chosen, seed, 0))
 
 
 def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int, shares: Shares = WHOLE) -> tf.data.Dataset:
     """Returns the batches of one pass in the set's own order, without augmentation; shares as in `training_batches`."""
-    pixels, labels = _on_host(images)
+    pixels, labels = pixels_of(images.images), _on_host(images.labels)
     count = len(images)
 
     @as_written
     def fetch(element: Any) -> tuple[Any, ...]:
         first, end, own = _rows_of(element, batch_size, count, shares)
-        inputs = prepare.network_inputs(pixels[first:end], labels[first:end])
+        indices = tf.range(first, end)
+        inputs = prepare.network_inputs(pixels(indices), tf.gather(labels, indices))
         return inputs if shares == WHOLE else (*inputs, own)
 
     elements = tf.data.Dataset.range(steps_of(count, batch_size) * len(shares.replicas))
@@ -174,7 +190,32 @@ def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.prefetch(AT_ONCE).with_options(options)
 
 
-def _on_host(images: ImageSet) -> tuple[Any, Any]:
-    """Returns images and labels as tensors in main memory, where the input pipeline runs."""
+def pixels_of(images: AnyImages) -> Rows:
+    """Returns what gives, in the input pipeline, the images at indices of any shape: (...) → (..., H, W, C), uint8."""
+    if not isinstance(images, LazyImages):
+        pixels = _on_host(images)
+        return lambda indices: tf.gather(pixels, indices)
+
+    def read(indices: Any) -> Any:
+        found = tf.numpy_function(images.__getitem__, [indices], tf.uint8, stateful=False)
+        return tf.ensure_shape(found, [*indices.shape, *images.shape[1:]])
+
+    return read
+
+
+@contextlib.contextmanager
+def reading_told() -> Iterator[None]:
+    """Raises as the DataError that it was what TensorFlow raises for images that could not be read within its graph."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        told = re.search(r"\bDataError: (.+)", error.message)
+        if told is None:
+            raise
+        raise DataError(told[1]) from error
+
+
+def _on_host(values: NDArray[Any]) -> Any:
+    """Returns a tensor in main memory, where the input pipeline runs."""
     with tf.device("CPU:0"):
-        return tf.constant(images.images), tf.constant(images.labels)
+        return tf.constant(values)

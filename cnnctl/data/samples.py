@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnctl.data.lazy import Indices
 from cnnctl.data.sources import ImageSet, Labels
-from cnnctl.data.splits import Indices, Splits
+from cnnctl.data.splits import Splits
 from cnnctl.spec.experiment import Experiment
 
 MOST_CLASSES = 20
@@ -59,11 +60,9 @@ def sampled(labels: Labels, seed: int) -> dict[int, Indices]:
 
 def augmented(train: ImageSet, indices: Indices, experiment: Experiment) -> NDArray[Any]:
     """Returns training images (B, H, W, C) in [0, 1] as the first epoch sees them; imports TensorFlow."""
-    import tensorflow as tf
-
     from cnnctl.data.pipeline import Preparation
 
     prepare = Preparation(classes=0, channels_first=False, augment=experiment.data.augment)
-    draws = tf.gather(prepare.draws(len(train), experiment.seed, 0), indices)
+    draws = prepare.draws_of(indices, experiment.seed, 0)
     images, _ = prepare.network_inputs(train.images[indices], train.labels[indices], draws)
     return np.asarray(images)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cnnctl.data.builders import first_line, image_and_label, prepared_builder
+from cnnctl.data.builders import count_of, first_line, image_and_label, prepared_builder
 from cnnctl.data.cache import Arrays, remembered
+from cnnctl.data.held import Held
 from cnnctl.data.images import Pixels, fit_array, fit_image
-from cnnctl.data.memory import refuse_too_many_classes, refuse_too_many_images
+from cnnctl.data.lazy import AnyImages, LazyImages
+from cnnctl.data.memory import bytes_of_image, refuse_too_many_classes
+from cnnctl.data.stream import Blocks
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
 from cnnctl.spec.folders import GREY_MODES, broken_image, class_folders, folder_path, image_files, opened_image
@@ -25,7 +31,8 @@ from cnnctl.spec.images import MOST_DESCRIBED, prepared_dir
 from cnnctl.spec.reading import read_bounded
 
 Labels = NDArray[np.int64]
-_READ_AT_ONCE = 1024
+_READ_AT_ONCE, _BYTES_AT_ONCE = 1024, 2**24
+"""Images that are decoded at a time, and bytes of them."""
 DESCRIPTIONS = ("features.json", "dataset_info.json")
 """What TFDS writes beside the examples of a set."""
 FEW_NAMES = 5
@@ -34,17 +41,18 @@ FEW_NAMES = 5
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images (N, H, W, C) as uint8 and their labels (N,)."""
+    """Images (N, H, W, C) as uint8, in memory or read when they are asked for, and their labels (N,)."""
 
-    images: Pixels
+    images: AnyImages
     labels: Labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
-        """Returns the images at `indices`, in that order."""
-        return ImageSet(self.images[indices], self.labels[indices])
+        """Returns the images at `indices`, in that order; of images that are not in memory none is read."""
+        images = self.images.take(indices) if isinstance(self.images, LazyImages) else self.images[indices]
+        return ImageSet(images, self.labels[indices])
 
 
 class Source(Protocol):
@@ -107,17 +115,30 @@ class DigitsSource(Source):
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        refuse_too_many_images(len(digits.target), data, data.train)
-        pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-        self._set = ImageSet(fit_array(pixels[..., np.newaxis], data), digits.target.astype(np.int64))
+        self._data = data
+        self._pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+        self._labels: Labels = digits.target.astype(np.int64)
         self.class_names = [str(name) for name in digits.target_names]
         self.notes = []
+        self._held = Held(data, lambda _: len(self._labels), self.notes)
+
+    @cached_property
+    def _set(self) -> ImageSet:
+        options = {"source": "digits", "content": hashlib.sha256(self._pixels.data).hexdigest(), **image_options(self._data)}
+        images, _ = self._held.images(self._data.train, options, None, self._decoded)
+        return ImageSet(images, self._labels)
+
+    def _decoded(self) -> Blocks:
+        at_once = _at_once(self._data)
+        for start in range(0, len(self._pixels), at_once):
+            yield fit_array(self._pixels[start : start + at_once], self._data)
+        return {}
 
     def read(self, split: str) -> ImageSet:
         return self._set
 
     def labels(self, split: str) -> Labels:
-        return self._set.labels
+        return self._labels
 
 
 class FolderSource(Source):
@@ -136,6 +157,7 @@ class FolderSource(Source):
             raise DataError(f"there is no folder '{self._path}'")
         self.class_names = sorted({folder.name for split in _named_splits(data) for folder in self._class_folders(split)})
         self.notes = []
+        self._held = Held(data, self._count, self.notes)
         self._grey_too = False
         if not self.class_names:
             raise DataError(
@@ -144,21 +166,28 @@ class FolderSource(Source):
 
     def read(self, split: str) -> ImageSet:
         files, labels = self._files(split)
-        refuse_too_many_images(len(files), self._data, split)
+        options = {"source": "folder", **image_options(self._data)}
         with _told_as_data_errors():
-            arrays = remembered({"source": "folder", **image_options(self._data)}, files, lambda: self._decoded(files))
-        self._note_changes(split, len(files), *(int(count) for count in arrays["resized_and_colour"]))
-        return ImageSet(arrays["images"], labels)
+            images, others = self._held.images(split, options, files, lambda: self._decoded(files), lambda: len(files))
+        self._note_changes(split, len(files), *(int(count) for count in others["resized_and_colour"]))
+        return ImageSet(images, labels)
 
-    def _decoded(self, files: list[Path]) -> Arrays:
-        images = np.empty((len(files), *(self._data.image_size or ()), self._data.channels or 0), np.uint8)
+    def _decoded(self, files: list[Path]) -> Blocks:
         resized = colour = 0
-        for index, file in enumerate(files):
-            image = open_image(file)
-            resized += (image.height, image.width) != self._data.image_size
-            colour += image.mode not in GREY_MODES
-            images[index] = fit_opened(image, file, self._data)
-        return {"images": images, "resized_and_colour": np.array([resized, colour])}
+        at_once = _at_once(self._data)
+        for start in range(0, len(files), at_once):
+            fitted = []
+            for file in files[start : start + at_once]:
+                image = open_image(file)
+                resized += (image.height, image.width) != self._data.image_size
+                colour += image.mode not in GREY_MODES
+                fitted.append(fit_opened(image, file, self._data))
+            yield np.stack(fitted)
+        return {"resized_and_colour": np.array([resized, colour])}
+
+    def _count(self, split: str) -> int:
+        with _told_as_data_errors():
+            return sum(len(image_files(folder, self._within)) for folder in self._class_folders(split))
 
     def _note_changes(self, split: str, count: int, resized: int, colour: int) -> None:
         of = f"of {count:,} images of '{split}' were"
@@ -272,6 +301,7 @@ class TfdsSource(Source):
     def __init__(self, data: DataSpec) -> None:
         self._data = data
         self.notes = []
+        self._held = Held(data, self._count, self.notes)
         self._read: dict[str, Arrays] = {}
         if self._folder is None:
             self._opened  # noqa: B018  # downloads it, or says what is wrong, before anything else happens
@@ -302,21 +332,37 @@ class TfdsSource(Source):
         return list(builder.info.features[label].names)
 
     def read(self, split: str) -> ImageSet:
-        self._read[split] = arrays = self._remembered({"split": split, **image_options(self._data)}, split, self._decoded)
-        return ImageSet(arrays["images"], arrays["labels"])
+        options = {"source": "tfds", "split": split, **image_options(self._data)}
+        files = self._files(split)
+        with _told_as_data_errors():
+            images, self._read[split] = self._held.images(
+                split, options, files, lambda: self._decoded(split), lambda: self._examples(split)
+            )
+        return ImageSet(images, self._read[split]["labels"])
 
-    def _decoded(self, split: str) -> Arrays:
+    def _decoded(self, split: str) -> Blocks:
         builder, image, label = self._opened
         dataset = self._dataset(split, None).map(lambda example: (example[image], example[label]))
-        refuse_too_many_images(builder.info.splits[split].num_examples, self._data, split)
         sizes = builder.info.features[image].shape
-        at_once = _READ_AT_ONCE if None not in sizes else 1
-        images, labels = [], []
+        at_once = min(_at_once(self._data), _at_once_of(prod(sizes))) if None not in sizes else 1
+        labels = array("q")
         for batch_images, batch_labels in self._batches(split, dataset, at_once):
-            images.append(fit_array(batch_images, self._data))
-            labels.append(batch_labels)
-        names = np.array(self._known_names())
-        return {"images": np.concatenate(images), "labels": np.concatenate(labels), "class_names": names}
+            labels.extend(batch_labels.tolist())
+            yield fit_array(batch_images, self._data)
+        return {"labels": np.array(labels, np.int64), "class_names": np.array(self._known_names())}
+
+    def _count(self, split: str) -> int:
+        """Returns the examples of a split as what TFDS wrote beside them says it, give or take one; 0 where it does not."""
+        lengths = {}
+        for name, each in self._described().items():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                lengths[name] = sum(int(length) for length in each["shardLengths"])
+        return count_of(split, lengths)
+
+    def _examples(self, split: str) -> int:
+        """Returns the examples of a split, counted by TFDS."""
+        with self._split_told(split):
+            return max(int(self._builder.info.splits[split].num_examples), 0)
 
     def labels(self, split: str) -> Labels:
         def read(split: str) -> Arrays:
@@ -329,13 +375,9 @@ class TfdsSource(Source):
 
     def _files(self, split: str) -> list[Path]:
         """Returns the files that a split's examples are in, and what describes them, by what TFDS wrote beside them."""
-        folder = self._folder or Path(self._builder.data_dir)
+        folder = self._place
         parts = dict.fromkeys(part.strip().partition("[")[0] for part in split.split("+"))
-        try:
-            _, described = (read_bounded(folder / name, MOST_DESCRIBED, folder) for name in DESCRIPTIONS)
-            known = [str(each["name"]) for each in json.loads(described)["splits"]]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"{folder} cannot be opened: {first_line(error)}; prepare it anew") from error
+        known = self._described()
         for part in parts:
             if part not in known:
                 raise DataError(f"{self._data.name} has no split '{part}'; it has {', '.join(known)}")
@@ -343,6 +385,19 @@ class TfdsSource(Source):
         if not shards:
             return sorted(folder.iterdir())  # a set may name its files otherwise
         return [*(folder / name for name in DESCRIPTIONS), *shards]
+
+    @property
+    def _place(self) -> Path:
+        return self._folder or Path(self._builder.data_dir)
+
+    def _described(self) -> dict[str, dict[str, Any]]:
+        """Returns what TFDS wrote of each split."""
+        folder = self._place
+        try:
+            _, described = (read_bounded(folder / name, MOST_DESCRIBED, folder) for name in DESCRIPTIONS)
+            return {str(each["name"]): each for each in json.loads(described)["splits"]}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"{folder} cannot be opened: {first_line(error)}; prepare it anew") from error
 
     def groups(self, split: str) -> list[str]:
         name = self._data.group or ""
@@ -382,10 +437,29 @@ class TfdsSource(Source):
             ) from error
 
     def _dataset(self, split: str, decoders: Any) -> Any:
+        """Returns the examples of a split; of those read ahead and those decoded already few are in memory."""
+        import tensorflow_datasets as tfds
+
+        reading = tfds.ReadConfig(try_autocache=False, skip_prefetch=True)
+        with self._split_told(split):
+            return self._builder.as_dataset(split=split, shuffle_files=False, decoders=decoders, read_config=reading)
+
+    @contextlib.contextmanager
+    def _split_told(self, split: str) -> Iterator[None]:
         try:
-            return self._builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
+            yield
         except (ValueError, AssertionError) as error:
             raise DataError(f"{self._data.name}: split '{split}' cannot be read: {first_line(error)}") from error
+
+
+def _at_once(data: DataSpec) -> int:
+    """Returns how many images are decoded at a time."""
+    return _at_once_of(bytes_of_image(data))
+
+
+def _at_once_of(count: int) -> int:
+    """Returns how many things of so many bytes are read at a time."""
+    return max(1, min(_READ_AT_ONCE, _BYTES_AT_ONCE // count))
 
 
 def image_options(data: DataSpec) -> dict[str, object]:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnctl.data.lazy import Indices, in_blocks
 from cnnctl.data.sources import FEW_NAMES, ImageSet, Labels, Source, open_source, some_of
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -161,6 +160,7 @@ def _refuse_high_labels(images: ImageSet, data: DataSpec) -> None:
 def fingerprint(images: ImageSet) -> str:
     """Returns 16 hexadecimal digits that tell whether two runs saw the same images and labels."""
     digest = hashlib.sha256(repr((images.images.shape, len(images))).encode())
-    digest.update(np.ascontiguousarray(images.images).data)
+    for block in in_blocks(images.images):
+        digest.update(np.ascontiguousarray(block).data)
     digest.update(np.ascontiguousarray(images.labels).data)
     return digest.hexdigest()[:16]

@@ -37,14 +37,14 @@ class Answers:
 
     Attributes:
         split: which they are, such as `validation`.
-        images: (N, H, W, C), uint8.
+        images: (N, H, W, C), uint8; asked for by their indices, since they may lie on disk.
         labels: (N,), integers.
         probabilities: (N, classes).
         class_names: in the order of the labels.
     """
 
     split: str
-    images: NDArray[np.uint8]
+    images: Any
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     class_names: Sequence[str]

@@ -108,7 +108,9 @@ def with_settings(experiment: Experiment, **settings: object) -> Experiment:
 
 
 AUTO_FIELDS = ("train.precision", "train.batch_parts", "train.strategy")
-"""The fields that may be `auto`, which a run's own config.yaml never says."""
+"""The fields that may be `auto` and decide numbers: a run's own config.yaml says what they became."""
+SAME_NUMBERS = ("data.memory",)
+"""The fields that no number depends on: a run's own config.yaml says them as they were said, and it goes on with any value."""
 
 
 def cpu_flags() -> frozenset[str]:

@@ -99,6 +99,9 @@ class DataSpec(Section):
             such as `small1` of Omniglot, needs no more outputs than it has classes; give `classes` too.
         invert: true turns ink on white into high values on zero.
         labels: `integer` or `one_hot`.
+        memory: where the decoded images are: `keep` has them in memory, `stream` in a file on disk, from which each batch
+            is read; `auto` keeps them where they take at most an eighth of the memory that this process may have. Every
+            number is the same to the bit, so a run goes on with any of the three, and its own config says what was said.
         augment: random changes of training images.
     """
 
@@ -119,6 +122,7 @@ class DataSpec(Section):
     renumber: bool = False
     invert: bool = False
     labels: Literal["integer", "one_hot"] = "integer"
+    memory: Literal["auto", "keep", "stream"] = "auto"
     augment: Augment | None = None
 
     @property

@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.data.episodes import turned_copies
-from cnnctl.data.images import Pixels
+from cnnctl.data.lazy import AnyImages
 from cnnctl.data.pipeline import Preparation
 from cnnctl.spec.few_shot import turns_of
 
@@ -48,7 +48,7 @@ AS_IT_IS = Views()
 
 
 def vectors_of(
-    embed: Embed, images: Pixels, prepare: Preparation, views: Views, *, seed: int, at_once: int, cosine: bool
+    embed: Embed, images: AnyImages, prepare: Preparation, views: Views, *, seed: int, at_once: int, cosine: bool
 ) -> Values:
     """Returns one vector for all views of each image, (N, turns · D).
 
@@ -69,7 +69,7 @@ def vectors_of(
     return np.asarray(np.concatenate(parts, axis=1) * scale, np.float32)
 
 
-def _averaged(embed: Embed, images: Pixels, prepare: Preparation, copies: int, seed: int, at_once: int) -> Values:
+def _averaged(embed: Embed, images: AnyImages, prepare: Preparation, copies: int, seed: int, at_once: int) -> Values:
     """Returns the mean vector of each image and its copies, (N, D)."""
     total: Any = 0
     for copy in range(copies + 1):
@@ -78,7 +78,7 @@ def _averaged(embed: Embed, images: Pixels, prepare: Preparation, copies: int, s
     return np.asarray(total / (copies + 1), np.float32)
 
 
-def _embedded(embed: Embed, images: Pixels, prepare: Preparation, draws: Any | None, at_once: int) -> Values:
+def _embedded(embed: Embed, images: AnyImages, prepare: Preparation, draws: Any | None, at_once: int) -> Values:
     vectors = []
     for start in range(0, len(images), at_once):
         part = slice(start, start + at_once)

@@ -9,10 +9,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from .comparison import Wish, compare
 from .contenders import trainers
+from .memory import memory_rows, memory_table
 from .report import as_markdown, as_text
 from .results import Results
 from .settings import NotPrepared
@@ -33,6 +35,8 @@ def main(about: str) -> int:
         about: what the script is, for --help.
     """
     options = _options(about)
+    if options.memory:
+        return _memory(options.format)
     wish = Wish(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
@@ -42,6 +46,18 @@ def main(about: str) -> int:
         return 1
     _hand_out(results, options)
     return 1 if results["failures"] else 0
+
+
+def _memory(form: str) -> int:
+    try:
+        with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
+            rows = memory_rows(Path(folder), _say)
+    except OSError as error:
+        _say(str(error))
+        return 1
+    plain = json.dumps([asdict(row) for row in rows], indent=2)
+    sys.stdout.write((plain if form == "json" else memory_table(rows, form)) + "\n")
+    return 0
 
 
 def _options(about: str) -> argparse.Namespace:
@@ -54,6 +70,8 @@ def _options(about: str) -> argparse.Namespace:
     torch_help = "the interpreter for torch and lightning"
     parser.add_argument("--torch-python", type=_interpreter, default=sys.executable, metavar="PATH", help=torch_help)
     parser.add_argument("--growth", action="store_true", help="also vary images, width and batch size, one round each")
+    memory_help = "instead: how memory grows with the images, kept and streamed; takes some minutes and 3 GB of disk"
+    parser.add_argument("--memory", action="store_true", help=memory_help)
     parser.add_argument("--format", choices=tuple(FORMS), default="table", help="how to print [table]")
     parser.add_argument("--output", type=_file, metavar="OUT.json", help="write the results there, every round of them")
     parser.add_argument("--plot", type=_file, metavar="OUT.png", help="draw them there")

@@ -105,7 +105,7 @@ def images_of(run: Path) -> ImageSet:
 
 def answers(run: Path, name: str, images: ImageSet) -> np.ndarray:
     """Returns the probabilities that a network gives, worked out from its file alone."""
-    inputs = images.images.astype(np.float32) / 255
+    inputs = images.images[:].astype(np.float32) / 255
     if name == "probabilities":
         return np.asarray(keras.models.load_model(run / "model.keras", compile=False)(inputs.transpose(0, 3, 1, 2)), np.float64)
     outputs = np.asarray(keras.models.load_model(run / "model.keras", compile=False)(inputs), np.float64)
@@ -227,7 +227,7 @@ def test_other_images_are_judged_by_runs_of_any_split(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = images_of(runs["logits"])
-    for index, (pixels, label) in enumerate(zip(images.images, images.labels, strict=True)):
+    for index, (pixels, label) in enumerate(zip(images.images[:], images.labels, strict=True)):
         (tmp_path / "data" / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[..., 0]).save(tmp_path / "data" / str(label) / f"{index:03}.png")
     other = copied(runs["probabilities"], tmp_path / "other", split_seed=5)
@@ -376,7 +376,7 @@ def goes_together(one: DataSpec, other: DataSpec, split: str) -> bool:
 
 def kinds(images: ImageSet | None) -> set[bytes]:
     """Returns each image of the digits as bytes; no two of them are equal."""
-    return {each.tobytes() for each in images.images} if images else set()
+    return {each.tobytes() for each in images.images[:]} if images else set()
 
 
 def test_runs_go_together_just_where_the_splits_that_are_read_are_equal() -> None:

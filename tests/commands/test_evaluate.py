@@ -83,7 +83,7 @@ def scores(capsys: pytest.CaptureFixture[str], run: Path, split: str | None = No
 def write_digits(run: Path, folder: Path, labels: tuple[int, ...] = tuple(range(10))) -> Path:
     """Writes the run's test images as files, a folder a class."""
     images = read_splits(load(run / "config.yaml").data).read_test()
-    for index, (pixels, label) in enumerate(zip(images.images, images.labels, strict=True)):
+    for index, (pixels, label) in enumerate(zip(images.images[:], images.labels, strict=True)):
         if label in labels:
             (folder / str(label)).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels[..., 0]).save(folder / str(label) / f"{index:03}.png")
@@ -113,7 +113,7 @@ def test_the_validation_split_has_what_the_last_epoch_had(runs: dict[str, Path],
 def test_calibration_is_that_of_the_probabilities(name: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     trained = open_trained(runs[name])
     images = read_splits(trained.experiment.data).read_test()
-    outputs = np.asarray(trained.model(trained.inputs(images.images), training=False), np.float64)
+    outputs = np.asarray(trained.model(trained.inputs(images.images[:]), training=False), np.float64)
     exponentials = np.exp(outputs)
     probabilities = outputs if name == "probabilities" else exponentials / exponentials.sum(axis=1, keepdims=True)
     expected = calibration_error(images.labels, probabilities.astype(np.float32))

@@ -240,7 +240,7 @@ def test_int8_ranges_come_from_training_images_alone(
 
     monkeypatch.setattr(exporting, "write_tflite", write)
     shown(plain_run, "tflite", tmp_path / "model.tflite", "int8")
-    training = read_splits(open_trained(plain_run).experiment.data).train.images.astype(np.float32) / 255
+    training = read_splits(open_trained(plain_run).experiment.data).train.images[:].astype(np.float32) / 255
     (typical,) = given
     assert len(typical) == exporting.MOST_TYPICAL
     assert {image.tobytes() for image in typical} <= {image.tobytes() for image in training}

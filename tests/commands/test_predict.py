@@ -87,7 +87,7 @@ def test_a_test_image_from_a_file_has_the_outputs_that_evaluation_sees(
     images = read_splits(trained.experiment.data).read_test()
     some = ImageSet(images.images[:40], images.labels[:40])
     files = []
-    for index, pixels in enumerate(some.images):
+    for index, pixels in enumerate(some.images[:]):
         as_it_was = 255 - pixels if trained.experiment.data.invert else pixels
         files.append(tmp_path / f"{index}.png")
         Image.fromarray(as_it_was.squeeze()).save(files[-1])

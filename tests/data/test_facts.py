@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cnnctl.data.facts
+import cnnctl.data.lazy
 from cnnctl.data.copies import conflicts, equal_images, repeated, shared
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.episodes import Episodes, with_turned_classes
@@ -61,7 +61,7 @@ def images_of(pixels: list[int], labels: list[int] | None = None) -> ImageSet:
 def test_mean_and_deviation_of_each_channel_are_those_of_all_pixels(
     images: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cnnctl.data.facts, "_VALUES_AT_ONCE", at_once)
+    monkeypatch.setattr(cnnctl.data.lazy, "BLOCK_VALUES", at_once)
     facts = pixel_facts(images)
     plain = images.astype(np.float64) / 255
     np.testing.assert_allclose(facts.mean, plain.mean(axis=(0, 1, 2)), rtol=1e-12)
@@ -75,7 +75,7 @@ def test_the_brightest_images_do_not_overflow_the_sums() -> None:
 
 @pytest.mark.parametrize("coloured", [0, 49])
 def test_images_without_colour_are_found_by_their_equal_channels(coloured: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cnnctl.data.facts, "_VALUES_AT_ONCE", 130)  # two images at a time
+    monkeypatch.setattr(cnnctl.data.lazy, "BLOCK_VALUES", 130)  # two images at a time
     grey_as_colour = np.repeat(GREY, 3, axis=-1)
     assert pixel_facts(GREY).colourless and pixel_facts(grey_as_colour).colourless
     grey_as_colour[coloured, 0, 0, 2] ^= 1
@@ -83,7 +83,7 @@ def test_images_without_colour_are_found_by_their_equal_channels(coloured: int, 
 
 
 def test_images_of_one_single_colour_are_blank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cnnctl.data.facts, "_VALUES_AT_ONCE", 130)  # two images at a time
+    monkeypatch.setattr(cnnctl.data.lazy, "BLOCK_VALUES", 130)  # two images at a time
     images = COLOUR.copy()
     images[[0, 7, 49]] = [10, 20, 30]  # a colour, not a grey
     images[20] = [10, 20, 30]
@@ -224,7 +224,7 @@ def test_an_origin_names_the_file_of_a_folder(changes: dict[str, Any], tmp_path:
     data = DataSpec.model_validate({"source": "folder", "path": str(tmp_path), **facts, **changes})
     origins, sets, names = origins_for(data)
     for role, images in sets.items():
-        for index, image in enumerate(images.images):
+        for index, image in enumerate(images.images[:]):
             origin = origins.of(role, index)
             assert origin.file is not None
             with Image.open(tmp_path / origin.file) as opened:
@@ -240,7 +240,7 @@ def assert_origins_are_right(data: DataSpec, read: Callable[[str], ImageSet], na
         sets["validation"] = splits.validation
     origins = Origins(data, {role: each.labels for role, each in sets.items()}, splits.class_names)
     for role, images in sets.items():
-        for index, image in enumerate(images.images):
+        for index, image in enumerate(images.images[:]):
             origin = origins.of(role, index)
             source = read(origin.read_from)
             np.testing.assert_array_equal(source.images[origin.index], image)
@@ -325,7 +325,7 @@ def test_the_test_images_of_real_mnist_have_their_known_mean_and_spread_and_no_c
     facts = data_facts(data, splits)
     pixels = facts.splits["train"].pixels
     assert (round(pixels.mean[0], 4), round(pixels.standard_deviation[0], 4)) == (0.1325, 0.3105)
-    different = {image.tobytes() for part in (splits.train, splits.read_test()) for image in part.images}
+    different = {image.tobytes() for part in (splits.train, splits.read_test()) for image in part.images[:]}
     assert (len(different), facts.copies) == (16_000, [])
     assert facts.folder == str(REAL_MNIST / "3.0.1")
 

@@ -91,7 +91,7 @@ def test_ordered_batches_keep_the_order_and_the_pixels() -> None:
     assert [len(labels) for _, labels in parts] == [10, 10, 3]
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in parts]), source.labels)
     pixels = np.concatenate([images for images, _ in parts])
-    np.testing.assert_array_equal(pixels, source.images.astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(pixels, source.images[:].astype(np.float32) / np.float32(255))
 
 
 def test_one_hot_labels_have_a_1_at_the_class() -> None:

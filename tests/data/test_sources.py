@@ -41,8 +41,8 @@ def test_digits_are_all_of_scikit_learns() -> None:
     images = source.read("train")
     digits = load_digits()
     assert images.images.shape == (1797, 8, 8, 1)
-    assert images.images.dtype == np.uint8
-    assert images.images.min() == 0 and images.images.max() == 255
+    assert images.images[:].dtype == np.uint8
+    assert images.images[:].min() == 0 and images.images[:].max() == 255
     np.testing.assert_allclose(images.images[..., 0] / 255, digits.images / 16, atol=0.5 / 255)
     np.testing.assert_array_equal(images.labels, digits.target)
     np.testing.assert_array_equal(source.labels("train"), digits.target)
@@ -53,7 +53,7 @@ def test_digits_are_fitted_to_the_config() -> None:
     plain = open_source(spec("digits", image_size=[8, 8])).read("train")
     inverted = open_source(spec("digits", image_size=[8, 8], invert=True)).read("train")
     large = open_source(spec("digits", image_size=[16, 12], channels=3)).read("train")
-    np.testing.assert_array_equal(inverted.images, 255 - plain.images)
+    np.testing.assert_array_equal(inverted.images[:], 255 - plain.images[:])
     assert large.images.shape == (1797, 16, 12, 3)
     np.testing.assert_array_equal(large.images[..., 0], large.images[..., 2])
 

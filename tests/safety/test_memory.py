@@ -93,9 +93,18 @@ def test_every_verb_that_computes_asks_first(
 
 
 def test_images_beyond_the_memory_are_not_decoded(config: Path, command: Command) -> None:
-    told = command("data", config, "--set", "data.image_size=[16384,16384]")
+    told = command("data", config, "--set", "data.image_size=[16384,16384]", "--set", "data.memory=keep")
     assert told.code == 1
     assert "the 1,797 images of 'train' take, as 16384×16384×1, 964.8 GB, and this machine has" in told.refusal()
+    assert "of memory; say data.memory: stream, give a smaller data.image_size, or read a part of the split" in told.err
+
+
+def test_images_beyond_memory_and_disk_are_not_decoded(config: Path, command: Command) -> None:
+    told = command("data", config, "--set", "data.image_size=[16384,16384]")
+    assert told.code == 1
+    assert (
+        "the 1,797 images of 'train' take, as 16384×16384×1, 482.4 GB on disk, from which they are streamed" in told.refusal()
+    )
 
 
 @pytest.mark.parametrize(("test", "copies"), [("0.2", 2), ("test", 1)])
@@ -105,7 +114,7 @@ def test_the_copies_that_fractions_make_are_counted(
     for split in ("train", "test"):
         digits_in_folders(tmp_path / "images" / split, ["a", "b"], 50)
     config.write_text(config_of({"source": "folder", "path": str(tmp_path / "images"), "validation": None, "test": test}))
-    config.write_text(config.read_text().replace("'0.2'", "0.2"))
+    config.write_text(config.read_text().replace("'0.2'", "0.2").replace("source: folder", "source: folder\n  memory: keep"))
     has_only(monkeypatch, copies * 100 * 64)
     assert command("data", config, "--no-cache").code == 0
     has_only(monkeypatch, copies * 100 * 64 - 1)

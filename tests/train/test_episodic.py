@@ -66,7 +66,7 @@ def drawn(of: EpisodeSeries) -> list[Array]:
 
 
 def floats(images: ImageSet) -> Array:
-    return images.images.astype(np.float32) / 255
+    return images.images[:].astype(np.float32) / 255
 
 
 def softmax_loss(logits: Array, labels: Array) -> float:

@@ -99,6 +99,7 @@ def _data_needs(experiment: Experiment) -> Needs:
         "grey": spec.channels == 1,
         "invert": spec.invert,
         "renumber": spec.renumber,
+        "streamed": spec.memory == "stream",
         "splits_beside": spec.source == "folder" and data.splits_beside_classes(spec),
         "fractions": bool(fractions),
         "validation": spec.validation is not None,
@@ -162,6 +163,11 @@ def _provenance(command: str, needs: Needs) -> str:
             "",
             *_equality(needs),
             "Left out is what a run has besides: TensorBoard, checkpoints, the stop at a loss that is no number.",
+            *(
+                ["All images are in memory here; data.memory: stream reads them from a file, with the same numbers."]
+                if needs["streamed"]
+                else []
+            ),
         ]
     )
 

@@ -19,7 +19,7 @@ def main() -> None:
     splits = read_splits(load(Path(sys.argv[1])).data)
     assert splits.validation is not None
     sets = {"train": splits.train, "validation": splits.validation, "test": splits.read_test()}
-    images = {f"{part}_images": each.images for part, each in sets.items()}
+    images = {f"{part}_images": each.images[:] for part, each in sets.items()}
     labels = {f"{part}_labels": each.labels for part, each in sets.items()}
     np.savez(sys.argv[2], **images, **labels)
     print(json.dumps({part: len(each) for part, each in sets.items()}))

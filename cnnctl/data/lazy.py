@@ -1,0 +1,187 @@
+"""Images that are not in memory: those that are asked for are read, in the order in which they are asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnctl.data.images import Pixels
+from cnnctl.errors import DataError
+
+Indices = NDArray[np.int64]
+Shape = tuple[int, int, int, int]
+"""Of images: (N, H, W, C)."""
+BLOCK_VALUES = 2**22
+"""So many pixel values are read or worked on at a time: 4 MB."""
+
+
+class LazyImages(ABC):
+    """Images (N, H, W, C), uint8, of which only those that are asked for are in memory.
+
+    They are asked for as those of an array are, along its first axis: by a number, a slice, or numbers of any shape.
+
+    Attributes:
+        shape: (N, H, W, C).
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def size(self) -> int:
+        """Returns how many values all images have."""
+        return prod(self.shape)
+
+    def __getitem__(self, index: Any) -> Pixels:
+        rows = np.arange(len(self))[index] if isinstance(index, slice) else self._checked(np.asarray(index))
+        return self._read(rows.ravel()).reshape(*rows.shape, *self.shape[1:])
+
+    def _checked(self, rows: NDArray[Any]) -> Indices:
+        if not np.issubdtype(rows.dtype, np.integer) and rows.size:
+            raise IndexError(f"expected whole numbers, received {rows.dtype}")
+        if rows.size and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"there are {len(self):,} images, and {rows.min()} to {rows.max()} were asked for")
+        return np.where(rows < 0, rows + len(self), rows).astype(np.int64)
+
+    def take(self, indices: Indices) -> LazyImages:
+        """Returns the images at `indices`, in that order; none is read yet."""
+        return _Part(self, self._checked(np.asarray(indices)))
+
+    def turned(self, mirrored: bool, quarters: int) -> LazyImages:
+        """Returns the images, mirrored left and right or not, then turned by quarters; none is read yet."""
+        return _Turned(self, mirrored, quarters)
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("these images may be more than fit into memory; ask for some of them")
+
+    @abstractmethod
+    def _read(self, rows: Indices) -> Pixels:
+        """Returns the images at rows (B,) from 0 on, (B, H, W, C)."""
+
+
+AnyImages = Pixels | LazyImages
+
+
+def in_blocks(images: AnyImages) -> Iterator[Pixels]:
+    """Yields images (N, H, W, C) some at a time, so that the memory for what is done with them does not grow with N."""
+    at_once = max(1, BLOCK_VALUES // prod(images.shape[1:]))
+    return (images[start : start + at_once] for start in range(0, len(images), at_once))
+
+
+class FileImages(LazyImages):
+    """Images that lie one after the other in a file, which is open as long as this is there.
+
+    Nothing is mapped into memory: what the system keeps of the file it gives up when memory is needed.
+
+    Args:
+        descriptor: of the file, open to be read; closed in the end.
+        start: where in it the first image begins, in bytes.
+        shape: (N, H, W, C).
+        name: what to call the file in messages.
+    """
+
+    def __init__(self, descriptor: int, start: int, shape: Shape, name: str) -> None:
+        super().__init__(shape)
+        self._descriptor = descriptor
+        self._start = start
+        self._name = name
+        if hasattr(os, "posix_fadvise"):  # batches are read from all over the file: what lies beside an image is in vain
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        weakref.finalize(self, os.close, descriptor).atexit = False  # threads may still be reading then
+
+    def _read(self, rows: Indices) -> Pixels:
+        """Returns the images; those that are neighbours in the file too are read at once, and all by their place in it."""
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        bytes_ = prod(self.shape[1:])
+        firsts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        lasts = np.append(firsts[1:], len(rows))
+        order = np.argsort(rows[firsts])
+        whole = images.reshape(-1).data
+        places = (self._start + rows[firsts[order]] * bytes_).tolist()
+        for place, first, last in zip(places, firsts[order].tolist(), lasts[order].tolist(), strict=True):
+            self._fill(whole[first * bytes_ : last * bytes_], place)
+        return images
+
+    def _fill(self, out: memoryview, place: int) -> None:
+        while out:
+            try:
+                count = read_at(self._descriptor, out, place)
+            except OSError as error:
+                raise DataError(f"{self._name}: images cannot be read ({error.strerror}); run the command again") from error
+            if not count:
+                raise DataError(f"{self._name} was cut off while images were read from it; run the command again")
+            out, place = out[count:], place + count
+
+
+def read_at(descriptor: int, out: memoryview, place: int) -> int:
+    """Reads bytes from a place in a file; returns how many came, 0 at its end."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [out], place)
+    with _ONE_AT_A_TIME:  # Windows
+        os.lseek(descriptor, place, os.SEEK_SET)
+        content = os.read(descriptor, len(out))
+    out[: len(content)] = content
+    return len(content)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class _Part(LazyImages):
+    """Some of other images, in an order of their own."""
+
+    def __init__(self, images: LazyImages, indices: Indices) -> None:
+        super().__init__((len(indices), *images.shape[1:]))
+        self._images = images
+        self._indices = indices
+
+    def take(self, indices: Indices) -> LazyImages:
+        return _Part(self._images, self._indices[self._checked(np.asarray(indices))])
+
+    def _read(self, rows: Indices) -> Pixels:
+        return self._images[self._indices[rows]]
+
+
+class _Turned(LazyImages):
+    def __init__(self, images: LazyImages, mirrored: bool, quarters: int) -> None:
+        count, height, width, channels = images.shape
+        super().__init__((count, width, height, channels) if quarters % 2 else images.shape)
+        self._images = images
+        self._mirrored = mirrored
+        self._quarters = quarters
+
+    def _read(self, rows: Indices) -> Pixels:
+        return turned(self._images[rows], self._mirrored, self._quarters)
+
+
+def turned(images: Pixels, mirrored: bool, quarters: int) -> Pixels:
+    """Returns images (N, H, W, C), mirrored left and right or not, then turned by quarters; nothing is copied."""
+    return np.rot90(images[:, :, ::-1] if mirrored else images, quarters, axes=(1, 2))
+
+
+class JoinedImages(LazyImages):
+    """Sets of images of one size, one after the other."""
+
+    def __init__(self, sets: Sequence[LazyImages]) -> None:
+        self._ends = np.cumsum([len(each) for each in sets])
+        super().__init__((int(self._ends[-1]), *sets[0].shape[1:]))
+        self._sets = sets
+
+    def _read(self, rows: Indices) -> Pixels:
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        of_set = np.searchsorted(self._ends, rows, side="right")
+        for number in np.unique(of_set):
+            mine = of_set == number
+            images[mine] = self._sets[number][rows[mine] - (self._ends[number] - len(self._sets[number]))]
+        return images
