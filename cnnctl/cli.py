@@ -151,9 +151,7 @@ def sweep(
     trials: Annotated[
         int | None, typer.Option(min=1, help="How many trials there are to be in all.", show_default=False)
     ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Begin no trial after so many minutes.", show_default=False)
-    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Begin no trial after so many minutes.", show_default=False)] = None,
     show: Annotated[bool, typer.Option("--show", help="Print what is there; train nothing.")] = False,
     form: Format = Form.table,
     device: Where = Device.auto,

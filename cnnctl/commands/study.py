@@ -227,7 +227,9 @@ class Study:
     def report(self, number: int, epoch: int, value: float, may_prune: bool) -> str | None:
         """Keeps what a trial reached after an epoch; returns why it is pruned now, if it is."""
         with self._told():
-            if epoch not in self._trial(number).intermediate_values:  # an epoch is done again where its checkpoint was not written
+            if (
+                epoch not in self._trial(number).intermediate_values
+            ):  # an epoch is done again where its checkpoint was not written
                 self._live[number].report(value, epoch)
             if not (may_prune and self.sweep.pruning and self._live[number].should_prune()):
                 return None
@@ -494,7 +496,9 @@ def told(file: Path) -> Iterator[None]:
         reason = _reason(error)
         if "malformed" in reason or "not a database" in reason:
             raise damaged(file, reason) from error
-        raise RunError(f"{file} cannot be read or written: {reason}. What is trained is kept; once that is mended, call sweep again") from error
+        raise RunError(
+            f"{file} cannot be read or written: {reason}. What is trained is kept; once that is mended, call sweep again"
+        ) from error
 
 
 def _reason(error: BaseException) -> str:
@@ -523,7 +527,9 @@ def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
     with told(folder.study):
         try:
             storage = _storage(folder.study, new=False)
-            study = optuna.load_study(study_name=NAME, storage=storage, sampler=Drawing(_sweep(experiment)), pruner=_pruner(_sweep(experiment)))
+            study = optuna.load_study(
+                study_name=NAME, storage=storage, sampler=Drawing(_sweep(experiment)), pruner=_pruner(_sweep(experiment))
+            )
             ours = study.user_attrs.get(OURS)
         except RuntimeError as error:
             version = optuna.__version__
@@ -616,5 +622,3 @@ def _refuse_other(folder: SweepFolder, ours: Mapping[str, Any], asked: Mapping[s
     if lines:
         remedy = "begin another study with --dir, or put the config back; trials, minutes and repeat_best may change"
         raise UsageError("\n".join((f"{folder.path} holds the study of another config; {remedy}:", *lines)))
-
-

@@ -103,7 +103,9 @@ def _loaded(config: Path, overrides: Sequence[str]) -> Experiment:
 
 
 def _no_sweep(config: Path) -> ConfigError:
-    message = "there is no section sweep, which says what is tried: sweep: {trials: 10, parameters: {train.batch_size: [32, 64]}}"
+    message = (
+        "there is no section sweep, which says what is tried: sweep: {trials: 10, parameters: {train.batch_size: [32, 64]}}"
+    )
     return ConfigError([Problem(str(config), "", message)])
 
 
@@ -210,13 +212,16 @@ def _no_trial(results: SweepResults) -> str:
 
 
 def _keep(study: Study, results: SweepResults) -> None:
-    """Writes results.json and the plots."""
+    """Writes results.json and the plots, unless they are there and the same."""
+    content, file = (as_json(as_plain(results)) + "\n").encode(), study.folder.results
+    if file.is_file() and file.read_bytes() == content:
+        return
     from cnnctl.report.sweep_plots import plots
 
-    write_whole(study.folder.results, (as_json(as_plain(results)) + "\n").encode())
     study.folder.plots.mkdir(exist_ok=True)
     for name, png in plots(study.optuna, study.sweep.choose_by):
         write_whole(study.folder.plots / f"{name}.png", png)
+    write_whole(file, content)  # last: it says that the plots are there
 
 
 def _interrupted(folder: SweepFolder, experiment: Experiment, command: str) -> str:

@@ -7,7 +7,6 @@ a trial that needs them otherwise is left for a new process.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,8 +74,7 @@ class Worker:
                 self._train(work)
             finally:
                 work.release()
-                keras.utils.clear_session()
-                gc.collect()
+                keras.utils.clear_session()  # collects garbage too
         return self._nothing_left
 
     def _works(self, deadline: float) -> Iterator[Work]:

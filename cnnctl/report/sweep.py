@@ -86,18 +86,21 @@ class SweepResults:
     def ranked(self) -> list[TrialRow]:
         """Returns the trials, the best first; what is not done comes last, by state and number."""
         order = {DONE: 0, PRUNED: 1, RUNNING: 2, FAILED: 3}
-        return sorted(self.trials, key=lambda row: (order[row.state], _better_first(row, self.choose_by), row.number))
+        return sorted(self.trials, key=lambda row: (order[row.state], *_better_first(row, self.choose_by), row.number))
 
     @property
     def best(self) -> TrialRow | None:
-        """Returns the best trial, the first of equals; None where none is done."""
+        """Returns the best trial, of equals that which is better by the other measure of validation, or the first; None where none is done."""
         first = next(iter(self.ranked), None)
         return first if first and first.state == DONE else None
 
 
-def _better_first(row: TrialRow, choose_by: str) -> float:
-    sign = 1 if choose_by.endswith("loss") else -1
-    return sign * row.value if row.value is not None and row.state == DONE else 0.0
+def _better_first(row: TrialRow, choose_by: str) -> tuple[float, float]:
+    """Returns what sorts trials that are done; of few images many have one accuracy, and then the other measure decides."""
+    if row.state != DONE or row.validation_accuracy is None or row.validation_loss is None:
+        return 0.0, 0.0
+    measures = -row.validation_accuracy, row.validation_loss
+    return measures if choose_by.endswith("accuracy") else measures[::-1]
 
 
 # Mean and interval

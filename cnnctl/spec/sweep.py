@@ -95,14 +95,16 @@ def _parameter(value: object) -> Parameter:
         raise wrong("there is nothing to try: the list is empty")
     twice = [index for index, each in enumerate(value) if any(_same(each, other) for other in value[:index])]
     if twice:
-        details = [InitErrorDetails(type=wrong(f"{show(value[index])} stands twice"), loc=(index,), input=value) for index in twice]
+        details = [
+            InitErrorDetails(type=wrong(f"{show(value[index])} stands twice"), loc=(index,), input=value) for index in twice
+        ]
         raise ValidationError.from_exception_data("choices", details)
     return tuple(value)
 
 
 def _same(one: Any, other: Any) -> bool:
     """Returns whether two choices are the same; 1 and 1.0 are, 1 and true are not."""
-    return type(one) is not bool and type(other) is not bool and one == other or (type(one), one) == (type(other), other)
+    return (type(one) is not bool and type(other) is not bool and one == other) or (type(one), one) == (type(other), other)
 
 
 def _written(parameter: Parameter) -> Any:
@@ -187,7 +189,9 @@ class SweepSpec(Section):
                 raise ValidationError.from_exception_data("grid", [_no_points(path, parameter)])
         points = self.grid_size
         if points > MOST_POINTS:
-            raise wrong(f"the grid has more than {MOST_POINTS:,} points; try fewer values, or take method: random", "parameters")
+            raise wrong(
+                f"the grid has more than {MOST_POINTS:,} points; try fewer values, or take method: random", "parameters"
+            )
         if self.trials is not None and self.trials < points:
             raise wrong(
                 f"the grid has {points:,} points, and trials says {self.trials:,}; leave trials out to try all of them, or take method: random",

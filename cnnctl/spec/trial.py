@@ -107,7 +107,11 @@ def _not_to_be_swept(path: str, sweep: SweepSpec) -> str:
 def _about_values(experiment: Experiment, path: str, parameter: Any) -> Iterator[Told]:
     """Yields what the config refuses at a path whatever else is tried; where the path itself is wrong, that alone."""
     where: Where = ("parameters", path)
-    candidates = [(end, getattr(parameter, end)) for end in ("low", "high")] if isinstance(parameter, Range) else list(enumerate(parameter))
+    candidates = (
+        [(end, getattr(parameter, end)) for end in ("low", "high")]
+        if isinstance(parameter, Range)
+        else list(enumerate(parameter))
+    )
     found = [(key, _refusals(experiment, path, value)) for key, value in candidates]
     if all(problems and not _at(path, problems) for _, problems in found):
         yield where, "; ".join(_text(problem) for problem in found[0][1])
