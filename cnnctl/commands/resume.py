@@ -32,7 +32,7 @@ def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], cons
         UsageError: another config than the run's own is asked for.
     """
     own = load(run.config)
-    asked = load(config or run.config, overrides) if config or overrides else own
+    asked = without_sweep(load(config or run.config, overrides), console) if config or overrides else own
     refuse_other(run, own, asked)
     if asked.train.epochs > own.train.epochs:
         return own.model_copy(update={"train": own.train.model_copy(update={"epochs": asked.train.epochs})}), True
@@ -40,6 +40,13 @@ def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], cons
         console.say(f"{run.path} has finished; its results are in {run.result}")
         return None
     return own, False
+
+
+def without_sweep(experiment: Experiment, console: Console) -> Experiment:
+    """Returns what one training of a config needs of it; says so where that leaves the section sweep out."""
+    if experiment.sweep:
+        console.say("sweep   is what 'cnnctl sweep' trains; this is one training of the config without it")
+    return experiment.model_copy(update={"sweep": None})
 
 
 def refuse_other(run: RunFolder, own: Experiment, asked: Experiment) -> None:

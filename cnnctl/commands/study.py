@@ -25,7 +25,7 @@ from cnnctl.errors import RunError, UsageError
 from cnnctl.files import UNFINISHED, hold, put_in_place
 from cnnctl.report.comparison import RunRow, differing
 from cnnctl.report.sweep import DONE, FAILED, PRUNED, RUNNING, Repeat, SweepResults, TrialRow
-from cnnctl.runs import RunFolder
+from cnnctl.runs import STUDY_FILE, RunFolder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.reading import open_regular
@@ -56,7 +56,7 @@ class SweepFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.study = path / "study.sqlite3"
+        self.study = path / STUDY_FILE
         self.lock = path / ".sweep.lock"
         self.results = path / "results.json"
         self.plots = path / "plots"
@@ -509,8 +509,8 @@ def _reason(error: BaseException) -> str:
 def damaged(file: Path, reason: str) -> RunError:
     """Returns what to say of a study that is none."""
     return RunError(
-        f"{file} is damaged, or is no study of cnnctl: {reason}. Move it away to begin a new study, in this folder's place "
-        "or with --dir elsewhere; the run folders beside it are whole without it"
+        f"{file} is damaged, or is no study of cnnctl: {reason}. Move {file.parent} away, or begin another study with --dir; "
+        "the run folders in it are whole without the study"
     )
 
 
@@ -554,8 +554,12 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
     try:
         with told(folder.study):
             storage = _storage(beside, new=True)
-            direction = "minimize" if sweep.choose_by.endswith("loss") else "maximize"
-            study = optuna.create_study(study_name=NAME, storage=storage, direction=direction)
+            better = (
+                optuna.study.StudyDirection.MINIMIZE
+                if sweep.choose_by.endswith("loss")
+                else optuna.study.StudyDirection.MAXIMIZE
+            )
+            study = optuna.create_study(study_name=NAME, storage=storage, direction=better)
             study.set_user_attr(OURS, {"format": FORMAT, **_identity(experiment)})
             storage.remove_session()
             storage.engine.dispose()

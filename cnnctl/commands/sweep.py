@@ -295,7 +295,7 @@ class Crew:
         self._console = console
         self._told: queue.Queue[tuple[Member, dict[str, Any] | None]] = queue.Queue()
         self._members: list[Member] = []
-        self._deaths: Counter[int] = Counter()
+        self._deaths: Counter[int | None] = Counter()
 
     def work(self) -> None:
         """Trains until nothing is left.
@@ -376,13 +376,16 @@ class Crew:
 
     def _died(self, member: Member, code: int) -> None:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        if member.trial is None:
-            raise RunError(f"a process that trains {how} before it began a trial")
-        self._deaths[member.trial] += 1
         hint = "; most often there is too little memory" if code == -9 else ""
-        self._say(f"trial {member.trial:<4}its process {how}{hint}")
-        if self._deaths[member.trial] >= MOST_DEATHS:
-            self._study.fail_abandoned(member.trial, f"its process {how}, {MOST_DEATHS} times{hint}")
+        self._deaths[member.trial] += 1
+        enough = self._deaths[member.trial] >= MOST_DEATHS
+        if member.trial is None:
+            if enough:
+                raise RunError(f"a process that trains {how} before it began a trial, {MOST_DEATHS} times{hint}")
+        else:
+            self._say(f"trial {member.trial:<4}its process {how}{hint}")
+            if enough:
+                self._study.fail_abandoned(member.trial, f"its process {how}, {MOST_DEATHS} times{hint}")
         self._start()
 
     def _stop(self) -> None:

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.commands.resume import BEFORE, taken_up
+from cnnctl.commands.resume import BEFORE, taken_up, without_sweep
 from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
-from cnnctl.runs import new_run_folder, open_run_folder, refuse_unusable
+from cnnctl.runs import STUDY_FILE, new_run_folder, open_run_folder, refuse_unusable
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train.interruption import Interruption
@@ -52,16 +52,16 @@ def train(
                 if resume is not None:
                     _resume(resume, config, overrides, run_dir, console, start)
                 else:
-                    _begin(config, overrides, run_dir, start)
+                    _begin(config, overrides, run_dir, console, start)
         except KeyboardInterrupt as pressed:
             before = f"interrupted before the training went on; {resume} is as it was" if resume else BEFORE
             raise Interrupted(before, interruption.signal) from pressed
 
 
-def _begin(config: Path | None, overrides: Sequence[str], run_dir: Path | None, start: Start) -> None:
+def _begin(config: Path | None, overrides: Sequence[str], run_dir: Path | None, console: Console, start: Start) -> None:
     if config is None:
         raise UsageError("give the config to train, or --resume with the folder of the run to go on with")
-    experiment = load(config, overrides)
+    experiment = without_sweep(load(config, overrides), console)
     name = _name(config)
     refuse_unusable(name, run_dir)
     session = start(experiment)
@@ -91,6 +91,11 @@ def _session(device: str, console: Console, verbose: bool, interruption: Interru
 
 
 def _name(config: Path) -> str:
-    """Returns what runs of a config are called: its file's name, or for a run's own config.yaml the name of that run."""
-    of_a_run = (config.parent / "environment.json").is_file()
-    return config.absolute().parent.parent.name if of_a_run else config.stem
+    """Returns what runs of a config are called: its file's name, or for a run's own config.yaml the name of that run.
+
+    A trial of a sweep has the sweep's name and its own: runs of it do not belong into the sweep's folder.
+    """
+    run = config.absolute().parent
+    if not (run / "environment.json").is_file():
+        return config.stem
+    return f"{run.parent.name}-{run.name}" if (run.parent / STUDY_FILE).is_file() else run.parent.name

@@ -26,6 +26,7 @@ from cnnctl.train.device import choose_device
 from cnnctl.train.interruption import Interruption
 from cnnctl.train.observe import EpochRecord, Observer, Plan
 from cnnctl.train.settings import settle
+from cnnctl.train.stopping import Diverged
 
 MOST_TRIALS = 50
 """After so many trials a process makes room for a new one: each leaves about 3 MB behind in TensorFlow."""
@@ -138,7 +139,7 @@ class Worker:
         if isinstance(error, DataError):
             return any(path.startswith(ABOUT_IMAGES) for path in self.study.sweep.parameters)
         cause: BaseException | None = error
-        while cause:
+        while cause and not isinstance(cause, Diverged):
             too_large = isinstance(cause, tf.errors.ResourceExhaustedError)
             if isinstance(cause, OSError | tf.errors.OpError) and not too_large:
                 return False
