@@ -225,12 +225,17 @@ class Study:
     # what came of it
 
     def report(self, number: int, epoch: int, value: float, may_prune: bool) -> str | None:
-        """Keeps what a trial reached after an epoch; returns why it is pruned now, if it is."""
+        """Keeps what a trial reached after an epoch; returns why it is pruned now, if it is.
+
+        An epoch may be told again, when what was trained after it was lost: the last one is then judged again, since its
+        judgement may be lost too.
+        """
         with self._told():
-            if (
-                epoch not in self._trial(number).intermediate_values
-            ):  # an epoch is done again where its checkpoint was not written
+            told = self._trial(number).intermediate_values
+            if epoch not in told:
                 self._live[number].report(value, epoch)
+            elif epoch < max(told):
+                return None
             if not (may_prune and self.sweep.pruning and self._live[number].should_prune()):
                 return None
             reason = f"{self.sweep.choose_by} {value:.4g} after epoch {epoch}"
@@ -385,10 +390,11 @@ def measures_of(run: RunFolder) -> dict[str, float]:
     if row is None:
         raise RunError(f"{run.metrics} is damaged: it has no epoch {epoch}, which {run.result} speaks of")
     tested = {key: result[key] for key in ("test_accuracy", "test_loss") if isinstance(result.get(key), int | float)}
-    return {**{key: _float(run, row, key) for key in ("validation_accuracy", "validation_loss")}, **tested}
+    return {**{key: number_in(run, row, key) for key in ("validation_accuracy", "validation_loss")}, **tested}
 
 
-def _float(run: RunFolder, row: Mapping[str, str], key: str) -> float:
+def number_in(run: RunFolder, row: Mapping[str, str], key: str) -> float:
+    """Returns a number of a row of metrics.csv; raises RunError where it is none."""
     try:
         return float(row.get(key, ""))
     except ValueError as error:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.commands.resume import BEFORE, taken_up, without_sweep
+from cnnctl.commands.resume import BEFORE, one_training, taken_up
 from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
 from cnnctl.runs import STUDY_FILE, new_run_folder, open_run_folder, refuse_unusable
@@ -61,7 +61,7 @@ def train(
 def _begin(config: Path | None, overrides: Sequence[str], run_dir: Path | None, console: Console, start: Start) -> None:
     if config is None:
         raise UsageError("give the config to train, or --resume with the folder of the run to go on with")
-    experiment = without_sweep(load(config, overrides), console)
+    experiment = one_training(load(config, overrides), console)
     name = _name(config)
     refuse_unusable(name, run_dir)
     session = start(experiment)

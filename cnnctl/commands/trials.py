@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from cnnctl.commands.session import Part, Session
-from cnnctl.commands.study import OtherImages, Study, Waiting, Work, measures_of
+from cnnctl.commands.study import OtherImages, Study, Waiting, Work, measures_of, number_in
 from cnnctl.data.splits import fingerprint
 from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError
 from cnnctl.report.console import Console
@@ -121,6 +121,7 @@ class Worker:
     def _run(self, work: Work, experiment: Experiment) -> None:
         listener = Listener(self.study, work, self.tell)
         part = Part(listener, {**work.values, **_seed_of(work)}, tested=work.seed is not None)
+        listener.catch_up(experiment.train.epochs)
         session = Session(experiment, self.device, Console(quiet=True), self.interruption, part)
         splits = session.task.splits
         judged = fingerprint(splits.validation) if splits.validation else None
@@ -129,7 +130,7 @@ class Worker:
 
     def _pruned(self, work: Work) -> tuple[str, dict[str, Any]]:
         rows = work.run.read_epochs()
-        last = {key: float(rows[-1][key]) for key in ("validation_accuracy", "validation_loss")}
+        last = {key: number_in(work.run, rows[-1], key) for key in ("validation_accuracy", "validation_loss")}
         return PRUNED, {**last, **_effort(work)}
 
     def _is_of_the_trial(self, error: CnnctlError) -> bool:
@@ -171,11 +172,29 @@ class Listener(Observer):
         value = getattr(record, self._study.sweep.choose_by)
         reached = show_measure(self._study.sweep.choose_by, value)
         self._tell({"epoch": record.epoch, "of": self._epochs, "reached": reached})
-        if self._work.seed is None:
-            last = record.epoch >= self._epochs
-            reason = self._study.report(self._work.number, record.epoch, value, may_prune=not last)
-            if reason:
-                raise Pruned(reason)
+        self._report(record.epoch, value)
+
+    def catch_up(self, epochs: int) -> None:
+        """Tells of the epochs of an earlier process, which may have died before it told of its last one.
+
+        Args:
+            epochs: of the whole trial.
+
+        Raises:
+            Pruned: one of them did too badly.
+        """
+        self._epochs = epochs
+        for row in self._work.run.read_epochs():
+            self._report(
+                int(number_in(self._work.run, row, "epoch")), number_in(self._work.run, row, self._study.sweep.choose_by)
+            )
+
+    def _report(self, epoch: int, value: float) -> None:
+        if self._work.seed is not None:
+            return
+        reason = self._study.report(self._work.number, epoch, value, may_prune=epoch < self._epochs)
+        if reason:
+            raise Pruned(reason)
 
 
 def _seed_of(work: Work) -> Mapping[str, int]:
@@ -189,4 +208,4 @@ def _done(work: Work, choose_by: str) -> tuple[str, dict[str, Any]]:
 
 def _effort(work: Work) -> dict[str, Any]:
     rows = work.run.read_epochs()
-    return {"epochs": len(rows), "seconds": round(sum(float(row["seconds"]) for row in rows), 3)}
+    return {"epochs": len(rows), "seconds": round(sum(number_in(work.run, row, "seconds") for row in rows), 3)}

@@ -69,7 +69,7 @@ def _history(study: optuna.Study, measure: str) -> bytes:
 
 
 def _slice(study: optuna.Study, measure: str) -> bytes:
-    axes = np.ravel(drawn.plot_slice(study, target_name=measure))
+    axes = list(np.ravel(np.asarray(drawn.plot_slice(study, target_name=measure))))
     for each in axes:
         each.tick_params(axis="x", labelrotation=30)
     axes[0].figure.suptitle(f"{measure} by parameter")
@@ -87,8 +87,8 @@ def _epochs(study: optuna.Study, measure: str) -> bytes:
     axes = drawn.plot_intermediate_values(study)
     axes.set(title="Trials by epoch", xlabel="epoch", ylabel=measure)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if axes.get_legend() and len(study.trials) > MOST_NAMED:
-        axes.get_legend().remove()
+    if len(study.trials) > MOST_NAMED:
+        _remove_legend(axes)
     return _png(axes, 7)
 
 
@@ -96,9 +96,13 @@ def _importances(study: optuna.Study, measure: str) -> bytes:
     axes = drawn.plot_param_importances(study, target_name=measure)
     axes.set_title(f"Importance for the {measure}", loc="left")
     axes.set(xlabel="importance", ylabel="")
-    if axes.get_legend():
-        axes.get_legend().remove()
+    _remove_legend(axes)
     return _png(axes, 7)
+
+
+def _remove_legend(axes: Any) -> None:
+    if legend := axes.get_legend():
+        legend.remove()
 
 
 def _png(axes: Any, width: float) -> bytes:
