@@ -270,12 +270,25 @@ class Member:
         process: as Python knows it; its stdin stays open as long as it is wanted.
         trial: what it trains now; None for nothing.
         error: what it said was wrong.
+        told: how far its trial is.
+        listener: reads what it tells.
     """
 
     process: subprocess.Popen[str]
     trial: int | None = None
     error: CnnctlError | None = None
     told: dict[str, Any] = field(default_factory=dict)
+    listener: threading.Thread = field(default_factory=threading.Thread)
+
+    def end(self) -> int:
+        """Waits for the process, which is no longer wanted and saves what it trains; returns its exit code."""
+        assert self.process.stdin and self.process.stdout
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        code = self.process.wait()
+        self.listener.join()
+        self.process.stdout.close()
+        return code
 
 
 class Crew:
@@ -334,7 +347,8 @@ class Crew:
         assert process.stdin
         process.stdin.write(self._job.line(self._deadline))
         process.stdin.flush()
-        threading.Thread(target=self._listen, args=(member,), daemon=True).start()
+        member.listener = threading.Thread(target=self._listen, args=(member,), daemon=True)
+        member.listener.start()
 
     def _listen(self, member: Member) -> None:
         assert member.process.stdout
@@ -365,8 +379,8 @@ class Crew:
 
     def _left(self, member: Member) -> None:
         """Takes note that a process has ended, and starts another where something is left to do."""
-        code = member.process.wait()
         self._members.remove(member)
+        code = member.end()
         if member.error:
             raise member.error
         if code == REPLACE:
@@ -390,12 +404,12 @@ class Crew:
 
     def _stop(self) -> None:
         """Has all processes end, each with what it trains saved."""
-        for member in self._members:
+        for member in self._members:  # all at once, not one after the other
             with contextlib.suppress(OSError):
                 assert member.process.stdin
                 member.process.stdin.close()
         for member in self._members:
-            member.process.wait()
+            member.end()
 
     # what is shown
 

@@ -16,6 +16,8 @@ from cnnctl.train.observe import NORMAL_95
 
 DONE, PRUNED, FAILED, RUNNING = "done", "pruned", "failed", "running"
 LONGEST_REASON = 60
+MOST_PLAIN = 1e4
+"""A larger loss is shown by its power of ten."""
 MEASURES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 
 
@@ -140,7 +142,8 @@ def student_95(degrees: int) -> float:
     if degrees <= len(_STUDENT_95):
         return _STUDENT_95[degrees - 1]
     z, n = NORMAL_95, degrees
-    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+    terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    return z + sum(term / n**power for power, term in enumerate(terms, start=1))
 
 
 def means_of(repeats: Sequence[Repeat]) -> dict[str, Mean]:
@@ -189,7 +192,7 @@ def _cells(row: TrialRow, paths: Sequence[str]) -> list[str]:
         str(row.number),
         *(show_value(row.values.get(path)) for path in paths),
         "" if row.validation_accuracy is None else f"{row.validation_accuracy:.2%}",
-        "" if row.validation_loss is None else f"{row.validation_loss:.4f}",
+        "" if row.validation_loss is None else show_measure("validation_loss", row.validation_loss),
         "" if row.epochs is None else str(row.epochs),
         "" if row.seconds is None else show_seconds(row.seconds),
         _state(row),
@@ -229,7 +232,9 @@ def show_measure(name: str, value: float | None) -> str:
     """Returns a loss or an accuracy for people."""
     if value is None:
         return "none"
-    return f"{value:.4f}" if name.endswith("loss") else f"{value:.2%}"
+    if name.endswith("loss"):
+        return f"{value:.4f}" if value < MOST_PLAIN else f"{value:.2e}"
+    return f"{value:.2%}"
 
 
 def conclusion(results: SweepResults) -> list[str]:

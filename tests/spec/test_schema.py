@@ -48,6 +48,9 @@ ONLY_THE_LOADER_KNOWS = {
     # what lies on this machine
     "folder-is-a-file", "folder-not-there", "folder-without-images", "home-not-there", "home-of-data-dir-not-there",
     "name-with-line-break", "tfds-set-of-many-sizes", "tfds-set-without-facts", "tfds-unknown-set",
+    # what a sweep tries
+    "sweep-grid-beyond-trials", "sweep-grid-too-large", "sweep-grid-with-log", "sweep-grid-without-step", "sweep-of-losses",
+    "sweep-paths", "sweep-values",
     # JSON: 10.0 is an integer there, and there is no NaN
     "number-with-e", "nan",
 }  # fmt: skip
