@@ -158,9 +158,11 @@ class Study:
 
     def _taken_up(self, trial: FrozenTrial) -> Work | None:
         """Returns a trial that nobody trains any more, held; None where somebody does."""
-        host, beat = trial.user_attrs.get("alive", (socket.gethostname(), 0.0))
-        if host != socket.gethostname() and time.time() - beat < SILENT_SECONDS:
-            return None  # its file system may have no locks
+        alive = trial.user_attrs.get("alive")
+        if isinstance(alive, list) and len(alive) == 2 and alive[0] != socket.gethostname():
+            beat = alive[1] if isinstance(alive[1], int | float) else 0.0
+            if time.time() - beat < SILENT_SECONDS:
+                return None  # its file system may have no locks
         return self._held(trial.number, None)
 
     def _begun(self) -> Work:
@@ -315,11 +317,17 @@ class Study:
     def _row(self, trial: FrozenTrial) -> TrialRow:
         facts = trial.user_attrs
         state = _STATES.get(trial.state, RUNNING)
-        known = {key: facts.get(key) for key in ("validation_accuracy", "validation_loss", "epochs", "seconds")}
+        known = {key: self._fact(facts, key) for key in ("validation_accuracy", "validation_loss", "epochs", "seconds")}
         value = trial.value if state == DONE else None
         run = str(self.folder.trial(trial.number).path)
         reason = str(facts.get("reason") or facts.get("pruned") or "")
         return TrialRow(trial.number, state, self.values_of(trial), value, run=run, reason=reason, **known)
+
+    def _fact(self, facts: Mapping[str, Any], key: str) -> Any:
+        value = facts.get(key)
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return value
+        raise damaged(self.folder.study, f"{key} of a trial is {show(value)}, expected a number")
 
     def values_of(self, trial: FrozenTrial) -> dict[str, Any]:
         """Returns what a trial tries, by config path, as the config says it."""

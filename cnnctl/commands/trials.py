@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from cnnctl.commands.session import Part, Session
 from cnnctl.commands.study import OtherImages, Study, Waiting, Work, measures_of, number_in
-from cnnctl.data.splits import fingerprint
+from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.sweep import DONE, FAILED, PRUNED, show_measure
@@ -123,10 +123,13 @@ class Worker:
         part = Part(listener, {**work.values, **_seed_of(work)}, tested=work.seed is not None)
         listener.catch_up(experiment.train.epochs)
         session = Session(experiment, self.device, Console(quiet=True), self.interruption, part)
-        splits = session.task.splits
+        if not any(path.startswith("data.") for path in self.study.sweep.parameters):  # else trials see other pixels
+            self._refuse_other_images(session.task.splits)
+        session.run(work.run)
+
+    def _refuse_other_images(self, splits: Splits) -> None:
         judged = fingerprint(splits.validation) if splits.validation else None
         self.study.refuse_other_images({"train": fingerprint(splits.train), "validation": judged})
-        session.run(work.run)
 
     def _pruned(self, work: Work) -> tuple[str, dict[str, Any]]:
         rows = work.run.read_epochs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import fsum
 from statistics import fmean, stdev
 from typing import Any
 
@@ -142,8 +143,12 @@ def student_95(degrees: int) -> float:
     if degrees <= len(_STUDENT_95):
         return _STUDENT_95[degrees - 1]
     z, n = NORMAL_95, degrees
-    terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
-    return z + sum(term / n**power for power, term in enumerate(terms, start=1))
+    terms: tuple[float, ...] = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + fsum(term / n**power for power, term in enumerate(terms, start=1))
 
 
 def means_of(repeats: Sequence[Repeat]) -> dict[str, Mean]:

@@ -16,6 +16,7 @@ from .contenders import trainers
 from .report import as_markdown, as_text
 from .results import Results
 from .settings import NotPrepared
+from .sweeps import as_table, compare_sweeps
 
 
 def as_json(results: Results) -> str:
@@ -33,6 +34,8 @@ def main(about: str) -> int:
         about: what the script is, for --help.
     """
     options = _options(about)
+    if options.sweep:
+        return _sweeps(options)
     wish = Wish(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
@@ -42,6 +45,17 @@ def main(about: str) -> int:
         return 1
     _hand_out(results, options)
     return 1 if results["failures"] else 0
+
+
+def _sweeps(options: argparse.Namespace) -> int:
+    try:
+        with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
+            results = compare_sweeps((1, 2), options.rounds, Path(folder), _say)
+    except OSError as error:
+        _say(str(error.strerror))
+        return 1
+    sys.stdout.write((json.dumps(results, indent=2) if options.format == "json" else as_table(results)) + "\n")
+    return 0
 
 
 def _options(about: str) -> argparse.Namespace:
@@ -54,6 +68,7 @@ def _options(about: str) -> argparse.Namespace:
     torch_help = "the interpreter for torch and lightning"
     parser.add_argument("--torch-python", type=_interpreter, default=sys.executable, metavar="PATH", help=torch_help)
     parser.add_argument("--growth", action="store_true", help="also vary images, width and batch size, one round each")
+    parser.add_argument("--sweep", action="store_true", help="instead, 16 short trials of cnnctl sweep by 1 and 2 processes")
     parser.add_argument("--format", choices=tuple(FORMS), default="table", help="how to print [table]")
     parser.add_argument("--output", type=_file, metavar="OUT.json", help="write the results there, every round of them")
     parser.add_argument("--plot", type=_file, metavar="OUT.png", help="draw them there")
