@@ -191,10 +191,9 @@ def _conclude(study: Study, wish: Wish, console: Console) -> None:
     results = _with_repeats(study)
     if results.best is None and not wish.show:
         raise RunError(_no_trial(results))
-    if not wish.show:
-        _keep(study, results)
     console.result(shown(results, wish.form))
     if results.best and not wish.show:
+        _keep(study, results)
         best = shlex.quote(results.best.run)
         console.say(f"train it again: cnnctl train {best}/config.yaml")
         console.say(f"see them all:   tensorboard --logdir {shlex.quote(results.folder)}")

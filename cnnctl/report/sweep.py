@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import fsum
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -162,15 +163,14 @@ def means_of(repeats: Sequence[Repeat]) -> dict[str, Mean]:
 
 
 def as_plain(results: SweepResults) -> dict[str, Any]:
-    """Returns the results as programs read them."""
+    """Returns the results as programs read them; runs by their names in the sweep's folder, which may be moved."""
     best = results.best
     return {
         "method": results.method,
         "choose_by": results.choose_by,
-        "folder": results.folder,
         "best": best.number if best else None,
-        "trials": [asdict(row) for row in results.ranked],
-        "repeats": [asdict(repeat) for repeat in results.repeats],
+        "trials": [{**asdict(row), "run": Path(row.run).name} for row in results.ranked],
+        "repeats": [{**asdict(repeat), "run": Path(repeat.run).name} for repeat in results.repeats],
         "repeated": {name: asdict(mean) for name, mean in means_of(results.repeats).items()},
         "interval": "95 % of the mean over seeds, Student's t",
     }

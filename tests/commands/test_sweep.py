@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ log: {tensorboard: false}
 RATE = "train.optimizer.sgd.learning_rate"
 SWEEP: dict[str, Any] = {
     "method": "random",
-    "trials": 6,
+    "trials": 4,
     "repeat_best": 0,
     "pruning": {"median": {"startup_trials": 2}},
     "parameters": {RATE: {"low": 1e-3, "high": 1.0, "log": True}, "train.batch_size": [32, 64]},
@@ -112,7 +113,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Study]:
 def test_some_trials_are_done_and_some_are_pruned_on_validation(straight: tuple[Path, Study]) -> None:
     _, study = straight
     assert {row.state for row in study.results().trials} == {DONE, PRUNED}
-    assert len(study.results().trials) == 6
+    assert len(study.results().trials) == 4
 
 
 def test_a_trial_is_compared_by_the_validation_of_the_weights_that_it_leaves(straight: tuple[Path, Study]) -> None:
@@ -161,7 +162,7 @@ def test_no_trial_reads_the_test_split(tmp_path: Path, monkeypatch: pytest.Monke
 def test_runs_lists_the_trials_side_by_side(straight: tuple[Path, Study]) -> None:
     _, study = straight
     rows, passed_over = read_runs(study.folder.path)
-    assert (len(rows), passed_over) == (6, [])
+    assert (len(rows), passed_over) == (4, [])
     assert "test_accuracy" not in rows[0].results
 
 
@@ -260,8 +261,6 @@ def test_the_best_is_repeated_with_seeds_that_no_trial_had_and_those_alone_are_t
 
 
 def test_of_equal_accuracies_the_lesser_loss_is_better(straight: tuple[Path, Study]) -> None:
-    from dataclasses import replace
-
     results = straight[1].results()
     first, second = (replace(results.trials[0], number=each, state=DONE, value=0.5, validation_accuracy=0.5) for each in (0, 1))
     rows = [replace(first, validation_loss=2.0), replace(second, validation_loss=1.0)]
@@ -414,7 +413,7 @@ def test_a_trial_of_another_machine_is_taken_up_once_that_is_silent(tmp_path: Pa
 def test_an_interrupted_sweep_ends_as_one_that_was_not(
     when: str, straight: tuple[Path, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each process ends in the third epoch that it trains, whatever trial that is of."""
+    """Each process ends in the fourth epoch that it trains, whatever trial that is of."""
     config, finished = straight
     heard, saved = Listener.on_epoch, checkpoint.Checkpoints.on_epoch
     count = 0
@@ -422,7 +421,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
     def press() -> None:
         nonlocal count
         count += 1
-        if count == 3:
+        if count == 4:
             raise KeyboardInterrupt
 
     def hear(self: Listener, record: EpochRecord) -> None:
@@ -447,7 +446,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
             break
         except (Interrupted, KeyboardInterrupt):
             interruptions += 1
-    assert interruptions >= 3
+    assert interruptions >= 2
     assert told(study) == told(finished)
 
 
@@ -462,7 +461,7 @@ def test_a_judgement_that_a_killed_process_did_not_write_is_made_again(straight:
         study.execute("DELETE FROM trial_user_attributes WHERE trial_id = ?", (trial_id,))
         study.execute("DELETE FROM trial_values WHERE trial_id = ?", (trial_id,))
         study.execute("DELETE FROM trial_user_attributes WHERE trial_id NOT IN (SELECT trial_id FROM trials)")
-    for later in range(number + 1, 6):
+    for later in range(number + 1, 4):
         shutil.rmtree(tmp_path / f"sweep/trial_{later:04}")
     assert told(work(config, tmp_path / "sweep"))[: number + 1] == told(finished)[: number + 1]
 
@@ -470,26 +469,18 @@ def test_a_judgement_that_a_killed_process_did_not_write_is_made_again(straight:
 # the command, with processes of its own
 
 
-Call = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Call:
-    """Returns what starts cnnctl in an empty folder."""
-
-    def run(*arguments: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "cnnctl", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
-
-    return run
+def started(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Starts cnnctl in a folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cnnctl", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
 
 
 def wait_for(found: Callable[[], Any]) -> Any:
@@ -512,96 +503,99 @@ def children(process: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-SLOW = re.sub("epochs: 3", "epochs: 100", CONFIG)
+SLOW = re.sub("epochs: 3", "epochs: 60", CONFIG)
 """A trial takes some seconds."""
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_sweep_with_what_is_saved_and_the_command_to_go_on(
-    how: signal.Signals, start: Call, tmp_path: Path
-) -> None:
+def test_ctrl_c_ends_the_sweep_with_what_is_saved_and_the_command_to_go_on(tmp_path: Path) -> None:
     config = written(tmp_path, SLOW, trials=1, pruning=None)
-    process = start("sweep", config, "--dir", "sweep")
+    process = started(tmp_path, "sweep", config, "--dir", "sweep")
     wait_for(lambda: list(tmp_path.glob("sweep/trial_0000/checkpoints/step_*.npz")))
     workers = children(process.pid)
-    process.send_signal(how)
+    process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + how
+    assert process.returncode == 130
     assert said.splitlines()[-1] == (
         f"interrupted; 0 trials have ended, 1 more begun. Go on with: cnnctl sweep {config} --dir sweep"
     )
     assert workers
     assert all(map(is_over, workers))
-    assert 0 < len(RunFolder(tmp_path / "sweep/trial_0000").read_epochs()) < 100
+    assert 0 < len(RunFolder(tmp_path / "sweep/trial_0000").read_epochs()) < 60
 
 
-def test_whoever_is_killed_its_trial_is_taken_up_and_ends_as_one_that_was_not(start: Call, tmp_path: Path) -> None:
+def test_whoever_is_killed_its_trial_is_taken_up_and_ends_as_one_that_was_not(tmp_path: Path) -> None:
     config = written(tmp_path, SLOW, trials=1, pruning=None)
-    process = start("sweep", config, "--dir", "sweep")
+    process = started(tmp_path, "sweep", config, "--dir", "sweep")
     run = tmp_path / "sweep/trial_0000"
-    wait_for(lambda: len(RunFolder(run).read_epochs()) > 3)
+    wait_for(lambda: len(RunFolder(run).read_epochs()) > 2)
     (worker,) = children(process.pid)
     os.kill(worker, signal.SIGKILL)  # the command starts another one
     (second,) = wait_for(lambda: [each for each in children(process.pid) if each != worker])
     before = len(RunFolder(run).read_epochs())
-    wait_for(lambda: len(RunFolder(run).read_epochs()) > before + 3)
+    wait_for(lambda: len(RunFolder(run).read_epochs()) > before + 2)
     process.kill()  # and this one ends by itself
     process.communicate()
     wait_for(lambda: is_over(second))
-    assert len(RunFolder(run).read_epochs()) < 100
+    assert len(RunFolder(run).read_epochs()) < 60
     study = work(config, tmp_path / "sweep")
     assert [row.state for row in study.results().trials] == [DONE]
     train(run / "config.yaml", [], tmp_path / "straight", None, "cpu", Console(quiet=True), verbose=True)
     assert weights(run) == weights(tmp_path / "straight")
 
 
-def test_two_processes_share_the_trials_and_none_is_trained_twice(start: Call, tmp_path: Path) -> None:
-    config = written(tmp_path, trials=5, repeat_best=2)
-    process = start("sweep", config, "--dir", "sweep", "--processes", "2", "--format", "json")
-    printed, said = process.communicate(timeout=120)
+@dataclass(frozen=True)
+class Shown:
+    """A sweep that two processes have finished, with TensorBoard's files, plots and repeats, and what it printed."""
+
+    folder: Path
+    config: Path
+    printed: str
+    said: str
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    folder = tmp_path_factory.mktemp("shown")
+    config = written(folder, CONFIG.replace("log: {tensorboard: false}\n", ""), trials=4, repeat_best=2, pruning=None)
+    process = started(folder, "sweep", config, "--dir", "sweep", "--processes", "2", "--format", "json")
+    printed, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
-    results = json.loads(printed)
-    assert sorted(trial["number"] for trial in results["trials"]) == [0, 1, 2, 3, 4]
+    return Shown(folder / "sweep", config, printed, said)
+
+
+def test_two_processes_share_the_trials_and_none_is_trained_twice(shown: Shown) -> None:
+    results = json.loads(shown.printed)
+    assert sorted(trial["number"] for trial in results["trials"]) == [0, 1, 2, 3]
     assert len(results["repeats"]) == 2
-    assert json.loads((tmp_path / "sweep/results.json").read_text()) == results
-    assert len(re.findall(r"^trial \d", said, re.MULTILINE)) == 7
-    assert "Traceback" not in said
-    for run in tmp_path.glob("sweep/trial_*"):
+    assert json.loads((shown.folder / "results.json").read_text()) == results
+    assert len(re.findall(r"^trial \d", shown.said, re.MULTILINE)) == 6
+    assert "Traceback" not in shown.said
+    for run in shown.folder.glob("trial_*"):
         environment = RunFolder(run).read_environment()
         assert "resumed" not in environment
         assert environment["command"][-4:] == ["--processes", "2", "--format", "json"]
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished sweep with TensorBoard's files, plots and repeats, by the command."""
-    folder = tmp_path_factory.mktemp("shown")
-    text = CONFIG.replace("log: {tensorboard: false}\n", "")
-    config = written(folder, text, trials=3, repeat_best=2, pruning=None)
-    sweep(config, [], Wish(folder / "sweep", device="cpu"), Console(quiet=True))
-    return folder / "sweep"
-
-
-def test_the_plots_are_pictures_of_a_readable_size(shown: Path) -> None:
-    names = {file.stem for file in (shown / "plots").glob("*.png")}
+def test_the_plots_are_pictures_of_a_readable_size(shown: Shown) -> None:
+    names = {file.stem for file in (shown.folder / "plots").glob("*.png")}
     assert names == {"history", "slice", "parallel_coordinate", "epochs", "importances"}
-    for file in (shown / "plots").glob("*.png"):
+    for file in (shown.folder / "plots").glob("*.png"):
         with Image.open(file) as picture:
             assert 500 <= picture.width <= 1500
             assert 380 <= picture.height <= 700
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20  # something is drawn
 
 
-def test_tensorboard_compares_the_trials_by_what_was_swept(shown: Path) -> None:
+def test_tensorboard_compares_the_trials_by_what_was_swept(shown: Shown) -> None:
     from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
     from tensorboard.context import RequestContext
     from tensorboard.plugins.base_plugin import TBContext
     from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment
 
     multiplexer = plugin_event_multiplexer.EventMultiplexer()
-    multiplexer.AddRunsFromDirectory(str(shown))
+    multiplexer.AddRunsFromDirectory(str(shown.folder))
     multiplexer.Reload()
-    provider = data_provider.MultiplexerDataProvider(multiplexer, str(shown))
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(shown.folder))
     context = backend_context.Context(TBContext(data_provider=provider, multiplexer=multiplexer))
     request = api_pb2.GetExperimentRequest(experiment_name="")
     found = get_experiment.Handler(RequestContext(), context, "", request).run()
@@ -612,20 +606,20 @@ def test_tensorboard_compares_the_trials_by_what_was_swept(shown: Path) -> None:
 
 
 def test_the_same_command_again_trains_nothing_and_says_the_same(
-    shown: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    shown: Shown, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep_command, "Crew", lambda *_: pytest.fail("something was trained"))
-    config, before = shown.parent / "digits.yaml", (shown / "results.json").read_bytes()
+    config, before = shown.config, (shown.folder / "results.json").read_bytes()
     for form, begins in (("table", "trial "), ("markdown", "| trial |"), ("json", "{")):
-        sweep(config, [], Wish(shown, form=form), Console(quiet=True))
+        sweep(config, [], Wish(shown.folder, form=form), Console(quiet=True))
         assert capsys.readouterr().out.startswith(begins)
-    sweep(config, [], Wish(shown, show=True), Console(quiet=True))
+    sweep(config, [], Wish(shown.folder, show=True), Console(quiet=True))
     text = capsys.readouterr().out
     assert re.search(
         r"^repeated  with seeds 1, 2: validation accuracy \d.* ± .* %, test accuracy \d.* ± .* %", text, re.MULTILINE
     )
     assert "val acc" in text and "test acc" not in text.partition("\n\n")[0]  # the table of trials has no test
-    assert (shown / "results.json").read_bytes() == before
+    assert (shown.folder / "results.json").read_bytes() == before
 
 
 # what is refused
