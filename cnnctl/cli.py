@@ -141,6 +141,34 @@ def train(
 
 
 @app.command()
+def sweep(
+    config: Config,
+    overrides: Overrides = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Folder of the sweep. [default: runs/NAME-sweep]", show_default=False)
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Trials that are trained at once.")] = 1,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many trials there are to be in all.", show_default=False)
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Begin no trial after so many minutes.", show_default=False)] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print what is there; train nothing.")] = False,
+    form: Format = Form.table,
+    device: Where = Device.auto,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
+    no_cache: NoCache = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a config with other values of its fields, and the best of them with other seeds; goes on where it was."""
+    from cnnctl.commands.sweep import Wish
+    from cnnctl.commands.sweep import sweep as run
+    from cnnctl.report.console import Console
+
+    wish = Wish(folder, trials, minutes, processes, device.value, form.value, show, verbose)
+    run(config, overrides or [], wish, Console(quiet))
+
+
+@app.command()
 def summary(
     config: Config,
     overrides: Overrides = None,

@@ -22,6 +22,8 @@ from cnnctl.spec.reading import read_bounded, refuse_leading_away
 from cnnctl.spec.section import plain, show
 from cnnctl.train.observe import EpochRecord, Observer, Plan
 
+STUDY_FILE = "study.sqlite3"
+"""What the folder of a sweep has beside the run folders of its trials."""
 MOST_BYTES = 20_000_000
 """So large may the JSON files and metrics.csv of a run be that are read: half a million classes, or 100,000 epochs."""
 

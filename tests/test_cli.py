@@ -23,6 +23,19 @@ MNIST = str(ROOT / "configs" / "mnist.yaml")
 DIGITS = str(ROOT / "configs" / "quickstart.yaml")
 VERBS = {
     "train": ("--set", "--run-dir", "--resume", "--device", "--quiet", "--no-cache", "--verbose"),
+    "sweep": (
+        "--set",
+        "--dir",
+        "--processes",
+        "--trials",
+        "--minutes",
+        "--show",
+        "--format",
+        "--device",
+        "--quiet",
+        "--no-cache",
+        "--verbose",
+    ),
     "summary": ("--set", "--format", "--batch-size", "--explain", "--check"),
     "evaluate": ("--split", "--data", "--format", "--device", "--no-cache", "--verbose"),
     "predict": ("--top", "--saliency", "--format", "--device", "--verbose"),
@@ -35,7 +48,7 @@ VERBS = {
     "init": (),
     "schema": (),
 }
-HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib", "numpy", "PIL")
+HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib", "numpy", "PIL", "optuna", "sqlalchemy")
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -261,7 +274,7 @@ def test_init_never_writes_over_a_file(call: Call, tmp_path: Path) -> None:
 
 def test_schema_prints_json_schema(call: Call) -> None:
     schema = json.loads(done_well(call("schema")))
-    assert set(schema["properties"]) == {"task", "seed", "data", "model", "few_shot", "train", "log"}
+    assert set(schema["properties"]) == {"task", "seed", "data", "model", "few_shot", "train", "log", "sweep"}
     assert schema["required"] == ["data", "model"]
 
 

@@ -24,9 +24,11 @@ HEAVY = {
     "tensorboard",
     "onnx",
     "onnxruntime",
+    "optuna",
+    "sqlalchemy",
 }
 
-VERBS = ("train", "summary", "evaluate", "predict", "one_shot", "verify", "code", "runs", "export", "data", "init")
+VERBS = ("train", "sweep", "summary", "evaluate", "predict", "one_shot", "verify", "code", "runs", "export", "data", "init")
 MAY_IMPORT = {
     # part: the parts it may import, itself besides; whatever is not here may not
     "errors": set(),
@@ -161,7 +163,7 @@ def test_only_reports_know_tensorboard() -> None:
     [name for name in MODULES if part_of(name) in ("", "cli", "spec", "errors", "files")]
     + ["cnnctl.report.rows", "cnnctl.report.tables", "cnnctl.report.explain", "cnnctl.report.console", "cnnctl.runs"]
     + [f"cnnctl.report.{name}" for name in ("challenge", "comparison", "dataset", "ensemble", "evaluation")]
-    + [f"cnnctl.report.{name}" for name in ("predictions", "text")]
+    + [f"cnnctl.report.{name}" for name in ("predictions", "sweep", "text")]
     + [f"cnnctl.commands.{verb}" for verb in VERBS]
     + [module for module in MODULES if module.startswith("cnnctl.report.script")]
     + ["cnnctl.train.observe"],

@@ -15,6 +15,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.optimizers import Cosine, OneCycle
 from cnnctl.spec.section import plain, show
+from cnnctl.spec.trial import without_sweep
 
 BEFORE = "interrupted before the training began; nothing was written"
 
@@ -32,7 +33,7 @@ def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], cons
         UsageError: another config than the run's own is asked for.
     """
     own = load(run.config)
-    asked = load(config or run.config, overrides) if config or overrides else own
+    asked = one_training(load(config or run.config, overrides), console) if config or overrides else own
     refuse_other(run, own, asked)
     own = own.model_copy(update={"data": own.data.model_copy(update={"memory": asked.data.memory})})  # see SAME_NUMBERS
     if asked.train.epochs > own.train.epochs:
@@ -41,6 +42,13 @@ def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], cons
         console.say(f"{run.path} has finished; its results are in {run.result}")
         return None
     return own, False
+
+
+def one_training(experiment: Experiment, console: Console) -> Experiment:
+    """Returns what one training of a config needs of it; says so where that leaves the section sweep out."""
+    if experiment.sweep:
+        console.say("sweep   is left to 'cnnctl sweep'; this is one training of the config as it is without it")
+    return without_sweep(experiment)
 
 
 def refuse_other(run: RunFolder, own: Experiment, asked: Experiment) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,6 +108,21 @@ class Task(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Part:
+    """What makes a training a part of something larger, such as a sweep, which then tells of it.
+
+    Attributes:
+        listener: hears of each epoch once it is saved; what it raises leaves the run as one that was stopped.
+        compared_by: what the HParams tab shows of the run besides what it shows of any, by config paths.
+        tested: whether the test split is read in the end; else result.json has null for what it would say.
+    """
+
+    listener: Observer
+    compared_by: Mapping[str, Any] = field(default_factory=dict)
+    tested: bool = True
+
+
 class Session:
     """Everything that one training needs, made in the order in which it can fail soonest.
 
@@ -115,6 +131,7 @@ class Session:
         device: `auto`, `cpu` or `gpu`.
         console: where to print.
         interruption: listens to signals.
+        part_of: what the training is a part of; None for one by itself.
         cluster: who trains together, by `TF_CONFIG`.
     """
 
@@ -124,10 +141,12 @@ class Session:
         device: str,
         console: Console,
         interruption: Interruption | None = None,
+        part_of: Part | None = None,
         cluster: Cluster | None = None,
     ) -> None:
         self.console = console
         self.interruption = interruption or Interruption()
+        self.part_of = part_of
         self.device = choose_device(device)
         self.settings = settle(experiment, self.device, chosen_strategy(experiment, self.device, cluster))
         self.experiment = experiment = self.settings.experiment
@@ -252,7 +271,8 @@ class Session:
             self.console.say(f"        goes on after {done}")
         metrics = MetricsFile(run.metrics, checkpoints.rows)
         boards = [board] if board else []  # the checkpoint comes after all others: what it holds, they have heard
-        observers = [StopWhenNotFinite(), metrics, *boards, *self._everywhere(), checkpoints, self.interruption]
+        last = [self.part_of.listener] if self.part_of else []
+        observers = [StopWhenNotFinite(), metrics, *boards, *self._everywhere(), checkpoints, *last, self.interruption]
         try:
             self._train(checkpoints, observers)
         except Diverged as error:
@@ -289,7 +309,8 @@ class Session:
 
     def _board(self, run: RunFolder) -> Board:
         nodes, _ = facts_of(self.experiment)
-        return Board(run.tensorboard, self.experiment, nodes, self.task.insight(), str(run.path))
+        compared_by = self.part_of.compared_by if self.part_of else {}
+        return Board(run.tensorboard, self.experiment, nodes, self.task.insight(), str(run.path), compared_by)
 
     def _checkpoints(self, run: RunFolder, board: Board | None) -> Checkpoints:
         learner, wish = self.task.learner, self.experiment.train.checkpoint
@@ -325,23 +346,27 @@ class Session:
         """Saves the network, then reads the test split for the one time."""
         _save_model(self.experiment, self.task.network, run)
         self.interruption.leave_if_asked()
+        score = self._tested(run) if self.part_of is None or self.part_of.tested else None
+        result = {key: _or_null(value) for key, value in self._result(rows, score).items()}
+        if board:
+            board.finish(result["steps"], _for_board(score), self.task.answers())
+        run.write_json(run.result, result)
+        if score and not self.part_of:
+            self._conclude(run, result, score)
+
+    def _tested(self, run: RunFolder) -> Score:
         with self.console.working("evaluating on the test split"):
             try:
-                score = self.task.test(self.task.splits.read_test())
+                return self.task.test(self.task.splits.read_test())
             except DataError as error:
                 hint = f"The training is saved; once that is mended: {resume_command(run)}"
                 raise DataError(f"{error}. {hint}") from error
-        result = {key: _or_null(value) for key, value in self._result(rows, score).items()}
-        if board:
-            values = {"loss": score.loss, "accuracy": score.accuracy, "accuracy_interval": score.interval}
-            board.finish(result["steps"], values, self.task.answers())
-        run.write_json(run.result, result)
-        self._conclude(run, result, score)
 
-    def _result(self, rows: list[EpochRecord], score: Score) -> dict[str, Any]:
+    def _result(self, rows: list[EpochRecord], score: Score | None) -> dict[str, Any]:
         seconds = sum(row.seconds for row in rows)
+        of_test = self.task.result(score or Score(math.nan, math.nan))
         return {
-            **self.task.result(score),
+            **(of_test if score else dict.fromkeys(of_test)),
             "best_epoch": self.stopping.best_epoch if self.stopping else best_epoch(rows),
             "epochs": len(rows),
             "steps": rows[-1].step,
@@ -359,6 +384,10 @@ class Session:
         say(f"run     {run.path}")
         if self.experiment.log.tensorboard:
             say(f"see     tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
+
+
+def _for_board(score: Score | None) -> dict[str, float | None]:
+    return {"loss": score.loss, "accuracy": score.accuracy, "accuracy_interval": score.interval} if score else {}
 
 
 def _or_null(value: Any) -> Any:

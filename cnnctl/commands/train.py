@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.commands.resume import BEFORE, taken_up
+from cnnctl.commands.resume import BEFORE, one_training, taken_up
 from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
-from cnnctl.runs import RunFolder, new_run_folder, open_run_folder, refuse_unusable
+from cnnctl.runs import STUDY_FILE, RunFolder, new_run_folder, open_run_folder, refuse_unusable
 from cnnctl.spec.cluster import VARIABLE, known_cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
@@ -54,16 +54,16 @@ def train(
                 if resume is not None:
                     _resume(resume, config, overrides, run_dir, console, start)
                 else:
-                    _begin(config, overrides, run_dir, start)
+                    _begin(config, overrides, run_dir, console, start)
         except KeyboardInterrupt as pressed:
             before = f"interrupted before the training went on; {resume} is as it was" if resume else BEFORE
             raise Interrupted(before, interruption.signal) from pressed
 
 
-def _begin(config: Path | None, overrides: Sequence[str], run_dir: Path | None, start: Start) -> None:
+def _begin(config: Path | None, overrides: Sequence[str], run_dir: Path | None, console: Console, start: Start) -> None:
     if config is None:
         raise UsageError("give the config to train, or --resume with the folder of the run to go on with")
-    experiment = load(config, overrides)
+    experiment = one_training(load(config, overrides), console)
     name = _name(config)
     refuse_unusable(name, run_dir)
     session = start(experiment)
@@ -107,10 +107,15 @@ def _session(device: str, console: Console, verbose: bool, interruption: Interru
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.commands.session import Session
-    return Session(experiment, device, console, interruption, cluster)
+    return Session(experiment, device, console, interruption, cluster=cluster)
 
 
 def _name(config: Path) -> str:
-    """Returns what runs of a config are called: its file's name, or for a run's own config.yaml the name of that run."""
-    of_a_run = (config.parent / "environment.json").is_file()
-    return config.absolute().parent.parent.name if of_a_run else config.stem
+    """Returns what runs of a config are called: its file's name, or for a run's own config.yaml the name of that run.
+
+    A trial of a sweep has the sweep's name and its own: runs of it do not belong into the sweep's folder.
+    """
+    run = config.absolute().parent
+    if not (run / "environment.json").is_file():
+        return config.stem
+    return f"{run.parent.name}-{run.name}" if (run.parent / STUDY_FILE).is_file() else run.parent.name

@@ -74,14 +74,24 @@ class Board(Observer):
         nodes: its stack.
         insight: can `look()` into the network with its `images` (B, H, W, C), and draw its `step_graph()`.
         name: of the run, as the HParams tab shows it.
+        compared_by: what the HParams tab shows besides what it shows of any run, by config paths.
     """
 
-    def __init__(self, folder: Path, experiment: Experiment, nodes: Sequence[Node], insight: Any, name: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        experiment: Experiment,
+        nodes: Sequence[Node],
+        insight: Any,
+        name: str,
+        compared_by: Mapping[str, Any] | None = None,
+    ) -> None:
         self._folder = folder
         self._experiment = experiment
         self._nodes = nodes
         self._insight = insight
         self._name = name
+        self._compared_by = compared_by or {}
         self._events = Events(folder)
         self._plan = Plan(0, 0, 0, 0, 0)
         self._before = _nothing_yet(0)
@@ -113,7 +123,7 @@ class Board(Observer):
     def _describe(self) -> None:
         write = self._events.write
         write("", summaries.texts(self._experiment), 0)
-        write("", summaries.hyperparameters(self._experiment, self._nodes, self._name), 0)
+        write("", summaries.hyperparameters(self._experiment, self._nodes, self._name, self._compared_by), 0)
         self._events.write_graph("", summaries.network_graph(self._experiment, self._nodes).SerializeToString())
         self._events.write_graph("train", self._insight.step_graph())
         images = self._channels_last(np.asarray(self._insight.images[:SHOWN]))
@@ -184,8 +194,9 @@ class Board(Observer):
         return np.moveaxis(images, 1, -1) if self._experiment.model.data_format == "channels_first" else images
 
     def finish(self, step: int, test: Mapping[str, float | None], answers: Answers | None) -> None:
-        """Writes the test's scalars and, for answers, the confusion matrix and the worst mistakes, at the last step."""
-        self._events.write("test", summaries.scalars(test), step)
+        """Writes the test's scalars, none where it was not read, and, for answers, the confusion matrix and the worst mistakes."""
+        if test:
+            self._events.write("test", summaries.scalars(test), step)
         if answers:
             for tag, png in _endings(answers):
                 self._events.write(answers.split, summaries.picture(tag, png), step)

@@ -77,8 +77,11 @@ def _row(run: RunFolder, name: str) -> RunRow:
     results: dict[str, Any] = {"device": f"{device.partition(' (')[0]:.{WIDEST}}", **_of_epochs(run)}
     result = run.read_result()
     if result is not None:
-        loss = ["test_loss"] if result.get("test_loss", "") is not None else []  # null is one that is no number
-        told = ["test_accuracy", *loss, "epochs", "train_seconds"]
+        null = [name for name in ("test_accuracy", "test_loss") if result.get(name, "") is None]
+        if null == ["test_accuracy"]:
+            raise RunError(f"{run.result} is damaged: it has a loss of the test and no accuracy")
+        # a loss that is no number is null, and both are where the test was not read, as in the trials of a sweep
+        told = [name for name in ("test_accuracy", "test_loss", "epochs", "train_seconds") if name not in null]
         results |= {key: _number(run.result, result, key) for key in told}
     return RunRow(name, config, results)
 
@@ -247,7 +250,7 @@ def columns_and_cells(rows: Sequence[RunRow]) -> tuple[list[str], list[list[str]
     ]
     return [
         "run",
-        *map(printable, _short(list(values))),
+        *map(printable, short_names(list(values))),
         *(HEADINGS.get(name, name.replace("_", " ")) for name in results),
     ], cells
 
@@ -263,7 +266,7 @@ def _brief(value: Any) -> str:
     return "-" if value is None else f"{_text(value):.{WIDEST}}"
 
 
-def _short(keys: Sequence[str]) -> list[str]:
+def short_names(keys: Sequence[str]) -> list[str]:
     """Returns the last part of each path where that tells it apart, else the whole path."""
     last = [key.rpartition(".")[2] for key in keys]
     return [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]

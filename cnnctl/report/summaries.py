@@ -113,12 +113,16 @@ def _set_shape(drawn: Any, shape: tuple[int, ...]) -> None:
 # Hyperparameters
 
 
-def hyperparameters(experiment: Experiment, nodes: Sequence[Node], name: str) -> Summary:
-    """Returns what the HParams tab compares runs by: what the config says, and a few fields that it always shows."""
+def hyperparameters(
+    experiment: Experiment, nodes: Sequence[Node], name: str, compared_by: Mapping[str, Any] | None = None
+) -> Summary:
+    """Returns what the HParams tab compares runs by: what the config says, a few fields that it always shows, and `compared_by`."""
     values = dict(_fields(experiment))
     summary = summarize(experiment)
     values["model.layers"] = ", ".join(node.layer.kind for node in nodes)
     values["parameters"] = summary.trainable + summary.non_trainable
+    for path, value in (compared_by or {}).items():
+        values[path] = value if isinstance(value, bool | int | float | str) else _short(value)
     return hparams_pb(values, trial_id=name)
 
 

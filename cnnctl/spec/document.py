@@ -279,14 +279,26 @@ def override(document: Document, text: str) -> None:
     dotted_path, equals, value_text = text.partition("=")
     if not equals or not dotted_path.strip(".[]"):
         raise ConfigError([Problem(_setting(text), "", "expected path=value, such as train.epochs=3")])
-    keys = tuple(_key(part) for part in re.split(r"[.\[\]]+", dotted_path) if part)
-    value = _override_value(text, value_text)
-    parent = _parent(document.content, keys, text)
-    parent[keys[-1]] = value
+    keys = keys_of(dotted_path)
+    put(document.content, keys, _override_value(text, value_text), _setting(text))
     for written in (document.places, document.overrides):  # what stood here before has no place any more
         for path in [path for path in written if path[: len(keys)] == keys]:
             del written[path]
     document.overrides[keys] = text
+
+
+def keys_of(path: str) -> Where:
+    """Returns ('model', 'layers', 3, 'conv2d') for `model.layers[3].conv2d` or `model.layers.3.conv2d`."""
+    return tuple(_key(part) for part in re.split(r"[.\[\]]+", path) if part)
+
+
+def put(content: Any, keys: Where, value: Any, asked_by: str) -> None:
+    """Sets one part of plain data in place, making the fields around it that were left to their defaults.
+
+    Raises:
+        ConfigError: there is no such part; `asked_by` is where messages say that it was asked for.
+    """
+    _parent(content, keys, asked_by)[keys[-1]] = value
 
 
 def _is_whole(text: str) -> bool:
@@ -308,13 +320,13 @@ def _override_value(text: str, value_text: str) -> Any:
         raise ConfigError([Problem(_setting(text), "", f"{show(value_text)} is not valid YAML")]) from error
 
 
-def _parent(content: Any, keys: Where, text: str) -> Any:
+def _parent(content: Any, keys: Where, asked_by: str) -> Any:
     """Returns the mapping or list that holds the last key, making fields that were left to their defaults."""
     here = content
     for depth, key in enumerate(keys):
         complaint = _no_such_part(here, keys, depth)
         if complaint:
-            raise ConfigError([Problem(_setting(text), dotted(keys[:depth]), one_line(complaint))])
+            raise ConfigError([Problem(asked_by, dotted(keys[:depth]), one_line(complaint))])
         if depth == len(keys) - 1:
             break
         inside = here.get(key) if isinstance(here, dict) else here[key]

@@ -7,15 +7,18 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from cnnctl.spec.layers import DataFormat, Stack
 from cnnctl.spec.optimizers import OPTIMIZER, Adam
 from cnnctl.spec.section import MOST, Count, Named, Section, Seed, Size, expected, is_integer, wrong
+from cnnctl.spec.sweep import SweepSpec
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -373,6 +376,7 @@ class Experiment(Section):
     few_shot: FewShotSpec | None = None
     train: TrainSpec = TrainSpec.model_construct()
     log: LogSpec = LogSpec.model_construct()
+    sweep: SweepSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -388,3 +392,9 @@ class Experiment(Section):
         if few_shot is not None and info.data.get("task") == "classification":  # a wrong task is told by itself
             raise wrong("goes with task: few_shot; say so at the top, or remove the section")
         return few_shot
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves an absent sweep out: the config of a run has none, and says so by that."""
+        content: dict[str, Any] = handler(self)
+        return content if self.sweep else {key: value for key, value in content.items() if key != "sweep"}

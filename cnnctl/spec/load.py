@@ -51,7 +51,7 @@ def load(file: Path, overrides: Sequence[str] = (), look_at_data: bool = True) -
 def check(document: Document, look_at_data: bool = True) -> Experiment:
     """Returns the experiment that a document describes; see `load`."""
     problems: list[Problem] = []
-    experiment = _validated(Experiment, document, (), problems)
+    experiment = validated(Experiment, document, (), problems)
     data, model = _usable_parts(experiment, document)
     try:
         data = _resolved(data) if data and not (_says_all(data) and not look_at_data) else data
@@ -64,9 +64,19 @@ def check(document: Document, look_at_data: bool = True) -> Experiment:
         problems += [_problem(document, *each) for each in few_shot_complaints(experiment, data)]
     if data and model:
         problems += [_problem(document, *each) for each in _stack_complaints(experiment, data, model, document)]
+    checked = _with_data(experiment, data) if experiment and data else None
+    if checked and checked.sweep and not problems:
+        from cnnctl.spec.trial import sweep_problems  # most configs have no sweep
+
+        problems += sweep_problems(checked, document)
     if problems:
         raise ConfigError(sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.location)))
-    assert experiment and data
+    assert checked
+    return checked
+
+
+def _with_data(experiment: Experiment, data: DataSpec) -> Experiment:
+    """Returns the experiment with everything said of its data."""
     return experiment.model_copy(update={"data": data.model_copy(update={"hold_out": _hold_out(experiment)})})
 
 
@@ -86,10 +96,11 @@ def _usable_parts(experiment: Experiment | None, document: Document) -> tuple[Da
 
 
 def _part(section: type[AnySection], document: Document, key: str, problems: list[Problem]) -> AnySection | None:
-    return _validated(section, document, (key,), problems) if key in document.content else None
+    return validated(section, document, (key,), problems) if key in document.content else None
 
 
-def _validated(section: type[AnySection], document: Document, where: Where, problems: list[Problem]) -> AnySection | None:
+def validated(section: type[AnySection], document: Document, where: Where, problems: list[Problem]) -> AnySection | None:
+    """Returns a part of a document as a section, checked by itself; adds to `problems` and returns None where it is wrong."""
     content: Any = document.content
     for key in where:
         content = content[key]

@@ -19,6 +19,7 @@ from cnnctl.spec.few_shot import BY_EPISODES, FAR_TURNED
 from cnnctl.spec.layers import STACK_ITEM
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE, Span, plain_span
 from cnnctl.spec.section import REFERS, Section
+from cnnctl.spec.sweep import PRUNER
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 _NULL = {"type": "null"}
@@ -49,7 +50,15 @@ _LOG = {
     "if": {"required": ["tensorboard"], "properties": {"tensorboard": {"const": False}}},
     "then": {"properties": dict.fromkeys(("every_steps", "every_epochs", "profile"), _NULL)},
 }
-_NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, INITIALIZER, REGULARIZER, CONSTRAINT)
+_NUMBER_GIVEN = {"not": _NULL}
+_SWEEP = {
+    "anyOf": [
+        {"required": ["method"], "properties": {"method": {"const": "grid"}}},
+        {"required": ["trials"], "properties": {"trials": _NUMBER_GIVEN}},
+        {"required": ["minutes"], "properties": {"minutes": _NUMBER_GIVEN}},
+    ]
+}
+_NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, PRUNER, INITIALIZER, REGULARIZER, CONSTRAINT)
 
 
 class _Generator(GenerateJsonSchema):
@@ -73,6 +82,7 @@ def json_schema() -> dict[str, Any]:
         for source, rule in _BY_SOURCE.items()
     ] + [_RENUMBER, _GROUP]
     schema["$defs"]["LogSpec"].update(_LOG)
+    schema["$defs"]["SweepSpec"].update(_SWEEP)
     linked: dict[str, Any] = _linked(schema)
     version = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": version, **linked, "allOf": _between_sections(), "title": "cnnctl config"}
@@ -178,6 +188,7 @@ def _between_sections() -> list[Any]:
         _where(
             _said("data.validation", _NULL), _part("train.early_stopping", _null_or("monitor", "train_loss", "train_accuracy"))
         ),
+        _where(_said("data.validation", _NULL), _part("sweep", _NULL)),
         _where(_said("train.optimizer", _USES_EMA), _part("train.early_stopping", _null_or("restore_best", False))),
     ]
 

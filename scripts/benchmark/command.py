@@ -18,6 +18,7 @@ from .memory import memory_rows, memory_table
 from .report import as_markdown, as_text
 from .results import Results
 from .settings import NotPrepared
+from .sweeps import as_table, compare_sweeps
 
 
 def as_json(results: Results) -> str:
@@ -37,6 +38,8 @@ def main(about: str) -> int:
     options = _options(about)
     if options.memory:
         return _memory(options.format)
+    if options.sweep:
+        return _sweeps(options)
     wish = Wish(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
@@ -60,6 +63,17 @@ def _memory(form: str) -> int:
     return 0
 
 
+def _sweeps(options: argparse.Namespace) -> int:
+    try:
+        with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
+            results = compare_sweeps((1, 2), options.rounds, Path(folder), _say)
+    except OSError as error:
+        _say(str(error.strerror))
+        return 1
+    sys.stdout.write((json.dumps(results, indent=2) if options.format == "json" else as_table(results)) + "\n")
+    return 0
+
+
 def _options(about: str) -> argparse.Namespace:
     names = [each.name for each in trainers(sys.executable)]
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -72,6 +86,7 @@ def _options(about: str) -> argparse.Namespace:
     parser.add_argument("--growth", action="store_true", help="also vary images, width and batch size, one round each")
     memory_help = "instead: how memory grows with the images, kept and streamed; takes some minutes and 3 GB of disk"
     parser.add_argument("--memory", action="store_true", help=memory_help)
+    parser.add_argument("--sweep", action="store_true", help="instead, 16 short trials of cnnctl sweep by 1 and 2 processes")
     parser.add_argument("--format", choices=tuple(FORMS), default="table", help="how to print [table]")
     parser.add_argument("--output", type=_file, metavar="OUT.json", help="write the results there, every round of them")
     parser.add_argument("--plot", type=_file, metavar="OUT.png", help="draw them there")

@@ -49,6 +49,7 @@ from cnnctl.spec.load import check, facts_of
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
 from cnnctl.spec.schema import json_schema
 from cnnctl.spec.section import Named, Section
+from cnnctl.spec.sweep import PRUNER, SweepSpec
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 SCALE = float(os.environ.get("CNNCTL_FUZZ", "1"))
@@ -58,7 +59,7 @@ SCHEMA = json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 CONFIG = Path("x.yaml")
 
-NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, INITIALIZER, REGULARIZER, CONSTRAINT)
+NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, PRUNER, INITIALIZER, REGULARIZER, CONSTRAINT)
 
 
 def _fields(named: Named, kind: str) -> dict[str, Any]:
@@ -72,7 +73,7 @@ SECTIONS: list[tuple[dict[str, Any], type[Section]]] = [
     *((_fields(named, kind), choice) for named in NAMED for kind, choice in named.choices.items()),
     *(
         (SCHEMA["$defs"][choice.__name__], choice)
-        for choice in (DataSpec, ModelSpec, FewShotSpec, TrainSpec, LogSpec, Augment, EarlyStopping, CheckpointSpec)
+        for choice in (DataSpec, ModelSpec, FewShotSpec, TrainSpec, LogSpec, Augment, EarlyStopping, CheckpointSpec, SweepSpec)
     ),
     (SCHEMA, Experiment),
 ]

@@ -40,6 +40,9 @@ ONLY_THE_LOADER_SEES_IN_A_SECTION = {
     r"must rise": "the order of a list",
     r"expected the first and the last step": "the order of a list",
     r"names one axis twice": "axis 3 is also -1",
+    r"the range is empty|positive ends|steps of .* (do not come|go beyond)|goes with equal distances": "the arithmetic of a range",
+    r"the grid has (more than )?[\d,]+ points|a grid has no values|a grid draws none": "a product, and which of two forms a range has",
+    r"stands twice": "1 and 1.0 are the same",
 }
 
 ONLY_THE_LOADER_SEES_IN_A_CONFIG = {
@@ -62,6 +65,8 @@ ONLY_THE_LOADER_SEES_IN_A_CONFIG = {
     r"the classes of a few-shot task change": "the task, from within the stack",
     r"normalizes over the whole batch|is a mean over the whole batch": "which layers there are",
     r"maml adapts on a few images|maml has no place|maml adds a layer": "the learner, from within the stack",
+    # what a sweep tries
+    r"^sweep\.parameters\.": "which paths there are, and what their fields take",
     # between fields of several sections
     r"shares images with|leave nothing to train on": "splits by name, sums of fractions",
     r"has no \d+ parts": "the arithmetic of two fields",
@@ -74,6 +79,16 @@ ONLY_THE_LOADER_SEES_IN_A_CONFIG = {
 
 
 WORDS = ["a", "b", "x y", "input", "conv2d", "flatten", "train", "test", "mnist", "omniglot", "images", "1e3", "ünï"]
+PATHS = [
+    "train.epochs",
+    "train.batch_size",
+    "train.optimizer",
+    "model.style",
+    "model.layers.0",
+    "model.layers[1].dense.units",
+    "x",
+    "seed",
+]
 ODD_NAMES = ["", "a\nb", "nmae", "units", "inputs"]
 
 
@@ -94,6 +109,8 @@ class Drawing:
 
     def value(self, schema: Any, level: int = 0) -> Any:
         if self.mishap():
+            return copy.deepcopy(self.draw(st.sampled_from(ZOO)))
+        if not schema:
             return copy.deepcopy(self.draw(st.sampled_from(ZOO)))
         if "$ref" in schema:
             return self.value(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], level)
@@ -143,6 +160,10 @@ class Drawing:
 
     def object(self, schema: Any, level: int) -> dict[str, Any]:
         fields = schema["properties"]
+        if "patternProperties" in schema:
+            (each,) = schema["patternProperties"].values()
+            names = self.draw(st.lists(st.sampled_from(PATHS), min_size=1, max_size=2, unique=True))
+            return {name: self.value(each, level + 1) for name in names}
         if schema.get("maxProperties") == 1:
             names = [self.draw(st.sampled_from([name for name in fields if name != "repeat" or level < 4]))]
         else:

@@ -378,7 +378,7 @@ def test_everything_yaml_says_every_field_of_every_layer() -> None:
     assert said == {kind: set(kind.model_fields) for kind in LAYERS}
 
 
-SECTIONS = {"data": {"path"}, "model": set(), "few_shot": set(), "train": set(), "log": set()}
+SECTIONS = {"data": {"path"}, "model": set(), "few_shot": set(), "train": set(), "log": set(), "sweep": set()}
 """With the fields that another source alone has."""
 
 

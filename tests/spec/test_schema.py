@@ -19,6 +19,7 @@ from cnnctl.spec.document import Document, read_document
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, load
 from cnnctl.spec.section import Section
+from cnnctl.spec.sweep import SweepSpec
 from tests.spec.fuzz import CONFIGS, SCHEMA, SECTIONS, VALIDATOR, complaints, places
 
 HERE = Path(__file__).parent
@@ -47,6 +48,9 @@ ONLY_THE_LOADER_KNOWS = {
     # what lies on this machine
     "folder-is-a-file", "folder-not-there", "folder-without-images", "home-not-there", "home-of-data-dir-not-there",
     "name-with-line-break", "tfds-set-of-many-sizes", "tfds-set-without-facts", "tfds-unknown-set",
+    # what a sweep tries
+    "sweep-grid-beyond-trials", "sweep-grid-too-large", "sweep-grid-with-log", "sweep-grid-without-step", "sweep-of-losses",
+    "sweep-paths", "sweep-values",
     # JSON: 10.0 is an integer there, and there is no NaN
     "number-with-e", "nan",
 }  # fmt: skip
@@ -127,6 +131,7 @@ REQUIRED = {
     "filters": 4, "kernel_size": 3, "units": 3, "rate": 0.5, "activation": "relu", "times": 2, "layers": ["flatten"],
     "learning_rate": 0.1, "initial_learning_rate": 0.1, "max_learning_rate": 0.1, "decay_rate": 0.5,
     "boundaries": [1], "values": [0.1, 0.2], "source": "digits", "inputs": ["a", "b"],
+    "parameters": {"train.batch_size": [8, 16]},
 }  # fmt: skip
 
 
@@ -136,6 +141,8 @@ def test_schema_and_loader_agree_on_every_field_of_a_section(schema: dict[str, A
     right = {name: REQUIRED[name] for name in section.required() if name in REQUIRED}
     if section is Experiment:
         right = {"data": {"source": "digits"}, "model": {"layers": ["flatten"]}}
+    if section is SweepSpec:
+        right["trials"] = 3  # without, minutes would be required
     assert agree(validator, section, right)
     assert complaints(right, section) == []
     wrong = []

@@ -41,6 +41,7 @@ SHIPPED = {
     "batchnorm.yaml": (17_642, 128, 1_317_824),
     "complete-cnn.yaml": (62_346, 0, 3_747_840),
     "fashion-mnist.yaml": (59_690, 256, 11_095_168),
+    "digits-sweep.yaml": (2_730, 0, 11_776),
     "few-shot.yaml": (4_896, 96, 82_944),
     "lenet5.yaml": (61_706, 0, 416_520),
     "mnist.yaml": (34_826, 0, 2_440_960),

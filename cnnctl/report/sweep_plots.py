@@ -1,0 +1,143 @@
+"""Optuna's own plots of a study, as PNG files; what they are called, and where there was no room, is ours."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import optuna
+from matplotlib.ticker import MaxNLocator
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from cnnctl.report.comparison import short_names
+from cnnctl.report.text import printable
+
+DOTS_PER_INCH = 100
+MOST_NAMED = 20
+"""So many trials are named beside the curves of their epochs."""
+HEIGHT = 4.5
+"""Of a plot, in inches."""
+
+drawn = optuna.visualization.matplotlib
+
+
+def plots(study: optuna.Study, choose_by: str) -> Iterator[tuple[str, bytes]]:
+    """Yields a name and a PNG file for each plot that a study has enough trials for.
+
+    Args:
+        study: with at least one trial that is done.
+        choose_by: what trials are compared by.
+    """
+    shown, measure = _renamed(study), choose_by.replace("_", " ")
+    for name, draw in _kinds(shown, measure).items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna calls each of them experimental
+            try:
+                yield name, draw()
+            finally:
+                plt.close("all")
+
+
+def _kinds(study: optuna.Study, measure: str) -> dict[str, Callable[[], bytes]]:
+    """Returns what draws each plot."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    kinds = {
+        "history": lambda: _history(study, measure),
+        "slice": lambda: _slice(study, measure),
+        "parallel_coordinate": lambda: _parallel_coordinate(study, measure),
+        "epochs": lambda: _epochs(study, measure),
+    }
+    if len({trial.value for trial in done}) > 1:  # else nothing made a difference
+        kinds["importances"] = lambda: _importances(study, measure)
+    return kinds
+
+
+def _history(study: optuna.Study, measure: str) -> bytes:
+    axes = drawn.plot_optimization_history(study, target_name=measure)
+    axes.set_title("Trials", loc="center")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _png(axes, 7)
+
+
+def _slice(study: optuna.Study, measure: str) -> bytes:
+    axes = list(np.ravel(np.asarray(drawn.plot_slice(study, target_name=measure))))
+    for each in axes:
+        each.tick_params(axis="x", labelrotation=30)
+    axes[0].figure.suptitle(f"{measure} by parameter")
+    return _png(axes[0], 2 + 2.6 * len(axes))
+
+
+def _parallel_coordinate(study: optuna.Study, measure: str) -> bytes:
+    axes = drawn.plot_parallel_coordinate(study, target_name=measure)
+    axes.set_title("Parameters of each trial")
+    axes.grid(visible=False)
+    return _png(axes, 4 + 1.6 * len(study.trials[0].params))
+
+
+def _epochs(study: optuna.Study, measure: str) -> bytes:
+    axes = drawn.plot_intermediate_values(study)
+    axes.set(title="Trials by epoch", xlabel="epoch", ylabel=measure)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(study.trials) > MOST_NAMED:
+        _remove_legend(axes)
+    return _png(axes, 7)
+
+
+def _importances(study: optuna.Study, measure: str) -> bytes:
+    axes = drawn.plot_param_importances(study, target_name=measure)
+    axes.set_title(f"Importance for the {measure}", loc="left")
+    axes.set(xlabel="importance", ylabel="")
+    _remove_legend(axes)
+    return _png(axes, 7)
+
+
+def _remove_legend(axes: Any) -> None:
+    if legend := axes.get_legend():
+        legend.remove()
+
+
+def _png(axes: Any, width: float) -> bytes:
+    figure, content = axes.figure, io.BytesIO()
+    figure.set_size_inches(width, HEIGHT)
+    figure.savefig(content, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", metadata={"Software": None})
+    return content.getvalue()
+
+
+def _renamed(study: optuna.Study) -> optuna.Study:
+    """Returns the trials that have ended in a study in memory, with names that are short, and that no font takes for a formula."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    paths = list(trials[0].params)
+    names = dict(zip(paths, map(_drawable, short_names(paths)), strict=True))
+    shown = optuna.create_study(direction=study.direction)
+    for trial in trials:
+        shown.add_trial(_renamed_trial(trial, names))
+    return shown
+
+
+def _renamed_trial(trial: FrozenTrial, names: Mapping[str, str]) -> FrozenTrial:
+    return create_trial(
+        state=trial.state,
+        value=trial.value,
+        params={names[path]: _drawable(value) for path, value in trial.params.items()},
+        distributions={names[path]: _drawable_choices(each) for path, each in trial.distributions.items()},
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def _drawable_choices(distribution: BaseDistribution) -> BaseDistribution:
+    if isinstance(distribution, CategoricalDistribution):
+        return CategoricalDistribution([_drawable(each) for each in distribution.choices])
+    return distribution
+
+
+def _drawable(value: Any) -> Any:
+    return printable(value).replace("$", r"\$") if isinstance(value, str) else value

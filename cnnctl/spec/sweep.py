@@ -1,0 +1,231 @@
+"""The section `sweep`: which values of which config paths are tried, how they are chosen, and how many."""
+
+import json
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic_core import InitErrorDetails
+
+from cnnctl.spec.section import MOST, Count, Named, Section, Seed, expected, show, wrong
+
+LARGEST = 1e100
+"""The largest number of a range, so that the difference of two is one too."""
+MOST_POINTS = 10_000
+"""So many points has a grid at most."""
+LONGEST_LABEL = 40
+"""Letters by which a choice that is no number and no text is known."""
+
+
+def _number(value: object) -> int | float:
+    if type(value) is int and abs(value) <= MOST:
+        return value
+    if type(value) is float and abs(value) <= LARGEST:  # which NaN is not
+        return value
+    raise expected("a finite number", value)
+
+
+_NUMBER = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
+Number = Annotated[int | float, PlainValidator(_number), WithJsonSchema(_NUMBER)]
+
+
+class Range(Section):
+    """Values from `low` to `high`, both included.
+
+    Attributes:
+        low, high: the ends; integers where the field takes nothing else.
+        step: between values; null for all integers, or all numbers, between the ends.
+        log: drawn so that 1 to 10 and 10 to 100 are equally likely.
+    """
+
+    low: Number
+    high: Number
+    step: Number | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _has_values(self) -> Self:
+        if not self.low < self.high:
+            raise wrong(f"the range is empty: low, {show(self.low)}, is not below high, {show(self.high)}", "low")
+        if self.log and self.low <= 0:
+            raise wrong(f"a range with log: true has positive ends, received {show(self.low)}", "low")
+        if self.step is not None:
+            self._refuse_bad_step(self.step)
+        return self
+
+    def _refuse_bad_step(self, step: int | float) -> None:
+        if self.log:
+            raise wrong("goes with equal distances, not with log: true; remove one of the two", "step")
+        if step <= 0:
+            raise wrong(f"expected a number greater than 0, received {show(step)}", "step")
+        low, high, by = (Decimal(str(each)) for each in (self.low, self.high, step))
+        if (high - low) % by:
+            last = low + (high - low) // by * by
+            raise wrong(f"steps of {by} from {low} do not come to {high}; say high: {last}" if last > low else
+                        f"steps of {by} from {low} go beyond {high} at once; give a smaller step", "step")  # fmt: skip
+
+    def points(self) -> list[int | float]:
+        """Returns the values of a range with a step, or of integers; at most one more than `MOST_POINTS`."""
+        step = Decimal(str(self.step if self.step is not None else 1))
+        low, high = Decimal(str(self.low)), Decimal(str(self.high))
+        count = min(int((high - low) / step), MOST_POINTS) + 1
+        number = float if float in map(type, (self.low, self.high, self.step)) else int
+        return [number(low + index * step) for index in range(count)]
+
+    @property
+    def is_whole(self) -> bool:
+        """Returns whether everything that the config says of the range is an integer."""
+        return all(isinstance(each, int) for each in (self.low, self.high, self.step) if each is not None)
+
+
+Parameter = tuple[Any, ...] | Range
+"""What is tried at a path: some choices, or a range."""
+
+
+def _parameter(value: object) -> Parameter:
+    if isinstance(value, Range):
+        return value
+    if isinstance(value, dict):
+        return Range.model_validate(value)
+    if not isinstance(value, list | tuple):
+        raise expected("a list of values, such as [16, 32], or a range, such as {low: 16, high: 64}", value)
+    if not value:
+        raise wrong("there is nothing to try: the list is empty")
+    twice = [index for index, each in enumerate(value) if any(_same(each, other) for other in value[:index])]
+    if twice:
+        details = [
+            InitErrorDetails(type=wrong(f"{show(value[index])} stands twice"), loc=(index,), input=value) for index in twice
+        ]
+        raise ValidationError.from_exception_data("choices", details)
+    return tuple(value)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Returns whether two choices are the same; 1 and 1.0 are, 1 and true are not."""
+    return (type(one) is not bool and type(other) is not bool and one == other) or (type(one), one) == (type(other), other)
+
+
+def _written(parameter: Parameter) -> Any:
+    return parameter.model_dump(mode="json") if isinstance(parameter, Range) else list(parameter)
+
+
+_RANGE_SCHEMA = {
+    "type": "object",
+    "properties": {"low": _NUMBER, "high": _NUMBER, "step": {"anyOf": [{**_NUMBER, "exclusiveMinimum": 0}, {"type": "null"}]},
+                   "log": {"type": "boolean"}},
+    "required": ["low", "high"],
+    "additionalProperties": False,
+}  # fmt: skip
+_PARAMETERS_SCHEMA = {
+    "type": "object",
+    "properties": {},
+    "patternProperties": {"^": {"anyOf": [{"type": "array", "items": {}, "minItems": 1, "uniqueItems": True}, _RANGE_SCHEMA]}},
+    "additionalProperties": False,
+    "minProperties": 1,
+}
+Parameters = Annotated[
+    dict[str, Annotated[Any, PlainValidator(_parameter), PlainSerializer(_written)]], WithJsonSchema(_PARAMETERS_SCHEMA)
+]
+
+
+class Median(Section):
+    kind: ClassVar[str] = "median"
+    startup_trials: Count = 5
+    warmup_epochs: Annotated[int, Field(ge=0, le=MOST)] = 0
+
+
+class SuccessiveHalving(Section):
+    kind: ClassVar[str] = "successive_halving"
+    min_epochs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2, le=MOST)] = 4
+
+
+PRUNER = Named("pruner", (Median, SuccessiveHalving))
+
+
+class SweepSpec(Section):
+    """Many trainings of the config, each with other values; for `cnnctl sweep`.
+
+    Attributes:
+        method: `grid` (every combination), `random`, or `tpe` (random at first, then near what was good: Bergstra et al. 2011).
+        trials: how many there are in all; null with `minutes`, or for all points of a grid.
+        minutes: no trial is begun later than so many minutes after the command was; null for no limit.
+        choose_by: what trials are compared by: `validation_accuracy` or `validation_loss`, of the weights that a trial leaves.
+        pruning: what ends a trial early that does badly so far, see below; null for nothing.
+        seed: what values are drawn from.
+        repeat_best: how often the best trial is trained again in the end, each time with another `seed`; 0 for never.
+        parameters: by its path, what is tried: a list of values, or a range `{low, high}` with `step` or `log: true`.
+    """
+
+    method: Literal["grid", "random", "tpe"] = "tpe"
+    trials: Count | None = None
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    choose_by: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
+    pruning: Annotated[Any, PRUNER] | None = None
+    seed: Seed = 0
+    repeat_best: Annotated[int, Field(ge=0, le=1000)] = 3
+    parameters: Parameters
+
+    @field_validator("parameters", mode="after")
+    @classmethod
+    def _names_something(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if not parameters:
+            raise wrong("there is nothing to try: name at least one path, such as train.batch_size: [32, 64]")
+        return parameters
+
+    @model_validator(mode="after")
+    def _comes_to_an_end(self) -> Self:
+        if self.method == "grid":
+            self._refuse_bad_grid()
+        elif self.trials is None and self.minutes is None:
+            raise wrong(f"'{self.method}' has no end of its own; give trials, minutes or both", "trials")
+        return self
+
+    def _refuse_bad_grid(self) -> None:
+        for path, parameter in self.parameters.items():
+            if isinstance(parameter, Range) and (parameter.log or not (parameter.is_whole or parameter.step is not None)):
+                raise ValidationError.from_exception_data("grid", [_no_points(path, parameter)])
+        points = self.grid_size
+        if points > MOST_POINTS:
+            raise wrong(
+                f"the grid has more than {MOST_POINTS:,} points; try fewer values, or take method: random", "parameters"
+            )
+        if self.trials is not None and self.trials < points:
+            raise wrong(
+                f"the grid has {points:,} points, and trials says {self.trials:,}; leave trials out to try all of them, or take method: random",
+                "trials",
+            )
+
+    @property
+    def grid_size(self) -> int:
+        """Returns how many combinations there are of what a grid tries."""
+        return math.prod(map(len, self.grid_axes))
+
+    @property
+    def grid_axes(self) -> list[Sequence[Any]]:
+        """Returns the values of each parameter of a grid."""
+        return [each.points() if isinstance(each, Range) else each for each in self.parameters.values()]
+
+
+def _no_points(path: str, parameter: Range) -> InitErrorDetails:
+    if parameter.log:
+        message = "log: true says how values are drawn, and a grid draws none; list the values, or take method: random"
+        return InitErrorDetails(type=wrong(message), loc=("parameters", path, "log"), input=parameter.log)
+    message = "a grid has no values between the ends without a step; give step, list the values, or take method: random"
+    return InitErrorDetails(type=wrong(message), loc=("parameters", path), input=None)
+
+
+def labels(choices: Sequence[Any]) -> list[Any]:
+    """Returns by what choices are known in the study and shown: numbers and texts as they are, others by a short text."""
+    if all(type(each) in (int, float) for each in choices) or all(isinstance(each, str) for each in choices):
+        return list(choices)
+    short = [label(each) for each in choices]
+    return [f"{text} ({index})" if short.count(text) > 1 else text for index, text in enumerate(short)]
+
+
+def label(value: Any) -> str:
+    """Returns a value in a few letters, as it would stand in a config."""
+    text = json.dumps(value, ensure_ascii=False).replace('"', "") if not isinstance(value, str) else value
+    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
