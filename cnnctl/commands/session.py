@@ -18,8 +18,8 @@ from cnnctl.commands.classification import Classification
 from cnnctl.commands.cut_short import diverged, done_of, interrupted
 from cnnctl.commands.environment import note_environment
 from cnnctl.commands.few_shot import FewShot
+from cnnctl.commands.together import await_workers, refuse_other_images, told_when_lost
 from cnnctl.commands.trained import resume_command
-from cnnctl.commands.workers import await_workers, refuse_other_images, told_when_lost
 from cnnctl.data.pipeline import reading_told
 from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import Splits

@@ -19,6 +19,7 @@ from .report import as_markdown, as_text
 from .results import Results
 from .settings import NotPrepared
 from .sweeps import as_table, compare_sweeps
+from .workers import worker_rows, worker_table
 
 
 def as_json(results: Results) -> str:
@@ -38,6 +39,8 @@ def main(about: str) -> int:
     options = _options(about)
     if options.memory:
         return _memory(options.format)
+    if options.workers:
+        return _workers(options)
     if options.sweep:
         return _sweeps(options)
     wish = Wish(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
@@ -60,6 +63,18 @@ def _memory(form: str) -> int:
         return 1
     plain = json.dumps([asdict(row) for row in rows], indent=2)
     sys.stdout.write((plain if form == "json" else memory_table(rows, form)) + "\n")
+    return 0
+
+
+def _workers(options: argparse.Namespace) -> int:
+    try:
+        with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
+            rows = worker_rows(options.data, options.rounds, options.epochs, Path(folder), _say)
+    except OSError as error:
+        _say(str(error))
+        return 1
+    plain = json.dumps([asdict(row) for row in rows], indent=2)
+    sys.stdout.write((plain if options.format == "json" else worker_table(rows, options.format)) + "\n")
     return 0
 
 
@@ -86,6 +101,8 @@ def _options(about: str) -> argparse.Namespace:
     parser.add_argument("--growth", action="store_true", help="also vary images, width and batch size, one round each")
     memory_help = "instead: how memory grows with the images, kept and streamed; takes some minutes and 3 GB of disk"
     parser.add_argument("--memory", action="store_true", help=memory_help)
+    workers_help = "instead, how fast 1 and 2 workers of one core each are, and one process"
+    parser.add_argument("--workers", action="store_true", help=workers_help)
     parser.add_argument("--sweep", action="store_true", help="instead, 16 short trials of cnnctl sweep by 1 and 2 processes")
     parser.add_argument("--format", choices=tuple(FORMS), default="table", help="how to print [table]")
     parser.add_argument("--output", type=_file, metavar="OUT.json", help="write the results there, every round of them")
