@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from cnnctl.spec.document import read_document
+from scripts.benchmark import sweeps
 from scripts.benchmark.contenders import Contender
 from scripts.benchmark.growth import points
 from scripts.benchmark.measure import STARTED, measure, variables_for
@@ -221,3 +223,17 @@ def test_growth_varies_one_thing_at_a_time_around_one_training() -> None:
     assert len(wishes) == 8
     assert all(sum(a != b for a, b in zip(wish, (60_000, 1.0, 128), strict=True)) <= 1 for wish in wishes)
     assert {point.grows for point in points("digits")} == {"width", "batch_size"}
+
+
+def test_sweeps_are_measured_in_turns_with_their_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeps, "CONFIG", sweeps.CONFIG.replace(f"trials: {sweeps.TRIALS}", "trials: 3"))
+    monkeypatch.setattr(sweeps, "AT", (1, 3))
+    monkeypatch.setattr(sweeps, "TRIALS", 3)
+    found = sweeps.compare_sweeps((1,), 1, tmp_path, lambda _: None)
+    (row,) = found["sweeps"]
+    assert row["wall_seconds"]["median"] > row["train_seconds"]["median"] > 0
+    assert row["bytes_after_3"]["median"] > 1e8
+    assert re.search(
+        r"3 trials, 1 at once: \d+\.\d s .*\n  memory of its process: \d+ MB after 1 trial, \d+ MB after 3",
+        sweeps.as_table(found),
+    )

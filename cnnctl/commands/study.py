@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy.exc
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from cnnctl.commands.drawing import Drawing, distributions_of, pruner_of, suggest, value_of
+from cnnctl.commands.study_file import STORAGE_ERRORS, damaged, refuse_damaged, storage_of, told
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import UNFINISHED, hold, put_in_place
 from cnnctl.report.comparison import RunRow, differing
@@ -28,16 +25,13 @@ from cnnctl.report.sweep import DONE, FAILED, PRUNED, RUNNING, Repeat, SweepResu
 from cnnctl.runs import STUDY_FILE, RunFolder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
-from cnnctl.spec.reading import open_regular
 from cnnctl.spec.section import MOST, plain, show
-from cnnctl.spec.sweep import Range, SuccessiveHalving, SweepSpec, labels
-from cnnctl.spec.trial import takes_fractions, with_values, without_sweep
+from cnnctl.spec.sweep import SweepSpec
+from cnnctl.spec.trial import with_values, without_sweep
 
 NAME = "cnnctl sweep"
 OURS, FORMAT = "cnnctl", 1
 """Where in the study it says of what config it is, and how."""
-BUSY_SECONDS = 60
-"""How long a process waits for another one to finish writing."""
 BEAT_SECONDS, SILENT_SECONDS = 30, 150
 """How often a process says that it still trains a trial, and after how long a silence another machine takes it up."""
 ELSEWHERE_ALLOWED = ("data.path", "data.data_dir")
@@ -194,7 +188,7 @@ class Study:
         """Returns what a trial tries, drawing what is not drawn yet."""
         trial = Trial(self.optuna, self._trial_id(number))
         for path, distribution in self._distributions.items():
-            _suggest(trial, path, distribution)
+            suggest(trial, path, distribution)
         self._live[number] = trial
         return self.values_of(self._trial(number))
 
@@ -332,7 +326,7 @@ class Study:
     def values_of(self, trial: FrozenTrial) -> dict[str, Any]:
         """Returns what a trial tries, by config path, as the config says it."""
         return {
-            path: _value(parameter, trial.params[path])
+            path: value_of(parameter, trial.params[path])
             for path, parameter in self.sweep.parameters.items()
             if path in trial.params
         }
@@ -358,7 +352,7 @@ class Study:
 
         def beat() -> None:
             while True:
-                with contextlib.suppress(*_STORAGE_ERRORS, optuna.exceptions.UpdateFinishedTrialError):
+                with contextlib.suppress(*STORAGE_ERRORS, optuna.exceptions.UpdateFinishedTrialError):
                     self._storage.set_trial_user_attr(trial_id, "alive", [socket.gethostname(), time.time()])
                 if stop.wait(BEAT_SECONDS):
                     return
@@ -409,123 +403,7 @@ def number_in(run: RunFolder, row: Mapping[str, str], key: str) -> float:
         raise RunError(f"{run.metrics} is damaged: {key} is {show(row.get(key))}, expected a number") from error
 
 
-# What is drawn
-
-
-def distributions_of(experiment: Experiment) -> dict[str, BaseDistribution]:
-    """Returns what Optuna draws from, by config path."""
-    assert experiment.sweep
-    return {path: _distribution(experiment, path, each) for path, each in experiment.sweep.parameters.items()}
-
-
-def _distribution(experiment: Experiment, path: str, parameter: Any) -> BaseDistribution:
-    if not isinstance(parameter, Range):
-        return CategoricalDistribution(labels(parameter))
-    if parameter.is_whole and (parameter.step is not None or not takes_fractions(experiment, path, parameter)):
-        return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log, step=int(parameter.step or 1))
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
-
-
-def _suggest(trial: Trial, path: str, distribution: BaseDistribution) -> None:
-    if isinstance(distribution, CategoricalDistribution):
-        trial.suggest_categorical(path, distribution.choices)
-    elif isinstance(distribution, IntDistribution):
-        trial.suggest_int(path, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
-    elif isinstance(distribution, FloatDistribution):
-        trial.suggest_float(path, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
-
-
-def _value(parameter: Any, drawn: Any) -> Any:
-    """Returns the value that was drawn, as the config says it."""
-    return drawn if isinstance(parameter, Range) else parameter[labels(parameter).index(drawn)]
-
-
-class Drawing(BaseSampler):
-    """Draws what a trial tries from the sweep's seed and the trial's number, so that a study that was cut short draws as one that was not.
-
-    A grid draws nothing: trial n tries its n-th point, the last parameter moving fastest.
-    """
-
-    def __init__(self, sweep: SweepSpec) -> None:
-        self._sweep = sweep
-        self._together: BaseSampler | None = None
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Returns what is drawn together: for tpe, once it has seen enough trials, everything."""
-        self._together = self._sampler(trial.number, "")
-        return self._together.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Draws what is drawn together."""
-        assert self._together
-        return self._together.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Draws one value."""
-        if self._sweep.method == "grid":
-            return self._grid_value(trial.number, param_name)
-        return self._sampler(trial.number, param_name).sample_independent(study, trial, param_name, param_distribution)
-
-    def _sampler(self, number: int, path: str) -> BaseSampler:
-        digest = hashlib.sha256(f"{self._sweep.seed}/{number}/{path}".encode()).digest()
-        seed = int.from_bytes(digest[:4])
-        return TPESampler(seed=seed) if self._sweep.method == "tpe" else RandomSampler(seed=seed)
-
-    def _grid_value(self, number: int, path: str) -> Any:
-        index = number
-        for name, axis in reversed(list(zip(self._sweep.parameters, self._sweep.grid_axes, strict=True))):
-            index, at = divmod(index, len(axis))
-            if name == path:
-                return axis[at] if isinstance(self._sweep.parameters[path], Range) else labels(axis)[at]
-        raise KeyError(path)
-
-
-def _pruner(sweep: SweepSpec) -> optuna.pruners.BasePruner:
-    pruning = sweep.pruning
-    if pruning is None:
-        return optuna.pruners.NopPruner()
-    if isinstance(pruning, SuccessiveHalving):
-        return optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=pruning.min_epochs, reduction_factor=pruning.reduction_factor
-        )
-    # Optuna counts the steps before it may prune; epochs are counted from 1
-    return optuna.pruners.MedianPruner(n_startup_trials=pruning.startup_trials, n_warmup_steps=pruning.warmup_epochs + 1)
-
-
-# The file
-
-_STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error)
-
-
-@contextlib.contextmanager
-def told(file: Path) -> Iterator[None]:
-    """Tells what SQLite refuses as RunError."""
-    try:
-        yield
-    except _STORAGE_ERRORS as error:
-        reason = _reason(error)
-        if "malformed" in reason or "not a database" in reason:
-            raise damaged(file, reason) from error
-        raise RunError(
-            f"{file} cannot be read or written: {reason}. What is trained is kept; once that is mended, call sweep again"
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-    return str(getattr(cause, "orig", None) or cause or error).partition("\n")[0]
-
-
-def damaged(file: Path, reason: str) -> RunError:
-    """Returns what to say of a study that is none."""
-    return RunError(
-        f"{file} is damaged, or is no study of cnnctl: {reason}. Move {file.parent} away, or begin another study with --dir; "
-        "the run folders in it are whole without the study"
-    )
+# The study of a config, in its folder
 
 
 def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
@@ -537,12 +415,12 @@ def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
     """
     if not os.path.lexists(folder.study):
         return None
-    _refuse_damaged(folder)
+    refuse_damaged(folder.study)
     with told(folder.study):
         try:
-            storage = _storage(folder.study, new=False)
+            storage = storage_of(folder.study, new=False)
             study = optuna.load_study(
-                study_name=NAME, storage=storage, sampler=Drawing(_sweep(experiment)), pruner=_pruner(_sweep(experiment))
+                study_name=NAME, storage=storage, sampler=Drawing(_sweep(experiment)), pruner=pruner_of(_sweep(experiment))
             )
             ours = study.user_attrs.get(OURS)
         except RuntimeError as error:
@@ -567,7 +445,7 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
     beside.unlink(missing_ok=True)
     try:
         with told(folder.study):
-            storage = _storage(beside, new=True)
+            storage = storage_of(beside, new=True)
             better = (
                 optuna.study.StudyDirection.MINIMIZE
                 if sweep.choose_by.endswith("loss")
@@ -588,39 +466,6 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
 def _sweep(experiment: Experiment) -> SweepSpec:
     assert experiment.sweep
     return experiment.sweep
-
-
-def _storage(file: Path, new: bool) -> RDBStorage:
-    """Opens Optuna's tables; the connection is ours, since not every path can be a URL."""
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(file, timeout=BUSY_SECONDS, check_same_thread=False)
-        connection.execute("PRAGMA trusted_schema = OFF")
-        return connection
-
-    return RDBStorage("sqlite:///study.sqlite3", engine_kwargs={"creator": connect}, skip_table_creation=not new)
-
-
-def _refuse_damaged(folder: SweepFolder) -> None:
-    """Raises RunError for a file that is no whole SQLite database of tables and indexes alone, Optuna's among them."""
-    file = folder.study
-    try:
-        with open_regular(file, inside=folder.path) as opened:
-            begins_right = opened.read(16) == b"SQLite format 3\0"
-    except OSError as error:
-        raise RunError(f"{file} cannot be read: {error.strerror}") from error
-    if not begins_right:
-        raise damaged(file, "it is no SQLite file")
-    with told(file), contextlib.closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        found = connection.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
-        if strange := [name for kind, name, sql in found if kind not in ("table", "index") or "VIRTUAL" in sql.upper()]:
-            raise damaged(file, f"it holds {show(strange[0])}, which Optuna does not make")
-        (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if sound != "ok":
-            raise damaged(file, str(sound).partition("\n")[0])
-        if missing := {"studies", "trials", "version_info", "alembic_version"} - {name for _, name, _ in found}:
-            raise damaged(file, f"it has no table '{min(missing)}'")
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:

@@ -99,6 +99,11 @@ def _loaded(config: Path, overrides: Sequence[str]) -> Experiment:
     experiment = load(config, overrides)
     if experiment.sweep is None:
         raise _no_sweep(config)
+    if experiment.train.strategy == "multi_worker":
+        raise UsageError(
+            "train.strategy is multi_worker, and a trial of a sweep trains in one process; take --set train.strategy=auto, and several "
+            "processes by --processes or by the same command on each machine"
+        )
     return experiment
 
 

@@ -68,10 +68,7 @@ def _end_with_stdin() -> None:
 
 def run_and_exit() -> None:
     """Runs `main` and ends the process at once, as `cli.run_and_exit` does."""
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    os._exit(main())  # what it tells goes out line by line
 
 
 if __name__ == "__main__":

@@ -406,6 +406,20 @@ def test_a_trial_of_another_machine_is_taken_up_once_that_is_silent(tmp_path: Pa
     assert isinstance(study.next_work(math.inf), Work)
 
 
+def test_a_trial_that_its_processes_die_of_fails_unless_somebody_trains_it(tmp_path: Path) -> None:
+    study = study_of(written(tmp_path, trials=2), tmp_path / "sweep")
+    first, second = study.next_work(math.inf), study.next_work(math.inf)
+    assert isinstance(first, Work) and isinstance(second, Work)
+    first.release()
+    for number in (0, 1):
+        study.fail_abandoned(number, "its process was killed by signal 9, 2 times")
+    assert [(row.state, row.reason) for row in study.results().trials] == [
+        (FAILED, "its process was killed by signal 9, 2 times"),
+        ("running", ""),
+    ]
+    second.release()
+
+
 # interruptions
 
 
@@ -781,3 +795,11 @@ def test_sessions_of_a_sweep_say_nothing(tmp_path: Path, capsys: pytest.CaptureF
     work(written(tmp_path, trials=1, repeat_best=1), tmp_path / "sweep")
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "")
+
+
+def test_a_sweep_on_several_workers_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    config = written(tmp_path)
+    with pytest.raises(
+        UsageError, match=r"train\.strategy is multi_worker, and a trial .* trains in one process; .*--processes"
+    ):
+        sweep(config, ["train.strategy=multi_worker"], Wish(folder=tmp_path / "sweep"), Console(quiet=True))
