@@ -83,37 +83,37 @@ class _Step(threading.local):
     """What the replica is doing that this thread computes for: TensorFlow goes from one replica's thread to the other's.
 
     Attributes:
-        weight: while it trains, 1 where its images count, else 0; None otherwise.
+        counts: while it trains, 1 where its images count, else 0; None otherwise.
     """
 
-    weight: Any = None
+    counts: Any = None
 
 
 _STEP = _Step()
 
 
 @contextlib.contextmanager
-def training(weight: Any) -> Iterator[None]:
-    """Says that a replica trains meanwhile; `weight` is 1 where its images count, else 0."""
-    _STEP.weight = weight
+def training(counts: Any) -> Iterator[None]:
+    """Says that a replica trains meanwhile; `counts` is 1 where its images count, else 0."""
+    _STEP.counts = counts
     try:
         yield
     finally:
-        _STEP.weight = None
+        _STEP.counts = None
 
 
 def _moments(alone: Callable[..., Any], axes: Sequence[int], inputs: Any, mask: Any = None) -> Any:
     """Returns mean and variance by channel, (C,): of all replicas in a step of theirs, elsewhere as Keras does `alone`."""
-    return alone(inputs, mask) if _STEP.weight is None else _moments_over_replicas(axes, _STEP.weight, inputs)
+    return alone(inputs, mask) if _STEP.counts is None else _moments_over_replicas(axes, _STEP.counts, inputs)
 
 
-def _moments_over_replicas(axes: Sequence[int], weight: Any, inputs: Any) -> tuple[Any, Any]:
+def _moments_over_replicas(axes: Sequence[int], counts: Any, inputs: Any) -> tuple[Any, Any]:
     """Returns mean and variance by channel, (C,), in two passes: E(x²) - E(x)² would lose what they have in common."""
     values = tf.cast(inputs, tf.float32)
-    rows = weight * tf.cast(tf.size(values) / tf.shape(values)[_kept(axes, values)], tf.float32)
-    total, count = summed([weight * tf.reduce_sum(values, axes, keepdims=True), rows])
+    rows = counts * tf.cast(tf.size(values) / tf.shape(values)[_kept(axes, values)], tf.float32)
+    total, count = summed([counts * tf.reduce_sum(values, axes, keepdims=True), rows])
     mean = total / count
-    (squares,) = summed([weight * tf.reduce_sum((values - mean) ** 2, axes, keepdims=True)])
+    (squares,) = summed([counts * tf.reduce_sum((values - mean) ** 2, axes, keepdims=True)])
     return tf.cast(tf.squeeze(mean, axes), inputs.dtype), tf.cast(tf.squeeze(squares / count, axes), inputs.dtype)
 
 

@@ -10,13 +10,15 @@ from cnnctl.errors import UsageError
 from cnnctl.report.comparison import RunRow, differing
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
-from cnnctl.spec.auto import AUTO_FIELDS, SAME_NUMBERS
+from cnnctl.spec.auto import AUTO_FIELDS, SAME_NUMBERS, with_settings
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.optimizers import Cosine, OneCycle
 from cnnctl.spec.section import plain, show
 from cnnctl.spec.trial import without_sweep
 
+ROUNDS = "train.strategy"
+"""What may change too: it decides in which order sums are computed, and a run that goes on notes the number of its replicas."""
 BEFORE = "interrupted before the training began; nothing was written"
 
 
@@ -36,6 +38,7 @@ def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], cons
     asked = one_training(load(config or run.config, overrides), console) if config or overrides else own
     refuse_other(run, own, asked)
     own = own.model_copy(update={"data": own.data.model_copy(update={"memory": asked.data.memory})})  # see SAME_NUMBERS
+    own = with_settings(own, strategy=asked.train.strategy)
     if asked.train.epochs > own.train.epochs:
         return own.model_copy(update={"train": own.train.model_copy(update={"epochs": asked.train.epochs})}), True
     if run.read_result() is not None:
@@ -66,11 +69,11 @@ def refuse_other(run: RunFolder, own: Experiment, asked: Experiment) -> None:
 
 
 def _differences(own: Experiment, asked: Experiment) -> Iterator[tuple[str, Any, Any]]:
-    """Yields paths with the value of each, but for what `auto` became in the run, for more epochs and for what decides no number."""
+    """Yields paths with the value of each, but for what `auto` became, more epochs, and what decides at most rounding."""
     for path, (before, now) in differing([RunRow("", dict(plain(each)), {}) for each in (own, asked)]).items():
         became = path in AUTO_FIELDS and now == "auto"
         more = path == "train.epochs" and now > before
-        if not became and not more and path not in SAME_NUMBERS:
+        if not became and not more and path not in (*SAME_NUMBERS, ROUNDS):
             yield path, before, now
 
 

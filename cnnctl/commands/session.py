@@ -18,7 +18,7 @@ from cnnctl.commands.classification import Classification
 from cnnctl.commands.cut_short import diverged, done_of, interrupted
 from cnnctl.commands.environment import note_environment
 from cnnctl.commands.few_shot import FewShot
-from cnnctl.commands.together import await_workers, refuse_other_images, told_when_lost
+from cnnctl.commands.together import AGAIN, all_or_none, await_workers, refuse_other_images, told_when_lost
 from cnnctl.commands.trained import resume_command
 from cnnctl.data.pipeline import reading_told
 from cnnctl.data.sources import ImageSet
@@ -43,7 +43,7 @@ from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score, 
 from cnnctl.train.replicas import Replicas
 from cnnctl.train.settings import set_threads, settle
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
-from cnnctl.train.strategy import LOST, chosen_strategy, start
+from cnnctl.train.strategy import LOST, chosen_strategy, refuse_unshareable, start
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
 
@@ -153,17 +153,21 @@ class Session:
         set_threads(self.settings.parts, self.device)
         self.workers = cluster if cluster and self.settings.strategy.value == "multi_worker" and len(cluster) > 1 else None
         self.replicas = self._start_replicas()
-        with console.working("reading the data"):
-            self.task: Task = FewShot(experiment) if experiment.few_shot else Classification(experiment, self.replicas)
-        if self.device.kind == "cpu":  # a GPU has memory of its own
-            refuse_too_large(experiment, min(self.task.batch_size, self.task.examples), training=True)
-        try:
-            self.task.build()
-        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            raise RunError(_too_large(experiment)) from error
+        with told_when_lost(self.workers, AGAIN):
+            with console.working("reading the data"), all_or_none(self.replicas, self.workers, "read its data"):
+                self.task: Task = FewShot(experiment) if experiment.few_shot else Classification(experiment, self.replicas)
+            self._build()
         stopping = experiment.train.early_stopping
         self.stopping = StopWithoutProgress(stopping, self.task.learner.model) if stopping else None
         self._introduce()
+
+    def _build(self) -> None:
+        if self.device.kind == "cpu":  # a GPU has memory of its own
+            refuse_too_large(self.experiment, min(self.task.batch_size, self.task.examples), training=True)
+        try:
+            self.task.build()
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            raise RunError(_too_large(self.experiment)) from error
 
     @property
     def is_chief(self) -> bool:
@@ -171,11 +175,11 @@ class Session:
         return self.workers is None or self.workers.index == 0
 
     def _start_replicas(self) -> Replicas | None:
+        strategy = str(self.settings.strategy.value)
+        refuse_unshareable(strategy, self.experiment, self.device, self.workers)
         if self.workers:
             await_workers(self.workers, self.experiment, self.device, self.console)
-        replicas = start(self.settings.strategy.value, self.experiment, self.device, self.workers, self.console.error)
-        self.interruption.take_signals()
-        return replicas
+        return start(strategy, self.device, self.workers)
 
     def _introduce(self) -> None:
         experiment, say = self.experiment, self.console.say
@@ -230,7 +234,7 @@ class Session:
         others = {"stopping": self.stopping} if self.stopping else {}
         checkpoints = Checkpoints(Path(), self.task.learner.model, self.task.learner.optimizer, others)
         try:
-            with self._told("Start all workers again as the chief says"):
+            with self._told(f"{AGAIN}, as the chief says"):
                 self._agree(checkpoints)
                 observers = [StopWhenNotFinite(), *self._everywhere(), self.interruption]
                 self._train(checkpoints, observers)

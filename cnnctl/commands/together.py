@@ -12,6 +12,7 @@ from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import DataError, RunError
 from cnnctl.report.comparison import leaves
 from cnnctl.report.console import Console
+from cnnctl.spec.auto import SAME_NUMBERS
 from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.section import plain
@@ -20,8 +21,9 @@ from cnnctl.train.rendezvous import meet
 from cnnctl.train.replicas import Replicas
 from cnnctl.train.strategy import LOST, lost_worker
 
-_OWN = ("data.path", "data.data_dir")
-"""Each machine may have its data elsewhere."""
+AGAIN = "Start all workers again"
+_OWN = ("data.path", "data.data_dir", *SAME_NUMBERS)
+"""Each machine may have its data elsewhere, and in memory or not."""
 _DIGITS = 13
 """So many hexadecimal digits of a fingerprint a float holds exactly."""
 
@@ -61,6 +63,23 @@ def refuse_other_images(replicas: Replicas, splits: Splits) -> None:
             raise DataError(
                 f"worker {', '.join(others)} has read other {name} images than the chief; give all workers the same data"
             )
+
+
+@contextlib.contextmanager
+def all_or_none(replicas: Replicas | None, cluster: Cluster | None, what: str) -> Iterator[None]:
+    """Ends all workers where one cannot do the block; `what` says what it could not do."""
+    if replicas is None or cluster is None:
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(*LOST):
+            replicas.gathered([1])
+        raise
+    failed = [cluster.named(worker) for worker, (number,) in enumerate(replicas.gathered([0])) if number]
+    if failed:
+        raise RunError(f"{' and '.join(failed)}, could not {what}; what it says itself tells why. {AGAIN}")
 
 
 @contextlib.contextmanager

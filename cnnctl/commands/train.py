@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cnnctl.commands.resume import BEFORE, one_training, taken_up
 from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
-from cnnctl.runs import STUDY_FILE, RunFolder, new_run_folder, open_run_folder, refuse_unusable
+from cnnctl.runs import STUDY_FILE, new_run_folder, open_run_folder, refuse_unusable
 from cnnctl.spec.cluster import VARIABLE, known_cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
@@ -81,7 +81,7 @@ def _resume(
     if run_dir:
         raise UsageError("--resume goes on in the run's own folder; --run-dir does not go with it")
     run = open_run_folder(resume)
-    with run.held() if _may_write(run) else contextlib.nullcontext():
+    with run.held() if _may_write(config or run.config, overrides) else contextlib.nullcontext():
         taken = taken_up(run, config, overrides, console)
         if taken is None:
             return
@@ -93,10 +93,11 @@ def _resume(
             session.assist()
 
 
-def _may_write(run: RunFolder) -> bool:
+def _may_write(config: Path, overrides: Sequence[str]) -> bool:
     """Returns whether this process is to write a run's folder: of several workers, the chief alone."""
     cluster = known_cluster()
-    return cluster is None or cluster.index == 0 or load(run.config, look_at_data=False).train.strategy != "multi_worker"
+    alone = ("one_device", "mirrored")
+    return cluster is None or cluster.index == 0 or load(config, overrides, look_at_data=False).train.strategy in alone
 
 
 def _session(device: str, console: Console, verbose: bool, interruption: Interruption, experiment: Experiment) -> Session:

@@ -112,8 +112,8 @@ def training_batches(
 
     The first `skip` of them are left out; no image of theirs is touched. Each epoch has its own order of all images, a
     function of (seed, epoch), and ends with a smaller batch where `batch_size` does not divide the set. Where replicas
-    share the batches, each element is a replica's part of one, and says as its third tensor how many rows are the
-    replica's own.
+    share the batches, each element is a replica's part of one; its third tensor, (2,), says how many rows are the
+    replica's own, and how many the batch has.
     """
     pixels, labels = pixels_of(images.images), _on_host(images.labels)
     count = len(images)
@@ -166,7 +166,7 @@ def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int, sha
 
 
 def _rows_of(element: Any, batch_size: int, count: int, shares: Shares) -> tuple[Any, Any, Any]:
-    """Returns the first row of a pass, the row after the last, and how many rows are the replica's own, for one element.
+    """Returns, for one element, the first row of a pass, the row after the last, and how many are the replica's own of how many.
 
     Where a batch has fewer rows than replicas, those without one take another's, which counts for nothing: a convolution
     cannot take no image.
@@ -176,7 +176,7 @@ def _rows_of(element: Any, batch_size: int, count: int, shares: Shares) -> tuple
     rows = tf.minimum(count - start, batch_size)
     first, end = shares.rows(rows, element % each)
     taken = tf.minimum(first, rows - 1)
-    return start + taken, start + tf.maximum(end, taken + 1), end - first
+    return start + taken, start + tf.maximum(end, taken + 1), tf.stack([end - first, rows])
 
 
 def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -64,12 +64,6 @@ class Interruption(Observer):
         self._anyone = anyone
         self.in_steps = True
 
-    def take_signals(self) -> None:
-        """Takes the signals once more: TensorFlow's coordination service of workers takes SIGTERM for itself."""
-        for each in HEARD:
-            if signal.getsignal(each) == self._hear:
-                signal.signal(each, self._hear)
-
     @contextlib.contextmanager
     def passing_on(self) -> Iterator[None]:
         """Raises KeyboardInterrupt for whatever became of one: C++ that is called from Python, and calls it, hands on others."""

@@ -88,13 +88,13 @@ class Learner:
 
         return tf.function(training_step, autograph=False)
 
-    def train_part(self, images: Any, labels: Any, own: Any) -> Totals:
+    def train_part(self, images: Any, labels: Any, rows: Any) -> Totals:
         """Trains on the whole batch that a replica has a part of; see `replicas.train_together`."""
-        return train_together(self.model, self.optimizer, self.loss, images, labels, own)
+        return train_together(self.model, self.optimizer, self.loss, images, labels, rows)
 
-    def judge_part(self, images: Any, labels: Any, own: Any) -> Totals:
+    def judge_part(self, images: Any, labels: Any, rows: Any) -> Totals:
         """Judges the network on the whole batch that a replica has a part of; see `replicas.judge_together`."""
-        return judge_together(self.model, self.loss, images, labels, own)
+        return judge_together(self.model, self.loss, images, labels, rows)
 
     def loss_with(self, weights: Sequence[Any], images: Any, labels: Any) -> Any:
         """Returns the training loss of a batch under other values of the trained weights; no state changes."""

@@ -27,7 +27,7 @@ _PAUSE = 0.2
 """Seconds between two calls to a chief that is not there yet."""
 _MOST_BYTES = 2**20
 """Of a message; whatever else calls a port says more, or something else."""
-_TO_SAY = 5.0
+_TO_SAY = 2.0
 """Seconds that a caller has to say who it is."""
 Greeting = Mapping[str, Any]
 """What all workers must agree on, by its name for people."""
@@ -88,31 +88,51 @@ def _await_all(cluster: Cluster, server: socket.socket, greeting: Greeting, unti
             while len(callers) + 1 < len(cluster):
                 arrived(len(callers) + 1)
                 caller = closing.enter_context(_next_caller(server, cluster, callers, until))
-                said = _message(caller) or {}
-                worker = said.get("worker")
-                if type(worker) is not int or worker not in range(1, len(cluster)):
-                    continue  # whoever that was
-                if worker in callers:
-                    _say(
-                        caller, {"refused": f"another process is {cluster.named(worker)} already; give each its own task index"}
-                    )
-                    continue
-                callers[worker] = caller
-                _refuse_other(greeting, said.get("greeting"), cluster.named(worker))
+                _forget_gone(callers)
+                _receive(caller, cluster, greeting, callers)
         except CnnctlError as error:
             for caller in callers.values():
-                _say(caller, {"refused": str(error)})
+                _say(caller, {"refused": str(error), "late": isinstance(error, RunError)})
             raise
         arrived(len(cluster))
         for caller in callers.values():
             _say(caller, {"go": True})
 
 
-def _next_caller(server: socket.socket, cluster: Cluster, callers: Mapping[int, Any], until: float) -> socket.socket:
+def _receive(caller: socket.socket, cluster: Cluster, greeting: Greeting, callers: dict[int, socket.socket]) -> None:
+    """Takes a worker among the callers; whoever else calls is left alone."""
+    said = _message(caller) or {}
+    worker = said.get("worker")
+    if type(worker) is not int or worker not in range(1, len(cluster)):
+        return
+    if worker in callers:
+        _say(caller, {"refused": f"another process is {cluster.named(worker)}, already; give each its own task index"})
+        return
+    callers[worker] = caller
+    _refuse_other(greeting, said.get("greeting"), cluster.named(worker))
+
+
+def _forget_gone(callers: dict[int, socket.socket]) -> None:
+    """Takes out who has hung up: it has ended, and may call again."""
+    for worker, caller in list(callers.items()):
+        caller.settimeout(0)
+        try:
+            gone = caller.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            gone = False  # it waits for the answer
+        except OSError:
+            gone = True
+        caller.settimeout(_TO_SAY)
+        if gone:
+            del callers[worker]
+
+
+def _next_caller(server: socket.socket, cluster: Cluster, callers: dict[int, socket.socket], until: float) -> socket.socket:
     server.settimeout(max(until - time.monotonic(), 0.001))
     try:
         caller, _ = server.accept()
     except TimeoutError as error:
+        _forget_gone(callers)
         absent = [cluster.named(index) for index in range(1, len(cluster)) if index not in callers]
         raise RunError(_not_come(absent, "they are")) from error
     caller.settimeout(_TO_SAY)
@@ -149,7 +169,8 @@ def _call_chief(cluster: Cluster, greeting: Greeting, until: float) -> None:
         if answer and answer.get("go") is True:
             return
         if answer and "refused" in answer:
-            raise UsageError(f"the chief says: {answer['refused']}")
+            kind = RunError if answer.get("late") else UsageError
+            raise kind(f"the chief says: {answer['refused']}")
         time.sleep(_PAUSE)
     raise RunError(_not_come([f"{cluster.named(0)}{reason}"], ""))
 
@@ -163,7 +184,7 @@ def _answer(cluster: Cluster, greeting: Greeting, until: float) -> dict[str, Any
 
 
 def _say(other: socket.socket, content: Mapping[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # who has hung up calls again, or is missed
+    with contextlib.suppress(OSError):  # who has hung up calls again
         other.sendall(json.dumps(content).encode() + b"\n")
 
 

@@ -109,11 +109,12 @@ def _own(strategy: tf.distribute.Strategy, results: Any) -> Any:
 
 
 def train_together(
-    model: keras.Model, optimizer: keras.Optimizer, loss_function: keras.Loss, images: Any, labels: Any, own: Any
+    model: keras.Model, optimizer: keras.Optimizer, loss_function: keras.Loss, images: Any, labels: Any, rows: Any
 ) -> Totals:
     """Changes the weights by one step of the optimizer; called by each replica, with its part of a batch.
 
-    A loss that is no number fails the step in all replicas, before it changes a weight.
+    Each replica's loss is weighted before it is differentiated: through batch normalization the images of one replica
+    have a part in the losses of all. A loss that is no number fails the step in all, before it changes a weight.
 
     Args:
         model: built network.
@@ -121,25 +122,31 @@ def train_together(
         loss_function: averages over the batch.
         images: (B, H, W, C), float32.
         labels: (B,) integers or (B, classes) one-hot.
-        own: B, or 0 where the images are those of another replica and count for nothing.
+        rows: (2,), how many images the batch has of the replica's own, B or 0, and how many in all; where it has none,
+            the images are those of another replica and count for nothing.
     """
-    weight = tf.cast(own, tf.float32)
-    with tf.GradientTape() as tape, training(tf.minimum(weight, 1)):
+    own, whole = _counts(rows)
+    with tf.GradientTape() as tape, training(counts=tf.minimum(own, 1)):
         outputs = model(images, training=True)
         loss = _mean_loss(model, loss_function, labels, outputs)
-        scaled = optimizer.scale_loss(loss)
+        scaled = optimizer.scale_loss(own / whole * loss)
     gradients = tape.gradient(scaled, model.trainable_variables)
-    *sums, loss, right, count = summed([*(weight * each for each in gradients), *_totals(weight, loss, labels, outputs)])
-    optimizer.apply(only_if_finite(loss, [each / count for each in sums]), model.trainable_variables)
-    return loss, right, count
+    *gradients, loss, right = summed([*gradients, *_totals(own, loss, labels, outputs)])
+    optimizer.apply(only_if_finite(loss, gradients), model.trainable_variables)
+    return loss, right, whole
 
 
-def judge_together(model: keras.Model, loss_function: keras.Loss, images: Any, labels: Any, own: Any) -> Totals:
+def judge_together(model: keras.Model, loss_function: keras.Loss, images: Any, labels: Any, rows: Any) -> Totals:
     """Returns how the network does on a batch; called by each replica, with its part; arguments as in `train_together`."""
+    own, whole = _counts(rows)
     outputs = model(images, training=False)
-    loss = _mean_loss(model, loss_function, labels, outputs)
-    loss, right, count = summed(_totals(tf.cast(own, tf.float32), loss, labels, outputs))
-    return loss, right, count
+    loss, right = summed(_totals(own, _mean_loss(model, loss_function, labels, outputs), labels, outputs))
+    return loss, right, whole
+
+
+def _counts(rows: Any) -> tuple[Any, Any]:
+    own, whole = tf.unstack(tf.cast(rows, tf.float32), num=2)
+    return own, whole
 
 
 def _mean_loss(model: keras.Model, loss_function: keras.Loss, labels: Any, outputs: Any) -> Any:
@@ -148,10 +155,11 @@ def _mean_loss(model: keras.Model, loss_function: keras.Loss, labels: Any, outpu
     return keras.ops.sum([tf.reduce_mean(each), *model.losses])
 
 
-def _totals(weight: Any, loss: Any, labels: Any, outputs: Any) -> list[Any]:
+def _totals(own: Any, loss: Any, labels: Any, outputs: Any) -> list[Any]:
+    """Returns, over a replica's own images, the sum of the losses and how many were named rightly."""
     matches = keras.metrics.categorical_accuracy if len(labels.shape) > 1 else keras.metrics.sparse_categorical_accuracy
     right = tf.reduce_mean(tf.cast(matches(labels, outputs), tf.float32))
-    return [weight * loss, weight * right, weight]
+    return [own * loss, own * right]
 
 
 def count_together(metrics: Metrics, totals: Totals) -> None:

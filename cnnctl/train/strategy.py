@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.eager import context  # there is no public name for the limits below
 
-from cnnctl.errors import RunError, UsageError
+from cnnctl.errors import UsageError
 from cnnctl.spec.auto import Choice, shared_batches_reason, strategy_on
 from cnnctl.spec.cluster import VARIABLE, Cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import NOT_BY_FIT
-from cnnctl.train.device import Device
+from cnnctl.train.device import CPU_REPLICAS, Device
+from cnnctl.train.interruption import HEARD
 from cnnctl.train.replicas import Replicas
 
 HEARTBEAT = 10
@@ -70,35 +74,40 @@ def _for_workers(experiment: Experiment, workers: int) -> Choice:
     return Choice("multi_worker", f"{VARIABLE} names {workers} workers")
 
 
-def start(
-    strategy: str | int, experiment: Experiment, device: Device, cluster: Cluster | None, gave_up: Callable[[str], None]
-) -> Replicas | None:
+def replicas_of(strategy: str, device: Device, cluster: Cluster | None) -> int:
+    """Returns how many replicas share each batch under a strategy that was chosen, those of all workers."""
+    if strategy == "one_device":
+        return 1
+    if strategy == "mirrored" or cluster is None:
+        return device.replicas
+    return len(cluster) * (device.replicas if device.kind == "gpu" else 1)
+
+
+def refuse_unshareable(strategy: str, experiment: Experiment, device: Device, cluster: Cluster | None) -> None:
+    """Raises UsageError where a batch has fewer images than replicas, or logical CPUs are asked for that workers do not have."""
+    if strategy == "multi_worker" and cluster and len(cluster) > 1 and device.kind == "cpu" and device.replicas > 1:
+        raise UsageError(f"{CPU_REPLICAS} divides the CPU for strategy mirrored, and workers have one each; unset it")
+    batch_size, count = experiment.train.batch_size, replicas_of(strategy, device, cluster)
+    if batch_size < count:
+        raise UsageError(f"train.batch_size is {batch_size}, and {count} replicas share each batch; give {count} or more")
+
+
+def start(strategy: str, device: Device, cluster: Cluster | None) -> Replicas | None:
     """Returns the replicas of a strategy; None for one device. Called before TensorFlow computes anything.
 
     Args:
         strategy: as chosen.
-        experiment: what is trained.
         device: where this process computes.
         cluster: workers, all of which are there.
-        gave_up: told why before the process is ended, where workers are lost while they start: TensorFlow cannot be stopped then.
-
-    Raises:
-        UsageError: there are more replicas than images in a batch.
     """
     replicas = None
     if strategy == "multi_worker" and cluster and len(cluster) > 1:
-        with _ended_after(_START, gave_up):
+        with _ended_after(_START):
             replicas = Replicas(_of_workers(cluster), len(cluster), cluster.index)
     elif strategy != "one_device" and device.replicas > 1:
         replicas = Replicas(mirrored(device.kind.upper(), device.replicas))
-    if replicas is None:
-        return None
-    replicas.strategy.extended.experimental_enable_get_next_as_optional = False  # every batch has a part for each replica
-    batch_size = experiment.train.batch_size
-    if batch_size < len(replicas):
-        raise UsageError(
-            f"train.batch_size is {batch_size}, and {len(replicas)} replicas share each batch; give {len(replicas)} or more"
-        )
+    if replicas:
+        replicas.strategy.extended.experimental_enable_get_next_as_optional = False  # every batch has a part for each
     return replicas
 
 
@@ -125,23 +134,43 @@ def _of_workers(cluster: Cluster) -> Any:
     return tf.distribute.MultiWorkerMirroredStrategy(resolver)
 
 
+_WATCH = """
+import os, select, signal, sys
+seconds, watched, told = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+if not select.select([0], [], [], seconds)[0]:
+    sys.stderr.write(told + "\\n")
+    sys.stderr.flush()
+    os.kill(watched, signal.SIGKILL)
+"""
+"""Waits for the end of its stdin, or kills the process that it is told."""
+
+
 @contextlib.contextmanager
-def _ended_after(seconds: float, gave_up: Callable[[str], None]) -> Iterator[None]:
-    """Ends the process if the block takes longer: it waits within TensorFlow, which hears no signal there."""
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Ends the process if the block takes longer, and by signals at once.
 
-    def end() -> None:
-        gave_up(
-            f"the workers lost each other while TensorFlow started: not connected within {seconds:g} s; start all of them again"
-        )
-        os._exit(RunError.exit_code)
+    TensorFlow waits for other workers without letting Python run, so neither a thread of this process nor a handler of
+    signals could do it.
+    """
+    told = f"the workers lost each other as they started: not connected within {seconds:g} s; start all of them again"
+    command = [sys.executable, "-I", "-c", _WATCH, str(seconds), str(os.getpid()), told]
+    with subprocess.Popen(command, stdin=subprocess.PIPE), _plain_signals():
+        yield
 
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+
+@contextlib.contextmanager
+def _plain_signals() -> Iterator[None]:
+    """Lets signals that Python would handle end the process for the while; then takes them back, from TensorFlow too."""
+    of_python = {number: signal.getsignal(number) for number in HEARD if callable(signal.getsignal(number))}
+    if threading.current_thread() is not threading.main_thread():  # no other may
+        of_python = {}
+    for number in of_python:
+        signal.signal(number, signal.SIG_DFL)
     try:
         yield
     finally:
-        timer.cancel()
+        for number, handler in of_python.items():
+            signal.signal(number, handler)
 
 
 def lost_worker(error: BaseException, cluster: Cluster) -> str:
@@ -150,4 +179,4 @@ def lost_worker(error: BaseException, cluster: Cluster) -> str:
     jobs = ("chief", "worker") if any(job == "chief" for job, _ in gone) else ("worker",)
     numbers = {int(task) if job == jobs[0] else int(task) + (len(jobs) - 1) for job, task in gone} - {cluster.index}
     named = [cluster.named(number) for number in sorted(numbers) if number < len(cluster)]
-    return " and ".join(named) or "another worker"
+    return " and ".join(named) or f"another worker ({str(error).splitlines()[0]})"

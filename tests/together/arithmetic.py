@@ -31,7 +31,7 @@ train: {batch_size: 98, optimizer: {sgd: {learning_rate: 0.01, momentum: 0.9}}}
 NORMALIZED = STACK.replace(
     "- activation: {activation: relu}\n    - max_pooling2d", "- batch_normalization\n    - activation: {activation: tanh}"
 )
-"""Smooth: where two values are as large, rounding decides which of them max pooling takes, and batch norm makes much of it."""
+"""Smooth: where two values are as large, rounding decides which of them max pooling takes."""
 CASES: dict[str, tuple[str, list[str]]] = {
     "sgd": (STACK, []),
     "clipped by the norm of all": (STACK, ["train.optimizer={sgd: {learning_rate: 0.1, global_clipnorm: 0.1}}"]),
@@ -45,6 +45,12 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "one hot, subclassed": (STACK, ["data.labels=one_hot", "model.style=subclass"]),
     "augmented, functional": (STACK, ["data.augment={rotation: 10, shift: 0.1}", "model.style=functional"]),
     "batch norm": (NORMALIZED, ["train.batch_size=100"]),
+    "batch norm, a last batch of one image": (NORMALIZED, []),
+    "batch norm, small parts": (NORMALIZED, ["train.batch_size=7"]),
+    "batch norm, channels first": (
+        NORMALIZED.replace("batch_normalization", "batch_normalization: {axis: 1}"),
+        ["train.batch_size=25", "model.data_format=channels_first"],
+    ),
     "half precision": (STACK, ["train.precision=mixed_float16"]),
 }
 

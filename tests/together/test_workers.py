@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -76,6 +77,54 @@ def test_two_workers_compute_what_two_devices_of_one_process_do_to_the_bit(
     same(straight, folder / "mirrored")
 
 
+def test_two_workers_compute_what_one_device_does_up_to_rounding(nurseries: list[Nursery], folder: Path) -> None:
+    words = ("train", "config.yaml", "--set", "model.layers.5.dropout.rate=0", "--run-dir")
+    end_well(start_workers(nurseries, *words, "without_dropout", folder=folder))
+    assert nurseries[0].run(*words, "alone", cwd=folder, output=folder / "output.txt") == 0
+    together, alone = (np.array(numbers(folder / name)[1:], float) for name in ("without_dropout", "alone"))
+    np.testing.assert_allclose(together[:, 2], alone[:, 2], rtol=1e-3)  # training loss; Adam makes much of rounding
+    np.testing.assert_allclose(together[0, 2:4], alone[0, 2:4], rtol=1e-5)
+
+
+def mirrored(nursery: Nursery, *words: object, folder: Path, before: str = "") -> tuple[int, str]:
+    """Runs `cnnctl train WORDS` with two logical devices; returns exit code and output."""
+    output = folder / "output.txt"
+    devices = environment(**{SEVERAL_DEVICES: "2"})
+    return nursery.run("train", *words, cwd=folder, output=output, before=f"{devices}\n{before}"), output.read_text()
+
+
+@pytest.mark.parametrize("loop", ["fit", "custom"])
+def test_both_loops_go_on_exactly_on_several_devices_and_with_one_device_where_that_is_all(
+    straight: Path, nurseries: list[Nursery], tmp_path: Path, loop: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    changes = ("--set", "train.strategy=mirrored", "--set", f"train.loop={loop}")
+    cut = signal_at(15, signal.SIGTERM)
+    code, said = mirrored(nurseries[0], "config.yaml", *changes, "--run-dir", "run", folder=tmp_path, before=cut)
+    assert code == 143, said
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    code, said = mirrored(nurseries[0], "--resume", "run", folder=tmp_path)
+    assert code == 0, said
+    same(straight, tmp_path / "run")
+
+    output = tmp_path / "output.txt"
+    assert nurseries[0].run("train", "--resume", "other", cwd=tmp_path, output=output) == 2
+    assert "take --set train.strategy=auto" in output.read_text()
+    words = ("train", "--resume", "other", "--set", "train.strategy=auto")
+    assert nurseries[0].run(*words, cwd=tmp_path, output=output) == 0, output.read_text()
+    assert "replicas changed since the run began" in output.read_text()
+
+
+def test_a_worker_that_cannot_read_its_data_is_named_by_the_others(nurseries: list[Nursery], folder: Path) -> None:
+    broken = "import sklearn.datasets as s\nfrom cnnctl.errors import DataError\ndef f(): raise DataError('no digits here')\ns.load_digits = f"
+    children = start_workers(nurseries, "train", "config.yaml", "--run-dir", "unread", folder=folder, hindered={1: broken})
+    assert [child.wait() for child in children] == [1, 1]
+    chief, other = (child.said() for child in children)
+    assert re.search(r"worker 1, 127\.0\.0\.1:\d+, could not read its data; what it says itself tells why", chief), chief
+    assert "no digits here" in other
+    assert "Traceback" not in chief + other
+
+
 def test_the_chief_alone_writes_and_each_worker_says_what_it_does(straight: Path, folder: Path) -> None:
     assert {path.name for path in folder.iterdir() if path.is_dir()} >= {"straight"}
     assert not (folder / "runs").exists()
@@ -122,8 +171,10 @@ def test_one_worker_that_ends_stops_the_others_and_all_go_on_exactly(
     teller = children[1 if who == 0 else 0].said()
     assert re.search(told, teller), teller
     assert "Traceback" not in teller
-    end_well(start_workers(nurseries, "train", "--resume", "run", folder=tmp_path))
+    again = start_workers(nurseries, "train", "--resume", "run", folder=tmp_path)
+    end_well(again)
     same(straight, tmp_path / "run")
+    assert "changed since the run began" not in again[0].said()  # other ports change no number
 
 
 def test_workers_that_do_not_see_the_run_folder_go_on_from_the_checkpoint_of_the_chief(
@@ -174,7 +225,7 @@ def test_workers_that_never_come_are_named_when_the_time_is_over(nurseries: list
         nursery.start("train", "config.yaml", cwd=folder, output=folder / f"late_{index}.txt", before=before[index])
         for index, nursery in enumerate(nurseries)
     ]
-    assert [child.wait() for child in children] == [1, 2]
+    assert [child.wait() for child in children] == [1, 1]
     absent = (
         rf"worker 2, 127\.0\.0\.1:{ports[2]} has not come within 3 s; see whether it is started.* set CNNCTL_WORKERS_TIMEOUT"
     )

@@ -87,7 +87,7 @@ def test_the_settled_config_says_the_strategy_and_replicas_take_no_further_parts
         ("unhealthy tasks:\n/job:worker/replica:0/task:1\n", "worker 1, b:1"),
         ("from /job:worker/replica:0/task:0: and /job:worker/replica:0/task:1", "worker 1, b:1"),
         ("/job:chief/replica:0/task:0 and /job:worker/replica:0/task:0", "worker 1, b:1"),
-        ("something else", "another worker"),
+        ("something else", "another worker (something else)"),
     ],
 )
 def test_who_is_lost_is_named_as_far_as_tensorflow_says_it(message: str, told: str) -> None:
