@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background, which processes that are started take over
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["COLUMNS"] = "80"
 _CACHE = tempfile.TemporaryDirectory(prefix="cnnctl-cache-")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cnnctl.spec.document import read_document
-from scripts.benchmark import sweeps
+from scripts.benchmark import sweeps, workers
 from scripts.benchmark.contenders import Contender
 from scripts.benchmark.growth import points
 from scripts.benchmark.measure import STARTED, measure, variables_for
@@ -237,3 +237,12 @@ def test_sweeps_are_measured_in_turns_with_their_memory(tmp_path: Path, monkeypa
         r"3 trials, 1 at once: \d+\.\d s .*\n  memory of its process: \d+ MB after 1 trial, \d+ MB after 3",
         sweeps.as_table(found),
     )
+
+
+def test_workers_are_measured_in_turns_against_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "BATCH_SIZES", (512,))
+    rows = workers.worker_rows("digits", 1, 1, tmp_path, lambda _: None)
+    assert [row.setup for row in rows] == [setup.name for setup in workers.setups()]
+    assert rows[0].ratios == (1.0,)
+    assert all(row.speeds[0] > 0 for row in rows)
+    assert workers.worker_table(rows, "markdown").count("\n") == len(rows) + 1

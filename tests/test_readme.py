@@ -21,6 +21,7 @@ ELSEWHERE = {
     "scripts/quickstart": "tests/test_scripts.py",
     "scripts/test": ".ci/run",
     ".venv/bin/python scripts/bench --epochs 1": "tests/test_bench.py",
+    ".venv/bin/python scripts/bench --workers": "tests/test_bench.py",
     ".venv/bin/python scripts/bench --sweep": "tests/test_bench.py",
     ".venv/bin/python scripts/soak --minutes 120": "tests/test_scripts.py",
     "cnnctl sweep configs/digits-sweep.yaml --processes 2": "tests/commands/test_sweep.py",

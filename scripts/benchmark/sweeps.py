@@ -93,10 +93,14 @@ class _Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.05):
+        seen = 0
+        over = False
+        while not over:
+            over = self._stop.wait(0.05)  # and looks once more: the process ends right after its last trial
+            seen = _resident(self._folder) or seen
             done = len(list(self._folder.glob("trial_*/result.json")))
-            if done in AT and done not in self.bytes and (held := _resident(self._folder)):
-                self.bytes[done] = held
+            if done in AT and done not in self.bytes and seen:
+                self.bytes[done] = seen
 
 
 def _resident(folder: Path) -> int | None:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cnnctl.data import sources
+from cnnctl.data import held
 from cnnctl.data.cache import remembered
 from cnnctl.errors import DataError, RunError
 from cnnctl.spec.experiment import Experiment
@@ -162,7 +162,7 @@ def test_an_image_that_vanishes_while_it_is_read_is_named(tmp_path: Path, monkey
         gone.unlink(missing_ok=True)
         return remembered(options, files, make)
 
-    monkeypatch.setattr(sources, "remembered", remove_first)
+    monkeypatch.setattr(held, "remembered", remove_first)
     with pytest.raises(DataError, match=rf"{gone}.*(No such file|cannot be read)"):
         run(experiment, tmp_path / "run")
     assert not (tmp_path / "run").exists()
