@@ -36,7 +36,7 @@ JUDGED = 5_000
 class Classification:
     """Training on the classes of a set: batches of its images.
 
-    Attributes: see `session.Task`.
+    Attributes: see `task.Task`.
     """
 
     def __init__(self, experiment: Experiment, replicas: Replicas | None = None) -> None:

@@ -131,7 +131,7 @@ class _ByEpisodes:
 class FewShot:
     """Training an embedding, or initial weights, that is judged on episodes of classes never trained on.
 
-    Attributes: see `session.Task`.
+    Attributes: see `task.Task`.
     """
 
     def __init__(self, experiment: Experiment) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,16 +17,15 @@ from cnnctl.commands.classification import Classification
 from cnnctl.commands.cut_short import diverged, done_of, interrupted
 from cnnctl.commands.environment import note_environment
 from cnnctl.commands.few_shot import FewShot
+from cnnctl.commands.task import Part, Task
 from cnnctl.commands.together import AGAIN, all_or_none, await_workers, refuse_other_images, told_when_lost
 from cnnctl.commands.trained import resume_command
 from cnnctl.data.pipeline import reading_told
-from cnnctl.data.sources import ImageSet
-from cnnctl.data.splits import Splits
 from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.files import UNFINISHED, put_in_place
-from cnnctl.report.board import Answers, Board, report_at, report_every
+from cnnctl.report.board import Board, report_at, report_every
 from cnnctl.report.console import Console
-from cnnctl.report.progress import PlainProgress, progress_for, show_seconds
+from cnnctl.report.progress import progress_for, show_seconds
 from cnnctl.report.rows import summarize
 from cnnctl.runs import MetricsFile, RunFolder, best_epoch
 from cnnctl.spec.cluster import Cluster
@@ -35,7 +33,6 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.device import choose_device
-from cnnctl.train.insight import Insight
 from cnnctl.train.interruption import Interruption
 from cnnctl.train.loops import LOOPS
 from cnnctl.train.memory import refuse_too_large
@@ -46,81 +43,6 @@ from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgre
 from cnnctl.train.strategy import LOST, chosen_strategy, refuse_unshareable, start
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
-
-
-class Task(Protocol):
-    """What is trained on what, and how it is judged.
-
-    Attributes:
-        splits: the data.
-        network: built, as the config says it; its weights are what a run leaves.
-        learner: what is trained.
-        examples: training images an epoch.
-        batch_size: images a step.
-        steps_per_epoch: batches an epoch.
-    """
-
-    splits: Splits
-    network: keras.Model
-    learner: Any
-    examples: int
-    batch_size: int
-    steps_per_epoch: int
-
-    def build(self) -> None:
-        """Builds network and learner; called once."""
-        ...
-
-    def introduction(self) -> list[tuple[str, str]]:
-        """Returns what a person should know before the training, a key and a text a line; the data comes first."""
-        ...
-
-    def training(self, first_step: int) -> tf.data.Dataset:
-        """Returns the batches from a step on, counted from 0, to the end of the last epoch; of replicas, their parts."""
-        ...
-
-    def whole_batch(self, step: int) -> Any:
-        """Returns what a step, counted from 0, trains on."""
-        ...
-
-    def validation(self) -> Any | None:
-        """Returns what the learner's evaluation takes; None for no validation."""
-        ...
-
-    def insight(self) -> Insight:
-        """Returns what looks into the network."""
-        ...
-
-    def test(self, images: ImageSet) -> Score:
-        """Returns how the learner does on the test split."""
-        ...
-
-    def tested_on(self) -> str:
-        """Returns what the test was, for people."""
-        ...
-
-    def result(self, score: Score) -> dict[str, Any]:
-        """Returns what result.json says of the test."""
-        ...
-
-    def answers(self) -> Answers | None:
-        """Returns what the network says of images, for pictures at the end; None where it names no classes."""
-        ...
-
-
-@dataclass(frozen=True)
-class Part:
-    """What makes a training a part of something larger, such as a sweep, which then tells of it.
-
-    Attributes:
-        listener: hears of each epoch once it is saved; what it raises leaves the run as one that was stopped.
-        compared_by: what the HParams tab shows of the run besides what it shows of any, by config paths.
-        tested: whether the test split is read in the end; else result.json has null for what it would say.
-    """
-
-    listener: Observer
-    compared_by: Mapping[str, Any] = field(default_factory=dict)
-    tested: bool = True
 
 
 class Session:
@@ -236,8 +158,7 @@ class Session:
         try:
             with self._told(f"{AGAIN}, as the chief says"):
                 self._agree(checkpoints)
-                observers = [StopWhenNotFinite(), *self._everywhere(), self.interruption]
-                self._train(checkpoints, observers)
+                self._train(checkpoints)
                 self.interruption.leave_if_asked()
                 self.task.test(self.task.splits.read_test())
                 self._agree_on_end()
@@ -274,14 +195,13 @@ class Session:
         if done := self._done(checkpoints):
             self.console.say(f"        goes on after {done}")
         metrics = MetricsFile(run.metrics, checkpoints.rows)
-        boards = [board] if board else []  # the checkpoint comes after all others: what it holds, they have heard
-        last = [self.part_of.listener] if self.part_of else []
-        observers = [StopWhenNotFinite(), metrics, *boards, *self._everywhere(), checkpoints, *last, self.interruption]
+        first = [metrics, *([board] if board else [])]
+        last = [checkpoints, *([self.part_of.listener] if self.part_of else [])]  # what a checkpoint holds, all have heard
         try:
-            self._train(checkpoints, observers)
+            self._train(checkpoints, first, last)
         except Diverged as error:
-            first = self.task.insight().first_not_finite(self.task.whole_batch(error.step - 1))
-            told = diverged(run, self._done(checkpoints), error, self.task.steps_per_epoch, first)
+            where = self.task.insight().first_not_finite(self.task.whole_batch(error.step - 1))
+            told = diverged(run, self._done(checkpoints), error, self.task.steps_per_epoch, where)
             raise RunError(told) from error
         self._finish(run, metrics.rows, board)
         self._agree_on_end()
@@ -295,6 +215,7 @@ class Session:
             if not self.is_chief:
                 checkpoints.go_on_from(content)
             refuse_other_images(self.replicas, self.task.splits)
+        checkpoints.taken_up = b""  # nobody asks again, and it may be large
 
     def _anyone(self, asked: bool) -> bool:
         """Returns whether any worker says true; all call it at the same places."""
@@ -306,10 +227,6 @@ class Session:
             self.replicas.gathered([0])
             with contextlib.suppress(*LOST):  # nobody leaves before all have heard the one before
                 self.replicas.gathered([0])
-
-    def _everywhere(self) -> list[Observer]:
-        """Returns who listens in every worker; the progress first."""
-        return [progress_for(self.console), *([self.stopping] if self.stopping else [])]
 
     def _board(self, run: RunFolder) -> Board:
         nodes, _ = facts_of(self.experiment)
@@ -326,13 +243,12 @@ class Session:
     def _done(self, checkpoints: Checkpoints) -> str:
         return done_of(checkpoints, self.experiment.train.epochs, self.task.steps_per_epoch)
 
-    def _train(self, checkpoints: Checkpoints, observers: list[Observer]) -> None:
-        """Runs the loop with everyone who listens."""
-        with contextlib.ExitStack() as closing:
-            for observer in observers:
-                if isinstance(observer, PlainProgress):
-                    closing.callback(observer.close)
-            self._loop(len(checkpoints.rows), Observers(observers), checkpoints.begun)
+    def _train(self, checkpoints: Checkpoints, first: Sequence[Observer] = (), last: Sequence[Observer] = ()) -> None:
+        """Runs the loop with everyone who listens: in every worker the progress and the stopping, and who is named besides."""
+        with contextlib.closing(progress_for(self.console)) as progress:
+            stopping = [self.stopping] if self.stopping else []
+            everyone = [StopWhenNotFinite(), *first, progress, *stopping, *last, self.interruption]
+            self._loop(len(checkpoints.rows), Observers(everyone), checkpoints.begun)
 
     def _loop(self, first_epoch: int, observer: Observer, begun: StepsRecord | None = None) -> None:
         experiment, train = self.experiment, self.experiment.train

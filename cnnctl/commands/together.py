@@ -34,9 +34,8 @@ def await_workers(cluster: Cluster, experiment: Experiment, device: Device, cons
     Raises:
         CnnctlError: they are not; see `rendezvous.meet`.
     """
-    here = f"worker {cluster.index} of {len(cluster)}"
     chief = " is the chief" if cluster.index == 0 else f"; the run folder is that of the chief, {cluster.addresses[0]}"
-    console.say(f"worker  {here.removeprefix('worker ')}{chief}")
+    console.say(f"worker  {cluster.index} of {len(cluster)}{chief}")
 
     def arrived(count: int) -> None:
         if count < len(cluster):

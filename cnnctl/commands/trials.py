@@ -15,8 +15,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cnnctl.commands.session import Part, Session
+from cnnctl.commands.session import Session
 from cnnctl.commands.study import OtherImages, Study, Waiting, Work, measures_of, number_in
+from cnnctl.commands.task import Part
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError
 from cnnctl.report.console import Console

@@ -94,7 +94,7 @@ def _speed(setup: Setup, batch_size: int, data: str, epochs: int, folder: Path) 
     ]  # fmt: skip
     command = [sys.executable, "-m", "cnnctl", "train", str(CONFIG), "--run-dir", "run", "--device", "cpu"]
     command += [word for change in changes for word in ("--set", change)]
-    ports = _free_ports(len(setup.cores))
+    ports = free_ports(len(setup.cores))
     started = [_start(command, folder, cores, ports, index) for index, cores in enumerate(setup.cores)]
     told = [process.communicate()[1].decode(errors="replace") for process in started]
     failed = next((text for process, text in zip(started, told, strict=True) if process.returncode), None)
@@ -118,7 +118,8 @@ def _start(command: list[str], folder: Path, cores: frozenset[int], ports: list[
         os.sched_setaffinity(0, own)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Returns ports of this machine that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))

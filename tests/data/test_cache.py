@@ -19,12 +19,7 @@ from cnnctl.data.sources import open_source
 from cnnctl.errors import UsageError
 from cnnctl.spec.experiment import DataSpec
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CNNCTL_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.delenv("CNNCTL_CACHE_SIZE", raising=False)
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture

@@ -41,12 +41,7 @@ PLAIN = Preparation(0, False, None)
 CHANGED = Preparation(COUNT, True, Augment(rotation=20, shift=0.1, zoom=0.1, shear=5, flip=True, elastic=0.1, thickness=0.5))
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache, empty."""
-    monkeypatch.setenv("CNNCTL_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.delenv("CNNCTL_CACHE_SIZE", raising=False)
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.together.workers import free_ports
+from scripts.benchmark.workers import free_ports
 
 ROOT = Path(__file__).parents[2]
 SECTION = (ROOT / "README.md").read_text().partition("## Several GPUs, several machines")[2].partition("\n## ")[0]

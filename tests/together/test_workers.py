@@ -13,8 +13,9 @@ import keras
 import numpy as np
 import pytest
 
+from scripts.benchmark.workers import free_ports
 from tests.reliability.nursery import Child, Nursery
-from tests.together.workers import SEVERAL_DEVICES, cluster_config, environment, free_ports, signal_at, start_workers
+from tests.together.workers import SEVERAL_DEVICES, cluster_config, environment, signal_at, start_workers
 
 CONFIG = """
 data: {source: digits, validation: 0.2}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scripts.benchmark.workers import free_ports
 from tests.reliability.nursery import Child, Nursery
 
 SEVERAL_DEVICES = "CNNCTL_CPU_REPLICAS"
@@ -15,17 +15,6 @@ SEVERAL_DEVICES = "CNNCTL_CPU_REPLICAS"
 def environment(**variables: str) -> str:
     """Returns Python that sets variables."""
     return f"import os; os.environ.update({variables!r})"
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def cluster_config(ports: Sequence[int], index: int, kind: str = "worker") -> str:

@@ -16,7 +16,7 @@ import pytest
 from cnnctl.errors import UsageError
 from cnnctl.spec.cluster import Cluster
 from cnnctl.train.rendezvous import meet, patience
-from tests.together.workers import free_ports
+from scripts.benchmark.workers import free_ports
 
 GREETING = {"train.batch_size": 64}
 
