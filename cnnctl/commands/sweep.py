@@ -68,7 +68,9 @@ def sweep(config: Path, overrides: Sequence[str], wish: Wish, console: Console) 
     overrides = [*overrides, *(f"sweep.{name}={value}" for name, value in asked.items() if value is not None)]
     experiment = _loaded(config, overrides)
     if importlib.util.find_spec("optuna") is None:
-        raise UsageError("cnnctl sweep needs Optuna, which is not installed: pip install 'cnnctl[sweep]'")
+        raise UsageError(
+            "cnnctl sweep needs Optuna, which is not installed: pip install 'cnnctl[sweep]', or '.[sweep]' in a clone"
+        )
     from cnnctl.commands.study import SweepFolder
 
     folder = SweepFolder(wish.folder or Path("runs") / f"{config.stem}-sweep")
