@@ -40,7 +40,7 @@ from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score, 
 from cnnctl.train.replicas import Replicas
 from cnnctl.train.settings import set_threads, settle
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
-from cnnctl.train.strategy import LOST, chosen_strategy, refuse_unshareable, start
+from cnnctl.train.strategy import chosen_strategy, refuse_unshareable, start
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
 
@@ -218,15 +218,18 @@ class Session:
         checkpoints.taken_up = b""  # nobody asks again, and it may be large
 
     def _anyone(self, asked: bool) -> bool:
-        """Returns whether any worker says true; all call it at the same places."""
-        return asked if self.replicas is None else bool(self.replicas.gathered([asked]).any())
+        """Returns whether any worker says true; all call it at the same places, and leave where it is so."""
+        assert self.replicas
+        anyone = bool(self.replicas.gathered([asked]).any())
+        if anyone:
+            self.replicas.leave_together()
+        return anyone
 
     def _agree_on_end(self) -> None:
-        """Waits until all are through: who ends earlier would pass for dead."""
+        """Waits until all are through."""
         if self.replicas and self.workers:
             self.replicas.gathered([0])
-            with contextlib.suppress(*LOST):  # nobody leaves before all have heard the one before
-                self.replicas.gathered([0])
+            self.replicas.leave_together()
 
     def _board(self, run: RunFolder) -> Board:
         nodes, _ = facts_of(self.experiment)

@@ -18,8 +18,8 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.section import plain
 from cnnctl.train.device import Device
 from cnnctl.train.rendezvous import meet
-from cnnctl.train.replicas import Replicas
-from cnnctl.train.strategy import LOST, lost_worker
+from cnnctl.train.replicas import LOST, Replicas
+from cnnctl.train.strategy import lost_worker
 
 AGAIN = "Start all workers again"
 _OWN = ("data.path", "data.data_dir", *SAME_NUMBERS)
@@ -59,6 +59,7 @@ def refuse_other_images(replicas: Replicas, splits: Splits) -> None:
     for name, of_workers in zip(parts, said.T, strict=True):
         others = [str(worker) for worker, number in enumerate(of_workers) if number != of_workers[0]]
         if others:
+            replicas.leave_together()
             raise DataError(
                 f"worker {', '.join(others)} has read other {name} images than the chief; give all workers the same data"
             )
@@ -75,9 +76,11 @@ def all_or_none(replicas: Replicas | None, cluster: Cluster | None, what: str) -
     except BaseException:
         with contextlib.suppress(*LOST):
             replicas.gathered([1])
+            replicas.leave_together()
         raise
     failed = [cluster.named(worker) for worker, (number,) in enumerate(replicas.gathered([0])) if number]
     if failed:
+        replicas.leave_together()
         raise RunError(f"{' and '.join(failed)}, could not {what}; what it says itself tells why. {AGAIN}")
 
 

@@ -7,6 +7,7 @@ batch, and dropout draws otherwise for each image. What differs is the order of 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,11 @@ from cnnctl.build.replicated import summed, training
 from cnnctl.data.pipeline import Shares
 from cnnctl.train.steps import Metrics
 
+LOST = (
+    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+    tf.errors.InternalError, tf.errors.UnknownError,
+)  # fmt: skip
+"""What TensorFlow raises in one worker when another has gone."""
 Totals = tuple[Any, Any, Any]
 """Over the images of a whole batch: the sum of their losses, how many were named rightly, how many there are."""
 
@@ -72,6 +78,11 @@ class Replicas:
         said = np.zeros((self.workers, len(values)))
         said[self.worker] = values
         return self._summed(said) if self.workers > 1 else said
+
+    def leave_together(self) -> None:
+        """Returns once all workers have got what was gathered last: who ends before that would pass for dead to the others."""
+        with contextlib.suppress(*LOST):
+            self.gathered([0])
 
     def told_by_chief(self, content: bytes) -> bytes:
         """Returns what the chief says; whatever the others say is left out."""

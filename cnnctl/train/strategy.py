@@ -30,11 +30,6 @@ HEARTBEAT = 10
 _START = 60
 """Seconds that TensorFlow's servers may take to find each other once all workers are known to be there."""
 _GONE = re.compile(r"/job:(\w+)/replica:\d+/task:(\d+)")
-LOST = (
-    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
-    tf.errors.InternalError, tf.errors.UnknownError,
-)  # fmt: skip
-"""What TensorFlow raises in one worker when another has gone."""
 
 
 def chosen_strategy(experiment: Experiment, device: Device, cluster: Cluster | None) -> Choice:
