@@ -46,14 +46,27 @@ class Interruption(Observer):
         if threading.current_thread() is threading.main_thread():  # no other may
             taken = [each for each in HEARD if signal.getsignal(each) is not signal.SIG_IGN]
             before = {each: signal.signal(each, self._hear) for each in taken}
-        show = sys.unraisablehook
-        sys.unraisablehook = lambda ignored: None if isinstance(ignored.exc_value, KeyboardInterrupt) else show(ignored)
-        try:  # a KeyboardInterrupt that nobody can catch, as in a weak reference's callback, is heeded by `leave_if_asked`
-            yield self
+        try:
+            with self._unheard():
+                yield self
         finally:
-            sys.unraisablehook = show
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+    @contextlib.contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """Keeps the interpreter from telling of a KeyboardInterrupt that nobody can catch; `leave_if_asked` heeds it.
+
+        One that is raised in a weak reference's callback is dropped and told, and C++ that calls Python may print what it
+        gets, which is what became of one, and go on.
+        """
+        dropped, printed = sys.unraisablehook, sys.excepthook
+        sys.unraisablehook = lambda each: None if self._asked else dropped(each)
+        sys.excepthook = lambda *error: None if self._asked else printed(*error)
+        try:
+            yield
+        finally:
+            sys.unraisablehook, sys.excepthook = dropped, printed
 
     def share(self, anyone: Callable[[bool], bool]) -> None:
         """Lets all workers leave where one of them is asked to, and none by itself: the others would wait for it.
