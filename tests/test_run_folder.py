@@ -29,7 +29,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from cnnctl.cli import main
-from cnnctl.data.sources import FolderSource, ImageSet
+from cnnctl.data.folder_source import FolderSource
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import write_whole

@@ -13,8 +13,9 @@ from cnnctl.build import build_model
 from cnnctl.build.optimizers import build_loss, build_optimizer
 from cnnctl.build.parts import in_parts
 from cnnctl.build.replicated import train_as_one
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import WHOLE, Shares, ordered_batches, preparation, steps_of, training_batches, training_sample
-from cnnctl.data.sources import ImageSet, named_outputs
+from cnnctl.data.sources import named_outputs
 from cnnctl.data.splits import read_splits
 from cnnctl.report.board import Answers
 from cnnctl.spec.experiment import DataSpec, Experiment

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cnnctl.commands.evaluation import DATA_HAS_CHANGED, NOT_ENOUGH_MEMORY, Subject, images_to_judge, judged_on
 from cnnctl.commands.same_images import apart
 from cnnctl.commands.trained import EndedRun, Values, open_ended, with_network
+from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.pipeline import reading_told
-from cnnctl.data.sources import ImageSet, Labels
 from cnnctl.errors import DataError, RunError
 from cnnctl.report.console import Console
 from cnnctl.report.ensemble import Member, ensemble_markdown, ensemble_text, members_as_plain

@@ -15,8 +15,8 @@ from cnnctl.commands.few_shot import series_of
 from cnnctl.commands.trained import Trained
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.elsewhere import classes_root, read_classes
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import reading_told
-from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import fingerprint
 from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.report.console import Console

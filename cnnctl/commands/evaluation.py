@@ -13,8 +13,9 @@ import tensorflow as tf
 from cnnctl.build.optimizers import build_loss
 from cnnctl.commands.trained import EndedRun, Trained, Values
 from cnnctl.data.elsewhere import classes_root, read_classes
+from cnnctl.data.image_set import ImageSet, some_of
 from cnnctl.data.pipeline import ordered_batches, preparation, reading_told
-from cnnctl.data.sources import ImageSet, open_source, some_of
+from cnnctl.data.sources import open_source
 from cnnctl.data.splits import Splits, fingerprint, read_splits
 from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.files import write_whole

@@ -13,8 +13,8 @@ import numpy as np
 
 from cnnctl.build.export import OPEN, Opened, Values, plain_network, write_keras, write_onnx, write_saved_model, write_tflite
 from cnnctl.commands.trained import Trained
+from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.pipeline import ordered_batches, preparation, reading_told
-from cnnctl.data.sources import ImageSet, Labels
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import DataError, RunError
 from cnnctl.spec.experiment import Experiment

@@ -21,8 +21,8 @@ from cnnctl.data.episodes import (
     training_episodes,
     with_turned_classes,
 )
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import preparation, reading_told, steps_of, training_batches, training_sample
-from cnnctl.data.sources import ImageSet
 from cnnctl.report.board import Answers
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of

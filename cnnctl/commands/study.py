@@ -3,75 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from cnnctl.commands.drawing import Drawing, distributions_of, pruner_of, suggest, value_of
-from cnnctl.commands.study_file import STORAGE_ERRORS, damaged, refuse_damaged, storage_of, told
+from cnnctl.commands.drawing import distributions_of, suggest, value_of
+from cnnctl.commands.study_file import STORAGE_ERRORS, damaged, told
+from cnnctl.commands.sweep_folder import SweepFolder, measures_of
 from cnnctl.errors import RunError, UsageError
-from cnnctl.files import UNFINISHED, hold, put_in_place
-from cnnctl.report.comparison import RunRow, differing
 from cnnctl.report.sweep import DONE, FAILED, PRUNED, RUNNING, Repeat, SweepResults, TrialRow
-from cnnctl.runs import STUDY_FILE, RunFolder
+from cnnctl.runs import RunFolder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
-from cnnctl.spec.section import MOST, plain, show
-from cnnctl.spec.sweep import SweepSpec
+from cnnctl.spec.section import MOST, show
 from cnnctl.spec.trial import with_values, without_sweep
 
 NAME = "cnnctl sweep"
-OURS, FORMAT = "cnnctl", 1
-"""Where in the study it says of what config it is, and how."""
 BEAT_SECONDS, SILENT_SECONDS = 30, 150
 """How often a process says that it still trains a trial, and after how long a silence another machine takes it up."""
-ELSEWHERE_ALLOWED = ("data.path", "data.data_dir")
-"""Where data lies may differ between the machines that share a study."""
 _STATES = {TrialState.COMPLETE: DONE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-class SweepFolder:
-    """The paths of one sweep.
-
-    Attributes:
-        path: the folder itself.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.study = path / STUDY_FILE
-        self.lock = path / ".sweep.lock"
-        self.results = path / "results.json"
-        self.plots = path / "plots"
-
-    def trial(self, number: int) -> RunFolder:
-        """Returns the run folder of a trial."""
-        return RunFolder(self.path / f"trial_{number:04}")
-
-    def repeat(self, number: int, seed: int) -> RunFolder:
-        """Returns the run folder of a trial that is trained again with another seed."""
-        return RunFolder(self.path / f"trial_{number:04}_seed_{seed}")
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keeps the other processes of the sweep from taking trials for the while; waits for one that does."""
-        while True:
-            with hold(self.lock) as other:
-                if other is None:
-                    yield
-                    return
-            time.sleep(0.02)
 
 
 @dataclass
@@ -373,115 +332,3 @@ class Study:
 
 class OtherImages(RunError):
     """A study is gone on with on other images than it was begun on."""
-
-
-def measures_of(run: RunFolder) -> dict[str, float]:
-    """Returns what a run that has ended reached, by the names of `report.sweep.MEASURES`; nothing of one that has not.
-
-    Validation is that of the weights that the run leaves: of its best epoch where early stopping goes back to it, else of its last.
-
-    Raises:
-        RunError: the folder is damaged.
-    """
-    result = run.read_result()
-    if result is None:
-        return {}
-    restored = load(run.config, look_at_data=False).train.early_stopping
-    epoch = result.get("best_epoch") if restored and restored.restore_best else result.get("epochs")
-    row = next((each for each in run.read_epochs() if each.get("epoch") == str(epoch)), None)
-    if row is None:
-        raise RunError(f"{run.metrics} is damaged: it has no epoch {epoch}, which {run.result} speaks of")
-    tested = {key: result[key] for key in ("test_accuracy", "test_loss") if isinstance(result.get(key), int | float)}
-    return {**{key: number_in(run, row, key) for key in ("validation_accuracy", "validation_loss")}, **tested}
-
-
-def number_in(run: RunFolder, row: Mapping[str, str], key: str) -> float:
-    """Returns a number of a row of metrics.csv; raises RunError where it is none."""
-    try:
-        return float(row.get(key, ""))
-    except ValueError as error:
-        raise RunError(f"{run.metrics} is damaged: {key} is {show(row.get(key))}, expected a number") from error
-
-
-# The study of a config, in its folder
-
-
-def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
-    """Returns the study in a folder; None where there is none.
-
-    Raises:
-        RunError: it is damaged, or cannot be read.
-        UsageError: it is the study of another config.
-    """
-    if not os.path.lexists(folder.study):
-        return None
-    refuse_damaged(folder.study)
-    with told(folder.study):
-        try:
-            storage = storage_of(folder.study, new=False)
-            study = optuna.load_study(
-                study_name=NAME, storage=storage, sampler=Drawing(_sweep(experiment)), pruner=pruner_of(_sweep(experiment))
-            )
-            ours = study.user_attrs.get(OURS)
-        except RuntimeError as error:
-            version = optuna.__version__
-            raise RunError(f"{folder.study} was written by an Optuna that Optuna {version} does not read: {error}") from error
-        except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-            raise damaged(folder.study, f"it has no study that can be read ({error})") from error
-    if not isinstance(ours, dict) or ours.get("format") != FORMAT:
-        raise damaged(folder.study, "it does not say of what config it is")
-    _refuse_other(folder, ours, _identity(experiment))
-    return Study(folder, experiment, storage, study)
-
-
-def create_study(folder: SweepFolder, experiment: Experiment) -> None:
-    """Makes the study of a config, whole or not at all; the caller sees to it that there is none, and is alone.
-
-    Raises:
-        RunError: the folder cannot be written.
-    """
-    sweep = _sweep(experiment)
-    beside = folder.study.with_name(f".{folder.study.name}{UNFINISHED}")
-    beside.unlink(missing_ok=True)
-    try:
-        with told(folder.study):
-            storage = storage_of(beside, new=True)
-            better = (
-                optuna.study.StudyDirection.MINIMIZE
-                if sweep.choose_by.endswith("loss")
-                else optuna.study.StudyDirection.MAXIMIZE
-            )
-            study = optuna.create_study(study_name=NAME, storage=storage, direction=better)
-            study.set_user_attr(OURS, {"format": FORMAT, **_identity(experiment)})
-            storage.remove_session()
-            storage.engine.dispose()
-        put_in_place(beside, folder.study)
-    except OSError as error:
-        raise RunError(f"{folder.study} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-
-
-def _sweep(experiment: Experiment) -> SweepSpec:
-    assert experiment.sweep
-    return experiment.sweep
-
-
-def _identity(experiment: Experiment) -> dict[str, Any]:
-    """Returns what must stay as it is as long as a study goes on."""
-    sweep = dict(plain(_sweep(experiment)))
-    kept = {key: sweep[key] for key in ("method", "choose_by", "pruning", "seed", "parameters")}
-    return {"config": dict(plain(without_sweep(experiment))), "sweep": kept}
-
-
-def _refuse_other(folder: SweepFolder, ours: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raises UsageError where a study is that of another config."""
-    lines: list[str] = []
-    for part, prefix in (("config", ""), ("sweep", "sweep.")):
-        rows = [RunRow("", dict(each[part]), {}) for each in (ours, asked)]
-        lines += [f"  {prefix}{path}: {show(before)} in the study, {show(now)} asked for" for path, (before, now) in differing(rows).items()
-                  if path not in ELSEWHERE_ALLOWED]  # fmt: skip
-    if lines:
-        remedy = "begin another study with --dir, or put the config back; trials, minutes and repeat_best may change"
-        raise UsageError("\n".join((f"{folder.path} holds the study of another config; {remedy}:", *lines)))

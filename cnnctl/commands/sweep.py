@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnctl.commands.crew import Crew, Job
+from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.errors import ConfigError, Interrupted, Problem, RunError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
@@ -25,7 +26,7 @@ from cnnctl.spec.section import plain
 from cnnctl.train.interruption import Interruption
 
 if TYPE_CHECKING:
-    from cnnctl.commands.study import Study, SweepFolder
+    from cnnctl.commands.study import Study
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,6 @@ def sweep(config: Path, overrides: Sequence[str], wish: Wish, console: Console) 
         raise UsageError(
             "cnnctl sweep needs Optuna, which is not installed: pip install 'cnnctl[sweep]', or '.[sweep]' in a clone"
         )
-    from cnnctl.commands.study import SweepFolder
-
     folder = SweepFolder(wish.folder or Path("runs") / f"{config.stem}-sweep")
     with Interruption(console.interrupted).listening() as interruption:
         command = _command(config, overrides, wish)
@@ -130,7 +129,7 @@ def _sweep(folder: SweepFolder, experiment: Experiment, job: Job, wish: Wish, co
 
 def _study(folder: SweepFolder, experiment: Experiment, must_be_there: bool) -> Study:
     """Returns the study of the folder, which is made where there is none."""
-    from cnnctl.commands.study import create_study, open_study
+    from cnnctl.commands.studies import create_study, open_study
 
     if must_be_there:
         study = open_study(folder, experiment)
@@ -222,7 +221,7 @@ def _keep(study: Study, results: SweepResults) -> None:
 
 
 def _interrupted(folder: SweepFolder, experiment: Experiment, command: str) -> str:
-    from cnnctl.commands.study import open_study
+    from cnnctl.commands.studies import open_study
 
     study = open_study(folder, experiment)
     if study is None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
-from cnnctl.data.sources import ImageSet
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.splits import Splits
 from cnnctl.report.board import Answers
 from cnnctl.train.insight import Insight

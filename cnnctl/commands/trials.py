@@ -16,7 +16,8 @@ import keras
 import tensorflow as tf
 
 from cnnctl.commands.session import Session
-from cnnctl.commands.study import OtherImages, Study, Waiting, Work, measures_of, number_in
+from cnnctl.commands.study import OtherImages, Study, Waiting, Work
+from cnnctl.commands.sweep_folder import measures_of, number_in
 from cnnctl.commands.task import Part
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError

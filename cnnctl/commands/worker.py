@@ -46,7 +46,8 @@ def main() -> int:
 
 
 def _work(job: dict[str, Any], interruption: Interruption, tell: Any) -> int:
-    from cnnctl.commands.study import SweepFolder, open_study
+    from cnnctl.commands.studies import open_study
+    from cnnctl.commands.sweep_folder import SweepFolder
     from cnnctl.spec.load import load
     from cnnctl.train.quiet import import_tensorflow
 

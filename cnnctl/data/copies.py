@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.lazy import AnyImages, in_blocks
 from cnnctl.data.origins import Origin
-from cnnctl.data.sources import ImageSet
 
 _DIGEST_BYTES = 16
 """Of 2^32 different images, two have the same digest with a chance of 2^-65 (birthday bound)."""

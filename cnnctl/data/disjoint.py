@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnctl.data.image_set import ImageSet, Labels, Source, some_of
 from cnnctl.data.lazy import Indices
-from cnnctl.data.sources import ImageSet, Labels, Source, open_source, some_of
+from cnnctl.data.sources import open_source
 from cnnctl.data.splits import Splits
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cnnctl.data.folder_source import FolderSource, fit_opened, open_image
+from cnnctl.data.image_set import ImageSet, some_of
 from cnnctl.data.images import Pixels
-from cnnctl.data.sources import FolderSource, ImageSet, fit_opened, open_image, some_of
 from cnnctl.errors import DataError, UsageError
 from cnnctl.spec.experiment import DataSpec
 from cnnctl.spec.folders import IMAGE_SUFFIXES, class_folders, image_files

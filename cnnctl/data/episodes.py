@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.lazy import AnyImages, JoinedImages, LazyImages, turned
 from cnnctl.data.pipeline import AT_ONCE, Preparation, pixels_of, prepared_ahead
-from cnnctl.data.sources import ImageSet
 from cnnctl.errors import DataError
 from cnnctl.spec.few_shot import EpisodeSize
 

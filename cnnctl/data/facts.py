@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from cnnctl.data.copies import conflicts, equal_images, repeated, shared
 from cnnctl.data.disjoint import disjoint_groups
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.lazy import AnyImages, in_blocks
 from cnnctl.data.origins import Origin, Origins
-from cnnctl.data.sources import ImageSet, named_outputs
+from cnnctl.data.sources import named_outputs
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.spec.experiment import Classifier, DataSpec, FewShotSpec
 from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of, turns_of

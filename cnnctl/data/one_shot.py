@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnctl.data.elsewhere import fitted_batches
+from cnnctl.data.image_set import some_of
 from cnnctl.data.images import Pixels
-from cnnctl.data.sources import some_of
 from cnnctl.errors import DataError, UsageError
 from cnnctl.spec.experiment import DataSpec
 from cnnctl.spec.folders import image_files

@@ -8,8 +8,9 @@ from functools import cache, cached_property
 import numpy as np
 
 from cnnctl.data.disjoint import disjoint_positions
+from cnnctl.data.image_set import Labels
 from cnnctl.data.lazy import Indices
-from cnnctl.data.sources import Labels, open_source
+from cnnctl.data.sources import open_source
 from cnnctl.data.splits import hold_out
 from cnnctl.spec.experiment import DataSpec
 from cnnctl.spec.folders import class_folders, folder_path, image_files

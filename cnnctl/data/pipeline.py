@@ -14,8 +14,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.data.augment import augment, draw, draw_rows
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.lazy import AnyImages, LazyImages
-from cnnctl.data.sources import ImageSet
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import Augment, Experiment
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.lazy import Indices
-from cnnctl.data.sources import ImageSet, Labels
 from cnnctl.data.splits import Splits
 from cnnctl.spec.experiment import Experiment
 

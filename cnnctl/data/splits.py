@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnctl.data.image_set import FEW_NAMES, ImageSet, Labels, Source, some_of
 from cnnctl.data.lazy import Indices, in_blocks
-from cnnctl.data.sources import FEW_NAMES, ImageSet, Labels, Source, open_source, some_of
+from cnnctl.data.sources import open_source
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
 

@@ -17,8 +17,8 @@ from cnnctl.build import build_model
 from cnnctl.build.compare import differences
 from cnnctl.build.optimizers import build_loss, build_optimizer
 from cnnctl.build.styles import STYLES
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import preparation, steps_of, training_batches
-from cnnctl.data.sources import ImageSet
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.load import facts_of

@@ -25,8 +25,8 @@ from PIL import Image
 from cnnctl.commands.code import code
 from cnnctl.commands.session import Session
 from cnnctl.commands.train import train
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import preparation, training_batches
-from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import hold_out
 from cnnctl.errors import ConfigError, RunError, UsageError
 from cnnctl.report.console import Console

@@ -25,7 +25,7 @@ from cnnctl.commands.evaluate import evaluate
 from cnnctl.commands.same_images import refuse_apart
 from cnnctl.commands.train import train
 from cnnctl.commands.trained import EndedRun, Trained, with_network
-from cnnctl.data.sources import ImageSet
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console

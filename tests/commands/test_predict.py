@@ -21,8 +21,8 @@ from cnnctl.commands.predict import predict
 from cnnctl.commands.train import train
 from cnnctl.commands.trained import open_trained
 from cnnctl.data.elsewhere import fitted_batches
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import ordered_batches, preparation
-from cnnctl.data.sources import ImageSet
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.report.console import Console

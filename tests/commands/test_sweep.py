@@ -27,8 +27,10 @@ from cnnctl.commands import sweep as sweep_command
 from cnnctl.commands.classification import Classification
 from cnnctl.commands.resume import one_training
 from cnnctl.commands.session import Session
-from cnnctl.commands.study import Study, SweepFolder, Waiting, Work, create_study, open_study
+from cnnctl.commands.studies import create_study, open_study
+from cnnctl.commands.study import Study, Waiting, Work
 from cnnctl.commands.sweep import Wish, sweep
+from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.commands.train import _name, train
 from cnnctl.commands.trials import Listener, Worker
 from cnnctl.errors import CnnctlError, DataError, Interrupted, RunError, UsageError
@@ -751,7 +753,7 @@ def test_a_study_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cnnctl.commands.study.put_in_place", full)
+    monkeypatch.setattr("cnnctl.commands.studies.put_in_place", full)
     with pytest.raises(RunError, match=r"study.sqlite3 cannot be written: No space left on device"):
         sweep(written(tmp_path), [], Wish(tmp_path / "sweep"), Console(quiet=True))
     assert list((tmp_path / "sweep").iterdir()) == []

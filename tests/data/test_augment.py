@@ -11,8 +11,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.data.augment import augment, draw
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation, training_batches
-from cnnctl.data.sources import ImageSet
 from cnnctl.errors import ConfigError
 from cnnctl.spec.document import parse
 from cnnctl.spec.draws import DRAWS, KNOTS, SMOOTHNESS, STROKE_DRAWS

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnctl.data import cache, sources
+from cnnctl.data import cache, folder_source, tfds_source
 from cnnctl.data.cache import Arrays, remembered
 from cnnctl.data.sources import open_source
 from cnnctl.errors import UsageError
@@ -183,7 +183,7 @@ def images(tmp_path: Path) -> DataSpec:
 def test_a_folder_is_decoded_once_and_says_the_same(images: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_source(images)
     read = first.read("train")
-    monkeypatch.setattr(sources, "open_image", never)
+    monkeypatch.setattr(folder_source, "open_image", never)
     second = open_source(images)
     again = second.read("train")
     assert np.array_equal(read.images, again.images)
@@ -206,7 +206,7 @@ def test_mnist_from_the_cache_is_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     data = DataSpec(source="tfds", name="mnist", image_size=(28, 28), channels=1, classes=10)
     read = {split: open_source(data).read(split) for split in ("test", "train[:10%]")}
     labels = open_source(data).labels("test")
-    monkeypatch.setattr(sources.TfdsSource, "_batches", never)
+    monkeypatch.setattr(tfds_source.TfdsSource, "_batches", never)
     again = open_source(data)
     for split, images in read.items():
         found = again.read(split)

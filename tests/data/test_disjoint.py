@@ -16,9 +16,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from cnnctl.data import sources
+from cnnctl.data import tfds_source
 from cnnctl.data.disjoint import read_disjoint_splits
-from cnnctl.data.sources import ImageSet, open_source
+from cnnctl.data.image_set import ImageSet
+from cnnctl.data.sources import open_source
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
@@ -393,15 +394,15 @@ def test_images_keep_their_order_in_the_source(prepared: Path) -> None:
 
 
 def test_the_test_split_is_not_read_before_it_is_asked_for(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cnnctl.data import sources
+    from cnnctl.data import tfds_source
 
-    read, asked = sources.TfdsSource.read, []
+    read, asked = tfds_source.TfdsSource.read, []
 
-    def noted(source: sources.TfdsSource, split: str) -> ImageSet:
+    def noted(source: tfds_source.TfdsSource, split: str) -> ImageSet:
         asked.append(split)
         return read(source, split)
 
-    monkeypatch.setattr(sources.TfdsSource, "read", noted)
+    monkeypatch.setattr(tfds_source.TfdsSource, "read", noted)
     splits = read_disjoint_splits(letters(prepared, validation="half_new", test="mixed", shared_classes="drop"))
     assert asked == ["train", "half_new"]
     splits.read_test()
@@ -474,7 +475,7 @@ def test_a_set_from_the_cache_is_the_set(prepared: Path, tmp_path: Path, monkeyp
     decoded = read_all(data)
     monkeypatch.setenv("CNNCTL_CACHE_DIR", str(tmp_path))
     kept = read_all(data)
-    monkeypatch.setattr(sources, "prepared_builder", None)  # TFDS is not asked
+    monkeypatch.setattr(tfds_source, "prepared_builder", None)  # TFDS is not asked
     found = read_all(data)
     for mine, other, third in zip(decoded, kept, found, strict=True):
         np.testing.assert_array_equal(mine, other)

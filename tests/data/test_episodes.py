@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from cnnctl.data.episodes import IN_TRAINING, Episodes, index_batches, training_episodes, with_turned_classes
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation
-from cnnctl.data.sources import ImageSet
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import Augment
 from cnnctl.spec.few_shot import EpisodeSize

@@ -18,11 +18,12 @@ from cnnctl.data.copies import conflicts, equal_images, repeated, shared
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.episodes import Episodes, with_turned_classes
 from cnnctl.data.facts import DataFacts, EpisodeFacts, balance, blank_images, data_facts, pixel_facts
+from cnnctl.data.image_set import ImageSet, Labels, Source
 from cnnctl.data.images import fit_image
 from cnnctl.data.origins import Origin, Origins
 from cnnctl.data.pipeline import preparation, training_batches
 from cnnctl.data.samples import MOST_CLASSES, OF_EACH, augmented, sampled, samples
-from cnnctl.data.sources import ImageSet, Labels, Source, open_source
+from cnnctl.data.sources import open_source
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec, Experiment, FewShotSpec

@@ -10,8 +10,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.data.augment import augment, draw
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation, ordered_batches, preparation, steps_of, training_batches
-from cnnctl.data.sources import ImageSet
 from cnnctl.spec.draws import DRAWS
 from cnnctl.spec.experiment import Augment, Experiment
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from cnnctl.data import builders, sources
+from cnnctl.data import builders, folder_source
 from cnnctl.data.images import fit_array, fit_image
 from cnnctl.data.sources import open_source
 from cnnctl.errors import DataError
@@ -443,7 +443,7 @@ def test_a_class_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatc
     def refuse(folder: Path, within: Path) -> list[Path]:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder))
 
-    monkeypatch.setattr(sources, "image_files", refuse)
+    monkeypatch.setattr(folder_source, "image_files", refuse)
     with pytest.raises(DataError, match=f"'{tmp_path}/ant' cannot be read: Permission denied"):
         source.read("train")
 

@@ -18,17 +18,18 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from cnnctl.data import cache, memory, sources, stream
+from cnnctl.data import cache, folder_source, image_set, memory, stream, tfds_source
 from cnnctl.data.builders import count_of
 from cnnctl.data.copies import equal_images
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.elsewhere import read_classes
 from cnnctl.data.episodes import Episodes, training_episodes, with_turned_classes
 from cnnctl.data.facts import data_facts
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.images import Pixels
 from cnnctl.data.lazy import LazyImages
 from cnnctl.data.pipeline import Preparation, Shares, ordered_batches, reading_told, training_batches, training_sample
-from cnnctl.data.sources import ImageSet, open_source
+from cnnctl.data.sources import open_source
 from cnnctl.data.splits import Splits, fingerprint, read_splits
 from cnnctl.data.stream import Blocks, Decoding, opened_entry, streamed
 from cnnctl.errors import DataError
@@ -285,7 +286,7 @@ def test_auto_counts_a_prepared_set_without_tfds(prepared: Path, monkeypatch: py
     """18 training and 3 test images of 9 bytes, from the cache."""
     data = letters(prepared, memory="auto")
     read_disjoint_splits(data)
-    monkeypatch.setattr(sources, "prepared_builder", None)
+    monkeypatch.setattr(tfds_source, "prepared_builder", None)
     for count, kept in ((8 * 21 * 9, True), (8 * 21 * 9 - 1, False)):
         monkeypatch.setattr(memory, "machine_memory", lambda count=count: count)
         assert isinstance(read_disjoint_splits(data).train.images, LazyImages) != kept
@@ -464,7 +465,7 @@ def test_a_disk_with_too_little_room_is_told_before_anything_is_decoded(
     images: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 40 * 108 - 1))
-    monkeypatch.setattr(sources, "open_image", None)
+    monkeypatch.setattr(folder_source, "open_image", None)
     with pytest.raises(DataError) as raised:
         read_splits(of_folder(images, "stream"))
     assert str(raised.value) == (
@@ -504,14 +505,14 @@ def test_a_disk_that_gets_full_is_told_and_nothing_is_left(cache_dir: str, image
 
 READ = """
 import sys, time
-from cnnctl.data import sources
+from cnnctl.data import folder_source
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.spec.experiment import DataSpec
-opened = sources.open_image
+opened = folder_source.open_image
 def slowly(file):
     time.sleep(float(sys.argv[2]))
     return opened(file)
-sources.open_image = slowly
+folder_source.open_image = slowly
 print(fingerprint(read_splits(DataSpec.model_validate_json(sys.argv[1])).train))
 """
 
@@ -550,7 +551,7 @@ def test_a_process_that_is_killed_while_it_decodes_leaves_nothing_that_is_taken_
 
 
 def test_no_more_than_a_block_is_in_memory_while_a_folder_is_decoded(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_BYTES_AT_ONCE", 5 * 108)
+    monkeypatch.setattr(image_set, "_BYTES_AT_ONCE", 5 * 108)
     blocks: list[int] = []
     drained = Decoding.drained
 

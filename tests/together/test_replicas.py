@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation, Shares, ordered_batches, training_batches
-from cnnctl.data.sources import ImageSet
 from tests.together.arithmetic import STEPS, cases_of
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cnnctl.build import build_model
 from cnnctl.build.cosine import CosineHead
 from cnnctl.data.episodes import Episodes
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation
-from cnnctl.data.sources import ImageSet
 from cnnctl.spec.experiment import Augment, Classifier, Experiment, Maml, Prototypical
 from cnnctl.spec.few_shot import EpisodeSize
 from cnnctl.train.episodic import MamlLearner, PrototypicalLearner, labels_of

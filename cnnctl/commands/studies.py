@@ -1,0 +1,108 @@
+"""The study of a config in its folder: made, opened, and refused where it is that of another config."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+
+from cnnctl.commands.drawing import Drawing, pruner_of
+from cnnctl.commands.study import NAME, Study
+from cnnctl.commands.study_file import damaged, refuse_damaged, storage_of, told
+from cnnctl.commands.sweep_folder import SweepFolder
+from cnnctl.errors import RunError, UsageError
+from cnnctl.files import UNFINISHED, put_in_place
+from cnnctl.report.comparison import RunRow, differing
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.section import plain, show
+from cnnctl.spec.sweep import SweepSpec
+from cnnctl.spec.trial import without_sweep
+
+OURS, FORMAT = "cnnctl", 1
+"""Where in the study it says of what config it is, and how."""
+ELSEWHERE_ALLOWED = ("data.path", "data.data_dir")
+"""Where data lies may differ between the machines that share a study."""
+
+
+def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
+    """Returns the study in a folder; None where there is none.
+
+    Raises:
+        RunError: it is damaged, or cannot be read.
+        UsageError: it is the study of another config.
+    """
+    if not os.path.lexists(folder.study):
+        return None
+    refuse_damaged(folder.study)
+    with told(folder.study):
+        try:
+            storage = storage_of(folder.study, new=False)
+            study = optuna.load_study(
+                study_name=NAME, storage=storage, sampler=Drawing(_sweep(experiment)), pruner=pruner_of(_sweep(experiment))
+            )
+            ours = study.user_attrs.get(OURS)
+        except RuntimeError as error:
+            version = optuna.__version__
+            raise RunError(f"{folder.study} was written by an Optuna that Optuna {version} does not read: {error}") from error
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+            raise damaged(folder.study, f"it has no study that can be read ({error})") from error
+    if not isinstance(ours, dict) or ours.get("format") != FORMAT:
+        raise damaged(folder.study, "it does not say of what config it is")
+    _refuse_other(folder, ours, _identity(experiment))
+    return Study(folder, experiment, storage, study)
+
+
+def create_study(folder: SweepFolder, experiment: Experiment) -> None:
+    """Makes the study of a config, whole or not at all; the caller sees to it that there is none, and is alone.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    sweep = _sweep(experiment)
+    beside = folder.study.with_name(f".{folder.study.name}{UNFINISHED}")
+    beside.unlink(missing_ok=True)
+    try:
+        with told(folder.study):
+            storage = storage_of(beside, new=True)
+            better = (
+                optuna.study.StudyDirection.MINIMIZE
+                if sweep.choose_by.endswith("loss")
+                else optuna.study.StudyDirection.MAXIMIZE
+            )
+            study = optuna.create_study(study_name=NAME, storage=storage, direction=better)
+            study.set_user_attr(OURS, {"format": FORMAT, **_identity(experiment)})
+            storage.remove_session()
+            storage.engine.dispose()
+        put_in_place(beside, folder.study)
+    except OSError as error:
+        raise RunError(f"{folder.study} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _sweep(experiment: Experiment) -> SweepSpec:
+    assert experiment.sweep
+    return experiment.sweep
+
+
+def _identity(experiment: Experiment) -> dict[str, Any]:
+    """Returns what must stay as it is as long as a study goes on."""
+    sweep = dict(plain(_sweep(experiment)))
+    kept = {key: sweep[key] for key in ("method", "choose_by", "pruning", "seed", "parameters")}
+    return {"config": dict(plain(without_sweep(experiment))), "sweep": kept}
+
+
+def _refuse_other(folder: SweepFolder, ours: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises UsageError where a study is that of another config."""
+    lines: list[str] = []
+    for part, prefix in (("config", ""), ("sweep", "sweep.")):
+        rows = [RunRow("", dict(each[part]), {}) for each in (ours, asked)]
+        lines += [f"  {prefix}{path}: {show(before)} in the study, {show(now)} asked for" for path, (before, now) in differing(rows).items()
+                  if path not in ELSEWHERE_ALLOWED]  # fmt: skip
+    if lines:
+        remedy = "begin another study with --dir, or put the config back; trials, minutes and repeat_best may change"
+        raise UsageError("\n".join((f"{folder.path} holds the study of another config; {remedy}:", *lines)))

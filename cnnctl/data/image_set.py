@@ -1,0 +1,100 @@
+"""A set of images with their labels, what every source of such sets can do, and what the readers of sources share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnctl.data.lazy import AnyImages, LazyImages
+from cnnctl.data.memory import bytes_of_image
+from cnnctl.errors import DataError
+from cnnctl.spec.experiment import DataSpec
+
+Labels = NDArray[np.int64]
+READ_AT_ONCE, _BYTES_AT_ONCE = 1024, 2**24
+"""Images that are decoded at a time, and bytes of them."""
+FEW_NAMES = 5
+"""So many names are listed in a message; of more, the first ones."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images (N, H, W, C) as uint8, in memory or read when they are asked for, and their labels (N,)."""
+
+    images: AnyImages
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> ImageSet:
+        """Returns the images at `indices`, in that order; of images that are not in memory none is read."""
+        images = self.images.take(indices) if isinstance(self.images, LazyImages) else self.images[indices]
+        return ImageSet(images, self.labels[indices])
+
+
+class Source(Protocol):
+    """A set with named splits.
+
+    Attributes:
+        class_names: in the order of the labels.
+        notes: what a person should know about how the images were read.
+    """
+
+    class_names: list[str]
+    notes: list[str]
+
+    def read(self, split: str) -> ImageSet:
+        """Returns a split, every image fitted to the config.
+
+        Raises:
+            DataError: there is no such split, or an image cannot be read.
+        """
+        ...
+
+    def labels(self, split: str) -> Labels:
+        """Returns the labels of a split alone; no image is decoded."""
+        ...
+
+    def groups(self, split: str) -> list[str]:
+        """Returns the group of each image of a split, such as its alphabet; no image is decoded.
+
+        Raises:
+            DataError: the set does not say groups.
+        """
+        raise DataError("only a set of TensorFlow Datasets says groups of classes; take hold_out: class")
+
+
+@contextlib.contextmanager
+def told_as_data_errors() -> Iterator[None]:
+    """Raises DataError for what the system refuses to read."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"'{error.filename or 'the data'}' cannot be read: {error.strerror}") from error
+
+
+def images_at_once(data: DataSpec) -> int:
+    """Returns how many images are decoded at a time."""
+    return at_once_of(bytes_of_image(data))
+
+
+def at_once_of(count: int) -> int:
+    """Returns how many things of so many bytes are read at a time."""
+    return max(1, min(READ_AT_ONCE, _BYTES_AT_ONCE // count))
+
+
+def image_options(data: DataSpec) -> dict[str, object]:
+    """Returns what decides how `fit_image` makes an image."""
+    return {"image_size": data.image_size, "channels": data.channels, "invert": data.invert}
+
+
+def some_of(names: list[str], most: int = FEW_NAMES) -> str:
+    """Returns names for a message, the first few of them."""
+    shown = ", ".join(f"'{name}'" for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
