@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,9 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_objects_to_look_through() -> Iterator[None]:
-    """Spares the collector what earlier files left for good: TensorFlow keeps millions of objects, a sixth of the tests' time."""
-    yield
+def few_objects_to_look_through() -> None:
+    """Spares the collector what earlier files left for good: TensorFlow keeps millions of objects.
+
+    Before a file begins, since the last test of a file holds what it was given until the next one starts.
+    """
     gc.collect()
     gc.freeze()
 

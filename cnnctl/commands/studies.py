@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from cnnctl.commands.drawing import Drawing, pruner_of
-from cnnctl.commands.study import NAME, Study
+from cnnctl.commands.study import STUDY_NAME, Study
 from cnnctl.commands.study_file import damaged, refuse_damaged, storage_of, told
 from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.errors import RunError, UsageError
@@ -41,7 +41,10 @@ def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
         try:
             storage = storage_of(folder.study, new=False)
             study = optuna.load_study(
-                study_name=NAME, storage=storage, sampler=Drawing(_sweep(experiment)), pruner=pruner_of(_sweep(experiment))
+                study_name=STUDY_NAME,
+                storage=storage,
+                sampler=Drawing(_sweep(experiment)),
+                pruner=pruner_of(_sweep(experiment)),
             )
             ours = study.user_attrs.get(OURS)
         except RuntimeError as error:
@@ -72,7 +75,7 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
                 if sweep.choose_by.endswith("loss")
                 else optuna.study.StudyDirection.MAXIMIZE
             )
-            study = optuna.create_study(study_name=NAME, storage=storage, direction=better)
+            study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=better)
             study.set_user_attr(OURS, {"format": FORMAT, **_identity(experiment)})
             storage.remove_session()
             storage.engine.dispose()

@@ -25,7 +25,8 @@ from cnnctl.spec.load import load
 from cnnctl.spec.section import MOST, show
 from cnnctl.spec.trial import with_values, without_sweep
 
-NAME = "cnnctl sweep"
+STUDY_NAME = "cnnctl sweep"
+"""What Optuna calls the study in its file."""
 BEAT_SECONDS, SILENT_SECONDS = 30, 150
 """How often a process says that it still trains a trial, and after how long a silence another machine takes it up."""
 _STATES = {TrialState.COMPLETE: DONE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
@@ -77,7 +78,7 @@ class Study:
         self.sweep = experiment.sweep
         self.optuna = study
         self._storage = storage
-        self._id = storage.get_study_id_from_name(NAME)
+        self._id = storage.get_study_id_from_name(STUDY_NAME)
         self._distributions = distributions_of(experiment)
         self._live: dict[int, Trial] = {}
 
@@ -133,6 +134,9 @@ class Study:
         except UsageError:  # another process trains it
             return None
         try:
+            if self._has_ended(number, seed, run):  # between the look at the study and the hold
+                held.close()
+                return None
             if seed is None:
                 values = self._drawn(number)
                 held.enter_context(self._beating(number))
@@ -142,6 +146,11 @@ class Study:
             held.close()
             raise
         return Work(number, run, values, seed, held)
+
+    def _has_ended(self, number: int, seed: int | None, run: RunFolder) -> bool:
+        if seed is None:
+            return self._trial(number).state.is_finished()
+        return run.result.exists() or _failed(run) in self.optuna.user_attrs
 
     def _drawn(self, number: int) -> dict[str, Any]:
         """Returns what a trial tries, drawing what is not drawn yet."""
@@ -213,7 +222,7 @@ class Study:
         with self._told():
             if work.seed is not None:
                 if state == FAILED:
-                    self.optuna.set_user_attr(f"failed/{work.run.path.name}", facts["reason"])
+                    self.optuna.set_user_attr(_failed(work.run), facts["reason"])
                 return
             trial_id = self._trial_id(work.number)
             for key, value in facts.items():
@@ -257,7 +266,7 @@ class Study:
     def _repeat(self, number: int, seed: int) -> Repeat:
         run = self.folder.repeat(number, seed)
         with self._told():
-            reason = self.optuna.user_attrs.get(f"failed/{run.path.name}", "")
+            reason = self.optuna.user_attrs.get(_failed(run), "")
         return Repeat(seed, str(run.path), measures_of(run), str(reason))
 
     def is_over(self, deadline: float) -> bool:
@@ -328,6 +337,11 @@ class Study:
     def _told(self) -> Iterator[None]:
         with told(self.folder.study):
             yield
+
+
+def _failed(run: RunFolder) -> str:
+    """Returns where in the study it says why a repeat has failed."""
+    return f"failed/{run.path.name}"
 
 
 class OtherImages(RunError):

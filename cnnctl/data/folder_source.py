@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cnnctl.data.held import Held
-from cnnctl.data.image_set import ImageSet, Labels, Source, image_options, images_at_once, some_of, told_as_data_errors
+from cnnctl.data.image_set import ImageSet, Labels, Source, decoded_at_once, image_options, some_of, told_as_data_errors
 from cnnctl.data.images import Pixels, fit_image
 from cnnctl.data.stream import Blocks
 from cnnctl.errors import DataError
@@ -49,7 +49,7 @@ class FolderSource(Source):
 
     def _decoded(self, files: list[Path]) -> Blocks:
         resized = colour = 0
-        at_once = images_at_once(self._data)
+        at_once = decoded_at_once(self._data)
         for start in range(0, len(files), at_once):
             fitted = []
             for file in files[start : start + at_once]:

@@ -17,7 +17,7 @@ from cnnctl.spec.experiment import DataSpec
 
 Labels = NDArray[np.int64]
 READ_AT_ONCE, _BYTES_AT_ONCE = 1024, 2**24
-"""Images that are decoded at a time, and bytes of them."""
+"""Examples that are read at a time, and bytes of their images."""
 FEW_NAMES = 5
 """So many names are listed in a message; of more, the first ones."""
 
@@ -79,14 +79,14 @@ def told_as_data_errors() -> Iterator[None]:
         raise DataError(f"'{error.filename or 'the data'}' cannot be read: {error.strerror}") from error
 
 
-def images_at_once(data: DataSpec) -> int:
+def decoded_at_once(data: DataSpec) -> int:
     """Returns how many images are decoded at a time."""
     return at_once_of(bytes_of_image(data))
 
 
-def at_once_of(count: int) -> int:
+def at_once_of(bytes_each: int) -> int:
     """Returns how many things of so many bytes are read at a time."""
-    return max(1, min(READ_AT_ONCE, _BYTES_AT_ONCE // count))
+    return max(1, min(READ_AT_ONCE, _BYTES_AT_ONCE // bytes_each))
 
 
 def image_options(data: DataSpec) -> dict[str, object]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 
+from cnnctl.data.digits_source import DigitsSource
 from cnnctl.data.folder_source import FolderSource
-from cnnctl.data.held import Held
-from cnnctl.data.image_set import ImageSet, Labels, Source, image_options, images_at_once
-from cnnctl.data.images import fit_array
+from cnnctl.data.image_set import ImageSet, Labels, Source
 from cnnctl.data.memory import refuse_too_many_classes
-from cnnctl.data.stream import Blocks
 from cnnctl.data.tfds_source import TfdsSource
 from cnnctl.errors import DataError
 from cnnctl.spec.experiment import DataSpec
@@ -38,39 +34,6 @@ def named_outputs(known: list[str], data: DataSpec) -> list[str]:
     """
     refuse_too_many_classes(data)
     return [*known, *(f"class {label}" for label in range(len(known), data.classes or 0))]
-
-
-class DigitsSource(Source):
-    """The 1,797 digits of 8×8 pixels that come with scikit-learn; no download."""
-
-    def __init__(self, data: DataSpec) -> None:
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        self._data = data
-        self._pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
-        self._labels: Labels = digits.target.astype(np.int64)
-        self.class_names = [str(name) for name in digits.target_names]
-        self.notes = []
-        self._held = Held(data, lambda _: len(self._labels), self.notes)
-
-    @cached_property
-    def _set(self) -> ImageSet:
-        options = {"source": "digits", "content": hashlib.sha256(self._pixels.data).hexdigest(), **image_options(self._data)}
-        images, _ = self._held.images(self._data.train, options, None, self._decoded)
-        return ImageSet(images, self._labels)
-
-    def _decoded(self) -> Blocks:
-        at_once = images_at_once(self._data)
-        for start in range(0, len(self._pixels), at_once):
-            yield fit_array(self._pixels[start : start + at_once], self._data)
-        return {}
-
-    def read(self, split: str) -> ImageSet:
-        return self._set
-
-    def labels(self, split: str) -> Labels:
-        return self._labels
 
 
 class RenumberedSource(Source):

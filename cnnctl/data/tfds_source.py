@@ -22,8 +22,8 @@ from cnnctl.data.image_set import (
     Labels,
     Source,
     at_once_of,
+    decoded_at_once,
     image_options,
-    images_at_once,
     some_of,
     told_as_data_errors,
 )
@@ -87,7 +87,7 @@ class TfdsSource(Source):
         builder, image, label = self._opened
         dataset = self._dataset(split, None).map(lambda example: (example[image], example[label]))
         sizes = builder.info.features[image].shape
-        at_once = min(images_at_once(self._data), at_once_of(prod(sizes))) if None not in sizes else 1
+        at_once = min(decoded_at_once(self._data), at_once_of(prod(sizes))) if None not in sizes else 1
         labels = array("q")
         for batch_images, batch_labels in self._batches(split, dataset, at_once):
             labels.extend(batch_labels.tolist())

@@ -47,26 +47,31 @@ class Interruption(Observer):
             taken = [each for each in HEARD if signal.getsignal(each) is not signal.SIG_IGN]
             before = {each: signal.signal(each, self._hear) for each in taken}
         try:
-            with self._unheard():
+            with self._quiet_once_asked():
                 yield self
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
 
     @contextlib.contextmanager
-    def _unheard(self) -> Iterator[None]:
-        """Keeps the interpreter from telling of a KeyboardInterrupt that nobody can catch; `leave_if_asked` heeds it.
+    def _quiet_once_asked(self) -> Iterator[None]:
+        """Keeps the interpreter from telling, once a signal has come, of errors that nobody can catch.
 
-        One that is raised in a weak reference's callback is dropped and told, and C++ that calls Python may print what it
-        gets, which is what became of one, and go on.
+        They are a KeyboardInterrupt in a weak reference's callback, or what became of one: C++ that calls Python may turn it
+        into a SystemError without a cause, print that by PyErr_Print, so by `sys.excepthook`, and go on. `leave_if_asked` heeds
+        the signal all the same. Whatever else cannot be caught from then on is not told either: nothing tells them apart.
         """
-        dropped, printed = sys.unraisablehook, sys.excepthook
-        sys.unraisablehook = lambda each: None if self._asked else dropped(each)
-        sys.excepthook = lambda *error: None if self._asked else printed(*error)
+        tell_dropped, tell_printed = sys.unraisablehook, sys.excepthook
+
+        def told_of(error: BaseException | None) -> bool:
+            return not (self._asked or isinstance(error, KeyboardInterrupt))
+
+        sys.unraisablehook = lambda each: tell_dropped(each) if told_of(each.exc_value) else None
+        sys.excepthook = lambda kind, error, trace: tell_printed(kind, error, trace) if told_of(error) else None
         try:
             yield
         finally:
-            sys.unraisablehook, sys.excepthook = dropped, printed
+            sys.unraisablehook, sys.excepthook = tell_dropped, tell_printed
 
     def share(self, anyone: Callable[[bool], bool]) -> None:
         """Lets all workers leave where one of them is asked to, and none by itself: the others would wait for it.

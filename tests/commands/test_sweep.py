@@ -296,6 +296,43 @@ def end(study: Study, taken: Work, value: float) -> None:
     taken.release()
 
 
+def test_a_trial_that_ends_while_another_process_looks_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = written(tmp_path, trials=1, repeat_best=1)
+    mine, theirs = (study_of(config, tmp_path / "sweep") for _ in range(2))
+    taken = theirs.next_work(math.inf)
+    assert isinstance(taken, Work)
+    seen = mine._trials()
+    end(theirs, taken, 0.5)
+    with monkeypatch.context() as patched:
+        patched.setattr(mine, "_trials", lambda: seen)
+        assert isinstance(mine.next_work(math.inf), Waiting)
+    unheld = theirs.next_work(math.inf)
+    assert isinstance(unheld, Work), "nobody holds it"
+    unheld.release()
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_repeat_that_ends_while_another_process_looks_is_not_taken_up(
+    failed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = written(tmp_path, trials=1, repeat_best=1)
+    mine, theirs = (study_of(config, tmp_path / "sweep") for _ in range(2))
+    trial = theirs.next_work(math.inf)
+    assert isinstance(trial, Work)
+    end(theirs, trial, 0.5)
+    repeat = theirs.next_work(math.inf)
+    assert isinstance(repeat, Work)
+    assert repeat.seed == 1
+    seen = mine.repeats()
+    if failed:
+        theirs.end(repeat, FAILED, {"reason": "it does not fit"})
+    else:
+        repeat.run.result.write_text("{}")
+    repeat.release()
+    monkeypatch.setattr(mine, "repeats", lambda: seen)
+    assert isinstance(mine.next_work(math.inf), Waiting)
+
+
 def value_of(taken: Work) -> float:
     """Returns what is best at a rate of 0.03 and small batches."""
     away: float = abs(math.log10(taken.values[RATE]) + 1.5) + taken.values["train.batch_size"] / 1000

@@ -186,7 +186,7 @@ def test_a_signal_that_the_process_was_told_to_ignore_is_ignored(nursery: Nurser
 
 
 def test_ctrl_c_before_the_training_begins_writes_nothing(nursery: Nursery, tmp_path: Path) -> None:
-    before = "from cnnctl.data import sources; import time; sources.fit_array = lambda *_: (print('reading', flush=True), time.sleep(1000))"
+    before = "from cnnctl.data import digits_source; import time; digits_source.fit_array = lambda *_: (print('reading', flush=True), time.sleep(1000))"
     config = write_case("custom-sequential", tmp_path)
     words = ["train", config, "--run-dir", tmp_path / "run", "--device", "cpu"]
     child = nursery.start(*words, cwd=tmp_path, output=tmp_path / "output.txt", before=before)

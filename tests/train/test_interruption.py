@@ -16,14 +16,14 @@ def print_from_c(message: str) -> None:
     ctypes.pythonapi.PyRun_SimpleString(f"raise SystemError({message!r})".encode())
 
 
-def drop(message: str) -> None:
+def drop(error: BaseException) -> None:
     """Lets the interpreter drop an error that nobody can catch."""
 
     class Subject:
         pass
 
     def fail(_: object) -> None:
-        raise RuntimeError(message)
+        raise error
 
     subject = Subject()
     reference = weakref.ref(subject, fail)
@@ -31,25 +31,28 @@ def drop(message: str) -> None:
     assert reference() is None
 
 
-def test_foreign_code_tells_nothing_after_a_signal_and_all_without_one(capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_foreign_code_prints_is_told_until_a_signal_comes(capfd: pytest.CaptureFixture[str]) -> None:
     with Interruption().listening():
         print_from_c("before")
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
         print_from_c("after")
-        drop("dropped")
     print_from_c("behind")
     said = capfd.readouterr().err
     assert "before" in said
     assert "after" not in said
-    assert "dropped" not in said
     assert "behind" in said
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_what_is_dropped_without_a_signal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_interpreter_drops_is_told_until_a_signal_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr("sys.unraisablehook", lambda each: told.append(str(each.exc_value)))
     with Interruption().listening():
-        drop("dropped")
-    assert told == ["dropped"]
+        drop(RuntimeError("before"))
+        drop(KeyboardInterrupt("by another worker"))
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        drop(KeyboardInterrupt("after"))
+        drop(SystemError("after"))
+    drop(RuntimeError("behind"))
+    assert told == ["before", "behind"]
