@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -205,14 +206,30 @@ def pixels_of(images: AnyImages) -> Rows:
 
 @contextlib.contextmanager
 def reading_told() -> Iterator[None]:
-    """Raises as the DataError that it was what TensorFlow raises for images that could not be read within its graph."""
+    """Raises as the DataError that it was what TensorFlow raises for images that could not be read within its graph.
+
+    Whatever is raised, the batches that were being prepared are let go.
+    """
     try:
         yield
-    except tf.errors.OpError as error:
-        told = re.search(r"\bDataError: (.+)", error.message)
+    except BaseException as error:
+        _let_go(error)
+        told = re.search(r"\bDataError: (.+)", error.message) if isinstance(error, tf.errors.OpError) else None
         if told is None:
             raise
         raise DataError(told[1]) from error
+
+
+def _let_go(error: BaseException) -> None:
+    """Empties the functions that an error came through, so that no iterator over batches is left to the collector.
+
+    The collector may run in any thread, also in one that reads images for that very iterator: that thread would wait for
+    itself for good, and nothing would be collected in this process any more.
+    """
+    passed: BaseException | None = error
+    while passed:
+        traceback.clear_frames(passed.__traceback__)
+        passed = passed.__context__
 
 
 def _on_host(values: NDArray[Any]) -> Any:

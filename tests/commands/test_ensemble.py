@@ -213,7 +213,7 @@ def test_one_network_at_a_time_is_in_memory(
     loaded: list[weakref.ref[Any]] = []
 
     def in_memory() -> int:
-        gc.collect()  # does nothing while another thread, as the one of the progress line, is collecting
+        gc.collect()  # does nothing while another thread is collecting
         return sum(each() is not None for each in loaded)
 
     def watched(run: EndedRun) -> Trained:

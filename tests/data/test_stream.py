@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,49 @@ def test_an_image_that_cannot_be_read_within_the_graph_is_told_as_it_is(sets: tu
     assert str(raised.value) == told
     with pytest.raises(tf.errors.InvalidArgumentError, match="Incompatible shapes"), reading_told():
         tf.constant([1, 2]) + tf.constant([1, 2, 3])
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_an_error_does_not_leave_the_batches_to_the_collector(
+    kind: type[BaseException], sets: tuple[ImageSet, ImageSet]
+) -> None:
+    """A thread that reads images for them might collect them, and wait for itself."""
+    left: list[weakref.ref[Any]] = []
+
+    def train() -> None:
+        batches = iter(training_batches(sets[1], PLAIN, batch_size=10, seed=3, first_epoch=0, epochs=1))
+        left.append(weakref.ref(batches))
+        try:
+            raise OSError
+        except OSError:
+            take(batches)
+
+    def take(batches: Any) -> None:
+        next(batches)
+        raise kind
+
+    with pytest.raises(kind) as raised, reading_told():
+        train()
+    assert raised.value.__context__, "both errors are still there"
+    assert left[0]() is None
+
+
+def test_what_tells_an_unreadable_image_does_not_leave_the_batches_to_the_collector(
+    sets: tuple[ImageSet, ImageSet], folder: Path
+) -> None:
+    left: list[weakref.ref[Any]] = []
+
+    def train() -> None:
+        batches = iter(training_batches(sets[1], PLAIN, batch_size=10, seed=3, first_epoch=0, epochs=1))
+        left.append(weakref.ref(batches))
+        list(batches)
+
+    (entry,) = folder.iterdir()
+    os.truncate(entry, 1000)
+    with pytest.raises(DataError) as raised, reading_told():
+        train()
+    assert raised.value.__cause__
+    assert left[0]() is None
 
 
 # chosen by size
