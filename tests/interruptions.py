@@ -13,7 +13,7 @@ from cnnctl.errors import Interrupted
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
 from cnnctl.spec.experiment import Experiment
-from cnnctl.train import loops
+from cnnctl.train import pace
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.interruption import Interruption
 from cnnctl.train.observe import EpochRecord, StepsRecord
@@ -65,7 +65,7 @@ def interrupt_at(spec: Experiment, folder: Path, step: int) -> None:
         original(self, record)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loops, "SECONDS_PER_CALL", 0)  # every step is told
+        patched.setattr(pace, "SECONDS_PER_CALL", 0)  # every step is told
         patched.setattr(Interruption, "on_steps", on_steps)
         with pytest.raises(Interrupted, match=saved(r"\d+ of \d+ epochs and \d+ of \d+ steps of the next", folder)):
             run(spec, folder)

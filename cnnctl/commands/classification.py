@@ -18,12 +18,13 @@ from cnnctl.data.pipeline import WHOLE, Shares, ordered_batches, preparation, st
 from cnnctl.data.sources import named_outputs
 from cnnctl.data.splits import read_splits
 from cnnctl.report.board import Answers
-from cnnctl.spec.experiment import DataSpec, Experiment
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss, gives
 from cnnctl.spec.load import facts_of
 from cnnctl.train.inference import outputs_of
 from cnnctl.train.insight import Insight
-from cnnctl.train.loops import Learner
+from cnnctl.train.learner import Learner
 from cnnctl.train.observe import Score
 from cnnctl.train.replicas import Replicas
 from cnnctl.train.steps import build_metrics

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from cnnctl.errors import UsageError
-from cnnctl.spec.experiment import Augment, Experiment, FewShotSpec, Maml
+from cnnctl.spec.dataset import Augment
+from cnnctl.spec.experiment import Experiment, FewShotSpec, Maml
 
 
 @dataclass(frozen=True)

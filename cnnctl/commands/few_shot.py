@@ -30,7 +30,7 @@ from cnnctl.spec.load import facts_of, image_of
 from cnnctl.train.episodic import ClassifierLearner, MamlLearner, PrototypicalLearner
 from cnnctl.train.insight import Insight
 from cnnctl.train.judging import EpisodeSeries
-from cnnctl.train.loops import Trainable
+from cnnctl.train.learner import Trainable
 from cnnctl.train.observe import Score
 from cnnctl.train.steps import Metrics
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cnnctl.errors import UsageError
-from cnnctl.spec.experiment import DataSpec, Experiment
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.section import show
 
 ROLES = ("test", "validation", "train")

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from cnnctl.data.philox import uniform_rows
+from cnnctl.spec.dataset import Augment
 from cnnctl.spec.draws import DRAWS, KNOTS, SMOOTHNESS, STREAM, STROKE_DRAWS, STROKE_STREAM
-from cnnctl.spec.experiment import Augment
 
 
 def draw(count: Any, seed: int, epoch: Any, settings: Augment) -> Any:

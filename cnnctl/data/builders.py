@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.images import MOST_DESCRIBED, prepared_dir, tfds_dir
 from cnnctl.spec.reading import read_bounded, refuse_leading_away
 

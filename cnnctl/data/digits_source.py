@@ -11,7 +11,7 @@ from cnnctl.data.held import Held
 from cnnctl.data.image_set import ImageSet, Labels, Source, decoded_at_once, image_options
 from cnnctl.data.images import fit_array
 from cnnctl.data.stream import Blocks
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 
 class DigitsSource(Source):

@@ -12,7 +12,7 @@ from cnnctl.data.lazy import Indices
 from cnnctl.data.sources import open_source
 from cnnctl.data.splits import Splits
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.section import suggestion
 
 Classes = NDArray[np.int64]

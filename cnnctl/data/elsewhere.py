@@ -11,7 +11,7 @@ from cnnctl.data.folder_source import FolderSource, fit_opened, open_image
 from cnnctl.data.image_set import ImageSet, some_of
 from cnnctl.data.images import Pixels
 from cnnctl.errors import DataError, UsageError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.folders import IMAGE_SUFFIXES, class_folders, image_files
 
 

@@ -16,7 +16,8 @@ from cnnctl.data.lazy import AnyImages, in_blocks
 from cnnctl.data.origins import Origin, Origins
 from cnnctl.data.sources import named_outputs
 from cnnctl.data.splits import Splits, fingerprint
-from cnnctl.spec.experiment import Classifier, DataSpec, FewShotSpec
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.experiment import Classifier, FewShotSpec
 from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of, turns_of
 from cnnctl.spec.images import known_images, prepared_dir, tfds_dir
 

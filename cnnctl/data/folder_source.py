@@ -12,7 +12,7 @@ from cnnctl.data.image_set import ImageSet, Labels, Source, decoded_at_once, ima
 from cnnctl.data.images import Pixels, fit_image
 from cnnctl.data.stream import Blocks
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.folders import GREY_MODES, broken_image, class_folders, folder_path, image_files, opened_image
 
 

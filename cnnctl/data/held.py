@@ -11,7 +11,7 @@ from cnnctl.data.lazy import AnyImages
 from cnnctl.data.memory import TOO_LARGE, images_take, refuse_too_many_images, why_streamed
 from cnnctl.data.stream import Blocks, Decoding, streamed
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 
 class Held:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cnnctl.data.lazy import AnyImages, LazyImages
 from cnnctl.data.memory import bytes_of_image
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 Labels = NDArray[np.int64]
 READ_AT_ONCE, _BYTES_AT_ONCE = 1024, 2**24

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 Pixels = NDArray[np.uint8]
 _SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L")

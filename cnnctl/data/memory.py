@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 SHARE = 8
 """`memory: auto` keeps images that take at most an eighth of the memory: with the parts that are copied out of them and with

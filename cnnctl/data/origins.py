@@ -12,7 +12,7 @@ from cnnctl.data.image_set import Labels
 from cnnctl.data.lazy import Indices
 from cnnctl.data.sources import open_source
 from cnnctl.data.splits import hold_out
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.folders import class_folders, folder_path, image_files
 
 

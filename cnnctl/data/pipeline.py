@@ -18,7 +18,8 @@ from cnnctl.data.augment import augment, draw, draw_rows
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.lazy import AnyImages, LazyImages
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import Augment, Experiment
+from cnnctl.spec.dataset import Augment
+from cnnctl.spec.experiment import Experiment
 
 AT_ONCE = 4
 """Batches that are prepared at once, and that may wait to be taken."""

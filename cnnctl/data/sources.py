@@ -12,7 +12,7 @@ from cnnctl.data.image_set import ImageSet, Labels, Source
 from cnnctl.data.memory import refuse_too_many_classes
 from cnnctl.data.tfds_source import TfdsSource
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 
 def open_source(data: DataSpec) -> Source:

@@ -13,7 +13,7 @@ from cnnctl.data.image_set import FEW_NAMES, ImageSet, Labels, Source, some_of
 from cnnctl.data.lazy import Indices, in_blocks
 from cnnctl.data.sources import open_source
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from cnnctl.data.image_set import (
 from cnnctl.data.images import fit_array
 from cnnctl.data.stream import Blocks
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.images import MOST_DESCRIBED, prepared_dir
 from cnnctl.spec.reading import read_bounded
 

@@ -20,8 +20,9 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from cnnctl.report.rows import Row, summarize
 from cnnctl.report.tables import summary_markdown
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.document import dump
-from cnnctl.spec.experiment import DataSpec, Experiment, LogSpec
+from cnnctl.spec.experiment import Experiment, LogSpec
 from cnnctl.spec.section import Section, plain
 from cnnctl.spec.stack import INPUT, Node
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from cnnctl.errors import UsageError
 from cnnctl.spec import layers as L
-from cnnctl.spec.experiment import Classifier, DataSpec, Experiment, FewShotSpec, Maml, Prototypical, TrainSpec
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml, Prototypical
 from cnnctl.spec.shapes import Facts, show_shape
 from cnnctl.spec.stack import Complaint, Node
+from cnnctl.spec.training import TrainSpec
 
 HEAD = "maml_head"
 """The layer that is added to a stack for `maml`: dense, from the embedding to the classes of an episode."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.experiment import CategoricalCrossentropy, Experiment, SparseCategoricalCrossentropy
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import Facts, show_shape
 from cnnctl.spec.stack import Complaint, Node
+from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
 
 @dataclass(frozen=True)

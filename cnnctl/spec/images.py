@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.folders import check_folder, class_folders, expanded, folder_path, image_files, image_header
 from cnnctl.spec.reading import read_bounded
 from cnnctl.spec.section import MOST, suggestion

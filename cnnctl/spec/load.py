@@ -12,13 +12,15 @@ from pydantic import ValidationError
 
 from cnnctl.errors import ConfigError, Problem
 from cnnctl.spec.auto import shared_batches_reason, whole_batch_reason
-from cnnctl.spec.document import Document, Where, dotted, override, read_document
-from cnnctl.spec.experiment import DataSpec, Experiment, ModelSpec
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.document import Document, Where, dotted, read_document
+from cnnctl.spec.experiment import Experiment, ModelSpec
 from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints, network_of
 from cnnctl.spec.folders import NotUsable, folder_path
 from cnnctl.spec.head import head_complaints, loss_complaints
 from cnnctl.spec.images import default_test, known_images, missing_facts
 from cnnctl.spec.layers import Conv2D
+from cnnctl.spec.overrides import override
 from cnnctl.spec.section import UNKNOWN_FIELD, Section, one_line
 from cnnctl.spec.shapes import Facts, Misfit, Surroundings, format_of, input_shape, show_shape, trace
 from cnnctl.spec.stack import Complaint, Node, nodes_of

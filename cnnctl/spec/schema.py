@@ -6,20 +6,13 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from cnnctl.spec.experiment import (
-    LEARNER,
-    LOSS,
-    CategoricalCrossentropy,
-    Classifier,
-    Experiment,
-    Maml,
-    SparseCategoricalCrossentropy,
-)
+from cnnctl.spec.experiment import LEARNER, Classifier, Experiment, Maml
 from cnnctl.spec.few_shot import BY_EPISODES, FAR_TURNED
 from cnnctl.spec.layers import STACK_ITEM
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE, Span, plain_span
 from cnnctl.spec.section import REFERS, Section
 from cnnctl.spec.sweep import PRUNER
+from cnnctl.spec.training import LOSS, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 _NULL = {"type": "null"}

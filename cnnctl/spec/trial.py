@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cnnctl.errors import ConfigError, Problem
-from cnnctl.spec.document import Document, Where, dotted, keys_of, put
+from cnnctl.spec.document import Document, Where, dotted
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, validated
+from cnnctl.spec.overrides import keys_of, put
 from cnnctl.spec.section import one_line, plain
 from cnnctl.spec.sweep import Range, SweepSpec
 

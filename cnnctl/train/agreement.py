@@ -23,7 +23,8 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.load import facts_of
 from cnnctl.spec.stack import nodes_of
-from cnnctl.train.loops import LOOPS, Learner
+from cnnctl.train.learner import Learner
+from cnnctl.train.loops import LOOPS
 from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan
 from cnnctl.train.steps import build_metrics
 from cnnctl.train.stopping import StopWhenNotFinite

@@ -14,7 +14,7 @@ from cnnctl.build.guard import only_if_finite
 from cnnctl.spec.experiment import Classifier, Maml, Prototypical
 from cnnctl.train.few_shot import cross_entropy, embedded_logits, episode_labels, maml_logits
 from cnnctl.train.judging import EpisodeSeries, scoring
-from cnnctl.train.loops import Learner
+from cnnctl.train.learner import Learner
 from cnnctl.train.observe import Score
 from cnnctl.train.steps import Metrics, count_batch
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cnnctl.build.styles import outputs_of_layers
 from cnnctl.spec.stack import Node
-from cnnctl.train.loops import Trainable
+from cnnctl.train.learner import Trainable
 from cnnctl.train.observe import InsightRecord
 from cnnctl.train.steps import build_once
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from cnnctl.errors import RunError
-from cnnctl.spec.experiment import EarlyStopping
+from cnnctl.spec.training import EarlyStopping
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, StepsRecord
 
 REMEDIES = "the usual remedies are a smaller learning_rate, global_clipnorm: 1.0 or batch_normalization"

@@ -13,9 +13,9 @@ import pytest
 
 from cnnctl.build.layers import KERAS_LAYERS, KERAS_PARTS, keras_layers
 from cnnctl.build.optimizers import KERAS_OPTIMIZERS, OneCycle, build_loss, build_optimizer, build_schedule
-from cnnctl.spec import experiment as X
 from cnnctl.spec import layers as L
 from cnnctl.spec import optimizers as O
+from cnnctl.spec import training as T
 from cnnctl.spec import weights as W
 from cnnctl.spec.experiment import ModelSpec
 from cnnctl.spec.head import Loss
@@ -30,8 +30,8 @@ KERAS_SCHEDULES: dict[type[Section], type] = {
     O.Piecewise: schedules.PiecewiseConstantDecay,
 }
 KERAS_LOSSES: dict[type[Section], type] = {
-    X.SparseCategoricalCrossentropy: keras.losses.SparseCategoricalCrossentropy,
-    X.CategoricalCrossentropy: keras.losses.CategoricalCrossentropy,
+    T.SparseCategoricalCrossentropy: keras.losses.SparseCategoricalCrossentropy,
+    T.CategoricalCrossentropy: keras.losses.CategoricalCrossentropy,
 }
 _TABLES: tuple[Mapping[Any, type], ...] = (KERAS_LAYERS, KERAS_PARTS, KERAS_OPTIMIZERS, KERAS_SCHEDULES, KERAS_LOSSES)
 PAIRS: dict[type[Section], type] = {ours: theirs for table in _TABLES for ours, theirs in table.items()}
@@ -59,8 +59,8 @@ AXIS_OFFERED = (L.BatchNormalization, L.Concatenate, W.MaxNorm, W.MinMaxNorm, W.
 OTHER_DEFAULTS: dict[tuple[type[Section], str], Any] = {
     (L.AveragePooling2D, "pool_size"): (2, 2),  # Keras 3 forgot it; max pooling's
     (L.ZeroPadding2D, "padding"): ((1, 1), (1, 1)),  # Keras's (1, 1) written out
-    (X.SparseCategoricalCrossentropy, "from_logits"): None,  # what the last layer gives decides
-    (X.CategoricalCrossentropy, "from_logits"): None,
+    (T.SparseCategoricalCrossentropy, "from_logits"): None,  # what the last layer gives decides
+    (T.CategoricalCrossentropy, "from_logits"): None,
     (O.Exponential, "decay_steps"): O.Span(1, "epochs"),  # Keras has none
     (O.Cosine, "decay_steps"): None,  # the rest of the training; Keras has none
     (O.Cosine, "warmup_steps"): O.Span(0, "steps"),  # Keras's 0
@@ -87,7 +87,7 @@ def ids(section: type[Section]) -> str:
 
 
 def test_every_section_has_its_keras_class() -> None:
-    ours = {*L.LAYERS, *W.INITIALIZERS, *W.REGULARIZERS, *W.CONSTRAINTS, *O.OPTIMIZERS, *X.LOSS.choices.values()}
+    ours = {*L.LAYERS, *W.INITIALIZERS, *W.REGULARIZERS, *W.CONSTRAINTS, *O.OPTIMIZERS, *T.LOSS.choices.values()}
     assert ours | {O.Exponential, O.Cosine, O.Piecewise} == set(PAIRS)
     assert set(O.SCHEDULES) - set(PAIRS) == {O.Constant, O.OneCycle}, "a number, and one that Keras does not have"
 
@@ -120,7 +120,7 @@ def test_defaults_are_those_of_the_keras_class(section: type[Section]) -> None:
         (W.REGULARIZERS, keras.regularizers),
         (W.CONSTRAINTS, keras.constraints),
         (O.OPTIMIZERS, keras.optimizers),
-        (tuple(X.LOSS.choices.values()), keras.losses),
+        (tuple(T.LOSS.choices.values()), keras.losses),
     ],
     ids=["layers", "initializers", "regularizers", "constraints", "optimizers", "losses"],
 )

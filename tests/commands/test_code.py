@@ -37,10 +37,12 @@ from cnnctl.report.script.page import needs_of, script
 from cnnctl.report.script.template import written
 from cnnctl.runs import open_run_folder
 from cnnctl.spec.auto import on_any_machine
-from cnnctl.spec.document import override, parse
-from cnnctl.spec.experiment import Augment, Experiment
+from cnnctl.spec.dataset import Augment
+from cnnctl.spec.document import parse
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, load
 from cnnctl.spec.optimizers import OPTIMIZERS
+from cnnctl.spec.overrides import override
 from cnnctl.train.observe import Observer
 
 ROOT = Path(__file__).parents[2]

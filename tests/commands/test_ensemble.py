@@ -30,7 +30,8 @@ from cnnctl.data.splits import read_splits
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.scores import calibration_error
-from cnnctl.spec.experiment import DataSpec, Experiment, FewShotSpec, ModelSpec
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.experiment import Experiment, FewShotSpec, ModelSpec
 from cnnctl.spec.load import load
 from cnnctl.train.inference import cross_entropy
 

@@ -17,7 +17,7 @@ from cnnctl.commands.session import Session
 from cnnctl.commands.train import train
 from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.report.console import Console
-from cnnctl.train import loops
+from cnnctl.train import learner, loops, pace
 
 ROOT = Path(__file__).parent.parent.parent
 QUICKSTART = ROOT / "configs/quickstart.yaml"
@@ -50,14 +50,14 @@ def test_too_little_memory_is_one_message(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_validation_runs_in_several_calls_so_that_ctrl_c_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
-    paced = loops._paced
 
     def count(run_steps: Any, batches: Any, stops: Sequence[int], done: int, agree: Any) -> Iterator[int]:
-        calls = list(paced(run_steps, batches, stops, done, agree))
+        calls = list(pace.paced(run_steps, batches, stops, done, agree))
         lengths.append(len(calls))
         yield from calls
 
-    monkeypatch.setattr(loops, "_paced", count)
+    for module in (loops, learner):
+        monkeypatch.setattr(module, "paced", count)
     run(QUICKSTART, tmp_path / "run", "data.validation=0.4", "train.batch_size=16")
     assert len(lengths) == 3  # training, validation, test
     assert min(lengths) > 1

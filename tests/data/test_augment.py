@@ -14,9 +14,9 @@ from cnnctl.data.augment import augment, draw
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation, training_batches
 from cnnctl.errors import ConfigError
+from cnnctl.spec.dataset import Augment
 from cnnctl.spec.document import parse
 from cnnctl.spec.draws import DRAWS, KNOTS, SMOOTHNESS, STROKE_DRAWS
-from cnnctl.spec.experiment import Augment
 from cnnctl.spec.load import check
 
 Pixels = NDArray[np.float32]

@@ -17,7 +17,7 @@ from cnnctl.data import cache, folder_source, tfds_source
 from cnnctl.data.cache import Arrays, remembered
 from cnnctl.data.sources import open_source
 from cnnctl.errors import UsageError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 pytestmark = pytest.mark.usefixtures("folder")
 

@@ -22,7 +22,7 @@ from cnnctl.data.image_set import ImageSet
 from cnnctl.data.sources import open_source
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 # A set of this test's own: every image has the number of its class as its grey value, in whatever split it is.
 

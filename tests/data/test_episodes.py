@@ -13,7 +13,7 @@ from cnnctl.data.episodes import IN_TRAINING, Episodes, index_batches, training_
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import Augment
+from cnnctl.spec.dataset import Augment
 from cnnctl.spec.few_shot import EpisodeSize
 
 Array = NDArray[Any]

@@ -26,7 +26,8 @@ from cnnctl.data.samples import MOST_CLASSES, OF_EACH, augmented, sampled, sampl
 from cnnctl.data.sources import open_source
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec, Experiment, FewShotSpec
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.experiment import Experiment, FewShotSpec
 from cnnctl.spec.few_shot import EpisodeSize
 
 RANDOM = np.random.default_rng(3)

@@ -14,7 +14,7 @@ from PIL import Image
 from cnnctl.data.images import fit_image
 from cnnctl.data.one_shot import read_challenge
 from cnnctl.errors import DataError, UsageError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 CLASSES, TESTS = 4, 3
 DATA = DataSpec.model_validate({"source": "digits", "image_size": [9, 9], "channels": 1, "classes": 10, "invert": True})

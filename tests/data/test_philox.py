@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cnnctl.data.augment import draw, draw_rows
 from cnnctl.data.philox import _added, uniform_rows
-from cnnctl.spec.experiment import Augment
+from cnnctl.spec.dataset import Augment
 
 ROWS = 1003
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from cnnctl.data.augment import augment, draw
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation, ordered_batches, preparation, steps_of, training_batches
+from cnnctl.spec.dataset import Augment
 from cnnctl.spec.draws import DRAWS
-from cnnctl.spec.experiment import Augment, Experiment
+from cnnctl.spec.experiment import Experiment
 
 PLAIN = Preparation(classes=0, channels_first=False, augment=None)
 MOVING = Preparation(0, False, Augment(rotation=20, shift=0.2, zoom=0.2, shear=10, flip=True))

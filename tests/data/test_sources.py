@@ -25,7 +25,7 @@ from cnnctl.data import builders, folder_source
 from cnnctl.data.images import fit_array, fit_image
 from cnnctl.data.sources import open_source
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.images import TFDS_IMAGES, Images, known_images, prepared_dir
 
 
@@ -494,7 +494,7 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.c
 import numpy as np
 
 from cnnctl.data.sources import open_source
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 told = {}
 for name, content in json.loads(sys.argv[1]).items():

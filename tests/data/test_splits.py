@@ -13,7 +13,7 @@ from PIL import Image
 
 from cnnctl.data.splits import fingerprint, hold_out, read_splits
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 
 FRACTIONS = {"test": 0.2, "validation": 0.13}
 UNEVEN = np.random.default_rng(5).permutation(np.repeat(np.arange(7), [3, 10, 17, 41, 58, 101, 6]))

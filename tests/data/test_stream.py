@@ -34,7 +34,7 @@ from cnnctl.data.sources import open_source
 from cnnctl.data.splits import Splits, fingerprint, read_splits
 from cnnctl.data.stream import Blocks, Decoding, opened_entry, streamed
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import Augment, DataSpec
+from cnnctl.spec.dataset import Augment, DataSpec
 from cnnctl.spec.few_shot import EpisodeSize
 from tests.data.test_disjoint import letters, prepared  # noqa: F401  # a fixture
 
@@ -523,7 +523,7 @@ FULL = """
 import resource, sys
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
     read_splits(DataSpec.model_validate_json(sys.argv[1]))
@@ -551,7 +551,7 @@ READ = """
 import sys, time
 from cnnctl.data import folder_source
 from cnnctl.data.splits import fingerprint, read_splits
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 opened = folder_source.open_image
 def slowly(file):
     time.sleep(float(sys.argv[2]))

@@ -28,7 +28,8 @@ from cnnctl.report import summaries
 from cnnctl.report.board import Answers, Board, _endings, _since
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
-from cnnctl.spec.experiment import DataSpec, Experiment
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.observe import EpochRecord, StepsRecord

@@ -20,7 +20,8 @@ from cnnctl.data.splits import read_splits
 from cnnctl.report.advice import advice
 from cnnctl.report.dataset import dataset_markdown, dataset_text
 from cnnctl.report.figures import _mosaic, samples_png
-from cnnctl.spec.experiment import DataSpec, FewShotSpec
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.experiment import FewShotSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FIT = {"image_size": [4, 4], "channels": 1}

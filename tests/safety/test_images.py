@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cnnctl.data.elsewhere import fitted_batches
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.folders import MOST_PIXELS
 from tests.safety.conftest import Command, config_of
 from tests.safety.hostile import ODD, REFUSED, TAKEN, chunk, digits_in_folders, png

@@ -15,7 +15,7 @@ import pytest
 from cnnctl import runs as run_folders
 from cnnctl.data.sources import named_outputs
 from cnnctl.errors import DataError
-from cnnctl.spec.experiment import DataSpec
+from cnnctl.spec.dataset import DataSpec
 from tests.safety.conftest import Command
 from tests.safety.hostile import ODD, digits_in_folders, make_fifo
 

@@ -30,26 +30,17 @@ from cnnctl.commands.summary import summary
 from cnnctl.errors import ConfigError, Problem
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
-from cnnctl.spec.document import Document, dump, override, read_document
-from cnnctl.spec.experiment import (
-    LEARNER,
-    LOSS,
-    Augment,
-    CheckpointSpec,
-    DataSpec,
-    EarlyStopping,
-    Experiment,
-    FewShotSpec,
-    LogSpec,
-    ModelSpec,
-    TrainSpec,
-)
+from cnnctl.spec.dataset import Augment, DataSpec
+from cnnctl.spec.document import Document, dump, read_document
+from cnnctl.spec.experiment import LEARNER, Experiment, FewShotSpec, LogSpec, ModelSpec
 from cnnctl.spec.layers import STACK_ITEM
 from cnnctl.spec.load import check, facts_of
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
+from cnnctl.spec.overrides import override
 from cnnctl.spec.schema import json_schema
 from cnnctl.spec.section import Named, Section
 from cnnctl.spec.sweep import PRUNER, SweepSpec
+from cnnctl.spec.training import LOSS, CheckpointSpec, EarlyStopping, TrainSpec
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 SCALE = float(os.environ.get("CNNCTL_FUZZ", "1"))

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from cnnctl.errors import ConfigError
-from cnnctl.spec.document import Document, override, parse, read_document
+from cnnctl.spec.document import Document, parse, read_document
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check
+from cnnctl.spec.overrides import override
 
 CONFIG = """\
 seed: 3

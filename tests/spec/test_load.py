@@ -17,11 +17,12 @@ from PIL import Image
 from cnnctl.errors import ConfigError
 from cnnctl.runs import RunFolder
 from cnnctl.spec.document import parse
-from cnnctl.spec.experiment import LEARNER, LOSS, Experiment
+from cnnctl.spec.experiment import LEARNER, Experiment
 from cnnctl.spec.layers import LAYERS, Layer, Repeat
 from cnnctl.spec.load import check, facts_of, image_of, load
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
 from cnnctl.spec.section import Named, Section
+from cnnctl.spec.training import LOSS
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 ROOT = Path(__file__).parents[2]

@@ -78,7 +78,7 @@ def trained(name: str, count: int) -> tuple[list[tuple[float, ...]], list[Any], 
 
     from cnnctl.commands.classification import Classification
     from cnnctl.spec.load import load
-    from cnnctl.train.loops import _compiled_steps
+    from cnnctl.train.pace import compiled_steps
     from cnnctl.train.replicas import Replicas
     from cnnctl.train.steps import build_once
     from cnnctl.train.strategy import mirrored
@@ -92,7 +92,7 @@ def trained(name: str, count: int) -> tuple[list[tuple[float, ...]], list[Any], 
     learner = task.learner
     build_once(learner.optimizer, learner.model)
     batches = task.training(0)
-    run = _compiled_steps(learner.step, learner.metrics)
+    run = compiled_steps(learner.step, learner.metrics)
     iterator = iter(learner.replicas.dealt_out(batches) if learner.replicas else batches)
     totals: list[tuple[float, ...]] = []
     after_one: list[Any] = []

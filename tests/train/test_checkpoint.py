@@ -142,7 +142,7 @@ def test_a_run_interrupted_before_its_first_step_is_told_starts_anew_when_resume
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(loops, "_steps_record", press)
+        patched.setattr(loops, "steps_record", press)
         message = f"^interrupted; nothing was trained yet. Go on with: cnnctl train --resume {folder}$"
         with pytest.raises(Interrupted, match=message):
             run(spec, folder)

@@ -14,7 +14,8 @@ from cnnctl.build.guard import guard_loss, refused_loss
 from cnnctl.errors import RunError
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.checkpoint import Checkpoints
-from cnnctl.train.loops import LOOPS, Learner
+from cnnctl.train.learner import Learner
+from cnnctl.train.loops import LOOPS
 from cnnctl.train.observe import EpochRecord, Observer, Plan, StepsRecord
 from cnnctl.train.steps import Metrics
 from cnnctl.train.stopping import Diverged

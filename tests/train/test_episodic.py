@@ -16,7 +16,8 @@ from cnnctl.build.cosine import CosineHead
 from cnnctl.data.episodes import Episodes
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation
-from cnnctl.spec.experiment import Augment, Classifier, Experiment, Maml, Prototypical
+from cnnctl.spec.dataset import Augment
+from cnnctl.spec.experiment import Classifier, Experiment, Maml, Prototypical
 from cnnctl.spec.few_shot import EpisodeSize
 from cnnctl.train.episodic import MamlLearner, PrototypicalLearner, labels_of
 from cnnctl.train.judging import EpisodeScores, EpisodeSeries, LearnerSpec, judge_of

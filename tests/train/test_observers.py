@@ -16,8 +16,9 @@ from cnnctl.cli import main
 from cnnctl.commands.session import Session
 from cnnctl.errors import RunError
 from cnnctl.report.console import Console
-from cnnctl.spec.experiment import EarlyStopping, Experiment
-from cnnctl.train import loops
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.training import EarlyStopping
+from cnnctl.train import pace
 from cnnctl.train.loops import LOOPS
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Observers, Plan, StepsRecord
 from cnnctl.train.stopping import StopWhenNotFinite, StopWithoutProgress
@@ -120,7 +121,7 @@ def test_without_validation_there_are_no_validation_numbers(loop: str) -> None:
 def test_progress_within_an_epoch_goes_forward_to_its_end(
     loop: str, seconds_per_call: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loops, "SECONDS_PER_CALL", seconds_per_call)
+    monkeypatch.setattr(pace, "SECONDS_PER_CALL", seconds_per_call)
     story = told_by(loop)
     examples = story.told[0].examples
     for epoch in (1, 2, 3):

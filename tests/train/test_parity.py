@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cnnctl.commands.session import Session
 from cnnctl.report.console import Console
 from cnnctl.spec.experiment import Experiment
-from cnnctl.train import loops
+from cnnctl.train import pace
 from cnnctl.train.observe import EpochRecord, Observer, StepsRecord
 
 STYLES = ("sequential", "functional", "subclass")
@@ -134,7 +134,7 @@ def test_every_style_and_loop_reports_the_same_rows(style: str, loop: str, outco
 def test_the_steps_that_a_call_runs_change_nothing(
     seconds_per_call: float, calls: int, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loops, "SECONDS_PER_CALL", seconds_per_call)
+    monkeypatch.setattr(pace, "SECONDS_PER_CALL", seconds_per_call)
     outcome = trained(experiment())
     assert outcome.calls == calls
     assert outcome.weights_equal(outcomes[REFERENCE])

@@ -18,8 +18,9 @@ from cnnctl.report.console import Console
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.load import facts_of
-from cnnctl.train import loops
-from cnnctl.train.loops import LOOPS, Learner
+from cnnctl.train import pace, records
+from cnnctl.train.learner import Learner
+from cnnctl.train.loops import LOOPS
 from cnnctl.train.observe import EpochRecord, Observer, Plan, StepsRecord
 from cnnctl.train.steps import build_metrics, evaluate_step, train_step
 
@@ -292,7 +293,7 @@ def test_a_step_that_loss_scaling_leaves_out_does_not_move_the_schedule() -> Non
     for scale in (np.inf, 1.0, 1.0):  # of the first, the gradients are infinite
         made.optimizer.dynamic_scale.assign(scale)
         step(made)
-        rates.append(loops.learning_rate_of_last_step(made.optimizer))
+        rates.append(records.learning_rate_of_last_step(made.optimizer))
     assert rates == [1.0, 1.0, 0.25]
     assert all(np.isfinite(array).all() for array in weights(made))
 
@@ -362,7 +363,7 @@ class WeightsOfSteps(Rows):
 
 
 def test_both_loops_end_with_the_average_weights_where_the_config_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "SECONDS_PER_CALL", 0.0)  # a call a step
+    monkeypatch.setattr(pace, "SECONDS_PER_CALL", 0.0)  # a call a step
     averaging = {"sgd": {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.8}}
     custom, fit = tiny_session("custom", averaging), tiny_session("fit", averaging)
     listener = WeightsOfSteps(custom.task.learner.model)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cnnctl.report.script.expressions import literal
 from cnnctl.report.script.template import Needs, written
+from cnnctl.spec.dataset import Augment
 from cnnctl.spec.draws import KNOTS, SMOOTHNESS, STREAM, STROKE_DRAWS, STROKE_STREAM
-from cnnctl.spec.experiment import Augment
 
 AUGMENT = '''
 def augment(images, draws):

@@ -7,7 +7,8 @@ import json
 from cnnctl.report.script.augment import SEEDS, augmenting
 from cnnctl.report.script.expressions import literal
 from cnnctl.report.script.template import Needs, written
-from cnnctl.spec.experiment import DataSpec, Experiment
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.folders import class_folders, folder_path, split_folder
 from cnnctl.spec.images import TFDS_IMAGES, Images, known_images, prepared_dir
 
