@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from cnnctl import __version__
-from cnnctl.errors import CnnctlError
+from cnnctl.errors import CnnctlError, Interrupted
 
 app = typer.Typer(
     name="cnnctl",
@@ -389,13 +389,27 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × shows ?, and the command goes on
     try:
-        app()
+        _run()
     except CnnctlError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:  # while the command line was put together; Typer hears later ones
+    except KeyboardInterrupt:  # while the command line was put together
         _fail("interrupted before anything was begun", 130)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", CnnctlError.exit_code)
+
+
+def _run() -> None:
+    """Runs the verb; raises Interrupted for a signal that the verb does not hear itself, whatever became of it on the way."""
+    from cnnctl.train.interruption import Interruption
+
+    with Interruption().listening() as interruption:
+        try:
+            with interruption.passing_on():
+                app()
+        except (KeyboardInterrupt, SystemExit) as ended:  # Typer makes an exit code of a KeyboardInterrupt
+            if interruption.asked:
+                raise Interrupted("interrupted; no file is left half written", interruption.signal) from ended
+            raise
 
 
 def run_and_exit() -> None:

@@ -61,7 +61,7 @@ def interrupt_at(spec: Experiment, folder: Path, step: int) -> None:
 
     def on_steps(self: Interruption, record: StepsRecord) -> None:
         if record.step == step:
-            self._asked = True
+            self.asked = True
         original(self, record)
 
     with pytest.MonkeyPatch.context() as patched:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from PIL import Image
 
 import cnnctl
 from cnnctl import cli
+from cnnctl.commands import init
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -361,3 +363,30 @@ def test_ctrl_c_while_the_command_line_is_put_together_is_one_line(
         cli.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted before anything was begun\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("becomes", [KeyboardInterrupt, SystemError])
+def test_a_signal_is_one_line_in_every_verb_whatever_becomes_of_it(
+    number: signal.Signals,
+    code: int,
+    becomes: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """TensorFlow's C++ may hand a KeyboardInterrupt on as a SystemError."""
+
+    def end(*_: Any, **__: Any) -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as pressed:
+            raise becomes from pressed
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(init, "init", end)
+    monkeypatch.setattr(sys, "argv", ["cnnctl", "init", "quickstart"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    assert capsys.readouterr().err == "interrupted; no file is left half written\n"
+    assert signal.getsignal(number) == before

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from cnnctl.errors import Interrupted, RunError, UsageError
+from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.rows import summarize
 from cnnctl.report.tables import PAGE_WIDTH, as_json, markdown_table, text_table
@@ -51,7 +51,6 @@ def verify(
         ConfigError: the config is wrong.
         UsageError: there is nothing to do, or options do not go together.
         RunError: something does not agree, or the loss is not finite.
-        Interrupted: Ctrl-C.
         CnnctlError: whatever else went wrong; see `errors`.
     """
     _refuse(config, overrides, explain, form)
@@ -60,10 +59,7 @@ def verify(
         refuse_few_shot(experiment, "verify", "it has one loop; cnnctl summary --check compares its shapes with Keras")
     if experiment and not summarize(experiment).trainable:
         raise RunError("the network has no weights to train, so there is nothing to verify; give it a conv2d or a dense layer")
-    try:
-        disagreements = _show(experiment, steps, explain, form, console, verbose)
-    except KeyboardInterrupt as pressed:
-        raise Interrupted("interrupted; verify writes nothing, so nothing is left behind") from pressed
+    disagreements = _show(experiment, steps, explain, form, console, verbose)
     if disagreements:
         remedy = "this is a fault of cnnctl or of its packages, not of the config; please report it with the config"
         raise RunError("\n".join(["not everything agrees:", *(f"  {line}" for line in disagreements), remedy]))

@@ -28,13 +28,14 @@ class Interruption(Observer):
 
     Attributes:
         signal: what came first; SIGINT as long as none came.
+        asked: whether one came.
         in_steps: whether a step may be under way, so that the weights may be those of no step.
     """
 
     def __init__(self, heard: Callable[[signal.Signals], None] = lambda _: None) -> None:
         self.signal = signal.SIGINT
         self._heard = heard
-        self._asked = False
+        self.asked = False
         self._anyone: Callable[[bool], bool] | None = None
         self.in_steps = False
         self._plan = Plan(0, 0, 0, 0, 0)
@@ -64,7 +65,7 @@ class Interruption(Observer):
         tell_dropped, tell_printed = sys.unraisablehook, sys.excepthook
 
         def told_of(error: BaseException | None) -> bool:
-            return not (self._asked or isinstance(error, KeyboardInterrupt))
+            return not (self.asked or isinstance(error, KeyboardInterrupt))
 
         sys.unraisablehook = lambda each: tell_dropped(each) if told_of(each.exc_value) else None
         sys.excepthook = lambda kind, error, trace: tell_printed(kind, error, trace) if told_of(error) else None
@@ -89,7 +90,7 @@ class Interruption(Observer):
             yield
         except Exception as error:
             meant = isinstance(error, CnnctlError) and not isinstance(error, DataError)  # no image is broken by Ctrl-C
-            if self._asked and not meant:
+            if self.asked and not meant:
                 raise KeyboardInterrupt from error
             raise
 
@@ -98,7 +99,7 @@ class Interruption(Observer):
             if signal.getsignal(each) == self._hear:
                 signal.signal(each, signal.SIG_DFL)
         self.signal = signal.Signals(number)
-        self._asked = True
+        self.asked = True
         self._heard(self.signal)
         if not self.in_steps:
             raise KeyboardInterrupt
@@ -125,6 +126,6 @@ class Interruption(Observer):
 
     def leave_if_asked(self) -> None:
         """Raises KeyboardInterrupt if it was asked for, here or in another worker, and has not been heeded yet."""
-        if self._anyone(self._asked) if self._anyone else self._asked:
+        if self._anyone(self.asked) if self._anyone else self.asked:
             self.in_steps = False
             raise KeyboardInterrupt

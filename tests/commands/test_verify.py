@@ -16,7 +16,7 @@ from cnnctl.commands import proof as proof_module
 from cnnctl.commands.proof import Proof, compared_training, prove
 from cnnctl.commands.verify import as_plain, shown, verify
 from cnnctl.data.pipeline import training_batches
-from cnnctl.errors import ConfigError, Interrupted, RunError, UsageError
+from cnnctl.errors import ConfigError, RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.spec.document import parse
 from cnnctl.spec.load import check
@@ -248,16 +248,10 @@ def test_a_network_without_weights_is_refused(tmp_path: Path, monkeypatch: pytes
         run(written(tmp_path, monkeypatch, text))
 
 
-@pytest.mark.parametrize(
-    ("failure", "error", "message"),
-    [(KeyboardInterrupt(), Interrupted, "nothing is left behind"), (MemoryError(), RunError, "not enough memory")],
-)
-def test_an_interrupt_and_too_little_memory_are_one_message(
-    chain: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, error: type[Exception], message: str
-) -> None:
+def test_too_little_memory_is_one_message(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
-        raise failure
+        raise MemoryError
 
     monkeypatch.setattr(proof_module, "build", fail)
-    with pytest.raises(error, match=message):
+    with pytest.raises(RunError, match="not enough memory"):
         run(chain)
