@@ -392,23 +392,27 @@ def main() -> None:
         _run()
     except CnnctlError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:  # while the command line was put together
+    except KeyboardInterrupt:  # before signals are heard
         _fail("interrupted before anything was begun", 130)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", CnnctlError.exit_code)
 
 
 def _run() -> None:
-    """Runs the verb; raises Interrupted for a signal that the verb does not hear itself, whatever became of it on the way."""
+    """Runs the verb; raises Interrupted for a signal that the verb does not hear itself, whatever became of it on the way.
+
+    A verb that a signal did not reach, since C++ dropped it, has done all it should, and has ended well.
+    """
+    from cnnctl.report.console import Console
     from cnnctl.train.interruption import Interruption
 
-    with Interruption().listening() as interruption:
+    with Interruption(lambda _: Console().show_cursor()).listening() as interruption:
         try:
             with interruption.passing_on():
-                app()
+                typer.main.get_command(app)()  # by itself, app would tell errors that nobody can catch in its own way
         except (KeyboardInterrupt, SystemExit) as ended:  # Typer makes an exit code of a KeyboardInterrupt
-            if interruption.asked:
-                raise Interrupted("interrupted; no file is left half written", interruption.signal) from ended
+            if interruption.asked and (isinstance(ended, KeyboardInterrupt) or ended.code):
+                raise Interrupted("interrupted; no result is left half written", interruption.signal) from ended
             raise
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from PIL import Image
 import cnnctl
 from cnnctl import cli
 from cnnctl.commands import init
+from cnnctl.errors import RunError
+from tests.train.test_interruption import print_from_c
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -352,41 +355,82 @@ def test_no_cache_keeps_nothing_of_the_images(call: Call, tmp_path: Path) -> Non
         assert len(list(tmp_path.glob("cache/*.npz"))) == kept
 
 
-def test_ctrl_c_while_the_command_line_is_put_together_is_one_line(
+def test_ctrl_c_before_signals_are_heard_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def press() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "app", press)
+    monkeypatch.setattr(cli, "_run", press)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted before anything was begun\n"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-@pytest.mark.parametrize("becomes", [KeyboardInterrupt, SystemError])
-def test_a_signal_is_one_line_in_every_verb_whatever_becomes_of_it(
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.fixture
+def during(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], None]], int]]:
+    """Runs the command, in this process, with something else in place of what its verb does; returns its exit code."""
+    before = {number: signal.getsignal(number) for number, _ in SIGNALS}
+    for number in before:  # as where nohup has not told the process to ignore them
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    def run(act: Callable[[], None]) -> int:
+        monkeypatch.setattr(init, "init", lambda *_: act())
+        monkeypatch.setattr(sys, "argv", ["cnnctl", "init", "quickstart"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("becomes", [KeyboardInterrupt(), SystemError(), RunError("model.keras is damaged")])
+def test_a_signal_is_one_line_in_a_verb_whatever_becomes_of_it(
     number: signal.Signals,
     code: int,
-    becomes: type[BaseException],
-    monkeypatch: pytest.MonkeyPatch,
+    becomes: BaseException,
+    during: Callable[[Callable[[], None]], int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """TensorFlow's C++ may hand a KeyboardInterrupt on as a SystemError."""
+    """TensorFlow's C++ may hand a KeyboardInterrupt on as a SystemError, which may pass for a fault of a file."""
 
-    def end(*_: Any, **__: Any) -> None:
+    def act() -> None:
         try:
             signal.raise_signal(number)
         except KeyboardInterrupt as pressed:
             raise becomes from pressed
 
-    before = signal.getsignal(number)
-    monkeypatch.setattr(init, "init", end)
-    monkeypatch.setattr(sys, "argv", ["cnnctl", "init", "quickstart"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == code
-    assert capsys.readouterr().err == "interrupted; no file is left half written\n"
-    assert signal.getsignal(number) == before
+    assert during(act) == code
+    assert capsys.readouterr().err == "interrupted; no result is left half written\n"
+
+
+def test_what_else_goes_wrong_after_a_signal_is_told(
+    during: Callable[[Callable[[], None]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise RunError("the disk is full")
+
+    assert during(act) == 1
+    assert capsys.readouterr().err == "the disk is full\n"
+
+
+def test_a_verb_that_a_signal_did_not_reach_has_ended_well(
+    during: Callable[[Callable[[], None]], int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def act() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        print_from_c("dropped")
+
+    assert during(act) == 0
+    assert not capfd.readouterr().err

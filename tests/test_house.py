@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "report": {"errors", "files", "spec", "train", "runs"},
     "runs": {"errors", "files", "spec", "train"},
     "commands": {"errors", "files", "spec", "build", "data", "train", "report", "runs", ""},
-    "cli": {"errors", "report", "commands", "spec", ""},
+    "cli": {"errors", "train", "report", "commands", "spec", ""},
     "__main__": {"cli"},
     "": set(),  # cnnctl/__init__.py
 }
@@ -166,7 +166,7 @@ def test_only_reports_know_tensorboard() -> None:
     + [f"cnnctl.report.{name}" for name in ("predictions", "sweep", "text")]
     + [f"cnnctl.commands.{verb}" for verb in VERBS]
     + [module for module in MODULES if module.startswith("cnnctl.report.script")]
-    + ["cnnctl.train.observe"],
+    + ["cnnctl.train.observe", "cnnctl.train.interruption"],
 )
 def test_nothing_heavy_is_imported_at_start_up(module: str) -> None:
     assert HEAVY.isdisjoint(name.split(".")[0] for name in imported(MODULES[module], inside_functions=False))

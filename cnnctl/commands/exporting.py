@@ -109,7 +109,8 @@ def export_network(trained: Trained, to: str, quantize: str | None, output: Path
         RunError: it cannot be converted or written, or its own runtime answers otherwise.
     """
     network = plain_network(trained.experiment, trained.model)
-    images = _images(trained.experiment, quantize)
+    with reading_told():
+        images = _images(trained.experiment, quantize)
     with _folder_beside(output) as beside:
         file = beside / ("network" if to == "saved_model" else f"network{output.suffix}")
         with contextlib.nullcontext() if verbose else without_native_stderr(), reading_told():

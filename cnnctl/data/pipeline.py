@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import re
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -222,15 +224,35 @@ def reading_told() -> Iterator[None]:
 
 
 def _let_go(error: BaseException) -> None:
-    """Empties the functions that an error came through, so that no iterator over batches is left to the collector.
+    """Empties the functions that an error came through, so that no iterator over batches is left to the garbage collector.
 
     The collector may run in any thread, also in one that reads images for that very iterator: that thread would wait for
-    itself for good, and nothing would be collected in this process any more.
+    itself for good, and nothing would be collected in this process any more. So it waits until all is let go here, what holds
+    itself too, as the iterators of `model.fit` do; only where the process is asked to end, nobody waits for that.
     """
-    passed: BaseException | None = error
-    while passed:
-        traceback.clear_frames(passed.__traceback__)
-        passed = passed.__context__
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for innermost in _frames_of(error):
+            with contextlib.suppress(RuntimeError):  # it is still running, and so are all that called it
+                frame: FrameType | None = innermost
+                while frame:  # tracebacks are cut short, by Keras and TensorFlow too; a frame knows who called it
+                    frame.clear()
+                    frame = frame.f_back
+        if not isinstance(error, KeyboardInterrupt):
+            gc.collect()
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _frames_of(error: BaseException) -> list[FrameType]:
+    """Returns the frames that an error, and all that led to it, came through."""
+    errors, frames = [error], []
+    for each in errors:
+        frames += [frame for frame, _ in traceback.walk_tb(each.__traceback__)]
+        errors += [led for led in (each.__cause__, each.__context__) if led and led not in errors]
+    return frames
 
 
 def _on_host(values: NDArray[Any]) -> Any:

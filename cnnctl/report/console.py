@@ -58,8 +58,16 @@ class Console:
             if number == signal.SIGINT and not self.quiet
             else ""
         )
+        self._write_at_once(f"{SHOW_CURSOR}{hint}\n")
+
+    def show_cursor(self) -> None:
+        """Shows the cursor again, which a bar hides; by the system itself, as in `interrupted`."""
+        if self.live:
+            self._write_at_once(SHOW_CURSOR)
+
+    def _write_at_once(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal is gone where its window was closed
-            os.write(sys.stderr.fileno(), f"{SHOW_CURSOR}{hint}\n".encode())
+            os.write(sys.stderr.fileno(), text.encode())
 
     def rich(self) -> RichConsole:
         """Returns rich's console on stderr, for what moves; imported only then, since that takes its time."""

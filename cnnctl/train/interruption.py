@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals by which systems end a process: a training stops where it can go on from exactly."""
+"""Ctrl-C and the signals by which systems end a process: a training stops where it can go on from exactly, all else at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from cnnctl.errors import CnnctlError, DataError
+from cnnctl.errors import CnnctlError, DataError, Interrupted
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, StepsRecord
 
 HEARD = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+BECOMES = (KeyboardInterrupt, SystemError, TypeError)
+"""What a KeyboardInterrupt in Python that C++ has called may come back as; who calls that may take it for a fault of a file."""
 
 
 class Interruption(Observer):
@@ -89,8 +92,7 @@ class Interruption(Observer):
         try:
             yield
         except Exception as error:
-            meant = isinstance(error, CnnctlError) and not isinstance(error, DataError)  # no image is broken by Ctrl-C
-            if self.asked and not meant:
+            if self.asked and not _is_meant(error):
                 raise KeyboardInterrupt from error
             raise
 
@@ -129,3 +131,15 @@ class Interruption(Observer):
         if self._anyone(self.asked) if self._anyone else self.asked:
             self.in_steps = False
             raise KeyboardInterrupt
+
+
+def _is_meant(error: BaseException) -> bool:
+    """Returns whether an error says what it says after a signal too: not so where it is what became of the signal."""
+    if isinstance(error, Interrupted):
+        return True
+    if isinstance(error, DataError) or not isinstance(error, CnnctlError):  # no image is broken by Ctrl-C
+        return False
+    cause = error.__cause__
+    while cause and not isinstance(cause, BECOMES):
+        cause = cause.__cause__
+    return cause is None

@@ -12,7 +12,7 @@ from cnnctl.train.replicas import Replicas
 from cnnctl.train.steps import Metrics
 
 SECONDS_PER_CALL = 0.2
-"""How long a loop stays out of Python: progress is shown and Ctrl-C heard this often."""
+"""Progress is told about this often; so long the custom loop stays out of Python, where Ctrl-C is heard."""
 
 Agreement = Callable[[int], int]
 

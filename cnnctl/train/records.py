@@ -1,4 +1,4 @@
-"""What both loops tell their observers, as records."""
+"""What both loops tell: records for their observers, and a loss that is no number."""
 
 from __future__ import annotations
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from tensorflow.python.data.ops.iterator_ops import OwnedIterator
 
 from cnnctl.commands import train as train_command
 from cnnctl.data import memory
@@ -129,11 +132,29 @@ def test_a_run_says_that_and_why_it_streams(
     assert told in capsys.readouterr().err
 
 
-def test_a_file_that_is_cut_off_during_a_training_ends_it_with_a_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def iterators() -> set[int]:
+    """Returns the iterators over batches that are there, collected garbage left out."""
+    return {id(each) for each in gc.get_objects() if isinstance(each, OwnedIterator)}
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """No garbage is collected but by those who ask for it, and there is none yet."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("loop", ["fit", "custom"])
+def test_a_file_that_is_cut_off_during_a_training_ends_it_with_a_message_and_leaves_no_batches(
+    loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = written("custom-sequential", tmp_path)
+    """A thread that reads images for an iterator might collect it, and wait for itself."""
+    config = written(f"{loop}-sequential", tmp_path)
     monkeypatch.setenv("CNNCTL_CACHE_DIR", "off")
+    before = iterators()
 
     def cut_off(*_: object) -> int:
         return 0
@@ -152,6 +173,7 @@ def test_a_file_that_is_cut_off_during_a_training_ends_it_with_a_message(
     monkeypatch.setattr(Session, "_train", train)
     with pytest.raises(DataError, match=r"was cut off while images were read from it; run the command again$"):
         session.run(RunFolder(tmp_path / "run"))
+    assert iterators() <= before
 
 
 def test_a_script_says_that_its_images_are_in_memory(tmp_path: Path) -> None:
