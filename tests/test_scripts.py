@@ -30,7 +30,7 @@ def test_quickstart_trains_for_real_and_says_where_to_look() -> None:
 
 
 def test_a_soak_kills_a_training_and_finds_nothing_left(tmp_path: Path) -> None:
-    words = [sys.executable, str(ROOT / "scripts/soak"), "--minutes", "0", "--kills", "2", "--format", "json"]
+    words = [sys.executable, str(ROOT / "scripts/soak"), "--minutes", "0", "--kills", "1", "--format", "json"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
     found = json.loads(done.stdout)
     assert found["failures"] == []
