@@ -227,8 +227,8 @@ def _let_go(error: BaseException) -> None:
     """Empties the functions that an error came through, so that no iterator over batches is left to the garbage collector.
 
     The collector may run in any thread, also in one that reads images for that very iterator: that thread would wait for
-    itself for good, and nothing would be collected in this process any more. So it waits until all is let go here, what holds
-    itself too, as the iterators of `model.fit` do; only where the process is asked to end, nobody waits for that.
+    itself for good, and nothing would be collected in this process any more. So it waits until all is let go here, also
+    what holds itself, as the iterators of Keras's `fit` do within an epoch.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -239,8 +239,7 @@ def _let_go(error: BaseException) -> None:
                 while frame:  # tracebacks are cut short, by Keras and TensorFlow too; a frame knows who called it
                     frame.clear()
                     frame = frame.f_back
-        if not isinstance(error, KeyboardInterrupt):
-            gc.collect()
+        gc.collect()
     finally:
         if collecting:
             gc.enable()

@@ -176,6 +176,20 @@ def test_a_file_that_is_cut_off_during_a_training_ends_it_with_a_message_and_lea
     assert iterators() <= before
 
 
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("loop", ["fit", "custom"])
+def test_a_training_that_stops_before_its_last_batch_leaves_none(loop: str, tmp_path: Path) -> None:
+    """It goes on within an epoch, and stops early; see the test above."""
+    patience = {"monitor": "train_loss", "patience": 1, "min_delta": 100.0}
+    spec = load(written(f"{loop}-sequential", tmp_path, epochs=20, early_stopping=patience), STREAM)
+    interrupt_at(spec, tmp_path / "run", 3)
+    gc.collect()
+    before = iterators()
+    run(spec, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] < 20
+    assert iterators() <= before
+
+
 def test_a_script_says_that_its_images_are_in_memory(tmp_path: Path) -> None:
     from cnnctl.report.script.page import script
 
