@@ -88,6 +88,12 @@ Runs = Annotated[
 ]
 Format = Annotated[Form, typer.Option("--format", help="How to print.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Let TensorFlow's messages and tracebacks through.")]
+Invert = Annotated[bool, typer.Option("--invert", help="Invert images: the other way round than the run inverts its own.")]
+Transpose = Annotated[bool, typer.Option("--transpose", help="Swap rows and columns, if the run does not swap its own.")]
+PixelMax = Annotated[
+    float | None,
+    typer.Option(metavar="N", help="The pixel value of white, such as 4095 for 12 bits.", show_default=False),
+]
 Where = Annotated[Device, typer.Option("--device", help="Where to compute.")]
 
 
@@ -208,6 +214,9 @@ def evaluate(
         typer.Option(min=0, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False),
     ] = None,
     turns: Turns = False,
+    invert: Invert = False,
+    transpose: Transpose = False,
+    pixel_max: PixelMax = None,
     form: Format = Form.table,
     device: Where = Device.auto,
     no_cache: NoCache = False,
@@ -216,30 +225,48 @@ def evaluate(
     """Judge a trained network, or several as one: loss, accuracy, classes, confusion, calibration; or episodes."""
     from cnnctl.commands.episode_wish import EpisodeWish
     from cnnctl.commands.evaluate import evaluate as run
+    from cnnctl.commands.image_options import ImageOptions
     from cnnctl.report.console import Console
 
     wish = EpisodeWish(way, shot, query, episodes, copies, turns)
-    run(folders, split.value if split else None, data, form.value, device.value, Console(), verbose, wish)
+    options = ImageOptions(invert, transpose, pixel_max)
+    run(folders, split.value if split else None, data, form.value, device.value, Console(), verbose, wish, options)
 
 
 @app.command()
 def predict(
     folder: Run,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.", show_default=False)],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE",
+            help="Image files, folders of them, or files of many images, such as test.csv.",
+            show_default=False,
+        ),
+    ],
     top: Annotated[int, typer.Option(min=1, help="Classes to show of each image.")] = 3,
     saliency: Annotated[
         Path | None,
         typer.Option(metavar="OUT.png", help="Draw which pixels the class score depends on.", show_default=False),
     ] = None,
+    show: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.png", help="Draw each image beside what the network saw of it.", show_default=False),
+    ] = None,
+    invert: Invert = False,
+    transpose: Transpose = False,
+    pixel_max: PixelMax = None,
     form: Format = Form.table,
     device: Where = Device.auto,
     verbose: Verbose = False,
 ) -> None:
     """Name the classes of image files, with their probabilities."""
+    from cnnctl.commands.image_options import ImageOptions
     from cnnctl.commands.predict import predict as run
     from cnnctl.report.console import Console
 
-    run(folder, images, top, saliency, form.value, device.value, Console(), verbose)
+    options = ImageOptions(invert, transpose, pixel_max)
+    run(folder, images, top, saliency, form.value, device.value, Console(), verbose, show, options)
 
 
 @app.command("one-shot")
@@ -360,14 +387,22 @@ def data(
 @app.command()
 def init(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Which ready config; without it they are listed.", show_default=False)
+        str | None, typer.Argument(metavar="NAME", help="Which example config; without it they are listed.", show_default=False)
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="PATH", help="Write a config for this folder or file of images.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The file to write. [default: NAME.yaml]", show_default=False),
     ] = None,
 ) -> None:
-    """Copy a ready config to start from, or list them."""
+    """Copy an example config to start from, list them, or write one for your own images."""
     from cnnctl.commands.init import init as run
     from cnnctl.report.console import Console
 
-    run(name, Console())
+    run(name, images, output, Console())
 
 
 @app.command()

@@ -10,7 +10,9 @@ CnnctlError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -69,3 +71,25 @@ class ConfigError(CnnctlError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def suggestion(word: object, known: Iterable[str]) -> str:
+    """Returns `; did you mean 'x'?` for the nearest known word, or an empty string.
+
+    A word that differs in capitals, leading zeros, outer spaces or Unicode form alone is nearest.
+    """
+    names = list(known)
+    same = next((name for name in names if folded(name) == folded(str(word)) and name != word), None)
+    if same is not None:
+        unicode_form = unicodedata.normalize("NFC", same) == unicodedata.normalize("NFC", str(word))
+        return f"; did you mean '{same}'{', the same letters in another Unicode form' * unicode_form}?"
+    plain = str(word).lower().replace("-", "_")
+    squeezed = {name.lower().replace("_", ""): name for name in names}
+    near = difflib.get_close_matches(plain.replace("_", ""), squeezed, n=1, cutoff=0.7)
+    return f"; did you mean '{squeezed[near[0]]}'?" if near else ""
+
+
+def folded(name: str) -> str:
+    """Returns a name without what people write now so, now so: capitals, outer spaces, zeros before a number, Unicode form."""
+    plain = unicodedata.normalize("NFC", name).strip().casefold()
+    return (plain.lstrip("0") or "0") if plain.isdecimal() else plain

@@ -16,9 +16,9 @@ from typing import Any
 
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import hold, remove_unfinished, write_whole
+from cnnctl.reading import read_bounded, refuse_leading_away
 from cnnctl.spec.document import dump
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.reading import read_bounded, refuse_leading_away
 from cnnctl.spec.section import plain, show
 from cnnctl.train.observe import EpochRecord, Observer, Plan
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from cnnctl.spec.dataset import FILE_SOURCES
 from cnnctl.spec.document import read_document
-from scripts.benchmark import sweeps, workers
+from scripts.benchmark import sources, sweeps, workers
 from scripts.benchmark.contenders import Contender
 from scripts.benchmark.growth import points
 from scripts.benchmark.measure import STARTED, measure, variables_for
@@ -248,3 +249,13 @@ def test_workers_are_measured_in_turns_against_one_process(tmp_path: Path, monke
     assert rows[0].ratios == (1.0,)
     assert all(row.speeds[0] > 0 for row in rows)
     assert workers.worker_table(rows, "markdown").count("\n") == len(rows) + 1
+
+
+def test_sources_are_read_cold_and_warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    assert {source for source, _ in sources.PLACES.values()} == {"folder", *FILE_SOURCES}, "a row for each"
+    monkeypatch.setattr(sources, "PLACES", {name: sources.PLACES[name] for name in ("idx .gz", "parquet", "folder of PNGs")})
+    rows = sources.source_rows(tmp_path, lambda _: None, rounds=1, count=60)
+    assert [row.source for row in rows] == list(sources.PLACES)
+    assert all(row.images == 60 and row.bytes > 0 and row.cold_seconds > 0 and row.warm_seconds > 0 for row in rows)
+    assert sources.source_table(rows, "markdown").count("\n") == len(rows) + 1

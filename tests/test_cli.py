@@ -134,7 +134,7 @@ def test_help_of_a_verb_explains_each_of_its_options(verb: str, call: Call) -> N
         (("train", "--resume", "no-run", "--set", "seed=1"), "there is no folder no-run"),
         (("train", "--resume", "no-run", "--run-dir", "other"), "--run-dir does not go with it"),
         (("train", MNIST, "--device", "tpu"), "'tpu' is not one of 'auto', 'cpu', 'gpu'"),
-        (("init", "mnst"), "there is no ready config 'mnst'; did you mean 'mnist'?"),
+        (("init", "mnst"), "there is no example config 'mnst'; did you mean 'mnist'?"),
         (("schema", "mnist"), "unexpected extra argument"),
     ],
 )
@@ -273,7 +273,7 @@ def test_init_copies_a_config_that_the_next_command_takes(call: Call, tmp_path: 
 
 def test_init_never_writes_over_a_file(call: Call, tmp_path: Path) -> None:
     (tmp_path / "mnist.yaml").write_text("mine")
-    assert refusal(call("init", "mnist")) == "mnist.yaml is here already, and nothing is written over"
+    assert refusal(call("init", "mnist")) == "mnist.yaml already exists; not overwriting"
     assert (tmp_path / "mnist.yaml").read_text() == "mine"
 
 

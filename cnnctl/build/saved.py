@@ -18,9 +18,9 @@ import keras
 import numpy as np
 
 from cnnctl.build.styles import build_model
+from cnnctl.reading import open_regular
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of
-from cnnctl.spec.reading import open_regular
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = ["metadata.json", CONFIG, WEIGHTS]

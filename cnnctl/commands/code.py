@@ -25,7 +25,8 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
 
     Raises:
         ConfigError: the config is wrong.
-        UsageError: there is such a file or folder already.
+        UsageError: there is such a file or folder already, or a short script cannot read the data as cnnctl does.
+        DataError: the data is not what it was when the config was checked.
         RunError: the file cannot be written.
     """
     experiment = load(config, overrides)

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.errors import RunError, UsageError
+from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report import tables
 from cnnctl.report.advice import advice
 from cnnctl.report.console import Console
-from cnnctl.report.dataset import dataset_markdown, dataset_text
+from cnnctl.report.dataset import dataset_markdown, dataset_text, not_read_lines
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
@@ -39,12 +39,13 @@ def data(config: Path, overrides: Sequence[str], output: Path | None, form: str,
         RunError: `output` cannot be written, or the data is too large for the memory.
     """
     _refuse_unusable(output)
-    experiment = load(config, overrides)
+    found: list[str] = []
+    experiment = load(config, overrides, notes=found)
     if experiment.data.source == "tfds" or (output and experiment.data.augment):
         with console.working("starting TensorFlow"):
             import_tensorflow(verbose)
     try:
-        splits = _show(experiment, form, console)
+        splits = _show(experiment, found, form, console, verbose)
         if output:
             _draw(experiment, splits, output, console)
         console.say("The test split is counted here, and nothing is chosen by it.")
@@ -67,29 +68,43 @@ def _refuse_unusable(output: Path | None) -> None:
         raise UsageError(f"--output {output}: there is no folder {output.parent}; make it first, or give another")
 
 
-def _show(experiment: Experiment, form: str, console: Console) -> Splits:
+def _show(experiment: Experiment, found: Sequence[str], form: str, console: Console, verbose: bool) -> Splits:
     """Prints the facts; returns the splits that they are about."""
     with console.working("reading the data"):
         from cnnctl.data.facts import data_facts
 
-        splits = _splits(experiment)
+        splits = _splits(experiment, verbose)
+        splits.notes[:0] = found
         facts = asdict(data_facts(experiment.data, splits, experiment.few_shot))
+        not_read = _not_read(experiment)
     if form == "json":
-        console.result(tables.as_json({**facts, "advice": advice(facts)}))
+        console.result(tables.as_json({**facts, "not_read": not_read, "advice": advice(facts)}))
     else:
         console.result(dataset_markdown(facts) if form == "markdown" else dataset_text(facts))
+        if verbose and not_read:
+            console.result("\n" + not_read_lines(not_read))
     return splits
 
 
-def _splits(experiment: Experiment) -> Splits:
-    """Returns the splits that `train` reads for the config's task."""
-    if experiment.few_shot:
-        from cnnctl.data.disjoint import read_disjoint_splits
+def _not_read(experiment: Experiment) -> list[dict[str, str]]:
+    """Returns every file below the folder of the data that is not read, and why."""
+    if experiment.data.source != "folder":
+        return []
+    from cnnctl.spec.folders import FolderSet
 
-        return read_disjoint_splits(experiment.data)
+    return [{"file": "/".join(each.place), "why": each.why} for each in FolderSet(experiment.data).unread()]
+
+
+def _splits(experiment: Experiment, verbose: bool) -> Splits:
+    """Returns the splits that `train` reads for the config's task; `verbose` names every image that cannot be read."""
+    from cnnctl.data.disjoint import read_disjoint_splits
+    from cnnctl.data.image_set import BrokenImages
     from cnnctl.data.splits import read_splits
 
-    return read_splits(experiment.data)
+    try:
+        return read_disjoint_splits(experiment.data) if experiment.few_shot else read_splits(experiment.data)
+    except BrokenImages as broken:
+        raise DataError(broken.every if verbose else str(broken)) from broken
 
 
 def _draw(experiment: Experiment, splits: Splits, output: Path, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,21 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.commands.evaluation import DATA_HAS_CHANGED, NOT_ENOUGH_MEMORY, Subject, images_to_judge, judged_on
+from cnnctl.commands.evaluation import (
+    DATA_HAS_CHANGED,
+    NOT_ENOUGH_MEMORY,
+    Subject,
+    beside_training,
+    how_read,
+    images_to_judge,
+    judged_on,
+    without_range,
+)
+from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
 from cnnctl.commands.same_images import apart
 from cnnctl.commands.trained import EndedRun, Values, open_ended, with_network
 from cnnctl.data.image_set import ImageSet, Labels
+from cnnctl.data.new_images import Finding, findings
 from cnnctl.data.pipeline import reading_told
 from cnnctl.errors import DataError, RunError
 from cnnctl.report.console import Console
@@ -33,6 +44,8 @@ class EnsembleEvaluation:
         members: what each network reached alone, in the order in which the runs were given.
         scores: of the mean of their probabilities; the loss is cross-entropy alone.
         notes: what a person should know about the images.
+        options: how other data was read.
+        warnings: what makes it unlike the training images of a run.
     """
 
     split: str | None
@@ -40,11 +53,14 @@ class EnsembleEvaluation:
     members: list[Member]
     scores: Scores
     notes: list[str]
+    options: ImageOptions = AS_TRAINED
+    warnings: list[str] = field(default_factory=list)
 
     def as_plain(self) -> dict[str, Any]:
         """Returns it for JSON."""
         about = {"split": self.split, "data": str(self.root) if self.root else None}
-        return {**members_as_plain(self.members), **about, **as_plain(self.scores)}
+        how = how_read(self.root, self.options, self.warnings)
+        return {**members_as_plain(self.members), **about, **how, **as_plain(self.scores)}
 
     def text(self, form: str) -> str:
         """Returns it for people, as `table` or `markdown`."""
@@ -56,7 +72,9 @@ class EnsembleEvaluation:
         return []
 
 
-def evaluated_together(folders: Sequence[Path], split: str | None, data: str | None, console: Console) -> EnsembleEvaluation:
+def evaluated_together(
+    folders: Sequence[Path], split: str | None, data: str | None, console: Console, options: ImageOptions = AS_TRAINED
+) -> EnsembleEvaluation:
     """Returns the scores of the mean of the networks' probabilities; arguments as those of `evaluate`.
 
     Runs whose configs read the images alike share them, and one network at a time is in memory.
@@ -69,7 +87,7 @@ def evaluated_together(folders: Sequence[Path], split: str | None, data: str | N
     runs = [open_ended(folder) for folder in folders]
     _refuse_other_names(runs)
     try:
-        return _judged_together(runs, split, data, console)
+        return _judged_together(runs, split, data, console, options)
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise RunError(NOT_ENOUGH_MEMORY) from error
 
@@ -83,16 +101,22 @@ def _refuse_other_names(runs: Sequence[EndedRun]) -> None:
                 raise apart(run.run.path, first.run.path, reason)
 
 
-def _judged_together(runs: Sequence[EndedRun], split: str | None, data: str | None, console: Console) -> EnsembleEvaluation:
+def _judged_together(
+    runs: Sequence[EndedRun], split: str | None, data: str | None, console: Console, options: ImageOptions
+) -> EnsembleEvaluation:
     together = _Together()
     for group in _that_read_alike(runs, other_images=data is not None):
         with console.working("reading the data"):
-            subject = images_to_judge(group[0], split, data)
+            subject = images_to_judge(group[0], split, data, options)
         for run in group:
             with console.working(f"evaluating {run.run.path}"), reading_told():
                 together.add(run, subject)
+                found = beside_training(run, subject.root, subject.images, options, console)
+                together.warn(findings(found) if found else [])
     members = [together.members[run.run.path] for run in runs]
-    return EnsembleEvaluation(subject.split, subject.root, members, together.scores(runs[0].class_names), together.notes)
+    return EnsembleEvaluation(
+        subject.split, subject.root, members, together.scores(runs[0].class_names), together.notes, options, together.warnings
+    )
 
 
 def _that_read_alike(runs: Sequence[EndedRun], other_images: bool) -> Iterable[list[EndedRun]]:
@@ -100,7 +124,7 @@ def _that_read_alike(runs: Sequence[EndedRun], other_images: bool) -> Iterable[l
     groups: dict[Hashable, list[EndedRun]] = {}
     for run in runs:
         section = run.experiment.data
-        fitted = (section.image_size, section.channels, section.invert)
+        fitted = (section.image_size, section.channels, section.fit, section.pixel_max, section.transpose, section.invert)
         reading = (
             fitted if other_images else section.model_copy(update={"labels": "integer", "memory": "auto", "augment": None})
         )
@@ -114,11 +138,13 @@ class _Together:
     Attributes:
         members: what each network reached alone, by the folder of its run.
         notes: what a person should know about the images.
+        warnings: what makes them unlike the training images of a run.
     """
 
     def __init__(self) -> None:
         self.members: dict[Path, Member] = {}
         self.notes: list[str] = []
+        self.warnings: list[str] = []
         self._labels: Labels = np.array([], np.int64)
         self._sum: NDArray[np.float64] = np.zeros(())  # (N, classes) once there is a network
 
@@ -132,6 +158,11 @@ class _Together:
         self._sum = self._sum + probabilities.astype(np.float64)
         changed = [f"{run.run.path}: {DATA_HAS_CHANGED}"] if subject.has_changed_since(run) else []
         self.notes = list(dict.fromkeys([*self.notes, *subject.notes, *changed]))
+
+    def warn(self, found: Sequence[Finding]) -> None:
+        """Add what makes the images unlike the training images of a run; what is true of several runs is said once."""
+        self.warnings = list(dict.fromkeys([*self.warnings, *map(str, found)]))
+        self.notes = without_range(self.notes, found)
 
     def scores(self, class_names: Sequence[str]) -> Scores:
         """Returns the scores of the mean of the probabilities."""

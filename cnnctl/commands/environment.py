@@ -14,7 +14,9 @@ from typing import Any
 
 from cnnctl import __version__
 from cnnctl.data.splits import Splits, fingerprint
+from cnnctl.data.statistics import ImageStatistics, statistics_of
 from cnnctl.errors import RunError
+from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
 from cnnctl.spec.auto import cpu_flags
 from cnnctl.train.device import Device
@@ -45,7 +47,8 @@ def note_environment(run: RunFolder, device: Device, settings: Settings, splits:
     now, rounding = _this_command(), {**_rounding(device), "replicas": replicas}
     if not run.environment.exists():
         lasting = {**_lasting(settings, rounding), **_fingerprints(splits)}
-        run.write_json(run.environment, {**now, **lasting, "class_names": splits.class_names})
+        about_data = {"class_names": splits.class_names, "training_images": statistics_of(splits.train).as_plain()}
+        run.write_json(run.environment, {**now, **lasting, **about_data})
         return []
     begun = run.read_environment()
     for name, value in _fingerprints(splits).items():
@@ -58,6 +61,24 @@ def note_environment(run: RunFolder, device: Device, settings: Settings, splits:
     run.write_json(run.environment, {**begun, "resumed": [*earlier, {**now, **rounding}]})
     what = f"{' and '.join(changed)} changed since the run began"
     return [f"{what}: it may end with other last digits than a run that was not interrupted"] if changed else []
+
+
+def training_images(run: RunFolder, console: Console) -> ImageStatistics | None:
+    """Return what the training images of a run are like; None for a run of a version that did not note it.
+
+    A damaged note is said and no reason to stop: without it new images are only not compared.
+
+    Raises:
+        RunError: environment.json cannot be read.
+    """
+    noted = run.read_environment().get("training_images")
+    try:
+        return None if noted is None else ImageStatistics.from_plain(noted)
+    except ValueError:
+        console.say(
+            f"note    {run.environment}: 'training_images' is damaged; images are not compared with the training images"
+        )
+        return None
 
 
 def _this_command() -> dict[str, Any]:

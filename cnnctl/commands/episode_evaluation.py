@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,23 @@ import numpy as np
 import tensorflow as tf
 
 from cnnctl.commands.episode_wish import EpisodeWish
-from cnnctl.commands.evaluation import DATA_HAS_CHANGED, NOT_ENOUGH_MEMORY, evaluation_file, images_name, written
+from cnnctl.commands.evaluation import (
+    DATA_HAS_CHANGED,
+    NOT_ENOUGH_MEMORY,
+    beside_training,
+    evaluation_file,
+    how_read,
+    images_name,
+    without_range,
+    written,
+)
 from cnnctl.commands.few_shot import series_of
+from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
 from cnnctl.commands.trained import Trained
 from cnnctl.data.disjoint import read_disjoint_splits
-from cnnctl.data.elsewhere import classes_root, read_classes
+from cnnctl.data.elsewhere import class_names_in, classes_root, read_classes
 from cnnctl.data.image_set import ImageSet
+from cnnctl.data.new_images import findings
 from cnnctl.data.pipeline import reading_told
 from cnnctl.data.splits import fingerprint
 from cnnctl.errors import DataError, RunError, UsageError
@@ -24,7 +35,6 @@ from cnnctl.report.episodes import EpisodeResult, episodes_markdown, episodes_te
 from cnnctl.report.tables import as_json
 from cnnctl.runs import RunFolder
 from cnnctl.spec.few_shot import compared_by, size_of
-from cnnctl.spec.folders import class_folders
 from cnnctl.train.judging import judge_of
 from cnnctl.train.views import Views
 
@@ -39,6 +49,8 @@ class EpisodeEvaluation:
         root: the folder of the other data; None for the run's own.
         result: over all episodes.
         notes: what a person should know about the images.
+        options: how other data was read.
+        warnings: what makes it unlike the training images.
     """
 
     run: RunFolder
@@ -46,11 +58,13 @@ class EpisodeEvaluation:
     root: Path | None
     result: EpisodeResult
     notes: list[str]
+    options: ImageOptions = AS_TRAINED
+    warnings: list[str] = field(default_factory=list)
 
     def as_plain(self) -> dict[str, Any]:
         """Returns it for JSON."""
         about = {"run": str(self.run.path), "split": self.split, "data": str(self.root) if self.root else None}
-        return {**about, **self.result.as_plain()}
+        return {**about, **how_read(self.root, self.options, self.warnings), **self.result.as_plain()}
 
     def text(self, form: str) -> str:
         """Returns it for people, as `table` or `markdown`."""
@@ -68,7 +82,12 @@ class EpisodeEvaluation:
 
 
 def evaluated_episodes(
-    trained: Trained, wish: EpisodeWish, split: str | None, data: str | None, console: Console
+    trained: Trained,
+    wish: EpisodeWish,
+    split: str | None,
+    data: str | None,
+    console: Console,
+    options: ImageOptions = AS_TRAINED,
 ) -> EpisodeEvaluation:
     """Returns how a learner does on episodes; arguments as those of `evaluate`.
 
@@ -80,13 +99,16 @@ def evaluated_episodes(
     try:
         with console.working("reading the data"):
             root = None if data is None else classes_root(Path(data), split)
-            images, notes = _own_images(trained, split or "test") if root is None else _other_images(trained, root)
+            images, notes = _own_images(trained, split or "test") if root is None else _other_images(trained, root, options)
         with console.working("evaluating"), reading_told():
             subject = (split or "test") if root is None else str(root)
             result = _result(trained, wish, subject, images)
+            new = beside_training(trained, root, images, options, console)
+            found = findings(new) if new else []
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise RunError(NOT_ENOUGH_MEMORY) from error
-    return EpisodeEvaluation(trained.run, (split or "test") if root is None else None, root, result, notes)
+    own = (split or "test") if root is None else None
+    return EpisodeEvaluation(trained.run, own, root, result, without_range(notes, found), options, list(map(str, found)))
 
 
 def _result(trained: Trained, wish: EpisodeWish, subject: str, images: ImageSet) -> EpisodeResult:
@@ -126,6 +148,6 @@ def _own_images(trained: Trained, split: str) -> tuple[ImageSet, list[str]]:
     return images, [*splits.notes, *([DATA_HAS_CHANGED] if changed else [])]
 
 
-def _other_images(trained: Trained, root: Path) -> tuple[ImageSet, list[str]]:
-    names = [folder.name for folder in class_folders(root.parent, root.name)]
-    return read_classes(root, trained.experiment.data, names)
+def _other_images(trained: Trained, root: Path, options: ImageOptions) -> tuple[ImageSet, list[str]]:
+    data = options.applied(trained.experiment.data)
+    return read_classes(root, data, class_names_in(root, data))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cnnctl.commands.episode_wish import AS_CONFIGURED, EpisodeWish
+from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
 from cnnctl.commands.same_images import refuse_apart
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
@@ -27,6 +28,10 @@ class Judgement(Protocol):
     @property
     def notes(self) -> list[str]:
         """What a person should know about the images."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes the images unlike the training images, with the option that helps."""
 
     def as_plain(self) -> dict[str, Any]:
         """Returns it for JSON."""
@@ -54,6 +59,7 @@ def evaluate(
     console: Console,
     verbose: bool,
     wish: EpisodeWish = AS_CONFIGURED,
+    options: ImageOptions = AS_TRAINED,
 ) -> None:
     """Prints scores of a run's network and writes them into the run, with a picture of the confusion matrix.
 
@@ -68,13 +74,14 @@ def evaluate(
         console: where to print.
         verbose: let TensorFlow's messages through.
         wish: how the episodes of a few-shot run are to be.
+        options: with `data`, how the images are read other than the run reads its own.
 
     Raises:
         UsageError: there is no run, no such split or no such folder, or the runs cannot be judged together.
         RunError: the run was cut short or is damaged. One that cannot be written to is evaluated all the same.
         DataError: the images cannot be read, or have other classes.
     """
-    experiment = _checked(folders, split, data, wish)
+    experiment = _checked(folders, split, data, wish, options)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.commands.ensemble_evaluation import evaluated_together
@@ -85,16 +92,18 @@ def evaluate(
     computes_on = choose_device(device)
     evaluation: Judgement
     if len(folders) > 1:
-        evaluation = evaluated_together(folders, split, data, console)
+        evaluation = evaluated_together(folders, split, data, console, options)
     elif experiment.few_shot:
-        evaluation = evaluated_episodes(open_trained(folders[0]), wish, split, data, console)
+        evaluation = evaluated_episodes(open_trained(folders[0]), wish, split, data, console, options)
     else:
-        evaluation = evaluated(open_trained(folders[0]), split, data, console)
+        evaluation = evaluated(open_trained(folders[0]), split, data, console, options)
     console.say(f"device      {computes_on}")
     _show(evaluation, form, console)
 
 
-def _checked(folders: Sequence[Path], split: str | None, data: str | None, wish: EpisodeWish) -> Experiment:
+def _checked(
+    folders: Sequence[Path], split: str | None, data: str | None, wish: EpisodeWish, options: ImageOptions
+) -> Experiment:
     """Returns the config of the first run, once all is refused that folders and configs speak against."""
     experiments = [load(open_run_folder(folder).config, look_at_data=False) for folder in folders]
     if data is not None and not Path(data).is_dir():
@@ -102,6 +111,9 @@ def _checked(folders: Sequence[Path], split: str | None, data: str | None, wish:
     if len(folders) > 1:
         refuse_apart(folders, experiments, (split or "test") if data is None else None)
     wish.refuse_for(experiments[0])
+    options.refuse_unusable()
+    if data is None:
+        options.refuse_for_own_data()
     return experiments[0]
 
 
@@ -110,6 +122,8 @@ def _show(evaluation: Judgement, form: str, console: Console) -> None:
         console.say(f"data        {evaluation.root}")
     for note in evaluation.notes:
         console.say(f"note        {note}")
+    for warning in evaluation.warnings:
+        console.say(f"warning     {warning}")
     console.result(as_json(evaluation.as_plain()) if form == "json" else evaluation.text(form))
     try:
         lines = evaluation.keep(console)

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from cnnctl.build.optimizers import build_loss
+from cnnctl.commands.environment import training_images
+from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
 from cnnctl.commands.trained import EndedRun, Trained, Values
-from cnnctl.data.elsewhere import classes_root, read_classes
+from cnnctl.data.elsewhere import classes_root, files_in, read_classes, some_originals
 from cnnctl.data.image_set import ImageSet, some_of
+from cnnctl.data.images import WHITE, Pixels
+from cnnctl.data.memory import bytes_of_image
+from cnnctl.data.new_images import AS_IT_IS, Finding, NewImages, confirmed, findings, transposed
 from cnnctl.data.pipeline import ordered_batches, preparation, reading_told
 from cnnctl.data.sources import open_source
 from cnnctl.data.splits import Splits, fingerprint, read_splits
+from cnnctl.data.statistics import evenly, measured
 from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.files import write_whole
+from cnnctl.reading import read_bounded
 from cnnctl.report.console import Console
 from cnnctl.report.evaluation import evaluation_markdown, evaluation_text
 from cnnctl.report.scores import Scores, as_plain, scores_of
 from cnnctl.report.tables import as_json
 from cnnctl.report.text import printable
 from cnnctl.runs import MOST_BYTES, RunFolder
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.load import facts_of
-from cnnctl.spec.reading import read_bounded
 from cnnctl.train.inference import Judged, judge
 from cnnctl.train.memory import refuse_too_large
 from cnnctl.train.steps import build_metrics
@@ -36,6 +45,12 @@ NOT_ENOUGH_MEMORY = "there is not enough memory for these images and this networ
 OWN_SPLITS = ("train", "validation", "test")
 MOST_LETTERS = 50
 """Of a folder's name in that of a file: a name has at most 255 bytes, and a letter up to four."""
+MAX_TRIED = 1_000
+"""Images, evenly chosen, on which other ways to read them are tried."""
+FAR_BELOW = 0.1
+"""Accuracy below that of the run's own test images from which on something may be wrong with how images are read."""
+PIXEL_MAX_IN_CONFIG = "write data.pixel_max:"
+"""What notes say that are true of training too."""
 DATA_HAS_CHANGED = "the training images are not those that the run saw, so its own splits may be others too"
 
 
@@ -49,6 +64,8 @@ class Evaluation:
         root: the folder of the other data; None for the run's own.
         scores: of all its images.
         notes: what a person should know about the images.
+        options: how other data was read.
+        warnings: what makes it unlike the training images.
     """
 
     run: RunFolder
@@ -56,6 +73,8 @@ class Evaluation:
     root: Path | None
     scores: Scores
     notes: list[str]
+    options: ImageOptions = AS_TRAINED
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def subject(self) -> str:
@@ -65,7 +84,7 @@ class Evaluation:
     def as_plain(self) -> dict[str, Any]:
         """Returns it for JSON."""
         about = {"run": str(self.run.path), "split": self.split, "data": str(self.root) if self.root else None}
-        return {**about, **as_plain(self.scores)}
+        return {**about, **how_read(self.root, self.options, self.warnings), **as_plain(self.scores)}
 
     def text(self, form: str) -> str:
         """Returns it for people, as `table` or `markdown`."""
@@ -112,7 +131,14 @@ class Subject:
         return self.training not in (None, run.data_fingerprint)
 
 
-def evaluated(trained: Trained, split: str | None, data: str | None, console: Console) -> Evaluation:
+def how_read(root: Path | None, options: ImageOptions, warnings: Sequence[str]) -> dict[str, Any]:
+    """Return for JSON how other data was read, and the warnings about it; nothing of the run's own data."""
+    return {} if root is None else {"options": options.as_plain(), "warnings": list(warnings)}
+
+
+def evaluated(
+    trained: Trained, split: str | None, data: str | None, console: Console, options: ImageOptions = AS_TRAINED
+) -> Evaluation:
     """Returns the scores of a network; arguments as those of `evaluate`.
 
     Raises:
@@ -122,13 +148,15 @@ def evaluated(trained: Trained, split: str | None, data: str | None, console: Co
     """
     try:
         with console.working("reading the data"):
-            subject = images_to_judge(trained, split, data)
+            subject = images_to_judge(trained, split, data, options)
         with console.working("evaluating"), reading_told():
             scores = _scores(trained, subject.images)
+            new = beside_training(trained, subject.root, subject.images, options, console)
+            found = _verified(trained, new, subject.images, scores.accuracy) if new else []
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise RunError(NOT_ENOUGH_MEMORY) from error
-    notes = [*subject.notes, *([DATA_HAS_CHANGED] if subject.has_changed_since(trained) else [])]
-    return Evaluation(trained.run, subject.split, subject.root, scores, notes)
+    notes = [*without_range(subject.notes, found), *([DATA_HAS_CHANGED] if subject.has_changed_since(trained) else [])]
+    return Evaluation(trained.run, subject.split, subject.root, scores, notes, options, list(map(str, found)))
 
 
 def _scores(trained: Trained, images: ImageSet) -> Scores:
@@ -146,19 +174,72 @@ def judged_on(images: ImageSet, trained: Trained) -> tuple[Judged, Values]:
     return judged, trained.probabilities(judged.outputs)
 
 
-def images_to_judge(run: EndedRun, split: str | None, data: str | None) -> Subject:
+def beside_training(
+    run: EndedRun, root: Path | None, images: ImageSet, options: ImageOptions, console: Console
+) -> NewImages | None:
+    """Return other data beside the training images of a run; None for the run's own, and for a run that did not note them.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    trained_on = training_images(run.run, console) if root else None
+    if root is None or trained_on is None:
+        return None
+    own, data = run.experiment.data, options.applied(run.experiment.data)
+    files = files_in(root, data)
+    chosen = evenly(len(images), bytes_of_image(data))
+    names = [str(files[position].relative_to(root)) for position in chosen]
+    return NewImages(trained_on, own, data, measured(images.take(chosen).images), some_originals(files), names)
+
+
+def without_range(notes: Sequence[str], found: Sequence[Finding]) -> list[str]:
+    """Return notes on how images were read, without those on their range of values that a finding tells with its option."""
+    as_option = [(note, note.replace(PIXEL_MAX_IN_CONFIG, "add --pixel-max")) for note in notes]
+    told = any(each.kind == "range" for each in found)
+    return [option for note, option in as_option if option == note or not told]
+
+
+def _verified(trained: Trained, new: NewImages, images: ImageSet, accuracy: float) -> list[Finding]:
+    """Return what makes other data unlike the training images, with the options that the network confirms.
+
+    The labels are known, so where something looks wrong the network is asked about some of the images, inverted, transposed
+    and both: also where it only names fewer of them right than of its own test images.
+    """
+    found = findings(new)
+    noted = (trained.run.read_result() or {}).get("test_accuracy")
+    if not found and not (isinstance(noted, float) and accuracy < noted - FAR_BELOW):
+        return found
+    some = images.take(evenly(len(images), bytes_of_image(new.data), MAX_TRIED))
+    right = {name: _right(trained, some, pixels) for name, pixels in _turned(some.images[:], new.data).items()}
+    best = max(right, key=lambda name: int(right[name].sum()))
+    return confirmed(new, found, right[AS_IT_IS], right[best], best.split())
+
+
+def _turned(images: Pixels, data: DataSpec) -> dict[str, Pixels]:
+    """Return images by the kinds of findings that would be true of them, in words with a space between."""
+    other = transposed(images, data)
+    return {AS_IT_IS: images, "inverted": WHITE - images, "transposed": other, "inverted transposed": WHITE - other}
+
+
+def _right(trained: Trained, some: ImageSet, pixels: Pixels) -> NDArray[np.bool_]:
+    """Return which images the network names right, as it would see them."""
+    _, probabilities = judged_on(ImageSet(pixels, some.labels), trained)
+    return np.asarray(probabilities.argmax(axis=1) == some.labels)
+
+
+def images_to_judge(run: EndedRun, split: str | None, data: str | None, options: ImageOptions = AS_TRAINED) -> Subject:
     """Returns the images that a run is judged on; arguments as those of `evaluate`.
 
     Raises:
         UsageError: there is no such split or folder.
         DataError: the images cannot be read, or have other classes.
     """
-    return _own_images(run, split or "test") if data is None else _other_images(run, split, Path(data))
+    return _own_images(run, split or "test") if data is None else _other_images(run, split, Path(data), options)
 
 
-def _other_images(run: EndedRun, split: str | None, folder: Path) -> Subject:
+def _other_images(run: EndedRun, split: str | None, folder: Path, options: ImageOptions) -> Subject:
     root = classes_root(folder, split)
-    images, notes = read_classes(root, run.experiment.data, run.class_names)
+    images, notes = read_classes(root, options.applied(run.experiment.data), run.class_names)
     return Subject(split or (root.name if root != folder.resolve() else None), root, images, notes, None)
 
 
@@ -208,7 +289,7 @@ def evaluation_file(run: RunFolder, name: str, plain: Mapping[str, Any]) -> Path
     Args:
         run: whose network was judged.
         name: of the file, unless it holds an evaluation of other images.
-        plain: the evaluation for JSON; `split` and `data` say which images.
+        plain: the evaluation for JSON; `split` and `data` say which images, and `options` how they were read.
 
     Raises:
         RunError: the folder cannot be made.
@@ -236,9 +317,13 @@ def images_name(root: Path, split: str | None) -> str:
 
 
 def _is_of(file: Path, plain: Mapping[str, Any]) -> bool:
-    """Returns whether a file holds an earlier evaluation of the same images."""
+    """Returns whether a file holds an earlier evaluation of the same images, read in the same way."""
     try:
         before = json.loads(read_bounded(file, MOST_BYTES, file.parent))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(before, dict) and (before.get("split"), before.get("data")) == (plain["split"], plain["data"])
+    return isinstance(before, dict) and _which(before) == _which(plain)
+
+
+def _which(plain: Mapping[str, Any]) -> tuple[Any, ...]:
+    return plain.get("split"), plain.get("data"), plain.get("options", AS_TRAINED.as_plain())

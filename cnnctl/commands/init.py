@@ -1,58 +1,76 @@
-"""`cnnctl init`: lists the ready configs, or copies one to start from."""
+"""`cnnctl init`: lists the example configs, copies one to start from, or writes one for a folder or file of images."""
 
 from __future__ import annotations
 
+import shlex
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from cnnctl.errors import RunError, UsageError
+from cnnctl.errors import RunError, UsageError, suggestion
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
-from cnnctl.spec.section import suggestion
 
 
-def init(name: str | None, console: Console) -> None:
-    """Lists the ready configs, or copies one into the current folder.
+def init(name: str | None, images: Path | None, output: Path | None, console: Console) -> None:
+    """Lists the example configs, copies one into the current folder, or writes one that trains on some images.
 
     Args:
-        name: of a ready config; None lists them.
+        name: of an example config; None lists them.
+        images: a folder or file to write a config for; None for none.
+        output: the file to write; None for the name of the config or of the images in the current folder.
         console: where to print.
 
     Raises:
-        UsageError: there is no such config, or a file of that name is here already.
+        UsageError: there is no such config, no images that can be read, or the file exists already.
+        DataError: the images cannot be read.
     """
+    if images is not None:
+        _init_from(name, images, output, console)
+        return
     configs = ready_configs()
     if name is None:
         width = max(map(len, configs))
         console.result("\n".join(f"{each:<{width}}  {_headline(file)}" for each, file in configs.items()))
-        console.say("Copy one with: cnnctl init NAME")
+        console.say("Copy one with: cnnctl init NAME, or write one for your own images: cnnctl init --from PATH")
         return
     name = name.removesuffix(".yaml")
     if name not in configs:
-        raise UsageError(f"there is no ready config '{name}'{suggestion(name, configs)}; there are {', '.join(configs)}")
-    target = Path(f"{name}.yaml")
+        raise UsageError(f"there is no example config '{name}'{suggestion(name, configs)}; there are {', '.join(configs)}")
+    target = output or Path(f"{name}.yaml")
     if target.exists():
-        raise UsageError(f"{target} is here already, and nothing is written over")
+        raise UsageError(f"{target} already exists; not overwriting")
     write_whole(target, configs[name].read_bytes())
     console.result(_what_next(target))
+
+
+def _init_from(name: str | None, images: Path, output: Path | None, console: Console) -> None:
+    if name is not None:
+        raise UsageError(f"give the name of an example config, '{name}', or --from {images}, not both")
+    with console.working(f"looking at {images}"):
+        from cnnctl.commands.init_from import config_for, target_of
+
+        target = target_of(images, output)
+        text = config_for(images)
+    write_whole(target, text.encode())
+    console.result(text + "\n" + _what_next(target))
 
 
 def _what_next(target: Path) -> str:
     steps = {"Its layers:": "summary", "Its data:": "data", "Train it:": "train"}
     ready = f"{target} is ready.  "
     return "\n".join(
-        f"{'' if number else ready:<{len(ready)}}{step:<13}cnnctl {verb} {target}"
+        f"{'' if number else ready:<{len(ready)}}{step:<13}cnnctl {verb} {shlex.quote(str(target))}"
         for number, (step, verb) in enumerate(steps.items())
     )
 
 
 def ready_configs() -> dict[str, Traversable]:
-    """Returns the configs that come with cnnctl, by name."""
+    """Returns the example configs that come with cnnctl, by name."""
     packaged = files("cnnctl") / "configs"
     folder = packaged if packaged.is_dir() else files("cnnctl") / ".." / "configs"  # from a checkout
     if not folder.is_dir():
-        raise RunError("the ready configs are not part of this installation; install cnnctl again")
+        raise RunError("the example configs are not part of this installation; install cnnctl again")
     found = (file for file in folder.iterdir() if file.name.endswith(".yaml"))
     return {file.name.removesuffix(".yaml"): file for file in sorted(found, key=lambda file: file.name)}
 

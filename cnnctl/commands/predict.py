@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
 from cnnctl.errors import DataError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
@@ -13,7 +13,8 @@ from cnnctl.report.predictions import MOST_DRAWN, predictions_json, predictions_
 from cnnctl.report.text import printable
 from cnnctl.runs import open_run_folder
 from cnnctl.spec.few_shot import refuse_few_shot
-from cnnctl.spec.folders import IMAGE_SUFFIXES, image_files
+from cnnctl.spec.folders import Unread, accounted, listed, refuse_images_away
+from cnnctl.spec.image_files import KINDS
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
@@ -29,21 +30,28 @@ def predict(
     device: str,
     console: Console,
     verbose: bool,
+    show: Path | None = None,
+    options: ImageOptions = AS_TRAINED,
 ) -> None:
     """Prints the most probable classes of each image; files that are no images are named once the others are done.
 
+    Images that are unlike the training images of the run are warned about, with the option that helps.
+
     Args:
         folder: of the run.
-        images: files, whatever they are called, and folders that are searched for images.
+        images: files, whatever they are called, and folders that are searched for images. Of a file of many images, such as
+            a test.csv, each is predicted.
         top: classes to show of each.
         saliency: PNG file for a picture of the pixels that count; None for none.
         form: `table`, `json` or `markdown`.
         device: `auto`, `cpu` or `gpu`.
         console: where to print.
         verbose: let TensorFlow's messages through.
+        show: PNG file for a picture of what the network saw of each image; None for none.
+        options: how the images are read other than the run reads its own.
 
     Raises:
-        UsageError: there is no run, no such image, or the picture cannot be where it is wanted.
+        UsageError: there is no run, no such image, or a picture cannot be where it is wanted.
         RunError: the run was cut short or is damaged.
         DataError: a folder has no image, or some files cannot be read as images.
     """
@@ -51,29 +59,42 @@ def predict(
     refuse_few_shot(
         experiment, "predict", "its network names no classes: cnnctl evaluate judges it, cnnctl one-shot matches images"
     )
-    files = _files(images)
-    if saliency is not None:
-        _refuse_unusable(saliency, files)
+    options.refuse_unusable()
+    notes: list[str] = []
+    files = _files(images, notes)
+    for note in notes:
+        console.say(f"note    {note}")
+    pictures = {option: file for option, file in (("--saliency", saliency), ("--show", show)) if file is not None}
+    _refuse_unusable(pictures, files)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
-        from cnnctl.commands.prediction import predicted, saliency_picture
+        from cnnctl.commands.environment import training_images
+        from cnnctl.commands.prediction import inputs_of, predicted, saliency_picture, seen_picture
         from cnnctl.commands.trained import open_trained
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
     trained = open_trained(folder)
-    with console.working(f"predicting {len(files):,} images"):
-        named = predicted(trained, files, top)
+    named_files = [path for path in images if not path.is_dir()]
+    own = trained.experiment.data
+    inputs = inputs_of(files, named_files, own, options.applied(own), MOST_DRAWN if show else 0)
+    with console.working(f"predicting {inputs.count:,} images"):
+        named = predicted(trained, inputs, top, training_images(trained.run, console))
     console.say(f"device  {computes_on}")
     if named.predictions or form == "json":
         console.result(DRAW[form](named.predictions))
-    if saliency is not None and named.predictions:
-        write_whole(saliency, saliency_picture(trained, named))
-        console.say(_drawn(saliency, len(named.predictions)))
+    for note in inputs.notes():
+        console.say(f"note    {note}")
+    for finding in named.findings:
+        console.say(f"warning  {finding}")
+    for option, file in pictures.items():
+        if named.predictions:
+            write_whole(file, saliency_picture(trained, named) if option == "--saliency" else seen_picture(named))
+            console.say(_drawn(option, file, len(named.predictions)))
     if named.broken:
         raise DataError("\n".join(map(printable, named.broken)))
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
+def _files(paths: Sequence[Path], notes: list[str]) -> list[Path]:
     """Returns the files that the arguments name, those of a folder sorted.
 
     Raises:
@@ -83,38 +104,40 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     missing = [printable(str(path)) for path in paths if not path.exists()]
     if missing:
         raise UsageError("\n".join(f"{path}: there is no such file or folder; give images to predict" for path in missing))
-    return [file for path in paths for file in (_images_below(path) if path.is_dir() else [path])]
+    return [file for path in paths for file in (_images_below(path, notes) if path.is_dir() else [path])]
 
 
-def _images_below(folder: Path) -> list[Path]:
-    """Returns the images in a folder and in all below it; what is hidden is left out."""
-    found: list[Path] = []
-    for root, folders, _ in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += image_files(Path(root), folder)
-    if not found:
-        suffixes = ", ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
-        raise DataError(f"{printable(str(folder))}: there is no image ({suffixes}) in this folder or below it")
-    return sorted(found)
+def _images_below(folder: Path, notes: list[str]) -> list[Path]:
+    """Returns the images in a folder and in all below it, and adds to `notes` what is not read; what is hidden is left out."""
+    try:
+        found = listed(folder)
+        refuse_images_away(found, folder, folder)
+    except OSError as error:
+        raise DataError(f"{printable(str(error.filename))} cannot be read: {error.strerror}") from error
+    unread = [*found.unread, *(Unread(place, "link out of the folder") for place in found.away)]
+    left = f"; not read: {accounted(unread)}" if unread else ""
+    if not found.images:
+        raise DataError(f"{printable(str(folder))}: there is no image ({KINDS}) in this folder or below it{left}")
+    notes.append(f"read {len(found.images):,} {'image' if len(found.images) == 1 else 'images'} in {folder}{left}")
+    return [folder.joinpath(*place) for place in found.images]
 
 
-def _refuse(error: OSError) -> None:
-    raise DataError(f"{printable(str(error.filename))} cannot be read: {error.strerror}") from error
+def _refuse_unusable(pictures: Mapping[str, Path], files: Sequence[Path]) -> None:
+    """Raises what is wrong with the places of pictures, by their options, before anything slow."""
+    for option, picture in pictures.items():
+        name = f"{option} {printable(str(picture))}"
+        if picture.suffix.lower() != ".png":
+            raise UsageError(f"{name}: a PNG is written; give a name that ends with .png")
+        if picture.is_dir():
+            raise UsageError(f"{name}: that is a folder; give a file in it")
+        if not picture.parent.is_dir():
+            raise UsageError(f"{name}: there is no folder {printable(str(picture.parent))}")
+        if picture.exists() and any(picture.samefile(file) for file in files):
+            raise UsageError(f"{name}: this is one of the images to predict; give the picture another name")
+    if len({picture.resolve() for picture in pictures.values()}) < len(pictures):
+        raise UsageError(f"{' and '.join(pictures)} name one file; give each picture its own")
 
 
-def _refuse_unusable(saliency: Path, files: Sequence[Path]) -> None:
-    """Raises what is wrong with the place of the picture, before anything slow."""
-    name = printable(str(saliency))
-    if saliency.suffix.lower() != ".png":
-        raise UsageError(f"--saliency {name}: a PNG is written; give a name that ends with .png")
-    if saliency.is_dir():
-        raise UsageError(f"--saliency {name}: that is a folder; give a file in it")
-    if not saliency.parent.is_dir():
-        raise UsageError(f"--saliency {name}: there is no folder {printable(str(saliency.parent))}")
-    if saliency.exists() and any(saliency.samefile(file) for file in files):
-        raise UsageError(f"--saliency {name}: this is one of the images to predict; give the picture another name")
-
-
-def _drawn(saliency: Path, count: int) -> str:
+def _drawn(option: str, picture: Path, count: int) -> str:
     of = f", of the first {MOST_DRAWN} of {count:,} images" if count > MOST_DRAWN else ""
-    return f"saliency  {printable(str(saliency))}{of}"
+    return f"{option.removeprefix('--'):<8}  {printable(str(picture))}{of}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnnctl.errors import UsageError
+from cnnctl.errors import UsageError, suggestion
 from cnnctl.report import comparison, tables
 from cnnctl.report.console import Console
-from cnnctl.spec.section import suggestion
 
 
 def runs(root: Path, form: str, sort: str | None, wanted: Sequence[str], seeds: bool, console: Console) -> None:

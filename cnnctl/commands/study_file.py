@@ -12,7 +12,7 @@ import sqlalchemy.exc
 from optuna.storages import RDBStorage
 
 from cnnctl.errors import RunError
-from cnnctl.spec.reading import open_regular
+from cnnctl.reading import open_regular
 from cnnctl.spec.section import show
 
 BUSY_SECONDS = 60

@@ -41,7 +41,10 @@ def summary(
     """
     if explain and form == "json":
         raise UsageError("--explain is text for people; use it with --format table or markdown")
-    experiment = load(config, overrides)
+    notes: list[str] = []
+    experiment = load(config, overrides, notes=notes)
+    for note in notes:
+        console.say(note if note.startswith("warning") else f"note: {note}")
     numbers = rows.summarize(experiment, batch_size)
     if form == "json":
         console.result(tables.summary_json(numbers))

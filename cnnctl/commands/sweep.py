@@ -67,7 +67,8 @@ def sweep(config: Path, overrides: Sequence[str], wish: Wish, console: Console) 
     """
     asked = {"trials": wish.trials, "minutes": None if wish.minutes is None else float(wish.minutes)}
     overrides = [*overrides, *(f"sweep.{name}={value}" for name, value in asked.items() if value is not None)]
-    experiment = _loaded(config, overrides)
+    found: list[str] = []
+    experiment = _loaded(config, overrides, found)
     if importlib.util.find_spec("optuna") is None:
         raise UsageError(
             "cnnctl sweep needs Optuna, which is not installed: pip install 'cnnctl[sweep]', or '.[sweep]' in a clone"
@@ -78,17 +79,17 @@ def sweep(config: Path, overrides: Sequence[str], wish: Wish, console: Console) 
         try:
             with interruption.passing_on():
                 job = Job(config, overrides, folder.path, wish.device, wish.verbose, wish.processes)
-                _sweep(folder, experiment, job, wish, console)
+                _sweep(folder, experiment, job, wish, console, found)
         except KeyboardInterrupt as pressed:
             raise Interrupted(_interrupted(folder, experiment, command), interruption.signal) from pressed
 
 
-def _loaded(config: Path, overrides: Sequence[str]) -> Experiment:
+def _loaded(config: Path, overrides: Sequence[str], found: list[str]) -> Experiment:
     if not any(text.startswith("sweep=") for text in overrides) and overrides:
         plain_config = load(config, [text for text in overrides if not text.startswith("sweep.")])
         if plain_config.sweep is None:
             raise _no_sweep(config)
-    experiment = load(config, overrides)
+    experiment = load(config, overrides, notes=found)
     if experiment.sweep is None:
         raise _no_sweep(config)
     if experiment.train.strategy == "multi_worker":
@@ -115,13 +116,15 @@ def _command(config: Path, overrides: Sequence[str], wish: Wish) -> str:
     return shlex.join(words)
 
 
-def _sweep(folder: SweepFolder, experiment: Experiment, job: Job, wish: Wish, console: Console) -> None:
+def _sweep(folder: SweepFolder, experiment: Experiment, job: Job, wish: Wish, console: Console, found: Sequence[str]) -> None:
     study = _study(folder, experiment, wish.show)
     assert experiment.sweep
     minutes = experiment.sweep.minutes
     deadline = math.inf if minutes is None else time.time() + 60 * minutes
     if not wish.show:
         _introduce(study, console)
+        for note in (*found, *_folder_notes(experiment)):
+            console.say(f"        {note}")
         if not study.is_over(deadline):
             Crew(study, job, deadline, console).work()
     _conclude(study, wish, console)
@@ -174,6 +177,16 @@ def _introduce(study: Study, console: Console) -> None:
         console.say(f"        {path}: {_tried(parameter)}")
     there = f": goes on, {sum(row.state != RUNNING for row in rows)} trials have ended" if rows else ""
     console.say(f"study   {study.folder.study}{there}")
+
+
+def _folder_notes(experiment: Experiment) -> list[str]:
+    """Returns what trials read of a folder, and what they do not."""
+    if experiment.data.source != "folder":
+        return []
+    from cnnctl.spec.folders import FolderSet
+    from cnnctl.spec.found_folder import folder_notes
+
+    return folder_notes(experiment.data, FolderSet(experiment.data))
 
 
 def _tried(parameter: Any) -> str:

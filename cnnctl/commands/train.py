@@ -63,7 +63,10 @@ def train(
 def _begin(config: Path | None, overrides: Sequence[str], run_dir: Path | None, console: Console, start: Start) -> None:
     if config is None:
         raise UsageError("give the config to train, or --resume with the folder of the run to go on with")
-    experiment = one_training(load(config, overrides), console)
+    found: list[str] = []
+    experiment = one_training(load(config, overrides, notes=found), console)
+    for note in found:
+        console.say(f"note    {note}")
     name = _name(config)
     refuse_unusable(name, run_dir)
     session = start(experiment)

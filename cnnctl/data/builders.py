@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import DataError
+from cnnctl.reading import read_bounded, refuse_leading_away
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.images import MOST_DESCRIBED, prepared_dir, tfds_dir
-from cnnctl.spec.reading import read_bounded, refuse_leading_away
 
 MOST_NAMED = 10_000_000
 """Classes that a set may say it has; TFDS makes a name for each."""

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
 from cnnctl.errors import UsageError
-from cnnctl.spec.reading import open_regular
+from cnnctl.reading import open_regular
 
 Arrays = Mapping[str, NDArray[Any]]
-FORMAT = 1
+FORMAT = 2
 """Counted up when the same files and options give other arrays."""
 SIZE = 4 * 2**30
 """Bytes that all entries may have together where `CNNCTL_CACHE_SIZE` does not say; the longest unused go first."""

@@ -32,7 +32,7 @@ class DigitsSource(Source):
     def _set(self) -> ImageSet:
         options = {"source": "digits", "content": hashlib.sha256(self._pixels.data).hexdigest(), **image_options(self._data)}
         images, _ = self._held.images(self._data.train, options, None, self._decoded)
-        return ImageSet(images, self._labels)
+        return ImageSet(images, self._labels, ((8, 8), (8, 8)))
 
     def _decoded(self) -> Blocks:
         at_once = decoded_at_once(self._data)

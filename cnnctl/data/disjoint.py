@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,8 @@ from cnnctl.data.image_set import ImageSet, Labels, Source, some_of
 from cnnctl.data.lazy import Indices
 from cnnctl.data.sources import open_source
 from cnnctl.data.splits import Splits
-from cnnctl.errors import DataError
+from cnnctl.errors import DataError, suggestion
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.section import suggestion
 
 Classes = NDArray[np.int64]
 """Labels, each once."""
@@ -98,7 +98,7 @@ def _of_classes(images: ImageSet, classes: Classes) -> ImageSet:
 def _numbered(images: ImageSet, order: Classes) -> ImageSet:
     """Returns the images with each label replaced by its place in `order`."""
     by_label = np.argsort(order)
-    return ImageSet(images.images, by_label[np.searchsorted(order, images.labels, sorter=by_label)])
+    return replace(images, labels=by_label[np.searchsorted(order, images.labels, sorter=by_label)])
 
 
 # classes held out of train

@@ -16,10 +16,12 @@ from cnnctl.data.lazy import AnyImages, in_blocks
 from cnnctl.data.origins import Origin, Origins
 from cnnctl.data.sources import named_outputs
 from cnnctl.data.splits import Splits, fingerprint
-from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.dataset import FILE_SOURCES, DataSpec
 from cnnctl.spec.experiment import Classifier, FewShotSpec
 from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of, turns_of
-from cnnctl.spec.images import known_images, prepared_dir, tfds_dir
+from cnnctl.spec.found import known_images
+from cnnctl.spec.found_files import open_originals
+from cnnctl.spec.images import prepared_dir, tfds_dir
 
 Counts = NDArray[np.int64]
 """Images of each class."""
@@ -124,7 +126,7 @@ class DataFacts:
     """What the data of an experiment is like.
 
     Attributes:
-        source: `tfds`, `folder` or `digits`.
+        source: of the config, such as `tfds` or `folder`.
         name: of a TFDS set.
         folder: where the data was read; None for what comes with scikit-learn.
         fingerprint: of the training images, as a run notes it in environment.json.
@@ -215,6 +217,12 @@ def _folder(data: DataSpec) -> str | None:
 
 
 def _source_shape(data: DataSpec) -> list[int | None]:
+    """Return (H, W, C) of the images in their source, swapped where the config transposes them; None for what is not known."""
+    if data.source in FILE_SOURCES:
+        part = open_originals(data)[data.train]
+        height, width = (part.width, part.height) if data.transpose else (part.height, part.width)
+        if height is not None:
+            return [height, width, part.channels]
     found = known_images(data.model_copy(update={"image_size": None, "channels": None}))
     return [found.height, found.width, found.channels]
 

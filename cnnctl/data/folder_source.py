@@ -1,4 +1,4 @@
-"""One's own images: a folder for each class."""
+"""One's own images: a folder for each class, or a file of labels."""
 
 from __future__ import annotations
 
@@ -7,121 +7,159 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from cnnctl.data.cache import Arrays
+from cnnctl.data.census import Census, census_notes
 from cnnctl.data.held import Held
-from cnnctl.data.image_set import ImageSet, Labels, Source, decoded_at_once, image_options, some_of, told_as_data_errors
-from cnnctl.data.images import Pixels, fit_image
+from cnnctl.data.image_set import (
+    BrokenImages,
+    ImageSet,
+    Labels,
+    Source,
+    are_no_classes,
+    decoded_at_once,
+    image_options,
+    range_of,
+    some_of,
+    told_as_data_errors,
+)
+from cnnctl.data.images import SEVERAL_FRAMES, SIXTEEN_BIT_COLOUR, Pixels, fit_image
 from cnnctl.data.stream import Blocks
-from cnnctl.errors import DataError
-from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.folders import GREY_MODES, broken_image, class_folders, folder_path, image_files, opened_image
+from cnnctl.errors import DataError, suggestion
+from cnnctl.spec.dataset import DataSpec, NotUsable
+from cnnctl.spec.folders import FolderSet
+from cnnctl.spec.found_folder import folder_notes
+from cnnctl.spec.image_files import KINDS, broken_image, opened_image, reason
 
 
 class FolderSource(Source):
-    """One folder a class, in `path/SPLIT/` or, where there is no such folder, in `path/` itself.
+    """The images of a folder with the classes that their folders or a labels file give them.
 
     Args:
         data: a checked config.
-        within: the folder that no link may lead out of; None for `path`.
+
+    Attributes:
+        folder: what lies in it.
+
+    Raises:
+        DataError: there is no such folder, or no class in it.
     """
 
-    def __init__(self, data: DataSpec, within: Path | None = None) -> None:
+    def __init__(self, data: DataSpec) -> None:
         self._data = data
-        self._path = folder_path(data)
-        self._within = within or self._path
-        if not self._path.is_dir():
-            raise DataError(f"there is no folder '{self._path}'")
-        self.class_names = sorted({folder.name for split in _named_splits(data) for folder in self._class_folders(split)})
-        self.notes = []
+        try:
+            with told_as_data_errors():
+                self.folder = FolderSet(data)
+                self.class_names = sorted({name for split in _named_splits(data) for name in self.folder.class_names(split)})
+                if not self.class_names:
+                    raise DataError(
+                        f"{self.folder.path}: there are no folders of classes; put the images of each class into a folder of its own"
+                    )
+                self.notes = folder_notes(data, self.folder)
+        except NotUsable as error:
+            raise DataError(error.message) from error
         self._held = Held(data, self._count, self.notes)
+        self._read: dict[str, Arrays] = {}
         self._grey_too = False
-        if not self.class_names:
-            raise DataError(
-                f"{self._path}: there are no folders of classes; put the images of each class into a folder of its own"
-            )
 
     def read(self, split: str) -> ImageSet:
         files, labels = self._files(split)
         options = {"source": "folder", **image_options(self._data)}
         with told_as_data_errors():
-            images, others = self._held.images(split, options, files, lambda: self._decoded(files), lambda: len(files))
-        self._note_changes(split, len(files), *(int(count) for count in others["resized_and_colour"]))
-        return ImageSet(images, labels)
+            images, arrays = self._held.images(split, options, files, lambda: self._decoded(files), lambda: len(files))
+        self._read[split] = arrays
+        self._grey_too = self._grey_too or int(arrays["counts"][0]) < len(files)
+        self.notes += census_notes(arrays, split, self._data, self._grey_too)
+        return ImageSet(images, labels, range_of(arrays["sizes"]))
 
     def _decoded(self, files: list[Path]) -> Blocks:
-        resized = colour = 0
-        at_once = decoded_at_once(self._data)
+        """Decode images block by block; once one is broken the others are only looked through, so that all are named."""
+        broken: list[tuple[str, str]] = []
+        census, at_once = Census(), decoded_at_once(self._data)
         for start in range(0, len(files), at_once):
             fitted = []
             for file in files[start : start + at_once]:
-                image = open_image(file)
-                resized += (image.height, image.width) != self._data.image_size
-                colour += image.mode not in GREY_MODES
-                fitted.append(fit_opened(image, file, self._data))
-            yield np.stack(fitted)
-        return {"resized_and_colour": np.array([resized, colour])}
+                try:
+                    image = _opened(file)
+                    census.add(image)
+                    fitted.append(fit_image(image, self._data))
+                except Exception as error:  # Pillow passes on whatever its many readers stumble over
+                    broken.append((str(file), reason(error)))
+            if not broken:
+                yield np.stack(fitted)
+        if broken:
+            raise BrokenImages(broken, f"{len(files):,} images")
+        return census.arrays()
 
     def _count(self, split: str) -> int:
         with told_as_data_errors():
-            return sum(len(image_files(folder, self._within)) for folder in self._class_folders(split))
-
-    def _note_changes(self, split: str, count: int, resized: int, colour: int) -> None:
-        of = f"of {count:,} images of '{split}' were"
-        if resized:
-            self.notes.append(f"{resized:,} {of} resized to {'×'.join(map(str, self._data.image_size or ()))}")
-        self._grey_too = self._grey_too or colour < count  # a set all of colour is grey only by the config's own word
-        if colour and self._data.channels == 1 and self._grey_too:
-            self.notes.append(f"{colour:,} {of} converted to grey; give channels: 3 to keep colour")
+            return len(self.folder.labelled(split))
 
     def labels(self, split: str) -> Labels:
         return self._files(split)[1]
 
-    def _class_folders(self, split: str) -> list[Path]:
-        with told_as_data_errors():
-            return class_folders(self._path, split, self._within)
+    def groups(self, split: str) -> list[str]:
+        if self._data.class_folders != "leaf" or self.folder.labels:
+            raise DataError("groups of a folder are the folders of its classes; write class_folders: leaf, or hold_out: class")
+        return self.folder.groups(split)
 
     def _files(self, split: str) -> tuple[list[Path], Labels]:
-        folders = self._class_folders(split)
-        if not folders:
-            raise DataError(
-                f"{self._path}: there is no split '{split}', a folder {self._path / split} with a folder for each class"
-            )
-        strange = [folder.name for folder in folders if folder.name not in self.class_names]
+        with told_as_data_errors():
+            names, found = self.folder.class_names(split), self.folder.labelled(split)
+        self._refuse_strange(split, names)
+        if not found:
+            raise DataError(f"{self.folder.path}: split '{split}' has no images ({KINDS} in a folder for each class)")
+        numbers = {name: label for label, name in enumerate(self.class_names)}
+        files = [self.folder.path.joinpath(*each.place) for each in found]
+        return files, np.array([numbers[each.class_name] for each in found], np.int64)
+
+    def _refuse_strange(self, split: str, names: list[str]) -> None:
+        """Raise where a split is not there, or has classes that nothing learns."""
+        place = self.folder.path / split
+        if not names:
+            raise DataError(f"{self.folder.path}: there is no split '{split}', a folder {place} with a folder for each class")
+        strange = [name for name in names if name not in self.class_names]
         if strange:
             raise DataError(
-                f"{self._path / split}: {some_of(strange)} are no classes of '{self._data.train}', so nothing learns them; "
-                "give both splits the same folders"
+                f"{place}: {some_of(strange)} {are_no_classes(len(strange))} of '{self._data.train}', so nothing learns them"
+                f"{suggestion(strange[0], self.class_names)}; give both splits the same folders"
             )
-        labels = {name: label for label, name in enumerate(self.class_names)}
-        with told_as_data_errors():
-            found = [(file, labels[folder.name]) for folder in folders for file in image_files(folder, self._within)]
-        if not found:
-            raise DataError(f"{self._path}: split '{split}' has no images (png, jpg, jpeg or bmp in a folder for each class)")
-        return [file for file, _ in found], np.array([label for _, label in found], np.int64)
 
 
 def _named_splits(data: DataSpec) -> list[str]:
-    """Returns the splits that may have classes: train, and for few-shot tasks, which are judged on other classes, all."""
+    """Return the splits that may have classes: train, and for few-shot tasks, which are evaluated on other classes, all."""
     others = [data.validation, data.test] if data.holds_out_classes else []
     return [data.train, *(part for part in others if isinstance(part, str))]
 
 
 def open_image(file: Path) -> Image.Image:
-    """Returns an image as it is seen, turned as its EXIF data says.
+    """Return an image as it is seen, turned as its EXIF data says.
 
     Raises:
         DataError: the file is no image, is cut off, or has so many pixels that Pillow takes it for an attack.
     """
     try:
-        with opened_image(file) as image:
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return image
+        return _opened(file)
     except Exception as error:  # Pillow passes on whatever its many readers stumble over
         raise DataError(broken_image(file, error)) from error
 
 
+def _opened(file: Path) -> Image.Image:
+    with opened_image(file) as image:
+        return decoded(image)
+
+
+def decoded(image: Image.Image) -> Image.Image:
+    """Decode an opened image, turned as its EXIF data says; raises whatever Pillow raises."""
+    deep = image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ""))
+    several = getattr(image, "is_animated", False)  # told by the file, which is closed later
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    image.info.update({SIXTEEN_BIT_COLOUR: deep, SEVERAL_FRAMES: several})
+    return image
+
+
 def fit_opened(image: Image.Image, file: Path, data: DataSpec) -> Pixels:
-    """Returns the image of a file as `fit_image` does.
+    """Return the image of a file as `fit_image` does.
 
     Raises:
         DataError: it has a mode that Pillow cannot convert, or there is not enough memory.

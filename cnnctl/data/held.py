@@ -43,6 +43,7 @@ class Held:
         files: list[Path] | None,
         blocks: Callable[[], Blocks],
         count: Callable[[], int] | None = None,
+        quick: bool = False,
     ) -> tuple[AnyImages, Arrays]:
         """Returns the images of a split, and what else is known of it.
 
@@ -52,6 +53,7 @@ class Held:
             files: that they are decoded from; None for those that are decoded so fast that memory needs no cache of them.
             blocks: decodes them.
             count: says exactly how many there are, asked only where they are decoded; None where that is known anyway.
+            quick: whether they are decoded as fast as they would be read from the cache; memory needs none of them then.
 
         Raises:
             DataError: they cannot be decoded, or there is no room for them.
@@ -70,7 +72,7 @@ class Held:
             return decoding.in_memory()
 
         try:
-            arrays = decoded() if files is None else remembered(options, files, decoded)
+            arrays = decoded() if files is None or quick else remembered(options, files, decoded)
         except MemoryError as error:  # what a limit leaves may be less than the limit
             raise DataError(f"there is not enough memory for the images of '{split}'; {TOO_LARGE}") from error
         return arrays["images"], arrays

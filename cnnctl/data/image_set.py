@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from cnnctl.data.lazy import AnyImages, LazyImages
 from cnnctl.data.memory import bytes_of_image
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.image_files import broken_images
 
 Labels = NDArray[np.int64]
 READ_AT_ONCE, _BYTES_AT_ONCE = 1024, 2**24
@@ -22,12 +23,21 @@ FEW_NAMES = 5
 """So many names are listed in a message; of more, the first ones."""
 
 
+Sizes = tuple[tuple[int, int], tuple[int, int]]
+"""The least height and width of some images, and the largest, as their files have them."""
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """Images (N, H, W, C) as uint8, in memory or read when they are asked for, and their labels (N,)."""
+    """Images (N, H, W, C) as uint8, in memory or read when they are asked for, and their labels (N,).
+
+    Attributes:
+        original_sizes: of the images before they were resized, those of the whole split; None where that is not known.
+    """
 
     images: AnyImages
     labels: Labels
+    original_sizes: Sizes | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,7 +45,7 @@ class ImageSet:
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
         """Returns the images at `indices`, in that order; of images that are not in memory none is read."""
         images = self.images.take(indices) if isinstance(self.images, LazyImages) else self.images[indices]
-        return ImageSet(images, self.labels[indices])
+        return ImageSet(images, self.labels[indices], self.original_sizes)
 
 
 class Source(Protocol):
@@ -67,7 +77,19 @@ class Source(Protocol):
         Raises:
             DataError: the set does not say groups.
         """
-        raise DataError("only a set of TensorFlow Datasets says groups of classes; take hold_out: class")
+        raise DataError("this source has no groups of classes; write hold_out: class")
+
+
+class BrokenImages(DataError):
+    """Some images of a set cannot be read; the message names the first of them.
+
+    Attributes:
+        every: the message that names all of them.
+    """
+
+    def __init__(self, broken: Sequence[tuple[str, str]], of: str) -> None:
+        super().__init__(broken_images(broken, of))
+        self.every = broken_images(broken, of, most=len(broken))
 
 
 @contextlib.contextmanager
@@ -91,7 +113,21 @@ def at_once_of(bytes_each: int) -> int:
 
 def image_options(data: DataSpec) -> dict[str, object]:
     """Returns what decides how `fit_image` makes an image."""
-    return {"image_size": data.image_size, "channels": data.channels, "invert": data.invert}
+    fields = ("image_size", "channels", "fit", "pixel_max", "transpose", "invert")
+    return {field: getattr(data, field) for field in fields}
+
+
+def range_of(sizes: NDArray[Any]) -> Sizes | None:
+    """Return the least and the largest height and width of sizes (N, 2)."""
+    if not len(sizes):
+        return None
+    least, largest = sizes.min(axis=0).tolist(), sizes.max(axis=0).tolist()
+    return (least[0], least[1]), (largest[0], largest[1])
+
+
+def are_no_classes(count: int) -> str:
+    """Return the words of a message after the names of so many labels."""
+    return "is no class" if count == 1 else "are no classes"
 
 
 def some_of(names: list[str], most: int = FEW_NAMES) -> str:

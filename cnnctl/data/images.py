@@ -2,44 +2,203 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
 
 Pixels = NDArray[np.uint8]
-_SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L")
+WHITE = 255
+DEEP_WHITE = 65535
+"""White in 16 bits."""
+SIXTEEN_BIT_COLOUR = "sixteen_bit_colour"
+"""A key of `Image.info`: Pillow reads colours of 16 bits as their upper 8 bits."""
+SEVERAL_FRAMES = "several_frames"
+"""A key of `Image.info`: the file has more images than the one that is read."""
+SCALED_AT_ONCE = 2**22
+"""Values that are scaled at a time."""
+_SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def fit_image(image: Image.Image, data: DataSpec) -> Pixels:
-    """Returns the image as uint8 (H, W, C) of the size and channels that a checked config says, inverted if it says so.
+    """Fit an image to a checked config: uint8 (H, W, C) of its size and channels.
 
-    Transparent parts become white. Resizing is bilinear over the area that a pixel covers.
+    In this order: turned as its EXIF data says; 16 bits scaled to 8, with `pixel_max` as white; transparent parts white;
+    converted to grey or colour; transposed; resized, bilinear over the area that a pixel covers; inverted.
+    """
+    plain = _plain(ImageOps.exif_transpose(image), "L" if data.channels == 1 else "RGB", data.pixel_max)
+    return _fitted(plain, data)
+
+
+def fit_array(images: NDArray[Any], data: DataSpec) -> Pixels:
+    """Fit a batch of images (B, H, W, C) as `fit_image` fits each; nothing is copied where nothing changes.
+
+    Raises:
+        DataError: their values are no pixels from 0 to 255, and `pixel_max` does not say which value is white.
     """
     assert data.image_size and data.channels
-    plain = _plain(ImageOps.exif_transpose(image), "L" if data.channels == 1 else "RGB")
-    height, width = data.image_size
-    if plain.size != (width, height):
-        plain = plain.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(plain, dtype=np.uint8).reshape(height, width, data.channels)
-    return 255 - pixels if data.invert else pixels
+    wanted = (*data.image_size, data.channels)
+    pixels = as_bytes(images, data.pixel_max)
+    if data.transpose and pixels.shape[-1] == data.channels:
+        pixels, data = pixels.swapaxes(1, 2), data.model_copy(update={"transpose": False})
+    if pixels.shape[1:] == wanted:
+        return WHITE - pixels if data.invert else pixels
+    mode = "L" if data.channels == 1 else "RGB"
+    # a column of one value is grey for Pillow, and 2 or 4 channels have alpha
+    opened = (Image.fromarray(np.ascontiguousarray(image.squeeze(-1) if image.shape[-1] == 1 else image)) for image in pixels)
+    return np.stack([_fitted(_plain(image, mode, None), data) for image in opened], dtype=np.uint8)
 
 
-def _plain(image: Image.Image, mode: str) -> Image.Image:
+def as_bytes(values: NDArray[Any], pixel_max: float | None) -> Pixels:
+    """Return pixel values of any type as uint8 of the same shape, with `pixel_max` as 255; true is 255.
+
+    Raises:
+        DataError: values are negative or NaN, or not whole numbers from 0 to 255 where there is no `pixel_max`.
+    """
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(WHITE)
+    _refuse_negative(values)
+    if pixel_max is not None:
+        return scaled(values, pixel_max)
+    if values.dtype == np.uint8:
+        return values
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if high > WHITE or (values.dtype.kind == "f" and (high <= 1 or (values != np.floor(values)).any())):
+        raise DataError(
+            f"the pixels are {values.dtype} from {low:g} to {high:g}, expected 0 to 255; "
+            f"write data.pixel_max: {likely_white(high, values.dtype.kind == 'f')}, the value of white"
+        )
+    return values.astype(np.uint8)
+
+
+def _refuse_negative(values: NDArray[Any]) -> None:
+    if values.dtype.kind == "u" or not values.size or float(values.min()) >= 0:
+        return  # NaN is not at least 0
+    if np.isnan(values).any():
+        raise DataError(
+            f"{int(np.isnan(values).sum()):,} pixels are NaN, expected numbers from 0 up; replace them, such as by 0"
+        )
+    raise DataError(
+        f"the pixels are {values.dtype} from {values.min():g} to {values.max():g}, expected 0 or more; "
+        "save them again from 0 up, such as (values - values.min()) / (values.max() - values.min())"
+    )
+
+
+def scaled(values: NDArray[Any], white: float) -> Pixels:
+    """Return values as uint8: floor(255 · value / white), from 0 to 255; NaN is 0.
+
+    Row by row where they are many: a large image takes no more memory than it has pixels.
+    """
+    if values.dtype == np.uint8:
+        curve: Pixels = _scaled(np.arange(WHITE + 1), white)
+        return np.asarray(curve[values], np.uint8)
+    if values.size <= SCALED_AT_ONCE or values.ndim < 2:
+        return _scaled(values, white)
+    result = np.empty(values.shape, np.uint8)
+    rows = max(SCALED_AT_ONCE // (values.size // len(values)), 1)
+    for start in range(0, len(values), rows):
+        result[start : start + rows] = _scaled(values[start : start + rows], white)
+    return result
+
+
+def _scaled(values: NDArray[Any], white: float) -> Pixels:
+    finite = np.nan_to_num(values) if values.dtype.kind == "f" else values
+    if white == DEEP_WHITE:
+        return np.asarray(finite.clip(0, DEEP_WHITE) // (DEEP_WHITE // WHITE), np.uint8)
+    return np.asarray(np.floor(finite.astype(np.float64).clip(0, white) * WHITE / white), np.uint8)
+
+
+MAX_LEVELS = 64
+"""A highest value that is a power of two up to this is white itself; of deeper images it is chance."""
+
+
+def likely_white(highest: float, fractions: bool) -> int:
+    """Return the value of white that images with this highest value most likely have: 2^bits - 1, or 1 for fractions."""
+    whole = int(highest)
+    if (fractions and highest <= 1) or (whole == highest and whole & (whole - 1) == 0 and whole <= MAX_LEVELS):
+        return max(whole, 1)  # 16 levels above black, as scikit-learn's digits have
+    return max((1 << max(int(highest), 1).bit_length()) - 1, 1)
+
+
+def deepest(image: Image.Image) -> float | None:
+    """Return the highest value of an image whose pixels have more than 8 bits; None for all others."""
+    if image.mode in (*_SIXTEEN_BIT, "F"):
+        values = np.asarray(image)
+        return float(np.nan_to_num(values).max() if image.mode == "F" else values.max())
+    if image.info.get(SIXTEEN_BIT_COLOUR):  # the lower 8 bits are lost
+        colours = image.convert("LA").getchannel("L") if image.mode == "LA" else image.convert("RGB")
+        return float(np.asarray(colours).max()) * (DEEP_WHITE // WHITE)
+    return None
+
+
+def _plain(image: Image.Image, mode: str, pixel_max: float | None) -> Image.Image:
+    """Return an image as opaque `L` or `RGB`, with `pixel_max` as white."""
+    white = pixel_max
     if image.mode in _SIXTEEN_BIT:
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+        image, white = Image.fromarray(scaled(np.asarray(image), pixel_max or DEEP_WHITE)), None
+    elif image.mode == "F" and pixel_max is not None:
+        image, white = Image.fromarray(scaled(np.asarray(image), pixel_max)), None
+    elif image.info.get(SIXTEEN_BIT_COLOUR) and pixel_max is not None:
+        white = pixel_max * WHITE / DEEP_WHITE
+    if white is not None:  # of colours and greys alone: alpha has a white of its own
+        image = _brightened(image, white)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(mode)
 
 
-def fit_array(images: NDArray[np.uint8], data: DataSpec) -> Pixels:
-    """Returns a batch of images (B, H, W, C) as `fit_image` returns each; without copies where nothing changes."""
+def _brightened(image: Image.Image, white: float) -> Image.Image:
+    """Return an image of 8 bits with `white` as 255, its transparency as it was."""
+    if "transparency" in image.info:  # names a value, which would be another one then
+        image = image.convert("RGBA")
+    elif image.mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("RGBA" if "A" in image.getbands() else "RGB")
+    curve, same = scaled(np.arange(WHITE + 1), white).tolist(), list(range(WHITE + 1))
+    return image.point([value for band in image.getbands() for value in (same if band == "A" else curve)])
+
+
+def _fitted(plain: Image.Image, data: DataSpec) -> Pixels:
+    """Return an `L` or `RGB` image as uint8 (H, W, C) of the size that the config says."""
     assert data.image_size and data.channels
-    if images.shape[1:] == (*data.image_size, data.channels):
-        return 255 - images if data.invert else images
-    return np.stack(
-        [fit_image(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), data) for image in images]
-    )
+    height, width = data.image_size
+    if data.transpose:
+        plain = plain.transpose(Image.Transpose.TRANSPOSE)
+    if plain.size != (width, height):
+        resize = {"stretch": _stretched, "crop": _cropped, "pad": _padded}[data.fit]
+        plain = resize(plain, width, height)
+    pixels = np.asarray(plain, dtype=np.uint8).reshape(height, width, data.channels)
+    return WHITE - pixels if data.invert else pixels
+
+
+def _stretched(image: Image.Image, width: int, height: int) -> Image.Image:
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _cropped(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Resize the middle of an image, as large as the proportions of (width, height) allow."""
+    smaller = min(image.width / width, image.height / height)
+    across, down = width * smaller, height * smaller
+    left, top = (image.width - across) / 2, (image.height - down) / 2
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, left + across, top + down))
+
+
+def _padded(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Resize the whole image in its own proportions, with its border's colour in what is left around it."""
+    larger = max(image.width / width, image.height / height)
+    inner = max(round(image.width / larger), 1), max(round(image.height / larger), 1)
+    page = Image.new(image.mode, (width, height), _border_colour(image))
+    page.paste(_stretched(image, *inner), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return page
+
+
+def _border_colour(image: Image.Image) -> int | tuple[int, ...]:
+    """Return the median of an image's outermost pixels, of each channel."""
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colour = tuple(int(value) for value in np.median(border, axis=0))
+    return colour if len(colour) > 1 else colour[0]

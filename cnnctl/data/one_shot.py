@@ -19,9 +19,9 @@ from cnnctl.data.elsewhere import fitted_batches
 from cnnctl.data.image_set import some_of
 from cnnctl.data.images import Pixels
 from cnnctl.errors import DataError, UsageError
+from cnnctl.reading import read_bounded, refuse_leading_away
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.folders import image_files
-from cnnctl.spec.reading import read_bounded, refuse_leading_away
 
 TRAINING, TEST, LABELS = "training", "test", "class_labels.txt"
 MOST_LABELS = 10_000_000

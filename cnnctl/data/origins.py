@@ -13,7 +13,7 @@ from cnnctl.data.lazy import Indices
 from cnnctl.data.sources import open_source
 from cnnctl.data.splits import hold_out
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.folders import class_folders, folder_path, image_files
+from cnnctl.spec.folders import FolderSet
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,4 @@ class Origins:
         return {**held_out, "train": rest}
 
     def _files_of(self, read_from: str) -> list[str]:
-        path = folder_path(self._data)
-        return [
-            file.relative_to(path).as_posix() for folder in class_folders(path, read_from) for file in image_files(folder, path)
-        ]
+        return ["/".join(each.place) for each in FolderSet(self._data).labelled(read_from)]

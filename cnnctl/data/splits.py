@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnctl.data.image_set import FEW_NAMES, ImageSet, Labels, Source, some_of
+from cnnctl.data.image_set import FEW_NAMES, ImageSet, Labels, Sizes, Source, some_of
 from cnnctl.data.lazy import Indices, in_blocks
 from cnnctl.data.sources import open_source
 from cnnctl.errors import DataError
@@ -37,6 +38,11 @@ class Splits:
     class_names: list[str]
     notes: list[str]
     test_class_sizes: tuple[int, ...] = ()
+
+    @property
+    def original_sizes(self) -> Sizes | None:
+        """Return the least and the largest height and width of the training images as their files have them."""
+        return self.train.original_sizes
 
 
 def read_splits(data: DataSpec) -> Splits:
@@ -98,8 +104,19 @@ def hold_out(labels: Labels, fractions: dict[str, float], seed: int) -> dict[str
         free = [indices[count:] for indices, count in zip(free, counts, strict=True)]
     for name, indices in parts.items():
         if not len(indices):
-            raise DataError(f"data.{name}: {fractions[name]:g} of each class is less than one image; take more, or none")
+            raise DataError(
+                f"data.{name}: {fractions[name]:g} of {len(labels):,} images is less than one image; {_larger(labels, name, fractions)}"
+            )
     return parts
+
+
+def _larger(labels: Labels, name: str, fractions: dict[str, float]) -> str:
+    """Returns a fraction that holds an image and leaves some of each class to train on, or what else to do."""
+    classes = np.unique(labels)
+    if len(labels) < len(classes) + len(fractions):
+        return f"{len(fractions)} images beside one of each class to train on are needed, so give the classes more images"
+    larger = f"write data.{name}: {math.ceil(1000 / len(labels)) / 1000:g}"
+    return larger + (" or data.validation: null" if name == "validation" else "")
 
 
 def _shares(wanted: NDArray[np.float64], free: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -133,8 +150,11 @@ def _never_learned(labels: Labels, data: DataSpec, class_names: list[str]) -> li
     if len(learned) == count:
         return []
     if len(missing) <= FEW_NAMES and len(class_names) == count:
-        return [f"no images in '{data.train}' of the {'class' if len(missing) == 1 else 'classes'} {some_of(missing)}"]
-    return [f"{len(learned):,} of the {count:,} classes occur in '{data.train}'; the others are never learned"]
+        numbered = data.source not in ("folder", "digits")  # an empty folder is a class to come
+        remedy = "; data.remap_labels: true numbers those that occur from 0" if numbered else ""
+        return [f"no images in '{data.train}' of the {'class' if len(missing) == 1 else 'classes'} {some_of(missing)}{remedy}"]
+    remedy = "" if data.remap_labels else f"; data.remap_labels: true with data.classes: {len(learned)} leaves them out"
+    return [f"{len(learned):,} of the {count:,} classes occur in '{data.train}'; the others are never learned{remedy}"]
 
 
 def _refuse_strangers(trained_labels: Labels, labels: Labels, data: DataSpec, role: str) -> None:
@@ -153,8 +173,11 @@ def _refuse_strangers(trained_labels: Labels, labels: Labels, data: DataSpec, ro
 def _refuse_high_labels(images: ImageSet, data: DataSpec) -> None:
     highest = int(images.labels.max())
     if data.classes and highest >= data.classes:
+        occur = len(np.unique(images.labels))
+        remap = f", or data.remap_labels: true with data.classes: {occur}, which numbers those that occur from 0"
         raise DataError(
-            f"data.classes is {data.classes}, but '{data.train}' has labels up to {highest}; give {highest + 1} or more"
+            f"data.classes is {data.classes}, but '{data.train}' has labels up to {highest:,}; "
+            f"write data.classes: {highest + 1}{remap if occur <= highest else ''}"
         )
 
 

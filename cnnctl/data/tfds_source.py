@@ -24,15 +24,16 @@ from cnnctl.data.image_set import (
     at_once_of,
     decoded_at_once,
     image_options,
+    range_of,
     some_of,
     told_as_data_errors,
 )
 from cnnctl.data.images import fit_array
 from cnnctl.data.stream import Blocks
 from cnnctl.errors import DataError
+from cnnctl.reading import read_bounded
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.images import MOST_DESCRIBED, prepared_dir
-from cnnctl.spec.reading import read_bounded
 
 DESCRIPTIONS = ("features.json", "dataset_info.json")
 """What TFDS writes beside the examples of a set."""
@@ -81,18 +82,20 @@ class TfdsSource(Source):
             images, self._read[split] = self._held.images(
                 split, options, files, lambda: self._decoded(split), lambda: self._examples(split)
             )
-        return ImageSet(images, self._read[split]["labels"])
+        return ImageSet(images, self._read[split]["labels"], range_of(self._read[split]["sizes"]))
 
     def _decoded(self, split: str) -> Blocks:
         builder, image, label = self._opened
         dataset = self._dataset(split, None).map(lambda example: (example[image], example[label]))
         sizes = builder.info.features[image].shape
         at_once = min(decoded_at_once(self._data), at_once_of(prod(sizes))) if None not in sizes else 1
-        labels = array("q")
+        labels, seen = array("q"), set[tuple[int, ...]]()
         for batch_images, batch_labels in self._batches(split, dataset, at_once):
             labels.extend(batch_labels.tolist())
+            seen.add(batch_images.shape[1:3])
             yield fit_array(batch_images, self._data)
-        return {"labels": np.array(labels, np.int64), "class_names": np.array(self._known_names())}
+        known = {"labels": np.array(labels, np.int64), "class_names": np.array(self._known_names())}
+        return {**known, "sizes": np.array(sorted(seen), np.int32).reshape(-1, 2)}
 
     def _count(self, split: str) -> int:
         """Returns the examples of a split as what TFDS wrote beside them says it, give or take one; 0 where it does not."""

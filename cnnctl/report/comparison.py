@@ -11,10 +11,10 @@ from statistics import mean, stdev
 from typing import Any
 
 from cnnctl.errors import CnnctlError, RunError
+from cnnctl.reading import open_regular
 from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder
 from cnnctl.spec.document import Where, dotted, read_document
-from cnnctl.spec.reading import open_regular
 
 RESULTS = ("validation_accuracy", "test_accuracy", "test_loss", "epochs", "train_seconds", "device")
 SEED = "seed"

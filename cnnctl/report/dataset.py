@@ -34,6 +34,12 @@ def dataset_markdown(facts: Facts) -> str:
     return _document(facts, lambda entry: f"- {entry[0]}: {entry[1]}", lambda table: markdown_table(*table, left=1))
 
 
+def not_read_lines(files: Sequence[Facts]) -> str:
+    """Returns a line for each file that was not read, given with `file` and `why`."""
+    why = max((len(each["why"]) for each in files), default=0)
+    return "\n".join(f"not read  {each['why']:<{why}}  {printable(each['file'])}" for each in files)
+
+
 def _document(facts: Facts, line: Callable[[Entry], str], draw: Callable[[Table], str]) -> str:
     def lines(entries: Sequence[Entry]) -> str:
         return "\n".join(map(line, entries))
@@ -70,7 +76,7 @@ def _shape(shape: Sequence[int | None]) -> str:
 
 
 def _as_they_were(facts: Facts) -> str:
-    which = "the first in the source" if facts["source"] == "folder" else "in the source"
+    which = "the first in the source" if facts["source"] in ("folder", "parquet") else "in the source"
     return f", {which} {_shape(facts['source_shape'])}" if facts["source_shape"] != facts["image_shape"] else f" as {which}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
@@ -21,6 +22,8 @@ MOST_NAMED = 40
 """Of more classes a confusion matrix shows colours alone: names and numbers would not be readable."""
 CELL_INCHES, CELL_PIXELS, GAP_COLOUR = 0.5, 128, (176, 196, 222)
 NAME_LENGTH = 40
+PAIRS_PER_ROW, PAIR_SIDE, PAIR_WIDE, PAIR_HIGH, PAIR_MARGIN = 4, 1.3, 3.3, 2.2, 0.18
+"""Of an image beside what the network saw of it, in inches."""
 
 
 def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: str) -> bytes:
@@ -134,6 +137,44 @@ def saliency_png(images: NDArray[np.uint8], maps: NDArray[Any], titles: Sequence
         for axes in (left, middle, right):
             axes.axis("off")
     return png_of(figure)
+
+
+def seen_png(
+    originals: Sequence[NDArray[np.uint8]], sizes: Sequence[str], seen: NDArray[np.uint8], titles: Sequence[tuple[str, str]]
+) -> bytes:
+    """Return a picture of images (H, W, 3), each beside what the network saw of it (N, H, W, C), below its title.
+
+    Args:
+        originals: as their files have them.
+        sizes: of the originals, which may be larger than what is drawn of them.
+        seen: as the network saw them, drawn pixel by pixel.
+        titles: for each, its name and the answer of the network.
+    """
+    columns = min(len(seen), PAIRS_PER_ROW)
+    rows = -(-len(seen) // columns)
+    wide, high = PAIR_WIDE * columns, PAIR_HIGH * rows + 0.1
+    figure = Figure(figsize=(wide, high))
+    axes = figure.add_axes((0, 0, 1, 1), frame_on=False, xticks=[], yticks=[])
+    own_size = f"{seen.shape[1]}×{seen.shape[2]}"
+    for place, (original, size, image, title) in enumerate(zip(originals, sizes, seen, titles, strict=True)):
+        left, top = PAIR_WIDE * (place % columns), PAIR_HIGH * (place // columns)
+        name, answer = _drawable(title)
+        axes.text(left + PAIR_WIDE / 2, top + 0.27, name, ha="center", va="bottom", fontsize=8, color="0.35")
+        axes.text(left + PAIR_WIDE / 2, top + 0.48, answer, ha="center", va="bottom", fontsize=11)
+        _draw_framed(axes, original, left + PAIR_MARGIN, top + 0.55, f"file  {size}")
+        _draw_framed(axes, image, left + PAIR_WIDE - PAIR_MARGIN - PAIR_SIDE, top + 0.55, f"network  {own_size}")
+        axes.text(left + PAIR_WIDE / 2, top + 0.55 + PAIR_SIDE / 2, "→", ha="center", va="center", fontsize=13, color="0.45")
+    axes.set(xlim=(0, wide), ylim=(high, 0), aspect="auto")  # imshow sets them too
+    return png_of(figure)
+
+
+def _draw_framed(axes: Any, image: NDArray[np.uint8], left: float, top: float, caption: str) -> None:
+    """Draw an image in the middle of a square of PAIR_SIDE inches, framed, since paper and page are both white."""
+    height, width = (PAIR_SIDE * side / max(image.shape[:2]) for side in image.shape[:2])
+    across, down = left + (PAIR_SIDE - width) / 2, top + (PAIR_SIDE - height) / 2
+    show_image(axes, image, (across, across + width, down + height, down))
+    axes.add_patch(Rectangle((across, down), width, height, fill=False, edgecolor="0.6", linewidth=0.8))
+    axes.text(left + PAIR_SIDE / 2, top + PAIR_SIDE + 0.05, caption, ha="center", va="top", fontsize=7, color="0.45")
 
 
 def mistakes_png(triples: Sequence[NDArray[np.uint8]], titles: Sequence[str], title: str) -> bytes:

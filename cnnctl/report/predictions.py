@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from cnnctl.report.tables import as_json, markdown_table, text_table
 from cnnctl.report.text import printable
 
 MOST_DRAWN = 16
-"""So many images have a place in a saliency picture."""
+"""Images that have a place in a picture."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ def saliency_title(prediction: Prediction) -> str:
     """Returns what stands above an image in a saliency picture."""
     first = prediction.guesses[0]
     return f"{_short(prediction.image)}: {_short(first.name)}, {first.probability:.1%}"
+
+
+def seen_title(prediction: Prediction) -> tuple[str, str]:
+    """Return what stands above an image and what the network saw of it: the name of the file, and the answer."""
+    first = prediction.guesses[0]
+    return _short(os.path.basename(prediction.image)), f"{_short(first.name)}  {first.probability:.1%}"
 
 
 def _short(text: str, most: int = 28) -> str:

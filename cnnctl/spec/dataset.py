@@ -1,6 +1,8 @@
 """The section `data`: where images come from and how they are made ready."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -11,7 +13,31 @@ from pydantic import (
     model_validator,
 )
 
-from cnnctl.spec.section import MOST, Section, Size, expected, wrong
+from cnnctl.spec.section import MOST, Section, Size, expected, show, wrong
+
+
+class NotUsable(Exception):
+    """What a data section names cannot be used.
+
+    Attributes:
+        field: the field of the data section that names it.
+        message: what is wrong and what to do.
+        several_lines: whether its line breaks are meant, and not from a name.
+    """
+
+    def __init__(self, field: str, message: str, several_lines: bool = False) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+        self.several_lines = several_lines
+
+
+def expanded(field: str, path: str) -> Path:
+    """Return the path that a field of the data section gives, `~` and `~user` resolved."""
+    try:
+        return Path(path).expanduser()
+    except (RuntimeError, ValueError) as error:
+        raise NotUsable(field, f"'{path}' begins with a home folder that is not known here") from error
 
 
 def _part(value: object) -> str | float | tuple[str, ...]:
@@ -45,6 +71,57 @@ def _channels(value: object) -> object:
 
 Channels = Annotated[Literal[1, 3], BeforeValidator(_channels)]
 
+Pair = tuple[str, str]
+"""The names of the images and of their labels."""
+
+
+def _keys(value: object) -> Pair | dict[str, Pair]:
+    if isinstance(value, Mapping) and value and all(isinstance(split, str) for split in value):
+        return {split: _pair_of_names(names, value) for split, names in value.items()}
+    return _pair_of_names(value, value)
+
+
+def _pair_of_names(names: object, value: object) -> Pair:
+    if isinstance(names, list | tuple) and len(names) == 2 and all(isinstance(name, str) and name for name in names):
+        return names[0], names[1]
+    raise expected("the names of images and labels, such as [x, y], or those of each split, such as {train: [x, y]}", value)
+
+
+def _plain_keys(keys: Pair | dict[str, Pair]) -> list[str] | dict[str, list[str]]:
+    return {split: list(names) for split, names in keys.items()} if isinstance(keys, dict) else list(keys)
+
+
+_NAMES = {"type": "array", "items": _NAME, "minItems": 2, "maxItems": 2}
+_BY_SPLIT = {
+    "type": "object",
+    "properties": {},
+    "patternProperties": {"^.+$": _NAMES},
+    "additionalProperties": False,
+    "minProperties": 1,
+}
+Keys = Annotated[
+    Pair | dict[str, Pair],
+    PlainValidator(_keys),
+    PlainSerializer(_plain_keys),
+    WithJsonSchema({"anyOf": [_NAMES, _BY_SPLIT]}),
+]
+"""What images and labels are called in a file: one pair of names, or one for each split."""
+
+FILE_SOURCES = ("idx", "npz", "csv", "mat", "parquet")
+"""Sources that read the original files of a set."""
+SOURCES = ("tfds", "folder", "digits", *FILE_SOURCES)
+
+
+def _source(value: object) -> object:
+    """Names the two lines to write where the name of a set stands in place of its source."""
+    if isinstance(value, str) and value not in SOURCES:
+        from cnnctl.spec.images import TFDS_IMAGES  # imports this module
+
+        name = value.lower().replace("-", "_")
+        if name in TFDS_IMAGES:
+            raise wrong(f"{show(value)} is the name of a set; write source: tfds, name: {name}")
+    return value
+
 
 class Augment(Section):
     """Random changes of training images, drawn anew each epoch by (seed, epoch, example).
@@ -72,37 +149,57 @@ class DataSpec(Section):
     """Where images come from and how they are made ready.
 
     Attributes:
-        source: `tfds`, `folder` (one folder a class) or `digits` (bundled with scikit-learn).
+        source: `tfds`, `folder` (one folder per class), `digits` (bundled with scikit-learn), or the original files of a set:
+            `idx` (MNIST and its relatives), `npz`, `csv` (one row per image), `mat` (EMNIST) or `parquet` (Hugging Face).
         name: for `tfds`, the builder, with its config after a slash where it has several.
-        path: for `folder`, where the images are.
+        path: for every source but `tfds` and `digits`, the folder or file of the images.
         data_dir: for `tfds`, where prepared data lies; without it `TFDS_DATA_DIR`, then TFDS's own.
-        train: for `tfds` and `folder`, the split to train on.
+        keys: for `npz`, `mat` and `parquet`, the names of images and labels, such as `[x, y]`, or those of each split, such as
+            `{train: [x, y], test: [xt, yt]}`; for `labels_file`, its columns of file names and labels. null for the usual names.
+        labels_file: for `folder`, a CSV file of file names and labels. Images that it does not name keep the class of their
+            folder where its labels are names of folders, and are not read otherwise.
+        class_folders: for `folder`, `top`: each folder of a split is a class, with all images below it; `leaf`: each folder that
+            holds images is a class, named by its path, and its first folder is its group.
+        follow_links: for `folder`, true reads images and folders that links lead to, also outside of `path`.
+        train: the split to train on. A folder's is found as `train` or `training`, in any case; without one it is `path` itself.
         validation: fraction of train, or a split; null for none. For few-shot tasks also a list of classes or groups.
-        test: as validation; null for the split `test` where the source has one, else 0.2.
+            Without it the source's own validation split (`validation`, `val`, `valid`, `dev`), and where it has none 0.1.
+        test: as validation; null for the source's own test split (`test`, `testing`), and where it has none 0.2.
         hold_out: what fractions and lists hold out of train: `image`, part of every class, in classification; `class`,
             whole classes, or `group`, all classes of a group, for few-shot tasks; null for image or class by the task.
-        group: for `tfds` and `hold_out: group`, the feature that says the group of an image, such as `alphabet`.
+        group: for `tfds` and `hold_out: group`, the feature that names the group of an image, such as `alphabet`.
         shared_classes: for few-shot tasks, `refuse` a validation or test split that has classes of train, or `drop`
             those classes from it.
         split_seed: what fractions, and episodes of validation and test, are drawn with, apart from `seed`, so that seeds
             compare on one split.
-        image_size: [height, width] that images are resized to.
+        image_size: [height, width] that images are resized to; null for that of the source, of a folder's first image.
+        fit: for images of other proportions than image_size, `stretch`, `crop` to the middle, or `pad` with the colour of
+            the image's border.
         channels: 1 for grey, 3 for colour; images are converted.
         classes: how many classes there are.
-        renumber: true numbers the classes that occur in train from 0 and forgets the others, so that part of a set,
-            such as `small1` of Omniglot, needs no more outputs than it has classes; give `classes` too.
-        invert: true turns ink on white into high values on zero.
+        remap_labels: true numbers the classes that occur in train from 0 and drops the others, so that labels that begin at
+            1 or leave gaps, or part of a set such as `small1` of Omniglot, need no more outputs than there are classes.
+        pixel_max: the pixel value that becomes white, such as 4095 for 12-bit images in 16-bit files, or 1 for floats;
+            null for 255, and for 65535 in 16-bit files.
+        transpose: true swaps rows and columns, which turns the original files of EMNIST upright.
+        invert: true inverts pixels, so that dark ink on white paper becomes high values on zero.
         labels: `integer` or `one_hot`.
         memory: where the decoded images are: `keep` has them in memory, `stream` in a file on disk, from which each batch
             is read; `auto` keeps them where they take at most an eighth of the memory that this process may have. Every
-            number is the same to the bit, so a run goes on with any of the three, and its own config says what was said.
+            number is the same to the bit, so a run resumes with any of the three.
         augment: random changes of training images.
     """
 
-    source: Literal["tfds", "folder", "digits"]
+    renamed: ClassVar[Mapping[str, str]] = {"renumber": "remap_labels"}
+
+    source: Annotated[Literal["tfds", "folder", "digits", "idx", "npz", "csv", "mat", "parquet"], BeforeValidator(_source)]
     name: Annotated[str, Field(min_length=1)] | None = None
     path: Annotated[str, Field(min_length=1)] | None = None
     data_dir: Annotated[str, Field(min_length=1)] | None = None
+    keys: Keys | None = None
+    labels_file: Annotated[str, Field(min_length=1)] | None = None
+    class_folders: Literal["top", "leaf"] = "top"
+    follow_links: bool = False
     train: Annotated[str, Field(min_length=1)] = "train"
     validation: Part | None = 0.1
     test: Part | None = None
@@ -111,9 +208,12 @@ class DataSpec(Section):
     shared_classes: Literal["refuse", "drop"] = "refuse"
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     image_size: Size | None = None
+    fit: Literal["stretch", "crop", "pad"] = "stretch"
     channels: Channels | None = None
     classes: Annotated[int, Field(ge=2, le=MOST)] | None = None
-    renumber: bool = False
+    remap_labels: bool = False
+    pixel_max: Annotated[float, Field(gt=0, le=MOST)] | None = None
+    transpose: bool = False
     invert: bool = False
     labels: Literal["integer", "one_hot"] = "integer"
     memory: Literal["auto", "keep", "stream"] = "auto"
@@ -124,23 +224,57 @@ class DataSpec(Section):
         """Whether splits share no class; so in every checked config of a few-shot task."""
         return self.hold_out in ("class", "group")
 
+    @property
+    def has_path(self) -> bool:
+        """Whether the images are a folder or a file that `path` names."""
+        return self.source in ("folder", *FILE_SOURCES)
+
     @model_validator(mode="after")
-    def _says_where(self) -> Self:
-        needed = {"tfds": "name", "folder": "path"}.get(self.source)
+    def _has_what_its_source_needs(self) -> Self:
+        needed = "name" if self.source == "tfds" else "path" if self.has_path else None
         if needed and getattr(self, needed) is None:
             raise wrong(f"source '{self.source}' needs '{needed}'")
-        for field, source in (("name", "tfds"), ("data_dir", "tfds"), ("group", "tfds"), ("path", "folder")):
-            if self.source != source and getattr(self, field) is not None:
-                raise wrong(f"goes with source '{source}', not with '{self.source}'; remove it, or change source", field)
-        if (self.hold_out == "group") != (self.group is not None):
+        for field, sources in _ONLY_WITH.items():
+            if self.source not in sources and getattr(self, field) != DataSpec.model_fields[field].default:
+                listed = " or ".join(f"'{source}'" for source in sources)
+                raise wrong(f"goes with source {listed}, not with '{self.source}'; remove it, or change source", field)
+        if self.keys is not None and self.source == "folder" and (self.labels_file is None or isinstance(self.keys, dict)):
+            raise wrong("names the two columns of data.labels_file, such as [file, label]; give both, or remove it", "keys")
+        return self
+
+    @model_validator(mode="after")
+    def _names_its_groups(self) -> Self:
+        if self.source == "folder":
+            if self.hold_out == "group" and self.class_folders != "leaf":
+                raise wrong("groups of a folder are the folders of its classes; add class_folders: leaf", "hold_out")
+        elif (self.hold_out == "group") != (self.group is not None):
+            if self.source != "tfds":
+                raise wrong(f"source '{self.source}' has no groups of classes; use hold_out: class", "hold_out")
             raise wrong(
-                "hold_out: group and group, the feature that says the groups, go together; give both or neither", "group"
+                "hold_out: group and group, the feature that names the groups, go together; give both or neither", "group"
             )
-        if self.renumber and self.classes is None:
-            raise wrong("needs data.classes: how many classes occur in train", "renumber")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_its_classes(self) -> Self:
+        if self.remap_labels and self.classes is None and self.source == "tfds":
+            raise wrong("needs data.classes: how many classes occur in train", "remap_labels")
         for field in ("validation", "test"):
             if self.source == "digits" and isinstance(getattr(self, field), str):
                 raise wrong("source 'digits' has no named splits; give a fraction, such as 0.2", field)
         if self.source == "digits" and self.train != "train":
             raise wrong("source 'digits' has no named splits; leave it out", "train")
         return self
+
+
+_ONLY_WITH: Mapping[str, tuple[str, ...]] = {
+    "name": ("tfds",),
+    "data_dir": ("tfds",),
+    "group": ("tfds",),
+    "path": ("folder", *FILE_SOURCES),
+    "keys": ("npz", "mat", "parquet", "folder"),
+    "labels_file": ("folder",),
+    "class_folders": ("folder",),
+    "follow_links": ("folder",),
+}
+"""Fields that mean something for some sources alone."""

@@ -173,10 +173,10 @@ def _data_complaints(data: DataSpec) -> Iterator[Complaint]:
         yield ("data", "shared_classes"), "what is held out of train shares no class with it; leave it out"
     if data.labels != "integer":
         yield ("data", "labels"), "few-shot learners number the classes of each episode themselves; leave labels out"
-    if data.renumber:
+    if data.remap_labels:
         yield (
-            ("data", "renumber"),
-            "few-shot tasks have no output for each class, so there is nothing to renumber; leave it out",
+            ("data", "remap_labels"),
+            "few-shot tasks have no output for each class, so there is nothing to remap; leave it out",
         )
 
 

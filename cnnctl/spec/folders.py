@@ -1,200 +1,440 @@
-"""A folder of images: its splits, its classes and what one image of it is like, found without TensorFlow."""
+"""A folder of images: its splits, the class of each image, and what is not read, found without TensorFlow.
+
+The folder is listed once (`Listing`); everything else is said of that list. Images at any depth below a class folder belong
+to that class, as Keras's `image_dataset_from_directory` and torchvision's `ImageFolder` read them.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
-import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.reading import open_regular, refuse_leading_away
+from cnnctl.formats.names import ROLES
+from cnnctl.reading import open_regular, refuse_leading_away
+from cnnctl.spec.dataset import DataSpec, NotUsable, expanded
+from cnnctl.spec.image_files import IMAGE_SUFFIXES, SNIFFED, begins_as_image
+from cnnctl.spec.labels_file import LabelsFile
 
-if TYPE_CHECKING:
-    from PIL import Image
+DEFAULT_TRAIN: str = DataSpec.model_fields["train"].default
+HERE = "."
+"""A split that is the folder of the set itself."""
+FEWEST_CLASSES = 2
+_HIDDEN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
+"""Folders that systems leave behind; like names that begin with a dot, they hold nothing of the set."""
+FOLLOW = "put a copy in its place, remove it, or write data.follow_links: true"
+"""What to do about a link that leads out of a folder of images."""
 
-DEFAULT_TRAIN = DataSpec.model_fields["train"].default
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-FORMATS = ("PNG", "JPEG", "BMP")
-"""What files are opened as, whatever they are called; Pillow has many more readers, some of them hardly ever used."""
-MOST_PIXELS = 100_000_000
-"""So many has one image at most: a few bytes can claim any number, and each takes four bytes and more."""
-GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-"""Pillow's modes of images without colour."""
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-"""The EXIF tag, and its values for images that lie on their side (CIPA DC-008, 4.6.4)."""
-
-
-class NotUsable(Exception):
-    """What a data section names cannot be used.
-
-    Attributes:
-        field: the field of the data section that names it.
-        message: what is wrong and what to do.
-    """
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
+Place = tuple[str, ...]
+"""Where a file is: the names of the folders from that of the set to it, and its own."""
 
 
-def expanded(field: str, path: str) -> Path:
-    """Returns the path that a field of the data section gives, `~` and `~user` resolved."""
-    try:
-        return Path(path).expanduser()
-    except (RuntimeError, ValueError) as error:
-        raise NotUsable(field, f"'{path}' begins with a home folder that is not known here") from error
-
-
-def folder_path(data: DataSpec) -> Path:
-    """Returns the folder of a set of source `folder`."""
+def data_path(data: DataSpec) -> Path:
+    """Return the folder or file of a source that has a `path`."""
     assert data.path is not None
     return expanded("path", data.path)
 
 
-def split_folder(path: Path, split: str) -> Path:
-    """Returns the folder of a split: `path/split`, or for the default train `path` itself where there is no such folder."""
-    below = path / split
-    return path if split == DEFAULT_TRAIN and not below.is_dir() else below
+# what is there
 
 
-def class_folders(path: Path, split: str, within: Path | None = None) -> list[Path]:
-    """Returns the folders of a split's classes, sorted by name.
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file that is not read, and why in a few words, such as `.txt` or `empty`."""
+
+    place: Place
+    why: str
+
+
+@dataclass
+class Listing:
+    """Everything below a folder.
+
+    Attributes:
+        images: files that are images by their ending or their first bytes, sorted.
+        unread: all other files.
+        folders: all folders, that of the set left out.
+        away: links to images or folders that lead out of the folder; nobody may use what they lead to.
+    """
+
+    images: list[Place] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+    folders: set[Place] = field(default_factory=set)
+    away: list[Place] = field(default_factory=list)
+
+
+def listed(path: Path, follow_links: bool = False) -> Listing:
+    """List a folder and all folders below it.
+
+    What kind of thing an entry is the system says with its name: regular images are not asked for anything more.
 
     Args:
-        path: the folder of the set.
-        split: a folder in it.
-        within: the folder that no link may lead out of; None for `path`.
+        path: the folder.
+        follow_links: take what links lead to, wherever it is; without it only what is in the folder too.
 
     Raises:
-        OSError: a folder cannot be read, or a link leads away.
+        OSError: a folder cannot be read, or a link leads nowhere.
     """
-    root, within = split_folder(path, split), within or path
-    if not root.is_dir():
-        return []
-    refuse_leading_away(root, within)
-    return [
-        root / entry.name for entry in _visible(root) if _is_folder(entry, within) and _may_be_class(root / entry.name, within)
-    ]
-
-
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """Returns what is in a folder by its names; hidden files, such as the `._1.png` of macOS, are left out.
-
-    What kind of thing an entry is the system has said with its name: nothing more is asked of it, but for links.
-    """
-    with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-
-
-def _is_folder(entry: os.DirEntry[str], within: Path) -> bool:
-    if not entry.is_dir():
-        return False
-    if entry.is_symlink():
-        refuse_leading_away(Path(entry.path), within)
-    return True
-
-
-def _may_be_class(folder: Path, within: Path) -> bool:
-    """Returns whether a folder holds images, or nothing yet; one of folders alone is a split beside flat classes."""
-    has_folders = False
-    for entry in _visible(folder):
-        if _is_image(entry, within):
-            return True
-        has_folders = has_folders or entry.is_dir()
-    return not has_folders
+    found = Listing()
+    _list(path, (), None if follow_links else path, (os.path.realpath(path),), found)
+    found.images.sort()
+    found.unread.sort(key=lambda each: each.place)
+    return found
 
 
 def image_files(folder: Path, within: Path) -> list[Path]:
-    """Returns the images in a folder, sorted by name.
+    """Return the images in one folder, sorted by name; those of folders below it are left out.
 
     Raises:
         OSError: the folder cannot be read, or a link among the images is broken or leads out of `within`.
     """
-    return [folder / entry.name for entry in _visible(folder) if _is_image(entry, within)]
+    found = Listing()
+    _list(folder, (), within, (os.path.realpath(folder),), found)
+    refuse_images_away(found, folder, within)
+    return [folder / place[0] for place in sorted(found.images) if len(place) == 1]
 
 
-def _is_image(entry: os.DirEntry[str], within: Path) -> bool:
-    """Returns whether this is a regular file with the name of an image, or a link to one."""
-    if not entry.name.lower().endswith(IMAGE_SUFFIXES):
+def refuse_images_away(listing: Listing, folder: Path, within: Path) -> None:
+    """Raise OSError where a link that is called as an image leads out of a folder; `folder` is the one that was listed."""
+    for place in listing.away:
+        if _is_called_an_image(place[-1]):
+            refuse_leading_away(folder.joinpath(*place), within)
+
+
+def _list(folder: Path, place: Place, within: Path | None, above: tuple[str, ...], found: Listing) -> None:
+    """Add what a folder holds; `above` are the real paths of those it lies in and its own, so that a circle of links ends."""
+    with os.scandir(folder) as entries:
+        inside = sorted(entries, key=lambda entry: entry.name)
+    for entry in inside:
+        here = (*place, entry.name)
+        if _is_hidden(entry.name):
+            _list_hidden(entry, here, found)
+        elif entry.is_symlink() and _is_broken(entry):
+            found.unread.append(Unread(here, "broken link"))
+        elif entry.is_symlink() and _leads_away(entry, within):
+            if _may_be_meant(entry):
+                found.away.append(here)
+            else:
+                found.unread.append(Unread(here, "link"))
+        elif entry.is_dir():
+            _list_folder(entry, here, within, above, found)
+        else:
+            _list_file(entry, here, found)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in _HIDDEN
+
+
+def _is_broken(entry: os.DirEntry[str]) -> bool:
+    """Return whether a link leads nowhere; raises OSError for one that is called an image, or leads to itself."""
+    try:
+        entry.stat()
+    except OSError as error:
+        if _is_called_an_image(entry.name) or error.errno == errno.ELOOP:
+            raise OSError(error.errno, f"{error.strerror}: it is a link that leads nowhere; remove it", entry.path) from error
+        return True
+    return False
+
+
+def _leads_away(entry: os.DirEntry[str], within: Path | None) -> bool:
+    if within is None:
         return False
-    if entry.is_symlink():
-        refuse_leading_away(Path(entry.path), within)
-        entry.stat()  # a broken link is told, and not passed over
-    return entry.is_file()
+    return not Path(os.path.realpath(entry.path)).is_relative_to(os.path.realpath(within))
 
 
-def check_folder(data: DataSpec) -> None:
-    """Raises what is wrong with the folders of a set of source `folder`.
+def _may_be_meant(entry: os.DirEntry[str]) -> bool:
+    """Return whether a link that leads away is called as an image or leads to a folder; others are nobody's business."""
+    return _is_called_an_image(entry.name) or entry.is_dir()
+
+
+def _is_called_an_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _list_folder(entry: os.DirEntry[str], here: Place, within: Path | None, above: tuple[str, ...], found: Listing) -> None:
+    real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
+    if real in above:
+        found.unread.append(Unread(here, "link to a folder above"))
+    else:
+        found.folders.add(here)
+        _list(Path(entry.path), here, within, (*above, real), found)
+
+
+def _list_hidden(entry: os.DirEntry[str], here: Place, found: Listing) -> None:
+    """Count hidden files, those in hidden folders one by one; what hidden links lead to is not looked at."""
+    if entry.is_dir(follow_symlinks=False):
+        for _, _, files in os.walk(entry.path):
+            found.unread += [Unread((*here, name), "hidden") for name in files]
+    else:
+        found.unread.append(Unread(here, "hidden"))
+
+
+def _list_file(entry: os.DirEntry[str], here: Place, found: Listing) -> None:
+    called = _is_called_an_image(entry.name)
+    if not entry.is_file():
+        found.unread.append(Unread(here, "no regular file"))
+    elif called:
+        found.images.append(here)
+    else:
+        why = _why_no_image(entry)
+        if why:
+            found.unread.append(Unread(here, why))
+        else:
+            found.images.append(here)
+
+
+def _why_no_image(entry: os.DirEntry[str]) -> str:
+    """Return why a file that is not called an image is none, by its first bytes; empty where it is one."""
+    try:
+        with open_regular(Path(entry.path)) as content:
+            first = content.read(SNIFFED)
+    except OSError:
+        return "unreadable"
+    if begins_as_image(first):
+        return ""
+    return "empty" if not first else Path(entry.name).suffix.lower() or "without an ending"
+
+
+def accounted(unread: Iterable[Unread]) -> str:
+    """Return how many files are not read and why: `12 files (9 .txt, 2 .mp4, 1 empty)`; empty where there are none."""
+    kinds = Counter(each.why for each in unread)
+    if not kinds:
+        return ""
+    several = kinds.total() > 1
+    listed = ", ".join(f"{count:,} {why.replace('images', 'image', count == 1)}" for why, count in kinds.most_common())
+    return f"{kinds.total():,} {'files' if several else 'file'} ({listed})"
+
+
+# what is read of it
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """An image and its class."""
+
+    place: Place
+    class_name: str
+
+
+class FolderSet:
+    """The images of a folder with their classes, by split.
+
+    Args:
+        data: of source `folder`; its splits are names of folders below `path`, or `.` for `path` itself.
+        listing: of the folder; None lists it.
 
     Raises:
-        NotUsable: a folder is not there, or there are fewer than two classes.
+        NotUsable: there is no such folder, or `labels_file` cannot be used.
         OSError: a folder cannot be read.
     """
-    path = folder_path(data)
-    if not path.is_dir():
-        raise NotUsable("path", f"there is no folder '{data.path}'; a path starts at the folder where cnnctl is called")
-    for field, split in (("train", data.train), ("validation", data.validation), ("test", data.test)):
-        if isinstance(split, str) and split != DEFAULT_TRAIN and not class_folders(path, split):
-            raise NotUsable(field, f"there is no split '{split}', a folder {path / split} with a folder for each class")
-    classes = class_folders(path, data.train)
-    if len(classes) < 2:
-        has = f"one folder of a class, '{classes[0].name}'" if classes else "no folders of classes"
-        remedy = "put the images of each class into a folder of its own, two classes at least"
-        raise NotUsable("path", f"the folder '{split_folder(path, data.train)}' has {has}; {remedy}")
 
+    def __init__(self, data: DataSpec, listing: Listing | None = None) -> None:
+        self._data = data
+        self.path = data_path(data)
+        if not self.path.is_dir():
+            raise NotUsable("path", f"there is no folder '{data.path}'; a path starts at the folder where cnnctl is called")
+        self.listing = listing or listed(self.path, data.follow_links)
+        self.labels = LabelsFile(data, self.path, self.listing.images) if data.labels_file else None
+        self._labelled: dict[str, list[Labelled]] = {}
 
-def image_header(file: Path) -> tuple[int, int, int]:
-    """Returns height, width and channels of an image as it is seen, turned as its EXIF data says.
+    # splits
 
-    Raises:
-        NotUsable: the file is no image.
-    """
-    try:
-        with opened_image(file) as image:  # reads the header only
-            turned = image.getexif().get(_ORIENTATION) in _TURNED
-            width, height = reversed(image.size) if turned else image.size
-            return height, width, 1 if image.mode in GREY_MODES else 3
-    except Exception as error:  # Pillow passes on whatever its many readers stumble over
-        raise NotUsable("path", broken_image(file, error)) from error
+    def root(self, split: str) -> Place:
+        """Return where the classes of a split are: below `path/split`; for train in `path` itself where that has none.
 
+        Raises:
+            OSError: the split is a link that leads away, or a path out of the folder.
+        """
+        if not self._data.follow_links:
+            refuse_leading_away(self.path / split, self.path, FOLLOW)
+        parts = tuple(part for part in Path(os.path.normpath(split)).parts if part != HERE)
+        return () if split == DEFAULT_TRAIN and not (self._holds_classes(split) or parts in self.listing.away) else parts
 
-@contextlib.contextmanager
-def opened_image(file: Path) -> Iterator[Image.Image]:
-    """Opens an image for the while; of its pixels none is read yet.
+    @cached_property
+    def _roles(self) -> dict[str, list[str]]:
+        """The folders of `path` that are called as each role is, sorted."""
+        tops = sorted({place[0] for place in [*self.listing.folders, *self.listing.away]})
+        return {role: [top for top in tops if top.lower() in names] for role, names in ROLES.items()}
 
-    Raises:
-        Exception: it is no regular file or none of FORMATS, its header is broken, or it has no pixels or too many.
-    """
-    from PIL import Image
+    def candidates(self, role: str) -> list[str]:
+        """Return the folders that may be the split of a role: called as it is, with images in folders of classes.
 
-    with (
-        warnings.catch_warnings(action="ignore"),  # of what can be read nonetheless
-        open_regular(file) as content,
-        Image.open(content, formats=FORMATS) as image,
-    ):
-        pixels = image.width * image.height
-        if pixels > MOST_PIXELS:
-            raise Image.DecompressionBombError
-        if not pixels:
-            raise ValueError("it has no pixels")
-        yield image
+        One single folder in it that is no class of train, such as `test/unknown`, names no class.
 
+        Raises:
+            OSError: one of them is a link that leads away.
+        """
+        found = []
+        for top in self._roles[role]:
+            self.root(top)
+            classes = self.class_names(top) if self._holds_classes(top) else []
+            if len(classes) > 1 or (classes and (role == "train" or classes[0] in self._names_of_train)):
+                found.append(top)
+        return found
 
-def broken_image(file: Path, error: Exception) -> str:
-    """Returns what to say of an image that Pillow cannot read."""
-    return f"{file}: cannot be read as an image ({_reason(error)}); replace or remove it"
+    def with_classes(self, name: str) -> list[str]:
+        """Return the folders of `path` called as a split is, by a name of its role, that have images in folders of classes."""
+        names = next((names for names in ROLES.values() if name.lower() in names), (name,))
+        tops = sorted({place[0] for place in [*self.listing.folders, *self.listing.away]})
+        called = [top for top in tops if top == name] or [top for top in tops if top.lower() in names]
+        for top in called:
+            self.root(top)  # raises where it is a link that leads away
+        return [top for top in called if self._holds_classes(top)]
 
+    def _holds_classes(self, top: str) -> bool:
+        if self.labels:
+            return any(place[0] == top for place in self.labels.by_place)
+        return any(place[0] == top and len(place) > 2 for place in self.listing.images)
 
-def _reason(error: Exception) -> str:
-    from PIL import Image, UnidentifiedImageError
+    @cached_property
+    def _names_of_train(self) -> set[str]:
+        return set(self.class_names(self._data.train))
 
-    if isinstance(error, UnidentifiedImageError):
-        return "not a PNG, JPEG or BMP"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"it has more than {MOST_PIXELS:,} pixels"
-    system = error.strerror if isinstance(error, OSError) else None
-    return system or str(error) or type(error).__name__
+    def unlabelled(self, role: str) -> dict[str, int]:
+        """Return the folders called as a role is whose images have no classes, with how many there are."""
+        others = [top for top in self._roles[role] if top not in self.candidates(role)]
+        if not self.root(self._data.train):
+            others = [top for top in others if top in self._apart]
+        counts = {top: sum(place[0] == top for place in self.listing.images) for top in others}
+        return {top: count for top, count in counts.items() if count}
+
+    # classes
+
+    def labelled(self, split: str) -> list[Labelled]:
+        """Return the images of a split, sorted by class and then by their place.
+
+        Raises:
+            OSError: a link in it leads away.
+        """
+        if split not in self._labelled:
+            root = self.root(split)
+            for place in self._below(root, self.listing.away):
+                refuse_leading_away(self.path.joinpath(*place), self.path, FOLLOW)
+            keeps = self._keeps_classes_of_folders(root)
+            found = ((place, self._class_of(place, root, keeps)) for place in self._below(root, self.listing.images))
+            named = [Labelled(place, name) for place, name in found if name is not None]
+            self._labelled[split] = sorted(named, key=lambda each: (each.class_name, each.place))
+        return self._labelled[split]
+
+    def _below(self, root: Place, places: Sequence[Place]) -> Iterator[Place]:
+        """Yield the places of a split; where that is `path` itself, without the folders of other splits."""
+        apart = set() if root else self._apart
+        return (place for place in places if place[: len(root)] == root and not (len(place) > 1 and place[0] in apart))
+
+    @cached_property
+    def _apart(self) -> set[str]:
+        """The folders of `path` that hold other splits than a train that is `path` itself.
+
+        One that is called as a split and holds images alone is a class after all where there are no two others, and every one is
+        where the config says `train: .`, but for those that it names.
+        """
+        named = {Path(part).parts[0] for part in (self._data.validation, self._data.test) if isinstance(part, str)}
+        if self._data.train == HERE:
+            return named
+        called = {*self._roles["validation"], *self._roles["test"]}
+        tops = {place[0] for place in self.listing.images if len(place) > 1}
+        if len(tops - named - called) >= FEWEST_CLASSES:
+            return named | called
+        return named | {top for top in called if self._holds_classes(top)}
+
+    def _class_of(self, place: Place, root: Place, keeps: bool) -> str | None:
+        """Return the class of an image, None where it has none; `keeps` is that of `_keeps_classes_of_folders`."""
+        if self.labels and place in self.labels.by_place:
+            return self.labels.by_place[place]
+        folders = place[len(root) : -1]
+        if not (folders and keeps):
+            return None
+        return folders[0] if self._data.class_folders == "top" else "/".join(folders)
+
+    def _keeps_classes_of_folders(self, root: Place) -> bool:
+        """Return whether folders are classes: without a labels file, or where some of its labels are names of folders."""
+        return self.labels is None or self.labels.labels_folders(self._tops(root))
+
+    def _tops(self, root: Place) -> set[str]:
+        """Return the names of the folders directly below a root."""
+        return {folder[-1] for folder in self.listing.folders if folder[:-1] == root}
+
+    def class_names(self, split: str) -> list[str]:
+        """Return the classes of a split, sorted: those of its images, and folders with nothing in them yet."""
+        return sorted({*(each.class_name for each in self.labelled(split)), *self._empty_classes(split)})
+
+    def _empty_classes(self, split: str) -> list[str]:
+        if self.labels or self._data.class_folders == "leaf":
+            return []
+        root = self.root(split)
+        used = {place[: len(root) + 1] for place in self.listing.folders if len(place) > len(root) + 1}
+        used |= {place[: len(root) + 1] for place in self.listing.images}
+        used |= {each.place[: len(root) + 1] for each in self.listing.unread if each.why != "hidden"}
+        tops = self._below(root, [folder for folder in self.listing.folders if len(folder) == len(root) + 1])
+        return [top[-1] for top in tops if top not in used and not (not root and top[0] in self._apart)]
+
+    def without_images(self, split: str) -> list[str]:
+        """Return the folders where the classes of a split are that hold files and no image, so that they are no classes."""
+        root = self.root(split)
+        tops = {
+            each.place[len(root)] for each in self.listing.unread if each.why != "hidden" and self._is_below(each.place, root)
+        }
+        return sorted(
+            tops - set(self.class_names(split)) - {place[len(root)] for place in self._below(root, self.listing.images)}
+        )
+
+    def _is_below(self, place: Place, root: Place) -> bool:
+        """Return whether a file lies in a folder below a root."""
+        inside = len(place) > len(root) + 1 and place[: len(root)] == root
+        return inside and (bool(root) or place[0] not in self._apart)
+
+    def groups(self, split: str) -> list[str]:
+        """Return the group of each image of a split, the first folder of its class, in the order of `labelled`."""
+        root = self.root(split)
+        return [each.place[len(root)] for each in self.labelled(split)]
+
+    # account
+
+    def unread(self) -> list[Unread]:
+        """Return every file that no split of the config reads, and why."""
+        read = {each.place for split in self._splits() for each in self.labelled(split)}
+        images = [Unread(place, self._why_left(place)) for place in self.listing.images if place not in read]
+        links = [Unread(place, "link out of the folder") for place in self.listing.away]
+        own = self.labels.place if self.labels else None
+        return sorted(
+            [*images, *links, *(each for each in self.listing.unread if each.place != own)], key=lambda each: each.place
+        )
+
+    def _splits(self) -> list[str]:
+        parts = (self._data.train, self._data.validation, self._data.test)
+        return [part for part in parts if isinstance(part, str) and (part == self._data.train or self.root(part))]
+
+    def _why_left(self, place: Place) -> str:
+        for split in self._splits():
+            root = self.root(split)
+            if root and place[: len(root)] == root:
+                return self._why_no_class(place, root)
+        if len(place) > 1 and (self.root(self._data.train) or place[0] in self._apart):
+            role = next((role for role in ROLES if place[0] in self._roles[role]), None)
+            if role and place[0] in self.unlabelled(role):
+                return f"images in {place[0]}/ without classes"
+            return f"images in {place[0]}/, no split of the config"
+        return self._why_no_class(place, self.root(self._data.train))
+
+    def _why_no_class(self, place: Place, root: Place) -> str:
+        if self.labels:
+            known = place in self.labels.unlabelled
+            return (
+                f"images without a label in {self._data.labels_file}"
+                if known
+                else f"images that {self._data.labels_file} does not name"
+            )
+        return "images outside of the class folders"
+
+    def account(self) -> str:
+        """Return what is read and what is not: `read 400 images in 3 classes; not read: 12 files (9 .txt, 3 empty)`."""
+        images = sum(len(self.labelled(split)) for split in self._splits())
+        classes = len({each.class_name for split in self._splits() for each in self.labelled(split)})
+        read = f"read {images:,} {'image' if images == 1 else 'images'} in {classes:,} {'class' if classes == 1 else 'classes'}"
+        left = accounted(self.unread())
+        return f"{read}; not read: {left}" if left else read

@@ -1,7 +1,6 @@
-"""How large the images are and how many classes there are, found without TensorFlow.
+"""How large the images of a set of TensorFlow Datasets are and how many classes it has, found without TensorFlow.
 
-In this order: what the config says, a table of the usual sets, the metadata of prepared data,
-the folder itself.
+A table has the usual sets; of others the metadata of prepared data tells it.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.folders import check_folder, class_folders, expanded, folder_path, image_files, image_header
-from cnnctl.spec.reading import read_bounded
-from cnnctl.spec.section import MOST, suggestion
+from cnnctl.errors import suggestion
+from cnnctl.reading import read_bounded
+from cnnctl.spec.dataset import DataSpec, NotUsable, expanded
+from cnnctl.spec.section import MOST
 
 _FEATURES = "features.json"
 MOST_DESCRIBED = 10_000_000
@@ -24,7 +23,7 @@ MOST_DESCRIBED = 10_000_000
 
 @dataclass(frozen=True)
 class Images:
-    """What is known of a set: pixels, channels and classes; None where it is not known."""
+    """What is known of the images of a set as they reach the network; None where it is not known."""
 
     height: int | None = None
     width: int | None = None
@@ -91,26 +90,29 @@ def _version(name: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdecimal() else 0 for part in name.split("."))
 
 
-def known_images(data: DataSpec) -> Images:
-    """Returns what can be known of the images that reach the network.
+def tfds_images(data: DataSpec) -> Images:
+    """Return what can be known of the images of a TFDS set.
 
     Raises:
-        NotUsable: a folder is not there or not laid out as a set, or the image that was looked at is broken.
+        NotUsable: `data_dir` is not known, or holds the original files of a set and nothing prepared.
         OSError: a folder cannot be read.
     """
-    found = _own_images(data)
-    height, width = data.image_size or (found.height, found.width)
-    return Images(height, width, data.channels or found.channels, data.classes or found.classes)
-
-
-def _own_images(data: DataSpec) -> Images:
-    if data.source == "digits":
-        return DIGITS
-    if data.source == "folder":
-        check_folder(data)
-        return _folder_images(data)
-    tfds_dir(data)  # a wrong one is told now, not after the network is built
+    folder = tfds_dir(data)  # a wrong one is told now, not after the network is built
+    if prepared_dir(data) is None:
+        refuse_originals(folder)
     return TFDS_IMAGES.get(_name_and_version(data)[0]) or _prepared_images(data)
+
+
+def refuse_originals(folder: Path) -> None:
+    """Raise NotUsable where a folder for prepared data holds IDX files, as torchvision and the web have MNIST."""
+    if not folder.is_dir():
+        return
+    for below in (folder, *sorted(each for each in folder.iterdir() if each.is_dir())):
+        for raw in (below, below / "raw"):
+            if raw.is_dir() and any("-idx" in each.name or ".idx" in each.name for each in raw.iterdir()):
+                raise NotUsable(
+                    "data_dir", f"'{raw}' holds IDX files, not data prepared by TFDS; write source: idx, path: {raw}"
+                )
 
 
 def _prepared_images(data: DataSpec) -> Images:
@@ -134,22 +136,6 @@ def _dimensions(image: dict[str, Any]) -> list[int | None]:
     return [size if 0 < size <= MOST else None for size in sizes]
 
 
-def _folder_images(data: DataSpec) -> Images:
-    path = folder_path(data)
-    folders = class_folders(path, data.train)
-    said = data.image_size and data.channels  # then no image need be opened
-    first = None if said else next((file for folder in folders for file in image_files(folder, path)), None)
-    height, width, channels = image_header(first) if first else (None, None, None)
-    return Images(height, width, channels, len(folders) or None)
-
-
-def default_test(data: DataSpec) -> str | float:
-    """Returns what `data.test: null` means: the split `test` where the source has one, else a fifth of train."""
-    if data.source == "folder":
-        return "test" if class_folders(folder_path(data), "test") else 0.2
-    return "test" if data.source == "tfds" else 0.2
-
-
 def missing_facts(data: DataSpec, images: Images) -> str:
     """Returns what to say when the config must give more, or an empty string."""
     fields = []
@@ -162,8 +148,8 @@ def missing_facts(data: DataSpec, images: Images) -> str:
     if not fields:
         return ""
     remedy = f"give {', '.join(fields)} under data"
-    if data.source == "folder":
-        return f"the folder '{data.path}' shows no image in a folder of its class; put one there, or {remedy}"
+    if data.source != "tfds":
+        return f"'{data.path}' has no image from which this could be known; {remedy}"
     if _name_and_version(data)[0] in TFDS_IMAGES or prepared_dir(data):
         what = f"the images of '{data.name}' differ in size" if len(fields) == 1 else f"'{data.name}' does not say all of it"
         return f"{what}; {remedy}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,13 +12,14 @@ from pydantic import ValidationError
 
 from cnnctl.errors import ConfigError, Problem
 from cnnctl.spec.auto import shared_batches_reason, whole_batch_reason
-from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.dataset import DataSpec, NotUsable, expanded
 from cnnctl.spec.document import Document, Where, dotted, read_document
 from cnnctl.spec.experiment import Experiment, ModelSpec
 from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints, network_of
-from cnnctl.spec.folders import NotUsable, folder_path
+from cnnctl.spec.folders import data_path
+from cnnctl.spec.found import found_in
 from cnnctl.spec.head import head_complaints, loss_complaints
-from cnnctl.spec.images import default_test, known_images, missing_facts
+from cnnctl.spec.images import missing_facts
 from cnnctl.spec.layers import Conv2D
 from cnnctl.spec.overrides import override
 from cnnctl.spec.section import UNKNOWN_FIELD, Section, one_line
@@ -28,10 +29,16 @@ from cnnctl.spec.stack import Complaint, Node, nodes_of
 MOST_VALUES = 2**28
 """So many has one image at most: a gigabyte as float32."""
 
+MANY_PARAMETERS = 10_000_000
+"""From here on a network is warned about where nobody chose the size of its images."""
+
+SMALLER_SIDES = (256, 192, 128, 96, 64, 48, 32, 28)
+"""Sides of square images that are tried for one that makes a smaller network."""
+
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-def load(file: Path, overrides: Sequence[str] = (), look_at_data: bool = True) -> Experiment:
+def load(file: Path, overrides: Sequence[str] = (), look_at_data: bool = True, notes: list[str] | None = None) -> Experiment:
     """Returns the checked experiment of a config file.
 
     The result says `data.image_size`, `data.channels` and `data.classes` even where the file does not.
@@ -40,6 +47,7 @@ def load(file: Path, overrides: Sequence[str] = (), look_at_data: bool = True) -
         file: the YAML file.
         overrides: `path=value` texts, applied in order before anything is checked.
         look_at_data: False for the config of a run, which says all that must be known: its data may be gone.
+        notes: gets what a person should know of what the config leaves to its data, such as where image_size comes from.
 
     Raises:
         ConfigError: anything is wrong; it holds all problems.
@@ -47,18 +55,20 @@ def load(file: Path, overrides: Sequence[str] = (), look_at_data: bool = True) -
     document = read_document(file)
     for text in overrides:
         override(document, text)
-    return check(document, look_at_data)
+    return check(document, look_at_data, notes)
 
 
-def check(document: Document, look_at_data: bool = True) -> Experiment:
+def check(document: Document, look_at_data: bool = True, notes: list[str] | None = None) -> Experiment:
     """Returns the experiment that a document describes; see `load`."""
+    notes = [] if notes is None else notes
     problems: list[Problem] = []
     experiment = validated(Experiment, document, (), problems)
     data, model = _usable_parts(experiment, document)
     try:
-        data = _resolved(data) if data and not (_says_all(data) and not look_at_data) else data
+        data = _resolved(data, notes) if data and not (_says_all(data) and not look_at_data) else data
     except NotUsable as error:
-        problems.append(_problem(document, ("data", error.field), one_line(error.message)))
+        message = error.message if error.several_lines else one_line(error.message)
+        problems.append(_problem(document, ("data", error.field), message))
         data = None
     if data:
         problems += [_problem(document, where, one_line(message)) for where, message in _data_complaints(data)]
@@ -74,7 +84,34 @@ def check(document: Document, look_at_data: bool = True) -> Experiment:
     if problems:
         raise ConfigError(sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.location)))
     assert checked
+    notes += _large_network(checked, sized_by_images="image_size" not in document.content["data"])
     return checked
+
+
+def _large_network(experiment: Experiment, sized_by_images: bool) -> list[str]:
+    """Returns a warning where the size of the images alone makes a large network."""
+    if not sized_by_images or not experiment.data.has_path:
+        return []
+    _, facts = facts_of(experiment)
+    parameters = sum(each.parameters for each in facts)
+    if parameters <= MANY_PARAMETERS:
+        return []
+    size = "×".join(map(str, experiment.data.image_size or ()))
+    smaller = next((side for side in SMALLER_SIDES if _parameters(experiment, side) <= MANY_PARAMETERS), SMALLER_SIDES[-1])
+    return [
+        f"warning: images of {size} make a network of {parameters:,} parameters; "
+        f"write a smaller data.image_size, such as [{smaller}, {smaller}]"
+    ]
+
+
+def _parameters(experiment: Experiment, side: int) -> float:
+    """Returns the parameters of the network for square images; infinitely many where it does not fit them."""
+    data = experiment.data.model_copy(update={"image_size": (side, side)})
+    try:
+        _, facts = facts_of(experiment.model_copy(update={"data": data}))
+    except Misfit:
+        return inf
+    return sum(each.parameters for each in facts)
 
 
 def _with_data(experiment: Experiment, data: DataSpec) -> Experiment:
@@ -130,28 +167,38 @@ def _says_all(data: DataSpec) -> bool:
     return None not in (data.image_size, data.channels, data.classes, data.test)
 
 
-def _resolved(data: DataSpec) -> DataSpec:
-    """Returns the data section with everything said that the config leaves to its source.
+def _resolved(data: DataSpec, notes: list[str]) -> DataSpec:
+    """Returns the data section with everything said that the config leaves to its source; adds to `notes` why.
 
     Raises:
         NotUsable: the data is not what the config says, or too little is known of its images.
     """
-    name = "path" if data.source == "folder" else "name"
+    name = "path" if data.has_path else "name"
     try:
-        images = known_images(data)
-        test = data.test if data.test is not None else default_test(data)
+        found = found_in(data)
     except OSError as error:
         raise NotUsable(name, f"'{error.filename}' cannot be read: {error.strerror}") from error
-    if missing := missing_facts(data, images):
+    if missing := missing_facts(data, found.images):
         raise NotUsable(name, missing)
     facts = {
-        "image_size": (images.height, images.width),
-        "channels": images.channels,
-        "classes": images.classes,
-        "test": test,
-        "path": str(folder_path(data).absolute()) if data.path else None,
+        "image_size": (found.images.height, found.images.width),
+        "channels": found.images.channels,
+        "classes": found.images.classes,
+        "train": found.train,
+        "validation": found.validation,
+        "test": found.test,
+        "path": str(data_path(data).absolute()) if data.path else None,
+        "labels_file": _labels_file(data),
     }
+    notes += found.notes
     return data.model_copy(update=facts)
+
+
+def _labels_file(data: DataSpec) -> str | None:
+    """Returns where the labels file is, so that a run finds it from any folder; one within `path` stays below it."""
+    if data.labels_file is None or (data_path(data) / data.labels_file).is_file():
+        return data.labels_file
+    return str(expanded("labels_file", data.labels_file).absolute())
 
 
 def _data_complaints(data: DataSpec) -> list[Complaint]:

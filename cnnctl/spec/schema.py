@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from cnnctl.spec.dataset import FILE_SOURCES
 from cnnctl.spec.experiment import LEARNER, Classifier, Experiment, Maml
 from cnnctl.spec.few_shot import BY_EPISODES, FAR_TURNED
 from cnnctl.spec.layers import STACK_ITEM
@@ -17,27 +18,64 @@ from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 _NULL = {"type": "null"}
 _NO_SPLIT = {"not": {"type": "string"}}
+_OF_FOLDERS = {"labels_file": _NULL, "class_folders": {"const": "top"}, "follow_links": {"const": False}}
+"""What other sources leave out."""
+_NO_GROUP = {"hold_out": {"not": {"const": "group"}}}
+
+
+def _by_path(*keyed: str) -> dict[str, Any]:
+    """Returns the rule of each source of original files; `keyed` are those whose images and labels have names."""
+    absent = dict.fromkeys(("name", "data_dir", "group"), _NULL) | _OF_FOLDERS | _NO_GROUP
+    return {
+        source: {
+            "required": ["path"],
+            "properties": {"path": {"type": "string"}, **absent, **({} if source in keyed else {"keys": _NULL})},
+        }
+        for source in FILE_SOURCES
+    }
+
+
 _BY_SOURCE = {
-    "tfds": {"required": ["name"], "properties": {"name": {"type": "string"}, "path": _NULL}},
+    "tfds": {"required": ["name"], "properties": {"name": {"type": "string"}, "path": _NULL, "keys": _NULL, **_OF_FOLDERS}},
     "folder": {
         "required": ["path"],
         "properties": {"path": {"type": "string"}, **dict.fromkeys(("name", "data_dir", "group"), _NULL)},
+        "allOf": [
+            {
+                "if": {"required": ["hold_out"], "properties": {"hold_out": {"const": "group"}}},
+                "then": {"required": ["class_folders"], "properties": {"class_folders": {"const": "leaf"}}},
+            },
+            {
+                "if": {"required": ["keys"], "properties": {"keys": {"not": _NULL}}},
+                "then": {
+                    "required": ["labels_file"],
+                    "properties": {"labels_file": {"type": "string"}, "keys": {"not": {"type": "object"}}},
+                },
+            },
+        ],
     },
     "digits": {
-        "properties": dict.fromkeys(("name", "path", "data_dir", "group"), _NULL)
+        "properties": dict.fromkeys(("name", "path", "data_dir", "group", "keys"), _NULL)
+        | _OF_FOLDERS
+        | _NO_GROUP
         | {"train": {"const": "train"}, "validation": _NO_SPLIT, "test": _NO_SPLIT}
     },
+    **_by_path("npz", "mat", "parquet"),
 }
 """What `DataSpec` checks of fields that go together."""
 
-_RENUMBER = {
-    "if": {"required": ["renumber"], "properties": {"renumber": {"const": True}}},
+_TFDS = {"required": ["source"], "properties": {"source": {"const": "tfds"}}}
+_REMAP_LABELS = {
+    "if": {"allOf": [_TFDS, {"required": ["remap_labels"], "properties": {"remap_labels": {"const": True}}}]},
     "then": {"required": ["classes"], "properties": {"classes": {"type": "integer"}}},
 }
 _GROUP = {
-    "if": {"required": ["hold_out"], "properties": {"hold_out": {"const": "group"}}},
-    "then": {"required": ["group"], "properties": {"group": {"type": "string"}}},
-    "else": {"properties": {"group": _NULL}},
+    "if": _TFDS,
+    "then": {
+        "if": {"required": ["hold_out"], "properties": {"hold_out": {"const": "group"}}},
+        "then": {"required": ["group"], "properties": {"group": {"type": "string"}}},
+        "else": {"properties": {"group": _NULL}},
+    },
 }
 _LOG = {
     "if": {"required": ["tensorboard"], "properties": {"tensorboard": {"const": False}}},
@@ -73,7 +111,7 @@ def json_schema() -> dict[str, Any]:
     schema["$defs"]["DataSpec"]["allOf"] = [
         {"if": {"required": ["source"], "properties": {"source": {"const": source}}}, "then": rule}
         for source, rule in _BY_SOURCE.items()
-    ] + [_RENUMBER, _GROUP]
+    ] + [_REMAP_LABELS, _GROUP]
     schema["$defs"]["LogSpec"].update(_LOG)
     schema["$defs"]["SweepSpec"].update(_SWEEP)
     linked: dict[str, Any] = _linked(schema)
@@ -150,7 +188,7 @@ def _of_few_shot() -> list[Any]:
     return [
         _part("data.hold_out", {"not": {"const": "image"}}),
         _part("data.labels", {"not": {"const": "one_hot"}}),
-        _part("data.renumber", _NOT_TRUE),
+        _part("data.remap_labels", _NOT_TRUE),
         _part("train.loop", {"not": {"const": "fit"}}),
         _part("train.loss", _NULL),
         _part("train.batch_parts", {"enum": [1, "auto"]}),

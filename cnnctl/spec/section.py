@@ -5,7 +5,6 @@ a name with fields of its own, `adam: {learning_rate: 1e-3}`, or the bare name f
 defaults: layers, optimizers, schedules, losses, initializers and regularizers have it.
 """
 
-import difflib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -29,6 +28,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
+from cnnctl.errors import suggestion
+
 if TYPE_CHECKING:
     from pydantic.json_schema import GenerateJsonSchema
 
@@ -45,14 +46,6 @@ def show(value: object, limit: int = 60) -> str:
 def one_line(text: str) -> str:
     r"""Returns a message with every line break in it as `\n`; a key or a name may hold one, and printing escapes the rest."""
     return text.replace("\n", r"\n")
-
-
-def suggestion(word: object, known: Iterable[str]) -> str:
-    """Returns `; did you mean 'x'?` for the nearest known word, or an empty string."""
-    plain = str(word).lower().replace("-", "_")
-    squeezed = {name.lower().replace("_", ""): name for name in known}
-    near = difflib.get_close_matches(plain.replace("_", ""), squeezed, n=1, cutoff=0.7)
-    return f"; did you mean '{squeezed[near[0]]}'?" if near else ""
 
 
 MOST = 2**31 - 1
@@ -96,8 +89,8 @@ FEW_WORDS = 6
 """So many words are listed together with the nearest one; of more, either."""
 
 
-def _worded(error: Any, known: Iterable[str]) -> InitErrorDetails:
-    """Returns one pydantic error in our words; `known` are the fields of the section it arose in."""
+def _worded(error: Any, known: Iterable[str], renamed: Mapping[str, str]) -> InitErrorDetails:
+    """Returns one pydantic error in our words; `known` are the fields of the section it arose in, `renamed` its old ones."""
     kind, where, value = error["type"], error["loc"], error["input"]
     if kind in (WORDED, UNKNOWN_FIELD):
         field = error["ctx"].get("field")
@@ -108,6 +101,8 @@ def _worded(error: Any, known: Iterable[str]) -> InitErrorDetails:
     elif kind == "extra_forbidden":
         names = ", ".join(known)
         message = f"unknown field '{where[-1]}'{suggestion(where[-1], known) or f'; known: {names}'}"
+        if where[-1] in renamed:
+            message = f"'{where[-1]}' is now called '{renamed[where[-1]]}'; write that"
         custom = PydanticCustomError(UNKNOWN_FIELD, "{message}", {"message": one_line(message)})
     elif kind in _EXPECTED:
         context = {key: f"{limit:g}" if isinstance(limit, float) else limit for key, limit in error.get("ctx", {}).items()}
@@ -128,6 +123,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     kind: ClassVar[str] = ""
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Old names of fields, each with the new one."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -135,7 +132,7 @@ class Section(BaseModel):
         try:
             return handler(value)
         except ValidationError as error:
-            details = [_worded(each, cls.model_fields) for each in error.errors(include_url=False)]
+            details = [_worded(each, cls.model_fields, cls.renamed) for each in error.errors(include_url=False)]
             raise ValidationError.from_exception_data(cls.__name__, details) from None
 
     @classmethod

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from cnnctl.errors import suggestion
 from cnnctl.spec.document import Where
 from cnnctl.spec.experiment import ModelSpec
 from cnnctl.spec.layers import Join, Layer, Repeat
-from cnnctl.spec.section import Section, show, suggestion
+from cnnctl.spec.section import Section, show
 
 INPUT = "input"
 """What a layer's `inputs` call the network's own input."""

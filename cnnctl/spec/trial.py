@@ -16,8 +16,9 @@ from cnnctl.spec.sweep import Range, SweepSpec
 
 JUDGED_BY = (
     "task",
-    "data.source", "data.name", "data.path", "data.data_dir", "data.train", "data.validation", "data.test", "data.hold_out",
-    "data.group", "data.shared_classes", "data.split_seed", "data.classes", "data.renumber",
+    "data.source", "data.name", "data.path", "data.data_dir", "data.keys", "data.labels_file", "data.class_folders",
+    "data.follow_links", "data.train", "data.validation", "data.test", "data.hold_out",
+    "data.group", "data.shared_classes", "data.split_seed", "data.classes", "data.remap_labels",
     "few_shot.way", "few_shot.shot", "few_shot.query", "few_shot.validation_episodes", "few_shot.test_episodes",
 )  # fmt: skip
 """Paths that decide on what a trial is judged: values of `choose_by` under two of their values do not compare."""

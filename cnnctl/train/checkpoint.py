@@ -23,7 +23,7 @@ import numpy as np
 
 from cnnctl.errors import RunError
 from cnnctl.files import write_whole
-from cnnctl.spec.reading import read_bounded
+from cnnctl.reading import read_bounded
 from cnnctl.train.observe import EpochRecord, Observer, Plan, StepsRecord
 from cnnctl.train.steps import build_once
 from cnnctl.train.stopping import REMEDIES

@@ -18,6 +18,7 @@ from .memory import memory_rows, memory_table
 from .report import as_markdown, as_text
 from .results import Results
 from .settings import NotPrepared
+from .sources import IMAGES, source_rows, source_table
 from .sweeps import as_table, compare_sweeps
 from .workers import worker_rows, worker_table
 
@@ -43,6 +44,8 @@ def main(about: str) -> int:
         return _workers(options)
     if options.sweep:
         return _sweeps(options)
+    if options.sources:
+        return _sources(options)
     wish = Wish(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
@@ -89,6 +92,18 @@ def _sweeps(options: argparse.Namespace) -> int:
     return 0
 
 
+def _sources(options: argparse.Namespace) -> int:
+    try:
+        with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
+            rows = source_rows(Path(folder), _say, options.rounds, options.images)
+    except OSError as error:
+        _say(str(error))
+        return 1
+    plain = json.dumps([asdict(row) for row in rows], indent=2)
+    sys.stdout.write((plain if options.format == "json" else source_table(rows, options.format)) + "\n")
+    return 0
+
+
 def _options(about: str) -> argparse.Namespace:
     names = [each.name for each in trainers(sys.executable)]
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,6 +119,9 @@ def _options(about: str) -> argparse.Namespace:
     workers_help = "instead, how fast 1 and 2 workers of one core each are, and one process"
     parser.add_argument("--workers", action="store_true", help=workers_help)
     parser.add_argument("--sweep", action="store_true", help="instead, 16 short trials of cnnctl sweep by 1 and 2 processes")
+    sources_help = "instead, how long it takes to read a set from each source; takes some minutes and 1 GB of disk"
+    parser.add_argument("--sources", action="store_true", help=sources_help)
+    parser.add_argument("--images", type=_count, default=IMAGES, metavar="N", help=f"of the set of --sources [{IMAGES}]")
     parser.add_argument("--format", choices=tuple(FORMS), default="table", help="how to print [table]")
     parser.add_argument("--output", type=_file, metavar="OUT.json", help="write the results there, every round of them")
     parser.add_argument("--plot", type=_file, metavar="OUT.png", help="draw them there")

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import ast
+import gzip
+import io
 import itertools
 import json
 import math
 import os
 import re
 import runpy
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import scipy.io
 import tensorflow as tf
 import yaml
+from numpy.typing import NDArray
 from PIL import Image
 
 from cnnctl.commands.code import code
@@ -27,23 +35,26 @@ from cnnctl.commands.session import Session
 from cnnctl.commands.train import train
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import preparation, training_batches
-from cnnctl.data.splits import hold_out
+from cnnctl.data.splits import hold_out, read_splits
 from cnnctl.errors import ConfigError, RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.script.data import HOLD_OUT, batching
 from cnnctl.report.script.expressions import WIDTH, Call, hung, literal, pair
 from cnnctl.report.script.names import MODEL_ATTRIBUTES
 from cnnctl.report.script.page import needs_of, script
+from cnnctl.report.script.reading import reading_of
 from cnnctl.report.script.template import written
 from cnnctl.runs import open_run_folder
+from cnnctl.spec import folders
 from cnnctl.spec.auto import on_any_machine
-from cnnctl.spec.dataset import Augment
+from cnnctl.spec.dataset import FILE_SOURCES, Augment
 from cnnctl.spec.document import parse
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, load
 from cnnctl.spec.optimizers import OPTIMIZERS
 from cnnctl.spec.overrides import override
 from cnnctl.train.observe import Observer
+from tests.formats.originals import idx, png, some, write
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -190,7 +201,7 @@ def test_the_script_reads_as_in_the_golden_files(name: str, golden: Callable[[Pa
 # Data that need not be here: of another size, of a set that is not known, read from a folder with the test set beside the classes.
 DATA = {
     "omniglot": "{source: tfds, name: omniglot, image_size: [28, 28], channels: 1, invert: true, test: 0.2, validation: small2}",
-    "numbered anew": "{source: tfds, name: omniglot, image_size: [28, 28], channels: 1, classes: 136, renumber: true, train: small1, test: a, validation: b}",
+    "numbered anew": "{source: tfds, name: omniglot, image_size: [28, 28], channels: 1, classes: 136, remap_labels: true, train: small1, test: a, validation: b}",
     "unknown": "{source: tfds, name: 'my_set/one:1.0.0', data_dir: there, image_size: [105, 105], channels: 3, classes: 5}",
     "folder": "{source: folder, path: FOLDER, image_size: [105, 105], channels: 1, test: 0.2, validation: extra}",
     "folder in colour": "{source: folder, path: FOLDER, image_size: [105, 105], channels: 3, invert: true, train: extra}",
@@ -213,6 +224,10 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             for name, text in DATA.items()
         },
         "channels_first": text_of(channels_first),
+        **{
+            name: text_of(case(name, folder / str(number))).replace(f"{folder}/{number}", "there")
+            for number, name in enumerate(CASES)
+        },
     }
 
 
@@ -220,7 +235,7 @@ def test_every_script_is_python_of_at_most_100_columns(scripts: dict[str, str]) 
     for name, text in scripts.items():
         compile(text, name, "exec")
         assert [line for line in text.splitlines() if len(line) > WIDTH] == [], name
-        assert "#?" not in text and "$" not in text, name
+        assert "#?" not in text and not re.search(r"\$(?!RECYCLE)", text), name
 
 
 def test_no_script_imports_cnnctl(scripts: dict[str, str]) -> None:
@@ -336,7 +351,7 @@ def test_the_script_makes_the_batches_of_cnnctl_to_the_bit(moves: dict[str, Any]
     images = ImageSet(pixels, np.arange(40, dtype=np.int64) % 10)
     experiment = tiny("data.image_size=[7, 10]", "data.channels=3", f"data.augment={json.dumps(moves | strokes)}")
     scope: dict[str, Any] = {"math": math, "np": np, "tf": tf, "SEED": 3, "EPOCHS": 2, "BATCH_SIZE": 16}
-    exec("\n".join(batching(experiment, needs_of(experiment))), scope)
+    exec("\n".join(batching(experiment, needs_of(experiment, reading_of(experiment.data)))), scope)
     theirs = scope["training_batches"](images.images, images.labels).as_numpy_iterator()
     mine = training_batches(images, preparation(experiment), batch_size=16, seed=3, first_epoch=0, epochs=2)
     for (expected, labels), (found, other_labels) in zip(mine.as_numpy_iterator(), theirs, strict=True):
@@ -396,7 +411,7 @@ def test_the_script_numbers_classes_anew_as_cnnctl_does(tmp_path: Path, monkeypa
     if not prepared("omniglot"):
         pytest.skip("Omniglot is not prepared here; set TFDS_DATA_DIR")
     for rest in ("validation: null, test: 'small1[70%:]'", "validation: 'small1[70%:]', test: 0.2"):
-        data = f"{{source: tfds, name: omniglot, train: 'small1[:70%]', classes: 136, renumber: true, {rest}}}"
+        data = f"{{source: tfds, name: omniglot, train: 'small1[:70%]', classes: 136, remap_labels: true, {rest}}}"
         small = ("data.image_size=8", "data.channels=1", "train.epochs=1", "train.batch_size=256")
         assert_same_bits(tiny(f"data={data}", *small), tmp_path, monkeypatch)
 
@@ -434,6 +449,507 @@ def test_the_script_knows_a_split_beside_the_classes(folder: Path, tmp_path: Pat
     data = f"{FOLDER}, path: {folder / 'all'}, channels: 3, labels: one_hot, validation: test, test: 0.25"
     names = assert_same_bits(tiny(f"data={{{data}}}", "train.loop=fit"), tmp_path, monkeypatch)
     assert names["CLASS_NAMES"] == ["a", "b b", "c", "d"]
+
+
+# sources, fields and layouts: what the script reads is what cnnctl reads
+
+RNG = np.random.default_rng(8)
+IMAGES, TEST_IMAGES = some(40, 6, 6), some(12, 6, 6, seed=1)
+LABELS, TEST_LABELS = np.arange(40) % 4, np.arange(12) % 4
+WORDS = np.array(["dog", "ant", "bee, or #2", "öre"])
+CHANGED: dict[str, Any] = {"image_size": [9, 5], "channels": 3, "invert": True, "fit": "pad", "transpose": True}
+
+
+def png_files(root: Path, counts: dict[str, int]) -> Path:
+    """Writes so many images of several sizes into each folder."""
+    for folder, count in counts.items():
+        for index in range(count):
+            write(root / folder / f"{index}.png", png(RNG.integers(0, 256, (5 + index % 3, 6), np.uint8)))
+    return root
+
+
+def deep(root: Path) -> dict[str, Any]:
+    png_files(root, {"a": 4, "a/own": 3, "b/x/y": 5, "b/x": 2, "": 2, ".git/a": 1, "c": 4, "c/.thumbs": 1})
+    for name in folders._HIDDEN:
+        png_files(root, {name: 1, f"{name}/a": 1, f"b/{name}": 1})
+    write(root / "a" / "._0.png", b"")
+    write(root / "scripts" / "make.py", b"print()")
+    write(root / "a" / "notes.txt", b"text")
+    os.mkfifo(root / "a" / "pipe.png")
+    (root / "a" / "folder.png").mkdir()
+    (root / "a" / "9.PNG").write_bytes(png(IMAGES[0]))
+    return {}
+
+
+def leaf(root: Path) -> dict[str, Any]:
+    png_files(root, {"Training/Greek/alpha": 4, "Training/Greek/beta": 3, "Training/Latin/a": 4, "Training/Latin": 2})
+    png_files(root, {"Testing/Greek/alpha": 2, "Testing/Latin/a": 2})
+    return {"class_folders": "leaf"}
+
+
+def splits_beside_classes(root: Path) -> dict[str, Any]:
+    png_files(root, {"a": 6, "b/deep": 6, "c": 4, "val/a": 2, "val/b/deep": 3, "test": 5})
+    (root / "d").mkdir()
+    (root / "d" / ".DS_Store").touch()
+    return {"test": 0.25}
+
+
+def class_called_as_a_split(root: Path) -> dict[str, Any]:
+    png_files(root, {"bus": 5, "car": 5, "train": 5})
+    return {"validation": None, "labels": "integer"}
+
+
+def told_by_content(root: Path) -> dict[str, Any]:
+    png_files(root, {"a": 3, "b": 3})
+    for name in ("0.dat", "1", "2.txt"):
+        write(root / "b" / name, png(IMAGES[0]))
+    write(root / "b" / "notes.txt", b"BMW is a car")
+    write(root / "b" / "empty", b"")
+    os.mkfifo(root / "b" / "pipe")
+    return {}
+
+
+def linked(root: Path) -> dict[str, Any]:
+    store = png_files(root.parent / "store", {"a": 6, "b/deep": 6, "test/a": 2, "test/b": 2})
+    (root / "train").mkdir(parents=True)
+    for name in ("a", "b"):
+        (root / "train" / name).symlink_to(store / name)
+    (root / "test").symlink_to(store / "test")
+    return {"follow_links": True}
+
+
+def labelled_flat(root: Path) -> dict[str, Any]:
+    png_files(root, {"": 9})
+    write(root / "labels.csv", b"file,label\n" + b"".join(b"%d.png,%s\n" % (i, b"xy"[i % 2 :][:1]) for i in range(8)))
+    return {"labels_file": "labels.csv"}
+
+
+def labelled_without_header(root: Path) -> dict[str, Any]:
+    png_files(root, {"": 6})
+    write(root / "labels.csv", "\n".join(f"{i}.png\t{'xyz'[i % 3]}" for i in range(6)).encode())
+    return {"labels_file": "labels.csv", "validation": None, "test": 0.5}
+
+
+def labelled_by_any_name(root: Path) -> dict[str, Any]:
+    png_files(root, {"in/deep": 8})
+    table = "\ufeffa; picture ;kind\n;./in/deep/0.png; x\n;in\\deep\\1.png;y\n;in/deep/2;x\n;deep/3.png;y\n;4.png;x\n\n;5;y\n;/in/deep/6.png;x\n"
+    write(root / "labels.csv", table.encode())
+    return {"labels_file": "labels.csv", "keys": ["picture", "kind"], "validation": None, "test": 0.5}
+
+
+def labelled_over_folders(root: Path) -> dict[str, Any]:
+    png_files(root, {"train/a": 6, "train/b/deep": 6, "test/a": 2, "test/b": 2})
+    write(root.parent / "fixed.csv", b"id,label\ntrain/a/0,b\ntrain/b/deep/0,a\ntest/a/1,b\n")
+    return {"labels_file": str(root.parent / "fixed.csv")}
+
+
+def labelled_beside_splits(root: Path) -> dict[str, Any]:
+    png_files(root, {"one": 6, "two": 6, "val": 4})
+    rows = [f"{folder}/{i}.png,{'xy'[i % 2]}" for folder, count in (("one", 5), ("two", 4), ("val", 3)) for i in range(count)]
+    write(root / "labels.csv", "\n".join(["file,label", *rows]).encode())
+    return {"labels_file": "labels.csv", "validation": "val", "test": 0.3}
+
+
+def remapped_folder(root: Path) -> dict[str, Any]:
+    png_files(root, {"train/a": 6, "train/c": 6, "test/a": 2, "test/c": 2})
+    (root / "train" / "b").mkdir()
+    return {"remap_labels": True}
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, form, **options)
+    return content.getvalue()
+
+
+def deep_colour() -> bytes:
+    """Returns a PNG file of colours of 16 bits, which Pillow reads and does not write."""
+    rows = RNG.integers(0, 4096, (6, 8, 3)).astype(">u2")
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 8, 6, 16, 2, 0, 0, 0)
+    content = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+def every_kind(root: Path) -> dict[str, Any]:
+    colour, grey = RNG.integers(0, 256, (6, 8, 3), np.uint8), RNG.integers(0, 256, (6, 8), np.uint8)
+    image, plain = Image.fromarray(colour), Image.fromarray(grey)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    alpha = Image.fromarray(np.dstack([colour, grey]), "RGBA")
+    contents = [
+        encoded(image, "JPEG", exif=exif),
+        encoded(image.convert("CMYK"), "JPEG"),
+        encoded(image.quantize(8), "PNG", transparency=3),
+        encoded(image.quantize(8), "GIF", save_all=True, append_images=[plain]),
+        encoded(plain, "TIFF", save_all=True, append_images=[Image.fromarray(255 - grey)]),
+        encoded(Image.fromarray(grey.astype(np.uint16) * 200), "PNG"),
+        encoded(Image.fromarray(grey.astype(np.uint16) * 200), "TIFF"),
+        b"P5 8 6 65535\n" + (grey.astype(">u2") * 99).tobytes(),
+        encoded(Image.fromarray(grey.astype(np.float32) * 3), "TIFF"),
+        encoded(alpha, "WEBP", lossless=True),
+        encoded(alpha.convert("LA"), "PNG"),
+        encoded(Image.fromarray(grey > 127), "PNG"),
+        encoded(image.convert("YCbCr"), "JPEG"),
+        encoded(image, "BMP"),
+        deep_colour(),
+    ]
+    suffixes = ["jpg", "jpeg", "png", "gif", "tif", "png", "tiff", "pgm", "TIF", "webp", "png", "png", "jfif", "bmp", "png"]
+    for index, (content, suffix) in enumerate(zip(contents, suffixes, strict=True)):
+        for label in "ab":
+            write(root / label / f"{index:02}.{suffix}", content)
+    return {"image_size": [8, 7], "validation": None, "test": 0.2}
+
+
+def arrays(root: Path, **values: Any) -> dict[str, Any]:
+    root.mkdir(parents=True)
+    np.savez(root / "set.npz", **values)
+    return {"path": str(root / "set.npz")}
+
+
+def pairs(
+    images: Any = IMAGES, labels: Any = LABELS, other: Any = TEST_IMAGES, other_labels: Any = TEST_LABELS
+) -> dict[str, Any]:
+    return {"x_train": images, "y_train": labels, "x_test": other, "y_test": other_labels}
+
+
+def table(images: NDArray[Any], labels: Any, head: str = "label,{}", row: str = "{label},{pixels}") -> bytes:
+    flat = images.reshape(len(images), -1).tolist()
+    names = ",".join(f"pixel{place}" for place in range(len(flat[0])))
+    lines = [row.format(label=label, pixels=",".join(map(str, each))) for label, each in zip(labels, flat, strict=True)]
+    return "\n".join([*([head.format(names)] if head else []), *lines, ""]).encode()
+
+
+def tables(root: Path, ending: str = ".csv", **data: Any) -> dict[str, Any]:
+    images, labels = data.pop("images", lambda each: each), data.pop("labels", lambda each: each)
+    change, more = data.pop("change", lambda content: content), data.pop("fields", {})
+    write(root / f"train{ending}", change(table(images(IMAGES), labels(LABELS), **data)))
+    write(root / f"test{ending}", change(table(images(TEST_IMAGES), labels(TEST_LABELS), **data)))
+    return dict(more)
+
+
+def matlab(root: Path, **variables: Any) -> dict[str, Any]:
+    root.mkdir(parents=True)
+    scipy.io.savemat(root / "set.mat", variables)
+    return {"path": str(root / "set.mat")}
+
+
+def parquet(file: Path, images: Any, labels: Any, names: tuple[str, str] = ("image", "label")) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(dict(zip(names, (images, labels), strict=True))), file)
+
+
+def structs(images: Any) -> list[dict[str, Any]]:
+    return [{"bytes": png(image), "path": None} for image in images]
+
+
+def usual(kind: str, step: int = 1, **more: Any) -> Callable[[Path], dict[str, Any]]:
+    """Returns what makes a set of a kind with train and test, as it is usually laid out, its labels that far apart."""
+    first = step // 2
+    parts = {"train": (IMAGES, LABELS * step + first), "test": (TEST_IMAGES, TEST_LABELS * step + first)}
+
+    def make(root: Path) -> dict[str, Any]:
+        for name, (images, labels) in parts.items():
+            if kind == "idx":
+                idx_files(root, images, labels, {"train": "train", "test": "t10k"}[name], ".gz")
+            elif kind == "csv":
+                write(root / f"mnist_{name}.csv", table(images, labels))
+            elif kind == "parquet":
+                parquet(root / f"{name}-00000-of-00001.parquet", structs(images), labels)
+        emnist = {name: {"images": x.reshape(len(x), -1), "labels": y[:, np.newaxis]} for name, (x, y) in parts.items()}
+        whole = {
+            "npz": lambda: arrays(root, **pairs(*parts["train"], *parts["test"])),
+            "mat": lambda: matlab(root, dataset=emnist),
+        }
+        return {**(whole[kind]() if kind in whole else {}), **more}
+
+    return make
+
+
+def idx_files(root: Path, images: Any = IMAGES, labels: Any = None, name: str = "train", ending: str = "") -> Path:
+    write(root / f"{name}-images-idx3-ubyte{ending}", idx(images))
+    write(root / f"{name}-labels-idx1-ubyte{ending}", idx((LABELS if labels is None else labels).astype(np.uint8)))
+    return root
+
+
+def qmnist(root: Path) -> dict[str, Any]:
+    write(root / "qmnist-train-images-idx3-ubyte.gz", idx(IMAGES))
+    write(root / "qmnist-train-labels-idx2-int", idx(np.c_[LABELS, some(40, 7)].astype(np.int32)))
+    return {}
+
+
+def halves(root: Path) -> dict[str, Any]:
+    root.mkdir(parents=True)
+    for name, images, labels in (("train", IMAGES, LABELS), ("test", TEST_IMAGES, TEST_LABELS)):
+        np.savez_compressed(root / f"kmnist-{name}-imgs.npz", images)
+        np.savez_compressed(root / f"kmnist-{name}-labels.npz", labels)
+    return {}
+
+
+def halves_unpacked(root: Path) -> dict[str, Any]:
+    root.mkdir(parents=True)
+    for name, values in pairs(labels=LABELS[:, np.newaxis]).items():
+        np.save(root / f"{name}.npy", values)
+    return {}
+
+
+def file_per_split(root: Path) -> dict[str, Any]:
+    root.mkdir(parents=True)
+    np.savez(root / "train.npz", x=IMAGES, y=LABELS)
+    np.savez(root / "test.npz", x=TEST_IMAGES, y=TEST_LABELS)
+    return {}
+
+
+def matlab_per_split(root: Path) -> dict[str, Any]:
+    root.mkdir(parents=True)
+    for name, images, labels in (("train", IMAGES, LABELS), ("test", TEST_IMAGES, TEST_LABELS)):
+        colours = np.stack([images, 255 - images, images // 2], axis=-1)
+        scipy.io.savemat(root / f"{name}_32x32.mat", {"X": np.moveaxis(colours, 0, -1), "y": labels[:, np.newaxis]})
+    return {}
+
+
+def shards(root: Path) -> dict[str, Any]:
+    for number in range(4):
+        parquet(
+            root / "data" / f"train-0000{number}-of-00004-{'abcd'[number]}.parquet",
+            structs(IMAGES[number::4]),
+            LABELS[number::4],
+        )
+    parquet(root / "data" / "test-00000-of-00001.parquet", structs(TEST_IMAGES), TEST_LABELS)
+    return {}
+
+
+def one_file(root: Path) -> dict[str, Any]:
+    parquet(root / "[set].parquet", structs(IMAGES), LABELS > 1)
+    return {"path": str(root / "[set].parquet")}
+
+
+def converted_shards(root: Path) -> dict[str, Any]:
+    names = ("picture", "kind")
+    for number in range(2):
+        parquet(
+            root / "default" / "train" / f"000{number}.parquet",
+            [png(each) for each in IMAGES[number::2]],
+            WORDS[LABELS[number::2]],
+            names,
+        )
+    parquet(root / "default" / "test" / "0000.parquet", [png(each) for each in TEST_IMAGES], WORDS[TEST_LABELS], names)
+    return {"keys": ["picture", "kind"], "channels": 3}
+
+
+FRACTIONS = IMAGES / 255
+CASES: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
+    "folder, any depth": ("folder", deep),
+    "folder, leaf": ("folder", leaf),
+    "folder, splits beside classes": ("folder", splits_beside_classes),
+    "folder, a class called train": ("folder", class_called_as_a_split),
+    "folder, train is the folder": ("folder", lambda root: {**class_called_as_a_split(root), "train": "."}),
+    "folder, told by content": ("folder", told_by_content),
+    "folder, linked": ("folder", linked),
+    "folder, remapped": ("folder", remapped_folder),
+    "folder, every kind": ("folder", every_kind),
+    "folder, every kind in colour, cropped": ("folder", lambda root: {**every_kind(root), "channels": 3, "fit": "crop", "invert": True}),
+    "folder, every kind, 12 bits": ("folder", lambda root: {**every_kind(root), "pixel_max": 4095, "fit": "pad"}),
+    "folder, every kind in colour, 100": ("folder", lambda root: {**every_kind(root), "pixel_max": 100.5, "channels": 3, "transpose": True}),
+    "folder, every kind in colour, padded": ("folder", lambda root: {**every_kind(root), "channels": 3, "fit": "pad", "pixel_max": 65535}),
+    "labels, flat": ("folder", labelled_flat),
+    "labels, without a header": ("folder", labelled_without_header),
+    "labels, by any name": ("folder", labelled_by_any_name),
+    "labels, over folders": ("folder", labelled_over_folders),
+    "labels, over leaves": ("folder", lambda root: {**labelled_over_folders(root), "class_folders": "leaf", "test": 0.2}),
+    "labels, beside splits": ("folder", labelled_beside_splits),
+    **{f"{kind}, as usual": (kind, usual(kind)) for kind in FILE_SOURCES},
+    **{f"{kind}, changed": (kind, usual(kind, 1, **CHANGED)) for kind in FILE_SOURCES},
+    **{f"{kind}, turned": (kind, usual(kind, transpose=True, invert=True, pixel_max=200)) for kind in FILE_SOURCES},
+    **{f"{kind}, remapped": (kind, usual(kind, step=3, remap_labels=True)) for kind in FILE_SOURCES},
+    "idx, unpacked": ("idx", lambda root: {"path": str(idx_files(root) / "train-images-idx3-ubyte")}),
+    "idx, in colour": ("idx", lambda root: {"path": str(idx_files(root, some(40, 6, 7, 3)))}),
+    "idx, 16 bits": ("idx", lambda root: {"path": str(idx_files(root, some(40, 6, 7, high=4096, dtype=np.int16))), "pixel_max": 4095}),
+    "idx, QMNIST": ("idx", qmnist),
+    "npz, fractions": ("npz", lambda root: {**arrays(root, images=FRACTIONS, labels=LABELS), "pixel_max": 1}),
+    "npz, whole floats": ("npz", lambda root: arrays(root, images=IMAGES.astype(">f4"), labels=LABELS.astype(float))),
+    "npz, bits": ("npz", lambda root: {**arrays(root, images=IMAGES > 99, labels=LABELS), "pixel_max": 1, "invert": True}),
+    "npz, rows": ("npz", lambda root: {**arrays(root, **pairs(some(40, 35), LABELS[:, np.newaxis], some(12, 35))), "image_size": [5, 7]}),
+    "npz, channels first": ("npz", lambda root: arrays(root, **pairs(some(40, 3, 5, 6), LABELS, some(12, 3, 5, 6)))),
+    "npz, one channel first": ("npz", lambda root: arrays(root, **pairs(some(40, 1, 5, 6), LABELS, some(12, 1, 5, 6)))),
+    "npz, one-hot": ("npz", lambda root: arrays(root, **pairs(labels=np.eye(4)[LABELS], other_labels=np.eye(4)[TEST_LABELS]))),
+    "npz, names": ("npz", lambda root: arrays(root, **pairs(labels=WORDS[LABELS], other_labels=WORDS[TEST_LABELS, np.newaxis]))),
+    "npz, names in bytes": ("npz", lambda root: arrays(root, images=IMAGES, labels=np.char.encode(WORDS, "utf-8")[LABELS])),
+    "npz, by name": ("npz", lambda root: {**arrays(root, a=IMAGES, b=LABELS, c=IMAGES // 2), "keys": ["a", "b"]}),
+    "npz, by name and split": ("npz", lambda root: {**arrays(root, a=IMAGES, b=LABELS, c=TEST_IMAGES, d=TEST_LABELS), "keys": {"train": ["a", "b"], "test": ["c", "d"]}}),
+    "npz, halves": ("npz", halves),
+    "npz, unpacked halves": ("npz", halves_unpacked),
+    "npz, a file per split": ("npz", file_per_split),
+    "csv, packed": ("csv", lambda root: tables(root, ".csv.gz")),
+    "csv, names": ("csv", lambda root: tables(root, labels=lambda labels: WORDS[labels], row='"{label}",{pixels}')),
+    "csv, names without quotes": ("csv", lambda root: tables(root, labels=lambda labels: [f" n#{label} " for label in labels])),
+    "csv, label last": ("csv", lambda root: tables(root, head="{},class", row="{pixels},{label}")),
+    "csv, label in the middle": ("csv", lambda root: tables(root, head="id,pixel36,label,{}", row="x,7,{label},{pixels}", images=lambda images: images[:, :5].reshape(-1, 30)[:, :24])),
+    "csv, without names": ("csv", lambda root: tables(root, head="", change=lambda content: b"\xef\xbb\xbf" + content)),
+    "csv, semicolons and carriage returns": ("csv", lambda root: tables(root, change=lambda content: content.replace(b",", b";").replace(b"\n", b"\r\n"))),
+    "csv, in quotes": ("csv", lambda root: tables(root, change=lambda content: b'"' + content.strip().replace(b",", b'","').replace(b"\n", b'"\n"') + b'"\n')),
+    "csv, high labels": ("csv", lambda root: {**tables(root, labels=lambda labels: labels * 100), "remap_labels": True}),
+    "csv, labels with a point": ("csv", lambda root: tables(root, labels=lambda labels: [f"{label}.0" for label in labels])),
+    "csv, fractions": ("csv", lambda root: {**tables(root, images=lambda images: images / 255), "pixel_max": 1}),
+    "csv, 12 bits": ("csv", lambda root: {**tables(root, images=lambda images: images.astype(int) * 16), "pixel_max": 4095}),
+    "mat, last axis": ("mat", matlab_per_split),
+    "mat, a row of labels": ("mat", lambda root: {**matlab(root, images=IMAGES.astype(float), labels=LABELS[np.newaxis]), "test": 0.2}),
+    "mat, one-hot": ("mat", lambda root: matlab(root, images=np.moveaxis(IMAGES, 0, -1), labels=np.eye(4)[LABELS])),
+    "mat, channels first": ("mat", lambda root: matlab(root, images=some(40, 3, 6, 5), labels=LABELS[:, np.newaxis])),
+    "parquet, shards": ("parquet", shards),
+    "parquet, names in folders of splits": ("parquet", converted_shards),
+    "parquet, one file": ("parquet", one_file),
+    "digits, changed": ("digits", lambda root: {**CHANGED, "test": 0.2, "pixel_max": 150.5}),
+    "digits, turned": ("digits", lambda root: {"transpose": True, "invert": True, "pixel_max": 150, "test": 0.2, "remap_labels": True}),
+    "digits, cropped": ("digits", lambda root: {"image_size": [5, 12], "fit": "crop", "test": 0.2}),
+}  # fmt: skip
+
+
+def case(name: str, root: Path) -> Experiment:
+    """Returns the experiment of a case, its data made below a folder."""
+    return made(*CASES[name], root)
+
+
+def made(source: str, make: Callable[[Path], dict[str, Any]], root: Path) -> Experiment:
+    fields = make(root / "set")
+    path = {} if source == "digits" else {"path": str(root / "set")}
+    size = {"image_size": [6, 6]} if source == "folder" else {}
+    return tiny(f"data={json.dumps({'source': source, **path, **size, **fields})}")
+
+
+def whole(batches: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    images, labels = zip(*batches.as_numpy_iterator(), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def assert_reads_the_same(experiment: Experiment) -> None:
+    """Asserts that a script has the images and labels of cnnctl in each split."""
+    data, _, rest = text_of(experiment).partition("# ---- Network")
+    test = rest.partition("# ---- Test")[2].partition("\n")[2].partition("test_loss")[0]
+    names: dict[str, Any] = {}
+    exec(data + test, names)
+    splits = read_splits(experiment.data)
+    np.testing.assert_array_equal(names["train_images"], splits.train.images[:])
+    np.testing.assert_array_equal(names["train_labels"], splits.train.labels)
+    assert (names["train_images"].dtype, names["train_labels"].dtype) == (np.uint8, np.int64)
+    for role, expected in {"test": splits.read_test(), "validation": splits.validation}.items():
+        if expected is None:
+            assert role == "validation" and "validation_batches" not in names
+            continue
+        images, labels = whole(names[f"{role}_batches"])
+        np.testing.assert_array_equal(images, expected.images[:].astype(np.float32) / np.float32(255))
+        np.testing.assert_array_equal(labels, expected.labels)
+        assert labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_script_reads_what_cnnctl_reads(name: str, tmp_path: Path) -> None:
+    assert_reads_the_same(case(name, tmp_path))
+
+
+def test_the_script_turns_images_of_tfds_as_cnnctl_does() -> None:
+    if not prepared("mnist"):
+        pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
+    data = "{source: tfds, name: mnist, train: 'train[:1%]', test: 'test[:1%]', transpose: true, invert: true, pixel_max: 200}"
+    for more in ((), ("data.image_size=[14, 20]", "data.fit=crop")):
+        assert_reads_the_same(tiny(f"data={data}", *more))
+
+
+@pytest.mark.parametrize("name", ["csv, names", "labels, beside splits"])
+def test_a_script_with_named_classes_trains_to_the_same_bits(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_same_bits(case(name, tmp_path), tmp_path, monkeypatch)
+
+
+# what a short script cannot say
+
+
+def circle(root: Path) -> dict[str, Any]:
+    linked(root)
+    (root / "train" / "a" / "up").symlink_to(root / "train")
+    return {"follow_links": True}
+
+
+def kept_in_one_split(root: Path) -> dict[str, Any]:
+    png_files(root, {"train/a": 4, "train/b": 4, "test/x": 4})
+    write(root / "labels.csv", b"file,label\ntrain/a/0.png,b\ntest/x/0.png,a\n")
+    return {"labels_file": "labels.csv"}
+
+
+def named_in_two_ways(root: Path) -> dict[str, Any]:
+    png_files(root, {"": 4, "deep": 2})
+    write(root / "labels.csv", b"file,label\n0.png,x\n1.png,y\n2,x\n3,y\n")  # 0.png is not deep/0.png
+    return {"labels_file": "labels.csv", "validation": None, "test": 0.5}
+
+
+def tables_of_two_kinds(root: Path) -> dict[str, Any]:
+    write(root / "train.csv", table(IMAGES, LABELS))
+    write(root / "test.csv", table(TEST_IMAGES, TEST_LABELS, head=""))
+    return {}
+
+
+def packed_by_another_name(root: Path) -> dict[str, Any]:
+    content = gzip.compress(table(IMAGES, LABELS))
+    write(root / "train.csv", content)
+    return {"path": str(root / "train.csv")}
+
+
+def two_kinds_of_halves(root: Path) -> dict[str, Any]:
+    root.mkdir(parents=True)
+    np.savez(root / "train-images.npz", IMAGES)
+    np.save(root / "train-labels.npy", LABELS)
+    return {}
+
+
+def shards_between_others(root: Path) -> dict[str, Any]:
+    for name in ("train-0", "train-1", "train-x-0"):
+        parquet(root / f"{name}.parquet", structs(IMAGES), LABELS)
+    return {"train": "train"}
+
+
+REFUSED: dict[str, tuple[str, Callable[[Path], dict[str, Any]], str]] = {
+    "a circle of links": ("folder", circle, r"train/a/up leads to a folder that it lies in, .* again and again; remove it"),
+    "folders name classes in one split alone": (
+        "folder",
+        kept_in_one_split,
+        r"labels\.csv does not name have the class of their folder in some splits and none in 'test', .*; name all of them",
+    ),
+    "names that mean one image of several": (
+        "folder",
+        named_in_two_ways,
+        r"labels\.csv names its images in several ways, .*; write the path of each image below data\.path",
+    ),
+    "splits stored in two ways": (
+        "npz",
+        lambda root: arrays(root, **pairs(other=some(12, 3, 6, 6))),
+        r"'train' has 6×6×1 .*, and 'test' has 6×6×3 \(channels before rows.*; store them alike, or hold fractions of 'train' out",
+    ),
+    "tables laid out in two ways": (
+        "csv",
+        tables_of_two_kinds,
+        r"'train' has 37 columns with a header, labels in column 1, .*, and 'test' has 37 columns without a header",
+    ),
+    "a table packed by another name": ("csv", packed_by_another_name, r"train\.csv: NumPy, .*, unpacks what is called \.gz"),
+    "halves of two kinds": ("npz", two_kinds_of_halves, r"train-images\.npz and .*train-labels\.npy are of two kinds"),
+    "files between others": (
+        "parquet",
+        shards_between_others,
+        r"no pattern of names has train-0\.parquet to train-1\.parquet alone",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_short_script_cannot_read_is_refused_with_the_reason(name: str, tmp_path: Path) -> None:
+    source, make, message = REFUSED[name]
+    experiment = made(source, make, tmp_path)
+    assert len(read_splits(experiment.data).train), "cnnctl reads it"
+    with pytest.raises(UsageError, match=message):
+        text_of(experiment)
 
 
 def test_the_script_tests_and_saves_what_cnnctl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,7 +211,12 @@ def test_other_images_of_another_class_are_one_message(run: Path, tmp_path: Path
         (None, "nowhere", UsageError, "--data .*nowhere: there is no such folder"),
         ("train", "empty", UsageError, "--split train: there is no folder .*empty/train .* leave --split out"),
         (None, "empty", DataError, "empty: there are no images in folders of classes"),
-        (None, "hollow", DataError, "hollow: there are no images in folders of classes; put png, jpg, jpeg, bmp files"),
+        (
+            None,
+            "hollow",
+            DataError,
+            "hollow: there are no images in folders of classes \\(PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM\\); read 0 images",
+        ),
     ],
 )
 def test_a_folder_without_images_is_one_message(
@@ -276,7 +281,10 @@ def test_a_class_that_came_later_is_one_message(of_a_folder: Path, tmp_path: Pat
 
 def test_images_that_are_gone_are_one_message(of_a_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "images").rename(tmp_path / "moved")
-    with pytest.raises(DataError, match=r"there is no folder .*images'\. Images elsewhere: --data FOLDER"):
+    with pytest.raises(
+        DataError,
+        match=r"there is no folder .*images'; a path starts at the folder where cnnctl is called\. Images elsewhere: --data FOLDER",
+    ):
         evaluate([of_a_folder], None, None, "table", "cpu", Console(), verbose=True)
     evaluate([of_a_folder], None, str(tmp_path / "moved"), "table", "cpu", Console(quiet=True), verbose=True)
 
@@ -286,7 +294,7 @@ def test_training_images_that_have_changed_are_noted(
 ) -> None:
     scores(capsys, of_a_folder)
     evaluate([of_a_folder], None, None, "json", "cpu", Console(), verbose=True)
-    assert "note" not in capsys.readouterr().err
+    assert "note        the training images" not in capsys.readouterr().err
     Image.new("L", (6, 6), 99).save(tmp_path / "images/white/more.png")
     evaluate([of_a_folder], None, None, "json", "cpu", Console(), verbose=True)
     assert "note        the training images are not those that the run saw" in capsys.readouterr().err

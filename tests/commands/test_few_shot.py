@@ -307,6 +307,29 @@ def test_episodes_of_other_images_can_be_asked_for(
     assert (found["data"], found["images"], found["classes"]) == (str(folder.resolve()), 8, 2)
 
 
+def test_other_images_are_compared_with_the_training_images(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The digits 8 and 9, which the network never saw, as they are and inverted."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for number in np.flatnonzero(digits.target >= 8)[:40].tolist():
+        pixels = np.round(digits.images[number] * (255 / 16)).astype(np.uint8)
+        save(tmp_path / "right" / str(digits.target[number]) / f"{number}.png", pixels)
+        save(tmp_path / "wrong" / str(digits.target[number]) / f"{number}.png", 255 - pixels)
+    few = ("--query", 3, "--episodes", 20)
+    right = evaluated(runs["prototypical"], capsys, "--data", tmp_path / "right", *few)
+    assert right["warnings"] == []
+    (warned,) = evaluated(runs["prototypical"], capsys, "--data", tmp_path / "wrong", *few)["warnings"]
+    assert warned.startswith("40 of 40 images look inverted (") and warned.endswith("): try --invert")
+    inverted = evaluated(runs["prototypical"], capsys, "--data", tmp_path / "wrong", "--invert", *few)
+    assert (inverted["warnings"], inverted["options"]["invert"]) == ([], True)
+    capsys.readouterr()
+    assert cnnctl("evaluate", runs["prototypical"], "--invert") == 2
+    assert "--invert is for images that the config does not name; give --data FOLDER" in capsys.readouterr().err
+
+
 def test_copies_are_told_and_kept_apart(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     found = evaluated(runs["classifier"], capsys, "--copies", 2)
     assert found["copies"] == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import struct
 import zlib
@@ -20,8 +21,8 @@ from cnnctl.commands import prediction as prediction_module
 from cnnctl.commands.predict import predict
 from cnnctl.commands.train import train
 from cnnctl.commands.trained import open_trained
-from cnnctl.data.elsewhere import fitted_batches
 from cnnctl.data.image_set import ImageSet
+from cnnctl.data.inputs import Inputs
 from cnnctl.data.pipeline import ordered_batches, preparation
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import DataError, RunError, UsageError
@@ -150,12 +151,27 @@ def test_an_image_that_lies_on_its_side_is_turned(
 def test_folders_are_searched_for_what_is_seen_and_sorted(
     runs: dict[str, Path], digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("b/deep/2.png", "b/1.PNG", "a.jpg", "b/._1.png", ".cache/3.png", "c.txt"):
+    for name in ("b/deep/2.png", "b/1.PNG", "a.jpg", "b/._1.png", ".cache/3.png", "c.txt", "d"):
         (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(digits / "00.png", tmp_path / "tree" / name)
     found = predictions(capsys, runs["logits"], digits / "01.png", tmp_path / "tree")
     names = [str(Path(each["image"]).relative_to(tmp_path)) for each in found]
-    assert names == ["digits/01.png", "tree/a.jpg", "tree/b/1.PNG", "tree/b/deep/2.png"]
+    assert names == ["digits/01.png", *(f"tree/{name}" for name in ("a.jpg", "b/1.PNG", "b/deep/2.png", "c.txt", "d"))]
+
+
+def test_a_folder_is_accounted_for(
+    runs: dict[str, Path], digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tree" / "b").mkdir(parents=True)
+    shutil.copy(digits / "00.png", tmp_path / "tree" / "b" / "0.png")
+    for name in ("notes.txt", "film.mp4", "b/more.txt"):
+        (tmp_path / "tree" / name).write_text("no picture")
+    (tmp_path / "tree" / "nothing").touch()
+    predict(runs["logits"], [tmp_path / "tree"], 3, None, "table", "cpu", Console(), verbose=True)
+    told = capsys.readouterr().err
+    assert re.search(
+        rf"note    read 1 image in {tmp_path}/tree; not read: 4 files \(2 \.txt, (1 \.mp4, 1 empty|1 empty, 1 \.mp4)\)", told
+    )
 
 
 def test_a_file_that_is_named_need_not_be_called_an_image(
@@ -170,15 +186,15 @@ def test_batches_do_not_change_what_is_predicted(
 ) -> None:
     whole = predictions(capsys, runs["logits"], digits, top=10)
     sizes: list[int] = []
-    read = fitted_batches
+    read = Inputs.batches
 
-    def told(*arguments: Any) -> Any:
-        for files, images in read(*arguments):
-            sizes.append(len(images))
-            yield files, images
+    def told(inputs: Inputs, size: int) -> Any:
+        for batch in read(inputs, size):
+            sizes.append(len(batch))
+            yield batch
 
     monkeypatch.setattr(prediction_module, "MOST_AT_ONCE", 3)
-    monkeypatch.setattr(prediction_module, "fitted_batches", told)
+    monkeypatch.setattr(Inputs, "batches", told)
     parts = predictions(capsys, runs["logits"], digits, top=10)
     assert sizes == [3, 3, 3, 3, 3, 3, 2]
     for one, other in zip(whole, parts, strict=True):
@@ -212,7 +228,10 @@ def test_broken_files_are_named_and_the_others_predicted(
     with pytest.raises(DataError) as raised:
         predict(runs["logits"], [digits], 1, None, "json", "cpu", Console(), verbose=True)
     named, bomb, cut = str(raised.value).splitlines()
-    assert named == f"{digits}/00.png: cannot be read as an image (not a PNG, JPEG or BMP); replace or remove it"
+    assert (
+        named
+        == f"{digits}/00.png: cannot be read as an image (not a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM); replace or remove it"
+    )
     assert f"{digits}/07.png: cannot be read as an image (it has more than 100,000,000 pixels)" in bomb
     assert f"{digits}/19.png: cannot be read as an image (" in cut
     found = [Path(each["image"]).stem for each in json.loads(capsys.readouterr().out)]
@@ -244,7 +263,9 @@ def test_what_is_not_there_is_named_before_anything_slow(
     with pytest.raises(UsageError, match=r"x\.png: there is no such file or folder.*\n.*y\.png: there is no such"):
         predict(runs["logits"], [tmp_path / "x.png", digits, tmp_path / "y.png"], 3, None, "table", "cpu", Console(), True)
     (tmp_path / "none/below").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"none: there is no image \(png, jpg, jpeg, bmp\) in this folder or below it"):
+    with pytest.raises(
+        DataError, match=r"none: there is no image \(PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM\) in this folder or below it"
+    ):
         predict(runs["logits"], [digits, tmp_path / "none"], 3, None, "table", "cpu", Console(), True)
     with pytest.raises(UsageError, match=r"there is no folder .*nowhere"):
         predict(tmp_path / "nowhere", [digits], 3, None, "table", "cpu", Console(), True)
@@ -278,7 +299,7 @@ def test_too_little_memory_is_one_message(runs: dict[str, Path], digits: Path, m
     def run_out(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(prediction_module, "fitted_batches", run_out)
+    monkeypatch.setattr(Inputs, "batches", run_out)
     with pytest.raises(RunError, match="not enough memory for this network"):
         predict(runs["logits"], [digits], 3, None, "table", "cpu", Console(), verbose=True)
 

@@ -151,7 +151,7 @@ ITEM, CLASS = "run02/test/item02.png", "run02/training/class04.png"
         (lambda run: [file.unlink() for file in (run / "test").iterdir()], "{run}/test: there is no image, expected 1 or more"),
         (
             lambda run: (run / ITEM[6:]).write_text("no"),
-            "{run}/test/item02.png: cannot be read as an image (not a PNG, JPEG or BMP); ",
+            "{run}/test/item02.png: cannot be read as an image (not a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM); ",
         ),
     ],
 )

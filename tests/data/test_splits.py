@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,19 @@ def test_small_classes_keep_an_image_to_train_on(images_a_class: int) -> None:
     assert counts(np.delete(labels, taken), 10).min() >= 1
 
 
-def test_a_fraction_of_less_than_one_image_is_refused() -> None:
-    with pytest.raises(DataError, match=r"data\.validation: 0\.01 of each class is less than one image; take more, or none"):
-        hold_out(np.repeat(np.arange(3), 4), {"validation": 0.01}, 0)
+def test_a_fraction_of_less_than_one_image_is_refused_with_one_that_works() -> None:
+    labels, fractions = np.repeat(np.arange(3), 4), {"test": 0.2, "validation": 0.01}
+    with pytest.raises(DataError, match=r"data\.validation: 0\.01 of 12 images is less than one image; write data\.") as told:
+        hold_out(labels, fractions, 0)
+    found = re.search(r"write data\.validation: ([\d.]+) or data\.validation: null", str(told.value))
+    assert found
+    assert len(hold_out(labels, {**fractions, "validation": float(found[1])}, 0)["validation"]) == 1
+    hold_out(labels, {"test": 0.2}, 0)
+
+
+def test_a_set_too_small_for_its_parts_says_so() -> None:
+    with pytest.raises(DataError, match=r"2 images beside one of each class to train on are needed, so give the classes more"):
+        hold_out(np.array([0, 1]), {"test": 0.2, "validation": 0.1}, 0)
 
 
 # read_splits
@@ -155,7 +166,7 @@ def test_a_test_split_with_fewer_classes_is_taken(tmp_path: Path) -> None:
 
 def test_a_class_without_images_is_noted(tmp_path: Path) -> None:
     splits = read_splits(folder(folder_set(tmp_path, {"train": {"a": 3, "b": 0, "c": 3}}), test=0.4))
-    assert splits.notes == ["no images in 'train' of the class 'b'"]
+    assert splits.notes[2:] == ["no images in 'train' of the class 'b'"]
 
 
 def test_a_class_whose_every_image_is_held_out_is_refused(tmp_path: Path) -> None:
@@ -166,9 +177,12 @@ def test_a_class_whose_every_image_is_held_out_is_refused(tmp_path: Path) -> Non
 
 
 def test_more_labels_than_classes_are_refused() -> None:
-    message = r"data\.classes is 4, but 'train' has labels up to 9; give 10 or more"
+    message = r"data\.classes is 4, but 'train' has labels up to 9; write data\.classes: 10"
     with pytest.raises(DataError, match=message):
         read_splits(digits(classes=4))
+
+
+REMAP = "; data.remap_labels: true with data.classes: 3 leaves them out"
 
 
 @pytest.mark.parametrize(
@@ -177,17 +191,19 @@ def test_more_labels_than_classes_are_refused() -> None:
         (3, 0, []),
         (4, 1, ["no images in 'train' of the class 'd0'"]),
         (5, 2, ["no images in 'train' of the classes 'd0', 'd1'"]),
-        (9, 6, ["3 of the 9 classes occur in 'train'; the others are never learned"]),
-        (1200, 1, ["3 of the 1,200 classes occur in 'train'; the others are never learned"]),
+        (9, 6, ["3 of the 9 classes occur in 'train'; the others are never learned" + REMAP]),
+        (1200, 1, ["3 of the 1,200 classes occur in 'train'; the others are never learned" + REMAP]),
     ],
 )
 def test_classes_that_nothing_learns_are_noted_once(classes: int, empty: int, notes: list[str], tmp_path: Path) -> None:
     root = folder_set(tmp_path, {"train": {"a": 4, "b": 4, "c": 4, **{f"d{n}": 0 for n in range(empty)}}})
-    assert read_splits(folder(root, classes=classes, test=0.25)).notes == notes
+    assert read_splits(folder(root, classes=classes, test=0.25)).notes[2:] == notes
 
 
 def test_classes_that_no_split_has_are_noted_for_every_source() -> None:
-    assert read_splits(digits(classes=12)).notes == ["10 of the 12 classes occur in 'train'; the others are never learned"]
+    (note,) = read_splits(digits(classes=12)).notes
+    assert note.startswith("10 of the 12 classes occur in 'train'; the others are never learned")
+    assert read_splits(digits(classes=10, remap_labels=True)).notes == ["the 10 classes of 'train' are numbered from 0"]
 
 
 REAL_OMNIGLOT = Path(os.environ.get("TFDS_DATA_DIR", "")) / "omniglot"
@@ -206,7 +222,7 @@ def test_the_background_sets_of_real_omniglot_do_not_test_each_other() -> None:
 
 
 def renumbered(root: Path, **data: Any) -> DataSpec:
-    return folder(root, renumber=True, **data)
+    return folder(root, remap_labels=True, **data)
 
 
 def test_renumbered_classes_are_those_that_occur_in_their_order(tmp_path: Path) -> None:
@@ -216,7 +232,7 @@ def test_renumbered_classes_are_those_that_occur_in_their_order(tmp_path: Path) 
     assert set(plain.train.labels.tolist()) == {1, 3}
     np.testing.assert_array_equal(found.train.labels, plain.train.labels // 2)
     np.testing.assert_array_equal(found.train.images, plain.train.images)
-    assert found.notes[0] == "the 2 classes of 'train' are numbered anew"
+    assert "the 2 classes of 'train' are numbered from 0" in found.notes
 
 
 def test_named_splits_are_renumbered_as_train_is(tmp_path: Path) -> None:
@@ -227,7 +243,7 @@ def test_named_splits_are_renumbered_as_train_is(tmp_path: Path) -> None:
 
 def test_renumbering_wants_the_true_number_of_classes(tmp_path: Path) -> None:
     root = folder_set(tmp_path, {"train": {"a": 0, "b": 8, "d": 4}})
-    with pytest.raises(DataError, match=r"data.classes is 3, but 2 classes occur in 'train'; say so"):
+    with pytest.raises(DataError, match=r"data.classes is 3, but 2 classes occur in 'train'; write data.classes: 2"):
         read_splits(renumbered(root, classes=3, test=0.25))
 
 
@@ -239,7 +255,7 @@ def test_a_class_of_another_split_alone_is_still_refused_after_renumbering(tmp_p
 
 @pytest.mark.skipif(not REAL_OMNIGLOT.is_dir(), reason="TFDS_DATA_DIR has no omniglot; the folder sets above are renumbered")
 def test_real_omniglot_gives_14_2_and_4_drawings_of_each_of_136_characters() -> None:
-    facts = {"image_size": [28, 28], "channels": 1, "classes": 136, "renumber": True, "validation": 0.1, "test": 0.2}
+    facts = {"image_size": [28, 28], "channels": 1, "classes": 136, "remap_labels": True, "validation": 0.1, "test": 0.2}
     splits = read_splits(DataSpec.model_validate({"source": "tfds", "name": "omniglot", "train": "small1", **facts}))
     assert splits.validation is not None
     for images, drawings in ((splits.train, 14), (splits.validation, 2), (splits.read_test(), 4)):

@@ -78,6 +78,13 @@ def directory(*entries: tuple[int, int, int, int], following: int = 0) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + struct.pack("<I", following)
 
 
+def tiff_bomb() -> bytes:
+    """Returns a few kB that are an image of 400 million pixels."""
+    content = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(content, "TIFF", compression="group4")
+    return content.getvalue()
+
+
 ZEROS = zlib.compress(bytes(200_000_000), 9)
 """About 200 kB that become 200 MB."""
 
@@ -116,14 +123,21 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "html": lambda: b"<!DOCTYPE html><html><body>404</body></html>",
     "svg": lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
     "zip": lambda: b"PK\x03\x04" + bytes(100),
-    "gif": lambda: encoded("GIF"),
-    "tiff": lambda: encoded("TIFF"),
+    "gif bomb": lambda: encoded("GIF")[:6] + b"\xff\xff\xff\xff" + encoded("GIF")[10:],
+    "tiff bomb": tiff_bomb,
+    "webp bomb": lambda: encoded("WEBP")[:26] + b"\xff\x3f\xff\x3f" + encoded("WEBP")[30:],
+    "ppm bomb": lambda: b"P5 60000 60000 255\n" + bytes(100),
+    "ppm of no size": lambda: b"P5 0 8 255\n" + bytes(100),
+    "ppm of words": lambda: b"P5 eight eight 255\n" + bytes(100),
+    "cut off gif": lambda: encoded("GIF")[:-20],
+    "cut off tiff": lambda: encoded("TIFF")[:60],
+    "cut off webp": lambda: encoded("WEBP")[:-20],
+    "cut off ppm": lambda: encoded("PPM")[:-20],
+    "tiff that leads to itself": lambda: directory((0x0100, 3, 1, 8), (0x0101, 3, 1, 8), following=8),
     "eps": lambda: encoded("EPS"),
     "postscript": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n(/tmp/sentinel) (w) file closefile\nshowpage\n",
     "pdf": lambda: encoded("PDF"),
-    "ppm": lambda: encoded("PPM"),
     "ico": lambda: encoded("ICO"),
-    "webp": lambda: encoded("WEBP"),
     "tga": lambda: encoded("TGA"),
     "pcx": lambda: encoded("PCX"),
     "jpeg 2000": lambda: encoded("JPEG2000"),
@@ -145,6 +159,12 @@ TAKEN: dict[str, Callable[[], bytes]] = {
     "png": png,
     "jpeg": lambda: encoded("JPEG"),
     "bmp": lambda: encoded("BMP"),
+    "gif": lambda: encoded("GIF"),
+    "webp": lambda: encoded("WEBP"),
+    "tiff": lambda: encoded("TIFF"),
+    "tiff of floats": lambda: encoded("TIFF", "F"),
+    "ppm": lambda: encoded("PPM"),
+    "bitmap of text": lambda: b"P1\n# a comment\n8 8\n" + b"0 1 0 1 0 1 0 1\n".replace(b"0", b"1") * 8,
     "a bit": lambda: png(depth=1),
     "16 bits": lambda: png(depth=16),
     "16 bits in colour": lambda: png(depth=16, colour=2),

@@ -131,8 +131,8 @@ WRONG: list[tuple[str, list[str]]] = [
         ["2:24  data.labels: few-shot learners number the classes of each episode themselves; leave labels out"],
     ),
     (
-        few_shot(data="source: digits, classes: 10, renumber: true"),
-        ["2:37  data.renumber: few-shot tasks have no output for each class, so there is nothing to renumber; leave it out"],
+        few_shot(data="source: digits, classes: 10, remap_labels: true"),
+        ["2:37  data.remap_labels: few-shot tasks have no output for each class, so there is nothing to remap; leave it out"],
     ),
     (
         few_shot(data="source: tfds, name: omniglot, validation: null, test: test, hold_out: group, group: alphabet"),
@@ -318,7 +318,7 @@ def test_every_complaint_is_told_at_once_in_the_order_of_the_file() -> None:
         ),
         few_shot(layers="flatten, dense: {units: 7, activation: relu}", train="loop: custom, loss: null"),
         few_shot(MAML, layers="repeat: {times: 2, layers: [flatten: {name: maml_head}]}"),  # maml_head_1 and maml_head_2
-        few_shot(data="source: digits, validation: null, test: ['8'], shared_classes: refuse, renumber: false"),
+        few_shot(data="source: digits, validation: null, test: ['8'], shared_classes: refuse, remap_labels: false"),
         few_shot(data="source: digits, validation: ['7'], test: 0.2, labels: integer, split_seed: 4"),
         few_shot(data="source: tfds, name: omniglot, train: small1, test: small2, shared_classes: drop"),
         "task: classification\nfew_shot: null\n" + DIGITS + HEADED,

@@ -50,6 +50,7 @@ ONLY_THE_LOADER_SEES_IN_A_CONFIG = {
     # what lies on this machine
     r"what is held out of train shares no class": "whether a folder has a split test",
     r"there is no folder|there is no split|home folder|no folders of classes|neither known here nor prepared": "files",
+    r"there is no file or folder|write source: |expected an? .* and this|^data\.labels_file: ": "files",
     r"differ in size|does not say all of it": "what a set says of its images",
     # names
     r"there is no layer|comes later|its own input|names must differ|no layer takes the output": "which layers there are",

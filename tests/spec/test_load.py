@@ -165,8 +165,12 @@ def header_of_a_bomb(side: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"broken", "not a PNG, JPEG or BMP"), (header_of_a_bomb(60_000), "it has more than 100,000,000 pixels")],
-    ids=["broken", "bomb"],
+    [
+        (b"", "it is empty"),
+        (b"broken", "not a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM"),
+        (header_of_a_bomb(60_000), "it has more than 100,000,000 pixels"),
+    ],
+    ids=["empty", "broken", "bomb"],
 )
 def test_a_first_image_that_is_broken_is_named_where_its_size_is_needed(content: bytes, reason: str, tmp_path: Path) -> None:
     text = folder_of(tmp_path, "a", "b")
@@ -205,12 +209,18 @@ def test_a_split_that_has_no_folder_is_refused(field: str, tmp_path: Path) -> No
             checked(text % f", {field}: {split}")
 
 
-@pytest.mark.parametrize(("more", "test"), [("", "test"), (", validation: held_out", "test"), (", test: 0.3", 0.3)])
+@pytest.mark.parametrize(("more", "test"), [("", "test"), (", validation: val", "test"), (", test: 0.3", 0.3)])
 def test_splits_beside_flat_classes_are_no_classes(more: str, test: object, tmp_path: Path) -> None:
-    text = folder_of(tmp_path, "cat", "dog", "test/cat", "test/dog", "held_out/cat")
+    text = folder_of(tmp_path, "cat", "dog", "test/cat", "test/dog", "val/cat")
     (tmp_path / "empty").mkdir()
     experiment = checked(text % more)
     assert (experiment.data.classes, experiment.data.test) == (3, test), "cat, dog and empty"
+
+
+def test_a_folder_of_folders_beside_flat_classes_is_a_class_unless_it_is_named(tmp_path: Path) -> None:
+    text = folder_of(tmp_path, "cat", "dog", "held_out/cat", "held_out/dog")
+    assert checked(text % "").data.classes == 3, "as Keras and torchvision read it"
+    assert checked(text % ", test: held_out").data.classes == 2
 
 
 def test_a_class_called_test_is_no_split(tmp_path: Path) -> None:
@@ -261,7 +271,7 @@ def test_an_error_under_train_does_not_hide_a_stack_that_does_not_fit(train: str
 
 
 def test_an_error_in_the_data_does_not_hide_one_in_the_wiring_of_typed_layers() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)source: expected.*unknown layer 'flaten'"):
+    with pytest.raises(ConfigError, match=r"(?s)source: unknown source.*unknown layer 'flaten'"):
         checked("data: {source: disk}\nmodel: {layers: [flaten]}\n")
 
 
@@ -379,7 +389,14 @@ def test_everything_yaml_says_every_field_of_every_layer() -> None:
     assert said == {kind: set(kind.model_fields) for kind in LAYERS}
 
 
-SECTIONS = {"data": {"path"}, "model": set(), "few_shot": set(), "train": set(), "log": set(), "sweep": set()}
+SECTIONS = {
+    "data": {"path", "keys", "labels_file", "class_folders", "follow_links"},
+    "model": set(),
+    "few_shot": set(),
+    "train": set(),
+    "log": set(),
+    "sweep": set(),
+}
 """With the fields that another source alone has."""
 
 

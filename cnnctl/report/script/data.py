@@ -1,110 +1,13 @@
-"""The data as code: reading, holding out and batches, as `cnnctl.data` does them, to the bit."""
+"""The data as code: holding out and batches, as `cnnctl.data` does them, to the bit."""
 
 from __future__ import annotations
 
-import json
-
 from cnnctl.report.script.augment import SEEDS, augmenting
 from cnnctl.report.script.expressions import literal
+from cnnctl.report.script.reading import Reading
 from cnnctl.report.script.template import Needs, written
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.folders import class_folders, folder_path, split_folder
-from cnnctl.spec.images import TFDS_IMAGES, Images, known_images, prepared_dir
-
-DIGITS = '''
-def read():
-    """Returns the digits of scikit-learn, uint8 $shape, and their labels (N,)."""
-    digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
-    images = np.stack([fit(image) for image in images])  #? fitted
-    return 255 - images, digits.target  #? invert !fitted
-    return images, digits.target  #? !invert
-    return images, digits.target  #? invert fitted
-'''
-
-TFDS = '''
-def read(split):
-    """Returns the images of a split, uint8 $shape, and their labels (N,)."""
-    dataset = tfds.load($set, split=split, as_supervised=True)  #? pairs
-    dataset = tfds.load($set, split=split)  #? !pairs
-    dataset = dataset.map(lambda example: (example[$image], example[$label]))  #? !pairs
-    images, labels = zip(*tfds.as_numpy(dataset.batch(1024)))  #? !fitted
-    return np.concatenate(images), np.concatenate(labels)  #? !fitted !invert
-    return 255 - np.concatenate(images), np.concatenate(labels)  #? !fitted invert
-    examples = [(fit(image), label) for image, label in tfds.as_numpy(dataset)]  #? fitted
-    images, labels = zip(*examples)  #? fitted
-    return np.stack(images), np.array(labels)  #? fitted
-'''
-
-FIT = '''
-def fit(image):
-    """Returns an image of any size as uint8 $one."""
-    image = Image.fromarray(image.squeeze(-1))  #? own_grey
-    image = Image.fromarray(image)  #? own_colour
-    image = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)  #? any_mode
-    if image.mode in ("I", "I;16", "I;16B", "I;16L"):  # sixteen bits a pixel  #? any_mode
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))  #? any_mode
-    if "A" in image.getbands() or "transparency" in image.info:  # becomes white  #? any_mode
-        image = image.convert("RGBA")  #? any_mode
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)  #? any_mode
-    image = image.convert($mode)  #? converted
-    image = image.resize(($width, $height), Image.Resampling.BILINEAR)
-    image = np.asarray(image)
-    image = image[..., np.newaxis]  #? grey
-    return image  #? !invert
-    return 255 - image  #? invert
-'''
-
-FOLDER = '''
-def image_files(folder):
-    """Returns the images in a folder, sorted by name."""
-    files = sorted(file for file in folder.glob("*") if not file.name.startswith("."))
-    return [file for file in files if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp")]
-
-
-def class_names(folder):
-    """Returns the names of the folders in a folder, sorted: each is a class."""
-    folders = [each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
-    # one that holds folders and no images is a split  #? splits_beside
-    folders = [each for each in folders if image_files(each) or not has_folders(each)]  #? splits_beside
-    return sorted(each.name for each in folders)
-
-
-def has_folders(folder):  #? splits_beside
-    return any(each.is_dir() for each in folder.iterdir())  #? splits_beside
-  #? splits_beside
-  #? splits_beside
-def read_image(file):
-    """Returns an image of any size and mode as uint8 $one."""
-    with Image.open(file) as opened:
-        image = ImageOps.exif_transpose(opened)  # as a camera held it
-    if image.mode in ("I", "I;16", "I;16B", "I;16L"):  # sixteen bits a pixel
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:  # becomes white
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert($mode).resize(($width, $height), Image.Resampling.BILINEAR)
-    image = np.asarray(image)
-    image = image[..., np.newaxis]  #? grey
-    return image  #? !invert
-    return 255 - image  #? invert
-
-
-def read(folder):
-    """Returns the images below a folder, uint8 $shape, and their labels (N,)."""
-    found = [
-        (file, label)
-        for label, name in enumerate(CLASS_NAMES)
-        for file in image_files(folder / name)
-    ]
-    images = np.stack([read_image(file) for file, _ in found])
-    return images, np.array([label for _, label in found])
-
-
-FOLDER = Path($folder)
-CLASS_NAMES = class_names($train)
-'''
 
 HOLD_OUT = '''
 def hold_out(labels, *fractions):
@@ -174,41 +77,21 @@ def ordered_batches(images, labels):
 
 SPLITS = """
 images, labels = read($train)  #? fractions
-classes = np.unique(labels)  # those that occur are numbered from 0  #? renumber fractions
-labels = np.searchsorted(classes, labels)  #? renumber fractions
+classes = np.unique(labels)  # those that occur are numbered from 0  #? remap_labels fractions
+labels = np.searchsorted(classes, labels)  #? remap_labels fractions
 $parts, train = hold_out(labels, $fractions)  #? fractions
 train_images, train_labels = images[train], labels[train]  #? fractions
 train_images, train_labels = read($train)  #? !fractions
-classes = np.unique(train_labels)  # those that occur are numbered from 0  #? renumber !fractions
-train_labels = np.searchsorted(classes, train_labels)  #? renumber !fractions
+classes = np.unique(train_labels)  # those that occur are numbered from 0  #? remap_labels !fractions
+train_labels = np.searchsorted(classes, train_labels)  #? remap_labels !fractions
 train_batches = training_batches(train_images, train_labels)
 steps_per_epoch = math.ceil(len(train_labels) / BATCH_SIZE)
 validation_batches = ordered_batches(images[validation], labels[validation])  #? validation validation_fraction
-validation_batches = ordered_batches(*read($validation))  #? validation !validation_fraction !renumber
-validation_images, validation_labels = read($validation)  #? validation !validation_fraction renumber
-validation_labels = np.searchsorted(classes, validation_labels)  #? validation !validation_fraction renumber
-validation_batches = ordered_batches(validation_images, validation_labels)  #? validation !validation_fraction renumber
+validation_batches = ordered_batches(*read($validation))  #? validation !validation_fraction !remap_labels
+validation_images, validation_labels = read($validation)  #? validation !validation_fraction remap_labels
+validation_labels = np.searchsorted(classes, validation_labels)  #? validation !validation_fraction remap_labels
+validation_batches = ordered_batches(validation_images, validation_labels)  #? validation !validation_fraction remap_labels
 """
-
-
-def reading(experiment: Experiment, needs: Needs) -> list[str]:
-    """Returns the functions that read and split the data."""
-    data = experiment.data
-    assert data.image_size and data.channels
-    (height, width), mode = data.image_size, literal("L" if data.channels == 1 else "RGB")
-    one = literal((height, width, data.channels))
-    values = {"shape": f"(N, {one[1:]}", "one": one, "height": height, "width": width, "mode": mode}
-    fit = [written(FIT, needs, **values)] if needs["fitted"] else []
-    held_out = [written(HOLD_OUT, needs)] if needs["fractions"] else []
-    if data.source == "folder":
-        places = {"folder": literal(str(folder_path(data))), "train": _place(data, data.train)}
-        return [written(FOLDER, needs, **values, **places), *held_out]
-    if data.source == "digits":
-        return [*fit, written(DIGITS, needs, **values), *held_out]
-    image, label = _features(data)
-    folder = f", data_dir={literal(data.data_dir)}" if data.data_dir else ""
-    names = {"set": literal(data.name) + folder, "image": literal(image), "label": literal(label)}
-    return [*fit, written(TFDS, needs, **values, **names), *held_out]
 
 
 def batching(experiment: Experiment, needs: Needs) -> list[str]:
@@ -221,68 +104,23 @@ def batching(experiment: Experiment, needs: Needs) -> list[str]:
     return [*augmenting(data.augment, shape, needs), batches] if data.augment and needs["augment"] else [batches]
 
 
-def splitting(experiment: Experiment, needs: Needs) -> str:
+def splitting(experiment: Experiment, needs: Needs, reading: Reading) -> str:
     """Returns the code that makes the batches of training and validation."""
     data = experiment.data
     fractions = held_out(data)
     return written(
         SPLITS,
         needs,
-        train=_place(data, data.train),
-        validation=_place(data, str(data.validation)),
+        train=reading.call(data.train),
+        validation=reading.call(data.validation),
         parts=", ".join(fractions),
         fractions=", ".join(map(literal, fractions.values())),
     )
 
 
-def test_split(data: DataSpec) -> str:
-    """Returns the argument with which the script's `read` reads the test split."""
-    return _place(data, str(data.test))
-
-
 def held_out(data: DataSpec) -> dict[str, float]:
     """Returns the parts that are fractions of train, the test first, so that it does not depend on the validation."""
     return {role: part for role in ("test", "validation") if isinstance(part := getattr(data, role), float)}
-
-
-def own_images(data: DataSpec) -> Images:
-    """Returns what is known of the images as their source has them; nothing of a folder's, which may differ."""
-    if data.source == "folder":
-        return Images()
-    return known_images(data.model_copy(update={"image_size": None, "channels": None}))
-
-
-def well_known(data: DataSpec) -> bool:
-    """Returns whether TFDS gives pairs of image and label for a set, uint8 of one mode."""
-    return (data.name or "").partition(":")[0] in TFDS_IMAGES
-
-
-def splits_beside_classes(data: DataSpec) -> bool:
-    """Returns whether a folder of train holds other folders than those of classes."""
-    root = split_folder(folder_path(data), data.train)
-    plain = [each.name for each in root.iterdir() if each.is_dir() and not each.name.startswith(".")]
-    return sorted(plain) != [each.name for each in class_folders(folder_path(data), data.train)]
-
-
-def _place(data: DataSpec, split: str) -> str:
-    if data.source == "digits":
-        return ""
-    if data.source == "tfds":
-        return literal(split)
-    return "FOLDER" if split_folder(folder_path(data), split) == folder_path(data) else f"FOLDER / {literal(split)}"
-
-
-def _features(data: DataSpec) -> tuple[str, str]:
-    """Returns the names of image and label among the features of a set; those that TFDS usually gives where it is not prepared."""
-    folder = prepared_dir(data)
-    features = json.loads((folder / "features.json").read_text())["featuresDict"]["features"] if folder else {}
-    return _named(features, "image"), _named(features, "label")
-
-
-def _named(features: dict[str, dict[str, object]], name: str) -> str:
-    kind = {"image": "image", "label": "classLabel"}[name]
-    found = [key for key, feature in features.items() if kind in feature]
-    return name if name in found or not found else found[0]
 
 
 def _sides(data: DataSpec) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from cnnctl.report.script import data, network, training
 from cnnctl.report.script.augment import augment_needs
 from cnnctl.report.script.expressions import WIDTH, literal
+from cnnctl.report.script.reading import Reading, reading_of
 from cnnctl.report.script.template import Needs, written
 from cnnctl.spec import weights as W
 from cnnctl.spec.auto import on_any_machine
@@ -20,20 +21,25 @@ HEAD = '''
 $provenance
 """
 
+import csv  #? labels_file
+import gzip  #? gzip
+import io  #? parquet
 import itertools  #? !fit
 import math
 import os
-from pathlib import Path  #? folder
+from pathlib import Path  #? path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # before Keras is imported
 
 import keras
 import numpy as np
+import pyarrow.parquet as pq  #? parquet
+import scipy.io  #? mat
 import tensorflow as tf
 import tensorflow_datasets as tfds  #? tfds
 from keras import layers
 $imports
-from PIL import Image, ImageOps  #? folder
+from PIL import Image, ImageOps  #? image_files
 from PIL import Image  #? fitted
 from sklearn.datasets import load_digits  #? digits
 
@@ -49,6 +55,17 @@ CLASSES = $classes
 '''
 
 
+_SOURCES = {
+    "digits": "the digits of scikit-learn",
+    "folder": "a folder of images",
+    "idx": "the images of IDX files",
+    "npz": "NumPy arrays of images",
+    "csv": "a table of images, one per row",
+    "mat": "the images of a Matlab file",
+    "parquet": "images in Parquet files",
+}
+
+
 def script(experiment: Experiment, command: str, model_file: str) -> str:
     """Returns a Keras script that trains as `cnnctl train` does.
 
@@ -56,15 +73,21 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
         experiment: a checked config.
         command: what wrote the script.
         model_file: where the script saves the network.
+
+    Raises:
+        UsageError: a short script cannot read the data as cnnctl does.
+        DataError: the data is not what it was when the config was checked.
     """
-    needs = needs_of(experiment)
+    reading = reading_of(experiment.data)
+    needs = needs_of(experiment, reading)
     experiment = on_any_machine(experiment)
     parts = [
         _head(experiment, command, needs),
         _title("Data"),
-        *data.reading(experiment, needs),
+        *reading.code(needs),
+        *([written(data.HOLD_OUT, needs)] if needs["fractions"] else []),
         *data.batching(experiment, needs),
-        data.splitting(experiment, needs),
+        data.splitting(experiment, needs, reading),
         _title("Network, and beside each layer the shape of what it gives for B images"),
         network.network(experiment),
         _title("Loss and optimizer"),
@@ -72,35 +95,26 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
         _title("Training"),
         training.loop(experiment, needs),
         _title("Test"),
-        training.test(experiment, needs, model_file),
+        training.test(needs, reading.call(experiment.data.test), model_file),
     ]
     return "\n\n\n".join(parts).replace("-\n\n\n", "-\n\n")
 
 
-def needs_of(experiment: Experiment) -> Needs:
+def needs_of(experiment: Experiment, reading: Reading) -> Needs:
     """Returns what the script must have, by the words of its templates."""
-    return {**_data_needs(experiment), **augment_needs(experiment.data.augment), **_training_needs(experiment)}
+    return {
+        **reading.needs,
+        **_data_needs(experiment),
+        **augment_needs(experiment.data.augment),
+        **_training_needs(experiment),
+    }
 
 
 def _data_needs(experiment: Experiment) -> Needs:
-    spec = experiment.data
-    own = data.own_images(spec)
-    fractions = data.held_out(spec)
-    any_mode = spec.source == "tfds" and (not data.well_known(spec) or own.channels not in (1, 3))
-    fits = (own.height, own.width, own.channels) == (*(spec.image_size or ()), spec.channels)
+    spec, fractions = experiment.data, data.held_out(experiment.data)
     return {
-        **{source: spec.source == source for source in ("tfds", "folder", "digits")},
-        "pairs": data.well_known(spec),
-        "fitted": spec.source != "folder" and not fits,
-        "any_mode": any_mode,
-        "own_grey": own.channels == 1 and not any_mode,
-        "own_colour": own.channels == 3 and not any_mode,
-        "converted": any_mode or own.channels != spec.channels,
-        "grey": spec.channels == 1,
-        "invert": spec.invert,
-        "renumber": spec.renumber,
+        "path": spec.has_path,
         "streamed": spec.memory == "stream",
-        "splits_beside": spec.source == "folder" and data.splits_beside_classes(spec),
         "fractions": bool(fractions),
         "validation": spec.validation is not None,
         "validation_fraction": "validation" in fractions,
@@ -146,8 +160,8 @@ def _head(experiment: Experiment, command: str, needs: Needs) -> str:
 
 
 def _headline(experiment: Experiment) -> str:
-    source = experiment.data
-    what = {"tfds": source.name, "digits": "the digits of scikit-learn", "folder": "a folder of images"}[source.source]
+    source = experiment.data.source
+    what = experiment.data.name if source == "tfds" else _SOURCES[source]
     style = {"sequential": "Sequential", "functional": "functional", "subclass": "subclassed"}[experiment.model.style]
     loop = "model.fit" if experiment.train.loop == "fit" else "GradientTape loop"
     return f"Trains a CNN on {_plain(what or '')}: {style} Keras model, {loop}."
@@ -188,9 +202,10 @@ def _equality(needs: Needs) -> list[str]:
 
 
 def _packages(needs: Needs) -> list[str]:
-    pillow = ["pillow"] if needs["folder"] or needs["fitted"] else []
+    pillow = ["pillow"] if needs["image_files"] or needs["fitted"] else []
     tfds = ["tensorflow-datasets", "importlib_resources"] if needs["tfds"] else []
-    return [*pillow, *tfds, *(["scikit-learn"] if needs["digits"] else [])]
+    others = {"digits": "scikit-learn", "mat": "scipy", "parquet": "pyarrow"}
+    return [*pillow, *tfds, *(package for source, package in others.items() if needs[source])]
 
 
 def _wrapped(text: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cnnctl.report.script.data import test_split
 from cnnctl.report.script.expressions import Call, laid_out, literal
 from cnnctl.report.script.template import Needs, written
 from cnnctl.spec import optimizers as O
@@ -117,9 +116,9 @@ optimizer.finalize_variable_values(model.trainable_variables)  # the averages  #
 
 TEST = """
 test_batches = ordered_batches(images[test], labels[test])  #? test_fraction
-test_batches = ordered_batches(*read($test))  #? !test_fraction !renumber
-test_images, test_labels = read($test)  #? !test_fraction renumber
-test_batches = ordered_batches(test_images, np.searchsorted(classes, test_labels))  #? !test_fraction renumber
+test_batches = ordered_batches(*read($test))  #? !test_fraction !remap_labels
+test_images, test_labels = read($test)  #? !test_fraction remap_labels
+test_batches = ordered_batches(test_images, np.searchsorted(classes, test_labels))  #? !test_fraction remap_labels
 test_loss, test_accuracy = model.evaluate(test_batches, verbose=0)  #? fit
 test_loss, test_accuracy = run(evaluate_step, test_batches)  #? !fit
 print(f"test: loss {test_loss:.4f}, accuracy {test_accuracy:.2%}")
@@ -153,9 +152,15 @@ def loop(experiment: Experiment, needs: Needs) -> str:
     return written(CUSTOM, needs, accuracy=accuracy, outputs=outputs, **_stopping(experiment))
 
 
-def test(experiment: Experiment, needs: Needs, model_file: str) -> str:
-    """Returns the code that judges and saves the network."""
-    return written(TEST, needs, test=test_split(experiment.data), file=literal(model_file))
+def test(needs: Needs, split: str, model_file: str) -> str:
+    """Return the code that evaluates and saves the network.
+
+    Args:
+        needs: of the script.
+        split: what `read` is called with for the test split, as code.
+        model_file: where the network is saved.
+    """
+    return written(TEST, needs, test=split, file=literal(model_file))
 
 
 def _optimizer(spec: O.Optimizer, rate: str) -> Call:

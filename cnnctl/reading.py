@@ -45,12 +45,11 @@ def read_bounded(file: Path, most: int, inside: Path | None = None) -> bytes:
     raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(file))
 
 
-def refuse_leading_away(path: Path, folder: Path) -> None:
+def refuse_leading_away(path: Path, folder: Path, remedy: str = "put a copy in its place, or remove it") -> None:
     """Raises OSError where a path leads out of a folder, by a link in it or on the way from the folder to it.
 
     The folder itself may be a link.
     """
     target = os.path.realpath(path)
     if not Path(target).is_relative_to(os.path.realpath(folder)):
-        remedy = "put a copy in its place, or remove it"
         raise OSError(errno.EPERM, f"it leads to {target}, out of {folder}; {remedy}", str(path))

@@ -1,0 +1,184 @@
+"""The images that predict is given: image files, and the images of original files such as a test.csv, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnnctl.data.file_source import opened_bytes
+from cnnctl.data.folder_source import fit_opened, open_image
+from cnnctl.data.images import SEVERAL_FRAMES, Pixels, fit_array, fit_image
+from cnnctl.data.originals import Originals, Thumbnail, array_thumbnail, originals_in, originals_of, thumbnail
+from cnnctl.errors import DataError
+from cnnctl.formats import KINDS, Part, open_parts, recognised, role_of
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.image_files import IMAGE_SUFFIXES, reason
+
+
+@dataclass(frozen=True)
+class InputBatch:
+    """Images that are fitted to a config.
+
+    Attributes:
+        names: of each, such as `scan.png`, or `test.csv:1` for the first image of a file.
+        images: (B, H, W, C).
+        originals: what they are like before.
+    """
+
+    names: list[str]
+    images: Pixels
+    originals: Originals
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, positions: NDArray[np.int64]) -> Self:
+        """Return the images at some positions."""
+        names = [self.names[position] for position in positions]
+        return type(self)(names, self.images[positions], self.originals.take(positions))
+
+    @classmethod
+    def joined(cls, batches: Sequence[InputBatch]) -> Self:
+        """Return the images of several batches, one after the other."""
+        names = [name for batch in batches for name in batch.names]
+        images = np.concatenate([batch.images for batch in batches])
+        return cls(names, images, Originals.joined([batch.originals for batch in batches]))
+
+
+@dataclass(frozen=True)
+class OriginalFile:
+    """A file of many images, such as a test.csv.
+
+    Attributes:
+        path: as the user named it.
+        split: the part of it that is predicted.
+        others: its other splits, for people.
+    """
+
+    path: Path
+    split: Part
+    others: tuple[str, ...] = ()
+
+
+@dataclass
+class Inputs:
+    """Images to predict.
+
+    Attributes:
+        sources: image files, and files of many images.
+        data: a checked config, which says how images are fitted.
+        most_thumbnails: of how many images, the first ones, thumbnails are kept.
+        broken: gets a message for each image that cannot be read; such an image is in no batch.
+        thumbnails: of the first images in all batches, as their files have them.
+        several_frames: how many files have more images than the one that is read.
+    """
+
+    sources: Sequence[Path | OriginalFile]
+    data: DataSpec
+    most_thumbnails: int
+    broken: list[str] = field(default_factory=list)
+    thumbnails: list[Thumbnail] = field(default_factory=list)
+    several_frames: int = 0
+
+    @property
+    def count(self) -> int:
+        """Return how many images there are, those that cannot be read among them."""
+        return sum(1 if isinstance(source, Path) else source.split.count for source in self.sources)
+
+    def batches(self, size: int) -> Iterator[InputBatch]:
+        """Read the images, so many at a time, so that any number of them fits into memory.
+
+        Raises:
+            DataError: an original file is damaged, or its values are no pixels.
+        """
+        waiting: list[InputBatch] = []
+        for read in self._read(size):
+            waiting.append(read)
+            while sum(map(len, waiting)) >= size:
+                whole = InputBatch.joined(waiting)
+                first, others = np.split(np.arange(len(whole)), [size])
+                waiting = [whole.take(others)] if len(others) else []
+                yield whole.take(first)
+        if waiting:
+            yield InputBatch.joined(waiting)
+
+    def _read(self, size: int) -> Iterator[InputBatch]:
+        for source in self.sources:
+            yield from self._of_file(source) if isinstance(source, Path) else self._of_original(source, size)
+
+    def _of_file(self, file: Path) -> Iterator[InputBatch]:
+        try:
+            image = open_image(file)
+            fitted = fit_opened(image, file, self.data)
+        except DataError as error:
+            self.broken.append(str(error))
+        else:
+            yield self._one(str(file), image, fitted)
+
+    def notes(self) -> list[str]:
+        """Return what a person should know of what is read, once it is."""
+        several = [source for source in self.sources if isinstance(source, OriginalFile) and source.others]
+        splits = [f"{each.path}: the split '{each.split.name}' is predicted, not {', '.join(each.others)}" for each in several]
+        has = "1 image has" if self.several_frames == 1 else f"{self.several_frames:,} images have"
+        return [*splits, *([f"{has} several frames; the first is read"] if self.several_frames else [])]
+
+    def _one(self, name: str, image: Image.Image, fitted: Pixels) -> InputBatch:
+        self.several_frames += bool(image.info.get(SEVERAL_FRAMES))
+        if len(self.thumbnails) < self.most_thumbnails:
+            self.thumbnails.append(thumbnail(image))
+        return InputBatch([name], fitted[np.newaxis], originals_of([image]))
+
+    def _of_original(self, file: OriginalFile, size: int) -> Iterator[InputBatch]:
+        row = 0
+        for block in file.split.blocks(size):
+            names = [f"{file.path}:{row + number}" for number in range(1, len(block) + 1)]
+            row += len(block)
+            yield from self._of_bytes(names, block) if isinstance(block, list) else [self._of_array(file, names, block)]
+
+    def _of_bytes(self, names: Sequence[str], block: Sequence[bytes]) -> Iterator[InputBatch]:
+        for name, content in zip(names, block, strict=True):
+            try:
+                image = opened_bytes(content)
+                fitted = fit_image(image, self.data)
+            except Exception as error:  # Pillow passes on whatever its many readers stumble over
+                self.broken.append(f"{name}: cannot be read as an image ({reason(error)}); replace or remove it")
+            else:
+                yield self._one(name, image, fitted)
+
+    def _of_array(self, file: OriginalFile, names: list[str], block: NDArray[Any]) -> InputBatch:
+        try:
+            fitted = fit_array(block, self.data)
+        except DataError as error:
+            told = str(error).replace("write data.pixel_max:", "add --pixel-max")
+            raise DataError(f"{file.path}: {told}") from error
+        self.thumbnails += [array_thumbnail(image) for image in block[: self.most_thumbnails - len(self.thumbnails)]]
+        return InputBatch(names, fitted, originals_in(block))
+
+
+def source_of(file: Path, data: DataSpec) -> Path | OriginalFile:
+    """Return a file as it is, or, where it holds many images, with the split of it that is predicted.
+
+    Args:
+        file: as the user named it.
+        data: of the run, as its own images are read: its names of images and labels count for files of its own kind.
+
+    Raises:
+        DataError: such a file is damaged, or has several splits and none of them is the test split.
+    """
+    kind = None if file.suffix.lower() in IMAGE_SUFFIXES else recognised(file)
+    if kind not in KINDS:
+        return file
+    size = data.image_size[::-1] if data.image_size and data.transpose else data.image_size
+    parts = open_parts(kind, file, data.keys if kind == data.source else None, size)
+    tests = [name for name in parts if role_of(name) == "test"]
+    chosen = tests if len(tests) == 1 else list(parts)
+    if len(chosen) != 1:
+        raise DataError(f"{file}: expected a test split or one split alone, found {', '.join(parts)}; give a file for each")
+    others = tuple(f"{name} ({part.count:,} images)" for name, part in parts.items() if name != chosen[0])
+    return OriginalFile(file, parts[chosen[0]], others)

@@ -1,0 +1,372 @@
+"""What a folder of images has: its splits and classes, and the size of its images."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cnnctl.errors import DataError, suggestion
+from cnnctl.formats.names import ROLES, role_of
+from cnnctl.spec.dataset import DataSpec, NotUsable, Part
+from cnnctl.spec.folders import DEFAULT_TRAIN, FEWEST_CLASSES, HERE, FolderSet, Place, accounted, data_path
+from cnnctl.spec.found import DEFAULT_TEST, Found
+from cnnctl.spec.image_files import KINDS, broken_images, image_header, opened_image, reason
+from cnnctl.spec.images import Images
+from cnnctl.spec.section import one_line
+
+FEW = 5
+"""Names in a note; of more, the first ones."""
+MAX_LEVELS = 3
+"""Levels below a folder that are searched for one that looks right."""
+LOOKED_AT = 50
+"""Images whose headers are looked at, spread over the set, to say how sizes differ."""
+
+
+def found_folder(data: DataSpec) -> Found:
+    """Look at a folder of images; raises as `found_in` does."""
+    _refuse_files(data)
+    folder = FolderSet(data)
+    itself = data.train == HERE  # said so: then folders called as splits are classes
+    data = data.model_copy(update={"train": _train(data, folder)})
+    folder = FolderSet(data, folder.listing)
+    _refuse_missing_splits(data, folder)
+    _refuse_no_classes(data, folder)
+    if not (itself or folder.root(data.train) or data.labels_file or data.class_folders == "leaf"):
+        _refuse_splits_as_classes(folder, folder.class_names(data.train))
+    validation = _part(data, folder, "validation", data.validation)
+    test = _part(data, folder, "test", data.test)
+    images, notes = _images(data, folder)
+    return Found(images, data.train, validation, DEFAULT_TEST if test is None else test, tuple(notes))
+
+
+def _refuse_files(data: DataSpec) -> None:
+    path = data_path(data)
+    if path.is_file():
+        raise NotUsable("path", f"'{data.path}' is a file, expected a folder; {source_of(path)}")
+
+
+def source_of(path: Path) -> str:
+    """Return what to write or do for a file of another kind."""
+    from cnnctl import formats
+
+    kind = formats.recognised(path)
+    if kind in formats.KINDS:
+        return f"write source: {kind}"
+    if kind in (None, "image"):
+        return "give the folder that it lies in" if kind else "give a folder of images"
+    try:
+        formats.open_parts("npz", path)
+    except DataError as error:
+        return str(error).partition(", and ")[2] or "give a folder of images"
+    return "give a folder of images"
+
+
+# splits
+
+
+def _train(data: DataSpec, folder: FolderSet) -> str:
+    """Return the split to train on: the one that is named, the one folder that is called so, or else the folder itself."""
+    if data.train != DEFAULT_TRAIN or (folder.path / DEFAULT_TRAIN).is_symlink():
+        return data.train
+    candidates = folder.candidates("train")
+    if DEFAULT_TRAIN in candidates and "train" in data.model_fields_set:
+        return DEFAULT_TRAIN
+    _refuse_several("train", candidates)
+    return candidates[0] if candidates else DEFAULT_TRAIN
+
+
+def _part(data: DataSpec, folder: FolderSet, role: str, said: Part | None) -> Part | None:
+    """Return the part of a role that the config says, or else the one folder that is called so."""
+    if said is not None and role in data.model_fields_set:
+        return said
+    if (said is None and role == "validation") or data.train == HERE:
+        return said
+    candidates = folder.candidates(role)
+    _refuse_several(role, candidates)
+    return candidates[0] if candidates else said
+
+
+def _refuse_several(role: str, candidates: list[str]) -> None:
+    if len(candidates) > 1:
+        raise NotUsable(role, several(role, candidates))
+
+
+def several(role: str, candidates: list[str]) -> str:
+    """Return the message for several splits of one role."""
+    named = " and ".join(f"'{name}'" for name in candidates)
+    return f"{named} may {'both' if len(candidates) == 2 else 'all'} be the {role} split; write the one to use: {role}: {candidates[0]}"
+
+
+def _refuse_missing_splits(data: DataSpec, folder: FolderSet) -> None:
+    for role, split in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+        if isinstance(split, str) and split not in (DEFAULT_TRAIN, HERE) and not folder.class_names(split):
+            path = folder.path / split
+            near = suggestion(split, {place[0] for place in folder.listing.folders} - {split})
+            unlabelled = folder.unlabelled(role).get(split)
+            if unlabelled:
+                near = f"; its {unlabelled:,} images have no classes: predict is for them"
+            raise NotUsable(role, f"there is no split '{split}', a folder {path} with a folder for each class{near}")
+
+
+# classes
+
+
+def _refuse_no_classes(data: DataSpec, folder: FolderSet) -> None:
+    classes = folder.class_names(data.train)
+    root = folder.path.joinpath(*folder.root(data.train))
+    if len(classes) >= FEWEST_CLASSES:
+        return
+    if data.labels_file:
+        found = f"the images of '{data.train}' have {len(classes)} of its labels; two at least"
+        raise NotUsable("labels_file", f"{data.labels_file}: {found}")
+    has = f"one folder of a class, '{classes[0]}'" if classes else "no folders of classes"
+    raise NotUsable("path", f"the folder '{root}' has {has}; {_remedy(data, folder)}")
+
+
+def _refuse_splits_as_classes(folder: FolderSet, classes: list[str]) -> None:
+    """Raise where the folders that would be classes are called as splits, such as `train_set` and `test_set`.
+
+    Folders of images alone, such as `train/` and `test/` beside a table of labels, are told from folders with classes in them.
+    """
+    if lines := splits_like(folder, classes):
+        written = ", ".join(f"{role}: {split}" for role, split in lines.items())
+        tops = dict.fromkeys(split.partition("/")[0] for split in lines.values())
+        message = f"{_quoted(tops)} look like splits, not like classes; write {written} (or train: . where they are classes)"
+        raise NotUsable("path", message)
+    if all(name.lower() in ROLES.get(str(role_of(name)), ()) for name in classes):
+        table = _table(folder) or "FILE.csv, a table of file names and labels"
+        raise NotUsable("path", f"{_quoted(classes)} are splits, and their images have no classes; write labels_file: {table}")
+
+
+def splits_like(folder: FolderSet, names: Iterable[str]) -> dict[str, str]:
+    """Return the split for each role among folders with names such as `train_set`, `seg_test`; empty where there are no two."""
+    found: dict[str, str] = {}
+    for name in names:
+        split = _unwrapped(folder, name)
+        if (role := role_of(name)) and role not in found and len(folder.class_names(split)) >= FEWEST_CLASSES:
+            found[role] = split
+    ordered = {role: found[role] for role in ROLES if role in found}
+    return ordered if len(ordered) > 1 and "train" in ordered else {}
+
+
+def _unwrapped(folder: FolderSet, split: str) -> str:
+    """Return the folder in which the classes of a split are, where one folder alone lies around them, as in `train/train`."""
+    while True:
+        inside = folder.class_names(split)
+        loose = any(
+            len(place) == len(folder.root(split)) + 1 for place in folder.listing.images if place[:-1] == folder.root(split)
+        )
+        if loose or len(inside) != 1:
+            return split
+        split = f"{split}/{inside[0]}"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " and ".join(f"'{name}'" for name in names)
+
+
+def _remedy(data: DataSpec, folder: FolderSet) -> str:
+    """Return what to do about a folder with fewer than two classes, by what is in it."""
+    if lines := splits_like(folder, sorted({place[0] for place in folder.listing.folders})):
+        return f"the classes lie deeper: write {', '.join(f'{role}: {split}' for role, split in lines.items())}"
+    if below := better_below(data):
+        return f"the folder below it looks right: write path: {below}"
+    if not folder.listing.images:
+        return _about_no_images(folder)
+    if data.class_folders == "top" and len(_leaves(folder, folder.root(data.train))) >= FEWEST_CLASSES:
+        return "its images lie in several folders below; if those are the classes, write class_folders: leaf"
+    classes = "put the images of each class into a folder of its own, two classes at least"
+    return f"{classes}, or write labels_file: {_table(folder) or 'FILE.csv, a table of file names and labels'}"
+
+
+def _table(folder: FolderSet) -> str:
+    """Return the first table of a folder that labels training images; empty where there is none."""
+    return next(iter(tables_in(folder)), "")
+
+
+def tables_in(folder: FolderSet) -> list[str]:
+    """Return the tables of a folder, that of train first, without those of validation and test."""
+    tables = ["/".join(each.place) for each in folder.listing.unread if each.why in (".csv", ".tsv")]
+    roles = {table: next(filter(None, map(role_of, table.split("/"))), None) for table in tables}
+    return sorted((table for table in tables if roles[table] in (None, "train")), key=lambda table: roles[table] is None)
+
+
+def better_below(data: DataSpec) -> str:
+    """Return the folder some levels below that has splits or classes; empty where there is none."""
+    folder = FolderSet(data)
+    for place in sorted(
+        (each for each in folder.listing.folders if len(each) <= MAX_LEVELS), key=lambda each: (len(each), each)
+    ):
+        if any(map(role_of, place[:-1])) or (role_of(place[-1]) in ("validation", "test")):
+            continue  # part of a split is not the whole set
+        path = Path(str(data.path)).joinpath(*place)
+        inside = data.model_copy(update={"path": str(path), "train": DEFAULT_TRAIN, "validation": None, "test": None})
+        below = FolderSet(inside)
+        if below.candidates("train") or (len(below.class_names(DEFAULT_TRAIN)) >= FEWEST_CLASSES and below.listing.images):
+            return str(path)
+    return ""
+
+
+def _about_no_images(folder: FolderSet) -> str:
+    from cnnctl import formats
+
+    kind = formats.recognised(folder.path)
+    if kind in formats.KINDS:
+        return f"it holds {kind} files: write source: {kind}"
+    for below in formats.folders_below(folder.path):
+        return f"a folder below it holds {formats.recognised(below)} files: write source: {formats.recognised(below)}, path: {below}"
+    for prepared in (each.place[:-2] for each in folder.listing.unread if each.place[-1] == "dataset_info.json"):
+        if prepared:
+            return f"it holds a set prepared by TFDS: write source: tfds, name: {'/'.join(prepared)}, data_dir: {folder.path}"
+    left = accounted(folder.listing.unread)
+    kinds = Counter(each.why for each in folder.listing.unread)
+    return f"it holds no image ({KINDS}); not read: {left or 'nothing, it is empty'}{_convert(kinds, folder.path)}"
+
+
+def _convert(kinds: Counter[str], path: Path) -> str:
+    """Return how the most common kind of file becomes images, where that is known."""
+    most = next((why for why, _ in kinds.most_common() if why in (".npy", ".zip", ".heic", ".mp4", ".svg")), None)
+    remedies = {
+        ".npy": 'these are arrays; save each as an image: python -c "import sys, pathlib, numpy as np; from PIL import Image; '
+        "[Image.fromarray(np.load(f)).save(f.with_suffix('.png')) for f in pathlib.Path(sys.argv[1]).rglob('*.npy')]\" "
+        f"{shlex.quote(str(path))}",
+        ".zip": f"unpack each: python -m zipfile -e FILE.zip {shlex.quote(str(path))}",
+        ".heic": "save them as JPEG first",
+        ".mp4": "save frames of the films as images first",
+        ".svg": "save them as PNG first",
+    }
+    return f"; {remedies[most]}" if most else ""
+
+
+def _leaves(folder: FolderSet, root: Place) -> set[Place]:
+    """Return the folders below a root that hold images."""
+    return {place[:-1] for place in folder.listing.images if place[: len(root)] == root and len(place) > len(root) + 1}
+
+
+# notes
+
+
+def folder_notes(data: DataSpec, folder: FolderSet) -> list[str]:
+    """Return what is read of a folder and what is not, in one line, and what a person should know of its layout."""
+    return [folder.account(), *layout_notes(data, folder)]
+
+
+def layout_notes(data: DataSpec, folder: FolderSet) -> Iterator[str]:
+    """Yield what a person should know of how a folder was read: its splits, images without classes, deeper folders.
+
+    Args:
+        data: a checked config.
+        folder: its images.
+    """
+    parts = (("train", data.train), ("validation", data.validation), ("test", data.test))
+    named = [
+        f"{role} from {'/'.join(folder.root(part))}/" for role, part in parts if isinstance(part, str) and folder.root(part)
+    ]
+    if named:
+        yield f"splits by folder: {', '.join(named)}"
+    for role in ("train", "validation", "test"):
+        if role != "train" or folder.root(data.train):
+            yield from _unlabelled_notes(folder, role)
+    if folder.labels and folder.labels.columns[1]:
+        (name, label), others = folder.labels.columns
+        yield f"{data.labels_file}: file names are column '{name}', labels column '{label}'; not read: {', '.join(others[:FEW])}"
+    if folder.labels and folder.labels.missing:
+        missing = folder.labels.missing
+        are = "name in {} is" if len(missing) == 1 else "names in {} are"
+        yield f"{len(missing):,} {are.format(data.labels_file)} no image here, such as '{missing[0]}'"
+    yield from _deeper_notes(data, folder)
+    if data.class_folders == "top" and not folder.labels and (others := folder.without_images(data.train)):
+        more = f" and {len(others) - FEW:,} more" if len(others) > FEW else ""
+        yield f"{', '.join(f'{name}/' for name in others[:FEW])}{more}: no images that can be read, so no classes"
+
+
+def _unlabelled_notes(folder: FolderSet, role: str) -> Iterator[str]:
+    for top, count in folder.unlabelled(role).items():
+        path = shlex.quote(str(folder.path / top))
+        yield (
+            f"{top}/ holds {count:,} images without classes: taken for unlabelled {role} images, neither a split nor a "
+            f"class (unless data.train is .); cnnctl predict RUN {path} classifies them"
+        )
+
+
+def _deeper_notes(data: DataSpec, folder: FolderSet) -> Iterator[str]:
+    """Yield a hint where every class has several folders of images and none of its own, as alphabets have characters."""
+    if data.class_folders == "leaf" or folder.labels:
+        return
+    leaves = _leaves(folder, root := folder.root(data.train))
+    of_class = Counter(leaf[len(root)] for leaf in leaves)
+    if of_class and min(of_class.values()) >= FEWEST_CLASSES and all(len(leaf) > len(root) + 1 for leaf in leaves):
+        deepest = "/".join(min(leaves)[len(root) :])
+        yield f"the images of every class lie in folders below it, such as {deepest}; if those are the classes, write class_folders: leaf"
+
+
+# sizes
+
+
+def _images(data: DataSpec, folder: FolderSet) -> tuple[Images, list[str]]:
+    """Return what the images are like, and notes where their size comes from the first of them."""
+    labelled = folder.labelled(data.train)
+    classes = folder.class_names(data.train)
+    if data.remap_labels:
+        classes = sorted({each.class_name for each in labelled})
+    if (data.image_size and data.channels) or not labelled:  # then no image need be opened
+        return Images(classes=len(classes)), []
+    height, width, channels = _header(folder, [each.place for each in labelled])
+    if data.transpose:
+        height, width = width, height
+    notes = [] if data.image_size else list(_size_notes(data, folder, (height, width)))
+    return Images(height, width, channels, len(classes)), notes
+
+
+def _header(folder: FolderSet, places: list[Place]) -> tuple[int, int, int]:
+    """Return height, width and channels of the first image; where it is broken, all broken ones are named at once."""
+    try:
+        return image_header(folder.path.joinpath(*places[0]))
+    except ValueError as error:
+        broken = list(_broken(folder, places))
+        message = broken_images(broken, f"{len(places):,} images") if broken else one_line(str(error))
+        raise NotUsable("path", message, several_lines=True) from None
+
+
+def _broken(folder: FolderSet, places: list[Place]) -> Iterator[tuple[str, str]]:
+    for place in places:
+        file = folder.path.joinpath(*place)
+        try:
+            with opened_image(file) as image:
+                image.getexif()
+                image.load()
+        except Exception as error:  # Pillow passes on whatever its many readers stumble over
+            yield one_line(str(file)), one_line(reason(error))
+
+
+def _size_notes(data: DataSpec, folder: FolderSet, size: tuple[int, int]) -> Iterator[str]:
+    places = [each.place for each in folder.labelled(data.train)]
+    sizes = Counter(_some_sizes(folder, places))
+    others = sizes.total() - sizes[size[::-1] if data.transpose else size]
+    alike = "" if others else f", and of all {sizes.total():,} looked at"
+    yield f"image_size [{size[0]}, {size[1]}] is that of the first image, {'/'.join(places[0])}{alike}"
+    if others * 2 > sizes.total():
+        height, width = sizes.most_common(1)[0][0]
+        write = [width, height] if data.transpose else [height, width]
+        yield (
+            f"warning: {others:,} of {sizes.total():,} images looked at have another size, most often {height}×{width}; "
+            f"write data.image_size: {write}, or the size that you want"
+        )
+
+
+def spread(places: list[Place], most: int) -> list[Place]:
+    """Return at most so many places, evenly spread over all."""
+    count = min(len(places), most)
+    return [places[number * len(places) // count] for number in range(count)]
+
+
+def _some_sizes(folder: FolderSet, places: list[Place]) -> Iterator[tuple[int, int]]:
+    """Yield height and width of images spread over the set; broken ones are told when all are read."""
+    for place in spread(places, LOOKED_AT):
+        try:
+            height, width, _ = image_header(folder.path.joinpath(*place))
+        except ValueError:
+            continue
+        yield height, width
