@@ -143,8 +143,8 @@ def test_a_training_costs_six_operations_a_multiply_accumulate() -> None:
     assert share_of_peak(images_per_second=1000, macs=10**6, gflops=12) == pytest.approx(0.5)
 
 
-def contender(name: str, code: str, told: Callable[..., dict[str, Any]]) -> Contender:
-    return Contender(name, sys.executable, lambda setting, folder: [sys.executable, "-c", code], told)
+def contender(name: str, code: str, printed: Callable[..., dict[str, Any]]) -> Contender:
+    return Contender(name, sys.executable, lambda setting, folder: [sys.executable, "-c", code], printed)
 
 
 def test_contenders_take_turns_and_one_that_fails_is_named_while_the_others_go_on(tmp_path: Path) -> None:

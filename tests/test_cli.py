@@ -333,9 +333,9 @@ def test_no_heavy_package_is_imported(arguments: list[str] | None, tmp_path: Pat
 import contextlib, io, sys
 import cnnctl.cli
 if {arguments!r} is not None:
-    with contextlib.redirect_stdout(io.StringIO()) as told:
+    with contextlib.redirect_stdout(io.StringIO()) as raised:
         cnnctl.cli.app({arguments!r}, standalone_mode=False)
-    assert told.getvalue()
+    assert raised.getvalue()
 print([name for name in {HEAVY!r} if name in sys.modules])
 """
     done = python("-c", program, folder=tmp_path)

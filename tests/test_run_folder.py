@@ -339,21 +339,21 @@ def test_the_test_split_is_read_once_and_after_the_training(tmp_path: Path, monk
         f"data: {{source: folder, path: {tmp_path / 'set'}, validation: validation}}\n"
         "model: {layers: [flatten, dense: {units: classes}]}\ntrain: {epochs: 2, batch_size: 8}\n"
     )
-    told: list[str] = []
+    printed: list[str] = []
     read, on_epoch = FolderSource.read, MetricsFile.on_epoch
 
     def told_read(self: FolderSource, split: str) -> ImageSet:
-        told.append(split)
+        printed.append(split)
         return read(self, split)
 
     def told_epoch(self: MetricsFile, record: EpochRecord) -> None:
-        told.append(f"epoch {record.epoch}")
+        printed.append(f"epoch {record.epoch}")
         on_epoch(self, record)
 
     monkeypatch.setattr(FolderSource, "read", told_read)
     monkeypatch.setattr(MetricsFile, "on_epoch", told_epoch)
     assert command(monkeypatch, "train", config, "--run-dir", tmp_path / "run", "--quiet") == 0
-    assert told == ["train", "validation", "epoch 1", "epoch 2", "test"]
+    assert printed == ["train", "validation", "epoch 1", "epoch 2", "test"]
 
 
 # Ctrl-C

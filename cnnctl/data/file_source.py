@@ -52,7 +52,7 @@ class FileSource(Source):
     """The splits of original files, with labels as the files number or name them.
 
     With `data.remap_labels` those that occur in train are numbered from 0, and a label of another split alone keeps a number
-    beyond them, so that it is told from all others.
+    beyond them, so that it stays different from all others.
 
     Args:
         data: a checked config.

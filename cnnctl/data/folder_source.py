@@ -151,7 +151,7 @@ def _opened(file: Path) -> Image.Image:
 def decoded(image: Image.Image) -> Image.Image:
     """Decode an opened image, turned as its EXIF data says; raises whatever Pillow raises."""
     deep = image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ""))
-    several = getattr(image, "is_animated", False)  # told by the file, which is closed later
+    several = getattr(image, "is_animated", False)  # known while the file is open, which is closed later
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     image.info.update({SIXTEEN_BIT_COLOUR: deep, SEVERAL_FRAMES: several})

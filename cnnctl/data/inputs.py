@@ -155,8 +155,8 @@ class Inputs:
         try:
             fitted = fit_array(block, self.data)
         except DataError as error:
-            told = str(error).replace("write data.pixel_max:", "add --pixel-max")
-            raise DataError(f"{file.path}: {told}") from error
+            message = str(error).replace("write data.pixel_max:", "add --pixel-max")
+            raise DataError(f"{file.path}: {message}") from error
         self.thumbnails += [array_thumbnail(image) for image in block[: self.most_thumbnails - len(self.thumbnails)]]
         return InputBatch(names, fitted, originals_in(block))
 

@@ -291,7 +291,7 @@ def _inverted(new: NewImages) -> Finding | None:
 
 def _transposed(new: NewImages) -> Finding | None:
     orientation, drawn = new.trained_on.orientation, ~(new.blank | new.unlike)
-    if orientation is None or drawn.mean() < MOST:  # the others would be told by a few of another kind
+    if orientation is None or drawn.mean() < MOST:  # a few images of another kind would decide for the others
         return None
     score = float(orientation.scores(new.each.maps[drawn]).mean())
     count = int(drawn.sum())

@@ -1,4 +1,4 @@
-"""Whether images are transposed, told by a linear discriminant that training images give. NumPy alone.
+"""Whether images are transposed, found by a linear discriminant that training images give. NumPy alone.
 
 Letters and digits are not symmetric about their main diagonal, but no simple measure of that, such as the energy of
 horizontal against vertical gradients, says the same of a 1 and of a 7. So each set has a discriminant of its own: Fisher's

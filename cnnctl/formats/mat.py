@@ -72,7 +72,7 @@ def open_mat(path: Path, keys: Keys, size: Size) -> dict[str, Part]:
     """Open the splits of a file, or of the files of a folder that have a split in their name.
 
     Raises:
-        DataError: it cannot be told what its variables are, or the file is damaged or too large.
+        DataError: its variables are not recognised, or the file is damaged or too large.
     """
     if path.is_file():
         return _parts(path, None, keys, size)

@@ -109,7 +109,7 @@ def open_npz(path: Path, keys: Keys, size: Size) -> dict[str, Part]:
     """Open the splits of an npz file, or of a folder of npz and npy files.
 
     Raises:
-        DataError: it cannot be told what its arrays are, one cannot be read safely, or one contradicts itself.
+        DataError: its arrays are not recognised, one cannot be read safely, or one contradicts itself.
     """
     if path.is_file():
         return _parts(arrays_of(path), keys, size, path, path.stem)

@@ -128,7 +128,7 @@ def _refuse_no_classes(data: DataSpec, folder: FolderSet) -> None:
 def _refuse_splits_as_classes(folder: FolderSet, classes: list[str]) -> None:
     """Raise where the folders that would be classes are called as splits, such as `train_set` and `test_set`.
 
-    Folders of images alone, such as `train/` and `test/` beside a table of labels, are told from folders with classes in them.
+    Folders of images alone, such as `train/` and `test/` beside a table of labels, are kept apart from folders with classes in them.
     """
     if lines := splits_like(folder, classes):
         written = ", ".join(f"{role}: {split}" for role, split in lines.items())
@@ -363,7 +363,7 @@ def spread(places: list[Place], most: int) -> list[Place]:
 
 
 def _some_sizes(folder: FolderSet, places: list[Place]) -> Iterator[tuple[int, int]]:
-    """Yield height and width of images spread over the set; broken ones are told when all are read."""
+    """Yield height and width of images spread over the set; broken ones are reported when all are read."""
     for place in spread(places, LOOKED_AT):
         try:
             height, width, _ = image_header(folder.path.joinpath(*place))

@@ -45,7 +45,7 @@ _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 """The EXIF tag, its values for images that lie on their side (CIPA DC-008, 4.6.4), and the tags of a TIFF's stored size."""
 
 SNIFFED = 64
-"""Bytes from which the kind of a file is told."""
+"""Bytes that show the kind of a file."""
 
 
 def begins_as_image(content: bytes) -> bool:

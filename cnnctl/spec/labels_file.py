@@ -15,7 +15,7 @@ from cnnctl.spec.image_files import IMAGE_SUFFIXES
 
 MAX_BYTES = 200_000_000
 ROWS_LOOKED_AT = 1_000
-"""Rows by which columns of flags are told."""
+"""Rows that are looked at to recognise columns of flags."""
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_name", "image_id", "img", "path", "filepath", "name", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "y")
 """Names that columns usually have; capitals are of no account."""

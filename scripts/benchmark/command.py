@@ -8,9 +8,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from .comparison import Wish, compare
 from .contenders import trainers
@@ -39,13 +40,17 @@ def main(about: str) -> int:
     """
     options = _options(about)
     if options.memory:
-        return _memory(options.format)
+        return _print_rows(lambda folder: memory_rows(folder, _say), memory_table, options.format)
     if options.workers:
-        return _workers(options)
+        return _print_rows(
+            lambda folder: worker_rows(options.data, options.rounds, options.epochs, folder, _say), worker_table, options.format
+        )
     if options.sweep:
         return _sweeps(options)
     if options.sources:
-        return _sources(options)
+        return _print_rows(
+            lambda folder: source_rows(folder, _say, options.rounds, options.images), source_table, options.format
+        )
     wish = Wish(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
@@ -57,27 +62,16 @@ def main(about: str) -> int:
     return 1 if results["failures"] else 0
 
 
-def _memory(form: str) -> int:
+def _print_rows(measure: Callable[[Path], Sequence[Any]], draw: Callable[[Any, str], str], form: str) -> int:
+    """Measures in a folder of its own, prints the rows (dataclasses), and returns the exit code."""
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
-            rows = memory_rows(Path(folder), _say)
+            rows = measure(Path(folder))
     except OSError as error:
         _say(str(error))
         return 1
     plain = json.dumps([asdict(row) for row in rows], indent=2)
-    sys.stdout.write((plain if form == "json" else memory_table(rows, form)) + "\n")
-    return 0
-
-
-def _workers(options: argparse.Namespace) -> int:
-    try:
-        with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
-            rows = worker_rows(options.data, options.rounds, options.epochs, Path(folder), _say)
-    except OSError as error:
-        _say(str(error))
-        return 1
-    plain = json.dumps([asdict(row) for row in rows], indent=2)
-    sys.stdout.write((plain if options.format == "json" else worker_table(rows, options.format)) + "\n")
+    sys.stdout.write((plain if form == "json" else draw(rows, form)) + "\n")
     return 0
 
 
@@ -89,18 +83,6 @@ def _sweeps(options: argparse.Namespace) -> int:
         _say(str(error.strerror))
         return 1
     sys.stdout.write((json.dumps(results, indent=2) if options.format == "json" else as_table(results)) + "\n")
-    return 0
-
-
-def _sources(options: argparse.Namespace) -> int:
-    try:
-        with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
-            rows = source_rows(Path(folder), _say, options.rounds, options.images)
-    except OSError as error:
-        _say(str(error))
-        return 1
-    plain = json.dumps([asdict(row) for row in rows], indent=2)
-    sys.stdout.write((plain if options.format == "json" else source_table(rows, options.format)) + "\n")
     return 0
 
 

@@ -375,9 +375,9 @@ def test_episodes_that_cannot_be_are_refused(
 ) -> None:
     capsys.readouterr()
     assert cnnctl("evaluate", runs[learner], *options) == code
-    told = capsys.readouterr().err
-    assert "Traceback" not in told
-    assert message in told
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    assert message in printed
 
 
 # the one-shot challenge

@@ -47,8 +47,8 @@ def config(tmp_path: Path) -> Path:
 
 def test_training_accounts_for_its_folder(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(config, [], config.parent / "run", None, "cpu", Console(), verbose=False)
-    told = capsys.readouterr().err
-    assert ACCOUNT in told and SIZE in told
+    printed = capsys.readouterr().err
+    assert ACCOUNT in printed and SIZE in printed
     evaluate([config.parent / "run"], None, str(config.parent / "set"), "json", "cpu", Console(), verbose=False)
     assert f"note        {ACCOUNT}" in capsys.readouterr().err
 
@@ -64,8 +64,8 @@ def test_data_accounts_for_its_folder_and_verbose_lists_what_is_not_read(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data(config, [], None, "table", Console(), verbose=False)
-    told = " ".join(capsys.readouterr().out.split())
-    assert ACCOUNT in told and "a.txt" not in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ACCOUNT in printed and "a.txt" not in printed
     data(config, [], None, "table", Console(), verbose=True)
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("not read")]
     assert lines == [
@@ -83,9 +83,9 @@ def test_data_names_all_broken_images_where_it_is_asked_to(config: Path) -> None
         (config.parent / "set" / "1" / f"{index}.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"(?s)30 of 150 images.*and 10 more; cnnctl data --verbose names all"):
         data(config, [], None, "table", Console(), verbose=False)
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as raised:
         data(config, [], None, "table", Console(), verbose=True)
-    assert str(told.value).count("it is empty") == 30
+    assert str(raised.value).count("it is empty") == 30
 
 
 def test_a_sweep_accounts_for_its_folder(
@@ -105,8 +105,8 @@ def test_a_sweep_accounts_for_its_folder(
     config.write_text(config.read_text() + "sweep: {method: grid, parameters: {train.batch_size: [16, 32]}}\n")
     wish = sweep.Wish(config.parent / "sweep", None, None, 1, "cpu", "table", False, False)
     sweep.sweep(config, [], wish, Console())
-    told = capsys.readouterr().err
-    assert ACCOUNT in told and SIZE in told
+    printed = capsys.readouterr().err
+    assert ACCOUNT in printed and SIZE in printed
 
 
 @pytest.mark.parametrize("loop", ["custom", "fit"])
@@ -156,10 +156,10 @@ def test_predict_says_which_split_of_a_file_it_takes_and_of_which_images_it_take
     pixels = np.round(DIGITS.images * 15.9).astype(np.uint8)
     np.savez(root / "k.npz", x_train=pixels[:60], y_train=DIGITS.target[:60], x_test=pixels[60:69], y_test=DIGITS.target[60:69])
     predict(run, [root / "film.gif", root / "k.npz"], 3, None, "json", "cpu", Console(), verbose=False)
-    told = capsys.readouterr()
-    assert len(json.loads(told.out)) == 10
-    assert "note    1 image has several frames; the first is read" in told.err
-    assert f"note    {root}/k.npz: the split 'test' is predicted, not train (60 images)" in told.err
+    printed = capsys.readouterr()
+    assert len(json.loads(printed.out)) == 10
+    assert "note    1 image has several frames; the first is read" in printed.err
+    assert f"note    {root}/k.npz: the split 'test' is predicted, not train (60 images)" in printed.err
 
 
 def test_rows_that_are_transposed_are_predicted_as_they_are_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -195,9 +195,9 @@ def test_messages_name_an_example_that_is_there(tmp_path: Path) -> None:
     for name in ("letters", "digits"):
         write(tmp_path / "set" / f"emnist-{name}-train-images-idx3-ubyte", idx(PIXELS[:60]))
         write(tmp_path / "set" / f"emnist-{name}-train-labels-idx1-ubyte", idx(DIGITS.target[:60].astype(np.uint8)))
-    with pytest.raises(UsageError, match=r"such lines go below data: in a config, such as cnnctl init (\w+) copies") as told:
+    with pytest.raises(UsageError, match=r"such lines go below data: in a config, such as cnnctl init (\w+) copies") as raised:
         init(None, tmp_path / "set", tmp_path / "made.yaml", Console(quiet=True))
-    found = re.search(r"cnnctl init (\w+)", str(told.value))
+    found = re.search(r"cnnctl init (\w+)", str(raised.value))
     assert found
     init(found[1], None, tmp_path / "copied.yaml", Console(quiet=True))
 
@@ -226,9 +226,9 @@ def test_nothing_is_overwritten_and_names_are_quoted(tmp_path: Path, monkeypatch
     init(None, Path("it's: a #set"), None, Console(quiet=True))
     (made,) = tmp_path.glob("*.yaml")
     assert load(made).data.path == str(tmp_path / "it's: a #set")
-    with pytest.raises(UsageError, match=r"already exists; not overwriting\. Choose another name: --output") as told:
+    with pytest.raises(UsageError, match=r"already exists; not overwriting\. Choose another name: --output") as raised:
         init(None, Path("it's: a #set"), None, Console(quiet=True))
-    found = re.search(r"--output (.*)$", str(told.value))
+    found = re.search(r"--output (.*)$", str(raised.value))
     assert found
     init(None, Path("it's: a #set"), Path(shlex.split(found[1])[0]), Console(quiet=True))
     assert len(list(tmp_path.glob("*.yaml"))) == 2
@@ -241,9 +241,9 @@ def test_the_command_says_what_comes_next_without_tensorflow(tmp_path: Path) -> 
         "from cnnctl.cli import main\ntry: main()\nexcept SystemExit as left: assert not left.code\n"
         "assert 'tensorflow' not in sys.modules"
     )
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env={**os.environ}
     )
-    commands = re.findall(r"cnnctl (summary|data|train) set\.yaml", told.stdout)
+    commands = re.findall(r"cnnctl (summary|data|train) set\.yaml", printed.stdout)
     assert commands == ["summary", "data", "train"]
-    assert (tmp_path / "set.yaml").read_text() in told.stdout
+    assert (tmp_path / "set.yaml").read_text() in printed.stdout

@@ -168,9 +168,9 @@ def test_a_folder_is_accounted_for(
         (tmp_path / "tree" / name).write_text("no picture")
     (tmp_path / "tree" / "nothing").touch()
     predict(runs["logits"], [tmp_path / "tree"], 3, None, "table", "cpu", Console(), verbose=True)
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert re.search(
-        rf"note    read 1 image in {tmp_path}/tree; not read: 4 files \(2 \.txt, (1 \.mp4, 1 empty|1 empty, 1 \.mp4)\)", told
+        rf"note    read 1 image in {tmp_path}/tree; not read: 4 files \(2 \.txt, (1 \.mp4, 1 empty|1 empty, 1 \.mp4)\)", printed
     )
 
 
@@ -188,13 +188,13 @@ def test_batches_do_not_change_what_is_predicted(
     sizes: list[int] = []
     read = Inputs.batches
 
-    def told(inputs: Inputs, size: int) -> Any:
+    def printed(inputs: Inputs, size: int) -> Any:
         for batch in read(inputs, size):
             sizes.append(len(batch))
             yield batch
 
     monkeypatch.setattr(prediction_module, "MOST_AT_ONCE", 3)
-    monkeypatch.setattr(Inputs, "batches", told)
+    monkeypatch.setattr(Inputs, "batches", printed)
     parts = predictions(capsys, runs["logits"], digits, top=10)
     assert sizes == [3, 3, 3, 3, 3, 3, 2]
     for one, other in zip(whole, parts, strict=True):

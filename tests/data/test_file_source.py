@@ -266,13 +266,13 @@ def test_other_ranges_name_the_value_of_white(images: NDArray[Any], white: int, 
     np.savez(tmp_path / "set.npz", x_train=images, y_train=LABELS)
     data = loaded("npz", tmp_path / "set.npz", tmp_path).data
     if images.dtype == np.uint8:
-        (told,) = [note for note in read_splits(data).notes if note.startswith("warning")]
+        (printed,) = [note for note in read_splits(data).notes if note.startswith("warning")]
     else:
         with pytest.raises(DataError) as error:
             read_splits(data)
-        told = str(error.value)
-        assert told.startswith(f"{tmp_path}/set.npz: the pixels are {images.dtype} from")
-    assert f"write data.pixel_max: {white}, the value of white" in told
+        printed = str(error.value)
+        assert printed.startswith(f"{tmp_path}/set.npz: the pixels are {images.dtype} from")
+    assert f"write data.pixel_max: {white}, the value of white" in printed
     whole = open_source(loaded("npz", tmp_path / "set.npz", tmp_path, pixel_max=white).data).read("train")
     np.testing.assert_allclose(whole.images[:][..., 0].astype(int), IMAGES if white != 15 else IMAGES // 16 * 17, atol=1)
 
@@ -290,11 +290,11 @@ def test_broken_images_in_parquet_files_are_all_named(tmp_path: Path) -> None:
     contents = [{"bytes": png(image), "path": None} for image in IMAGES]
     contents[3]["bytes"], contents[40]["bytes"] = png(IMAGES[0])[:40], b"no picture"
     pq.write_table(pa.table({"image": contents, "label": LABELS}), tmp_path / "train.parquet")
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as raised:
         read_splits(loaded("parquet", tmp_path / "train.parquet", tmp_path).data)
-    assert str(told.value).splitlines()[0] == "2 of 60 images cannot be read as images; replace or remove them:"
-    assert f"{tmp_path}/train.parquet: image 4: " in str(told.value)
-    assert f"{tmp_path}/train.parquet: image 41: not a PNG" in str(told.value)
+    assert str(raised.value).splitlines()[0] == "2 of 60 images cannot be read as images; replace or remove them:"
+    assert f"{tmp_path}/train.parquet: image 4: " in str(raised.value)
+    assert f"{tmp_path}/train.parquet: image 41: not a PNG" in str(raised.value)
 
 
 def test_what_is_read_as_it_is_needs_no_cache_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,9 +384,9 @@ def test_labels_from_one_on_name_the_remedy_where_one_class_alone_is_missing(tmp
 def test_a_wrong_source_is_told_the_right_one(other: str, kind: str, path: Path, tmp_path: Path) -> None:
     if other == kind:
         return
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as raised:
         loaded(other, path, tmp_path)
-    assert f"write source: {kind}" in str(told.value)
+    assert f"write source: {kind}" in str(raised.value)
 
 
 def test_files_some_folders_below_are_named(tmp_path: Path) -> None:

@@ -172,10 +172,10 @@ def test_a_split_folder_without_labels_is_no_class(layout: str, tmp_path: Path) 
     assert (experiment.data.classes, experiment.data.test) == (2, 0.2)
     notes = open_source(experiment.data).notes
     assert "read 20 images in 2 classes; not read: 7 files (7 images in test/ without classes)" in notes
-    (told,) = [
+    (printed,) = [
         note for note in notes if note.startswith("test/ holds 7 images without classes: taken for unlabelled test images")
     ]
-    assert f"cnnctl predict RUN {shlex.quote(str(root / 'test'))}" in told
+    assert f"cnnctl predict RUN {shlex.quote(str(root / 'test'))}" in printed
 
 
 def test_naming_an_unlabelled_split_says_that_predict_is_for_it(tmp_path: Path) -> None:
@@ -313,9 +313,9 @@ def test_names_in_a_table_below_a_split_mean_the_images_beside_it(tmp_path: Path
 def test_a_table_in_a_folder_is_named_by_its_path(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"train": 4})
     (root / "train" / "metadata.csv").write_text("file_name,label\n0.png,x\n1.png,y\n2.png,x\n3.png,y\n")
-    with pytest.raises(ConfigError, match=r"write labels_file: train/metadata\.csv") as told:
+    with pytest.raises(ConfigError, match=r"write labels_file: train/metadata\.csv") as raised:
         loaded(root, tmp_path)
-    table = str(told.value).rpartition("labels_file: ")[2]
+    table = str(raised.value).rpartition("labels_file: ")[2]
     assert loaded(root, tmp_path, labels_file=table, validation=None, test=0.5).data.classes == 2
 
 
@@ -376,9 +376,9 @@ def test_folders_that_look_like_splits_are_no_classes(layout: dict[str, str], li
     root = write(tmp_path / "set", dict.fromkeys(folders, 5))
     with pytest.raises(
         ConfigError, match=r"look like splits, not like classes; write .* \(or train: \. where they are classes\)$"
-    ) as told:
+    ) as raised:
         loaded(root, tmp_path)
-    written = dict(part.split(": ") for part in str(told.value).partition("; write ")[2].partition(" (")[0].split(", "))
+    written = dict(part.split(": ") for part in str(raised.value).partition("; write ")[2].partition(" (")[0].split(", "))
     assert written == lines
     data = loaded(root, tmp_path, **written).data
     assert (data.classes, data.test) == (2, lines["test"])
@@ -480,9 +480,9 @@ def test_an_empty_folder_is_a_class_to_come_and_one_of_other_files_is_none(tmp_p
 def test_a_folder_one_level_too_high_names_the_one_below(tmp_path: Path) -> None:
     for layout in ({"train/a": 2, "train/b": 2, "test/a": 2}, {"a": 2, "b": 2}):
         root = write(tmp_path / f"high{len(layout)}" / "inside" / "set", layout).parent
-        with pytest.raises(ConfigError, match=r"the folder below it looks right: write path: (.*)") as told:
+        with pytest.raises(ConfigError, match=r"the folder below it looks right: write path: (.*)") as raised:
             loaded(root, tmp_path)
-        found = re.search(r"write path: (.*)$", str(told.value))
+        found = re.search(r"write path: (.*)$", str(raised.value))
         assert found and loaded(Path(found[1]), tmp_path).data.classes == 2
 
 
@@ -495,9 +495,9 @@ def test_the_remedy_for_a_folder_of_other_files_works_when_typed(suffix: str, tm
         for name in ("a", "b"):
             for index in range(5):
                 np.save(root / name / f"{index}.npy", np.full((6, 6), 9 * index, np.uint8))
-        with pytest.raises(ConfigError, match=r"not read: 10 files \(10 \.npy\); these are arrays") as told:
+        with pytest.raises(ConfigError, match=r"not read: 10 files \(10 \.npy\); these are arrays") as raised:
             loaded(root, tmp_path)
-        command = str(told.value).partition("as an image: ")[2]
+        command = str(raised.value).partition("as an image: ")[2]
         words = shlex.split(command)
         assert words[0] == "python"
         subprocess.run([sys.executable, *words[1:]], check=True)
@@ -550,9 +550,9 @@ def test_all_broken_images_are_named_where_the_first_one_decides_the_size(tmp_pa
     root = write(tmp_path / "set", {"a": 3, "b": 3})
     (root / "a" / "0.png").write_bytes(b"")
     (root / "b" / "2.png").write_bytes(b"no picture")
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as raised:
         loaded(root, tmp_path)
-    lines = str(told.value).splitlines()
+    lines = str(raised.value).splitlines()
     assert lines[0].endswith("data.path: 2 of 6 images cannot be read as images; replace or remove them:")
     assert lines[1:] == [
         f"  {root}/a/0.png: it is empty",

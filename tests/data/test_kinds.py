@@ -1,4 +1,4 @@
-"""Kinds of images: told by content, equal to Pillow pixel by pixel, and every broken one named at once."""
+"""Kinds of images: recognised by content, equal to Pillow pixel by pixel, and every broken one named at once."""
 
 from __future__ import annotations
 
@@ -176,9 +176,9 @@ def test_images_that_are_nearly_black_are_a_warning_whose_remedy_works(name: str
     (warning,) = [note for note in source.notes if note.startswith("warning: 8 of 8 images of 'train' are")]
     found = re.search(r"write data\.pixel_max: (\d+), the value of white", warning)
     assert found and int(found[1]) == white
-    mended = open_source(spec(root, pixel_max=white))
-    images = mended.read("train")
-    assert not [note for note in mended.notes if note.startswith("warning")]
+    corrected = open_source(spec(root, pixel_max=white))
+    images = corrected.read("train")
+    assert not [note for note in corrected.notes if note.startswith("warning")]
     np.testing.assert_allclose(images.images[0, ..., 0].astype(int), GREY, atol=1)
 
 
@@ -239,8 +239,8 @@ def test_float_images_below_zero_and_beyond_white_are_warned_about(tmp_path: Pat
     root = folder(tmp_path / "set", {"0.tif": encoded(Image.fromarray((GREY / 127.5 - 1).astype(np.float32)), "TIFF")})
     source = open_source(spec(root))
     source.read("train")
-    told = "warning: 1 of 9 images of 'train' has values below 0 or NaN, which become black; save them from 0 up"
-    assert told in source.notes
+    printed = "warning: 1 of 9 images of 'train' has values below 0 or NaN, which become black; save them from 0 up"
+    assert printed in source.notes
     deep = folder(tmp_path / "deep", {"0.tif": encoded(Image.fromarray(GREY.astype(np.int32) * 1000), "TIFF")})
     source = open_source(spec(deep))
     source.read("train")
@@ -262,9 +262,9 @@ def test_white_and_a_transparent_grey_go_together() -> None:
     ids=["0..1", "12", "1.5"],
 )
 def test_arrays_that_are_no_pixels_are_refused_with_the_value_of_white(values: np.ndarray[Any, Any]) -> None:
-    with pytest.raises(DataError, match=r"expected 0 to 255; write data\.pixel_max: \d+, the value of white") as told:
+    with pytest.raises(DataError, match=r"expected 0 to 255; write data\.pixel_max: \d+, the value of white") as raised:
         as_bytes(values, None)
-    found = re.search(r"data\.pixel_max: (\d+)", str(told.value))
+    found = re.search(r"data\.pixel_max: (\d+)", str(raised.value))
     assert found
     assert as_bytes(values, float(found[1])).max() > 60, "not nearly black"
 
@@ -327,9 +327,9 @@ def test_transpose_swaps_rows_and_columns() -> None:
 def test_all_broken_images_of_a_set_are_named_at_once(tmp_path: Path) -> None:
     cut = encoded(Image.fromarray(COLOUR), "JPEG")[:-60]
     root = folder(tmp_path / "set", {"0.png": b"", "1.png": b"<html>", "2.jpg": cut})
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as raised:
         read_splits(spec(root))
-    lines = str(told.value).splitlines()
+    lines = str(raised.value).splitlines()
     assert lines[0] == "3 of 11 images cannot be read as images; replace or remove them:"
     assert lines[1:3] == [
         f"  {root}/a/0.png: it is empty",
@@ -343,12 +343,12 @@ def test_of_many_broken_images_the_first_are_named_and_verbose_names_all(tmp_pat
     from cnnctl.data.image_set import BrokenImages
 
     root = folder(tmp_path / "set", {f"{index:02d}.png": b"" for index in range(30)})
-    with pytest.raises(BrokenImages) as told:
+    with pytest.raises(BrokenImages) as raised:
         read_splits(spec(root))
-    lines = str(told.value).splitlines()
+    lines = str(raised.value).splitlines()
     assert len(lines) == 22
     assert lines[-1] == "  and 10 more; cnnctl data --verbose names all"
-    assert len(told.value.every.splitlines()) == 31
+    assert len(raised.value.every.splitlines()) == 31
 
 
 def test_one_broken_image_is_one_line(tmp_path: Path) -> None:

@@ -158,9 +158,9 @@ ITEM, CLASS = "run02/test/item02.png", "run02/training/class04.png"
 def test_what_is_wrong_with_a_run_is_told_in_one_line(spoil: Callable[[Path], object], message: str, challenge: Path) -> None:
     run = challenge / "run02"
     spoil(run)
-    with pytest.raises(DataError, match=re.escape(message.format(run=run))) as told:
+    with pytest.raises(DataError, match=re.escape(message.format(run=run))) as raised:
         read_challenge(challenge, DATA)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_every_file_that_is_no_image_is_named(challenge: Path) -> None:

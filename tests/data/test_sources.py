@@ -508,17 +508,17 @@ import numpy as np
 from cnnctl.data.sources import open_source
 from cnnctl.spec.dataset import DataSpec
 
-told = {}
+printed = {}
 for name, content in json.loads(sys.argv[1]).items():
     source = open_source(DataSpec.model_validate(content))
     test = source.read("test")
-    told[name] = {
+    printed[name] = {
         "train": np.bincount(source.labels("train")).tolist(),
         "test": np.bincount(test.labels).tolist(),
         "first": int(test.labels[0]),
         "mean": float(test.images.mean()),
     }
-print(json.dumps(told))
+print(json.dumps(printed))
 """
 
 REAL_MNIST = Path(os.environ.get("TFDS_DATA_DIR", "")) / "mnist"
@@ -532,8 +532,8 @@ def read_offline(prepared: Path) -> dict[str, Any]:
     command = [sys.executable, "-c", OFFLINE, json.dumps(sets)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return printed
 
 
 def test_a_prepared_set_opens_without_a_socket(read_offline: dict[str, Any]) -> None:

@@ -74,9 +74,9 @@ def test_small_classes_keep_an_image_to_train_on(images_a_class: int) -> None:
 
 def test_a_fraction_of_less_than_one_image_is_refused_with_one_that_works() -> None:
     labels, fractions = np.repeat(np.arange(3), 4), {"test": 0.2, "validation": 0.01}
-    with pytest.raises(DataError, match=r"data\.validation: 0\.01 of 12 images is less than one image; write data\.") as told:
+    with pytest.raises(DataError, match=r"data\.validation: 0\.01 of 12 images is less than one image; write data\.") as raised:
         hold_out(labels, fractions, 0)
-    found = re.search(r"write data\.validation: ([\d.]+) or data\.validation: null", str(told.value))
+    found = re.search(r"write data\.validation: ([\d.]+) or data\.validation: null", str(raised.value))
     assert found
     assert len(hold_out(labels, {**fractions, "validation": float(found[1])}, 0)["validation"]) == 1
     hold_out(labels, {"test": 0.2}, 0)

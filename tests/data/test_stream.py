@@ -256,8 +256,8 @@ def test_an_image_that_cannot_be_read_within_the_graph_is_told_as_it_is(sets: tu
     batches = training_batches(lazy, PLAIN, batch_size=100, seed=3, first_epoch=0, epochs=1)
     with pytest.raises(DataError) as raised, reading_told():
         list(batches)
-    told = f"the file of decoded images in {folder} was cut off while images were read from it; run the command again"
-    assert str(raised.value) == told
+    printed = f"the file of decoded images in {folder} was cut off while images were read from it; run the command again"
+    assert str(raised.value) == printed
     with pytest.raises(tf.errors.InvalidArgumentError, match="Incompatible shapes"), reading_told():
         tf.constant([1, 2]) + tf.constant([1, 2, 3])
 
@@ -317,8 +317,8 @@ def test_auto_keeps_what_takes_an_eighth_of_the_memory(
     splits = read_splits(of_folder(images, "auto"))
     assert isinstance(splits.train.images, LazyImages) != kept
     assert isinstance(splits.read_test().images, LazyImages) != kept
-    told = "images are streamed from disk: decoded they take 0.0 GB, more than an eighth of the 0.0 GB of memory"
-    assert (told in splits.notes) != kept
+    printed = "images are streamed from disk: decoded they take 0.0 GB, more than an eighth of the 0.0 GB of memory"
+    assert (printed in splits.notes) != kept
 
 
 def test_auto_keeps_where_the_system_says_nothing_of_its_memory(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,9 +211,9 @@ def test_what_is_never_read_has_a_remedy(name: str, message: str, asked: str, tm
 def test_what_is_not_read_through_gzip_is_to_be_unpacked_by_the_command_given(kind: str, tmp_path: Path) -> None:
     (tmp_path / "its data").mkdir()
     file = write(tmp_path / "its data" / "train.gz", FILES[kind][1])
-    with pytest.raises(DataError, match=r"compressed with gzip; unpack it: python -m gzip -d '.*/its data/train.gz'") as told:
+    with pytest.raises(DataError, match=r"compressed with gzip; unpack it: python -m gzip -d '.*/its data/train.gz'") as raised:
         open_parts(FILES[kind][0], file)
-    run(str(told.value).partition("unpack it: ")[2], tmp_path)
+    run(str(raised.value).partition("unpack it: ")[2], tmp_path)
     assert open_parts(FILES[kind][0], file.with_suffix(""))["train"].count in (1, 20)
 
 
@@ -223,9 +223,9 @@ def test_a_pickle_is_converted_by_the_command_given(name: str, protocol: int, tm
     file = write(tmp_path / name, mnist_pickle(protocol))
     with pytest.raises(
         DataError, match=r"this is a pickle, which can run any code when it is opened, so it is never read"
-    ) as told:
+    ) as raised:
         open_parts("npz", file)
-    run(str(told.value).partition("; type: ")[2], tmp_path)
+    run(str(raised.value).partition("; type: ")[2], tmp_path)
     parts = open_parts("npz", tmp_path / f"{name.partition('.')[0]}.npz")
     assert list(parts) == ["train", "val", "test"]
     assert (images_of(parts["val"])[..., 0] == X[10:15] / 255).all()
@@ -240,10 +240,10 @@ def test_an_archive_is_unpacked_by_the_command_given(kind: str, packed: bool, na
         return
     content = FILES[kind][1]
     (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
-    with pytest.raises(DataError, match=rf"this is a {kind} archive; unpack it, and write path: ") as told:
+    with pytest.raises(DataError, match=rf"this is a {kind} archive; unpack it, and write path: ") as raised:
         open_parts("csv", tmp_path / name)
-    run(str(told.value).partition("; type: ")[2], tmp_path)
-    folder = Path(str(told.value).partition("write path: ")[2].partition("; type: ")[0])
+    run(str(raised.value).partition("; type: ")[2], tmp_path)
+    folder = Path(str(raised.value).partition("write path: ")[2].partition("; type: ")[0])
     assert open_parts("csv", folder)["train"].count == 20
 
 

@@ -123,13 +123,13 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(
     read_at = os.stat(os.path.realpath(link)).st_atime_ns
     said = {"image_size": [8, 8], "channels": 1, "classes": 2, "test": 0.2} if verb != "summary" else {}
     config = folder_config(images, tmp_path / "x.yaml", **said)
-    told = command(verb, config, *(["--run-dir", tmp_path / "new"] if verb == "train" else [])).refusal()
+    printed = command(verb, config, *(["--run-dir", tmp_path / "new"] if verb == "train" else [])).refusal()
     wanted = (
         f"'{link}' cannot be read: it leads to {os.path.realpath(link)}, out of {images}; "
         "put a copy in its place, remove it, or write data.follow_links: true"
     )
-    assert wanted in told.splitlines()[-1]
-    assert told.count(wanted) == 1
+    assert wanted in printed.splitlines()[-1]
+    assert printed.count(wanted) == 1
     assert os.stat(os.path.realpath(link)).st_atime_ns == read_at
     assert not (tmp_path / "new").exists()
 
@@ -145,9 +145,9 @@ def test_the_same_in_other_images_of_a_run(
     if verb == "predict" and make is class_folder:
         assert command("predict", run, images, "--format", "json").code == 0  # what lies below a link is not looked for
         return
-    told = command(verb, run, *(["--data", images / "train"] if verb == "evaluate" else [images])).refusal()
-    assert f"{link.name}" in told
-    assert "it leads to " in told
+    printed = command(verb, run, *(["--data", images / "train"] if verb == "evaluate" else [images])).refusal()
+    assert f"{link.name}" in printed
+    assert "it leads to " in printed
 
 
 @pytest.mark.parametrize("verb", ["data", "train"])
@@ -158,10 +158,10 @@ def test_links_that_stay_inside_are_followed(verb: str, images: Path, tmp_path: 
     (images / "train" / "c").symlink_to(images / "train" / "b")
     (tmp_path / "link").symlink_to(images)  # and the folder itself may be anywhere
     config = folder_config(tmp_path / "link", tmp_path / "x.yaml")
-    told = command(verb, config, *(["--run-dir", tmp_path / "new"] if verb == "train" else ["--format", "json"]))
-    assert told.code == 0, told.err
+    printed = command(verb, config, *(["--run-dir", tmp_path / "new"] if verb == "train" else ["--format", "json"]))
+    assert printed.code == 0, printed.err
     if verb == "data":
-        facts = json.loads(told.out)
+        facts = json.loads(printed.out)
         assert [each["name"] for each in facts["classes"]] == ["a", "b", "c"]
         assert sum(each["images"] for each in facts["splits"].values()) == 12
 
@@ -178,17 +178,17 @@ def test_links_that_lead_nowhere_are_named(
     name: str, target: str, reason: str, images: Path, tmp_path: Path, command: Command
 ) -> None:
     (images / "train" / name).symlink_to(target)
-    told = command("data", folder_config(images, tmp_path / "x.yaml")).refusal()
-    assert f"'{images / 'train' / name}' cannot be read: {reason}" in told
+    printed = command("data", folder_config(images, tmp_path / "x.yaml")).refusal()
+    assert f"'{images / 'train' / name}' cannot be read: {reason}" in printed
 
 
 @pytest.mark.parametrize("target", [".", "..", "../.."])
 def test_a_circle_of_folders_ends(target: str, images: Path, tmp_path: Path, command: Command) -> None:
     (images / "train" / "a" / "circle").symlink_to(target)
     (images / "train" / "circle").symlink_to(target if target != "../.." else "..")
-    told = command("data", folder_config(images, tmp_path / "x.yaml"), "--format", "json")
-    assert told.code == 0, told.err
-    assert [each["name"] for each in json.loads(told.out)["classes"]] == ["a", "b"]
+    printed = command("data", folder_config(images, tmp_path / "x.yaml"), "--format", "json")
+    assert printed.code == 0, printed.err
+    assert [each["name"] for each in json.loads(printed.out)["classes"]] == ["a", "b"]
 
 
 def test_links_that_are_no_images_are_nobodys_business(images: Path, tmp_path: Path, command: Command) -> None:
@@ -275,12 +275,12 @@ def test_no_name_reaches_the_terminal_as_it_is(
     exported = ("export", "{run}", "--to", "keras", "--output", str(tmp_path / f"{form}.keras"))
     arguments = {**SHOWN, "export": exported}[name]
     places = {"config": root / "\x1b[31mx\n.yaml", "run": strange_run, "images": root / "train", "root": root}
-    told = command(*(each.format(**places) for each in arguments), "--format", form)
-    assert told.code == 0, told.err
+    output = command(*(each.format(**places) for each in arguments), "--format", form)
+    assert output.code == 0, output.err
     if form == "json":
-        json.loads(told.out)
+        json.loads(output.out)
     if form == "markdown" and name != "summary":
-        tables = [line for line in told.out.splitlines() if line.startswith("|")]
+        tables = [line for line in output.out.splitlines() if line.startswith("|")]
         assert tables and all(line.endswith("|") for line in tables)
 
 
@@ -314,10 +314,10 @@ def test_no_name_reaches_the_terminal_as_it_is(
 def test_no_name_reaches_the_terminal_by_a_message(arguments: tuple[str, ...], strange_run: Path, command: Command) -> None:
     root = strange_run.parent
     places = {"config": root / "\x1b[31mx\n.yaml", "run": strange_run, "images": root / "train", "root": root}
-    told = command(*(each.format(**places) for each in arguments))
-    assert "Traceback" not in told.err
-    assert told.code in (1, 2) or "--resume" in arguments
-    assert told.err.strip()
+    printed = command(*(each.format(**places) for each in arguments))
+    assert "Traceback" not in printed.err
+    assert printed.code in (1, 2) or "--resume" in arguments
+    assert printed.err.strip()
 
 
 def test_pictures_are_drawn_whatever_the_names(strange_run: Path, tmp_path: Path, command: Command) -> None:

@@ -34,18 +34,18 @@ def test_what_is_no_image_is_named(name: str, folder: Path, tmp_path: Path, comm
     reason = f"{file}: cannot be read as an image ("
     config = tmp_path / "x.yaml"
     config.write_text(config_of({"source": "folder", "path": str(folder)}))
-    if "data.path: " in (told := command("summary", config)).err:  # a header may be in order
-        assert told.code == 2
-        assert told.refusal().count("\n") == 1
-        assert reason in told.err
+    if "data.path: " in (printed := command("summary", config)).err:  # a header may be in order
+        assert printed.code == 2
+        assert printed.refusal().count("\n") == 1
+        assert reason in printed.err
     config.write_text(config_of({"source": "folder", "path": str(folder), "image_size": [8, 8], "channels": 1}))
-    told = command("data", config)
-    assert told.code == 1
-    assert told.refusal().startswith(reason)
-    assert told.err.count("\n") == 1
+    printed = command("data", config)
+    assert printed.code == 1
+    assert printed.refusal().startswith(reason)
+    assert printed.err.count("\n") == 1
     broken: list[str] = []
     assert list(fitted_batches([file], FITTED, 1, broken)) == []
-    assert broken == [told.err.strip()]
+    assert broken == [printed.err.strip()]
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSED if "bomb" in name])
@@ -79,9 +79,9 @@ def test_strange_images_are_taken(name: str, folder: Path, tmp_path: Path, comma
     assert len(np.unique(images)) == 1
     config = tmp_path / "x.yaml"
     config.write_text(config_of({"source": "folder", "path": str(folder)}))
-    told = command("data", config, "--format", "json")
-    assert told.code == 0, told.err
-    assert json.loads(told.out)["image_shape"][:2] == [8, 8]
+    printed = command("data", config, "--format", "json")
+    assert printed.code == 0, printed.err
+    assert json.loads(printed.out)["image_shape"][:2] == [8, 8]
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -90,12 +90,12 @@ def test_only_files_are_images(name: str, folder: Path, tmp_path: Path, run: Pat
     ODD[name](folder / "a" / "odd.png")
     config = tmp_path / "x.yaml"
     config.write_text(config_of({"source": "folder", "path": str(folder)}))
-    told = command("data", config, "--format", "json")
-    assert told.code == 0, told.err
-    assert sum(each["images"] for each in json.loads(told.out)["splits"].values()) == 8
-    told = command("predict", run, folder, "--format", "json")
-    assert told.code == 0, told.err
-    assert len(json.loads(told.out)) == 8
+    printed = command("data", config, "--format", "json")
+    assert printed.code == 0, printed.err
+    assert sum(each["images"] for each in json.loads(printed.out)["splits"].values()) == 8
+    printed = command("predict", run, folder, "--format", "json")
+    assert printed.code == 0, printed.err
+    assert len(json.loads(printed.out)) == 8
 
 
 @pytest.mark.parametrize("name", ["fifo", "socket"])
@@ -104,10 +104,10 @@ def test_what_is_no_file_is_refused_where_it_is_named(
 ) -> None:
     odd = tmp_path / "odd.png"
     ODD[name](odd)
-    told = command("predict", run, odd, digit, "--format", "json")
-    assert told.code == 1
-    assert f"{odd}: cannot be read as an image (it is no regular file); replace or remove it" in told.err
-    assert [each["image"] for each in json.loads(told.out)] == [str(digit)]
+    printed = command("predict", run, odd, digit, "--format", "json")
+    assert printed.code == 1
+    assert f"{odd}: cannot be read as an image (it is no regular file); replace or remove it" in printed.err
+    assert [each["image"] for each in json.loads(printed.out)] == [str(digit)]
 
 
 def test_a_device_is_no_image(run: Path, command: Command) -> None:
@@ -150,9 +150,9 @@ def peak_of_data(folder: Path, first: bytes) -> int:
         "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", starting], cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
-    code, peak = map(int, told.stdout.split())
+    code, peak = map(int, printed.stdout.split())
     assert code in (0, 1)
     return peak * (1 if sys.platform == "darwin" else 1024)

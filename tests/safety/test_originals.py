@@ -46,10 +46,10 @@ def read_all(kind: str, path: Path) -> list[Part]:
 def refusal(kind: str, file: Path, content: bytes) -> str:
     """Returns the message for a file that is refused, at the latest when it is read."""
     file.write_bytes(content)
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as raised:
         read_all(kind, file)
-    assert str(file) in str(told.value)
-    return str(told.value)
+    assert str(file) in str(raised.value)
+    return str(raised.value)
 
 
 def npy(array: np.ndarray, shape: tuple[int, ...] | None = None, **changes: Any) -> bytes:
@@ -113,8 +113,8 @@ ORDINARY: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_dimensions_of_an_idx_file_are_those_of_its_bytes(shape: tuple[int, ...], packed: bool, tmp_path: Path) -> None:
     content = idx(X, shape)
-    told = refusal("idx", tmp_path / "train-images-idx3-ubyte", gzip.compress(content) if packed else content)
-    assert "ends early" in told or "images" in told
+    printed = refusal("idx", tmp_path / "train-images-idx3-ubyte", gzip.compress(content) if packed else content)
+    assert "ends early" in printed or "images" in printed
 
 
 def test_what_no_compressed_file_can_hold_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -260,9 +260,9 @@ FIELDS = element(5, struct.pack("<i", 7)) + element(1, b"images\0labels\0")
 def test_the_shapes_of_matlab_are_those_of_their_bytes(code: int, shape: tuple[int, ...], packed: bool, tmp_path: Path) -> None:
     """Also those of cells and structs, for which SciPy makes room."""
     hostile = variable(code, shape, b"images", FIELDS if code == STRUCT else element(2, bytes(24)))
-    told = refusal("mat", tmp_path / "a.mat", MAT_HEADER + (packed_element(hostile) if packed else hostile))
+    printed = refusal("mat", tmp_path / "a.mat", MAT_HEADER + (packed_element(hostile) if packed else hostile))
     expected = "damaged: variable 'images'" if code == UINT8 or max(shape) >= 2**31 else "it has none"
-    assert expected in told
+    assert expected in printed
 
 
 @pytest.mark.parametrize("width", [0, -1, 2**31 - 1, 5])
@@ -282,8 +282,8 @@ def test_a_compressed_variable_claims_what_its_bytes_can_become(tmp_path: Path) 
     claims = (
         struct.pack("<II", 14, 2**32 - 8) + variable(UINT8, (2**16, 2**15), b"images", b"")[8:] + struct.pack("<II", 2, 2**31)
     )
-    told = refusal("mat", tmp_path / "a.mat", MAT_HEADER + packed_element(claims))
-    assert "damaged: a variable claims 4,294,967,288 bytes" in told
+    printed = refusal("mat", tmp_path / "a.mat", MAT_HEADER + packed_element(claims))
+    assert "damaged: a variable claims 4,294,967,288 bytes" in printed
 
 
 # code
@@ -373,11 +373,11 @@ def read_or_refused(kind: str, file: Path) -> bool:
     try:
         read_all(kind, file)
     except DataError as error:
-        told = str(error)
+        printed = str(error)
     else:
         return False
-    assert str(file) in told
-    assert len(told) < 2000
+    assert str(file) in printed
+    assert len(printed) < 2000
     return True
 
 
@@ -507,16 +507,16 @@ def test_what_unpacks_to_much_takes_little_memory(name: str, tmp_path: Path) -> 
     content = make()
     assert len(content) < 8_000_000
     (tmp_path / file).write_bytes(content)
-    told, grown = read_in_child(kind, tmp_path / file)
-    assert message in told if message else told == "", told
+    printed, grown = read_in_child(kind, tmp_path / file)
+    assert message in printed if message else printed == "", printed
     assert grown < PLENTY, f"{grown:,}"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the most memory of a process is read from /proc")
 def test_a_line_of_50_mb_takes_little_memory(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(csv() + b"1," * 25_000_000 + b"\n" + csv())
-    told, grown = read_in_child("csv", tmp_path / "a.csv")
-    assert "row 21 has more than 16,777,216 bytes; expected one image per row" in told
+    printed, grown = read_in_child("csv", tmp_path / "a.csv")
+    assert "row 21 has more than 16,777,216 bytes; expected one image per row" in printed
     assert grown < PLENTY, f"{grown:,}"
 
 
@@ -529,20 +529,20 @@ from cnnctl.formats import open_parts, csv, idx, mat, npz, parquet
 def most():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
-before, told = most(), ""
+before, printed = most(), ""
 try:
     for part in open_parts(sys.argv[1], Path(sys.argv[2])).values():
         for _ in part.blocks(10**6):
             pass
         part.labels and part.labels()
 except DataError as error:
-    told = str(error)
-print(json.dumps([told, most() - before]))
+    printed = str(error)
+print(json.dumps([printed, most() - before]))
 """
 
 
 def read_in_child(kind: str, file: Path) -> tuple[str, int]:
     """Reads a file in a process of its own; returns the message, if any, and by how many bytes its memory grew at most."""
     done = subprocess.run([sys.executable, "-c", READ, kind, str(file)], cwd=ROOT, capture_output=True, text=True, check=True)
-    told, grown = json.loads(done.stdout)
-    return told, grown
+    printed, grown = json.loads(done.stdout)
+    return printed, grown

@@ -43,7 +43,7 @@ def few_shot(section: str = "", data: str = "source: digits", layers: str = "fla
     )
 
 
-def told(text: str) -> list[str]:
+def printed(text: str) -> list[str]:
     """Returns all problems of a config, `line:column  path: message`."""
     with pytest.raises(ConfigError, match=r"x\.yaml:") as caught:
         checked(text)
@@ -276,7 +276,7 @@ WRONG: list[tuple[str, list[str]]] = [
 
 @pytest.mark.parametrize(("text", "problems"), WRONG, ids=lambda value: value[0].split()[1] if isinstance(value, list) else "")
 def test_what_does_not_go_together_is_told_with_its_place(text: str, problems: list[str]) -> None:
-    assert told(text) == problems
+    assert printed(text) == problems
 
 
 def test_every_complaint_is_told_at_once_in_the_order_of_the_file() -> None:
@@ -286,7 +286,7 @@ def test_every_complaint_is_told_at_once_in_the_order_of_the_file() -> None:
         layers="dropout: {rate: 0.5}, conv2d: {name: maml_head, filters: 2, kernel_size: 3}",
         train="loop: fit, loss: categorical_crossentropy, precision: mixed_float16",
     )
-    assert [problem.split(": ")[0].split("  ")[1] for problem in told(text)] == [
+    assert [problem.split(": ")[0].split("  ")[1] for problem in printed(text)] == [
         "data.hold_out",
         "data.labels",
         "few_shot.train_way",
@@ -334,7 +334,7 @@ def test_what_goes_together_is_taken_by_loader_and_schema(text: str) -> None:
 def test_loader_and_schema_refuse_a_wrong_value_of_every_field(field: str) -> None:
     for value in ("0.5", "[]", "maybe", "-1"):
         text = few_shot(f"{field}: {value}")
-        assert re.match(rf"3:12  few_shot\.{field}: ", told(text)[0])
+        assert re.match(rf"3:12  few_shot\.{field}: ", printed(text)[0])
         assert not VALIDATOR.is_valid(parse(text, "x.yaml").content)
 
 
@@ -354,36 +354,36 @@ def test_loader_and_schema_refuse_a_wrong_value_of_every_field(field: str) -> No
 )
 def test_loader_and_schema_refuse_the_same_learners(learner: str) -> None:
     text = few_shot(f"learner: {learner}")
-    assert told(text)[0].split("  ")[1].startswith("few_shot.learner")
+    assert printed(text)[0].split("  ")[1].startswith("few_shot.learner")
     assert not VALIDATOR.is_valid(parse(text, "x.yaml").content)
 
 
 def test_a_typo_elsewhere_does_not_make_a_few_shot_stack_end_before_its_classes() -> None:
-    assert told(few_shot(train="epoch: 3")) == ["5:9  train: unknown field 'epoch'; did you mean 'epochs'?"]
+    assert printed(few_shot(train="epoch: 3")) == ["5:9  train: unknown field 'epoch'; did you mean 'epochs'?"]
 
 
 def test_a_section_without_its_task_hides_no_other_error_and_brings_no_false_one() -> None:
-    assert told(DIGITS + "few_shot: {ways: 5}\n" + STACK + "train: {epoch: 3}\n") == [
+    assert printed(DIGITS + "few_shot: {ways: 5}\n" + STACK + "train: {epoch: 3}\n") == [
         "2:12  few_shot: unknown field 'ways'; did you mean 'way'?",
         "4:9  train: unknown field 'epoch'; did you mean 'epochs'?",
     ]
-    assert told(DIGITS + "few_shot: {way: 5}\n" + STACK) == [
+    assert printed(DIGITS + "few_shot: {way: 5}\n" + STACK) == [
         "2:1  few_shot: goes with task: few_shot; say so at the top, or remove the section"
     ]
 
 
 def test_a_misspelt_task_with_its_section_is_told_with_a_suggestion() -> None:
     message = "1:1  task: expected 'classification' or 'few_shot', received 'fewshot'; did you mean 'few_shot'?"
-    assert told("task: fewshot\n" + DIGITS + "few_shot: {way: 5}\n" + STACK) == [message]
+    assert printed("task: fewshot\n" + DIGITS + "few_shot: {way: 5}\n" + STACK) == [message]
 
 
 def test_a_layer_of_a_repeat_is_complained_of_once() -> None:
-    problems = told(few_shot(layers="flatten, repeat: {times: 3, layers: [dense: {units: classes}]}"))
+    problems = printed(few_shot(layers="flatten, repeat: {times: 3, layers: [dense: {units: classes}]}"))
     assert [problem.split(": ")[0] for problem in problems] == ["4:82  model.layers[1].repeat.layers[0].dense.units"]
 
 
 def test_a_stack_that_does_not_fit_is_told_for_few_shot_tasks_too() -> None:
-    problems = told(few_shot(layers="conv2d: {filters: 1, kernel_size: 9}, flatten"))
+    problems = printed(few_shot(layers="conv2d: {filters: 1, kernel_size: 9}, flatten"))
     assert problems[0].startswith("4:37  model.layers[0].conv2d: ")
     assert "needs 9 pixels of height and gets 8" in problems[0]
 

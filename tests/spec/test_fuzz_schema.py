@@ -280,9 +280,9 @@ def test_what_the_schema_accepts_as_a_config_the_loader_accepts() -> None:
     @usual(250)
     @given(configs())
     def tried(content: Any) -> None:
-        told = refusals(content)
-        assert [each for each in told if not known(each, ONLY_THE_LOADER_SEES_IN_A_CONFIG)] == [], content
-        tally["refused" if told else "accepted"] += 1
+        printed = refusals(content)
+        assert [each for each in printed if not known(each, ONLY_THE_LOADER_SEES_IN_A_CONFIG)] == [], content
+        tally["refused" if printed else "accepted"] += 1
 
     tried()
     tally.close("accepted", "refused")

@@ -159,10 +159,10 @@ def test_schema_and_loader_agree_on_every_field_of_a_section(schema: dict[str, A
 
 def agree(validator: Draft202012Validator, section: type[Section], content: Any) -> bool:
     """Returns whether schema and loader both take it, or both refuse it, but for what only the loader can know."""
-    told = complaints(content, section)
+    printed = complaints(content, section)
     if validator.is_valid(content):
-        return not [each for each in told if not BETWEEN_FIELDS.search(each) and not WHOLE_FLOAT.search(each)]
-    return told != [] or (section is Experiment and refused(content))
+        return not [each for each in printed if not BETWEEN_FIELDS.search(each) and not WHOLE_FLOAT.search(each)]
+    return printed != [] or (section is Experiment and refused(content))
 
 
 def refused(content: Any) -> bool:

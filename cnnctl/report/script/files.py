@@ -1,6 +1,6 @@
 """The original files of a set as code: IDX, npz, CSV, Matlab and Parquet, as `cnnctl.formats` reads them.
 
-The script is for the files at hand: it names their arrays and columns, and does only what their shapes and types need.
+The script is for the files that the config names: it gives their arrays and columns, and does only what their shapes and types need.
 """
 
 from __future__ import annotations

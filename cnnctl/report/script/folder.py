@@ -1,6 +1,6 @@
 """A folder of images as code: its splits, its classes and its labels file, as `cnnctl.spec.folders` finds them.
 
-The script is for the folder at hand: a rule that this folder does not need is left out.
+The script is for the folder that the config names: a rule that it does not need is left out.
 """
 
 from __future__ import annotations
