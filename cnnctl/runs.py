@@ -9,6 +9,7 @@ import errno
 import io
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -19,11 +20,14 @@ from cnnctl.files import hold, remove_unfinished, write_whole
 from cnnctl.reading import read_bounded, refuse_leading_away
 from cnnctl.spec.document import dump
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import load
 from cnnctl.spec.section import plain, show
 from cnnctl.train.observe import EpochRecord, Observer, Plan
+from cnnctl.train.origin import newest_origin
 
 STUDY_FILE = "study.sqlite3"
 """What the folder of a sweep has beside the run folders of its trials."""
+NAME_A_RUN = "'cnnctl runs' shows the runs in runs/"
 MOST_BYTES = 20_000_000
 """So large may the JSON files and metrics.csv of a run be that are read: half a million classes, or 100,000 epochs."""
 
@@ -70,6 +74,18 @@ class RunFolder:
         """Writes one of the run's JSON files."""
         write_whole(file, (json.dumps(content, indent=2) + "\n").encode())
 
+    def read_config(self, overrides: Sequence[str] = (), look_at_data: bool = True) -> Experiment:
+        """Returns config.yaml, checked; arguments as those of `load`.
+
+        Raises:
+            ConfigError: it cannot be read, or is wrong.
+        """
+        return load(self.config, overrides, look_at_data, inside=self.path)
+
+    def restored_by(self) -> str:
+        """Returns what brings back a file that is gone or damaged; empty where there is no checkpoint to make it from."""
+        return f"cnnctl train --resume {shlex.quote(str(self.path))} restores it" if newest_origin(self.checkpoints) else ""
+
     def read_result(self) -> dict[str, Any] | None:
         """Returns result.json, or None where the run has not ended.
 
@@ -98,23 +114,22 @@ class RunFolder:
             text = read_bounded(self.metrics, MOST_BYTES, self.path).decode()
             return [{str(key): str(value) for key, value in row.items()} for row in csv.DictReader(text.splitlines())]
         except (OSError, ValueError, csv.Error) as error:
-            raise _unreadable(self.metrics, error) from error
+            raise self._unreadable(self.metrics, error) from error
 
     def _read_json(self, file: Path) -> dict[str, Any]:
         try:
             content = json.loads(read_bounded(file, MOST_BYTES, self.path))
         except (OSError, ValueError, RecursionError) as error:
-            raise _unreadable(file, error) from error
+            raise self._unreadable(file, error) from error
         if not isinstance(content, dict):
-            raise RunError(f"{file} is damaged: expected a mapping, received {show(content)}")
+            raise self._unreadable(file, f"expected a mapping, received {show(content)}")
         return content
 
-
-def _unreadable(file: Path, error: Exception) -> RunError:
-    reason = (
-        error.strerror if isinstance(error, OSError) else "nested too deeply" if isinstance(error, RecursionError) else error
-    )
-    return RunError(f"{file} cannot be read: {reason}")
+    def _unreadable(self, file: Path, error: Exception | str) -> RunError:
+        system = error.strerror if isinstance(error, OSError) else None
+        reason = system or ("nested too deeply" if isinstance(error, RecursionError) else error)
+        remedy = self.restored_by()
+        return RunError(f"{file} cannot be read: {reason}{remedy and f'; {remedy}'}")
 
 
 def new_run_folder(name: str, wish: Path | None) -> RunFolder:
@@ -169,8 +184,12 @@ def _dated_folder(parent: Path) -> Path:
         return folder
 
 
-def open_run_folder(path: Path) -> RunFolder:
+def open_run_folder(path: Path, config_may_be_gone: bool = False) -> RunFolder:
     """Returns the folder of an earlier run.
+
+    Args:
+        path: the folder.
+        config_may_be_gone: take a folder without config.yaml that has a checkpoint, which says the config.
 
     Raises:
         UsageError: there is no run, or what is in the folder leads out of it or is no file.
@@ -178,8 +197,8 @@ def open_run_folder(path: Path) -> RunFolder:
     if not path.exists():
         raise UsageError(f"there is no folder {path}; 'cnnctl runs' shows the runs in runs/")
     run = RunFolder(path)
-    if not os.access(run.config, os.R_OK):
-        raise UsageError(f"{path} is no run folder: it has no config.yaml; 'cnnctl runs' shows the runs in runs/")
+    if not (os.access(run.config, os.R_OK) or (config_may_be_gone and newest_origin(run.checkpoints))):
+        raise UsageError(f"{path} is no run folder: it has no config.yaml; {run.restored_by() or NAME_A_RUN}")
     try:
         _refuse_strange(path)
     except OSError as error:

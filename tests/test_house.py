@@ -96,7 +96,8 @@ def test_imports_go_one_way_only() -> None:
 
 def test_run_folders_know_of_training_only_what_it_hands_out() -> None:
     assert {name for module, name in house_edges() if module == "cnnctl.runs" and part_of(name) == "train"} == {
-        "cnnctl.train.observe"
+        "cnnctl.train.observe",
+        "cnnctl.train.origin",
     }
 
 

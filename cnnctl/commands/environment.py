@@ -9,10 +9,12 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cnnctl import __version__
+from cnnctl.commands.run_files import RESUMED, restored_environment
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.data.statistics import ImageStatistics, statistics_of
 from cnnctl.errors import RunError
@@ -31,36 +33,48 @@ _SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG")
 _VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "neon")
 
 
-def note_environment(run: RunFolder, device: Device, settings: Settings, splits: Splits, replicas: int = 1) -> list[str]:
-    """Writes environment.json, or adds to it that the run is resumed; returns what a person should know of that.
+def note_environment(
+    run: RunFolder, origin: Mapping[str, Any], device: Device, settings: Settings, splits: Splits, replicas: int = 1
+) -> tuple[dict[str, Any], list[str]]:
+    """Writes environment.json, or adds to it that the run is resumed; returns it as the run began, and what to tell of it.
 
     Args:
         run: its folder.
+        origin: what the checkpoint that is taken up says of it; empty where there is none.
         device: where it computes.
         settings: what `auto` became.
         splits: the data.
         replicas: how many share each batch, those of all workers.
 
     Raises:
-        RunError: the run was begun on other training or validation images.
+        RunError: the run was begun on other training or validation images, or they had other classes.
     """
     now, rounding = _this_command(), {**_rounding(device), "replicas": replicas}
-    if not run.environment.exists():
+    if not (origin or run.environment.exists()):
         lasting = {**_lasting(settings, rounding), **_fingerprints(splits)}
         about_data = {"class_names": splits.class_names, "training_images": statistics_of(splits.train).as_plain()}
-        run.write_json(run.environment, {**now, **lasting, **about_data})
-        return []
-    begun = run.read_environment()
+        begun = {**now, **lasting, **about_data}
+        run.write_json(run.environment, begun)
+        return begun, []
+    begun, notes = restored_environment(run, origin) if origin else (run.read_environment(), [])
+    _refuse_other_data(run, begun, splits)
+    changed = [name for name in ROUNDING if _without_note(begun.get(name)) != _without_note(rounding[name])]
+    earlier = begun.pop(RESUMED, [])
+    run.write_json(run.environment, {**begun, RESUMED: [*(earlier if isinstance(earlier, list) else []), {**now, **rounding}]})
+    if changed:
+        what = f"{' and '.join(changed)} changed since the run began"
+        notes.append(f"{what}: it may end with other last digits than a run that was not interrupted")
+    return begun, notes
+
+
+def _refuse_other_data(run: RunFolder, begun: Mapping[str, Any], splits: Splits) -> None:
+    """Raises RunError where the images that are there now are not those that the run was begun on."""
     for name, value in _fingerprints(splits).items():
         if begun.get(name) != value:
             which = "training" if name == "data_fingerprint" else "validation"
             raise RunError(f"{run.path} was begun on other {which} images; put them back, or train anew")
-    begun.setdefault("replicas", 1)  # before there were several
-    changed = [name for name in ROUNDING if _without_note(begun.get(name)) != _without_note(rounding[name])]
-    earlier = begun["resumed"] if isinstance(begun.get("resumed"), list) else []
-    run.write_json(run.environment, {**begun, "resumed": [*earlier, {**now, **rounding}]})
-    what = f"{' and '.join(changed)} changed since the run began"
-    return [f"{what}: it may end with other last digits than a run that was not interrupted"] if changed else []
+    if begun.get("class_names") != splits.class_names:
+        raise RunError(f"{run.path} was begun on the same images with other names of classes; put them back, or train anew")
 
 
 def training_images(run: RunFolder, console: Console) -> ImageStatistics | None:

@@ -8,13 +8,12 @@ from typing import Any, Protocol
 
 from cnnctl.commands.episode_wish import AS_CONFIGURED, EpisodeWish
 from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
+from cnnctl.commands.run_files import config_of_run
 from cnnctl.commands.same_images import refuse_apart
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
-from cnnctl.runs import open_run_folder
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
 
@@ -81,7 +80,7 @@ def evaluate(
         RunError: the run was cut short or is damaged. One that cannot be written to is evaluated all the same.
         DataError: the images cannot be read, or have other classes.
     """
-    experiment = _checked(folders, split, data, wish, options)
+    experiment = _checked(folders, split, data, wish, options, console)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.commands.ensemble_evaluation import evaluated_together
@@ -102,10 +101,10 @@ def evaluate(
 
 
 def _checked(
-    folders: Sequence[Path], split: str | None, data: str | None, wish: EpisodeWish, options: ImageOptions
+    folders: Sequence[Path], split: str | None, data: str | None, wish: EpisodeWish, options: ImageOptions, console: Console
 ) -> Experiment:
     """Returns the config of the first run, once all is refused that folders and configs speak against."""
-    experiments = [load(open_run_folder(folder).config, look_at_data=False) for folder in folders]
+    experiments = [config_of_run(folder, console) for folder in folders]
     if data is not None and not Path(data).is_dir():
         raise UsageError(f"--data {data}: there is no such folder; give one that has a folder of images for each class")
     if len(folders) > 1:

@@ -189,7 +189,14 @@ def beside_training(
     files = files_in(root, data)
     chosen = evenly(len(images), bytes_of_image(data))
     names = [str(files[position].relative_to(root)) for position in chosen]
-    return NewImages(trained_on, own, data, measured(images.take(chosen).images), some_originals(files), names)
+    return NewImages(
+        trained_on,
+        own,
+        data,
+        measured(images.take(chosen).images),
+        some_originals(files, None if data.follow_links else root),
+        names,
+    )
 
 
 def without_range(notes: Sequence[str], found: Sequence[Finding]) -> list[str]:

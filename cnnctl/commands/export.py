@@ -8,13 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnctl.commands.run_files import config_of_run
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json, show_bytes
 from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder, open_run_folder
 from cnnctl.spec.few_shot import refuse_few_shot
-from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def export(
     _refuse_unusable(path, to)
     if to == "onnx":
         _refuse_without_packages()
-    run = open_run_folder(folder)
-    experiment = load(run.config, look_at_data=False)
+    run = RunFolder(folder)
+    experiment = config_of_run(folder, console)
     refuse_few_shot(experiment, "export", f"once it has ended, keras.models.load_model opens {run.model}")
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)

@@ -186,7 +186,7 @@ def _sample(data: DataSpec) -> Iterator[Image.Image]:
         folder = FolderSet(data)
         places = [each.place for each in folder.labelled(data.train)]
         for place in spread(places, SAMPLED):
-            yield open_image(folder.path.joinpath(*place))
+            yield open_image(folder.path.joinpath(*place), folder.within)
         return
     block = next(iter(open_originals(data)[data.train].blocks(SAMPLED)), [])
     for each in block:

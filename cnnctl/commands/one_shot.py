@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnctl.commands.episode_wish import refuse_views
+from cnnctl.commands.run_files import config_of_run
 from cnnctl.errors import UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.challenge import MOST_DRAWN, challenge_markdown, challenge_text
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
 from cnnctl.report.text import printable
-from cnnctl.runs import open_run_folder
-from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def one_shot(
         RunError: the run was cut short or is damaged, or there is not enough memory.
         DataError: an image or a label of the challenge is missing or broken.
     """
-    experiment = load(open_run_folder(folder).config, look_at_data=False)
+    experiment = config_of_run(folder, console)
     refuse_views(experiment, copies, turns)
     _refuse_unusable(picture)
     with console.working("reading the challenge"):

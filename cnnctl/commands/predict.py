@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
+from cnnctl.commands.run_files import config_of_run
 from cnnctl.errors import DataError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.predictions import MOST_DRAWN, predictions_json, predictions_markdown, predictions_table
 from cnnctl.report.text import printable
-from cnnctl.runs import open_run_folder
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.folders import Unread, accounted, listed, refuse_images_away
 from cnnctl.spec.image_files import KINDS
-from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
 DRAW = {"table": predictions_table, "json": predictions_json, "markdown": predictions_markdown}
@@ -55,7 +54,7 @@ def predict(
         RunError: the run was cut short or is damaged.
         DataError: a folder has no image, or some files cannot be read as images.
     """
-    experiment = load(open_run_folder(folder).config, look_at_data=False)
+    experiment = config_of_run(folder, console)
     refuse_few_shot(
         experiment, "predict", "its network names no classes: cnnctl evaluate judges it, cnnctl one-shot matches images"
     )
@@ -74,9 +73,8 @@ def predict(
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
     trained = open_trained(folder)
-    named_files = [path for path in images if not path.is_dir()]
     own = trained.experiment.data
-    inputs = inputs_of(files, named_files, own, options.applied(own), MOST_DRAWN if show else 0)
+    inputs = inputs_of(files, images, own, options.applied(own), MOST_DRAWN if show else 0)
     with console.working(f"predicting {inputs.count:,} images"):
         named = predicted(trained, inputs, top, training_images(trained.run, console))
     console.say(f"device  {computes_on}")

@@ -51,12 +51,12 @@ class Predicted:
     findings: list[Finding]
 
 
-def inputs_of(files: Sequence[Path], named: Sequence[Path], own: DataSpec, data: DataSpec, most_thumbnails: int) -> Inputs:
+def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data: DataSpec, most_thumbnails: int) -> Inputs:
     """Return what is to be predicted.
 
     Args:
         files: in the order in which they are predicted.
-        named: those of them that the user named, which may be files of many images; the others were found as images.
+        paths: what the user named: files, which may hold many images, and folders, in which the others were found as images.
         own: how the run reads its own images.
         data: how these images are read.
         most_thumbnails: of how many images a picture is drawn.
@@ -64,9 +64,11 @@ def inputs_of(files: Sequence[Path], named: Sequence[Path], own: DataSpec, data:
     Raises:
         DataError: a file of many images is damaged, or it is not clear which of them are meant.
     """
-    may_hold_many = set(named)
-    sources = [source_of(file, own) if file in may_hold_many else file for file in files]
-    return Inputs(sources, data, most_thumbnails)
+    roots = [path for path in paths if path.is_dir()]
+    named = set(paths).difference(roots)
+    folders = {file: root for root in roots for file in files if file not in named and file.is_relative_to(root)}
+    sources = [source_of(file, own) if file in named else file for file in files]
+    return Inputs(sources, data, most_thumbnails, folders)
 
 
 def predicted(trained: Trained, inputs: Inputs, top: int, trained_on: ImageStatistics | None) -> Predicted:

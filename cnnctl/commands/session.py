@@ -17,6 +17,7 @@ from cnnctl.commands.classification import Classification
 from cnnctl.commands.cut_short import diverged, done_of, interrupted
 from cnnctl.commands.environment import note_environment
 from cnnctl.commands.few_shot import FewShot
+from cnnctl.commands.run_files import PLACES, refuse_other_origin
 from cnnctl.commands.task import Part, Task
 from cnnctl.commands.together import AGAIN, all_or_none, await_workers, refuse_other_images, told_when_lost
 from cnnctl.commands.trained import resume_command
@@ -31,12 +32,14 @@ from cnnctl.runs import MetricsFile, RunFolder, best_epoch
 from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of
+from cnnctl.spec.section import plain
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.device import choose_device
 from cnnctl.train.interruption import Interruption
 from cnnctl.train.loops import LOOPS
 from cnnctl.train.memory import refuse_too_large
 from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score, StepsRecord
+from cnnctl.train.origin import Origin
 from cnnctl.train.replicas import Replicas
 from cnnctl.train.settings import set_threads, settle
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
@@ -185,11 +188,17 @@ class Session:
             run.write_config(self.experiment)  # before all else: with it the run can be gone on with
         checkpoints.restore()
         splits = self.task.splits
-        notes = note_environment(run, self.device, self.settings, splits, len(self.replicas) if self.replicas else 1)
+        begun = checkpoints.origin
+        refuse_other_origin(run, begun, self.experiment)
+        environment, notes = note_environment(
+            run, begun.environment, self.device, self.settings, splits, len(self.replicas) if self.replicas else 1
+        )
         self._agree(checkpoints)
         if more_epochs:  # not before all that may refuse the run
             run.result.unlink(missing_ok=True)  # first: with the new config and the old result it would pass for finished
+        if begun.config and (more_epochs or self._has_moved(begun)):
             run.write_config(self.experiment)
+        checkpoints.origin = Origin(plain(self.experiment), environment)
         for note in (*checkpoints.notes, *notes):
             self.console.say(f"        {note}")
         if done := self._done(checkpoints):
@@ -205,6 +214,10 @@ class Session:
             raise RunError(told) from error
         self._finish(run, metrics.rows, board)
         self._agree_on_end()
+
+    def _has_moved(self, begun: Origin) -> bool:
+        """Returns whether the data is elsewhere than when the checkpoint was written."""
+        return any(begun.config["data"].get(field) != getattr(self.experiment.data, field) for field in PLACES)
 
     def _agree(self, checkpoints: Checkpoints) -> None:
         """Lets all workers go on from the chief's checkpoint, with the same images."""

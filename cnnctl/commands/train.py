@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnctl.commands.resume import BEFORE, one_training, taken_up
+from cnnctl.commands.run_files import restore_config
 from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
 from cnnctl.runs import STUDY_FILE, new_run_folder, open_run_folder, refuse_unusable
@@ -83,7 +84,8 @@ def _resume(
 ) -> None:
     if run_dir:
         raise UsageError("--resume goes on in the run's own folder; --run-dir does not go with it")
-    run = open_run_folder(resume)
+    run = open_run_folder(resume, config_may_be_gone=True)
+    restore_config(run, console)
     with run.held() if _may_write(config or run.config, overrides) else contextlib.nullcontext():
         taken = taken_up(run, config, overrides, console)
         if taken is None:

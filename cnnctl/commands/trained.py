@@ -21,7 +21,7 @@ from cnnctl.errors import RunError
 from cnnctl.runs import RunFolder, open_run_folder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import gives
-from cnnctl.spec.load import facts_of, load
+from cnnctl.spec.load import facts_of
 from cnnctl.train.memory import refuse_too_large
 
 Values = NDArray[np.float32]
@@ -85,7 +85,7 @@ def open_ended(path: Path) -> EndedRun:
     run = open_run_folder(path)
     if not run.model.exists():
         raise RunError(f"{path} has no trained network yet: it was cut short. Go on with: {resume_command(run)}")
-    experiment = load(run.config, look_at_data=False)
+    experiment = run.read_config(look_at_data=False)
     refuse_too_large(experiment, images=1, training=False)
     nodes, _ = facts_of(experiment)
     names, seen = _noted(run, experiment)

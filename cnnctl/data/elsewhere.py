@@ -110,18 +110,22 @@ def files_in(root: Path, data: DataSpec) -> list[Path]:
     return [root.joinpath(*each.place) for each in _listed(root, data).labelled(HERE)]
 
 
-def some_originals(files: Sequence[Path]) -> Originals:
+def some_originals(files: Sequence[Path], inside: Path | None) -> Originals:
     """Look at images before they are fitted: at most `MAX_LOOKED_AT` of them, evenly chosen.
+
+    Args:
+        files: the images.
+        inside: the folder that links must not lead out of; None lets them lead anywhere.
 
     Raises:
         DataError: one cannot be read.
     """
     chosen = evenly(len(files), 1, MAX_LOOKED_AT)
-    return Originals.joined([originals_of([open_image(files[position])]) for position in chosen])
+    return Originals.joined([originals_of([open_image(files[position], inside)]) for position in chosen])
 
 
 def fitted_batches(
-    files: Sequence[Path], data: DataSpec, batch_size: int, broken: list[str]
+    files: Sequence[Path], data: DataSpec, batch_size: int, broken: list[str], inside: Path | None = None
 ) -> Iterator[tuple[list[Path], Pixels]]:
     """Yields files and their images (B, H, W, C), a batch at a time, so that any number of files fits into memory.
 
@@ -130,18 +134,15 @@ def fitted_batches(
         data: a checked config.
         batch_size: images at most in a batch.
         broken: gets a message for each file that cannot be read; such a file is in no batch.
+        inside: the folder that links must not lead out of; None lets them lead anywhere.
     """
     for start in range(0, len(files), batch_size):
         readable, images = [], []
         for file in files[start : start + batch_size]:
             try:
-                images.append(_fitted(file, data))
+                images.append(fit_opened(open_image(file, inside), file, data))
                 readable.append(file)
             except DataError as error:
                 broken.append(str(error))
         if readable:
             yield readable, np.stack(images)
-
-
-def _fitted(file: Path, data: DataSpec) -> Pixels:
-    return fit_opened(open_image(file), file, data)

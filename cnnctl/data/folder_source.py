@@ -79,7 +79,7 @@ class FolderSource(Source):
             fitted = []
             for file in files[start : start + at_once]:
                 try:
-                    image = _opened(file)
+                    image = _opened(file, self.folder.within)
                     census.add(image)
                     fitted.append(fit_image(image, self._data))
                 except Exception as error:  # Pillow passes on whatever its many readers stumble over
@@ -131,20 +131,24 @@ def _named_splits(data: DataSpec) -> list[str]:
     return [data.train, *(part for part in others if isinstance(part, str))]
 
 
-def open_image(file: Path) -> Image.Image:
+def open_image(file: Path, inside: Path | None = None) -> Image.Image:
     """Return an image as it is seen, turned as its EXIF data says.
 
+    Args:
+        file: the image.
+        inside: the folder that a link must not lead out of; None lets it lead anywhere.
+
     Raises:
-        DataError: the file is no image, is cut off, or has so many pixels that Pillow takes it for an attack.
+        DataError: the file is no image, leads away, is cut off, or has so many pixels that Pillow takes it for an attack.
     """
     try:
-        return _opened(file)
+        return _opened(file, inside)
     except Exception as error:  # Pillow passes on whatever its many readers stumble over
         raise DataError(broken_image(file, error)) from error
 
 
-def _opened(file: Path) -> Image.Image:
-    with opened_image(file) as image:
+def _opened(file: Path, inside: Path | None) -> Image.Image:
+    with opened_image(file, inside) as image:
         return decoded(image)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -74,6 +74,7 @@ class Inputs:
         sources: image files, and files of many images.
         data: a checked config, which says how images are fitted.
         most_thumbnails: of how many images, the first ones, thumbnails are kept.
+        folders: the folder that each of these files was found in, which a link must not lead out of; others may lead anywhere.
         broken: gets a message for each image that cannot be read; such an image is in no batch.
         thumbnails: of the first images in all batches, as their files have them.
         several_frames: how many files have more images than the one that is read.
@@ -82,6 +83,7 @@ class Inputs:
     sources: Sequence[Path | OriginalFile]
     data: DataSpec
     most_thumbnails: int
+    folders: Mapping[Path, Path] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     thumbnails: list[Thumbnail] = field(default_factory=list)
     several_frames: int = 0
@@ -114,7 +116,7 @@ class Inputs:
 
     def _of_file(self, file: Path) -> Iterator[InputBatch]:
         try:
-            image = open_image(file)
+            image = open_image(file, self.folders.get(file))
             fitted = fit_opened(image, file, self.data)
         except DataError as error:
             self.broken.append(str(error))

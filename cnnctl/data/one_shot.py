@@ -79,8 +79,8 @@ def _run(run: Path, data: DataSpec) -> OneShotRun:
     answers = _answers(run, [file.name for file in tests], names)
     return OneShotRun(
         run.name,
-        _fitted(training, data),
-        _fitted(tests, data),
+        _fitted(training, data, run.parent),
+        _fitted(tests, data, run.parent),
         [f"{run.name}/{TRAINING}/{name}" for name in names],
         [f"{run.name}/{TEST}/{file.name}" for file in tests],
         np.array([names.index(answers[file.name]) for file in tests], np.int64),
@@ -102,9 +102,9 @@ def _images(run: Path, part: str, fewest: int) -> list[Path]:
     return files
 
 
-def _fitted(files: Sequence[Path], data: DataSpec) -> Pixels:
+def _fitted(files: Sequence[Path], data: DataSpec, inside: Path) -> Pixels:
     broken: list[str] = []
-    batches = [images for _, images in fitted_batches(files, data, len(files), broken)]
+    batches = [images for _, images in fitted_batches(files, data, len(files), broken, inside)]
     if broken:
         raise DataError("\n".join(broken))
     return np.concatenate(batches)

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from cnnctl.errors import ConfigError, Problem
+from cnnctl.reading import open_regular
 from cnnctl.spec.section import one_line, show
 
 Where = tuple[str | int, ...]
@@ -98,21 +99,25 @@ class Document:
         return self.name
 
 
-def read_document(file: Path) -> Document:
+def read_document(file: Path, inside: Path | None = None) -> Document:
     """Returns the document in `file`.
+
+    Args:
+        file: what the user named may be a pipe.
+        inside: the folder of a run whose own file it is: a regular one that does not lead out of it; None for any file.
 
     Raises:
         ConfigError: the file is missing, no file, no UTF-8, too large, or not one mapping of YAML.
     """
-    return parse(_text(file), one_line(str(file)))
+    return parse(_text(file, inside), one_line(str(file)))
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, inside: Path | None) -> str:
     name = one_line(str(file))
     try:
         if file.is_dir():
             raise ConfigError([Problem(name, "", "this is a folder; give the YAML file of a config")])
-        with file.open("rb") as opened:
+        with open_regular(file, inside) if inside else file.open("rb") as opened:
             content = opened.read(MAX_BYTES + 1)  # a pipe does not say how much it has, and /dev/zero never ends
         if len(content) > MAX_BYTES:
             raise ConfigError([Problem(name, "", f"a config has at most {MAX_BYTES:,} bytes; this is not one")])

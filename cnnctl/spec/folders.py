@@ -123,7 +123,7 @@ def _list(folder: Path, place: Place, within: Path | None, above: tuple[str, ...
         elif entry.is_dir():
             _list_folder(entry, here, within, above, found)
         else:
-            _list_file(entry, here, found)
+            _list_file(entry, here, within, found)
 
 
 def _is_hidden(name: str) -> bool:
@@ -174,24 +174,24 @@ def _list_hidden(entry: os.DirEntry[str], here: Place, found: Listing) -> None:
         found.unread.append(Unread(here, "hidden"))
 
 
-def _list_file(entry: os.DirEntry[str], here: Place, found: Listing) -> None:
+def _list_file(entry: os.DirEntry[str], here: Place, within: Path | None, found: Listing) -> None:
     called = _is_called_an_image(entry.name)
     if not entry.is_file():
         found.unread.append(Unread(here, "no regular file"))
     elif called:
         found.images.append(here)
     else:
-        why = _why_no_image(entry)
+        why = _why_no_image(entry, within)
         if why:
             found.unread.append(Unread(here, why))
         else:
             found.images.append(here)
 
 
-def _why_no_image(entry: os.DirEntry[str]) -> str:
+def _why_no_image(entry: os.DirEntry[str], within: Path | None) -> str:
     """Return why a file that is not called an image is none, by its first bytes; empty where it is one."""
     try:
-        with open_regular(Path(entry.path)) as content:
+        with open_regular(Path(entry.path), within) as content:
             first = content.read(SNIFFED)
     except OSError:
         return "unreadable"
@@ -241,6 +241,11 @@ class FolderSet:
         self.listing = listing or listed(self.path, data.follow_links)
         self.labels = LabelsFile(data, self.path, self.listing.images) if data.labels_file else None
         self._labelled: dict[str, list[Labelled]] = {}
+
+    @property
+    def within(self) -> Path | None:
+        """Return the folder that links must not lead out of when an image is read; None where they may lead anywhere."""
+        return None if self._data.follow_links else self.path
 
     # splits
 

@@ -323,7 +323,7 @@ def _images(data: DataSpec, folder: FolderSet) -> tuple[Images, list[str]]:
 def _header(folder: FolderSet, places: list[Place]) -> tuple[int, int, int]:
     """Return height, width and channels of the first image; where it is broken, all broken ones are named at once."""
     try:
-        return image_header(folder.path.joinpath(*places[0]))
+        return image_header(folder.path.joinpath(*places[0]), folder.within)
     except ValueError as error:
         broken = list(_broken(folder, places))
         message = broken_images(broken, f"{len(places):,} images") if broken else one_line(str(error))
@@ -334,7 +334,7 @@ def _broken(folder: FolderSet, places: list[Place]) -> Iterator[tuple[str, str]]
     for place in places:
         file = folder.path.joinpath(*place)
         try:
-            with opened_image(file) as image:
+            with opened_image(file, folder.within) as image:
                 image.getexif()
                 image.load()
         except Exception as error:  # Pillow passes on whatever its many readers stumble over
@@ -366,7 +366,7 @@ def _some_sizes(folder: FolderSet, places: list[Place]) -> Iterator[tuple[int, i
     """Yield height and width of images spread over the set; broken ones are reported when all are read."""
     for place in spread(places, LOOKED_AT):
         try:
-            height, width, _ = image_header(folder.path.joinpath(*place))
+            height, width, _ = image_header(folder.path.joinpath(*place), folder.within)
         except ValueError:
             continue
         yield height, width

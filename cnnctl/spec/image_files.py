@@ -53,14 +53,18 @@ def begins_as_image(content: bytes) -> bool:
     return kind_of(content) == "image"
 
 
-def image_header(file: Path) -> tuple[int, int, int]:
+def image_header(file: Path, inside: Path | None = None) -> tuple[int, int, int]:
     """Return height, width and channels of an image as it is seen, turned as its EXIF data says.
+
+    Args:
+        file: the image.
+        inside: the folder that a link must not lead out of; None lets it lead anywhere.
 
     Raises:
         ValueError: the file is no image that can be read; the message says why.
     """
     try:
-        with opened_image(file) as image:  # reads the header only
+        with opened_image(file, inside) as image:  # reads the header only
             width, height = reversed(image.size) if _lies_on_its_side(image) else image.size
             return height, width, 1 if image.mode in GREY_MODES else 3
     except Exception as error:  # Pillow passes on whatever its many readers stumble over
@@ -76,17 +80,21 @@ def _lies_on_its_side(image: Image.Image) -> bool:
 
 
 @contextlib.contextmanager
-def opened_image(file: Path) -> Iterator[Image.Image]:
+def opened_image(file: Path, inside: Path | None = None) -> Iterator[Image.Image]:
     """Open an image for the while; of its pixels none is read yet.
 
+    Args:
+        file: the image.
+        inside: the folder that a link must not lead out of; None lets it lead anywhere.
+
     Raises:
-        Exception: it is no regular file or none of FORMATS, its header is broken, or it has no pixels or too many.
+        Exception: it is no regular file, leads away, or is none of FORMATS, its header is broken, or it has no pixels or too many.
     """
     from PIL import Image
 
     with (
         warnings.catch_warnings(action="ignore"),  # of what can be read nonetheless
-        open_regular(file) as content,
+        open_regular(file, inside) as content,
     ):
         if not content.peek(1):
             raise ValueError("it is empty")

@@ -38,7 +38,13 @@ SMALLER_SIDES = (256, 192, 128, 96, 64, 48, 32, 28)
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-def load(file: Path, overrides: Sequence[str] = (), look_at_data: bool = True, notes: list[str] | None = None) -> Experiment:
+def load(
+    file: Path,
+    overrides: Sequence[str] = (),
+    look_at_data: bool = True,
+    notes: list[str] | None = None,
+    inside: Path | None = None,
+) -> Experiment:
     """Returns the checked experiment of a config file.
 
     The result says `data.image_size`, `data.channels` and `data.classes` even where the file does not.
@@ -48,11 +54,12 @@ def load(file: Path, overrides: Sequence[str] = (), look_at_data: bool = True, n
         overrides: `path=value` texts, applied in order before anything is checked.
         look_at_data: False for the config of a run, which says all that must be known: its data may be gone.
         notes: gets what a person should know of what the config leaves to its data, such as where image_size comes from.
+        inside: the folder of a run, which its config must not lead out of; None where the user named the file.
 
     Raises:
         ConfigError: anything is wrong; it holds all problems.
     """
-    document = read_document(file)
+    document = read_document(file, inside)
     for text in overrides:
         override(document, text)
     return check(document, look_at_data, notes)

@@ -2,7 +2,7 @@
 
 A checkpoint is one `.npz` file of plain arrays (no pickle): every variable of the model (weights, moving averages,
 dropout seeds), every variable of the optimizer (slots, step count), the rows of metrics.csv, where the epoch stands
-that has begun, and the states of those who listen. What else a step depends on (order, augmentation, learning rate) is
+that has begun, the states of those who listen, and what it all belongs to (see `origin`). What else a step depends on (order, augmentation, learning rate) is
 computed from the seed and the step. The file ends with the SHA-256 of all before it, as the archive's comment.
 """
 
@@ -25,11 +25,12 @@ from cnnctl.errors import RunError
 from cnnctl.files import write_whole
 from cnnctl.reading import read_bounded
 from cnnctl.train.observe import EpochRecord, Observer, Plan, StepsRecord
+from cnnctl.train.origin import MEMBER, Origin, checkpoint_files
 from cnnctl.train.steps import build_once
 from cnnctl.train.stopping import REMEDIES
 
 NAME = "step_{:09d}.npz"
-FORMAT = 1
+FORMAT = 2
 """Goes up when what a checkpoint holds is read otherwise."""
 DAMAGE = (
     OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile,
@@ -71,6 +72,7 @@ class Checkpoints(Observer):
         begun: where the epoch after them stands, as far as it is saved; None if nothing of it is.
         notes: what a person should know about how the run was taken up.
         taken_up: the bytes of the checkpoint that the training goes on from; empty where it begins.
+        origin: what is saved belongs to; that of the checkpoint that was taken up, until the training says its own.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Checkpoints(Observer):
         self.begun: StepsRecord | None = None
         self.notes: list[str] = []
         self.taken_up = b""
+        self.origin = Origin()
         self._folder = folder
         self._groups = {"model": model, "optimizer": optimizer}
         self._listeners = listeners
@@ -129,6 +132,7 @@ class Checkpoints(Observer):
         arrays["format"] = np.array(FORMAT)
         arrays["rows"] = _as_array([asdict(row) for row in rows])
         arrays["begun"] = _as_array(asdict(begun) if begun else None)
+        arrays[MEMBER] = _as_array(asdict(self.origin))
         self._folder.mkdir(exist_ok=True)
         file = self._folder / NAME.format(step)
         write_whole(file, _archive(arrays), verified=True)
@@ -160,7 +164,7 @@ class Checkpoints(Observer):
         build_once(self._groups["optimizer"], self._groups["model"])
         for file in reversed(checkpoint_files(self._folder)):
             try:
-                content = read_bounded(file, self._most_bytes(), file.parent)
+                content = read_bounded(file, self._most_bytes(), file.parent.parent)
                 self._take_up(str(file), _arrays_in(content))
             except DAMAGE as error:
                 damaged.append(f"{file} is damaged ({_reason(error)})")
@@ -188,18 +192,13 @@ class Checkpoints(Observer):
         if int(arrays["format"]) != FORMAT:
             raise ValueError("another version of cnnctl wrote it")
         rows = [EpochRecord(**row) for row in _content(arrays["rows"])]
-        begun = _content(arrays["begun"])
+        begun, origin = _content(arrays["begun"]), Origin.from_plain(_content(arrays[MEMBER]))
         record = StepsRecord(**{**begun, "totals": tuple(begun["totals"])}) if begun else None
         for name, listener in self._listeners.items():
             listener.restore(_group(arrays, name))
         for group, owner in self._groups.items():
             _assign(file, group, owner.variables, _group(arrays, group))
-        self.rows, self.begun = rows, record
-
-
-def checkpoint_files(folder: Path) -> list[Path]:
-    """Returns the checkpoints in a folder, the newest last."""
-    return sorted(folder.glob("step_*.npz"))
+        self.rows, self.begun, self.origin = rows, record, origin
 
 
 def _refuse_not_finite(arrays: Mapping[str, Any], step: int) -> None:

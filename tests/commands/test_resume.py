@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from cnnctl.commands import environment
 from cnnctl.commands import train as train_command
+from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import CnnctlError, Interrupted, RunError, UsageError
 from cnnctl.files import hold
 from cnnctl.report.console import Console
@@ -110,17 +117,6 @@ def test_a_run_that_cannot_go_on_keeps_its_result_and_its_epochs(config: Path, t
     assert ((folder / "config.yaml").read_bytes(), (folder / "result.json").read_bytes()) == before
 
 
-@pytest.mark.parametrize("which", ["training", "validation"])
-def test_a_run_is_not_resumed_on_other_images(which: str, config: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    interrupt(load(config), folder, after_epoch=1)
-    environment = json.loads((folder / "environment.json").read_text())
-    name = {"training": "data_fingerprint", "validation": "validation_fingerprint"}[which]
-    (folder / "environment.json").write_text(json.dumps({**environment, name: "0123456789abcdef"}))
-    with pytest.raises(RunError, match=f"{folder} was begun on other {which} images; put them back, or train anew"):
-        resume(folder)
-
-
 @pytest.mark.parametrize("schedule", ["{one_cycle: {max_learning_rate: 0.01}}", "{cosine: {initial_learning_rate: 0.01}}"])
 def test_more_epochs_are_refused_where_the_rate_is_spread_over_all(schedule: str, tmp_path: Path) -> None:
     file = tmp_path / "spread.yaml"
@@ -134,19 +130,233 @@ def test_more_epochs_are_refused_where_the_rate_is_spread_over_all(schedule: str
 
 def test_a_run_on_another_machine_says_so(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    interrupt(load(config), folder, after_epoch=1)
-    environment = json.loads((folder / "environment.json").read_text())
-    environment = {
-        **environment,
-        "device": "GPU, NVIDIA H100",
-        "cores": 96,
-        "versions": {**environment["versions"], "keras": "3.14.0"},
-    }
-    (folder / "environment.json").write_text(json.dumps(environment))
+    with pytest.MonkeyPatch.context() as patched:
+        original = environment._rounding
+        other = {"device": "GPU, NVIDIA H100", "cores": 96}
+        patched.setattr(environment, "_rounding", lambda device: {**original(device), **other})
+        interrupt(load(config), folder, after_epoch=1)
     train_command.train(None, (), None, folder, "cpu", Console(), verbose=True)
-    assert "device and cores and versions changed since the run began: it may end with other last" in capsys.readouterr().err
+    assert "device and cores changed since the run began: it may end with other last" in capsys.readouterr().err
     resumed = json.loads((folder / "environment.json").read_text())["resumed"]
     assert resumed[0]["cores"] == len(os.sched_getaffinity(0))
+
+
+# Files of a run that were edited or lost
+
+
+@pytest.fixture(scope="module")
+def half_way(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("half_way") / "run"
+    interrupt(load(config), folder, after_epoch=1)
+    return folder
+
+
+@pytest.fixture
+def half(half_way: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(half_way, tmp_path / "run")
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+EDITS = [
+    ("\nseed: 0\n", "\nseed: 1\n", "seed: 0 in the checkpoint, 1 in config.yaml"),
+    ("batch_size: 48", "batch_size: 64", "train.batch_size: 48 in the checkpoint, 64 in config.yaml"),
+    ("epochs: 2", "epochs: 1", "train.epochs: 2 in the checkpoint, 1 in config.yaml"),
+    ("invert: false", "invert: true", "data.invert: false in the checkpoint, true in config.yaml"),
+    ("rate: 0.2", "rate: 0.3", "model.layers[1].dropout.rate: 0.2 in the checkpoint, 0.3 in config.yaml"),
+    (
+        "learning_rate: 0.001",
+        "learning_rate: 0.02",
+        "train.optimizer.adam.learning_rate: 0.001 in the checkpoint, 0.02 in config.yaml",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "told"), EDITS, ids=[told.partition(":")[0] for _, _, told in EDITS])
+def test_an_edited_config_is_refused_with_every_field_that_differs(old: str, new: str, told: str, half: Path) -> None:
+    before = {file: file.read_bytes() for file in half.rglob("*") if file.is_file()}
+    edit(half / "config.yaml", old, new)
+    for overrides in ((), ("train.epochs=9",)):
+        with pytest.raises(UsageError) as raised:
+            resume(half, None, *overrides)
+        assert str(raised.value).splitlines()[1] == f"  {told}"
+    edit(half / "config.yaml", new, old)
+    assert {file: file.read_bytes() for file in half.rglob("*") if file.is_file()} == before
+
+
+def test_what_is_advised_for_an_edited_config_restores_the_run(
+    half: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(half / "config.yaml", "\nseed: 0\n", "\nseed: 1\n")
+    with pytest.raises(UsageError) as raised:
+        resume(half)
+    restore, new = (line.partition(": ")[2] for line in str(raised.value).splitlines()[-2:])
+    move, _, again = restore.partition(" && ")
+    subprocess.run(shlex.split(move), check=True)
+    assert again == f"cnnctl train --resume {half}"
+    resume(half)
+    assert weights(half) == weights(finished)
+    assert (half / "config.yaml").read_bytes() == (finished / "config.yaml").read_bytes()
+    assert "seed: 1" in (half / "edited.yaml").read_text()
+    assert new == f"cnnctl train {half / 'config.yaml'}"
+
+
+def test_more_epochs_in_the_config_are_as_those_that_are_asked_for(half: Path) -> None:
+    edit(half / "config.yaml", "epochs: 2", "epochs: 3")
+    resume(half)
+    assert json.loads((half / "result.json").read_text())["epochs"] == 3
+
+
+def test_an_edited_config_of_a_finished_run_is_refused_too(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    edit(folder / "config.yaml", "\nseed: 0\n", "\nseed: 1\n")
+    with pytest.raises(UsageError, match=r"seed: 0 in the checkpoint, 1 in config\.yaml"):
+        resume(folder)
+
+
+def without_clocks(folder: Path) -> dict[str, Any]:
+    result = json.loads((folder / "result.json").read_text())
+    rows = [line.rsplit(",", 2)[0] for line in (folder / "metrics.csv").read_text().splitlines()]
+    clocks = ("train_seconds", "images_per_second")
+    noted = json.loads((folder / "environment.json").read_text())
+    return {
+        "result": {name: value for name, value in result.items() if name not in clocks},
+        "metrics": rows,
+        "config": (folder / "config.yaml").read_text(),
+        "environment": {name: value for name, value in noted.items() if name not in ("time", "command", "resumed")},
+        "weights": weights(folder),
+    }
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "gone": Path.unlink,
+    "empty": lambda file: file.write_bytes(b""),
+    "of another kind": lambda file: file.write_text("[1, 2]"),
+}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "environment.json", "metrics.csv"])
+def test_a_file_that_was_lost_before_a_resume_is_written_again(
+    name: str, half: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (half / name).unlink()
+    train_command.train(None, (), None, half, "cpu", Console(), verbose=True)
+    assert without_clocks(half) == without_clocks(finished)
+    if name != "metrics.csv":  # which is written anew after each epoch anyway
+        assert f"{half / name} was gone; it is written again from the checkpoint" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("damage", ["class_names", "data_fingerprint", "damaged"])
+def test_an_edited_environment_is_told_and_the_checkpoint_s_is_taken(
+    damage: str, half: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = half / "environment.json"
+    noted = json.loads(file.read_text())
+    edited = json.dumps({**noted, damage: noted["class_names"][::-1]})
+    file.write_text("[" if damage == "damaged" else edited)
+    train_command.train(None, (), None, half, "cpu", Console(), verbose=True)
+    told = "was damaged" if damage == "damaged" else f"was edited ({damage})"
+    assert f"{file} {told}; it is written again from the checkpoint" in " ".join(capsys.readouterr().err.split())
+    assert without_clocks(half) == without_clocks(finished)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("model.keras", "gone"),
+        ("result.json", "gone"),
+        ("result.json", "empty"),
+        ("metrics.csv", "gone"),
+        ("metrics.csv", "empty"),
+    ],
+)
+def test_what_a_finished_run_lost_is_made_again_from_its_checkpoint(
+    name: str, loss: str, finished: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    LOSSES[loss](folder / name)
+    resume(folder)
+    assert without_clocks(folder) == without_clocks(finished)
+    assert (folder / "model.keras").is_file()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_finished_run_gets_its_environment_back(loss: str, finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    LOSSES[loss](folder / "environment.json")
+    resume(folder)
+    assert without_clocks(folder) == without_clocks(finished)
+
+
+def test_a_finished_run_without_checkpoints_is_left_as_it_is(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "metrics.csv").unlink()
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    train_command.train(None, (), None, folder, "cpu", Console(), verbose=True)
+    assert "has finished" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
+# The images
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    draws = np.random.default_rng(3)
+    for split, count in (("train", 12), ("validation", 4), ("test", 4)):
+        for name in ("a", "b"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = draws.integers(0, 256, (6, 6), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / split / name / f"{number}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def of_images(images: Path, tmp_path: Path) -> Path:
+    file = tmp_path / "images.yaml"
+    text = CONFIG.replace("{source: digits, test: 0.8}", f"{{source: folder, path: {images}}}").replace("48", "4")
+    file.write_text(text)
+    interrupt(load(file), tmp_path / "run", after_epoch=1)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("environment_is", ["there", "gone", "edited to match"])
+@pytest.mark.parametrize("which", ["training", "validation"])
+def test_a_run_is_not_resumed_on_other_images(which: str, environment_is: str, images: Path, of_images: Path) -> None:
+    changed = images / which.replace("training", "train") / "a" / "0.png"
+    Image.new("L", (6, 6), 7).save(changed)
+    file = of_images / "environment.json"
+    if environment_is == "gone":
+        file.unlink()
+    elif environment_is == "edited to match":
+        splits = read_splits(load(of_images / "config.yaml").data)
+        assert splits.validation
+        prints = {"data_fingerprint": fingerprint(splits.train), "validation_fingerprint": fingerprint(splits.validation)}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **prints}))
+    with pytest.raises(RunError, match=f"{of_images} was begun on other {which} images; put them back, or train anew"):
+        resume(of_images)
+
+
+def test_a_run_is_not_resumed_on_classes_of_other_names(images: Path, of_images: Path) -> None:
+    for split in ("train", "validation", "test"):
+        (images / split / "b").rename(images / split / "c")
+    with pytest.raises(RunError, match="on the same images with other names of classes; put them back, or train anew"):
+        resume(of_images)
+
+
+def test_images_that_were_moved_are_found_where_they_are_said_to_be(images: Path, of_images: Path) -> None:
+    elsewhere = images.rename(images.with_name("elsewhere"))
+    resume(of_images, None, f"data.path={elsewhere}")
+    assert (of_images / "result.json").exists()
+    assert load(of_images / "config.yaml").data.path == str(elsewhere)
 
 
 # One process a folder

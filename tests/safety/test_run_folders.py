@@ -85,9 +85,6 @@ def test_what_is_no_file_of_the_run_is_refused(
         if name == "metrics.csv" and what == "folder":
             continue  # written, and never read by these
         told = command(*words(verb))
-        if verb == "resume" and what == "folder" and name in ("environment.json", "model.keras"):
-            assert told.code == 0  # it has finished: nothing is read or written
-            continue
         told.refusal()
         assert name in told.err or str(run) in told.err
     assert not (run / "evaluation").exists()
@@ -126,6 +123,54 @@ def test_links_that_stay_inside_are_followed(run: Path, words: Callable[[str], l
     link.symlink_to(run)
     assert command("evaluate", link).code == 0
     assert command(*words("predict")).code == 0
+
+
+# edited files
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_whoever_reads_an_edited_run_is_told(verb: str, run: Path, words: Callable[[str], list[str]], command: Command) -> None:
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("batch_size: 64", "batch_size: 32").replace("invert: false", "invert: true"))
+    noted = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps({**noted, "device": "GPU"}))
+    told = command(*words(verb))
+    said = " ".join(told.err.split())
+    if verb == "resume":
+        assert "data.invert: false in the checkpoint, true in config.yaml" in " ".join(told.refusal().split())
+        return
+    assert told.code == 0
+    assert (
+        f"{run}/config.yaml was edited after the training began: data.invert is true, trained with false; train.batch_size"
+        in said
+    )
+    assert f"{run}/environment.json was edited after the training began: device; cnnctl train --resume {run}" in said
+
+
+def test_a_run_without_its_environment_says_what_brings_it_back(run: Path, digit: Path, command: Command) -> None:
+    (run / "environment.json").unlink()
+    assert f"; cnnctl train --resume {run} restores it" in " ".join(command("predict", run, digit).refusal().split())
+    assert command("train", "--resume", run).code == 0
+    assert command("predict", run, digit).code == 0
+
+
+def test_a_run_without_its_config_says_what_brings_it_back(run: Path, digit: Path, command: Command) -> None:
+    before = (run / "config.yaml").read_bytes()
+    (run / "config.yaml").unlink()
+    assert f"no config.yaml; cnnctl train --resume {run} restores it" in " ".join(
+        command("predict", run, digit).refusal().split()
+    )
+    assert command("train", "--resume", run).code == 0
+    assert (run / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", bytes(100)])
+def test_checkpoints_that_say_nothing_keep_nobody_from_predicting(
+    content: bytes, run: Path, digit: Path, command: Command
+) -> None:
+    for file in (run / "checkpoints").iterdir():
+        file.write_bytes(content)
+    assert command("predict", run, digit).code == 0
 
 
 # what files say

@@ -292,7 +292,12 @@ def json_array(content: Any) -> Any:
 
 
 RECORD = asdict(EpochRecord(1, 4, 2.0, 0.1, None, None, 0.01, 1.5, 120.0))
-WHOLE = {"format": np.array(checkpoint.FORMAT), "rows": json_array([RECORD]), "begun": json_array(None)}
+WHOLE = {
+    "format": np.array(checkpoint.FORMAT),
+    "rows": json_array([RECORD]),
+    "begun": json_array(None),
+    "origin": json_array({"config": {}, "environment": {}}),
+}
 
 
 @pytest.mark.parametrize(
@@ -306,6 +311,8 @@ WHOLE = {"format": np.array(checkpoint.FORMAT), "rows": json_array([RECORD]), "b
         ({"rows": np.frombuffer(b"[" * 100_000, np.uint8)}, "maximum recursion|.*"),
         ({"begun": json_array({"epoch": 1})}, "it has no 'totals'"),
         ({"begun": json_array([1])}, "list indices|.*"),
+        ({"origin": json_array(None)}, "it does not say what it belongs to"),
+        ({"origin": json_array({"config": [], "environment": {}})}, "it does not say what it belongs to"),
     ],
 )
 def test_a_checkpoint_with_a_right_checksum_and_wrong_content_is_damaged(
