@@ -24,8 +24,8 @@ from cnnctl.report.console import Console
 from cnnctl.runs import MetricsFile, RunFolder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train import checkpoint, loops
-from cnnctl.train.checkpoint import checkpoint_files
 from cnnctl.train.observe import EpochRecord
+from cnnctl.train.origin import checkpoint_files
 from tests.interruptions import interrupt, interrupt_at, run, variables
 
 # Keras 3.15 writes .keras files with an __array__ that numpy 2 finds old.
