@@ -194,6 +194,7 @@ def test_the_result_agrees_with_the_metrics(loop: str, finished: dict[str, Run])
     seconds = sum(float(row["seconds"]) for row in rows)
     assert list(result) == [
         "test_loss", "test_accuracy", "best_epoch", "epochs", "steps", "train_seconds", "images_per_second", "parameters",
+        "test_fingerprint",
     ]  # fmt: skip
     assert result["best_epoch"] == 1 + losses.index(min(losses))
     assert result["epochs"] == EPOCHS

@@ -12,7 +12,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.commands.evaluation import (
-    DATA_HAS_CHANGED,
     NOT_ENOUGH_MEMORY,
     Subject,
     beside_training,
@@ -156,7 +155,7 @@ class _Together:
         self.members[run.run.path] = member
         self._labels = subject.images.labels
         self._sum = self._sum + probabilities.astype(np.float64)
-        changed = [f"{run.run.path}: {DATA_HAS_CHANGED}"] if subject.has_changed_since(run) else []
+        changed = [f"{run.run.path}: {change}" for change in subject.changes_since(run)]
         self.notes = list(dict.fromkeys([*self.notes, *subject.notes, *changed]))
 
     def warn(self, found: Sequence[Finding]) -> None:

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from cnnctl.commands.episode_wish import EpisodeWish
 from cnnctl.commands.evaluation import (
-    DATA_HAS_CHANGED,
     NOT_ENOUGH_MEMORY,
     beside_training,
     evaluation_file,
@@ -22,7 +21,7 @@ from cnnctl.commands.evaluation import (
 )
 from cnnctl.commands.few_shot import series_of
 from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
-from cnnctl.commands.trained import Trained
+from cnnctl.commands.trained import Trained, data_changes
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.elsewhere import class_names_in, classes_root, read_classes
 from cnnctl.data.image_set import ImageSet
@@ -144,8 +143,8 @@ def _own_images(trained: Trained, split: str) -> tuple[ImageSet, list[str]]:
     except DataError as error:
         raise DataError(f"{error}. Images elsewhere: --data FOLDER, with one folder a class") from error
     assert images is not None
-    changed = fingerprint(splits.train) != trained.data_fingerprint
-    return images, [*splits.notes, *([DATA_HAS_CHANGED] if changed else [])]
+    tested = fingerprint(images) if split == "test" else None
+    return images, [*splits.notes, *data_changes(trained, fingerprint(splits.train), tested)]
 
 
 def _other_images(trained: Trained, root: Path, options: ImageOptions) -> tuple[ImageSet, list[str]]:

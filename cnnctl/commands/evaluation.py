@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cnnctl.build.optimizers import build_loss
 from cnnctl.commands.environment import training_images
 from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
-from cnnctl.commands.trained import EndedRun, Trained, Values
+from cnnctl.commands.trained import EndedRun, Trained, Values, data_changes
 from cnnctl.data.elsewhere import classes_root, files_in, read_classes, some_originals
 from cnnctl.data.image_set import ImageSet, some_of
 from cnnctl.data.images import WHITE, Pixels
@@ -51,7 +51,6 @@ FAR_BELOW = 0.1
 """Accuracy below that of the run's own test images from which on something may be wrong with how images are read."""
 PIXEL_MAX_IN_CONFIG = "write data.pixel_max:"
 """What notes say that are true of training too."""
-DATA_HAS_CHANGED = "the training images are not those that the run saw, so its own splits may be others too"
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,7 @@ class Subject:
         images: fitted to the config of the run.
         notes: what a person should know about how they were read.
         training: the fingerprint of the training images as they are now; None for other data.
+        test: that of the test images, where it is they that are judged.
     """
 
     split: str | None
@@ -125,10 +125,11 @@ class Subject:
     images: ImageSet
     notes: list[str]
     training: str | None
+    test: str | None = None
 
-    def has_changed_since(self, run: EndedRun) -> bool:
-        """Returns whether the run saw other training images than there are now."""
-        return self.training not in (None, run.data_fingerprint)
+    def changes_since(self, run: EndedRun) -> list[str]:
+        """Returns what to say where the run saw other images than there are now."""
+        return [] if self.training is None else data_changes(run, self.training, self.test)
 
 
 def how_read(root: Path | None, options: ImageOptions, warnings: Sequence[str]) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def evaluated(
             found = _verified(trained, new, subject.images, scores.accuracy) if new else []
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise RunError(NOT_ENOUGH_MEMORY) from error
-    notes = [*without_range(subject.notes, found), *([DATA_HAS_CHANGED] if subject.has_changed_since(trained) else [])]
+    notes = [*without_range(subject.notes, found), *subject.changes_since(trained)]
     return Evaluation(trained.run, subject.split, subject.root, scores, notes, options, list(map(str, found)))
 
 
@@ -261,7 +262,8 @@ def _own_images(run: EndedRun, split: str) -> Subject:
         images = _part(splits, split)
     except DataError as error:
         raise DataError(f"{error}. Images elsewhere: --data FOLDER, with one folder a class of the same name") from error
-    return Subject(split, None, images, splits.notes, fingerprint(splits.train))
+    tested = fingerprint(images) if split == "test" else None
+    return Subject(split, None, images, splits.notes, fingerprint(splits.train), tested)
 
 
 def _part(splits: Splits, split: str) -> ImageSet:

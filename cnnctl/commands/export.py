@@ -166,10 +166,13 @@ def _prepared(trained: Trained) -> str:
 
 def _check_lines(check: dict[str, Any]) -> list[str]:
     difference = check["largest_difference"]
+    some = f"{check['images']:,} of {check['available']:,}" if check["images"] < check["available"] else f"{check['images']:,}"
     lines = [
-        f"check   {check['runtime']} on {check['images']:,} {check['of']} images: the same class for {check['same_class']:.2%}",
+        f"check   {check['runtime']} on {some} {check['of']} images: the same class for {check['same_class']:.2%}",
         f"        probabilities {f'differ by {difference:.1e} at most' if difference else 'are equal to the bit'}",
     ]
     if check["accuracy_before"] is not None:
-        lines.append(f"        accuracy {check['accuracy_before']:.2%} in the run, {check['accuracy_after']:.2%} exported")
+        lines.append(
+            f"        accuracy {check['accuracy_before']:.2%} by the run's network, {check['accuracy_after']:.2%} exported"
+        )
     return lines

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 
 from cnnctl.build.export import OPEN, Opened, Values, plain_network, write_keras, write_onnx, write_saved_model, write_tflite
-from cnnctl.commands.trained import Trained
+from cnnctl.commands.trained import Trained, data_changes
 from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.pipeline import ordered_batches, preparation, reading_told
-from cnnctl.data.splits import read_splits
+from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import DataError, RunError
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.quiet import without_native_stderr
@@ -40,6 +40,7 @@ class Check:
         runtime: what ran it.
         images: how many they were compared on.
         of: `test`, or `random` where the test images cannot be read.
+        available: how many test images there are; they are compared on some, evenly chosen.
         largest_difference: between the probabilities that the two give a class.
         same_class: the share of images that both give the same class.
         accuracy_before: of the run's network; None on random images.
@@ -49,6 +50,7 @@ class Check:
     runtime: str
     images: int
     of: str
+    available: int
     largest_difference: float
     same_class: float
     accuracy_before: float | None
@@ -85,11 +87,14 @@ class _Images:
 
     Attributes:
         tested: the images; their labels mean something only where `of` is `test`.
+        available: how many there are, of which `tested` may be a part.
         typical: training images as the network takes them, where it is quantized.
+        notes: what a person should know about them.
     """
 
     tested: ImageSet
     of: str
+    available: int
     typical: Values | None
     notes: list[str]
 
@@ -110,7 +115,7 @@ def export_network(trained: Trained, to: str, quantize: str | None, output: Path
     """
     network = plain_network(trained.experiment, trained.model)
     with reading_told():
-        images = _images(trained.experiment, quantize)
+        images = _images(trained, quantize)
     with _folder_beside(output) as beside:
         file = beside / ("network" if to == "saved_model" else f"network{output.suffix}")
         with contextlib.nullcontext() if verbose else without_native_stderr(), reading_told():
@@ -137,17 +142,20 @@ def _folder_beside(output: Path) -> Iterator[Path]:
         raise RunError(f"{output} cannot be written: {error.strerror or error}; choose another --output") from error
 
 
-def _images(experiment: Experiment, quantize: str | None) -> _Images:
+def _images(trained: Trained, quantize: str | None) -> _Images:
+    experiment = trained.experiment
     try:
         splits = read_splits(experiment.data)
-        test = _spread(splits.read_test(), MOST_JUDGED if quantize else MOST_COMPARED)
+        whole = splits.read_test()
     except DataError as error:
         if quantize:
             raise DataError(f"--quantize {quantize} takes the range of every layer from training images; {error}") from error
         reason = f"the test images cannot be read, so it was checked on random ones and says no accuracy ({error})"
-        return _Images(_random(experiment), "random", None, [reason])
+        return _Images(_random(experiment), "random", RANDOM_IMAGES, None, [reason])
     typical = _inputs(experiment, _spread(splits.train, MOST_TYPICAL)) if quantize else None
-    return _Images(test, "test", np.concatenate(list(typical)) if typical else None, [])
+    changes = data_changes(trained, fingerprint(splits.train), fingerprint(whole))
+    test = _spread(whole, MOST_JUDGED if quantize else MOST_COMPARED)
+    return _Images(test, "test", len(whole), np.concatenate(list(typical)) if typical else None, changes)
 
 
 def _spread(images: ImageSet, most: int) -> ImageSet:
@@ -205,6 +213,7 @@ def _checked(trained: Trained, opened: Opened, images: _Images) -> Check:
         opened.runtime,
         len(images.tested),
         images.of,
+        images.available,
         float(np.abs(after - before).max()),
         _agreement(before, after.argmax(axis=1)),
         None if labels is None else _agreement(before, labels),

@@ -22,6 +22,7 @@ from cnnctl.commands.task import Part, Task
 from cnnctl.commands.together import AGAIN, all_or_none, await_workers, refuse_other_images, told_when_lost
 from cnnctl.commands.trained import resume_command
 from cnnctl.data.pipeline import reading_told
+from cnnctl.data.splits import fingerprint
 from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.files import UNFINISHED, put_in_place
 from cnnctl.report.board import Board, report_at, report_every
@@ -84,6 +85,7 @@ class Session:
             self._build()
         stopping = experiment.train.early_stopping
         self.stopping = StopWithoutProgress(stopping, self.task.learner.model) if stopping else None
+        self._test_fingerprint: str | None = None
         self._introduce()
 
     def _build(self) -> None:
@@ -293,7 +295,9 @@ class Session:
     def _tested(self, run: RunFolder) -> Score:
         with self.console.working("evaluating on the test split"):
             try:
-                return self.task.test(self.task.splits.read_test())
+                images = self.task.splits.read_test()
+                self._test_fingerprint = fingerprint(images)
+                return self.task.test(images)
             except DataError as error:
                 hint = f"The training is saved; once that is mended: {resume_command(run)}"
                 raise DataError(f"{error}. {hint}") from error
@@ -309,6 +313,7 @@ class Session:
             "train_seconds": round(seconds, 3),
             "images_per_second": round(len(rows) * self.task.examples / seconds, 1),
             "parameters": self.task.network.count_params(),
+            "test_fingerprint": self._test_fingerprint,
         }
 
     def _conclude(self, run: RunFolder, result: dict[str, Any], score: Score) -> None:

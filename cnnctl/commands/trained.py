@@ -25,6 +25,7 @@ from cnnctl.spec.load import facts_of
 from cnnctl.train.memory import refuse_too_large
 
 Values = NDArray[np.float32]
+DATA_HAS_CHANGED = "the training images are not those that the run saw, so its own splits may be others too"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,26 @@ def with_network(ended: EndedRun) -> Trained:
     """
     about = {field.name: getattr(ended, field.name) for field in fields(EndedRun)}
     return Trained(**about, model=_model(ended))
+
+
+def data_changes(run: EndedRun, training: str, test: str | None = None) -> list[str]:
+    """Return what to say of a run's own data where it is not what the run saw.
+
+    Args:
+        run: that was trained on it.
+        training: the fingerprint of the training images as they are now.
+        test: that of the test images; None where they are not used.
+    """
+    changes = [] if training == run.data_fingerprint else [DATA_HAS_CHANGED]
+    try:
+        result = run.run.read_result() or {}
+    except RunError:  # who needs it says so
+        return changes
+    before, accuracy = result.get("test_fingerprint"), result.get("test_accuracy")
+    if test and isinstance(before, str) and before != test:
+        was = f", which had an accuracy of {accuracy:.2%}" if isinstance(accuracy, float) else ""
+        changes.append(f"the test images are not those that the run was tested on{was}")
+    return changes
 
 
 def resume_command(run: RunFolder) -> str:

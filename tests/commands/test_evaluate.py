@@ -298,3 +298,14 @@ def test_training_images_that_have_changed_are_noted(
     Image.new("L", (6, 6), 99).save(tmp_path / "images/white/more.png")
     evaluate([of_a_folder], None, None, "json", "cpu", Console(), verbose=True)
     assert "note        the training images are not those that the run saw" in capsys.readouterr().err
+
+
+def test_test_images_that_have_changed_are_noted(of_a_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They need not be those of training: a split of its own may change alone."""
+    file = of_a_folder / "result.json"
+    result = json.loads(file.read_text())
+    file.write_text(json.dumps({**result, "test_fingerprint": "0" * 16, "test_accuracy": 0.125}))
+    evaluate([of_a_folder], None, None, "json", "cpu", Console(), verbose=True)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the test images are not those that the run was tested on, which had an accuracy of 12.50%" in told
+    assert "the training images are not" not in told

@@ -325,6 +325,34 @@ def run_without_data(tmp_path: Path) -> Path:
     return run
 
 
+def test_images_that_were_changed_since_the_training_are_told(
+    run_without_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = (tmp_path / "moved").rename(tmp_path / "images")
+    before = json.loads((run_without_data / "result.json").read_text())["test_accuracy"]
+    export(run_without_data, "keras", tmp_path / "same.keras", None, "table", Console(), verbose=False)
+    assert "are not those" not in capsys.readouterr().err
+    for shade in range(30):
+        Image.new("L", (8, 8), 40 + shade).save(images / "light" / f"more_{shade}.png")
+    export(run_without_data, "keras", tmp_path / "changed.keras", None, "table", Console(), verbose=False)
+    printed = capsys.readouterr()
+    told = " ".join(printed.err.split())
+    assert "the training images are not those that the run saw" in told
+    assert f"the test images are not those that the run was tested on, which had an accuracy of {before:.2%}" in told
+    trained = open_trained(run_without_data)
+    test = read_splits(trained.experiment.data).read_test()
+    right = np.asarray(trained.model(trained.inputs(test.images[:]), training=False)).argmax(axis=1) == test.labels
+    assert f"accuracy {right.mean():.2%} by the run's network" in printed.out
+
+
+def test_a_check_on_some_of_the_test_images_says_so(
+    plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(exporting, "MOST_COMPARED", 50)
+    export(plain_run, "keras", tmp_path / "model.keras", None, "table", Console(), verbose=False)
+    assert "on 50 of 359 test images" in capsys.readouterr().out
+
+
 def test_without_its_data_it_is_checked_on_random_images(
     run_without_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
