@@ -17,6 +17,10 @@ SMALL_PART = 4
 """Images of more than 8 bits whose values use less than a quarter of the range are nearly black."""
 
 
+CENSUS = "sizes counts highest"
+"""The arrays of a census."""
+
+
 class Census:
     """Counts over the images of a split, kept with the decoded images."""
 

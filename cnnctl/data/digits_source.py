@@ -31,7 +31,7 @@ class DigitsSource(Source):
     @cached_property
     def _set(self) -> ImageSet:
         options = {"source": "digits", "content": hashlib.sha256(self._pixels.data).hexdigest(), **image_options(self._data)}
-        images, _ = self._held.images(self._data.train, options, None, self._decoded)
+        images, _ = self._held.images(self._data.train, options, None, self._decoded, others=[""])
         return ImageSet(images, self._labels, ((8, 8), (8, 8)))
 
     def _decoded(self) -> Blocks:

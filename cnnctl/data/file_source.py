@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnctl.data.census import SMALL_PART, Census, census_notes, resized_note
+from cnnctl.data.census import CENSUS, SMALL_PART, Census, census_notes, resized_note
 from cnnctl.data.folder_source import decoded
 from cnnctl.data.held import Held
 from cnnctl.data.image_set import (
@@ -153,7 +153,13 @@ class FileSource(Source):
         options = {"source": data.source, "split": split, "keys": _plain(data.keys), **image_options(data)}
         with told_as_data_errors():
             images, arrays = self._held.images(
-                split, options, list(part.files), lambda: self._decoded(part), lambda: part.count, quick=self._is_quick(part)
+                split,
+                options,
+                list(part.files),
+                lambda: self._decoded(part),
+                lambda: part.count,
+                self._is_quick(part),
+                [CENSUS, "sizes largest"],
             )
         self.notes += self._notes(split, dict(arrays), len(images))
         return ImageSet(images, self.labels(split), range_of(arrays["sizes"]))

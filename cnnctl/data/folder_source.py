@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cnnctl.data.cache import Arrays
-from cnnctl.data.census import Census, census_notes
+from cnnctl.data.census import CENSUS, Census, census_notes
 from cnnctl.data.held import Held
 from cnnctl.data.image_set import (
     BrokenImages,
@@ -65,7 +65,9 @@ class FolderSource(Source):
         files, labels = self._files(split)
         options = {"source": "folder", **image_options(self._data)}
         with told_as_data_errors():
-            images, arrays = self._held.images(split, options, files, lambda: self._decoded(files), lambda: len(files))
+            images, arrays = self._held.images(
+                split, options, files, lambda: self._decoded(files), lambda: len(files), others=[CENSUS]
+            )
         self._read[split] = arrays
         self._grey_too = self._grey_too or int(arrays["counts"][0]) < len(files)
         self.notes += census_notes(arrays, split, self._data, self._grey_too)

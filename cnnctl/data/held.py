@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
-from cnnctl.data.cache import Arrays, remembered
+from cnnctl.data.cache import Arrays, Layout, remembered
 from cnnctl.data.lazy import AnyImages
 from cnnctl.data.memory import TOO_LARGE, images_take, refuse_too_many_images, why_streamed
 from cnnctl.data.stream import Blocks, Decoding, streamed
@@ -44,6 +44,7 @@ class Held:
         blocks: Callable[[], Blocks],
         count: Callable[[], int] | None = None,
         quick: bool = False,
+        others: Sequence[str] = (),
     ) -> tuple[AnyImages, Arrays]:
         """Returns the images of a split, and what else is known of it.
 
@@ -53,6 +54,7 @@ class Held:
             files: that they are decoded from; None for those that are decoded so fast that memory needs no cache of them.
             blocks: decodes them.
             count: says exactly how many there are, asked only where they are decoded; None where that is known anyway.
+            others: the names of the other arrays, those of a set in one text; several texts where there may be one or another.
             quick: whether they are decoded as fast as they would be read from the cache; memory needs none of them then.
 
         Raises:
@@ -63,8 +65,11 @@ class Held:
         assert data.image_size and data.channels
         counted = count or partial(self._count, split)
         decoding = Decoding(lambda some: images_take(some, data, split), counted, (*data.image_size, data.channels), blocks)
+        names = [frozenset(["images", *each.split()]) for each in others]
+        knows_itself = any("labels" in each for each in names)  # to count the images of such a set costs time
+        layout = Layout(names, decoding.image, None if knows_itself else decoding.count()) if names else None
         if self._streams:
-            return self._streamed(options, files or [], decoding)
+            return self._streamed(options, files or [], decoding, layout)
         refuse_too_many_images(self._count(split), data, split)
 
         def decoded() -> Arrays:
@@ -72,13 +77,15 @@ class Held:
             return decoding.in_memory()
 
         try:
-            arrays = decoded() if files is None or quick else remembered(options, files, decoded)
+            arrays = decoded() if files is None or quick else remembered(options, files, decoded, layout, self._notes)
         except MemoryError as error:  # what a limit leaves may be less than the limit
             raise DataError(f"there is not enough memory for the images of '{split}'; {TOO_LARGE}") from error
         return arrays["images"], arrays
 
-    def _streamed(self, options: Mapping[str, object], files: list[Path], decoding: Decoding) -> tuple[AnyImages, Arrays]:
-        found = streamed(options, files, decoding)
+    def _streamed(
+        self, options: Mapping[str, object], files: list[Path], decoding: Decoding, layout: Layout | None
+    ) -> tuple[AnyImages, Arrays]:
+        found = streamed(options, files, decoding, layout, self._notes)
         note = f"they are decoded for this run alone, since {found.passing}"
         if found.passing and note not in self._notes:
             self._notes.append(note)

@@ -27,19 +27,24 @@ import numpy as np
 from cnnctl.data.cache import (
     NAMES,
     Arrays,
-    array_of,
+    Layout,
     cache_folder,
+    check_arrays,
     key_of,
     make_room,
     most_bytes,
+    names_in,
+    other_array,
     part_of,
     remove_left_behind,
+    tell_strange,
     used,
     write_arrays,
 )
 from cnnctl.data.images import Pixels
 from cnnctl.data.lazy import BLOCK_VALUES, FileImages, LazyImages, Shape
 from cnnctl.errors import DataError
+from cnnctl.reading import open_regular
 
 IMAGES = "images.npy"
 _LOCAL_HEADER = 30
@@ -124,7 +129,13 @@ class Streamed:
     passing: str = ""
 
 
-def streamed(options: Mapping[str, object], files: Iterable[Path], decoding: Decoding) -> Streamed:
+def streamed(
+    options: Mapping[str, object],
+    files: Iterable[Path],
+    decoding: Decoding,
+    layout: Layout | None = None,
+    notes: list[str] | None = None,
+) -> Streamed:
     """Returns the images of a split from a file on disk, decoded before where there is none; arguments as in `remembered`.
 
     Raises:
@@ -138,8 +149,9 @@ def streamed(options: Mapping[str, object], files: Iterable[Path], decoding: Dec
     files = list(files)
     key = key_of(options, files)
     entry = folder / f"{key}.npz"
-    if found := opened_entry(entry):
+    if found := opened_entry(entry, layout):
         return found
+    tell_strange(entry, notes)
     if not _can_be_written(folder):
         return _without_name(temporary_folder(), decoding, f"{folder} cannot be written")
     remove_left_behind(folder)
@@ -231,14 +243,16 @@ def _shown(count: int) -> str:
 # read
 
 
-def opened_entry(entry: Path) -> Streamed | None:
-    """Returns the images of an entry of the cache, checked whole; None where it is not there or damaged."""
+def opened_entry(entry: Path, layout: Layout | None = None) -> Streamed | None:
+    """Returns the images of an entry of the cache, checked whole; None where it is not there, damaged or another's."""
     try:
-        with entry.open("rb") as content:
+        with open_regular(entry, entry.parent) as content:
             found = _opened(content, str(entry), checked=True)
+            if layout:
+                check_arrays(found.others, layout, found.images.shape)
+            used(content.fileno())
     except Exception:  # wrong bits make zipfile, NumPy and even Python's tokenizer stumble in a dozen ways
         return None
-    used(entry)
     return found
 
 
@@ -249,11 +263,10 @@ def _opened(file: IO[bytes], name: str, checked: bool = False) -> Streamed:
         Exception: it is damaged.
     """
     with zipfile.ZipFile(file) as content:
-        names = [each for each in json.loads(content.read(NAMES)) if each != "images"]
-        others = {each: array_of(content.read(f"{each}.npy")) for each in names}
         place = content.getinfo(IMAGES)
         with content.open(place) as member:
             shape, header = _shape(member), member.tell()
+        others = {name: other_array(content, name, shape[0]) for name in names_in(content) if name != "images"}
     start = _start(file, place)
     if place.compress_type != zipfile.ZIP_STORED or place.file_size != header + prod(shape):
         raise ValueError(f"{name} is damaged: the images are not stored as they are")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cnnctl.data.builders import count_of, first_line, image_and_label, prepared_builder
-from cnnctl.data.cache import Arrays, remembered
+from cnnctl.data.cache import Arrays, Layout, remembered
 from cnnctl.data.held import Held
 from cnnctl.data.image_set import (
     READ_AT_ONCE,
@@ -80,7 +80,12 @@ class TfdsSource(Source):
         files = self._files(split)
         with told_as_data_errors():
             images, self._read[split] = self._held.images(
-                split, options, files, lambda: self._decoded(split), lambda: self._examples(split)
+                split,
+                options,
+                files,
+                lambda: self._decoded(split),
+                lambda: self._examples(split),
+                others=["labels class_names sizes"],
             )
         return ImageSet(images, self._read[split]["labels"], range_of(self._read[split]["sizes"]))
 
@@ -115,7 +120,7 @@ class TfdsSource(Source):
             return {"labels": self._only(split, self._opened[2]), "class_names": np.array(self._known_names())}
 
         if split not in self._read:
-            self._read[split] = self._remembered({"split": split, "only": "labels"}, split, read)
+            self._read[split] = self._remembered({"split": split, "only": "labels"}, split, read, "labels class_names")
         labels: Labels = self._read[split]["labels"]
         return labels
 
@@ -147,7 +152,8 @@ class TfdsSource(Source):
 
     def groups(self, split: str) -> list[str]:
         name = self._data.group or ""
-        groups = self._remembered({"split": split, "only": f"groups {name}"}, split, lambda split: self._groups(split, name))
+        only = {"split": split, "only": f"groups {name}"}
+        groups = self._remembered(only, split, lambda split: self._groups(split, name), "groups")
         return [str(group) for group in groups["groups"]]
 
     def _groups(self, split: str, name: str) -> Arrays:
@@ -166,10 +172,11 @@ class TfdsSource(Source):
         only = dataset.map(lambda example: example[feature])
         return np.concatenate(list(self._batches(split, only, READ_AT_ONCE)))
 
-    def _remembered(self, options: dict[str, object], split: str, make: Callable[[str], Arrays]) -> Arrays:
+    def _remembered(self, options: dict[str, object], split: str, make: Callable[[str], Arrays], names: str) -> Arrays:
         files = self._files(split)
         with told_as_data_errors():
-            return remembered({"source": "tfds", **options}, files, lambda: make(split))
+            layout = Layout([frozenset(names.split())])
+            return remembered({"source": "tfds", **options}, files, lambda: make(split), layout, self.notes)
 
     def _batches(self, split: str, dataset: Any, at_once: int) -> Iterator[Any]:
         import tensorflow as tf

@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -213,3 +216,98 @@ def test_mnist_from_the_cache_is_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.array_equal(images.images, found.images)
         assert np.array_equal(images.labels, found.labels)
     assert np.array_equal(open_source(data).labels("test"), labels)
+
+
+# entries that others put there
+
+
+def put_fifo(entry: Path) -> None:
+    os.mkfifo(entry)
+
+
+def put_link(entry: Path) -> None:
+    entry.symlink_to("/dev/zero")
+
+
+def put_link_outside(entry: Path) -> None:
+    """A link to an entry that would do, outside of the cache."""
+    other = entry.parent.with_name("outside.npz")
+    np.savez(other, images=np.full(5, 9, np.uint8), names=np.array(["a", "bc"]))
+    with zipfile.ZipFile(other, "a") as content:
+        content.writestr(cache.NAMES, '["images", "names"]')
+    entry.symlink_to(other)
+
+
+def put_folder(entry: Path) -> None:
+    entry.mkdir()
+
+
+def put_compressed(entry: Path) -> None:
+    """Few bytes that become 200 MB."""
+    with zipfile.ZipFile(entry, "w", zipfile.ZIP_DEFLATED) as content:
+        cache.write_arrays(content, {"images": np.zeros(200_000_000, np.uint8)})
+        content.writestr(cache.NAMES, '["images"]')
+
+
+def put_names(entry: Path) -> None:
+    """A list of arrays that is none."""
+    with zipfile.ZipFile(entry, "w") as content:
+        content.writestr(cache.NAMES, '{"images": 1}')
+
+
+@pytest.mark.parametrize("put", [put_fifo, put_link, put_link_outside, put_folder, put_compressed, put_names])
+def test_what_is_no_entry_is_neither_waited_for_nor_read_and_told(
+    put: Callable[[Path], None], source: Path, folder: Path
+) -> None:
+    folder.mkdir()
+    entry = folder / f"{cache.key_of({}, [source])}.npz"
+    put(entry)
+    notes: list[str] = []
+    tracemalloc.start()
+    try:
+        assert remembered({}, [source], makes(3), notes=notes)["images"].tolist() == [3] * 5
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert notes == [f"{entry} is damaged, or not what cnnctl keeps there; the images are decoded again"]
+    if put is not put_folder:  # which nothing removes
+        assert remembered({}, [source], never, notes=notes)["images"].tolist() == [3] * 5
+        assert len(notes) == 1
+
+
+WRONG: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "fewer": lambda arrays: {**arrays, "images": arrays["images"][:3]},
+    "none": lambda arrays: {**arrays, "images": arrays["images"][:0]},
+    "of floats": lambda arrays: {**arrays, "images": arrays["images"] / 255},
+    "of another shape": lambda arrays: {**arrays, "images": arrays["images"][:, :5]},
+    "without channels": lambda arrays: {**arrays, "images": arrays["images"][..., 0]},
+    "without counts": lambda arrays: {name: each for name, each in arrays.items() if name != "counts"},
+    "with counts of another kind": lambda arrays: {**arrays, "counts": arrays["counts"].astype(np.float32)},
+    "with too few counts": lambda arrays: {**arrays, "counts": arrays["counts"][:2]},
+    "with sizes of nothing": lambda arrays: {**arrays, "sizes": 0 * arrays["sizes"]},
+    "with more arrays": lambda arrays: {**arrays, "others": arrays["counts"]},
+    "of nothing": lambda _: {},
+}
+
+
+@pytest.mark.parametrize("memory", ["keep", "stream"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_entry_of_other_arrays_is_decoded_again(wrong: str, memory: str, images: DataSpec, folder: Path) -> None:
+    data = images.model_copy(update={"memory": memory})
+    expected = open_source(data).read("train")
+    pixels = expected.images[:]
+    (entry,) = folder.glob("*.npz")
+    arrays = dict(cache.read_entry(entry) or {})
+    entry.unlink()  # those that are streamed are read from it still
+    with entry.open("wb") as out:
+        cache._written(out, WRONG[wrong](arrays))
+    source = open_source(data)
+    found = source.read("train")
+    np.testing.assert_array_equal(found.images[:], pixels)
+    assert found.original_sizes == expected.original_sizes
+    assert [note for note in source.notes if "decoded again" in note] == [
+        f"{entry} is damaged, or not what cnnctl keeps there; the images are decoded again"
+    ]
+    assert {name: each.tolist() for name, each in (cache.read_entry(entry) or {}).items()} == {
+        name: each.tolist() for name, each in arrays.items()
+    }

@@ -158,9 +158,9 @@ def test_an_image_that_vanishes_while_it_is_read_is_named(tmp_path: Path, monkey
     )
     experiment, gone = load(config), tmp_path / "images/dog/3.png"
 
-    def remove_first(options: Any, files: Any, make: Any) -> Any:
+    def remove_first(options: Any, files: Any, make: Any, *others: Any) -> Any:
         gone.unlink(missing_ok=True)
-        return remembered(options, files, make)
+        return remembered(options, files, make, *others)
 
     monkeypatch.setattr(held, "remembered", remove_first)
     with pytest.raises(DataError, match=rf"{gone}.*(No such file|cannot be read)"):
