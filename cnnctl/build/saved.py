@@ -7,8 +7,10 @@ that it holds what Keras writes for this network, and nothing that leads elsewhe
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import keras
 import numpy as np
 
 from cnnctl.build.styles import build_model
+from cnnctl.errors import RunError
 from cnnctl.reading import open_regular
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of
@@ -44,22 +47,37 @@ def saved_network(experiment: Experiment, file: Path) -> keras.Model:
 
     Args:
         experiment: says the network.
-        file: no link, or one that stays in its folder; it must not change while it is read.
+        file: no link, or one that stays in its folder. It is opened once: what is checked is what is loaded.
 
     Raises:
         NotThisNetwork: it holds something else, or more than it should.
         OSError: the file cannot be read, leads away, or its HDF5 part is broken.
+        RunError: there is no room for a temporary file.
         Exception: what zipfile, h5py and Keras raise for wrong bits.
     """
     with open_regular(file, file.parent) as opened, zipfile.ZipFile(opened) as archive:
         _refuse_other_members(experiment, archive)
-        _refuse_links(experiment, archive.read(WEIGHTS))  # read whole, which checks its CRC
+        weights = archive.read(WEIGHTS)  # read whole, which checks its CRC
+        _refuse_links(experiment, weights)
         network = build_model(experiment)
         _refuse_other_layers(network, json.loads(archive.read(CONFIG)))
-    network.load_weights(file)  # Keras asks the file for nothing but arrays here
+    _load(network, weights)
     if not all(np.isfinite(weight).all() for weight in network.get_weights()):
         raise NotThisNetwork("it has weights that are no finite numbers")
     return network
+
+
+def _load(network: keras.Model, weights: bytes) -> None:
+    """Loads weights from a copy of what was checked: Keras opens files by their names, and who may write may swap them."""
+    with contextlib.ExitStack() as stack:
+        try:
+            copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cnnctl-"))) / WEIGHTS
+            copy.write_bytes(weights)
+        except OSError as error:
+            raise RunError(
+                f"a temporary file of {len(weights):,} bytes cannot be written: {error.strerror}; set TMPDIR"
+            ) from error
+        network.load_weights(copy)  # Keras asks the file for nothing but arrays here
 
 
 def _refuse_other_members(experiment: Experiment, archive: zipfile.ZipFile) -> None:

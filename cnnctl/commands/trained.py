@@ -130,14 +130,16 @@ def resume_command(run: RunFolder) -> str:
 
 def _model(ended: EndedRun) -> keras.Model:
     file = ended.run.model
-    if not (file.is_file() and zipfile.is_zipfile(file)):
-        raise RunError(f"{file} is damaged: it is no whole .keras file; train anew")
     try:
         return saved_network(ended.experiment, file)
     except NotThisNetwork as error:
         raise RunError(f"{file} is not the network that this run trained: {error}; train anew") from error
+    except RunError:
+        raise
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise RunError(f"there is not enough memory for the network in {file}") from error
+    except zipfile.BadZipFile as error:
+        raise RunError(f"{file} is damaged: it is no whole .keras file; train anew") from error
     except Exception as error:  # wrong bits make zipfile, HDF5 and Keras stumble in a dozen ways
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(f"{file} is damaged and cannot be opened ({reason}); train anew") from error
