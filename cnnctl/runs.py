@@ -233,8 +233,8 @@ class MetricsFile(Observer):
     def _write(self) -> None:
         record = self.rows[-1]
         text = io.StringIO()
-        unused = "validation_interval" if record.validation_interval is None else ""
-        columns = [field.name for field in fields(EpochRecord) if field.name != unused]
+        unused = [name for name in ("validation_interval", "validation_penalty") if getattr(record, name) is None]
+        columns = [field.name for field in fields(EpochRecord) if field.name not in unused]
         writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in self.rows)

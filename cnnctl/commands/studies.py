@@ -72,7 +72,7 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
             storage = storage_of(beside, new=True)
             better = (
                 optuna.study.StudyDirection.MINIMIZE
-                if sweep.choose_by.endswith("loss")
+                if sweep.objective.endswith("loss")
                 else optuna.study.StudyDirection.MAXIMIZE
             )
             study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=better)
@@ -95,7 +95,7 @@ def _sweep(experiment: Experiment) -> SweepSpec:
 def _identity(experiment: Experiment) -> dict[str, Any]:
     """Returns what must stay as it is as long as a study goes on."""
     sweep = dict(plain(_sweep(experiment)))
-    kept = {key: sweep[key] for key in ("method", "choose_by", "pruning", "seed", "parameters")}
+    kept = {key: sweep[key] for key in ("method", "objective", "pruning", "seed", "parameters")}
     return {"config": dict(plain(without_sweep(experiment))), "sweep": kept}
 
 

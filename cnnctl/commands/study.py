@@ -23,7 +23,7 @@ from cnnctl.runs import RunFolder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import MOST, show
-from cnnctl.spec.trial import with_values, without_sweep
+from cnnctl.spec.trial import losses_compare, with_values, without_sweep
 
 STUDY_NAME = "cnnctl sweep"
 """What Optuna calls the study in its file."""
@@ -202,7 +202,7 @@ class Study:
                 return None
             if not (may_prune and self.sweep.pruning and self._live[number].should_prune()):
                 return None
-            reason = f"{self.sweep.choose_by} {value:.4g} after epoch {epoch}"
+            reason = f"{self.sweep.objective} {value:.4g} after epoch {epoch}"
             self._live[number].set_user_attr("pruned", reason)
             return reason
 
@@ -253,7 +253,8 @@ class Study:
         """Returns what is known of all trials, without the repeats."""
         with self._told():
             rows = [self._row(trial) for trial in self._trials()]
-        return SweepResults(self.sweep.method, self.sweep.choose_by, str(self.folder.path), rows)
+        folder, compare = str(self.folder.path), losses_compare(self.experiment)
+        return SweepResults(self.sweep.method, self.sweep.objective, folder, rows, losses_compare=compare)
 
     def repeats(self) -> list[Repeat]:
         """Returns the repeats of the best trial: which are done, with what result, and which are not."""

@@ -9,7 +9,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +172,7 @@ def _introduce(study: Study, console: Console) -> None:
     budget = "as many trials" if study.limit is None else f"{study.limit} trials"
     within = "" if sweep.minutes is None else f" as begin within {sweep.minutes:g} minutes"
     pruning = f"; pruning: {sweep.pruning.kind}" if sweep.pruning else ""
-    console.say(f"sweep   {sweep.method}, {budget}{within}, compared by {sweep.choose_by.replace('_', ' ')}{pruning}")
+    console.say(f"sweep   {sweep.method}, {budget}{within}, compared by {sweep.objective.replace('_', ' ')}{pruning}")
     for path, parameter in plain(sweep)["parameters"].items():
         console.say(f"        {path}: {_tried(parameter)}")
     there = f": goes on, {sum(row.state != RUNNING for row in rows)} trials have ended" if rows else ""
@@ -210,8 +210,7 @@ def _conclude(study: Study, wish: Wish, console: Console) -> None:
 
 
 def _with_repeats(study: Study) -> SweepResults:
-    found = study.results()
-    return SweepResults(found.method, found.choose_by, found.folder, found.trials, study.repeats())
+    return replace(study.results(), repeats=study.repeats())
 
 
 def _no_trial(results: SweepResults) -> str:
@@ -228,7 +227,7 @@ def _keep(study: Study, results: SweepResults) -> None:
     from cnnctl.report.sweep_plots import plots
 
     study.folder.plots.mkdir(exist_ok=True)
-    for name, png in plots(study.optuna, study.sweep.choose_by):
+    for name, png in plots(study.optuna, study.sweep.objective):
         write_whole(study.folder.plots / f"{name}.png", png)
     write_whole(file, content)  # last: it says that the plots are there
 

@@ -64,7 +64,23 @@ def measures_of(run: RunFolder) -> dict[str, float]:
     if row is None:
         raise RunError(f"{run.metrics} is damaged: it has no epoch {epoch}, which {run.result} speaks of")
     tested = {key: result[key] for key in ("test_accuracy", "test_loss") if isinstance(result.get(key), int | float)}
-    return {**{key: number_in(run, row, key) for key in ("validation_accuracy", "validation_loss")}, **tested}
+    return {**{key: measure_in(run, row, key) for key in ("validation_accuracy", "validation_loss")}, **tested}
+
+
+def measure_in(run: RunFolder, row: Mapping[str, str], key: str) -> float:
+    """Reads a measure of validation from a row of metrics.csv; a loss without its penalties, see `without_penalty`.
+
+    Raises:
+        RunError: it is no number.
+    """
+    value = number_in(run, row, key)
+    penalty = number_in(run, row, "validation_penalty") if row.get("validation_penalty") else None
+    return without_penalty(key, value, penalty)
+
+
+def without_penalty(key: str, value: float, penalty: float | None) -> float:
+    """Takes the penalties of regularizers out of a loss: they differ between trials whatever the network has learned."""
+    return value if penalty is None or not key.endswith("loss") else value - penalty
 
 
 def number_in(run: RunFolder, row: Mapping[str, str], key: str) -> float:

@@ -74,23 +74,25 @@ class SweepResults:
 
     Attributes:
         method: as the config says.
-        choose_by: what trials are compared by.
+        objective: what trials are compared by.
         folder: of the sweep.
         trials: by their numbers.
         repeats: of the best trial, by their seeds.
+        losses_compare: whether of equal accuracies the lower loss is better; not where trials have losses of other kinds.
     """
 
     method: str
-    choose_by: str
+    objective: str
     folder: str
     trials: Sequence[TrialRow]
     repeats: Sequence[Repeat] = ()
+    losses_compare: bool = True
 
     @property
     def ranked(self) -> list[TrialRow]:
         """Returns the trials, the best first; what is not done comes last, by state and number."""
         order = {DONE: 0, PRUNED: 1, RUNNING: 2, FAILED: 3}
-        return sorted(self.trials, key=lambda row: (order[row.state], *_better_first(row, self.choose_by), row.number))
+        return sorted(self.trials, key=lambda row: (order[row.state], *self._better_first(row), row.number))
 
     @property
     def best(self) -> TrialRow | None:
@@ -98,13 +100,12 @@ class SweepResults:
         first = next(iter(self.ranked), None)
         return first if first and first.state == DONE else None
 
-
-def _better_first(row: TrialRow, choose_by: str) -> tuple[float, float]:
-    """Returns what sorts trials that are done; of few images many have one accuracy, and then the other measure decides."""
-    if row.state != DONE or row.validation_accuracy is None or row.validation_loss is None:
-        return 0.0, 0.0
-    measures = -row.validation_accuracy, row.validation_loss
-    return measures if choose_by.endswith("accuracy") else measures[::-1]
+    def _better_first(self, row: TrialRow) -> tuple[float, float]:
+        """Returns what sorts trials that are done; of few images many have one accuracy, and then the other measure decides."""
+        if row.state != DONE or row.validation_accuracy is None or row.validation_loss is None:
+            return 0.0, 0.0
+        measures = -row.validation_accuracy, row.validation_loss if self.losses_compare else 0.0
+        return measures if self.objective.endswith("accuracy") else measures[::-1]
 
 
 # Mean and interval
@@ -167,7 +168,7 @@ def as_plain(results: SweepResults) -> dict[str, Any]:
     best = results.best
     return {
         "method": results.method,
-        "choose_by": results.choose_by,
+        "objective": results.objective,
         "best": best.number if best else None,
         "trials": [{**asdict(row), "run": Path(row.run).name} for row in results.ranked],
         "repeats": [{**asdict(repeat), "run": Path(repeat.run).name} for repeat in results.repeats],
@@ -221,14 +222,14 @@ def show_values(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{printable(name)} {show_value(value)}" for name, value in zip(names, values.values(), strict=True))
 
 
-def trial_line(row: TrialRow, choose_by: str) -> str:
+def trial_line(row: TrialRow, objective: str) -> str:
     """Returns what to say when a trial ends."""
-    measure = choose_by.replace("_", " ")
+    measure = objective.replace("_", " ")
     if row.state == FAILED:
         ending = f"failed: {printable(row.reason.partition(chr(10))[0])}"
     else:
-        value = getattr(row, choose_by)
-        reached = f"{measure} {show_measure(choose_by, value)}, {show_seconds(row.seconds or 0)}"
+        value = getattr(row, objective)
+        reached = f"{measure} {show_measure(objective, value)}, {show_seconds(row.seconds or 0)}"
         ending = f"pruned after epoch {row.epochs}, {reached}" if row.state == PRUNED else reached
     return f"trial {row.number:<4}{show_values(row.values)}: {ending}"
 
@@ -250,9 +251,9 @@ def conclusion(results: SweepResults) -> list[str]:
     counts = {state: sum(row.state == state for row in results.trials) for state in (DONE, PRUNED, FAILED, RUNNING)}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     lines = [
-        f"trials    {told}; compared by {results.choose_by.replace('_', ' ')}, the test split was not read",
+        f"trials    {told}; compared by {results.objective.replace('_', ' ')}, the test split was not read",
         f"best      trial {best.number}, {show_values(best.values)}: "
-        f"{results.choose_by.replace('_', ' ')} {show_measure(results.choose_by, best.value)}",
+        f"{results.objective.replace('_', ' ')} {show_measure(results.objective, best.value)}",
     ]
     return [*lines, *_repeated(results.repeats)]
 

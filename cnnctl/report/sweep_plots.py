@@ -30,14 +30,14 @@ HEIGHT = 4.5
 drawn = optuna.visualization.matplotlib
 
 
-def plots(study: optuna.Study, choose_by: str) -> Iterator[tuple[str, bytes]]:
+def plots(study: optuna.Study, objective: str) -> Iterator[tuple[str, bytes]]:
     """Yields a name and a PNG file for each plot that a study has enough trials for.
 
     Args:
         study: with at least one trial that is done.
-        choose_by: what trials are compared by.
+        objective: what trials are compared by.
     """
-    shown, measure = _renamed(study), choose_by.replace("_", " ")
+    shown, measure = _renamed(study), objective.replace("_", " ")
     for name, draw in _kinds(shown, measure).items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna calls each of them experimental

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -152,17 +152,20 @@ class SweepSpec(Section):
         method: `grid` (every combination), `random`, or `tpe` (random at first, then near what was good: Bergstra et al. 2011).
         trials: how many there are in all; null with `minutes`, or for all points of a grid.
         minutes: no trial is begun later than so many minutes after the command was; null for no limit.
-        choose_by: what trials are compared by: `validation_accuracy` or `validation_loss`, of the weights that a trial leaves.
+        objective: what trials are compared by: `validation_accuracy`, or `validation_loss` without the penalties of
+            regularizers; of the weights that a trial leaves.
         pruning: what ends a trial early that does badly so far, see below; null for nothing.
         seed: what values are drawn from.
         repeat_best: how often the best trial is trained again in the end, each time with another `seed`; 0 for never.
         parameters: by its path, what is tried: a list of values, or a range `{low, high}` with `step` or `log: true`.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"choose_by": "objective"}
+
     method: Literal["grid", "random", "tpe"] = "tpe"
     trials: Count | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None
-    choose_by: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
+    objective: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
     pruning: Annotated[Any, PRUNER] | None = None
     seed: Seed = 0
     repeat_best: Annotated[int, Field(ge=0, le=1000)] = 3

@@ -32,7 +32,9 @@ from cnnctl.commands.study import Study, Waiting, Work
 from cnnctl.commands.sweep import Wish, sweep
 from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.commands.train import _name, train
+from cnnctl.commands.trained import open_trained
 from cnnctl.commands.trials import Listener, Worker
+from cnnctl.data.splits import read_splits
 from cnnctl.errors import CnnctlError, DataError, Interrupted, RunError, UsageError
 from cnnctl.files import hold
 from cnnctl.report.comparison import read_runs
@@ -267,8 +269,42 @@ def test_of_equal_accuracies_the_lesser_loss_is_better(straight: tuple[Path, Stu
     first, second = (replace(results.trials[0], number=each, state=DONE, value=0.5, validation_accuracy=0.5) for each in (0, 1))
     rows = [replace(first, validation_loss=2.0), replace(second, validation_loss=1.0)]
     assert [row.number for row in replace(results, trials=rows).ranked] == [1, 0]
-    by_loss = replace(results, choose_by="validation_loss", trials=[replace(row, value=row.validation_loss) for row in rows])
+    by_loss = replace(results, objective="validation_loss", trials=[replace(row, value=row.validation_loss) for row in rows])
     assert by_loss.best and by_loss.best.number == 1
+
+
+def test_accuracies_that_are_equal_go_to_the_first_where_losses_do_not_compare(straight: tuple[Path, Study]) -> None:
+    results = straight[1].results()
+    rows = [
+        replace(results.trials[0], number=each, state=DONE, value=0.5, validation_accuracy=0.5, validation_loss=2.0 - each)
+        for each in (0, 1)
+    ]
+    assert [row.number for row in replace(results, trials=rows, losses_compare=False).ranked] == [0, 1]
+
+
+def test_trials_with_other_regularizers_are_compared_by_the_loss_without_penalties(tmp_path: Path) -> None:
+    parameters = {"model.layers.2.dense.kernel_regularizer": [None, {"l2": {"l2": 0.05}}], "train.loop": ["fit", "custom"]}
+    study = work(
+        written(tmp_path, method="grid", trials=None, pruning=None, objective="validation_loss", parameters=parameters),
+        tmp_path / "s",
+    )
+    rows = study.results().trials
+    for row in rows:
+        trained = open_trained(Path(row.run))
+        images = read_splits(trained.experiment.data).validation
+        assert images
+        logits = np.asarray(trained.model(trained.inputs(images.images)), np.float64)
+        right = logits[np.arange(len(images)), images.labels]
+        assert row.value == pytest.approx(np.mean(np.log(np.exp(logits).sum(axis=1)) - right), rel=1e-5)
+        weights, *_ = trained.model.layers[-1].get_weights()
+        last = trained.run.read_epochs()[-1]
+        penalty = (
+            0.05 * np.sum(np.square(weights, dtype=np.float64))
+            if row.values["model.layers.2.dense.kernel_regularizer"]
+            else 0.0
+        )
+        assert float(last["validation_loss"]) == pytest.approx(row.value + penalty, rel=1e-5)
+        assert row.validation_loss == row.value == study.optuna.trials[row.number].intermediate_values[3]
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 5, 20, 21, 30, 100, 999])

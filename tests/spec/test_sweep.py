@@ -13,7 +13,7 @@ from cnnctl.spec.document import Document, read_document
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, load
 from cnnctl.spec.sweep import Range, SweepSpec, labels
-from cnnctl.spec.trial import takes_fractions, with_values, without_sweep
+from cnnctl.spec.trial import losses_compare, takes_fractions, with_values, without_sweep
 
 
 def content(**sweep: Any) -> dict[str, Any]:
@@ -116,16 +116,32 @@ def test_what_trials_are_judged_on_cannot_be_swept(path: str) -> None:
     assert told.startswith(f"sweep.parameters.{path}: decides on what a trial is judged")
 
 
-def test_the_seed_can_be_swept_where_nothing_is_repeated() -> None:
-    assert complaints(parameters={"seed": [1, 2]}) == [
-        "sweep.parameters.seed: the best trial is repeated with other seeds; set repeat_best: 0, or leave it out here"
-    ]
-    assert checked(parameters={"seed": [1, 2]}, repeat_best=0).sweep
+@pytest.mark.parametrize("path", ["seed", "model.layers.2.dropout.seed"])
+def test_nothing_is_chosen_among_seeds(path: str) -> None:
+    (told,) = complaints(parameters={path: [1, 2]}, repeat_best=0)
+    assert told.startswith(
+        f"sweep.parameters.{path}: the best of several seeds is only the luckiest; leave it out: repeat_best "
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "compare"),
+    [
+        ({"train.epochs": [1, 2], "model.layers.0.conv2d.kernel_regularizer": [None, "l2"]}, True),
+        ({"model.layers.0.conv2d.activity_regularizer": [None, "l2"]}, False),
+        ({"model.layers.0": ["flatten", {"conv2d": {"filters": 2, "kernel_size": 1, "activity_regularizer": "l1"}}]}, False),
+        ({"train.loss": [None, "sparse_categorical_crossentropy"]}, False),
+        ({"train": [{"epochs": 1}, {"epochs": 2}]}, True),
+        ({"train": [{"epochs": 1}, {"loss": "sparse_categorical_crossentropy"}]}, False),
+    ],
+)
+def test_equal_accuracies_are_ranked_by_losses_that_compare_alone(parameters: Any, compare: bool) -> None:
+    assert losses_compare(checked(parameters=parameters)) is compare
 
 
 def test_the_test_split_cannot_be_chosen_by() -> None:
-    assert complaints(parameters={"seed": [1]}, choose_by="test_accuracy") == [
-        "sweep.choose_by: expected 'validation_accuracy' or 'validation_loss', received 'test_accuracy'"
+    assert complaints(parameters={"train.epochs": [1]}, objective="test_accuracy") == [
+        "sweep.objective: expected 'validation_accuracy' or 'validation_loss', received 'test_accuracy'"
     ]
 
 
@@ -160,7 +176,7 @@ def test_a_grid_has_as_many_points_as_there_are_combinations() -> None:
 
 def test_a_range_of_integers_is_one_of_numbers_where_the_field_takes_numbers() -> None:
     paths = {"model.layers.2.dropout.rate": Range(low=0, high=1), "train.epochs": Range(low=1, high=3)}
-    experiment = checked(parameters={"seed": [1]}, repeat_best=0)
+    experiment = checked(parameters={"train.batch_size": [1]})
     assert [takes_fractions(experiment, path, each) for path, each in paths.items()] == [True, False]
 
 
