@@ -24,6 +24,8 @@ from cnnctl.train.observe import EpochRecord, Observer, Plan
 
 STUDY_FILE = "study.sqlite3"
 """What the folder of a sweep has beside the run folders of its trials."""
+TRIAL_FILE = "sweep.json"
+"""What the run folder of a trial has besides: of which study it is, and which trial."""
 MOST_BYTES = 20_000_000
 """So large may the JSON files and metrics.csv of a run be that are read: half a million classes, or 100,000 epochs."""
 
@@ -44,6 +46,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.model = path / "model.keras"
         self.tensorboard = path / "tensorboard"
+        self.lock = path / ".lock"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -52,7 +55,7 @@ class RunFolder:
         Raises:
             UsageError: another process trains in it.
         """
-        with hold(self.path / ".lock") as other:
+        with hold(self.lock) as other:
             if other is not None:
                 raise UsageError(f"{self.path} is being trained by another process{other}; wait for it, or stop it")
             yield

@@ -56,7 +56,7 @@ def one_training(experiment: Experiment, console: Console) -> Experiment:
 
 def refuse_other(run: RunFolder, own: Experiment, asked: Experiment) -> None:
     """Raises UsageError for a config with which the run would end as no straight run does."""
-    lines = [f"  {path}: {show(before)} in the run, {show(now)} asked for" for path, before, now in _differences(own, asked)]
+    lines = [f"  {path}: {show(before)} in the run, {show(now)} asked for" for path, before, now in differences(own, asked)]
     if lines:
         raise UsageError(
             "\n".join((f"{run.path} goes on with its own config only; train anew to change more than train.epochs:", *lines))
@@ -68,11 +68,11 @@ def refuse_other(run: RunFolder, own: Experiment, asked: Experiment) -> None:
         )
 
 
-def _differences(own: Experiment, asked: Experiment) -> Iterator[tuple[str, Any, Any]]:
-    """Yields paths with the value of each, but for what `auto` became, more epochs, and what decides at most rounding."""
+def differences(own: Experiment, asked: Experiment, strict: bool = False) -> Iterator[tuple[str, Any, Any]]:
+    """Yields paths with the value of each, but for what `auto` became, more epochs unless strict, and what decides at most rounding."""
     for path, (before, now) in differing([RunRow("", dict(plain(each)), {}) for each in (own, asked)]).items():
         became = path in AUTO_FIELDS and now == "auto"
-        more = path == "train.epochs" and now > before
+        more = path == "train.epochs" and now > before and not strict
         if not became and not more and path not in (*SAME_NUMBERS, ROUNDS):
             yield path, before, now
 

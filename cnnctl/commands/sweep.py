@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import os
 import shlex
@@ -18,7 +19,7 @@ from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.errors import ConfigError, Interrupted, Problem, RunError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
-from cnnctl.report.sweep import FAILED, RUNNING, SweepResults, as_plain, show_values, shown
+from cnnctl.report.sweep import BEGUN, FAILED, SweepResults, TrialRow, as_plain, show_values, shown
 from cnnctl.report.tables import as_json
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
@@ -127,7 +128,7 @@ def _sweep(folder: SweepFolder, experiment: Experiment, job: Job, wish: Wish, co
             console.say(f"        {note}")
         if not study.is_over(deadline):
             Crew(study, job, deadline, console).work()
-    _conclude(study, wish, console)
+    _conclude(study, job.config, job.overrides, wish, console)
 
 
 def _study(folder: SweepFolder, experiment: Experiment, must_be_there: bool) -> Study:
@@ -175,7 +176,7 @@ def _introduce(study: Study, console: Console) -> None:
     console.say(f"sweep   {sweep.method}, {budget}{within}, compared by {sweep.objective.replace('_', ' ')}{pruning}")
     for path, parameter in plain(sweep)["parameters"].items():
         console.say(f"        {path}: {_tried(parameter)}")
-    there = f": goes on, {sum(row.state != RUNNING for row in rows)} trials have ended" if rows else ""
+    there = f": goes on, {sum(row.state not in BEGUN for row in rows)} trials have ended" if rows else ""
     console.say(f"study   {study.folder.study}{there}")
 
 
@@ -196,7 +197,7 @@ def _tried(parameter: Any) -> str:
     return f"{parameter['low']} to {parameter['high']}{how}"
 
 
-def _conclude(study: Study, wish: Wish, console: Console) -> None:
+def _conclude(study: Study, config: Path, overrides: Sequence[str], wish: Wish, console: Console) -> None:
     """Prints the results, and keeps them where all is done."""
     results = _with_repeats(study)
     if results.best is None and not wish.show:
@@ -204,9 +205,18 @@ def _conclude(study: Study, wish: Wish, console: Console) -> None:
     console.result(shown(results, wish.form))
     if results.best and not wish.show:
         _keep(study, results)
-        best = shlex.quote(results.best.run)
-        console.say(f"train it again: cnnctl train {best}/config.yaml")
+        console.say(f"train it again: {_again(results.best, config, overrides)}")
         console.say(f"see them all:   tensorboard --logdir {shlex.quote(results.folder)}")
+
+
+def _again(best: TrialRow, config: Path, overrides: Sequence[str]) -> str:
+    """Returns the command that trains the best trial again: by its own config, or with its values where its folder is gone."""
+    own = Path(best.run) / "config.yaml"
+    if own.is_file():
+        return shlex.join(("cnnctl", "train", str(own)))
+    texts = [text for text in overrides if not text.startswith("sweep.")]
+    texts += [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in best.values.items()]
+    return shlex.join(("cnnctl", "train", str(config), *(word for text in texts for word in ("--set", text))))
 
 
 def _with_repeats(study: Study) -> SweepResults:
@@ -226,7 +236,7 @@ def _keep(study: Study, results: SweepResults) -> None:
         return
     from cnnctl.report.sweep_plots import plots
 
-    study.folder.plots.mkdir(exist_ok=True)
+    study.folder.own(study.folder.plots)
     for name, png in plots(study.optuna, study.sweep.objective):
         write_whole(study.folder.plots / f"{name}.png", png)
     write_whole(file, content)  # last: it says that the plots are there
@@ -239,6 +249,7 @@ def _interrupted(folder: SweepFolder, experiment: Experiment, command: str) -> s
     if study is None:
         return "interrupted before the sweep began; nothing was written"
     states = Counter(row.state for row in study.results().trials)
-    ended = sum(states.values()) - states[RUNNING]
-    begun = f", {states[RUNNING]} more begun" if states[RUNNING] else ""
+    unended = sum(states[state] for state in BEGUN)
+    ended = sum(states.values()) - unended
+    begun = f", {unended} more begun" if unended else ""
     return f"interrupted; {ended} trials have ended{begun}. Go on with: {command}"

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from cnnctl.commands.session import Session
 from cnnctl.commands.study import OtherImages, Study, Waiting, Work
-from cnnctl.commands.sweep_folder import measure_in, measures_of, number_in, without_penalty
+from cnnctl.commands.sweep_folder import NotOurs, measure_in, measures_of, number_in, without_penalty
 from cnnctl.commands.task import Part
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError
@@ -140,7 +140,7 @@ class Worker:
 
     def _is_of_the_trial(self, error: CnnctlError) -> bool:
         """Returns whether another trial may do better: not so on a full disk, or without the data."""
-        if isinstance(error, OtherImages | UsageError):
+        if isinstance(error, OtherImages | NotOurs | UsageError):
             return False
         if isinstance(error, DataError):
             return any(path.startswith(ABOUT_IMAGES) for path in self.study.sweep.parameters)

@@ -16,7 +16,9 @@ from cnnctl.report.text import printable
 from cnnctl.spec.sweep import label
 from cnnctl.train.observe import NORMAL_95
 
-DONE, PRUNED, FAILED, RUNNING = "done", "pruned", "failed", "running"
+DONE, PRUNED, FAILED, RUNNING, INTERRUPTED = "done", "pruned", "failed", "running", "interrupted"
+BEGUN = (RUNNING, INTERRUPTED)
+"""States of trials that have not ended; nobody trains one that is interrupted."""
 LONGEST_REASON = 60
 MOST_PLAIN = 1e4
 """A larger loss is shown by its power of ten."""
@@ -29,7 +31,7 @@ class TrialRow:
 
     Attributes:
         number: counted from 0.
-        state: `done`, `pruned`, `failed` or `running`.
+        state: `done`, `pruned`, `failed`, `running` or `interrupted`.
         values: what was tried, by config path.
         value: what it is compared by, of the weights that it leaves; None where it is not done.
         validation_accuracy, validation_loss: of the same weights; of a pruned trial those of its last epoch.
@@ -91,7 +93,7 @@ class SweepResults:
     @property
     def ranked(self) -> list[TrialRow]:
         """Returns the trials, the best first; what is not done comes last, by state and number."""
-        order = {DONE: 0, PRUNED: 1, RUNNING: 2, FAILED: 3}
+        order = {DONE: 0, PRUNED: 1, RUNNING: 2, INTERRUPTED: 3, FAILED: 4}
         return sorted(self.trials, key=lambda row: (order[row.state], *self._better_first(row), row.number))
 
     @property
@@ -248,7 +250,9 @@ def conclusion(results: SweepResults) -> list[str]:
     best = results.best
     if best is None:
         return ["best      none: no trial is done"]
-    counts = {state: sum(row.state == state for row in results.trials) for state in (DONE, PRUNED, FAILED, RUNNING)}
+    counts = {
+        state: sum(row.state == state for row in results.trials) for state in (DONE, PRUNED, FAILED, RUNNING, INTERRUPTED)
+    }
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     lines = [
         f"trials    {told}; compared by {results.objective.replace('_', ' ')}, the test split was not read",

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -25,7 +26,7 @@ from scipy import stats
 
 from cnnctl.commands import sweep as sweep_command
 from cnnctl.commands.classification import Classification
-from cnnctl.commands.resume import one_training
+from cnnctl.commands.resume import differences, one_training
 from cnnctl.commands.session import Session
 from cnnctl.commands.studies import create_study, open_study
 from cnnctl.commands.study import Study, Waiting, Work
@@ -39,9 +40,10 @@ from cnnctl.errors import CnnctlError, DataError, Interrupted, RunError, UsageEr
 from cnnctl.files import hold
 from cnnctl.report.comparison import read_runs
 from cnnctl.report.console import Console
-from cnnctl.report.sweep import DONE, FAILED, PRUNED, mean_of, student_95
+from cnnctl.report.sweep import DONE, FAILED, INTERRUPTED, PRUNED, RUNNING, mean_of, student_95
 from cnnctl.runs import RunFolder
 from cnnctl.spec.load import load
+from cnnctl.spec.trial import without_sweep
 from cnnctl.train import checkpoint
 from cnnctl.train.interruption import Interruption
 from cnnctl.train.observe import EpochRecord
@@ -193,7 +195,7 @@ def test_a_full_disk_ends_the_sweep_and_the_trial_goes_on_later(
         full.setattr(checkpoint, "write_whole", refuse)
         with pytest.raises(RunError, match="No space left on device"):
             work(config, tmp_path / "sweep")
-    assert [row.state for row in study_of(config, tmp_path / "sweep").results().trials] == ["running"]
+    assert [row.state for row in study_of(config, tmp_path / "sweep").results().trials] == [INTERRUPTED]
     assert told(work(config, tmp_path / "sweep")) == told(finished)
 
 
@@ -490,7 +492,7 @@ def test_a_trial_that_its_processes_die_of_fails_unless_somebody_trains_it(tmp_p
         study.fail_abandoned(number, "its process was killed by signal 9, 2 times")
     assert [(row.state, row.reason) for row in study.results().trials] == [
         (FAILED, "its process was killed by signal 9, 2 times"),
-        ("running", ""),
+        (RUNNING, ""),
     ]
     second.release()
 
@@ -838,6 +840,162 @@ def test_a_folder_that_no_url_can_name_is_taken(tmp_path: Path) -> None:
     assert (folder / "study.sqlite3").stat().st_size > 0
 
 
+# whose run a folder is
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Returns everything in a folder."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The config and the folder of a sweep with a repeat, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = written(folder, trials=1, repeat_best=1, pruning=None)
+    work(config, folder / "sweep")
+    return config, folder / "sweep"
+
+
+@pytest.mark.parametrize("name", ["trial_0000", "trial_0000_seed_1"])
+def test_nothing_is_written_through_a_link_and_no_strangers_run_is_taken(
+    name: str, finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config, sweep_folder = finished
+    outside = tmp_path / "outside"
+    shutil.copytree(sweep_folder / name, outside)
+    before = snapshot(outside)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / name).symlink_to(outside)
+    study_of(config, tmp_path / "sweep")
+    with pytest.raises(RunError, match=rf"{name} is (a link, and nothing is written|not the run of trial 0 with seed 1)"):
+        work(config, tmp_path / "sweep")
+    assert snapshot(outside) == before
+
+
+@pytest.mark.parametrize("name", ["trial_0000", "trial_0000_seed_1"])
+@pytest.mark.parametrize("whose", ["a sweep's", "nobody's", "another trial's"])
+def test_a_finished_run_of_another_is_one_message_and_stays_as_it_is(
+    whose: str, name: str, finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config, sweep_folder = finished
+    study_of(config, tmp_path / "sweep")
+    run = tmp_path / "sweep" / name
+    shutil.copytree(sweep_folder / name, run)
+    mark = run / "sweep.json"
+    if whose == "nobody's":
+        mark.unlink()
+    elif whose == "another trial's":
+        owner = json.loads(mark.read_text())
+        mark.write_text(json.dumps({**owner, "study": study_of(config, tmp_path / "sweep").identity, "trial": 7}))
+    before = snapshot(run)
+    reasons = {"a sweep's": "but of another sweep", "nobody's": r"it has no sweep\.json", "another trial's": "but of trial 7"}
+    with pytest.raises(
+        RunError, match=rf"{name} is not the run of trial 0.*{reasons[whose]}.*; move it away and run sweep again"
+    ):
+        work(config, tmp_path / "sweep")
+    assert snapshot(run) == before
+
+
+@pytest.mark.parametrize("what", ["checkpoints", ".lock", "config.yaml"])
+def test_a_link_within_the_run_of_a_trial_is_refused(what: str, tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    taken = study_of(config, tmp_path / "sweep").next_work(math.inf)
+    assert isinstance(taken, Work)
+    taken.release()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/mine").write_text("mine")
+    (taken.run.path / what).symlink_to(tmp_path / "outside" / ("" if what == "checkpoints" else "mine"))
+    with pytest.raises(CnnctlError, match=what.replace(".", r"\.")):
+        work(config, tmp_path / "sweep")
+    assert snapshot(tmp_path / "outside") == {"mine": b"mine"}
+
+
+def test_plots_that_are_a_link_are_refused(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    config, folder = finished
+    shutil.copytree(folder, tmp_path / "sweep")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "sweep/plots").symlink_to(tmp_path / "outside")
+    with pytest.raises(RunError, match="plots is a link, and nothing is written through links; move it away"):
+        sweep(config, [], Wish(tmp_path / "sweep"), Console(quiet=True))
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_a_file_where_a_trials_folder_belongs_is_one_message(tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    study_of(config, tmp_path / "sweep")
+    (tmp_path / "sweep/trial_0000").write_text("mine")
+    with pytest.raises(RunError, match="trial_0000 is no folder; move it away, and run sweep again"):
+        work(config, tmp_path / "sweep")
+    assert (tmp_path / "sweep/trial_0000").read_text() == "mine"
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    study = study_of(config, tmp_path / "sweep")
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "sweep/.sweep.lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(RunError, match=r"\.sweep\.lock cannot be written"):
+        study.next_work(math.inf)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_trial_is_not_resumed_by_itself_in_the_folder_of_its_sweep(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    _, folder = finished
+    with pytest.raises(
+        UsageError, match=r"is a trial of the sweep in .* cp -r \S*trial_0000 COPY, then cnnctl train --resume COPY"
+    ):
+        train(None, ["train.epochs=4"], None, folder / "trial_0000", "cpu", Console(quiet=True), verbose=True)
+    assert len(RunFolder(folder / "trial_0000").read_epochs()) == 3
+    shutil.copytree(folder / "trial_0000", tmp_path / "COPY")
+    train(None, ["train.epochs=4"], None, tmp_path / "COPY", "cpu", Console(quiet=True), verbose=True)
+    assert len(RunFolder(tmp_path / "COPY").read_epochs()) == 4
+
+
+def test_a_trial_whose_config_was_changed_is_refused_with_what_differs(tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    study = study_of(config, tmp_path / "sweep")
+    taken = study.next_work(math.inf)
+    assert isinstance(taken, Work)
+    taken.run.write_config(study.config_of(taken))
+    taken.run.config.write_text(taken.run.config.read_text().replace("epochs: 3", "epochs: 4"))
+    taken.release()
+    with pytest.raises(
+        RunError,
+        match=r"trial_0000 has another config than trial 0 in the study; .*:\n  train.epochs: 4 in the run, 3 in the study",
+    ):
+        work(config, tmp_path / "sweep")
+
+
+def test_the_command_that_trains_the_best_again_works_without_its_folder(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, folder = finished
+    shutil.copytree(folder, tmp_path / "sweep")
+    sweep(config, [], Wish(tmp_path / "sweep"), Console())
+    assert f"train it again: cnnctl train {tmp_path}/sweep/trial_0000/config.yaml" in capsys.readouterr().err
+    own = load(tmp_path / "sweep/trial_0000/config.yaml")
+    shutil.rmtree(tmp_path / "sweep/trial_0000")
+    sweep(config, ["train.precision=float32"], Wish(tmp_path / "sweep"), Console())
+    line = next(each for each in capsys.readouterr().err.splitlines() if each.startswith("train it again: "))
+    _, _, file, *options = shlex.split(line.partition(": ")[2])
+    again = load(Path(file), options[1::2])
+    assert not list(differences(own, without_sweep(again), strict=True))
+
+
+def test_a_trial_that_nobody_trains_is_interrupted_and_not_running(tmp_path: Path) -> None:
+    config = written(tmp_path, trials=2)
+    study = study_of(config, tmp_path / "sweep")
+    first, second = study.next_work(math.inf), study.next_work(math.inf)
+    assert isinstance(first, Work) and isinstance(second, Work)
+    first.release()
+    seen = study_of(config, tmp_path / "sweep")
+    assert [row.state for row in seen.results().trials] == [INTERRUPTED, RUNNING]
+    study._storage.set_trial_user_attr(study._trial_id(0), "alive", ["another", time.time()])
+    assert [row.state for row in seen.results().trials] == [RUNNING, RUNNING]
+    second.release()
+
+
 # `train` beside it
 
 
@@ -861,7 +1019,7 @@ def test_a_process_makes_room_for_one_with_other_threads(tmp_path: Path) -> None
     worker = Worker(study_of(config, tmp_path / "sweep"), "cpu", Interruption(), lambda _: None)
     assert not worker.work(math.inf)
     states = [row.state for row in worker.study.results().trials]
-    assert states == [DONE, "running"]
+    assert states == [DONE, INTERRUPTED]
     with hold(tmp_path / "sweep/trial_0001/.lock") as other:
         assert other is None  # whoever comes next can take it
 
