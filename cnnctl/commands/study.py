@@ -304,7 +304,8 @@ class Study:
         value = trial.value if state == DONE else None
         run = str(self.folder.trial(trial.number).path)
         reason = str(facts.get("reason") or facts.get("pruned") or "")
-        return TrialRow(trial.number, state, self.values_of(trial), value, run=run, reason=reason, **known)
+        drawn = {path: trial.params[path] for path in self.sweep.parameters if path in trial.params}
+        return TrialRow(trial.number, state, self.values_of(trial), drawn, value, run=run, reason=reason, **known)
 
     def _is_trained(self, trial: FrozenTrial) -> bool:
         """Returns whether some process trains a trial now."""

@@ -19,8 +19,9 @@ from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.errors import ConfigError, Interrupted, Problem, RunError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
-from cnnctl.report.sweep import BEGUN, FAILED, SweepResults, TrialRow, as_plain, show_values, shown
+from cnnctl.report.sweep import BEGUN, FAILED, SweepResults, TrialRow, as_plain, show_value, shown
 from cnnctl.report.tables import as_json
+from cnnctl.spec.choices import labels
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain
@@ -192,7 +193,7 @@ def _folder_notes(experiment: Experiment) -> list[str]:
 
 def _tried(parameter: Any) -> str:
     if isinstance(parameter, list):
-        return ", ".join(show_values({"": each}).strip() for each in parameter)
+        return " | ".join(map(show_value, labels(parameter)))
     how = ", log" if parameter["log"] else "" if parameter["step"] is None else f" by {parameter['step']}"
     return f"{parameter['low']} to {parameter['high']}{how}"
 

@@ -1,6 +1,5 @@
 """The section `sweep`: which values of which config paths are tried, how they are chosen, and how many."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -15,8 +14,6 @@ LARGEST = 1e100
 """The largest number of a range, so that the difference of two is one too."""
 MOST_POINTS = 10_000
 """So many points has a grid at most."""
-LONGEST_LABEL = 40
-"""Letters by which a choice that is no number and no text is known."""
 
 
 def _number(value: object) -> int | float:
@@ -218,17 +215,3 @@ def _no_points(path: str, parameter: Range) -> InitErrorDetails:
         return InitErrorDetails(type=wrong(message), loc=("parameters", path, "log"), input=parameter.log)
     message = "a grid has no values between the ends without a step; give step, list the values, or take method: random"
     return InitErrorDetails(type=wrong(message), loc=("parameters", path), input=None)
-
-
-def labels(choices: Sequence[Any]) -> list[Any]:
-    """Returns by what choices are known in the study and shown: numbers and texts as they are, others by a short text."""
-    if all(type(each) in (int, float) for each in choices) or all(isinstance(each, str) for each in choices):
-        return list(choices)
-    short = [label(each) for each in choices]
-    return [f"{text} ({index})" if short.count(text) > 1 else text for index, text in enumerate(short)]
-
-
-def label(value: Any) -> str:
-    """Returns a value in a few letters, as it would stand in a config."""
-    text = json.dumps(value, ensure_ascii=False).replace('"', "") if not isinstance(value, str) else value
-    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"

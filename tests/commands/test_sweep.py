@@ -40,7 +40,8 @@ from cnnctl.errors import CnnctlError, DataError, Interrupted, RunError, UsageEr
 from cnnctl.files import hold
 from cnnctl.report.comparison import read_runs
 from cnnctl.report.console import Console
-from cnnctl.report.sweep import DONE, FAILED, INTERRUPTED, PRUNED, RUNNING, mean_of, student_95
+from cnnctl.report.sweep import DONE, FAILED, INTERRUPTED, PRUNED, RUNNING, mean_of, show_mean, student_95
+from cnnctl.report.sweep import shown as shown_as
 from cnnctl.runs import RunFolder
 from cnnctl.spec.load import load
 from cnnctl.spec.trial import without_sweep
@@ -315,12 +316,27 @@ def test_intervals_are_those_of_students_t(degrees: int) -> None:
 
 
 def test_a_mean_has_the_interval_that_scipy_gives() -> None:
-    values = [0.91, 0.94, 0.925]
-    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    values = [0.91, 0.94, 0.925, 0.93, 0.92]
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
     found = mean_of(values)
     assert found.interval is not None
     assert (found.mean - found.interval, found.mean + found.interval) == pytest.approx((low, high), rel=1e-4)
-    assert mean_of([0.5]).interval is None
+    assert show_mean(found) == "92.50 ± 1.39 %"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.5], "50.00%"),
+        ([0.9, 0.92], "91.00% (mean of 90.00%, 92.00%)"),
+        ([0.9, 0.91, 0.95], "92.00% (mean of 90.00%, 91.00%, 95.00%)"),
+        ([0.9, 0.9, 0.9], "90.00% with each seed"),
+        ([0.9] * 6, "90.00% with each seed"),
+    ],
+)
+def test_a_few_seeds_are_shown_themselves_and_not_by_an_interval(values: list[float], text: str) -> None:
+    assert mean_of(values).interval is None
+    assert show_mean(mean_of(values)) == text
 
 
 # what is drawn, without training
@@ -706,9 +722,7 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(
         assert capsys.readouterr().out.startswith(begins)
     sweep(config, [], Wish(shown.folder, show=True), Console(quiet=True))
     text = capsys.readouterr().out
-    assert re.search(
-        r"^repeated  with seeds 1, 2: validation accuracy \d.* ± .* %, test accuracy \d.* ± .* %", text, re.MULTILINE
-    )
+    assert re.search(r"^repeated  with seeds 1, 2: validation accuracy \d[^±]*, test accuracy [^±]*$", text, re.MULTILINE)
     assert "val acc" in text and "test acc" not in text.partition("\n\n")[0]  # the table of trials has no test
     assert (shown.folder / "results.json").read_bytes() == before
 
@@ -994,6 +1008,43 @@ def test_a_trial_that_nobody_trains_is_interrupted_and_not_running(tmp_path: Pat
     study._storage.set_trial_user_attr(study._trial_id(0), "alive", ["another", time.time()])
     assert [row.state for row in seen.results().trials] == [RUNNING, RUNNING]
     second.release()
+
+
+# choices that are stacks and sections
+
+
+def test_tables_json_and_plots_show_in_what_stacks_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cnnctl.report import sweep_plots
+
+    dense = {"dense": {"units": "classes", "use_bias": True, "kernel_initializer": "he_normal"}}
+    stacks = [["flatten", {"dense": {"units": units, "activation": "relu"}}, dense] for units in (8, 16)]
+    names = ["dense units 8", "dense units 16"]
+    parameters = {"model.layers": stacks, "train.epochs": [1, 2]}
+    study = study_of(written(tmp_path, method="grid", trials=None, pruning=None, parameters=parameters), tmp_path / "sweep")
+    for value in (0.5, 0.25, 0.75, 0.125):
+        taken = study.next_work(math.inf)
+        assert isinstance(taken, Work)
+        study.report(taken.number, 1, value, may_prune=False)
+        end(study, taken, value)
+    table = shown_as(study.results(), "table").splitlines()
+    assert table[0].split()[:3] == ["trial", "layers", "train.epochs"]
+    assert re.fullmatch(r"best +trial 2, layers dense units 16, epochs 1: validation accuracy 75.00%", table[-1])
+    trials = json.loads(shown_as(study.results(), "json"))["trials"]
+    assert [(each["labels"]["model.layers"], each["values"]["model.layers"]) for each in trials[:2]] == list(
+        zip(names, stacks, strict=True)
+    )[::-1]
+    seen: list[str] = []
+
+    def texts(axes: Any, _: float) -> bytes:
+        ticks = [each for one in axes.figure.axes for each in (*one.get_xticklabels(), *one.get_yticklabels())]
+        seen.append(" ".join(each.get_text().replace("\n", " ") for each in ticks))
+        return b""
+
+    monkeypatch.setattr(sweep_plots, "_png", texts)
+    drawn_plots = [name for name, _ in sweep_plots.plots(study.optuna, "validation_accuracy")]
+    for plot in ("slice", "parallel_coordinate"):
+        ticks = seen[drawn_plots.index(plot)]
+        assert all(name in ticks and f"'{name}" not in ticks for name in names)
 
 
 # `train` beside it

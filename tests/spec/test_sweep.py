@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ import pytest
 
 from cnnctl.errors import ConfigError
 from cnnctl.runs import RunFolder
+from cnnctl.spec.choices import labels
 from cnnctl.spec.document import Document, read_document
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, load
-from cnnctl.spec.sweep import Range, SweepSpec, labels
+from cnnctl.spec.sweep import Range, SweepSpec
 from cnnctl.spec.trial import losses_compare, takes_fractions, with_values, without_sweep
 
 
@@ -191,6 +194,67 @@ def test_choices_are_known_by_what_tells_them_apart() -> None:
     ]
     long = [[index, *[0] * 30] for index in (1, 1)]
     assert len(set(labels([*long, "x"]))) == 3
+
+
+CONV = {"conv2d": {"filters": 8, "kernel_size": 3, "activation": "relu", "padding": "same"}}
+
+
+def conv(**fields: Any) -> dict[str, Any]:
+    return {"conv2d": {**CONV["conv2d"], **fields}}
+
+
+@pytest.mark.parametrize(
+    ("choices", "names"),
+    [
+        ([conv(), conv(filters=16)], ["filters 8", "filters 16"]),
+        ([[conv(), "flatten"], [conv(filters=16), "flatten"]], ["conv2d filters 8", "conv2d filters 16"]),
+        (
+            [[conv(), conv(), "flatten"], [conv(filters=16), conv(kernel_size=5), "flatten"]],
+            ["0.conv2d filters 8, 1.conv2d kernel_size 3", "0.conv2d filters 16, 1.conv2d kernel_size 5"],
+        ),
+        (
+            [[conv(), "flatten", "dense"], [conv(), conv(), "flatten", "dense"], [conv(), "max_pooling2d", "flatten", "dense"]],
+            ["3 layers", "4 layers: conv2d", "4 layers: max_pooling2d"],
+        ),
+        (
+            [[conv(), conv(filters=2), "flatten"], [conv(), conv(filters=4), "flatten"], [conv(), "flatten"]],
+            [
+                "3 layers: conv2d filters 2",
+                "3 layers: conv2d filters 4",
+                "2 layers",
+            ],
+        ),
+        (
+            ["adam", {"sgd": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True}}, {"sgd": {"learning_rate": 0.5, "momentum": 0.9, "nesterov": True}}],
+            ["adam", "sgd learning_rate 0.1", "sgd learning_rate 0.5"],
+        ),
+        (
+            [{"epochs": 1, "early_stopping": {"patience": 3, "min_delta": 0.5}}, {"epochs": 1, "early_stopping": {"patience": 4, "min_delta": 0.5}}],
+            ["early_stopping patience 3", "early_stopping patience 4"],
+        ),
+        ([None, conv(), conv(bias_regularizer="l2")], ["null", "bias_regularizer default", "bias_regularizer l2"]),
+    ],
+)  # fmt: skip
+def test_the_names_of_long_choices_show_what_differs(choices: list[Any], names: list[str]) -> None:
+    assert labels(choices) == names
+
+
+def test_no_two_choices_have_one_name_whatever_they_are() -> None:
+    draw = random.Random(5)
+    for _ in range(300):
+        choices = [_any_value(draw, 3) for _ in range(draw.randint(2, 5))]
+        names = labels(choices)
+        same = [names[one] == names[two] for one, two in combinations(range(len(names)), 2) if choices[one] != choices[two]]
+        assert not any(same), choices
+        assert all(0 < len(str(name)) <= 64 for name in names)
+
+
+def _any_value(draw: random.Random, depth: int) -> Any:
+    kind = draw.randrange(6 if depth else 4)
+    if kind < 4:
+        return [draw.randrange(3), draw.choice("ab"), None, draw.random()][kind]
+    inside = [_any_value(draw, depth - 1) for _ in range(draw.randrange(1, 5))]
+    return inside if kind == 4 else {draw.choice("cdef") * 9: each for each in inside}
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), ("1", 1), (None, "null")])
