@@ -87,10 +87,26 @@ def hold(file: Path) -> Iterator[str | None]:
         os.close(opened)
 
 
+def is_held(file: Path) -> bool:
+    """Tells whether a process holds a lock file, without making one; False without locks."""
+    try:
+        opened = os.open(file, os.O_RDONLY | _NO_LINK)
+    except OSError:
+        return False
+    try:
+        return not _lock(opened)
+    finally:
+        os.close(opened)
+
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""A lock file is written into, so it must not be a link to another; Windows has no such flag."""
+
+
 def _locked(file: Path) -> int | str:
     """Returns the descriptor of the lock file, held; or what its holder wrote into it."""
     while True:
-        opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        opened = os.open(file, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o644)
         if not _lock(opened):
             holder = os.read(opened, 200).decode(errors="replace")
             os.close(opened)

@@ -28,6 +28,8 @@ from cnnctl.train.origin import newest_origin
 STUDY_FILE = "study.sqlite3"
 """What the folder of a sweep has beside the run folders of its trials."""
 NAME_A_RUN = "'cnnctl runs' shows the runs in runs/"
+TRIAL_FILE = "sweep.json"
+"""What the run folder of a trial has besides: of which study it is, and which trial."""
 MOST_BYTES = 20_000_000
 """So large may the JSON files and metrics.csv of a run be that are read: half a million classes, or 100,000 epochs."""
 
@@ -48,6 +50,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.model = path / "model.keras"
         self.tensorboard = path / "tensorboard"
+        self.lock = path / ".lock"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -56,7 +59,7 @@ class RunFolder:
         Raises:
             UsageError: another process trains in it.
         """
-        with hold(self.path / ".lock") as other:
+        with hold(self.lock) as other:
             if other is not None:
                 raise UsageError(f"{self.path} is being trained by another process{other}; wait for it, or stop it")
             yield
@@ -252,8 +255,8 @@ class MetricsFile(Observer):
     def _write(self) -> None:
         record = self.rows[-1]
         text = io.StringIO()
-        unused = "validation_interval" if record.validation_interval is None else ""
-        columns = [field.name for field in fields(EpochRecord) if field.name != unused]
+        unused = [name for name in ("validation_interval", "validation_penalty") if getattr(record, name) is None]
+        columns = [field.name for field in fields(EpochRecord) if field.name not in unused]
         writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in self.rows)

@@ -171,7 +171,7 @@ class Crew:
     def _say_ended(self, event: dict[str, Any]) -> None:
         if event["seed"] is None:
             row = self._study.results().trials[event["end"]]
-            self._say(trial_line(row, self._study.sweep.choose_by))
+            self._say(trial_line(row, self._study.sweep.objective))
         else:
             ending = f"failed: {event['reason']}" if event["state"] == FAILED else "done"
             self._say(f"trial {event['end']:<4}again with seed {event['seed']}: {ending}")

@@ -10,8 +10,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial
 
+from cnnctl.spec.choices import labels
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.sweep import Range, SuccessiveHalving, SweepSpec, labels
+from cnnctl.spec.sweep import Range, SuccessiveHalving, SweepSpec
 from cnnctl.spec.trial import takes_fractions
 
 

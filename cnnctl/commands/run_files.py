@@ -41,16 +41,17 @@ def experiment_of(origin: Origin, run: RunFolder) -> Experiment:
         ) from error
 
 
-def differences(own: Experiment, asked: Experiment) -> Iterator[tuple[str, Any, Any]]:
+def differences(own: Experiment, asked: Experiment, strict: bool = False) -> Iterator[tuple[str, Any, Any]]:
     """Yield the config paths in which two configs would not end with the same numbers, with the value of each.
 
     Args:
         own: what a run was trained with.
         asked: another one; what became of its `auto` is no difference, nor are more epochs, nor where the data is.
+        strict: more epochs are a difference too.
     """
     for path, (before, now) in differing([RunRow("", dict(plain(each)), {}) for each in (own, asked)]).items():
         became = path in AUTO_FIELDS and now == "auto"
-        more = path == "train.epochs" and now > before
+        more = path == "train.epochs" and now > before and not strict
         if not became and not more and path not in _FREE:
             yield path, before, now
 

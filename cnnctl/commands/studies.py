@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import optuna
 
 from cnnctl.commands.drawing import Drawing, pruner_of
-from cnnctl.commands.study import STUDY_NAME, Study
+from cnnctl.commands.study import ELSEWHERE_ALLOWED, STUDY_NAME, Study
 from cnnctl.commands.study_file import damaged, refuse_damaged, storage_of, told
 from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.errors import RunError, UsageError
@@ -21,10 +22,8 @@ from cnnctl.spec.section import plain, show
 from cnnctl.spec.sweep import SweepSpec
 from cnnctl.spec.trial import without_sweep
 
-OURS, FORMAT = "cnnctl", 1
+OURS, FORMAT = "cnnctl", 2
 """Where in the study it says of what config it is, and how."""
-ELSEWHERE_ALLOWED = ("data.path", "data.data_dir")
-"""Where data lies may differ between the machines that share a study."""
 
 
 def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
@@ -52,10 +51,10 @@ def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
             raise RunError(f"{folder.study} was written by an Optuna that Optuna {version} does not read: {error}") from error
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
             raise damaged(folder.study, f"it has no study that can be read ({error})") from error
-    if not isinstance(ours, dict) or ours.get("format") != FORMAT:
+    if not _says_its_config(ours):
         raise damaged(folder.study, "it does not say of what config it is")
     _refuse_other(folder, ours, _identity(experiment))
-    return Study(folder, experiment, storage, study)
+    return Study(folder, experiment, storage, study, ours["id"])
 
 
 def create_study(folder: SweepFolder, experiment: Experiment) -> None:
@@ -72,11 +71,11 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
             storage = storage_of(beside, new=True)
             better = (
                 optuna.study.StudyDirection.MINIMIZE
-                if sweep.choose_by.endswith("loss")
+                if sweep.objective.endswith("loss")
                 else optuna.study.StudyDirection.MAXIMIZE
             )
             study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=better)
-            study.set_user_attr(OURS, {"format": FORMAT, **_identity(experiment)})
+            study.set_user_attr(OURS, {"format": FORMAT, "id": uuid.uuid4().hex, **_identity(experiment)})
             storage.remove_session()
             storage.engine.dispose()
         put_in_place(beside, folder.study)
@@ -87,6 +86,16 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
             beside.unlink(missing_ok=True)
 
 
+def _says_its_config(ours: Any) -> bool:
+    """Returns whether a study says of what config it is as `create_study` does."""
+    kinds = {"format": int, "id": str, "config": dict, "sweep": dict}
+    return (
+        isinstance(ours, dict)
+        and ours.get("format") == FORMAT
+        and all(isinstance(ours.get(key), kind) for key, kind in kinds.items())
+    )
+
+
 def _sweep(experiment: Experiment) -> SweepSpec:
     assert experiment.sweep
     return experiment.sweep
@@ -95,7 +104,7 @@ def _sweep(experiment: Experiment) -> SweepSpec:
 def _identity(experiment: Experiment) -> dict[str, Any]:
     """Returns what must stay as it is as long as a study goes on."""
     sweep = dict(plain(_sweep(experiment)))
-    kept = {key: sweep[key] for key in ("method", "choose_by", "pruning", "seed", "parameters")}
+    kept = {key: sweep[key] for key in ("method", "objective", "pruning", "seed", "parameters")}
     return {"config": dict(plain(without_sweep(experiment))), "sweep": kept}
 
 

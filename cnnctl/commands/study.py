@@ -15,20 +15,24 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cnnctl.commands.drawing import distributions_of, suggest, value_of
+from cnnctl.commands.run_files import differences
 from cnnctl.commands.study_file import STORAGE_ERRORS, damaged, told
-from cnnctl.commands.sweep_folder import SweepFolder, measures_of
+from cnnctl.commands.sweep_folder import NotOurs, SweepFolder, belongs, measures_of, take
 from cnnctl.errors import RunError, UsageError
-from cnnctl.report.sweep import DONE, FAILED, PRUNED, RUNNING, Repeat, SweepResults, TrialRow
+from cnnctl.files import is_held
+from cnnctl.report.sweep import BEGUN, DONE, FAILED, INTERRUPTED, PRUNED, RUNNING, Repeat, SweepResults, TrialRow
 from cnnctl.runs import RunFolder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import MOST, show
-from cnnctl.spec.trial import with_values, without_sweep
+from cnnctl.spec.trial import losses_compare, with_values, without_sweep
 
 STUDY_NAME = "cnnctl sweep"
 """What Optuna calls the study in its file."""
 BEAT_SECONDS, SILENT_SECONDS = 30, 150
 """How often a process says that it still trains a trial, and after how long a silence another machine takes it up."""
+ELSEWHERE_ALLOWED = ("data.path", "data.data_dir")
+"""Where data lies may differ between the machines that share a study."""
 _STATES = {TrialState.COMPLETE: DONE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -69,10 +73,14 @@ class Study:
         experiment: with its sweep.
         storage: open.
         study: Optuna's.
+        identity: of the study, which the run folders of its trials hold too.
     """
 
-    def __init__(self, folder: SweepFolder, experiment: Experiment, storage: RDBStorage, study: optuna.Study) -> None:
+    def __init__(
+        self, folder: SweepFolder, experiment: Experiment, storage: RDBStorage, study: optuna.Study, identity: str
+    ) -> None:
         assert experiment.sweep
+        self.identity = identity
         self.folder = folder
         self.experiment = experiment
         self.sweep = experiment.sweep
@@ -112,22 +120,29 @@ class Study:
 
     def _taken_up(self, trial: FrozenTrial) -> Work | None:
         """Returns a trial that nobody trains any more, held; None where somebody does."""
+        return None if self._is_trained_elsewhere(trial) else self._held(trial.number, None)
+
+    @staticmethod
+    def _is_trained_elsewhere(trial: FrozenTrial) -> bool:
+        """Returns whether a process of another machine trains a trial, as far as it has told lately: its file system may have no locks."""
         alive = trial.user_attrs.get("alive")
-        if isinstance(alive, list) and len(alive) == 2 and alive[0] != socket.gethostname():
-            beat = alive[1] if isinstance(alive[1], int | float) else 0.0
-            if time.time() - beat < SILENT_SECONDS:
-                return None  # its file system may have no locks
-        return self._held(trial.number, None)
+        if not (isinstance(alive, list) and len(alive) == 2 and alive[0] != socket.gethostname()):
+            return False
+        return isinstance(alive[1], int | float) and time.time() - alive[1] < SILENT_SECONDS
 
     def _begun(self) -> Work:
         number = self.optuna.ask().number
-        work = self._held(number, None)
-        assert work, "nobody else knows of it yet"
+        while not (work := self._held(number, None)):
+            time.sleep(0.01)  # nobody else trains it, but `--show` may just look whether somebody does
         return work
+
+    def _owner(self, number: int, seed: int | None) -> dict[str, Any]:
+        return {"study": self.identity, "trial": number, "seed": seed}
 
     def _held(self, number: int, seed: int | None) -> Work | None:
         run = self.folder.trial(number) if seed is None else self.folder.repeat(number, seed)
-        run.path.mkdir(exist_ok=True)
+        self.folder.own(run.path)
+        take(run, self._owner(number, seed))
         held = contextlib.ExitStack()
         try:
             held.enter_context(run.held())
@@ -176,15 +191,19 @@ class Study:
 
         Raises:
             ConfigError: the values do not go together.
+            NotOurs: the folder has a config with other values.
         """
-        if work.run.config.exists():
-            return without_sweep(load(work.run.config))
+        seed = {} if work.seed is None else {"seed": work.seed}
+        asked = with_values(self.experiment, {**work.values, **seed})
         trial = self.folder.trial(work.number)
-        if work.seed is None:
-            return with_values(self.experiment, work.values)
-        if trial.config.exists():
-            return load(trial.config, [f"seed={work.seed}"])
-        return with_values(self.experiment, {**work.values, "seed": work.seed})
+        if work.run.config.exists():
+            own = without_sweep(load(work.run.config))
+        elif seed and trial.config.exists():
+            own = load(trial.config, [f"seed={work.seed}"])  # with what `auto` became there
+        else:
+            return asked
+        _refuse_other_values(work, own, asked)
+        return own
 
     # what came of it
 
@@ -202,7 +221,7 @@ class Study:
                 return None
             if not (may_prune and self.sweep.pruning and self._live[number].should_prune()):
                 return None
-            reason = f"{self.sweep.choose_by} {value:.4g} after epoch {epoch}"
+            reason = f"{self.sweep.objective} {value:.4g} after epoch {epoch}"
             self._live[number].set_user_attr("pruned", reason)
             return reason
 
@@ -253,7 +272,8 @@ class Study:
         """Returns what is known of all trials, without the repeats."""
         with self._told():
             rows = [self._row(trial) for trial in self._trials()]
-        return SweepResults(self.sweep.method, self.sweep.choose_by, str(self.folder.path), rows)
+        folder, compare = str(self.folder.path), losses_compare(self.experiment)
+        return SweepResults(self.sweep.method, self.sweep.objective, folder, rows, losses_compare=compare)
 
     def repeats(self) -> list[Repeat]:
         """Returns the repeats of the best trial: which are done, with what result, and which are not."""
@@ -267,23 +287,29 @@ class Study:
         run = self.folder.repeat(number, seed)
         with self._told():
             reason = self.optuna.user_attrs.get(_failed(run), "")
-        return Repeat(seed, str(run.path), measures_of(run), str(reason))
+        results = measures_of(run) if belongs(run, self._owner(number, seed)) else {}
+        return Repeat(seed, str(run.path), results, str(reason))
 
     def is_over(self, deadline: float) -> bool:
         """Returns whether nothing is left to train for anybody."""
         rows = self.results().trials
         more = (self.limit is None or len(rows) < self.limit) and time.time() < deadline
         left = any(not (repeat.results or repeat.reason) for repeat in self.repeats())
-        return not (more or left or any(row.state == RUNNING for row in rows))
+        return not (more or left or any(row.state in BEGUN for row in rows))
 
     def _row(self, trial: FrozenTrial) -> TrialRow:
         facts = trial.user_attrs
-        state = _STATES.get(trial.state, RUNNING)
+        state = _STATES.get(trial.state) or (RUNNING if self._is_trained(trial) else INTERRUPTED)
         known = {key: self._fact(facts, key) for key in ("validation_accuracy", "validation_loss", "epochs", "seconds")}
         value = trial.value if state == DONE else None
         run = str(self.folder.trial(trial.number).path)
         reason = str(facts.get("reason") or facts.get("pruned") or "")
-        return TrialRow(trial.number, state, self.values_of(trial), value, run=run, reason=reason, **known)
+        drawn = {path: trial.params[path] for path in self.sweep.parameters if path in trial.params}
+        return TrialRow(trial.number, state, self.values_of(trial), drawn, value, run=run, reason=reason, **known)
+
+    def _is_trained(self, trial: FrozenTrial) -> bool:
+        """Returns whether some process trains a trial now."""
+        return self._is_trained_elsewhere(trial) or is_held(self.folder.trial(trial.number).lock)
 
     def _fact(self, facts: Mapping[str, Any], key: str) -> Any:
         value = facts.get(key)
@@ -337,6 +363,15 @@ class Study:
     def _told(self) -> Iterator[None]:
         with told(self.folder.study):
             yield
+
+
+def _refuse_other_values(work: Work, own: Experiment, asked: Experiment) -> None:
+    """Raises NotOurs where a trial's own config says something else than the study; epochs count here, unlike for a resume."""
+    lines = [f"  {path}: {show(mine)} in the run, {show(now)} in the study" for path, mine, now in differences(own, asked, strict=True)
+             if path not in ELSEWHERE_ALLOWED]  # fmt: skip
+    if lines:
+        told = f"{work.run.path} has another config than trial {work.number} in the study; move it away and run sweep again, or restore the config:"
+        raise NotOurs("\n".join((told, *lines)))
 
 
 def _failed(run: RunFolder) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import os
 import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.errors import ConfigError, Interrupted, Problem, RunError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
-from cnnctl.report.sweep import FAILED, RUNNING, SweepResults, as_plain, show_values, shown
+from cnnctl.report.sweep import BEGUN, FAILED, SweepResults, TrialRow, as_plain, show_value, shown
 from cnnctl.report.tables import as_json
+from cnnctl.spec.choices import labels
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain
@@ -127,7 +129,7 @@ def _sweep(folder: SweepFolder, experiment: Experiment, job: Job, wish: Wish, co
             console.say(f"        {note}")
         if not study.is_over(deadline):
             Crew(study, job, deadline, console).work()
-    _conclude(study, wish, console)
+    _conclude(study, job.config, job.overrides, wish, console)
 
 
 def _study(folder: SweepFolder, experiment: Experiment, must_be_there: bool) -> Study:
@@ -172,10 +174,10 @@ def _introduce(study: Study, console: Console) -> None:
     budget = "as many trials" if study.limit is None else f"{study.limit} trials"
     within = "" if sweep.minutes is None else f" as begin within {sweep.minutes:g} minutes"
     pruning = f"; pruning: {sweep.pruning.kind}" if sweep.pruning else ""
-    console.say(f"sweep   {sweep.method}, {budget}{within}, compared by {sweep.choose_by.replace('_', ' ')}{pruning}")
+    console.say(f"sweep   {sweep.method}, {budget}{within}, compared by {sweep.objective.replace('_', ' ')}{pruning}")
     for path, parameter in plain(sweep)["parameters"].items():
         console.say(f"        {path}: {_tried(parameter)}")
-    there = f": goes on, {sum(row.state != RUNNING for row in rows)} trials have ended" if rows else ""
+    there = f": goes on, {sum(row.state not in BEGUN for row in rows)} trials have ended" if rows else ""
     console.say(f"study   {study.folder.study}{there}")
 
 
@@ -191,12 +193,12 @@ def _folder_notes(experiment: Experiment) -> list[str]:
 
 def _tried(parameter: Any) -> str:
     if isinstance(parameter, list):
-        return ", ".join(show_values({"": each}).strip() for each in parameter)
+        return " | ".join(map(show_value, labels(parameter)))
     how = ", log" if parameter["log"] else "" if parameter["step"] is None else f" by {parameter['step']}"
     return f"{parameter['low']} to {parameter['high']}{how}"
 
 
-def _conclude(study: Study, wish: Wish, console: Console) -> None:
+def _conclude(study: Study, config: Path, overrides: Sequence[str], wish: Wish, console: Console) -> None:
     """Prints the results, and keeps them where all is done."""
     results = _with_repeats(study)
     if results.best is None and not wish.show:
@@ -204,14 +206,22 @@ def _conclude(study: Study, wish: Wish, console: Console) -> None:
     console.result(shown(results, wish.form))
     if results.best and not wish.show:
         _keep(study, results)
-        best = shlex.quote(results.best.run)
-        console.say(f"train it again: cnnctl train {best}/config.yaml")
+        console.say(f"train it again: {_again(results.best, config, overrides)}")
         console.say(f"see them all:   tensorboard --logdir {shlex.quote(results.folder)}")
 
 
+def _again(best: TrialRow, config: Path, overrides: Sequence[str]) -> str:
+    """Returns the command that trains the best trial again: by its own config, or with its values where its folder is gone."""
+    own = Path(best.run) / "config.yaml"
+    if own.is_file():
+        return shlex.join(("cnnctl", "train", str(own)))
+    texts = [text for text in overrides if not text.startswith("sweep.")]
+    texts += [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in best.values.items()]
+    return shlex.join(("cnnctl", "train", str(config), *(word for text in texts for word in ("--set", text))))
+
+
 def _with_repeats(study: Study) -> SweepResults:
-    found = study.results()
-    return SweepResults(found.method, found.choose_by, found.folder, found.trials, study.repeats())
+    return replace(study.results(), repeats=study.repeats())
 
 
 def _no_trial(results: SweepResults) -> str:
@@ -227,8 +237,8 @@ def _keep(study: Study, results: SweepResults) -> None:
         return
     from cnnctl.report.sweep_plots import plots
 
-    study.folder.plots.mkdir(exist_ok=True)
-    for name, png in plots(study.optuna, study.sweep.choose_by):
+    study.folder.own(study.folder.plots)
+    for name, png in plots(study.optuna, study.sweep.objective):
         write_whole(study.folder.plots / f"{name}.png", png)
     write_whole(file, content)  # last: it says that the plots are there
 
@@ -240,6 +250,7 @@ def _interrupted(folder: SweepFolder, experiment: Experiment, command: str) -> s
     if study is None:
         return "interrupted before the sweep began; nothing was written"
     states = Counter(row.state for row in study.results().trials)
-    ended = sum(states.values()) - states[RUNNING]
-    begun = f", {states[RUNNING]} more begun" if states[RUNNING] else ""
+    unended = sum(states[state] for state in BEGUN)
+    ended = sum(states.values()) - unended
+    begun = f", {unended} more begun" if unended else ""
     return f"interrupted; {ended} trials have ended{begun}. Go on with: {command}"

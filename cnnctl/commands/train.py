@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ from cnnctl.commands.resume import BEFORE, one_training, taken_up
 from cnnctl.commands.run_files import restore_config
 from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
-from cnnctl.runs import STUDY_FILE, new_run_folder, open_run_folder, refuse_unusable
+from cnnctl.runs import STUDY_FILE, TRIAL_FILE, RunFolder, new_run_folder, open_run_folder, refuse_unusable
 from cnnctl.spec.cluster import VARIABLE, known_cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
@@ -85,6 +87,7 @@ def _resume(
     if run_dir:
         raise UsageError("--resume goes on in the run's own folder; --run-dir does not go with it")
     run = open_run_folder(resume, config_may_be_gone=True)
+    _refuse_trial(run)
     restore_config(run, console)
     with run.held() if _may_write(config or run.config, overrides) else contextlib.nullcontext():
         taken = taken_up(run, config, overrides, console)
@@ -96,6 +99,17 @@ def _resume(
             session.run(run, more_epochs)
         else:
             session.assist()
+
+
+def _refuse_trial(run: RunFolder) -> None:
+    """Raises UsageError for a trial in the folder of its sweep, whose study would hold something else than the run."""
+    sweep = Path(os.path.realpath(run.path)).parent
+    if (run.path / TRIAL_FILE).exists() and (sweep / STUDY_FILE).exists():
+        raise UsageError(
+            f"{run.path} is a trial of the sweep in {sweep}, and its study would not know what it becomes; to resume the trial, run "
+            f"that sweep again. To train it further by itself, copy it: cp -r {shlex.quote(str(run.path))} COPY, then "
+            "cnnctl train --resume COPY"
+        )
 
 
 def _may_write(config: Path, overrides: Sequence[str]) -> bool:

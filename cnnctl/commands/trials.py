@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from cnnctl.commands.session import Session
 from cnnctl.commands.study import OtherImages, Study, Waiting, Work
-from cnnctl.commands.sweep_folder import measures_of, number_in
+from cnnctl.commands.sweep_folder import NotOurs, measure_in, measures_of, number_in, without_penalty
 from cnnctl.commands.task import Part
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError
@@ -108,7 +108,7 @@ class Worker:
         try:
             if not (work.run.result.exists() or self.study.pruned(work)):
                 self._run(work, self.study.config_of(work))
-            state, facts = self._pruned(work) if self.study.pruned(work) else _done(work, self.study.sweep.choose_by)
+            state, facts = self._pruned(work) if self.study.pruned(work) else _done(work, self.study.sweep.objective)
         except Pruned:
             state, facts = self._pruned(work)
         except Interrupted:
@@ -135,12 +135,12 @@ class Worker:
 
     def _pruned(self, work: Work) -> tuple[str, dict[str, Any]]:
         rows = work.run.read_epochs()
-        last = {key: number_in(work.run, rows[-1], key) for key in ("validation_accuracy", "validation_loss")}
+        last = {key: measure_in(work.run, rows[-1], key) for key in ("validation_accuracy", "validation_loss")}
         return PRUNED, {**last, **_effort(work)}
 
     def _is_of_the_trial(self, error: CnnctlError) -> bool:
         """Returns whether another trial may do better: not so on a full disk, or without the data."""
-        if isinstance(error, OtherImages | UsageError):
+        if isinstance(error, OtherImages | NotOurs | UsageError):
             return False
         if isinstance(error, DataError):
             return any(path.startswith(ABOUT_IMAGES) for path in self.study.sweep.parameters)
@@ -174,8 +174,9 @@ class Listener(Observer):
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Raises Pruned where the trial does too badly to go on, but not after its last epoch."""
-        value = getattr(record, self._study.sweep.choose_by)
-        reached = show_measure(self._study.sweep.choose_by, value)
+        objective = self._study.sweep.objective
+        value = without_penalty(objective, getattr(record, objective), record.validation_penalty)
+        reached = show_measure(objective, value)
         self._tell({"epoch": record.epoch, "of": self._epochs, "reached": reached})
         self._report(record.epoch, value)
 
@@ -190,9 +191,8 @@ class Listener(Observer):
         """
         self._epochs = epochs
         for row in self._work.run.read_epochs():
-            self._report(
-                int(number_in(self._work.run, row, "epoch")), number_in(self._work.run, row, self._study.sweep.choose_by)
-            )
+            value = measure_in(self._work.run, row, self._study.sweep.objective)
+            self._report(int(number_in(self._work.run, row, "epoch")), value)
 
     def _report(self, epoch: int, value: float) -> None:
         if self._work.seed is not None:
@@ -206,9 +206,9 @@ def _seed_of(work: Work) -> Mapping[str, int]:
     return {} if work.seed is None else {"seed": work.seed}
 
 
-def _done(work: Work, choose_by: str) -> tuple[str, dict[str, Any]]:
+def _done(work: Work, objective: str) -> tuple[str, dict[str, Any]]:
     measures = measures_of(work.run)
-    return DONE, {"value": measures[choose_by], **measures, **_effort(work)}
+    return DONE, {"value": measures[objective], **measures, **_effort(work)}
 
 
 def _effort(work: Work) -> dict[str, Any]:

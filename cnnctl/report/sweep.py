@@ -13,10 +13,12 @@ from cnnctl.report.comparison import short_names
 from cnnctl.report.progress import show_seconds
 from cnnctl.report.tables import as_json, markdown_table, text_table
 from cnnctl.report.text import printable
-from cnnctl.spec.sweep import label
+from cnnctl.spec.choices import text_of
 from cnnctl.train.observe import NORMAL_95
 
-DONE, PRUNED, FAILED, RUNNING = "done", "pruned", "failed", "running"
+DONE, PRUNED, FAILED, RUNNING, INTERRUPTED = "done", "pruned", "failed", "running", "interrupted"
+BEGUN = (RUNNING, INTERRUPTED)
+"""States of trials that have not ended; nobody trains one that is interrupted."""
 LONGEST_REASON = 60
 MOST_PLAIN = 1e4
 """A larger loss is shown by its power of ten."""
@@ -29,8 +31,9 @@ class TrialRow:
 
     Attributes:
         number: counted from 0.
-        state: `done`, `pruned`, `failed` or `running`.
+        state: `done`, `pruned`, `failed`, `running` or `interrupted`.
         values: what was tried, by config path.
+        labels: the same in short texts, which tell the choices of a path apart.
         value: what it is compared by, of the weights that it leaves; None where it is not done.
         validation_accuracy, validation_loss: of the same weights; of a pruned trial those of its last epoch.
         epochs: done.
@@ -42,6 +45,7 @@ class TrialRow:
     number: int
     state: str
     values: Mapping[str, Any]
+    labels: Mapping[str, Any]
     value: float | None
     validation_accuracy: float | None
     validation_loss: float | None
@@ -74,23 +78,25 @@ class SweepResults:
 
     Attributes:
         method: as the config says.
-        choose_by: what trials are compared by.
+        objective: what trials are compared by.
         folder: of the sweep.
         trials: by their numbers.
         repeats: of the best trial, by their seeds.
+        losses_compare: whether of equal accuracies the lower loss is better; not where trials have losses of other kinds.
     """
 
     method: str
-    choose_by: str
+    objective: str
     folder: str
     trials: Sequence[TrialRow]
     repeats: Sequence[Repeat] = ()
+    losses_compare: bool = True
 
     @property
     def ranked(self) -> list[TrialRow]:
         """Returns the trials, the best first; what is not done comes last, by state and number."""
-        order = {DONE: 0, PRUNED: 1, RUNNING: 2, FAILED: 3}
-        return sorted(self.trials, key=lambda row: (order[row.state], *_better_first(row, self.choose_by), row.number))
+        order = {DONE: 0, PRUNED: 1, RUNNING: 2, INTERRUPTED: 3, FAILED: 4}
+        return sorted(self.trials, key=lambda row: (order[row.state], *self._better_first(row), row.number))
 
     @property
     def best(self) -> TrialRow | None:
@@ -98,13 +104,12 @@ class SweepResults:
         first = next(iter(self.ranked), None)
         return first if first and first.state == DONE else None
 
-
-def _better_first(row: TrialRow, choose_by: str) -> tuple[float, float]:
-    """Returns what sorts trials that are done; of few images many have one accuracy, and then the other measure decides."""
-    if row.state != DONE or row.validation_accuracy is None or row.validation_loss is None:
-        return 0.0, 0.0
-    measures = -row.validation_accuracy, row.validation_loss
-    return measures if choose_by.endswith("accuracy") else measures[::-1]
+    def _better_first(self, row: TrialRow) -> tuple[float, float]:
+        """Returns what sorts trials that are done; of few images many have one accuracy, and then the other measure decides."""
+        if row.state != DONE or row.validation_accuracy is None or row.validation_loss is None:
+            return 0.0, 0.0
+        measures = -row.validation_accuracy, row.validation_loss if self.losses_compare else 0.0
+        return measures if self.objective.endswith("accuracy") else measures[::-1]
 
 
 # Mean and interval
@@ -116,8 +121,9 @@ class Mean:
 
     Attributes:
         mean: of the values.
-        interval: half of the width of its 95 % interval, by Student's t; None for a single value.
-        values: one a seed.
+        interval: half of the width of its 95 % interval, by Student's t; None for fewer than `MIN_FOR_INTERVAL` values, or
+            where all are equal.
+        values: one per seed.
     """
 
     mean: float
@@ -125,10 +131,17 @@ class Mean:
     values: Sequence[float]
 
 
+MIN_FOR_INTERVAL = 5
+"""Values from which on a mean has an interval.
+
+A deviation estimated from two or three values is mostly chance: t is 12.7 and 4.3, and equal values would claim to be exact.
+"""
+
+
 def mean_of(values: Sequence[float]) -> Mean:
-    """Returns the mean of values that are at least one, with t(n - 1)·s/√n where there are several."""
-    if len(values) == 1:
-        return Mean(values[0], None, values)
+    """Computes the mean of one value or more, with t(n - 1)·s/√n where there are enough that differ."""
+    if len(values) < MIN_FOR_INTERVAL or min(values) == max(values):
+        return Mean(fmean(values), None, values)
     return Mean(fmean(values), student_95(len(values) - 1) * stdev(values) / len(values) ** 0.5, values)
 
 
@@ -167,12 +180,13 @@ def as_plain(results: SweepResults) -> dict[str, Any]:
     best = results.best
     return {
         "method": results.method,
-        "choose_by": results.choose_by,
+        "objective": results.objective,
         "best": best.number if best else None,
         "trials": [{**asdict(row), "run": Path(row.run).name} for row in results.ranked],
         "repeats": [{**asdict(repeat), "run": Path(repeat.run).name} for repeat in results.repeats],
         "repeated": {name: asdict(mean) for name, mean in means_of(results.repeats).items()},
-        "interval": "95 % of the mean over seeds, Student's t",
+        "interval": f"half of the 95 % interval of the mean over seeds, Student's t; null for fewer than {MIN_FOR_INTERVAL} seeds "
+        "or equal values",
     }
 
 
@@ -188,14 +202,16 @@ def shown(results: SweepResults, form: str) -> str:
 
 def _columns_and_cells(results: SweepResults) -> tuple[list[str], list[list[str]]]:
     paths = list(results.trials[0].values) if results.trials else []
-    columns = ["trial", *map(printable, short_names(paths)), "val acc", "val loss", "epochs", "time", "state"]
+    ours = ["val acc", "val loss", "epochs", "time", "state"]
+    swept = short_names([*paths, *ours])[: len(paths)]  # a swept train.epochs is not the column of epochs done
+    columns = ["trial", *map(printable, swept), *ours]
     return columns, [_cells(row, paths) for row in results.ranked]
 
 
 def _cells(row: TrialRow, paths: Sequence[str]) -> list[str]:
     return [
         str(row.number),
-        *(show_value(row.values.get(path)) for path in paths),
+        *(show_value(row.labels.get(path)) for path in paths),
         "" if row.validation_accuracy is None else f"{row.validation_accuracy:.2%}",
         "" if row.validation_loss is None else show_measure("validation_loss", row.validation_loss),
         "" if row.epochs is None else str(row.epochs),
@@ -211,8 +227,8 @@ def _state(row: TrialRow) -> str:
 
 
 def show_value(value: Any) -> str:
-    """Returns a value that was tried, in a few letters."""
-    return f"{value:.4g}" if isinstance(value, float) else printable(label(value))
+    """Returns a number that was tried, or the name of a choice."""
+    return f"{value:.4g}" if isinstance(value, float) else printable(text_of(value))
 
 
 def show_values(values: Mapping[str, Any]) -> str:
@@ -221,16 +237,16 @@ def show_values(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{printable(name)} {show_value(value)}" for name, value in zip(names, values.values(), strict=True))
 
 
-def trial_line(row: TrialRow, choose_by: str) -> str:
+def trial_line(row: TrialRow, objective: str) -> str:
     """Returns what to say when a trial ends."""
-    measure = choose_by.replace("_", " ")
+    measure = objective.replace("_", " ")
     if row.state == FAILED:
         ending = f"failed: {printable(row.reason.partition(chr(10))[0])}"
     else:
-        value = getattr(row, choose_by)
-        reached = f"{measure} {show_measure(choose_by, value)}, {show_seconds(row.seconds or 0)}"
+        value = getattr(row, objective)
+        reached = f"{measure} {show_measure(objective, value)}, {show_seconds(row.seconds or 0)}"
         ending = f"pruned after epoch {row.epochs}, {reached}" if row.state == PRUNED else reached
-    return f"trial {row.number:<4}{show_values(row.values)}: {ending}"
+    return f"trial {row.number:<4}{show_values(row.labels)}: {ending}"
 
 
 def show_measure(name: str, value: float | None) -> str:
@@ -247,12 +263,14 @@ def conclusion(results: SweepResults) -> list[str]:
     best = results.best
     if best is None:
         return ["best      none: no trial is done"]
-    counts = {state: sum(row.state == state for row in results.trials) for state in (DONE, PRUNED, FAILED, RUNNING)}
+    counts = {
+        state: sum(row.state == state for row in results.trials) for state in (DONE, PRUNED, FAILED, RUNNING, INTERRUPTED)
+    }
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     lines = [
-        f"trials    {told}; compared by {results.choose_by.replace('_', ' ')}, the test split was not read",
-        f"best      trial {best.number}, {show_values(best.values)}: "
-        f"{results.choose_by.replace('_', ' ')} {show_measure(results.choose_by, best.value)}",
+        f"trials    {told}; compared by {results.objective.replace('_', ' ')}, the test split was not read",
+        f"best      trial {best.number}, {show_values(best.labels)}: "
+        f"{results.objective.replace('_', ' ')} {show_measure(results.objective, best.value)}",
     ]
     return [*lines, *_repeated(results.repeats)]
 
@@ -260,18 +278,22 @@ def conclusion(results: SweepResults) -> list[str]:
 def _repeated(repeats: Sequence[Repeat]) -> list[str]:
     done = [repeat for repeat in repeats if repeat.results]
     failed = [f"          seed {repeat.seed} failed: {printable(repeat.reason)}" for repeat in repeats if repeat.reason]
+    left = [str(repeat.seed) for repeat in repeats if not (repeat.results or repeat.reason)]
+    failed += [f"          not done yet: seed{'s' * (len(left) > 1)} {', '.join(left)}"] if left else []
     if not done:
         return failed
-    means = means_of(repeats)
-    seeds = ", ".join(str(repeat.seed) for repeat in done)
-    parts = [f"{name.replace('_', ' ')} {_show_mean(name, mean)}" for name, mean in means.items() if name.endswith("accuracy")]
-    about = "mean ± its 95 % interval" if len(done) > 1 else "one alone has no interval"
-    return [f"repeated  with seed{'s' if len(done) > 1 else ''} {seeds}: {', '.join(parts)} ({about})", *failed]
+    means = {name: mean for name, mean in means_of(repeats).items() if name.endswith("accuracy")}
+    parts = [f"{name.replace('_', ' ')} {show_mean(mean)}" for name, mean in means.items()]
+    seeds = f"seed{'s' * (len(done) > 1)} {', '.join(str(repeat.seed) for repeat in done)}"
+    intervals = any(mean.interval is not None for mean in means.values())
+    about = f" (mean ± half of its 95 % interval over {len(done)} seeds)" if intervals else ""
+    return [f"repeated  with {seeds}: {', '.join(parts)}{about}", *failed]
 
 
-def _show_mean(name: str, mean: Mean) -> str:
-    if mean.interval is None:
-        return show_measure(name, mean.mean)
-    if name.endswith("loss"):
-        return f"{mean.mean:.4f} ± {mean.interval:.4f}"
-    return f"{100 * mean.mean:.2f} ± {100 * mean.interval:.2f} %"
+def show_mean(mean: Mean) -> str:
+    """Shows the mean of accuracies with its interval, or with the values themselves where there are too few for one."""
+    if mean.interval is not None:
+        return f"{100 * mean.mean:.2f} ± {100 * mean.interval:.2f} %"
+    if min(mean.values) == max(mean.values):
+        return f"{mean.mean:.2%}{' with each seed' if len(mean.values) > 1 else ''}"
+    return f"{mean.mean:.2%} (mean of {', '.join(f'{value:.2%}' for value in mean.values)})"

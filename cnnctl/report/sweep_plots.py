@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ mpl.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import optuna
+from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -24,20 +26,24 @@ from cnnctl.report.text import printable
 DOTS_PER_INCH = 100
 MOST_NAMED = 20
 """So many trials are named beside the curves of their epochs."""
+LETTERS = 18
+"""Letters of a choice's name on one line."""
+NAMES_WIDTH = 0.1
+"""Of the figure, that the names of the last parameter of the parallel coordinates take."""
 HEIGHT = 4.5
 """Of a plot, in inches."""
 
 drawn = optuna.visualization.matplotlib
 
 
-def plots(study: optuna.Study, choose_by: str) -> Iterator[tuple[str, bytes]]:
+def plots(study: optuna.Study, objective: str) -> Iterator[tuple[str, bytes]]:
     """Yields a name and a PNG file for each plot that a study has enough trials for.
 
     Args:
         study: with at least one trial that is done.
-        choose_by: what trials are compared by.
+        objective: what trials are compared by.
     """
-    shown, measure = _renamed(study), choose_by.replace("_", " ")
+    shown, measure = _renamed(study), objective.replace("_", " ")
     for name, draw in _kinds(shown, measure).items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna calls each of them experimental
@@ -72,15 +78,43 @@ def _slice(study: optuna.Study, measure: str) -> bytes:
     axes = list(np.ravel(np.asarray(drawn.plot_slice(study, target_name=measure))))
     for each in axes:
         each.tick_params(axis="x", labelrotation=30)
+    folded = [_fold_names(each.xaxis, rotation=40, ha="right", rotation_mode="anchor", fontsize="small") for each in axes]
     axes[0].figure.suptitle(f"{measure} by parameter")
-    return _png(axes[0], 2 + 2.6 * len(axes))
+    return _png(axes[0], 2 + max(2.6, *folded) * len(axes))
 
 
 def _parallel_coordinate(study: optuna.Study, measure: str) -> bytes:
     axes = drawn.plot_parallel_coordinate(study, target_name=measure)
     axes.set_title("Parameters of each trial")
-    axes.grid(visible=False)
-    return _png(axes, 4 + 1.6 * len(study.trials[0].params))
+    for each in axes.figure.axes:
+        each.grid(visible=False)
+        _fold_names(each.yaxis, fontsize="small")
+    for each in axes.figure.axes:
+        if each.get_label() == "<colorbar>":  # right of the names of the last parameter
+            place = each.get_position()
+            each.set_position((place.x0 + NAMES_WIDTH, place.y0, place.width, place.height))
+    return _png(axes, 4 + 2 * len(study.trials[0].params))
+
+
+def _fold_names(axis: Axis, **properties: Any) -> int:
+    """Folds the names of choices at an axis, which Optuna may put in quotes; an axis of numbers stays as it is.
+
+    Returns how many there are.
+    """
+    axis.axes.figure.canvas.draw()  # else there are no names yet
+    names = [each.get_text().removeprefix("'").removesuffix("'") for each in axis.get_ticklabels()]
+    if list(axis.get_ticklocs()) != list(range(len(names))) or all(map(_is_number, names)):
+        return 0
+    axis.set_ticks(range(len(names)), [textwrap.fill(each, LETTERS) for each in names], **properties)
+    return len(names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace("\N{MINUS SIGN}", "-"))
+    except ValueError:
+        return False
+    return True
 
 
 def _epochs(study: optuna.Study, measure: str) -> bytes:

@@ -1,8 +1,7 @@
 """The section `sweep`: which values of which config paths are tried, how they are chosen, and how many."""
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -15,8 +14,6 @@ LARGEST = 1e100
 """The largest number of a range, so that the difference of two is one too."""
 MOST_POINTS = 10_000
 """So many points has a grid at most."""
-LONGEST_LABEL = 40
-"""Letters by which a choice that is no number and no text is known."""
 
 
 def _number(value: object) -> int | float:
@@ -152,17 +149,20 @@ class SweepSpec(Section):
         method: `grid` (every combination), `random`, or `tpe` (random at first, then near what was good: Bergstra et al. 2011).
         trials: how many there are in all; null with `minutes`, or for all points of a grid.
         minutes: no trial is begun later than so many minutes after the command was; null for no limit.
-        choose_by: what trials are compared by: `validation_accuracy` or `validation_loss`, of the weights that a trial leaves.
+        objective: what trials are compared by: `validation_accuracy`, or `validation_loss` without the penalties of
+            regularizers; of the weights that a trial leaves.
         pruning: what ends a trial early that does badly so far, see below; null for nothing.
         seed: what values are drawn from.
         repeat_best: how often the best trial is trained again in the end, each time with another `seed`; 0 for never.
         parameters: by its path, what is tried: a list of values, or a range `{low, high}` with `step` or `log: true`.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"choose_by": "objective"}
+
     method: Literal["grid", "random", "tpe"] = "tpe"
     trials: Count | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None
-    choose_by: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
+    objective: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
     pruning: Annotated[Any, PRUNER] | None = None
     seed: Seed = 0
     repeat_best: Annotated[int, Field(ge=0, le=1000)] = 3
@@ -215,17 +215,3 @@ def _no_points(path: str, parameter: Range) -> InitErrorDetails:
         return InitErrorDetails(type=wrong(message), loc=("parameters", path, "log"), input=parameter.log)
     message = "a grid has no values between the ends without a step; give step, list the values, or take method: random"
     return InitErrorDetails(type=wrong(message), loc=("parameters", path), input=None)
-
-
-def labels(choices: Sequence[Any]) -> list[Any]:
-    """Returns by what choices are known in the study and shown: numbers and texts as they are, others by a short text."""
-    if all(type(each) in (int, float) for each in choices) or all(isinstance(each, str) for each in choices):
-        return list(choices)
-    short = [label(each) for each in choices]
-    return [f"{text} ({index})" if short.count(text) > 1 else text for index, text in enumerate(short)]
-
-
-def label(value: Any) -> str:
-    """Returns a value in a few letters, as it would stand in a config."""
-    text = json.dumps(value, ensure_ascii=False).replace('"', "") if not isinstance(value, str) else value
-    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"

@@ -21,7 +21,7 @@ JUDGED_BY = (
     "data.group", "data.shared_classes", "data.split_seed", "data.classes", "data.remap_labels",
     "few_shot.way", "few_shot.shot", "few_shot.query", "few_shot.validation_episodes", "few_shot.test_episodes",
 )  # fmt: skip
-"""Paths that decide on what a trial is judged: values of `choose_by` under two of their values do not compare."""
+"""Paths that decide on what a trial is judged: values of `objective` under two of their values do not compare."""
 
 
 def without_sweep(experiment: Experiment) -> Experiment:
@@ -54,7 +54,7 @@ def takes_fractions(experiment: Experiment, path: str, parameter: Range) -> bool
 def sweep_problems(experiment: Experiment, document: Document) -> list[Problem]:
     """Returns everything that is wrong with the paths and values of a checked experiment's sweep."""
     assert experiment.sweep
-    told = [*_about_validation(experiment), *_about_paths(experiment.sweep)]
+    told = [*_about_objective(experiment), *_about_paths(experiment.sweep)]
     bad_paths = {where[1] for where, _ in told if len(where) > 1}
     for path, parameter in experiment.sweep.parameters.items():
         if path not in bad_paths:
@@ -67,13 +67,22 @@ def sweep_problems(experiment: Experiment, document: Document) -> list[Problem]:
 Told = tuple[Where, str]
 
 
-def _about_validation(experiment: Experiment) -> Iterator[Told]:
+def _about_objective(experiment: Experiment) -> Iterator[Told]:
     sweep = experiment.sweep
     assert sweep
     if experiment.data.validation is None:
         yield (
-            ("choose_by",),
-            f"'{sweep.choose_by}' needs validation data, but data.validation is null; give some: nothing is chosen on the test split",
+            ("objective",),
+            f"'{sweep.objective}' needs validation data, but data.validation is null; give some: nothing is chosen on the test split",
+        )
+    of_the_loss = any(
+        _is_of_the_loss(dotted(keys_of(path)), each) for path, each in sweep.parameters.items()
+    )  # has its own message
+    if sweep.objective == "validation_loss" and not of_the_loss and not losses_compare(experiment):
+        yield (
+            ("objective",),
+            "validation_loss includes the penalty of an activity_regularizer, by which trials do not compare; write objective: "
+            "validation_accuracy, or remove the regularizer",
         )
 
 
@@ -84,7 +93,7 @@ def _about_paths(sweep: SweepSpec) -> Iterator[Told]:
         if not keys:
             yield where, "expected a path, such as train.batch_size"
             continue
-        if message := _not_to_be_swept(dotted(keys), sweep):
+        if message := _not_to_be_swept(dotted(keys), path, sweep):
             yield where, message
         for other, said in before:
             if keys[: len(other)] == other or other[: len(keys)] == keys:
@@ -92,18 +101,45 @@ def _about_paths(sweep: SweepSpec) -> Iterator[Told]:
         before.append((keys, path))
 
 
-def _not_to_be_swept(path: str, sweep: SweepSpec) -> str:
-    """Returns why nothing may be tried at a path, or an empty text."""
+def _not_to_be_swept(path: str, given: str, sweep: SweepSpec) -> str:
+    """Returns why nothing may be tried at a path, `given` as the user wrote it, or an empty text."""
     first = path.partition(".")[0]
     if first == "sweep":
         return "a sweep cannot change the sweep itself"
     if any(f"{each}.".startswith(f"{path}.") or f"{path}.".startswith(f"{each}.") for each in JUDGED_BY):
         return "decides on what a trial is judged, and trials with other values do not compare; change it for all of them, outside of sweep"
-    if path == "seed" and sweep.repeat_best:
-        return "the best trial is repeated with other seeds; set repeat_best: 0, or leave it out here"
-    if f"{path}.".startswith("train.loss.") and sweep.choose_by == "validation_loss":
-        return "values of different losses do not compare; choose_by: validation_accuracy"
+    if path.rpartition(".")[2] == "seed":
+        return "the best of several seeds is only the luckiest; leave it out: repeat_best trains the best trial again with other seeds"
+    if sweep.objective == "validation_loss" and _is_of_the_loss(path, sweep.parameters[given]):
+        return "values of different losses do not compare; write objective: validation_accuracy"
     return ""
+
+
+def _is_of_the_loss(path: str, parameter: Any) -> bool:
+    """Returns whether trials differ in the loss itself, by a path in `train.loss` or by choices of a whole `train`."""
+    if f"{path}.".startswith("train.loss."):
+        return True
+    return path == "train" and any(isinstance(each, dict) and "loss" in each for each in parameter)
+
+
+def losses_compare(experiment: Experiment) -> bool:
+    """Returns whether a lower validation loss, without the penalties of weights, is better in whatever trials of the sweep.
+
+    The penalty of an activity regularizer depends on the images and is not known apart from the loss.
+    """
+    assert experiment.sweep
+    parameters = experiment.sweep.parameters
+    if any(_is_of_the_loss(dotted(keys_of(path)), each) for path, each in parameters.items()):
+        return False
+    tried = [value for each in parameters.values() if not isinstance(each, Range) for value in each]
+    named = any("activity_regularizer" in keys_of(path) for path in parameters)
+    return not (named or _has_activity_penalty([plain(without_sweep(experiment)), tried]))
+
+
+def _has_activity_penalty(content: Any) -> bool:
+    if isinstance(content, dict):
+        return content.get("activity_regularizer") is not None or any(map(_has_activity_penalty, content.values()))
+    return isinstance(content, list | tuple) and any(map(_has_activity_penalty, content))
 
 
 def _about_values(experiment: Experiment, path: str, parameter: Any) -> Iterator[Told]:

@@ -17,7 +17,7 @@ from cnnctl.train.learner import Batches, Learner
 from cnnctl.train.observe import EndRecord, Observer, Plan, Score
 from cnnctl.train.records import epoch_record, steps_record, told_when_diverged
 from cnnctl.train.replicas import Replicas, Totals, count_once
-from cnnctl.train.steps import Metrics, build_once
+from cnnctl.train.steps import Metrics, build_once, penalty_of
 
 
 def run_fit(learner: Learner, train: Batches, validation: tf.data.Dataset | None, plan: Plan, observer: Observer) -> None:
@@ -185,7 +185,7 @@ class _Relay(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epochs = epoch + 1
         train = logs["loss"], logs["accuracy"]
-        validation = Score(logs["val_loss"], logs["val_accuracy"]) if "val_loss" in logs else None
+        validation = self._judged(logs) if "val_loss" in logs else None
         record = epoch_record(self._plan, self.epochs, self._seconds, train, validation, self.model.optimizer)
         reason = self._observer.on_epoch(record)
         if reason:
@@ -193,3 +193,6 @@ class _Relay(keras.callbacks.Callback):
             self.model.stop_training = True
         if self.leaves_after_epoch:
             raise _EpochIsOver
+
+    def _judged(self, logs: Any) -> Score:
+        return Score(logs["val_loss"], logs["val_accuracy"], penalty=penalty_of(self.model))

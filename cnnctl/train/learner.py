@@ -13,7 +13,7 @@ import tensorflow as tf
 from cnnctl.train.observe import Score
 from cnnctl.train.pace import agreement, compiled_steps, paced
 from cnnctl.train.replicas import Replicas, Totals, judge_together, train_together
-from cnnctl.train.steps import Metrics, evaluate_step, total_loss_with, train_step
+from cnnctl.train.steps import Metrics, evaluate_step, penalty_of, total_loss_with, train_step
 
 Batches = Callable[[int], tf.data.Dataset]
 """Gives the batches of a training from a step on, counted from 0, to the end of its last epoch."""
@@ -113,6 +113,6 @@ class Learner:
             steps = replicas.steps_of(dataset) if replicas else int(dataset.cardinality())
             for _ in paced(run_steps, iter(batches), [steps], 0, agreement(replicas)):
                 pass
-            return Score(*metrics.values())
+            return Score(*metrics.values(), penalty=penalty_of(self.model))
 
         return evaluate

@@ -73,11 +73,13 @@ class Score(NamedTuple):
         loss: mean.
         accuracy: mean.
         interval: for few-shot tasks, half the width of the 95 % confidence interval of the accuracy; else None.
+        penalty: what the regularizers of weights add to the loss; None where no weight has one.
     """
 
     loss: float
     accuracy: float
     interval: float | None = None
+    penalty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class EpochRecord:
         seconds: of the training steps, validation left out.
         images_per_second: training images over `seconds`.
         validation_interval: for few-shot tasks, as in `Score`; None elsewhere, and then no column of metrics.csv.
+        validation_penalty: the part of `validation_loss` that regularizers of weights add; None where no weight has one, and
+            then no column of metrics.csv.
     """
 
     epoch: int
@@ -129,6 +133,7 @@ class EpochRecord:
     seconds: float
     images_per_second: float
     validation_interval: float | None = None
+    validation_penalty: float | None = None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def epoch_record(
         seconds=seconds,
         images_per_second=plan.examples / seconds,
         validation_interval=validation.interval if validation else None,
+        validation_penalty=validation.penalty if validation else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,12 @@ def total_loss_with(weights: Sequence[Any], model: keras.Model, loss_function: k
     states = [tf.convert_to_tensor(variable) for variable in model.non_trainable_variables]
     outputs, _, extra = model.stateless_call(weights, states, images, training=True, return_losses=True)
     return keras.ops.sum([loss_function(labels, outputs), *extra])
+
+
+def penalty_of(model: keras.Model) -> float | None:
+    """Computes what the regularizers of a model's trained weights add to its loss; None where no weight has one."""
+    regularized = [weight for weight in model.trainable_variables if getattr(weight, "regularizer", None)]
+    return math.fsum(float(weight.regularizer(weight)) for weight in regularized) if regularized else None
 
 
 def count_batch(metrics: Metrics, loss: Any, labels: Any, outputs: Any) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -25,21 +26,25 @@ from scipy import stats
 
 from cnnctl.commands import sweep as sweep_command
 from cnnctl.commands.classification import Classification
-from cnnctl.commands.resume import one_training
+from cnnctl.commands.resume import differences, one_training
 from cnnctl.commands.session import Session
 from cnnctl.commands.studies import create_study, open_study
 from cnnctl.commands.study import Study, Waiting, Work
 from cnnctl.commands.sweep import Wish, sweep
 from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.commands.train import _name, train
+from cnnctl.commands.trained import open_trained
 from cnnctl.commands.trials import Listener, Worker
+from cnnctl.data.splits import read_splits
 from cnnctl.errors import CnnctlError, DataError, Interrupted, RunError, UsageError
 from cnnctl.files import hold
 from cnnctl.report.comparison import read_runs
 from cnnctl.report.console import Console
-from cnnctl.report.sweep import DONE, FAILED, PRUNED, mean_of, student_95
+from cnnctl.report.sweep import DONE, FAILED, INTERRUPTED, PRUNED, RUNNING, mean_of, show_mean, student_95
+from cnnctl.report.sweep import shown as shown_as
 from cnnctl.runs import RunFolder
 from cnnctl.spec.load import load
+from cnnctl.spec.trial import without_sweep
 from cnnctl.train import checkpoint
 from cnnctl.train.interruption import Interruption
 from cnnctl.train.observe import EpochRecord
@@ -191,7 +196,7 @@ def test_a_full_disk_ends_the_sweep_and_the_trial_goes_on_later(
         full.setattr(checkpoint, "write_whole", refuse)
         with pytest.raises(RunError, match="No space left on device"):
             work(config, tmp_path / "sweep")
-    assert [row.state for row in study_of(config, tmp_path / "sweep").results().trials] == ["running"]
+    assert [row.state for row in study_of(config, tmp_path / "sweep").results().trials] == [INTERRUPTED]
     assert told(work(config, tmp_path / "sweep")) == told(finished)
 
 
@@ -267,8 +272,42 @@ def test_of_equal_accuracies_the_lesser_loss_is_better(straight: tuple[Path, Stu
     first, second = (replace(results.trials[0], number=each, state=DONE, value=0.5, validation_accuracy=0.5) for each in (0, 1))
     rows = [replace(first, validation_loss=2.0), replace(second, validation_loss=1.0)]
     assert [row.number for row in replace(results, trials=rows).ranked] == [1, 0]
-    by_loss = replace(results, choose_by="validation_loss", trials=[replace(row, value=row.validation_loss) for row in rows])
+    by_loss = replace(results, objective="validation_loss", trials=[replace(row, value=row.validation_loss) for row in rows])
     assert by_loss.best and by_loss.best.number == 1
+
+
+def test_accuracies_that_are_equal_go_to_the_first_where_losses_do_not_compare(straight: tuple[Path, Study]) -> None:
+    results = straight[1].results()
+    rows = [
+        replace(results.trials[0], number=each, state=DONE, value=0.5, validation_accuracy=0.5, validation_loss=2.0 - each)
+        for each in (0, 1)
+    ]
+    assert [row.number for row in replace(results, trials=rows, losses_compare=False).ranked] == [0, 1]
+
+
+def test_trials_with_other_regularizers_are_compared_by_the_loss_without_penalties(tmp_path: Path) -> None:
+    parameters = {"model.layers.2.dense.kernel_regularizer": [None, {"l2": {"l2": 0.05}}], "train.loop": ["fit", "custom"]}
+    study = work(
+        written(tmp_path, method="grid", trials=None, pruning=None, objective="validation_loss", parameters=parameters),
+        tmp_path / "s",
+    )
+    rows = study.results().trials
+    for row in rows:
+        trained = open_trained(Path(row.run))
+        images = read_splits(trained.experiment.data).validation
+        assert images
+        logits = np.asarray(trained.model(trained.inputs(images.images)), np.float64)
+        right = logits[np.arange(len(images)), images.labels]
+        assert row.value == pytest.approx(np.mean(np.log(np.exp(logits).sum(axis=1)) - right), rel=1e-5)
+        weights, *_ = trained.model.layers[-1].get_weights()
+        last = trained.run.read_epochs()[-1]
+        penalty = (
+            0.05 * np.sum(np.square(weights, dtype=np.float64))
+            if row.values["model.layers.2.dense.kernel_regularizer"]
+            else 0.0
+        )
+        assert float(last["validation_loss"]) == pytest.approx(row.value + penalty, rel=1e-5)
+        assert row.validation_loss == row.value == study.optuna.trials[row.number].intermediate_values[3]
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 5, 20, 21, 30, 100, 999])
@@ -277,12 +316,27 @@ def test_intervals_are_those_of_students_t(degrees: int) -> None:
 
 
 def test_a_mean_has_the_interval_that_scipy_gives() -> None:
-    values = [0.91, 0.94, 0.925]
-    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    values = [0.91, 0.94, 0.925, 0.93, 0.92]
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
     found = mean_of(values)
     assert found.interval is not None
     assert (found.mean - found.interval, found.mean + found.interval) == pytest.approx((low, high), rel=1e-4)
-    assert mean_of([0.5]).interval is None
+    assert show_mean(found) == "92.50 ± 1.39 %"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.5], "50.00%"),
+        ([0.9, 0.92], "91.00% (mean of 90.00%, 92.00%)"),
+        ([0.9, 0.91, 0.95], "92.00% (mean of 90.00%, 91.00%, 95.00%)"),
+        ([0.9, 0.9, 0.9], "90.00% with each seed"),
+        ([0.9] * 6, "90.00% with each seed"),
+    ],
+)
+def test_a_few_seeds_are_shown_themselves_and_not_by_an_interval(values: list[float], text: str) -> None:
+    assert mean_of(values).interval is None
+    assert show_mean(mean_of(values)) == text
 
 
 # what is drawn, without training
@@ -454,7 +508,7 @@ def test_a_trial_that_its_processes_die_of_fails_unless_somebody_trains_it(tmp_p
         study.fail_abandoned(number, "its process was killed by signal 9, 2 times")
     assert [(row.state, row.reason) for row in study.results().trials] == [
         (FAILED, "its process was killed by signal 9, 2 times"),
-        ("running", ""),
+        (RUNNING, ""),
     ]
     second.release()
 
@@ -668,9 +722,7 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(
         assert capsys.readouterr().out.startswith(begins)
     sweep(config, [], Wish(shown.folder, show=True), Console(quiet=True))
     text = capsys.readouterr().out
-    assert re.search(
-        r"^repeated  with seeds 1, 2: validation accuracy \d.* ± .* %, test accuracy \d.* ± .* %", text, re.MULTILINE
-    )
+    assert re.search(r"^repeated  with seeds 1, 2: validation accuracy \d[^±]*, test accuracy [^±]*$", text, re.MULTILINE)
     assert "val acc" in text and "test acc" not in text.partition("\n\n")[0]  # the table of trials has no test
     assert (shown.folder / "results.json").read_bytes() == before
 
@@ -802,6 +854,199 @@ def test_a_folder_that_no_url_can_name_is_taken(tmp_path: Path) -> None:
     assert (folder / "study.sqlite3").stat().st_size > 0
 
 
+# whose run a folder is
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Returns everything in a folder."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The config and the folder of a sweep with a repeat, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = written(folder, trials=1, repeat_best=1, pruning=None)
+    work(config, folder / "sweep")
+    return config, folder / "sweep"
+
+
+@pytest.mark.parametrize("name", ["trial_0000", "trial_0000_seed_1"])
+def test_nothing_is_written_through_a_link_and_no_strangers_run_is_taken(
+    name: str, finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config, sweep_folder = finished
+    outside = tmp_path / "outside"
+    shutil.copytree(sweep_folder / name, outside)
+    before = snapshot(outside)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / name).symlink_to(outside)
+    study_of(config, tmp_path / "sweep")
+    with pytest.raises(RunError, match=rf"{name} is (a link, and nothing is written|not the run of trial 0 with seed 1)"):
+        work(config, tmp_path / "sweep")
+    assert snapshot(outside) == before
+
+
+@pytest.mark.parametrize("name", ["trial_0000", "trial_0000_seed_1"])
+@pytest.mark.parametrize("whose", ["a sweep's", "nobody's", "another trial's"])
+def test_a_finished_run_of_another_is_one_message_and_stays_as_it_is(
+    whose: str, name: str, finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config, sweep_folder = finished
+    study_of(config, tmp_path / "sweep")
+    run = tmp_path / "sweep" / name
+    shutil.copytree(sweep_folder / name, run)
+    mark = run / "sweep.json"
+    if whose == "nobody's":
+        mark.unlink()
+    elif whose == "another trial's":
+        owner = json.loads(mark.read_text())
+        mark.write_text(json.dumps({**owner, "study": study_of(config, tmp_path / "sweep").identity, "trial": 7}))
+    before = snapshot(run)
+    reasons = {"a sweep's": "but of another sweep", "nobody's": r"it has no sweep\.json", "another trial's": "but of trial 7"}
+    with pytest.raises(
+        RunError, match=rf"{name} is not the run of trial 0.*{reasons[whose]}.*; move it away and run sweep again"
+    ):
+        work(config, tmp_path / "sweep")
+    assert snapshot(run) == before
+
+
+@pytest.mark.parametrize("what", ["checkpoints", ".lock", "config.yaml"])
+def test_a_link_within_the_run_of_a_trial_is_refused(what: str, tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    taken = study_of(config, tmp_path / "sweep").next_work(math.inf)
+    assert isinstance(taken, Work)
+    taken.release()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/mine").write_text("mine")
+    (taken.run.path / what).symlink_to(tmp_path / "outside" / ("" if what == "checkpoints" else "mine"))
+    with pytest.raises(CnnctlError, match=what.replace(".", r"\.")):
+        work(config, tmp_path / "sweep")
+    assert snapshot(tmp_path / "outside") == {"mine": b"mine"}
+
+
+def test_plots_that_are_a_link_are_refused(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    config, folder = finished
+    shutil.copytree(folder, tmp_path / "sweep")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "sweep/plots").symlink_to(tmp_path / "outside")
+    with pytest.raises(RunError, match="plots is a link, and nothing is written through links; move it away"):
+        sweep(config, [], Wish(tmp_path / "sweep"), Console(quiet=True))
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_a_file_where_a_trials_folder_belongs_is_one_message(tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    study_of(config, tmp_path / "sweep")
+    (tmp_path / "sweep/trial_0000").write_text("mine")
+    with pytest.raises(RunError, match="trial_0000 is no folder; move it away, and run sweep again"):
+        work(config, tmp_path / "sweep")
+    assert (tmp_path / "sweep/trial_0000").read_text() == "mine"
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    study = study_of(config, tmp_path / "sweep")
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "sweep/.sweep.lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(RunError, match=r"\.sweep\.lock cannot be written"):
+        study.next_work(math.inf)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_trial_is_not_resumed_by_itself_in_the_folder_of_its_sweep(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    _, folder = finished
+    with pytest.raises(
+        UsageError, match=r"is a trial of the sweep in .* cp -r \S*trial_0000 COPY, then cnnctl train --resume COPY"
+    ):
+        train(None, ["train.epochs=4"], None, folder / "trial_0000", "cpu", Console(quiet=True), verbose=True)
+    assert len(RunFolder(folder / "trial_0000").read_epochs()) == 3
+    shutil.copytree(folder / "trial_0000", tmp_path / "COPY")
+    train(None, ["train.epochs=4"], None, tmp_path / "COPY", "cpu", Console(quiet=True), verbose=True)
+    assert len(RunFolder(tmp_path / "COPY").read_epochs()) == 4
+
+
+def test_a_trial_whose_config_was_changed_is_refused_with_what_differs(tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    study = study_of(config, tmp_path / "sweep")
+    taken = study.next_work(math.inf)
+    assert isinstance(taken, Work)
+    taken.run.write_config(study.config_of(taken))
+    taken.run.config.write_text(taken.run.config.read_text().replace("epochs: 3", "epochs: 4"))
+    taken.release()
+    with pytest.raises(
+        RunError,
+        match=r"trial_0000 has another config than trial 0 in the study; .*:\n  train.epochs: 4 in the run, 3 in the study",
+    ):
+        work(config, tmp_path / "sweep")
+
+
+def test_the_command_that_trains_the_best_again_works_without_its_folder(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, folder = finished
+    shutil.copytree(folder, tmp_path / "sweep")
+    sweep(config, [], Wish(tmp_path / "sweep"), Console())
+    assert f"train it again: cnnctl train {tmp_path}/sweep/trial_0000/config.yaml" in capsys.readouterr().err
+    own = load(tmp_path / "sweep/trial_0000/config.yaml")
+    shutil.rmtree(tmp_path / "sweep/trial_0000")
+    sweep(config, ["train.precision=float32"], Wish(tmp_path / "sweep"), Console())
+    line = next(each for each in capsys.readouterr().err.splitlines() if each.startswith("train it again: "))
+    _, _, file, *options = shlex.split(line.partition(": ")[2])
+    again = load(Path(file), options[1::2])
+    assert not list(differences(own, without_sweep(again), strict=True))
+
+
+def test_a_trial_that_nobody_trains_is_interrupted_and_not_running(tmp_path: Path) -> None:
+    config = written(tmp_path, trials=2)
+    study = study_of(config, tmp_path / "sweep")
+    first, second = study.next_work(math.inf), study.next_work(math.inf)
+    assert isinstance(first, Work) and isinstance(second, Work)
+    first.release()
+    seen = study_of(config, tmp_path / "sweep")
+    assert [row.state for row in seen.results().trials] == [INTERRUPTED, RUNNING]
+    study._storage.set_trial_user_attr(study._trial_id(0), "alive", ["another", time.time()])
+    assert [row.state for row in seen.results().trials] == [RUNNING, RUNNING]
+    second.release()
+
+
+# choices that are stacks and sections
+
+
+def test_tables_json_and_plots_show_in_what_stacks_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cnnctl.report import sweep_plots
+
+    dense = {"dense": {"units": "classes", "use_bias": True, "kernel_initializer": "he_normal"}}
+    stacks = [["flatten", {"dense": {"units": units, "activation": "relu"}}, dense] for units in (8, 16)]
+    names = ["dense units 8", "dense units 16"]
+    parameters = {"model.layers": stacks, "train.epochs": [1, 2]}
+    study = study_of(written(tmp_path, method="grid", trials=None, pruning=None, parameters=parameters), tmp_path / "sweep")
+    for value in (0.5, 0.25, 0.75, 0.125):
+        taken = study.next_work(math.inf)
+        assert isinstance(taken, Work)
+        study.report(taken.number, 1, value, may_prune=False)
+        end(study, taken, value)
+    table = shown_as(study.results(), "table").splitlines()
+    assert table[0].split()[:3] == ["trial", "layers", "train.epochs"]
+    assert re.fullmatch(r"best +trial 2, layers dense units 16, epochs 1: validation accuracy 75.00%", table[-1])
+    trials = json.loads(shown_as(study.results(), "json"))["trials"]
+    assert [(each["labels"]["model.layers"], each["values"]["model.layers"]) for each in trials[:2]] == list(
+        zip(names, stacks, strict=True)
+    )[::-1]
+    seen: list[str] = []
+
+    def texts(axes: Any, _: float) -> bytes:
+        ticks = [each for one in axes.figure.axes for each in (*one.get_xticklabels(), *one.get_yticklabels())]
+        seen.append(" ".join(each.get_text().replace("\n", " ") for each in ticks))
+        return b""
+
+    monkeypatch.setattr(sweep_plots, "_png", texts)
+    drawn_plots = [name for name, _ in sweep_plots.plots(study.optuna, "validation_accuracy")]
+    for plot in ("slice", "parallel_coordinate"):
+        ticks = seen[drawn_plots.index(plot)]
+        assert all(name in ticks and f"'{name}" not in ticks for name in names)
+
+
 # `train` beside it
 
 
@@ -825,7 +1070,7 @@ def test_a_process_makes_room_for_one_with_other_threads(tmp_path: Path) -> None
     worker = Worker(study_of(config, tmp_path / "sweep"), "cpu", Interruption(), lambda _: None)
     assert not worker.work(math.inf)
     states = [row.state for row in worker.study.results().trials]
-    assert states == [DONE, "running"]
+    assert states == [DONE, INTERRUPTED]
     with hold(tmp_path / "sweep/trial_0001/.lock") as other:
         assert other is None  # whoever comes next can take it
 

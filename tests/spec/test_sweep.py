@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ import pytest
 
 from cnnctl.errors import ConfigError
 from cnnctl.runs import RunFolder
+from cnnctl.spec.choices import labels
 from cnnctl.spec.document import Document, read_document
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, load
-from cnnctl.spec.sweep import Range, SweepSpec, labels
-from cnnctl.spec.trial import takes_fractions, with_values, without_sweep
+from cnnctl.spec.sweep import Range, SweepSpec
+from cnnctl.spec.trial import losses_compare, takes_fractions, with_values, without_sweep
 
 
 def content(**sweep: Any) -> dict[str, Any]:
@@ -116,16 +119,32 @@ def test_what_trials_are_judged_on_cannot_be_swept(path: str) -> None:
     assert told.startswith(f"sweep.parameters.{path}: decides on what a trial is judged")
 
 
-def test_the_seed_can_be_swept_where_nothing_is_repeated() -> None:
-    assert complaints(parameters={"seed": [1, 2]}) == [
-        "sweep.parameters.seed: the best trial is repeated with other seeds; set repeat_best: 0, or leave it out here"
-    ]
-    assert checked(parameters={"seed": [1, 2]}, repeat_best=0).sweep
+@pytest.mark.parametrize("path", ["seed", "model.layers.2.dropout.seed"])
+def test_nothing_is_chosen_among_seeds(path: str) -> None:
+    (told,) = complaints(parameters={path: [1, 2]}, repeat_best=0)
+    assert told.startswith(
+        f"sweep.parameters.{path}: the best of several seeds is only the luckiest; leave it out: repeat_best "
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "compare"),
+    [
+        ({"train.epochs": [1, 2], "model.layers.0.conv2d.kernel_regularizer": [None, "l2"]}, True),
+        ({"model.layers.0.conv2d.activity_regularizer": [None, "l2"]}, False),
+        ({"model.layers.0": ["flatten", {"conv2d": {"filters": 2, "kernel_size": 1, "activity_regularizer": "l1"}}]}, False),
+        ({"train.loss": [None, "sparse_categorical_crossentropy"]}, False),
+        ({"train": [{"epochs": 1}, {"epochs": 2}]}, True),
+        ({"train": [{"epochs": 1}, {"loss": "sparse_categorical_crossentropy"}]}, False),
+    ],
+)
+def test_equal_accuracies_are_ranked_by_losses_that_compare_alone(parameters: Any, compare: bool) -> None:
+    assert losses_compare(checked(parameters=parameters)) is compare
 
 
 def test_the_test_split_cannot_be_chosen_by() -> None:
-    assert complaints(parameters={"seed": [1]}, choose_by="test_accuracy") == [
-        "sweep.choose_by: expected 'validation_accuracy' or 'validation_loss', received 'test_accuracy'"
+    assert complaints(parameters={"train.epochs": [1]}, objective="test_accuracy") == [
+        "sweep.objective: expected 'validation_accuracy' or 'validation_loss', received 'test_accuracy'"
     ]
 
 
@@ -160,7 +179,7 @@ def test_a_grid_has_as_many_points_as_there_are_combinations() -> None:
 
 def test_a_range_of_integers_is_one_of_numbers_where_the_field_takes_numbers() -> None:
     paths = {"model.layers.2.dropout.rate": Range(low=0, high=1), "train.epochs": Range(low=1, high=3)}
-    experiment = checked(parameters={"seed": [1]}, repeat_best=0)
+    experiment = checked(parameters={"train.batch_size": [1]})
     assert [takes_fractions(experiment, path, each) for path, each in paths.items()] == [True, False]
 
 
@@ -175,6 +194,67 @@ def test_choices_are_known_by_what_tells_them_apart() -> None:
     ]
     long = [[index, *[0] * 30] for index in (1, 1)]
     assert len(set(labels([*long, "x"]))) == 3
+
+
+CONV = {"conv2d": {"filters": 8, "kernel_size": 3, "activation": "relu", "padding": "same"}}
+
+
+def conv(**fields: Any) -> dict[str, Any]:
+    return {"conv2d": {**CONV["conv2d"], **fields}}
+
+
+@pytest.mark.parametrize(
+    ("choices", "names"),
+    [
+        ([conv(), conv(filters=16)], ["filters 8", "filters 16"]),
+        ([[conv(), "flatten"], [conv(filters=16), "flatten"]], ["conv2d filters 8", "conv2d filters 16"]),
+        (
+            [[conv(), conv(), "flatten"], [conv(filters=16), conv(kernel_size=5), "flatten"]],
+            ["0.conv2d filters 8, 1.conv2d kernel_size 3", "0.conv2d filters 16, 1.conv2d kernel_size 5"],
+        ),
+        (
+            [[conv(), "flatten", "dense"], [conv(), conv(), "flatten", "dense"], [conv(), "max_pooling2d", "flatten", "dense"]],
+            ["3 layers", "4 layers: conv2d", "4 layers: max_pooling2d"],
+        ),
+        (
+            [[conv(), conv(filters=2), "flatten"], [conv(), conv(filters=4), "flatten"], [conv(), "flatten"]],
+            [
+                "3 layers: conv2d filters 2",
+                "3 layers: conv2d filters 4",
+                "2 layers",
+            ],
+        ),
+        (
+            ["adam", {"sgd": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True}}, {"sgd": {"learning_rate": 0.5, "momentum": 0.9, "nesterov": True}}],
+            ["adam", "sgd learning_rate 0.1", "sgd learning_rate 0.5"],
+        ),
+        (
+            [{"epochs": 1, "early_stopping": {"patience": 3, "min_delta": 0.5}}, {"epochs": 1, "early_stopping": {"patience": 4, "min_delta": 0.5}}],
+            ["early_stopping patience 3", "early_stopping patience 4"],
+        ),
+        ([None, conv(), conv(bias_regularizer="l2")], ["null", "bias_regularizer default", "bias_regularizer l2"]),
+    ],
+)  # fmt: skip
+def test_the_names_of_long_choices_show_what_differs(choices: list[Any], names: list[str]) -> None:
+    assert labels(choices) == names
+
+
+def test_no_two_choices_have_one_name_whatever_they_are() -> None:
+    draw = random.Random(5)
+    for _ in range(300):
+        choices = [_any_value(draw, 3) for _ in range(draw.randint(2, 5))]
+        names = labels(choices)
+        same = [names[one] == names[two] for one, two in combinations(range(len(names)), 2) if choices[one] != choices[two]]
+        assert not any(same), choices
+        assert all(0 < len(str(name)) <= 64 for name in names)
+
+
+def _any_value(draw: random.Random, depth: int) -> Any:
+    kind = draw.randrange(6 if depth else 4)
+    if kind < 4:
+        return [draw.randrange(3), draw.choice("ab"), None, draw.random()][kind]
+    inside = [_any_value(draw, depth - 1) for _ in range(draw.randrange(1, 5))]
+    return inside if kind == 4 else {draw.choice("cdef") * 9: each for each in inside}
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), ("1", 1), (None, "null")])

@@ -430,7 +430,7 @@ def test_the_rows_of_metrics_after_a_resume_start_with_those_before_it(tmp_path:
     metrics = MetricsFile(tmp_path / "metrics.csv", [first])
     metrics.on_epoch(second)
     assert (tmp_path / "metrics.csv").read_text().splitlines() == [
-        ",".join(name for name in asdict(first) if name != "validation_interval"),
+        ",".join(name for name in asdict(first) if name not in ("validation_interval", "validation_penalty")),
         "1,4,2.0,0.1,,,0.01,1.5,120.0",
         "2,8,1.0,0.2,1.5,0.3,0.01,1.25,144.0",
     ]
