@@ -282,7 +282,7 @@ def _end_complaints(
     if experiment and experiment.few_shot:
         return embedding_complaints(experiment.few_shot, nodes, facts)
     losses = loss_complaints(experiment, nodes) if experiment else []
-    return [*head_complaints(nodes, facts, around.classes), *losses]
+    return [*head_complaints(nodes, facts, around), *losses]
 
 
 def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> list[Complaint]:

@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cnnctl.build import compare
@@ -25,6 +26,7 @@ from cnnctl.build.layers import keras_layers
 from cnnctl.build.styles import build_functional
 from cnnctl.spec.experiment import ModelSpec
 from cnnctl.spec.load import load
+from cnnctl.spec.receptive import receptive_fields
 from cnnctl.spec.shapes import Misfit, Shape, Surroundings, Window, trace
 from cnnctl.spec.stack import INPUT, nodes_of
 
@@ -307,6 +309,74 @@ def test_the_stacks_drawn_hold_every_kind_of_layer_often() -> None:
     count()
     assert set(counts) == {*ANYWHERE, *ON_IMAGES, "add", "concatenate"}
     assert min(counts.values()) >= 10, counts
+
+
+# --- receptive fields ---------------------------------------------------------------------------------------------
+
+SMOOTH = {"relu": "selu", "gelu": "tanh", "mish": "softplus", "linear": "softmax"}
+"""What activations are tried instead: a relu of a number below 0 would hide what it sees."""
+
+
+def smooth(layers: list[Plain]) -> list[Plain]:
+    """Returns layers through which each change of what they see can be seen: means for maxima, no relu."""
+    changed: list[Plain] = []
+    for layer in layers:
+        ((kind, fields),) = layer.items()
+        activation = {"activation": SMOOTH.get(fields["activation"], fields["activation"])} if "activation" in fields else {}
+        changed.append({kind.replace("max", "average"): {**fields, **activation}})
+    return changed
+
+
+def set_random_weights(model: keras.Model) -> None:
+    """Gives every weight a number that is not near 0, small enough for softmax and tanh not to saturate."""
+    draw = np.random.default_rng(0)
+    for weight in model.weights:
+        if "seed_generator" not in weight.path:
+            signs = draw.choice([-1, 1], weight.shape) if len(weight.shape) > 1 else 1  # variances stay positive
+            weight.assign(signs * draw.uniform(0.5, 1.5, weight.shape) / np.sqrt(prod(weight.shape[:-1])))
+
+
+def changed_by_rows_and_columns(model: keras.Model, image: Shape, axes: tuple[int, int]) -> list[list[NDArray[np.bool_]]]:
+    """Returns for each layer which rows, and which columns, change which values, each (rows, values): by trying in float64."""
+    draw = np.random.default_rng(0)
+    batch = []
+    for _ in range(2):
+        whole = draw.normal(size=image)
+        batch.append(whole)
+        for axis in axes:
+            places = np.moveaxis(np.eye(image[axis])[(..., *[None] * 2)], 1, axis + 1)
+            batch += list(whole + places * draw.normal(size=(image[axis], *image)))
+    jit = any(
+        getattr(layer, "data_format", None) == "channels_first" for layer in model.layers
+    )  # TensorFlow has no such float64 kernels
+    outputs = tf.function(model, jit_compile=jit)(np.stack(batch))
+    found = []
+    for output in outputs if isinstance(outputs, list) else [outputs]:
+        twice = np.asarray(output).reshape(2, len(batch) // 2, -1)
+        changed = (np.abs(twice[:, 1:] - twice[:, :1]) > 1e-12).any(0)
+        found.append([changed[: image[axes[0]]], changed[image[axes[0]] :]])
+    return found
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(fitting_stacks())
+def test_receptive_fields_are_the_rows_and_columns_that_change_the_outputs(drawn: Drawn) -> None:
+    drawn.layers = smooth(drawn.layers)
+    nodes, _ = nodes_of(drawn.model())
+    layers = keras_layers(nodes, 0, drawn.around(), "float64")
+    model = build_functional(layers, {node.name: list(node.inputs) for node in nodes}, drawn.image)
+    model = keras.Model(model.inputs[0], [layer.output for layer in layers])
+    set_random_weights(model)
+    axes = (0, 1) if drawn.model_format == "channels_last" else (1, 2)
+
+    fields = receptive_fields(nodes, trace(nodes, drawn.image, drawn.around()), drawn.image, drawn.around())
+    for node, field, both in zip(nodes, fields, changed_by_rows_and_columns(model, drawn.image, axes), strict=True):
+        assert field
+        for side, changed in enumerate(both):
+            seen = [np.flatnonzero(value) for value in np.unique(changed, axis=1).T]
+            spans = [(int(rows[-1] - rows[0]) + 1, len(rows)) for rows in seen if len(rows)]
+            assert (field.field[side], field.seen[side]) == max(spans, default=(0, 0)), node.name
+            assert field.unseen[side] == tuple(np.flatnonzero(~changed.any(1))), node.name
 
 
 # --- stacks that may not fit --------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_batch_norm_counts_the_values_of_a_batch_and_what_is_trained() -> None:
     text = explained(layers, rest="train: {batch_size: 20}")
     assert "for the one channel: mean and variance over the batch, 1,280 values with a batch of 20" in text  # 20 · 8 · 8
     assert "no square root" in text
-    assert "gamma · (x - mean) / sqrt(variance + 0.01) + beta" in text
+    assert "then (x - mean) / sqrt(variance + 0.01) + beta" in text, "without scale there is no gamma"
     assert "moving averages instead, updated in training as 0.8 · old + 0.2 · batch's" in text
     assert "parameters: beta trained (1), moving mean and variance not (2)" in text
 
