@@ -165,14 +165,13 @@ def _added(facts: Facts) -> list[str]:
     inputs = list(zip(facts.inputs, facts.input_shapes, strict=True))
     smaller = {name: shape for name, shape in inputs if shape != facts.output_shape}
     lines = [f"the sum of {_listed(facts.inputs)}, value by value"]
-    if not smaller:
-        lines[0] += "; gradients flow into each unchanged"
+    if len(smaller) < len(set(facts.inputs)):
+        lines[0] += f"; gradients flow into {'the others' if smaller else 'each'} unchanged"
     for name, shape in smaller.items():
         times = prod(facts.output_shape) // prod(shape)
         lines.append(
             f"'{name}' {show_shape(shape)} is smaller and is broadcast: each of its values is added at {times:,} places, "
-            f"and its gradient is the sum of the gradients at these; into inputs of {show_shape(facts.output_shape)} "
-            "gradients flow unchanged"
+            "and its gradient is the sum of the gradients at these"
         )
     if len(set(facts.inputs)) < len(facts.inputs):
         lines.append("an input that is named several times is added so often, and so are its gradients")

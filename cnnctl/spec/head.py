@@ -16,6 +16,7 @@ LOGITS, PROBABILITIES = "logits", "probabilities"
 BOUNDED = ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "relu6")
 """Activations whose means and sums stay within a few units: no logits, since softmax would never come near 0 or 1."""
 EACH_BY_ITSELF = ("sigmoid", "hard_sigmoid")
+WITHOUT_SOFTMAX = "remove that softmax for logits, or end the network with it: activation: {activation: softmax}"
 UNCHANGED = ("linear", "relu", "relu6", "leaky_relu", "elu", "celu")
 """Activations that leave numbers from 0 to 1 as they are."""
 
@@ -115,9 +116,7 @@ def _made_by(node: Node, taken: Sequence[Values], facts: Facts | None, softmax_o
 
 def _no_longer(node: Node, kind: str) -> Values:
     """Returns values that a layer made of probabilities and that are none."""
-    return Values(
-        kind, node, f"leave out the softmax before '{node.name}', and put activation: {{activation: softmax}} after it"
-    )
+    return Values(kind, node, WITHOUT_SOFTMAX)
 
 
 def _activated(node: Node, values: Values, facts: Facts | None) -> Values:
@@ -134,7 +133,7 @@ def _softmax(node: Node, values: Values, facts: Facts | None) -> Values:
         return Values("softmax of a softmax", node, softmax=values.softmax)
     if facts and facts.output_shape[-1] == 1:
         kind = f"1 everywhere (softmax over one value, the last axis of {show_shape(facts.output_shape)})"
-        return Values(kind, node, "leave it out for logits, or put it where the last axis holds the classes")
+        return Values(kind, node, WITHOUT_SOFTMAX)
     return Values(PROBABILITIES, node, softmax=node)
 
 
