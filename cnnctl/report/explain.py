@@ -276,8 +276,10 @@ def _further_on(receptive: Receptive) -> str:
     if not steps:
         return ""
     step = f"{down} pixel{'s' if down and down > 1 else ''}" if down == right else " or ".join(steps)
-    skips = any(step and step > span for step, span in zip(receptive.stride, receptive.field, strict=True))
-    return f"; its neighbour sees {step} further on{', and neither what lies between' if skips else ''}"
+    lines = zip(receptive.stride, receptive.field, ("rows", "columns"), strict=True)
+    skipped = [word for step, span, word in lines if step and step > span]
+    between = f"; neither sees the {' and '.join(skipped)} between" if skipped else ""
+    return f"; its neighbour sees {step} further on{between}"
 
 
 def _weighted(subject: _Subject) -> list[str]:
@@ -383,4 +385,16 @@ def _outputs(experiment: Experiment, nodes: list[Node]) -> str:
         if loss.name.startswith("sparse")
         else "Labels are one-hot, a vector with a 1 at the class, hence the loss that is not sparse."
     )
-    return "\n".join(_wrapped(text, indent="") for text in (meaning, labels, f"Loss: {loss.name}"))
+    smoothed = _smoothed(loss.label_smoothing, experiment.data.classes or 1)
+    return "\n".join(_wrapped(text, indent="") for text in (meaning, f"{labels}{smoothed}", f"Loss: {loss.name}"))
+
+
+def _smoothed(smoothing: float, classes: int) -> str:
+    """Returns what label smoothing makes of a one-hot label; after Szegedy et al., "Rethinking the Inception architecture" (2016)."""
+    if not smoothing:
+        return ""
+    other = smoothing / classes
+    return (
+        f" With label_smoothing: {smoothing:g} the 1 becomes 1 - {smoothing:g} + {smoothing:g}/{classes} = "
+        f"{1 - smoothing + other:.4g}, and each 0 becomes {smoothing:g}/{classes} = {other:.4g}."
+    )

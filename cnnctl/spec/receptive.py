@@ -125,7 +125,7 @@ def _measured(both: tuple[_Sight, _Sight] | None, sides: Sequence[int]) -> Recep
     rows, columns = (sight.widest(side) for sight, side in zip(both, sides, strict=True))
     return Receptive(
         field=(rows.span, columns.span),
-        seen=(rows.count, columns.count),
+        seen=(rows.lines, columns.lines),
         same=rows.same and columns.same,
         padded=rows.padded or columns.padded,
         stride=(both[0].stride, both[1].stride),
@@ -134,10 +134,10 @@ def _measured(both: tuple[_Sight, _Sight] | None, sides: Sequence[int]) -> Recep
 
 
 class _Widest(NamedTuple):
-    """The widest field along one axis: its span, how much of it is seen, and as in `Receptive`."""
+    """The widest field along one axis: its span, how many lines of it are seen, and as in `Receptive`."""
 
     span: int
-    count: int
+    lines: int
     same: bool
     padded: bool
 

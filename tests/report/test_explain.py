@@ -204,7 +204,10 @@ def test_a_concatenation_names_its_axis() -> None:
         ("batch_normalization: {scale: false, center: false}, flatten", "then (x - mean) / sqrt(variance + 0.001)\n"),
         ("batch_normalization: {momentum: 1}, flatten", "they never change from their first values"),
         ("dropout: {rate: 0.5, noise_shape: [null, 1, 1, 1]}, flatten", "noise_shape [null, 1, 1, 1] has a 1 together"),
-        ("conv2d: {filters: 2, kernel_size: 1, strides: 3}, flatten", "3 pixels further on, and neither what lies between"),
+        (
+            "conv2d: {filters: 2, kernel_size: 1, strides: 3}, flatten",
+            "3 pixels further on; neither sees the rows and columns between",
+        ),
         (
             "conv2d: {filters: 2, kernel_size: 3, dilation_rate: 2}, flatten",
             "5×5 input pixels, of which it skips some: it sees 3 rows and",
@@ -239,3 +242,9 @@ def test_under_channels_first_softmax_and_dense_go_along_the_columns() -> None:
 def test_logits_that_are_means_of_relu_are_said_to_be_so() -> None:
     text = explained("[conv2d: {filters: 10, kernel_size: 3, activation: relu}, global_average_pooling2d]")
     assert "The outputs are logits: here means or maxima of relu; softmax makes them" in text.replace("\n", " ")
+
+
+def test_label_smoothing_is_told_with_its_numbers() -> None:
+    rest = "train: {loss: {categorical_crossentropy: {label_smoothing: 0.1}}}"
+    text = explained("[flatten, dense: {units: classes}]", "{source: digits, labels: one_hot}", rest).replace("\n", " ")
+    assert "With label_smoothing: 0.1 the 1 becomes 1 - 0.1 + 0.1/10 = 0.91, and each 0 becomes 0.1/10 = 0.01." in text
