@@ -187,7 +187,7 @@ def test_a_file_that_the_system_will_not_open_is_refused_with_its_reason(call: C
 def test_the_table_of_every_ready_config_fits_80_columns_of_a_pipe(config: Path, call: Call) -> None:
     lines = done_well(call("summary", config, "--explain")).splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].split() == ["layer", "output", "params", "MACs", "field", "stride", "memory"]
+    assert lines[0].split() == ["layer", "output", "params", "MACs", "receptive", "stride", "memory"]
     assert "\x1b" not in "".join(lines)
 
 

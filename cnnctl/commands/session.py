@@ -33,6 +33,7 @@ from cnnctl.runs import MetricsFile, RunFolder, best_epoch
 from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of
+from cnnctl.spec.oddities import last_batch_warning
 from cnnctl.spec.section import plain
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.device import choose_device
@@ -111,12 +112,14 @@ class Session:
     def _introduce(self) -> None:
         experiment, say = self.experiment, self.console.say
         summary = summarize(experiment)
-        nodes, _ = facts_of(experiment)
+        nodes, facts = facts_of(experiment)
         size = f"{len(nodes)} layers, {summary.trainable + summary.non_trainable:,} parameters"
         (_, data), *others = self.task.introduction()
         say(f"data    {data}")
         for note in self.task.splits.notes:
             say(f"        {note}")
+        if warning := last_batch_warning(nodes, facts, self.task.examples, self.task.batch_size):
+            say(f"        {warning}")
         say(f"model   {experiment.model.style}, {size}, {summary.macs:,} multiply-accumulates an image")
         for key, text in others:
             say(f"{key:<7} {text}")

@@ -6,14 +6,18 @@ and Ioffe and Szegedy, "Batch Normalization" (2015).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from textwrap import fill
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import distance_of, images_at_once
-from cnnctl.spec.head import chosen_loss
+from cnnctl.spec.head import chosen_loss, values_of
 from cnnctl.spec.load import facts_of, image_of, surroundings_of
+from cnnctl.spec.receptive import Receptive, receptive_fields
+from cnnctl.spec.section import show
 from cnnctl.spec.shapes import (
     Facts,
     Surroundings,
@@ -27,6 +31,26 @@ from cnnctl.spec.shapes import (
 from cnnctl.spec.stack import Node
 
 WIDTH = 80
+MOST_PIXELS = 100_000
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A layer and what its sentences need.
+
+    Attributes:
+        node, facts, receptive: the layer, what it does, and what it sees of the image.
+        around: the data's classes and the model's data format.
+        experiment: the config.
+        total: parameters of all layers.
+    """
+
+    node: Node
+    facts: Facts
+    receptive: Receptive | None
+    around: Surroundings
+    experiment: Experiment
+    total: int
 
 
 def explanation(experiment: Experiment) -> str:
@@ -35,8 +59,9 @@ def explanation(experiment: Experiment) -> str:
     around = surroundings_of(experiment)
     parts = [_tensors(experiment)]
     total = sum(each.parameters for each in facts)
-    for node, each in zip(nodes, facts, strict=True):
-        lines = _layer_lines(node, each, around, experiment, total)
+    fields = receptive_fields(nodes, facts, image_of(experiment), around)
+    for node, each, receptive in zip(nodes, facts, fields, strict=True):
+        lines = _layer_lines(_Subject(node, each, receptive, around, experiment, total))
         parts.append("\n".join([_headline(node, each), *map(_wrapped, lines)]))
     return "\n\n".join([*parts, _outputs(experiment, nodes)])
 
@@ -62,44 +87,112 @@ def _headline(node: Node, facts: Facts) -> str:
     return f"{node.name}{kind}: {shapes} → {show_shape(facts.output_shape)}"
 
 
-def _layer_lines(node: Node, facts: Facts, around: Surroundings, experiment: Experiment, total: int) -> list[str]:
-    layer, shape = node.layer, facts.input_shapes[0]
+def _layer_lines(subject: _Subject) -> list[str]:
+    layer, facts, around = subject.node.layer, subject.facts, subject.around
     match layer:
         case L.Conv2D():
-            return [
-                *_sliding(layer, facts, around),
-                *_filters(layer, facts, around),
-                *_activated(layer.activation),
-                _seen(facts),
-            ]
+            sums = [*_sliding(layer, facts, around), *_filters(layer, facts, around)]
+            return [*sums, *_activated(layer.activation, facts, around), *_seen(subject.receptive)]
         case L.Pooling():
-            return [*_sliding(layer, facts, around), *_pooled(layer), _seen(facts)]
+            return [*_sliding(layer, facts, around), *_pooled(layer), *_seen(subject.receptive)]
         case L.ZeroPadding2D():
-            (top, bottom), (left, right) = layer.padding
-            return [f"zeros: {top} rows above, {bottom} below, {left} columns left, {right} right; no parameters"]
+            return [_zeros(layer)]
         case L.GlobalPooling():
-            what = "mean" if isinstance(layer, L.GlobalAveragePooling2D) else "maximum"
-            return [f"the {what} of each map over all its rows and columns; no parameters"]
+            return [_pooled_globally(layer, facts, around), *_seen(subject.receptive)]
         case L.Flatten():
-            product = " · ".join(map(str, shape))
-            return [f"the batch axis stays: (B, {', '.join(map(str, shape))}) becomes (B, {product}) = (B, {prod(shape)})"]
+            return [_flattened(layer, facts, around)]
         case L.Dense():
-            return [*_weighted(layer, facts, total), *_activated(layer.activation)]
+            seen = _seen(subject.receptive) if len(facts.output_shape) == 1 else []
+            return [*_weighted(subject), *_activated(layer.activation, facts, around), *seen]
         case L.BatchNormalization():
-            return _normalized(layer, facts, around, images_at_once(experiment))
+            return _normalized(layer, subject)
         case L.Dropout():
-            kept = 1 - layer.rate
-            return [
-                f"in training each value is 0 with probability {layer.rate:g}, the others are divided by "
-                f"1 - {layer.rate:g} = {kept:g}; in validation, test and prediction nothing happens",
-            ]
+            return [_dropped(layer)]
         case L.ActivationLayer():
-            return _activated(layer.activation)
+            return _activated(layer.activation, facts, around) or ["linear: every value stays as it is"]
         case L.Add():
-            return [f"the sum of {' and '.join(facts.inputs)}, value by value; gradients flow into each unchanged"]
+            return _added(facts)
         case L.Concatenate():
-            return [f"{' and '.join(facts.inputs)} side by side along axis {layer.axis}"]
+            return [_side_by_side(layer, facts, around)]
     return []
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _zeros(layer: L.ZeroPadding2D) -> str:
+    (top, bottom), (left, right) = layer.padding
+    if not top + bottom + left + right:
+        return "padding of 0: nothing is added"
+    rows = f"{_count(top, 'row')} above, {bottom:,} below"
+    return f"zeros: {rows}, {_count(left, 'column')} left, {right:,} right; no parameters"
+
+
+def _pooled_globally(layer: L.GlobalPooling, facts: Facts, around: Surroundings) -> str:
+    what = "mean" if isinstance(layer, L.GlobalAveragePooling2D) else "maximum"
+    pixels, _ = spatial(facts.input_shapes[0], format_of(layer, around), facts.kind)
+    alone = " (one value here, so it stays as it is)" if prod(pixels) == 1 else ""
+    return f"the {what} of each map over all its rows and columns{alone}; no parameters"
+
+
+def _flattened(layer: L.Flatten, facts: Facts, around: Surroundings) -> str:
+    shape = facts.input_shapes[0]
+    if len(shape) == 1:
+        return f"the input is a vector already: (B, {shape[0]}) stays as it is"
+    moved = "; the channels are moved to the end before" if format_of(layer, around) == "channels_first" else ""
+    product = " · ".join(map(str, shape))
+    return f"the batch axis stays: (B, {', '.join(map(str, shape))}) becomes (B, {product}) = (B, {prod(shape)}){moved}"
+
+
+def _dropped(layer: L.Dropout) -> str:
+    if not layer.rate:
+        return "with rate 0 nothing happens, in training either"
+    kept = 1 - layer.rate
+    together = f" (values along axes where noise_shape {show(layer.noise_shape)} has a 1 together)" if layer.noise_shape else ""
+    return (
+        f"in training each value is 0 with probability {layer.rate:g}{together}, the others are divided by "
+        f"1 - {layer.rate:g} = {kept:g}; in validation, test and prediction nothing happens"
+    )
+
+
+def _added(facts: Facts) -> list[str]:
+    """Returns what an add does; a smaller input is repeated, so its gradient is a sum (the chain rule over all its uses)."""
+    inputs = list(zip(facts.inputs, facts.input_shapes, strict=True))
+    smaller = {name: shape for name, shape in inputs if shape != facts.output_shape}
+    lines = [f"the sum of {_listed(facts.inputs)}, value by value"]
+    if len(smaller) < len(set(facts.inputs)):
+        lines[0] += f"; gradients flow into {'the others' if smaller else 'each'} unchanged"
+    for name, shape in smaller.items():
+        times = prod(facts.output_shape) // prod(shape)
+        lines.append(
+            f"'{name}' {show_shape(shape)} is smaller and is broadcast: each of its values is added at {times:,} places, "
+            "and its gradient is the sum of the gradients at these"
+        )
+    if len(set(facts.inputs)) < len(facts.inputs):
+        lines.append("an input that is named several times is added so often, and so are its gradients")
+    return lines
+
+
+def _side_by_side(layer: L.Concatenate, facts: Facts, around: Surroundings) -> str:
+    axis = layer.axis if layer.axis > 0 else len(facts.output_shape) + 1 + layer.axis
+    sizes = [shape[axis - 1] for shape in facts.input_shapes]
+    sums = " + ".join(map(str, sizes))
+    what = f"{_axis_name(axis, len(facts.output_shape), around)}s"
+    return (
+        f"{_listed(facts.inputs)} side by side along axis {layer.axis}: {sums} = {sum(sizes)} {what}; "
+        "each gets its own part of the gradient"
+    )
+
+
+def _axis_name(axis: int, rank: int, around: Surroundings) -> str:
+    """Returns what stands along an axis that counts the batch as 0."""
+    names = {"channels_last": ["row", "column", "channel"], "channels_first": ["channel", "row", "column"]}
+    return names[around.data_format][axis - 1] if rank == 3 else "value"
 
 
 def _sliding(layer: L.Conv2D | L.Pooling, facts: Facts, around: Surroundings) -> list[str]:
@@ -113,14 +206,30 @@ def _sliding(layer: L.Conv2D | L.Pooling, facts: Facts, around: Surroundings) ->
 
 def _positions(window: Window, pixels: int, axis: int, added: str) -> str:
     text = arithmetic(window, pixels, axis)
-    if window.dilation[axis] > 1:
+    if window.dilation[axis] > 1 and window.size[axis] > 1:
         d, k = window.dilation[axis], window.size[axis]
         text += f", where the window spans {d}·({k} - 1) + 1 = {window.extent(axis)}"
     if window.same:
         before, after = window.padding(pixels, axis)
         odd = "; the odd one goes after" if before != after else ""
-        text += f"; {added}: {before} before, {after} after{odd}"
-    return text
+        text += (
+            f"; {added}: {before} before, {after} after{odd}" if after else f"; no {added.removesuffix(', which take no part')}"
+        )
+        return text
+    return text + _left_out(window, pixels, axis)
+
+
+def _left_out(window: Window, pixels: int, axis: int) -> str:
+    """Returns how many pixels no window reaches: the last ones where windows do not go up, or those between windows."""
+    if pixels > MOST_PIXELS:
+        return ""
+    taps = range(0, window.extent(axis), window.dilation[axis])
+    covered = {position * window.strides[axis] + tap for position in range(window.output(pixels, axis)) for tap in taps}
+    count = pixels - len(covered)
+    verb = "is" if count == 1 else "are"
+    if count and max(covered) == pixels - count - 1:
+        return f"; the last {f'{count} ' if count > 1 else ''}of {pixels} {verb} in no window"
+    return f"; {count} of {pixels} {verb} in no window" if count else ""
 
 
 def _filters(layer: L.Conv2D, facts: Facts, around: Surroundings) -> list[str]:
@@ -135,7 +244,8 @@ def _filters(layer: L.Conv2D, facts: Facts, around: Surroundings) -> list[str]:
     whole = f"all {spanned} input channels" if spanned > 1 else "the one input channel"
     return [
         f"a filter spans {whole}{group}: {high}·{wide}·{spanned} = {weights} weights; it slides "
-        f"without being flipped (cross-correlation) and gives one map, so {filters} filters give {filters} maps{product}",
+        f"without being flipped (cross-correlation) and gives one map, so {_count(filters, 'filter')} "
+        f"{'gives' if filters == 1 else 'give'} {_count(filters, 'map')}{product}",
         f"parameters: {high}·{wide}·{spanned}·{filters}{bias} = {facts.parameters:,}",
         f"multiply-accumulates: {pixels[0]}·{pixels[1]} positions · {weights * filters:,} weights = {facts.macs:,}",
     ]
@@ -147,53 +257,102 @@ def _pooled(layer: L.Pooling) -> list[str]:
     return [f"{what} of each {layer.pool_size[0]}×{layer.pool_size[1]} window, each map on its own; {strides}; no parameters"]
 
 
-def _seen(facts: Facts) -> str:
-    (high, wide), (down, right) = facts.receptive_field, facts.stride
-    step = f"{down} pixel{'s' if max(down, right) > 1 else ''}" if down == right else f"{down} rows or {right} columns"
-    return f"one output value sees {high}×{wide} input pixels; its neighbour sees {step} further on"
+def _seen(receptive: Receptive | None) -> list[str]:
+    """Return what one output value sees of the image, and how far on its neighbour sees."""
+    if receptive is None:
+        return []
+    (high, wide), (rows, columns) = receptive.field, receptive.seen
+    if not high or not wide:
+        return ["no pixel of the image can change its outputs"]
+    some = "" if receptive.same else "up to "
+    gaps = f", of which it skips some: it sees {rows} rows and {columns} columns" if (rows, columns) != (high, wide) else ""
+    zeros = "; its window is larger and reaches into zero padding" if receptive.padded else ""
+    return [f"one output value sees {some}{high}×{wide} input pixels{gaps}{zeros}{_further_on(receptive)}"]
 
 
-def _weighted(layer: L.Dense, facts: Facts, total: int) -> list[str]:
+def _further_on(receptive: Receptive) -> str:
+    down, right = receptive.stride
+    steps = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in ((down, "row"), (right, "column")) if count]
+    if not steps:
+        return ""
+    step = f"{down} pixel{'s' if down and down > 1 else ''}" if down == right else " or ".join(steps)
+    lines = zip(receptive.stride, receptive.field, ("rows", "columns"), strict=True)
+    skipped = [word for step, span, word in lines if step and step > span]
+    between = f"; neither sees the {' and '.join(skipped)} between" if skipped else ""
+    return f"; its neighbour sees {step} further on{between}"
+
+
+def _weighted(subject: _Subject) -> list[str]:
+    facts = subject.facts
     inputs, units = facts.input_shapes[0][-1], facts.output_shape[-1]
-    bias = f" + {units}" if layer.use_bias else ""
-    share = f", {facts.parameters / total:.0%} of all" if total else ""
+    bias = f" + {units}" if isinstance(subject.node.layer, L.Dense) and subject.node.layer.use_bias else ""
+    rank = len(facts.output_shape)
+    along = f" along the last axis, the {_axis_name(rank, rank, subject.around)}s" if rank > 1 else ""
     places = prod(facts.output_shape[:-1])
-    where = f"at each of {places} places, with the same weights, " if places > 1 else ""
-    return [f"{where}every output is joined to every input: {inputs}·{units}{bias} = {facts.parameters:,} parameters{share}"]
-
-
-def _normalized(layer: L.BatchNormalization, facts: Facts, around: Surroundings, batch: int) -> list[str]:
-    shape = facts.output_shape
-    channels = facts.non_trainable // 2
-    values = batch * prod(shape) // channels
-    trained = [word for word, used in (("gamma", layer.scale), ("beta", layer.center)) if used]
+    where = f"at each of {places:,} places, with the same weights, " if places > 1 else ""
     return [
-        f"in training, for {_normalized_alone(layer, facts, around)}: mean and variance over the batch, {values:,} values with a batch of "
-        f"{batch} (variance = mean of (x - mean)², no square root), then gamma · (x - mean) / sqrt(variance + "
-        f"{layer.epsilon:g}) + beta",
-        f"in inference: moving averages instead, updated in training as {layer.momentum:g} · old + {1 - layer.momentum:g} · batch's",
+        f"{where}every output is joined to every input{along}: {inputs}·{units}{bias} = {facts.parameters:,} parameters, "
+        f"{_share(facts.parameters, subject.total)} of all"
+    ]
+
+
+def _share(part: int, whole: int) -> str:
+    """Returns a share in percent, 0 and 100 only where it is nothing and all."""
+    if part < whole and part / whole > 0.995:
+        return "more than 99%"
+    return f"{part / whole:.0%}" if part / whole >= 0.005 else "less than 1%"
+
+
+def _normalized(layer: L.BatchNormalization, subject: _Subject) -> list[str]:
+    facts, batch = subject.facts, images_at_once(subject.experiment)
+    values = batch * prod(facts.output_shape) // (facts.non_trainable // 2)
+    trained = [word for word, used in (("gamma", layer.scale), ("beta", layer.center)) if used]
+    formula = (
+        f"{'gamma · ' if layer.scale else ''}(x - mean) / sqrt(variance + {layer.epsilon:g}){' + beta' if layer.center else ''}"
+    )
+    return [
+        f"in training, for {_normalized_alone(layer, facts, subject.around)}: mean and variance over the batch, {values:,} values "
+        f"with a batch of {batch} (variance = mean of (x - mean)², no square root), then {formula}",
+        _in_inference(layer, subject.experiment),
         f"parameters: {' and '.join(trained) or 'none'} trained ({facts.trainable:,}), "
         f"moving mean and variance not ({facts.non_trainable:,})",
     ]
+
+
+def _in_inference(layer: L.BatchNormalization, experiment: Experiment) -> str:
+    if experiment.few_shot and isinstance(experiment.few_shot.learner, Maml):
+        return "in validation and test the same, over the images of an episode; the moving averages are not used"
+    averages = "in inference: moving averages instead, updated in training as"
+    if layer.momentum == 1:
+        return f"{averages} 1 · old + 0 · batch's: they never change from their first values, 0 and 1 where nothing else is set"
+    return f"{averages} {layer.momentum:g} · old + {1 - layer.momentum:g} · batch's"
 
 
 def _normalized_alone(layer: L.BatchNormalization, facts: Facts, around: Surroundings) -> str:
     """Returns what has statistics of its own: the channels, or what else the axis is."""
     rank, count = len(facts.output_shape), facts.non_trainable // 2
     axis = layer.axis if layer.axis > 0 else rank + 1 + layer.axis
-    names = {"channels_last": ["row", "column", "channel"], "channels_first": ["channel", "row", "column"]}
-    name = names[around.data_format][axis - 1] if rank == 3 else "value"
+    name = _axis_name(axis, rank, around)
     each = f"the one {name}" if count == 1 else f"each of {count} {name}s"
-    right = 1 + names[around.data_format].index("channel")
+    right = 1 if around.data_format == "channels_first" else 3
     return each if name in ("channel", "value") else f"{each} (axis {layer.axis}; for channels give axis: {right})"
 
 
-def _activated(activation: str | None) -> list[str]:
+def _activated(activation: str | None, facts: Facts, around: Surroundings) -> list[str]:
     if activation in (None, "linear"):
         return []
-    if activation == "softmax":
+    if activation != "softmax":
+        return [f"{activation}, value by value"]
+    rank, size = len(facts.output_shape), facts.output_shape[-1]
+    if size == 1:
+        return ["softmax over one value, the last axis: always 1, whatever the input"]
+    if rank == 1:
         return ["softmax: exp(z) / sum of all exp(z); the outputs are positive and sum to 1"]
-    return [f"{activation}, value by value"]
+    name = _axis_name(rank, rank, around)
+    return [
+        f"softmax at each of {prod(facts.output_shape[:-1]):,} places, over the {size} {name}s of the last axis: "
+        "exp(z) / sum of their exp(z); they are positive and sum to 1"
+    ]
 
 
 def _few_shot_outputs(few_shot: FewShotSpec) -> str:
@@ -201,7 +360,7 @@ def _few_shot_outputs(few_shot: FewShotSpec) -> str:
     learner = few_shot.learner
     if isinstance(learner, Maml):
         return (
-            f"The outputs are logits of the {few_shot.way} classes of an episode, after {learner.inner_steps} step(s) of gradient "
+            f"The outputs are logits of the {few_shot.way} classes of an episode, after {_count(learner.inner_steps, 'step')} of gradient "
             "descent on its labelled images. Batch norm takes the statistics of the images at hand, in tests too. "
             "Loss: cross-entropy of the query images, differentiated through these steps."
         )
@@ -216,9 +375,9 @@ def _outputs(experiment: Experiment, nodes: list[Node]) -> str:
         return _wrapped(_few_shot_outputs(experiment.few_shot), indent="")
     loss = chosen_loss(experiment, nodes)
     if loss.from_logits:
-        meaning = (
-            "The outputs are logits: any real numbers; softmax makes them probabilities. The loss does so itself (from_logits)."
-        )
+        made_from = values_of(nodes)[nodes[-1].name].made_from
+        numbers = f"here {made_from}" if made_from else "any real numbers"
+        meaning = f"The outputs are logits: {numbers}; softmax makes them probabilities. The loss does so itself (from_logits)."
     else:
         meaning = "The outputs are probabilities: softmax is in the network already, so the loss must not apply it again."
     labels = (
@@ -226,4 +385,16 @@ def _outputs(experiment: Experiment, nodes: list[Node]) -> str:
         if loss.name.startswith("sparse")
         else "Labels are one-hot, a vector with a 1 at the class, hence the loss that is not sparse."
     )
-    return "\n".join(_wrapped(text, indent="") for text in (meaning, labels, f"Loss: {loss.name}"))
+    smoothed = _smoothed(loss.label_smoothing, experiment.data.classes or 1)
+    return "\n".join(_wrapped(text, indent="") for text in (meaning, f"{labels}{smoothed}", f"Loss: {loss.name}"))
+
+
+def _smoothed(smoothing: float, classes: int) -> str:
+    """Returns what label smoothing makes of a one-hot label; after Szegedy et al., "Rethinking the Inception architecture" (2016)."""
+    if not smoothing:
+        return ""
+    other = smoothing / classes
+    return (
+        f" With label_smoothing: {smoothing:g} the 1 becomes 1 - {smoothing:g} + {smoothing:g}/{classes} = "
+        f"{1 - smoothing + other:.4g}, and each 0 becomes {smoothing:g}/{classes} = {other:.4g}."
+    )

@@ -9,7 +9,8 @@ from typing import Any
 
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import facts_of, image_of
+from cnnctl.spec.load import facts_of, image_of, surroundings_of
+from cnnctl.spec.receptive import Receptive, never_seen, receptive_fields
 from cnnctl.spec.shapes import Facts, Shape
 
 BYTES_PER_VALUE = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
@@ -17,9 +18,10 @@ BYTES_PER_VALUE = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 
 @dataclass(frozen=True)
 class Row:
-    """One layer of a summary: its facts and the bytes of its output for the batch asked for."""
+    """One layer of a summary: its facts, what it sees of the image, and the bytes of its output for the batch asked for."""
 
     facts: Facts
+    receptive: Receptive | None
     activation_bytes: int
 
 
@@ -31,11 +33,13 @@ class Summary:
         image: shape of one image, without the batch axis.
         batch_size: images that `activation_bytes` are for.
         rows: a row a layer.
+        never_seen: what part of the image changes no output, in words; empty where all does.
     """
 
     image: Shape
     batch_size: int
     rows: Sequence[Row]
+    never_seen: str = ""
 
     @property
     def trainable(self) -> int:
@@ -60,11 +64,16 @@ class Summary:
 
 def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
     """Returns the summary of a checked experiment."""
-    _, facts = facts_of(experiment)
+    nodes, facts = facts_of(experiment)
+    image, around = image_of(experiment), surroundings_of(experiment)
     size = BYTES_PER_VALUE[on_any_machine(experiment).train.precision]
     sizes = [size] * (len(facts) - 1) + [BYTES_PER_VALUE["float32"]]  # the last layer is float32 always
-    rows = [Row(each, prod(each.output_shape) * size * batch_size) for each, size in zip(facts, sizes, strict=True)]
-    return Summary(image_of(experiment), batch_size, rows)
+    fields = receptive_fields(nodes, facts, image, around)
+    rows = [
+        Row(each, field, prod(each.output_shape) * size * batch_size)
+        for each, field, size in zip(facts, fields, sizes, strict=True)
+    ]
+    return Summary(image, batch_size, rows, never_seen(fields, image, around))
 
 
 def as_plain(summary: Summary) -> dict[str, Any]:
@@ -73,6 +82,7 @@ def as_plain(summary: Summary) -> dict[str, Any]:
         "input_shape": list(summary.image),
         "batch_size": summary.batch_size,
         "layers": [_plain_row(row) for row in summary.rows],
+        "never_seen": _plain_unseen(summary.rows[-1].receptive),
         "total": {
             "parameters": summary.trainable + summary.non_trainable,
             "trainable_parameters": summary.trainable,
@@ -93,7 +103,21 @@ def _plain_row(row: Row) -> dict[str, Any]:
         "parameters": facts.parameters,
         "trainable_parameters": facts.trainable,
         "macs": facts.macs,
-        "receptive_field": list(facts.receptive_field),
-        "stride": list(facts.stride),
+        **_plain_receptive(row.receptive),
         "activation_bytes": row.activation_bytes,
     }
+
+
+def _plain_receptive(receptive: Receptive | None) -> dict[str, Any]:
+    """Return what a layer sees; null where it is not known, or where values have no neighbours."""
+    if receptive is None:
+        return {"receptive_field": None, "padding_enlarges": None, "stride": None}
+    return {
+        "receptive_field": list(receptive.field),
+        "padding_enlarges": receptive.padded,
+        "stride": list(receptive.stride) if any(receptive.stride) else None,
+    }
+
+
+def _plain_unseen(receptive: Receptive | None) -> dict[str, Any] | None:
+    return {"rows": list(receptive.unseen[0]), "columns": list(receptive.unseen[1])} if receptive else None

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from textwrap import wrap
 from typing import Any
 
 from cnnctl.report.rows import Row, Summary, as_plain
-from cnnctl.spec.shapes import HeightWidth, show_shape
+from cnnctl.spec.receptive import Receptive
+from cnnctl.spec.shapes import show_shape
 from cnnctl.spec.stack import INPUT
 
 _UNITS = ("kB", "MB", "GB", "TB")
 PAGE_WIDTH = 80
-NAME_WIDTH = 22  # of what stands below a name: its kind, its inputs
-COLUMNS = ("layer", "output", "params", "MACs", "field", "stride", "memory")
+NAME_WIDTHS = (22, 16)  # of what stands below a name, its kind and its inputs; the second where the table is too wide
+PADDED = "+"
+COLUMNS = ("layer", "output", "params", "MACs", "receptive", "stride", "memory")
 
 
 def summary_json(summary: Summary) -> str:
@@ -42,7 +44,8 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 def summary_table(summary: Summary) -> str:
     """Returns the summary as a table of at most 80 columns for usual names."""
-    return text_table(COLUMNS, _cells(summary), left=2)
+    wide, narrow = (text_table(COLUMNS, _cells(summary, width), left=2) for width in NAME_WIDTHS)
+    return wide if max(map(len, wide.splitlines())) <= PAGE_WIDTH else narrow
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
@@ -61,21 +64,21 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int)
     return "\n".join([drawn[0], "─" * max(map(len, drawn)), *drawn[1:]])
 
 
-def _cells(summary: Summary) -> list[list[str]]:
+def _cells(summary: Summary, name_width: int = NAME_WIDTHS[0]) -> list[list[str]]:
     cells = [[INPUT, show_shape(summary.image), "", "", "", "", ""]]
     before = INPUT
     for row in summary.rows:
-        cells.append(_layer_cells(row, before))
+        cells.append(_layer_cells(row, before, name_width))
         before = row.facts.name
     return cells
 
 
-def _layer_cells(row: Row, before: str) -> list[str]:
+def _layer_cells(row: Row, before: str, name_width: int) -> list[str]:
     facts = row.facts
     numbered = facts.name.removeprefix(facts.kind).removeprefix("_")
     kind = [] if not numbered or numbered.isdigit() else [facts.kind.replace("_", "_ ")]  # may go on after any _
     origin = [] if facts.inputs == (before,) else [f"from {', '.join(facts.inputs)}"]
-    about = wrap(" ".join(kind + origin), NAME_WIDTH)
+    about = wrap(" ".join(kind + origin), name_width)
     name = "\n".join([facts.name, *(f"  {line.replace('_ ', '_')}" for line in about)])
     params = f"{facts.trainable:,}" + (f" + {facts.non_trainable:,}" if facts.non_trainable else "")
     return [
@@ -83,14 +86,17 @@ def _layer_cells(row: Row, before: str) -> list[str]:
         show_shape(facts.output_shape),
         params if facts.parameters else "",
         f"{facts.macs:,}" if facts.macs else "",
-        _times(facts.receptive_field),
-        _times(facts.stride),
+        *_receptive_cells(row.receptive),
         show_bytes(row.activation_bytes),
     ]
 
 
-def _times(pair: HeightWidth) -> str:
-    return f"{pair[0]}×{pair[1]}"
+def _receptive_cells(receptive: Receptive | None) -> list[str]:
+    if receptive is None:
+        return ["", ""]
+    (high, wide), (down, right) = receptive.field, receptive.stride
+    stride = f"{down or '-'}×{right or '-'}" if down or right else ""
+    return [f"{high}×{wide}{PADDED if receptive.padded else ''}", stride]
 
 
 def totals(summary: Summary) -> list[str]:
@@ -100,7 +106,17 @@ def totals(summary: Summary) -> list[str]:
         parameters += f": {summary.trainable:,} trained, {summary.non_trainable:,} not (moving averages, after the +)"
     images = "one image" if summary.batch_size == 1 else f"a batch of {summary.batch_size:,}"
     memory = f"{show_bytes(summary.activation_bytes)} for the outputs of all layers, {images}"
-    return [parameters, f"{summary.macs:,} multiply-accumulates for one image", memory]
+    return [parameters, f"{summary.macs:,} multiply-accumulates for one image", memory, *_sight(summary)]
+
+
+def _sight(summary: Summary) -> Iterator[str]:
+    """Yield what else is to be known of the receptive fields."""
+    if any(row.receptive and row.receptive.padded for row in summary.rows):
+        yield f"{PADDED} the window is larger still, and reaches into zero padding"
+    if any(row.receptive is None for row in summary.rows):
+        yield "receptive fields of images so large are not computed"
+    if summary.never_seen:
+        yield summary.never_seen
 
 
 def show_bytes(count: int) -> str:

@@ -21,6 +21,7 @@ from cnnctl.spec.found import found_in
 from cnnctl.spec.head import head_complaints, loss_complaints
 from cnnctl.spec.images import missing_facts
 from cnnctl.spec.layers import Conv2D
+from cnnctl.spec.oddities import batch_norm_complaints, oddities
 from cnnctl.spec.overrides import override
 from cnnctl.spec.section import UNKNOWN_FIELD, Section, one_line
 from cnnctl.spec.shapes import Facts, Misfit, Surroundings, format_of, input_shape, show_shape, trace
@@ -91,6 +92,8 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
     if problems:
         raise ConfigError(sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.location)))
     assert checked
+    nodes, facts = facts_of(checked)
+    notes += oddities(checked, nodes, facts, surroundings_of(checked))
     notes += _large_network(checked, sized_by_images="image_size" not in document.content["data"])
     return checked
 
@@ -277,7 +280,7 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
         *document.content,
     )  # also where a typo elsewhere hides the experiment
     ends = _end_complaints(experiment, nodes, facts, around) if experiment or classifies else []
-    parts = _parts_complaints(experiment, nodes) if experiment else []
+    parts = [*_parts_complaints(experiment, nodes), *batch_norm_complaints(experiment, nodes, facts)] if experiment else []
     strategy = _strategy_complaints(experiment) if experiment else []
     return [*_bias_complaints(nodes, facts, around), *ends, *stopping, *parts, *strategy]
 
@@ -289,7 +292,7 @@ def _end_complaints(
     if experiment and experiment.few_shot:
         return embedding_complaints(experiment.few_shot, nodes, facts)
     losses = loss_complaints(experiment, nodes) if experiment else []
-    return [*head_complaints(nodes, facts, around.classes), *losses]
+    return [*head_complaints(nodes, facts, around), *losses]
 
 
 def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> list[Complaint]:

@@ -1,9 +1,8 @@
 """Pure integer arithmetic on stacks: what each layer gives, holds and costs.
 
 Shapes leave out the batch axis: (H, W, C), or (C, H, W) with `channels_first`. The formulas are
-those of Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016); the
-receptive field follows Araujo, Norris and Sim, "Computing receptive fields of convolutional
-neural networks" (Distill, 2019). Equality with Keras is a property test.
+those of Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016). Equality
+with Keras is a property test.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ HeightWidth = tuple[int, int]
 
 
 MOST = 2**63 - 1
-"""TensorFlow counts the values of a tensor in 64 bits; no image has so many pixels either."""
+"""TensorFlow counts the values of a tensor in 64 bits."""
 
 
 class DoesNotFit(Exception):
@@ -76,8 +75,6 @@ class Facts:
         trainable: parameters that training changes.
         non_trainable: parameters that it does not, such as moving averages.
         macs: multiplications with weights (multiply-accumulates), biases and batch norm left out.
-        receptive_field: rows and columns of input pixels that one output value can see.
-        stride: input pixels between neighbouring outputs.
     """
 
     name: str
@@ -88,8 +85,6 @@ class Facts:
     trainable: int
     non_trainable: int
     macs: int
-    receptive_field: HeightWidth
-    stride: HeightWidth
 
     @property
     def parameters(self) -> int:
@@ -154,12 +149,8 @@ def _facts(node: Node, known: dict[str, Facts], image: Shape, around: Surroundin
     output, costs = apply(node.layer, shapes, around)
     if prod(output) > MOST:
         raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, and no tensor has so many")
-    field, stride = _view(node, known, shapes, image, around)
-    if max(*field, *stride) > MOST:
-        raise DoesNotFit("one output would see, or skip, more than 2^63 pixels of the input; give smaller windows or strides")
     return Facts(
-        node.name, node.layer.kind, node.inputs, shapes, output,
-        costs.trainable, costs.non_trainable, costs.macs, field, stride,
+        node.name, node.layer.kind, node.inputs, shapes, output, costs.trainable, costs.non_trainable, costs.macs
     )  # fmt: skip
 
 
@@ -325,25 +316,6 @@ def _concatenation(layer: L.Concatenate, shapes: tuple[Shape, ...]) -> Shape:
             f"received {' and '.join(map(show_shape, shapes))}"
         )
     return (*shapes[0][:place], sum(shape[place] for shape in shapes), *shapes[0][place + 1 :])
-
-
-def _view(
-    node: Node, known: dict[str, Facts], shapes: tuple[Shape, ...], image: Shape, around: Surroundings
-) -> tuple[HeightWidth, HeightWidth]:
-    """Returns receptive field and stride: `r + (extent - 1)·j` and `j·stride`, the largest over all inputs."""
-    before = [((1, 1), (1, 1)) if name == INPUT else (known[name].receptive_field, known[name].stride) for name in node.inputs]
-    field = (max(f[0] for f, _ in before), max(f[1] for f, _ in before))
-    stride = (max(s[0] for _, s in before), max(s[1] for _, s in before))
-    layer = node.layer
-    if isinstance(layer, L.Conv2D | L.Pooling):
-        window = window_of(layer)
-        grown = tuple(field[a] + (window.extent(a) - 1) * stride[a] for a in (0, 1))
-        return (grown[0], grown[1]), (stride[0] * window.strides[0], stride[1] * window.strides[1])
-    whole = spatial(image, around.data_format, "input")[0]
-    flat_dense = isinstance(layer, L.Dense) and len(shapes[0]) == 1
-    if isinstance(layer, L.GlobalPooling) or flat_dense:
-        return whole, whole
-    return field, stride
 
 
 def show_shape(shape: Shape) -> str:

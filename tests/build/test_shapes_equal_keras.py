@@ -18,13 +18,16 @@ import pytest
 import tensorflow as tf
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cnnctl.build import compare
 from cnnctl.build.layers import keras_layers
 from cnnctl.build.styles import build_functional
 from cnnctl.spec.experiment import ModelSpec
+from cnnctl.spec.head import values_of
 from cnnctl.spec.load import load
+from cnnctl.spec.receptive import receptive_fields
 from cnnctl.spec.shapes import Misfit, Shape, Surroundings, Window, trace
 from cnnctl.spec.stack import INPUT, nodes_of
 
@@ -307,6 +310,101 @@ def test_the_stacks_drawn_hold_every_kind_of_layer_often() -> None:
     count()
     assert set(counts) == {*ANYWHERE, *ON_IMAGES, "add", "concatenate"}
     assert min(counts.values()) >= 10, counts
+
+
+# --- receptive fields ---------------------------------------------------------------------------------------------
+
+SMOOTH = {"relu": "selu", "gelu": "tanh", "mish": "softplus", "linear": "softmax"}
+"""What activations are tried instead: a relu of a number below 0 would hide what it sees."""
+
+
+def smooth(drawn: Drawn) -> list[Plain]:
+    """Returns layers through which each change of what they see can be seen: means for maxima, no relu.
+
+    Nor a softmax where a mean may be taken along its axis, the last, which is always the same.
+    """
+    first = "channels_first" in repr(drawn) and "pooling" in repr(drawn)
+    replaced = {**SMOOTH, "linear": "softsign"} if first else SMOOTH
+    changed: list[Plain] = []
+    for layer in drawn.layers:
+        ((kind, fields),) = layer.items()
+        activation = {"activation": replaced.get(fields["activation"], fields["activation"])} if "activation" in fields else {}
+        changed.append({kind.replace("max", "average"): {**fields, **activation}})
+    return changed
+
+
+def set_random_weights(model: keras.Model) -> None:
+    """Gives every weight a number that is not near 0, small enough for softmax and tanh not to saturate."""
+    draw = np.random.default_rng(0)
+    for weight in model.weights:
+        if "seed_generator" not in weight.path:
+            signs = draw.choice([-1, 1], weight.shape) if len(weight.shape) > 1 else 1  # variances stay positive
+            weight.assign(signs * draw.uniform(0.5, 1.5, weight.shape) / np.sqrt(prod(weight.shape[:-1])))
+
+
+Changed = list[NDArray[np.bool_]]
+
+
+def changed_by_rows_and_columns(
+    model: keras.Model, image: Shape, axes: tuple[int, int]
+) -> tuple[list[Changed], list[NDArray[np.float64]]]:
+    """Returns for each layer which rows, and which columns, change which values, each (rows, values), and its output.
+
+    Found by trying, in float64.
+    """
+    draw = np.random.default_rng(0)
+    batch = []
+    for _ in range(2):
+        whole = draw.normal(size=image)
+        batch.append(whole)
+        for axis in axes:
+            places = np.moveaxis(np.eye(image[axis])[(..., *[None] * 2)], 1, axis + 1)
+            batch += list(whole + places * draw.normal(size=(image[axis], *image)))
+    jit = any(
+        getattr(layer, "data_format", None) == "channels_first" for layer in model.layers
+    )  # TensorFlow has no such float64 kernels
+    outputs = tf.function(model, jit_compile=jit)(np.stack(batch))
+    found = []
+    arrays = [np.asarray(output) for output in (outputs if isinstance(outputs, list) else [outputs])]
+    for output in arrays:
+        twice = output.reshape(2, len(batch) // 2, -1)
+        changed = (np.abs(twice[:, 1:] - twice[:, :1]) > 1e-12).any(0)
+        found.append([changed[: image[axes[0]]], changed[image[axes[0]] :]])
+    return found, arrays
+
+
+def sums_to_one(output: NDArray[np.float64]) -> bool:
+    return bool((output >= 0).all() and np.allclose(output.sum(-1), 1) and output.shape[-1] > 1)
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(fitting_stacks())
+def test_receptive_fields_and_probabilities_are_those_of_the_computed_outputs(drawn: Drawn) -> None:
+    drawn.layers = smooth(drawn)
+    nodes, _ = nodes_of(drawn.model())
+    layers = keras_layers(nodes, 0, drawn.around(), "float64")
+    model = build_functional(layers, {node.name: list(node.inputs) for node in nodes}, drawn.image)
+    model = keras.Model(model.inputs[0], [layer.output for layer in layers])
+    set_random_weights(model)
+    axes = (0, 1) if drawn.model_format == "channels_last" else (1, 2)
+
+    facts = trace(nodes, drawn.image, drawn.around())
+    fields = receptive_fields(nodes, facts, drawn.image, drawn.around())
+    changes, outputs = changed_by_rows_and_columns(model, drawn.image, axes)
+    for node, field, both in zip(nodes, fields, changes, strict=True):
+        assert field
+        for side, changed in enumerate(both):
+            seen = [np.flatnonzero(value) for value in np.unique(changed, axis=1).T]
+            spans = [(int(rows[-1] - rows[0]) + 1, len(rows)) for rows in seen if len(rows)]
+            assert (field.field[side], field.seen[side]) == max(spans, default=(0, 0)), node.name
+            assert field.unseen[side] == tuple(np.flatnonzero(~changed.any(1))), node.name
+
+    values = values_of(nodes, facts, drawn.around())
+    for node, output in zip(nodes, outputs, strict=True):
+        kind = values[node.name].kind
+        assert kind != "probabilities" or sums_to_one(output), node.name
+        known = kind in ("probabilities", "softmax of a softmax") or "training" in kind  # the last: after a dropout
+        assert known or not sums_to_one(output), node.name
 
 
 # --- stacks that may not fit --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from cnnctl.commands.session import Session
 from cnnctl.commands.train import train
 from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.report.console import Console
+from cnnctl.spec.load import load
 from cnnctl.train import learner, loops, pace
 
 ROOT = Path(__file__).parent.parent.parent
@@ -116,3 +117,18 @@ def folder_config(folder: Path) -> dict[str, object]:
         "train": {"batch_size": 4},
         "log": {"tensorboard": False},
     }
+
+
+def test_a_last_batch_of_one_image_that_batch_norm_cannot_use_is_warned_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "digits.yaml"
+    layers: list[Any] = ["flatten", {"dense": {"units": 4}}, "batch_normalization", {"dense": {"units": "classes"}}]
+    config.write_text(yaml.safe_dump({"data": {"source": "digits", "validation": 0.1}, "model": {"layers": layers}}))
+    told = []
+    for batch_size in (419, 420):  # 1,258 images: 3 batches of 419 and one image
+        Session(load(config, [f"train.batch_size={batch_size}"]), "cpu", Console())
+        told.append("".join(capsys.readouterr().err.split("\n")))
+    assert "one image (1,258 images in batches of 419)" in told[0]
+    assert "set train.batch_size to 420" in told[0]
+    assert "last batch" not in told[1]

@@ -112,7 +112,7 @@ def test_batch_norm_counts_the_values_of_a_batch_and_what_is_trained() -> None:
     text = explained(layers, rest="train: {batch_size: 20}")
     assert "for the one channel: mean and variance over the batch, 1,280 values with a batch of 20" in text  # 20 · 8 · 8
     assert "no square root" in text
-    assert "gamma · (x - mean) / sqrt(variance + 0.01) + beta" in text
+    assert "then (x - mean) / sqrt(variance + 0.01) + beta" in text, "without scale there is no gamma"
     assert "moving averages instead, updated in training as 0.8 · old + 0.2 · batch's" in text
     assert "parameters: beta trained (1), moving mean and variance not (2)" in text
 
@@ -148,3 +148,103 @@ def test_the_end_tells_what_comes_out_and_which_loss_goes_with_it(
     assert end.endswith(f"\nLoss: {loss}")
     assert ("Labels are one-hot" in end) == (labels == "one_hot")
     assert ("softmax: exp(z) / sum of all exp(z)" in text) == (activation == "softmax")
+
+
+# sentences that are true of usual networks alone
+
+
+FUNCTIONAL = "{style: functional, layers: %s}"
+
+
+def of_branches(layers: str, head: str = "flatten, dense: {units: classes}") -> str:
+    text = f"data: {{source: digits}}\nmodel: {FUNCTIONAL % f'[{layers}, {head}]'}"
+    return unwrapped(explanation(check(parse(text, "x.yaml"))))
+
+
+def test_an_add_of_equal_shapes_passes_gradients_on() -> None:
+    text = of_branches("zero_padding2d: {padding: 0, name: a}, add: {inputs: [a, input]}")
+    assert "the sum of a and input, value by value; gradients flow into each unchanged" in text
+    assert "broadcast" not in text
+
+
+def test_an_add_that_broadcasts_sums_the_gradient_of_the_smaller_input() -> None:
+    convs = "conv2d: {filters: 4, kernel_size: 1, name: a}, conv2d: {filters: 1, kernel_size: 1, name: b}"
+    text = of_branches(f"{convs}, add: {{inputs: [a, b]}}")
+    assert "the sum of a and b, value by value; gradients flow into the others unchanged" in text
+    assert "'b' (8, 8, 1) is smaller and is broadcast: each of its values is added at 4 places" in text
+    assert "its gradient is the sum of the gradients at these" in text
+
+
+def test_a_concatenation_names_its_axis() -> None:
+    convs = "conv2d: {filters: 4, kernel_size: 1, name: a}, conv2d: {filters: 3, kernel_size: 1, name: b}"
+    assert "a and b side by side along axis -1: 4 + 3 = 7 channels" in of_branches(f"{convs}, concatenate: {{inputs: [a, b]}}")
+    twice = of_branches("zero_padding2d: {name: a}, concatenate: {inputs: [a, a], axis: 1}")
+    assert "a and a side by side along axis 1: 10 + 10 = 20 rows" in twice
+
+
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        ("dropout: {rate: 0}, flatten", "with rate 0 nothing happens, in training either"),
+        ("flatten, flatten: {name: again}", "the input is a vector already: (B, 64) stays as it is"),
+        ("zero_padding2d: {padding: 0}, flatten", "padding of 0: nothing is added"),
+        ("zero_padding2d: {padding: [[1, 2], [1, 0]]}, flatten", "zeros: 1 row above, 2 below, 1 column left, 0 right"),
+        ("activation: {activation: linear}, flatten", "linear: every value stays as it is"),
+        ("conv2d: {filters: 1, kernel_size: 3}, flatten", "so 1 filter gives 1 map\n"),
+        ("conv2d: {filters: 2, kernel_size: 1, padding: same}, flatten", "ceil(8 / 1) = 8; no zeros added"),
+        ("max_pooling2d: {pool_size: 3}, flatten", "floor((8 - 3) / 3) + 1 = 2; the last 2 of 8 are in no window"),
+        ("conv2d: {filters: 2, kernel_size: 1, strides: 3}, flatten", "; 5 of 8 are in no window"),
+        ("max_pooling2d: {pool_size: 8}, global_max_pooling2d", "(one value here, so it stays as it is)"),
+        ("conv2d: {filters: 3, kernel_size: 3, activation: softmax}, flatten", "at each of 36 places, over the 3 channels"),
+        (
+            "conv2d: {filters: 1, kernel_size: 3, activation: softmax}, flatten",
+            "softmax over one value, the last axis: always 1",
+        ),
+        ("conv2d: {filters: 1, kernel_size: 3, activation: softmax}, flatten", "no pixel of the image can change its outputs"),
+        ("batch_normalization: {scale: false, center: false}, flatten", "then (x - mean) / sqrt(variance + 0.001)\n"),
+        ("batch_normalization: {momentum: 1}, flatten", "they never change from their first values"),
+        ("dropout: {rate: 0.5, noise_shape: [null, 1, 1, 1]}, flatten", "noise_shape [null, 1, 1, 1] has a 1 together"),
+        (
+            "conv2d: {filters: 2, kernel_size: 1, strides: 3}, flatten",
+            "3 pixels further on; neither sees the rows and columns between",
+        ),
+        (
+            "conv2d: {filters: 2, kernel_size: 3, dilation_rate: 2}, flatten",
+            "5×5 input pixels, of which it skips some: it sees 3 rows and",
+        ),
+        (
+            "conv2d: {filters: 2, kernel_size: 9, padding: same}, flatten",
+            "8×8 input pixels; its window is larger and reaches into",
+        ),
+        ("conv2d: {filters: 2, kernel_size: [8, 7]}, flatten", "8×7 input pixels; its neighbour sees 1 column further on"),
+    ],
+)
+def test_sentences_speak_of_the_network_that_is_explained(layers: str, sentence: str) -> None:
+    assert sentence in explained(f"[{layers}, dense: {{units: classes}}]")
+
+
+def test_a_share_of_parameters_is_100_percent_only_of_all() -> None:
+    text = explained("[flatten, dense: {units: 100}, dense: {units: 1}, dense: {units: classes}]")
+    assert "1·10 + 10 = 20 parameters, less than 1% of all" in text
+    assert "parameters, 100% of all" in explained("[flatten, dense: {units: classes}]")
+    few = "batch_normalization: {scale: false, center: false}"  # 2 of 652
+    assert "parameters, more than 99% of all" in explained(f"[{few}, flatten, dense: {{units: classes}}]")
+
+
+def test_under_channels_first_softmax_and_dense_go_along_the_columns() -> None:
+    model = "{data_format: channels_first, layers: [dense: {units: 5, activation: softmax}, flatten, dense: {units: classes}]}"
+    text = unwrapped(explanation(check(parse(f"data: {{source: digits}}\nmodel: {model}", "x.yaml"))))
+    assert "joined to every input along the last axis, the columns: 8·5 + 5 = 45" in text
+    assert "softmax at each of 8 places, over the 5 columns of the last axis" in text
+    assert "the channels are moved to the end before" in text
+
+
+def test_logits_that_are_means_of_relu_are_said_to_be_so() -> None:
+    text = explained("[conv2d: {filters: 10, kernel_size: 3, activation: relu}, global_average_pooling2d]")
+    assert "The outputs are logits: here means or maxima of relu; softmax makes them" in text.replace("\n", " ")
+
+
+def test_label_smoothing_is_told_with_its_numbers() -> None:
+    rest = "train: {loss: {categorical_crossentropy: {label_smoothing: 0.1}}}"
+    text = explained("[flatten, dense: {units: classes}]", "{source: digits, labels: one_hot}", rest).replace("\n", " ")
+    assert "With label_smoothing: 0.1 the 1 becomes 1 - 0.1 + 0.1/10 = 0.91, and each 0 becomes 0.1/10 = 0.01." in text

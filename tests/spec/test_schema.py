@@ -32,11 +32,13 @@ ONLY_THE_LOADER_KNOWS = {
     "axis-not-there", "axis-of-the-batch", "channels-not-divided-by-groups", "concatenate-image-and-vector",
     "concatenate-unequal-rows", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
     "image-too-large", "join-of-unequal-shapes", "more-values-than-a-tensor-holds", "noise-shape-too-short",
-    "pool-of-one-pixel", "shrinks-in-repeat", "shrinks-to-nothing", "strides-beyond-any-image", "thousands-of-flattens",
+    "pool-of-one-pixel", "shrinks-in-repeat", "shrinks-to-nothing", "thousands-of-flattens",
     "thousands-of-layers",
     # the end of the network and the classes
-    "ends-as-image", "ends-before-classes", "ends-with-relu", "softmax-twice", "units-not-classes",
+    "ends-as-image", "ends-before-classes", "ends-with-relu", "ends-with-sigmoid", "softmax-then-dropout", "softmax-twice",
+    "sum-of-two-softmaxes", "units-not-classes",
     # several fields together
+    "batch-norm-of-one-value",
     "batch-parts-and-batch-norm",
     "batch-parts-beyond-the-batch",
     "boundaries-fall", "filters-not-divided-by-groups", "fractions-leave-nothing",

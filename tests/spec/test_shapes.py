@@ -12,6 +12,7 @@ import pytest
 from cnnctl.report.rows import as_plain, summarize
 from cnnctl.spec.experiment import ModelSpec
 from cnnctl.spec.load import load
+from cnnctl.spec.receptive import Receptive, receptive_fields
 from cnnctl.spec.shapes import Facts, Misfit, Shape, Surroundings, Window, trace
 from cnnctl.spec.stack import nodes_of
 
@@ -381,32 +382,105 @@ def _random_sliding(draw: random.Random) -> tuple[Any, tuple[int, int, int], tup
 def test_receptive_field_and_stride_equal_those_followed_back_pixel_by_pixel(seed: int) -> None:
     draw = random.Random(seed)
     chain = [_random_sliding(draw) for _ in range(draw.randint(1, 4))]
-    found = last([layer for layer, _, _ in chain], (50, 50, 1))
+    found = last_field([layer for layer, _, _ in chain], (301, 301, 1))
     for axis, sliding in enumerate(([rows for _, rows, _ in chain], [columns for _, _, columns in chain])):
         first, second = seen(sliding, 0), seen(sliding, 1)
-        assert found.receptive_field[axis] == max(first) - min(first) + 1
+        assert (found.field[axis], found.seen[axis]) == (max(first) - min(first) + 1, len(first))
         assert found.stride[axis] == min(second) - min(first)
 
 
-def test_receptive_field_of_the_mnist_network() -> None:
-    rows = summarize(load(CONFIGS / "mnist.yaml")).rows
-    fields = [(row.facts.receptive_field[0], row.facts.stride[0]) for row in rows[:4]]
-    assert fields == [(3, 1), (4, 2), (8, 2), (10, 4)]
-    assert rows[-1].facts.receptive_field == (28, 28), "a dense layer after flatten sees the whole image"
+def fields(layers: list[Any], image: Shape, data_format: str = "channels_last") -> list[Receptive]:
+    model = ModelSpec.model_validate({"style": "functional", "data_format": data_format, "layers": layers})
+    nodes, _ = nodes_of(model)
+    around = Surroundings(10, model.data_format)
+    found = receptive_fields(nodes, trace(nodes, image, around), image, around)
+    assert all(found)
+    return [each for each in found if each]
 
 
-def test_a_join_sees_what_its_widest_branch_sees() -> None:
+def last_field(layers: list[Any], image: Shape, data_format: str = "channels_last") -> Receptive:
+    return fields(layers, image, data_format)[-1]
+
+
+def test_receptive_fields_of_the_mnist_network() -> None:
+    summary = summarize(load(CONFIGS / "mnist.yaml"))
+    found = [row.receptive for row in summary.rows if row.receptive]
+    assert [(each.field[0], each.stride[0]) for each in found[:4]] == [(3, 1), (4, 2), (8, 2), (10, 4)]
+    assert found[-1].field == (26, 26), "the second pooling leaves out the last of 11 rows and columns"
+    assert found[-1].unseen == ((26, 27), (26, 27))
+    assert summary.never_seen == "the network never sees rows 26 and 27 and columns 26 and 27 of the image"
+
+
+def test_a_join_sees_what_its_branches_see_together() -> None:
     small, large = ({"conv2d": {"filters": 2, "kernel_size": size, "padding": "same"}} for size in ([3, 7], [5, 1]))
-    assert last(joined({"add": {}}, small, large), (9, 9, 1)).receptive_field == (5, 7)
+    assert last_field(joined({"add": {}}, small, large), (9, 9, 1)).field == (5, 7)
 
 
-@pytest.mark.parametrize(
-    "layer", ["batch_normalization", "zero_padding2d", {"dropout": {"rate": 0.1}}, {"dense": {"units": 2}}]
-)
+def test_branches_that_look_to_opposite_sides_see_more_together_than_the_wider_one() -> None:
+    left, right = (
+        [
+            {"zero_padding2d": {"padding": [0, sides], "name": f"pad{name}", "inputs": ["input"]}},
+            {"conv2d": {"filters": 2, "kernel_size": [1, 3], "name": name}},
+        ]
+        for name, sides in (("a", [2, 0]), ("b", [0, 2]))
+    )
+    found = last_field([*left, *right, {"add": {"inputs": ["a", "b"]}}], (9, 9, 1))
+    assert found.field == (1, 5), "two columns before, itself, and two after; each branch sees three"
+
+
+def test_a_concatenation_along_rows_keeps_what_each_row_sees() -> None:
+    low, high = ({"conv2d": {"filters": 2, "kernel_size": size, "padding": "same"}} for size in ([1, 3], [5, 1]))
+    stack = joined({"concatenate": {"axis": 1}}, low, high)
+    assert last_field(stack, (9, 9, 1)).field == (5, 3), "the most rows and the most columns that any value sees"
+    after = last_field([*stack, {"conv2d": {"filters": 2, "kernel_size": [2, 1]}}], (9, 9, 1))
+    assert after.field == (9, 3), "one window holds the last row of one and the first of the other"
+
+
+@pytest.mark.parametrize("layer", [{"dense": {"units": 2}}, {"activation": {"activation": "softmax"}}])
+def test_under_channels_first_dense_and_softmax_see_whole_rows(layer: Any) -> None:
+    found = last_field([{"conv2d": {"filters": 2, "kernel_size": 3}}, layer], (1, 9, 7), "channels_first")
+    assert (found.field, found.stride) == ((3, 7), (1, None))
+
+
+def test_softmax_over_one_value_sees_nothing() -> None:
+    found = last_field([{"conv2d": {"filters": 1, "kernel_size": 3, "activation": "softmax"}}], (5, 5, 1))
+    assert (found.field, found.unseen) == ((0, 0), (tuple(range(5)), tuple(range(5))))
+
+
+@pytest.mark.parametrize("layer", ["batch_normalization", {"dropout": {"rate": 0.1}}, {"dense": {"units": 2}}])
 def test_what_works_pixel_by_pixel_keeps_receptive_field_and_stride(layer: Any) -> None:
-    found = last([conv(strides=2), layer], (9, 9, 1))
-    assert (found.receptive_field, found.stride) == ((3, 3), (2, 2))
+    found = last_field([conv(strides=2), layer], (9, 9, 1))
+    assert (found.field, found.stride) == ((3, 3), (2, 2))
 
 
-def test_global_pooling_sees_the_whole_image() -> None:
-    assert last([conv(), "global_average_pooling2d"], (9, 7, 1)).receptive_field == (9, 7)
+def test_what_global_pooling_and_dense_see_is_what_the_layers_before_see() -> None:
+    assert last_field([conv(), "global_average_pooling2d"], (9, 7, 1)).field == (9, 7)
+    assert last_field(["max_pooling2d", "global_max_pooling2d"], (9, 7, 1)).field == (8, 6)
+    assert last_field([conv(strides=3), "flatten", {"dense": {"units": 2}}], (10, 11, 1)).field == (9, 9)
+
+
+def test_fields_stay_within_the_image_and_padding_that_enlarges_them_is_marked() -> None:
+    found = fields([conv(padding="same")] * 6, (8, 8, 1))
+    assert [each.field[0] for each in found] == [3, 5, 7, 8, 8, 8]
+    assert [each.padded for each in found] == [False, False, False, True, True, True]
+    assert not last_field([{"max_pooling2d": {"pool_size": 3, "padding": "same"}}, "flatten"], (8, 8, 1)).padded, "no zeros"
+
+
+def test_vectors_have_no_stride() -> None:
+    found = fields([conv(strides=2), "flatten", {"dense": {"units": 2}}], (9, 9, 1))
+    assert [each.stride for each in found] == [(2, 2), (None, None), (None, None)]
+
+
+def test_windows_that_skip_pixels_leave_some_unseen() -> None:
+    found = last_field([{"conv2d": {"filters": 1, "kernel_size": 1, "strides": [1, 3]}}], (4, 7, 1))
+    assert found.unseen == ((), (1, 2, 4, 5))
+
+
+def test_huge_windows_and_paddings_end_at_once() -> None:
+    layers = [{"repeat": {"times": 1000, "layers": [{"max_pooling2d": {"pool_size": 2**31 - 1, "padding": "same"}}]}}]
+    found = last_field(layers, (8, 8, 1))
+    assert (found.field, found.stride) == ((8, 8), (None, None))
+    nodes, _ = nodes_of(ModelSpec.model_validate({"layers": [{"zero_padding2d": {"padding": 2**30}}, "flatten"]}))
+    around = Surroundings(10, "channels_last")
+    assert receptive_fields(nodes, trace(nodes, (8, 8, 1), around), (8, 8, 1), around) == [None, None]
+    assert receptive_fields(nodes[:1], trace(nodes[:1], (8192, 8, 1), around), (8192, 8, 1), around) == [None]

@@ -1,0 +1,118 @@
+"""What a network may do and mostly does by mistake: warnings, and batch norm that cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+
+from cnnctl.spec import layers as L
+from cnnctl.spec.document import Where
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.few_shot import images_at_once
+from cnnctl.spec.head import LOGITS, values_of
+from cnnctl.spec.shapes import Facts, Surroundings, show_shape
+from cnnctl.spec.stack import Complaint, Node
+
+
+def oddities(experiment: Experiment, nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> list[str]:
+    """Return warnings for a checked network; of a repeated layer, those of the first."""
+    told: dict[Where, str] = {}
+    found = [*_unequal_channels(nodes, facts, around), *_hidden_softmax(nodes, facts, around)]
+    for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(nodes))]:
+        told.setdefault(node.where, f"warning: '{node.name}' {text}")
+    return list(told.values())
+
+
+def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> Iterator[tuple[Node, str]]:
+    """Yield the adds of which one input has one channel and another has more."""
+    by_name = {node.name: node for node in nodes}
+    for node, each in zip(nodes, facts, strict=True):
+        if not isinstance(node.layer, L.Add):
+            continue
+        output = each.output_shape
+        axis = 0 if len(output) == 3 and around.data_format == "channels_first" else len(output) - 1
+        for name, shape in zip(each.inputs, each.input_shapes, strict=True):
+            aligned = (1,) * (len(output) - len(shape)) + shape
+            if aligned[axis] < output[axis]:
+                yield (
+                    node,
+                    f"adds the one channel of '{name}' {show_shape(shape)} to each of the {output[axis]} of its output "
+                    f"{show_shape(output)}. Unless that is meant, {_with_channels(by_name.get(name), name, output[axis])}",
+                )
+
+
+def _with_channels(node: Node | None, name: str, count: int) -> str:
+    if node and isinstance(node.layer, L.Conv2D):
+        return f"give '{name}' filters: {count}"
+    if node and isinstance(node.layer, L.Dense):
+        return f"give '{name}' units: {count}"
+    return f"put conv2d: {{filters: {count}, kernel_size: 1}} between"
+
+
+def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> Iterator[tuple[Node, str]]:
+    """Yield the layers whose softmax is not that of the network's outputs."""
+    last = values_of(nodes, facts, around)[nodes[-1].name].softmax
+    for node, each in zip(nodes, facts, strict=True):
+        if getattr(node.layer, "activation", None) != "softmax" or node in (last, nodes[-1]):
+            continue
+        if each.output_shape[-1] == 1:
+            yield node, "is a softmax over one value, the last axis, which is always 1: nothing before it is learned"
+        else:
+            yield node, "is a softmax, but more layers follow, which get shares that sum to 1; between layers relu is usual"
+
+
+def _dropped_outputs(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
+    """Yield the dropouts between the last weights and the outputs."""
+    by_name = {node.name: node for node in nodes}
+    values = values_of(nodes)[nodes[-1].name]
+    node = nodes[-1]
+    while values.kind == LOGITS and node is not values.node:
+        if isinstance(node.layer, L.Dropout) and node.layer.rate and values.node:
+            yield (
+                node,
+                f"sets outputs of the network to 0 in training, whatever the image; move it before '{values.node.name}'",
+            )
+        if node.inputs[0] not in by_name:
+            return
+        node = by_name[node.inputs[0]]
+
+
+def of_one_value(nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Node]:
+    """Return the batch norms that normalize one value per image: over a batch of one image (x - mean) is always 0."""
+    return [
+        node
+        for node, each in zip(nodes, facts, strict=True)
+        if isinstance(node.layer, L.BatchNormalization) and 2 * prod(each.output_shape) == each.non_trainable
+    ]
+
+
+def batch_norm_complaints(experiment: Experiment, nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Complaint]:
+    """Return the batch norms that can learn nothing, since every batch has one value for each mean."""
+    if images_at_once(experiment) > 1:
+        return []
+    return [
+        (
+            node.where,
+            "with train.batch_size: 1 each mean is over one value, so x - mean is always 0 and every output is "
+            f"{'beta' if isinstance(node.layer, L.BatchNormalization) and node.layer.center else '0'}, whatever the image; "
+            "set train.batch_size to 2 or more, or remove this layer",
+        )
+        for node in of_one_value(nodes, facts)
+    ]
+
+
+def last_batch_warning(nodes: Sequence[Node], facts: Sequence[Facts], examples: int, batch_size: int) -> str:
+    """Return a warning where the last batch of every epoch has one image, which batch norm cannot use; else nothing."""
+    normalized = of_one_value(nodes, facts)
+    if examples % batch_size != 1 or not normalized:
+        return ""
+    name = normalized[0].name
+    if examples == 1:
+        return (
+            f"warning: with one training image '{name}' makes the same output whatever the image; train on more, or remove it"
+        )
+    better = next(size for size in range(batch_size + 1, examples + batch_size + 2) if examples % size != 1)
+    return (
+        f"warning: the last batch of every epoch has one image ({examples:,} images in batches of {batch_size}), of which "
+        f"'{name}' makes the same output as of any other: set train.batch_size to {better}"
+    )

@@ -1,0 +1,27 @@
+"""What is said of single layers in words, computed by Keras."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def test_batch_norm_of_one_value_outputs_beta_whatever_the_image() -> None:
+    layer = keras.layers.BatchNormalization(beta_initializer="ones")
+    images = np.random.default_rng(0).normal(size=(2, 5)).astype("float32")
+    for image in images:
+        assert np.allclose(layer(image[None], training=True), 1)
+    assert not np.allclose(layer(images, training=True), 1)
+
+
+def test_the_gradient_of_an_input_that_is_broadcast_is_the_sum_over_where_it_is_added() -> None:
+    draw = np.random.default_rng(0)
+    large, small = tf.constant(draw.normal(size=(1, 8, 8, 4))), tf.constant(draw.normal(size=(1, 8, 8, 1)))
+    weights = draw.normal(size=(1, 8, 8, 4))
+    with tf.GradientTape() as tape:
+        tape.watch([large, small])
+        total = tf.reduce_sum(weights * keras.layers.Add(dtype="float64")([large, small]))
+    of_large, of_small = tape.gradient(total, [large, small])
+    assert np.allclose(of_large, weights)
+    assert np.allclose(of_small, weights.sum(-1, keepdims=True))

@@ -1,0 +1,104 @@
+"""What is allowed and mostly a mistake is warned about, and batch norm that cannot learn is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cnnctl.errors import ConfigError
+from cnnctl.spec.load import facts_of
+from cnnctl.spec.oddities import last_batch_warning
+from tests.spec.test_head import SOFTMAX, Layers, checked, dense, maps
+
+DROP = {"dropout": {"rate": 0.5}}
+
+
+def conv(filters: int, name: str, **fields: Any) -> dict[str, Any]:
+    return {"conv2d": {"filters": filters, "kernel_size": 3, "padding": "same", "name": name, **fields}}
+
+
+def warnings(layers: Layers, data_format: str = "channels_last", **train: Any) -> list[str]:
+    notes: list[str] = []
+    checked(layers, data_format, notes, **train)
+    return notes
+
+
+def residual(filters: int, use_bias: bool = True) -> Layers:
+    branch = conv(filters, "b", inputs=["a"], use_bias=use_bias)
+    return [conv(4, "a", use_bias=use_bias), branch, {"add": {"inputs": ["a", "b"]}}, "flatten", dense()]
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_an_add_of_one_channel_to_several_is_warned_about_with_a_remedy_that_works(data_format: str) -> None:
+    (warning,) = warnings(residual(1), data_format)
+    assert warning.startswith("warning: 'add' adds the one channel of 'b'")
+    assert warning.endswith("Unless that is meant, give 'b' filters: 4")
+    assert warnings(residual(4), data_format) == []
+
+
+def test_an_add_of_means_to_all_places_of_their_channels_is_not_warned_about() -> None:
+    means = {"global_average_pooling2d": {"keepdims": True}}
+    assert warnings([conv(4, "a"), means, {"add": {"inputs": ["a", "global_average_pooling2d"]}}, "flatten", dense()]) == []
+
+
+def test_an_add_of_one_value_to_a_vector_says_units() -> None:
+    layers = ["flatten", dense(8, name="a"), dense(1, name="b"), {"add": {"inputs": ["a", "b"]}}, dense()]
+    assert warnings(layers)[0].endswith("give 'b' units: 8")
+
+
+def test_a_softmax_between_layers_is_warned_about() -> None:
+    (warning,) = warnings([maps("softmax"), "flatten", dense(activation="softmax")])
+    assert warning.startswith("warning: 'conv2d' is a softmax, but more layers follow")
+    assert warnings([maps("relu"), "flatten", dense(), SOFTMAX]) == []
+
+
+def test_a_softmax_over_one_value_is_warned_about() -> None:
+    (warning,) = warnings([conv(1, "a", activation="softmax"), "flatten", dense()])
+    assert "over one value, the last axis, which is always 1" in warning
+
+
+def test_dropout_of_the_outputs_is_warned_about_and_may_stand_before_the_last_weights() -> None:
+    (warning,) = warnings(["flatten", dense(), DROP])
+    assert warning.endswith("sets outputs of the network to 0 in training, whatever the image; move it before 'dense'")
+    assert warnings(["flatten", DROP, dense()]) == []
+    assert warnings(["flatten", dense(), {"dropout": {"rate": 0.0}}]) == []
+
+
+def test_of_a_repeated_layer_the_first_is_warned_about() -> None:
+    block = {"repeat": {"times": 3, "layers": [{"dense": {"units": 5, "activation": "softmax"}}]}}
+    assert len(warnings(["flatten", block, dense()])) == 1
+
+
+@pytest.mark.parametrize("layers", [["flatten", "batch_normalization"], [maps(size=8), "batch_normalization", "flatten"]])
+def test_batch_norm_of_one_value_in_batches_of_one_image_is_refused(layers: Layers) -> None:
+    with pytest.raises(ConfigError, match=r"batch_normalization: with train\.batch_size: 1 .* every output is beta"):
+        checked([*layers, dense()], batch_size=1)
+    checked([*layers, dense()], batch_size=2)
+
+
+def test_batch_norm_of_maps_takes_batches_of_one_image() -> None:
+    checked([maps(), "batch_normalization", "flatten", dense()], batch_size=1)
+
+
+@pytest.mark.parametrize(("examples", "batch_size"), [(65, 64), (65, 32), (3, 2), (1001, 8), (7, 3)])
+def test_a_last_batch_of_one_image_is_warned_about_with_a_batch_size_that_works(examples: int, batch_size: int) -> None:
+    nodes, facts = facts_of(checked(["flatten", dense(5), "batch_normalization", dense()]))
+    warning = last_batch_warning(nodes, facts, examples, batch_size)
+    assert "'batch_normalization'" in warning
+    better = int(warning.rpartition(" ")[2])
+    assert examples % better != 1
+    assert last_batch_warning(nodes, facts, examples, better) == ""
+
+
+def test_one_training_image_is_warned_about() -> None:
+    nodes, facts = facts_of(checked(["flatten", dense(5), "batch_normalization", dense()]))
+    assert "with one training image 'batch_normalization' makes the same output" in last_batch_warning(nodes, facts, 1, 8)
+
+
+@pytest.mark.parametrize(("examples", "batch_size"), [(64, 64), (66, 64), (63, 64)])
+def test_other_last_batches_are_not(examples: int, batch_size: int) -> None:
+    nodes, facts = facts_of(checked(["flatten", dense(5), "batch_normalization", dense()]))
+    assert last_batch_warning(nodes, facts, examples, batch_size) == ""
+    nodes, facts = facts_of(checked([maps(), "batch_normalization", "flatten", dense()]))
+    assert last_batch_warning(nodes, facts, 65, 64) == "", "maps have many values"
