@@ -58,8 +58,13 @@ def load(file: Path, overrides: Sequence[str] = (), look_at_data: bool = True, n
     return check(document, look_at_data, notes)
 
 
-def check(document: Document, look_at_data: bool = True, notes: list[str] | None = None) -> Experiment:
-    """Returns the experiment that a document describes; see `load`."""
+def check(
+    document: Document, look_at_data: bool = True, notes: list[str] | None = None, explained: bool = True
+) -> Experiment:
+    """Returns the experiment that a document describes; see `load`.
+
+    Without `explained` no cause is sought for what is wrong.
+    """
     notes = [] if notes is None else notes
     problems: list[Problem] = []
     experiment = validated(Experiment, document, (), problems)
@@ -82,6 +87,10 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
 
         problems += sweep_problems(checked, document)
     if problems:
+        if explained:
+            from cnnctl.spec.mistakes import by_cause  # tries by this module what may be the cause
+
+            problems = by_cause(document, problems)
         raise ConfigError(sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.location)))
     assert checked
     notes += _large_network(checked, sized_by_images="image_size" not in document.content["data"])
