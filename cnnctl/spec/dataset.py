@@ -1,5 +1,6 @@
 """The section `data`: where images come from and how they are made ready."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -40,8 +41,12 @@ def expanded(field: str, path: str) -> Path:
         raise NotUsable(field, f"'{path}' begins with a home folder that is not known here") from error
 
 
+_NO_SPLIT = re.compile(r"none|off|no|false|\d+([.,]\d+)?\s*%|\d+,\d+", re.IGNORECASE)
+"""Texts that mean nothing or a number, and would be the name of a split."""
+
+
 def _part(value: object) -> str | float | tuple[str, ...]:
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value and not _NO_SPLIT.fullmatch(value):
         return value
     if isinstance(value, float) and 0 < value < 1:
         return value
@@ -53,12 +58,13 @@ def _part(value: object) -> str | float | tuple[str, ...]:
 
 
 _NAME = {"type": "string", "minLength": 1}
+_SPLIT = {**_NAME, "not": {"pattern": f"^(?i:{_NO_SPLIT.pattern})$"}}
 _FRACTION = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 Part = Annotated[
     str | float | tuple[str, ...],
     PlainValidator(_part),
     PlainSerializer(lambda part: list(part) if isinstance(part, tuple) else part),
-    WithJsonSchema({"anyOf": [_NAME, _FRACTION, {"type": "array", "items": _NAME, "minItems": 1}]}),
+    WithJsonSchema({"anyOf": [_SPLIT, _FRACTION, {"type": "array", "items": _NAME, "minItems": 1}]}),
 ]
 """A split by its name, a fraction of `train`, or classes or groups of `train` by their names."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import combinations
 from math import inf, prod
@@ -155,11 +156,25 @@ def validated(section: type[AnySection], document: Document, where: Where, probl
     try:
         return section.model_validate(content)
     except ValidationError as error:
+        from cnnctl.spec.habits import advice  # not needed by what is right
+
+        found = []
         for each in error.errors(include_url=False):
-            path = (*where, *each["loc"])
-            subject = path[:-1] if each["type"] == UNKNOWN_FIELD else path
-            problems.append(Problem(document.location(path), dotted(subject), each["msg"]))
+            path, unknown = (*where, *each["loc"]), each["type"] == UNKNOWN_FIELD
+            message = advice(document.content, path, unknown) or each["msg"]
+            found.append(Problem(document.location(path), dotted(path[:-1] if unknown else path), one_line(message)))
+        problems += _without_misspelt(found)
     return None
+
+
+def _without_misspelt(problems: Sequence[Problem]) -> list[Problem]:
+    """Returns problems but for fields that are missing only because they are called otherwise: that is told at its line."""
+    meant = {
+        f"{problem.path}: field '{match[1]}' is required"
+        for problem in problems
+        if (match := re.search(r"unknown field .*(?:did you mean '|; write )(\w+)(?:'\?|: .* instead)$", problem.message))
+    }
+    return [problem for problem in problems if f"{problem.path}: {problem.message}" not in meant]
 
 
 def _problem(document: Document, where: Where, message: str) -> Problem:

@@ -7,7 +7,7 @@ defaults: layers, optimizers, schedules, losses, initializers and regularizers h
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 # Plugins would be searched for in every installed package at the first model: slow, and foreign code.
@@ -117,16 +117,6 @@ def _worded(error: Any, known: Iterable[str], renamed: Mapping[str, str]) -> Ini
     return InitErrorDetails(type=custom, loc=where, input=value)
 
 
-def _without_misspelt(errors: Sequence[Any]) -> list[Any]:
-    """Returns the errors but for fields that are missing only because their name is misspelt: that is told once, at its line."""
-    unknown = [each["loc"][-1] for each in errors if each["type"] == "extra_forbidden"]
-    return [
-        each
-        for each in errors
-        if each["type"] != "missing" or not any(suggestion(name, [each["loc"][-1]]) for name in unknown)
-    ]
-
-
 class Section(BaseModel):
     """A mapping of the config with known fields; unknown ones are refused."""
 
@@ -142,8 +132,7 @@ class Section(BaseModel):
         try:
             return handler(value)
         except ValidationError as error:
-            errors = _without_misspelt(error.errors(include_url=False))
-            details = [_worded(each, cls.model_fields, cls.renamed) for each in errors]
+            details = [_worded(each, cls.model_fields, cls.renamed) for each in error.errors(include_url=False)]
             raise ValidationError.from_exception_data(cls.__name__, details) from None
 
     @classmethod
