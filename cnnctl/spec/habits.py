@@ -150,18 +150,21 @@ def _plain(word: object) -> str:
     return re.sub(r"[-_ .]", "", str(word).lower())
 
 
-def advice(content: Any, where: Where, unknown_field: bool) -> str | None:
+def advice(content: Any, where: Where, message: str, unknown_field: bool) -> str | None:
     """Returns the message for a habit of other tools at a place of a config; None where it is another mistake.
 
     Args:
         content: the config as plain data.
         where: the path of what is wrong.
+        message: what is said of it without these tables.
         unknown_field: whether its key is wrong, not its value.
     """
     if not where or not isinstance(where[-1], str | int):
         return None
     if unknown_field:
         return _about_field(content, where)
+    if line := _line_for_value(content, where):
+        return f"{message.partition('; did you mean')[0].partition('; known:')[0]}; write {line}"
     return next(filter(None, (about(content, where) for about in _VALUES)), None)
 
 
@@ -210,6 +213,8 @@ def _unknown(key: Any, habit: _Habit, content: Any, where: Where) -> str | None:
     if not habit.target:
         return f"unknown field '{key}'{reason}; remove it"
     *section, field = _resolved(habit.target, content)
+    if field not in getattr(_section(section), "model_fields", [field]):
+        return None  # no optimizer has all fields
     if section == list(where[:-1]) and not habit.value and field not in (_at(content, tuple(section)) or {}):
         return f"unknown field '{key}'{reason}; did you mean '{field}'?"
     already = _at(content, (*section, field))
@@ -236,7 +241,8 @@ def _resolved(target: str, content: Any) -> list[Any]:
     """Returns the keys of a path, with the optimizer that the config has for `*`."""
     optimizer = _at(content, ("train", "optimizer"))
     kind = next(iter(optimizer)) if isinstance(optimizer, dict) and optimizer else optimizer
-    return [(kind if kind in OPTIMIZER.choices else "adam") if key == "*" else key for key in target.split(".")]
+    known = isinstance(kind, str) and kind in OPTIMIZER.choices
+    return [(kind if known else "adam") if key == "*" else key for key in target.split(".")]
 
 
 def _about_field_of_layer(content: Any, where: Where) -> str | None:
@@ -304,17 +310,9 @@ _LINES: Mapping[str, Mapping[str, str]] = {
 """Values that a field takes elsewhere, as `_plain` writes them, and the line to write here."""
 
 
-def _about_value(content: Any, where: Where) -> str | None:
-    path, value = dotted(where), _at(content, where)
-    lines = _LINES.get(path, {})
-    line = lines.get(str(value)) or lines.get(_plain(value)) if isinstance(value, bool | str) else None
-    return f"expected {_expectation(path)}, received {show(value)}; write {line}" if line else None
-
-
-def _expectation(path: str) -> str:
-    section, _, field = path.rpartition(".")
-    words = getattr(_SECTIONS[section].model_fields[field].annotation, "__args__", ())
-    return "another word" if any(isinstance(each, str) for each in words) else "a mapping of fields or null"
+def _line_for_value(content: Any, where: Where) -> str | None:
+    lines, value = _LINES.get(dotted(where), {}), _at(content, where)
+    return lines.get(str(value)) or lines.get(_plain(value)) if isinstance(value, bool | str) else None
 
 
 def _about_optimizer(content: Any, where: Where) -> str | None:
@@ -398,7 +396,7 @@ def _about_numbers(content: Any, where: Where) -> str | None:
 
 
 _VALUES = (
-    _about_layer, _about_value, _about_optimizer, _about_schedule, _about_weights, _about_loss, _about_sizes, _about_numbers,
+    _about_layer, _about_optimizer, _about_schedule, _about_weights, _about_loss, _about_sizes, _about_numbers,
 )  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def validated(section: type[AnySection], document: Document, where: Where, probl
         found = []
         for each in error.errors(include_url=False):
             path, unknown = (*where, *each["loc"]), each["type"] == UNKNOWN_FIELD
-            message = advice(document.content, path, unknown) or each["msg"]
+            message = advice(document.content, path, each["msg"], unknown) or each["msg"]
             found.append(Problem(document.location(path), dotted(path[:-1] if unknown else path), one_line(message)))
         problems += _without_misspelt(found)
     return None

@@ -184,14 +184,20 @@ def _begins_oddly(body: str) -> Slips:
     """Quotes a value that begins with a sign of YAML's own, or has a colon and a space in it."""
     match = re.match(rf"{_ITEM}: +([^\s'\"{{\[].*)$", body)
     if match and "'" not in match[2]:
-        first = match[2][0]
-        cause = f"a value that begins with {first} is no text" if not first.isalnum() else "a text with ': ' in it needs quotes"
-        yield f"{match[1]}: '{match[2]}'", cause
+        if re.match(r"[@`%!|>?]|[*&]\W", match[2]):
+            yield f"{match[1]}: '{match[2]}'", f"a text that begins with {match[2][0]} needs quotes"
+        elif ": " in match[2]:
+            yield f"{match[1]}: '{match[2]}'", "a text with a colon and a space in it needs quotes"
+
+
+_NO_TEXT = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?|true|false|null|\[.*\]|\{.*\}")
+"""What is a number, true or false, null, a list or a mapping without quotes."""
 
 
 def _quoted(body: str) -> Slips:
     for match in re.finditer(r"([\"'])([^\"']+)\1", body):
-        yield body[: match.start()] + match[2] + body[match.end() :], f"{match[0]} in quotes is a text"
+        if _NO_TEXT.fullmatch(match[2]):
+            yield body[: match.start()] + match[2] + body[match.end() :], f"{match[0]} in quotes is a text"
 
 
 _SLIPS: Sequence[Callable[[str], Slips]] = (
@@ -220,7 +226,7 @@ def _indent(line: str) -> int:
 
 
 def _is_content(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#")
+    return bool(line.strip()) and not line.lstrip().startswith("#") and line.rstrip() not in ("---", "...")
 
 
 def _changes(lines: Sequence[str], number: int) -> Iterator[_Change]:
