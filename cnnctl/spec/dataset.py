@@ -77,6 +77,8 @@ def _channels(value: object) -> object:
 
 Channels = Annotated[Literal[1, 3], BeforeValidator(_channels)]
 
+_EXAMPLES = {"name": "mnist", "path": "images"}
+
 Pair = tuple[str, str]
 """The names of the images and of their labels."""
 
@@ -239,26 +241,27 @@ class DataSpec(Section):
     def _has_what_its_source_needs(self) -> Self:
         needed = "name" if self.source == "tfds" else "path" if self.has_path else None
         if needed and getattr(self, needed) is None:
-            raise wrong(f"source '{self.source}' needs '{needed}'")
+            raise wrong(f"source '{self.source}' needs '{needed}'; write {needed}: {_EXAMPLES[needed]}")
         for field, sources in _ONLY_WITH.items():
             if self.source not in sources and getattr(self, field) != DataSpec.model_fields[field].default:
                 listed = " or ".join(f"'{source}'" for source in sources)
-                raise wrong(f"goes with source {listed}, not with '{self.source}'; remove it, or change source", field)
+                raise wrong(f"goes with source {listed}, not with '{self.source}'; remove it", field)
         if self.keys is not None and self.source == "folder" and (self.labels_file is None or isinstance(self.keys, dict)):
-            raise wrong("names the two columns of data.labels_file, such as [file, label]; give both, or remove it", "keys")
+            raise wrong("names the two columns of data.labels_file, such as [file, label]; remove it, or give both", "keys")
         return self
 
     @model_validator(mode="after")
     def _names_its_groups(self) -> Self:
         if self.source == "folder":
             if self.hold_out == "group" and self.class_folders != "leaf":
-                raise wrong("groups of a folder are the folders of its classes; add class_folders: leaf", "hold_out")
+                raise wrong("groups of a folder are the folders of its classes; write class_folders: leaf", "hold_out")
         elif (self.hold_out == "group") != (self.group is not None):
             if self.source != "tfds":
-                raise wrong(f"source '{self.source}' has no groups of classes; use hold_out: class", "hold_out")
-            raise wrong(
-                "hold_out: group and group, the feature that names the groups, go together; give both or neither", "group"
+                raise wrong(f"source '{self.source}' has no groups of classes; write hold_out: class", "hold_out")
+            remedy = (
+                "write group: alphabet, or another feature" if self.group is None else "write hold_out: group, or remove it"
             )
+            raise wrong(f"hold_out: group and group, the feature that names the groups, go together; {remedy}", "group")
         return self
 
     @model_validator(mode="after")
@@ -267,7 +270,7 @@ class DataSpec(Section):
             raise wrong("needs data.classes: how many classes occur in train", "remap_labels")
         for field in ("validation", "test"):
             if self.source == "digits" and isinstance(getattr(self, field), str):
-                raise wrong("source 'digits' has no named splits; give a fraction, such as 0.2", field)
+                raise wrong(f"source 'digits' has no named splits; write {field}: 0.2, or another fraction", field)
         if self.source == "digits" and self.train != "train":
             raise wrong("source 'digits' has no named splits; leave it out", "train")
         return self

@@ -198,7 +198,7 @@ class _Reader:
     def value(self, node: yaml.Node, path: Where) -> Any:
         self.places.setdefault(path, _place(node))
         if len(self.places) > MAX_VALUES:
-            message = f"more than {MAX_VALUES:,} values, counting each time what aliases repeat; no config needs so many"
+            message = f"more than {MAX_VALUES:,} values, counting each time what aliases repeat: no config needs so many"
             raise ConfigError([Problem(f"{self.name}:{_place(node)}", "", message)])
         if any(node is above for above in self.open):
             raise ConfigError(
@@ -222,7 +222,7 @@ class _Reader:
             return self.text(node, path)
         if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
             return self.scalar(node, path, kind)
-        self.problem(node, path, f"unknown tag {show(node.tag.replace(_TAG, '!!'))}; a config needs no tags")
+        self.problem(node, path, f"unknown tag {show(node.tag.replace(_TAG, '!!'))}, and a config needs none; remove the tag")
         return None
 
     def text(self, node: yaml.ScalarNode, path: Where) -> str:
@@ -255,9 +255,9 @@ class _Reader:
                 continue
             key = self.text(key_node, path)
             if key == "<<":
-                self.problem(key_node, path, "YAML's merge key << is not supported; write the fields out, or use an alias")
+                self.problem(key_node, path, "YAML's merge key << is not supported; write the fields out")
             elif key in content:
-                self.problem(key_node, path, f"'{key}' stands twice; first on line {first[key]}")
+                self.problem(key_node, path, f"'{key}' stands twice, first on line {first[key]}; keep one of them")
             else:
                 first[key] = str(key_node.start_mark.line + 1)
                 self.places[*path, key] = _place(key_node)

@@ -96,7 +96,7 @@ def _refuse_several(role: str, candidates: list[str]) -> None:
 def several(role: str, candidates: list[str]) -> str:
     """Return the message for several splits of one role."""
     named = " and ".join(f"'{name}'" for name in candidates)
-    return f"{named} may {'both' if len(candidates) == 2 else 'all'} be the {role} split; write the one to use: {role}: {candidates[0]}"
+    return f"{named} may {'both' if len(candidates) == 2 else 'all'} be the {role} split; write {role}: {candidates[0]}, or the other one"
 
 
 def _refuse_missing_splits(data: DataSpec, folder: FolderSet) -> None:

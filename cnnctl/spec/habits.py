@@ -389,7 +389,9 @@ def _about_numbers(content: Any, where: Where) -> str | None:
         return f"expected a positive integer or 'classes', received {show(value)}; write units: classes"
     if field == "padding" and type(value) is int and where[-2] != "zero_padding2d":
         padding = "same" if value else "valid"
-        return f"expected 'valid' or 'same', received {show(value)}; write padding: {padding}, or a layer above: - zero_padding2d"
+        return (
+            f"expected 'valid' or 'same', received {show(value)}; write padding: {padding}, or a layer above: - zero_padding2d"
+        )
     if field in _MAY_BE_NULL and isinstance(value, str) and _plain(value) in NO_VALUE:
         return f"expected a value or null for none, received {show(value)}; write {field}: null"
     return None
