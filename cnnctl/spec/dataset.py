@@ -241,7 +241,7 @@ class DataSpec(Section):
     def _has_what_its_source_needs(self) -> Self:
         needed = "name" if self.source == "tfds" else "path" if self.has_path else None
         if needed and getattr(self, needed) is None:
-            raise wrong(f"source '{self.source}' needs '{needed}'; write {needed}: {_EXAMPLES[needed]}")
+            raise wrong(f"source '{self.source}' needs '{needed}'; write {needed}: {_EXAMPLES[needed]}", needed)
         for field, sources in _ONLY_WITH.items():
             if self.source not in sources and getattr(self, field) != DataSpec.model_fields[field].default:
                 listed = " or ".join(f"'{source}'" for source in sources)

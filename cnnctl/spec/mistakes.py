@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 from cnnctl.errors import ConfigError, Problem
 from cnnctl.spec.document import Document, parse
@@ -26,6 +27,9 @@ MAX_MISTAKES = 5
 """Mistakes of one file that are explained; after so many, one error is as good as the next."""
 _LINES_ABOVE = 2
 """Lines above the place of an error that may hold its cause."""
+
+_BLOCKS_AROUND = 4
+"""First lines of blocks around that place, and lines that stand at a depth of their own, that may hold it too."""
 
 _KEY = r"[A-Za-z_][\w.]*"
 _ITEM = rf"^(\s*(?:- +)*{_KEY})"
@@ -244,10 +248,26 @@ def _indented_otherwise(lines: Sequence[str], number: int) -> Iterator[_Change]:
     line = lines[number]
     text = line.lstrip()
     own = _indent(line) if "\t" not in line[: len(line) - len(text)] else -1
-    depths = sorted({_indent(each) + more for each in lines if _is_content(each) for more in (0, 2)} - {own})
-    near = [depth for depth in depths if depth <= max(own, 0) + 8]
-    new = [_Change(number, " " * depth + text, *_wrong_indentation(own, depth)) for depth in near]
-    yield from sorted(new, key=lambda change: (_unusual(lines, change), abs(_indent(change.new) - own)))
+    for depth in sorted(_depths(lines, number) - {own}, key=lambda depth: abs(depth - own)):
+        yield _Change(number, " " * depth + text, *_wrong_indentation(own, depth))
+
+
+def _depths(lines: Sequence[str], number: int) -> set[int]:
+    """Returns how deep a line may be: as those around it, as what they stand in, or two deeper than the line above."""
+    above = next((each for each in reversed(lines[:number]) if _is_content(each)), "")
+    below = next((each for each in lines[number + 1 :] if _is_content(each)), "")
+    outer = {_indent(lines[place]) for place in _outer(lines, number)}
+    return {_indent(above), _indent(above) + 2, _indent(below), max(_indent(below) - 2, 0), *outer}
+
+
+def _outer(lines: Sequence[str], number: int) -> list[int]:
+    """Returns the lines above that stand less and less deep: the first ones of the blocks around a line, from inside out."""
+    found, depth = [], MAX_COLUMNS
+    for place in range(number - 1, -1, -1):
+        if _is_content(lines[place]) and _indent(lines[place]) < depth:
+            found.append(place)
+            depth = _indent(lines[place])
+    return found
 
 
 def _wrong_indentation(own: int, depth: int) -> tuple[str, str]:
@@ -260,12 +280,17 @@ def _spaces(count: int) -> str:
     return f"{count} space{'s' * (count != 1)}"
 
 
-def _unusual(lines: Sequence[str], change: _Change) -> int:
-    """Returns how many lines begin a block at another depth than two spaces more than what is around it."""
-    changed = [*lines[: change.line], change.new, *lines[change.line + 1 :]]
-    content = [each for each in changed if _is_content(each)]
-    pairs = zip(content, content[1:], strict=False)
-    return sum(_indent(below) > _indent(above) and _indent(below) != _indent(above) + 2 for above, below in pairs)
+def _changed(lines: Sequence[str], change: _Change) -> list[str]:
+    return [*lines[: change.line], change.new, *lines[change.line + 1 :]]
+
+
+def _unusual(lines: Sequence[str]) -> list[int]:
+    """Returns the lines that begin a block deeper than is usual in this file, or less deep; or the file itself."""
+    content = [place for place, each in enumerate(lines) if _is_content(each)]
+    first = [place for place in content[:1] if _indent(lines[place])]
+    steps = {below: _indent(lines[below]) - _indent(lines[above]) for above, below in pairwise(content)}
+    usual, _ = Counter([2, *(step for step in steps.values() if step > 0)]).most_common(1)[0]
+    return [*first, *(place for place, step in steps.items() if step > 0 and step != usual)]
 
 
 @dataclass(frozen=True)
@@ -348,6 +373,10 @@ def not_yaml(text: str, name: str, places: Sequence[int]) -> list[Problem]:
     return problems
 
 
+_EXPLAINED = re.compile(r"'[^' ]+'; did you mean '[^']+'\?$|\n")
+"""What a message has for a misspelt word, and for a stack that does not fit: they need no other cause."""
+
+
 def by_cause(document: Document, problems: Sequence[Problem]) -> list[Problem]:
     """Returns the problems of a config, those that one slip of the hand has caused as this one slip."""
     lines, overrides = document.text.split("\n"), list(document.overrides.values())
@@ -356,7 +385,8 @@ def by_cause(document: Document, problems: Sequence[Problem]) -> list[Problem]:
     explained: list[Problem] = []
     reading = _reading(lines, overrides)
     while reading.problems and len(explained) < MAX_MISTAKES:
-        places = sorted({_line_of(each) + below for each in problems for below in (0, 1) if _line_of(each) >= 0})
+        unclear = [each for each in problems if _line_of(each) >= 0 and not _EXPLAINED.search(each.message)]
+        places = sorted({_line_of(each) + below for each in unclear for below in (0, 1)})
         found = _best(lines, places[:10], reading, overrides)
         if not found:
             break
@@ -371,7 +401,8 @@ def by_cause(document: Document, problems: Sequence[Problem]) -> list[Problem]:
 def _around(places: Sequence[int], lines: Sequence[str]) -> list[int]:
     """Returns the lines that may hold the cause, those that the parser named first."""
     above = [place - back for back in range(_LINES_ABOVE + 1) for place in places]
-    return [place for place in dict.fromkeys(above) if 0 <= place < len(lines)]
+    blocks = [place for number in places for place in _outer(lines, number)[:_BLOCKS_AROUND]]
+    return [place for place in dict.fromkeys([*above, *blocks, *_unusual(lines)[:_BLOCKS_AROUND]]) if 0 <= place < len(lines)]
 
 
 def _best(
@@ -385,11 +416,11 @@ def _best(
         for change in _changes(lines, number)
     )
     tried = [
-        (change, _reading([*lines[: change.line], change.new, *lines[change.line + 1 :]], overrides))
+        (change, _reading(_changed(lines, change), overrides))
         for change in islice(changes, MAX_READ // (sum(map(len, lines)) + len(lines)))
     ]
     helpful = [each for each in tried if each[1].is_better_than(now)]
-    return min(helpful, key=lambda each: (each[1].rank, _unusual(lines, each[0])), default=None)
+    return min(helpful, key=lambda each: (each[1].rank, len(_unusual(_changed(lines, each[0])))), default=None)
 
 
 def _problem(name: str, lines: Sequence[str], change: _Change) -> Problem:

@@ -106,8 +106,8 @@ def test_all_keys_that_stand_twice_are_told_with_the_line_of_the_first() -> None
     with pytest.raises(ConfigError, match="stands twice") as caught:
         parse("a: 1\nb: {c: 1, c: 2}\na: 3\n", "x.yaml")
     assert str(caught.value).splitlines() == [
-        "x.yaml:2:11  b: 'c' stands twice; first on line 2",
-        "x.yaml:3:1  'a' stands twice; first on line 1",
+        "x.yaml:2:11  b: 'c' stands twice, first on line 2; keep one of them",
+        "x.yaml:3:1  'a' stands twice, first on line 1; keep one of them",
     ]
 
 
@@ -225,7 +225,7 @@ def test_set_of_a_field_of_a_bare_optimizer_keeps_the_optimizer() -> None:
             "model.layers.2.dense.units=11",
             "model.layers[2].dense.units: the network gives 11 numbers, but the data has 10 classes",
         ),
-        ("data.name=mnist", "data.name: goes with source 'tfds', not with 'digits'; remove it, or change source"),
+        ("data.name=mnist", "data.name: goes with source 'tfds', not with 'digits'; remove it"),
     ],
 )
 def test_a_wrong_set_is_told_with_itself_as_the_place(text: str, message: str) -> None:
