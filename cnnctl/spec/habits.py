@@ -322,6 +322,15 @@ def _about_optimizer(content: Any, where: Where) -> str | None:
         return None
     key = next((key for key in value if _plain(key) in ("name", "type", "kind", "optimizer", "classname")), None)
     name = next((kind for kind in OPTIMIZER.choices if key and _plain(kind) == _plain(value[key])), None)
+    if (
+        not key
+        and value
+        and not set(value) & set(OPTIMIZER.choices)
+        and set(value) <= set(OPTIMIZER.choices["adam"].model_fields)
+    ):
+        field = next(iter(value))
+        inside = ", ".join(f"{field}: {_text(each)}" for field, each in value.items())
+        return f"'{field}' is a field of an optimizer, such as train.optimizer.adam.{field}; write optimizer: {{adam: {{{inside}}}}}"
     if not name:
         return None
     renamed = {"lr": "learning_rate", "learningrate": "learning_rate"}
@@ -400,6 +409,20 @@ def _about_numbers(content: Any, where: Where) -> str | None:
 _VALUES = (
     _about_layer, _about_optimizer, _about_schedule, _about_weights, _about_loss, _about_sizes, _about_numbers,
 )  # fmt: skip
+
+
+def field_of_option(word: str, content: Any) -> tuple[str, str]:
+    """Returns the path of the field that an option of another program means, or why there is none; empty texts for neither.
+
+    Args:
+        word: the option without dashes and capitals, such as `batchsize`.
+        content: the config as plain data, None where it is not known.
+    """
+    habit = _FIELDS.get(word) or _field_elsewhere(word, content, ["?"])
+    if habit is None or not habit.target:
+        return "", habit.reason if habit else ""
+    keys = _resolved(habit.target, content)
+    return dotted(tuple(keys)), ""
 
 
 def words() -> Iterator[str]:

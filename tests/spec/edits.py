@@ -127,7 +127,24 @@ def _misspelt(random: Random, word: str) -> str:
     return random.choice(ways)() or word
 
 
-OF_ANOTHER_KIND = ("three", "'3'", '"1e-3"', "3", "0.5", "-1", "true", "[1, 2]", "[]", "{a: 1}", "null", "1.5e", "10%", "0,1", "none", "auto")
+OF_ANOTHER_KIND = (
+    "three",
+    "'3'",
+    '"1e-3"',
+    "3",
+    "0.5",
+    "-1",
+    "true",
+    "[1, 2]",
+    "[]",
+    "{a: 1}",
+    "null",
+    "1.5e",
+    "10%",
+    "0,1",
+    "none",
+    "auto",
+)
 
 
 def _wrong_value(random: Random, name: str, text: str) -> Edit | None:
@@ -143,7 +160,11 @@ def _misplaced_layer(random: Random, name: str, text: str) -> Edit | None:
     """
     lines = text.split("\n")
     begins = [number for number, line in enumerate(lines) if line.startswith("    - ")]
-    end = next(number for number in range(begins[-1] + 1, len(lines) + 1) if number == len(lines) or not lines[number].startswith("     "))
+    end = next(
+        number
+        for number in range(begins[-1] + 1, len(lines) + 1)
+        if number == len(lines) or not lines[number].startswith("     ")
+    )
     items = [lines[start:stop] for start, stop in pairwise([*begins, end])]
     old, new = random.sample(range(len(items)), 2)
     moved = items.pop(old)

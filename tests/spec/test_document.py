@@ -264,3 +264,29 @@ def test_what_is_wrong_inside_a_section_that_set_gave_is_told_with_the_last_set_
 def test_a_key_twice_in_the_value_of_a_set_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--set train=\{epochs: 1, epochs: 2\}.*'epochs' stands twice"):
         overridden("train={epochs: 1, epochs: 2}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train.optimizer.learning_rate=0.1",
+        "train.optimizer.beta_1=0.8",
+        "model.layers.0.pool_size=3",
+        "model.layers.2.activation=softmax",
+        "model.layers.1.name=flat",
+    ],
+)
+@pytest.mark.parametrize("optimizer", ["", "  optimizer: adam\n", "  optimizer: {adam: {epsilon: 1e-5}}\n"])
+def test_a_path_without_the_name_of_a_layer_or_an_optimizer_is_refused_with_the_path_that_works(
+    text: str, optimizer: str
+) -> None:
+    config = CONFIG + (optimizer or "  optimizer: {adam: {}}\n")
+    with pytest.raises(ConfigError, match="; the path is ") as caught:
+        checked(text, config=config)
+    path = str(caught.value).rpartition("; the path is ")[2]
+    assert checked(f"{path}={text.partition('=')[2]}", config=config)
+
+
+def test_a_field_of_an_optimizer_that_the_config_leaves_out_is_refused_with_the_line_to_write() -> None:
+    with pytest.raises(ConfigError, match=r"write optimizer: \{adam: \{learning_rate: 0.1\}\}$"):
+        checked("train.optimizer.learning_rate=0.1")

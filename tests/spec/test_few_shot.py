@@ -122,8 +122,8 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(data="source: digits, hold_out: image"),
         [
-            "2:24  data.hold_out: few-shot tasks are judged on classes never trained on; say class or group, or leave "
-            "hold_out out"
+            "2:24  data.hold_out: few-shot tasks are judged on classes never trained on; write hold_out: class, or "
+            "leave hold_out out"
         ],
     ),
     (
@@ -144,7 +144,9 @@ WRONG: list[tuple[str, list[str]]] = [
     ),
     (
         few_shot("mirrors: true", data="source: digits, augment: {flip: true}"),
-        ["2:34  data.augment.flip: few_shot.mirrors makes mirrored images classes of their own; leave it out, or leave few_shot.mirrors out"],
+        [
+            "2:34  data.augment.flip: few_shot.mirrors makes mirrored images classes of their own; leave it out, or leave few_shot.mirrors out"
+        ],
     ),
     (
         few_shot("rotations: true", data="source: digits, augment: {rotation: 45}"),
@@ -178,8 +180,8 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot("rotations: true", data="source: digits, image_size: [8, 9]"),
         [
-            "3:12  few_shot.rotations: images of 8×9 cannot be turned by 90 degrees; give a square data.image_size, "
-            "or leave rotations out"
+            "3:12  few_shot.rotations: images of 8×9 cannot be turned by 90 degrees; leave rotations out, or "
+            "give a square data.image_size"
         ],
     ),
     (
@@ -251,7 +253,7 @@ WRONG: list[tuple[str, list[str]]] = [
             f"data: {{source: digits, {role}: ['8']}}\n" + HEADED,
             [
                 f"1:24  data.{role}: a list takes whole classes away from training, so a classifier would be asked for "
-                "classes that it never learns; SPLIT"
+                f"classes that it never learns; write task: few_shot at the top, or write {role}: 0.1"
             ],
         )
         for role in ("validation", "test")
@@ -259,8 +261,8 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         "data: {source: digits, shared_classes: drop}\n" + HEADED,
         [
-            "1:24  data.shared_classes: a classifier is judged on the classes that it learns; say task: few_shot, or "
-            "leave it out"
+            "1:24  data.shared_classes: a classifier is judged on the classes that it learns; write task: few_shot "
+            "at the top, or leave it out"
         ],
     ),
     (

@@ -117,7 +117,10 @@ def test_a_file_whose_name_has_a_line_break_is_told_on_one_line(tmp_path: Path) 
         ("data.name=\udcff", "--set data.name=\udcff  not a text in UTF-8"),
         ("data.\udcff=1", "--set data.\udcff=1  not a text in UTF-8"),
         ("seed=!!float ''", "--set seed=!!float '':1:1  cannot read '' as float"),
-        ("seed=!!timestamp x", "--set seed=!!timestamp x:1:1  unknown tag '!!timestamp', and a config needs none; remove the tag"),
+        (
+            "seed=!!timestamp x",
+            "--set seed=!!timestamp x:1:1  unknown tag '!!timestamp', and a config needs none; remove the tag",
+        ),
     ],
 )
 def test_a_hostile_set_is_told_on_one_line(text: str, message: str, file: Path) -> None:

@@ -107,8 +107,16 @@ def test_a_repeat_is_the_same_as_writing_its_layers_out() -> None:
 @pytest.mark.parametrize(
     ("layers", "where", "message"),
     [
-        ([named("a"), named("a")], (1, "activation", "name"), "'a' is the name of an earlier layer, and names must differ; leave it out, or choose another"),
-        ([named("input")], (0, "activation", "name"), "'input' is the network's input, and names must differ; leave it out, or choose another"),
+        (
+            [named("a"), named("a")],
+            (1, "activation", "name"),
+            "'a' is the name of an earlier layer, and names must differ; leave it out, or choose another",
+        ),
+        (
+            [named("input")],
+            (0, "activation", "name"),
+            "'input' is the network's input, and names must differ; leave it out, or choose another",
+        ),
         ([named("a", "a")], (0, "activation", "inputs"), "'a' would be its own input: a cycle"),
         (
             [named("a", "b"), named("b")],
@@ -153,9 +161,7 @@ def test_all_wrong_inputs_are_told_at_once() -> None:
 
 def test_a_sequential_stack_that_branches_is_refused_with_the_remedy() -> None:
     _, complaints = wired([named("a"), named("b"), add("a", "b")], "sequential")
-    message = (
-        "takes a, b, but a sequential model feeds each layer from the one before (b); write style: functional under model, or subclass"
-    )
+    message = "takes a, b, but a sequential model feeds each layer from the one before (b); write style: functional under model, or subclass"
     assert complaints == [(("model", "layers", 2, "add"), message)]
 
 
