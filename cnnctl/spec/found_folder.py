@@ -103,7 +103,7 @@ def _refuse_missing_splits(data: DataSpec, folder: FolderSet) -> None:
     for role, split in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         if isinstance(split, str) and split not in (DEFAULT_TRAIN, HERE) and not folder.class_names(split):
             path = folder.path / split
-            near = suggestion(split, {place[0] for place in folder.listing.folders} - {split})
+            near = suggestion(split, {place[0] for place in folder.listing.folders} - {split}, of_data=True)
             unlabelled = folder.unlabelled(role).get(split)
             if unlabelled:
                 near = f"; its {unlabelled:,} images have no classes: predict is for them"

@@ -249,6 +249,8 @@ def _about_field_of_layer(content: Any, where: Where) -> str | None:
     *above, key = where
     layer = STACK_ITEM.choices.get(str(above[-1]))
     habit = _IN_LAYERS.get(_plain(key))
+    if habit and layer and habit.target == "kernel_size" and "pool_size" in layer.model_fields:
+        habit = _Habit("pool_size")
     if layer is None or habit is None or (habit.target and habit.target not in layer.model_fields):
         return None
     reason = f", {habit.reason}" if habit.reason else ""

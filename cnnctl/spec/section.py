@@ -215,7 +215,7 @@ class Named:
     def _remedy(self, first: str, others: list[str]) -> str:
         """Returns what to do about several keys where one name belongs."""
         if any(other in self.choices for other in others):
-            return f"; begin each with its own '- '" if self.what == "layer" else "; keep one of them"
+            return "; begin each with its own '- '" if self.what == "layer" else "; keep one of them"
         return f"; indent {', '.join(others)} under '{first}'" if first in self.choices else ""
 
     @staticmethod

@@ -7,6 +7,7 @@ An edit that leaves a right config (a layer that fits at its new place) is none 
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,7 +51,9 @@ class Outcome:
 
     Attributes:
         named: whether the first message names the right line.
-        remedies: how many remedies were applied, and how many of them did not remove their message.
+        applied: remedies that a program applied.
+        failed: those of them that did not remove their message.
+        for_people: remedies that leave a choice, such as "name another split".
     """
 
     edit: Edit
@@ -58,6 +61,7 @@ class Outcome:
     named: bool
     applied: int
     failed: list[str]
+    for_people: int
 
 
 def edits(count: int, seed: int = 0) -> Iterator[Edit]:
@@ -220,17 +224,18 @@ def outcome(edit: Edit) -> Outcome:
     """Returns what an edit is told, and what became of each remedy in the messages."""
     problems = refused(edit.text)
     first = problems[0]
-    applied, failed = 0, []
+    applied, for_people, failed = 0, 0, []
     for problem in problems:
         for remedy, after in tried(edit.text, problem):
             if after is None:
+                for_people += 1
                 continue
             applied += 1
             if (problem.path, problem.message) in [(each.path, each.message) for each in after]:
                 failed.append(f"{problem}: {remedy}")
     parts = first.location.rsplit(":", 2)
     named = len(parts) == 3 and int(parts[1]) in edit.lines
-    return Outcome(edit, first, named, applied, failed)
+    return Outcome(edit, first, named, applied, failed, for_people)
 
 
 def counted(outcomes: list[Outcome]) -> dict[str, Any]:
@@ -241,13 +246,14 @@ def counted(outcomes: list[Outcome]) -> dict[str, Any]:
             sum(each.named for each in mine),
             sum(each.applied for each in mine),
             sum(len(each.failed) for each in mine),
+            sum(each.for_people for each in mine),
         ]
         for kind in KINDS
     }
 
 
 if __name__ == "__main__":
-    results = [outcome(edit) for edit in edits(1000)]
+    results = [outcome(edit) for edit in edits(1000, int(sys.argv[1]) if sys.argv[1:] else 0)]
     for kind, row in counted(results).items():
         print(f"{kind:<26}", *row)
     for each in results:

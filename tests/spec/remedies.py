@@ -30,7 +30,6 @@ from cnnctl.spec.load import check, validated
 from cnnctl.spec.overrides import keys_of, put
 from cnnctl.spec.stack import nodes_of
 
-
 FOR_PEOPLE = re.compile(
     r"less|lower times|another .*|choose another|take other .*|channels_last|subclass|concatenate|join them with add|strides"
     r"|name another split|name it in some layer's inputs|give a square data.image_size|give smaller windows|write the fields out"
@@ -236,10 +235,12 @@ def _write(content: Any, problem: Problem, match: re.Match[str]) -> None:
         section = ()
     elif under and under.startswith(" under "):
         section = keys_of(under.removeprefix(" under "))
-    elif not field and (keys and keys[-1] in pairs or not isinstance(_at(content, keys), dict)):
+    elif not field and keys and keys[-1] in pairs:
         section = keys[:-1]
     elif not field and len(keys) > 1 and next(iter(pairs)) == keys[-2]:  # a part of what is to be written as a whole
         section = keys[:-2]
+    elif not field and not isinstance(_at(content, keys), dict):
+        section = keys[:-1]
     for key, value in pairs.items():
         put(content, (*section, key), value, "remedy")
 

@@ -166,7 +166,7 @@ def header_of_a_bomb(side: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "it is empty"),
+        (b"", "it is an empty file"),
         (b"broken", "not a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM"),
         (header_of_a_bomb(60_000), "it has more than 100,000,000 pixels"),
     ],
