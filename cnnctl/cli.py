@@ -438,13 +438,16 @@ def _run() -> None:
 
     A verb that a signal did not reach, since C++ dropped it, has done all it should, and has ended well.
     """
+    from cnnctl.commands.unknown_options import refuse_fields_of
     from cnnctl.report.console import Console
     from cnnctl.train.interruption import Interruption
 
     with Interruption(lambda _: Console().show_cursor()).listening() as interruption:
         try:
             with interruption.passing_on():
-                typer.main.get_command(app)()  # by itself, app would tell errors that nobody can catch in its own way
+                command = typer.main.get_command(app)
+                refuse_fields_of(command)
+                command()  # by itself, app would tell errors that nobody can catch in its own way
         except (KeyboardInterrupt, SystemExit) as ended:  # Typer makes an exit code of a KeyboardInterrupt
             if interruption.asked and (isinstance(ended, KeyboardInterrupt) or ended.code):
                 raise Interrupted("interrupted; no result is left half written", interruption.signal) from ended

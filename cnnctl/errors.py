@@ -73,20 +73,35 @@ class ConfigError(CnnctlError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def suggestion(word: object, known: Iterable[str]) -> str:
+def suggestion(word: object, known: Iterable[str], of_data: bool = False) -> str:
     """Returns `; did you mean 'x'?` for the nearest known word, or an empty string.
 
-    A word that differs in capitals, leading zeros, outer spaces or Unicode form alone is nearest.
+    A word that differs in capitals, leading zeros, outer spaces or Unicode form alone is nearest, and what differs is said.
+
+    Args:
+        word: what was received.
+        known: what it may be.
+        of_data: whether these are names of the user's files, where capitals are said too.
     """
     names = list(known)
     same = next((name for name in names if folded(name) == folded(str(word)) and name != word), None)
     if same is not None:
-        unicode_form = unicodedata.normalize("NFC", same) == unicodedata.normalize("NFC", str(word))
-        return f"; did you mean '{same}'{', the same letters in another Unicode form' * unicode_form}?"
+        return f"; did you mean '{same}'{_difference(str(word), same, of_data)}?"
     plain = str(word).lower().replace("-", "_")
     squeezed = {name.lower().replace("_", ""): name for name in names}
     near = difflib.get_close_matches(plain.replace("_", ""), squeezed, n=1, cutoff=0.7)
     return f"; did you mean '{squeezed[near[0]]}'?" if near else ""
+
+
+def _difference(word: str, same: str, of_data: bool) -> str:
+    """Returns what differs between two names that look alike."""
+    if unicodedata.normalize("NFC", same) == unicodedata.normalize("NFC", word):
+        return ", the same letters in another Unicode form"
+    if same.strip() == word.strip():
+        return ", which differs only in spaces around it"
+    if same.casefold() == word.casefold():
+        return ", which differs only in capitals" * of_data
+    return ", which differs only in leading zeros" if same.lstrip("0") == word.lstrip("0") or not same.strip("0") else ""
 
 
 def folded(name: str) -> str:

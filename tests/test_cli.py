@@ -124,6 +124,7 @@ def test_help_of_a_verb_explains_each_of_its_options(verb: str, call: Call) -> N
         (("trian",), "No such command 'trian'. Did you mean 'train'?"),
         (("summary",), "Missing argument"),
         (("summary", MNIST, "--batchsize", "3"), "No such option: --batchsize"),
+        (("train", MNIST, "--epochs", "5"), "which is a field of the config; use --set train.epochs=5"),
         (("summary", MNIST, "--batch-size", "0"), "Invalid value for '--batch-size'"),
         (("summary", MNIST, "--format", "xml"), "'xml' is not one of 'table', 'json', 'markdown'"),
         (("summary", MNIST, "--set", "train.epochs"), "--set train.epochs  expected path=value, such as train.epochs=3"),

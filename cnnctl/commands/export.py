@@ -100,7 +100,7 @@ def _refuse_unusable(path: Path, to: str) -> None:
 def _refuse_without_packages() -> None:
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
-        raise UsageError(f"--to onnx needs {' and '.join(missing)}, not installed here: pip install 'cnnctl[onnx]'")
+        raise UsageError(f"--to onnx needs {' and '.join(missing)}, not installed here: pip install {' '.join(missing)}")
 
 
 def _facts(trained: Trained, exported: Exported, to: str, quantize: str | None, path: Path) -> dict[str, Any]:

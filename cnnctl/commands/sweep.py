@@ -72,9 +72,7 @@ def sweep(config: Path, overrides: Sequence[str], wish: Wish, console: Console) 
     found: list[str] = []
     experiment = _loaded(config, overrides, found)
     if importlib.util.find_spec("optuna") is None:
-        raise UsageError(
-            "cnnctl sweep needs Optuna, which is not installed: pip install 'cnnctl[sweep]', or '.[sweep]' in a clone"
-        )
+        raise UsageError("cnnctl sweep needs Optuna, which is not installed: pip install 'optuna>=5,<6'")
     folder = SweepFolder(wish.folder or Path("runs") / f"{config.stem}-sweep")
     with Interruption(console.interrupted).listening() as interruption:
         command = _command(config, overrides, wish)

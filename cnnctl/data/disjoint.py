@@ -146,8 +146,9 @@ def _drawn(
 ) -> list[str]:
     count = max(round(share * len(units)), 1)
     if count >= len(free):
+        remedy = "write a smaller fraction" if len(free) > 1 else f"train on a split of more {_noun(data, 2)}"
         raise DataError(
-            f"data.{role}: {share:g} of the {len(units):,} {_noun(data, len(units))} of '{data.train}' leaves none to train on; take less"
+            f"data.{role}: {share:g} of the {len(units):,} {_noun(data, len(units))} of '{data.train}' leaves none to train on; {remedy}"
         )
     return [str(name) for name in generator.permutation(free)[:count]]
 
@@ -155,7 +156,7 @@ def _drawn(
 def _named(role: str, names: tuple[str, ...], free: list[str], units: Mapping[str, Classes], data: DataSpec) -> list[str]:
     for name in names:
         if name not in units:
-            known = suggestion(name, units) or f"; it has {some_of(list(units))}"
+            known = suggestion(name, units, of_data=True) or f"; it has {some_of(list(units))}"
             raise DataError(f"data.{role}: there is no {data.hold_out} '{name}' in '{data.train}'{known}")
         if name not in free:
             raise DataError(f"data.{role}: {data.hold_out} '{name}' is held out for the test already; leave it out of one")

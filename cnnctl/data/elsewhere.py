@@ -72,7 +72,7 @@ def read_classes(root: Path, data: DataSpec, class_names: Sequence[str]) -> tupl
     strange = [name for name in names if name not in class_names]
     if strange:
         raise DataError(
-            f"{root}: the network knows no class {some_of(strange)}{suggestion(strange[0], class_names)}; "
+            f"{root}: the network knows no class {some_of(strange)}{suggestion(strange[0], class_names, of_data=True)}; "
             f"expected folders named {some_of(list(class_names), 10)}"
         )
     if not folder.labelled(HERE):

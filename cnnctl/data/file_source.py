@@ -120,7 +120,7 @@ class FileSource(Source):
             if strange := sorted(set(raw) - set(numbers)):
                 raise DataError(
                     f"{self._data.path}: {some_of(strange)} of '{split}' {are_no_classes(len(strange))} of '{self._data.train}'"
-                    f"{suggestion(strange[0], numbers)}; give both splits the same labels"
+                    f"{suggestion(strange[0], numbers, of_data=True)}; give both splits the same labels"
                 )
             return np.array([numbers[name] for name in raw], np.int64)
         if not self._data.remap_labels:

@@ -123,7 +123,7 @@ class FolderSource(Source):
         if strange:
             raise DataError(
                 f"{place}: {some_of(strange)} {are_no_classes(len(strange))} of '{self._data.train}', so nothing learns them"
-                f"{suggestion(strange[0], self.class_names)}; give both splits the same folders"
+                f"{suggestion(strange[0], self.class_names, of_data=True)}; give both splits the same folders"
             )
 
 

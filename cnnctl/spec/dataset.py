@@ -1,5 +1,6 @@
 """The section `data`: where images come from and how they are made ready."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -40,8 +41,12 @@ def expanded(field: str, path: str) -> Path:
         raise NotUsable(field, f"'{path}' begins with a home folder that is not known here") from error
 
 
+_NO_SPLIT = re.compile(r"none|off|no|false|\d+([.,]\d+)?\s*%|\d+,\d+", re.IGNORECASE)
+"""Texts that mean nothing or a number, and would be the name of a split."""
+
+
 def _part(value: object) -> str | float | tuple[str, ...]:
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value and not _NO_SPLIT.fullmatch(value):
         return value
     if isinstance(value, float) and 0 < value < 1:
         return value
@@ -53,12 +58,13 @@ def _part(value: object) -> str | float | tuple[str, ...]:
 
 
 _NAME = {"type": "string", "minLength": 1}
+_SPLIT = {**_NAME, "not": {"pattern": f"^(?i:{_NO_SPLIT.pattern})$"}}
 _FRACTION = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 Part = Annotated[
     str | float | tuple[str, ...],
     PlainValidator(_part),
     PlainSerializer(lambda part: list(part) if isinstance(part, tuple) else part),
-    WithJsonSchema({"anyOf": [_NAME, _FRACTION, {"type": "array", "items": _NAME, "minItems": 1}]}),
+    WithJsonSchema({"anyOf": [_SPLIT, _FRACTION, {"type": "array", "items": _NAME, "minItems": 1}]}),
 ]
 """A split by its name, a fraction of `train`, or classes or groups of `train` by their names."""
 
@@ -70,6 +76,8 @@ def _channels(value: object) -> object:
 
 
 Channels = Annotated[Literal[1, 3], BeforeValidator(_channels)]
+
+_EXAMPLES = {"name": "mnist", "path": "images"}
 
 Pair = tuple[str, str]
 """The names of the images and of their labels."""
@@ -233,26 +241,27 @@ class DataSpec(Section):
     def _has_what_its_source_needs(self) -> Self:
         needed = "name" if self.source == "tfds" else "path" if self.has_path else None
         if needed and getattr(self, needed) is None:
-            raise wrong(f"source '{self.source}' needs '{needed}'")
+            raise wrong(f"source '{self.source}' needs '{needed}'; write {needed}: {_EXAMPLES[needed]}", needed)
         for field, sources in _ONLY_WITH.items():
             if self.source not in sources and getattr(self, field) != DataSpec.model_fields[field].default:
                 listed = " or ".join(f"'{source}'" for source in sources)
-                raise wrong(f"goes with source {listed}, not with '{self.source}'; remove it, or change source", field)
+                raise wrong(f"goes with source {listed}, not with '{self.source}'; remove it", field)
         if self.keys is not None and self.source == "folder" and (self.labels_file is None or isinstance(self.keys, dict)):
-            raise wrong("names the two columns of data.labels_file, such as [file, label]; give both, or remove it", "keys")
+            raise wrong("names the two columns of data.labels_file, such as [file, label]; remove it, or give both", "keys")
         return self
 
     @model_validator(mode="after")
     def _names_its_groups(self) -> Self:
         if self.source == "folder":
             if self.hold_out == "group" and self.class_folders != "leaf":
-                raise wrong("groups of a folder are the folders of its classes; add class_folders: leaf", "hold_out")
+                raise wrong("groups of a folder are the folders of its classes; write class_folders: leaf", "hold_out")
         elif (self.hold_out == "group") != (self.group is not None):
             if self.source != "tfds":
-                raise wrong(f"source '{self.source}' has no groups of classes; use hold_out: class", "hold_out")
-            raise wrong(
-                "hold_out: group and group, the feature that names the groups, go together; give both or neither", "group"
+                raise wrong(f"source '{self.source}' has no groups of classes; write hold_out: class", "hold_out")
+            remedy = (
+                "write group: alphabet, or another feature" if self.group is None else "write hold_out: group, or remove it"
             )
+            raise wrong(f"hold_out: group and group, the feature that names the groups, go together; {remedy}", "group")
         return self
 
     @model_validator(mode="after")
@@ -261,7 +270,7 @@ class DataSpec(Section):
             raise wrong("needs data.classes: how many classes occur in train", "remap_labels")
         for field in ("validation", "test"):
             if self.source == "digits" and isinstance(getattr(self, field), str):
-                raise wrong("source 'digits' has no named splits; give a fraction, such as 0.2", field)
+                raise wrong(f"source 'digits' has no named splits; write {field}: 0.2, or another fraction", field)
         if self.source == "digits" and self.train != "train":
             raise wrong("source 'digits' has no named splits; leave it out", "train")
         return self

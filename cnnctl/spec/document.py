@@ -7,8 +7,8 @@ values that aliases repeat are counted, so that a small file cannot become a hug
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +79,14 @@ class Document:
         content: mappings, lists, texts, numbers, booleans, None.
         places: `line:column` of each part, by its path.
         overrides: the `--set` that gave a part, by its path.
+        text: what was read; empty for a config that no file holds.
     """
 
     name: str
     content: Any
     places: dict[Where, str] = field(default_factory=dict)
     overrides: dict[Where, str] = field(default_factory=dict)
+    text: str = ""
 
     def location(self, path: Where) -> str:
         """Returns where `path`, or the nearest part around it, was written."""
@@ -131,8 +133,14 @@ def _text(file: Path, inside: Path | None) -> str:
         raise ConfigError([Problem(name, "", f"cannot be read: {error.strerror}")]) from error
 
 
-def parse(text: str, name: str) -> Document:
-    """Returns the document in `text`; see `read_document`."""
+def parse(text: str, name: str, explained: bool = True) -> Document:
+    """Returns the document in `text`; see `read_document`.
+
+    Args:
+        text: the file.
+        name: what messages call it.
+        explained: False for the parser's own words where it is no YAML.
+    """
     try:
         root = yaml.compose(text, Loader=_Loader)
         if root is None:
@@ -142,18 +150,25 @@ def parse(text: str, name: str) -> Document:
             kind = "a list" if isinstance(root, yaml.SequenceNode) else show(root.value)
             message = f"expected a mapping with data, model, train, received {kind}; 'cnnctl init' copies a ready config"
             raise ConfigError([Problem(f"{name}:{_place(root)}", "", message)])
-        return _Reader(name).document(root)
+        return replace(_Reader(name).document(root), text=text)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        marks = [mark for mark in (error.problem_mark, error.context_mark) if mark]
+        place = f"{name}:{marks[0].line + 1}:{marks[0].column + 1}" if marks else name
         message = NESTED_TOO_DEEPLY if isinstance(error, _TooDeep) else f"not valid YAML: {_reason(error)}"
-        raise ConfigError([Problem(place, "", message)]) from error
+        causes = _causes(text, name, [mark.line for mark in marks]) if explained and not isinstance(error, _TooDeep) else []
+        raise ConfigError(causes or [Problem(place, "", message)]) from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
         raise ConfigError([Problem(place, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from error
     except RecursionError as error:
         raise ConfigError([Problem(name, "", NESTED_TOO_DEEPLY)]) from error
+
+
+def _causes(text: str, name: str, places: Sequence[int]) -> list[Problem]:
+    from cnnctl.spec.mistakes import not_yaml  # reads texts by this module, and is seldom needed
+
+    return not_yaml(text, name, places)
 
 
 def _reason(error: yaml.MarkedYAMLError) -> str:
@@ -188,7 +203,7 @@ class _Reader:
     def value(self, node: yaml.Node, path: Where) -> Any:
         self.places.setdefault(path, _place(node))
         if len(self.places) > MAX_VALUES:
-            message = f"more than {MAX_VALUES:,} values, counting each time what aliases repeat; no config needs so many"
+            message = f"more than {MAX_VALUES:,} values, counting each time what aliases repeat: no config needs so many"
             raise ConfigError([Problem(f"{self.name}:{_place(node)}", "", message)])
         if any(node is above for above in self.open):
             raise ConfigError(
@@ -212,7 +227,7 @@ class _Reader:
             return self.text(node, path)
         if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
             return self.scalar(node, path, kind)
-        self.problem(node, path, f"unknown tag {show(node.tag.replace(_TAG, '!!'))}; a config needs no tags")
+        self.problem(node, path, f"unknown tag {show(node.tag.replace(_TAG, '!!'))}, and a config needs none; remove the tag")
         return None
 
     def text(self, node: yaml.ScalarNode, path: Where) -> str:
@@ -245,9 +260,9 @@ class _Reader:
                 continue
             key = self.text(key_node, path)
             if key == "<<":
-                self.problem(key_node, path, "YAML's merge key << is not supported; write the fields out, or use an alias")
+                self.problem(key_node, path, "YAML's merge key << is not supported; write the fields out")
             elif key in content:
-                self.problem(key_node, path, f"'{key}' stands twice; first on line {first[key]}")
+                self.problem(key_node, path, f"'{key}' stands twice, first on line {first[key]}; keep one of them")
             else:
                 first[key] = str(key_node.start_mark.line + 1)
                 self.places[*path, key] = _place(key_node)

@@ -127,7 +127,7 @@ class LogSpec(Section):
     def _says_what_is_written(self) -> Self:
         for field in ("every_steps", "every_epochs", "profile"):
             if not self.tensorboard and getattr(self, field) is not None:
-                raise wrong("goes to TensorBoard, but log.tensorboard is false; remove one of the two", field)
+                raise wrong("goes to TensorBoard, but log.tensorboard is false; remove it, or write tensorboard: true", field)
         return self
 
 
@@ -160,7 +160,7 @@ class Experiment(Section):
     @classmethod
     def _goes_with_its_task(cls, few_shot: FewShotSpec | None, info: ValidationInfo) -> FewShotSpec | None:
         if few_shot is not None and info.data.get("task") == "classification":  # a wrong task is told by itself
-            raise wrong("goes with task: few_shot; say so at the top, or remove the section")
+            raise wrong("goes with task: few_shot; write task: few_shot at the top, or remove the section")
         return few_shot
 
     @model_serializer(mode="wrap")

@@ -120,7 +120,7 @@ def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[
     maml = isinstance(few_shot.learner, Maml)
     for node in nodes:
         if isinstance(node.layer, L.Dense) and node.layer.units == L.CLASSES:
-            message = "the classes of a few-shot task change from episode to episode; give a number, or leave the layer out"
+            message = "the classes of a few-shot task change from episode to episode; write units: 64, or another number"
             yield (*node.where, "units"), message
         if maml and isinstance(node.layer, L.Dropout):
             yield (
@@ -130,7 +130,7 @@ def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[
         if maml and (regularizers := [name for name, value in node.layer if name.endswith("_regularizer") and value]):
             yield (*node.where, regularizers[0]), "maml has no place for it in the loss of an episode; leave it out"
         if maml and node.name == HEAD:
-            yield node.where, f"maml adds a layer '{HEAD}' of its own; choose another name"
+            yield node.where, f"maml adds a layer '{HEAD}' of its own; write name: embedding, or another name"
 
 
 def few_shot_complaints(experiment: Experiment, data: DataSpec) -> list[Complaint]:
@@ -146,28 +146,28 @@ def few_shot_complaints(experiment: Experiment, data: DataSpec) -> list[Complain
 
 
 def _classification_complaints(data: DataSpec) -> Iterator[Complaint]:
-    never = "so a classifier would be asked for classes that it never learns; say task: few_shot at the top, or"
+    never = "so a classifier would be asked for classes that it never learns; write task: few_shot at the top, or"
     if data.holds_out_classes:
         yield ("data", "hold_out"), f"takes whole classes away from training, {never} leave hold_out out"
     for role in ("validation", "test"):
         if isinstance(getattr(data, role), tuple):
-            yield ("data", role), f"a list takes whole classes away from training, {never} give a fraction or a split"
+            yield ("data", role), f"a list takes whole classes away from training, {never} write {role}: 0.1"
     if data.shared_classes == "drop":
         yield (
             ("data", "shared_classes"),
-            "a classifier is judged on the classes that it learns; say task: few_shot, or leave it out",
+            "a classifier is judged on the classes that it learns; write task: few_shot at the top, or leave it out",
         )
 
 
 def _data_complaints(data: DataSpec) -> Iterator[Complaint]:
     if data.hold_out == "image":
-        message = "few-shot tasks are judged on classes never trained on; say class or group, or leave hold_out out"
+        message = "few-shot tasks are judged on classes never trained on; write hold_out: class, or leave hold_out out"
         yield ("data", "hold_out"), message
     held_out = [part for part in (data.validation, data.test) if not isinstance(part, str | None)]
     if data.hold_out == "group" and not held_out:
         yield (
             ("data", "hold_out"),
-            "validation and test are splits, so nothing is held out of train; leave hold_out and group out",
+            "validation and test are splits, so nothing is held out of train; leave hold_out out",
         )
     if data.shared_classes == "drop" and not any(isinstance(part, str) for part in (data.validation, data.test)):
         yield ("data", "shared_classes"), "what is held out of train shares no class with it; leave it out"
@@ -185,7 +185,7 @@ def _learner_complaints(few_shot: FewShotSpec) -> Iterator[Complaint]:
         for field in BY_EPISODES:
             if getattr(few_shot, field) is not None:
                 message = (
-                    "is for training by episodes, and classifier trains on batches of images; remove it (see train.batch_size)"
+                    "is for training by episodes, and classifier trains on batches of images (train.batch_size); remove it"
                 )
                 yield ("few_shot", field), message
     if isinstance(few_shot.learner, Maml) and few_shot.train_way not in (None, few_shot.way):
@@ -200,25 +200,23 @@ def _turn_complaints(few_shot: FewShotSpec, data: DataSpec) -> Iterator[Complain
     height, width = data.image_size
     if few_shot.rotations and height != width:
         message = (
-            f"images of {height}×{width} cannot be turned by 90 degrees; give a square data.image_size, or leave rotations out"
+            f"images of {height}×{width} cannot be turned by 90 degrees; leave rotations out, or give a square data.image_size"
         )
         yield ("few_shot", "rotations"), message
     augment = data.augment
     if few_shot.mirrors and augment and augment.flip:
         yield (
             ("data", "augment", "flip"),
-            "few_shot.mirrors makes mirrored images classes of their own; leave one of the two out",
+            "few_shot.mirrors makes mirrored images classes of their own; leave it out, or leave few_shot.mirrors out",
         )
     if few_shot.rotations and augment and augment.rotation >= FAR_TURNED:
-        message = (
-            f"images turned by {FAR_TURNED:g} degrees look like those of the class turned by 90 (few_shot.rotations); give less"
-        )
+        message = f"images turned by {FAR_TURNED:g} degrees look like those of the class turned by 90 (few_shot.rotations); write rotation: {FAR_TURNED - 1:g}, or less"
         yield ("data", "augment", "rotation"), message
 
 
 def _training_complaints(train: TrainSpec, few_shot: FewShotSpec) -> Iterator[Complaint]:
     if train.loop == "fit":
-        yield ("train", "loop"), "few-shot learners are trained by the custom loop; say custom, or leave loop out"
+        yield ("train", "loop"), "few-shot learners are trained by the custom loop; write loop: custom, or leave loop out"
     if train.loss is not None:
         yield (
             ("train", "loss"),

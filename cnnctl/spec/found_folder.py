@@ -96,14 +96,14 @@ def _refuse_several(role: str, candidates: list[str]) -> None:
 def several(role: str, candidates: list[str]) -> str:
     """Return the message for several splits of one role."""
     named = " and ".join(f"'{name}'" for name in candidates)
-    return f"{named} may {'both' if len(candidates) == 2 else 'all'} be the {role} split; write the one to use: {role}: {candidates[0]}"
+    return f"{named} may {'both' if len(candidates) == 2 else 'all'} be the {role} split; write {role}: {candidates[0]}, or the other one"
 
 
 def _refuse_missing_splits(data: DataSpec, folder: FolderSet) -> None:
     for role, split in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         if isinstance(split, str) and split not in (DEFAULT_TRAIN, HERE) and not folder.class_names(split):
             path = folder.path / split
-            near = suggestion(split, {place[0] for place in folder.listing.folders} - {split})
+            near = suggestion(split, {place[0] for place in folder.listing.folders} - {split}, of_data=True)
             unlabelled = folder.unlabelled(role).get(split)
             if unlabelled:
                 near = f"; its {unlabelled:,} images have no classes: predict is for them"

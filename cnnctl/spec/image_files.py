@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,17 +91,28 @@ def opened_image(file: Path, inside: Path | None = None) -> Iterator[Image.Image
     Raises:
         Exception: it is no regular file, leads away, or is none of FORMATS, its header is broken, or it has no pixels or too many.
     """
-    from PIL import Image
-
     with (
         warnings.catch_warnings(action="ignore"),  # of what can be read nonetheless
         open_regular(file, inside) as content,
     ):
         if not content.peek(1):
-            raise ValueError("it is empty")
-        with Image.open(content, formats=FORMATS) as image:
+            raise ValueError("it is an empty file")
+        with _identified(content) as image:
             refuse_unusual_size(image)
             yield image
+
+
+def _identified(content: BufferedReader) -> Image.Image:
+    """Open an image by its header; one that begins as an image and goes on as none is called damaged."""
+    from PIL import Image, UnidentifiedImageError
+
+    known = begins_as_image(content.peek(SNIFFED)[:SNIFFED])
+    try:
+        return Image.open(content, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        if known:
+            raise ValueError("it is damaged or cut off") from error
+        raise
 
 
 def refuse_unusual_size(image: Image.Image) -> None:

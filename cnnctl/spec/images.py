@@ -140,14 +140,14 @@ def missing_facts(data: DataSpec, images: Images) -> str:
     """Returns what to say when the config must give more, or an empty string."""
     fields = []
     if images.height is None or images.width is None:
-        fields.append("image_size: [height, width]")
+        fields.append("image_size: [28, 28]")
     if images.channels is None:
-        fields.append("channels: 1 or 3")
+        fields.append("channels: 1")
     if images.classes is None:
-        fields.append("classes: how many")
+        fields.append("classes: 10")
     if not fields:
         return ""
-    remedy = f"give {', '.join(fields)} under data"
+    remedy = f"write {', '.join(fields)} under data, with the numbers of your images"
     if data.source != "tfds":
         return f"'{data.path}' has no image from which this could be known; {remedy}"
     if _name_and_version(data)[0] in TFDS_IMAGES or prepared_dir(data):

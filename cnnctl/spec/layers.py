@@ -141,9 +141,7 @@ class Weighted(Layer):
         for field, weight, part, axes in self._weights():
             value = getattr(self, field)
             if part == "initializer" and isinstance(value, Orthogonal) and axes < 2:
-                raise wrong(
-                    f"orthogonal needs a weight of two axes or more, but {weight} has one; take another initializer", field
-                )
+                raise wrong(f"orthogonal needs a weight of two axes or more, but {weight} has one; write {field}: zeros", field)
             if part == "constraint" and (complaint := _axes_complaint(value, weight, axes)):
                 raise wrong(complaint, field)
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import combinations
 from math import inf, prod
@@ -66,8 +67,11 @@ def load(
     return check(document, look_at_data, notes)
 
 
-def check(document: Document, look_at_data: bool = True, notes: list[str] | None = None) -> Experiment:
-    """Returns the experiment that a document describes; see `load`."""
+def check(document: Document, look_at_data: bool = True, notes: list[str] | None = None, explained: bool = True) -> Experiment:
+    """Returns the experiment that a document describes; see `load`.
+
+    Without `explained` no cause is sought for what is wrong.
+    """
     notes = [] if notes is None else notes
     problems: list[Problem] = []
     experiment = validated(Experiment, document, (), problems)
@@ -90,6 +94,10 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
 
         problems += sweep_problems(checked, document)
     if problems:
+        if explained:
+            from cnnctl.spec.mistakes import by_cause  # tries by this module what may be the cause
+
+            problems = by_cause(document, problems)
         raise ConfigError(sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.location)))
     assert checked
     nodes, facts = facts_of(checked)
@@ -156,11 +164,25 @@ def validated(section: type[AnySection], document: Document, where: Where, probl
     try:
         return section.model_validate(content)
     except ValidationError as error:
+        from cnnctl.spec.habits import advice  # not needed by what is right
+
+        found = []
         for each in error.errors(include_url=False):
-            path = (*where, *each["loc"])
-            subject = path[:-1] if each["type"] == UNKNOWN_FIELD else path
-            problems.append(Problem(document.location(path), dotted(subject), each["msg"]))
+            path, unknown = (*where, *each["loc"]), each["type"] == UNKNOWN_FIELD
+            message = advice(document.content, path, each["msg"], unknown) or each["msg"]
+            found.append(Problem(document.location(path), dotted(path[:-1] if unknown else path), one_line(message)))
+        problems += _without_misspelt(found)
     return None
+
+
+def _without_misspelt(problems: Sequence[Problem]) -> list[Problem]:
+    """Returns problems but for fields that are missing only because they are called otherwise: that is told at its line."""
+    meant = {
+        f"{problem.path}: field '{match[1]}' is required"
+        for problem in problems
+        if (match := re.search(r"unknown field .*(?:did you mean '|; write )(\w+)(?:'\?|: .* instead)$", problem.message))
+    }
+    return [problem for problem in problems if f"{problem.path}: {problem.message}" not in meant]
 
 
 def _problem(document: Document, where: Where, message: str) -> Problem:
@@ -221,7 +243,7 @@ def _too_large(data: DataSpec) -> list[Complaint]:
     if values <= MOST_VALUES:
         return []
     size = "×".join(map(str, (*data.image_size, data.channels)))
-    message = f"an image of {size} has {values:,} values, and at most {MOST_VALUES:,} are taken; give a smaller image_size"
+    message = f"an image of {size} has {values:,} values, and at most {MOST_VALUES:,} are taken; write image_size: [256, 256], or another smaller size"
     return [(("data", "image_size"), message)]
 
 
@@ -233,7 +255,7 @@ def _shared(data: DataSpec) -> list[Complaint]:
             ("data", role),
             f"'{part}' shares images with data.{before} ('{other}'): "
             f"the network would be judged on what it was {'trained' if before == 'train' else 'chosen'} on; "
-            "name another split, or give a fraction of train",
+            f"write {role}: 0.1, or name another split",
         )
         for (before, other), (role, part) in combinations(named, 2)
         if _overlap(other, part)
@@ -259,7 +281,7 @@ def _nothing_left(data: DataSpec) -> list[Complaint]:
     taken = sum(part for part in (data.validation, data.test) if isinstance(part, float))
     if taken < 1:
         return []
-    message = f"validation ({data.validation}) and test ({data.test}) take {taken:.0%} of '{data.train}' and leave nothing to train on"
+    message = f"validation ({data.validation}) and test ({data.test}) take {taken:.0%} of '{data.train}' and leave nothing to train on; write validation: 0.1, test: 0.2"
     return [(("data",), message)]
 
 
@@ -304,7 +326,7 @@ def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: Surr
         (
             node.where,
             f"under channels_first Keras adds the bias along the columns where the output is as wide as it has maps, "
-            f"{show_shape(fact.output_shape)}; set use_bias: false, take other filters, or use channels_last",
+            f"{show_shape(fact.output_shape)}; write use_bias: false, or take other filters or channels_last",
         )
         for node, fact in zip(nodes, facts, strict=True)
         if isinstance(node.layer, Conv2D)
@@ -320,10 +342,11 @@ def _stopping_complaints(experiment: Experiment) -> list[Complaint]:
         return []
     complaints: list[Complaint] = []
     if experiment.data.validation is None and stopping.monitor.startswith("validation"):
-        message = f"'{stopping.monitor}' needs validation data, but data.validation is null; give some, or monitor train_loss"
+        message = f"'{stopping.monitor}' needs validation data, but data.validation is null; write monitor: train_loss, or give data.validation a fraction"
         complaints.append((("train", "early_stopping", "monitor"), message))
     if stopping.restore_best and experiment.train.optimizer.use_ema:
-        message = "goes back to the weights of one epoch, while use_ema averages over all; set restore_best: false, or leave use_ema out"
+        ema = f"train.optimizer.{experiment.train.optimizer.kind}.use_ema"
+        message = f"goes back to the weights of one epoch, while use_ema averages over all; write restore_best: false, or leave {ema} out"
         complaints.append((("train", "early_stopping", "restore_best"), message))
     return complaints
 
@@ -334,13 +357,18 @@ def _parts_complaints(experiment: Experiment, nodes: Sequence[Node]) -> list[Com
         return []
     reason = whole_batch_reason(experiment, nodes)
     if reason:
-        return [(("train", "batch_parts"), f"{reason}; say 1 or auto, or leave it out")]
+        return [(("train", "batch_parts"), f"{reason}; write batch_parts: 1, or leave it out")]
     if isinstance(parts, int) and parts > batch_size:
-        return [(("train", "batch_parts"), f"a batch of {batch_size} images has no {parts} parts; give {batch_size} or less")]
+        return [
+            (
+                ("train", "batch_parts"),
+                f"a batch of {batch_size} images has no {parts} parts; write batch_parts: {batch_size}, or less",
+            )
+        ]
     return []
 
 
-NOT_BY_FIT = "Keras 3 cannot train by model.fit on several workers; take loop: custom"
+NOT_BY_FIT = "Keras 3 cannot train by model.fit on several workers; write loop: custom"
 
 
 def _strategy_complaints(experiment: Experiment) -> list[Complaint]:
@@ -349,7 +377,7 @@ def _strategy_complaints(experiment: Experiment) -> list[Complaint]:
         return []
     reason = shared_batches_reason(experiment)
     if reason:
-        return [(("train", "strategy"), f"{reason}; take strategy: one_device, or leave it out")]
+        return [(("train", "strategy"), f"{reason}; write strategy: one_device, or leave it out")]
     if strategy == "multi_worker" and experiment.train.loop == "fit":
         return [(("train", "strategy"), NOT_BY_FIT)]
     return []

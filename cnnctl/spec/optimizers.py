@@ -116,9 +116,11 @@ class Cosine(Section):
     @model_validator(mode="after")
     def _warms_up_to_something(self) -> Self:
         if self.warmup_target is None and self.warmup_steps.amount:
-            raise wrong("needs warmup_target beside it, the rate that the warm-up reaches", "warmup_steps")
+            raise wrong(
+                "needs warmup_target beside it, the rate that the warm-up reaches; write warmup_target: 0.01", "warmup_steps"
+            )
         if self.warmup_target is not None and not self.warmup_steps.amount:
-            raise wrong("needs warmup_steps beside it, the length of the warm-up, such as 1 epochs", "warmup_target")
+            raise wrong("needs warmup_steps beside it, the length of the warm-up; write warmup_steps: 1 epoch", "warmup_target")
         return self
 
 
@@ -139,7 +141,7 @@ class Piecewise(Section):
             ends = [each.amount for each in self.boundaries if each.unit == unit]
             if any(before >= after for before, after in pairwise(ends)):
                 shown = show([plain_span(each) for each in self.boundaries])
-                raise wrong(f"must rise, since values[i] holds up to boundaries[i]; received {shown}", "boundaries")
+                raise wrong(f"must rise, since values[i] holds up to boundaries[i], received {shown}", "boundaries")
         return self
 
 
@@ -207,7 +209,9 @@ class Optimizer(Section):
     def _clips_one_way(self) -> Self:
         given = [name for name in _CLIPS if getattr(self, name) is not None]
         if len(given) > 1:
-            raise wrong(f"{' and '.join(given)} cannot both be set: Keras clips one way")
+            raise wrong(
+                f"{' and '.join(given)} cannot both be set: Keras clips one way; leave {given[0]} out, or leave {given[1]} out"
+            )
         return self
 
 

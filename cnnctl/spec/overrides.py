@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cnnctl.errors import ConfigError, Problem
 from cnnctl.spec.document import Document, Where, dotted, setting, value_of
-from cnnctl.spec.section import one_line, show
+from cnnctl.spec.section import Section, one_line, show
 
 
 def override(document: Document, text: str) -> None:
@@ -81,9 +82,35 @@ def _no_such_part(here: Any, keys: Where, depth: int) -> str:
         known = isinstance(key, int) and key < len(here)
         has = f"has {len(here)} items, 0 to {len(here) - 1}" if here else "is empty"
         return "" if known else f"there is no item {show(key)}: the list {has}"
+    kind = next(iter(here)) if isinstance(here, dict) and len(here) == 1 else here
+    if key not in (kind, here) and key in _fields_of(kind):
+        return f"there is no '{key}' here: it is {show(kind)}; the path is {'.'.join(map(str, (*keys[:depth], kind, *keys[depth:])))}"
     if not isinstance(here, dict) or isinstance(key, int):
         return f"there is no '{key}' here: the config says {show(here)}"
+    if here and key not in here and (isinstance(above, int) or above.endswith(_NAMED_FIELDS)) and not _is_known(key):
+        return f"there is no '{key}' here: it is {show(kind)}; known: {', '.join(_fields_of(kind))}"
     if here and key not in here and (isinstance(above, int) or above.endswith(_NAMED_FIELDS)):
         whole = dotted(keys[:depth])
         return f"there is no '{key}' here: it is {show(next(iter(here)))}; to have another, set it as a whole: {whole}={{{key}: ...}}"
     return ""
+
+
+def _fields_of(kind: object) -> Iterable[str]:
+    """Returns the fields of what a config calls by a name, such as `adam`; none for another value."""
+    named = _choices().get(kind) if isinstance(kind, str) else None
+    return named.model_fields if named else ()
+
+
+def _is_known(kind: object) -> bool:
+    return kind in _choices()
+
+
+def _choices() -> Mapping[object, type[Section]]:
+    """Returns all that a config calls by a name: layers, optimizers, schedules, losses, and what weights have."""
+    from cnnctl.spec.layers import STACK_ITEM  # not needed by paths that are right
+    from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
+    from cnnctl.spec.training import LOSS
+    from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
+
+    named = (CONSTRAINT, INITIALIZER, REGULARIZER, SCHEDULE, LOSS, OPTIMIZER, STACK_ITEM)
+    return {kind: choice for each in named for kind, choice in each.choices.items()}

@@ -102,7 +102,7 @@ def _worded(error: Any, known: Iterable[str], renamed: Mapping[str, str]) -> Ini
         names = ", ".join(known)
         message = f"unknown field '{where[-1]}'{suggestion(where[-1], known) or f'; known: {names}'}"
         if where[-1] in renamed:
-            message = f"'{where[-1]}' is now called '{renamed[where[-1]]}'; write that"
+            message = f"'{where[-1]}' is now called '{renamed[where[-1]]}'; did you mean '{renamed[where[-1]]}'?"
         custom = PydanticCustomError(UNKNOWN_FIELD, "{message}", {"message": one_line(message)})
     elif kind in _EXPECTED:
         context = {key: f"{limit:g}" if isinstance(limit, float) else limit for key, limit in error.get("ctx", {}).items()}
@@ -215,7 +215,7 @@ class Named:
     def _remedy(self, first: str, others: list[str]) -> str:
         """Returns what to do about several keys where one name belongs."""
         if any(other in self.choices for other in others):
-            return f"; begin each {self.what} with its own '- '" if self.what == "layer" else "; keep one of them"
+            return "; begin each with its own '- '" if self.what == "layer" else "; keep one of them"
         return f"; indent {', '.join(others)} under '{first}'" if first in self.choices else ""
 
     @staticmethod
@@ -263,7 +263,7 @@ def at_most(value: object) -> str:
     """Returns a hint for a message where `value` is, or its lists hold, an integer above `MOST`."""
     if isinstance(value, list | tuple):
         return next(filter(None, map(at_most, value)), "")
-    return f"; at most {MOST}" if type(value) is int and value > MOST else ""
+    return f", at most {MOST}" if type(value) is int and value > MOST else ""
 
 
 def is_integer(value: object, low: int) -> bool:

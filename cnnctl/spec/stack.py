@@ -117,7 +117,7 @@ def _wired_wrongly(
     complaints: list[Complaint] = []
     if name in known:
         reason = "is the network's input" if name == INPUT else "is the name of an earlier layer"
-        complaints.append(((*each.where, "name"), f"'{name}' {reason}; names must differ"))
+        complaints.append(((*each.where, "name"), f"'{name}' {reason}, and names must differ; leave it out, or choose another"))
     where = (*each.where, "inputs")
     complaints += [(where, _no_such_input(word, name, known, names)) for word in inputs if word not in known]
     if len(inputs) > 1 and not isinstance(each.layer, Join):
@@ -139,9 +139,9 @@ def _no_such_input(word: str, name: str, known: set[str], names: frozenset[str])
     if word == name:
         return f"'{word}' would be its own input: a cycle"
     if word in names:
-        return f"'{word}' comes later; a layer takes only layers above it, so nothing can form a cycle"
+        return f"'{word}' comes later, and a layer takes only layers above it, so that nothing can form a cycle"
     above = ", ".join(sorted(known)) if len(known) <= MOST_NAMES else f"{len(known):,}, the input among them"
-    return f"there is no layer {show(word)}{suggestion(word, known) or f'; layers above it: {above}'}"
+    return f"there is no layer {show(word)}{suggestion(word, known) or f'; known: {above}'}"
 
 
 def _unused(nodes: Sequence[Node]) -> list[Complaint]:
@@ -161,7 +161,7 @@ def _branches(nodes: Sequence[Node]) -> list[Complaint]:
         if node.inputs != (before,):
             takes = ", ".join(node.inputs)
             message = f"takes {takes}, but a sequential model feeds each layer from the one before ({before})"
-            return [(node.where, f"{message}; set model.style to functional or subclass")]
+            return [(node.where, f"{message}; write style: functional under model, or subclass")]
         before = node.name
     return []
 

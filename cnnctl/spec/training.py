@@ -21,7 +21,10 @@ class SparseCategoricalCrossentropy(Section):
     @classmethod
     def _cannot_smooth(cls, fields: Any) -> Any:
         if isinstance(fields, dict) and "label_smoothing" in fields:
-            raise wrong("integer labels cannot be smoothed; set data.labels: one_hot and use categorical_crossentropy")
+            raise wrong(
+                "integer labels cannot be smoothed; remove it, or use categorical_crossentropy with labels: one_hot",
+                "label_smoothing",
+            )
         return fields
 
 

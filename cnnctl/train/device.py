@@ -90,4 +90,4 @@ def _why_no_gpu() -> str:
         return "CUDA_VISIBLE_DEVICES hides it"
     if not Path("/dev/nvidiactl").exists():
         return "this machine shows no NVIDIA device"
-    return "TensorFlow cannot load the CUDA libraries; pip install 'cnnctl[gpu]'"
+    return "TensorFlow cannot load the CUDA libraries; pip install 'tensorflow[and-cuda]'"

@@ -420,6 +420,6 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setattr(command, "import_tensorflow", lambda _: pytest.fail("TensorFlow was started"))
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "onnxruntime" else name)
-    message = r"^--to onnx needs onnxruntime, not installed here: pip install 'cnnctl\[onnx\]'$"
+    message = r"^--to onnx needs onnxruntime, not installed here: pip install onnxruntime$"
     with pytest.raises(UsageError, match=message):
         export(plain_run, "onnx", tmp_path / "model.onnx", None, "json", Console(), verbose=False)

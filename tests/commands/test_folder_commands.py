@@ -85,7 +85,7 @@ def test_data_names_all_broken_images_where_it_is_asked_to(config: Path) -> None
         data(config, [], None, "table", Console(), verbose=False)
     with pytest.raises(DataError) as raised:
         data(config, [], None, "table", Console(), verbose=True)
-    assert str(raised.value).count("it is empty") == 30
+    assert str(raised.value).count("it is an empty file") == 30
 
 
 def test_a_sweep_accounts_for_its_folder(

@@ -259,19 +259,22 @@ def test_the_split_seed_alone_decides_what_is_drawn(prepared: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"validation": 0.96}, r"data\.validation: 0\.96 of the 10 classes of 'train' leaves none to train on; take less"),
+        (
+            {"validation": 0.96},
+            r"data\.validation: 0\.96 of the 10 classes of 'train' leaves none to train on; write a smaller fraction",
+        ),
         ({"test": 0.6, "validation": 0.4}, r"data\.validation: 0\.4 of the 10 classes of 'train' leaves none to train on"),
         (
             {"hold_out": "group", "group": "alphabet", "test": 0.9},
-            r"data\.test: 0\.9 of the 3 groups of 'train' leaves none to train on; take less",
+            r"data\.test: 0\.9 of the 3 groups of 'train' leaves none to train on; write a smaller fraction",
         ),
         (
             {"test": 0.9, "validation": ["letter_0"]},
-            r"data\.test: 0\.9 of the 10 classes of 'train' leaves none to train on; take less",
+            r"data\.test: 0\.9 of the 10 classes of 'train' leaves none to train on; write a smaller fraction",
         ),
         (  # the only class there is
             {"train": "train[:1]", "validation": 0.1},
-            r"data\.validation: 0\.1 of the 1 class of 'train\[:1\]' leaves none to train on; take less",
+            r"data\.validation: 0\.1 of the 1 class of 'train\[:1\]' leaves none to train on; train on a split of more classes",
         ),
     ],
 )

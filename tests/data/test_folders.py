@@ -95,7 +95,7 @@ def test_groups_of_folders_are_held_out_whole(tmp_path: Path) -> None:
 def test_groups_need_leaves(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"a": 4, "b": 4})
     with pytest.raises(
-        ConfigError, match=r"data\.hold_out: groups of a folder are the folders of its classes; add class_folders: leaf"
+        ConfigError, match=r"data\.hold_out: groups of a folder are the folders of its classes; write class_folders: leaf"
     ):
         loaded(root, tmp_path, EMBEDDING, hold_out="group")
 
@@ -143,7 +143,7 @@ def test_two_folders_for_one_role_are_an_error_that_names_both(role: str, two: t
         write(root / name, {"a": 8, "b": 8})
     first, second = sorted(two)
     with pytest.raises(
-        ConfigError, match=f"'{first}' and '{second}' may both be the {role} split; write the one to use: {role}: {first}"
+        ConfigError, match=f"'{first}' and '{second}' may both be the {role} split; write {role}: {first}"
     ):
         loaded(root, tmp_path)
     assert getattr(loaded(root, tmp_path, **{role: second}).data, role) == second, "the config overrides"
@@ -555,7 +555,7 @@ def test_all_broken_images_are_named_where_the_first_one_decides_the_size(tmp_pa
     lines = str(raised.value).splitlines()
     assert lines[0].endswith("data.path: 2 of 6 images cannot be read as images; replace or remove them:")
     assert lines[1:] == [
-        f"  {root}/a/0.png: it is empty",
+        f"  {root}/a/0.png: it is an empty file",
         f"  {root}/b/2.png: not a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM",
     ]
 

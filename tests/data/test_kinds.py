@@ -332,7 +332,7 @@ def test_all_broken_images_of_a_set_are_named_at_once(tmp_path: Path) -> None:
     lines = str(raised.value).splitlines()
     assert lines[0] == "3 of 11 images cannot be read as images; replace or remove them:"
     assert lines[1:3] == [
-        f"  {root}/a/0.png: it is empty",
+        f"  {root}/a/0.png: it is an empty file",
         f"  {root}/a/1.png: not a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM",
     ]
     assert lines[3].startswith(f"  {root}/a/2.jpg: ")
@@ -353,5 +353,5 @@ def test_of_many_broken_images_the_first_are_named_and_verbose_names_all(tmp_pat
 
 def test_one_broken_image_is_one_line(tmp_path: Path) -> None:
     root = folder(tmp_path / "set", {"0.png": b""})
-    with pytest.raises(DataError, match=r"^.*/a/0\.png: cannot be read as an image \(it is empty\); replace or remove it$"):
+    with pytest.raises(DataError, match=r"^.*/a/0\.png: cannot be read as an image \(it is an empty file\); replace or remove it$"):
         read_splits(spec(root))

@@ -106,8 +106,8 @@ def test_all_keys_that_stand_twice_are_told_with_the_line_of_the_first() -> None
     with pytest.raises(ConfigError, match="stands twice") as caught:
         parse("a: 1\nb: {c: 1, c: 2}\na: 3\n", "x.yaml")
     assert str(caught.value).splitlines() == [
-        "x.yaml:2:11  b: 'c' stands twice; first on line 2",
-        "x.yaml:3:1  'a' stands twice; first on line 1",
+        "x.yaml:2:11  b: 'c' stands twice, first on line 2; keep one of them",
+        "x.yaml:3:1  'a' stands twice, first on line 1; keep one of them",
     ]
 
 
@@ -225,7 +225,7 @@ def test_set_of_a_field_of_a_bare_optimizer_keeps_the_optimizer() -> None:
             "model.layers.2.dense.units=11",
             "model.layers[2].dense.units: the network gives 11 numbers, but the data has 10 classes",
         ),
-        ("data.name=mnist", "data.name: goes with source 'tfds', not with 'digits'; remove it, or change source"),
+        ("data.name=mnist", "data.name: goes with source 'tfds', not with 'digits'; remove it"),
     ],
 )
 def test_a_wrong_set_is_told_with_itself_as_the_place(text: str, message: str) -> None:
@@ -264,3 +264,29 @@ def test_what_is_wrong_inside_a_section_that_set_gave_is_told_with_the_last_set_
 def test_a_key_twice_in_the_value_of_a_set_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--set train=\{epochs: 1, epochs: 2\}.*'epochs' stands twice"):
         overridden("train={epochs: 1, epochs: 2}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train.optimizer.learning_rate=0.1",
+        "train.optimizer.beta_1=0.8",
+        "model.layers.0.pool_size=3",
+        "model.layers.2.activation=softmax",
+        "model.layers.1.name=flat",
+    ],
+)
+@pytest.mark.parametrize("optimizer", ["", "  optimizer: adam\n", "  optimizer: {adam: {epsilon: 1e-5}}\n"])
+def test_a_path_without_the_name_of_a_layer_or_an_optimizer_is_refused_with_the_path_that_works(
+    text: str, optimizer: str
+) -> None:
+    config = CONFIG + (optimizer or "  optimizer: {adam: {}}\n")
+    with pytest.raises(ConfigError, match="; the path is ") as caught:
+        checked(text, config=config)
+    path = str(caught.value).rpartition("; the path is ")[2]
+    assert checked(f"{path}={text.partition('=')[2]}", config=config)
+
+
+def test_a_field_of_an_optimizer_that_the_config_leaves_out_is_refused_with_the_line_to_write() -> None:
+    with pytest.raises(ConfigError, match=r"write optimizer: \{adam: \{learning_rate: 0.1\}\}$"):
+        checked("train.optimizer.learning_rate=0.1")

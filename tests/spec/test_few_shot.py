@@ -116,14 +116,14 @@ def test_a_classification_becomes_a_few_shot_task_by_an_override_alone(tmp_path:
 # what does not go together
 
 MAML, CLASSIFIER, PROTOTYPICAL = "learner: maml", "learner: classifier", "learner: prototypical"
-BY_EPISODES = "is for training by episodes, and classifier trains on batches of images; remove it (see train.batch_size)"
+BY_EPISODES = "is for training by episodes, and classifier trains on batches of images (train.batch_size); remove it"
 
 WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(data="source: digits, hold_out: image"),
         [
-            "2:24  data.hold_out: few-shot tasks are judged on classes never trained on; say class or group, or leave "
-            "hold_out out"
+            "2:24  data.hold_out: few-shot tasks are judged on classes never trained on; write hold_out: class, or "
+            "leave hold_out out"
         ],
     ),
     (
@@ -136,7 +136,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ),
     (
         few_shot(data="source: tfds, name: omniglot, validation: null, test: test, hold_out: group, group: alphabet"),
-        ["2:68  data.hold_out: validation and test are splits, so nothing is held out of train; leave hold_out and group out"],
+        ["2:68  data.hold_out: validation and test are splits, so nothing is held out of train; leave hold_out out"],
     ),
     (
         few_shot(data="source: digits, shared_classes: drop"),
@@ -144,13 +144,15 @@ WRONG: list[tuple[str, list[str]]] = [
     ),
     (
         few_shot("mirrors: true", data="source: digits, augment: {flip: true}"),
-        ["2:34  data.augment.flip: few_shot.mirrors makes mirrored images classes of their own; leave one of the two out"],
+        [
+            "2:34  data.augment.flip: few_shot.mirrors makes mirrored images classes of their own; leave it out, or leave few_shot.mirrors out"
+        ],
     ),
     (
         few_shot("rotations: true", data="source: digits, augment: {rotation: 45}"),
         [
             "2:34  data.augment.rotation: images turned by 45 degrees look like those of the class turned by 90 "
-            "(few_shot.rotations); give less"
+            "(few_shot.rotations); write rotation: 44, or less"
         ],
     ),
     *(
@@ -178,13 +180,13 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot("rotations: true", data="source: digits, image_size: [8, 9]"),
         [
-            "3:12  few_shot.rotations: images of 8×9 cannot be turned by 90 degrees; give a square data.image_size, "
-            "or leave rotations out"
+            "3:12  few_shot.rotations: images of 8×9 cannot be turned by 90 degrees; leave rotations out, or "
+            "give a square data.image_size"
         ],
     ),
     (
         few_shot(train="loop: fit"),
-        ["5:9  train.loop: few-shot learners are trained by the custom loop; say custom, or leave loop out"],
+        ["5:9  train.loop: few-shot learners are trained by the custom loop; write loop: custom, or leave loop out"],
     ),
     *(
         (
@@ -215,7 +217,7 @@ WRONG: list[tuple[str, list[str]]] = [
             few_shot(f"learner: {learner}", layers=f"flatten, dense: {{units: classes}}{more}"),
             [
                 "4:54  model.layers[1].dense.units: the classes of a few-shot task change from episode to episode; "
-                "give a number, or leave the layer out"
+                "write units: 64, or another number"
             ],
         )
         for learner in ("prototypical", "maml", "classifier")
@@ -230,20 +232,20 @@ WRONG: list[tuple[str, list[str]]] = [
     ),
     (
         few_shot(MAML, layers="flatten: {name: maml_head}"),
-        ["4:37  model.layers[0].flatten: maml adds a layer 'maml_head' of its own; choose another name"],
+        ["4:37  model.layers[0].flatten: maml adds a layer 'maml_head' of its own; write name: embedding, or another name"],
     ),
     (  # a classification
         "data: {source: digits, hold_out: class}\n" + HEADED,
         [
             "1:24  data.hold_out: takes whole classes away from training, so a classifier would be asked for classes that "
-            "it never learns; say task: few_shot at the top, or leave hold_out out"
+            "it never learns; write task: few_shot at the top, or leave hold_out out"
         ],
     ),
     (
         "data: {source: tfds, name: omniglot, hold_out: group, group: alphabet}\n" + HEADED,
         [
             "1:38  data.hold_out: takes whole classes away from training, so a classifier would be asked for classes that "
-            "it never learns; say task: few_shot at the top, or leave hold_out out"
+            "it never learns; write task: few_shot at the top, or leave hold_out out"
         ],
     ),
     *(
@@ -251,7 +253,7 @@ WRONG: list[tuple[str, list[str]]] = [
             f"data: {{source: digits, {role}: ['8']}}\n" + HEADED,
             [
                 f"1:24  data.{role}: a list takes whole classes away from training, so a classifier would be asked for "
-                "classes that it never learns; say task: few_shot at the top, or give a fraction or a split"
+                f"classes that it never learns; write task: few_shot at the top, or write {role}: 0.1"
             ],
         )
         for role in ("validation", "test")
@@ -259,17 +261,17 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         "data: {source: digits, shared_classes: drop}\n" + HEADED,
         [
-            "1:24  data.shared_classes: a classifier is judged on the classes that it learns; say task: few_shot, or "
-            "leave it out"
+            "1:24  data.shared_classes: a classifier is judged on the classes that it learns; write task: few_shot "
+            "at the top, or leave it out"
         ],
     ),
     (
         DIGITS + "few_shot: {way: 5}\n" + HEADED,
-        ["2:1  few_shot: goes with task: few_shot; say so at the top, or remove the section"],
+        ["2:1  few_shot: goes with task: few_shot; write task: few_shot at the top, or remove the section"],
     ),
     (
         "task: classification\n" + DIGITS + "few_shot: {}\n" + HEADED,
-        ["3:1  few_shot: goes with task: few_shot; say so at the top, or remove the section"],
+        ["3:1  few_shot: goes with task: few_shot; write task: few_shot at the top, or remove the section"],
     ),
 ]
 
@@ -368,7 +370,7 @@ def test_a_section_without_its_task_hides_no_other_error_and_brings_no_false_one
         "4:9  train: unknown field 'epoch'; did you mean 'epochs'?",
     ]
     assert printed(DIGITS + "few_shot: {way: 5}\n" + STACK) == [
-        "2:1  few_shot: goes with task: few_shot; say so at the top, or remove the section"
+        "2:1  few_shot: goes with task: few_shot; write task: few_shot at the top, or remove the section"
     ]
 
 

@@ -113,11 +113,14 @@ def test_a_file_whose_name_has_a_line_break_is_told_on_one_line(tmp_path: Path) 
         ("train.ep\nochs=3", r"--set train.ep\nochs=3  train: unknown field 'ep\nochs'; did you mean 'epochs'?"),
         ("data.source.x\ny=3", r"--set data.source.x\ny=3  data.source: there is no 'x\ny' here: the config says 'digits'"),
         ("seed=[\n1", r"--set seed=[\n1  '[\n1' is not valid YAML"),
-        ("seed={a: 1,\na: 2}", r"--set seed={a: 1,\na: 2}:2:1  'a' stands twice; first on line 1"),
+        ("seed={a: 1,\na: 2}", r"--set seed={a: 1,\na: 2}:2:1  'a' stands twice, first on line 1; keep one of them"),
         ("data.name=\udcff", "--set data.name=\udcff  not a text in UTF-8"),
         ("data.\udcff=1", "--set data.\udcff=1  not a text in UTF-8"),
         ("seed=!!float ''", "--set seed=!!float '':1:1  cannot read '' as float"),
-        ("seed=!!timestamp x", "--set seed=!!timestamp x:1:1  unknown tag '!!timestamp'; a config needs no tags"),
+        (
+            "seed=!!timestamp x",
+            "--set seed=!!timestamp x:1:1  unknown tag '!!timestamp', and a config needs none; remove the tag",
+        ),
     ],
 )
 def test_a_hostile_set_is_told_on_one_line(text: str, message: str, file: Path) -> None:

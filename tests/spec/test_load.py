@@ -117,7 +117,7 @@ def test_prepared_images_of_many_sizes_need_a_size_from_the_config(tmp_path: Pat
     prepare(tmp_path / "my_photos" / "1.0.0", [-1, -1, 3], 4)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     text = "data: {source: tfds, name: my_photos%s}\n" + STACK
-    with pytest.raises(ConfigError, match=r"differ in size; give image_size: \[height, width\] under data"):
+    with pytest.raises(ConfigError, match=r"differ in size; write image_size: \[28, 28\] under data"):
         checked(text % "")
     assert facts(checked(text % ", image_size: [40, 60]")) == ((40, 60), 3, 4)
 
@@ -166,7 +166,7 @@ def header_of_a_bomb(side: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "it is empty"),
+        (b"", "it is an empty file"),
         (b"broken", "not a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM"),
         (header_of_a_bomb(60_000), "it has more than 100,000,000 pixels"),
     ],

@@ -107,13 +107,21 @@ def test_a_repeat_is_the_same_as_writing_its_layers_out() -> None:
 @pytest.mark.parametrize(
     ("layers", "where", "message"),
     [
-        ([named("a"), named("a")], (1, "activation", "name"), "'a' is the name of an earlier layer; names must differ"),
-        ([named("input")], (0, "activation", "name"), "'input' is the network's input; names must differ"),
+        (
+            [named("a"), named("a")],
+            (1, "activation", "name"),
+            "'a' is the name of an earlier layer, and names must differ; leave it out, or choose another",
+        ),
+        (
+            [named("input")],
+            (0, "activation", "name"),
+            "'input' is the network's input, and names must differ; leave it out, or choose another",
+        ),
         ([named("a", "a")], (0, "activation", "inputs"), "'a' would be its own input: a cycle"),
         (
             [named("a", "b"), named("b")],
             (0, "activation", "inputs"),
-            "'b' comes later; a layer takes only layers above it, so nothing can form a cycle",
+            "'b' comes later, and a layer takes only layers above it, so that nothing can form a cycle",
         ),
         (
             [named("branch"), named("b", "brnach")],
@@ -123,7 +131,7 @@ def test_a_repeat_is_the_same_as_writing_its_layers_out() -> None:
         (
             [named("a"), named("b", "zzz")],
             (1, "activation", "inputs"),
-            "there is no layer 'zzz'; layers above it: a, input",
+            "there is no layer 'zzz'; known: a, input",
         ),
         (
             [named("a"), named("b", "a", "input")],
@@ -153,9 +161,7 @@ def test_all_wrong_inputs_are_told_at_once() -> None:
 
 def test_a_sequential_stack_that_branches_is_refused_with_the_remedy() -> None:
     _, complaints = wired([named("a"), named("b"), add("a", "b")], "sequential")
-    message = (
-        "takes a, b, but a sequential model feeds each layer from the one before (b); set model.style to functional or subclass"
-    )
+    message = "takes a, b, but a sequential model feeds each layer from the one before (b); write style: functional under model, or subclass"
     assert complaints == [(("model", "layers", 2, "add"), message)]
 
 

@@ -1,0 +1,432 @@
+"""Words of other tools, and what to write here instead.
+
+A config is often written by somebody who knows Keras's or PyTorch's names by heart: `lr`, `input_shape`, `- relu`. The
+tables below hold such words; fields that belong to another section of the config are found by the models themselves.
+Every entry is tried by a test that does what its message says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnnctl.errors import suggestion
+from cnnctl.spec.dataset import Augment, DataSpec
+from cnnctl.spec.document import Where, dotted
+from cnnctl.spec.experiment import Experiment, FewShotSpec, LogSpec, ModelSpec
+from cnnctl.spec.layers import STACK_ITEM, Activation
+from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
+from cnnctl.spec.section import Section, show
+from cnnctl.spec.training import CheckpointSpec, EarlyStopping, TrainSpec
+
+
+@dataclass(frozen=True)
+class _Habit:
+    """What to do about a word.
+
+    Attributes:
+        target: the path of the field that is meant, `train.optimizer.*` for that of the config's optimizer; empty to remove it.
+        value: what to write there; empty for the value that the word had.
+        reason: why, in words that follow `unknown field 'x': `.
+    """
+
+    target: str = ""
+    value: str = ""
+    reason: str = ""
+
+
+_RATE = "train.optimizer.*.learning_rate"
+_MEASURED = _Habit(reason="loss and accuracy are always measured")
+_SHAPE = _Habit(reason="the shape of the input comes from data")
+_SCALED = _Habit(reason="pixels are divided by 255 anyway")
+_FOLDER = _Habit(reason="option --run-dir says where a run is written")
+_DEVICE = _Habit(reason="option --device says where to compute")
+_PREPARED = _Habit(reason="images are prepared and shuffled anyway")
+
+_SCHEDULE = _Habit(_RATE, "{cosine: {initial_learning_rate: 0.001}}", "a schedule stands in place of a learning rate")
+_NAMED = _Habit(reason="a run is called as its folder, see option --run-dir")
+_DROPOUT = _Habit(reason="dropout is a layer, - dropout: {rate: 0.5}")
+_NORM = _Habit(reason="it is a layer, - batch_normalization")
+
+_FIELDS: Mapping[str, _Habit] = {
+    "lr": _Habit(_RATE), "learningrate": _Habit(_RATE), "initiallr": _Habit(_RATE), "baselr": _Habit(_RATE),
+    "scheduler": _SCHEDULE, "lrscheduler": _SCHEDULE, "schedule": _SCHEDULE, "lrschedule": _SCHEDULE, "decay": _SCHEDULE,
+    "optim": _Habit("train.optimizer"), "l2": _Habit("train.optimizer.*.weight_decay"),
+    "wd": _Habit("train.optimizer.*.weight_decay"), "beta1": _Habit("train.optimizer.*.beta_1"),
+    "beta2": _Habit("train.optimizer.*.beta_2"), "gradclip": _Habit("train.optimizer.*.clipnorm"),
+    "numepochs": _Habit("train.epochs"), "nepochs": _Habit("train.epochs"), "maxepochs": _Habit("train.epochs"),
+    "bs": _Habit("train.batch_size"), "batch": _Habit("train.batch_size"), "minibatchsize": _Habit("train.batch_size"),
+    "lossfn": _Habit("train.loss"), "lossfunction": _Habit("train.loss"), "criterion": _Habit("train.loss"),
+    "earlystop": _Habit("train.early_stopping"), "mixedprecision": _Habit("train.precision", "auto"),
+    "amp": _Habit("train.precision", "auto"), "fp16": _Habit("train.precision", "mixed_float16"),
+    "dtype": _Habit("train.precision"), "randomseed": _Habit("seed"), "randomstate": _Habit("seed"),
+    "valsplit": _Habit("data.validation"), "validationsplit": _Habit("data.validation"), "val": _Habit("data.validation"),
+    "validationdata": _Habit("data.validation"), "valid": _Habit("data.validation"), "testsplit": _Habit("data.test"),
+    "trainsplit": _Habit(reason="what validation and test leave is trained on"),
+    "numclasses": _Habit("data.classes"), "nclasses": _Habit("data.classes"), "nclass": _Habit("data.classes"),
+    "dataset": _Habit("data.name"), "root": _Habit("data.path"), "datadirectory": _Habit("data.path"),
+    "directory": _Habit("data.path"), "datapath": _Habit("data.path"), "folder": _Habit("data.path"),
+    "imgsize": _Habit("data.image_size"), "imagesize": _Habit("data.image_size"), "size": _Habit("data.image_size"),
+    "resize": _Habit("data.image_size"), "targetsize": _Habit("data.image_size"), "inputsize": _Habit("data.image_size"),
+    "grayscale": _Habit("data.channels", "1"), "greyscale": _Habit("data.channels", "1"),
+    "colormode": _Habit("data.channels"), "onehot": _Habit("data.labels", "one_hot"), "labelmode": _Habit("data.labels"),
+    "augmentation": _Habit("data.augment"), "augmentations": _Habit("data.augment"), "dataaugmentation": _Habit("data.augment"),
+    "transform": _Habit("data.augment", "{rotation: 10, shift: 0.1}"),
+    "transforms": _Habit("data.augment", "{rotation: 10, shift: 0.1}"),
+    "horizontalflip": _Habit("data.augment.flip"), "rotationrange": _Habit("data.augment.rotation"),
+    "zoomrange": _Habit("data.augment.zoom"), "shearrange": _Habit("data.augment.shear"),
+    "network": _Habit("model"), "architecture": _Habit("model"), "training": _Habit("train"),
+    "metrics": _MEASURED, "metric": _MEASURED,
+    "callbacks": _Habit(reason="train.early_stopping and train.checkpoint say what callbacks would"),
+    "verbose": _Habit(reason="option --quiet says what is printed"),
+    "shuffle": _PREPARED, "numworkers": _PREPARED, "workers": _PREPARED, "pinmemory": _PREPARED, "prefetch": _PREPARED,
+    "download": _Habit(reason="sets of tfds are downloaded when they are needed"),
+    "stepsperepoch": _Habit(reason="an epoch is all training images once"),
+    "inputshape": _SHAPE, "imageshape": _SHAPE, "input": _SHAPE, "inputdim": _SHAPE,
+    "normalize": _SCALED, "rescale": _SCALED, "mean": _SCALED, "std": _SCALED, "normalization": _SCALED,
+    "device": _DEVICE, "gpu": _DEVICE, "gpus": _DEVICE, "cuda": _DEVICE, "usegpu": _DEVICE,
+    "outputdir": _FOLDER, "savedir": _FOLDER, "logdir": _FOLDER, "rundir": _FOLDER, "experiment": _FOLDER, "version": _FOLDER,
+    ".name": _NAMED, "model.name": _NAMED, "model.type": _Habit(reason="the layers say what the network is"),
+    "model.activation": _Habit(reason="layers have an activation, such as dense: {units: 64, activation: relu}"),
+    "model.output": _Habit(reason="the last layer is the output"), "data.type": _Habit("data.source"),
+    "data.split": _Habit("data.train"), "data.inputshape": _Habit("data.image_size"), "data.imageshape": _Habit("data.image_size"),
+    "data.shape": _Habit("data.image_size"), "logging": _Habit("log"), "logger": _Habit("log"),
+    "dropout": _DROPOUT, "dropoutrate": _DROPOUT, "batchnorm": _NORM, "batchnormalization": _NORM,
+}  # fmt: skip
+"""Unknown fields, as `_plain` writes them, and what is meant."""
+
+_IN_LAYERS: Mapping[str, _Habit] = {
+    "inputshape": _SHAPE, "inputdim": _SHAPE, "inchannels": _SHAPE, "infeatures": _SHAPE, "batchinputshape": _SHAPE,
+    "outchannels": _Habit("filters"), "channels": _Habit("filters"), "numfilters": _Habit("filters"),
+    "outfeatures": _Habit("units"), "neurons": _Habit("units"), "numunits": _Habit("units"), "size": _Habit("kernel_size"),
+    "kernel": _Habit("kernel_size"), "k": _Habit("kernel_size"), "pad": _Habit("padding"), "pool": _Habit("pool_size"),
+    "p": _Habit("rate"), "prob": _Habit("rate"), "dilation": _Habit("dilation_rate"), "act": _Habit("activation"),
+    "initializer": _Habit("kernel_initializer"), "init": _Habit("kernel_initializer"),
+    "regularizer": _Habit("kernel_regularizer"), "bias": _Habit("use_bias"),
+    "l2": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "l1": _Habit("kernel_regularizer", "{l1: {l1: VALUE}}"),
+    "weightdecay": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "eps": _Habit("epsilon"),
+    "batchnorm": _NORM, "batchnormalization": _NORM, "dropout": _DROPOUT, "dropoutrate": _DROPOUT,
+    "training": _Habit(reason="layers know whether they are trained"),
+}  # fmt: skip
+"""Unknown fields of layers; `VALUE` is the value that the word had."""
+
+_LAYERS: Mapping[str, str] = {
+    "batchnorm": "batch_normalization", "batchnorm2d": "batch_normalization", "bn": "batch_normalization",
+    "conv": "conv2d", "convolution": "conv2d", "convolution2d": "conv2d", "convolutional": "conv2d",
+    "pool": "max_pooling2d", "pooling": "max_pooling2d", "maxpool": "max_pooling2d", "maxpool2d": "max_pooling2d",
+    "avgpool": "average_pooling2d", "avgpool2d": "average_pooling2d", "averagepool": "average_pooling2d",
+    "gap": "global_average_pooling2d", "globalavgpool": "global_average_pooling2d",
+    "globalavgpool2d": "global_average_pooling2d", "adaptiveavgpool2d": "global_average_pooling2d",
+    "globalmaxpool": "global_max_pooling2d", "globalmaxpool2d": "global_max_pooling2d",
+    "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
+    "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
+}  # fmt: skip
+_LAYERS_TO_REMOVE: Mapping[str, str] = {
+    "input": "the shape of the input comes from data", "inputlayer": "the shape of the input comes from data",
+    "rescaling": "pixels are divided by 255 anyway", "normalization": "pixels are divided by 255 anyway",
+    "resizing": "data.image_size says the size of images", "resize": "data.image_size says the size of images",
+    "randomflip": "data.augment says how images are changed", "randomrotation": "data.augment says how images are changed",
+}  # fmt: skip
+_INITIALIZERS = {
+    "xavier": "glorot_uniform", "glorot": "glorot_uniform", "xavieruniform": "glorot_uniform", "xaviernormal": "glorot_normal",
+    "he": "he_normal", "kaiming": "he_normal", "kaimingnormal": "he_normal", "kaiminguniform": "he_uniform",
+    "lecun": "lecun_normal", "normal": "random_normal", "uniform": "random_uniform", "zero": "zeros", "one": "ones",
+}  # fmt: skip
+_LOSSES = ("crossentropy", "crossentropyloss", "ce", "nll", "nllloss", "binarycrossentropy", "mse", "meansquarederror", "bce")
+
+_SECTIONS: Mapping[str, type[Section]] = {
+    "": Experiment, "train": TrainSpec, "data": DataSpec, "model": ModelSpec, "data.augment": Augment,
+    "train.early_stopping": EarlyStopping, "train.checkpoint": CheckpointSpec, "log": LogSpec, "few_shot": FewShotSpec,
+}  # fmt: skip
+"""Where a field is sought that stands in another section, in this order."""
+_TOO_COMMON = ("name", "path", "train", "test", "keys", "group", "loop", "method", "memory", "rate")
+"""Fields whose names mean too many things to be sought elsewhere."""
+
+
+def _plain(word: object) -> str:
+    """Returns a word without capitals and what joins its parts."""
+    return re.sub(r"[-_ .]", "", str(word).lower())
+
+
+def advice(content: Any, where: Where, message: str, unknown_field: bool) -> str | None:
+    """Returns the message for a habit of other tools at a place of a config; None where it is another mistake.
+
+    Args:
+        content: the config as plain data.
+        where: the path of what is wrong.
+        message: what is said of it without these tables.
+        unknown_field: whether its key is wrong, not its value.
+    """
+    if not where or not isinstance(where[-1], str | int):
+        return None
+    if unknown_field:
+        return _about_field(content, where)
+    if line := _line_for_value(content, where):
+        return f"{message.partition('; did you mean')[0].partition('; known:')[0]}; write {line}"
+    return next(filter(None, (about(content, where) for about in _VALUES)), None)
+
+
+def _at(content: Any, where: Where) -> Any:
+    """Returns the part at a path, None where there is none."""
+    for key in where:
+        try:
+            content = content[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return content
+
+
+def _about_field(content: Any, where: Where) -> str | None:
+    *above, key = where
+    in_layer = where[:2] == ("model", "layers")
+    if in_layer:
+        return _about_field_of_layer(content, where)
+    plain = _plain(key)
+    habit = _FIELDS.get(f"{dotted(tuple(above))}.{plain}") or _FIELDS.get(plain) or _field_elsewhere(key, content, above)
+    return _unknown(key, habit, content, where) if habit else None
+
+
+def _field_elsewhere(key: Any, content: Any, above: Sequence[Any]) -> _Habit | None:
+    """Returns the section that has such a field, where that the field stands in has none like it."""
+    here = _section(above)
+    if here and suggestion(key, here.model_fields) and not any(key in each.model_fields for each in _SECTIONS.values()):
+        return None
+    plain = _plain(key)
+    optimizer = _resolved("train.optimizer.*", content)
+    for path, section in {**_SECTIONS, dotted(tuple(optimizer)): OPTIMIZER.choices[optimizer[-1]]}.items():
+        name = next((name for name in section.model_fields if _plain(name) == plain), None)
+        if name and name not in _TOO_COMMON and path != dotted(tuple(above)):
+            return _Habit(f"{path}.{name}".lstrip("."))
+    return None
+
+
+def _section(above: Sequence[Any]) -> type[Section] | None:
+    if above[:2] == ["train", "optimizer"] and len(above) == 3:
+        return OPTIMIZER.choices.get(above[2])
+    return _SECTIONS.get(dotted(tuple(above)))
+
+
+def _unknown(key: Any, habit: _Habit, content: Any, where: Where) -> str | None:
+    reason = f", {habit.reason}" if habit.reason else ""
+    if not habit.target:
+        return f"unknown field '{key}'{reason}; remove it"
+    *section, field = _resolved(habit.target, content)
+    if field not in getattr(_section(section), "model_fields", [field]):
+        return None  # no optimizer has all fields
+    if section == list(where[:-1]) and not habit.value and field not in (_at(content, tuple(section)) or {}):
+        return f"unknown field '{key}'{reason}; did you mean '{field}'?"
+    already = _at(content, (*section, field))
+    if isinstance(already, dict | list):
+        return f"unknown field '{key}', {dotted((*section, field))} is there already; remove it"
+    line = f"{field}: {habit.value.replace('VALUE', _text(_at(content, where))) or _text(_at(content, where))}"
+    return f"unknown field '{key}'{reason}; write {line}{_under(section, where)}"
+
+
+def _under(section: Sequence[Any], where: Where) -> str:
+    if list(section) == list(where[:-1]):
+        return " instead"
+    return f" under {dotted(tuple(section))}" if section else " at the top"
+
+
+def _text(value: Any) -> str:
+    """Returns a value as YAML on one line."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w ./-]*", value):
+        return value
+    return show(value, limit=200)
+
+
+def _resolved(target: str, content: Any) -> list[Any]:
+    """Returns the keys of a path, with the optimizer that the config has for `*`."""
+    optimizer = _at(content, ("train", "optimizer"))
+    kind = next(iter(optimizer)) if isinstance(optimizer, dict) and optimizer else optimizer
+    known = isinstance(kind, str) and kind in OPTIMIZER.choices
+    return [(kind if known else "adam") if key == "*" else key for key in target.split(".")]
+
+
+def _about_field_of_layer(content: Any, where: Where) -> str | None:
+    *above, key = where
+    layer = STACK_ITEM.choices.get(str(above[-1]))
+    habit = _IN_LAYERS.get(_plain(key))
+    if habit and layer and habit.target == "kernel_size" and "pool_size" in layer.model_fields:
+        habit = _Habit("pool_size")
+    if layer is None or habit is None or (habit.target and habit.target not in layer.model_fields):
+        return None
+    reason = f", {habit.reason}" if habit.reason else ""
+    if not habit.target:
+        return f"unknown field '{key}'{reason}; remove it"
+    if habit.target in (_at(content, tuple(above)) or {}):
+        return f"unknown field '{key}', {habit.target} is there already; remove it"
+    if not habit.value:
+        return f"unknown field '{key}'; did you mean '{habit.target}'?"
+    return f"unknown field '{key}'; write {habit.target}: {habit.value.replace('VALUE', _text(_at(content, where)))} instead"
+
+
+def _about_layer(content: Any, where: Where) -> str | None:
+    """Returns what to write for a layer that is called otherwise here, or that is no layer."""
+    if not (isinstance(where[-1], int) and len(where) > 2 and where[-2] == "layers"):
+        return None
+    item = _at(content, where)
+    name, fields = (next(iter(item.items()))) if isinstance(item, dict) and len(item) == 1 else (item, None)
+    if not isinstance(name, str) or name in STACK_ITEM.choices:
+        return None
+    plain = _plain(name)
+    activation = next((each for each in _activations() if _plain(each) == plain), None)
+    if activation and plain != "linear":
+        return f"{show(name)} is an activation; write - activation: {{activation: {activation}}}"
+    if plain in _LAYERS_TO_REMOVE:
+        return f"unknown layer {show(name)}, {_LAYERS_TO_REMOVE[plain]}; remove it"
+    if plain not in _LAYERS:
+        return None
+    meant = _LAYERS[plain]
+    required = STACK_ITEM.choices[meant].required()
+    if fields is None and required:  # a bare name: with the fields that it needs
+        examples = {"units": "classes", "filters": "32", "kernel_size": "3", "rate": "0.5", "inputs": "[first, second]"}
+        line = ", ".join(f"{field}: {examples[field]}" for field in required)
+        return f"unknown layer {show(name)}; write - {meant}: {{{line}}}"
+    return f"unknown layer {show(name)}; did you mean '{meant}'?"
+
+
+def _activations() -> tuple[str, ...]:
+    return tuple(Activation.__args__)  # type: ignore[attr-defined]  # a Literal has its words there
+
+
+_LINES: Mapping[str, Mapping[str, str]] = {
+    "train.early_stopping": {"True": "early_stopping: {patience: 5}", "False": "early_stopping: null"},
+    "train.checkpoint": {"True": "checkpoint: null", "False": "checkpoint: null"},
+    "data.augment": {"True": "augment: {rotation: 10, shift: 0.1}", "False": "augment: null"},
+    "train.precision": {
+        "fp16": "precision: mixed_float16", "half": "precision: mixed_float16", "float16": "precision: mixed_float16",
+        "bf16": "precision: mixed_bfloat16", "bfloat16": "precision: mixed_bfloat16", "fp32": "precision: float32",
+        "True": "precision: auto",
+    },
+    "data.labels": {"sparse": "labels: integer", "int": "labels: integer", "categorical": "labels: one_hot", "onehot": "labels: one_hot"},
+    "data.channels": {"grayscale": "channels: 1", "gray": "channels: 1", "grey": "channels: 1", "l": "channels: 1", "rgb": "channels: 3", "color": "channels: 3"},
+    "data.source": {
+        "imagefolder": "source: folder", "directory": "source: folder", "images": "source: folder", "image": "source: folder",
+        "tensorflowdatasets": "source: tfds", "huggingface": "source: parquet", "hf": "source: parquet", "emnistmat": "source: mat",
+        "sklearn": "source: digits", "scikitlearn": "source: digits", "loaddigits": "source: digits", "numpy": "source: npz",
+    },
+}  # fmt: skip
+"""Values that a field takes elsewhere, as `_plain` writes them, and the line to write here."""
+
+
+def _line_for_value(content: Any, where: Where) -> str | None:
+    lines, value = _LINES.get(dotted(where), {}), _at(content, where)
+    return lines.get(str(value)) or lines.get(_plain(value)) if isinstance(value, bool | str) else None
+
+
+def _about_optimizer(content: Any, where: Where) -> str | None:
+    """Returns the line for an optimizer whose name stands in a field: `{type: adam, lr: 0.1}`."""
+    value = _at(content, where)
+    if where != ("train", "optimizer") or not isinstance(value, dict):
+        return None
+    key = next((key for key in value if _plain(key) in ("name", "type", "kind", "optimizer", "classname")), None)
+    name = next((kind for kind in OPTIMIZER.choices if key and _plain(kind) == _plain(value[key])), None)
+    if (
+        not key
+        and value
+        and not set(value) & set(OPTIMIZER.choices)
+        and set(value) <= set(OPTIMIZER.choices["adam"].model_fields)
+    ):
+        field = next(iter(value))
+        inside = ", ".join(f"{field}: {_text(each)}" for field, each in value.items())
+        return f"'{field}' is a field of an optimizer, such as train.optimizer.adam.{field}; write optimizer: {{adam: {{{inside}}}}}"
+    if not name:
+        return None
+    renamed = {"lr": "learning_rate", "learningrate": "learning_rate"}
+    fields = {renamed.get(_plain(field), field): each for field, each in value.items() if field != key}
+    inside = ", ".join(f"{field}: {_text(each)}" for field, each in fields.items())
+    line = f"optimizer: {{{name}: {{{inside}}}}}" if fields else f"optimizer: {name}"
+    return f"the name of an optimizer stands before its fields; write {line}"
+
+
+def _about_schedule(content: Any, where: Where) -> str | None:
+    """Returns the line for a schedule that is only named: `learning_rate: cosine`."""
+    rate = where[:-1] if where[-1] in SCHEDULE.choices else where
+    if rate[-1] != "learning_rate" or not isinstance(value := _at(content, rate), str) or value not in SCHEDULE.choices:
+        return None
+    examples = {
+        "initial_learning_rate": "0.001", "max_learning_rate": "0.01", "decay_rate": "0.9", "learning_rate": "0.001",
+        "boundaries": "[2 epochs]", "values": "[0.001, 0.0001]",
+    }  # fmt: skip
+    line = ", ".join(f"{field}: {examples[field]}" for field in SCHEDULE.choices[value].required())
+    return f"the schedule '{value}' needs its fields; write learning_rate: {{{value}: {{{line}}}}}"
+
+
+def _about_weights(content: Any, where: Where) -> str | None:
+    field, value = str(where[-1]), _at(content, where)
+    if field.endswith("_regularizer") and type(value) in (int, float) and value > 0:
+        return f"expected the name of a regularizer with its strength, received {show(value)}; write {field}: {{l2: {{l2: {show(value)}}}}}"
+    if field.endswith("_initializer") and _plain(value) in _INITIALIZERS:
+        return f"unknown initializer {show(value)}; did you mean '{_INITIALIZERS[_plain(value)]}'?"
+    return None
+
+
+def _about_loss(content: Any, where: Where) -> str | None:
+    if where != ("train", "loss") or _plain(_at(content, where)) not in _LOSSES:
+        return None
+    labels = _at(content, ("data", "labels"))
+    fitting = "categorical_crossentropy" if labels == "one_hot" else "sparse_categorical_crossentropy"
+    return f"unknown loss {show(_at(content, where))}; write loss: {fitting}"
+
+
+def _about_sizes(content: Any, where: Where) -> str | None:
+    """Returns the line for `3x3`, `28 x 28`, and for a size of an image with its channels."""
+    field, value = where[-1], _at(content, where)
+    match = re.fullmatch(r"\(?(\d{1,6})\s*(?:[x×*,]\s*(\d{1,6}))?\s*\)?", value) if isinstance(value, str) else None
+    if match and field in ("image_size", "kernel_size", "pool_size", "strides", "dilation_rate", "size"):
+        size = f"[{match[1]}, {match[2]}]" if match[2] else match[1]
+        return f"expected a positive integer or a pair of them, [height, width], received {show(value)}; write {field}: {size}"
+    if where == ("data", "image_size") and isinstance(value, list) and len(value) == 3 and all(type(n) is int for n in value):
+        return f"expected [height, width] without channels, received {show(value)}; write image_size: {value[:2]}"
+    return None
+
+
+NO_VALUE = ("none", "off", "no", "false", "nil")
+"""What people write for nothing; YAML reads each as a text."""
+_MAY_BE_NULL = ("validation", "test", "early_stopping", "checkpoint", "loss", "augment", "activation", "pruning")
+
+
+def _about_numbers(content: Any, where: Where) -> str | None:
+    """Returns the line for `10%`, `0,1` and `50` where a fraction belongs, and for the words of no number."""
+    field, value = where[-1], _at(content, where)
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:[.,]\d+)?)\s*%", value)):
+        return f"expected a fraction, received {show(value)}; write {field}: {float(match[1].replace(',', '.')) / 100:g}"
+    if isinstance(value, str) and re.fullmatch(r"\d+,\d+", value):
+        return f"a decimal comma in {show(value)} makes it a text; write {field}: {value.replace(',', '.')}"
+    if field == "units" and isinstance(value, str) and value != "classes":
+        return f"expected a positive integer or 'classes', received {show(value)}; write units: classes"
+    if field == "padding" and type(value) is int and where[-2] != "zero_padding2d":
+        padding = "same" if value else "valid"
+        return (
+            f"expected 'valid' or 'same', received {show(value)}; write padding: {padding}, or a layer above: - zero_padding2d"
+        )
+    if field in _MAY_BE_NULL and isinstance(value, str) and _plain(value) in NO_VALUE:
+        return f"expected a value or null for none, received {show(value)}; write {field}: null"
+    return None
+
+
+_VALUES = (
+    _about_layer, _about_optimizer, _about_schedule, _about_weights, _about_loss, _about_sizes, _about_numbers,
+)  # fmt: skip
+
+
+def field_of_option(word: str, content: Any) -> tuple[str, str]:
+    """Returns the path of the field that an option of another program means, or why there is none; empty texts for neither.
+
+    Args:
+        word: the option without dashes and capitals, such as `batchsize`.
+        content: the config as plain data, None where it is not known.
+    """
+    habit = _FIELDS.get(word) or _field_elsewhere(word, content, ["?"])
+    if habit is None or not habit.target:
+        return "", habit.reason if habit else ""
+    keys = _resolved(habit.target, content)
+    return dotted(tuple(keys)), ""
+
+
+def words() -> Iterator[str]:
+    """Yields every unknown field that the tables know, for the test that tries them."""
+    yield from _FIELDS

@@ -1,0 +1,430 @@
+"""Slips of the hand in a YAML file by their cause, on their own line: a change of one line that was tried and helps.
+
+PyYAML reports where it cannot go on, often a line or two below the mistake. Here each line around that place is
+changed in every way in which people slip (a forgotten space, an odd character, a wrong indentation), and the whole text
+is read again. The change that repairs it is the cause, and what to write.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+
+from cnnctl.errors import ConfigError, Problem
+from cnnctl.spec.document import Document, parse
+from cnnctl.spec.load import check, validated
+from cnnctl.spec.overrides import override
+
+MAX_READ = 500_000
+"""Characters that are read in all to find one cause, a second's work; each change is tried by reading the whole file."""
+MAX_COLUMNS = 500
+"""Longer lines nobody writes by hand, and there are too many ways to change them."""
+MAX_MISTAKES = 5
+"""Mistakes of one file that are explained; after so many, one error is as good as the next."""
+_LINES_ABOVE = 2
+"""Lines above the place of an error that may hold its cause."""
+
+_BLOCKS_AROUND = 4
+"""First lines of blocks around that place, and lines that stand at a depth of their own, that may hold it too."""
+
+_KEY = r"[A-Za-z_][\w.]*"
+_ITEM = rf"^(\s*(?:- +)*{_KEY})"
+_DASHES = "‐‑‒–—―−"
+_DOUBLE_QUOTES, _SINGLE_QUOTES = "“”„‟«»", "‘’‚‛"
+_CLOSES = {"{": "}", "[": "]"}
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One changed line.
+
+    Attributes:
+        line: its number, from 0.
+        new: the whole line as it should be.
+        cause: what is wrong with it.
+        remedy: what to do, in words that name the new line.
+    """
+
+    line: int
+    new: str
+    cause: str
+    remedy: str
+
+
+Slips = Iterator[tuple[str, str]]
+"""Ways to write a line otherwise, each with the cause that it removes."""
+
+
+def _odd_spaces(body: str) -> Slips:
+    odd = [each for each in body if each != "\t" and (unicodedata.category(each) in ("Zs", "Cf") and each != " ")]
+    if odd:
+        cause = f"{_character(odd[0])} stands where a space belongs"
+        yield "".join(" " if each in odd else each for each in body), cause
+        yield "".join("" if each in odd else each for each in body), f"{_character(odd[0])} stands in this line"
+
+
+def _tabs(body: str) -> Slips:
+    if "\t" in body.strip():
+        yield re.sub(r"(?<=\S)\t+", " ", body), "a tab stands where a space belongs"
+
+
+def _odd_dashes(body: str) -> Slips:
+    odd = [each for each in body if each in _DASHES]
+    if odd:
+        plain = re.sub(rf"^(\s*)[{_DASHES}]\s*", r"\1- ", body)
+        yield re.sub(f"[{_DASHES}]", "-", plain), f"{_character(odd[0])} stands where a hyphen belongs"
+
+
+def _odd_quotes(body: str) -> Slips:
+    odd = [each for each in body if each in _DOUBLE_QUOTES + _SINGLE_QUOTES]
+    if odd:
+        straight = re.sub(f"[{_DOUBLE_QUOTES}{_SINGLE_QUOTES}]", '"', body)
+        yield straight, f"{_character(odd[0])} stands where a straight quote belongs"
+
+
+def _odd_colon(body: str) -> Slips:
+    if "：" in body:
+        yield re.sub(r"：\s*", ": ", body), f"{_character('：')} stands where a colon belongs"
+
+
+def _no_space_after_colon(body: str) -> Slips:
+    new = re.sub(rf"{_ITEM}:(?=\S)", r"\1: ", body)
+    new = re.sub(rf"([{{,]\s*{_KEY}):(?=[^\s,}}])", r"\1: ", new)
+    if new != body:
+        yield new, "there is no space after a colon"
+
+
+def _no_space_after_dash(body: str) -> Slips:
+    new = re.sub(r"^(\s*)-(?=[^\s-])", r"\1- ", body)
+    if new != body:
+        yield new, "there is no space after the dash"
+
+
+def _no_space_before_comment(body: str) -> Slips:
+    if re.search(r"\S#", body):
+        yield re.sub(r"(?<=\S)#.*", "", body), "there is no space before #, which begins a comment"
+
+
+def _equals(body: str) -> Slips:
+    new = re.sub(rf"{_ITEM}\s*=\s*(?=\S)", r"\1: ", body)
+    new = re.sub(rf"([{{,]\s*{_KEY})\s*=\s*", r"\1: ", new)
+    if new != body:
+        yield new, "an equals sign stands where a colon belongs"
+
+
+def _no_colon(body: str) -> Slips:
+    new = re.sub(rf"{_ITEM} +(?=[^\s:=])", r"\1: ", body) if not re.match(rf"{_ITEM}\s*:", body) else body
+    new = re.sub(rf"([{{,]\s*{_KEY}) +(?=[\w.'\"\[{{-])", r"\1: ", new)
+    if new != body:
+        yield new, "a colon is missing"
+    if re.fullmatch(rf"\s*(- +)?{_KEY}", body):
+        yield f"{body}:", "the colon is missing"
+
+
+def _no_comma(body: str) -> Slips:
+    new = re.sub(rf"(?<=[\w\]}}\"'])\s*;?\s+(?={_KEY}\s*:\s)", ", ", body.replace(";", " "))
+    if new != body and "{" in body:
+        yield new, "a comma is missing"
+
+
+def _no_dash(body: str) -> Slips:
+    if not body.lstrip().startswith("-"):
+        yield re.sub(r"^(\s*)", r"\1- ", body), "the dash of a list item is missing"
+
+
+def _brackets(body: str) -> Slips:
+    """Yields the line with its brackets balanced: closed in the end, begun after the key, or without one too many."""
+    open_ = _unclosed(body)
+    if open_ is None:
+        for place in [place for place, each in enumerate(body) if each in "}]"]:
+            wrong = body[place]
+            other = "]" if wrong == "}" else "}"
+            yield body[:place] + other + body[place + 1 :], f"{wrong} closes what another bracket opened"
+            yield body[:place] + body[place + 1 :], f"there is one {wrong} too many"
+        for opens, closes in _CLOSES.items():
+            for place in re.finditer(r"(?<=[:-]) +", body) if closes in body else ():
+                yield body[: place.end()] + opens + body[place.end() :], f"the opening {opens} is missing"
+    elif open_:
+        closing = "".join(_CLOSES[each] for each in reversed(open_))
+        cause = f"{open_[-1]} is not closed"
+        yield body + closing, cause
+        for place in range(len(body) - 1, 0, -1):  # closed earlier, as in [{a: [1, 2}]
+            if body[place] in ",}]":
+                yield body[:place] + closing + body[place:], cause
+        yield body.replace(open_[-1], "", 1), f"there is one {open_[-1]} too many"
+
+
+def _unclosed(body: str) -> str | None:
+    """Returns the brackets that a line leaves open, None where it closes one that is not open."""
+    open_ = ""
+    for each in re.sub(r"\"[^\"]*\"|'[^']*'", "", body):
+        if each in _CLOSES:
+            open_ += each
+        elif each in _CLOSES.values():
+            if not open_ or _CLOSES[open_[-1]] != each:
+                return None
+            open_ = open_[:-1]
+    return open_
+
+
+def _quote_not_closed(body: str) -> Slips:
+    for quote in "\"'":
+        if body.count(quote) % 2:
+            cause = f"{quote} is not closed"
+            yield re.sub(rf"{quote}([^{quote},}}\]]*)(?=[,}}\]]|$)", rf"{quote}\1{quote}", body), cause
+            yield body.replace(quote, ""), cause
+
+
+def _backslashes(body: str) -> Slips:
+    if re.search(r'"[^"]*\\[^"]*"', body):
+        yield re.sub(r'"([^"\']*)"', r"'\1'", body), "a backslash in double quotes begins a special character"
+
+
+def _begins_oddly(body: str) -> Slips:
+    """Quotes a value that begins with a sign of YAML's own, or has a colon and a space in it."""
+    match = re.match(rf"{_ITEM}: +([^\s'\"{{\[].*)$", body)
+    if match and "'" not in match[2]:
+        if re.match(r"[@`%!|>?]|[*&]\W", match[2]):
+            yield f"{match[1]}: '{match[2]}'", f"a text that begins with {match[2][0]} needs quotes"
+        elif ": " in match[2]:
+            yield f"{match[1]}: '{match[2]}'", "a text with a colon and a space in it needs quotes"
+
+
+_NO_TEXT = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?|true|false|null|\[.*\]|\{.*\}")
+"""What is a number, true or false, null, a list or a mapping without quotes."""
+
+
+def _quoted(body: str) -> Slips:
+    for match in re.finditer(r"([\"'])([^\"']+)\1", body):
+        if _NO_TEXT.fullmatch(match[2]):
+            yield body[: match.start()] + match[2] + body[match.end() :], f"{match[0]} in quotes is a text"
+
+
+_SLIPS: Sequence[Callable[[str], Slips]] = (
+    _odd_spaces, _odd_dashes, _odd_quotes, _odd_colon, _tabs, _no_space_after_colon, _no_space_after_dash, _equals,
+    _no_space_before_comment, _quote_not_closed, _quoted, _brackets, _no_comma, _no_colon, _backslashes, _begins_oddly, _no_dash,
+)  # fmt: skip
+"""Asked in this order, the surest cause first: of two changes that help equally the first is taken."""
+
+
+def _character(each: str) -> str:
+    """Returns what to call a character that looks like another: `en dash (U+2013)` with its article."""
+    name = "non-breaking space" if each == "\xa0" else unicodedata.name(each, "character").lower()
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name} (U+{ord(each):04X})"
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Returns a line without its comment and the spaces before that, and both of these."""
+    match = re.match(r"((?:\"[^\"]*\"|'[^']*'|\S|(?!\s+#)\s)*)(.*)", line)
+    assert match
+    body = match[1].rstrip(" ")
+    return body, line[len(body) :]
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+def _is_content(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#") and line.rstrip() not in ("---", "...")
+
+
+def _changes(lines: Sequence[str], number: int) -> Iterator[_Change]:
+    """Yields every change of one line that is worth trying."""
+    body, comment = _split(lines[number])
+    for slip in _SLIPS:
+        for new, cause in slip(body):
+            remedy = "remove the quotes" if slip is _quoted else f"write: {new.strip()}"
+            yield _Change(number, new + comment, cause, remedy)
+    yield from _indented_otherwise(lines, number)
+
+
+def _indented_otherwise(lines: Sequence[str], number: int) -> Iterator[_Change]:
+    """Yields the line at the depths that the lines around it suggest, the one that is usual in this file first."""
+    line = lines[number]
+    text = line.lstrip()
+    own = _indent(line) if "\t" not in line[: len(line) - len(text)] else -1
+    for depth in sorted(_depths(lines, number) - {own}, key=lambda depth: abs(depth - own)):
+        yield _Change(number, " " * depth + text, *_wrong_indentation(own, depth))
+
+
+def _depths(lines: Sequence[str], number: int) -> set[int]:
+    """Returns how deep a line may be: as those around it, as what they stand in, or two deeper than the line above."""
+    above = next((each for each in reversed(lines[:number]) if _is_content(each)), "")
+    below = next((each for each in lines[number + 1 :] if _is_content(each)), "")
+    outer = {_indent(lines[place]) for place in _outer(lines, number)}
+    return {_indent(above), _indent(above) + 2, _indent(below), max(_indent(below) - 2, 0), *outer}
+
+
+def _outer(lines: Sequence[str], number: int) -> list[int]:
+    """Returns the lines above that stand less and less deep: the first ones of the blocks around a line, from inside out."""
+    found, depth = [], MAX_COLUMNS
+    for place in range(number - 1, -1, -1):
+        if _is_content(lines[place]) and _indent(lines[place]) < depth:
+            found.append(place)
+            depth = _indent(lines[place])
+    return found
+
+
+def _wrong_indentation(own: int, depth: int) -> tuple[str, str]:
+    if own < 0:
+        return "a tab stands where spaces belong", f"indent it by {_spaces(depth)}"
+    return f"this line is indented by {_spaces(own)}", f"indent it by {_spaces(depth)}"
+
+
+def _spaces(count: int) -> str:
+    return f"{count} space{'s' * (count != 1)}"
+
+
+def _changed(lines: Sequence[str], change: _Change) -> list[str]:
+    return [*lines[: change.line], change.new, *lines[change.line + 1 :]]
+
+
+def _unusual(lines: Sequence[str]) -> list[int]:
+    """Returns the lines that begin a block deeper than is usual in this file, or less deep; or the file itself."""
+    content = [place for place, each in enumerate(lines) if _is_content(each)]
+    first = [place for place in content[:1] if _indent(lines[place])]
+    steps = {below: _indent(lines[below]) - _indent(lines[above]) for above, below in pairwise(content)}
+    usual, _ = Counter([2, *(step for step in steps.values() if step > 0)]).most_common(1)[0]
+    return [*first, *(place for place, step in steps.items() if step > 0 and step != usual)]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What reading a text came to; the less, the better.
+
+    Attributes:
+        stops_at: the line, from 0, at which it is no YAML; None where it is.
+        problems: what is wrong with what it says, by line and message.
+    """
+
+    stops_at: int | None
+    problems: frozenset[tuple[str, str]]
+
+    def is_better_than(self, other: _Reading) -> bool:
+        if self.stops_at is None:
+            return other.stops_at is not None or self.problems < other.problems
+        return other.stops_at is not None and self.stops_at > other.stops_at
+
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        return self.stops_at is not None, -(self.stops_at or 0), len(self.problems)
+
+
+def _reading(lines: Sequence[str], overrides: Sequence[str]) -> _Reading:
+    """Reads a text as `load` does, without a look at images in folders."""
+    try:
+        document = parse("\n".join(lines), "x", explained=False)
+    except ConfigError as error:
+        first = error.problems[0]
+        if first.message.startswith("not valid YAML"):
+            return _Reading(_line_of(first), frozenset())
+        return _Reading(None, _keys(error.problems))
+    return _Reading(None, _keys(_refused(document, overrides)))
+
+
+def _refused(document: Document, overrides: Sequence[str]) -> Sequence[Problem]:
+    from cnnctl.spec.experiment import Experiment
+
+    problems: list[Problem] = []
+    try:
+        for text in overrides:
+            override(document, text)
+        experiment = validated(Experiment, document, (), problems)
+        if experiment and not experiment.data.has_path:
+            check(document, explained=False)
+    except ConfigError as error:
+        return error.problems
+    return problems
+
+
+def _keys(problems: Sequence[Problem]) -> frozenset[tuple[str, str]]:
+    return frozenset((problem.location.rsplit(":", 1)[0], problem.message) for problem in problems)
+
+
+def _line_of(problem: Problem) -> int:
+    """Returns the line of a problem, from 0; -1 for what has none."""
+    parts = problem.location.rsplit(":", 2)
+    return int(parts[-2]) - 1 if len(parts) == 3 and parts[-2].isdecimal() and parts[-1].isdecimal() else -1
+
+
+def not_yaml(text: str, name: str, places: Sequence[int]) -> list[Problem]:
+    """Returns what keeps a text from being YAML, one problem a mistake; none where no change of one line helps.
+
+    Args:
+        text: the file.
+        name: what messages call it.
+        places: the lines, from 0, that the parser named.
+    """
+    lines = text.split("\n")
+    problems: list[Problem] = []
+    reading = _reading(lines, ())
+    while reading.stops_at is not None and len(problems) < MAX_MISTAKES:
+        found = _best(lines, _around([*places, reading.stops_at], lines), reading, ())
+        if not found:
+            break
+        change, reading = found
+        problems.append(_problem(name, lines, change))
+        lines[change.line], places = change.new, []
+    return problems
+
+
+_EXPLAINED = re.compile(r"'[^' ]+'; did you mean '[^']+'\?$|\n")
+"""What a message has for a misspelt word, and for a stack that does not fit: they need no other cause."""
+
+
+def by_cause(document: Document, problems: Sequence[Problem]) -> list[Problem]:
+    """Returns the problems of a config, those that one slip of the hand has caused as this one slip."""
+    lines, overrides = document.text.split("\n"), list(document.overrides.values())
+    if not document.text or len(document.places) > MAX_READ // 100:  # aliases repeat what is read by the thousand
+        return list(problems)
+    explained: list[Problem] = []
+    reading = _reading(lines, overrides)
+    while reading.problems and len(explained) < MAX_MISTAKES:
+        unclear = [each for each in problems if _line_of(each) >= 0 and not _EXPLAINED.search(each.message)]
+        places = sorted({_line_of(each) + below for each in unclear for below in (0, 1)})
+        found = _best(lines, places[:10], reading, overrides)
+        if not found:
+            break
+        change, better = found
+        gone = {message for _, message in reading.problems - better.problems}
+        explained.append(_problem(document.name, lines, change))
+        problems = [each for each in problems if each.message not in gone]
+        lines[change.line], reading = change.new, better
+    return [*problems, *explained]
+
+
+def _around(places: Sequence[int], lines: Sequence[str]) -> list[int]:
+    """Returns the lines that may hold the cause, those that the parser named first."""
+    above = [place - back for back in range(_LINES_ABOVE + 1) for place in places]
+    blocks = [place for number in places for place in _outer(lines, number)[:_BLOCKS_AROUND]]
+    return [place for place in dict.fromkeys([*above, *blocks, *_unusual(lines)[:_BLOCKS_AROUND]]) if 0 <= place < len(lines)]
+
+
+def _best(
+    lines: Sequence[str], places: Sequence[int], now: _Reading, overrides: Sequence[str]
+) -> tuple[_Change, _Reading] | None:
+    """Returns the change that helps most, with what reading the text comes to then; None where none helps."""
+    changes = (
+        change
+        for number in places
+        if number < len(lines) and len(lines[number]) <= MAX_COLUMNS and _is_content(lines[number])
+        for change in _changes(lines, number)
+    )
+    tried = [
+        (change, _reading(_changed(lines, change), overrides))
+        for change in islice(changes, MAX_READ // (sum(map(len, lines)) + len(lines)))
+    ]
+    helpful = [each for each in tried if each[1].is_better_than(now)]
+    return min(helpful, key=lambda each: (each[1].rank, len(_unusual(_changed(lines, each[0])))), default=None)
+
+
+def _problem(name: str, lines: Sequence[str], change: _Change) -> Problem:
+    old = lines[change.line]
+    differs = next((i for i, (one, other) in enumerate(zip(old, change.new, strict=False)) if one != other), len(old))
+    column = min(differs, max(len(old.rstrip()) - 1, 0))
+    return Problem(f"{name}:{change.line + 1}:{column + 1}", "", f"{change.cause}; {change.remedy}")
