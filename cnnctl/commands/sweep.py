@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from cnnctl.report.tables import as_json
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain
+from cnnctl.surroundings import shell_word
 from cnnctl.train.interruption import Interruption
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _command(config: Path, overrides: Sequence[str], wish: Wish) -> str:
         words += ["--set", text]
     words += ["--dir", str(wish.folder)] if wish.folder else []
     words += ["--processes", str(wish.processes)] if wish.processes > 1 else []
-    return shlex.join(words)
+    return " ".join(map(shell_word, words))
 
 
 def _sweep(folder: SweepFolder, experiment: Experiment, job: Job, wish: Wish, console: Console, found: Sequence[str]) -> None:
@@ -204,9 +204,9 @@ def _conclude(study: Study, wish: Wish, console: Console) -> None:
     console.result(shown(results, wish.form))
     if results.best and not wish.show:
         _keep(study, results)
-        best = shlex.quote(results.best.run)
+        best = shell_word(results.best.run)
         console.say(f"train it again: cnnctl train {best}/config.yaml")
-        console.say(f"see them all:   tensorboard --logdir {shlex.quote(results.folder)}")
+        console.say(f"see them all:   tensorboard --logdir {shell_word(results.folder)}")
 
 
 def _with_repeats(study: Study) -> SweepResults:
