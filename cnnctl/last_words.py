@@ -136,5 +136,4 @@ def _last_text(pipe: int) -> bytes:
 def _last_words(content: bytes) -> list[bytes]:
     """Return the last lines of what a library wrote that are more than chatter."""
     lines = [line[:_MOST_BYTES] for line in content.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.decode(errors="replace").startswith(_CHATTER)]
-    return (telling or lines)[-_MOST_LINES:]
+    return [line for line in lines if not line.decode(errors="replace").startswith(_CHATTER)][-_MOST_LINES:]

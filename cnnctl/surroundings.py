@@ -92,6 +92,11 @@ def expanded(path: str) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def is_utf8(text: str) -> bool:
+    """Return whether a text has whole characters only: Python passes bytes of names on that are not UTF-8."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def shell_word(path: object) -> str:
     r"""Return a path as a shell takes it; one that cannot be shown, as with bytes that are not UTF-8, as bash and zsh do: $'a\xe9'."""
     text = str(path)

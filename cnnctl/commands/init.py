@@ -9,7 +9,7 @@ from pathlib import Path
 from cnnctl.errors import RunError, UsageError, suggestion
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
-from cnnctl.surroundings import shell_word
+from cnnctl.surroundings import is_utf8, shell_word
 
 
 def init(name: str | None, images: Path | None, output: Path | None, console: Console) -> None:
@@ -47,6 +47,8 @@ def init(name: str | None, images: Path | None, output: Path | None, console: Co
 def _init_from(name: str | None, images: Path, output: Path | None, console: Console) -> None:
     if name is not None:
         raise UsageError(f"give the name of an example config, '{name}', or --from {images}, not both")
+    if not is_utf8(str(images)):
+        raise UsageError(f"{images} has bytes in its name that are not UTF-8, and a config is text in UTF-8; rename it")
     with console.working(f"looking at {images}"):
         from cnnctl.commands.init_from import config_for, target_of
 

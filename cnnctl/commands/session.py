@@ -22,7 +22,6 @@ from cnnctl.commands.trained import resume_command
 from cnnctl.data.pipeline import reading_told
 from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.files import UNFINISHED, put_in_place
-from cnnctl.last_words import tell_if_killed
 from cnnctl.report.board import Board, report_at, report_every
 from cnnctl.report.console import Console
 from cnnctl.report.progress import progress_for, show_seconds
@@ -38,7 +37,7 @@ from cnnctl.train.interruption import Interruption
 from cnnctl.train.loops import LOOPS
 from cnnctl.train.memory import refuse_too_large
 from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score, StepsRecord
-from cnnctl.train.quiet import ENDED
+from cnnctl.train.quiet import tell_of_end
 from cnnctl.train.replicas import Replicas
 from cnnctl.train.settings import set_threads, settle
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
@@ -137,7 +136,7 @@ class Session:
         """
         self.console.say(f"run     {run.path}")
         if not self.part_of:  # else the process that started this one tells
-            tell_if_killed(f"{ENDED}. Go on with: {resume_command(run)}")
+            tell_of_end(f"Go on with: {resume_command(run)}")
         run.remove_unfinished()
         with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
             checkpoints = self._checkpoints(run, board)
@@ -159,7 +158,7 @@ class Session:
         """
         others = {"stopping": self.stopping} if self.stopping else {}
         checkpoints = Checkpoints(Path(), self.task.learner.model, self.task.learner.optimizer, others)
-        tell_if_killed(f"{ENDED}. {AGAIN}, as the chief says")
+        tell_of_end(f"{AGAIN}, as the chief says")
         try:
             with self._told(f"{AGAIN}, as the chief says"):
                 self._agree(checkpoints)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
@@ -14,8 +15,10 @@ from cnnctl.errors import CnnctlError, RunError
 from cnnctl.last_words import tell_if_killed, unseen
 from cnnctl.surroundings import own_settings, small_limits
 
-ENDED = "this process was ended before it was done, by TensorFlow or by the system, as for lack of memory"
+_ENDED = "this process was ended before it was done, by TensorFlow or by the system, as for lack of memory"
 """What is told of an end where nothing else is known of it."""
+_THREADS, _THREADS_PER_CORE, _MOST_THREADS = 8, 4, 64
+"""About as many as a training has: 17 on two cores, 13 on one."""
 _READS = ("TF_", "XLA_", "CUDA_", "NVIDIA_", "ONEDNN_", "OMP_", "LD_")
 """How the names of variables begin that TensorFlow and its libraries may stumble over; not so the harmless ones below."""
 _HARMLESS = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG", "TF_CLI_CONFIG_FILE")
@@ -30,7 +33,7 @@ def import_tensorflow(verbose: bool = False) -> None:
         RunError: this process has not the memory, threads or files for it, or TensorFlow is not whole.
     """
     own_settings()
-    _tell_if_killed(f"TensorFlow ended this process as it started{_perhaps()}")
+    _prepare_for_the_worst()
     if verbose:
         _start_or_tell()
     else:
@@ -38,14 +41,30 @@ def import_tensorflow(verbose: bool = False) -> None:
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         with without_native_stderr():
             _start_or_tell()
-    _tell_if_killed(f"{ENDED}{_perhaps()}")
+    tell_of_end()
 
 
-def _tell_if_killed(text: str) -> None:
+def tell_of_end(what_next: str = "") -> None:
+    """Sets what is told should this process be ended from here on, with what to do then."""
+    tell_if_killed(f"{_ENDED}{_perhaps()}{'. ' * bool(what_next)}{what_next}")
+
+
+def _prepare_for_the_worst() -> None:
+    """Sets what is told should TensorFlow end this process, and sees whether there is room for its threads.
+
+    Raises:
+        RunError: there is not; TensorFlow would abort, and NumPy send itself a Ctrl-C.
+    """
+    released = threading.Event()
     try:
-        tell_if_killed(text)
-    except OSError as error:
-        raise RunError(f"no process can be started, and TensorFlow needs several: {error.strerror}{_perhaps()}") from error
+        tell_if_killed(f"TensorFlow ended this process as it started{_perhaps()}")
+        for _ in range(min(_THREADS + _THREADS_PER_CORE * (os.cpu_count() or 1), _MOST_THREADS)):
+            threading.Thread(target=released.wait).start()
+    except (OSError, RuntimeError) as error:
+        told = "the system starts no more threads and processes, and TensorFlow needs some"
+        raise RunError(f"{told}{_perhaps()}") from error
+    finally:
+        released.set()
 
 
 def _start_or_tell() -> None:
@@ -136,6 +155,7 @@ def without_native_stderr() -> Iterator[None]:
                 screen.write(heard.read().decode(errors="replace"))
             raise
         finally:
+            heard.truncate(0)
             with contextlib.suppress(OSError):
                 screen.flush()
             os.dup2(screen.fileno(), 2)
