@@ -6,16 +6,44 @@ import contextlib
 import io
 import os
 import sys
+import warnings
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from cnnctl import __version__
 from cnnctl.errors import CnnctlError, Interrupted
+from cnnctl.last_words import dismiss, want_teller
+from cnnctl.surroundings import expanded, open_closed_streams, small_limits
 
-app = typer.Typer(
+
+class _App(typer.Typer):
+    """A Typer app that resolves `~` in every path that its verbs take."""
+
+    def command(self, *names: Any, **options: Any) -> Any:
+        """Registers a verb, as `typer.Typer.command` does."""
+        register = super().command(*names, **options)
+
+        def verb(function: Callable[..., None]) -> Any:
+            for annotation in get_type_hints(function, include_extras=True).values():
+                if Path in _types_in(annotation):
+                    info = get_args(annotation)[1]
+                    info.parser, info.metavar = expanded, info.metavar or "PATH"
+            return register(function)
+
+        return verb
+
+
+def _types_in(annotation: Any) -> tuple[Any, ...]:
+    """Returns the plain types of a type such as `Annotated[list[Path] | None, ...]`."""
+    inner = get_args(annotation)
+    return tuple(each for part in inner for each in _types_in(part)) if inner else (annotation,)
+
+
+app = _App(
     name="cnnctl",
     help="Trains small convolutional networks from one YAML file. Start with: cnnctl init",
     no_args_is_help=True,
@@ -431,6 +459,17 @@ def main() -> None:
         _fail("interrupted before anything was begun", 130)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", CnnctlError.exit_code)
+    except MemoryError:
+        _fail("there is not enough memory" + _limits(), CnnctlError.exit_code)
+    except RuntimeError as error:
+        if "start new thread" not in str(error):  # how Python says that the system gives none
+            raise
+        _fail("the system starts no more threads" + _limits(), CnnctlError.exit_code)
+
+
+def _limits() -> str:
+    told = small_limits()
+    return f"; {told}" if told else ""
 
 
 def _run() -> None:
@@ -460,13 +499,28 @@ def run_and_exit() -> None:
     All files are closed by then. Python would go on to take TensorFlow apart, object by object, for most of a second.
     """
     code: object = 0
+    be_own_process()
     try:
         main()
     except SystemExit as left:
         code = left.code
+    finally:
+        dismiss()
     if "tensorflow" in sys.modules and isinstance(code, int | None) and (_is_flushed() or code):
         os._exit(code or 0)
     sys.exit(code)  # type: ignore[arg-type]  # what SystemExit was raised with
+
+
+def be_own_process() -> None:
+    """Makes this process ready to be one by itself: with streams, and with warnings that end nothing.
+
+    PYTHONWARNINGS=error is meant for a person's own code; the libraries here warn now and then.
+    """
+    open_closed_streams()
+    warnings.resetwarnings()
+    for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", kind)
+    want_teller()
 
 
 def _is_flushed() -> bool:

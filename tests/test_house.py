@@ -36,15 +36,20 @@ MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
     "reading": set(),
-    "formats": {"errors", "reading"},
-    "spec": {"errors", "files", "reading", "formats"},
+    "last_words": set(),
+    "surroundings": {"errors", "reading"},
+    "formats": {"errors", "reading", "surroundings"},
+    "spec": {"errors", "files", "reading", "formats", "surroundings"},
     "build": {"errors", "files", "reading", "spec"},
-    "data": {"errors", "files", "reading", "formats", "spec"},
-    "train": {"errors", "files", "reading", "spec", "build", "data"},
-    "report": {"errors", "files", "reading", "formats", "spec", "train", "runs"},
+    "data": {"errors", "files", "reading", "formats", "spec", "surroundings"},
+    "train": {"errors", "files", "reading", "spec", "build", "data", "surroundings", "last_words"},
+    "report": {"errors", "files", "reading", "formats", "spec", "train", "runs", "surroundings"},
     "runs": {"errors", "files", "reading", "spec", "train"},
-    "commands": {"errors", "files", "reading", "formats", "spec", "build", "data", "train", "report", "runs", ""},
-    "cli": {"errors", "train", "report", "commands", "spec", ""},
+    "commands": {
+        *("errors", "files", "reading", "formats", "spec", "build", "data", "train", "report", "runs", ""),
+        *("surroundings", "last_words"),
+    },
+    "cli": {"errors", "train", "report", "commands", "spec", "surroundings", "last_words", ""},
     "__main__": {"cli"},
     "": set(),  # cnnctl/__init__.py
 }
@@ -139,6 +144,7 @@ def test_only_the_console_prints() -> None:
         "cnnctl.report.console",
         "cnnctl.cli",  # its version; and how both streams treat what they cannot show
         "cnnctl.train.quiet",  # keeps TensorFlow's start-up messages from the stream
+        "cnnctl.surroundings",  # opens them where they are closed
     }
     assert {module for module, tree in MODULES.items() if streams_used(tree)} == may
 

@@ -229,7 +229,7 @@ def test_the_environment_says_what_the_numbers_depend_on(loop: str, finished: di
     assert list(environment) == [
         "time", "command", "equal_weights_need", "precision", "precision_why", "batch_parts", "batch_parts_why",
         "strategy", "strategy_why", "python", "platform", "device", "processor", "instruction_sets", "cores",
-        "variables", "versions", "replicas", "git_commit", "data_fingerprint", "validation_fingerprint", "class_names",
+        "variables", "versions", "replicas", "overridden", "git_commit", "data_fingerprint", "validation_fingerprint", "class_names",
         "training_images",
     ]  # fmt: skip
     assert environment["class_names"] == [str(digit) for digit in range(10)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from cnnctl.report.console import Console
 from cnnctl.report.script.page import script
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.load import load
+from cnnctl.surroundings import shell_word
 
 
 def code(config: Path, overrides: Sequence[str], output: Path | None, console: Console) -> None:
@@ -40,9 +40,9 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
     if output.exists():
         raise UsageError(f"{output} is here already, and nothing is written over; give another name, or remove it")
     write_whole(output, f"{text}\n".encode())
-    console.result(f"{output} is ready. Run it: python {shlex.quote(str(output))}")
+    console.result(f"{output} is ready. Run it: python {shell_word(output)}")
 
 
 def _command(config: Path, overrides: Sequence[str]) -> str:
     changes = [word for text in overrides for word in ("--set", text)]
-    return shlex.join(["cnnctl", "code", str(config), *changes])
+    return " ".join(["cnnctl code", *map(shell_word, [config, *changes])])

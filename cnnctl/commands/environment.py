@@ -21,13 +21,14 @@ from cnnctl.errors import RunError
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
 from cnnctl.spec.auto import cpu_flags
+from cnnctl.surroundings import overridden
 from cnnctl.train.device import Device
 from cnnctl.train.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn", "pillow", "tensorboard")
 ROUNDING = ("device", "replicas", "processor", "instruction_sets", "cores", "variables", "versions")
 """What decides in which order and by which instructions sums are computed, and so how they round."""
-_VARIABLES = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "OMP_", "MKL_", "KERAS_", "CUDA_", "NVIDIA_")
+_VARIABLES = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
 _SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG")
 """Variables that change what TensorFlow prints, or where workers are, and no number; how many they are say the replicas."""
 _VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "neon")
@@ -149,6 +150,7 @@ def _lasting(settings: Settings, rounding: dict[str, Any]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         **rounding,
+        "overridden": dict(overridden),
         "git_commit": _git_commit(),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from cnnctl.errors import RunError, UsageError, suggestion
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
+from cnnctl.surroundings import is_utf8, shell_word
 
 
 def init(name: str | None, images: Path | None, output: Path | None, console: Console) -> None:
@@ -47,6 +47,8 @@ def init(name: str | None, images: Path | None, output: Path | None, console: Co
 def _init_from(name: str | None, images: Path, output: Path | None, console: Console) -> None:
     if name is not None:
         raise UsageError(f"give the name of an example config, '{name}', or --from {images}, not both")
+    if not is_utf8(str(images)):
+        raise UsageError(f"{images} has bytes in its name that are not UTF-8, and a config is text in UTF-8; rename it")
     with console.working(f"looking at {images}"):
         from cnnctl.commands.init_from import config_for, target_of
 
@@ -60,7 +62,7 @@ def _what_next(target: Path) -> str:
     steps = {"Its layers:": "summary", "Its data:": "data", "Train it:": "train"}
     ready = f"{target} is ready.  "
     return "\n".join(
-        f"{'' if number else ready:<{len(ready)}}{step:<13}cnnctl {verb} {shlex.quote(str(target))}"
+        f"{'' if number else ready:<{len(ready)}}{step:<13}cnnctl {verb} {shell_word(target)}"
         for number, (step, verb) in enumerate(steps.items())
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from cnnctl.spec.folders import FolderSet
 from cnnctl.spec.found_files import open_originals
 from cnnctl.spec.found_folder import better_below, source_of, splits_like, spread, tables_in
 from cnnctl.spec.load import check
+from cnnctl.surroundings import shell_word
 
 SAMPLED = 96
 """Images that are looked at."""
@@ -376,6 +376,6 @@ def target_of(path: Path, output: Path | None) -> Path:
     target = output or Path(f"{name}.yaml")
     if target.exists():
         raise UsageError(
-            f"{target} already exists; not overwriting. Choose another name: --output {shlex.quote(f'{name}-2.yaml')}"
+            f"{target} already exists; not overwriting. Choose another name: --output {shell_word(f'{name}-2.yaml')}"
         )
     return target

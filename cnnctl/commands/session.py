@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of
 from cnnctl.spec.oddities import last_batch_warning
 from cnnctl.spec.section import plain
+from cnnctl.surroundings import shell_word
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.device import choose_device
 from cnnctl.train.interruption import Interruption
@@ -42,6 +42,7 @@ from cnnctl.train.loops import LOOPS
 from cnnctl.train.memory import refuse_too_large
 from cnnctl.train.observe import EpochRecord, Observer, Observers, Plan, Score, StepsRecord
 from cnnctl.train.origin import Origin
+from cnnctl.train.quiet import tell_of_end
 from cnnctl.train.replicas import Replicas
 from cnnctl.train.settings import set_threads, settle
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
@@ -142,6 +143,8 @@ class Session:
             DataError: the test split cannot be read.
         """
         self.console.say(f"run     {run.path}")
+        if not self.part_of:  # else the process that started this one tells
+            tell_of_end(f"Go on with: {resume_command(run)}")
         run.remove_unfinished()
         with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
             checkpoints = self._checkpoints(run, board)
@@ -163,6 +166,7 @@ class Session:
         """
         others = {"stopping": self.stopping} if self.stopping else {}
         checkpoints = Checkpoints(Path(), self.task.learner.model, self.task.learner.optimizer, others)
+        tell_of_end(f"{AGAIN}, as the chief says")
         try:
             with self._told(f"{AGAIN}, as the chief says"):
                 self._agree(checkpoints)
@@ -327,7 +331,7 @@ class Session:
         say(f"time    {show_seconds(result['train_seconds'])} of training, {result['epochs']} epochs, {speed}")
         say(f"run     {run.path}")
         if self.experiment.log.tensorboard:
-            say(f"see     tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
+            say(f"see     tensorboard --logdir {shell_word(run.tensorboard)}")
 
 
 def _for_board(score: Score | None) -> dict[str, float | None]:

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import math
 import os
-import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from cnnctl.spec.choices import labels
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain
+from cnnctl.surroundings import shell_word
 from cnnctl.train.interruption import Interruption
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _command(config: Path, overrides: Sequence[str], wish: Wish) -> str:
         words += ["--set", text]
     words += ["--dir", str(wish.folder)] if wish.folder else []
     words += ["--processes", str(wish.processes)] if wish.processes > 1 else []
-    return shlex.join(words)
+    return " ".join(map(shell_word, words))
 
 
 def _sweep(folder: SweepFolder, experiment: Experiment, job: Job, wish: Wish, console: Console, found: Sequence[str]) -> None:
@@ -205,17 +205,17 @@ def _conclude(study: Study, config: Path, overrides: Sequence[str], wish: Wish, 
     if results.best and not wish.show:
         _keep(study, results)
         console.say(f"train it again: {_again(results.best, config, overrides)}")
-        console.say(f"see them all:   tensorboard --logdir {shlex.quote(results.folder)}")
+        console.say(f"see them all:   tensorboard --logdir {shell_word(results.folder)}")
 
 
 def _again(best: TrialRow, config: Path, overrides: Sequence[str]) -> str:
     """Returns the command that trains the best trial again: by its own config, or with its values where its folder is gone."""
     own = Path(best.run) / "config.yaml"
     if own.is_file():
-        return shlex.join(("cnnctl", "train", str(own)))
+        return " ".join(("cnnctl train", shell_word(own)))
     texts = [text for text in overrides if not text.startswith("sweep.")]
     texts += [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in best.values.items()]
-    return shlex.join(("cnnctl", "train", str(config), *(word for text in texts for word in ("--set", text))))
+    return " ".join(("cnnctl train", shell_word(config), *(f"--set {shell_word(text)}" for text in texts)))
 
 
 def _with_repeats(study: Study) -> SweepResults:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from cnnctl.runs import RunFolder, open_run_folder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import gives
 from cnnctl.spec.load import facts_of
+from cnnctl.surroundings import shell_word
 from cnnctl.train.memory import refuse_too_large
 
 Values = NDArray[np.float32]
@@ -125,7 +125,7 @@ def data_changes(run: EndedRun, training: str, test: str | None = None) -> list[
 
 def resume_command(run: RunFolder) -> str:
     """Returns the command that goes on with a run."""
-    return f"cnnctl train --resume {shlex.quote(str(run.path))}"
+    return f"cnnctl train --resume {shell_word(run.path)}"
 
 
 def _model(ended: EndedRun) -> keras.Model:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import CnnctlError, Interrupted
+from cnnctl.last_words import dismiss, keep_silent, want_teller
 from cnnctl.train.interruption import Interruption
 
 REPLACE = 75
@@ -54,6 +55,7 @@ def _work(job: dict[str, Any], interruption: Interruption, tell: Any) -> int:
     study = open_study(SweepFolder(Path(job["folder"])), load(Path(job["config"]), job["overrides"]))
     assert study, "it was there when this process was started"
     import_tensorflow(job["verbose"])
+    keep_silent()  # how it ends says the process that started it
     from cnnctl.commands.trials import Worker
 
     done = Worker(study, job["device"], interruption, tell).work(job["deadline"])
@@ -69,7 +71,10 @@ def _end_with_stdin() -> None:
 
 def run_and_exit() -> None:
     """Runs `main` and ends the process at once, as `cli.run_and_exit` does."""
-    os._exit(main())  # what it tells goes out line by line
+    want_teller()
+    code = main()
+    dismiss()
+    os._exit(code)  # what it tells goes out line by line
 
 
 if __name__ == "__main__":

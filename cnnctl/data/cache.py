@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
-from cnnctl.errors import UsageError
 from cnnctl.reading import open_regular
+from cnnctl.surroundings import number_from
 
 Arrays = Mapping[str, NDArray[Any]]
 FORMAT = 2
@@ -271,12 +271,7 @@ def most_bytes() -> int:
     Raises:
         UsageError: `CNNCTL_CACHE_SIZE` is no number of bytes.
     """
-    said = os.environ.get("CNNCTL_CACHE_SIZE")
-    if said is None:
-        return SIZE
-    if not said.isdecimal():
-        raise UsageError(f"CNNCTL_CACHE_SIZE is '{said}', expected a number of bytes such as {SIZE}")
-    return int(said)
+    return number_from("CNNCTL_CACHE_SIZE", SIZE, 0, 2**63 - 1, f"a number of bytes such as {SIZE}")
 
 
 def make_room(folder: Path, size: int) -> None:

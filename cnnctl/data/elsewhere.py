@@ -19,6 +19,7 @@ from cnnctl.formats.names import ROLES
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.folders import HERE, FolderSet
 from cnnctl.spec.image_files import KINDS
+from cnnctl.surroundings import is_utf8
 
 MAX_LOOKED_AT = 100
 """Files that are decoded once more for what their pixels are like: photos take 20 ms each."""
@@ -41,6 +42,8 @@ def classes_root(folder: Path, split: str | None) -> Path:
     if not folder.is_dir():
         raise UsageError(f"--data {folder}: there is no such folder; give one that has a folder of images for each class")
     root = folder.resolve()
+    if not is_utf8(str(root)):
+        raise UsageError(f"--data {folder}: {root} has bytes in its name that are not UTF-8; rename it")
     found = _listed(root).with_classes(split or "test")
     if len(found) > 1:
         raise UsageError(f"--data {folder}: '{found[0]}' and '{found[1]}' may both be meant; give --data {folder / found[0]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.found_files import open_originals
 from cnnctl.spec.image_files import FORMATS, reason, refuse_unusual_size
 from cnnctl.spec.section import MOST
+from cnnctl.surroundings import shell_word
 
 if TYPE_CHECKING:
     from cnnctl.formats import Part
@@ -135,7 +135,7 @@ class FileSource(Source):
         for name, part in self._parts.items():
             if part.labels is None:
                 alone = files.count(part.files[0]) == 1
-                predict = f"; cnnctl predict RUN {shlex.quote(str(part.files[0]))} classifies them" if alone else ""
+                predict = f"; cnnctl predict RUN {shell_word(part.files[0])} classifies them" if alone else ""
                 yield f"'{name}' has {part.count:,} images without labels: it is no split{predict}"
         if self._data.remap_labels:
             yield f"the {len(self.class_names):,} labels that occur in '{self._data.train}' are numbered from 0"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from math import prod
-from pathlib import Path
 
+from cnnctl.data.cgroup import memory_limits
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
 
@@ -17,18 +17,14 @@ TOO_LARGE = "say data.memory: stream, give a smaller data.image_size, or read a 
 """What to do where images do not fit into memory."""
 BYTES_PER_CLASS = 1_000
 """What the name of a class and its rows in tables take, roughly."""
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where Linux says what a container may have (cgroups v2 and v1)."""
 
 
 def machine_memory() -> int | None:
     """Returns the bytes of memory that this process could have at most; None where the system does not say."""
-    limits = []
+    limits: list[int] = []
     with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for file in _LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # `max` is no number
-            limits.append(int(file.read_text()))
+    limits += memory_limits()
     with contextlib.suppress(ImportError, AttributeError):  # not every system has all of them
         import resource
 

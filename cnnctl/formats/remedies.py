@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from cnnctl.errors import DataError
 from cnnctl.formats.recognise import folders_below, is_packed, recognised
 from cnnctl.reading import open_regular
+from cnnctl.surroundings import shell_word
 
 WHAT = {
     "idx": "IDX file",
@@ -32,7 +32,7 @@ _PACKED = {b"\xfd7zXZ\0": "xz -dk", b"BZh": "bzip2 -dk", b"\x28\xb5\x2f\xfd": "z
 
 def quoted(path: Path | str) -> str:
     """Quote a path or a program for a shell."""
-    return shlex.quote(str(path))
+    return shell_word(path)
 
 
 def other_kind(path: Path, kind: str, found: str | None) -> DataError:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cnnctl.report import pictures, summaries
 from cnnctl.report.events import Events
+from cnnctl.report.text import printable
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.layers import Conv2D
 from cnnctl.spec.stack import Node
@@ -90,7 +91,7 @@ class Board(Observer):
         self._experiment = experiment
         self._nodes = nodes
         self._insight = insight
-        self._name = name
+        self._name = printable(name)
         self._compared_by = compared_by or {}
         self._events = Events(folder)
         self._plan = Plan(0, 0, 0, 0, 0)

@@ -37,10 +37,11 @@ class Console:
         sys.stdout.flush()
 
     def say(self, text: str) -> None:
-        """Prints a message to stderr."""
+        """Prints a message to stderr; where nobody can read it, such as a broken pipe, the training goes on all the same."""
         if not self.quiet:
-            sys.stderr.write(_printable_lines(text) + "\n")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                sys.stderr.write(_printable_lines(text) + "\n")
+                sys.stderr.flush()
 
     def error(self, text: str, verbose: bool = False) -> None:
         """Prints an error to stderr, with the traceback where `verbose` asks for it."""

@@ -110,7 +110,7 @@ def _new_file(folder: Path) -> tf.io.TFRecordWriter:
     earlier = [int(found[1]) for file in folder.iterdir() if (found := _SECONDS.match(file.name))]
     seconds = max([int(time.time()), *(each + 1 for each in earlier)])
     name = f"events.out.tfevents.{seconds}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}.v2"
-    file = tf.io.TFRecordWriter(str(folder / name))
+    file = tf.io.TFRecordWriter(os.fsencode(folder / name))  # as bytes: TensorFlow takes no text that is not UTF-8
     file.write(Event(wall_time=time.time(), file_version=VERSION).SerializeToString())
     return file
 
@@ -118,7 +118,7 @@ def _new_file(folder: Path) -> tf.io.TFRecordWriter:
 def _keep(file: Path, kept: Callable[[int, set[str]], bool]) -> None:
     """Leaves in an event file what is kept, and its version; a record that was cut off goes too."""
     beside = file.with_name(f".{file.name}.part")
-    with tf.io.TFRecordWriter(str(beside)) as out:
+    with tf.io.TFRecordWriter(os.fsencode(beside)) as out:
         for record in _records(file):
             event = Event.FromString(record)
             if event.file_version or kept(event.step, {value.tag for value in event.summary.value}):
@@ -129,4 +129,4 @@ def _keep(file: Path, kept: Callable[[int, set[str]], bool]) -> None:
 def _records(file: Path) -> Iterator[bytes]:
     """Yields the records of a file as far as they are whole."""
     with contextlib.suppress(tf.errors.DataLossError):
-        yield from tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+        yield from tf.data.TFRecordDataset(os.fsencode(file)).as_numpy_iterator()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from cnnctl.surroundings import own_matplotlib
+
+own_matplotlib()
+
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -16,7 +20,6 @@ from numpy.typing import NDArray
 
 from cnnctl.report.text import printable
 
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it builds its font cache is no news for anyone
 DOTS_PER_INCH = 100
 MOST_NAMED = 40
 """Of more classes a confusion matrix shows colours alone: names and numbers would not be readable."""

@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import matplotlib as mpl
+from cnnctl.surroundings import own_matplotlib
 
-mpl.use("agg")
+own_matplotlib()
 
 import matplotlib.pyplot as plt
 import numpy as np

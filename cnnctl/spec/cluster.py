@@ -66,9 +66,14 @@ def known_cluster() -> Cluster | None:
 def address_of(address: str) -> tuple[str, int]:
     """Returns host and port of `host:port`; raises UsageError for another text."""
     host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdecimal() and 0 < int(port) <= _MOST_PORTS):
+    if not (host and colon and _small_number(port) and 0 < int(port) <= _MOST_PORTS):
         _refuse(f"has the address {show(address)}, expected a host and a port such as host1:2222")
     return host.strip("[]"), int(port)
+
+
+def _small_number(text: str) -> bool:
+    """Returns whether a text is a number that may be a port or an index; Python refuses to read thousands of digits."""
+    return text.isdecimal() and len(text) < 10
 
 
 def _refuse(what: str) -> NoReturn:
@@ -79,7 +84,8 @@ def _content(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+        where = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+        reason = where or ("nested too deeply" if isinstance(error, RecursionError) else "a number has thousands of digits")
         _refuse(f"is no JSON ({reason}); expected such as {_EXAMPLE}, received {show(text)}")
     if not isinstance(content, dict):
         _refuse(f"is {show(content)}, expected such as {_EXAMPLE}")
@@ -104,7 +110,7 @@ def _index(task: object, jobs: dict[str, list[str]]) -> int:
     if not isinstance(task, dict) or not {"type", "index"} <= task.keys():
         _refuse(f'has task: {show(task)}, expected which task this process is, such as {{"type": "worker", "index": 0}}')
     job, said = task["type"], task["index"]
-    number = int(said) if isinstance(said, str) and said.isdecimal() else said  # shells put quotes around numbers
+    number = int(said) if isinstance(said, str) and _small_number(said) else said  # shells put quotes around numbers
     known = [f"{each} {index}" for each in JOBS for index in range(len(jobs.get(each, ())))]
     if type(number) is not int or f"{job} {number}" not in known:
         _refuse(f"says that this process is {show(job)} {show(said)}, and names no such task; it names {', '.join(known)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from cnnctl.spec.found import DEFAULT_TEST, Found
 from cnnctl.spec.image_files import KINDS, broken_images, image_header, opened_image, reason
 from cnnctl.spec.images import Images
 from cnnctl.spec.section import one_line
+from cnnctl.surroundings import shell_word
 
 FEW = 5
 """Names in a note; of more, the first ones."""
@@ -231,8 +231,8 @@ def _convert(kinds: Counter[str], path: Path) -> str:
     remedies = {
         ".npy": 'these are arrays; save each as an image: python -c "import sys, pathlib, numpy as np; from PIL import Image; '
         "[Image.fromarray(np.load(f)).save(f.with_suffix('.png')) for f in pathlib.Path(sys.argv[1]).rglob('*.npy')]\" "
-        f"{shlex.quote(str(path))}",
-        ".zip": f"unpack each: python -m zipfile -e FILE.zip {shlex.quote(str(path))}",
+        f"{shell_word(path)}",
+        ".zip": f"unpack each: python -m zipfile -e FILE.zip {shell_word(path)}",
         ".heic": "save them as JPEG first",
         ".mp4": "save frames of the films as images first",
         ".svg": "save them as PNG first",
@@ -284,7 +284,7 @@ def layout_notes(data: DataSpec, folder: FolderSet) -> Iterator[str]:
 
 def _unlabelled_notes(folder: FolderSet, role: str) -> Iterator[str]:
     for top, count in folder.unlabelled(role).items():
-        path = shlex.quote(str(folder.path / top))
+        path = shell_word(folder.path / top)
         yield (
             f"{top}/ holds {count:,} images without classes: taken for unlabelled {role} images, neither a split nor a "
             f"class (unless data.train is .); cnnctl predict RUN {path} classifies them"

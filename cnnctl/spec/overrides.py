@@ -9,6 +9,7 @@ from typing import Any
 from cnnctl.errors import ConfigError, Problem
 from cnnctl.spec.document import Document, Where, dotted, setting, value_of
 from cnnctl.spec.section import Section, one_line, show
+from cnnctl.surroundings import is_utf8
 
 
 def override(document: Document, text: str) -> None:
@@ -17,7 +18,7 @@ def override(document: Document, text: str) -> None:
     Raises:
         ConfigError: the text has no '=', its value is no YAML, or its path is not there.
     """
-    if not _is_whole(text):
+    if not is_utf8(text):
         raise ConfigError([Problem(setting(text), "", "not a text in UTF-8")])
     dotted_path, equals, value_text = text.partition("=")
     if not equals or not dotted_path.strip(".[]"):
@@ -42,11 +43,6 @@ def put(content: Any, keys: Where, value: Any, asked_by: str) -> None:
         ConfigError: there is no such part; `asked_by` is where messages say that it was asked for.
     """
     _parent(content, keys, asked_by)[keys[-1]] = value
-
-
-def _is_whole(text: str) -> bool:
-    """Returns whether a text has whole characters only: Python passes bytes of the command line on that are no UTF-8."""
-    return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def _key(part: str) -> str | int:

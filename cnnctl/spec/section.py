@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 # Plugins would be searched for in every installed package at the first model: slow, and foreign code.
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "1"
 
 from pydantic import (
     BaseModel,

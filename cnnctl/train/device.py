@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from cnnctl.errors import UsageError
-from cnnctl.spec.section import show
+from cnnctl.surroundings import number_from
 
 CPU_REPLICAS = "CNNCTL_CPU_REPLICAS"
 _MOST_REPLICAS = 64
@@ -70,13 +70,11 @@ def _cpu(note: str = "") -> Device:
 
 def _cpu_replicas() -> int:
     """Returns into how many logical devices the CPU is divided, for trying out what several GPUs would compute."""
-    said = os.environ.get(CPU_REPLICAS, "1")
-    if not said.isdecimal() or not 0 < int(said) <= _MOST_REPLICAS:
-        raise UsageError(f"{CPU_REPLICAS} is {show(said)}, expected a number from 1 to {_MOST_REPLICAS}")
-    if int(said) > 1:
-        logical = [tf.config.LogicalDeviceConfiguration()] * int(said)
+    count = number_from(CPU_REPLICAS, 1, 1, _MOST_REPLICAS, f"a number from 1 to {_MOST_REPLICAS}")
+    if count > 1:
+        logical = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)
-    return int(said)
+    return count
 
 
 def _cores() -> int:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from cnnctl.errors import CnnctlError, DataError, Interrupted
+from cnnctl.last_words import keep_silent
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, StepsRecord
 
 HEARD = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -102,6 +103,7 @@ class Interruption(Observer):
                 signal.signal(each, signal.SIG_DFL)
         self.signal = signal.Signals(number)
         self.asked = True
+        keep_silent()
         self._heard(self.signal)
         if not self.in_steps:
             raise KeyboardInterrupt

@@ -4,25 +4,88 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
-import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
 
-from cnnctl.errors import CnnctlError
+from cnnctl.errors import CnnctlError, RunError
+from cnnctl.last_words import tell_if_killed, unseen
+from cnnctl.surroundings import own_settings, small_limits
+
+_ENDED = "this process was ended before it was done, by TensorFlow or by the system, as for lack of memory"
+"""What is told of an end where nothing else is known of it."""
+_THREADS, _THREADS_PER_CORE, _MOST_THREADS = 8, 4, 64
+"""About as many as a training has: 17 on two cores, 13 on one."""
+_READS = ("TF_", "XLA_", "CUDA_", "NVIDIA_", "ONEDNN_", "OMP_", "LD_")
+"""How the names of variables begin that TensorFlow and its libraries may stumble over; not so the harmless ones below."""
+_HARMLESS = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG", "TF_CLI_CONFIG_FILE")
 
 
 def import_tensorflow(verbose: bool = False) -> None:
-    """Imports TensorFlow and Keras and starts the runtime; `verbose` lets their messages through."""
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    """Imports TensorFlow and Keras and starts the runtime; `verbose` lets their messages through.
+
+    Should this process be ended without a word, as by a library that finds a variable wrong, it is told from here on.
+
+    Raises:
+        RunError: this process has not the memory, threads or files for it, or TensorFlow is not whole.
+    """
+    own_settings()
+    _prepare_for_the_worst()
     if verbose:
+        _start_or_tell()
+    else:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        with without_native_stderr():
+            _start_or_tell()
+    tell_of_end()
+
+
+def tell_of_end(what_next: str = "") -> None:
+    """Sets what is told should this process be ended from here on, with what to do then."""
+    tell_if_killed(f"{_ENDED}{_perhaps()}{'. ' * bool(what_next)}{what_next}")
+
+
+def _prepare_for_the_worst() -> None:
+    """Sets what is told should TensorFlow end this process, and sees whether there is room for its threads.
+
+    Raises:
+        RunError: there is not; TensorFlow would abort, and NumPy send itself a Ctrl-C.
+    """
+    released = threading.Event()
+    try:
+        tell_if_killed(f"TensorFlow ended this process as it started{_perhaps()}")
+        for _ in range(min(_THREADS + _THREADS_PER_CORE * (os.cpu_count() or 1), _MOST_THREADS)):
+            threading.Thread(target=released.wait).start()
+    except (OSError, RuntimeError) as error:
+        told = "the system starts no more threads and processes, and TensorFlow needs some"
+        raise RunError(f"{told}{_perhaps()}") from error
+    finally:
+        released.set()
+
+
+def _start_or_tell() -> None:
+    try:
         _start()
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    with without_native_stderr():
-        _start()
+    except (ImportError, OSError, MemoryError, RuntimeError, SystemError) as error:
+        raise RunError(f"TensorFlow cannot be started: {_reason(error)}{_perhaps()}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Returns why, in one line: TensorFlow has the traceback of what went wrong within its message."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    named = [line.partition(": ")[2] for line in lines if re.match(r"\w+Error: ", line)]
+    return (named[-1:] or lines[:1] or [type(error).__name__])[0]
+
+
+def _perhaps() -> str:
+    """Returns what may keep TensorFlow from working here, and what to do about it; empty where nothing is known."""
+    variables = [name for name in sorted(os.environ) if name.startswith(_READS) and name not in _HARMLESS]
+    unset = f"it reads {', '.join(variables)}: see whether they are right, or unset them" if variables else ""
+    return "".join(f"; {part}" for part in (small_limits(), unset) if part)
 
 
 def _start() -> None:
@@ -76,9 +139,10 @@ def without_native_stderr() -> Iterator[None]:
     TensorFlow writes some lines before its log level is set up, so no variable can silence them.
     What Python writes still reaches the screen.
     """
-    python_stderr = sys.stderr
-    python_stderr.flush()
-    with tempfile.TemporaryFile() as heard, open(os.dup(2), "w", buffering=1) as screen:
+    python_stderr, heard = sys.stderr, unseen()
+    with contextlib.suppress(OSError):  # nobody can read it
+        python_stderr.flush()
+    with open(os.dup(2), "w", buffering=1, errors="replace") as screen:
         os.dup2(heard.fileno(), 2)
         sys.stderr = screen
         try:
@@ -87,9 +151,12 @@ def without_native_stderr() -> Iterator[None]:
             raise  # its message says all that is to be said
         except Exception:
             heard.seek(0)
-            screen.write(heard.read().decode(errors="replace"))
+            with contextlib.suppress(OSError):
+                screen.write(heard.read().decode(errors="replace"))
             raise
         finally:
-            screen.flush()
+            heard.truncate(0)
+            with contextlib.suppress(OSError):
+                screen.flush()
             os.dup2(screen.fileno(), 2)
             sys.stderr = python_stderr

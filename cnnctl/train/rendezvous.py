@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,10 +18,13 @@ from typing import Any
 from cnnctl.errors import CnnctlError, RunError, UsageError
 from cnnctl.spec.cluster import Cluster, address_of
 from cnnctl.spec.section import show
+from cnnctl.surroundings import number_from
 
 LIMIT = "CNNCTL_WORKERS_TIMEOUT"
 SECONDS = 300
 """How long workers wait for each other where the variable does not say."""
+_MOST_SECONDS = 31_536_000
+"""A year."""
 _PAUSE = 0.2
 """Seconds between two calls to a chief that is not there yet."""
 _MOST_BYTES = 2**20
@@ -37,10 +39,8 @@ Arrived = Callable[[int], None]
 
 def patience() -> float:
     """Returns for how many seconds workers wait for each other; raises UsageError for a limit that is no number."""
-    said = os.environ.get(LIMIT, str(SECONDS))
-    if not said.isdecimal() or not int(said):
-        raise UsageError(f"{LIMIT} is {show(said)}, expected a number of seconds such as {SECONDS}")
-    return float(said)
+    what = f"a number of seconds such as {SECONDS}, at most {_MOST_SECONDS:,}"
+    return float(number_from(LIMIT, SECONDS, 1, _MOST_SECONDS, what))
 
 
 def meet(cluster: Cluster, greeting: Greeting, arrived: Arrived) -> None:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context  # there is no public name for the limits below
 
 from cnnctl.errors import UsageError
+from cnnctl.last_words import keep_silent
 from cnnctl.spec.auto import Choice, shared_batches_reason, strategy_on
 from cnnctl.spec.cluster import VARIABLE, Cluster
 from cnnctl.spec.experiment import Experiment
@@ -149,6 +150,7 @@ def _ended_after(seconds: float) -> Iterator[None]:
     """
     told = f"the workers lost each other as they started: not connected within {seconds:g} s; start all of them again"
     command = [sys.executable, "-I", "-c", _WATCH, str(seconds), str(os.getpid()), told]
+    keep_silent()  # the other process says it, and kills this one
     with subprocess.Popen(command, stdin=subprocess.PIPE), _plain_signals():
         yield
 

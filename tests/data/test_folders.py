@@ -142,9 +142,7 @@ def test_two_folders_for_one_role_are_an_error_that_names_both(role: str, two: t
     for name in {"train", *two} if role != "train" else two:
         write(root / name, {"a": 8, "b": 8})
     first, second = sorted(two)
-    with pytest.raises(
-        ConfigError, match=f"'{first}' and '{second}' may both be the {role} split; write {role}: {first}"
-    ):
+    with pytest.raises(ConfigError, match=f"'{first}' and '{second}' may both be the {role} split; write {role}: {first}"):
         loaded(root, tmp_path)
     assert getattr(loaded(root, tmp_path, **{role: second}).data, role) == second, "the config overrides"
 

@@ -353,5 +353,7 @@ def test_of_many_broken_images_the_first_are_named_and_verbose_names_all(tmp_pat
 
 def test_one_broken_image_is_one_line(tmp_path: Path) -> None:
     root = folder(tmp_path / "set", {"0.png": b""})
-    with pytest.raises(DataError, match=r"^.*/a/0\.png: cannot be read as an image \(it is an empty file\); replace or remove it$"):
+    with pytest.raises(
+        DataError, match=r"^.*/a/0\.png: cannot be read as an image \(it is an empty file\); replace or remove it$"
+    ):
         read_splits(spec(root))

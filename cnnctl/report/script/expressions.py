@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cnnctl.surroundings import is_utf8
+
 WIDTH = 100
 """Columns of a script."""
 
@@ -13,7 +15,7 @@ WIDTH = 100
 def literal(value: object) -> str:
     """Returns a value of a config as Python text."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=not is_utf8(value))
     if isinstance(value, tuple | list):
         items = [literal(each) for each in value]
         return f"({', '.join(items)}{',' if len(items) == 1 else ''})"

@@ -30,6 +30,7 @@ import os
 from pathlib import Path  #? path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # before Keras is imported
+os.environ["KERAS_HOME"] = os.devnull  # where no keras.json of this machine changes the numbers
 
 import keras
 import numpy as np
