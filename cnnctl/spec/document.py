@@ -104,10 +104,11 @@ def read_document(file: Path) -> Document:
     Raises:
         ConfigError: the file is missing, no file, no UTF-8, too large, or not one mapping of YAML.
     """
-    return parse(_text(file), one_line(str(file)))
+    return parse(read_text(file), one_line(str(file)))
 
 
-def _text(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """Return what a config file says; raises as `read_document` does."""
     name = one_line(str(file))
     try:
         if file.is_dir():
