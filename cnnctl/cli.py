@@ -240,7 +240,8 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="IMAGE",
-            help="Image files, folders of them, or files of many images, such as test.csv.",
+            help="Image files, folders of them, or files of many images, such as test.csv. More runs may come "
+            "before them: the mean of all probabilities is printed.",
             show_default=False,
         ),
     ],

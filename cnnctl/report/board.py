@@ -31,7 +31,7 @@ SHOWN = 25
 WRONG = 10
 """Mistakes that are shown: more would be too small to be read."""
 COLOURS = "White is 0, red is above it, blue below, on the scale of this picture. Maps are those of the image beside them."
-CONFUSION, MISTAKES = "predictions/confusion_matrix", "predictions/worst_mistakes"
+CONFUSION, MISTAKES = "pictures/confusion_matrix", "pictures/worst_mistakes"
 ENDING = {CONFUSION, MISTAKES, "test/loss", "test/accuracy", "test/accuracy_interval"}
 """Tags that are written once, after the last step."""
 

@@ -232,8 +232,8 @@ def test_pictures_show_images_filters_and_feature_maps(run: Run) -> None:
     assert set(found) == {
         "pictures/training_images",
         "pictures/filters/conv2d",
-        "predictions/confusion_matrix",
-        "predictions/worst_mistakes",
+        "pictures/confusion_matrix",
+        "pictures/worst_mistakes",
         *maps,
     }
     assert [step for step, _ in found["pictures/training_images"]] == [0]
@@ -255,7 +255,7 @@ def test_the_end_shows_the_confusion_matrix_and_the_worst_mistakes(run: Run) -> 
     found = pictures(run)
     assert all(
         [step for step, _ in found[name]] == [EPOCHS * STEPS]
-        for name in ("predictions/confusion_matrix", "predictions/worst_mistakes")
+        for name in ("pictures/confusion_matrix", "pictures/worst_mistakes")
     )
 
 
@@ -483,7 +483,7 @@ def test_an_output_beyond_the_datas_classes_has_its_row_in_the_confusion_matrix(
     probabilities = np.eye(4, dtype=np.float32)[[0, 3, 1]]
     names = named_outputs(["a", "b"], DataSpec(source="digits", classes=4))
     answers = Answers("train", np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 1]), probabilities, names)
-    assert [tag for tag, _ in _endings(answers)] == ["predictions/confusion_matrix", "predictions/worst_mistakes"]
+    assert [tag for tag, _ in _endings(answers)] == ["pictures/confusion_matrix", "pictures/worst_mistakes"]
 
 
 def test_a_run_with_more_outputs_than_classes_ends_well(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ PAGES = {
     "timeseries": ["accuracy\n2 cards", "loss\n2 cards", "weight_gradients"],
     "scalars": ["loss", "accuracy", "training", "steps", "test"],
     "custom_scalars": ["train, validation and test", "loss", "accuracy", "accuracy within epochs"],
-    "images": ["predictions/confusion_matrix", "maps/conv2d", "pictures/training_images", "predictions/worst_mistakes"],
+    "images": ["pictures/confusion_matrix", "maps/conv2d", "pictures/training_images", "pictures/worst_mistakes"],
     "images&tagFilter=filters": ["filters/conv2d"],
     "graphs": ["conv2d", "max_pool", "flatten", "dropout", "dense"],
     "distributions": ["outputs/conv2d", "weight_gradients", "weights"],
