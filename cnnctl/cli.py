@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+import typer.core
 
 from cnnctl import __version__
 from cnnctl.errors import CnnctlError, Interrupted
@@ -43,8 +45,41 @@ def _types_in(annotation: Any) -> tuple[Any, ...]:
     return tuple(each for part in inner for each in _types_in(part)) if inner else (annotation,)
 
 
+_CHOICE = re.compile(r"(.+) is not one of (.+?)\.?", re.DOTALL)
+"""How Typer tells that a value is none of those there are."""
+
+
+class _Verbs(typer.core.TyperGroup):
+    """The verbs, whose wrong options are told in cnnctl's words instead of pydantic's."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the verb that the command line names."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = _plain_words(error)
+            raise
+
+
+def _plain_words(error: typer.BadParameter) -> str:
+    """Return what was expected of an option and what was received, of a message of Typer or of pydantic."""
+    message = error.message.removeprefix("Value error, ")
+    if choice := _CHOICE.fullmatch(message):
+        received, known = choice.groups()
+        several = "one of " if "," in known else ""
+        names = known.replace("'", "")
+        return f"expected {several}{names}, received {received}"
+    if not message.startswith("Input should be "):
+        return message
+    expected = message.removeprefix("Input should be ").partition(", unable")[0]
+    expected = f"a number {expected}" if expected.startswith(("greater", "less")) else expected
+    found = getattr(error.__cause__, "errors", list)()
+    return f"expected {expected}" + (f", received {found[0]['input']!r}" if found else "")
+
+
 app = _App(
     name="cnnctl",
+    cls=_Verbs,
     help="Trains small convolutional networks from one YAML file. Start with: cnnctl init",
     no_args_is_help=True,
     add_completion=False,
@@ -268,7 +303,8 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="IMAGE",
-            help="Image files, folders of them, or files of many images, such as test.csv.",
+            help="Image files, folders of them, or files of many images, such as test.csv. More runs may come "
+            "before them: the mean of all probabilities is printed.",
             show_default=False,
         ),
     ],

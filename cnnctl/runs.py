@@ -209,6 +209,12 @@ def open_run_folder(path: Path, config_may_be_gone: bool = False) -> RunFolder:
     return run
 
 
+def is_run_folder(path: Path) -> bool:
+    """Return whether a path is the folder of a run, trained or cut short, rather than a folder of images."""
+    run = RunFolder(path)
+    return run.config.is_file() and run.environment.is_file()
+
+
 def _refuse_strange(folder: Path) -> None:
     """Raises OSError where a run folder has a link that leads out of it or nowhere, or a pipe, a socket or a device.
 

@@ -170,7 +170,7 @@ def test_a_run_lies_in_a_dated_folder_with_these_files(loop: str, finished: dict
         "checkpoints", "config.yaml", "environment.json", "metrics.csv", "model.keras", "result.json", "tensorboard",
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step_000001989.npz", "step_000002040.npz"]
-    assert sorted(path.name for path in (folder / "tensorboard").iterdir() if path.is_dir()) == ["test", "train", "validation"]
+    assert [path.suffix for path in (folder / "tensorboard").iterdir()] == [".v2"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -264,7 +264,7 @@ def test_results_go_to_stdout_and_the_way_there_to_stderr(loop: str, finished: d
     assert lines[0] == f"test    accuracy {result['test_accuracy']:.2%}, loss {result['test_loss']:.4f}, on 898 images"
     assert lines[1].startswith("time    ") and f"{EPOCHS} epochs" in lines[1]
     assert lines[2] == f"run     {path}"
-    assert lines[3] == f"see     tensorboard --logdir {path / 'tensorboard'}"
+    assert lines[3] == f"see     tensorboard --logdir {path}"
     starts = [line.split()[0] for line in run.err.splitlines()]
     epochs = [f"{epoch}/{EPOCHS}" for epoch in range(1, EPOCHS + 1)]
     assert starts == ["data", "model", "loss", "loop", "run", "epoch", *epochs]
@@ -306,22 +306,20 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_shows_every_number_of_every_epoch_at_its_true_step(loop: str, finished: dict[str, Run]) -> None:
     run = finished[loop]
-    train, validation = (scalars(run.folder / "tensorboard" / part) for part in ("train", "validation"))
+    shown = scalars(run.folder / "tensorboard")
     columns = {
-        "train": {
-            "loss": "train_loss",
-            "accuracy": "train_accuracy",
-            "learning_rate": "learning_rate",
-            "images_per_second": "images_per_second",
-        },
-        "validation": {"loss": "validation_loss", "accuracy": "validation_accuracy"},
+        "loss/train": "train_loss",
+        "accuracy/train": "train_accuracy",
+        "training/learning_rate": "learning_rate",
+        "training/images_per_second": "images_per_second",
+        "loss/validation": "validation_loss",
+        "accuracy/validation": "validation_accuracy",
     }
-    for shown, names in ((train, columns["train"]), (validation, columns["validation"])):
-        assert names.keys() <= shown.keys()
-        for tag, column in names.items():
-            expected = [(int(row["step"]), float(row[column])) for row in run.rows()]
-            assert [step for step, _ in shown[tag]] == [step for step, _ in expected]
-            assert [value for _, value in shown[tag]] == pytest.approx([value for _, value in expected], rel=1e-5)
+    assert columns.keys() <= shown.keys()
+    for tag, column in columns.items():
+        expected = [(int(row["step"]), float(row[column])) for row in run.rows()]
+        assert [step for step, _ in shown[tag]] == [step for step, _ in expected]
+        assert [value for _, value in shown[tag]] == pytest.approx([value for _, value in expected], rel=1e-5)
 
 
 # The test split

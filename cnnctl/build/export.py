@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of
 
 Values = NDArray[np.float32]
+PREPARATION = "preparation.json"
+"""The name that the preparation of images goes by in every exported file."""
+EXTRA_ASSETS = "assets.extra"
+"""The folder of a SavedModel for files that TensorFlow itself does not read."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,47 @@ class Opened:
     outputs: Callable[[Values], Values]
     input_name: str | None = None
     output_name: str | None = None
+
+
+def add_preparation(to: str, path: Path, text: str, classes: Sequence[str]) -> None:
+    """Put the preparation of images into an exported file, where tools of its kind look for such things.
+
+    Args:
+        to: the kind of file.
+        path: the file or folder.
+        text: what to do with an image, as JSON.
+        classes: their names, in the order of the outputs.
+    """
+    match to:
+        case "saved_model":
+            (path / EXTRA_ASSETS).mkdir()
+            (path / EXTRA_ASSETS / PREPARATION).write_text(text, encoding="utf-8")
+        case "onnx":
+            _add_properties(path, {"preparation": text, "classes": json.dumps(list(classes))})
+        case "keras":
+            _add_members(path, {PREPARATION: text})
+        case "tflite":  # a zip archive after the network, where TensorFlow Lite's metadata has its files
+            _add_members(
+                path, {PREPARATION: text, "labels.txt": "".join(f"{' '.join(name.splitlines())}\n" for name in classes)}
+            )
+
+
+def _add_members(path: Path, texts: dict[str, str]) -> None:
+    """Add files to a zip archive; behind a file that is none, it becomes one."""
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, text in texts.items():
+            archive.writestr(
+                zipfile.ZipInfo(name), text.encode("utf-8", "backslashreplace")
+            )  # of no date: the same export gives the same bytes
+
+
+def _add_properties(path: Path, texts: dict[str, str]) -> None:
+    """Add texts to the metadata of an ONNX file."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, texts)
+    path.write_bytes(model.SerializeToString())
 
 
 def plain_network(experiment: Experiment, trained: keras.Model) -> keras.Model:

@@ -84,14 +84,15 @@ def evaluated_together(
         RunError: a run was cut short or is damaged, or there is not enough memory.
     """
     runs = [open_ended(folder) for folder in folders]
-    _refuse_other_names(runs)
+    refuse_other_names(runs)
     try:
         return _judged_together(runs, split, data, console, options)
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise RunError(NOT_ENOUGH_MEMORY) from error
 
 
-def _refuse_other_names(runs: Sequence[EndedRun]) -> None:
+def refuse_other_names(runs: Sequence[EndedRun]) -> None:
+    """Raise UsageError where runs have not the same classes in the same order."""
     first, *others = runs
     for run in others:
         for output, (name, expected) in enumerate(zip(run.class_names, first.class_names, strict=True)):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from cnnctl.commands.run_files import config_of_run
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
+from cnnctl.report.preparation import preparation_facts
 from cnnctl.report.tables import as_json, show_bytes
 from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder, open_run_folder
@@ -30,8 +33,16 @@ USES = {
     "onnx": "outputs = onnxruntime.InferenceSession({path!r}).run(None, {{{input_name!r}: images}})[0]",
 }
 """Python that runs each."""
+READS = {
+    "keras": "zipfile.ZipFile({path!r}).read('preparation.json')",
+    "saved_model": "pathlib.Path({path!r}, 'assets.extra/preparation.json').read_text()",
+    "tflite": "zipfile.ZipFile({path!r}).read('preparation.json')",
+    "onnx": "onnxruntime.InferenceSession({path!r}).get_modelmeta().custom_metadata_map['preparation']",
+}
+"""Python that reads from each how images are prepared, and the names of the classes."""
 EXTRA = ("onnx", "onnxruntime")
 MOST_NAMES = 10
+PAGE_WIDTH = 100
 
 
 def export(
@@ -106,6 +117,7 @@ def _refuse_without_packages() -> None:
 def _facts(trained: Trained, exported: Exported, to: str, quantize: str | None, path: Path) -> dict[str, Any]:
     """Returns all that is known of an export, for programs."""
     data, names = trained.experiment.data, {"input_name": exported.input_name, "output_name": exported.output_name}
+    gives = "logits" if trained.from_logits else "probabilities"
     return {
         "path": str(path),
         "to": to,
@@ -124,12 +136,14 @@ def _facts(trained: Trained, exported: Exported, to: str, quantize: str | None, 
             "name": exported.output_name,
             "shape": [None, exported.outputs],
             "dtype": "float32",
-            "gives": "logits" if trained.from_logits else "probabilities",
+            "gives": gives,
         },
         "classes": trained.class_names,
+        "preparation": preparation_facts(trained.experiment, trained.class_names, gives),
         "check": asdict(exported.check),
         "notes": exported.notes,
         "use": USES[to].format(path=str(path), **names),
+        "read": READS[to].format(path=str(path)),
     }
 
 
@@ -145,8 +159,10 @@ def _lines(trained: Trained, facts: dict[str, Any]) -> list[str]:
         f"input   {_tensor(images)}: {_prepared(trained)}",
         f"output  {_tensor(outputs)}: {outputs['gives']}{softmax}",
         f"classes {', '.join(map(printable, names[:MOST_NAMES]))}{more}",
+        *_prepare_lines(facts["preparation"]["steps"]),
         *_check_lines(facts["check"]),
         f"use     {printable(facts['use'])}",
+        f"inside  preparation and classes: json.loads({printable(facts['read'])})",
     ]
 
 
@@ -162,6 +178,14 @@ def _prepared(trained: Trained) -> str:
     size = "×".join(map(str, data.image_size))
     pixels = "(255 - pixels) / 255" if data.invert else "pixels / 255"
     return f"{'grey' if data.channels == 1 else 'RGB'} images of {size}, {pixels}{', channels first' if first else ''}"
+
+
+def _prepare_lines(steps: Sequence[str]) -> Iterator[str]:
+    """Yield how an image file becomes the input, numbered and wrapped."""
+    for number, step in enumerate(steps, start=1):
+        first, *others = wrap(step, PAGE_WIDTH)
+        yield f"{'prepare' if number == 1 else '':<7} {number}. {first}"
+        yield from (f"           {line}" for line in others)
 
 
 def _check_lines(check: dict[str, Any]) -> list[str]:

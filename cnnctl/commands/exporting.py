@@ -7,16 +7,28 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from cnnctl.build.export import OPEN, Opened, Values, plain_network, write_keras, write_onnx, write_saved_model, write_tflite
+from cnnctl.build.export import (
+    OPEN,
+    Opened,
+    Values,
+    add_preparation,
+    plain_network,
+    write_keras,
+    write_onnx,
+    write_saved_model,
+    write_tflite,
+)
 from cnnctl.commands.trained import Trained, data_changes
 from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.pipeline import ordered_batches, preparation, reading_told
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import DataError, RunError
+from cnnctl.report.preparation import preparation_facts, preparation_json
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.quiet import without_native_stderr
 
@@ -119,7 +131,7 @@ def export_network(trained: Trained, to: str, quantize: str | None, output: Path
     with _folder_beside(output) as beside:
         file = beside / ("network" if to == "saved_model" else f"network{output.suffix}")
         with contextlib.nullcontext() if verbose else without_native_stderr(), reading_told():
-            opened = _written(trained.experiment, network, to, images.typical, file)
+            opened = _written(trained, network, to, images.typical, file)
             check = _checked(trained, opened, images)
         if quantize is None and not check.largest_difference <= _tolerance(trained.experiment):
             raise RunError(_disagrees(check, _tolerance(trained.experiment), output))
@@ -177,8 +189,8 @@ def _inputs(experiment: Experiment, images: ImageSet) -> Iterator[Values]:
         yield np.asarray(inputs)
 
 
-def _written(experiment: Experiment, network: keras.Model, to: str, typical: Values | None, file: Path) -> Opened:
-    """Writes the file and opens it."""
+def _written(trained: Trained, network: keras.Model, to: str, typical: Values | None, file: Path) -> Opened:
+    """Writes the file, with what to do with images, and opens it."""
     try:
         match to:
             case "keras":
@@ -188,12 +200,19 @@ def _written(experiment: Experiment, network: keras.Model, to: str, typical: Val
             case "tflite":
                 write_tflite(network, file, typical)
             case "onnx":
-                write_onnx(experiment, network, file)
+                write_onnx(trained.experiment, network, file)
+        add_preparation(to, file, preparation_json(preparation_of(trained)), trained.class_names)
         return OPEN[to](file)
     except OSError:
         raise  # a full disk, said where the place is known
     except Exception as error:  # each of the four converters and runtimes raises its own
         raise RunError(f"the network cannot be exported to {to}: {_first_line(error)}; nothing was written") from error
+
+
+def preparation_of(trained: Trained) -> dict[str, Any]:
+    """Return how images become the input of a trained network, and what its outputs are."""
+    gives = "logits" if trained.from_logits else "probabilities"
+    return preparation_facts(trained.experiment, trained.class_names, gives)
 
 
 def _tolerance(experiment: Experiment) -> float:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
 from cnnctl.commands.run_files import config_of_run
+from cnnctl.commands.same_images import refuse_apart
 from cnnctl.errors import DataError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.predictions import MOST_DRAWN, predictions_json, predictions_markdown, predictions_table
 from cnnctl.report.text import printable
+from cnnctl.runs import is_run_folder
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.folders import Unread, accounted, listed, refuse_images_away
 from cnnctl.spec.image_files import KINDS
 from cnnctl.train.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from cnnctl.data.inputs import Inputs
 
 DRAW = {"table": predictions_table, "json": predictions_json, "markdown": predictions_markdown}
 
@@ -32,13 +38,13 @@ def predict(
     show: Path | None = None,
     options: ImageOptions = AS_TRAINED,
 ) -> None:
-    """Prints the most probable classes of each image; files that are no images are named once the others are done.
+    """Prints the most probable classes of each image, of several runs by the mean of their probabilities; files that are no images are named once the others are done.
 
     Images that are unlike the training images of the run are warned about, with the option that helps.
 
     Args:
         folder: of the run.
-        images: files, whatever they are called, and folders that are searched for images. Of a file of many images, such as
+        images: more runs, whose probabilities are averaged with its own; then files, whatever they are called, and folders that are searched for images. Of a file of many images, such as
             a test.csv, each is predicted.
         top: classes to show of each.
         saliency: PNG file for a picture of the pixels that count; None for none.
@@ -54,10 +60,8 @@ def predict(
         RunError: the run was cut short or is damaged.
         DataError: a folder has no image, or some files cannot be read as images.
     """
-    experiment = config_of_run(folder, console)
-    refuse_few_shot(
-        experiment, "predict", "its network names no classes: cnnctl evaluate judges it, cnnctl one-shot matches images"
-    )
+    folders, images = _runs_and_images(folder, images)
+    _refuse_unusable_runs(folders, saliency, console)
     options.refuse_unusable()
     notes: list[str] = []
     files = _files(images, notes)
@@ -67,17 +71,30 @@ def predict(
     _refuse_unusable(pictures, files)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
+        from cnnctl.commands.ensemble_evaluation import refuse_other_names
         from cnnctl.commands.environment import training_images
-        from cnnctl.commands.prediction import inputs_of, predicted, saliency_picture, seen_picture
-        from cnnctl.commands.trained import open_trained
+        from cnnctl.commands.prediction import inputs_of, predicted, predicted_together, saliency_picture, seen_picture
+        from cnnctl.commands.trained import EndedRun, open_ended, with_network
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
-    trained = open_trained(folder)
-    own = trained.experiment.data
-    inputs = inputs_of(files, images, own, options.applied(own), MOST_DRAWN if show else 0)
-    with console.working(f"predicting {inputs.count:,} images"):
-        named = predicted(trained, inputs, top, training_images(trained.run, console))
+    runs = [open_ended(each) for each in folders]
+    refuse_other_names(runs)
+    named_files = [path for path in images if not path.is_dir()]
+
+    def inputs_for(run: EndedRun) -> Inputs:
+        own = run.experiment.data
+        return inputs_of(files, named_files, own, options.applied(own), MOST_DRAWN if show else 0)
+
+    trained = with_network(runs[0]) if len(runs) == 1 else None
+    inputs = inputs_for(runs[0])
+    with console.working(f"predicting {inputs.count:,} {'image' if inputs.count == 1 else 'images'}"):
+        if trained:
+            named = predicted(trained, inputs, top, training_images(trained.run, console))
+        else:
+            named, inputs = predicted_together(runs, inputs_for, top, console)
     console.say(f"device  {computes_on}")
+    if len(runs) > 1:
+        console.say(f"runs    the mean of the probabilities of {len(runs)} runs")
     if named.predictions or form == "json":
         console.result(DRAW[form](named.predictions))
     for note in inputs.notes():
@@ -86,10 +103,36 @@ def predict(
         console.say(f"warning  {finding}")
     for option, file in pictures.items():
         if named.predictions:
-            write_whole(file, saliency_picture(trained, named) if option == "--saliency" else seen_picture(named))
+            write_whole(file, saliency_picture(trained, named) if trained and file == saliency else seen_picture(named))
             console.say(_drawn(option, file, len(named.predictions)))
     if named.broken:
         raise DataError("\n".join(map(printable, named.broken)))
+
+
+def _runs_and_images(folder: Path, others: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the runs among the arguments, of which the first is one whatever it is like, and the images.
+
+    Raises:
+        UsageError: there is no image.
+    """
+    more = [path for path in others if is_run_folder(path)]
+    images = [path for path in others if path not in more]
+    if not images:
+        raise UsageError(f"{printable(str(others[-1]))} is a run, as all before it; give images to predict after the runs")
+    return [folder, *more], images
+
+
+def _refuse_unusable_runs(folders: Sequence[Path], saliency: Path | None, console: Console) -> None:
+    """Raise what is wrong with runs, alone or together, before anything slow."""
+    experiments = [config_of_run(folder, console) for folder in folders]
+    for experiment in experiments:
+        refuse_few_shot(
+            experiment, "predict", "its network names no classes: cnnctl evaluate judges it, cnnctl one-shot matches images"
+        )
+    if len(folders) > 1:
+        refuse_apart(folders, experiments, None)
+        if saliency:
+            raise UsageError("--saliency shows what the score of one network depends on; give one RUN, or leave it out")
 
 
 def _files(paths: Sequence[Path], notes: list[str]) -> list[Path]:

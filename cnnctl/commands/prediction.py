@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.commands.trained import Trained, Values
+from cnnctl.commands.environment import training_images
+from cnnctl.commands.trained import EndedRun, Trained, Values, with_network
 from cnnctl.data.images import Pixels
 from cnnctl.data.inputs import Inputs, source_of
 from cnnctl.data.lazy import in_blocks
@@ -19,7 +20,8 @@ from cnnctl.data.memory import bytes_of_image
 from cnnctl.data.new_images import Finding, NewImages, Sample, findings, transposed, transposed_finding
 from cnnctl.data.originals import Thumbnail
 from cnnctl.data.statistics import ImageStatistics
-from cnnctl.errors import RunError
+from cnnctl.errors import DataError, RunError
+from cnnctl.report.console import Console
 from cnnctl.report.predictions import MOST_DRAWN, Guess, Prediction, saliency_title, seen_title
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.train.inference import saliency
@@ -79,26 +81,103 @@ def predicted(trained: Trained, inputs: Inputs, top: int, trained_on: ImageStati
         DataError: a file of many images is damaged.
     """
     predictions: list[Prediction] = []
+
+    def keep(names: Sequence[str], probabilities: Values) -> None:
+        predictions.extend(_predictions(names, probabilities, trained.class_names, top))
+
+    drawn, found = _asked(trained, inputs, trained_on, keep)
+    return Predicted(predictions, drawn, inputs.thumbnails, inputs.broken, found)
+
+
+def predicted_together(
+    runs: Sequence[EndedRun], inputs_for: Callable[[EndedRun], Inputs], top: int, console: Console
+) -> tuple[Predicted, Inputs]:
+    """Return what the mean of the networks' probabilities says of each image, and what was read for the first run.
+
+    The images are read again for each run, as its config says, and one network at a time is in memory.
+
+    Args:
+        runs: two or more, of the same classes in the same order.
+        inputs_for: gives the images, to be read as a run reads its own.
+        top: classes of each image.
+        console: where to tell that a run does not know its training images.
+
+    Raises:
+        RunError: a network is damaged, or there is not enough memory.
+        DataError: a file of many images is damaged, or the images changed meanwhile.
+    """
+    members = [_member(run, inputs_for(run), console) for run in runs]
+    first = members[0]
+    if any(member.names != first.names for member in members):
+        raise DataError("the images changed while they were read; run the command again")
+    mean = sum(member.probabilities.astype(np.float64) for member in members) / len(members)
+    predictions = _predictions(first.names, np.asarray(mean, np.float32), runs[0].class_names, top)
+    found = list({str(finding): finding for member in members for finding in member.findings}.values())
+    read = first.inputs
+    return Predicted(predictions, first.drawn, read.thumbnails, read.broken, found), read
+
+
+@dataclass(frozen=True)
+class _Member:
+    """What one network of several says.
+
+    Attributes:
+        names: of the images that can be read.
+        probabilities: (N, classes).
+        inputs: what was read.
+        drawn: as in `Predicted`.
+        findings: as in `Predicted`.
+    """
+
+    names: list[str]
+    probabilities: Values
+    inputs: Inputs
+    drawn: Pixels
+    findings: list[Finding]
+
+
+def _member(run: EndedRun, inputs: Inputs, console: Console) -> _Member:
+    names: list[str] = []
+    parts = [np.zeros((0, len(run.class_names)), np.float32)]
+
+    def keep(some: Sequence[str], probabilities: Values) -> None:
+        names.extend(some)
+        parts.append(probabilities)
+
+    drawn, found = _asked(with_network(run), inputs, training_images(run.run, console), keep)
+    return _Member(names, np.concatenate(parts), inputs, drawn, found)
+
+
+def _asked(
+    trained: Trained, inputs: Inputs, trained_on: ImageStatistics | None, keep: Callable[[Sequence[str], Values], None]
+) -> tuple[Pixels, list[Finding]]:
+    """Ask a network about images, batch by batch; `keep` gets names and probabilities.
+
+    Returns:
+        The first images as the network saw them, and what makes all of them unlike the training images.
+    """
     drawn: list[Pixels] = []
+    count = 0
     size = min(trained.experiment.train.batch_size, MOST_AT_ONCE)
     refuse_too_large(trained.experiment, min(size, inputs.count), training=False)
     own = trained.experiment.data
     sample = Sample(inputs.count, bytes_of_image(own), MOST_AT_ONCE)
     try:
         for batch in inputs.batches(size):
-            drawn.extend(batch.images[: max(MOST_DRAWN - len(predictions), 0)])
-            probabilities = _probabilities(trained, batch.images)
+            drawn.extend(batch.images[: max(MOST_DRAWN - count, 0)])
+            count += len(batch)
+            keep(batch.names, _probabilities(trained, batch.images))
             if trained_on:
                 sample.add(batch)
-            predictions += [
-                Prediction(name, _guesses(each, trained.class_names, top))
-                for name, each in zip(batch.names, probabilities, strict=True)
-            ]
         new = sample.compared(trained_on, own, inputs.data) if trained_on else None
         found = _findings(trained, new, np.concatenate(sample.kept)) if new else []
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise RunError(NOT_ENOUGH_MEMORY) from error
-    return Predicted(predictions, np.array(drawn), inputs.thumbnails, inputs.broken, found)
+    return np.array(drawn), found
+
+
+def _predictions(names: Sequence[str], probabilities: Values, class_names: Sequence[str], top: int) -> list[Prediction]:
+    return [Prediction(name, _guesses(each, class_names, top)) for name, each in zip(names, probabilities, strict=True)]
 
 
 def _probabilities(trained: Trained, images: Pixels) -> Values:

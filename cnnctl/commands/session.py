@@ -130,12 +130,13 @@ class Session:
         for reason in self.settings.reasons:
             say(f"        {reason}")
 
-    def run(self, run: RunFolder, more_epochs: bool = False) -> None:
+    def run(self, run: RunFolder, more_epochs: bool = False, written: str = "") -> None:
         """Trains, evaluates on the test split once, and writes the run folder.
 
         Args:
             run: a new folder, or that of a run to go on with.
             more_epochs: whether the run had fewer epochs: its config is written anew, and its result goes.
+            written: the config as its user wrote it, for TensorBoard.
 
         Raises:
             Interrupted: Ctrl-C or another signal; it says what was saved.
@@ -146,7 +147,11 @@ class Session:
         if not self.part_of:  # else the process that started this one tells
             tell_of_end(f"Go on with: {resume_command(run)}")
         run.remove_unfinished()
-        with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
+        with (
+            contextlib.closing(self._board(run, written))
+            if self.experiment.log.tensorboard
+            else contextlib.nullcontext() as board
+        ):
             checkpoints = self._checkpoints(run, board)
             try:
                 with self._told(self._how_to_go_on(run)):
@@ -253,10 +258,10 @@ class Session:
             self.replicas.gathered([0])
             self.replicas.leave_together()
 
-    def _board(self, run: RunFolder) -> Board:
+    def _board(self, run: RunFolder, written: str = "") -> Board:
         nodes, _ = facts_of(self.experiment)
         compared_by = self.part_of.compared_by if self.part_of else {}
-        return Board(run.tensorboard, self.experiment, nodes, self.task.insight(), str(run.path), compared_by)
+        return Board(run.tensorboard, self.experiment, nodes, self.task.insight(), str(run.path), compared_by, written)
 
     def _checkpoints(self, run: RunFolder, board: Board | None) -> Checkpoints:
         learner, wish = self.task.learner, self.experiment.train.checkpoint
@@ -331,7 +336,7 @@ class Session:
         say(f"time    {show_seconds(result['train_seconds'])} of training, {result['epochs']} epochs, {speed}")
         say(f"run     {run.path}")
         if self.experiment.log.tensorboard:
-            say(f"see     tensorboard --logdir {shell_word(run.tensorboard)}")
+            say(f"see     tensorboard --logdir {shell_word(run.path)}")
 
 
 def _for_board(score: Score | None) -> dict[str, float | None]:

@@ -16,8 +16,10 @@ from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
 from cnnctl.runs import STUDY_FILE, TRIAL_FILE, RunFolder, new_run_folder, open_run_folder, refuse_unusable
 from cnnctl.spec.cluster import VARIABLE, known_cluster
+from cnnctl.spec.document import read_text
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
+from cnnctl.spec.section import one_line
 from cnnctl.train.interruption import Interruption
 from cnnctl.train.quiet import import_tensorflow
 
@@ -78,7 +80,15 @@ def _begin(config: Path | None, overrides: Sequence[str], run_dir: Path | None, 
         return
     run = new_run_folder(name, run_dir)
     with run.held():
-        session.run(run)
+        session.run(run, written=_written(config, overrides))
+
+
+def _written(config: Path, overrides: Sequence[str]) -> str:
+    """Return a config as its user wrote it, and what `--set` changed; nothing of a pipe, which was read already."""
+    if not config.is_file():
+        return ""
+    changed = [f"# --set {one_line(each)}" for each in overrides]
+    return "\n".join([read_text(config).rstrip(), *changed])
 
 
 def _resume(

@@ -28,7 +28,12 @@ POINTS_TAGS = {f"steps/{name}" for name in MEANS}
 POINTS = 50
 """Points of the curves within epochs, in a whole run, where the config does not say."""
 SHOWN = 25
-CONFUSION, MISTAKES = "confusion_matrix", "worst_mistakes"
+"""Training images that are shown."""
+WRONG = 10
+"""Mistakes that are shown: more would be too small to be read."""
+COLOURS = "White is 0, red is above it, blue below, on the scale of this picture. Maps are those of the image beside them."
+CONFUSION, MISTAKES = "pictures/confusion_matrix", "pictures/worst_mistakes"
+ENDING = {CONFUSION, MISTAKES, "test/loss", "test/accuracy", "test/accuracy_interval"}
 """Tags that are written once, after the last step."""
 
 
@@ -64,10 +69,10 @@ def report_at(experiment: Experiment) -> tuple[int, ...]:
 class Board(Observer):
     """Writes what TensorBoard shows of a run.
 
-    Below the run's `tensorboard/`: the config, the summary, the network as a graph and the hyperparameters;
-    `train/` with scalars, histograms, pictures and the graph of the compiled step; `validation/` and `test/` with
-    scalars. Steps are the optimizer's. The tags `loss` and `accuracy` are the same in all three, so that
-    TensorBoard draws them in one chart.
+    All of it lies in the run's `tensorboard/` itself, so the run is one entry in TensorBoard's list. Splits are told
+    apart by tags: `loss/train`, `loss/validation`, `test/loss`; the Custom Scalars tab draws them in one chart. The tab
+    that opens sorts all tags by their first part and unfolds two of them: `accuracy` and `loss` come before every other.
+    Steps are the optimizer's.
 
     Args:
         folder: the run's `tensorboard/`.
@@ -76,6 +81,7 @@ class Board(Observer):
         insight: can `look()` into the network with its `images` (B, H, W, C), and draw its `step_graph()`.
         name: of the run, as the HParams tab shows it.
         compared_by: what the HParams tab shows besides what it shows of any run, by config paths.
+        written: the config as its user wrote it; empty where nobody knows.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class Board(Observer):
         insight: Any,
         name: str,
         compared_by: Mapping[str, Any] | None = None,
+        written: str = "",
     ) -> None:
         self._folder = folder
         self._experiment = experiment
@@ -93,6 +100,7 @@ class Board(Observer):
         self._insight = insight
         self._name = printable(name)
         self._compared_by = compared_by or {}
+        self._written = written
         self._events = Events(folder)
         self._plan = Plan(0, 0, 0, 0, 0)
         self._before = _nothing_yet(0)
@@ -109,7 +117,7 @@ class Board(Observer):
 
     def _is_kept(self, step: int, tags: set[str]) -> bool:
         """Returns whether an event of an interrupted run is of the steps that are saved; a finished epoch's come after its last."""
-        if tags & {CONFUSION, MISTAKES} or step > self._plan.first_step:
+        if tags & ENDING or step > self._plan.first_step:
             return False
         return step < self._plan.first_step or not self._plan.begun or tags <= POINTS_TAGS
 
@@ -123,46 +131,46 @@ class Board(Observer):
 
     def _describe(self) -> None:
         write = self._events.write
-        write("", summaries.texts(self._experiment), 0)
-        write("", summaries.hyperparameters(self._experiment, self._nodes, self._name, self._compared_by), 0)
-        self._events.write_graph("", summaries.network_graph(self._experiment, self._nodes).SerializeToString())
-        self._events.write_graph("train", self._insight.step_graph())
-        images = self._channels_last(np.asarray(self._insight.images[:SHOWN]))
-        sheet = pictures.png(pictures.images_picture(images))
-        write("train", summaries.picture("training_images", sheet, "As the network sees them."), 0)
+        write(summaries.charts(), 0)
+        write(summaries.texts(self._experiment, self._written), 0)
+        write(summaries.hyperparameters(self._experiment, self._nodes, self._name, self._compared_by), 0)
+        self._events.write_graph(summaries.network_graph(self._experiment, self._nodes).SerializeToString())
+        write(summaries.second_graph("training_step", self._insight.step_graph()), 0)
+        sheet = pictures.png(pictures.images_picture(self._shown_images(SHOWN)))
+        write(summaries.picture("pictures/training_images", sheet, "As the network sees them."), 0)
+
+    def _shown_images(self, count: int) -> NDArray[Any]:
+        """Return the first training images that are looked at, (N, H, W, C)."""
+        return self._channels_last(np.asarray(self._insight.images[:count]))
 
     def on_steps(self, record: StepsRecord) -> None:
         """Writes the means since the point before."""
         self._profile(record.step)
         if record.steps_in_epoch in self._plan.points(record.epoch - 1):
             before = self._before if self._before.epoch == record.epoch else _nothing_yet(record.epoch)
-            self._events.write("train", summaries.scalars(_since(before, record)), record.step)
+            self._events.write(summaries.scalars(_since(before, record)), record.step)
             self._events.flush()  # an epoch may be long
             self._before = record
 
     def _profile(self, step: int) -> None:
         asked = self._experiment.log.profile
         if asked and step == asked[0] - 1:
-            self._events.start_profile("train")
+            self._events.start_profile()
         elif asked and step >= asked[1]:
             self._events.end_profile()
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Writes the epoch's scalars and, now and then, what goes on inside the network."""
-        train = {
-            "loss": record.train_loss,
-            "accuracy": record.train_accuracy,
-            "learning_rate": record.learning_rate,
-            "images_per_second": record.images_per_second,
+        values = {
+            "loss/train": record.train_loss,
+            "accuracy/train": record.train_accuracy,
+            "loss/validation": record.validation_loss,
+            "accuracy/validation": record.validation_accuracy,
+            "validation/accuracy_interval": record.validation_interval,
+            "training/learning_rate": record.learning_rate,
+            "training/images_per_second": record.images_per_second,
         }
-        self._events.write("train", summaries.scalars(train), record.step)
-        if record.validation_loss is not None:
-            validation = {
-                "loss": record.validation_loss,
-                "accuracy": record.validation_accuracy,
-                "accuracy_interval": record.validation_interval,
-            }
-            self._events.write("validation", summaries.scalars(validation), record.step)
+        self._events.write(summaries.scalars(values), record.step)
         if self._is_looked_into(record.epoch):
             self._write_insight(self._insight.look(), record.step)
         self._events.flush()
@@ -174,34 +182,37 @@ class Board(Observer):
         return every > 0 and (epoch == 1 or epoch % every == 0 or epoch == self._plan.epochs)
 
     def _write_insight(self, seen: InsightRecord, step: int) -> None:
-        self._events.write("train", summaries.scalars({"gradient_norm": seen.gradient_norm}), step)
-        groups = {"weights": seen.weights, "gradients": seen.gradients, "activations": seen.activations}
+        self._events.write(summaries.scalars({"training/gradient_norm": seen.gradient_norm}), step)
+        groups = {"weights": seen.weights, "weight_gradients": seen.gradients, "outputs": seen.activations}
         for group, arrays in groups.items():
-            self._events.write("train", summaries.histograms(group, arrays), step)
+            self._events.write(summaries.histograms(group, arrays), step)
         for tag, sheet in self._inner_pictures(seen):
-            self._events.write("train", summaries.picture(tag, pictures.png(sheet)), step)
+            self._events.write(summaries.picture(tag, pictures.png(sheet), COLOURS), step)
 
     def _inner_pictures(self, seen: InsightRecord) -> Iterator[tuple[str, pictures.Picture]]:
         """Yields the filters of the first convolution and, for one image, the maps of each layer that gives maps."""
         first = next((node for node in self._nodes if isinstance(node.layer, Conv2D)), None)
         if first and seen.weights[f"{first.name}/kernel"].shape[2] in (1, 3):
-            yield f"filters/{first.name}", pictures.filters_picture(seen.weights[f"{first.name}/kernel"])
+            kernel = seen.weights[f"{first.name}/kernel"]
+            title = f"{first.name}: {kernel.shape[3]} filters of {kernel.shape[0]}x{kernel.shape[1]}"
+            yield f"pictures/filters/{first.name}", pictures.filters_picture(kernel, title)
+        image = self._shown_images(1)[0]
         for node in self._nodes:
-            maps = seen.activations[node.name]
-            if maps.ndim == 4:
-                yield f"feature_maps/{node.name}", pictures.maps_picture(self._channels_last(maps)[0])
+            if seen.activations[node.name].ndim == 4:
+                maps = self._channels_last(seen.activations[node.name])[0]
+                title = f"{node.name}: {maps.shape[2]} maps of {maps.shape[0]}x{maps.shape[1]}"
+                yield f"maps/{node.name}", pictures.maps_picture(maps, image, title)
 
     def _channels_last(self, images: NDArray[Any]) -> NDArray[Any]:
         return np.moveaxis(images, 1, -1) if self._experiment.model.data_format == "channels_first" else images
 
     def finish(self, step: int, test: Mapping[str, float | None], answers: Answers | None) -> None:
         """Writes the test's scalars, none where it was not read, and, for answers, the confusion matrix and the worst mistakes."""
-        if test:
-            self._events.write("test", summaries.scalars(test), step)
+        self._events.write(summaries.scalars({f"test/{name}": value for name, value in test.items()}), step)
         if answers:
             for tag, png in _endings(answers):
-                self._events.write(answers.split, summaries.picture(tag, png), step)
-        self._events.write("", summaries.hyperparameters_end(), step)
+                self._events.write(summaries.picture(tag, png, f"Of the {answers.split} images."), step)
+        self._events.write(summaries.hyperparameters_end(), step)
 
     def close(self) -> None:
         """Closes the files, also after an error."""
@@ -222,18 +233,18 @@ def _since(before: StepsRecord, now: StepsRecord) -> dict[str, float]:
 
 def _endings(answers: Answers) -> Iterator[tuple[str, bytes]]:
     """Yields the confusion matrix and, where there are any, the most confident mistakes, as PNG files."""
-    from cnnctl.report.figures import confusion_png, grid_png  # matplotlib takes its time; here the training is over
+    from cnnctl.report.figures import confusion_png, wrong_png  # matplotlib takes its time; here the training is over
 
     predicted = answers.probabilities.argmax(axis=1)
     classes = len(answers.class_names)
     pairs = answers.labels * classes + predicted
     matrix = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    yield CONFUSION, confusion_png(matrix, answers.class_names, f"{len(answers.labels):,} {answers.split} images")
+    yield CONFUSION, confusion_png(matrix, answers.class_names, f"{len(answers.labels):,} {answers.split} images", True)
     wrong = np.flatnonzero(predicted != answers.labels)
-    worst = wrong[np.argsort(-answers.probabilities[wrong, predicted[wrong]], kind="stable")][:SHOWN]
+    worst = wrong[np.argsort(-answers.probabilities[wrong, predicted[wrong]], kind="stable")][:WRONG]
     if len(worst):
-        names = answers.class_names
-        titles = [f"{names[answers.labels[at]]} taken for {names[predicted[at]]}" for at in worst]
-        confident = [f"{answers.probabilities[at, predicted[at]]:.0%} sure" for at in worst]
-        both = [f"{title}\n{sure}" for title, sure in zip(titles, confident, strict=True)]
-        yield MISTAKES, grid_png(answers.images[worst], both, columns=5)
+        names, sure = answers.class_names, answers.probabilities[worst, predicted[worst]]
+        answered = [names[at] for at in predicted[worst]]
+        truth = [names[at] for at in answers.labels[worst]]
+        total = f"{len(wrong):,} of {len(answers.labels):,} {answers.split} images are wrong; the surest:"
+        yield MISTAKES, wrong_png(answers.images[worst], truth, answered, sure, total)

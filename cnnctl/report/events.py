@@ -24,40 +24,39 @@ _numbers = itertools.count()
 
 
 class Events:
-    """The event files of one run: a folder a part (`train`, `validation`, `test`), the run's own things above them.
+    """The event files of one run, all in one folder: TensorBoard lists every folder that has some as a run of its own.
 
     Every method raises RunError where the disk refuses.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files: dict[str, tf.io.TFRecordWriter] = {}
+        self._file: tf.io.TFRecordWriter | None = None
         self._profiling = False
 
-    def write(self, part: str, summary: Summary, step: int) -> None:
-        """Writes a summary at a step; a part's name may be empty."""
-        self._write(part, Event(wall_time=time.time(), step=step, summary=summary))
+    def write(self, summary: Summary, step: int) -> None:
+        """Writes a summary at a step."""
+        self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
-    def write_graph(self, part: str, graph: bytes) -> None:
-        """Writes the graph of a part, a serialized `GraphDef`."""
-        self._write(part, Event(wall_time=time.time(), graph_def=graph))
+    def write_graph(self, graph: bytes) -> None:
+        """Writes the graph of the run, a serialized `GraphDef`."""
+        self._write(Event(wall_time=time.time(), graph_def=graph))
 
-    def _write(self, part: str, event: Event) -> None:
+    def _write(self, event: Event) -> None:
         with self._told_as_run_errors():
-            if part not in self._files:
-                self._files[part] = _new_file(self._folder / part)
-            self._files[part].write(event.SerializeToString())
+            self._file = self._file or _new_file(self._folder)
+            self._file.write(event.SerializeToString())
 
     def flush(self) -> None:
         """Makes what was written so far visible to TensorBoard."""
         with self._told_as_run_errors():
-            for file in self._files.values():
-                file.flush()
+            if self._file:
+                self._file.flush()
 
-    def start_profile(self, part: str) -> None:
+    def start_profile(self) -> None:
         """Begins to record what host and device do."""
         with self._told_as_run_errors():
-            tf.profiler.experimental.start(str(self._folder / part))
+            tf.profiler.experimental.start(str(self._folder))
         self._profiling = True
 
     def end_profile(self) -> None:
@@ -71,14 +70,13 @@ class Events:
         """Removes what an interrupted run wrote and will write again, so that nothing is drawn twice.
 
         Args:
-            kept: which events stay, by their step and tags; none of the test does.
+            kept: which events stay, by their step and tags.
             anew: whether the run starts from its beginning: then everything goes.
         """
         with self._told_as_run_errors():
             if anew:
                 shutil.rmtree(self._folder, ignore_errors=True)
-            shutil.rmtree(self._folder / "test", ignore_errors=True)
-            for file in sorted(self._folder.rglob("*tfevents*")):
+            for file in sorted(self._folder.glob("*tfevents*")):
                 if file.name.startswith("."):
                     file.unlink()  # half of a file, from a run that was killed while it forgot
                 else:
@@ -88,9 +86,9 @@ class Events:
         """Closes the files, also after an error."""
         self.end_profile()
         with self._told_as_run_errors():
-            for file in self._files.values():
-                file.close()
-        self._files.clear()
+            if self._file:
+                self._file.close()
+        self._file = None
 
     @contextlib.contextmanager
     def _told_as_run_errors(self) -> Iterator[None]:

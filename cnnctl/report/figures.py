@@ -25,23 +25,35 @@ MOST_NAMED = 40
 """Of more classes a confusion matrix shows colours alone: names and numbers would not be readable."""
 CELL_INCHES, CELL_PIXELS, GAP_COLOUR = 0.5, 128, (176, 196, 222)
 NAME_LENGTH = 40
+CARD_INCHES = 3.5
+"""The width of TensorBoard's cards, at DOTS_PER_INCH."""
+WRONG_SIDE, WRONG_SHORT, WRONG_LONG = 0.55, 3, 17
+"""Of an image that a network got wrong, in inches, how long the names of classes are that have room below it, and beside it."""
+TRUE_COLOUR, WRONG_COLOUR = "#1b7837", "#b2182b"
 PAIRS_PER_ROW, PAIR_SIDE, PAIR_WIDE, PAIR_HIGH, PAIR_MARGIN = 4, 1.3, 3.3, 2.2, 0.18
 """Of an image beside what the network saw of it, in inches."""
 
 
-def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: str) -> bytes:
+def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: str, for_card: bool = False) -> bytes:
     """Returns a picture of a confusion matrix (classes, classes): rows are true classes, columns predicted ones.
 
     Colours are shares of the true class, numbers are images.
+
+    Args:
+        matrix: the numbers of images.
+        class_names: in its order.
+        title: above all of it.
+        for_card: whether it is as wide as a card of TensorBoard, if numbers are legible then.
     """
     classes = len(matrix)
     class_names = _short(_drawable(class_names))
-    side = float(np.clip(1.5 + 0.42 * classes, 4, 14))
+    side = CARD_INCHES if for_card and classes <= 12 else float(np.clip(1.5 + 0.42 * classes, 4, 14))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(title, fontsize=9 if for_card else None)
     if classes <= MOST_NAMED:
         axes.set_xticks(range(classes), class_names, rotation=90 if max(map(len, class_names)) > 3 else 0)
         axes.set_yticks(range(classes), class_names)
@@ -53,25 +65,53 @@ def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: 
     return png_of(figure)
 
 
-def grid_png(images: NDArray[Any], titles: Sequence[str], columns: int) -> bytes:
-    """Returns a picture of images (N, H, W, C), uint8 or in [0, 1], in rows of `columns`, each below its title.
+def wrong_png(
+    images: NDArray[Any], truth: Sequence[str], answers: Sequence[str], probabilities: NDArray[Any], title: str
+) -> bytes:
+    """Draw images (N, H, W, C), uint8 or in [0, 1], that a network got wrong, each with its true class and the answer.
 
-    All are drawn in one pair of axes, in inches: a pair for each image takes five times as long.
+    The picture is as large as a card of TensorBoard, which draws a larger one with pixels left out. Short names stand
+    below an image, longer ones beside it. All is drawn in one pair of axes, in inches: a pair for each takes five times as long.
+
+    Args:
+        images: a few.
+        truth: the true class of each.
+        answers: the class that each was taken for.
+        probabilities: (N,), of the answers.
+        title: above all of it.
     """
+    truth, answers = ([_without_middle(name) for name in _drawable(names)] for names in (truth, answers))
+    beside = max(map(len, (*truth, *answers))) > WRONG_SHORT
+    columns = 2 if beside else 5
+    wide, high = CARD_INCHES / columns, WRONG_SIDE + (0.1 if beside else 0.35)
     rows = -(-len(images) // columns)
-    above = 0.1 + 0.15 * max((text.count("\n") + 1 for text in titles), default=1)
-    wide, high = CELL_INCHES * 2.4 * columns, (2 * CELL_INCHES + above) * rows + 0.1
-    figure = Figure(figsize=(wide, high))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, wide), ylim=(high, 0), frame_on=False, xticks=[], yticks=[])
-    for position, (image, title) in enumerate(zip(images, _drawable(titles), strict=True)):
-        middle = CELL_INCHES * 2.4 * (position % columns + 0.5)
-        top = (2 * CELL_INCHES + above) * (position // columns) + above
-        across = 2 * CELL_INCHES * image.shape[1] / max(image.shape[:2])
-        down = 2 * CELL_INCHES * image.shape[0] / max(image.shape[:2])
-        show_image(axes, image, (middle - across / 2, middle + across / 2, top + down, top))
-        axes.text(middle, top - 0.04, title, ha="center", va="bottom", fontsize=8)
-    axes.set(xlim=(0, wide), ylim=(high, 0), aspect="auto")  # imshow sets them too
+    figure = Figure(figsize=(CARD_INCHES, high * rows + 0.3))
+    axes = figure.add_axes((0, 0, 1, 1), frame_on=False, xticks=[], yticks=[])
+    axes.text(0.05, 0.13, printable(title), va="center", fontsize=8)
+    for place, image in enumerate(images):
+        left, top = wide * (place % columns) + 0.06, high * (place // columns) + 0.27
+        _draw_framed(axes, image, left, top, "", WRONG_SIDE)
+        across, down = (left + WRONG_SIDE + 0.08, top + 0.16) if beside else (left, top + WRONG_SIDE + 0.13)
+        lines = _about_wrong(truth[place], answers[place], probabilities[place], beside)
+        for row, (line, colour) in enumerate(lines):
+            size = min(7.5, 72 * (wide - (across - left)) / (0.62 * len(line)))  # a long name ends before its neighbour begins
+            axes.text(across, down + 0.14 * row, line, va="baseline", fontsize=size, color=colour)
+    axes.set(xlim=(0, CARD_INCHES), ylim=(high * rows + 0.3, 0), aspect="auto")  # imshow sets them too
     return png_of(figure)
+
+
+def _about_wrong(truth: str, answer: str, probability: float, long: bool) -> list[tuple[str, str]]:
+    """Return the lines that stand with an image, and their colours."""
+    if long:
+        wrong = [(f"pred {answer}", WRONG_COLOUR), (f"probability {probability:.0%}", WRONG_COLOUR)]
+        return [(f"true {truth}", TRUE_COLOUR), *wrong]
+    return [(f"true {truth}", TRUE_COLOUR), (f"pred {answer} {probability:.0%}", WRONG_COLOUR)]
+
+
+def _without_middle(name: str) -> str:
+    """Return a name of at most WRONG_LONG letters: of long ones the end tells most, as of alphabet/character07."""
+    half = WRONG_LONG // 2
+    return name if len(name) <= WRONG_LONG else f"{name[: half - 2]}…{name[-half - 2 :]}"
 
 
 def samples_png(blocks: Mapping[str, Sequence[NDArray[Any]]], names: Sequence[str], title: str) -> bytes:
@@ -171,13 +211,13 @@ def seen_png(
     return png_of(figure)
 
 
-def _draw_framed(axes: Any, image: NDArray[np.uint8], left: float, top: float, caption: str) -> None:
-    """Draw an image in the middle of a square of PAIR_SIDE inches, framed, since paper and page are both white."""
-    height, width = (PAIR_SIDE * side / max(image.shape[:2]) for side in image.shape[:2])
-    across, down = left + (PAIR_SIDE - width) / 2, top + (PAIR_SIDE - height) / 2
+def _draw_framed(axes: Any, image: NDArray[Any], left: float, top: float, caption: str, square: float = PAIR_SIDE) -> None:
+    """Draw an image in the middle of a square of so many inches, framed, since paper and page are both white."""
+    height, width = (square * side / max(image.shape[:2]) for side in image.shape[:2])
+    across, down = left + (square - width) / 2, top + (square - height) / 2
     show_image(axes, image, (across, across + width, down + height, down))
     axes.add_patch(Rectangle((across, down), width, height, fill=False, edgecolor="0.6", linewidth=0.8))
-    axes.text(left + PAIR_SIDE / 2, top + PAIR_SIDE + 0.05, caption, ha="center", va="top", fontsize=7, color="0.45")
+    axes.text(left + square / 2, top + square + 0.05, caption, ha="center", va="top", fontsize=7, color="0.45")
 
 
 def mistakes_png(triples: Sequence[NDArray[np.uint8]], titles: Sequence[str], title: str) -> bytes:

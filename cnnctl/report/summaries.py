@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tensorboard.compat.proto.config_pb2 import RunMetadata
 from tensorboard.compat.proto.graph_pb2 import GraphDef
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as custom_scalar_metadata
+from tensorboard.plugins.graph import metadata as graph_metadata
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.summary import session_end_pb
@@ -23,7 +27,7 @@ from cnnctl.report.tables import summary_markdown
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.document import dump
 from cnnctl.spec.experiment import Experiment, LogSpec
-from cnnctl.spec.section import Section, plain
+from cnnctl.spec.section import Section
 from cnnctl.spec.stack import INPUT, Node
 
 BUCKETS = 30
@@ -69,10 +73,41 @@ def picture(tag: str, png: bytes, about: str = "") -> Summary:
     return summary
 
 
-def texts(experiment: Experiment) -> Summary:
-    """Returns the config as YAML and the summary of the network as a table."""
-    config = f"```yaml\n{dump(plain(experiment))}```"
+def texts(experiment: Experiment, written: str) -> Summary:
+    """Return the config, as its user wrote it where that is known, and the summary of the network as a table."""
+    config = f"~~~~yaml\n{written or dump(_set_fields(experiment))}\n~~~~"
     return joined([text_pb("config", config), text_pb("summary", summary_markdown(summarize(experiment)))])
+
+
+def _set_fields(experiment: Experiment) -> Mapping[str, Any]:
+    """Return what a config sets, without the defaults of all else."""
+    return experiment.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+
+
+def charts() -> Summary:
+    """Return which numbers the Custom Scalars tab draws in one chart: those of the splits."""
+    tags = {name: [f"^({name}/(train|validation)|test/{name})$"] for name in ("loss", "accuracy")}
+    tags |= {f"{name} within epochs": [f"^steps/{name}$"] for name in ("loss", "accuracy")}
+    drawn = [layout_pb2.Chart(title=title, multiline={"tag": each}) for title, each in tags.items()]
+    layout = layout_pb2.Layout(category=[layout_pb2.Category(title="train, validation and test", chart=drawn)])
+    summary = Summary()
+    summary.value.add(
+        tag=custom_scalar_metadata.CONFIG_SUMMARY_TAG,
+        tensor=make_tensor_proto(layout.SerializeToString(), dtype=np.object_),
+        metadata=custom_scalar_metadata.create_summary_metadata(),
+    )
+    return summary
+
+
+def second_graph(tag: str, graph: bytes) -> Summary:
+    """Return a serialized `GraphDef` as one that the Graphs tab shows by its tag, beside the graph of the run."""
+    found = RunMetadata()
+    found.function_graphs.add().pre_optimization_graph.ParseFromString(graph)
+    summary = Summary()
+    plugin = SummaryMetadata.PluginData(plugin_name=graph_metadata.PLUGIN_NAME_RUN_METADATA_WITH_GRAPH, content=b"1")
+    tensor = make_tensor_proto(found.SerializeToString(), dtype=np.object_)
+    summary.value.add(tag=tag, tensor=tensor, metadata=SummaryMetadata(plugin_data=plugin))
+    return summary
 
 
 def joined(summaries: Sequence[Summary]) -> Summary:

@@ -111,10 +111,11 @@ def read_document(file: Path, inside: Path | None = None) -> Document:
     Raises:
         ConfigError: the file is missing, no file, no UTF-8, too large, or not one mapping of YAML.
     """
-    return parse(_text(file, inside), one_line(str(file)))
+    return parse(read_text(file, inside), one_line(str(file)))
 
 
-def _text(file: Path, inside: Path | None) -> str:
+def read_text(file: Path, inside: Path | None = None) -> str:
+    """Return what a config file says; raises as `read_document` does."""
     name = one_line(str(file))
     try:
         if file.is_dir():

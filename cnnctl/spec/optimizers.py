@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, SerializationInfo, WithJsonSchema, model_validator
 
 from cnnctl.spec.section import MOST, Count, Named, Section, at_most, expected, is_integer, refers_to, show, wrong
 
@@ -170,8 +170,8 @@ def _learning_rate(value: object) -> float | Section:
     raise expected("a number greater than 0 or a schedule", value)
 
 
-def _plain_rate(rate: float | Section) -> object:
-    return rate if isinstance(rate, float) else Named.write(rate)
+def _plain_rate(rate: float | Section, info: SerializationInfo) -> object:
+    return rate if isinstance(rate, float) else Named.write(rate, info)
 
 
 LearningRate = Annotated[

@@ -22,6 +22,7 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PlainSerializer,
     PlainValidator,
+    SerializationInfo,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -219,12 +220,13 @@ class Named:
         return f"; indent {', '.join(others)} under '{first}'" if first in self.choices else ""
 
     @staticmethod
-    def write(section: Section) -> dict[str, Any]:
-        """Returns the section as it stands in a config, every field said."""
-        return {section.kind: section.model_dump(mode="json")}
+    def write(section: Section, info: SerializationInfo) -> dict[str, Any] | str:
+        """Return the section as it stands in a config, with every field, or with those alone that the dump asks for."""
+        fields = section.model_dump(mode="json", exclude_unset=info.exclude_unset, exclude_none=info.exclude_none)
+        return {section.kind: fields} if fields or not info.exclude_unset else section.kind
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        to_plain = core_schema.plain_serializer_function_ser_schema(self.write)
+        to_plain = core_schema.plain_serializer_function_ser_schema(self.write, info_arg=True)
         return core_schema.no_info_plain_validator_function(self.read, serialization=to_plain)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

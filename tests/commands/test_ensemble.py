@@ -22,12 +22,14 @@ from PIL import Image
 from cnnctl.cli import main
 from cnnctl.commands import ensemble_evaluation, evaluation
 from cnnctl.commands.evaluate import evaluate
+from cnnctl.commands.predict import predict
 from cnnctl.commands.same_images import refuse_apart
 from cnnctl.commands.train import train
 from cnnctl.commands.trained import EndedRun, Trained, with_network
 from cnnctl.data.image_set import ImageSet
+from cnnctl.data.images import fit_image
 from cnnctl.data.splits import read_splits
-from cnnctl.errors import RunError, UsageError
+from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.scores import calibration_error
 from cnnctl.spec.dataset import DataSpec
@@ -141,6 +143,53 @@ def test_the_mean_of_the_probabilities_is_judged_as_worked_out_apart(
     spread = {"mean": np.mean(accuracies), "standard_deviation": np.std(accuracies, ddof=1)}
     assert found["accuracy_of_runs"] == pytest.approx(spread, abs=1e-6)
     assert found["loss"] < np.mean(entropies)  # the logarithm is concave: Jensen's inequality
+
+
+@pytest.mark.parametrize("names", [("logits", "probabilities"), ("large", "logits", "probabilities")])
+def test_new_images_get_the_mean_of_the_probabilities_worked_out_apart(
+    names: tuple[str, ...], runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each network sees the images as its own config says, one of them larger, in colour and inverted."""
+    pixels = images_of(runs["logits"]).images[:20]
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(pixels):
+        Image.fromarray(image[..., 0]).save(tmp_path / f"images/{number:02}.png")
+    (tmp_path / "images/broken.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"broken\.png"):
+        predict(
+            runs[names[0]], [*(runs[name] for name in names[1:]), tmp_path / "images"], 10, None, "json", "cpu", Console(), True
+        )
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert f"runs    the mean of the probabilities of {len(names)} runs" in printed.err
+    fitted = [
+        [fit_image(Image.fromarray(each[..., 0]), load(runs[name] / "config.yaml", look_at_data=False).data) for each in pixels]
+        for name in names
+    ]
+    alone = [
+        answers(runs[name], name, ImageSet(np.stack(each), np.zeros(20, np.int64)))
+        for name, each in zip(names, fitted, strict=True)
+    ]
+    mean = np.mean(alone, axis=0)
+    told = np.array(
+        [[guess["probability"] for guess in sorted(each["predictions"], key=lambda guess: guess["label"])] for each in found]
+    )
+    np.testing.assert_allclose(told, mean, atol=1e-5)
+
+
+def test_runs_and_images_to_predict_are_told_apart(runs: dict[str, Path], tmp_path: Path) -> None:
+    def refused(images: list[Path], saliency: Path | None = None) -> str:
+        with pytest.raises(UsageError) as caught:
+            predict(runs["logits"], images, 3, saliency, "table", "cpu", Console(quiet=True), True)
+        return str(caught.value)
+
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    assert "is a run, as all before it; give images to predict after the runs" in refused([runs["mixed"]])
+    assert "is given twice; give each run once" in refused([runs["logits"], tmp_path / "a.png"])
+    assert "give one RUN, or leave it out" in refused([runs["mixed"], tmp_path / "a.png"], tmp_path / "s.png")
+    other = copied(runs["mixed"], tmp_path / "other")
+    note(other, class_names=[*"abcdefghij"])
+    assert "its output 0 is class 'a', expected '0'; leave it out" in refused([other, tmp_path / "a.png"])
 
 
 def test_a_run_has_the_accuracy_and_loss_that_it_is_judged_with_alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 import tensorflow as tf
 import yaml
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from cnnctl.build import build_model
 from cnnctl.build import export as formats
@@ -26,9 +28,11 @@ from cnnctl.commands import exporting
 from cnnctl.commands.export import export
 from cnnctl.commands.train import train
 from cnnctl.commands.trained import open_trained
+from cnnctl.data.folder_source import fit_opened, open_image
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.report.console import Console
+from tests.independent_preparation import difficult_files, prepared
 
 TARGETS = ("keras", "saved_model", "tflite", "onnx")
 FILES = {"keras": "model.keras", "saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
@@ -139,6 +143,45 @@ def test_the_keras_file_of_a_subclassed_run_needs_keras_alone(
     assert "subclassed in the run" in facts["notes"][1]
 
 
+READERS: dict[str, Callable[[Path], str]] = {
+    "keras": lambda path: zipfile.ZipFile(path).read("preparation.json").decode(),
+    "saved_model": lambda path: (path / "assets.extra/preparation.json").read_text(encoding="utf-8"),
+    "tflite": lambda path: zipfile.ZipFile(path).read("preparation.json").decode(),
+    "onnx": lambda path: str(onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["preparation"]),
+}
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_who_has_only_the_file_gets_the_runs_answers_for_any_image(
+    to: str, branched_run: Path, tmp_path: Path, shown: Callable[..., dict[str, Any]]
+) -> None:
+    """Turned, deep, transparent, coloured images of another size, prepared with Pillow as the file itself says."""
+    digits = np.round(load_digits().images[:40] * (255 / 16)).astype(np.uint8)
+    files = difficult_files(digits, tmp_path / "images")
+    exported = shown(branched_run, to, output_for(to, tmp_path))
+    facts = json.loads(READERS[to](Path(exported["path"])))
+    assert facts == exported["preparation"]
+    assert (
+        json.loads(eval(exported["read"], {"zipfile": zipfile, "pathlib": pathlib, "onnxruntime": onnxruntime})) == facts
+    )  # as it is printed
+    answers = used(exported, np.concatenate([prepared(file, facts) for file in files]))
+    trained = open_trained(branched_run)
+    ours = np.concatenate([fit_opened(open_image(file), file, trained.experiment.data)[np.newaxis] for file in files])
+    expected = np.asarray(trained.model(trained.inputs(ours), training=False), np.float32)
+    clear = np.diff(np.sort(expected)[:, -2:])[:, 0] > exporting.HALF_TOLERANCE  # the run's own network computes in bfloat16
+    np.testing.assert_array_equal(answers.argmax(axis=1)[clear], expected.argmax(axis=1)[clear])
+    assert clear.mean() > 0.8
+    assert np.abs(answers - expected).max() < exporting.HALF_TOLERANCE
+    assert [facts["classes"][at] for at in answers.argmax(axis=1)[clear]]
+
+
+def test_labels_lie_in_a_tflite_file_where_others_look_for_them(
+    plain_run: Path, tmp_path: Path, shown: Callable[..., dict[str, Any]]
+) -> None:
+    shown(plain_run, "tflite", tmp_path / "model.tflite")
+    assert zipfile.ZipFile(tmp_path / "model.tflite").read("labels.txt").decode().split() == [str(digit) for digit in range(10)]
+
+
 def modules_of(config: Any) -> set[str]:
     """Returns the modules that Keras takes classes from when it loads a config."""
     if isinstance(config, list):
@@ -191,8 +234,8 @@ def test_people_read_what_lies_in_the_run_and_nothing_else(
     printed = capfd.readouterr()
     assert printed.err == ""
     lines = printed.out.splitlines()
-    words = ["export", "size", "input", "output", "classes", "check", "probabilities", "accuracy", "use"]
-    assert [line.split()[0] for line in lines] == words
+    words = ["export", "size", "input", "output", "classes", "prepare", "check", "use", "inside"]
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == words
     assert lines[0] == f"export  {plain_run / 'export' / name}"
     assert ("8-bit whole numbers inside, float32 outside" in lines[1]) == bool(quantize)
     assert lines[2].endswith("(B, 8, 8, 1) float32: grey images of 8×8, pixels / 255")

@@ -709,7 +709,7 @@ def test_tensorboard_compares_the_trials_by_what_was_swept(shown: Shown) -> None
     differ = {info.name for info in found.hparam_infos if info.differs}
     assert {RATE, "train.batch_size"} <= {info.name for info in found.hparam_infos}
     assert RATE in differ
-    assert ("validation", "accuracy") in {(info.name.group, info.name.tag) for info in found.metric_infos}
+    assert ("", "accuracy/validation") in {(info.name.group, info.name.tag) for info in found.metric_infos}
 
 
 def test_the_same_command_again_trains_nothing_and_says_the_same(

@@ -89,7 +89,20 @@ def test_a_run_of_a_runs_own_config_gets_the_name_of_that_run(tmp_path: Path, mo
 
 def test_paths_in_printed_commands_are_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(QUICKSTART, tmp_path / "a run")
-    assert f"tensorboard --logdir '{tmp_path}/a run/tensorboard'" in capsys.readouterr().out
+    assert f"tensorboard --logdir '{tmp_path}/a run'" in capsys.readouterr().out
+
+
+def test_tensorboard_is_given_the_config_as_it_was_written(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"# what I wrote\n{QUICKSTART.read_text()}")
+    train(config, ["train.epochs=1", "log.every_epochs=0"], tmp_path / "run", None, "cpu", Console(quiet=True), verbose=True)
+    events = EventAccumulator(str(tmp_path / "run/tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    (shown,) = events.Tensors("config")[0].tensor_proto.string_val
+    changed = "# --set train.epochs=1\n# --set log.every_epochs=0"
+    assert shown.decode() == f"~~~~yaml\n{config.read_text().rstrip()}\n{changed}\n~~~~"
 
 
 def test_where_the_run_folder_cannot_be_made_nothing_slow_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def ending(run: Path) -> dict[str, Any]:
         "arrays": arrays,
         "metrics": [{name: value for name, value in row.items() if name not in CLOCKS} for row in rows],
         "result": {name: value for name, value in result.items() if name not in CLOCKS},
-        "tensorboard": {part: scalars(run / "tensorboard" / part) for part in ("train", "validation", "test")},
+        "tensorboard": scalars(run / "tensorboard"),
         "files": sorted(file.name for file in run.iterdir()),
         "config": (run / "config.yaml").read_text(),
     }
@@ -115,7 +115,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
         events = EventAccumulator(str(file), size_guidance={"tensors": 0})
         events.Reload()
         for tag in events.Tags()["tensors"]:
-            if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars" and tag != "images_per_second":
+            if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars" and tag != "training/images_per_second":
                 found.setdefault(tag, []).extend((e.step, float(make_ndarray(e.tensor_proto))) for e in events.Tensors(tag))
     return found
 

@@ -178,8 +178,8 @@ def test_a_clock_that_is_set_back_changes_nothing_but_the_times(spec: Experiment
         patched.setattr(time, "time", lambda: clock() - 86400)
         run(spec, folder)
     assert_same_ending(folder, straight)
-    for part in ("train", "validation"):  # as TensorBoard reads a folder: file by file in the order of their names
-        events = EventAccumulator(str(folder / "tensorboard" / part), size_guidance={"tensors": 0})
-        events.Reload()
-        steps = [event.step for event in events.Tensors("loss")]
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()  # as TensorBoard reads a folder: file by file in the order of their names
+    for part in ("train", "validation"):
+        steps = [event.step for event in events.Tensors(f"loss/{part}")]
         assert steps == sorted(set(steps)) == [4, 8]

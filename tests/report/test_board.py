@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto import config_pb2
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
@@ -75,17 +79,17 @@ class Run:
     folder: Path
     session: Session
 
-    def values(self, part: str, tag: str) -> list[tuple[int, Any]]:
+    def values(self, tag: str) -> list[tuple[int, Any]]:
         """Returns (step, value) of a tag."""
-        return [(event.step, make_ndarray(event.tensor_proto)) for event in read(self.folder, part).Tensors(tag)]
+        return [(event.step, make_ndarray(event.tensor_proto)) for event in read(self.folder).Tensors(tag)]
 
     def rows(self) -> list[dict[str, str]]:
         return list(csv.DictReader((self.folder / "metrics.csv").read_text().splitlines()))
 
 
-def read(folder: Path, part: str) -> EventAccumulator:
-    """Returns TensorBoard's own reader of a part, without those below it."""
-    files = [file for file in (folder / "tensorboard" / part).iterdir() if "tfevents" in file.name]
+def read(folder: Path) -> EventAccumulator:
+    """Returns TensorBoard's own reader of the one event file of a run."""
+    files = list((folder / "tensorboard").rglob("*tfevents*"))
     assert len(files) == 1
     found = EventAccumulator(str(files[0]), size_guidance={"tensors": 0})
     found.Reload()
@@ -110,14 +114,14 @@ def test_the_epochs_numbers_are_those_of_metrics_csv(run: Run) -> None:
     for part, column in (("train", "train_"), ("validation", "validation_")):
         for tag in ("loss", "accuracy"):
             expected = [(int(row["step"]), float(row[column + tag])) for row in run.rows()]
-            assert run.values(part, tag) == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
+            assert run.values(f"{tag}/{part}") == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
     for tag in ("learning_rate", "images_per_second"):
         expected = [(int(row["step"]), float(row[tag])) for row in run.rows()]
-        assert run.values("train", tag) == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
+        assert run.values(f"training/{tag}") == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
 
 
 def test_the_points_within_an_epoch_have_the_epochs_mean(run: Run) -> None:
-    points = run.values("train", "steps/loss")
+    points = run.values("steps/loss")
     assert [step for step, _ in points] == list(range(1, EPOCHS * STEPS + 1))  # 32 steps are fewer than 50 points
     sizes = np.array([48] * 7 + [run.session.task.splits.train.labels.size - 7 * 48])
     for epoch, row in enumerate(run.rows()):
@@ -127,8 +131,8 @@ def test_the_points_within_an_epoch_have_the_epochs_mean(run: Run) -> None:
 
 def test_the_test_is_at_the_last_step(run: Run) -> None:
     result = json.loads((run.folder / "result.json").read_text())
-    assert run.values("test", "loss") == [(EPOCHS * STEPS, pytest.approx(result["test_loss"], rel=1e-6))]
-    assert run.values("test", "accuracy") == [(EPOCHS * STEPS, pytest.approx(result["test_accuracy"], rel=1e-6))]
+    assert run.values("test/loss") == [(EPOCHS * STEPS, pytest.approx(result["test_loss"], rel=1e-6))]
+    assert run.values("test/accuracy") == [(EPOCHS * STEPS, pytest.approx(result["test_accuracy"], rel=1e-6))]
 
 
 def test_means_between_two_records_are_those_of_the_images_between() -> None:
@@ -141,11 +145,11 @@ def test_means_between_two_records_are_those_of_the_images_between() -> None:
 
 
 def test_histograms_hold_every_weight_gradient_and_activation(run: Run) -> None:
-    found = read(run.folder, "train")
+    found = read(run.folder)
     tags = {tag for tag in found.Tags()["tensors"] if plugin_of(found, tag) == "histograms"}
     trained = {name for name in WEIGHTS if "moving" not in name}
-    expected = {f"weights/{name}" for name in WEIGHTS} | {f"gradients/{name}" for name in trained}
-    assert tags == expected | {f"activations/{name}" for name in NAMES}
+    expected = {f"weights/{name}" for name in WEIGHTS} | {f"weight_gradients/{name}" for name in trained}
+    assert tags == expected | {f"outputs/{name}" for name in NAMES}
     for tag in tags:
         assert [event.step for event in found.Tensors(tag)] == [STEPS, 2 * STEPS, 4 * STEPS]  # epochs 1, 2 and 4
 
@@ -162,7 +166,7 @@ def test_values_however_close_have_a_histogram(values: list[float]) -> None:
 
 def test_a_histogram_of_the_weights_is_that_of_the_saved_network(run: Run) -> None:
     kernel = run.session.task.learner.model.get_layer("dense").kernel.numpy()
-    step, buckets = run.values("train", "weights/dense/kernel")[-1]
+    step, buckets = run.values("weights/dense/kernel")[-1]
     assert step == EPOCHS * STEPS
     assert buckets[0, 0] == pytest.approx(kernel.min())
     assert buckets[-1, 1] == pytest.approx(kernel.max())
@@ -174,7 +178,7 @@ def test_a_histogram_of_the_weights_is_that_of_the_saved_network(run: Run) -> No
 def test_the_gradient_norm_is_that_of_the_gradients(run: Run) -> None:
     seen = run.session._board(RunFolder(run.folder))._insight.look()
     norm = np.sqrt(sum(np.square(gradient).sum() for gradient in seen.gradients.values()))
-    step, value = run.values("train", "gradient_norm")[-1]
+    step, value = run.values("training/gradient_norm")[-1]
     assert step == EPOCHS * STEPS
     assert float(value) == pytest.approx(float(norm), rel=1e-5)
 
@@ -213,26 +217,32 @@ def test_looking_leaves_every_state_as_it_was() -> None:
 # Pictures
 
 
-def pictures(run: Run, part: str) -> dict[str, list[tuple[int, NDArray[np.uint8]]]]:
-    found = read(run.folder, part)
+def pictures(run: Run) -> dict[str, list[tuple[int, NDArray[np.uint8]]]]:
+    found = read(run.folder)
     tags = [tag for tag in found.Tags()["tensors"] if plugin_of(found, tag) == "images"]
     return {
-        tag: [(step, np.asarray(Image.open(io.BytesIO(value[2])).convert("RGB"))) for step, value in run.values(part, tag)]
+        tag: [(step, np.asarray(Image.open(io.BytesIO(value[2])).convert("RGB"))) for step, value in run.values(tag)]
         for tag in tags
     }
 
 
 def test_pictures_show_images_filters_and_feature_maps(run: Run) -> None:
-    found = pictures(run, "train")
-    maps = {f"feature_maps/{name}" for name in ("conv2d", "batch_normalization", "max_pooling2d")}
-    assert set(found) == {"training_images", "filters/conv2d", *maps}
-    assert [step for step, _ in found["training_images"]] == [0]
-    assert [step for step, _ in found["filters/conv2d"]] == [STEPS, 2 * STEPS, 4 * STEPS]
+    found = pictures(run)
+    maps = {f"maps/{name}" for name in ("conv2d", "batch_normalization", "max_pooling2d")}
+    assert set(found) == {
+        "pictures/training_images",
+        "pictures/filters/conv2d",
+        "pictures/confusion_matrix",
+        "pictures/worst_mistakes",
+        *maps,
+    }
+    assert [step for step, _ in found["pictures/training_images"]] == [0]
+    assert [step for step, _ in found["pictures/filters/conv2d"]] == [STEPS, 2 * STEPS, 4 * STEPS]
 
 
 def test_training_images_are_shown_as_the_network_sees_them(run: Run) -> None:
     """The first tile, shrunk again, is the first image that the board has, augmented."""
-    sheet = pictures(run, "train")["training_images"][0][1]
+    sheet = pictures(run)["pictures/training_images"][0][1]
     seen = np.asarray(run.session._board(RunFolder(run.folder))._insight.images[0])
     times = sheet.shape[0] // (5 * 9 - 1)
     tile = sheet[: 8 * times : times, : 8 * times : times, 0]
@@ -242,16 +252,18 @@ def test_training_images_are_shown_as_the_network_sees_them(run: Run) -> None:
 
 
 def test_the_end_shows_the_confusion_matrix_and_the_worst_mistakes(run: Run) -> None:
-    found = pictures(run, "validation")
-    assert set(found) == {"confusion_matrix", "worst_mistakes"}
-    assert all([step for step, _ in shown] == [EPOCHS * STEPS] for shown in found.values())
+    found = pictures(run)
+    assert all(
+        [step for step, _ in found[name]] == [EPOCHS * STEPS]
+        for name in ("pictures/confusion_matrix", "pictures/worst_mistakes")
+    )
 
 
 # Graphs, texts, hyperparameters
 
 
 def test_the_network_is_a_graph_in_every_style(run: Run) -> None:
-    graph = read(run.folder, "").Graph()
+    graph = read(run.folder).Graph()
     assert [node.name for node in graph.node] == ["input", *NAMES]
     assert [list(node.input) for node in graph.node] == [[], ["input"], *([name] for name in NAMES[:-1])]
     dense = graph.node[-1]
@@ -260,22 +272,60 @@ def test_the_network_is_a_graph_in_every_style(run: Run) -> None:
 
 
 def test_the_compiled_step_is_a_graph_with_gradients(run: Run) -> None:
-    graph = read(run.folder, "train").Graph()
+    content = run.values("training_step")[0][1].item()
+    graph = config_pb2.RunMetadata.FromString(content).function_graphs[0].pre_optimization_graph
     operations = {node.op for node in graph.node}
     assert {"Conv2D", "Conv2DBackpropFilter", "AssignSubVariableOp"} <= operations
     assert any(node.name.startswith("loss/") for node in graph.node)
 
 
 def test_config_and_summary_are_texts(run: Run) -> None:
-    found = read(run.folder, "")
-    config, summary = (str(run.values("", tag)[0][1].item().decode()) for tag in ("config", "summary"))
+    found = read(run.folder)
+    config, summary = (str(run.values(tag)[0][1].item().decode()) for tag in ("config", "summary"))
     assert plugin_of(found, "config") == "text"
-    assert (run.folder / "config.yaml").read_text() in config
+    assert "null" not in config
+    content = yaml.safe_load(config.strip().strip("~").removeprefix("yaml"))
+    assert content["model"]["layers"][1:] == LAYERS[1:]
+    assert {"loop": run.session.experiment.train.loop, "epochs": EPOCHS, "batch_size": 48}.items() <= content["train"].items()
+    assert not {"optimizer", "early_stopping", "checkpoint"} & content["train"].keys()
     assert "| conv2d | (6, 6, 4) | 40 |" in summary
 
 
+def test_a_config_is_shown_as_it_was_written() -> None:
+    text = "# mine\ndata: {source: digits}  # small"
+    value = summaries.texts(experiment(), text).value[0]
+    assert make_ndarray(value.tensor).item().decode() == f"~~~~yaml\n{text}\n~~~~"
+
+
+def test_loss_and_accuracy_come_before_every_other_tag(run: Run) -> None:
+    """The tab that opens sorts tags by their first part, whatever their kind, and unfolds the first two."""
+    tags = [
+        tag
+        for tag in read(run.folder).Tags()["tensors"]
+        if plugin_of(read(run.folder), tag) in ("scalars", "images", "histograms")
+    ]
+    assert sorted({tag.partition("/")[0] for tag in tags})[:2] == ["accuracy", "loss"]
+    assert {tag for tag in tags if tag.startswith(("accuracy", "loss"))} == {
+        f"{name}/{part}" for name in ("accuracy", "loss") for part in ("train", "validation")
+    }
+
+
+def test_the_splits_are_drawn_in_one_chart(run: Run) -> None:
+    layout = layout_pb2.Layout.FromString(run.values("custom_scalars__config__")[0][1].item())
+    found = read(run.folder).Tags()["tensors"]
+    charts = {
+        chart.title: [tag for tag in found if re.match(chart.multiline.tag[0], tag)] for chart in layout.category[0].chart
+    }
+    assert {title: sorted(tags) for title, tags in charts.items()} == {
+        "loss": ["loss/train", "loss/validation", "test/loss"],
+        "accuracy": ["accuracy/train", "accuracy/validation", "test/accuracy"],
+        "loss within epochs": ["steps/loss"],
+        "accuracy within epochs": ["steps/accuracy"],
+    }
+
+
 def hyperparameters(run: Run) -> dict[str, Any]:
-    content = read(run.folder, "").SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    content = read(run.folder).SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     started = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     return {name: getattr(value, str(value.WhichOneof("kind"))) for name, value in started.hparams.items()}
 
@@ -291,7 +341,7 @@ def test_hyperparameters_are_what_the_config_says_and_never_the_text_none(run: R
     assert found["data.augment.rotation"] == 10.0
     assert "data.name" not in found
     assert "None" not in map(str, found.values())
-    assert "_hparams_/session_end_info" in read(run.folder, "").Tags()["tensors"]
+    assert "_hparams_/session_end_info" in read(run.folder).Tags()["tensors"]
 
 
 # What the config asks for
@@ -299,16 +349,16 @@ def test_hyperparameters_are_what_the_config_says_and_never_the_text_none(run: R
 
 def test_a_profile_of_the_steps_asked_for(tmp_path: Path) -> None:
     train(experiment(log={"profile": [10, 12], "every_epochs": 0}), tmp_path / "run")
-    files = list((tmp_path / "run/tensorboard/train/plugins/profile").rglob("*.xplane.pb"))
+    files = list((tmp_path / "run/tensorboard/plugins/profile").rglob("*.xplane.pb"))
     assert len(files) == 1
     assert b"run_steps" in files[0].read_bytes()
 
 
 def test_zero_means_no_histograms(tmp_path: Path) -> None:
     session = train(experiment(log={"every_epochs": 0}), tmp_path / "run")
-    tags = set(read(tmp_path / "run", "train").Tags()["tensors"])
-    points = {"steps/loss", "steps/accuracy"}
-    assert tags == {"loss", "accuracy", "learning_rate", "images_per_second", "training_images", *points}
+    tags = set(read(tmp_path / "run").Tags()["tensors"])
+    assert not any(tag.startswith(("weights", "weight_gradients", "outputs", "maps", "pictures/f")) for tag in tags)
+    assert {"loss/train", "accuracy/validation", "pictures/training_images", "steps/loss"} <= tags
     assert session.experiment.log.every_epochs == 0
 
 
@@ -316,7 +366,7 @@ def test_points_come_as_often_as_asked(tmp_path: Path) -> None:
     spec = experiment(log={"every_steps": 3, "every_epochs": 0})
     run = Run(tmp_path / "run", train(spec, tmp_path / "run"))
     expected = [epoch * STEPS + step for epoch in range(EPOCHS) for step in (3, 6, 8)]
-    assert [step for step, _ in run.values("train", "steps/accuracy")] == expected
+    assert [step for step, _ in run.values("steps/accuracy")] == expected
 
 
 def test_without_tensorboard_nothing_is_written(tmp_path: Path) -> None:
@@ -352,14 +402,14 @@ def interrupted(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def scalars(folder: Path, part: str) -> dict[str, list[tuple[int, float]]]:
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Returns every scalar that is not a clock's."""
     found: dict[str, list[tuple[int, float]]] = {}
-    for file in sorted((folder / "tensorboard" / part).glob("*tfevents*")):
+    for file in sorted((folder / "tensorboard").glob("*tfevents*")):
         events = EventAccumulator(str(file), size_guidance={"tensors": 0})
         events.Reload()
         for tag in events.Tags()["tensors"]:
-            if plugin_of(events, tag) == "scalars" and tag != "images_per_second":
+            if plugin_of(events, tag) == "scalars" and tag != "training/images_per_second":
                 found.setdefault(tag, []).extend((e.step, float(make_ndarray(e.tensor_proto))) for e in events.Tensors(tag))
     return found
 
@@ -368,25 +418,24 @@ def test_a_resumed_run_draws_what_a_straight_one_does(interrupted: Path, tmp_pat
     straight = tmp_path / "straight"
     train(experiment(log={"every_epochs": 1}), straight)
     train(experiment(log={"every_epochs": 1}), interrupted)
-    for part in ("train", "validation", "test"):
-        assert scalars(interrupted, part) == scalars(straight, part)
-    assert {"loss", "gradient_norm", "steps/loss"} <= set(scalars(straight, "train"))
+    assert scalars(interrupted) == scalars(straight)
+    assert {"loss/train", "loss/validation", "test/loss", "training/gradient_norm", "steps/loss"} <= set(scalars(straight))
 
 
 def test_a_record_that_was_cut_off_is_forgotten(interrupted: Path, tmp_path: Path) -> None:
-    file = next((interrupted / "tensorboard/train").glob("*tfevents*"))
+    file = next((interrupted / "tensorboard").glob("*tfevents*"))
     os.truncate(file, file.stat().st_size - 5)
     train(experiment(log={"every_epochs": 1}), interrupted)
-    assert [step for step, _ in scalars(interrupted, "train")["loss"]] == [8, 16, 24, 32]
+    assert [step for step, _ in scalars(interrupted)["loss/train"]] == [8, 16, 24, 32]
 
 
 def test_half_a_rewritten_file_is_not_read_again(interrupted: Path) -> None:
-    file = next((interrupted / "tensorboard/train").glob("events*"))
+    file = next((interrupted / "tensorboard").glob("events*"))
     half = file.with_name(f".{file.name}.part")
     half.write_bytes(file.read_bytes())
     train(experiment(log={"every_epochs": 1}), interrupted)
     assert not half.exists()
-    assert [step for step, _ in scalars(interrupted, "train")["loss"]] == [8, 16, 24, 32]
+    assert [step for step, _ in scalars(interrupted)["loss/train"]] == [8, 16, 24, 32]
 
 
 def test_a_full_disk_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,7 +483,7 @@ def test_an_output_beyond_the_datas_classes_has_its_row_in_the_confusion_matrix(
     probabilities = np.eye(4, dtype=np.float32)[[0, 3, 1]]
     names = named_outputs(["a", "b"], DataSpec(source="digits", classes=4))
     answers = Answers("train", np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 1]), probabilities, names)
-    assert [tag for tag, _ in _endings(answers)] == ["confusion_matrix", "worst_mistakes"]
+    assert [tag for tag, _ in _endings(answers)] == ["pictures/confusion_matrix", "pictures/worst_mistakes"]
 
 
 def test_a_run_with_more_outputs_than_classes_ends_well(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ RUNS = {
     "functional": ["train.loop=custom", "model.style=functional", "train.epochs=3"],
     "subclass": ["train.loop=fit", "model.style=subclass", "train.epochs=2", "train.batch_size=64"],
 }
-PARTS = ("", "/test", "/train", "/validation")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ def wait_for_runs(address: str) -> None:
     for _ in range(240):
         try:
             with urllib.request.urlopen(f"{address}data/runs", timeout=5) as answer:
-                if len(json.loads(answer.read())) == len(RUNS) * len(PARTS):
+                if sorted(json.loads(answer.read())) == [f"{name}/tensorboard" for name in sorted(RUNS)]:
                     return
         except OSError:
             pass
@@ -63,16 +62,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 PAGES = {
-    "scalars": ["loss", "accuracy", "learning_rate", "images_per_second", "gradient_norm", "steps"],
-    "images": ["confusion_matrix", "feature_maps/conv2d", "filters", "training_images", "worst_mistakes"],
+    "timeseries": ["accuracy\n2 cards", "loss\n2 cards", "weight_gradients"],
+    "scalars": ["loss", "accuracy", "training", "steps", "test"],
+    "custom_scalars": ["train, validation and test", "loss", "accuracy", "accuracy within epochs"],
+    "images": ["pictures/confusion_matrix", "maps/conv2d", "pictures/training_images", "pictures/worst_mistakes"],
     "images&tagFilter=filters": ["filters/conv2d"],
     "graphs": ["conv2d", "max_pool", "flatten", "dropout", "dense"],
-    "distributions": ["activations/conv2d", "gradients", "weights"],
-    "distributions&tagFilter=conv2d/kernel": ["gradients/conv2d/kernel", "weights/conv2d/kernel"],
-    "histograms": ["activations/conv2d", "gradients", "weights"],
-    "histograms&tagFilter=conv2d/kernel": ["gradients/conv2d/kernel", "weights/conv2d/kernel"],
-    "hparams": ["model.style", "functional", "subclass", "train.loop", "train.batch_size", "test.accuracy"],
-    "text": ["config", "summary", "source: digits", "multiply-accumulates for one image"],
+    "distributions": ["outputs/conv2d", "weight_gradients", "weights"],
+    "distributions&tagFilter=conv2d/kernel": ["weight_gradients/conv2d/kernel", "weights/conv2d/kernel"],
+    "histograms": ["outputs/conv2d", "weight_gradients", "weights"],
+    "histograms&tagFilter=conv2d/kernel": ["weight_gradients/conv2d/kernel", "weights/conv2d/kernel"],
+    "hparams": ["model.style", "functional", "subclass", "train.loop", "train.batch_size", "test/accuracy"],
+    "text": ["config", "summary", "source: digits", "# --set model.style=subclass", "multiply-accumulates for one image"],
 }
 
 
@@ -83,9 +84,24 @@ def test_a_page_shows_the_runs_data(page: str, address: str, browser: Browser) -
 
 
 @pytest.mark.parametrize("page", ["scalars", "images", "histograms"])
-def test_a_page_shows_every_run_and_part(page: str, address: str, browser: Browser) -> None:
+def test_a_page_shows_every_run(page: str, address: str, browser: Browser) -> None:
     browser.open(f"{address}#{page}")
-    browser.text_with(*(f"{name}/tensorboard{part}" for name in RUNS for part in PARTS))
+    browser.text_with(*(f"{name}/tensorboard" for name in RUNS))
+
+
+def test_the_tab_that_opens_unfolds_loss_and_accuracy_alone(address: str, browser: Browser) -> None:
+    browser.open(address)
+    text = browser.text_with("accuracy\n2 cards", "loss\n2 cards", "/train", "/validation", "weight_gradients")
+    assert not any(f"/{name}" in text for name in ("conv2d", "training_images", "learning_rate"))
+
+
+def test_the_training_step_is_a_graph_beside_the_networks(address: str) -> None:
+    with urllib.request.urlopen(f"{address}data/plugin/graphs/info", timeout=20) as answer:
+        found = json.loads(answer.read())["subclass/tensorboard"]
+    assert found["run_graph"] and found["tags"]["training_step"]["op_graph"]
+    asked = "data/plugin/graphs/graph?run=subclass%2Ftensorboard&conceptual=false&tag=training_step"
+    with urllib.request.urlopen(f"{address}{asked}", timeout=20) as answer:
+        assert b"Conv2DBackpropFilter" in answer.read()
 
 
 def test_pictures_are_really_drawn(address: str, browser: Browser) -> None:
