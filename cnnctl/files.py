@@ -1,17 +1,104 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and never over others that somebody named."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import shutil
 import socket
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cnnctl.errors import RunError
+from cnnctl.errors import RunError, UsageError
 
 UNFINISHED = ".part"
 """How the names of files end that are being written; they begin with a dot."""
+LOCK = ".lock"
+_SURELY_LOCKED = 5
+"""Seconds after which a living process has locked the folder that it made."""
+
+
+def refuse_output(path: Path, option: str, suffix: str = "", is_folder: bool = False, makes_folders: bool = False) -> None:
+    """Raise what speaks against writing a new file, before anything slow is done; whatever is there stays.
+
+    Args:
+        path: the file, or the folder, to be.
+        option: that names it, such as `--output`.
+        suffix: how its name must end; empty for any.
+        is_folder: whether it is a folder that is to be.
+        makes_folders: whether the folders that it is to lie in are made.
+
+    Raises:
+        UsageError: the name is wrong, something is there already, or the folder that it is to lie in is not.
+        RunError: nothing can be written there.
+    """
+    if suffix and path.suffix.lower() != suffix and not path.is_dir():
+        raise UsageError(
+            f"{option} {path}: expected a name that ends with {suffix}, such as {_quoted(path.with_suffix(suffix))}"
+        )
+    if path.is_dir() and not is_folder:
+        raise UsageError(f"{option} {path}: that is a folder; name a file in it, such as {_quoted(path / f'new{suffix}')}")
+    if os.path.lexists(path):
+        raise UsageError(f"{path} already exists; not overwriting. Choose another name: {option} {_quoted(free_name(path))}")
+    there = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if there.is_dir() and there != path.absolute().parent and not makes_folders:
+        raise UsageError(f"{option} {path}: there is no folder {path.parent}; make it: mkdir -p {_quoted(path.parent)}")
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "cannot be written" if there.is_dir() else "is a file"
+        raise RunError(f"{path} cannot be written: {there} {reason}; choose another {option}")
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def free_name(path: Path) -> Path:
+    """Return a name like that of a path that nothing has yet."""
+    number = 2
+    while os.path.lexists(path.with_name(f"{path.stem}-{number}{path.suffix}")):
+        number += 1
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+@contextlib.contextmanager
+def passing_folder(ground: Path, prefix: str) -> Iterator[Path]:
+    """Make a folder for the while, and remove those that killed processes left behind in the same place.
+
+    Args:
+        ground: where; on the disk of what is to become of its files.
+        prefix: how the names of such folders begin, with a dot.
+
+    Raises:
+        OSError: nothing can be written there.
+        RunError: the same.
+    """
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=ground) as name, hold(Path(name) / LOCK):
+        if _is_locked(Path(name) / LOCK):  # a file system without locks cannot tell who is alive
+            _remove_dead(ground, prefix)
+        yield Path(name)
+
+
+def _remove_dead(ground: Path, prefix: str) -> None:
+    """Remove the folders whose lock nobody holds any more; links are not followed."""
+    with os.scandir(ground) as entries:
+        found = [entry for entry in entries if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)]
+    for entry in found:
+        with contextlib.suppress(OSError):  # another process may remove it meanwhile
+            old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _SURELY_LOCKED
+            if old and not _is_locked(Path(entry.path) / LOCK):
+                shutil.rmtree(entry.path)
+
+
+def _is_locked(file: Path) -> bool:
+    """Return whether a process, this one included, holds a lock file; raises OSError where it is not there."""
+    opened = os.open(file, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        return not _lock(opened)
+    finally:
+        os.close(opened)
 
 
 def write_whole(file: Path, content: bytes, verified: bool = False) -> None:

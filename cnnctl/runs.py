@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import RunError, UsageError
-from cnnctl.files import hold, remove_unfinished, write_whole
+from cnnctl.files import free_name, hold, remove_unfinished, write_whole
 from cnnctl.reading import read_bounded, refuse_leading_away
 from cnnctl.spec.document import dump
 from cnnctl.spec.experiment import Experiment
@@ -164,7 +164,10 @@ def refuse_unusable(name: str, wish: Path | None) -> None:
         if not os.access(there, os.W_OK | os.X_OK):
             raise _cannot_be_made(folder, f"{there} cannot be written")
         if wish is not None and there == wish and any(wish.iterdir()):
-            raise UsageError(f"--run-dir {wish} is not empty, and no run is written over; choose another or remove it")
+            other = shlex.quote(str(free_name(wish)))
+            raise UsageError(
+                f"--run-dir {wish} already exists and is not empty; not overwriting. Choose another name: --run-dir {other}"
+            )
     except OSError as error:
         raise _cannot_be_made(folder, str(error.strerror)) from error
 

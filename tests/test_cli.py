@@ -276,7 +276,9 @@ def test_init_copies_a_config_that_the_next_command_takes(call: Call, tmp_path: 
 
 def test_init_never_writes_over_a_file(call: Call, tmp_path: Path) -> None:
     (tmp_path / "mnist.yaml").write_text("mine")
-    assert refusal(call("init", "mnist")) == "mnist.yaml already exists; not overwriting"
+    assert refusal(call("init", "mnist")) == (
+        "mnist.yaml already exists; not overwriting. Choose another name: --output mnist-2.yaml"
+    )
     assert (tmp_path / "mnist.yaml").read_text() == "mine"
 
 
@@ -306,7 +308,7 @@ def test_a_run_dir_that_holds_something_is_refused_and_left_alone(call: Call, tm
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    message = "--run-dir run is not empty, and no run is written over; choose another or remove it"
+    message = "--run-dir run already exists and is not empty; not overwriting. Choose another name: --run-dir run-2"
     assert refusal(call("train", DIGITS, "--run-dir", "run")) == message
     assert refusal(call("train", DIGITS, "--run-dir", "file")) == "--run-dir file is a file; give a new folder"
     assert sorted(each.name for each in tmp_path.rglob("*")) == ["file", "notes.txt", "run"]

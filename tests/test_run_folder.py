@@ -415,7 +415,7 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkey
 def test_a_folder_that_holds_something_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"--run-dir .*/run is not empty, and no run is written over; choose another"):
+    with pytest.raises(UsageError, match=r"--run-dir .*/run already exists and is not empty; not overwriting"):
         new_run_folder("", tmp_path / "run")
 
 

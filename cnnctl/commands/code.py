@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnnctl.errors import UsageError
-from cnnctl.files import write_whole
+from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.script.page import script
 from cnnctl.spec.few_shot import refuse_few_shot
@@ -29,16 +28,14 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
         DataError: the data is not what it was when the config was checked.
         RunError: the file cannot be written.
     """
+    if output is not None:
+        refuse_output(output, "--output")
     experiment = load(config, overrides)
     refuse_few_shot(experiment, "code", "its learners are in cnnctl/train/episodic.py and few_shot.py, to read")
     text = script(experiment, _command(config, overrides), f"{config.stem}.keras")
     if output is None:
         console.result(text)
         return
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; name a file in it")
-    if output.exists():
-        raise UsageError(f"{output} is here already, and nothing is written over; give another name, or remove it")
     write_whole(output, f"{text}\n".encode())
     console.result(f"{output} is ready. Run it: python {shell_word(output)}")
 

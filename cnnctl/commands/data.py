@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.errors import DataError, RunError, UsageError
-from cnnctl.files import write_whole
+from cnnctl.errors import DataError, RunError
+from cnnctl.files import refuse_output, write_whole
 from cnnctl.report import tables
 from cnnctl.report.advice import advice
 from cnnctl.report.console import Console
@@ -34,11 +34,12 @@ def data(config: Path, overrides: Sequence[str], output: Path | None, form: str,
 
     Raises:
         ConfigError: the config is wrong.
-        UsageError: `output` is no PNG file, or its folder is not there.
+        UsageError: `output` is no PNG file, is there already, or its folder is not there.
         DataError: the data is missing or broken.
         RunError: `output` cannot be written, or the data is too large for the memory.
     """
-    _refuse_unusable(output)
+    if output is not None:
+        refuse_output(output, "--output", ".png")
     found: list[str] = []
     experiment = load(config, overrides, notes=found)
     if experiment.data.source == "tfds" or (output and experiment.data.augment):
@@ -55,17 +56,6 @@ def data(config: Path, overrides: Sequence[str], output: Path | None, form: str,
         raise RunError(
             "the images do not fit into memory; give a smaller data.image_size, or read a part of the split"
         ) from error
-
-
-def _refuse_unusable(output: Path | None) -> None:
-    if output is None:
-        return
-    if output.suffix.lower() != ".png":
-        raise UsageError(f"--output {output}: expected a file that ends with .png, such as samples.png")
-    if output.is_dir():
-        raise UsageError(f"--output {output}: that is a folder; give a file in it, such as {output / 'samples.png'}")
-    if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: there is no folder {output.parent}; make it first, or give another")
 
 
 def _show(experiment: Experiment, found: Sequence[str], form: str, console: Console, verbose: bool) -> Splits:

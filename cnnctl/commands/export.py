@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -11,7 +10,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from cnnctl.commands.run_files import config_of_run
-from cnnctl.errors import RunError, UsageError
+from cnnctl.errors import UsageError
+from cnnctl.files import refuse_output
 from cnnctl.report.console import Console
 from cnnctl.report.preparation import preparation_facts
 from cnnctl.report.tables import as_json, show_bytes
@@ -67,7 +67,7 @@ def export(
     if quantize and to != "tflite":
         raise UsageError(f"--quantize {quantize} goes with --to tflite, not with --to {to}")
     path = output or _default(open_run_folder(folder), to, quantize)
-    _refuse_unusable(path, to)
+    refuse_output(path, "--output", SUFFIXES.get(to, ""), is_folder=to not in SUFFIXES, makes_folders=True)
     if to == "onnx":
         _refuse_without_packages()
     run = RunFolder(folder)
@@ -91,21 +91,6 @@ def export(
 def _default(run: RunFolder, to: str, quantize: str | None) -> Path:
     name = to if to == "saved_model" else f"model{f'-{quantize}' if quantize else ''}{SUFFIXES[to]}"
     return run.path / "export" / name
-
-
-def _refuse_unusable(path: Path, to: str) -> None:
-    """Says before anything slow why the output cannot be written."""
-    suffix = SUFFIXES.get(to)
-    if path.is_dir() and suffix:
-        raise UsageError(f"{path} is a folder; name the file to be written, such as --output {path / f'model{suffix}'}")
-    if path.exists():
-        raise UsageError(f"{path} exists already, and nothing is written over; choose another --output, or remove it")
-    if suffix and path.suffix != suffix:
-        raise UsageError(f"--output {path}: the name of a file for {to} must end with {suffix}")
-    there = next(parent for parent in path.absolute().parents if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        reason = "cannot be written" if there.is_dir() else "is a file"
-        raise RunError(f"{path} cannot be written: {there} {reason}; choose another --output")
 
 
 def _refuse_without_packages() -> None:

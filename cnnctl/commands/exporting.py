@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.pipeline import ordered_batches, preparation, reading_told
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import DataError, RunError
+from cnnctl.files import passing_folder
 from cnnctl.report.preparation import preparation_facts, preparation_json
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.quiet import without_native_stderr
@@ -148,8 +148,8 @@ def _folder_beside(output: Path) -> Iterator[Path]:
     """Makes a folder on the same disk for the while: the nearest place that is there, so that a failure leaves nothing."""
     ground = next(parent for parent in output.absolute().parents if parent.is_dir())
     try:
-        with tempfile.TemporaryDirectory(prefix=".cnnctl-export-", dir=ground) as beside:
-            yield Path(beside)
+        with passing_folder(ground, ".cnnctl-export-") as beside:
+            yield beside
     except OSError as error:
         raise RunError(f"{output} cannot be written: {error.strerror or error}; choose another --output") from error
 

@@ -7,7 +7,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from cnnctl.errors import RunError, UsageError, suggestion
-from cnnctl.files import write_whole
+from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.surroundings import is_utf8, shell_word
 
@@ -38,8 +38,7 @@ def init(name: str | None, images: Path | None, output: Path | None, console: Co
     if name not in configs:
         raise UsageError(f"there is no example config '{name}'{suggestion(name, configs)}; there are {', '.join(configs)}")
     target = output or Path(f"{name}.yaml")
-    if target.exists():
-        raise UsageError(f"{target} already exists; not overwriting")
+    refuse_output(target, "--output")
     write_whole(target, configs[name].read_bytes())
     console.result(_what_next(target))
 

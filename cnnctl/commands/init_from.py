@@ -21,6 +21,7 @@ from cnnctl.data.images import DEEP_WHITE, as_bytes, deepest, likely_white
 from cnnctl.data.sources import open_source
 from cnnctl.data.splits import hold_out
 from cnnctl.errors import ConfigError, DataError, UsageError
+from cnnctl.files import refuse_output
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.document import Document
 from cnnctl.spec.experiment import Experiment
@@ -28,7 +29,6 @@ from cnnctl.spec.folders import FolderSet
 from cnnctl.spec.found_files import open_originals
 from cnnctl.spec.found_folder import better_below, source_of, splits_like, spread, tables_in
 from cnnctl.spec.load import check
-from cnnctl.surroundings import shell_word
 
 SAMPLED = 96
 """Images that are looked at."""
@@ -374,8 +374,5 @@ def target_of(path: Path, output: Path | None) -> Path:
     """
     name = path.resolve().name.split(".")[0] or "config"
     target = output or Path(f"{name}.yaml")
-    if target.exists():
-        raise UsageError(
-            f"{target} already exists; not overwriting. Choose another name: --output {shell_word(f'{name}-2.yaml')}"
-        )
+    refuse_output(target, "--output")
     return target

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnctl.commands.episode_wish import refuse_views
 from cnnctl.commands.run_files import config_of_run
-from cnnctl.errors import UsageError
-from cnnctl.files import write_whole
+from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.challenge import MOST_DRAWN, challenge_markdown, challenge_text
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
@@ -17,7 +16,6 @@ from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from cnnctl.commands.challenge import Outcome
-    from cnnctl.data.one_shot import OneShotRun
 
 
 def one_shot(
@@ -52,12 +50,12 @@ def one_shot(
     """
     experiment = config_of_run(folder, console)
     refuse_views(experiment, copies, turns)
-    _refuse_unusable(picture)
+    if picture is not None:
+        refuse_output(picture, "--mistakes", ".png")
     with console.working("reading the challenge"):
         from cnnctl.data.one_shot import read_challenge
 
         runs = read_challenge(challenge, experiment.data)
-    _refuse_overwriting(picture, challenge, runs)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.commands.challenge import challenged, matcher_of
@@ -74,29 +72,6 @@ def one_shot(
     _show(outcome, folder, challenge, form, console)
     if picture is not None:
         console.say(_drawn(outcome, picture))
-
-
-def _refuse_unusable(picture: Path | None) -> None:
-    """Raises what is wrong with the place of the picture, before anything slow."""
-    if picture is None:
-        return
-    name = printable(str(picture))
-    if picture.suffix.lower() != ".png":
-        raise UsageError(f"--mistakes {name}: a PNG is written; give a name that ends with .png")
-    if picture.is_dir():
-        raise UsageError(f"--mistakes {name}: that is a folder; give a file in it")
-    if not picture.parent.is_dir():
-        raise UsageError(f"--mistakes {name}: there is no folder {printable(str(picture.parent))}")
-
-
-def _refuse_overwriting(picture: Path | None, challenge: Path, runs: list[OneShotRun]) -> None:
-    if picture is None or not picture.exists():
-        return
-    files = [challenge / name for run in runs for name in (*run.training_files, *run.test_files)]
-    if any(picture.samefile(file) for file in files):
-        raise UsageError(
-            f"--mistakes {printable(str(picture))}: this is an image of the challenge; give the picture another name"
-        )
 
 
 def _show(outcome: Outcome, folder: Path, challenge: Path, form: str, console: Console) -> None:

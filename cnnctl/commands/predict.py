@@ -10,7 +10,7 @@ from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
 from cnnctl.commands.run_files import config_of_run
 from cnnctl.commands.same_images import refuse_apart
 from cnnctl.errors import DataError, UsageError
-from cnnctl.files import write_whole
+from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.predictions import MOST_DRAWN, predictions_json, predictions_markdown, predictions_table
 from cnnctl.report.text import printable
@@ -68,7 +68,7 @@ def predict(
     for note in notes:
         console.say(f"note    {note}")
     pictures = {option: file for option, file in (("--saliency", saliency), ("--show", show)) if file is not None}
-    _refuse_unusable(pictures, files)
+    _refuse_unusable(pictures)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.commands.ensemble_evaluation import refuse_other_names
@@ -163,18 +163,10 @@ def _images_below(folder: Path, notes: list[str]) -> list[Path]:
     return [folder.joinpath(*place) for place in found.images]
 
 
-def _refuse_unusable(pictures: Mapping[str, Path], files: Sequence[Path]) -> None:
+def _refuse_unusable(pictures: Mapping[str, Path]) -> None:
     """Raises what is wrong with the places of pictures, by their options, before anything slow."""
     for option, picture in pictures.items():
-        name = f"{option} {printable(str(picture))}"
-        if picture.suffix.lower() != ".png":
-            raise UsageError(f"{name}: a PNG is written; give a name that ends with .png")
-        if picture.is_dir():
-            raise UsageError(f"{name}: that is a folder; give a file in it")
-        if not picture.parent.is_dir():
-            raise UsageError(f"{name}: there is no folder {printable(str(picture.parent))}")
-        if picture.exists() and any(picture.samefile(file) for file in files):
-            raise UsageError(f"{name}: this is one of the images to predict; give the picture another name")
+        refuse_output(picture, option, ".png")
     if len({picture.resolve() for picture in pictures.values()}) < len(pictures):
         raise UsageError(f"{' and '.join(pictures)} name one file; give each picture its own")
 

@@ -152,7 +152,7 @@ class TfdsSource(Source):
 
     def groups(self, split: str) -> list[str]:
         name = self._data.group or ""
-        only = {"split": split, "only": f"groups {name}"}
+        only: dict[str, object] = {"split": split, "only": f"groups {name}"}
         groups = self._remembered(only, split, lambda split: self._groups(split, name), "groups")
         return [str(group) for group in groups["groups"]]
 

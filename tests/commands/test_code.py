@@ -994,14 +994,16 @@ def test_the_command_writes_a_new_file_and_writes_nothing_over(tmp_path: Path, c
     assert capsys.readouterr().out == f"{output} is ready. Run it: python '{output}'\n"
     assert output.read_text().startswith('"""Trains a CNN on the digits of scikit-learn')
     output.write_text("mine")
-    with pytest.raises(UsageError, match=r"my script.py is here already, and nothing is written over; give another name"):
+    with pytest.raises(
+        UsageError, match=r"my script\.py already exists; not overwriting\. Choose another name: --output '.*my script-2\.py'"
+    ):
         code(tmp_path / "tiny.yaml", [], output, Console())
     assert output.read_text() == "mine"
 
 
 def test_a_folder_and_a_file_in_a_folder_that_is_not_there_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
-    with pytest.raises(UsageError, match=r"is a folder; name a file in it"):
+    with pytest.raises(UsageError, match=r"that is a folder; name a file in it"):
         code(tmp_path / "tiny.yaml", [], tmp_path, Console())
     with pytest.raises(RunError, match=r"none/x.py cannot be written: No such file or directory"):
         code(tmp_path / "tiny.yaml", [], tmp_path / "none" / "x.py", Console())

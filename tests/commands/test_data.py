@@ -70,14 +70,13 @@ def test_without_an_output_nothing_is_written(config: Path, monkeypatch: pytest.
     assert [file.name for file in config.parent.iterdir()] == [config.name]
 
 
-def test_samples_are_drawn_and_replace_an_older_picture(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = config.parent / "samples.PNG"
-    output.write_text("an older picture")
+def test_samples_are_drawn(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, other = config.parent / "samples.PNG", config.parent / "flipped.png"
     data(config, [], output, "json", Console(), False)
     with Image.open(output) as picture:
         plain = picture.size
-    data(config, ["data.augment={flip: true}"], output, "json", Console(), False)
-    with Image.open(output) as picture:
+    data(config, ["data.augment={flip: true}"], other, "json", Console(), False)
+    with Image.open(other) as picture:
         assert picture.width > 1.5 * plain[0]  # a second block
     printed = capsys.readouterr()
     assert f"{output} shows training images of each class." in printed.err
@@ -87,10 +86,10 @@ def test_samples_are_drawn_and_replace_an_older_picture(config: Path, capsys: py
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("samples.jpg", r"--output .*samples\.jpg: expected a file that ends with \.png, such as samples\.png"),
-        ("samples", r"expected a file that ends with \.png"),
-        ("nowhere/samples.png", r"there is no folder .*nowhere; make it first, or give another"),
-        ("folder.png", r"that is a folder; give a file in it, such as .*folder\.png/samples\.png"),
+        ("samples.jpg", r"--output .*samples\.jpg: expected a name that ends with \.png, such as .*samples\.png"),
+        ("samples", r"expected a name that ends with \.png"),
+        ("nowhere/samples.png", r"there is no folder .*nowhere; make it: mkdir -p .*nowhere"),
+        ("folder.png", r"that is a folder; name a file in it, such as .*folder\.png/new\.png"),
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_the_data_is_read(

@@ -240,7 +240,7 @@ def test_people_read_what_lies_in_the_run_and_nothing_else(
     assert ("8-bit whole numbers inside, float32 outside" in lines[1]) == bool(quantize)
     assert lines[2].endswith("(B, 8, 8, 1) float32: grey images of 8×8, pixels / 255")
     assert lines[3].endswith("(B, 10) float32: logits, whose softmax are probabilities")
-    with pytest.raises(UsageError, match=rf"{name} exists already, and nothing is written over; choose another --output"):
+    with pytest.raises(UsageError, match=rf"{name} already exists; not overwriting\. Choose another name: --output"):
         export(plain_run, to, None, quantize, "json", Console(), verbose=False)
 
 
@@ -427,10 +427,10 @@ def test_a_run_cut_short_is_one_message(plain_run: Path, tmp_path: Path) -> None
     ("to", "options", "message"),
     [
         ("onnx", {"quantize": "int8"}, "--quantize int8 goes with --to tflite, not with --to onnx"),
-        ("onnx", {"output": "there.onnx"}, r"there\.onnx exists already, and nothing is written over; choose another --output"),
-        ("onnx", {"output": "there"}, r"there is a folder; name the file to be written, such as --output .*there/model\.onnx"),
-        ("saved_model", {"output": "there"}, "there exists already, and nothing is written over"),
-        ("keras", {"output": "net.h5"}, r"net\.h5: the name of a file for keras must end with \.keras"),
+        ("onnx", {"output": "there.onnx"}, r"there\.onnx already exists; not overwriting"),
+        ("onnx", {"output": "there"}, r"there: that is a folder; name a file in it, such as .*there/new\.onnx"),
+        ("saved_model", {"output": "there"}, "there already exists; not overwriting"),
+        ("keras", {"output": "net.h5"}, r"net\.h5: expected a name that ends with \.keras, such as .*net\.keras"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_slow(

@@ -506,9 +506,9 @@ def test_both_pictures_may_be_asked_for_of_the_first_images(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("out.jpg", "a PNG is written; give a name that ends with .png"),
+        ("out.jpg", "expected a name that ends with .png, such as"),
         ("gone/out.png", "there is no folder .*gone"),
-        ("images/000.png", "this is one of the images to predict; give the picture another name"),
+        ("images/000.png", "000.png already exists; not overwriting"),
     ],
 )
 def test_a_picture_that_cannot_be_there_is_refused(name: str, message: str, run: Path, digits: Digits, tmp_path: Path) -> None:

@@ -242,10 +242,10 @@ def test_without_mistakes_there_is_no_picture(
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("m.jpg", "--mistakes {folder}/m.jpg: a PNG is written; give a name that ends with .png"),
+        ("m.jpg", "--mistakes {folder}/m.jpg: expected a name that ends with .png, such as"),
         ("no/m.png", "--mistakes {folder}/no/m.png: there is no folder {folder}/no"),
-        ("folder.png", "--mistakes {folder}/folder.png: that is a folder; give a file in it"),
-        ("copied/run01/test/item01.png", "this is an image of the challenge; give the picture another name"),
+        ("folder.png", "--mistakes {folder}/folder.png: that is a folder; name a file in it"),
+        ("copied/run01/test/item01.png", "item01.png already exists; not overwriting"),
     ],
 )
 def test_a_picture_that_cannot_be_there_is_refused_before_anything_is_written(
