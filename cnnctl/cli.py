@@ -336,12 +336,18 @@ def runs(
         list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Show only such runs; may be repeated.")
     ] = None,
     seeds: Annotated[bool, typer.Option("--seeds", help="Seeds of one config as mean ± standard deviation.")] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY,KEY", help="Columns of the table; +KEY adds to the usual ones, all shows all.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Compare runs: one row a run, only the config values that differ."""
+    """Compare runs: results, state, and the config values that differ."""
     from cnnctl.commands.runs import runs as run
     from cnnctl.report.console import Console
 
-    run(root, form.value, sort, wanted or [], seeds, Console())
+    run(root, form.value, sort, wanted or [], seeds, Console(), columns)
 
 
 @app.command()

@@ -17,9 +17,13 @@ from dataclasses import dataclass
 
 
 class CnnctlError(Exception):
-    """A failure with one clear message; `main()` prints it and exits with `exit_code`."""
+    """A failure with one clear message; `main()` prints it and exits with `exit_code`.
+
+    A run that it ends is called by its `state`.
+    """
 
     exit_code = 1
+    state = "failed"
 
 
 class UsageError(CnnctlError):
@@ -38,6 +42,8 @@ class RunError(CnnctlError):
 
 class Interrupted(CnnctlError):
     """A signal asked the process to end: SIGINT, which is Ctrl-C, or another one by its number."""
+
+    state = "interrupted"
 
     def __init__(self, message: str, signal_number: int = 2) -> None:
         self.exit_code = 128 + signal_number  # as shells tell it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from cnnctl.errors import RunError
 
 UNFINISHED = ".part"
 """How the names of files end that are being written; they begin with a dot."""
+
+LOOKS, SECONDS_OF_A_LOOK = 3, 0.01
+"""How often a lock is asked for, and the time between."""
 
 
 def write_whole(file: Path, content: bytes, verified: bool = False) -> None:
@@ -87,11 +91,23 @@ def hold(file: Path) -> Iterator[str | None]:
         os.close(opened)
 
 
+def is_held(file: Path) -> bool:
+    """Return whether a process holds a lock file; changes nothing, and a file that is not there nobody holds."""
+    try:
+        opened = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return False
+    try:
+        return not _lock(opened, shared=True)
+    finally:
+        os.close(opened)
+
+
 def _locked(file: Path) -> int | str:
     """Returns the descriptor of the lock file, held; or what its holder wrote into it."""
     while True:
         opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-        if not _lock(opened):
+        if not _lock_in_the_end(opened):
             holder = os.read(opened, 200).decode(errors="replace")
             os.close(opened)
             return holder
@@ -103,14 +119,19 @@ def _locked(file: Path) -> int | str:
         os.close(opened)
 
 
-def _lock(opened: int) -> bool:
+def _lock_in_the_end(opened: int) -> bool:
+    """Lock as `_lock` does, after several tries: who looks whether a file is held has it for a moment."""
+    return any(_lock(opened) or time.sleep(SECONDS_OF_A_LOOK) for _ in range(LOOKS))
+
+
+def _lock(opened: int, shared: bool = False) -> bool:
     """Returns whether the lock is ours now; without locks in the file system, or in the system, it always is."""
     try:
         import fcntl
     except ImportError:  # Windows
         return True
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(opened, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

@@ -21,7 +21,7 @@ from cnnctl.commands.task import Part, Task
 from cnnctl.commands.together import AGAIN, all_or_none, await_workers, refuse_other_images, told_when_lost
 from cnnctl.commands.trained import resume_command
 from cnnctl.data.pipeline import reading_told
-from cnnctl.errors import DataError, Interrupted, RunError
+from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError
 from cnnctl.files import UNFINISHED, put_in_place
 from cnnctl.report.board import Board, report_at, report_every
 from cnnctl.report.console import Console
@@ -135,6 +135,10 @@ class Session:
         """
         self.console.say(f"run     {run.path}")
         run.remove_unfinished()
+        with _noted_where_it_stops(run):
+            self._run_to_its_end(run, more_epochs)
+
+    def _run_to_its_end(self, run: RunFolder, more_epochs: bool) -> None:
         with contextlib.closing(self._board(run)) if self.experiment.log.tensorboard else contextlib.nullcontext() as board:
             checkpoints = self._checkpoints(run, board)
             try:
@@ -197,6 +201,7 @@ class Session:
         metrics = MetricsFile(run.metrics, checkpoints.rows)
         first = [metrics, *([board] if board else [])]
         last = [checkpoints, *([self.part_of.listener] if self.part_of else [])]  # what a checkpoint holds, all have heard
+        run.stopped.unlink(missing_ok=True)  # not before all that may refuse the run
         try:
             self._train(checkpoints, first, last)
         except Diverged as error:
@@ -307,6 +312,21 @@ class Session:
         say(f"run     {run.path}")
         if self.experiment.log.tensorboard:
             say(f"see     tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
+
+
+@contextlib.contextmanager
+def _noted_where_it_stops(run: RunFolder) -> Iterator[None]:
+    """Leave in the run folder why a training ended before its end, for `cnnctl runs`; a wrong command is not the run's fault."""
+    try:
+        yield
+    except (UsageError, ConfigError):
+        raise
+    except CnnctlError as error:
+        run.note_stopped(error.state, str(error))
+        raise
+    except Exception as error:  # ours or a library's: whoever looks at the run should see it too
+        run.note_stopped("failed", f"{type(error).__name__}: {error}")
+        raise
 
 
 def _for_board(score: Score | None) -> dict[str, float | None]:

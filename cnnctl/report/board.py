@@ -123,7 +123,7 @@ class Board(Observer):
     def _describe(self) -> None:
         write = self._events.write
         write("", summaries.texts(self._experiment), 0)
-        write("", summaries.hyperparameters(self._experiment, self._nodes, self._name, self._compared_by), 0)
+        write("", summaries.hyperparameters(self._experiment, self._name, self._compared_by), 0)
         self._events.write_graph("", summaries.network_graph(self._experiment, self._nodes).SerializeToString())
         self._events.write_graph("train", self._insight.step_graph())
         images = self._channels_last(np.asarray(self._insight.images[:SHOWN]))

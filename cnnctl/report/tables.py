@@ -50,6 +50,7 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int)
 
     Drawn here and not by rich, whose import costs as much as all the arithmetic of a summary.
     """
+    heading = max(column.count("\n") for column in columns) + 1
     lines = [line for cells in [columns, *rows] for line in zip_longest(*(cell.split("\n") for cell in cells), fillvalue="")]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     sides = ["<" if index < left else ">" for index in range(len(columns))]
@@ -58,7 +59,7 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int)
         gap.join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)).rstrip()
         for line in lines
     ]
-    return "\n".join([drawn[0], "─" * max(map(len, drawn)), *drawn[1:]])
+    return "\n".join([*drawn[:heading], "─" * max(map(len, drawn)), *drawn[heading:]])
 
 
 def _cells(summary: Summary) -> list[list[str]]:
