@@ -79,6 +79,11 @@ class ConfigError(CnnctlError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+def counted(count: int, noun: str, several: str = "") -> str:
+    """Return `1 epoch` or `1,200 epochs`; `several` where the plural is no s."""
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
+
+
 def suggestion(word: object, known: Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` for the nearest known word, or an empty string.
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnctl.errors import RunError, UsageError
+from cnnctl.errors import RunError, UsageError, counted
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json, show_bytes
 from cnnctl.report.text import printable
@@ -167,7 +167,7 @@ def _prepared(trained: Trained) -> str:
 def _check_lines(check: dict[str, Any]) -> list[str]:
     difference = check["largest_difference"]
     lines = [
-        f"check   {check['runtime']} on {check['images']:,} {check['of']} images: the same class for {check['same_class']:.2%}",
+        f"check   {check['runtime']} on {counted(check['images'], check['of'] + ' image')}: the same class for {check['same_class']:.2%}",
         f"        probabilities {f'differ by {difference:.1e} at most' if difference else 'are equal to the bit'}",
     ]
     if check["accuracy_before"] is not None:

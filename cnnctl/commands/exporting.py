@@ -16,7 +16,7 @@ from cnnctl.commands.trained import Trained
 from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.pipeline import ordered_batches, preparation, reading_told
 from cnnctl.data.splits import read_splits
-from cnnctl.errors import DataError, RunError
+from cnnctl.errors import DataError, RunError, counted
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.quiet import without_native_stderr
 
@@ -230,7 +230,7 @@ def _first_line(error: Exception) -> str:
 
 def _disagrees(check: Check, tolerance: float, output: Path) -> str:
     return (
-        f"{check.runtime} does not answer as the run does on {check.images:,} {check.of} images: probabilities differ by up to "
+        f"{check.runtime} does not answer as the run does on {counted(check.images, check.of + ' image')}: probabilities differ by up to "
         f"{check.largest_difference:.1e}, and {tolerance:.0e} is allowed; {check.same_class:.2%} get the same class. "
         f"{output} was not written; export to another runtime"
     )

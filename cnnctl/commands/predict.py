@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
-from cnnctl.errors import DataError, UsageError
+from cnnctl.errors import DataError, UsageError, counted
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.predictions import MOST_DRAWN, predictions_json, predictions_markdown, predictions_table
@@ -77,7 +77,7 @@ def predict(
     named_files = [path for path in images if not path.is_dir()]
     own = trained.experiment.data
     inputs = inputs_of(files, named_files, own, options.applied(own), MOST_DRAWN if show else 0)
-    with console.working(f"predicting {inputs.count:,} images"):
+    with console.working(f"predicting {counted(inputs.count, 'image')}"):
         named = predicted(trained, inputs, top, training_images(trained.run, console))
     console.say(f"device  {computes_on}")
     if named.predictions or form == "json":

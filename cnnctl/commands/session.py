@@ -21,7 +21,7 @@ from cnnctl.commands.task import Part, Task
 from cnnctl.commands.together import AGAIN, all_or_none, await_workers, refuse_other_images, told_when_lost
 from cnnctl.commands.trained import resume_command
 from cnnctl.data.pipeline import reading_told
-from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError
+from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError, counted
 from cnnctl.files import UNFINISHED, put_in_place
 from cnnctl.report.board import Board, report_at, report_every
 from cnnctl.report.console import Console
@@ -107,17 +107,19 @@ class Session:
         experiment, say = self.experiment, self.console.say
         summary = summarize(experiment)
         nodes, _ = facts_of(experiment)
-        size = f"{len(nodes)} layers, {summary.trainable + summary.non_trainable:,} parameters"
+        size = f"{counted(len(nodes), 'layer')}, {counted(summary.trainable + summary.non_trainable, 'parameter')}"
         (_, data), *others = self.task.introduction()
         say(f"data    {data}")
         for note in self.task.splits.notes:
             say(f"        {note}")
-        say(f"model   {experiment.model.style}, {size}, {summary.macs:,} multiply-accumulates an image")
+        say(f"model   {experiment.model.style}, {size}, {summary.macs:,} multiply-accumulates per image")
         for key, text in others:
             say(f"{key:<7} {text}")
         say(f"loop    {experiment.train.loop}, {self.settings}, on {self.device}")
         if self.replicas:
-            say(f"        {len(self.replicas)} replicas, each with its part of {self.task.batch_size} images a batch")
+            say(
+                f"        {counted(len(self.replicas), 'replica')}, each with its part of a batch of {counted(self.task.batch_size, 'image')}"
+            )
         for reason in self.settings.reasons:
             say(f"        {reason}")
 
@@ -307,8 +309,8 @@ class Session:
         say = self.console.result
         interval = "" if score.interval is None else f" ± {100 * score.interval:.2f} %"
         say(f"test    accuracy {score.accuracy:.2%}{interval}, loss {score.loss:.4f}, on {self.task.tested_on()}")
-        speed = f"{result['images_per_second']:,.0f} images a second"
-        say(f"time    {show_seconds(result['train_seconds'])} of training, {result['epochs']} epochs, {speed}")
+        speed = f"{result['images_per_second']:,.0f} images per second"
+        say(f"time    {show_seconds(result['train_seconds'])} of training, {counted(result['epochs'], 'epoch')}, {speed}")
         say(f"run     {run.path}")
         if self.experiment.log.tensorboard:
             say(f"see     tensorboard --logdir {shlex.quote(str(run.tensorboard))}")

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from textwrap import wrap
 from typing import Any
 
+from cnnctl.errors import counted
 from cnnctl.report.rows import Row, Summary, as_plain
 from cnnctl.spec.shapes import HeightWidth, show_shape
 from cnnctl.spec.stack import INPUT
@@ -96,7 +97,7 @@ def _times(pair: HeightWidth) -> str:
 
 def totals(summary: Summary) -> list[str]:
     """Returns the lines below a summary."""
-    parameters = f"{summary.trainable + summary.non_trainable:,} parameters"
+    parameters = counted(summary.trainable + summary.non_trainable, "parameter")
     if summary.non_trainable:
         parameters += f": {summary.trainable:,} trained, {summary.non_trainable:,} not (moving averages, after the +)"
     images = "one image" if summary.batch_size == 1 else f"a batch of {summary.batch_size:,}"

@@ -33,7 +33,7 @@ class Span:
         return round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1))
 
     def __str__(self) -> str:
-        return f"{_written_out(self.amount)} {self.unit}"
+        return f"{_written_out(self.amount)} {self.unit if self.amount != 1 else self.unit[:-1]}"
 
 
 def _written_out(amount: float) -> str:
@@ -118,7 +118,7 @@ class Cosine(Section):
         if self.warmup_target is None and self.warmup_steps.amount:
             raise wrong("needs warmup_target beside it, the rate that the warm-up reaches", "warmup_steps")
         if self.warmup_target is not None and not self.warmup_steps.amount:
-            raise wrong("needs warmup_steps beside it, the length of the warm-up, such as 1 epochs", "warmup_target")
+            raise wrong("needs warmup_steps beside it, the length of the warm-up, such as 1 epoch", "warmup_target")
         return self
 
 
