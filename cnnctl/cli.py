@@ -49,8 +49,8 @@ _CHOICE = re.compile(r"(.+) is not one of (.+?)\.?", re.DOTALL)
 """How Typer tells that a value is none of those there are."""
 
 
-class _Verbs(typer.core.TyperGroup):
-    """The verbs, whose wrong options are told in cnnctl's words instead of pydantic's."""
+class Verbs(typer.core.TyperGroup):
+    """The verbs, each with its whole help line; a wrong option gets cnnctl's words instead of pydantic's."""
 
     def invoke(self, ctx: typer.Context) -> Any:
         """Run the verb that the command line names."""
@@ -59,6 +59,13 @@ class _Verbs(typer.core.TyperGroup):
         except typer.BadParameter as error:
             error.message = _plain_words(error)
             raise
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
+        """Write the list of verbs."""
+        verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        shown = [(name, verb.get_short_help_str(limit=1000)) for name, verb in verbs if verb and not verb.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(shown)
 
 
 def _plain_words(error: typer.BadParameter) -> str:
@@ -79,13 +86,29 @@ def _plain_words(error: typer.BadParameter) -> str:
 
 app = _App(
     name="cnnctl",
-    cls=_Verbs,
-    help="Trains small convolutional networks from one YAML file. Start with: cnnctl init",
+    help="Train small convolutional networks from one YAML file. Start with: cnnctl init",
+    epilog="cnnctl help COMMAND, or cnnctl COMMAND -h, shows the options of one command.",
+    cls=Verbs,
+    context_settings={"help_option_names": ["--help", "-h"]},
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # rich's help costs half of the start-up time
     pretty_exceptions_enable=False,
 )
+
+
+def _complete_run(incomplete: str) -> list[str]:
+    """Return the run folders below runs/, or below what is typed already, that begin with what is typed."""
+    typed = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
+    roots = [root for root in dict.fromkeys((Path("runs"), typed)) if root != Path() and root.is_dir()]
+    found = (config.parent for root in roots for deep in ("*", "*/*") for config in root.glob(f"{deep}/config.yaml"))
+    return sorted({str(run) for run in found if str(run).startswith(incomplete)})
+
+
+def _complete_example(incomplete: str) -> list[str]:
+    """Return the names of example configs that begin with what is typed."""
+    from cnnctl.commands.init import ready_configs
+
+    return [name for name in ready_configs() if name.startswith(incomplete)]
 
 
 class Device(str, Enum):
@@ -140,17 +163,21 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the config; may be repeated."),
 ]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)]
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False, autocompletion=_complete_run),
+]
 Runs = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN",
-        help="The folder of a trained run. Of several, the mean of their probabilities is judged, and only printed.",
+        help="The folder of a trained run; several are evaluated as an ensemble (mean of their probabilities), printed only.",
         show_default=False,
+        autocompletion=_complete_run,
     ),
 ]
 Format = Annotated[Form, typer.Option("--format", help="How to print.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Let TensorFlow's messages and tracebacks through.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show TensorFlow's log and tracebacks.")]
 Invert = Annotated[bool, typer.Option("--invert", help="Invert images: the other way round than the run inverts its own.")]
 Transpose = Annotated[bool, typer.Option("--transpose", help="Swap rows and columns, if the run does not swap its own.")]
 PixelMax = Annotated[
@@ -168,7 +195,7 @@ def _without_cache(wanted: bool) -> bool:
 
 NoCache = Annotated[
     bool,
-    typer.Option("--no-cache", callback=_without_cache, help="Decode the images anew, and keep nothing of them."),
+    typer.Option("--no-cache", callback=_without_cache, help="Ignore the image cache."),
 ]
 
 
@@ -195,7 +222,8 @@ def train(
         Path | None, typer.Option(help="Folder of the run. [default: runs/NAME/DATE_TIME]", show_default=False)
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.", show_default=False)
+        Path | None,
+        typer.Option(metavar="RUN", help="Resume an interrupted run.", show_default=False, autocompletion=_complete_run),
     ] = None,
     device: Where = Device.auto,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
@@ -216,19 +244,17 @@ def sweep(
     folder: Annotated[
         Path | None, typer.Option("--dir", help="Folder of the sweep. [default: runs/NAME-sweep]", show_default=False)
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Trials that are trained at once.")] = 1,
-    trials: Annotated[
-        int | None, typer.Option(min=1, help="How many trials there are to be in all.", show_default=False)
-    ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Begin no trial after so many minutes.", show_default=False)] = None,
-    show: Annotated[bool, typer.Option("--show", help="Print what is there; train nothing.")] = False,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Trials trained at the same time.")] = 1,
+    trials: Annotated[int | None, typer.Option(min=1, help="Number of trials in all.", show_default=False)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time budget in minutes.", show_default=False)] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show results only.")] = False,
     form: Format = Form.table,
     device: Where = Device.auto,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
     no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a config with other values of its fields, and the best of them with other seeds; goes on where it was."""
+    """Search over values of a config, and retrain the best with other seeds; run it again to resume."""
     from cnnctl.commands.sweep import Wish
     from cnnctl.commands.sweep import sweep as run
     from cnnctl.report.console import Console
@@ -242,7 +268,7 @@ def summary(
     config: Config,
     overrides: Overrides = None,
     form: Format = Form.table,
-    batch_size: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Images that memory is counted for.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Batch size for the memory estimate.")] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of every layer.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
     verbose: Verbose = False,
@@ -261,15 +287,15 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="FOLDER", help="Other images: one folder a class, in FOLDER/test or in FOLDER itself.", show_default=False
+            metavar="FOLDER", help="Other images: one folder per class, in FOLDER/test or in FOLDER itself.", show_default=False
         ),
     ] = None,
-    way: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: classes of an episode.", show_default=False)] = None,
+    way: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: classes per episode.", show_default=False)] = None,
     shot: Annotated[
-        int | None, typer.Option(min=1, help="Few-shot tasks: labelled images a class.", show_default=False)
+        int | None, typer.Option(min=1, help="Few-shot tasks: labelled images per class.", show_default=False)
     ] = None,
     query: Annotated[
-        int | None, typer.Option(min=1, help="Few-shot tasks: images a class to be named.", show_default=False)
+        int | None, typer.Option(min=1, help="Few-shot tasks: images per class to be classified.", show_default=False)
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: how many episodes.", show_default=False)] = None,
     copies: Annotated[
@@ -285,7 +311,7 @@ def evaluate(
     no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
-    """Judge a trained network, or several as one: loss, accuracy, classes, confusion, calibration; or episodes."""
+    """Evaluate a run, or several as an ensemble: loss, accuracy, classes, confusion, calibration; or episodes."""
     from cnnctl.commands.episode_wish import EpisodeWish
     from cnnctl.commands.evaluate import evaluate as run
     from cnnctl.commands.image_options import ImageOptions
@@ -324,7 +350,7 @@ def predict(
     device: Where = Device.auto,
     verbose: Verbose = False,
 ) -> None:
-    """Name the classes of image files, with their probabilities."""
+    """Classify images, with probabilities."""
     from cnnctl.commands.image_options import ImageOptions
     from cnnctl.commands.predict import predict as run
     from cnnctl.report.console import Console
@@ -348,7 +374,7 @@ def one_shot(
     device: Where = Device.auto,
     verbose: Verbose = False,
 ) -> None:
-    """Match images of classes that the network sees one image of: the one-shot challenge of Omniglot."""
+    """Run the Omniglot one-shot test."""
     from cnnctl.commands.one_shot import one_shot as run
     from cnnctl.report.console import Console
 
@@ -367,7 +393,7 @@ def verify(
     no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
-    """Prove on a config that three builds and two loops agree, and that the gradients are right."""
+    """Verify on a config that three builds and two loops agree, and that the gradients are right."""
     from cnnctl.commands.verify import verify as run
     from cnnctl.report.console import Console
 
@@ -400,12 +426,18 @@ def runs(
         list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Show only such runs; may be repeated.")
     ] = None,
     seeds: Annotated[bool, typer.Option("--seeds", help="Seeds of one config as mean ± standard deviation.")] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY,KEY", help="Columns of the table; +KEY adds to the usual ones, all shows all.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Compare runs: one row a run, only the config values that differ."""
+    """Compare runs: results, state, and the config values that differ."""
     from cnnctl.commands.runs import runs as run
     from cnnctl.report.console import Console
 
-    run(root, form.value, sort, wanted or [], seeds, Console())
+    run(root, form.value, sort, wanted or [], seeds, Console(), columns)
 
 
 @app.command()
@@ -416,13 +448,11 @@ def export(
         Path | None,
         typer.Option("--output", "-o", metavar="PATH", help="Where to. [default: RUN/export/...]", show_default=False),
     ] = None,
-    quantize: Annotated[
-        Quantize | None, typer.Option(help="8-bit whole numbers instead of floats; with tflite.", show_default=False)
-    ] = None,
+    quantize: Annotated[Quantize | None, typer.Option(help="int8 instead of floats; with tflite.", show_default=False)] = None,
     form: Annotated[PlainForm, typer.Option("--format", help="How to print.")] = PlainForm.table,
     verbose: Verbose = False,
 ) -> None:
-    """Write a trained network for another runtime, and check that it answers the same there."""
+    """Export a trained network for another runtime, and check that its outputs are the same there."""
     from cnnctl.commands.export import export as run
     from cnnctl.report.console import Console
 
@@ -451,7 +481,13 @@ def data(
 @app.command()
 def init(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Which example config; without it they are listed.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Which example config; without it they are listed.",
+            show_default=False,
+            autocompletion=_complete_example,
+        ),
     ] = None,
     images: Annotated[
         Path | None,
@@ -477,6 +513,23 @@ def schema() -> None:
     from cnnctl.spec.schema import json_schema
 
     Console().result(as_json(json_schema()))
+
+
+@app.command("help", hidden=True)
+def help_of(
+    context: typer.Context,
+    verb: Annotated[str | None, typer.Argument(metavar="COMMAND", help="Which command.", show_default=False)] = None,
+) -> None:
+    """Show the help of a command."""
+    from cnnctl.report.console import Console
+
+    above = context.find_root()
+    if verb is None:
+        Console().result(above.get_help())
+        return
+    command = above.command.resolve_command(above, [verb])[1]  # type: ignore[attr-defined]  # refuses as it does cnnctl VERB
+    with command.make_context(verb, [], parent=above, resilient_parsing=True) as asked:
+        Console().result(asked.get_help())
 
 
 def main() -> None:
@@ -522,7 +575,7 @@ def _run() -> None:
             with interruption.passing_on():
                 command = typer.main.get_command(app)
                 refuse_fields_of(command)
-                command()  # by itself, app would tell errors that nobody can catch in its own way
+                command(prog_name="cnnctl")  # by itself, app would tell errors that nobody can catch in its own way
         except (KeyboardInterrupt, SystemExit) as ended:  # Typer makes an exit code of a KeyboardInterrupt
             if interruption.asked and (isinstance(ended, KeyboardInterrupt) or ended.code):
                 raise Interrupted("interrupted; no result is left half written", interruption.signal) from ended

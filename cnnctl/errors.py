@@ -17,9 +17,13 @@ from dataclasses import dataclass
 
 
 class CnnctlError(Exception):
-    """A failure with one clear message; `main()` prints it and exits with `exit_code`."""
+    """A failure with one clear message; `main()` prints it and exits with `exit_code`.
+
+    A run that it ends is called by its `state`.
+    """
 
     exit_code = 1
+    state = "failed"
 
 
 class UsageError(CnnctlError):
@@ -38,6 +42,8 @@ class RunError(CnnctlError):
 
 class Interrupted(CnnctlError):
     """A signal asked the process to end: SIGINT, which is Ctrl-C, or another one by its number."""
+
+    state = "interrupted"
 
     def __init__(self, message: str, signal_number: int = 2) -> None:
         self.exit_code = 128 + signal_number  # as shells tell it
@@ -71,6 +77,11 @@ class ConfigError(CnnctlError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def counted(count: int, noun: str, several: str = "") -> str:
+    """Return `1 epoch` or `1,200 epochs`; `several` where the plural is no s."""
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
 
 
 def suggestion(word: object, known: Iterable[str], of_data: bool = False) -> str:

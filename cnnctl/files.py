@@ -101,6 +101,10 @@ def _is_locked(file: Path) -> bool:
         os.close(opened)
 
 
+LOOKS, SECONDS_OF_A_LOOK = 3, 0.01
+"""How often a lock is asked for, and the time between."""
+
+
 def write_whole(file: Path, content: bytes, verified: bool = False) -> None:
     """Writes a file so that a reader, or a crash, sees the old content or the new one, never a part.
 
@@ -175,13 +179,13 @@ def hold(file: Path) -> Iterator[str | None]:
 
 
 def is_held(file: Path) -> bool:
-    """Tells whether a process holds a lock file, without making one; False without locks."""
+    """Return whether a process holds a lock file; changes nothing, and a file that is not there nobody holds."""
     try:
-        opened = os.open(file, os.O_RDONLY | _NO_LINK)
+        opened = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
     except OSError:
         return False
     try:
-        return not _lock(opened)
+        return not _lock(opened, shared=True)
     finally:
         os.close(opened)
 
@@ -194,7 +198,7 @@ def _locked(file: Path) -> int | str:
     """Returns the descriptor of the lock file, held; or what its holder wrote into it."""
     while True:
         opened = os.open(file, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o644)
-        if not _lock(opened):
+        if not _lock_in_the_end(opened):
             holder = os.read(opened, 200).decode(errors="replace")
             os.close(opened)
             return holder
@@ -206,14 +210,19 @@ def _locked(file: Path) -> int | str:
         os.close(opened)
 
 
-def _lock(opened: int) -> bool:
+def _lock_in_the_end(opened: int) -> bool:
+    """Lock as `_lock` does, after several tries: who looks whether a file is held has it for a moment."""
+    return any(_lock(opened) or time.sleep(SECONDS_OF_A_LOOK) for _ in range(LOOKS))
+
+
+def _lock(opened: int, shared: bool = False) -> bool:
     """Returns whether the lock is ours now; without locks in the file system, or in the system, it always is."""
     try:
         import fcntl
     except ImportError:  # Windows
         return True
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(opened, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

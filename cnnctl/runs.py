@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import RunError, UsageError
-from cnnctl.files import free_name, hold, remove_unfinished, write_whole
+from cnnctl.files import free_name, hold, is_held, remove_unfinished, write_whole
 from cnnctl.reading import read_bounded, refuse_leading_away
 from cnnctl.spec.document import dump
 from cnnctl.spec.experiment import Experiment
@@ -30,6 +30,7 @@ STUDY_FILE = "study.sqlite3"
 NAME_A_RUN = "'cnnctl runs' shows the runs in runs/"
 TRIAL_FILE = "sweep.json"
 """What the run folder of a trial has besides: of which study it is, and which trial."""
+INTERRUPTED = "interrupted"
 MOST_BYTES = 20_000_000
 """So large may the JSON files and metrics.csv of a run be that are read: half a million classes, or 100,000 epochs."""
 
@@ -47,6 +48,7 @@ class RunFolder:
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.csv"
         self.result = path / "result.json"
+        self.stopped = path / "stopped.json"
         self.checkpoints = path / "checkpoints"
         self.model = path / "model.keras"
         self.tensorboard = path / "tensorboard"
@@ -63,6 +65,33 @@ class RunFolder:
             if other is not None:
                 raise UsageError(f"{self.path} is being trained by another process{other}; wait for it, or stop it")
             yield
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process trains in this folder now."""
+        return is_held(self.path / ".lock")
+
+    def note_stopped(self, state: str, reason: str) -> None:
+        """Write stopped.json: why the training ended before its end. A disk that refuses it has been told of already."""
+        with contextlib.suppress(RunError):
+            self.write_json(self.stopped, {"state": state, "reason": reason})
+
+    def state(self) -> tuple[str, str]:
+        """Return what became of the run, `finished`, `running`, `interrupted`, `failed` or `pruned`, and why; often without a why.
+
+        A training that a power cut or SIGKILL ended could not say so: its lock is free, and it is interrupted.
+
+        Raises:
+            RunError: stopped.json cannot be read.
+        """
+        if self.is_held:  # first: a finished run may be given more epochs
+            return "running", ""
+        if self.result.exists():
+            return "finished", ""
+        if not self.stopped.exists():
+            return INTERRUPTED, ""
+        noted = self._read_json(self.stopped)
+        return str(noted.get("state", INTERRUPTED)), str(noted.get("reason", ""))
 
     def remove_unfinished(self) -> None:
         """Removes what a killed process left half written."""

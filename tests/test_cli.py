@@ -47,7 +47,7 @@ VERBS = {
     "one-shot": ("--copies", "--mistakes", "--format", "--device", "--verbose"),
     "verify": ("--set", "--steps", "--explain", "--format", "--no-cache", "--verbose"),
     "code": ("--set", "--output"),
-    "runs": ("--format", "--sort", "--filter", "--seeds"),
+    "runs": ("--format", "--sort", "--filter", "--seeds", "--columns"),
     "export": ("--to", "--output", "--quantize", "--format", "--verbose"),
     "data": ("--set", "--output", "--format", "--no-cache", "--verbose"),
     "init": (),
@@ -105,6 +105,50 @@ def test_help_names_every_verb_with_what_it_does(call: Call) -> None:
     text = done_well(call("--help"))
     listed = re.findall(r"^  ([a-z-]+)  +\S", text.partition("Commands:")[2], re.MULTILINE)
     assert listed == list(VERBS)
+
+
+def test_help_cuts_nothing_and_fits_80_columns(call: Call) -> None:
+    text = done_well(call("--help"))
+    assert "..." not in text.replace("[ARGS]...", "")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_help_is_the_same_by_whatever_way(call: Call) -> None:
+    assert done_well(call("-h")) == done_well(call("--help")) == done_well(call("help"))
+    assert done_well(call("runs", "-h")) == done_well(call("runs", "--help")) == done_well(call("help", "runs"))
+    assert "No such command 'trian'. Did you mean 'train'?" in refusal(call("help", "trian"))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_offered_for_the_usual_shells(shell: str, call: Call) -> None:
+    assert f"_CNNCTL_COMPLETE=complete_{shell}" in done_well(
+        call("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("cnnctl su", ["summary"]),
+        ("cnnctl summary --ch", ["--check"]),
+        ("cnnctl init mnist-", ["mnist-best", "mnist-fast"]),
+        ("cnnctl evaluate runs/f", ["runs/first"]),
+        ("cnnctl train --resume elsewhere/", ["elsewhere/one"]),
+    ],
+)
+def test_the_shell_completes(typed: str, completed: list[str], tmp_path: Path) -> None:
+    for run in ("runs/first", "runs/mnist/2026", "elsewhere/one"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "config.yaml").touch()
+    done = python(
+        "-c",
+        "import sys; sys.argv = ['cnnctl']; from cnnctl.cli import main; main()",
+        folder=tmp_path,
+        COMP_WORDS=typed,
+        COMP_CWORD=str(len(typed.split()) - 1),
+        _CNNCTL_COMPLETE="complete_bash",
+    )
+    assert done.stdout.split() == completed, done.stderr
 
 
 def test_version_is_that_of_the_package(call: Call) -> None:

@@ -17,6 +17,7 @@ from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import WHOLE, Shares, ordered_batches, preparation, steps_of, training_batches, training_sample
 from cnnctl.data.sources import named_outputs
 from cnnctl.data.splits import read_splits
+from cnnctl.errors import counted
 from cnnctl.report.board import Answers
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment
@@ -117,7 +118,7 @@ class Classification:
 
     def tested_on(self) -> str:
         """Returns what the test was."""
-        return f"{self.splits.test_size:,} images"
+        return counted(self.splits.test_size, "image")
 
     def result(self, score: Score) -> dict[str, Any]:
         """Returns what result.json says of the test."""

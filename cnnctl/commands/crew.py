@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import cnnctl
 from cnnctl.commands.worker import REPLACE
-from cnnctl.errors import CnnctlError, RunError, UsageError
+from cnnctl.errors import CnnctlError, RunError, UsageError, counted
 from cnnctl.report.console import Console
 from cnnctl.report.sweep import FAILED, trial_line
 
@@ -232,4 +232,4 @@ def _where(told: dict[str, Any]) -> str:
     seed = "" if told["seed"] is None else f" with seed {told['seed']}"
     if not told["epoch"]:
         return f"trial {told['begin']}{seed} begins"
-    return f"trial {told['begin']}{seed}: {told['epoch']} of {told['of']} epochs, {told['reached']}"
+    return f"trial {told['begin']}{seed}: {told['epoch']} of {counted(told['of'], 'epoch')}, {told['reached']}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cnnctl.commands.resume import BEFORE
 from cnnctl.commands.trained import resume_command
+from cnnctl.errors import counted
 from cnnctl.runs import RunFolder
 from cnnctl.train.stopping import REMEDIES, Diverged
 
@@ -18,8 +19,8 @@ def done_of(checkpoints: Checkpoints, epochs: int, steps_per_epoch: int) -> str:
     begun = checkpoints.begun
     if not (checkpoints.rows or begun):
         return ""
-    ended = f"{len(checkpoints.rows)} of {epochs} epochs"
-    return f"{ended} and {begun.steps_in_epoch} of {steps_per_epoch} steps of the next" if begun else ended
+    ended = f"{len(checkpoints.rows)} of {counted(epochs, 'epoch')}"
+    return f"{ended} and {begun.steps_in_epoch} of {counted(steps_per_epoch, 'step')} of the next" if begun else ended
 
 
 def interrupted(run: RunFolder, done: str, of_workers: bool = False) -> str:
@@ -28,7 +29,7 @@ def interrupted(run: RunFolder, done: str, of_workers: bool = False) -> str:
         return f"interrupted, but {run.path} has finished; its results are in {run.result}"
     if not run.config.exists():
         return BEFORE
-    saved = f"{done} are saved" if done else "nothing was trained yet"
+    saved = _saved(done) if done else "nothing was trained yet"
     where = ", in all workers" if of_workers else ""
     return f"interrupted; {saved}. Go on with{where}: {resume_command(run)}"
 
@@ -37,5 +38,9 @@ def diverged(run: RunFolder, done: str, error: Diverged, steps_per_epoch: int, f
     """Returns what to say of a loss that is no number: at which step, since which layer (`first`), and what is saved."""
     epoch, before = divmod(error.step - 1, steps_per_epoch)
     where = f"step {error.step} (step {before + 1} of epoch {epoch + 1})"
-    saved = f", and {done} are saved in {run.checkpoints}" if done else ""
+    saved = f", and {_saved(done)} in {run.checkpoints}" if done else ""
     return f"the loss became {error.loss} at {where}; {first}. That step changed no trained weight{saved}; {REMEDIES}"
+
+
+def _saved(done: str) -> str:
+    return f"{done} {'is' if done == '1 of 1 epoch' else 'are'} saved"

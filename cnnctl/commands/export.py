@@ -177,7 +177,7 @@ def _check_lines(check: dict[str, Any]) -> list[str]:
     difference = check["largest_difference"]
     some = f"{check['images']:,} of {check['available']:,}" if check["images"] < check["available"] else f"{check['images']:,}"
     lines = [
-        f"check   {check['runtime']} on {some} {check['of']} images: the same class for {check['same_class']:.2%}",
+        f"check   {check['runtime']} on {some} {check['of']} {'image' if some == '1' else 'images'}: the same class for {check['same_class']:.2%}",
         f"        probabilities {f'differ by {difference:.1e} at most' if difference else 'are equal to the bit'}",
     ]
     if check["accuracy_before"] is not None:

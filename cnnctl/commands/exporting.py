@@ -26,7 +26,7 @@ from cnnctl.commands.trained import Trained, data_changes
 from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.pipeline import ordered_batches, preparation, reading_told
 from cnnctl.data.splits import fingerprint, read_splits
-from cnnctl.errors import DataError, RunError
+from cnnctl.errors import DataError, RunError, counted
 from cnnctl.files import passing_folder
 from cnnctl.report.preparation import preparation_facts, preparation_json
 from cnnctl.spec.experiment import Experiment
@@ -258,7 +258,7 @@ def _first_line(error: Exception) -> str:
 
 def _disagrees(check: Check, tolerance: float, output: Path) -> str:
     return (
-        f"{check.runtime} does not answer as the run does on {check.images:,} {check.of} images: probabilities differ by up to "
+        f"{check.runtime} does not answer as the run does on {counted(check.images, check.of + ' image')}: probabilities differ by up to "
         f"{check.largest_difference:.1e}, and {tolerance:.0e} is allowed; {check.same_class:.2%} get the same class. "
         f"{output} was not written; export to another runtime"
     )

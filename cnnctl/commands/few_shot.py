@@ -23,6 +23,7 @@ from cnnctl.data.episodes import (
 )
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import preparation, reading_told, steps_of, training_batches, training_sample
+from cnnctl.errors import counted
 from cnnctl.report.board import Answers
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of
@@ -260,4 +261,4 @@ def _fields(few_shot: FewShotSpec) -> list[str]:
 
 
 def _images_and_classes(images: ImageSet) -> str:
-    return f"{len(images):,} ({len(np.unique(images.labels)):,} classes)"
+    return f"{len(images):,} ({counted(len(np.unique(images.labels)), 'class', 'classes')})"

@@ -20,7 +20,7 @@ from cnnctl.data.folder_source import open_image
 from cnnctl.data.images import DEEP_WHITE, as_bytes, deepest, likely_white
 from cnnctl.data.sources import open_source
 from cnnctl.data.splits import hold_out
-from cnnctl.errors import ConfigError, DataError, UsageError
+from cnnctl.errors import ConfigError, DataError, UsageError, counted
 from cnnctl.files import refuse_output
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.document import Document
@@ -291,7 +291,7 @@ def _split_fields(data: DataSpec) -> dict[str, tuple[Any, str]]:
         if len(np.unique(np.delete(labels, taken))) == len(np.unique(labels)):
             return {role: (value, "fraction of each class") for role, value in fractions.items()}
     raise UsageError(
-        f"--from {data.path}: {len(labels):,} images are too few to train, validate and test; give the classes more images"
+        f"--from {data.path}: {counted(len(labels), 'image')}: too few to train, validate and test; give the classes more images"
     )
 
 

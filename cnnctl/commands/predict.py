@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
 from cnnctl.commands.run_files import config_of_run
 from cnnctl.commands.same_images import refuse_apart
-from cnnctl.errors import DataError, UsageError
+from cnnctl.errors import DataError, UsageError, counted
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.predictions import MOST_DRAWN, predictions_json, predictions_markdown, predictions_table
@@ -87,7 +87,7 @@ def predict(
 
     trained = with_network(runs[0]) if len(runs) == 1 else None
     inputs = inputs_for(runs[0])
-    with console.working(f"predicting {inputs.count:,} {'image' if inputs.count == 1 else 'images'}"):
+    with console.working(f"predicting {counted(inputs.count, 'image')}"):
         if trained:
             named = predicted(trained, inputs, top, training_images(trained.run, console))
         else:

@@ -22,7 +22,7 @@ from cnnctl.commands.together import AGAIN, all_or_none, await_workers, refuse_o
 from cnnctl.commands.trained import resume_command
 from cnnctl.data.pipeline import reading_told
 from cnnctl.data.splits import fingerprint
-from cnnctl.errors import DataError, Interrupted, RunError
+from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError, counted
 from cnnctl.files import UNFINISHED, put_in_place
 from cnnctl.report.board import Board, report_at, report_every
 from cnnctl.report.console import Console
@@ -114,19 +114,21 @@ class Session:
         experiment, say = self.experiment, self.console.say
         summary = summarize(experiment)
         nodes, facts = facts_of(experiment)
-        size = f"{len(nodes)} layers, {summary.trainable + summary.non_trainable:,} parameters"
+        size = f"{counted(len(nodes), 'layer')}, {counted(summary.trainable + summary.non_trainable, 'parameter')}"
         (_, data), *others = self.task.introduction()
         say(f"data    {data}")
         for note in self.task.splits.notes:
             say(f"        {note}")
         if warning := last_batch_warning(nodes, facts, self.task.examples, self.task.batch_size):
             say(f"        {warning}")
-        say(f"model   {experiment.model.style}, {size}, {summary.macs:,} multiply-accumulates an image")
+        say(f"model   {experiment.model.style}, {size}, {summary.macs:,} multiply-accumulates per image")
         for key, text in others:
             say(f"{key:<7} {text}")
         say(f"loop    {experiment.train.loop}, {self.settings}, on {self.device}")
         if self.replicas:
-            say(f"        {len(self.replicas)} replicas, each with its part of {self.task.batch_size} images a batch")
+            say(
+                f"        {counted(len(self.replicas), 'replica')}, each with its part of a batch of {counted(self.task.batch_size, 'image')}"
+            )
         for reason in self.settings.reasons:
             say(f"        {reason}")
 
@@ -147,6 +149,10 @@ class Session:
         if not self.part_of:  # else the process that started this one tells
             tell_of_end(f"Go on with: {resume_command(run)}")
         run.remove_unfinished()
+        with _noted_where_it_stops(run):
+            self._run_to_its_end(run, more_epochs, written)
+
+    def _run_to_its_end(self, run: RunFolder, more_epochs: bool, written: str) -> None:
         with (
             contextlib.closing(self._board(run, written))
             if self.experiment.log.tensorboard
@@ -220,6 +226,7 @@ class Session:
         metrics = MetricsFile(run.metrics, checkpoints.rows)
         first = [metrics, *([board] if board else [])]
         last = [checkpoints, *([self.part_of.listener] if self.part_of else [])]  # what a checkpoint holds, all have heard
+        run.stopped.unlink(missing_ok=True)  # not before all that may refuse the run
         try:
             self._train(checkpoints, first, last)
         except Diverged as error:
@@ -332,11 +339,26 @@ class Session:
         say = self.console.result
         interval = "" if score.interval is None else f" ± {100 * score.interval:.2f} %"
         say(f"test    accuracy {score.accuracy:.2%}{interval}, loss {score.loss:.4f}, on {self.task.tested_on()}")
-        speed = f"{result['images_per_second']:,.0f} images a second"
-        say(f"time    {show_seconds(result['train_seconds'])} of training, {result['epochs']} epochs, {speed}")
+        speed = f"{result['images_per_second']:,.0f} images per second"
+        say(f"time    {show_seconds(result['train_seconds'])} of training, {counted(result['epochs'], 'epoch')}, {speed}")
         say(f"run     {run.path}")
         if self.experiment.log.tensorboard:
             say(f"see     tensorboard --logdir {shell_word(run.path)}")
+
+
+@contextlib.contextmanager
+def _noted_where_it_stops(run: RunFolder) -> Iterator[None]:
+    """Leave in the run folder why a training ended before its end, for `cnnctl runs`; a wrong command is not the run's fault."""
+    try:
+        yield
+    except (UsageError, ConfigError):
+        raise
+    except CnnctlError as error:
+        run.note_stopped(error.state, str(error))
+        raise
+    except Exception as error:  # ours or a library's: whoever looks at the run should see it too
+        run.note_stopped("failed", f"{type(error).__name__}: {error}")
+        raise
 
 
 def _for_board(score: Score | None) -> dict[str, float | None]:

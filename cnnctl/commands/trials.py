@@ -42,6 +42,8 @@ Tell = Callable[[dict[str, Any]], None]
 class Pruned(RunError):
     """A trial does badly so far; its checkpoint is written."""
 
+    state = "pruned"
+
 
 @dataclass
 class Worker:

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from cnnctl.errors import RunError, UsageError
+from cnnctl.errors import RunError, UsageError, counted
 from cnnctl.report.console import Console
 from cnnctl.report.rows import summarize
 from cnnctl.report.tables import PAGE_WIDTH, as_json, markdown_table, text_table
@@ -119,14 +119,14 @@ def _trainings(proof: Proof, table: Table) -> list[str]:
     first, train = proof.trainings[0], proof.experiment.train
     rows = [["values", *_counts(first)], *([each.name, *_cells(each)] for each in proof.trainings[1:])]
     head = (
-        f"Trainings: {_steps(proof)} of {train.batch_size} images, in {train.precision} on the {proof.device.kind.upper()}, "
+        f"Trainings: {_steps(proof)} of {counted(train.batch_size, 'image')}, in {train.precision} on the {proof.device.kind.upper()}, "
         f"against {first.name}, whose loss goes from {proof.losses[0]:.4f} to {proof.losses[-1]:.4f}."
     )
     return [fill(head, PAGE_WIDTH), table(["training", *first.differences], rows, 1)]
 
 
 def _steps(proof: Proof) -> str:
-    return "1 step" if proof.steps == 1 else f"{proof.steps:,} steps"
+    return counted(proof.steps, "step")
 
 
 def _gradients(proof: Proof, table: Table) -> list[str]:

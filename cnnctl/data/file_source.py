@@ -29,7 +29,7 @@ from cnnctl.data.image_set import (
 )
 from cnnctl.data.images import WHITE, Pixels, fit_array, fit_image, likely_white
 from cnnctl.data.stream import Blocks
-from cnnctl.errors import DataError, suggestion
+from cnnctl.errors import DataError, counted, suggestion
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.found_files import open_originals
 from cnnctl.spec.image_files import FORMATS, reason, refuse_unusual_size
@@ -136,7 +136,7 @@ class FileSource(Source):
             if part.labels is None:
                 alone = files.count(part.files[0]) == 1
                 predict = f"; cnnctl predict RUN {shell_word(part.files[0])} classifies them" if alone else ""
-                yield f"'{name}' has {part.count:,} images without labels: it is no split{predict}"
+                yield f"'{name}' has {counted(part.count, 'image')} without labels: it is no split{predict}"
         if self._data.remap_labels:
             yield f"the {len(self.class_names):,} labels that occur in '{self._data.train}' are numbered from 0"
 
@@ -181,7 +181,7 @@ class FileSource(Source):
             if not broken:
                 yield fitted
         if broken:
-            raise BrokenImages(broken, f"{row:,} images")
+            raise BrokenImages(broken, counted(row, "image"))
         if part.height is None or row == 0:
             return census.arrays()
         return {"sizes": np.array([[part.height, part.width]], np.int32), "largest": np.array([highest])}

@@ -24,7 +24,7 @@ from cnnctl.data.image_set import (
 )
 from cnnctl.data.images import SEVERAL_FRAMES, SIXTEEN_BIT_COLOUR, Pixels, fit_image
 from cnnctl.data.stream import Blocks
-from cnnctl.errors import DataError, suggestion
+from cnnctl.errors import DataError, counted, suggestion
 from cnnctl.spec.dataset import DataSpec, NotUsable
 from cnnctl.spec.folders import FolderSet
 from cnnctl.spec.found_folder import folder_notes
@@ -89,7 +89,7 @@ class FolderSource(Source):
             if not broken:
                 yield np.stack(fitted)
         if broken:
-            raise BrokenImages(broken, f"{len(files):,} images")
+            raise BrokenImages(broken, counted(len(files), "image"))
         return census.arrays()
 
     def _count(self, split: str) -> int:

@@ -15,7 +15,7 @@ from cnnctl.data.file_source import opened_bytes
 from cnnctl.data.folder_source import fit_opened, open_image
 from cnnctl.data.images import SEVERAL_FRAMES, Pixels, fit_array, fit_image
 from cnnctl.data.originals import Originals, Thumbnail, array_thumbnail, originals_in, originals_of, thumbnail
-from cnnctl.errors import DataError
+from cnnctl.errors import DataError, counted
 from cnnctl.formats import KINDS, Part, open_parts, recognised, role_of
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.image_files import IMAGE_SUFFIXES, reason
@@ -182,5 +182,5 @@ def source_of(file: Path, data: DataSpec) -> Path | OriginalFile:
     chosen = tests if len(tests) == 1 else list(parts)
     if len(chosen) != 1:
         raise DataError(f"{file}: expected a test split or one split alone, found {', '.join(parts)}; give a file for each")
-    others = tuple(f"{name} ({part.count:,} images)" for name, part in parts.items() if name != chosen[0])
+    others = tuple(f"{name} ({counted(part.count, 'image')})" for name, part in parts.items() if name != chosen[0])
     return OriginalFile(file, parts[chosen[0]], others)

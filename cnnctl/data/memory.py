@@ -7,7 +7,7 @@ import os
 from math import prod
 
 from cnnctl.data.cgroup import memory_limits
-from cnnctl.errors import DataError
+from cnnctl.errors import DataError, counted
 from cnnctl.spec.dataset import DataSpec
 
 SHARE = 8
@@ -80,7 +80,7 @@ def refuse_too_many_images(count: int, data: DataSpec, split: str) -> None:
 def images_take(count: int, data: DataSpec, split: str) -> str:
     """Returns the begin of a sentence that says how much the decoded images of a split take."""
     size = "×".join(map(str, (*(data.image_size or ()), data.channels)))
-    return f"the {count:,} images of '{split}' take, as {size},"
+    return f"the {counted(count, 'image')} of '{split}' {'takes' if count == 1 else 'take'}, as {size},"
 
 
 def refuse_too_many_classes(data: DataSpec) -> None:

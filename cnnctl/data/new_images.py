@@ -18,6 +18,7 @@ from cnnctl.data.images import WHITE, Pixels, fit_array, likely_white
 from cnnctl.data.inputs import InputBatch
 from cnnctl.data.originals import Originals
 from cnnctl.data.statistics import ImageMeasures, ImageStatistics, Measure, Values, evenly, measured
+from cnnctl.errors import counted
 from cnnctl.spec.dataset import DataSpec
 
 Flags = NDArray[np.bool_]
@@ -216,7 +217,7 @@ def _images(flags: Flags, one: str, several: str) -> str:
     count = int(flags.sum())
     if len(flags) == 1:
         return f"the image {one}"
-    return f"{count:,} of {len(flags):,} images {one if count == 1 else several}"
+    return f"{count:,} of {counted(len(flags), 'image')} {one if count == 1 else several}"
 
 
 def _option(name: str, used: bool) -> str:
@@ -381,7 +382,7 @@ def confirmed(new: NewImages, found: Sequence[Finding], as_it_is: Flags, best: F
 
 
 def _count(flags: Flags) -> str:
-    return "1 image" if len(flags) == 1 else f"{len(flags):,} images"
+    return counted(len(flags), "image")
 
 
 # all else

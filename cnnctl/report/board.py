@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnctl.errors import counted
 from cnnctl.report import pictures, summaries
 from cnnctl.report.events import Events
 from cnnctl.report.text import printable
@@ -239,7 +240,7 @@ def _endings(answers: Answers) -> Iterator[tuple[str, bytes]]:
     classes = len(answers.class_names)
     pairs = answers.labels * classes + predicted
     matrix = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    yield CONFUSION, confusion_png(matrix, answers.class_names, f"{len(answers.labels):,} {answers.split} images", True)
+    yield CONFUSION, confusion_png(matrix, answers.class_names, counted(len(answers.labels), f"{answers.split} image"), True)
     wrong = np.flatnonzero(predicted != answers.labels)
     worst = wrong[np.argsort(-answers.probabilities[wrong, predicted[wrong]], kind="stable")][:WRONG]
     if len(worst):

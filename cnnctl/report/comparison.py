@@ -1,28 +1,46 @@
-"""Run folders → rows that compare them: only the config keys that differ, and what came of each."""
+"""Run folders → rows that compare them: what became of each, and only the config values that differ."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
+from textwrap import wrap
 from typing import Any
 
 from cnnctl.errors import CnnctlError, RunError
 from cnnctl.reading import open_regular
 from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder
-from cnnctl.spec.document import Where, dotted, read_document
+from cnnctl.spec.document import read_document
+from cnnctl.spec.leaves import REQUIRED, Leaf, leaves, same, text_of
+from cnnctl.spec.overrides import keys_of
 
-RESULTS = ("validation_accuracy", "test_accuracy", "test_loss", "epochs", "train_seconds", "device")
+STATE, REASON = "state", "reason"
+RESULTS = ("test_accuracy", "validation_accuracy", "test_loss", "epochs", "train_seconds", "device")
+"""In the order of the columns."""
+USUAL = ("seeds", STATE, *RESULTS)
 SEED = "seed"
-HEADINGS = {"epochs": "epochs done", "train_seconds": "seconds"}
+HEADINGS = {"train_seconds": "seconds"}
+"""Results that tables call by another name, which `--filter` and its like know too."""
+LEFT_OUT_FIRST = ("epochs", "train_seconds", "test_loss", "device")
+"""Columns that make room for what differs, the last one first."""
+LONGEST_HEADING = 14
+"""Letters of a heading of one line, where it has a dot to be parted at."""
 WIDEST = 30
-"""Letters that a config value may take in a table."""
+"""Letters of a line in a cell."""
+NARROW = 20
+"""Letters of a line of the state, which is seldom long."""
+MOST_LINES = 4
+"""Lines of a cell; the whole text is in the JSON."""
 LONGEST_REASON = 200
 """Letters of why a folder is passed over."""
+FEWEST_DIGITS = 4
+"""Digits of a number in a column, where they tell its values apart."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +48,16 @@ class RunRow:
     """One run.
 
     Attributes:
-        name: its folder, seen from where the search began.
+        name: the path of its folder, as the next command takes it.
         config: its config as plain data.
-        results: numbers by the names of `RESULTS`; what a run has not reached is not there.
+        results: what came of it: its state, numbers by the names of `RESULTS`; what a run has not reached is not there.
+        leaves: the config, value by value.
     """
 
     name: str
     config: dict[str, Any]
     results: dict[str, Any]
+    leaves: Mapping[str, Leaf] = field(default_factory=dict)
 
 
 def read_runs(root: Path) -> tuple[list[RunRow], list[str]]:
@@ -46,7 +66,7 @@ def read_runs(root: Path) -> tuple[list[RunRow], list[str]]:
     rows, passed_over = [], []
     for folder in sorted(folders, key=lambda folder: (folder.name, str(folder))):
         try:
-            rows.append(_row(RunFolder(folder), str(folder.relative_to(root))))
+            rows.append(_row(RunFolder(folder), str(folder)))
         except (CnnctlError, OSError, RecursionError) as error:
             passed_over.append(f"{folder} is passed over: {_reason(error)}")
     return rows, passed_over
@@ -71,10 +91,9 @@ def _row(run: RunFolder, name: str) -> RunRow:
     """
     open_regular(run.config, run.path).close()
     config = read_document(run.config).content
-    device = run.read_environment().get("device")
-    if not isinstance(device, str):
-        raise RunError(f"{run.environment} is damaged: it does not say the device")
-    results: dict[str, Any] = {"device": f"{device.partition(' (')[0]:.{WIDEST}}", **_of_epochs(run)}
+    state, reason = run.state()
+    results: dict[str, Any] = {STATE: state, **({REASON: reason} if reason else {})}
+    results |= {"device": _device(run), **_of_epochs(run)}
     result = run.read_result()
     if result is not None:
         null = [name for name in ("test_accuracy", "test_loss") if result.get(name, "") is None]
@@ -83,7 +102,14 @@ def _row(run: RunFolder, name: str) -> RunRow:
         # a loss that is no number is null, and both are where the test was not read, as in the trials of a sweep
         told = [name for name in ("test_accuracy", "test_loss", "epochs", "train_seconds") if name not in null]
         results |= {key: _number(run.result, result, key) for key in told}
-    return RunRow(name, config, results)
+    return RunRow(name, config, results, leaves(config))
+
+
+def _device(run: RunFolder) -> str:
+    device = run.read_environment().get("device")
+    if not isinstance(device, str):
+        raise RunError(f"{run.environment} is damaged: it does not say the device")
+    return f"{device.partition(' (')[0]:.{WIDEST}}"
 
 
 def _of_epochs(run: RunFolder) -> dict[str, Any]:
@@ -113,33 +139,26 @@ def _number(file: Path, row: Mapping[str, Any], key: str) -> float:
     raise RunError(f"{file} is damaged: {key} is {printable(str(value)):.60}, expected a number")
 
 
+# What differs
+
+
 def differing(rows: Sequence[RunRow]) -> dict[str, list[Any]]:
-    """Returns, for each config path in which the runs are not all the same, the value of each run.
+    """Return, for each config path in which the runs are not all the same, the value of each run.
 
-    Where runs are built differently (other layers, another optimizer), the path is that of the whole
-    part and not of every field in it.
+    A run without a value, since it has another optimizer or no such layer, has None there; and where the runs that have
+    one all have its default, nothing differs that the name of the optimizer or the layers does not show.
     """
-    return {dotted(path): values for path, values in _differing([row.config for row in rows], ())}
+    paths = dict.fromkeys(path for row in rows for path in row.leaves)
+    return {
+        path: [row.leaves[path].value if path in row.leaves else None for row in rows] for path in paths if _differs(path, rows)
+    }
 
 
-def _differing(values: list[Any], path: Where) -> Iterator[tuple[Where, list[Any]]]:
-    first = values[0]
-    if all(value == first for value in values):
-        return
-    if all(isinstance(value, dict) and value.keys() == first.keys() for value in values):
-        for key in first:
-            yield from _differing([value[key] for value in values], (*path, key))
-    elif all(isinstance(value, list) and len(value) == len(first) for value in values) and _alike(values):
-        for index in range(len(first)):
-            yield from _differing([value[index] for value in values], (*path, index))
-    else:
-        yield path, values
-
-
-def _alike(stacks: list[Any]) -> bool:
-    """Returns whether lists hold the same layers in the same order, whatever their fields."""
-    kinds = [[list(item) if isinstance(item, dict) else None for item in stack] for stack in stacks]
-    return all(each == kinds[0] and None not in each for each in kinds)
+def _differs(path: str, rows: Sequence[RunRow]) -> bool:
+    there = [row.leaves[path] for row in rows if path in row.leaves]
+    if not all(same(leaf.value, there[0].value) for leaf in there):
+        return True
+    return len(there) < len(rows) and (there[0].default is REQUIRED or not there[0].is_default)
 
 
 def by_seed(rows: Sequence[RunRow]) -> list[RunRow]:
@@ -155,57 +174,76 @@ def by_seed(rows: Sequence[RunRow]) -> list[RunRow]:
 
 def _merged(group: Sequence[RunRow]) -> RunRow:
     results: dict[str, Any] = {"seeds": len(group)}
-    for name in RESULTS:
+    for name in (STATE, *RESULTS):
         values = [row.results[name] for row in group if name in row.results]
         if values and isinstance(values[0], int | float):
             results[name] = [mean(values), stdev(values)] if len(values) > 1 else [values[0]]
         elif values:
             results[name] = ", ".join(dict.fromkeys(values))
     name = group[0].name if len(group) == 1 else f"{group[0].name} and {len(group) - 1} more"
-    return RunRow(name, {**group[0].config, SEED: None}, results)
+    without_seed = {path: leaf for path, leaf in group[0].leaves.items() if path != SEED}
+    return RunRow(name, {**group[0].config, SEED: None}, results, without_seed)
+
+
+# What runs are chosen and ordered by
 
 
 def chosen(rows: Sequence[RunRow], wanted: Sequence[tuple[str, str]]) -> list[RunRow]:
     """Returns the rows that have each (key, text) among their config values or results."""
-    return [row for row in rows if all(_text(_value(row, key)) == text for key, text in wanted)]
+    return [row for row in rows if all(_is(value_of(row, key), text) for key, text in wanted)]
+
+
+def _is(value: Any, text: str) -> bool:
+    """Return whether a text means a value: as a config or the JSON would have it; numbers in any form, such as 1e-3."""
+    if text in (text_of(value), json.dumps(value)):
+        return True
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and float(text) == value
+    except ValueError:
+        return False
 
 
 def ordered(rows: Sequence[RunRow], key: str, descending: bool) -> list[RunRow]:
     """Returns the rows by one config value or result; those without it come last."""
-    there = [row for row in rows if _value(row, key) is not None]
+    there = [row for row in rows if value_of(row, key) is not None]
     return [
-        *sorted(there, key=lambda row: _sortable(_value(row, key)), reverse=descending),
-        *(row for row in rows if _value(row, key) is None),
+        *sorted(there, key=lambda row: _sortable(value_of(row, key)), reverse=descending),
+        *(row for row in rows if value_of(row, key) is None),
     ]
 
 
 def known_keys(rows: Sequence[RunRow]) -> list[str]:
     """Returns what rows can be chosen and ordered by: results and config paths."""
-    paths = (path for row in rows for path, _ in leaves(row.config, ()))
-    return list(dict.fromkeys([*(key for row in rows for key in row.results), *paths]))
+    return list(dict.fromkeys([*(key for row in rows for key in row.results), *(path for row in rows for path in row.leaves)]))
 
 
-def leaves(content: Any, path: Where) -> Iterator[tuple[str, Any]]:
-    """Yields (dotted path, value) of everything in plain data that is no mapping and no list of mappings."""
-    if isinstance(content, dict):
-        for key, value in content.items():
-            yield from leaves(value, (*path, key))
-    elif isinstance(content, list) and any(isinstance(item, dict) for item in content):
-        for index, item in enumerate(content):
-            yield from leaves(item, (*path, index))
-    else:
-        yield dotted(path), content
-
-
-def full_key(key: str, rows: Sequence[RunRow]) -> str | None:
-    """Returns the result or config path that `key` names, whole or by its last part as tables show it; None for neither."""
+def keys_meant(key: str, rows: Sequence[RunRow]) -> list[str]:
+    """Return the results or config paths that `key` may mean: whole, by its last parts, or a path as `--set` has it."""
     known = known_keys(rows)
-    by_end = [path for path in known if path.rpartition(".")[2] == key]
-    return key if key in known else by_end[0] if len(by_end) == 1 else None
+    key = next((name for name, heading in HEADINGS.items() if heading == key), key)
+    if key in known:
+        return [key]
+    by_end = [path for path in known if path.endswith(f".{key}")]
+    in_config = any(_by_position(row, key) is not None for row in rows)
+    return by_end or ([key] if in_config else [])
 
 
-def _value(row: RunRow, key: str) -> Any:
-    return row.results[key] if key in row.results else dict(leaves(row.config, ())).get(key)
+def value_of(row: RunRow, key: str) -> Any:
+    """Return the result, or the value of the config, that a key of `keys_meant` names; None where the run has none."""
+    if key in row.results:
+        return row.results[key]
+    return row.leaves[key].value if key in row.leaves else _by_position(row, key)
+
+
+def _by_position(row: RunRow, key: str) -> Any:
+    """Return what stands at a path as `--set` has it, such as `model.layers[1].dropout.rate`, where that is one value."""
+    here: Any = row.config
+    for part in keys_of(key):
+        if isinstance(here, dict):
+            here = here.get(str(part))
+        else:
+            here = here[part] if isinstance(here, list) and isinstance(part, int) and part < len(here) else None
+    return None if isinstance(here, dict) else here
 
 
 def _sortable(value: Any) -> tuple[int, Any]:
@@ -214,15 +252,11 @@ def _sortable(value: Any) -> tuple[int, Any]:
     return (0, first) if isinstance(first, int | float) else (1, str(first))
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def as_plain(rows: Sequence[RunRow]) -> list[Mapping[str, Any]]:
     """Returns the rows as programs read them: name, the config values that differ, results."""
     values = differing(rows)
     return [
-        {"run": row.name, "config": {key: _for_json(values[key][index]) for key in values}, **row.results}
+        {"run": row.name, **row.results, "config": {key: _for_json(values[key][index]) for key in values}}
         for index, row in enumerate(rows)
     ]
 
@@ -236,49 +270,139 @@ def _for_json(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def columns_and_cells(rows: Sequence[RunRow]) -> tuple[list[str], list[list[str]]]:
-    """Returns the columns of a table of runs and a row of texts for each run."""
-    values = differing(rows)
-    results = [name for name in ("seeds", *RESULTS) if any(name in row.results for row in rows)]
-    cells = [
-        [
-            printable(row.name),
-            *(printable(_brief(values[key][index])) for key in values),
-            *(_cell(name, row.results.get(name)) for name in results),
-        ]
-        for index, row in enumerate(rows)
-    ]
-    return [
-        "run",
-        *map(printable, short_names(list(values))),
-        *(HEADINGS.get(name, name.replace("_", " ")) for name in results),
-    ], cells
+# Columns
 
 
-def _brief(value: Any) -> str:
-    """Returns a config value in a few letters: of a stack how many layers it has, of a named section its name."""
-    if isinstance(value, dict) and len(value) == 1:
-        return str(next(iter(value)))
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return f"{len(value)} layers"
-    if isinstance(value, dict):
-        return f"{', '.join(f'{key} {_brief(each)}' for key, each in value.items() if each):.{WIDEST}}"
-    return "-" if value is None else f"{_text(value):.{WIDEST}}"
+@dataclass(frozen=True)
+class Column:
+    """One column of a table of runs.
+
+    Attributes:
+        key: the result or config path that it shows.
+        heading: the shortest name by which `--filter`, `--sort` and `--columns` know it.
+        cells: a text a run; may have several lines.
+    """
+
+    key: str
+    heading: str
+    cells: Sequence[str]
+
+    @property
+    def width(self) -> int:
+        """Letters of its longest line."""
+        return max(len(line) for cell in (self.heading, *self.cells) for line in cell.split("\n"))
 
 
-def short_names(keys: Sequence[str]) -> list[str]:
-    """Returns the last part of each path where that tells it apart, else the whole path."""
-    last = [key.rpartition(".")[2] for key in keys]
-    return [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
+def usual_keys(rows: Sequence[RunRow]) -> list[str]:
+    """Return what a table shows: results first, then what differs; the device only where it does."""
+    devices = {row.results.get("device") for row in rows}
+    results = [name for name in USUAL if any(name in row.results for row in rows)]
+    return [*(name for name in results if name != "device" or len(devices) > 1), *differing(rows)]
 
 
-def _cell(name: str, value: Any) -> str:
+def columns(rows: Sequence[RunRow], keys: Iterable[str]) -> list[Column]:
+    """Return the columns of a table of runs; the path of each run comes first."""
+    known = known_keys(rows)
+    shown = [Column(key, _heading(key, known), _cells(rows, key)) for key in keys]
+    return [Column("run", "run", [_path(row) for row in rows]), *shown]
+
+
+def _path(row: RunRow) -> str:
+    """Return the path of a run as a shell takes it; several runs that are one row have a name for people."""
+    name = printable(row.name)
+    return name if "seeds" in row.results else shlex.quote(name)
+
+
+def _heading(key: str, known: Sequence[str]) -> str:
+    """Return a name over a column, in two lines where it is long."""
+    if key in USUAL:
+        return HEADINGS.get(key, key).replace("_", "\n", 1)
+    name = printable(short_name(key, known))
+    begin, dot, end = name.rpartition(".")
+    return f"{begin}{dot}\n{end}" if dot and len(name) > LONGEST_HEADING else name
+
+
+def short_name(key: str, known: Sequence[str]) -> str:
+    """Return the shortest end of a path that no other known key has."""
+    parts = key.split(".")
+    ends = (".".join(parts[-count:]) for count in range(1, len(parts)))
+    return next((end for end in ends if [each for each in known if each == end or each.endswith(f".{end}")] == [key]), key)
+
+
+def _cells(rows: Sequence[RunRow], key: str) -> list[str]:
+    values = [value_of(row, key) for row in rows]
+    if key == STATE:
+        return [_in_lines(_state(row), NARROW) for row in rows]
+    if key in USUAL:
+        return [_result_cell(key, value) for value in values]
+    if all(isinstance(value, list) and key.endswith("layers") for value in values):
+        return [_in_lines(text) for text in _parted(values)]
+    digits = _digits(values)
+    return [_in_lines(_config_cell(value, digits)) for value in values]
+
+
+def _state(row: RunRow) -> str:
+    reason = row.results.get(REASON, "")
+    return printable(f"{row.results[STATE]}: {reason}" if row.results[STATE] == "failed" and reason else row.results[STATE])
+
+
+def _parted(stacks: Sequence[Sequence[str]]) -> list[str]:
+    """Return the layers of each stack without those that all have at the beginning and at the end: … stands for these."""
+    shortest = min(map(len, stacks))
+    before = next((at for at in range(shortest) if len({stack[at] for stack in stacks}) > 1), shortest)
+    kinds = [[_kind(name) for name in reversed(stack)] for stack in stacks]
+    after = next((at for at in range(shortest - before) if len({stack[at] for stack in kinds}) > 1), shortest - before)
+    return [", ".join([*["…"] * bool(before), *stack[before : len(stack) - after], *["…"] * bool(after)]) for stack in stacks]
+
+
+def _kind(name: str) -> str:
+    """Return the name of a layer without its number: what comes after a layer that is put in between is numbered on."""
+    begin, _, number = name.rpartition("_")
+    return begin if number.isdigit() else name
+
+
+def _digits(values: Sequence[Any]) -> int:
+    """Return how many digits tell the numbers of a column apart, at least `FEWEST_DIGITS`."""
+    numbers = {value for value in values if isinstance(value, float)}
+    return next((count for count in range(FEWEST_DIGITS, 17) if len({f"{n:.{count}g}" for n in numbers}) == len(numbers)), 17)
+
+
+def _config_cell(value: Any, digits: int) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.{digits}g}" if isinstance(value, float) else printable(text_of(value))
+
+
+def _in_lines(text: str, width: int = WIDEST) -> str:
+    lines = wrap(text, width, break_on_hyphens=False)
+    kept = lines[:MOST_LINES]
+    if len(lines) > MOST_LINES:
+        kept[-1] = f"{kept[-1][: width - 1]}…"
+    return "\n".join(kept)
+
+
+def _result_cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, list):
-        return " ± ".join(_cell(name, part) for part in value)
+        return " ± ".join(_result_cell(name, part) for part in value)
     if name.endswith("accuracy"):
         return f"{value:.2%}"
     if isinstance(value, float):
         return f"{value:.4f}" if name.endswith("loss") else f"{value:.1f}"
-    return str(value)
+    return printable(str(value))
+
+
+def fitting(columns: Sequence[Column], width: int, gap: int) -> tuple[list[Column], list[Column]]:
+    """Return the columns that a line of a width has room for, in their order, and those left out; the first is always there."""
+    first, *others = columns
+    room, kept = width - first.width, {first.key}
+    for column in sorted(others, key=_weight):
+        if column.width + gap <= room:
+            room -= column.width + gap
+            kept.add(column.key)
+    return [each for each in columns if each.key in kept], [each for each in columns if each.key not in kept]
+
+
+def _weight(column: Column) -> int:
+    return LEFT_OUT_FIRST.index(column.key) + 1 if column.key in LEFT_OUT_FIRST else 0

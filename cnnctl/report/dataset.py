@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
+from cnnctl.errors import counted
 from cnnctl.report.advice import advice
 from cnnctl.report.tables import PAGE_WIDTH, markdown_table, text_table
 from cnnctl.report.text import printable
@@ -201,7 +202,7 @@ def _smallest_classes(facts: Facts) -> list[Entry]:
 def _smallest(split: str, facts: Facts) -> str:
     fewest = facts["splits"][split]["balance"]["fewest"]
     names = [each["name"] for each in facts["classes"] if each["images"][split] == fewest]
-    return f"{fewest:,} {split} images: {_quoted(names)}"
+    return f"{counted(fewest, split + ' image')}: {_quoted(names)}"
 
 
 def _copy_rows(facts: Facts) -> Table:

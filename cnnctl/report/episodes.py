@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cnnctl.errors import counted
 from cnnctl.report.challenge import averaged
 from cnnctl.report.tables import markdown_table
 from cnnctl.report.text import printable
@@ -76,7 +77,7 @@ def _facts(result: EpisodeResult) -> list[tuple[str, str]]:
         ),
         ("loss", f"{score.loss:.4f}"),
         ("episodes", f"{result.episodes:,}: {result.way}-way, {result.shot}-shot, {result.query} queries a class"),
-        ("images", f"{result.images:,} of {result.classes:,} classes ({printable(result.subject)})"),
+        ("images", f"{result.images:,} of {counted(result.classes, 'class', 'classes')} ({printable(result.subject)})"),
         ("compared", result.compared),
         ("averaged", averaged(result.copies, result.turns)),
     ]

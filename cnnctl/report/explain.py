@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from textwrap import fill
 
+from cnnctl.errors import counted
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import distance_of, images_at_once
@@ -360,7 +361,7 @@ def _few_shot_outputs(few_shot: FewShotSpec) -> str:
     learner = few_shot.learner
     if isinstance(learner, Maml):
         return (
-            f"The outputs are logits of the {few_shot.way} classes of an episode, after {_count(learner.inner_steps, 'step')} of gradient "
+            f"The outputs are logits of the {few_shot.way} classes of an episode, after {counted(learner.inner_steps, 'step')} of gradient "
             "descent on its labelled images. Batch norm takes the statistics of the images at hand, in tests too. "
             "Loss: cross-entropy of the query images, differentiated through these steps."
         )

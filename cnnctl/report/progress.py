@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from cnnctl.errors import counted
 from cnnctl.report.console import Console
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, StepsRecord
 
@@ -40,7 +41,9 @@ class PlainProgress(Observer):
         """Prints where a long epoch stands."""
         if time.monotonic() - self._told >= PLAIN_SECONDS:
             self._told = time.monotonic()
-            self._say(f"epoch {record.epoch}: {record.images:,} of {self._plan.examples:,} images, loss {record.loss:.4f}")
+            self._say(
+                f"epoch {record.epoch}: {record.images:,} of {counted(self._plan.examples, 'image')}, loss {record.loss:.4f}"
+            )
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Prints the line that stays."""

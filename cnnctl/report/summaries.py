@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,15 +24,13 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from cnnctl.report.rows import Row, summarize
 from cnnctl.report.tables import summary_markdown
-from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.document import dump
-from cnnctl.spec.experiment import Experiment, LogSpec
-from cnnctl.spec.section import Section
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.leaves import leaves, text_of
+from cnnctl.spec.section import Section, plain
 from cnnctl.spec.stack import INPUT, Node
 
 BUCKETS = 30
-ALWAYS_COMPARED = ("seed", "style", "loop", "epochs", "batch_size", "learning_rate", "precision")
-"""Fields that the HParams tab shows even where they are at their defaults."""
 
 
 def scalars(values: Mapping[str, float | None]) -> Summary:
@@ -149,17 +147,16 @@ def _set_shape(drawn: Any, shape: tuple[int, ...]) -> None:
 # Hyperparameters
 
 
-def hyperparameters(
-    experiment: Experiment, nodes: Sequence[Node], name: str, compared_by: Mapping[str, Any] | None = None
-) -> Summary:
-    """Returns what the HParams tab compares runs by: what the config says, a few fields that it always shows, and `compared_by`."""
-    values = dict(_fields(experiment))
+def hyperparameters(experiment: Experiment, name: str, compared_by: Mapping[str, Any] | None = None) -> Summary:
+    """Return what the HParams tab compares runs by: every value of the config by its path, the parameters, and `compared_by`.
+
+    Values at their defaults too: the tab shows what differs first, and takes a value that one run lacks for no difference.
+    """
+    values = {path: leaf.value for path, leaf in leaves(plain(experiment)).items()}
     summary = summarize(experiment)
-    values["model.layers"] = ", ".join(node.layer.kind for node in nodes)
     values["parameters"] = summary.trainable + summary.non_trainable
-    for path, value in (compared_by or {}).items():
-        values[path] = value if isinstance(value, bool | int | float | str) else _short(value)
-    return hparams_pb(values, trial_id=name)
+    shown = {**(compared_by or {}), **values}
+    return hparams_pb({path: _hyperparameter(value) for path, value in shown.items()}, trial_id=name)
 
 
 def hyperparameters_end() -> Summary:
@@ -168,30 +165,8 @@ def hyperparameters_end() -> Summary:
     return Summary.FromString(of_tensorflow.SerializeToString())
 
 
-def _fields(section: Section, path: str = "") -> Iterator[tuple[str, bool | int | float | str]]:
-    """Yields the values of a section by their paths; what is absent has no value."""
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        key = f"{path}{name}"
-        if isinstance(value, LogSpec) or key == "model.layers" or value is None:
-            continue
-        if isinstance(value, Section):
-            if getattr(value, "kind", ""):
-                yield key, str(getattr(value, "kind", ""))
-            yield from _fields(value, f"{key}.")
-        elif name in ALWAYS_COMPARED or _said(section, name):
-            yield key, value if isinstance(value, bool | int | float | str) else _short(value)
-
-
-def _said(section: Section, name: str) -> bool:
-    """Returns whether a field is not at its default; what is found out about the images is no choice."""
-    return not _found_out(section, name) and bool(getattr(section, name) != type(section).model_fields[name].default)
-
-
-def _found_out(section: Section, name: str) -> bool:
-    if not isinstance(section, DataSpec):
-        return False
-    return name in ("classes", "path", "hold_out") or (name == "test" and not isinstance(section.test, tuple))
+def _hyperparameter(value: Any) -> bool | int | float | str:
+    return value if isinstance(value, bool | int | float) else text_of(value)
 
 
 def _short(value: Any) -> str:

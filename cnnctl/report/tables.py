@@ -9,6 +9,7 @@ from itertools import zip_longest
 from textwrap import wrap
 from typing import Any
 
+from cnnctl.errors import counted
 from cnnctl.report.rows import Row, Summary, as_plain
 from cnnctl.spec.receptive import Receptive
 from cnnctl.spec.shapes import show_shape
@@ -53,6 +54,7 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int)
 
     Drawn here and not by rich, whose import costs as much as all the arithmetic of a summary.
     """
+    heading = max(column.count("\n") for column in columns) + 1
     lines = [line for cells in [columns, *rows] for line in zip_longest(*(cell.split("\n") for cell in cells), fillvalue="")]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     sides = ["<" if index < left else ">" for index in range(len(columns))]
@@ -61,7 +63,7 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int)
         gap.join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)).rstrip()
         for line in lines
     ]
-    return "\n".join([drawn[0], "─" * max(map(len, drawn)), *drawn[1:]])
+    return "\n".join([*drawn[:heading], "─" * max(map(len, drawn)), *drawn[heading:]])
 
 
 def _cells(summary: Summary, name_width: int = NAME_WIDTHS[0]) -> list[list[str]]:
@@ -101,7 +103,7 @@ def _receptive_cells(receptive: Receptive | None) -> list[str]:
 
 def totals(summary: Summary) -> list[str]:
     """Returns the lines below a summary."""
-    parameters = f"{summary.trainable + summary.non_trainable:,} parameters"
+    parameters = counted(summary.trainable + summary.non_trainable, "parameter")
     if summary.non_trainable:
         parameters += f": {summary.trainable:,} trained, {summary.non_trainable:,} not (moving averages, after the +)"
     images = "one image" if summary.batch_size == 1 else f"a batch of {summary.batch_size:,}"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cnnctl.errors import DataError, suggestion
+from cnnctl.errors import DataError, counted, suggestion
 from cnnctl.formats.names import ROLES, role_of
 from cnnctl.spec.dataset import DataSpec, NotUsable, Part
 from cnnctl.spec.folders import DEFAULT_TRAIN, FEWEST_CLASSES, HERE, FolderSet, Place, accounted, data_path
@@ -286,7 +286,7 @@ def _unlabelled_notes(folder: FolderSet, role: str) -> Iterator[str]:
     for top, count in folder.unlabelled(role).items():
         path = shell_word(folder.path / top)
         yield (
-            f"{top}/ holds {count:,} images without classes: taken for unlabelled {role} images, neither a split nor a "
+            f"{top}/ holds {counted(count, 'image')} without classes: taken for unlabelled {role} images, neither a split nor a "
             f"class (unless data.train is .); cnnctl predict RUN {path} classifies them"
         )
 
@@ -326,7 +326,7 @@ def _header(folder: FolderSet, places: list[Place]) -> tuple[int, int, int]:
         return image_header(folder.path.joinpath(*places[0]), folder.within)
     except ValueError as error:
         broken = list(_broken(folder, places))
-        message = broken_images(broken, f"{len(places):,} images") if broken else one_line(str(error))
+        message = broken_images(broken, counted(len(places), "image")) if broken else one_line(str(error))
         raise NotUsable("path", message, several_lines=True) from None
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from cnnctl.errors import ConfigError, Problem
+from cnnctl.errors import ConfigError, Problem, counted
 from cnnctl.spec.auto import shared_batches_reason, whole_batch_reason
 from cnnctl.spec.dataset import DataSpec, NotUsable, expanded
 from cnnctl.spec.document import Document, Where, dotted, read_document
@@ -117,7 +117,7 @@ def _large_network(experiment: Experiment, sized_by_images: bool) -> list[str]:
     size = "×".join(map(str, experiment.data.image_size or ()))
     smaller = next((side for side in SMALLER_SIDES if _parameters(experiment, side) <= MANY_PARAMETERS), SMALLER_SIDES[-1])
     return [
-        f"warning: images of {size} make a network of {parameters:,} parameters; "
+        f"warning: images of {size} make a network of {counted(parameters, 'parameter')}; "
         f"write a smaller data.image_size, such as [{smaller}, {smaller}]"
     ]
 
@@ -362,7 +362,7 @@ def _parts_complaints(experiment: Experiment, nodes: Sequence[Node]) -> list[Com
         return [
             (
                 ("train", "batch_parts"),
-                f"a batch of {batch_size} images has no {parts} parts; write batch_parts: {batch_size}, or less",
+                f"a batch of {counted(batch_size, 'image')} has no {parts} parts; write batch_parts: {batch_size}, or less",
             )
         ]
     return []

@@ -33,7 +33,7 @@ class Span:
         return round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1))
 
     def __str__(self) -> str:
-        return f"{_written_out(self.amount)} {self.unit}"
+        return f"{_written_out(self.amount)} {self.unit if self.amount != 1 else self.unit[:-1]}"
 
 
 def _written_out(amount: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from cnnctl.data.memory import too_much
-from cnnctl.errors import RunError
+from cnnctl.errors import RunError, counted
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import facts_of
@@ -33,7 +33,7 @@ def least_bytes(experiment: Experiment, images: int, training: bool) -> int:
 
 def refuse_too_large(experiment: Experiment, images: int, training: bool) -> None:
     """Raises RunError where this machine has less memory than `least_bytes`; arguments as there."""
-    batch = "one image" if images == 1 else f"a batch of {images:,} images"
+    batch = "one image" if images == 1 else f"a batch of {counted(images, 'image')}"
     told = too_much(least_bytes(experiment, images, training), f"the weights of this network and its outputs for {batch} take")
     if told:
         raise RunError(f"{told}; lower train.batch_size, filters, units or image_size")

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cnnctl.errors import RunError
+from cnnctl.errors import RunError, counted
 from cnnctl.spec.training import EarlyStopping
 from cnnctl.train.observe import EndRecord, EpochRecord, Observer, StepsRecord
 
@@ -90,7 +90,7 @@ class StopWithoutProgress(Observer):
         waited = self._seen.last_epoch - self._seen.best_epoch
         if waited < self._spec.patience:
             return None
-        return f"{self._spec.monitor} has not improved for {waited} epochs, since epoch {self._seen.best_epoch}"
+        return f"{self._spec.monitor} has not improved for {counted(waited, 'epoch')}, since epoch {self._seen.best_epoch}"
 
     def on_end(self, record: EndRecord) -> None:
         """Goes back to the weights of the best epoch, where the config says so."""

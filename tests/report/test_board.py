@@ -330,16 +330,17 @@ def hyperparameters(run: Run) -> dict[str, Any]:
     return {name: getattr(value, str(value.WhichOneof("kind"))) for name, value in started.hparams.items()}
 
 
-def test_hyperparameters_are_what_the_config_says_and_never_the_text_none(run: Run) -> None:
+def test_hyperparameters_are_every_value_of_the_config_and_never_the_text_none(run: Run) -> None:
     found = hyperparameters(run)
     spec = run.session.experiment
     assert found["model.style"] == spec.model.style
     assert found["train.loop"] == spec.train.loop
     assert found["train.optimizer"] == "adam"
-    assert found["train.optimizer.learning_rate"] == 0.001
+    assert found["train.optimizer.adam.learning_rate"] == 0.001
     assert found["model.layers"] == ", ".join(NAMES)
-    assert found["data.augment.rotation"] == 10.0
-    assert "data.name" not in found
+    assert (found["model.layers.conv2d.filters"], found["model.layers.conv2d.padding"]) == (4, "valid")
+    assert (found["data.augment"], found["data.augment.rotation"]) == (True, 10.0)
+    assert (found["data.name"], found["train.early_stopping"]) == ("null", "null")
     assert "None" not in map(str, found.values())
     assert "_hparams_/session_end_info" in read(run.folder).Tags()["tensors"]
 

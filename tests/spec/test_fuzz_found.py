@@ -53,7 +53,7 @@ def test_the_two_halves_that_json_makes_of_a_character_are_one() -> None:
     ("length", "written"),
     [
         ("2 epochs", "2 epochs"),
-        ("1 epoch", "1 epochs"),
+        ("1 epoch", "1 epoch"),
         ("0.00001 epochs", "0.00001 epochs"),
         ("0.000000000012 epochs", "0.000000000012 epochs"),
         ("123456789 epochs", "123456789 epochs"),

@@ -157,7 +157,7 @@ def test_an_interruption_during_the_test_is_told_like_any_other(tmp_path: Path, 
     spec = experiment(epochs=1)
     with monkeypatch.context() as patched:
         patched.setattr("cnnctl.commands.session._save_model", press)
-        with pytest.raises(Interrupted, match="1 of 1 epochs are saved"):
+        with pytest.raises(Interrupted, match="1 of 1 epoch is saved"):
             run(spec, tmp_path / "run")
     run(spec, tmp_path / "run")
     run(spec, tmp_path / "straight")

@@ -1,0 +1,61 @@
+"""One is one: no message says 1 epochs, and none counts in its own way."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from cnnctl.commands import cut_short
+from cnnctl.errors import counted
+from cnnctl.report.rows import summarize
+from cnnctl.report.tables import totals
+from cnnctl.spec.load import load
+from cnnctl.spec.optimizers import Span
+from cnnctl.train.observe import StepsRecord
+
+ROOT = Path(__file__).parents[1]
+PLURAL_OF_ONE = re.compile(
+    r"(?<![\d.,-])1 (epochs|images|steps|layers|classes|parameters|episodes|trials|replicas|runs|files)\b"
+)
+
+
+def test_one_is_one_and_thousands_have_commas() -> None:
+    assert [counted(count, "epoch") for count in (0, 1, 2, 1200)] == ["0 epochs", "1 epoch", "2 epochs", "1,200 epochs"]
+    assert [counted(count, "class", "classes") for count in (1, 2)] == ["1 class", "2 classes"]
+
+
+def test_lengths_of_training() -> None:
+    assert [str(Span(amount, "epochs")) for amount in (1, 1.0, 0.5, 2)] == ["1 epoch", "1 epoch", "0.5 epochs", "2 epochs"]
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(1, 0), (0, 1)])
+def test_what_is_saved_of_a_training(rows: int, steps: int) -> None:
+    begun = StepsRecord(1, steps, steps, 1, 0.0, 0.0, 0.0) if steps else None
+    done = cut_short.done_of(cast(Any, SimpleNamespace(rows=[None] * rows, begun=begun)), 1, 1)
+    assert not PLURAL_OF_ONE.search(done), done
+    assert done.startswith(f"{rows} of 1 epoch")
+
+
+def test_the_totals_of_a_network_of_one_parameter() -> None:
+    experiment = load(ROOT / "configs/quickstart.yaml", [], look_at_data=False)
+    one = summarize(experiment)
+    small = SimpleNamespace(trainable=1, non_trainable=0, macs=1, activation_bytes=4, batch_size=1)
+    assert not any(PLURAL_OF_ONE.search(line) for line in (*totals(one), *totals(cast(Any, small))))
+
+
+def test_no_text_that_people_are_shown_has_the_plural_of_one() -> None:
+    """Whatever golden files and exact messages hold; what people write, such as 1 epochs in a config, is theirs."""
+    shown = [*(ROOT / "tests/golden").glob("*.*"), *(ROOT / "tests/spec/bad").glob("*.txt")]
+    assert len(shown) > 100
+    assert [file.name for file in shown if PLURAL_OF_ONE.search(file.read_text())] == []
+
+
+def test_images_and_epochs_are_counted_by_the_helper_alone() -> None:
+    """A count that is put before a plural by hand says 1 images sooner or later; these cannot be one."""
+    by_hand = re.compile(r"\{(?:len\([^{}]*\)|[\w.]*(?:epochs|steps))(?::,)?\} (?:epochs|steps)\b")
+    found = {file.name: by_hand.findall(file.read_text()) for file in (ROOT / "cnnctl").rglob("*.py")}
+    assert {name for name, each in found.items() if each} == set()
