@@ -193,10 +193,17 @@ class Board(Observer):
     def _channels_last(self, images: NDArray[Any]) -> NDArray[Any]:
         return np.moveaxis(images, 1, -1) if self._experiment.model.data_format == "channels_first" else images
 
-    def finish(self, step: int, test: Mapping[str, float | None], answers: Answers | None) -> None:
-        """Writes the test's scalars, none where it was not read, and, for answers, the confusion matrix and the worst mistakes."""
+    def finish(self, step: int, test: Mapping[str, float | None], answers: Answers | None, weights: str) -> None:
+        """Writes what came of the training.
+
+        Args:
+            step: after which the network had the weights that the run leaves; they are tested.
+            test: scalars; none where the test was not read.
+            answers: for the confusion matrix and the worst mistakes.
+            weights: which epoch's weights these are, and why.
+        """
         if test:
-            self._events.write("test", summaries.scalars(test), step)
+            self._events.write("test", summaries.joined([summaries.scalars(test), summaries.text("weights", weights)]), step)
         if answers:
             for tag, png in _endings(answers):
                 self._events.write(answers.split, summaries.picture(tag, png), step)

@@ -71,11 +71,11 @@ def _row(run: RunFolder, name: str) -> RunRow:
     """
     open_regular(run.config, run.path).close()
     config = read_document(run.config).content
+    result = run.read_result()
     device = run.read_environment().get("device")
     if not isinstance(device, str):
         raise RunError(f"{run.environment} is damaged: it does not say the device")
-    results: dict[str, Any] = {"device": f"{device.partition(' (')[0]:.{WIDEST}}", **_of_epochs(run)}
-    result = run.read_result()
+    results: dict[str, Any] = {"device": f"{device.partition(' (')[0]:.{WIDEST}}", **_of_epochs(run, result)}
     if result is not None:
         null = [name for name in ("test_accuracy", "test_loss") if result.get(name, "") is None]
         if null == ["test_accuracy"]:
@@ -86,14 +86,17 @@ def _row(run: RunFolder, name: str) -> RunRow:
     return RunRow(name, config, results)
 
 
-def _of_epochs(run: RunFolder) -> dict[str, Any]:
+def _of_epochs(run: RunFolder, result: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns what metrics.csv says: validation of the weights that the run left, or of its last epoch as long as it goes on."""
     epochs = run.read_epochs()
     if not epochs:
         return {}
     seconds = [_number(run.metrics, row, "seconds") for row in epochs]
     found: dict[str, Any] = {"epochs": len(epochs), "train_seconds": round(sum(seconds), 3)}
-    if epochs[-1].get("validation_accuracy"):
-        found["validation_accuracy"] = _number(run.metrics, epochs[-1], "validation_accuracy")
+    kept = result["weights_epoch"] if result and "weights_epoch" in result else len(epochs)
+    row = next((each for each in epochs if each.get("epoch") == str(kept)), epochs[-1])
+    if row.get("validation_accuracy"):
+        found["validation_accuracy"] = _number(run.metrics, row, "validation_accuracy")
     return found
 
 

@@ -75,6 +75,12 @@ def texts(experiment: Experiment) -> Summary:
     return joined([text_pb("config", config), text_pb("summary", summary_markdown(summarize(experiment)))])
 
 
+def text(tag: str, content: str) -> Summary:
+    """Returns a text, in Markdown."""
+    summary: Summary = text_pb(tag, content)
+    return summary
+
+
 def joined(summaries: Sequence[Summary]) -> Summary:
     """Returns several summaries as one."""
     whole = Summary()

@@ -312,9 +312,6 @@ def _stopping_complaints(experiment: Experiment) -> list[Complaint]:
     if experiment.data.validation is None and stopping.monitor.startswith("validation"):
         message = f"'{stopping.monitor}' needs validation data, but data.validation is null; give some, or monitor train_loss"
         complaints.append((("train", "early_stopping", "monitor"), message))
-    if stopping.restore_best and experiment.train.optimizer.use_ema:
-        message = "goes back to the weights of one epoch, while use_ema averages over all; set restore_best: false, or leave use_ema out"
-        complaints.append((("train", "early_stopping", "restore_best"), message))
     return complaints
 
 
