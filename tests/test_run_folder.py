@@ -193,7 +193,7 @@ def test_the_result_agrees_with_the_metrics(loop: str, finished: dict[str, Run])
     losses = [float(row["validation_loss"]) for row in rows]
     seconds = sum(float(row["seconds"]) for row in rows)
     assert list(result) == [
-        "test_loss", "test_accuracy", "weights_epoch", "weights", "best_epoch", "epochs", "steps", "train_seconds",
+        "test_loss", "test_accuracy", "loss_includes_regularization", "weights_epoch", "weights", "best_epoch", "epochs", "steps", "train_seconds",
         "images_per_second", "parameters",
     ]  # fmt: skip
     assert result["best_epoch"] == 1 + losses.index(min(losses))

@@ -18,7 +18,7 @@ def runs(root: Path, form: str, sort: str | None, wanted: Sequence[str], seeds: 
         form: `table`, `json` or `markdown`.
         sort: a config path or result to order by, with a minus in front for the largest first; None for oldest first.
         wanted: `key=value` texts; only runs that have all of them are shown.
-        seeds: show runs that differ in the seed alone as one row, mean ± standard deviation.
+        seeds: show runs that differ in the seed alone as one row, mean and standard deviation.
         console: where to print.
 
     Raises:

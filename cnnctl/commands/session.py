@@ -25,11 +25,14 @@ from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.files import UNFINISHED, put_in_place
 from cnnctl.report.board import Board, report_at, report_every
 from cnnctl.report.console import Console
+from cnnctl.report.episodes import accuracy_text
+from cnnctl.report.evaluation import loss_text
 from cnnctl.report.progress import progress_for, show_seconds
 from cnnctl.report.rows import summarize
 from cnnctl.runs import MetricsFile, RunFolder, best_epoch
 from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import has_penalties
 from cnnctl.spec.load import facts_of
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.device import choose_device
@@ -292,6 +295,7 @@ class Session:
         of_test = self.task.result(score or Score(math.nan, math.nan))
         return {
             **(of_test if score else dict.fromkeys(of_test)),
+            "loss_includes_regularization": has_penalties(self.experiment),
             "weights_epoch": kept,
             "weights": why,
             "best_epoch": self.stopping.best_epoch if self.stopping else best_epoch(rows),
@@ -323,8 +327,8 @@ class Session:
 
     def _conclude(self, run: RunFolder, result: dict[str, Any], score: Score) -> None:
         say = self.console.result
-        interval = "" if score.interval is None else f" ± {100 * score.interval:.2f} %"
-        say(f"test    accuracy {score.accuracy:.2%}{interval}, loss {score.loss:.4f}, on {self.task.tested_on()}")
+        loss = loss_text(score.loss, result["loss_includes_regularization"])
+        say(f"test    accuracy {accuracy_text(score)}, {loss}, on {self.task.tested_on()}")
         say(f"weights {result['weights']}")
         speed = f"{result['images_per_second']:,.0f} images a second"
         say(f"time    {show_seconds(result['train_seconds'])} of training, {result['epochs']} epochs, {speed}")

@@ -279,7 +279,8 @@ def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, list):
-        return " ± ".join(_cell(name, part) for part in value)
+        mean, *deviation = (_cell(name, part) for part in value)
+        return f"{mean} (sd {deviation[0]})" if deviation else mean  # ± is the 95 % interval everywhere
     if name.endswith("accuracy"):
         return f"{value:.2%}"
     if isinstance(value, float):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import Facts, show_shape
-from cnnctl.spec.stack import Complaint, Node
+from cnnctl.spec.stack import Complaint, Node, nodes_of
 from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
 
@@ -54,6 +54,13 @@ def _passes_on(node: Node, before: Node) -> bool:
     if isinstance(node.layer, L.GlobalAveragePooling2D):
         return _activation(before) == "softmax"  # means of probabilities are probabilities; means of relu's maps may be logits
     return isinstance(node.layer, L.Flatten | L.Dropout)
+
+
+def has_penalties(experiment: Experiment) -> bool:
+    """Returns whether the losses of training and evaluation include penalties; those of episodes never do."""
+    nodes, _ = nodes_of(experiment.model)
+    fields = ((node.layer, name) for node in nodes for name in type(node.layer).model_fields if name.endswith("_regularizer"))
+    return experiment.few_shot is None and any(getattr(layer, name) is not None for layer, name in fields)
 
 
 def chosen_loss(experiment: Experiment, nodes: Sequence[Node]) -> Loss:

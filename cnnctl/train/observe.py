@@ -90,7 +90,7 @@ class StepsRecord:
         steps_in_epoch: of them, in this epoch.
         images: training images seen in this epoch.
         seconds: since the epoch started.
-        loss, accuracy: over this epoch's images so far; the loss includes regularization.
+        loss, accuracy: over this epoch's images so far; the loss includes regularization, as all losses but those of episodes.
         totals: what `loss` and `accuracy` are computed from, with which an epoch goes on; empty before its first step.
     """
 

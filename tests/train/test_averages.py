@@ -75,9 +75,7 @@ def measured(weights: Weights, session: Session) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("loop", ["fit", "custom"])
-def test_each_epoch_is_validated_with_the_averages_that_the_run_would_leave(
-    loop: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_epoch_is_validated_with_the_averages_that_the_run_would_leave(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "SECONDS_PER_CALL", 0.0)  # every step is told
     session = Session(experiment(loop), "cpu", Console(quiet=True))
     watch = Watch(session.task.learner.model)
