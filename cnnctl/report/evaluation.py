@@ -82,7 +82,8 @@ def _mean(scores: Scores) -> str:
     over = f"{len(scores.occurring):,} class{'' if len(scores.occurring) == 1 else 'es'}"
     undefined = any(None in (each.precision, each.recall, each.f1) for each in scores.occurring)
     zero = f", {NONE} as 0" if undefined else ""
-    return f"Mean of the {over} (macro average{zero}): precision {precision:.2%}, recall {recall:.2%}, F1 {f1:.2%}."
+    line = f"Mean of the {over}: precision {precision:.2%}, recall {recall:.2%}, F1 {f1:.2%}"
+    return f"{line}\n(macro average: each class counts the same{zero})."
 
 
 def _confusion(scores: Scores, draw: Draw, width: int | None) -> str:

@@ -68,7 +68,8 @@ def averages_of(steps: list[Weights]) -> list[Weights]:
 def measured(weights: Weights, session: Session) -> tuple[float, float]:
     """Returns loss and accuracy of one dense layer on the validation images, in float64."""
     kernel, bias = (each.astype(np.float64) for each in weights)
-    images, labels = (np.concatenate(each) for each in zip(*session.task.validation().as_numpy_iterator(), strict=True))
+    batches: Any = session.task.validation()
+    images, labels = (np.concatenate(each) for each in zip(*batches.as_numpy_iterator(), strict=True))
     logits = images.reshape(len(images), -1).astype(np.float64) @ kernel + bias
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
     return float(losses.mean()), float((logits.argmax(axis=1) == labels).mean())
@@ -112,7 +113,7 @@ def test_validation_with_averages_changes_nothing_that_is_trained() -> None:
     alone, watched = (Session(experiment("custom", NORMALIZED), "cpu", Console(quiet=True)) for _ in range(2))
     watched._loop(0, Observer())
     alone.task.validation = lambda: None  # type: ignore[method-assign]
-    alone.task.learner.averages.put_in = lambda: None  # type: ignore[method-assign]
+    alone.task.learner.averages.put_in = lambda: None
     alone._loop(0, Observer())
     for mine, theirs in zip(variables(watched), variables(alone), strict=True):
         np.testing.assert_array_equal(mine, theirs)
