@@ -425,7 +425,7 @@ def runs(
     wanted: Annotated[
         list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Show only such runs; may be repeated.")
     ] = None,
-    seeds: Annotated[bool, typer.Option("--seeds", help="Seeds of one config as mean ± standard deviation.")] = False,
+    seeds: Annotated[bool, typer.Option("--seeds", help="Seeds of one config as mean and standard deviation (sd).")] = False,
     columns: Annotated[
         str | None,
         typer.Option(

@@ -193,10 +193,11 @@ def test_the_result_agrees_with_the_metrics(loop: str, finished: dict[str, Run])
     losses = [float(row["validation_loss"]) for row in rows]
     seconds = sum(float(row["seconds"]) for row in rows)
     assert list(result) == [
-        "test_loss", "test_accuracy", "best_epoch", "epochs", "steps", "train_seconds", "images_per_second", "parameters",
-        "test_fingerprint",
+        "test_loss", "test_accuracy", "loss_includes_regularization", "weights_epoch", "weights", "best_epoch", "epochs", "steps", "train_seconds",
+        "images_per_second", "parameters", "test_fingerprint",
     ]  # fmt: skip
     assert result["best_epoch"] == 1 + losses.index(min(losses))
+    assert (result["weights_epoch"], result["weights"]) == (EPOCHS, f"epoch {EPOCHS} of {EPOCHS}: the last epoch")
     assert result["epochs"] == EPOCHS
     assert result["steps"] == STEPS * EPOCHS
     assert result["train_seconds"] == pytest.approx(seconds, abs=0.001)
@@ -260,11 +261,12 @@ def test_results_go_to_stdout_and_the_way_there_to_stderr(loop: str, finished: d
     run, result = finished[loop], finished[loop].result()
     path = Path("runs") / loop / run.folder.name
     lines = run.out.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert lines[0] == f"test    accuracy {result['test_accuracy']:.2%}, loss {result['test_loss']:.4f}, on 898 images"
-    assert lines[1].startswith("time    ") and f"{EPOCHS} epochs" in lines[1]
-    assert lines[2] == f"run     {path}"
-    assert lines[3] == f"see     tensorboard --logdir {path}"
+    assert lines[1] == f"weights {result['weights']}"
+    assert lines[2].startswith("time    ") and f"{EPOCHS} epochs" in lines[2]
+    assert lines[3] == f"run     {path}"
+    assert lines[4] == f"see     tensorboard --logdir {path}"
     starts = [line.split()[0] for line in run.err.splitlines()]
     epochs = [f"{epoch}/{EPOCHS}" for epoch in range(1, EPOCHS + 1)]
     assert starts == ["data", "model", "loss", "loop", "run", "epoch", *epochs]

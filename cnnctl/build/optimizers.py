@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import keras
 
 from cnnctl.build.guard import guard_loss
+from cnnctl.errors import UsageError
 from cnnctl.spec import optimizers as O
 from cnnctl.spec.head import Loss
 from cnnctl.spec.section import Section
@@ -43,12 +46,40 @@ def build_optimizer(
         guarded: false where the caller itself refuses a loss that is no number.
     """
     fields = {name: getattr(spec, name) for name in type(spec).model_fields if name != "learning_rate"}
+    if isinstance(spec.learning_rate, O.Piecewise):
+        refuse_unsorted(spec.learning_rate, spec.kind, steps_per_epoch)
     rate = build_schedule(spec.learning_rate, steps_per_epoch, epochs)
     optimizer = KERAS_OPTIMIZERS[type(spec)](learning_rate=rate, **fields)
     optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
     if guarded:
         guard_loss(optimizer)
     return optimizer
+
+
+def refuse_unsorted(spec: O.Piecewise, optimizer: str, steps_per_epoch: int) -> None:
+    """Raises UsageError for boundaries that do not rise once epochs are counted in steps.
+
+    Keras would add up the values of all pieces that a step is in.
+    """
+    steps = [length.steps(steps_per_epoch) for length in spec.boundaries]
+    if all(before < after for before, after in pairwise(steps)):
+        return
+    ordered = sorted(zip(steps, spec.boundaries, strict=True), key=lambda each: each[0])
+    apart = dict(ordered).values()  # one of those at the same step
+    remedy = (
+        f"write boundaries: {_shown(apart)}, and the values in that order"
+        if len(apart) == len(steps)
+        else f"write boundaries: {_shown(apart)}, and one value more than boundaries"
+    )
+    raise UsageError(
+        f"train.optimizer.{optimizer}.learning_rate.piecewise.boundaries: must rise, since values[i] holds up to boundaries[i]; "
+        f"received {_shown(spec.boundaries)}, which are the steps {steps}: "
+        f"an epoch has {steps_per_epoch:,} step{'s' if steps_per_epoch > 1 else ''} here; {remedy}"
+    )
+
+
+def _shown(boundaries: Iterable[O.Span]) -> str:
+    return f"[{', '.join(str(O.plain_span(length)) for length in boundaries)}]"
 
 
 def build_schedule(

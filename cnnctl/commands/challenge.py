@@ -136,7 +136,6 @@ def by_embedding(trained: Trained, embed: Embed, how: str, views: Views) -> Matc
             views,
             seed=trained.experiment.seed,
             at_once=len(training) + len(tests),
-            cosine=how == "cosine",
         )
         alike = similarities(vectors[len(training) :], vectors[: len(training)], how)  # (N, M)
         chosen: NDArray[np.int64] = np.argmax(alike, axis=1)

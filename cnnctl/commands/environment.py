@@ -29,8 +29,11 @@ PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn
 ROUNDING = ("device", "replicas", "processor", "instruction_sets", "cores", "variables", "versions")
 """What decides in which order and by which instructions sums are computed, and so how they round."""
 _VARIABLES = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
-_SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG")
-"""Variables that change what TensorFlow prints, or where workers are, and no number; how many they are say the replicas."""
+_SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG", "TF_CLI_CONFIG_FILE")
+"""Variables that change what TensorFlow prints, or where workers are, and no number; how many they are say the replicas.
+
+TF_CLI_CONFIG_FILE is Terraform's.
+"""
 _VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "neon")
 
 

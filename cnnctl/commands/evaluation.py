@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from cnnctl.report.tables import as_json
 from cnnctl.report.text import printable
 from cnnctl.runs import MOST_BYTES, RunFolder
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.head import chosen_loss
+from cnnctl.spec.head import chosen_loss, has_penalties
 from cnnctl.spec.load import facts_of
 from cnnctl.train.inference import Judged, judge
 from cnnctl.train.memory import refuse_too_large
@@ -162,7 +162,8 @@ def evaluated(
 
 def _scores(trained: Trained, images: ImageSet) -> Scores:
     judged, probabilities = judged_on(images, trained)
-    return scores_of(images.labels, probabilities, trained.class_names, judged.loss, judged.accuracy)
+    scores = scores_of(images.labels, probabilities, trained.class_names, judged.loss, judged.accuracy)
+    return replace(scores, regularized=has_penalties(trained.experiment))
 
 
 def judged_on(images: ImageSet, trained: Trained) -> tuple[Judged, Values]:

@@ -31,7 +31,7 @@ def runs(
         form: `table`, `json` or `markdown`.
         sort: a config path or result to order by, with a minus in front for the largest first; None for oldest first.
         wanted: `key=value` texts; only runs that have all of them are shown.
-        seeds: show runs that differ in the seed alone as one row, mean ± standard deviation.
+        seeds: show runs that differ in the seed alone as one row, mean and standard deviation.
         console: where to print.
         shown: the columns of the table: keys with commas between; with a plus in front, besides the usual ones; `all`, as
             many as there are. None for the usual ones that there is room for.

@@ -26,11 +26,14 @@ from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunE
 from cnnctl.files import UNFINISHED, put_in_place
 from cnnctl.report.board import Board, report_at, report_every
 from cnnctl.report.console import Console
+from cnnctl.report.episodes import accuracy_text
+from cnnctl.report.evaluation import loss_text
 from cnnctl.report.progress import progress_for, show_seconds
 from cnnctl.report.rows import summarize
 from cnnctl.runs import MetricsFile, RunFolder, best_epoch
 from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import has_penalties
 from cnnctl.spec.load import facts_of
 from cnnctl.spec.oddities import last_batch_warning
 from cnnctl.spec.section import plain
@@ -274,8 +277,8 @@ class Session:
         learner, wish = self.task.learner, self.experiment.train.checkpoint
         candidates = {"stopping": self.stopping, "board": board}
         listeners = {name: listener for name, listener in candidates.items() if listener}
-        often = (wish.every_steps, wish.every_minutes) if wish else ()
-        return Checkpoints(run.checkpoints, learner.model, learner.optimizer, listeners, *often)
+        often = (wish.every_steps, wish.every_minutes) if wish else (None, None)
+        return Checkpoints(run.checkpoints, learner.model, learner.optimizer, listeners, *often, learner.averages)
 
     def _done(self, checkpoints: Checkpoints) -> str:
         return done_of(checkpoints, self.experiment.train.epochs, self.task.steps_per_epoch)
@@ -306,7 +309,8 @@ class Session:
         score = self._tested(run) if self.part_of is None or self.part_of.tested else None
         result = {key: _or_null(value) for key, value in self._result(rows, score).items()}
         if board:
-            board.finish(result["steps"], _for_board(score), self.task.answers())
+            step = result["weights_epoch"] * self.task.steps_per_epoch
+            board.finish(step, _for_board(score), self.task.answers(), result["weights"])
         run.write_json(run.result, result)
         if score and not self.part_of:
             self._conclude(run, result, score)
@@ -323,9 +327,13 @@ class Session:
 
     def _result(self, rows: list[EpochRecord], score: Score | None) -> dict[str, Any]:
         seconds = sum(row.seconds for row in rows)
+        kept, why = self._kept(rows)
         of_test = self.task.result(score or Score(math.nan, math.nan))
         return {
             **(of_test if score else dict.fromkeys(of_test)),
+            "loss_includes_regularization": has_penalties(self.experiment),
+            "weights_epoch": kept,
+            "weights": why,
             "best_epoch": self.stopping.best_epoch if self.stopping else best_epoch(rows),
             "epochs": len(rows),
             "steps": rows[-1].step,
@@ -335,10 +343,30 @@ class Session:
             "test_fingerprint": self._test_fingerprint,
         }
 
+    def _kept(self, rows: list[EpochRecord]) -> tuple[int, str]:
+        """Returns the epoch whose weights the run leaves, and says why in words."""
+        stopping, last = self.experiment.train.early_stopping, len(rows)
+        kept = self.stopping.best_epoch if self.stopping and self.stopping.restores else last
+        averaged = "; averaged weights (use_ema)" if self.experiment.train.optimizer.use_ema else ""
+        if kept != last:
+            assert stopping
+            return kept, f"epoch {kept} of {last}: early stopping restored the best epoch by {stopping.monitor}{averaged}"
+        return kept, f"epoch {kept} of {last}: the last epoch{self._why_last(kept)}{averaged}"
+
+    def _why_last(self, last: int) -> str:
+        """Returns, where the training could stop early, why the last epoch's weights were kept."""
+        stopping = self.experiment.train.early_stopping
+        if self.stopping is None or stopping is None:
+            return ""
+        if self.stopping.best_epoch == last:
+            return f", the best by {stopping.monitor}"
+        return f"; the best by {stopping.monitor} was epoch {self.stopping.best_epoch} (restore_best: false)"
+
     def _conclude(self, run: RunFolder, result: dict[str, Any], score: Score) -> None:
         say = self.console.result
-        interval = "" if score.interval is None else f" ± {100 * score.interval:.2f} %"
-        say(f"test    accuracy {score.accuracy:.2%}{interval}, loss {score.loss:.4f}, on {self.task.tested_on()}")
+        loss = loss_text(score.loss, result["loss_includes_regularization"])
+        say(f"test    accuracy {accuracy_text(score)}, {loss}, on {self.task.tested_on()}")
+        say(f"weights {result['weights']}")
         speed = f"{result['images_per_second']:,.0f} images per second"
         say(f"time    {show_seconds(result['train_seconds'])} of training, {counted(result['epochs'], 'epoch')}, {speed}")
         say(f"run     {run.path}")

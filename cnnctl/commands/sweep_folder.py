@@ -15,7 +15,6 @@ from cnnctl.errors import RunError
 from cnnctl.files import hold, write_whole
 from cnnctl.reading import read_bounded
 from cnnctl.runs import STUDY_FILE, TRIAL_FILE, RunFolder, open_run_folder
-from cnnctl.spec.load import load
 from cnnctl.spec.section import show
 
 MOST_MARK = 10_000
@@ -132,7 +131,7 @@ def _mark_of(run: RunFolder) -> dict[str, Any]:
 def measures_of(run: RunFolder) -> dict[str, float]:
     """Returns what a run that has ended reached, by the names of `report.sweep.MEASURES`; nothing of one that has not.
 
-    Validation is that of the weights that the run leaves: of its best epoch where early stopping goes back to it, else of its last.
+    Validation is that of the weights that the run leaves: of its best epoch where early stopping restored it, else of its last.
 
     Raises:
         RunError: the folder is damaged.
@@ -140,8 +139,7 @@ def measures_of(run: RunFolder) -> dict[str, float]:
     result = run.read_result()
     if result is None:
         return {}
-    restored = load(run.config, look_at_data=False).train.early_stopping
-    epoch = result.get("best_epoch") if restored and restored.restore_best else result.get("epochs")
+    epoch = result.get("weights_epoch")
     row = next((each for each in run.read_epochs() if each.get("epoch") == str(epoch)), None)
     if row is None:
         raise RunError(f"{run.metrics} is damaged: it has no epoch {epoch}, which {run.result} speaks of")

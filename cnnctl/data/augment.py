@@ -69,8 +69,10 @@ def _transforms(draws: Any, settings: Augment, height: int, width: int) -> Any:
     xx, xy = scale * tf.cos(angle) * side, scale * -tf.sin(angle + shear)
     yx, yy = scale * tf.sin(angle) * side, scale * tf.cos(angle + shear)
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    to_x = centre_x - xx * centre_x - xy * centre_y + right * settings.shift * width
-    to_y = centre_y - yx * centre_x - yy * centre_y + down * settings.shift * height
+    # shifted before all else is undone: so the image moves by as many pixels as said, however it is zoomed and turned
+    from_x, from_y = centre_x - right * settings.shift * width, centre_y - down * settings.shift * height
+    to_x = centre_x - xx * from_x - xy * from_y
+    to_y = centre_y - yx * from_x - yy * from_y
     zeros = tf.zeros_like(turn)
     return tf.stack([xx, xy, to_x, yx, yy, to_y, zeros, zeros], axis=1)
 
@@ -100,21 +102,24 @@ def _bent(images: Any, transforms: Any, draws: Any, elastic: float) -> Any:
         images: (B, H, W, C), float.
         transforms: (B, 8), as `_transforms` gives them.
         draws: (B, 2 · KNOTS · KNOTS), in [-1, 1).
-        elastic: the largest displacement, a fraction of height and width.
+        elastic: the largest displacement, a fraction of the height up or down and of the width sideways.
     """
     height, width = images.shape[1], images.shape[2]
     knots = tf.reshape(draws, (-1, 2, KNOTS, KNOTS))
     field = _smooth(height) @ knots @ tf.transpose(_smooth(width))  # (B, 2, H, W)
     # a product, since TensorFlow orders sums as the graph around them allows, and `cnnctl code` promises the same bits
-    moved = tf.reshape(transforms[:, :6], (-1, 2, 3)) @ _pixels(height, width)
-    x, y = tf.unstack(tf.reshape(moved, (-1, 2, height, width)) + field * _each(elastic * width, elastic * height), axis=1)
+    bent = _bent_pixels(field * _each(elastic * width, elastic * height))
+    moved = tf.reshape(transforms[:, :6], (-1, 2, 3)) @ bent
+    x, y = tf.unstack(tf.reshape(moved, (-1, 2, height, width)), axis=1)
     return _read(images, x, y)
 
 
-def _pixels(height: int, width: int) -> Any:
-    """Returns column, row and 1 of every pixel, (3, H · W)."""
+def _bent_pixels(field: Any) -> Any:
+    """Returns column, row and 1 of every pixel as a field (B, 2, H, W) displaces it, (B, 3, H · W)."""
+    height, width = field.shape[2:]
     column, row = tf.meshgrid(tf.range(width, dtype=tf.float32), tf.range(height, dtype=tf.float32))
-    return tf.reshape(tf.stack([column, row, tf.ones_like(row)]), (3, -1))
+    x, y = column + field[:, 0], row + field[:, 1]
+    return tf.reshape(tf.stack([x, y, tf.ones_like(x)], axis=1), (-1, 3, height * width))
 
 
 def _each(right: float, down: float) -> Any:

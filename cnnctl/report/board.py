@@ -207,9 +207,17 @@ class Board(Observer):
     def _channels_last(self, images: NDArray[Any]) -> NDArray[Any]:
         return np.moveaxis(images, 1, -1) if self._experiment.model.data_format == "channels_first" else images
 
-    def finish(self, step: int, test: Mapping[str, float | None], answers: Answers | None) -> None:
-        """Writes the test's scalars, none where it was not read, and, for answers, the confusion matrix and the worst mistakes."""
-        self._events.write(summaries.scalars({f"test/{name}": value for name, value in test.items()}), step)
+    def finish(self, step: int, test: Mapping[str, float | None], answers: Answers | None, weights: str) -> None:
+        """Writes what came of the training.
+
+        Args:
+            step: after which the network had the weights that the run leaves; they are tested.
+            test: scalars; none where the test was not read.
+            answers: for the confusion matrix and the worst mistakes.
+            weights: which epoch's weights these are, and why.
+        """
+        scalars = summaries.scalars({f"test/{name}": value for name, value in test.items()})
+        self._events.write(summaries.joined([scalars, summaries.text("weights", weights)]) if test else scalars, step)
         if answers:
             for tag, png in _endings(answers):
                 self._events.write(summaries.picture(tag, png, f"Of the {answers.split} images."), step)

@@ -91,10 +91,10 @@ def _row(run: RunFolder, name: str) -> RunRow:
     """
     open_regular(run.config, run.path).close()
     config = read_document(run.config).content
+    result = run.read_result()
     state, reason = run.state()
     results: dict[str, Any] = {STATE: state, **({REASON: reason} if reason else {})}
-    results |= {"device": _device(run), **_of_epochs(run)}
-    result = run.read_result()
+    results |= {"device": _device(run), **_of_epochs(run, result)}
     if result is not None:
         null = [name for name in ("test_accuracy", "test_loss") if result.get(name, "") is None]
         if null == ["test_accuracy"]:
@@ -112,14 +112,17 @@ def _device(run: RunFolder) -> str:
     return f"{device.partition(' (')[0]:.{WIDEST}}"
 
 
-def _of_epochs(run: RunFolder) -> dict[str, Any]:
+def _of_epochs(run: RunFolder, result: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns what metrics.csv says: validation of the weights that the run left, or of its last epoch as long as it goes on."""
     epochs = run.read_epochs()
     if not epochs:
         return {}
     seconds = [_number(run.metrics, row, "seconds") for row in epochs]
     found: dict[str, Any] = {"epochs": len(epochs), "train_seconds": round(sum(seconds), 3)}
-    if epochs[-1].get("validation_accuracy"):
-        found["validation_accuracy"] = _number(run.metrics, epochs[-1], "validation_accuracy")
+    kept = result["weights_epoch"] if result and "weights_epoch" in result else len(epochs)
+    row = next((each for each in epochs if each.get("epoch") == str(kept)), epochs[-1])
+    if row.get("validation_accuracy"):
+        found["validation_accuracy"] = _number(run.metrics, row, "validation_accuracy")
     return found
 
 
@@ -385,7 +388,8 @@ def _result_cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, list):
-        return " ± ".join(_result_cell(name, part) for part in value)
+        mean, *deviation = (_cell(name, part) for part in value)
+        return f"{mean} (sd {deviation[0]})" if deviation else mean  # ± is the 95 % interval everywhere
     if name.endswith("accuracy"):
         return f"{value:.2%}"
     if isinstance(value, float):

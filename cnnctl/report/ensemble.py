@@ -60,7 +60,7 @@ def ensemble_markdown(scores: Scores, subject: str, members: Sequence[Member]) -
 
 def _about(members: Sequence[Member], draw: Draw) -> list[str]:
     average, deviation = accuracy_of(members)
-    spread = f"Mean of the runs: accuracy {average:.2%} ± {deviation:.2%} (standard deviation of a sample)."
+    spread = f"Mean of the runs: accuracy {average:.2%}, standard deviation {deviation:.2%}."
     return [JUDGED.format(count=len(members)), draw(COLUMNS, [_cells(each) for each in members], 1), f"{spread}\n{LOSS}"]
 
 

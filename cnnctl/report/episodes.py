@@ -67,14 +67,19 @@ def episodes_markdown(result: EpisodeResult) -> str:
     return markdown_table(("", printable(result.subject)), [list(fact) for fact in _facts(result)], left=2)
 
 
+def accuracy_text(score: Score) -> str:
+    """Returns an accuracy, for episodes with its 95 % interval; episodes that are all alike have none."""
+    if score.interval is None:
+        return f"{score.accuracy:.2%}"
+    if score.interval == 0:
+        return f"{score.accuracy:.2%} in every episode"
+    return f"{score.accuracy:.2%} ± {100 * score.interval:.2f} % (95 % interval)"
+
+
 def _facts(result: EpisodeResult) -> list[tuple[str, str]]:
     score = result.score
-    assert score.interval is not None
     return [
-        (
-            "accuracy",
-            f"{score.accuracy:.2%} ± {100 * score.interval:.2f} % with 95 % confidence; guessing {1 / result.way:.2%}",
-        ),
+        ("accuracy", f"{accuracy_text(score)}; guessing {1 / result.way:.2%}"),
         ("loss", f"{score.loss:.4f}"),
         ("episodes", f"{result.episodes:,}: {result.way}-way, {result.shot}-shot, {result.query} queries a class"),
         ("images", f"{result.images:,} of {counted(result.classes, 'class', 'classes')} ({printable(result.subject)})"),

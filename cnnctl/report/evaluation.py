@@ -28,15 +28,22 @@ def evaluation_text(scores: Scores, subject: str, more: Sequence[str] = ()) -> s
         subject: says which images they are of.
         more: paragraphs to stand before the classes.
     """
-    head = f"{subject:<13}accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}, on {_images(scores.images)}"
+    loss = loss_text(scores.loss, scores.regularized)
+    head = f"{subject:<13}accuracy {scores.accuracy:.2%}, {loss}, on {_images(scores.images)}"
     calibration = f"{'calibration':<13}{_calibration(scores)}"
     return "\n\n".join([f"{head}\n{calibration}", *more, *_parts(scores, text_table, PAGE_WIDTH)])
 
 
 def evaluation_markdown(scores: Scores, subject: str, more: Sequence[str] = ()) -> str:
     """Returns the scores as Markdown; arguments as those of `evaluation_text`."""
-    head = f"- {subject}: accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}, on {_images(scores.images)}"
+    loss = loss_text(scores.loss, scores.regularized)
+    head = f"- {subject}: accuracy {scores.accuracy:.2%}, {loss}, on {_images(scores.images)}"
     return "\n\n".join([f"{head}\n- calibration: {_calibration(scores)}", *more, *_parts(scores, markdown_table, None)])
+
+
+def loss_text(loss: float, regularized: bool) -> str:
+    """Returns a loss, and whether the penalties of regularizers are in it."""
+    return f"loss {loss:.4f}{' (regularization included)' if regularized else ''}"
 
 
 def _calibration(scores: Scores) -> str:
@@ -53,14 +60,13 @@ def _shown_classes(scores: Scores) -> list[ClassScore]:
     """Returns the classes that occur, in their order; of many those with the lowest F1, the lowest first."""
     if len(scores.occurring) <= MOST_ROWS:
         return scores.occurring
-    return sorted((each for each in scores.classes if each.images), key=lambda each: each.f1 or 0.0)[:MOST_ROWS]
+    return sorted(scores.occurring, key=lambda each: each.f1 or 0.0)[:MOST_ROWS]
 
 
 def _left_out(scores: Scores, shown: Sequence[ClassScore]) -> list[str]:
     if len(shown) == len(scores.occurring):
         return []
-    count = sum(each.images > 0 for each in scores.classes)
-    return [f"The {len(shown)} of {count:,} classes with the lowest F1; --format json has all."]
+    return [f"The {len(shown)} of {len(scores.occurring):,} classes with the lowest F1; --format json has all."]
 
 
 def _class_cells(score: ClassScore) -> list[str]:
@@ -73,7 +79,11 @@ def _share(value: float | None) -> str:
 
 def _mean(scores: Scores) -> str:
     precision, recall, f1 = (scores.mean(field) for field in ("precision", "recall", "f1"))
-    return f"Mean of the classes: precision {precision:.2%}, recall {recall:.2%}, F1 {f1:.2%}."
+    over = f"{len(scores.occurring):,} class{'' if len(scores.occurring) == 1 else 'es'}"
+    undefined = any(None in (each.precision, each.recall, each.f1) for each in scores.occurring)
+    zero = f", {NONE} as 0" if undefined else ""
+    line = f"Mean of the {over}: precision {precision:.2%}, recall {recall:.2%}, F1 {f1:.2%}"
+    return f"{line}\n(macro average: each class counts the same{zero})."
 
 
 def _confusion(scores: Scores, draw: Draw, width: int | None) -> str:

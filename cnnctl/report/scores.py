@@ -59,6 +59,7 @@ class Scores:
         calibration_error: how far the confidence is from the accuracy, on average; between 0 and 1.
         classes: in the order of the labels.
         matrix: (classes, classes), images; rows are true classes, columns predicted ones.
+        regularized: whether the penalties of regularizers are in the loss.
     """
 
     loss: float
@@ -66,6 +67,7 @@ class Scores:
     calibration_error: float
     classes: list[ClassScore]
     matrix: Labels
+    regularized: bool = False
 
     @property
     def images(self) -> int:
@@ -97,8 +99,11 @@ class Scores:
         return [Confusion(names[rows[at]], names[columns[at]], int(beside[rows[at], columns[at]])) for at in order]
 
     def mean(self, field: str) -> float:
-        """Returns the mean of `precision`, `recall` or `f1` over the classes with images; what is undefined counts as 0."""
-        return float(np.mean([getattr(each, field) or 0.0 for each in self.classes if each.images]))
+        """Returns the mean of `precision`, `recall` or `f1` over the classes that occur; what is undefined counts as 0.
+
+        This is scikit-learn's macro average: a class without images that an image was taken for lowers it.
+        """
+        return float(np.mean([getattr(each, field) or 0.0 for each in self.occurring]))
 
 
 def scores_of(labels: Labels, probabilities: Probabilities, class_names: Sequence[str], loss: float, accuracy: float) -> Scores:
@@ -145,10 +150,12 @@ def as_plain(scores: Scores) -> dict[str, Any]:
     return {
         "images": scores.images,
         "loss": _number(scores.loss),
+        "loss_includes_regularization": scores.regularized,
         "accuracy": scores.accuracy,
         "calibration_error": _number(scores.calibration_error),
         "calibration_bins": scores.bins,
         "mean": {field: scores.mean(field) for field in ("precision", "recall", "f1")},
+        "mean_over": len(scores.occurring),
         "classes": [
             {
                 "class": each.name,

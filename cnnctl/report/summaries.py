@@ -108,6 +108,12 @@ def second_graph(tag: str, graph: bytes) -> Summary:
     return summary
 
 
+def text(tag: str, content: str) -> Summary:
+    """Returns a text, in Markdown."""
+    summary: Summary = text_pb(tag, content)
+    return summary
+
+
 def joined(summaries: Sequence[Summary]) -> Summary:
     """Returns several summaries as one."""
     whole = Summary()

@@ -136,11 +136,12 @@ class Augment(Section):
 
     Attributes:
         rotation: at most so many degrees either way.
-        shift: at most this fraction of height and width.
+        shift: at most this fraction of the height up or down and of the width sideways, whatever rotation and zoom do.
         zoom: scale between 1 - zoom and 1 + zoom.
         shear: at most so many degrees.
         flip: mirror left and right, half of the images.
-        elastic: bend smoothly: pixels move by at most this fraction of height and width, most by less than a third of it.
+        elastic: bend smoothly: pixels move by at most this fraction of the height up or down and of the width sideways, most of
+            them by less than a third of it each way.
         thickness: strokes grow or shrink on every side by at most so many pixels.
     """
 

@@ -9,7 +9,7 @@ from math import prod
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import Facts, Surroundings, format_of, show_shape
-from cnnctl.spec.stack import INPUT, Complaint, Node
+from cnnctl.spec.stack import INPUT, Complaint, Node, nodes_of
 from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
@@ -190,6 +190,13 @@ def _side_by_side(node: Node, taken: Sequence[Values]) -> Values:
     if len(kinds) == 1:
         return Values(LOGITS, node) if kinds == [LOGITS] else taken[0]
     return Values(f"{' and '.join(kinds)} side by side", node, f"end with dense: {{units: {L.CLASSES}}}")
+
+
+def has_penalties(experiment: Experiment) -> bool:
+    """Returns whether the losses of training and evaluation include penalties; those of episodes never do."""
+    nodes, _ = nodes_of(experiment.model)
+    fields = ((node.layer, name) for node in nodes for name in type(node.layer).model_fields if name.endswith("_regularizer"))
+    return experiment.few_shot is None and any(getattr(layer, name) is not None for layer, name in fields)
 
 
 def chosen_loss(experiment: Experiment, nodes: Sequence[Node]) -> Loss:

@@ -344,10 +344,6 @@ def _stopping_complaints(experiment: Experiment) -> list[Complaint]:
     if experiment.data.validation is None and stopping.monitor.startswith("validation"):
         message = f"'{stopping.monitor}' needs validation data, but data.validation is null; write monitor: train_loss, or give data.validation a fraction"
         complaints.append((("train", "early_stopping", "monitor"), message))
-    if stopping.restore_best and experiment.train.optimizer.use_ema:
-        ema = f"train.optimizer.{experiment.train.optimizer.kind}.use_ema"
-        message = f"goes back to the weights of one epoch, while use_ema averages over all; write restore_best: false, or leave {ema} out"
-        complaints.append((("train", "early_stopping", "restore_best"), message))
     return complaints
 
 

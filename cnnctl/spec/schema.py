@@ -123,10 +123,6 @@ def json_schema() -> dict[str, Any]:
 
 _TRUE = {"const": True}
 _NOT_TRUE = {"not": _TRUE}
-_USES_EMA = {
-    "not": {"type": "string"},
-    "additionalProperties": {"not": _NULL, "required": ["use_ema"], "properties": {"use_ema": _TRUE}},
-}
 
 
 def _part(path: str, schema: Any) -> Any:
@@ -220,7 +216,6 @@ def _between_sections() -> list[Any]:
             _said("data.validation", _NULL), _part("train.early_stopping", _null_or("monitor", "train_loss", "train_accuracy"))
         ),
         _where(_said("data.validation", _NULL), _part("sweep", _NULL)),
-        _where(_said("train.optimizer", _USES_EMA), _part("train.early_stopping", _null_or("restore_best", False))),
     ]
 
 

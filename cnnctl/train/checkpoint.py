@@ -24,6 +24,7 @@ import numpy as np
 from cnnctl.errors import RunError
 from cnnctl.files import write_whole
 from cnnctl.reading import read_bounded
+from cnnctl.train.averages import AveragedWeights
 from cnnctl.train.observe import EpochRecord, Observer, Plan, StepsRecord
 from cnnctl.train.origin import MEMBER, Origin, checkpoint_files
 from cnnctl.train.steps import build_once
@@ -66,6 +67,7 @@ class Checkpoints(Observer):
         listeners: who else has a state, by a name; they hear everything before this one does.
         every_steps: steps between checkpoints within epochs; None for none.
         every_minutes: minutes after which a checkpoint is due within an epoch; None for none.
+        averages: what puts other weights into the model for the while, which are not those that a run goes on with.
 
     Attributes:
         rows: the records of all epochs that are saved, those before a resume included.
@@ -83,6 +85,7 @@ class Checkpoints(Observer):
         listeners: Mapping[str, Stateful],
         every_steps: int | None = None,
         every_minutes: float | None = None,
+        averages: AveragedWeights | None = None,
     ) -> None:
         self.rows: list[EpochRecord] = []
         self.begun: StepsRecord | None = None
@@ -91,6 +94,7 @@ class Checkpoints(Observer):
         self.origin = Origin()
         self._folder = folder
         self._groups = {"model": model, "optimizer": optimizer}
+        self._averages = averages or AveragedWeights(model, optimizer)
         self._listeners = listeners
         self._every_steps = every_steps
         self._every_minutes = every_minutes
@@ -141,8 +145,9 @@ class Checkpoints(Observer):
         self._keep(file)
 
     def _arrays(self) -> dict[str, Mapping[str, Any]]:
+        trained = self._averages.trained()
         variables = {
-            group: {f"{index}": variable.numpy() for index, variable in enumerate(owner.variables)}
+            group: {f"{index}": trained.get(id(each), each.numpy()) for index, each in enumerate(owner.variables)}
             for group, owner in self._groups.items()
         }
         return {**variables, **{name: listener.state() for name, listener in self._listeners.items()}}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cnnctl.build.styles import outputs_of_layers
 from cnnctl.spec import layers as L
 from cnnctl.spec.stack import Node
-from cnnctl.train.few_shot import prototype_logits
+from cnnctl.train.few_shot import turned_logits
 
 Values = NDArray[np.float32]
 
@@ -49,10 +49,10 @@ def similarities(tests: Values, training: Values, how: str) -> Values:
     With one image a class the class mean is that image, so this is what a prototypical network computes.
 
     Args:
-        tests: embeddings (N, D).
-        training: embeddings (M, D).
+        tests: embeddings (N, turns, D).
+        training: embeddings (M, turns, D).
         how: `squared_euclid` or `cosine`.
     """
     support = training[np.newaxis, :, np.newaxis]  # one episode, M classes, one shot
-    alike: Values = prototype_logits(support, tests[np.newaxis], how).numpy()[0]
+    alike: Values = turned_logits(support, tests[np.newaxis], how).numpy()[0]
     return alike

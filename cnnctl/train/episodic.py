@@ -14,7 +14,7 @@ from cnnctl.build.guard import only_if_finite
 from cnnctl.spec.experiment import Classifier, Maml, Prototypical
 from cnnctl.train.few_shot import cross_entropy, embedded_logits, episode_labels, maml_logits
 from cnnctl.train.judging import EpisodeSeries, scoring
-from cnnctl.train.learner import Learner
+from cnnctl.train.learner import Averaged, Learner
 from cnnctl.train.observe import Score
 from cnnctl.train.steps import Metrics, count_batch
 
@@ -36,13 +36,12 @@ class ClassifierLearner(Learner):
         return scoring(self.embedding, self.spec)
 
 
-class _OnEpisodes:
+class _OnEpisodes(Averaged):
     """What learners have in common that are judged on episodes by their own model."""
 
     replicas = None
     """Episodes are computed on one device."""
 
-    model: keras.Model
     spec: Any
 
     def evaluation(self) -> Callable[[EpisodeSeries], Score]:

@@ -40,10 +40,27 @@ def prototype_logits(support: Any, queries: Any, distance: str, scale: float = C
     return -squared_distances(queries, prototypes)
 
 
+def turned_logits(support: Any, queries: Any, distance: str, scale: float = COSINE_SCALE) -> Any:
+    """Returns how near each query is to the mean of each class in the mean over the turns of the images, (E, Q, way).
+
+    Args:
+        support: embeddings (E, way, shot, turns, D).
+        queries: embeddings (E, Q, turns, D).
+        distance, scale: as in `prototype_logits`.
+    """
+    pairs = zip(tf.unstack(support, axis=3), tf.unstack(queries, axis=2), strict=True)
+    return tf.add_n([prototype_logits(*pair, distance, scale) for pair in pairs]) / queries.shape[2]
+
+
 def squared_distances(first: Any, second: Any) -> Any:
-    """Returns |a - b|² = |a|² - 2ab + |b|² of all pairs, (E, N, M), for (E, N, D) and (E, M, D)."""
+    """Returns |a - b|² = |a|² - 2ab + |b|² of all pairs, (E, N, M), for (E, N, D) and (E, M, D).
+
+    In float64 in between: the three terms may be a million times their sum, which float32 would lose to rounding.
+    """
+    first, second = tf.cast(first, tf.float64), tf.cast(second, tf.float64)
     products = tf.matmul(first, second, transpose_b=True)
-    return tf.reduce_sum(first**2, -1)[:, :, tf.newaxis] - 2 * products + tf.reduce_sum(second**2, -1)[:, tf.newaxis]
+    squares = tf.reduce_sum(first**2, -1)[:, :, tf.newaxis] - 2 * products + tf.reduce_sum(second**2, -1)[:, tf.newaxis]
+    return tf.cast(squares, tf.float32)
 
 
 def embedded_logits(embed: Embed, support: Any, queries: Any, distance: str) -> Any:

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from cnnctl.train import pace
+from cnnctl.train.averages import AveragedWeights
 from cnnctl.train.learner import Batches, Learner
 from cnnctl.train.observe import EndRecord, Observer, Plan, Score
 from cnnctl.train.records import epoch_record, steps_record, told_when_diverged
@@ -24,7 +25,7 @@ def run_fit(learner: Learner, train: Batches, validation: tf.data.Dataset | None
     """Trains by `model.fit`; arguments and errors as in `loops.run_custom`."""
     build_once(learner.optimizer, learner.model)
     model = _compiled(learner)
-    relay = _Relay(plan, observer, Metrics(model.metrics[0], learner.metrics.accuracy))
+    relay = _Relay(plan, observer, Metrics(model.metrics[0], learner.metrics.accuracy), learner.averages)
     observer.on_start(plan)
     judged = _Validation.of(validation, learner.replicas)
     if learner.replicas:
@@ -130,13 +131,21 @@ def _finish_epoch(model: keras.Model, train: Batches, judged: _Validation, plan:
         relay.on_epoch_begin(plan.first_epoch)
         train_values = dict(zip(("loss", "accuracy"), relay.metrics.values(), strict=True))
         relay.metrics.reset()  # Keras forgets the accuracy only if it has trained before
-        values = model.evaluate(judged.batches, steps=judged.steps, verbose=0, return_dict=True) if judged.batches else {}
+        values = _evaluated(model, judged, relay) if judged.batches else {}
         relay.on_epoch_end(plan.first_epoch, {**train_values, **{f"val_{name}": value for name, value in values.items()}})
         return
     relay.leaves_after_epoch = True
     with contextlib.suppress(_EpochIsOver):
         _fit(model, train(plan.first_step), judged, relay, plan.first_epoch + 1, left)
     relay.leaves_after_epoch = False
+
+
+def _evaluated(model: keras.Model, judged: _Validation, relay: _Relay) -> dict[str, float]:
+    """Returns loss and accuracy of validation, as `fit` computes them."""
+    values: dict[str, float] = model.evaluate(
+        judged.batches, steps=judged.steps, verbose=0, return_dict=True, callbacks=[relay]
+    )
+    return values
 
 
 class _EpochIsOver(Exception):
@@ -153,13 +162,14 @@ class _Relay(keras.callbacks.Callback):
         leaves_after_epoch: whether to raise `_EpochIsOver` when the observer has heard of an epoch.
     """
 
-    def __init__(self, plan: Plan, observer: Observer, metrics: Metrics) -> None:
+    def __init__(self, plan: Plan, observer: Observer, metrics: Metrics, averages: AveragedWeights) -> None:
         super().__init__()
         self.epochs = plan.first_epoch
         self.step = plan.first_step
         self.reason = ""
         self.metrics = metrics
         self.leaves_after_epoch = False
+        self._averages = averages
         self._plan = plan
         self._observer = observer
         self._stops: set[int] = set()
@@ -182,7 +192,16 @@ class _Relay(keras.callbacks.Callback):
             self._told = now
             self._observer.on_steps(steps_record(self._plan, self.epochs, done, self._seconds, self.metrics))
 
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._averages.put_in()  # they stay until the observer has heard of the epoch
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        with self._averages.in_model():
+            self._tell(epoch, logs)
+        if self.leaves_after_epoch:
+            raise _EpochIsOver
+
+    def _tell(self, epoch: int, logs: Any) -> None:
         self.epochs = epoch + 1
         train = logs["loss"], logs["accuracy"]
         validation = self._judged(logs) if "val_loss" in logs else None
@@ -191,8 +210,6 @@ class _Relay(keras.callbacks.Callback):
         if reason:
             self.reason = reason
             self.model.stop_training = True
-        if self.leaves_after_epoch:
-            raise _EpochIsOver
 
     def _judged(self, logs: Any) -> Score:
         return Score(logs["val_loss"], logs["val_accuracy"], penalty=penalty_of(self.model))

@@ -16,7 +16,7 @@ from cnnctl.data.episodes import Episodes, index_batches
 from cnnctl.data.pipeline import Preparation
 from cnnctl.spec.experiment import Classifier, Maml, Prototypical
 from cnnctl.spec.few_shot import distance_of
-from cnnctl.train.few_shot import COSINE_SCALE, episode_labels, maml_logits, prototype_logits
+from cnnctl.train.few_shot import COSINE_SCALE, episode_labels, maml_logits, turned_logits
 from cnnctl.train.observe import NORMAL_95, Score
 from cnnctl.train.views import AS_IT_IS, Views, vectors_of
 
@@ -98,10 +98,10 @@ def _judge_by_comparing(model: keras.Model, distance: str, scale: float) -> Judg
 
     @tf.function(autograph=False, reduce_retracing=True)
     def judge_episodes(vectors: Any, indices: Any, shot: int) -> tuple[Any, Any]:
-        gathered = tf.gather(vectors, indices)  # (E, way, shot + query, D)
+        gathered = tf.gather(vectors, indices)  # (E, way, shot + query, turns, D)
         way, query = indices.shape[1], indices.shape[2] - shot
-        queries = tf.reshape(gathered[:, :, shot:], (-1, way * query, vectors.shape[1]))
-        return _judged(prototype_logits(gathered[:, :, :shot], queries, distance, scale), way, query)
+        queries = tf.reshape(gathered[:, :, shot:], (-1, way * query, *vectors.shape[1:]))
+        return _judged(turned_logits(gathered[:, :, :shot], queries, distance, scale), way, query)
 
     def judge(series: EpisodeSeries) -> EpisodeScores:
         episodes = series.episodes
@@ -113,10 +113,9 @@ def _judge_by_comparing(model: keras.Model, distance: str, scale: float) -> Judg
                 series.views,
                 seed=series.seed,
                 at_once=series.at_once,
-                cosine=distance == "cosine",
             )
         )
-        at_once = max(_VALUES_AT_ONCE // (episodes.size.images * vectors.shape[1]), 1)
+        at_once = max(_VALUES_AT_ONCE // (episodes.size.images * vectors.shape[1] * vectors.shape[2]), 1)
         batches = index_batches(episodes, series.seed, series.count, at_once)
         return _scores(batches, lambda indices: judge_episodes(vectors, indices, episodes.size.shot))
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
+from cnnctl.train.averages import AveragedWeights
 from cnnctl.train.observe import Score
 from cnnctl.train.pace import agreement, compiled_steps, paced
 from cnnctl.train.replicas import Replicas, Totals, judge_together, train_together
@@ -29,6 +30,10 @@ class Trainable(Protocol):
     @property
     def optimizer(self) -> keras.Optimizer:
         """Not yet built."""
+
+    @property
+    def averages(self) -> AveragedWeights:
+        """What gives the model the weights that a run would leave."""
 
     @property
     def metrics(self) -> Metrics:
@@ -52,8 +57,20 @@ class Trainable(Protocol):
         ...
 
 
+class Averaged:
+    """What all learners have in common: an optimizer that may keep averages of the weights."""
+
+    model: keras.Model
+    optimizer: keras.Optimizer
+
+    @cached_property
+    def averages(self) -> AveragedWeights:
+        """What gives the model the weights that a run would leave."""
+        return AveragedWeights(self.model, self.optimizer)
+
+
 @dataclass(frozen=True)
-class Learner:
+class Learner(Averaged):
     """A network that tells classes apart, and what trains it.
 
     Attributes:

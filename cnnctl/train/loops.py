@@ -48,9 +48,10 @@ def run_custom(learner: Trainable, train: Batches, validation: Any | None, plan:
             seconds = _run_epoch(run_steps, batches, learner.metrics, epoch, plan, observer, agreement(replicas))
         train_values = learner.metrics.values()
         epoch += 1
-        score = evaluate(validation) if validation is not None else None
-        record = epoch_record(plan, epoch, seconds, train_values, score, learner.optimizer)
-        reason = observer.on_epoch(record)
+        with learner.averages.in_model():
+            score = evaluate(validation) if validation is not None else None
+            record = epoch_record(plan, epoch, seconds, train_values, score, learner.optimizer)
+            reason = observer.on_epoch(record)
     learner.optimizer.finalize_variable_values(learner.model.trainable_variables)
     observer.on_end(EndRecord(epoch, epoch * plan.steps_per_epoch, reason or ""))
 

@@ -92,7 +92,7 @@ class StepsRecord:
         steps_in_epoch: of them, in this epoch.
         images: training images seen in this epoch.
         seconds: since the epoch started.
-        loss, accuracy: over this epoch's images so far; the loss includes regularization.
+        loss, accuracy: over this epoch's images so far; the loss includes regularization, as all losses but those of episodes.
         totals: what `loss` and `accuracy` are computed from, with which an epoch goes on; empty before its first step.
     """
 
@@ -114,7 +114,8 @@ class EpochRecord:
         epoch: counted from 1.
         step: optimizer steps since the start of the training.
         train_loss, train_accuracy: over the epoch's images while they were trained on, regularization included.
-        validation_loss, validation_accuracy: after the epoch; None without validation.
+        validation_loss, validation_accuracy: after the epoch, of the weights that the run would leave then; None without
+            validation.
         learning_rate: of the last step.
         seconds: of the training steps, validation left out.
         images_per_second: training images over `seconds`.
@@ -178,7 +179,10 @@ class Observer:
         """Called several times a second at most."""
 
     def on_epoch(self, record: EpochRecord) -> str | None:
-        """Called after each epoch and its validation; a text stops the training and says why."""
+        """Called after each epoch and its validation; a text stops the training and says why.
+
+        The network then has the weights that the run would leave: with `use_ema` the averages.
+        """
         return None
 
     def on_end(self, record: EndRecord) -> None:

@@ -71,6 +71,11 @@ class StopWithoutProgress(Observer):
         self._seen = Progress()
 
     @property
+    def restores(self) -> bool:
+        """Returns whether the training ends with the weights of another epoch than its last."""
+        return bool(self._seen.weights) and self._seen.best_epoch != self._seen.last_epoch
+
+    @property
     def best_epoch(self) -> int:
         """Returns the best epoch so far, counted from 1."""
         return self._seen.best_epoch
@@ -94,7 +99,7 @@ class StopWithoutProgress(Observer):
 
     def on_end(self, record: EndRecord) -> None:
         """Goes back to the weights of the best epoch, where the config says so."""
-        if self._seen.weights and self._seen.best_epoch != self._seen.last_epoch:
+        if self.restores:
             self._model.set_weights(list(self._seen.weights))
 
     def state(self) -> dict[str, Any]:

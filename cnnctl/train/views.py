@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -47,10 +46,8 @@ class Views:
 AS_IT_IS = Views()
 
 
-def vectors_of(
-    embed: Embed, images: AnyImages, prepare: Preparation, views: Views, *, seed: int, at_once: int, cosine: bool
-) -> Values:
-    """Returns one vector for all views of each image, (N, turns · D).
+def vectors_of(embed: Embed, images: AnyImages, prepare: Preparation, views: Views, *, seed: int, at_once: int) -> Values:
+    """Returns one vector for each turn of each image, the mean of its copies, (N, turns, D).
 
     Args:
         embed: the network.
@@ -59,14 +56,9 @@ def vectors_of(
         views: of each image.
         seed: copy k of image i is changed alike for one seed.
         at_once: images that the network takes at once.
-        cosine: whether vectors are compared by their cosine; each turn then counts the same, whatever its length.
     """
-    parts = []
-    for turned in turned_copies(images, views.rotations, views.mirrors):
-        vectors = _averaged(embed, turned, prepare, views.copies, seed, at_once)
-        parts.append(np.asarray(tf.math.l2_normalize(vectors, axis=1)) if cosine and views.turns > 1 else vectors)
-    scale = np.float32(1 / math.sqrt(views.turns))  # so that squared distances are averaged
-    return np.asarray(np.concatenate(parts, axis=1) * scale, np.float32)
+    turns = turned_copies(images, views.rotations, views.mirrors)
+    return np.stack([_averaged(embed, turned, prepare, views.copies, seed, at_once) for turned in turns], axis=1)
 
 
 def _averaged(embed: Embed, images: AnyImages, prepare: Preparation, copies: int, seed: int, at_once: int) -> Values:

@@ -123,6 +123,19 @@ VARIANTS: dict[str, list[str]] = {
     ],
     "mixed_float16": ["train.precision=mixed_float16"],
     "mixed_bfloat16 by fit": ["train.precision=mixed_bfloat16", "train.loop=fit"],
+    "averages, stops, restores the best": [
+        "train.epochs=3",
+        "train.early_stopping={patience: 1, min_delta: 5.0}",
+        "train.optimizer={sgd: {use_ema: true}}",
+    ],
+    "averages by fit, overwrites": ["train.loop=fit", "train.optimizer={sgd: {use_ema: true, ema_overwrite_frequency: 3}}"],
+    "averages by fit, stops, no validation": [
+        "train.loop=fit",
+        "data.validation=null",
+        "train.epochs=3",
+        "train.early_stopping={monitor: train_loss, patience: 1, min_delta: 5.0}",
+        "train.optimizer={sgd: {use_ema: true}}",
+    ],
     "averages, accumulates, scales": [
         "train.optimizer={sgd: {momentum: 0.9, use_ema: true, gradient_accumulation_steps: 2, loss_scale_factor: 4.0}}"
     ],

@@ -296,7 +296,7 @@ def test_seeds_of_one_config_become_mean_and_deviation(tmp_path: Path, capsys: p
     assert one["test_accuracy"] == [0.5]
     assert three["config"] == {"train.loop": "fit"}
     runs(tmp_path, "markdown", None, [], True, Console())
-    assert "| 97.00% ± 1.00% |" in capsys.readouterr().out
+    assert "| 97.00% (sd 1.00%) |" in capsys.readouterr().out
 
 
 def test_broken_and_foreign_folders_are_named_and_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

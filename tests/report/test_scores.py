@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import precision_recall_fscore_support
 
 from cnnctl.report.evaluation import MOST_ROWS, evaluation_markdown, evaluation_text
 from cnnctl.report.scores import LARGEST_MATRIX, Confusion, Scores, as_plain, calibration_error, scores_of
@@ -57,6 +58,19 @@ def test_a_share_of_nothing_is_undefined_and_counts_as_zero_in_the_mean() -> Non
     shares = [(each.precision, each.recall, each.f1) for each in scores.classes]
     assert shares == [(pytest.approx(2 / 3), 1.0, pytest.approx(0.8)), (None, 0.0, 0.0), (None, None, None), (None, None, None)]
     assert scores.mean("precision") == pytest.approx(1 / 3)  # of a and b alone: c and d have no images
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_mean_over_classes_is_the_macro_average_of_scikit_learn(seed: int) -> None:
+    """Some classes have no images and are named, some are never named, one is neither."""
+    generator = np.random.default_rng(seed)
+    labels, predicted = generator.integers(0, 6, 40).tolist(), generator.integers(3, 9, 40).tolist()
+    scores = scored(labels, predicted, [str(label) for label in range(10)])
+    expected = precision_recall_fscore_support(labels, predicted, average="macro", zero_division=0)[:3]
+    assert [scores.mean(field) for field in ("precision", "recall", "f1")] == pytest.approx(expected)
+    assert {each.label for each in scores.occurring} == {*labels, *predicted}
+    assert f"Mean of the {len(scores.occurring)} classes: precision {expected[0]:.2%}," in evaluation_text(scores, "test")
+    assert as_plain(scores)["mean_over"] == len({*labels, *predicted})
 
 
 def test_confusions_are_what_was_taken_for_what_the_most_frequent_first() -> None:

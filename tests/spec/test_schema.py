@@ -220,7 +220,6 @@ def with_log(**fields: Any) -> Any:
 
 MAML: Any = {"learner": "maml"}
 CLASSIFIER: Any = {"learner": {"classifier": {}}}
-AVERAGED = {"adam": {"use_ema": True}}
 
 
 def cosine(**fields: Any) -> Any:
@@ -311,9 +310,7 @@ def cosine(**fields: Any) -> Any:
         (with_train(early_stopping=None, data={"validation": None}), True),
         (with_train(early_stopping={"monitor": "validation_loss"}, data={"validation": None}), False),
         (with_train(early_stopping={}, data={"validation": None}), False),
-        (with_train(early_stopping={"restore_best": False}, optimizer=AVERAGED), True),
-        (with_train(early_stopping=None, optimizer=AVERAGED), True),
-        (with_train(early_stopping={}, optimizer=AVERAGED), False),
+        (with_train(early_stopping={}, optimizer={"adam": {"use_ema": True}}), True),
         (with_train(early_stopping={}, optimizer={"adam": None}), True),
         (with_train(early_stopping={}, optimizer="adam"), True),
         (with_log(tensorboard=False, every_steps=None, profile=None), True),

@@ -125,14 +125,6 @@ def test_a_run_can_be_interrupted_after_each_epoch(tmp_path: Path) -> None:
     assert_same_end((run(spec, folder), folder), (whole, tmp_path / "straight"))
 
 
-@pytest.mark.parametrize("loop", ["fit", "custom"])
-def test_average_weights_survive_an_interruption(loop: str, tmp_path: Path) -> None:
-    spec = experiment(loop, epochs=2, early_stopping=None, optimizer={"sgd": {"use_ema": True, "momentum": 0.9}})
-    whole = run(spec, tmp_path / "straight")
-    interrupt(spec, tmp_path / "run", after_epoch=1)
-    assert_same_end((run(spec, tmp_path / "run"), tmp_path / "run"), (whole, tmp_path / "straight"))
-
-
 def test_a_run_interrupted_before_its_first_step_is_told_starts_anew_when_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,12 +63,14 @@ def test_a_dense_layer_on_flat_images_takes_the_pixels() -> None:
 def test_squared_euclid_is_minus_the_squared_distance() -> None:
     tests, training = drawn(4, 7), drawn(6, 7)
     expected = -((tests[:, None] - training[None]) ** 2).sum(axis=2)
-    np.testing.assert_allclose(similarities(tests, training, "squared_euclid"), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        similarities(tests[:, np.newaxis], training[:, np.newaxis], "squared_euclid"), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_cosine_orders_by_the_angle_alone() -> None:
     tests, training = drawn(4, 7) - 0.5, drawn(6, 7) - 0.5
     angles = np.arccos(tests @ training.T / np.linalg.norm(tests, axis=1)[:, None] / np.linalg.norm(training, axis=1))
-    found = similarities(tests, 9 * training, "cosine")
+    found = similarities(tests[:, np.newaxis], 9 * training[:, np.newaxis], "cosine")
     assert found.shape == (4, 6)
     np.testing.assert_array_equal(np.argsort(-found, axis=1), np.argsort(angles, axis=1))

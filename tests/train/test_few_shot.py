@@ -11,7 +11,15 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.build.layers import TwiceDifferentiableBatchNormalization
-from cnnctl.train.few_shot import adapted, cross_entropy, episode_labels, maml_logits, prototype_logits, stateless
+from cnnctl.train.few_shot import (
+    adapted,
+    cross_entropy,
+    episode_labels,
+    maml_logits,
+    prototype_logits,
+    squared_distances,
+    stateless,
+)
 
 WAY, SHOT, QUERY, WIDTH = 3, 2, 4, 5
 
@@ -25,6 +33,19 @@ def test_squared_euclid_logits_are_minus_the_distances_to_the_means() -> None:
     means = support.mean(axis=2)
     expected = -((queries[:, :, None] - means[:, None]) ** 2).sum(axis=-1)
     np.testing.assert_allclose(prototype_logits(support, queries, "squared_euclid"), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("common", [0.0, 30.0])
+def test_squared_distances_of_long_vectors_are_exact(common: float) -> None:
+    """Vectors of 8,000 values that have much in common, against float64; what is left is the rounding of the result."""
+    generator = np.random.default_rng(8)
+    first, second = ((common + generator.normal(size=(1, count, 8_000))).astype(np.float32) for count in (6, 5))
+    wide = [each.astype(np.float64)[0] for each in (first, second)]
+    expected = ((wide[0][:, None] - wide[1]) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(squared_distances(first, second)[0], expected, rtol=1e-7)
+    near = first + generator.normal(scale=1e-3, size=first.shape).astype(np.float32)
+    differences = np.diagonal(((near.astype(np.float64)[0][:, None] - wide[0]) ** 2).sum(axis=-1))
+    np.testing.assert_allclose(np.diagonal(squared_distances(near, first)[0]), differences, rtol=1e-5)
 
 
 def test_cosine_logits_are_ten_times_the_cosines_with_the_means() -> None:

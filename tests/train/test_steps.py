@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cnnctl.build import build_model
 from cnnctl.build.optimizers import build_loss, build_optimizer
 from cnnctl.commands.session import Session
+from cnnctl.errors import UsageError
 from cnnctl.report.console import Console
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
@@ -284,6 +285,32 @@ def test_mixed_precision_learns(precision: str, loop: str) -> None:
     tiny_session(loop, {"adam": {"learning_rate": 0.03}}, precision)._loop(0, rows)
     assert rows.rows[2].train_loss < 0.7 * rows.rows[0].train_loss
     assert rows.rows[2].learning_rate == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("boundaries", "steps", "remedy"),
+    [
+        ([6, "1 epochs"], "[6, 4]", "write boundaries: [1 epochs, 6], and the values in that order"),
+        ([4, "1 epochs"], "[4, 4]", "write boundaries: [1 epochs], and one value more than boundaries"),
+        (["0.05 epochs", "0.1 epochs"], "[0, 0]", "write boundaries: [0.1 epochs], and one value more than boundaries"),
+    ],
+)
+def test_boundaries_that_do_not_rise_in_steps_are_refused_before_the_training(
+    boundaries: list[Any], steps: str, remedy: str
+) -> None:
+    """Keras would train at the sum of two values, a rate that nobody wrote."""
+    schedule = {"piecewise": {"boundaries": boundaries, "values": [0.05, 0.006, 0.001]}}
+    with pytest.raises(UsageError) as told:
+        tiny_session("custom", {"sgd": {"learning_rate": schedule}})
+    assert str(told.value).startswith("train.optimizer.sgd.learning_rate.piecewise.boundaries: must rise, since values[i]")
+    assert f"which are the steps {steps}: an epoch has 4 steps here; {remedy}" in str(told.value)
+
+
+def test_boundaries_in_both_units_give_the_values_that_are_written() -> None:
+    schedule = {"piecewise": {"boundaries": [2, "1 epochs", 6], "values": [0.5, 0.25, 0.125, 0.0625]}}
+    optimizer = tiny_session("custom", {"sgd": {"learning_rate": schedule}}).task.learner.optimizer
+    rates = [float(optimizer._learning_rate(step)) for step in range(9)]
+    assert rates == [0.5, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.0625, 0.0625]
 
 
 def test_a_step_that_loss_scaling_leaves_out_does_not_move_the_schedule() -> None:

@@ -26,10 +26,11 @@ def augment(images, draws):
     # (column, row) comes from (xx * column + xy * row + to_x, yx * column + yy * row + to_y)  #? moved
     xx, xy = $xx, $xy  #? moved
     yx, yy = $yx, $yy  #? moved
-    to_x = $middle - xx * $middle - xy * $centre  #? moved
-    to_y = $centre - yx * $middle - yy * $centre  #? moved
-    to_x += right * $shift * $width  #? shift
-    to_y += down * $shift * $height  #? shift
+    from_x, from_y = $middle - right * $shift * $width, $centre - down * $shift * $height  #? shift
+    to_x = $middle - xx * from_x - xy * from_y  #? shift
+    to_y = $centre - yx * from_x - yy * from_y  #? shift
+    to_x = $middle - xx * $middle - xy * $centre  #? moved !shift
+    to_y = $centre - yx * $middle - yy * $centre  #? moved !shift
     return tf.raw_ops.ImageProjectiveTransformV3(  #? !strokes
     images = tf.raw_ops.ImageProjectiveTransformV3(  #? moved strokes !elastic
         images=images,  #? moved !elastic
@@ -43,12 +44,11 @@ def augment(images, draws):
     knots = tf.reshape(draws[:, 7:], (-1, 2, $knots, $knots))  #? elastic
     field = smooth($height) @ knots @ tf.transpose(smooth($width))  # (B, 2, $height, $width)  #? elastic
     column, row = tf.meshgrid(tf.range($width, dtype=tf.float32), tf.range($height, dtype=tf.float32))  #? elastic
-    grid = tf.reshape(tf.stack([column, row, tf.ones_like(row)]), (3, -1))  #? elastic moved
-    moves = tf.stack([xx, xy, to_x, yx, yy, to_y], axis=1)  #? elastic moved
-    moved = tf.reshape(tf.reshape(moves, (-1, 2, 3)) @ grid, (-1, 2, $height, $width))  #? elastic moved
-    column, row = tf.unstack(moved, axis=1)  #? elastic moved
     x = column + field[:, 0] * ($elastic * $width)  #? elastic
     y = row + field[:, 1] * ($elastic * $height)  #? elastic
+    bent = tf.reshape(tf.stack([x, y, tf.ones_like(x)], axis=1), (-1, 3, $height * $width))  #? elastic moved
+    moves = tf.reshape(tf.stack([xx, xy, to_x, yx, yy, to_y], axis=1), (-1, 2, 3))  #? elastic moved
+    x, y = tf.unstack(tf.reshape(moves @ bent, (-1, 2, $height, $width)), axis=1)  #? elastic moved
     images = bilinear(images, x, y)  #? elastic thickness
     return bilinear(images, x, y)  #? elastic !thickness
     pixels = draws[:, 6, tf.newaxis, tf.newaxis, tf.newaxis] * $thickness  #? thickness

@@ -127,14 +127,17 @@ def _data_needs(experiment: Experiment) -> Needs:
 
 def _training_needs(experiment: Experiment) -> Needs:
     train = experiment.train
+    restores = bool(train.early_stopping and train.early_stopping.restore_best)
+    measured = restores or experiment.data.validation is not None
     return {
         "fit": train.loop == "fit",
         "subclass": experiment.model.style == "subclass",
         "stopping": train.early_stopping is not None,
-        "restore": bool(train.early_stopping and train.early_stopping.restore_best),
+        "restore": restores,
         "regularized": network.is_regularized(experiment),
         "scaled": train.precision == "mixed_float16" or train.optimizer.loss_scale_factor is not None,
         "averaged": train.optimizer.use_ema,
+        "swapped": train.optimizer.use_ema and measured,
         "mixed": train.precision not in ("float32", "auto"),
         "any_precision": train.precision == "auto",
         "parts": train.batch_parts != 1,

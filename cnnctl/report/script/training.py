@@ -36,6 +36,24 @@ def cosine(start, end, share):
     return end + (start - end) * (1 + keras.ops.cos(math.pi * share)) / 2
 '''
 
+AVERAGES = '''
+class AveragedWeights(keras.callbacks.Callback):
+    """Validates the averages that a training leaves; its steps go on with their own weights."""
+
+    own = ()
+
+    def on_test_begin(self, logs=None):  #? validation
+    def on_epoch_end(self, epoch, logs=None):  #? !validation
+        self.own = [weight.numpy() for weight in self.model.trainable_variables]
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for weight, value in zip(self.model.trainable_variables, self.own):
+            weight.assign(value)
+
+
+'''
+
 FIT = """
 # no XLA: on a CPU it is slow, and it rounds otherwise
 model.compile(optimizer, loss_function, metrics=["accuracy"], jit_compile=False)
@@ -45,7 +63,9 @@ model.fit(
     epochs=EPOCHS,
     steps_per_epoch=steps_per_epoch,
     validation_data=validation_batches,  #? validation
-    callbacks=[early_stopping],  #? stopping
+    callbacks=[early_stopping],  #? stopping !swapped
+    callbacks=[AveragedWeights()],  #? swapped !stopping
+    callbacks=[AveragedWeights(), early_stopping],  #? swapped stopping
     shuffle=False,  # the batches have their order
     verbose=2,  # a line an epoch
 )
@@ -102,6 +122,8 @@ batches = iter(train_batches)
 for epoch in range(1, EPOCHS + 1):
     train_loss, train_accuracy = run(train_step, itertools.islice(batches, steps_per_epoch))
     print(f"epoch {epoch}/{EPOCHS}: loss {train_loss:.4f}, accuracy {train_accuracy:.2%}")
+    own = [weight.numpy() for weight in model.trainable_variables]  #? swapped
+    optimizer.finalize_variable_values(model.trainable_variables)  # the averages, which the training leaves  #? swapped
     validation_loss, validation_accuracy = run(evaluate_step, validation_batches)  #? validation
     print(f"    validation: loss {validation_loss:.4f}, accuracy {validation_accuracy:.2%}")  #? validation
     if $better:  #? stopping
@@ -110,8 +132,10 @@ for epoch in range(1, EPOCHS + 1):
     elif epoch - best_epoch >= $patience:  #? stopping
         print(f"$said has not improved since epoch {best_epoch}")  #? stopping
         break  #? stopping
-model.set_weights(best_weights)  #? stopping restore
+    for weight, value in zip(model.trainable_variables, own):  #? swapped
+        weight.assign(value)  # the steps go on with their own  #? swapped
 optimizer.finalize_variable_values(model.trainable_variables)  # the averages  #? averaged
+model.set_weights(best_weights)  #? stopping restore
 '''
 
 TEST = """
@@ -146,7 +170,8 @@ def goal(experiment: Experiment, needs: Needs) -> list[str]:
 def loop(experiment: Experiment, needs: Needs) -> str:
     """Returns the code that trains."""
     if needs["fit"]:
-        return written(FIT, needs, callback=_callback(experiment)).replace("\n\n", "\n")
+        averages = f"{written(AVERAGES, needs)}\n\n\n" if needs["swapped"] else ""
+        return averages + written(FIT, needs, callback=_callback(experiment)).replace("\n\n", "\n")
     accuracy = "CategoricalAccuracy" if needs["one_hot"] else "SparseCategoricalAccuracy"
     outputs = f"(B, {experiment.data.classes})"
     return written(CUSTOM, needs, accuracy=accuracy, outputs=outputs, **_stopping(experiment))
