@@ -388,7 +388,7 @@ def _result_cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, list):
-        mean, *deviation = (_cell(name, part) for part in value)
+        mean, *deviation = (_result_cell(name, part) for part in value)
         return f"{mean} (sd {deviation[0]})" if deviation else mean  # ± is the 95 % interval everywhere
     if name.endswith("accuracy"):
         return f"{value:.2%}"
