@@ -377,7 +377,7 @@ def sums_to_one(output: NDArray[np.float64]) -> bool:
     return bool((output >= 0).all() and np.allclose(output.sum(-1), 1) and output.shape[-1] > 1)
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
+@settings(max_examples=30, derandomize=True, deadline=None)
 @given(fitting_stacks())
 def test_receptive_fields_and_probabilities_are_those_of_the_computed_outputs(drawn: Drawn) -> None:
     drawn.layers = smooth(drawn)
