@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from cnnctl import __version__
-from cnnctl.errors import CnnctlError, Interrupted
+from cnnctl.errors import CnnctlError, Interrupted, from_system
 
 app = typer.Typer(
     name="cnnctl",
@@ -429,8 +429,9 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:  # before signals are heard
         _fail("interrupted before anything was begun", 130)
-    except OSError as error:
-        _fail(f"{error.filename or 'output'}: {error.strerror or error}", CnnctlError.exit_code)
+    except (OSError, MemoryError) as error:
+        refused = from_system(error)
+        _fail(str(refused), refused.exit_code)
 
 
 def _run() -> None:

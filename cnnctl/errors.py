@@ -44,6 +44,13 @@ class Interrupted(CnnctlError):
         super().__init__(message)
 
 
+def from_system(error: OSError | MemoryError) -> CnnctlError:
+    """Makes one message of what the system refuses, such as a full disk or a folder without permission."""
+    if isinstance(error, MemoryError):
+        return RunError("there is not enough memory")
+    return RunError(f"{error.filename or 'output'}: {error.strerror or error}")
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong in a config.

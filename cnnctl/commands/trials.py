@@ -20,7 +20,7 @@ from cnnctl.commands.study import OtherImages, Study, Waiting, Work
 from cnnctl.commands.sweep_folder import NotOurs, measure_in, measures_of, number_in, without_penalty
 from cnnctl.commands.task import Part
 from cnnctl.data.splits import Splits, fingerprint
-from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError
+from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError, from_system
 from cnnctl.report.console import Console
 from cnnctl.report.sweep import DONE, FAILED, PRUNED, show_measure
 from cnnctl.spec.experiment import Experiment
@@ -113,6 +113,8 @@ class Worker:
             state, facts = self._pruned(work)
         except Interrupted:
             raise
+        except MemoryError as error:  # a smaller network may have enough
+            state, facts = FAILED, {"reason": str(from_system(error))}
         except CnnctlError as error:
             if not self._is_of_the_trial(error):
                 raise

@@ -11,10 +11,11 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
-from cnnctl.errors import CnnctlError, Interrupted
+from cnnctl.errors import CnnctlError, Interrupted, from_system
 from cnnctl.train.interruption import Interruption
 
 REPLACE = 75
@@ -40,9 +41,15 @@ def main() -> int:
             return 128 + interruption.signal
         except Interrupted as error:
             return error.exit_code
-        except CnnctlError as error:
-            tell({"error": str(error), "exit_code": error.exit_code})
-            return error.exit_code
+        except (CnnctlError, OSError, MemoryError) as error:
+            known = error if isinstance(error, CnnctlError) else from_system(error)
+            tell({"error": str(known), "exit_code": known.exit_code})
+            return known.exit_code
+        except Exception as error:  # a fault of cnnctl or of a library: told in one message too, and shown whole when asked
+            if job["verbose"]:
+                traceback.print_exc()
+            tell({"error": f"{type(error).__name__}: {error}; --verbose shows where", "exit_code": CnnctlError.exit_code})
+            return CnnctlError.exit_code
 
 
 def _work(job: dict[str, Any], interruption: Interruption, tell: Any) -> int:

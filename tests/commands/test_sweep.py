@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -788,6 +789,109 @@ def test_a_damaged_study_is_one_message_that_says_what_to_do(kind: str, tmp_path
     with pytest.raises(RunError, match=f"study.sqlite3 .*{remedy}"):
         sweep(config, [], Wish(tmp_path / "sweep"), Console(quiet=True))
     assert (tmp_path / "sweep/trial_0000").is_dir()
+
+
+NONSENSE = ["'x'", "'[1]'", "1e999", "NULL", "-1", "0.5", "x'ff00'", "'{'", "'null'"][: 9 if "CNNCTL_FUZZ" in os.environ else 2]
+
+
+def columns_of(file: Path) -> list[tuple[str, str]]:
+    with sqlite3.connect(file) as study:
+        tables = [name for (name,) in study.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return [(table, row[1]) for table in tables for row in study.execute(f"PRAGMA table_info({table})") if not row[5]]
+
+
+def test_nonsense_in_any_column_of_a_study_is_one_message_or_does_no_harm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = written(tmp_path, trials=4, pruning="successive_halving")
+    study = study_of(config, tmp_path / "sweep")
+    taken = [study.next_work(math.inf) for _ in range(3)]
+    for index, each in enumerate(taken):
+        assert isinstance(each, Work)
+        study.report(each.number, 1, 0.5, may_prune=index == 0)
+        end(study, each, 0.5) if index < 2 else each.release()
+    study.refuse_other_images({"train": "x", "validation": None})
+    study.optuna.set_user_attr("failed/trial_0000_seed_1", "it does not fit")
+    file = tmp_path / "sweep/study.sqlite3"
+    whole, tried, refused = file.read_bytes(), 0, set()
+    for table, column in columns_of(file):
+        for value in NONSENSE:
+            file.write_bytes(whole)
+            with contextlib.closing(sqlite3.connect(file)) as damaged, contextlib.suppress(sqlite3.IntegrityError), damaged:
+                damaged.execute(f'UPDATE OR IGNORE {table} SET "{column}" = {value}')
+                tried += 1
+            for look in (
+                lambda: sweep(config, [], Wish(tmp_path / "sweep", show=True), Console(quiet=True)),
+                lambda: looked_at(config, tmp_path / "sweep"),
+            ):
+                try:
+                    look()
+                except CnnctlError:
+                    refused.add((table, column))
+    assert tried >= 30 * len(NONSENSE)
+    assert {("trial_values", "value"), ("trial_params", "param_value"), ("trials", "state"), ("trial_user_attributes", "value_json"),
+            ("trial_intermediate_values", "intermediate_value"), ("study_directions", "direction")} <= refused  # fmt: skip
+
+
+def looked_at(config: Path, folder: Path) -> None:
+    """Does what a process that trains does before it trains."""
+    study = study_of(config, folder)
+    study.refuse_other_images({"train": "x", "validation": None})
+    taken = study.next_work(math.inf)
+    if isinstance(taken, Work):
+        try:
+            study.config_of(taken)
+            study.report(taken.number, 2, 0.5, may_prune=True)
+        finally:
+            taken.release()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE trial_values SET value = 'abc'", "trial 0: its value is 'abc', expected a number"),
+        ("UPDATE trial_params SET param_value = 'abc'", "trial 0|could not convert"),
+        ("UPDATE study_directions SET direction = 'MINIMIZE'", "in it the better trial has the lower value"),
+        (
+            "UPDATE trial_user_attributes SET value_json = '[1]' WHERE key = 'epochs'",
+            r"trial 0: epochs is \[1\], expected a number",
+        ),
+    ],
+)
+def test_a_text_where_a_study_has_a_number_is_told_with_its_trial(change: str, reason: str, tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    drawn(study_of(config, tmp_path / "sweep"), 1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "sweep/study.sqlite3")) as study, study:
+        study.execute(change)
+    for show in (True, False):
+        with pytest.raises(
+            RunError, match=rf"study.sqlite3 is damaged, or is no study of cnnctl: .*({reason}).*Move .*sweep away"
+        ):
+            sweep(config, [], Wish(tmp_path / "sweep", show=show), Console(quiet=True))
+
+
+def test_what_the_system_refuses_a_trial_is_one_message_with_the_trial(tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    taken = study_of(config, tmp_path / "sweep").next_work(math.inf)
+    assert isinstance(taken, Work)
+    (taken.run.path / "checkpoints").write_text("a file")
+    taken.release()
+    process = started(tmp_path, "sweep", config, "--dir", "sweep")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert re.search(
+        r"^(error: )?trial 0: .*sweep/trial_0000/checkpoints.*: (File exists|Not a directory)", said.splitlines()[-1]
+    )
+
+
+def test_a_trial_that_memory_is_too_small_for_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("cnnctl.commands.trials.Session", none_left)
+    (row,) = work(written(tmp_path, trials=1), tmp_path / "sweep").results().trials
+    assert (row.state, row.reason) == (FAILED, "there is not enough memory")
 
 
 def test_a_study_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
