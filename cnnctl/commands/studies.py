@@ -51,7 +51,7 @@ def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
             raise RunError(f"{folder.study} was written by an Optuna that Optuna {version} does not read: {error}") from error
         except UNREADABLE as error:
             raise damaged(folder.study, f"it has no study that can be read ({error})") from error
-    if not _says_its_config(ours):
+    if not isinstance(ours, dict) or not _says_its_config(ours):
         raise damaged(folder.study, "it does not say of what config it is")
     _refuse_other(folder, ours, _identity(experiment))
     if better != _better(_sweep(experiment)):
@@ -85,14 +85,10 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
             beside.unlink(missing_ok=True)
 
 
-def _says_its_config(ours: Any) -> bool:
+def _says_its_config(ours: Mapping[str, Any]) -> bool:
     """Returns whether a study says of what config it is as `create_study` does."""
     kinds = {"format": int, "id": str, "config": dict, "sweep": dict}
-    return (
-        isinstance(ours, dict)
-        and ours.get("format") == FORMAT
-        and all(isinstance(ours.get(key), kind) for key, kind in kinds.items())
-    )
+    return ours.get("format") == FORMAT and all(isinstance(ours.get(key), kind) for key, kind in kinds.items())
 
 
 def _better(sweep: SweepSpec) -> optuna.study.StudyDirection:

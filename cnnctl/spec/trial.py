@@ -185,8 +185,8 @@ def _range_in(path: str, choice: Any) -> str:
     if found is None:
         return ""
     if found is choice:
-        return f"a range stands by itself, without a list: {path}: {show(choice)}"
-    return f"a choice holds one value at each place, and not the range {show(found)}; make a choice for each value"
+        return f"a range stands by itself, without a list: {path}: {_flow(choice)}"
+    return f"a choice holds one value at each place, and not the range {_flow(found)}; make a choice for each value"
 
 
 def _ranges_in(value: Any) -> Iterator[dict[str, Any]]:
@@ -200,7 +200,7 @@ def _ranges_in(value: Any) -> Iterator[dict[str, Any]]:
 def _whole_choices(experiment: Experiment, path: str, parameter: Any) -> str:
     """Returns what works where a path leads into another named section than that of the config, such as another optimizer.
 
-    An empty text where that is not so, or the choices that it names would be refused too.
+    An empty text where that is not so; where that section is wrong itself, what is wrong with it.
     """
     keys, here = keys_of(path), dict(plain(without_sweep(experiment)))
     depth = next((depth for depth, _ in enumerate(keys) if not _is_in(_at_keys(here, keys[:depth]), keys[depth])), 0)
@@ -210,13 +210,25 @@ def _whole_choices(experiment: Experiment, path: str, parameter: Any) -> str:
     whole, (kind,) = dotted(keys[:depth]), section
     tried = [parameter.low, parameter.high] if isinstance(parameter, Range) else list(parameter)
     choices = [_nested(keys[depth:], value) for value in tried]
-    if any(_refusals(experiment, whole, choice) for choice in choices):
-        return ""
-    listed = ", ".join((kind, *(show(choice, limit=MAX_REMEDY).replace('"', "") for choice in choices)))
+    if refused := next(filter(None, (_refusals(experiment, whole, choice) for choice in choices)), None):
+        return "; ".join(_text(problem) for problem in refused)  # such as an optimizer that there is not
+    own = kind if _is_bare(experiment, whole, kind, section) else f"{{{kind}: {{...}}}}"
+    listed = ", ".join((own, *map(_flow, choices)))
     return f"{whole} is {kind} here, so there is no '{keys[depth]}' in it; to try both, list whole choices: {whole}: [{listed}]"
 
 
+def _is_bare(experiment: Experiment, whole: str, kind: str, section: Any) -> bool:
+    """Returns whether a named section of the config is that of its bare name, so that the name says all of it."""
+    bare = validated(Experiment, _document(experiment, {whole: kind}), (), [])
+    return bare is not None and _at_keys(plain(bare), keys_of(whole)) == section
+
+
+def _flow(value: Any) -> str:
+    return show(value, limit=MAX_REMEDY).replace('"', "")
+
+
 MAX_REMEDY = 500
+"""Letters of a value in a remedy, which must be whole to be of use."""
 
 
 def _at_keys(content: Any, keys: Where) -> Any:

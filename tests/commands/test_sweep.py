@@ -296,8 +296,8 @@ def test_trials_with_other_regularizers_are_compared_by_the_loss_without_penalti
     for row in rows:
         trained = open_trained(Path(row.run))
         images = read_splits(trained.experiment.data).validation
-        assert images
-        logits = np.asarray(trained.model(trained.inputs(images.images)), np.float64)
+        assert images and row.value is not None
+        logits = np.asarray(trained.model(trained.inputs(np.asarray(images.images))), np.float64)
         right = logits[np.arange(len(images)), images.labels]
         assert row.value == pytest.approx(np.mean(np.log(np.exp(logits).sum(axis=1)) - right), rel=1e-5)
         weights, *_ = trained.model.layers[-1].get_weights()
@@ -469,6 +469,76 @@ def test_no_trial_is_begun_after_the_deadline(tmp_path: Path) -> None:
     drawn(study, 2)
     assert study.next_work(time.time() - 1) is None
     assert isinstance(study.next_work(time.time() + 60), Work)
+
+
+@pytest.mark.parametrize("objective", ["validation_accuracy", "validation_loss"])
+def test_median_prunes_by_the_best_epoch_so_far_against_the_median_of_done_trials(objective: str, tmp_path: Path) -> None:
+    config = written(tmp_path, objective=objective, trials=14, pruning={"median": {"startup_trials": 3, "warmup_epochs": 1}})
+    study, draw = study_of(config, tmp_path / "sweep"), np.random.default_rng(6)
+    better = max if objective == "validation_accuracy" else min
+    done: list[list[float]] = []
+    pruned = 0
+    for _ in range(14):
+        taken = study.next_work(math.inf)
+        assert isinstance(taken, Work)
+        values: list[float] = []
+        for epoch in range(1, draw.integers(3, 5)):
+            values.append(float(draw.random()))
+            others = [each[epoch - 1] for each in done if len(each) >= epoch]
+            worse = bool(others) and better(values) != better(*values, float(np.median(others)))
+            expected = len(done) >= 3 and epoch > 1 and worse
+            assert bool(study.report(taken.number, epoch, values[-1], may_prune=True)) is expected
+            if expected:
+                break
+        else:
+            done.append(values)
+            end(study, taken, values[-1])
+            continue
+        pruned += 1
+        study.end(taken, PRUNED, {"epochs": len(values), "seconds": 1.0})
+        taken.release()
+    assert pruned > 5
+    assert len(done) > 5
+
+
+def test_successive_halving_keeps_the_best_of_those_that_came_as_far(tmp_path: Path) -> None:
+    halving = {"successive_halving": {"min_epochs": 2, "reduction_factor": 2}}
+    study, draw = study_of(written(tmp_path, trials=12, pruning=halving), tmp_path / "sweep"), np.random.default_rng(4)
+    came: dict[int, list[float]] = {2: [], 4: []}
+    for _ in range(12):
+        taken = study.next_work(math.inf)
+        assert isinstance(taken, Work)
+        for epoch in range(1, 6):
+            value = float(draw.random())
+            rung = [*came.get(epoch, []), value]
+            kept = epoch not in came or value >= sorted(rung, reverse=True)[max(len(rung) // 2, 1) - 1]
+            assert (study.report(taken.number, epoch, value, may_prune=True) is None) is kept
+            if epoch in came:
+                came[epoch] = rung
+            if not kept:
+                study.end(taken, PRUNED, {"epochs": epoch, "seconds": 1.0})
+                break
+        else:
+            end(study, taken, value)
+        taken.release()
+    assert len(came[2]) == 12 > len(came[4]) > 2
+
+
+def test_more_random_trials_than_there_are_combinations_are_warned_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: object) -> None:
+        raise RunError("nobody trains here")
+
+    monkeypatch.setattr(sweep_command, "Crew", nobody)
+    parameters: dict[str, Any] = {"train.batch_size": {"low": 16, "high": 48, "step": 16}, "train.loop": ["fit", "custom"]}
+    for index, (trials, warned) in enumerate([(6, False), (7, True)]):
+        config = written(tmp_path, trials=trials, parameters=parameters)
+        with pytest.raises(RunError, match="nobody"):
+            sweep(config, [], Wish(tmp_path / str(index)), Console())
+        text = "warning: the parameters have 6 combinations, and 7 trials train some of them again, to the same results; method: grid"
+        assert (text in capsys.readouterr().err) is warned
+    assert study_of(written(tmp_path), tmp_path / "endless").points == math.inf
 
 
 # one trial belongs to one process
@@ -820,17 +890,18 @@ def test_nonsense_in_any_column_of_a_study_is_one_message_or_does_no_harm(
             with contextlib.closing(sqlite3.connect(file)) as damaged, contextlib.suppress(sqlite3.IntegrityError), damaged:
                 damaged.execute(f'UPDATE OR IGNORE {table} SET "{column}" = {value}')
                 tried += 1
-            for look in (
-                lambda: sweep(config, [], Wish(tmp_path / "sweep", show=True), Console(quiet=True)),
-                lambda: looked_at(config, tmp_path / "sweep"),
-            ):
+            for look in (shown_only, looked_at):
                 try:
-                    look()
+                    look(config, tmp_path / "sweep")
                 except CnnctlError:
                     refused.add((table, column))
     assert tried >= 30 * len(NONSENSE)
     assert {("trial_values", "value"), ("trial_params", "param_value"), ("trials", "state"), ("trial_user_attributes", "value_json"),
             ("trial_intermediate_values", "intermediate_value"), ("study_directions", "direction")} <= refused  # fmt: skip
+
+
+def shown_only(config: Path, folder: Path) -> None:
+    sweep(config, [], Wish(folder, show=True), Console(quiet=True))
 
 
 def looked_at(config: Path, folder: Path) -> None:
