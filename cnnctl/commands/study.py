@@ -47,6 +47,7 @@ class Work:
         run: its folder, held until `release`.
         values: what is tried, by config path.
         seed: of a repeat; None for a trial.
+        labels: what is tried, by config path, choices by their names.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Work:
     values: Mapping[str, Any]
     seed: int | None = None
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     def release(self) -> None:
         """Lets other processes have it, if it is not done."""
@@ -165,7 +167,7 @@ class Study:
         except BaseException:
             held.close()
             raise
-        return Work(number, run, values, seed, held)
+        return Work(number, run, values, seed, held, self.labels_of(self._trial(number)))
 
     def _has_ended(self, number: int, seed: int | None, run: RunFolder) -> bool:
         if seed is None:
@@ -311,12 +313,16 @@ class Study:
         value = trial.value if state == DONE else None
         run = str(self.folder.trial(trial.number).path)
         reason = str(facts.get("reason") or facts.get("pruned") or "")
-        drawn = {path: trial.params[path] for path in self.sweep.parameters if path in trial.params}
-        return TrialRow(trial.number, state, self.values_of(trial), drawn, value, run=run, reason=reason, **known)
+        values, labels = self.values_of(trial), self.labels_of(trial)
+        return TrialRow(trial.number, state, values, labels, value, run=run, reason=reason, **known)
 
     def _is_trained(self, trial: FrozenTrial) -> bool:
         """Returns whether some process trains a trial now."""
         return self._is_trained_elsewhere(trial) or is_held(self.folder.trial(trial.number).lock)
+
+    def labels_of(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Returns what a trial tries, by config path, numbers as they are and choices by their names."""
+        return {path: trial.params[path] for path in self.sweep.parameters if path in trial.params}
 
     def values_of(self, trial: FrozenTrial) -> dict[str, Any]:
         """Returns what a trial tries, by config path, as the config says it."""

@@ -124,7 +124,7 @@ class Worker:
 
     def _run(self, work: Work, experiment: Experiment) -> None:
         listener = Listener(self.study, work, self.tell)
-        part = Part(listener, {**work.values, **_seed_of(work)}, tested=work.seed is not None)
+        part = Part(listener, {**work.labels, **_seed_of(work)}, tested=work.seed is not None)
         listener.catch_up(experiment.train.epochs)
         session = Session(experiment, self.device, Console(quiet=True), self.interruption, part)
         if not any(path.startswith("data.") for path in self.study.sweep.parameters):  # else trials see other pixels

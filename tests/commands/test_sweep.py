@@ -1199,6 +1199,7 @@ def test_tables_json_and_plots_show_in_what_stacks_differ(tmp_path: Path, monkey
     for value in (0.5, 0.25, 0.75, 0.125):
         taken = study.next_work(math.inf)
         assert isinstance(taken, Work)
+        assert taken.labels["model.layers"] in names  # for TensorBoard's HParams
         study.report(taken.number, 1, value, may_prune=False)
         end(study, taken, value)
     table = shown_as(study.results(), "table").splitlines()
