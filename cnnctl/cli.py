@@ -19,7 +19,7 @@ import typer.core
 from cnnctl import __version__
 from cnnctl.errors import CnnctlError, Interrupted
 from cnnctl.last_words import dismiss, want_teller
-from cnnctl.surroundings import expanded, open_closed_streams, small_limits
+from cnnctl.surroundings import expanded, from_system, open_closed_streams
 
 
 class _App(typer.Typer):
@@ -546,19 +546,11 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:  # before signals are heard
         _fail("interrupted before anything was begun", 130)
-    except OSError as error:
-        _fail(f"{error.filename or 'output'}: {error.strerror or error}", CnnctlError.exit_code)
-    except MemoryError:
-        _fail("there is not enough memory" + _limits(), CnnctlError.exit_code)
-    except RuntimeError as error:
-        if "start new thread" not in str(error):  # how Python says that the system gives none
+    except (OSError, MemoryError, RuntimeError) as error:
+        refused = from_system(error)
+        if refused is None:
             raise
-        _fail("the system starts no more threads" + _limits(), CnnctlError.exit_code)
-
-
-def _limits() -> str:
-    told = small_limits()
-    return f"; {told}" if told else ""
+        _fail(str(refused), refused.exit_code)
 
 
 def _run() -> None:

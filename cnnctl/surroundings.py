@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cnnctl.errors import UsageError
+from cnnctl.errors import CnnctlError, RunError, UsageError
 from cnnctl.reading import read_bounded
 
 KERAS_DEFAULTS = {
@@ -151,6 +151,19 @@ def own_matplotlib() -> None:
     except UnicodeDecodeError as error:
         raise UsageError("matplotlib cannot read a matplotlibrc of this folder or of your home: it is not UTF-8") from error
     mpl.rcdefaults()
+
+
+def from_system(error: Exception) -> CnnctlError | None:
+    """Make one message of what the system refuses, such as a full disk, memory or a thread; None for any other error."""
+    if isinstance(error, OSError):
+        return RunError(f"{error.filename or 'output'}: {error.strerror or error}")
+    limits = small_limits()
+    after = f"; {limits}" if limits else ""
+    if isinstance(error, MemoryError):
+        return RunError(f"there is not enough memory{after}")
+    if "start new thread" in str(error):  # how Python says that the system gives none
+        return RunError(f"the system starts no more threads{after}")
+    return None
 
 
 def small_limits() -> str:

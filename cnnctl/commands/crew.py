@@ -166,7 +166,8 @@ class Crew:
             self._say_ended(event)
         elif "error" in event:
             kind = UsageError if event["exit_code"] == UsageError.exit_code else RunError
-            member.error = kind(event["error"])
+            where = "" if member.trial is None else f"trial {member.trial}: "
+            member.error = kind(f"{where}{event['error']}")
 
     def _say_ended(self, event: dict[str, Any]) -> None:
         if event["seed"] is None:

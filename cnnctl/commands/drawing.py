@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -56,7 +58,7 @@ class Drawing(BaseSampler):
         self._together: BaseSampler | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Returns what is drawn together: for tpe, once it has seen enough trials, everything."""
+        """Returns what is drawn together: nothing, since tpe draws each parameter by itself."""
         self._together = self._sampler(trial.number, "")
         return self._together.infer_relative_search_space(study, trial)
 
@@ -87,6 +89,18 @@ class Drawing(BaseSampler):
             if name == path:
                 return axis[at] if isinstance(self._sweep.parameters[path], Range) else labels(axis)[at]
         raise KeyError(path)
+
+
+def points_of(distributions: Mapping[str, BaseDistribution]) -> float:
+    """Returns how many combinations of values there are; infinitely many where a number is drawn."""
+    return math.prod(map(_points, distributions.values()))
+
+
+def _points(distribution: BaseDistribution) -> float:
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return math.inf if distribution.step is None else round((distribution.high - distribution.low) / distribution.step) + 1
 
 
 def pruner_of(sweep: SweepSpec) -> optuna.pruners.BasePruner:

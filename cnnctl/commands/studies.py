@@ -12,7 +12,7 @@ import optuna
 
 from cnnctl.commands.drawing import Drawing, pruner_of
 from cnnctl.commands.study import ELSEWHERE_ALLOWED, STUDY_NAME, Study
-from cnnctl.commands.study_file import damaged, refuse_damaged, storage_of, told
+from cnnctl.commands.study_file import UNREADABLE, damaged, refuse_damaged, storage_of, told
 from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import UNFINISHED, put_in_place
@@ -45,15 +45,19 @@ def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
                 sampler=Drawing(_sweep(experiment)),
                 pruner=pruner_of(_sweep(experiment)),
             )
-            ours = study.user_attrs.get(OURS)
+            ours, better = study.user_attrs.get(OURS), study.direction
         except RuntimeError as error:
             version = optuna.__version__
             raise RunError(f"{folder.study} was written by an Optuna that Optuna {version} does not read: {error}") from error
-        except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        except UNREADABLE as error:
             raise damaged(folder.study, f"it has no study that can be read ({error})") from error
-    if not _says_its_config(ours):
+    if not isinstance(ours, dict) or not _says_its_config(ours):
         raise damaged(folder.study, "it does not say of what config it is")
     _refuse_other(folder, ours, _identity(experiment))
+    if better != _better(_sweep(experiment)):
+        raise damaged(
+            folder.study, f"in it the better trial has the {'lower' if better.name == 'MINIMIZE' else 'higher'} value"
+        )
     return Study(folder, experiment, storage, study, ours["id"])
 
 
@@ -69,12 +73,7 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
     try:
         with told(folder.study):
             storage = storage_of(beside, new=True)
-            better = (
-                optuna.study.StudyDirection.MINIMIZE
-                if sweep.objective.endswith("loss")
-                else optuna.study.StudyDirection.MAXIMIZE
-            )
-            study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=better)
+            study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=_better(sweep))
             study.set_user_attr(OURS, {"format": FORMAT, "id": uuid.uuid4().hex, **_identity(experiment)})
             storage.remove_session()
             storage.engine.dispose()
@@ -86,14 +85,15 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
             beside.unlink(missing_ok=True)
 
 
-def _says_its_config(ours: Any) -> bool:
+def _says_its_config(ours: Mapping[str, Any]) -> bool:
     """Returns whether a study says of what config it is as `create_study` does."""
     kinds = {"format": int, "id": str, "config": dict, "sweep": dict}
-    return (
-        isinstance(ours, dict)
-        and ours.get("format") == FORMAT
-        and all(isinstance(ours.get(key), kind) for key, kind in kinds.items())
-    )
+    return ours.get("format") == FORMAT and all(isinstance(ours.get(key), kind) for key, kind in kinds.items())
+
+
+def _better(sweep: SweepSpec) -> optuna.study.StudyDirection:
+    directions = optuna.study.StudyDirection
+    return directions.MINIMIZE if sweep.objective.endswith("loss") else directions.MAXIMIZE
 
 
 def _sweep(experiment: Experiment) -> SweepSpec:

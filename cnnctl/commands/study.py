@@ -14,9 +14,9 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from cnnctl.commands.drawing import distributions_of, suggest, value_of
+from cnnctl.commands.drawing import distributions_of, points_of, suggest, value_of
 from cnnctl.commands.run_files import differences
-from cnnctl.commands.study_file import STORAGE_ERRORS, damaged, told
+from cnnctl.commands.study_file import NUMBERS, STORAGE_ERRORS, UNREADABLE, damaged, strange, told
 from cnnctl.commands.sweep_folder import NotOurs, SweepFolder, belongs, measures_of, take
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import is_held
@@ -47,6 +47,7 @@ class Work:
         run: its folder, held until `release`.
         values: what is tried, by config path.
         seed: of a repeat; None for a trial.
+        labels: what is tried, by config path, choices by their names.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Work:
     values: Mapping[str, Any]
     seed: int | None = None
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     def release(self) -> None:
         """Lets other processes have it, if it is not done."""
@@ -96,6 +98,11 @@ class Study:
     def limit(self) -> int | None:
         """Returns how many trials there are to be in all; None for no limit."""
         return self.sweep.grid_size if self.sweep.method == "grid" else self.sweep.trials
+
+    @property
+    def points(self) -> float:
+        """Returns how many combinations of values there are to try; infinitely many where a number is drawn."""
+        return points_of(self._distributions)
 
     def next_work(self, deadline: float) -> Work | Waiting | None:
         """Returns what this process should train next; None where nothing is left.
@@ -160,7 +167,7 @@ class Study:
         except BaseException:
             held.close()
             raise
-        return Work(number, run, values, seed, held)
+        return Work(number, run, values, seed, held, self.labels_of(self._trial(number)))
 
     def _has_ended(self, number: int, seed: int | None, run: RunFolder) -> bool:
         if seed is None:
@@ -263,6 +270,8 @@ class Study:
         """Raises RunError where the study was begun on other images; notes them where it has not begun."""
         with self._told():
             begun = self.optuna.user_attrs.get("images")
+            if not isinstance(begun, dict | None):
+                raise damaged(self.folder.study, f"images is {show(begun)}, expected a mapping")
             if begun is None:
                 self.optuna.set_user_attr("images", dict(fingerprints))
             elif begun != dict(fingerprints):
@@ -300,22 +309,20 @@ class Study:
     def _row(self, trial: FrozenTrial) -> TrialRow:
         facts = trial.user_attrs
         state = _STATES.get(trial.state) or (RUNNING if self._is_trained(trial) else INTERRUPTED)
-        known = {key: self._fact(facts, key) for key in ("validation_accuracy", "validation_loss", "epochs", "seconds")}
+        known = {key: facts.get(key) for key in NUMBERS}
         value = trial.value if state == DONE else None
         run = str(self.folder.trial(trial.number).path)
         reason = str(facts.get("reason") or facts.get("pruned") or "")
-        drawn = {path: trial.params[path] for path in self.sweep.parameters if path in trial.params}
-        return TrialRow(trial.number, state, self.values_of(trial), drawn, value, run=run, reason=reason, **known)
+        values, labels = self.values_of(trial), self.labels_of(trial)
+        return TrialRow(trial.number, state, values, labels, value, run=run, reason=reason, **known)
 
     def _is_trained(self, trial: FrozenTrial) -> bool:
         """Returns whether some process trains a trial now."""
         return self._is_trained_elsewhere(trial) or is_held(self.folder.trial(trial.number).lock)
 
-    def _fact(self, facts: Mapping[str, Any], key: str) -> Any:
-        value = facts.get(key)
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-            return value
-        raise damaged(self.folder.study, f"{key} of a trial is {show(value)}, expected a number")
+    def labels_of(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Returns what a trial tries, by config path, numbers as they are and choices by their names."""
+        return {path: trial.params[path] for path in self.sweep.parameters if path in trial.params}
 
     def values_of(self, trial: FrozenTrial) -> dict[str, Any]:
         """Returns what a trial tries, by config path, as the config says it."""
@@ -329,9 +336,13 @@ class Study:
 
     def _trials(self) -> list[FrozenTrial]:
         try:
-            return self.optuna.get_trials(deepcopy=False)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            trials = self.optuna.get_trials(deepcopy=False)
+        except UNREADABLE as error:
             raise damaged(self.folder.study, f"a trial in it cannot be read ({error})") from error
+        for number, trial in enumerate(trials):
+            if reason := strange(trial, number, self._distributions):
+                raise damaged(self.folder.study, f"trial {number}: {reason}")
+        return trials
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._trial_id(number))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy.exc
+from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from cnnctl.errors import RunError
 from cnnctl.reading import open_regular
@@ -18,6 +22,68 @@ from cnnctl.spec.section import show
 BUSY_SECONDS = 60
 """How long a process waits for another one to finish writing."""
 STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error)
+
+
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, OverflowError)
+"""What Optuna raises of values that it never writes."""
+NUMBERS = ("validation_accuracy", "validation_loss", "epochs", "seconds")
+"""What is kept of a trial as numbers; None where it is not known."""
+_TEXTS = ("reason", "pruned")
+
+
+def strange(trial: FrozenTrial, number: int, distributions: Mapping[str, BaseDistribution]) -> str:
+    """Returns what of a trial cnnctl never writes: SQLite takes any value in any column. An empty text where all is well.
+
+    Args:
+        trial: as Optuna reads it.
+        number: its place among all trials, counted from 0.
+        distributions: of what is swept, by config path.
+    """
+    if trial.number != number:
+        return f"its number is {show(trial.number)}"
+    if trial.state == TrialState.COMPLETE and not _is_finite(trial.value):
+        return f"its value is {show(trial.value)}, expected a number"
+    drawn = {path: trial.params.get(path, _NOTHING) for path in distributions}
+    for path, value in drawn.items():
+        begun = value is _NOTHING and not trial.state.is_finished()
+        failed_early = value is _NOTHING and trial.state == TrialState.FAIL
+        if not (begun or failed_early or _is_drawn(value, trial.distributions.get(path), distributions[path])):
+            return f"{path} is {'not there' if value is _NOTHING else show(value)}, which the sweep does not try"
+    return _strange_fact(trial)
+
+
+_NOTHING = object()
+
+
+def _strange_fact(trial: FrozenTrial) -> str:
+    facts = trial.user_attrs
+    for key in NUMBERS:
+        if facts.get(key) is not None and not _is_number(facts[key]):
+            return f"{key} is {show(facts[key])}, expected a number"
+    if texts := [key for key in _TEXTS if not isinstance(facts.get(key, ""), str)]:
+        return f"{texts[0]} is {show(facts[texts[0]])}, expected a text"
+    told = [
+        *trial.intermediate_values.items(),
+        *((0, value) for key, value in trial.system_attrs.items() if str(key).startswith("completed_rung")),
+    ]
+    wrong = [(step, value) for step, value in told if not (type(step) is int and _is_number(value))]
+    return f"after epoch {show(wrong[0][0])} it reached {show(wrong[0][1])}, expected numbers" if wrong else ""
+
+
+def _is_drawn(value: Any, drawn_from: BaseDistribution | None, distribution: BaseDistribution) -> bool:
+    """Returns whether a value is one that a distribution has, and was drawn from it."""
+    try:
+        return drawn_from == distribution and distribution._contains(distribution.to_internal_repr(value))
+    except UNREADABLE:
+        return False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)
 
 
 @contextlib.contextmanager

@@ -175,6 +175,9 @@ def _introduce(study: Study, console: Console) -> None:
     console.say(f"sweep   {sweep.method}, {budget}{within}, compared by {sweep.objective.replace('_', ' ')}{pruning}")
     for path, parameter in plain(sweep)["parameters"].items():
         console.say(f"        {path}: {_tried(parameter)}")
+    if study.limit and study.limit > study.points:
+        repeated = f"the parameters have {study.points:,} combinations, and {study.limit} trials train some of them again"
+        console.say(f"        warning: {repeated}, to the same results; method: grid tries each once")
     there = f": goes on, {sum(row.state not in BEGUN for row in rows)} trials have ended" if rows else ""
     console.say(f"study   {study.folder.study}{there}")
 

@@ -24,6 +24,7 @@ from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunE
 from cnnctl.report.console import Console
 from cnnctl.report.sweep import DONE, FAILED, PRUNED, show_measure
 from cnnctl.spec.experiment import Experiment
+from cnnctl.surroundings import from_system
 from cnnctl.train.device import choose_device
 from cnnctl.train.interruption import Interruption
 from cnnctl.train.observe import EpochRecord, Observer, Plan
@@ -115,6 +116,8 @@ class Worker:
             state, facts = self._pruned(work)
         except Interrupted:
             raise
+        except MemoryError as error:  # a smaller network may have enough
+            state, facts = FAILED, {"reason": str(from_system(error))}
         except CnnctlError as error:
             if not self._is_of_the_trial(error):
                 raise
@@ -124,7 +127,7 @@ class Worker:
 
     def _run(self, work: Work, experiment: Experiment) -> None:
         listener = Listener(self.study, work, self.tell)
-        part = Part(listener, {**work.values, **_seed_of(work)}, tested=work.seed is not None)
+        part = Part(listener, {**work.labels, **_seed_of(work)}, tested=work.seed is not None)
         listener.catch_up(experiment.train.epochs)
         session = Session(experiment, self.device, Console(quiet=True), self.interruption, part)
         if not any(path.startswith("data.") for path in self.study.sweep.parameters):  # else trials see other pixels

@@ -11,11 +11,13 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import CnnctlError, Interrupted
 from cnnctl.last_words import dismiss, keep_silent, want_teller
+from cnnctl.surroundings import from_system
 from cnnctl.train.interruption import Interruption
 
 REPLACE = 75
@@ -41,9 +43,17 @@ def main() -> int:
             return 128 + interruption.signal
         except Interrupted as error:
             return error.exit_code
-        except CnnctlError as error:
-            tell({"error": str(error), "exit_code": error.exit_code})
-            return error.exit_code
+        except Exception as error:
+            known = error if isinstance(error, CnnctlError) else from_system(error) or _unexpected(error, job["verbose"])
+            tell({"error": str(known), "exit_code": known.exit_code})
+            return known.exit_code
+
+
+def _unexpected(error: Exception, verbose: bool) -> CnnctlError:
+    """Make one message of a fault of cnnctl or of a library, which is shown whole when asked."""
+    if verbose:
+        traceback.print_exc()
+    return CnnctlError(f"{type(error).__name__}: {error}; --verbose shows where")
 
 
 def _work(job: dict[str, Any], interruption: Interruption, tell: Any) -> int:

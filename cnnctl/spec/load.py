@@ -75,6 +75,10 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
     notes = [] if notes is None else notes
     problems: list[Problem] = []
     experiment = validated(Experiment, document, (), problems)
+    if experiment is None:
+        from cnnctl.spec.trial import problems_of_sound_parameters  # most configs have no sweep
+
+        problems += problems_of_sound_parameters(document) if "sweep" in document.content else []
     data, model = _usable_parts(experiment, document)
     try:
         data = _resolved(data, notes) if data and not (_says_all(data) and not look_at_data) else data
@@ -89,10 +93,10 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
     if data and model:
         problems += [_problem(document, *each) for each in _stack_complaints(experiment, data, model, document)]
     checked = _with_data(experiment, data) if experiment and data else None
-    if checked and checked.sweep and not problems:
+    if experiment and experiment.sweep:
         from cnnctl.spec.trial import sweep_problems  # most configs have no sweep
 
-        problems += sweep_problems(checked, document)
+        problems += sweep_problems(checked or experiment, document)
     if problems:
         if explained:
             from cnnctl.spec.mistakes import by_cause  # tries by this module what may be the cause

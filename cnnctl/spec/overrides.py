@@ -36,24 +36,35 @@ def keys_of(path: str) -> Where:
     return tuple(_key(part) for part in re.split(r"[.\[\]]+", path) if part)
 
 
-def put(content: Any, keys: Where, value: Any, asked_by: str) -> None:
+BY_SET = "set it as a whole: {path}={{{key}: ...}}"
+"""How messages of `put` tell to have another named section than that of the config, on the command line."""
+
+
+def put(content: Any, keys: Where, value: Any, asked_by: str, as_a_whole: str = BY_SET) -> None:
     """Sets one part of plain data in place, making the fields around it that were left to their defaults.
 
+    Args:
+        content: changed in place.
+        keys: of the part.
+        value: the new one.
+        asked_by: where messages say that it was asked for.
+        as_a_whole: how to have another named section, with `{path}` and `{key}`.
+
     Raises:
-        ConfigError: there is no such part; `asked_by` is where messages say that it was asked for.
+        ConfigError: there is no such part.
     """
-    _parent(content, keys, asked_by)[keys[-1]] = value
+    _parent(content, keys, asked_by, as_a_whole)[keys[-1]] = value
 
 
 def _key(part: str) -> str | int:
     return int(part) if re.fullmatch("[0-9]{1,9}", part) else part
 
 
-def _parent(content: Any, keys: Where, asked_by: str) -> Any:
+def _parent(content: Any, keys: Where, asked_by: str, as_a_whole: str) -> Any:
     """Returns the mapping or list that holds the last key, making fields that were left to their defaults."""
     here = content
     for depth, key in enumerate(keys):
-        complaint = _no_such_part(here, keys, depth)
+        complaint = _no_such_part(here, keys, depth, as_a_whole)
         if complaint:
             raise ConfigError([Problem(asked_by, dotted(keys[:depth]), one_line(complaint))])
         if depth == len(keys) - 1:
@@ -71,7 +82,7 @@ _NAMED_FIELDS = ("optimizer", "learning_rate", "loss", "_initializer", "_regular
 """How the fields end that hold a name with its fields, as the items of a stack do."""
 
 
-def _no_such_part(here: Any, keys: Where, depth: int) -> str:
+def _no_such_part(here: Any, keys: Where, depth: int, as_a_whole: str) -> str:
     """Returns why `keys[depth]` cannot be set in the part `here`, or an empty text."""
     key, above = keys[depth], keys[depth - 1] if depth else ""
     if isinstance(here, list):
@@ -86,8 +97,8 @@ def _no_such_part(here: Any, keys: Where, depth: int) -> str:
     if here and key not in here and (isinstance(above, int) or above.endswith(_NAMED_FIELDS)) and not _is_known(key):
         return f"there is no '{key}' here: it is {show(kind)}; known: {', '.join(_fields_of(kind))}"
     if here and key not in here and (isinstance(above, int) or above.endswith(_NAMED_FIELDS)):
-        whole = dotted(keys[:depth])
-        return f"there is no '{key}' here: it is {show(next(iter(here)))}; to have another, set it as a whole: {whole}={{{key}: ...}}"
+        remedy = as_a_whole.format(path=dotted(keys[:depth]), key=key)
+        return f"there is no '{key}' here: it is {show(next(iter(here)))}; to have another, {remedy}"
     return ""
 
 

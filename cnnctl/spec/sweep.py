@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema, field_validator, model_validator
-from pydantic_core import InitErrorDetails
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from cnnctl.spec.section import MOST, Count, Named, Section, Seed, expected, show, wrong
 
@@ -99,6 +99,14 @@ def _parameter(value: object) -> Parameter:
     return tuple(value)
 
 
+def readable(value: object) -> Parameter | None:
+    """Reads what is tried at a path; None where it is wrong by itself."""
+    try:
+        return _parameter(value)
+    except (ValidationError, PydanticCustomError):
+        return None
+
+
 def _same(one: Any, other: Any) -> bool:
     """Returns whether two choices are the same; 1 and 1.0 are, 1 and true are not."""
     return (type(one) is not bool and type(other) is not bool and one == other) or (type(one), one) == (type(other), other)
@@ -128,12 +136,31 @@ Parameters = Annotated[
 
 
 class Median(Section):
+    """Ends a trial whose best epoch so far is worse than the median of the trials that are done, at the same epoch.
+
+    Optuna's MedianPruner. Trials that were pruned or have failed do not count.
+
+    Attributes:
+        startup_trials: trials that are done before one is ended.
+        warmup_epochs: epochs that every trial has.
+    """
+
     kind: ClassVar[str] = "median"
     startup_trials: Count = 5
     warmup_epochs: Annotated[int, Field(ge=0, le=MOST)] = 0
 
 
 class SuccessiveHalving(Section):
+    """Ends a trial after `min_epochs` epochs, and `reduction_factor` times as many each time, unless it is among the best then.
+
+    Optuna's SuccessiveHalvingPruner, asynchronous: a trial is compared with those that have come as far before it, however
+    they ended, and resumes where it is among the best of them, one in `reduction_factor`; of fewer, the best.
+
+    Attributes:
+        min_epochs: epochs before the first comparison.
+        reduction_factor: of so many trials one trains further.
+    """
+
     kind: ClassVar[str] = "successive_halving"
     min_epochs: Count = 1
     reduction_factor: Annotated[int, Field(ge=2, le=MOST)] = 4
@@ -146,7 +173,8 @@ class SweepSpec(Section):
     """Many trainings of the config, each with other values; for `cnnctl sweep`.
 
     Attributes:
-        method: `grid` (every combination), `random`, or `tpe` (random at first, then near what was good: Bergstra et al. 2011).
+        method: `grid` (every combination), `random`, or `tpe` (10 trials at random, then near what was good, each parameter by
+            itself: Bergstra et al. 2011).
         trials: how many there are in all; null with `minutes`, or for all points of a grid.
         minutes: no trial is begun later than so many minutes after the command was; null for no limit.
         objective: what trials are compared by: `validation_accuracy`, or `validation_loss` without the penalties of
@@ -184,9 +212,13 @@ class SweepSpec(Section):
         return self
 
     def _refuse_bad_grid(self) -> None:
-        for path, parameter in self.parameters.items():
-            if isinstance(parameter, Range) and (parameter.log or not (parameter.is_whole or parameter.step is not None)):
-                raise ValidationError.from_exception_data("grid", [_no_points(path, parameter)])
+        endless = [
+            _no_points(path, parameter)
+            for path, parameter in self.parameters.items()
+            if isinstance(parameter, Range) and (parameter.log or not (parameter.is_whole or parameter.step is not None))
+        ]
+        if endless:
+            raise ValidationError.from_exception_data("grid", endless)
         points = self.grid_size
         if points > MOST_POINTS:
             raise wrong(

@@ -11,8 +11,8 @@ from cnnctl.spec.document import Document, Where, dotted
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, validated
 from cnnctl.spec.overrides import keys_of, put
-from cnnctl.spec.section import one_line, plain
-from cnnctl.spec.sweep import Range, SweepSpec
+from cnnctl.spec.section import one_line, plain, show
+from cnnctl.spec.sweep import Range, SweepSpec, readable
 
 JUDGED_BY = (
     "task",
@@ -22,6 +22,10 @@ JUDGED_BY = (
     "few_shot.way", "few_shot.shot", "few_shot.query", "few_shot.validation_episodes", "few_shot.test_episodes",
 )  # fmt: skip
 """Paths that decide on what a trial is judged: values of `objective` under two of their values do not compare."""
+
+
+LISTED = "list whole choices: {path}: [..., {{{key}: {{...}}}}]"
+"""How to try other named sections than that of the config."""
 
 
 def without_sweep(experiment: Experiment) -> Experiment:
@@ -42,13 +46,25 @@ def _document(experiment: Experiment, values: Mapping[str, Any]) -> Document:
     """Returns the config of a trial, unchecked; messages call it by the values."""
     content = copy.deepcopy(dict(plain(without_sweep(experiment))))
     for path, value in values.items():
-        put(content, keys_of(path), copy.deepcopy(value), path)
+        put(content, keys_of(path), copy.deepcopy(value), path, as_a_whole=LISTED)
     return Document("the trial's config", content)
 
 
 def takes_fractions(experiment: Experiment, path: str, parameter: Range) -> bool:
     """Returns whether the field at a path takes a number between two integers, so that a range of integers is one of numbers."""
     return not _refusals(experiment, path, parameter.low + 0.5)
+
+
+def problems_of_sound_parameters(document: Document) -> list[Problem]:
+    """Returns what is wrong with the parameters of a sweep that can be read, where others cannot, so that all is told at once."""
+    sweep = document.content.get("sweep")
+    parameters = sweep.get("parameters") if isinstance(sweep, dict) else None
+    base = {key: value for key, value in document.content.items() if key != "sweep"}
+    experiment = validated(Experiment, Document(document.name, base), (), [])
+    if experiment is None or not isinstance(parameters, dict):
+        return []
+    sound = {path: read for path, value in parameters.items() if (read := readable(value)) is not None}
+    return sweep_problems(experiment.model_copy(update={"sweep": SweepSpec.model_construct(parameters=sound)}), document)
 
 
 def sweep_problems(experiment: Experiment, document: Document) -> list[Problem]:
@@ -150,13 +166,89 @@ def _about_values(experiment: Experiment, path: str, parameter: Any) -> Iterator
         if isinstance(parameter, Range)
         else list(enumerate(parameter))
     )
+    ranges = [(key, message) for key, value in candidates if (message := _range_in(path, value))]
+    if ranges:
+        yield from (((*where, key), message) for key, message in ranges)
+        return
     found = [(key, _refusals(experiment, path, value)) for key, value in candidates]
     if all(problems and not _at(path, problems) for _, problems in found):
-        yield where, "; ".join(_text(problem) for problem in found[0][1])
+        yield where, _whole_choices(experiment, path, parameter) or "; ".join(_text(problem) for problem in found[0][1])
         return
     for key, problems in found:
         if problems:
             yield (*where, key), "; ".join(problem.message if _at(path, [problem]) else _text(problem) for problem in problems)
+
+
+def _range_in(path: str, choice: Any) -> str:
+    """Returns what to do about a range that stands in a choice, which no config takes; an empty text where there is none."""
+    found = next(_ranges_in(choice), None)
+    if found is None:
+        return ""
+    if found is choice:
+        return f"a range stands by itself, without a list: {path}: {_flow(choice)}"
+    return f"a choice holds one value at each place, and not the range {_flow(found)}; make a choice for each value"
+
+
+def _ranges_in(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict) and {"low", "high"} <= value.keys() <= set(Range.model_fields):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _ranges_in(each)
+
+
+def _whole_choices(experiment: Experiment, path: str, parameter: Any) -> str:
+    """Returns what works where a path leads into another named section than that of the config, such as another optimizer.
+
+    An empty text where that is not so; where that section is wrong itself, what is wrong with it.
+    """
+    keys, here = keys_of(path), dict(plain(without_sweep(experiment)))
+    depth = next((depth for depth, _ in enumerate(keys) if not _is_in(_at_keys(here, keys[:depth]), keys[depth])), 0)
+    section = _at_keys(here, keys[:depth])
+    if depth == 0 or not isinstance(section, dict) or len(section) != 1:
+        return ""
+    whole, (kind,) = dotted(keys[:depth]), section
+    tried = [parameter.low, parameter.high] if isinstance(parameter, Range) else list(parameter)
+    choices = [_nested(keys[depth:], value) for value in tried]
+    if refused := next(filter(None, (_refusals(experiment, whole, choice) for choice in choices)), None):
+        return "; ".join(_text(problem) for problem in refused)  # such as an optimizer that there is not
+    own = kind if _is_bare(experiment, whole, kind, section) else f"{{{kind}: {{...}}}}"
+    listed = ", ".join((own, *map(_flow, choices)))
+    return f"{whole} is {kind} here, so there is no '{keys[depth]}' in it; to try both, list whole choices: {whole}: [{listed}]"
+
+
+def _is_bare(experiment: Experiment, whole: str, kind: str, section: Any) -> bool:
+    """Returns whether a named section of the config is that of its bare name, so that the name says all of it."""
+    bare = validated(Experiment, _document(experiment, {whole: kind}), (), [])
+    return bare is not None and _at_keys(plain(bare), keys_of(whole)) == section
+
+
+def _flow(value: Any) -> str:
+    return show(value, limit=MAX_REMEDY).replace('"', "")
+
+
+MAX_REMEDY = 500
+"""Letters of a value in a remedy, which must be whole to be of use."""
+
+
+def _at_keys(content: Any, keys: Where) -> Any:
+    for key in keys:
+        content = content[key]
+    return content
+
+
+def _is_in(content: Any, key: str | int) -> bool:
+    return (
+        key in content
+        if isinstance(content, dict)
+        else isinstance(content, list) and isinstance(key, int) and key < len(content)
+    )
+
+
+def _nested(keys: Where, value: Any) -> Any:
+    for key in reversed(keys):
+        value = {key: value}
+    return value
 
 
 def _refusals(experiment: Experiment, path: str, value: Any) -> Sequence[Problem]:

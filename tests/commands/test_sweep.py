@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -295,8 +296,8 @@ def test_trials_with_other_regularizers_are_compared_by_the_loss_without_penalti
     for row in rows:
         trained = open_trained(Path(row.run))
         images = read_splits(trained.experiment.data).validation
-        assert images
-        logits = np.asarray(trained.model(trained.inputs(images.images)), np.float64)
+        assert images and row.value is not None
+        logits = np.asarray(trained.model(trained.inputs(np.asarray(images.images))), np.float64)
         right = logits[np.arange(len(images)), images.labels]
         assert row.value == pytest.approx(np.mean(np.log(np.exp(logits).sum(axis=1)) - right), rel=1e-5)
         weights, *_ = trained.model.layers[-1].get_weights()
@@ -468,6 +469,76 @@ def test_no_trial_is_begun_after_the_deadline(tmp_path: Path) -> None:
     drawn(study, 2)
     assert study.next_work(time.time() - 1) is None
     assert isinstance(study.next_work(time.time() + 60), Work)
+
+
+@pytest.mark.parametrize("objective", ["validation_accuracy", "validation_loss"])
+def test_median_prunes_by_the_best_epoch_so_far_against_the_median_of_done_trials(objective: str, tmp_path: Path) -> None:
+    config = written(tmp_path, objective=objective, trials=14, pruning={"median": {"startup_trials": 3, "warmup_epochs": 1}})
+    study, draw = study_of(config, tmp_path / "sweep"), np.random.default_rng(6)
+    better = max if objective == "validation_accuracy" else min
+    done: list[list[float]] = []
+    pruned = 0
+    for _ in range(14):
+        taken = study.next_work(math.inf)
+        assert isinstance(taken, Work)
+        values: list[float] = []
+        for epoch in range(1, draw.integers(3, 5)):
+            values.append(float(draw.random()))
+            others = [each[epoch - 1] for each in done if len(each) >= epoch]
+            worse = bool(others) and better(values) != better(*values, float(np.median(others)))
+            expected = len(done) >= 3 and epoch > 1 and worse
+            assert bool(study.report(taken.number, epoch, values[-1], may_prune=True)) is expected
+            if expected:
+                break
+        else:
+            done.append(values)
+            end(study, taken, values[-1])
+            continue
+        pruned += 1
+        study.end(taken, PRUNED, {"epochs": len(values), "seconds": 1.0})
+        taken.release()
+    assert pruned > 5
+    assert len(done) > 5
+
+
+def test_successive_halving_keeps_the_best_of_those_that_came_as_far(tmp_path: Path) -> None:
+    halving = {"successive_halving": {"min_epochs": 2, "reduction_factor": 2}}
+    study, draw = study_of(written(tmp_path, trials=12, pruning=halving), tmp_path / "sweep"), np.random.default_rng(4)
+    came: dict[int, list[float]] = {2: [], 4: []}
+    for _ in range(12):
+        taken = study.next_work(math.inf)
+        assert isinstance(taken, Work)
+        for epoch in range(1, 6):
+            value = float(draw.random())
+            rung = [*came.get(epoch, []), value]
+            kept = epoch not in came or value >= sorted(rung, reverse=True)[max(len(rung) // 2, 1) - 1]
+            assert (study.report(taken.number, epoch, value, may_prune=True) is None) is kept
+            if epoch in came:
+                came[epoch] = rung
+            if not kept:
+                study.end(taken, PRUNED, {"epochs": epoch, "seconds": 1.0})
+                break
+        else:
+            end(study, taken, value)
+        taken.release()
+    assert len(came[2]) == 12 > len(came[4]) > 2
+
+
+def test_more_random_trials_than_there_are_combinations_are_warned_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: object) -> None:
+        raise RunError("nobody trains here")
+
+    monkeypatch.setattr(sweep_command, "Crew", nobody)
+    parameters: dict[str, Any] = {"train.batch_size": {"low": 16, "high": 48, "step": 16}, "train.loop": ["fit", "custom"]}
+    for index, (trials, warned) in enumerate([(6, False), (7, True)]):
+        config = written(tmp_path, trials=trials, parameters=parameters)
+        with pytest.raises(RunError, match="nobody"):
+            sweep(config, [], Wish(tmp_path / str(index)), Console())
+        text = "warning: the parameters have 6 combinations, and 7 trials train some of them again, to the same results; method: grid"
+        assert (text in capsys.readouterr().err) is warned
+    assert study_of(written(tmp_path), tmp_path / "endless").points == math.inf
 
 
 # one trial belongs to one process
@@ -790,6 +861,110 @@ def test_a_damaged_study_is_one_message_that_says_what_to_do(kind: str, tmp_path
     assert (tmp_path / "sweep/trial_0000").is_dir()
 
 
+NONSENSE = ["'x'", "'[1]'", "1e999", "NULL", "-1", "0.5", "x'ff00'", "'{'", "'null'"][: 9 if "CNNCTL_FUZZ" in os.environ else 2]
+
+
+def columns_of(file: Path) -> list[tuple[str, str]]:
+    with sqlite3.connect(file) as study:
+        tables = [name for (name,) in study.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return [(table, row[1]) for table in tables for row in study.execute(f"PRAGMA table_info({table})") if not row[5]]
+
+
+def test_nonsense_in_any_column_of_a_study_is_one_message_or_does_no_harm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = written(tmp_path, trials=4, pruning="successive_halving")
+    study = study_of(config, tmp_path / "sweep")
+    taken = [study.next_work(math.inf) for _ in range(3)]
+    for index, each in enumerate(taken):
+        assert isinstance(each, Work)
+        study.report(each.number, 1, 0.5, may_prune=index == 0)
+        end(study, each, 0.5) if index < 2 else each.release()
+    study.refuse_other_images({"train": "x", "validation": None})
+    study.optuna.set_user_attr("failed/trial_0000_seed_1", "it does not fit")
+    file = tmp_path / "sweep/study.sqlite3"
+    whole, tried, refused = file.read_bytes(), 0, set()
+    for table, column in columns_of(file):
+        for value in NONSENSE:
+            file.write_bytes(whole)
+            with contextlib.closing(sqlite3.connect(file)) as damaged, contextlib.suppress(sqlite3.IntegrityError), damaged:
+                damaged.execute(f'UPDATE OR IGNORE {table} SET "{column}" = {value}')
+                tried += 1
+            for look in (shown_only, looked_at):
+                try:
+                    look(config, tmp_path / "sweep")
+                except CnnctlError:
+                    refused.add((table, column))
+    assert tried >= 30 * len(NONSENSE)
+    assert {("trial_values", "value"), ("trial_params", "param_value"), ("trials", "state"), ("trial_user_attributes", "value_json"),
+            ("trial_intermediate_values", "intermediate_value"), ("study_directions", "direction")} <= refused  # fmt: skip
+
+
+def shown_only(config: Path, folder: Path) -> None:
+    sweep(config, [], Wish(folder, show=True), Console(quiet=True))
+
+
+def looked_at(config: Path, folder: Path) -> None:
+    """Does what a process that trains does before it trains."""
+    study = study_of(config, folder)
+    study.refuse_other_images({"train": "x", "validation": None})
+    taken = study.next_work(math.inf)
+    if isinstance(taken, Work):
+        try:
+            study.config_of(taken)
+            study.report(taken.number, 2, 0.5, may_prune=True)
+        finally:
+            taken.release()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE trial_values SET value = 'abc'", "trial 0: its value is 'abc', expected a number"),
+        ("UPDATE trial_params SET param_value = 'abc'", "trial 0|could not convert"),
+        ("UPDATE study_directions SET direction = 'MINIMIZE'", "in it the better trial has the lower value"),
+        (
+            "UPDATE trial_user_attributes SET value_json = '[1]' WHERE key = 'epochs'",
+            r"trial 0: epochs is \[1\], expected a number",
+        ),
+    ],
+)
+def test_a_text_where_a_study_has_a_number_is_told_with_its_trial(change: str, reason: str, tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    drawn(study_of(config, tmp_path / "sweep"), 1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "sweep/study.sqlite3")) as study, study:
+        study.execute(change)
+    for show in (True, False):
+        with pytest.raises(
+            RunError, match=rf"study.sqlite3 is damaged, or is no study of cnnctl: .*({reason}).*Move .*sweep away"
+        ):
+            sweep(config, [], Wish(tmp_path / "sweep", show=show), Console(quiet=True))
+
+
+def test_what_the_system_refuses_a_trial_is_one_message_with_the_trial(tmp_path: Path) -> None:
+    config = written(tmp_path, trials=1)
+    taken = study_of(config, tmp_path / "sweep").next_work(math.inf)
+    assert isinstance(taken, Work)
+    (taken.run.path / "checkpoints").write_text("a file")
+    taken.release()
+    process = started(tmp_path, "sweep", config, "--dir", "sweep")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert re.search(
+        r"^(error: )?trial 0: .*sweep/trial_0000/checkpoints.*: (File exists|Not a directory)", said.splitlines()[-1]
+    )
+
+
+def test_a_trial_that_memory_is_too_small_for_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("cnnctl.commands.trials.Session", none_left)
+    (row,) = work(written(tmp_path, trials=1), tmp_path / "sweep").results().trials
+    assert (row.state, row.reason) == (FAILED, "there is not enough memory")
+
+
 def test_a_study_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     config = written(tmp_path)
     study_of(config, tmp_path / "sweep")
@@ -1024,6 +1199,7 @@ def test_tables_json_and_plots_show_in_what_stacks_differ(tmp_path: Path, monkey
     for value in (0.5, 0.25, 0.75, 0.125):
         taken = study.next_work(math.inf)
         assert isinstance(taken, Work)
+        assert taken.labels["model.layers"] in names  # for TensorBoard's HParams
         study.report(taken.number, 1, value, may_prune=False)
         end(study, taken, value)
     table = shown_as(study.results(), "table").splitlines()

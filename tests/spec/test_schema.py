@@ -52,7 +52,7 @@ ONLY_THE_LOADER_KNOWS = {
     "name-with-line-break", "tfds-set-of-many-sizes", "tfds-set-without-facts", "tfds-unknown-set",
     # what a sweep tries
     "sweep-grid-beyond-trials", "sweep-grid-too-large", "sweep-grid-with-log", "sweep-grid-without-step", "sweep-of-losses",
-    "sweep-of-activity-penalties", "sweep-of-whole-train", "sweep-paths", "sweep-values",
+    "sweep-grid-and-paths", "sweep-of-activity-penalties", "sweep-of-whole-train", "sweep-paths", "sweep-values",
     # JSON: 10.0 is an integer there, and there is no NaN
     "number-with-e", "nan",
 }  # fmt: skip

@@ -123,7 +123,7 @@ def assert_same(found: EpisodeScores, expected: EpisodeScores) -> None:
 
 def test_the_interval_is_twice_the_standard_error_of_the_episodes() -> None:
     accuracies = np.array([0.5, 0.75, 1.0, 0.75])
-    loss, accuracy, interval = EpisodeScores(np.array([1.0, 2.0, 3.0, 4.0]), accuracies).score
+    loss, accuracy, interval, _ = EpisodeScores(np.array([1.0, 2.0, 3.0, 4.0]), accuracies).score
     assert (loss, accuracy) == (2.5, 0.75)
     assert interval == pytest.approx(1.96 * np.sqrt((0.0625 + 0.0625) / 3) / 2, rel=1e-4)
 
