@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
 from cnnctl.commands.trained import Trained, data_changes
 from cnnctl.data.disjoint import read_disjoint_splits
 from cnnctl.data.elsewhere import class_names_in, classes_root, read_classes
-from cnnctl.data.image_set import ImageSet
+from cnnctl.data.episodes import AS_OPTIONS
+from cnnctl.data.image_set import ImageSet, some_of
 from cnnctl.data.new_images import findings
 from cnnctl.data.pipeline import reading_told
 from cnnctl.data.splits import fingerprint
@@ -98,10 +100,11 @@ def evaluated_episodes(
     try:
         with console.working("reading the data"):
             root = None if data is None else classes_root(Path(data), split)
-            images, notes = _own_images(trained, split or "test") if root is None else _other_images(trained, root, options)
+            read = _own_images(trained, split or "test") if root is None else _other_images(trained, root, options)
+            images, notes, class_names = read
         with console.working("evaluating"), reading_told():
             subject = (split or "test") if root is None else str(root)
-            result = _result(trained, wish, subject, images)
+            result = _result(trained, wish, subject, images, class_names)
             new = beside_training(trained, root, images, options, console)
             found = findings(new) if new else []
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
@@ -110,12 +113,12 @@ def evaluated_episodes(
     return EpisodeEvaluation(trained.run, own, root, result, without_range(notes, found), options, list(map(str, found)))
 
 
-def _result(trained: Trained, wish: EpisodeWish, subject: str, images: ImageSet) -> EpisodeResult:
+def _result(trained: Trained, wish: EpisodeWish, subject: str, images: ImageSet, class_names: Sequence[str]) -> EpisodeResult:
     assert trained.experiment.few_shot
     few_shot = wish.applied(trained.experiment.few_shot)
     views = Views(wish.copies or 0, few_shot.rotations and wish.turns, few_shot.mirrors and wish.turns)
     size = size_of(few_shot)
-    series = series_of(trained.experiment, subject, images, size, few_shot.test_episodes)
+    series = series_of(trained.experiment, subject, images, size, few_shot.test_episodes, class_names, AS_OPTIONS)
     series = replace(series, views=views)
     return EpisodeResult(
         subject=subject,
@@ -132,8 +135,8 @@ def _result(trained: Trained, wish: EpisodeWish, subject: str, images: ImageSet)
     )
 
 
-def _own_images(trained: Trained, split: str) -> tuple[ImageSet, list[str]]:
-    """Returns a split of the data that the run was trained on, read again."""
+def _own_images(trained: Trained, split: str) -> tuple[ImageSet, list[str], Sequence[str]]:
+    """Returns a split of the data that the run was trained on, read again, notes, and the names of its labels."""
     data = trained.experiment.data
     if split == "validation" and data.validation is None:
         raise UsageError("--split validation: the run has no validation data (data.validation is null); leave --split out")
@@ -144,9 +147,13 @@ def _own_images(trained: Trained, split: str) -> tuple[ImageSet, list[str]]:
         raise DataError(f"{error}. Images elsewhere: --data FOLDER, with one folder a class") from error
     assert images is not None
     tested = fingerprint(images) if split == "test" else None
-    return images, [*splits.notes, *data_changes(trained, fingerprint(splits.train), tested)]
+    return images, [*splits.notes, *data_changes(trained, fingerprint(splits.train), tested)], splits.class_names
 
 
-def _other_images(trained: Trained, root: Path, options: ImageOptions) -> tuple[ImageSet, list[str]]:
+def _other_images(trained: Trained, root: Path, options: ImageOptions) -> tuple[ImageSet, list[str], Sequence[str]]:
     data = options.applied(trained.experiment.data)
-    return read_classes(root, data, class_names_in(root, data))
+    names = class_names_in(root, data)
+    images, notes = read_classes(root, data, names)
+    empty = [name for label, name in enumerate(names) if not (images.labels == label).any()]
+    without = [f"no image in {'class' if len(empty) == 1 else 'classes'} {some_of(empty)}; left out"] if empty else []
+    return images, [*notes, *without], names

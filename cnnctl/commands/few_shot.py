@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -46,14 +47,33 @@ _OTHER_SERIES = 0x07E12
 """Keep the episodes of the splits apart from each other and from those of training, which may have the same seed."""
 
 
-def series_of(experiment: Experiment, split: str, images: ImageSet, size: EpisodeSize, count: int) -> EpisodeSeries:
+def series_of(
+    experiment: Experiment,
+    split: str,
+    images: ImageSet,
+    size: EpisodeSize,
+    count: int,
+    class_names: Sequence[str] = (),
+    fields: Sequence[str] = AS_TESTED,
+) -> EpisodeSeries:
     """Returns the episodes that a split is judged by; the same ones for all runs with one `data.split_seed`.
+
+    Args:
+        experiment: a checked config.
+        split: what the images are called.
+        images: to draw from.
+        size: of an episode.
+        count: how many episodes.
+        class_names: by label, for the message of a class with too few images.
+        fields: what says way, shot and query, for the same.
 
     Raises:
         DataError: there are too few classes, or too few images of one.
     """
     seed = experiment.data.split_seed ^ _SERIES.get(split, _OTHER_SERIES)
-    return EpisodeSeries(Episodes(images, size, split), preparation(experiment), seed, count, experiment.train.batch_size)
+    return EpisodeSeries(
+        Episodes(images, size, split, fields, class_names), preparation(experiment), seed, count, experiment.train.batch_size
+    )
 
 
 class _ByBatches:
@@ -160,7 +180,9 @@ class FewShot:
         images = self.splits.validation
         if images is None:
             return None
-        return series_of(self._experiment, "validation", images, size_of(self._spec), self._spec.validation_episodes)
+        return series_of(
+            self._experiment, "validation", images, size_of(self._spec), self._spec.validation_episodes, self.splits.class_names
+        )
 
     def build(self) -> None:
         """Builds the network and what trains it."""
@@ -227,7 +249,9 @@ class FewShot:
 
     def test(self, images: ImageSet) -> Score:
         """Returns the mean over the episodes of the test."""
-        series = series_of(self._experiment, "test", images, size_of(self._spec), self._spec.test_episodes)
+        series = series_of(
+            self._experiment, "test", images, size_of(self._spec), self._spec.test_episodes, self.splits.class_names
+        )
         return self.learner.evaluation()(series)
 
     def tested_on(self) -> str:

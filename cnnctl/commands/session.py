@@ -18,7 +18,7 @@ from cnnctl.commands.environment import note_environment
 from cnnctl.commands.few_shot import FewShot
 from cnnctl.commands.run_files import PLACES, refuse_other_origin
 from cnnctl.commands.task import Part, Task
-from cnnctl.commands.together import AGAIN, all_or_none, await_workers, refuse_other_images, told_when_lost
+from cnnctl.commands.together import AGAIN, RESUMED_BY_ALL, all_or_none, await_workers, refuse_other_images, told_when_lost
 from cnnctl.commands.trained import resume_command
 from cnnctl.data.pipeline import reading_told
 from cnnctl.data.splits import fingerprint
@@ -182,7 +182,7 @@ class Session:
         checkpoints = Checkpoints(Path(), self.task.learner.model, self.task.learner.optimizer, others)
         tell_of_end(f"{AGAIN}, as the chief says")
         try:
-            with self._told(f"{AGAIN}, as the chief says"):
+            with self._told(RESUMED_BY_ALL):
                 self._agree(checkpoints)
                 self._train(checkpoints)
                 self.interruption.leave_if_asked()
@@ -192,7 +192,7 @@ class Session:
             raise Interrupted("interrupted; the chief tells what is saved", self.interruption.signal) from pressed
         except Diverged as error:
             raise RunError(f"{error}; the chief says since which layer") from error
-        self.console.say("done    the results are the chief's to tell")
+        self.console.say("done    the chief reports the results; the run folder is on its machine alone, unless all share it")
 
     @contextlib.contextmanager
     def _told(self, how_to_go_on: str) -> Iterator[None]:

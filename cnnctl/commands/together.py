@@ -17,11 +17,17 @@ from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.section import plain
 from cnnctl.train.device import Device
-from cnnctl.train.rendezvous import meet
+from cnnctl.train.rendezvous import meet, unknown_hosts
 from cnnctl.train.replicas import LOST, Replicas
 from cnnctl.train.strategy import lost_worker
 
 AGAIN = "Start all workers again"
+RESUMED_BY_ALL = (
+    f"What was saved lies in the chief's run folder. {AGAIN}: the chief with cnnctl train --resume and that folder, the others "
+    "with the same where they can see it, elsewhere with the config as before. If the chief had made no folder yet, start all "
+    "with the config"
+)
+"""What a worker says that does not write the run, and knows of its folder neither the name nor whether it is there."""
 _OWN = ("data.path", "data.data_dir", *SAME_NUMBERS)
 """Each machine may have its data elsewhere, and in memory or not."""
 _DIGITS = 13
@@ -34,8 +40,10 @@ def await_workers(cluster: Cluster, experiment: Experiment, device: Device, cons
     Raises:
         CnnctlError: they are not; see `rendezvous.meet`.
     """
-    chief = " is the chief" if cluster.index == 0 else f"; the run folder is that of the chief, {cluster.addresses[0]}"
+    chief = " is the chief" if cluster.index == 0 else f"; the chief, {cluster.addresses[0]}, alone writes the run folder"
     console.say(f"worker  {cluster.index} of {len(cluster)}{chief}")
+    for unknown in unknown_hosts(cluster):
+        console.say(f"        {unknown}")
 
     def arrived(count: int) -> None:
         if count < len(cluster):

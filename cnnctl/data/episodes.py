@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cnnctl.data.image_set import ImageSet
+from cnnctl.data.image_set import FEW_NAMES, ImageSet
 from cnnctl.data.lazy import AnyImages, JoinedImages, LazyImages, turned
 from cnnctl.data.pipeline import AT_ONCE, Preparation, pixels_of, prepared_ahead
 from cnnctl.errors import DataError
@@ -17,6 +17,7 @@ from cnnctl.spec.few_shot import EpisodeSize
 
 QUARTERS = 4
 AS_TESTED = ("few_shot.way", "few_shot.shot", "few_shot.query")
+AS_OPTIONS = ("--way", "--shot", "--query")
 """What says the size of an episode of validation and test."""
 IN_TRAINING = ("few_shot.train_way", "few_shot.train_shot", "few_shot.train_query")
 _STREAM = 0xE915
@@ -63,9 +64,16 @@ class Episodes:
         DataError: there are too few classes, or too few images of one.
     """
 
-    def __init__(self, images: ImageSet, size: EpisodeSize, split: str, fields: Sequence[str] = AS_TESTED) -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        size: EpisodeSize,
+        split: str,
+        fields: Sequence[str] = AS_TESTED,
+        class_names: Sequence[str] = (),
+    ) -> None:
         labels, counts = np.unique(images.labels, return_counts=True)
-        refuse_too_few(counts, size, split, fields)
+        refuse_too_few(counts, size, split, fields, [class_names[label] for label in labels] if class_names else ())
         table = np.zeros((len(labels), counts.max()), np.int64)  # a row a class: where its images are
         for row, (label, count) in enumerate(zip(labels, counts, strict=True)):
             table[row, :count] = np.flatnonzero(images.labels == label)
@@ -86,7 +94,9 @@ class Episodes:
         return tf.gather(tf.gather(self._table, rows), places, batch_dims=1)
 
 
-def refuse_too_few(counts: Any, size: EpisodeSize, split: str, fields: Sequence[str] = AS_TESTED) -> None:
+def refuse_too_few(
+    counts: Any, size: EpisodeSize, split: str, fields: Sequence[str] = AS_TESTED, names: Sequence[str] = ()
+) -> None:
     """Raises DataError where an episode cannot be drawn.
 
     Args:
@@ -94,6 +104,7 @@ def refuse_too_few(counts: Any, size: EpisodeSize, split: str, fields: Sequence[
         size: of an episode.
         split: what the images are called.
         fields: what says way, shot and query.
+        names: of the classes, as far as they are known.
     """
     way, shot, query = fields
     if size.way > len(counts):
@@ -101,11 +112,19 @@ def refuse_too_few(counts: Any, size: EpisodeSize, split: str, fields: Sequence[
             f"an episode of {size.way} classes cannot be drawn from {split}, which has {len(counts)}; lower {way}, or have more classes there"
         )
     if min(counts) < size.images_a_class:
-        short = sum(int(count) < size.images_a_class for count in counts)
+        short = [place for place, count in enumerate(counts) if count < size.images_a_class]
+        named = f": {_with_counts(short, names, counts)}" if names else f", the least {min(counts)}"
         raise DataError(
-            f"an episode takes {size.shot} + {size.query} images of a class, but {short:,} of the {len(counts):,} classes of "
-            f"{split} {'has' if short == 1 else 'have'} fewer, the least {min(counts)}; lower {shot} or {query}"
+            f"an episode takes {size.shot} + {size.query} images of a class, but {len(short):,} of the {len(counts):,} classes of "
+            f"{split} {'has' if len(short) == 1 else 'have'} fewer{named}; lower {shot} or {query}"
         )
+
+
+def _with_counts(places: Sequence[int], names: Sequence[str], counts: Any) -> str:
+    """Return some classes with how many images they have, those with the fewest first."""
+    fewest = sorted(places, key=lambda place: int(counts[place]))
+    shown = ", ".join(f"'{names[place]}' has {counts[place]}" for place in fewest[:FEW_NAMES])
+    return shown if len(places) <= FEW_NAMES else f"{shown} and {len(places) - FEW_NAMES:,} more"
 
 
 def index_batches(episodes: Episodes, seed: int, count: int, at_once: int) -> tf.data.Dataset:

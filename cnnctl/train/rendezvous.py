@@ -43,6 +43,24 @@ def patience() -> float:
     return float(number_from(LIMIT, SECONDS, 1, _MOST_SECONDS, what))
 
 
+def unknown_hosts(cluster: Cluster) -> list[str]:
+    """Return a warning for each host of `TF_CONFIG` that no name server knows, before all wait for it.
+
+    It is no error: the name of a Pod of Kubernetes is known only once the Pod has started.
+    """
+    warnings = []
+    for index, address in enumerate(cluster.addresses):
+        host, port = address_of(address)
+        try:
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "no name of a host"
+            warnings.append(
+                f"warning: the host of {cluster.named(index)}, is unknown here ({reason}); check TF_CONFIG, unless it is still starting"
+            )
+    return warnings
+
+
 def meet(cluster: Cluster, greeting: Greeting, arrived: Arrived) -> None:
     """Returns as soon as all workers are there.
 

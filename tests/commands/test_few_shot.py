@@ -313,6 +313,22 @@ def test_episodes_of_other_images_can_be_asked_for(
     assert (found["data"], found["images"], found["classes"]) == (str(folder.resolve()), 8, 2)
 
 
+def test_a_class_without_images_and_one_with_too_few_are_named(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("alpha", "beta", "gamma"):
+        for number in range(1 if name == "gamma" else 4):
+            save(tmp_path / name / f"{number}.png", np.full((8, 8), 40 * number, np.uint8))
+    assert cnnctl("evaluate", runs["prototypical"], "--data", tmp_path, "--query", 2, "--episodes", 2) == 1
+    assert "of the 3 classes of" in (told := capsys.readouterr().err)
+    assert "has fewer: 'gamma' has 1; lower --shot or --query" in told
+    save(tmp_path / "gamma" / "1.png", np.zeros((8, 8), np.uint8))
+    save(tmp_path / "gamma" / "2.png", np.zeros((8, 8), np.uint8))
+    assert cnnctl("evaluate", runs["prototypical"], "--data", tmp_path, "--query", 2, "--episodes", 2) == 0
+    assert "no image in class 'empty'; left out" in capsys.readouterr().err
+
+
 def test_other_images_are_compared_with_the_training_images(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -367,7 +383,7 @@ def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pyt
             "prototypical",
             ("--way", "3"),
             1,
-            "an episode of 3 classes cannot be drawn from test, which has 2; lower few_shot.way",
+            "an episode of 3 classes cannot be drawn from test, which has 2; lower --way",
         ),
         ("prototypical", ("--query", "400"), 1, "an episode takes 1 + 400 images of a class, but 2 of the 2 classes of test"),
         ("maml", ("--way", "3"), 2, "--way 3: this network of maml has 2 outputs and does 2-way only"),

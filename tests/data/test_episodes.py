@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cnnctl.data.episodes import IN_TRAINING, Episodes, index_batches, training_episodes, with_turned_classes
+from cnnctl.data.episodes import AS_OPTIONS, IN_TRAINING, Episodes, index_batches, training_episodes, with_turned_classes
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation
 from cnnctl.errors import DataError
@@ -203,6 +203,15 @@ def test_the_images_of_one_class_say_nothing_of_those_of_another() -> None:
 def test_a_set_that_is_too_small_for_an_episode_is_refused(size: EpisodeSize, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Episodes(some_images(), size, "'small'")
+
+
+def test_classes_with_too_few_images_are_named_those_with_the_fewest_first() -> None:
+    message = (
+        r"an episode takes 1 \+ 19 images of a class, but 4 of the 5 classes of 'small' have fewer: '.' has 6, .*; "
+        r"lower --shot or --query$"
+    )
+    with pytest.raises(DataError, match=message):
+        Episodes(some_images(), EpisodeSize(2, 1, 19), "'small'", AS_OPTIONS, "abcde")
 
 
 def test_a_training_episode_that_is_too_large_is_told_with_the_fields_of_training() -> None:

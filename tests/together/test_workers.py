@@ -149,7 +149,12 @@ def test_the_chief_alone_writes_and_each_worker_says_what_it_does(straight: Path
             [1, -9],
             r"worker 1, 127\.0\.0\.1:\d+, has gone .* Go on with, in all workers: cnnctl train --resume",
         ),
-        (0, signal.SIGKILL, [-9, 1], r"the chief, worker 0, 127\.0\.0\.1:\d+, has gone .* Start all workers again"),
+        (
+            0,
+            signal.SIGKILL,
+            [-9, 1],
+            r"the chief, worker 0, 127\.0\.0\.1:\d+, has gone .* Start all workers again: the chief with cnnctl train --resume",
+        ),
         (
             1,
             signal.SIGTERM,

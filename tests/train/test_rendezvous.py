@@ -15,7 +15,7 @@ import pytest
 
 from cnnctl.errors import UsageError
 from cnnctl.spec.cluster import Cluster
-from cnnctl.train.rendezvous import meet, patience
+from cnnctl.train.rendezvous import meet, patience, unknown_hosts
 from scripts.benchmark.workers import free_ports
 
 GREETING = {"train.batch_size": 64}
@@ -59,6 +59,15 @@ def test_a_worker_that_ends_while_it_waits_does_not_count_and_may_come_again() -
         thread.join(timeout=20)
         assert not thread.is_alive()
     assert counts.count(3) == 1
+
+
+def test_an_unknown_host_is_told_before_anyone_waits_for_it() -> None:
+    told = unknown_hosts(Cluster(("127.0.0.1:2222", "nobody.invalid:2222", "localhost:2223", f"{'a' * 70}:1"), 0))
+    assert [line.partition(", is unknown here (")[0] for line in told] == [
+        "warning: the host of worker 1, nobody.invalid:2222",
+        f"warning: the host of worker 3, {'a' * 70}:1",
+    ]
+    assert all(line.endswith("check TF_CONFIG, unless it is still starting") for line in told)
 
 
 def test_two_processes_with_one_index_are_told_apart() -> None:
