@@ -506,13 +506,20 @@ def init(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of a config, for editors."""
+def schema(
+    path: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PATH", help="Show the fields below this path, such as train.optimizer.adam.", show_default=False
+        ),
+    ] = None,
+    form: Annotated[PlainForm, typer.Option("--format", help="How to print the fields below a path.")] = PlainForm.table,
+) -> None:
+    """Explain the fields below a config path; without one, print the JSON Schema of a config for editors."""
+    from cnnctl.commands.schema import schema as run
     from cnnctl.report.console import Console
-    from cnnctl.report.tables import as_json
-    from cnnctl.spec.schema import json_schema
 
-    Console().result(as_json(json_schema()))
+    run(path, form.value, Console())
 
 
 @app.command("help", hidden=True)

@@ -51,7 +51,7 @@ VERBS = {
     "export": ("--to", "--output", "--quantize", "--format", "--verbose"),
     "data": ("--set", "--output", "--format", "--no-cache", "--verbose"),
     "init": (),
-    "schema": (),
+    "schema": ("--format",),
 }
 HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib", "numpy", "PIL", "optuna", "sqlalchemy")
 
@@ -182,7 +182,7 @@ def test_help_of_a_verb_explains_each_of_its_options(verb: str, call: Call) -> N
         (("train", "--resume", "no-run", "--run-dir", "other"), "--run-dir does not go with it"),
         (("train", MNIST, "--device", "tpu"), "expected one of auto, cpu, gpu, received 'tpu'"),
         (("init", "mnst"), "there is no example config 'mnst'; did you mean 'mnist'?"),
-        (("schema", "mnist"), "unexpected extra argument"),
+        (("schema", "train.optimizr"), "there is no 'optimizr' in train; did you mean 'optimizer'?"),
     ],
 )
 def test_a_wrong_command_line_is_refused_with_its_reason(arguments: tuple[str, ...], message: str, call: Call) -> None:

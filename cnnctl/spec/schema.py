@@ -7,14 +7,13 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from cnnctl.spec.dataset import FILE_SOURCES
-from cnnctl.spec.experiment import LEARNER, Classifier, Experiment, Maml
+from cnnctl.spec.experiment import Classifier, Experiment, Maml
 from cnnctl.spec.few_shot import BY_EPISODES, FAR_TURNED
-from cnnctl.spec.layers import STACK_ITEM
-from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE, Span, plain_span
+from cnnctl.spec.leaves import NAMED
+from cnnctl.spec.meanings import KINDS, meaning_of, summary_of
+from cnnctl.spec.optimizers import Span, plain_span
 from cnnctl.spec.section import REFERS, Section
-from cnnctl.spec.sweep import PRUNER
-from cnnctl.spec.training import LOSS, CategoricalCrossentropy, SparseCategoricalCrossentropy
-from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
+from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
 _NULL = {"type": "null"}
 _NO_SPLIT = {"not": {"type": "string"}}
@@ -89,16 +88,40 @@ _SWEEP = {
         {"required": ["minutes"], "properties": {"minutes": _NUMBER_GIVEN}},
     ]
 }
-_NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, PRUNER, INITIALIZER, REGULARIZER, CONSTRAINT)
+PARTS_OF_A_CONFIG = {
+    "data": "Where images come from and how they are made ready.",
+    "model": "The network.",
+    "few_shot": "Learning from few examples; for task: few_shot.",
+    "train": "How the network is trained.",
+    "log": "What a run writes beside its results.",
+    "sweep": "Many trainings, each with other values; for `cnnctl sweep`.",
+}
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes defaults as a config says them."""
+    """Writes defaults as a config says them, and what each field means."""
+
+    def model_schema(self, schema: Any) -> dict[str, Any]:
+        """Return the schema of a section with a description of each field."""
+        section: type[Section] = schema["cls"]
+        made = super().model_schema(schema)
+        made["description"] = summary_of(section)
+        for name, field in made.get("properties", {}).items():
+            field["description"] = meaning_of(section, name) or PARTS_OF_A_CONFIG.get(name, "")
+        return made
 
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, Section) and dft.kind:
             return dft.kind  # alone: every default of a named section takes its own defaults
         return plain_span(dft) if isinstance(dft, Span) else super().encode_default(dft)
+
+
+def _described(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a name with fields, with what each name stands for."""
+    mapping = schema["anyOf"][1] if "anyOf" in schema else schema
+    for kind, fields in mapping["properties"].items():
+        fields["description"] = KINDS[kind]
+    return schema
 
 
 def json_schema() -> dict[str, Any]:
@@ -107,7 +130,7 @@ def json_schema() -> dict[str, Any]:
     It knows fields, types, ranges and what goes together; whether a stack fits its images only the loader knows.
     """
     schema = Experiment.model_json_schema(schema_generator=_Generator)
-    schema["$defs"].update({named.what: named.json_schema(_Generator) for named in _NAMED})
+    schema["$defs"].update({named.what: _described(named.json_schema(_Generator)) for named in NAMED})
     schema["$defs"]["DataSpec"]["allOf"] = [
         {"if": {"required": ["source"], "properties": {"source": {"const": source}}}, "then": rule}
         for source, rule in _BY_SOURCE.items()

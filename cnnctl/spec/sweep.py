@@ -118,8 +118,10 @@ def _written(parameter: Parameter) -> Any:
 
 _RANGE_SCHEMA = {
     "type": "object",
-    "properties": {"low": _NUMBER, "high": _NUMBER, "step": {"anyOf": [{**_NUMBER, "exclusiveMinimum": 0}, {"type": "null"}]},
-                   "log": {"type": "boolean"}},
+    "properties": {"low": {**_NUMBER, "description": "The least value."}, "high": {**_NUMBER, "description": "The largest value."},
+                   "step": {"anyOf": [{**_NUMBER, "exclusiveMinimum": 0}, {"type": "null"}],
+                            "description": "Between values; null for all integers, or all numbers, between the ends."},
+                   "log": {"type": "boolean", "description": "Drawn so that 1 to 10 and 10 to 100 are equally likely."}},
     "required": ["low", "high"],
     "additionalProperties": False,
 }  # fmt: skip

@@ -1,0 +1,55 @@
+"""`cnnctl schema`: the JSON Schema of a config, or the fields below one path with what they mean."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from textwrap import wrap
+
+from cnnctl.report import tables
+from cnnctl.report.console import Console
+from cnnctl.spec.reference import Field, fields_below
+from cnnctl.spec.schema import json_schema
+
+COLUMNS = ("field", "type", "default", "meaning")
+PIPE_WIDTH = 100
+TYPE_WIDTH = 26
+LEAST_WIDTH = 24
+"""Letters of a line of a meaning, however narrow the terminal."""
+
+
+def schema(path: str | None, form: str, console: Console) -> None:
+    """Prints the JSON Schema, or for a path a row for each field below it.
+
+    Args:
+        path: such as `train.optimizer.adam` or `model.layers.conv2d`; None for the JSON Schema of a whole config.
+        form: `table` or `json`; without a path JSON in any case.
+        console: where to print.
+
+    Raises:
+        UsageError: there is no such path.
+    """
+    if path is None:
+        console.result(tables.as_json(json_schema()))
+        return
+    fields = fields_below(path)
+    if form == "json":
+        console.result(tables.as_json([asdict(each) for each in fields]))
+    else:
+        console.result(_table(path, fields))
+
+
+def _table(path: str, fields: Sequence[Field]) -> str:
+    """Return a table with the path above it: the fields below it have their last names."""
+    names = [each.path.rpartition(".")[2] for each in fields]
+    defaults = ["\n".join(wrap(each.default, TYPE_WIDTH)) for each in fields]
+    types = ["\n".join(wrap(each.type, TYPE_WIDTH)) for each in fields]
+    headed = zip(COLUMNS, (names, types, defaults), strict=False)
+    taken = sum(max(len(line) for cell in (heading, *cells) for line in cell.split("\n")) + 2 for heading, cells in headed)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
+    room = max(LEAST_WIDTH, width - taken)
+    meanings = ["\n".join(wrap(each.meaning, room)) for each in fields]
+    rows = list(zip(names, types, defaults, meanings, strict=True))
+    return f"{path}\n\n{tables.text_table(COLUMNS, rows, left=4)}"

@@ -1,0 +1,109 @@
+"""The fields below a config path, with what they mean: the JSON Schema read for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cnnctl.errors import UsageError, suggestion
+from cnnctl.spec.overrides import keys_of
+from cnnctl.spec.schema import json_schema
+from cnnctl.spec.section import MOST
+
+REQUIRED = "required"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a config.
+
+    Attributes:
+        path: from the top, without positions in lists.
+        type: what may stand there, in a few words.
+        default: as a config says it; `required` where there is none, an empty text for a name with fields.
+        meaning: a sentence.
+    """
+
+    path: str
+    type: str
+    default: str
+    meaning: str
+
+
+def fields_below(path: str) -> list[Field]:
+    """Return the fields below a config path, such as `train.optimizer.adam`, or the field itself where there are none.
+
+    Raises:
+        UsageError: there is no such path.
+    """
+    schema = json_schema()
+    node: Any = schema
+    done: list[str] = []
+    for key in keys_of(path):
+        if isinstance(key, int):  # every item of a stack may be each of the layers
+            continue
+        known = _fields(node, schema)
+        if key not in known:
+            where = ".".join(done) or "the top"
+            raise UsageError(f"there is no '{key}' in {where}{suggestion(key, known) or _there_are(known)}")
+        node = known[key]
+        done.append(key)
+    below = _fields(node, schema)
+    if not below:
+        return [_field(".".join(done), node, True)]
+    prefix = "".join(f"{part}." for part in done)
+    required = {name for each in _objects(node, schema) for name in each.get("required", ())}
+    return [_field(f"{prefix}{name}", each, name in required) for name, each in below.items()]
+
+
+def _there_are(known: Mapping[str, Any]) -> str:
+    return f"; there are {', '.join(known)}" if known else ": it has no fields"
+
+
+def _fields(node: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what may stand below a part: the fields of a section, and the names that it may be."""
+    return {name: field for each in _objects(node, schema) for name, field in each["properties"].items()}
+
+
+def _objects(node: Any, schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the mappings that a part may be; rules on what goes together are no fields."""
+    if "$ref" in node:
+        yield from _objects(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
+    elif node.get("type") == "object" and "properties" in node:
+        yield node
+    else:
+        for each in [*node.get("anyOf", ()), *([node["items"]] if isinstance(node.get("items"), dict) else ())]:
+            yield from _objects(each, schema)
+
+
+def _field(path: str, node: Mapping[str, Any], required: bool) -> Field:
+    default = json.dumps(node["default"]) if "default" in node else REQUIRED if required else ""
+    return Field(path, type_of(node), default.strip('"'), node.get("description", ""))
+
+
+def type_of(node: Mapping[str, Any]) -> str:
+    """Return what a schema lets stand, in a few words."""
+    if "$ref" in node:
+        name = str(node["$ref"]).rpartition("/")[2]
+        return "section" if name.endswith("Spec") or name[0].isupper() else name
+    if "enum" in node:
+        return ", ".join(map(_word, node["enum"]))
+    if "const" in node:
+        return _word(node["const"])
+    if "anyOf" in node:
+        return " or ".join(dict.fromkeys(type_of(each) for each in node["anyOf"]))
+    kind = str(node.get("type", "any"))
+    if kind == "array":
+        return f"list of {type_of(node['items'])}" if node.get("items") else "list"
+    return {"object": "fields", "string": "text", "boolean": "true, false"}.get(kind, f"{kind}{_bounds(node)}")
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _bounds(node: Mapping[str, Any]) -> str:
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    return "".join(f" {sign} {node[key]:g}" for key, sign in signs.items() if key in node and abs(node[key]) < MOST)
