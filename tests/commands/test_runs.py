@@ -16,6 +16,7 @@ import yaml
 
 from cnnctl import files
 from cnnctl.commands.runs import runs
+from cnnctl.commands.sweep_folder import measures_of
 from cnnctl.errors import UsageError
 from cnnctl.report import comparison
 from cnnctl.report.console import Console
@@ -264,6 +265,17 @@ def test_a_run_cut_short_shows_what_it_reached(tmp_path: Path, capsys: pytest.Ca
     (row,) = shown(Path(), capsys)
     assert (row["epochs"], row["validation_accuracy"], row["train_seconds"]) == (2, 0.95, 3.5)
     assert "test_accuracy" not in row
+
+
+def test_the_validation_that_is_shown_is_of_the_weights_that_the_run_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Early stopping went back to the first of two epochs: 85 %, where the last one had 95 %."""
+    make_run(tmp_path / "1", 0.84)
+    result = json.loads((tmp_path / "1/result.json").read_text())
+    (tmp_path / "1/result.json").write_text(json.dumps({**result, "weights_epoch": 1}))
+    assert shown(tmp_path, capsys)[0]["validation_accuracy"] == 0.85
+    assert measures_of(RunFolder(tmp_path / "1"))["validation_accuracy"] == 0.85
 
 
 def test_a_run_whose_test_loss_is_no_number_is_shown_without_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,13 +12,14 @@ import tensorflow as tf
 import yaml
 from PIL import Image
 
-from cnnctl.commands import classification
+from cnnctl.commands import classification, environment
 from cnnctl.commands.session import Session
 from cnnctl.commands.train import train
 from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.report.console import Console
 from cnnctl.spec.load import load
 from cnnctl.train import learner, loops, pace
+from cnnctl.train.device import Device
 
 ROOT = Path(__file__).parent.parent.parent
 QUICKSTART = ROOT / "configs/quickstart.yaml"
@@ -26,6 +27,14 @@ QUICKSTART = ROOT / "configs/quickstart.yaml"
 
 def run(config: Path, run_dir: Path | None, *overrides: str) -> None:
     train(config, ["train.epochs=1", *overrides], run_dir, None, "cpu", Console(quiet=True), verbose=True)
+
+
+def test_a_variable_of_another_program_does_not_count_as_deciding_the_last_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", "terraform.rc")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    variables = environment._rounding(Device("cpu", 2, ""))["variables"]
+    assert variables["TF_ENABLE_ONEDNN_OPTS"] == "0"
+    assert "TF_CLI_CONFIG_FILE" not in variables
 
 
 def test_ctrl_c_before_the_training_says_that_nothing_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from sklearn.metrics import precision_recall_fscore_support
 from cnnctl.report.evaluation import MOST_ROWS, evaluation_markdown, evaluation_text
 from cnnctl.report.scores import LARGEST_MATRIX, Confusion, Scores, as_plain, calibration_error, scores_of
 from cnnctl.report.tables import PAGE_WIDTH
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import has_penalties
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -172,3 +176,14 @@ def test_names_cannot_move_the_cursor() -> None:
 def test_without_a_mistake_it_says_so() -> None:
     names = [str(label) for label in range(30)]
     assert "No image was taken for one of another class." in evaluation_text(scored(range(30), range(30), names), "test")
+
+
+@pytest.mark.parametrize("regularizer", [None, {"l2": {"l2": 0.1}}])
+def test_a_loss_with_penalties_says_so(regularizer: Any) -> None:
+    layers = ["flatten", {"repeat": {"times": 1, "layers": [{"dense": {"units": 3, "kernel_regularizer": regularizer}}]}}]
+    config = {"data": {"source": "digits"}, "model": {"layers": [*layers, {"dense": {"units": "classes"}}]}}
+    penalties = has_penalties(Experiment.model_validate(config))
+    assert penalties == (regularizer is not None)
+    scores = replace(random_scores(3, 60), regularized=penalties)
+    assert (", loss 0.5000 (regularization included), on" in evaluation_text(scores, "test")) == penalties
+    assert as_plain(scores)["loss_includes_regularization"] == penalties
