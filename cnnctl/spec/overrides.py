@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cnnctl.errors import ConfigError, Problem
@@ -95,14 +95,14 @@ def _no_such_part(here: Any, keys: Where, depth: int, as_a_whole: str) -> str:
     if not isinstance(here, dict) or isinstance(key, int):
         return f"there is no '{key}' here: the config says {show(here)}"
     if here and key not in here and (isinstance(above, int) or above.endswith(_NAMED_FIELDS)) and not _is_known(key):
-        return f"there is no '{key}' here: it is {show(kind)}; known: {', '.join(_fields_of(kind))}"
+        return f"there is no '{key}' here: it is {show(kind)}; known: {', '.join(map(str, _fields_of(kind)))}"
     if here and key not in here and (isinstance(above, int) or above.endswith(_NAMED_FIELDS)):
         remedy = as_a_whole.format(path=dotted(keys[:depth]), key=key)
         return f"there is no '{key}' here: it is {show(next(iter(here)))}; to have another, {remedy}"
     return ""
 
 
-def _fields_of(kind: object) -> Iterable[str]:
+def _fields_of(kind: object) -> Collection[object]:
     """Returns the fields of what a config calls by a name, such as `adam`; none for another value."""
     named = _choices().get(kind) if isinstance(kind, str) else None
     return named.model_fields if named else ()

@@ -88,7 +88,9 @@ def _keys(text: str) -> list[yaml.ScalarNode]:
             for each in part if isinstance(part, tuple) else (part,):
                 visit(each)
 
-    visit(yaml.compose(text, Loader=yaml.SafeLoader))
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert root
+    visit(root)
     return found
 
 
@@ -104,7 +106,9 @@ def _values(text: str) -> list[yaml.ScalarNode]:
             for item in node.value:
                 visit(item)
 
-    visit(yaml.compose(text, Loader=yaml.SafeLoader))
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert root
+    visit(root)
     return found
 
 

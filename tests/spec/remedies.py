@@ -192,7 +192,7 @@ def _in_parameter(content: Any, keys: Where, old: str, new: str) -> None:
     parameters = _at(content, tuple(above))
     text = json.dumps({path: parameters[path]})
     renamed = json.loads(re.sub(rf"\b{old}\b", new, text))
-    _rename(content, tuple(above), path, next(iter(renamed)))
+    _rename(content, tuple(above), str(path), next(iter(renamed)))
     parameters.update(renamed)
 
 
@@ -288,12 +288,14 @@ def _set_path(content: Any, problem: Problem, match: re.Match[str]) -> None:
 
 def _indent_under(content: Any, problem: Problem, match: re.Match[str]) -> None:
     item = _at(content, _keys(problem))
-    item[match[2]] = {**(item[match[2]] or {}), **{field: item.pop(field) for field in match[1].split(", ")}}
+    fields = {field: item.pop(field) for field in match[1].split(", ")}
+    item[match[2]] = {**(item[match[2]] or {}), **fields}
 
 
 def _begin_each(content: Any, problem: Problem, match: re.Match[str]) -> None:
     *above, index = _keys(problem)
     layers = _at(content, tuple(above))
+    assert isinstance(index, int)
     layers[index : index + 1] = [{key: value} for key, value in layers[index].items()]
 
 
