@@ -52,7 +52,7 @@ _CHOICE = re.compile(r"(.+) is not one of (.+?)\.?", re.DOTALL)
 class Verbs(typer.core.TyperGroup):
     """The verbs, each with its whole help line; a wrong option gets cnnctl's words instead of pydantic's."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the verb that the command line names."""
         try:
             return super().invoke(ctx)
@@ -80,7 +80,7 @@ def _plain_words(error: typer.BadParameter) -> str:
         return message
     expected = message.removeprefix("Input should be ").partition(", unable")[0]
     expected = f"a number {expected}" if expected.startswith(("greater", "less")) else expected
-    found = getattr(error.__cause__, "errors", list)()
+    found: list[Any] = getattr(error.__cause__, "errors", list)()
     return f"expected {expected}" + (f", received {found[0]['input']!r}" if found else "")
 
 

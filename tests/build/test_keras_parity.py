@@ -19,7 +19,7 @@ from cnnctl.spec import training as T
 from cnnctl.spec import weights as W
 from cnnctl.spec.experiment import ModelSpec
 from cnnctl.spec.head import Loss
-from cnnctl.spec.section import Named, Section
+from cnnctl.spec.section import Section
 from cnnctl.spec.shapes import Surroundings
 from cnnctl.spec.stack import nodes_of
 
@@ -205,13 +205,17 @@ def as_config(value: Any) -> Any:
     return round(value, 6) if isinstance(value, float) else value  # some are float32 in Keras
 
 
+def plain_choice(section: Section) -> dict[str, Any]:
+    return {section.kind: section.model_dump(mode="json")}
+
+
 def with_defaults(value: Any) -> Any:
     """Returns a part of a config with all its fields said."""
     if isinstance(value, dict | str):
         for named in (W.INITIALIZER, W.REGULARIZER, W.CONSTRAINT):
             kind = value if isinstance(value, str) else next(iter(value))
             if kind in named.choices:
-                return Named.write(named.read(value))
+                return plain_choice(named.read(value))
     return value
 
 

@@ -56,7 +56,7 @@ def test_every_option_that_changes_pixels_is_said() -> None:
         "255",
     ):
         assert word in plain
-    options = {
+    options: dict[str, Any] = {
         "invert": True,
         "transpose": True,
         "pixel_max": 4095,
