@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 import typer.core
@@ -21,15 +21,17 @@ from cnnctl.errors import CnnctlError, Interrupted
 from cnnctl.last_words import dismiss, want_teller
 from cnnctl.surroundings import expanded, from_system, open_closed_streams
 
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
 
 class _App(typer.Typer):
     """A Typer app that resolves `~` in every path that its verbs take."""
 
-    def command(self, *names: Any, **options: Any) -> Any:
+    def command(self, *names: Any, **options: Any) -> Callable[[Verb], Verb]:
         """Registers a verb, as `typer.Typer.command` does."""
         register = super().command(*names, **options)
 
-        def verb(function: Callable[..., None]) -> Any:
+        def verb(function: Verb) -> Verb:
             for annotation in get_type_hints(function, include_extras=True).values():
                 if Path in _types_in(annotation):
                     info = get_args(annotation)[1]
@@ -60,7 +62,7 @@ class Verbs(typer.core.TyperGroup):
             error.message = _plain_words(error)
             raise
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of verbs."""
         verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         shown = [(name, verb.get_short_help_str(limit=1000)) for name, verb in verbs if verb and not verb.hidden]

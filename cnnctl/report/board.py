@@ -134,7 +134,7 @@ class Board(Observer):
         write = self._events.write
         write(summaries.charts(), 0)
         write(summaries.texts(self._experiment, self._written), 0)
-        write(summaries.hyperparameters(self._experiment, self._nodes, self._name, self._compared_by), 0)
+        write(summaries.hyperparameters(self._experiment, self._name, self._compared_by), 0)
         self._events.write_graph(summaries.network_graph(self._experiment, self._nodes).SerializeToString())
         write(summaries.second_graph("training_step", self._insight.step_graph()), 0)
         sheet = pictures.png(pictures.images_picture(self._shown_images(SHOWN)))

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from cnnctl.report.comparison import short_names
+from cnnctl.report.comparison import short_name
 from cnnctl.report.progress import show_seconds
 from cnnctl.report.tables import as_json, markdown_table, text_table
 from cnnctl.report.text import printable
@@ -203,7 +203,7 @@ def shown(results: SweepResults, form: str) -> str:
 def _columns_and_cells(results: SweepResults) -> tuple[list[str], list[list[str]]]:
     paths = list(results.trials[0].values) if results.trials else []
     ours = ["val acc", "val loss", "epochs", "time", "state"]
-    swept = short_names([*paths, *ours])[: len(paths)]  # a swept train.epochs is not the column of epochs done
+    swept = [short_name(path, [*paths, *ours]) for path in paths]  # a swept train.epochs is not the column of epochs done
     columns = ["trial", *map(printable, swept), *ours]
     return columns, [_cells(row, paths) for row in results.ranked]
 
@@ -233,7 +233,7 @@ def show_value(value: Any) -> str:
 
 def show_values(values: Mapping[str, Any]) -> str:
     """Returns what a trial tries, on one line."""
-    names = short_names(list(values))
+    names = [short_name(path, list(values)) for path in values]
     return ", ".join(f"{printable(name)} {show_value(value)}" for name, value in zip(names, values.values(), strict=True))
 
 

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from cnnctl.report.comparison import short_names
+from cnnctl.report.comparison import short_name
 from cnnctl.report.text import printable
 
 DOTS_PER_INCH = 100
@@ -150,7 +150,7 @@ def _renamed(study: optuna.Study) -> optuna.Study:
     """Returns the trials that have ended in a study in memory, with names that are short, and that no font takes for a formula."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     paths = list(trials[0].params)
-    names = dict(zip(paths, map(_drawable, short_names(paths)), strict=True))
+    names = dict(zip(paths, (_drawable(short_name(path, paths)) for path in paths), strict=True))
     shown = optuna.create_study(direction=study.direction)
     for trial in trials:
         shown.add_trial(_renamed_trial(trial, names))

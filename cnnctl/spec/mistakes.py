@@ -146,8 +146,8 @@ def _brackets(body: str) -> Slips:
             yield body[:place] + other + body[place + 1 :], f"{wrong} closes what another bracket opened"
             yield body[:place] + body[place + 1 :], f"there is one {wrong} too many"
         for opens, closes in _CLOSES.items():
-            for gap in re.finditer(r"(?<=[:-]) +", body) if closes in body else ():
-                yield body[: gap.end()] + opens + body[gap.end() :], f"the opening {opens} is missing"
+            for space in re.finditer(r"(?<=[:-]) +", body) if closes in body else ():
+                yield body[: space.end()] + opens + body[space.end() :], f"the opening {opens} is missing"
     elif open_:
         closing = "".join(_CLOSES[each] for each in reversed(open_))
         cause = f"{open_[-1]} is not closed"

@@ -90,7 +90,7 @@ def _no_such_part(here: Any, keys: Where, depth: int, as_a_whole: str) -> str:
         has = f"has {len(here)} items, 0 to {len(here) - 1}" if here else "is empty"
         return "" if known else f"there is no item {show(key)}: the list {has}"
     kind = next(iter(here)) if isinstance(here, dict) and len(here) == 1 else here
-    if key not in (kind, here) and key in _fields_of(kind):
+    if key not in (kind, here) and str(key) in _fields_of(kind):
         return f"there is no '{key}' here: it is {show(kind)}; the path is {'.'.join(map(str, (*keys[:depth], kind, *keys[depth:])))}"
     if not isinstance(here, dict) or isinstance(key, int):
         return f"there is no '{key}' here: the config says {show(here)}"

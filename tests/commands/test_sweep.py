@@ -27,7 +27,8 @@ from scipy import stats
 
 from cnnctl.commands import sweep as sweep_command
 from cnnctl.commands.classification import Classification
-from cnnctl.commands.resume import differences, one_training
+from cnnctl.commands.resume import one_training
+from cnnctl.commands.run_files import differences
 from cnnctl.commands.session import Session
 from cnnctl.commands.studies import create_study, open_study
 from cnnctl.commands.study import Study, Waiting, Work
