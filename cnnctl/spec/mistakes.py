@@ -31,6 +31,9 @@ _LINES_ABOVE = 2
 _BLOCKS_AROUND = 4
 """First lines of blocks around that place, and lines that stand at a depth of their own, that may hold it too."""
 
+_LINE_BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
+"""What ends a line for YAML 1.1, so that lines are numbered as the parser does."""
+
 _KEY = r"[A-Za-z_][\w.]*"
 _ITEM = rf"^(\s*(?:- +)*{_KEY})"
 _DASHES = "‐‑‒–—―−"
@@ -360,7 +363,7 @@ def not_yaml(text: str, name: str, places: Sequence[int]) -> list[Problem]:
         name: what messages call it.
         places: the lines, from 0, that the parser named.
     """
-    lines = text.split("\n")
+    lines = _LINE_BREAK.split(text)
     problems: list[Problem] = []
     reading = _reading(lines, ())
     while reading.stops_at is not None and len(problems) < MAX_MISTAKES:
@@ -379,7 +382,7 @@ _EXPLAINED = re.compile(r"'[^' ]+'; did you mean '[^']+'\?$|\n")
 
 def by_cause(document: Document, problems: Sequence[Problem]) -> list[Problem]:
     """Returns the problems of a config, those that one slip of the hand has caused as this one slip."""
-    lines, overrides = document.text.split("\n"), list(document.overrides.values())
+    lines, overrides = _LINE_BREAK.split(document.text), list(document.overrides.values())
     if not document.text or len(document.places) > MAX_READ // 100:  # aliases repeat what is read by the thousand
         return list(problems)
     explained: list[Problem] = []
@@ -400,6 +403,7 @@ def by_cause(document: Document, problems: Sequence[Problem]) -> list[Problem]:
 
 def _around(places: Sequence[int], lines: Sequence[str]) -> list[int]:
     """Returns the lines that may hold the cause, those that the parser named first."""
+    places = [min(place, len(lines) - 1) for place in places]  # a file may end where something is missing
     above = [place - back for back in range(_LINES_ABOVE + 1) for place in places]
     blocks = [place for number in places for place in _outer(lines, number)[:_BLOCKS_AROUND]]
     return [place for place in dict.fromkeys([*above, *blocks, *_unusual(lines)[:_BLOCKS_AROUND]]) if 0 <= place < len(lines)]

@@ -134,6 +134,14 @@ def test_a_slip_of_the_hand_is_told_by_its_cause_on_its_line(right: str, wrong: 
     assert [each for each in after if each.message == problem.message] == []
 
 
+@pytest.mark.parametrize("line_break", ["\r\n", "\r", "\x85", "\u2028"])
+def test_a_slip_is_told_at_its_line_whatever_ends_the_lines(line_break: str) -> None:
+    text = (CONFIGS_FOLDER / "mnist.yaml").read_text().replace("  epochs: 12", "  epochs:12").replace("\n", line_break)
+    assert [(each.location, each.message) for each in refused(text)] == [
+        (f"x.yaml:{LINE_OF['epochs: 12']}:10", "there is no space after a colon; write: epochs: 12")
+    ]
+
+
 def test_several_slips_of_one_file_are_told_at_once() -> None:
     text = (
         (CONFIGS_FOLDER / "mnist.yaml")
