@@ -922,7 +922,7 @@ def looked_at(config: Path, folder: Path) -> None:
     ("change", "reason"),
     [
         ("UPDATE trial_values SET value = 'abc'", "trial 0: its value is 'abc', expected a number"),
-        ("UPDATE trial_params SET param_value = 'abc'", "trial 0|could not convert"),
+        ("UPDATE trial_params SET param_value = 'abc'", "a trial in it cannot be read"),
         ("UPDATE study_directions SET direction = 'MINIMIZE'", "in it the better trial has the lower value"),
         (
             "UPDATE trial_user_attributes SET value_json = '[1]' WHERE key = 'epochs'",
