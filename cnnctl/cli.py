@@ -20,7 +20,7 @@ from cnnctl.errors import CnnctlError, Interrupted
 class Verbs(typer.core.TyperGroup):
     """The verbs, each with all of what it does: by itself Typer cuts it to one line."""
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of verbs."""
         verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         shown = [(name, verb.get_short_help_str(limit=1000)) for name, verb in verbs if verb and not verb.hidden]

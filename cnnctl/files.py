@@ -121,7 +121,11 @@ def _locked(file: Path) -> int | str:
 
 def _lock_in_the_end(opened: int) -> bool:
     """Lock as `_lock` does, after several tries: who looks whether a file is held has it for a moment."""
-    return any(_lock(opened) or time.sleep(SECONDS_OF_A_LOOK) for _ in range(LOOKS))
+    for _ in range(LOOKS):
+        if _lock(opened):
+            return True
+        time.sleep(SECONDS_OF_A_LOOK)
+    return False
 
 
 def _lock(opened: int, shared: bool = False) -> bool:

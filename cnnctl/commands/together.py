@@ -10,11 +10,11 @@ from typing import Any
 from cnnctl import __version__
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import DataError, RunError
-from cnnctl.report.comparison import leaves
 from cnnctl.report.console import Console
 from cnnctl.spec.auto import SAME_NUMBERS
 from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.leaves import leaves
 from cnnctl.spec.section import plain
 from cnnctl.train.device import Device
 from cnnctl.train.rendezvous import meet
@@ -46,7 +46,7 @@ def await_workers(cluster: Cluster, experiment: Experiment, device: Device, cons
 
 def _greeting(experiment: Experiment, device: Device) -> dict[str, Any]:
     """Returns what all workers must have in common, by its name for people."""
-    config = {path: value for path, value in leaves(plain(experiment), ()) if path not in _OWN}
+    config = {path: leaf.value for path, leaf in leaves(plain(experiment)).items() if path not in _OWN}
     of_versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
     return {"cnnctl": __version__, **of_versions, f"number of {device.kind.upper()}s": device.replicas, **config}
 

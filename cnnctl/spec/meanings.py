@@ -214,7 +214,7 @@ def meaning_of(section: type[Section], field: str) -> str:
             return PARTS[part].format("the output of the layer" if weight == "activity" else weight)
         if found := OF_KIND.get((section.kind, field)) or FIELDS.get(field):
             return found
-    text = next((found[field] for each in section.__mro__ if field in (found := _documented(each))), "")
+    text = next((inside[field] for each in section.__mro__ if field in (inside := _documented(each))), "")
     return text[:1].upper() + text[1:]
 
 

@@ -18,8 +18,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cnnctl.cli import main
 from cnnctl.commands.session import Session
 from cnnctl.errors import DataError, RunError
-from cnnctl.report.comparison import RunRow, columns_and_cells
+from cnnctl.report.comparison import RunRow, as_plain
 from cnnctl.report.console import Console
+from cnnctl.spec.leaves import leaves
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain as plain_data
 from tests.interruptions import interrupt, interrupt_at, variables
@@ -442,12 +443,11 @@ def test_runs_lists_few_shot_runs_too(runs: dict[str, Path], capsys: pytest.Capt
 
 def test_beside_a_classification_runs_names_the_learner(tmp_path: Path) -> None:
     content = {"data": {"source": "digits"}, "model": {"layers": ["flatten", {"dense": {"units": "classes"}}]}}
-    plain = RunRow("plain", resolved(tmp_path, content), {})
-    few = RunRow("few", resolved(tmp_path, config("maml")), {})
-    columns, cells = columns_and_cells([plain, few])
-    place = columns.index("few_shot")
-    assert cells[0][place] == "-"
-    assert cells[1][place].startswith("learner maml, way 2")
+    configs = {"plain": resolved(tmp_path, content), "few": resolved(tmp_path, config("maml"))}
+    plain, few = as_plain([RunRow(name, each, {}, leaves(each)) for name, each in configs.items()])
+    paths = ("few_shot", "few_shot.learner", "few_shot.way")
+    assert [plain["config"][path] for path in paths] == [None, None, None]
+    assert [few["config"][path] for path in paths] == [True, "maml", 2]
 
 
 def resolved(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
