@@ -134,7 +134,7 @@ def test_what_was_saved_before_stays_and_is_named(loop: str, tmp_path: Path) -> 
     assert len((folder / "metrics.csv").read_text().splitlines()) == 3
     state, reason = RunFolder(folder).state()
     assert state == "failed"
-    assert re.match(r"the loss became \S+ at step 9 ", reason)
+    assert re.match(r"the loss became \S+ at step \d+ ", reason), reason
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
