@@ -30,7 +30,21 @@ HEAVY = {
     "scipy",
 }
 
-VERBS = ("train", "sweep", "summary", "evaluate", "predict", "one_shot", "verify", "code", "runs", "export", "data", "init", "schema")
+VERBS = (
+    "train",
+    "sweep",
+    "summary",
+    "evaluate",
+    "predict",
+    "one_shot",
+    "verify",
+    "code",
+    "runs",
+    "export",
+    "data",
+    "init",
+    "schema",
+)
 MAY_IMPORT = {
     # part: the parts it may import, itself besides; whatever is not here may not
     "errors": set(),

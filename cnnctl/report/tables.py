@@ -14,6 +14,8 @@ from cnnctl.report.rows import Row, Summary, as_plain
 from cnnctl.spec.shapes import HeightWidth, show_shape
 from cnnctl.spec.stack import INPUT
 
+LEFT_OUT_FIRST = (5, 4, 6, 3)
+"""Columns of a summary that a narrow terminal goes without: stride, receptive field, memory, MACs."""
 _UNITS = ("kB", "MB", "GB", "TB")
 PAGE_WIDTH = 80
 NAME_WIDTH = 22  # of what stands below a name: its kind, its inputs
@@ -41,9 +43,18 @@ def _markdown_row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(texts)} |"
 
 
-def summary_table(summary: Summary) -> str:
-    """Returns the summary as a table of at most 80 columns for usual names."""
-    return text_table(COLUMNS, _cells(summary), left=2)
+def summary_table(summary: Summary, width: int | None = None) -> str:
+    """Return the summary as a table of at most 80 columns for usual names; on a narrower terminal without some columns, named below."""
+    cells = _cells(summary)
+    kept, left_out = list(range(len(COLUMNS))), []
+    table = text_table(COLUMNS, cells, left=2)
+    for column in LEFT_OUT_FIRST:
+        if width is None or max(map(len, table.split("\n"))) <= width:
+            break
+        kept.remove(column)
+        left_out.append(COLUMNS[column])
+        table = text_table([COLUMNS[at] for at in kept], [[row[at] for at in kept] for row in cells], left=2)
+    return f"{table}\n(too narrow for {', '.join(left_out)})" if left_out else table
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
