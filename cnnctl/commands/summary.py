@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def summary(
     elif form == "markdown":
         console.result(tables.summary_markdown(numbers))
     else:
-        console.result(tables.summary_table(numbers))
+        console.result(tables.summary_table(numbers, _width()))
         console.result("\n" + "\n".join(tables.totals(numbers)))
     if explain:
         from cnnctl.report.explain import explanation
@@ -59,6 +61,10 @@ def summary(
         console.result("\n" + explanation(experiment))
     if check:
         _check(experiment, console, verbose)
+
+
+def _width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _check(experiment: Experiment, console: Console, verbose: bool) -> None:

@@ -325,6 +325,11 @@ def _heading(key: str, known: Sequence[str]) -> str:
     return f"{begin}{dot}\n{end}" if dot and len(name) > LONGEST_HEADING else name
 
 
+def short_names(keys: Sequence[str]) -> list[str]:
+    """Return the last part of each path where that tells it apart, else more of it."""
+    return [short_name(key, keys) for key in keys]
+
+
 def short_name(key: str, known: Sequence[str]) -> str:
     """Return the shortest end of a path that no other known key has."""
     parts = key.split(".")

@@ -15,6 +15,8 @@ from cnnctl.spec.receptive import Receptive
 from cnnctl.spec.shapes import show_shape
 from cnnctl.spec.stack import INPUT
 
+LEFT_OUT_FIRST = (5, 4, 6, 3)
+"""Columns of a summary that a narrow terminal goes without: stride, receptive field, memory, MACs."""
 _UNITS = ("kB", "MB", "GB", "TB")
 PAGE_WIDTH = 80
 NAME_WIDTHS = (22, 16)  # of what stands below a name, its kind and its inputs; the second where the table is too wide
@@ -43,10 +45,29 @@ def _markdown_row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(texts)} |"
 
 
-def summary_table(summary: Summary) -> str:
-    """Returns the summary as a table of at most 80 columns for usual names."""
-    wide, narrow = (text_table(COLUMNS, _cells(summary, width), left=2) for width in NAME_WIDTHS)
-    return wide if max(map(len, wide.splitlines())) <= PAGE_WIDTH else narrow
+def summary_table(summary: Summary, width: int | None = None) -> str:
+    """Return the summary as a table of at most 80 columns for usual names; on a narrower terminal without some columns, named below."""
+    kept, left_out = list(range(len(COLUMNS))), list[str]()
+    table = _of_columns(summary, kept, PAGE_WIDTH)
+    for column in LEFT_OUT_FIRST:
+        if width is None or _width(table) <= width:
+            break
+        kept.remove(column)
+        left_out.append(COLUMNS[column])
+        table = _of_columns(summary, kept, min(width, PAGE_WIDTH))
+    return f"{table}\n(too narrow for {', '.join(left_out)})" if left_out else table
+
+
+def _of_columns(summary: Summary, kept: Sequence[int], width: int) -> str:
+    """Return some columns of a summary, with names shortened where they would be wider than `width`."""
+    columns = [COLUMNS[at] for at in kept]
+    rows = ([[row[at] for at in kept] for row in _cells(summary, most)] for most in NAME_WIDTHS)
+    wide, narrow = (text_table(columns, each, left=2) for each in rows)
+    return wide if _width(wide) <= width else narrow
+
+
+def _width(table: str) -> int:
+    return max(map(len, table.split("\n")))
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:

@@ -105,3 +105,12 @@ def test_a_name_of_ones_own_tells_its_kind_and_a_branch_its_inputs() -> None:
     place = next(index for index, line in enumerate(lines) if line.startswith("first_block"))
     assert lines[place + 1] == "  add from half, change"
     assert not any("from" in line for line in summary_table(summary_of("mnist")).splitlines())
+
+
+def test_a_narrow_terminal_goes_without_columns_and_wraps_no_cell() -> None:
+    summary = summary_of("mnist")
+    lines = summary_table(summary, 60).split("\n")
+    assert max(map(len, lines)) <= 60
+    assert len(lines) == len(summary_table(summary).split("\n")) + 1
+    assert lines[-1].startswith("(too narrow for stride")
+    assert summary_table(summary, 80) == summary_table(summary)

@@ -151,7 +151,11 @@ def test_an_interruption_during_the_test_is_told_like_any_other(tmp_path: Path, 
         patched.setattr("cnnctl.commands.session._save_model", press)
         with pytest.raises(Interrupted, match="1 of 1 epoch is saved"):
             run(spec, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").state()[0] == "interrupted"
+    assert "1 of 1 epoch is saved" in RunFolder(tmp_path / "run").state()[1]
     run(spec, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").state() == ("finished", "")
+    assert not (tmp_path / "run/stopped.json").exists()
     run(spec, tmp_path / "straight")
     assert rows(tmp_path / "run") == rows(tmp_path / "straight")
     assert result(tmp_path / "run") == result(tmp_path / "straight")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from cnnctl.build.guard import guard_loss, refused_loss
 from cnnctl.errors import RunError
+from cnnctl.runs import RunFolder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.learner import Learner
@@ -118,7 +120,7 @@ def test_the_first_layer_with_values_that_are_no_numbers_is_named(loop: str, sty
     )
     with pytest.raises(RunError, match=message):
         run(experiment(layers, loop, 1e25, style), tmp_path / "run")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.yaml", "environment.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.yaml", "environment.json", "stopped.json"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -130,6 +132,9 @@ def test_what_was_saved_before_stays_and_is_named(loop: str, tmp_path: Path) -> 
         run(experiment([*DENSE, {"dense": {"units": "classes"}}], loop, rate), folder)
     assert [file.name for file in sorted((folder / "checkpoints").iterdir())] == ["step_000000004.npz", "step_000000008.npz"]
     assert len((folder / "metrics.csv").read_text().splitlines()) == 3
+    state, reason = RunFolder(folder).state()
+    assert state == "failed"
+    assert re.match(r"the loss became \S+ at step \d+ ", reason), reason
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
