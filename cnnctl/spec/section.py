@@ -108,7 +108,7 @@ def _worded(error: Any, known: Iterable[str], renamed: Mapping[str, str]) -> Ini
     elif kind in _EXPECTED:
         context = {key: f"{limit:g}" if isinstance(limit, float) else limit for key, limit in error.get("ctx", {}).items()}
         words = context["expected"].replace("'", "").replace(" or ", ", ").split(", ") if kind == "literal_error" else []
-        hint = suggestion(value, words)
+        hint = suggestion(value, words) if isinstance(value, str) else ""
         if len(words) > FEW_WORDS and isinstance(value, str):
             custom = wrong(f"unknown {where[-1]} {show(value)}{hint or '; known: ' + ', '.join(words)}")
         else:
