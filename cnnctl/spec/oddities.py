@@ -95,7 +95,7 @@ def batch_norm_complaints(experiment: Experiment, nodes: Sequence[Node], facts: 
             node.where,
             "with train.batch_size: 1 each mean is over one value, so x - mean is always 0 and every output is "
             f"{'beta' if isinstance(node.layer, L.BatchNormalization) and node.layer.center else '0'}, whatever the image; "
-            "set train.batch_size to 2 or more, or remove this layer",
+            "write batch_size: 2 under train, or remove it",
         )
         for node in of_one_value(nodes, facts)
     ]

@@ -32,8 +32,8 @@ from cnnctl.spec.stack import nodes_of
 
 FOR_PEOPLE = re.compile(
     r"less|lower times|another .*|choose another|take other .*|channels_last|subclass|concatenate|join them with add|strides"
-    r"|name another split|name it in some layer's inputs|give a square data.image_size|give smaller windows|write the fields out"
-    r"|flatten|pool globally|change one|remove one of the two|leave the activation out.*|say softmax .*|give it activation: softmax"
+    r"|name another split|name it in some layer's inputs|give a square data.image_size|give smaller windows|write the fields out|move the dropout before .*|remove that softmax .*|end the network with it.*"
+    r"|flatten|pool globally|change one|remove one of the two|leave the activation out.*|write softmax .*|give it activation: softmax"
     r"|use categorical_crossentropy with .*|'cnnctl init' .*|a path starts at .*|not read: .*|give a folder of images"
 )
 """Remedies that leave a choice, and what is said after a `; ` without advice."""
@@ -179,6 +179,9 @@ def _did_you_mean(content: Any, problem: Problem, match: re.Match[str]) -> None:
         return
     wrong = re.search(r"(?:received|unknown \w+|the set|there is no \w+) '(.+?)'", problem.message)
     assert wrong, problem
+    if keys[:2] == ("sweep", "parameters") and wrong[1] in str(keys[2]).split("."):
+        _in_parameter(content, keys, wrong[1], word)
+        return
     value = _at(content, keys)
     if isinstance(value, str):
         put(content, keys, word, "remedy")

@@ -123,7 +123,7 @@ for epoch in range(1, EPOCHS + 1):
     train_loss, train_accuracy = run(train_step, itertools.islice(batches, steps_per_epoch))
     print(f"epoch {epoch}/{EPOCHS}: loss {train_loss:.4f}, accuracy {train_accuracy:.2%}")
     own = [weight.numpy() for weight in model.trainable_variables]  #? swapped
-    optimizer.finalize_variable_values(model.trainable_variables)  # the averages, which the training leaves  #? swapped
+    optimizer.finalize_variable_values(model.trainable_variables)  # leave the averages  #? swapped
     validation_loss, validation_accuracy = run(evaluate_step, validation_batches)  #? validation
     print(f"    validation: loss {validation_loss:.4f}, accuracy {validation_accuracy:.2%}")  #? validation
     if $better:  #? stopping
