@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import ConfigError, RunError, UsageError
-from cnnctl.report.comparison import RunRow, differing
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder, open_run_folder
 from cnnctl.spec.auto import AUTO_FIELDS, SAME_NUMBERS
 from cnnctl.spec.document import dump, parse
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.leaves import differing, leaves
 from cnnctl.spec.load import check
 from cnnctl.spec.section import plain, show
 from cnnctl.train.origin import Origin, newest_origin
@@ -49,7 +49,7 @@ def differences(own: Experiment, asked: Experiment, strict: bool = False) -> Ite
         asked: another one; what became of its `auto` is no difference, nor are more epochs, nor where the data is.
         strict: more epochs are a difference too.
     """
-    for path, (before, now) in differing([RunRow("", dict(plain(each)), {}) for each in (own, asked)]).items():
+    for path, (before, now) in differing([leaves(plain(each)) for each in (own, asked)]).items():
         became = path in AUTO_FIELDS and now == "auto"
         more = path == "train.epochs" and now > before and not strict
         if not became and not more and path not in _FREE:

@@ -16,8 +16,8 @@ from cnnctl.commands.study_file import UNREADABLE, damaged, refuse_damaged, stor
 from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import UNFINISHED, put_in_place
-from cnnctl.report.comparison import RunRow, differing
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.leaves import differing, leaves
 from cnnctl.spec.section import plain, show
 from cnnctl.spec.sweep import SweepSpec
 from cnnctl.spec.trial import without_sweep
@@ -110,11 +110,12 @@ def _identity(experiment: Experiment) -> dict[str, Any]:
 
 def _refuse_other(folder: SweepFolder, ours: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raises UsageError where a study is that of another config."""
-    lines: list[str] = []
-    for part, prefix in (("config", ""), ("sweep", "sweep.")):
-        rows = [RunRow("", dict(each[part]), {}) for each in (ours, asked)]
-        lines += [f"  {prefix}{path}: {show(before)} in the study, {show(now)} asked for" for path, (before, now) in differing(rows).items()
-                  if path not in ELSEWHERE_ALLOWED]  # fmt: skip
+    flat = [leaves({**each["config"], "sweep": each["sweep"]}) for each in (ours, asked)]
+    lines = [
+        f"  {path}: {show(before)} in the study, {show(now)} asked for"
+        for path, (before, now) in differing(flat).items()
+        if path not in ELSEWHERE_ALLOWED
+    ]
     if lines:
         remedy = "begin another study with --dir, or put the config back; trials, minutes and repeat_best may change"
         raise UsageError("\n".join((f"{folder.path} holds the study of another config; {remedy}:", *lines)))

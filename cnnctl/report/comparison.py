@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from textwrap import wrap
@@ -17,7 +17,7 @@ from cnnctl.reading import open_regular
 from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder
 from cnnctl.spec.document import read_document
-from cnnctl.spec.leaves import REQUIRED, Leaf, leaves, same, text_of
+from cnnctl.spec.leaves import Leaf, differing, leaves, text_of
 from cnnctl.spec.overrides import keys_of
 
 STATE, REASON = "state", "reason"
@@ -37,7 +37,7 @@ NARROW = 20
 """Letters of a line of the state, which is seldom long."""
 MOST_LINES = 4
 """Lines of a cell; the whole text is in the JSON."""
-LONGEST_REASON = 200
+LONGEST_REASON = 400
 """Letters of why a folder is passed over."""
 FEWEST_DIGITS = 4
 """Digits of a number in a column, where they tell its values apart."""
@@ -57,7 +57,7 @@ class RunRow:
     name: str
     config: dict[str, Any]
     results: dict[str, Any]
-    leaves: Mapping[str, Leaf] = field(default_factory=dict)
+    leaves: Mapping[str, Leaf]
 
 
 def read_runs(root: Path) -> tuple[list[RunRow], list[str]]:
@@ -143,25 +143,6 @@ def _number(file: Path, row: Mapping[str, Any], key: str) -> float:
 
 
 # What differs
-
-
-def differing(rows: Sequence[RunRow]) -> dict[str, list[Any]]:
-    """Return, for each config path in which the runs are not all the same, the value of each run.
-
-    A run without a value, since it has another optimizer or no such layer, has None there; and where the runs that have
-    one all have its default, nothing differs that the name of the optimizer or the layers does not show.
-    """
-    paths = dict.fromkeys(path for row in rows for path in row.leaves)
-    return {
-        path: [row.leaves[path].value if path in row.leaves else None for row in rows] for path in paths if _differs(path, rows)
-    }
-
-
-def _differs(path: str, rows: Sequence[RunRow]) -> bool:
-    there = [row.leaves[path] for row in rows if path in row.leaves]
-    if not all(same(leaf.value, there[0].value) for leaf in there):
-        return True
-    return len(there) < len(rows) and (there[0].default is REQUIRED or not there[0].is_default)
 
 
 def by_seed(rows: Sequence[RunRow]) -> list[RunRow]:
@@ -257,7 +238,7 @@ def _sortable(value: Any) -> tuple[int, Any]:
 
 def as_plain(rows: Sequence[RunRow]) -> list[Mapping[str, Any]]:
     """Returns the rows as programs read them: name, the config values that differ, results."""
-    values = differing(rows)
+    values = differing([row.leaves for row in rows])
     return [
         {"run": row.name, **row.results, "config": {key: _for_json(values[key][index]) for key in values}}
         for index, row in enumerate(rows)
@@ -300,7 +281,7 @@ def usual_keys(rows: Sequence[RunRow]) -> list[str]:
     """Return what a table shows: results first, then what differs; the device only where it does."""
     devices = {row.results.get("device") for row in rows}
     results = [name for name in USUAL if any(name in row.results for row in rows)]
-    return [*(name for name in results if name != "device" or len(devices) > 1), *differing(rows)]
+    return [*(name for name in results if name != "device" or len(devices) > 1), *differing([row.leaves for row in rows])]
 
 
 def columns(rows: Sequence[RunRow], keys: Iterable[str]) -> list[Column]:

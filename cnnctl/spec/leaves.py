@@ -62,6 +62,23 @@ def leaves(content: Mapping[str, Any]) -> dict[str, Leaf]:
     return dict(_of_section(content, Experiment, ""))
 
 
+def differing(configs: Sequence[Mapping[str, Leaf]]) -> dict[str, list[Any]]:
+    """Return, for each path in which flattened configs are not all the same, the value of each.
+
+    One without a value, since it has another optimizer or no such layer, has None there; and where those that have one
+    all have its default, nothing differs that the name of the optimizer or the layers does not show.
+    """
+    paths = dict.fromkeys(path for each in configs for path in each)
+    return {path: [each[path].value if path in each else None for each in configs] for path in paths if _differs(path, configs)}
+
+
+def _differs(path: str, configs: Sequence[Mapping[str, Leaf]]) -> bool:
+    there = [each[path] for each in configs if path in each]
+    if not all(same(leaf.value, there[0].value) for leaf in there):
+        return True
+    return len(there) < len(configs) and (there[0].default is REQUIRED or not there[0].is_default)
+
+
 def same(one: Any, other: Any) -> bool:
     """Return whether two values are the same; 1 and 1.0 are, 1 and true are not."""
     return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)

@@ -18,9 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cnnctl.cli import main
 from cnnctl.commands.session import Session
 from cnnctl.errors import DataError, RunError
-from cnnctl.report.comparison import RunRow, differing
 from cnnctl.report.console import Console
-from cnnctl.spec.leaves import leaves
+from cnnctl.spec.leaves import differing, leaves
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain as plain_data
 from tests.interruptions import interrupt, interrupt_at, variables
@@ -466,7 +465,7 @@ def test_runs_lists_few_shot_runs_too(runs: dict[str, Path], capsys: pytest.Capt
 def test_beside_a_classification_runs_names_the_learner(tmp_path: Path) -> None:
     content = {"data": {"source": "digits"}, "model": {"layers": ["flatten", {"dense": {"units": "classes"}}]}}
     configs = {"plain": resolved(tmp_path, content), "few": resolved(tmp_path, config("maml"))}
-    found = differing([RunRow(name, each, {}, leaves(each)) for name, each in configs.items()])
+    found = differing([leaves(each) for each in configs.values()])
     assert found["few_shot.learner"] == [None, "maml"]
     assert found["few_shot.way"] == [None, 2]
 

@@ -362,10 +362,11 @@ def test_hostile_runs_do_not_hide_the_good_ones(run: Path, trained: Path, comman
         told = command("runs", root, "--format", form)
         assert told.code == 0, told.err
         passed = [line for line in told.err.splitlines() if "is passed over: " in line]
-        assert len(passed) == len(told.err.splitlines()) == hostile
+        others = [line for line in told.err.splitlines() if line not in passed]
+        assert len(passed) == hostile and all("for want of room" in line for line in others)
         assert max(map(len, passed)) < 600
         if form == "json":
-            assert {each["run"] for each in json.loads(told.out)} == {"run", "trained", "outside"}
+            assert {Path(each["run"]).name for each in json.loads(told.out)} == {"run", "trained", "outside"}
     assert hostile > 30
 
 
@@ -432,7 +433,7 @@ def test_a_folder_of_runs_that_leads_in_circles_ends(run: Path, command: Command
     (run / "circle").symlink_to("..")
     (run.parent / "circle").symlink_to(".")
     told = command("runs", run.parent, "--format", "json")
-    assert [each["run"] for each in json.loads(told.out)] == ["run"]
+    assert [each["run"] for each in json.loads(told.out)] == [str(run)]
 
 
 def test_nothing_waits_for_a_pipe_among_the_files_of_a_challenge(run: Path, challenge: Path, command: Command) -> None:
