@@ -209,7 +209,7 @@ def test_a_file_beyond_all_measure_is_not_read(run: Path, command: Command) -> N
             file.truncate(10**12)  # takes no room on the disk
     told = command("evaluate", run)
     assert f"{run / 'environment.json'} cannot be read: it has more than 20,000,000 bytes" in told.refusal()
-    assert f"{run} is passed over: {run / 'environment.json'} cannot be read" in command("runs", run.parent).refusal()
+    assert f"{run} is passed over: {run / 'result.json'} cannot be read" in command("runs", run.parent).refusal()
 
 
 def test_a_model_beyond_all_measure_is_not_read(run: Path, command: Command) -> None:
