@@ -71,7 +71,7 @@ def _begin(config: Path | None, overrides: Sequence[str], run_dir: Path | None, 
     found: list[str] = []
     experiment = one_training(load(config, overrides, notes=found), console)
     for note in found:
-        console.say(f"note    {note}")
+        console.say(note if note.startswith("warning") else f"note    {note}")
     name = _name(config)
     refuse_unusable(name, run_dir)
     session = start(experiment)
