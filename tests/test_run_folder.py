@@ -375,7 +375,7 @@ def test_ctrl_c_ends_the_command_with_130_and_how_to_go_on(loop: str, interrupte
     assert run.out == ""
     assert "Traceback" not in run.err
     left = sorted(path.name for path in run.folder.iterdir())
-    assert left == ["checkpoints", "config.yaml", "environment.json", "metrics.csv", "tensorboard"]
+    assert left == ["checkpoints", "config.yaml", "environment.json", "metrics.csv", "stopped.json", "tensorboard"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)

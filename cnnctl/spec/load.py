@@ -25,11 +25,8 @@ from cnnctl.spec.layers import Conv2D
 from cnnctl.spec.oddities import batch_norm_complaints, oddities
 from cnnctl.spec.overrides import override
 from cnnctl.spec.section import UNKNOWN_FIELD, Section, one_line
-from cnnctl.spec.shapes import Facts, Misfit, Surroundings, format_of, input_shape, show_shape, trace
+from cnnctl.spec.shapes import MOST_VALUES, Facts, Misfit, Surroundings, format_of, input_shape, show_shape, trace
 from cnnctl.spec.stack import Complaint, Node, nodes_of
-
-MOST_VALUES = 2**28
-"""So many has one image at most: a gigabyte as float32."""
 
 MANY_PARAMETERS = 10_000_000
 """From here on a network is warned about where nobody chose the size of its images."""

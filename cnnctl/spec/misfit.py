@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import prod
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.shapes import (
+    MOST_VALUES,
     DoesNotFit,
     Facts,
     Misfit,
@@ -175,6 +177,8 @@ def _larger_images(nodes: Sequence[Node], image: Shape, around: Surroundings) ->
     sizes = min(height * (LARGEST_GROWTH - 1), MOST_SIZES, MOST_TRACED // len(nodes))
     for more in range(1, sizes + 1):
         size = (height + more, round(width * (height + more) / height))
+        if prod((*size, channels)) > MOST_VALUES:
+            return
         shape = input_shape(*size, channels, around.data_format)
         change = _Change(f"data.image_size: [{size[0]}, {size[1]}]", nodes, shape)
         if _fits(change, around):

@@ -19,6 +19,8 @@ Shape = tuple[int, ...]
 HeightWidth = tuple[int, int]
 
 
+MOST_VALUES = 2**28
+"""So many has one image at most: a gigabyte as float32."""
 MOST = 2**63 - 1
 """TensorFlow counts the values of a tensor in 64 bits."""
 

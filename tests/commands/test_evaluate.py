@@ -182,7 +182,7 @@ def test_the_table_shows_classes_and_confusions_and_says_where_they_are_kept(
     evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
     printed = capsys.readouterr()
     noted = json.loads((run / "result.json").read_text())
-    first = f"test         accuracy {noted['test_accuracy']:.2%}, loss {noted['test_loss']:.4f}, on 359 images"
+    first = f"test         accuracy {noted['test_accuracy']:.2%}, loss {noted['test_loss']:.4f} (regularization included), on 359 images"
     assert printed.out.splitlines()[0] == first
     assert "true \\ predicted" in printed.out
     assert f"written     {run}/evaluation/test.png" in printed.err

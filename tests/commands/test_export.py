@@ -346,8 +346,12 @@ def test_what_converters_and_runtimes_raise_is_one_message_and_leaves_nothing(
 def test_a_disk_that_refuses_is_one_message(
     step: str, plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+    write = getattr(Path, step)
+
+    def full(file: Path, *content: Any) -> Any:
+        if tmp_path in file.parents:  # and not where temporary files are
+            raise OSError(28, "No space left on device")
+        return write(file, *content)
 
     monkeypatch.setattr(Path, step, full)
     message = r"model\.onnx cannot be written: No space left on device; choose another --output"

@@ -211,7 +211,7 @@ def test_classes_with_too_few_images_are_named_those_with_the_fewest_first() -> 
         r"lower --shot or --query$"
     )
     with pytest.raises(DataError, match=message):
-        Episodes(some_images(), EpisodeSize(2, 1, 19), "'small'", AS_OPTIONS, "abcde")
+        Episodes(some_images(), EpisodeSize(2, 1, 19), "'small'", AS_OPTIONS, "abcdefghij")
 
 
 def test_a_training_episode_that_is_too_large_is_told_with_the_fields_of_training() -> None:

@@ -358,7 +358,7 @@ def test_a_profile_of_the_steps_asked_for(tmp_path: Path) -> None:
 def test_zero_means_no_histograms(tmp_path: Path) -> None:
     session = train(experiment(log={"every_epochs": 0}), tmp_path / "run")
     tags = set(read(tmp_path / "run").Tags()["tensors"])
-    assert not any(tag.startswith(("weights", "weight_gradients", "outputs", "maps", "pictures/f")) for tag in tags)
+    assert not any(tag.startswith(("weights/", "weight_gradients", "outputs", "maps", "pictures/f")) for tag in tags)
     assert {"loss/train", "accuracy/validation", "pictures/training_images", "steps/loss"} <= tags
     assert session.experiment.log.every_epochs == 0
 

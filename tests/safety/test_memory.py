@@ -131,7 +131,7 @@ def test_an_image_beyond_all_measure_is_refused_with_the_config(
 ) -> None:
     told = command(verb, config, "--set", setting)
     assert told.code == 2
-    assert "give a smaller image_size" in told.refusal()
+    assert "or another smaller size" in told.refusal()
 
 
 @pytest.mark.parametrize(

@@ -443,7 +443,7 @@ def test_a_wrong_bit_in_the_weights_is_noticed(run: Path, command: Command) -> N
     content = bytearray(file.read_bytes())
     content[len(content) - 1200] ^= 1
     file.write_bytes(bytes(content))
-    assert "is damaged and cannot be opened (Bad CRC-32" in refused(command, run)
+    assert f"{file} is damaged" in refused(command, run)
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + bytes(18), b"PK\x03\x04" + bytes(100), bytes(100_000)])
@@ -463,7 +463,7 @@ def test_a_folder_is_no_model(run: Path, command: Command) -> None:
     (run / "model.keras").unlink()
     (run / "model.keras").mkdir()
     (run / "model.keras" / CONFIG).write_text("{}")
-    assert "it is no whole .keras file" in refused(command, run)
+    assert "it is no regular file" in refused(command, run)
 
 
 @pytest.mark.parametrize("verb", [("predict", "{digit}"), ("export", "--to", "onnx"), ("export", "--to", "keras")])

@@ -64,7 +64,7 @@ def test_the_commands_for_two_terminals_train_together(place: Path) -> None:
     started = [start(re.sub("222[23]", lambda found: ports[found[0]], command), place) for command in commands]
     chief, other = (ended_well(process) for process in started)
     assert "0 of 2 is the chief" in chief
-    assert "1 of 2; the run folder is that of the chief" in other
+    assert "1 of 2; the chief, " in other
 
 
 def told(place: Path) -> list[tuple[dict[str, Any], str]]:

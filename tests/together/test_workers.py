@@ -135,7 +135,7 @@ def test_the_chief_alone_writes_and_each_worker_says_what_it_does(straight: Path
     chief, other = ((folder / f"straight_{index}.txt").read_text() for index in range(2))
     assert "0 of 2 is the chief" in chief
     assert "test    accuracy" in chief
-    assert "1 of 2; the run folder is that of the chief" in other
+    assert "1 of 2; the chief, " in other
     assert "3/3" in other
     assert "test    accuracy" not in other
 

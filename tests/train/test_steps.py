@@ -290,8 +290,8 @@ def test_mixed_precision_learns(precision: str, loop: str) -> None:
 @pytest.mark.parametrize(
     ("boundaries", "steps", "remedy"),
     [
-        ([6, "1 epochs"], "[6, 4]", "write boundaries: [1 epochs, 6], and the values in that order"),
-        ([4, "1 epochs"], "[4, 4]", "write boundaries: [1 epochs], and one value more than boundaries"),
+        ([6, "1 epochs"], "[6, 4]", "write boundaries: [1 epoch, 6], and the values in that order"),
+        ([4, "1 epochs"], "[4, 4]", "write boundaries: [1 epoch], and one value more than boundaries"),
         (["0.05 epochs", "0.1 epochs"], "[0, 0]", "write boundaries: [0.1 epochs], and one value more than boundaries"),
     ],
 )
