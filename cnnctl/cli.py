@@ -21,7 +21,7 @@ from cnnctl.surroundings import expanded, open_closed_streams, small_limits
 
 
 class _App(typer.Typer):
-    """A Typer app that resolves `~` in every path that its verbs take."""
+    """A Typer app that resolves `~` in every path that its verbs take, and has a limit for every number."""
 
     def command(self, *names: Any, **options: Any) -> Any:
         """Registers a verb, as `typer.Typer.command` does."""
@@ -30,12 +30,25 @@ class _App(typer.Typer):
         def verb(function: Callable[..., None]) -> Any:
             function.__annotations__ |= get_type_hints(function, include_extras=True)  # now: each evaluation makes new options
             for annotation in function.__annotations__.values():
-                if Path in _types_in(annotation):
-                    info = get_args(annotation)[1]
-                    info.parser, info.metavar = expanded, info.metavar or "PATH"
+                _complete(annotation)
             return register(function)
 
         return verb
+
+
+def _complete(annotation: Any) -> None:
+    """Sets what every option and argument of a kind has."""
+    types = _types_in(annotation)
+    if Path in types:
+        info = get_args(annotation)[1]
+        info.parser, info.metavar = expanded, info.metavar or "PATH"
+    elif int in types:
+        info = get_args(annotation)[1]
+        info.max = _MOST if info.max is None else info.max
+
+
+_MOST = 2**31 - 1
+"""The largest number that TensorFlow takes for counts, as in a config."""
 
 
 def _types_in(annotation: Any) -> tuple[Any, ...]:
@@ -52,12 +65,6 @@ app = _App(
     rich_markup_mode=None,  # rich's help costs half of the start-up time
     pretty_exceptions_enable=False,
 )
-
-
-_MOST = 2**31 - 1
-"""The largest number that TensorFlow takes for counts, as in a config."""
-_MOST_COPIES = 10_000
-"""Augmented copies of an image; all of them are computed."""
 
 
 class Device(str, Enum):
@@ -190,7 +197,7 @@ def sweep(
     ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Trials that are trained at once.")] = 1,
     trials: Annotated[
-        int | None, typer.Option(min=1, max=_MOST, help="How many trials there are to be in all.", show_default=False)
+        int | None, typer.Option(min=1, help="How many trials there are to be in all.", show_default=False)
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Begin no trial after so many minutes.", show_default=False)] = None,
     show: Annotated[bool, typer.Option("--show", help="Print what is there; train nothing.")] = False,
@@ -214,7 +221,7 @@ def summary(
     config: Config,
     overrides: Overrides = None,
     form: Format = Form.table,
-    batch_size: Annotated[int, typer.Option(min=1, max=_MOST, help="Images that memory is counted for.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Images that memory is counted for.")] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of every layer.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
     verbose: Verbose = False,
@@ -236,23 +243,17 @@ def evaluate(
             metavar="FOLDER", help="Other images: one folder a class, in FOLDER/test or in FOLDER itself.", show_default=False
         ),
     ] = None,
-    way: Annotated[
-        int | None, typer.Option(min=2, max=_MOST, help="Few-shot tasks: classes of an episode.", show_default=False)
-    ] = None,
+    way: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: classes of an episode.", show_default=False)] = None,
     shot: Annotated[
-        int | None, typer.Option(min=1, max=_MOST, help="Few-shot tasks: labelled images a class.", show_default=False)
+        int | None, typer.Option(min=1, help="Few-shot tasks: labelled images a class.", show_default=False)
     ] = None,
     query: Annotated[
-        int | None, typer.Option(min=1, max=_MOST, help="Few-shot tasks: images a class to be named.", show_default=False)
+        int | None, typer.Option(min=1, help="Few-shot tasks: images a class to be named.", show_default=False)
     ] = None,
-    episodes: Annotated[
-        int | None, typer.Option(min=2, max=_MOST, help="Few-shot tasks: how many episodes.", show_default=False)
-    ] = None,
+    episodes: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: how many episodes.", show_default=False)] = None,
     copies: Annotated[
         int | None,
-        typer.Option(
-            min=0, max=_MOST_COPIES, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False
-        ),
+        typer.Option(min=0, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False),
     ] = None,
     turns: Turns = False,
     invert: Invert = False,
@@ -285,7 +286,7 @@ def predict(
             show_default=False,
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, max=_MOST, help="Classes to show of each image.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="Classes to show of each image.")] = 3,
     saliency: Annotated[
         Path | None,
         typer.Option(metavar="OUT.png", help="Draw which pixels the class score depends on.", show_default=False),
@@ -316,7 +317,7 @@ def one_shot(
     challenge: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Has run01, run02 ... of the challenge.", show_default=False)
     ],
-    copies: Annotated[int, typer.Option(min=0, max=_MOST_COPIES, help="Augmented copies of each image to average over.")] = 0,
+    copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each image to average over.")] = 0,
     turns: Turns = False,
     mistakes: Annotated[
         Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes there.", show_default=False)
@@ -338,9 +339,7 @@ def verify(
         Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)
     ] = None,
     overrides: Overrides = None,
-    steps: Annotated[
-        int, typer.Option(min=1, max=_MOST, help="Training steps that the builds and loops are compared over.")
-    ] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps that the builds and loops are compared over.")] = 20,
     explain: Annotated[bool, typer.Option("--explain", help="Show differentiation by a small worked case.")] = False,
     form: Format = Form.table,
     no_cache: NoCache = False,
