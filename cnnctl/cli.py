@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
@@ -19,15 +19,17 @@ from cnnctl.errors import CnnctlError, Interrupted
 from cnnctl.last_words import dismiss, want_teller
 from cnnctl.surroundings import expanded, open_closed_streams, small_limits
 
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
 
 class _App(typer.Typer):
     """A Typer app that resolves `~` in every path that its verbs take, and has a limit for every number."""
 
-    def command(self, *names: Any, **options: Any) -> Any:
+    def command(self, *names: Any, **options: Any) -> Callable[[Verb], Verb]:
         """Registers a verb, as `typer.Typer.command` does."""
         register = super().command(*names, **options)
 
-        def verb(function: Callable[..., None]) -> Any:
+        def verb(function: Verb) -> Verb:
             function.__annotations__ |= get_type_hints(function, include_extras=True)  # now: each evaluation makes new options
             for annotation in function.__annotations__.values():
                 _complete(annotation)

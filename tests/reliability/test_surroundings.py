@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -290,7 +291,7 @@ def test_a_system_without_threads_is_told_before_tensorflow_aborts(
         raise error
 
     monkeypatch.setattr(last_words._Teller, "wanted", what == "fork")
-    monkeypatch.setattr(*((os, "fork") if what == "fork" else (quiet.threading.Thread, "start")), refuse)
+    monkeypatch.setattr(os, "fork", refuse) if what == "fork" else monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RunError, match=r"^the system starts no more threads and processes, and TensorFlow needs some"):
         quiet.import_tensorflow()
 
