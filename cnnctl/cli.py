@@ -25,20 +25,34 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 class _App(typer.Typer):
-    """A Typer app that resolves `~` in every path that its verbs take."""
+    """A Typer app that resolves `~` in every path that its verbs take, and has a limit for every number."""
 
     def command(self, *names: Any, **options: Any) -> Callable[[Verb], Verb]:
         """Registers a verb, as `typer.Typer.command` does."""
         register = super().command(*names, **options)
 
         def verb(function: Verb) -> Verb:
-            for annotation in get_type_hints(function, include_extras=True).values():
-                if Path in _types_in(annotation):
-                    info = get_args(annotation)[1]
-                    info.parser, info.metavar = expanded, info.metavar or "PATH"
+            function.__annotations__ |= get_type_hints(function, include_extras=True)  # now: each evaluation makes new options
+            for annotation in function.__annotations__.values():
+                _complete(annotation)
             return register(function)
 
         return verb
+
+
+def _complete(annotation: Any) -> None:
+    """Sets what every option and argument of a kind has."""
+    types = _types_in(annotation)
+    if Path in types:
+        info = get_args(annotation)[1]
+        info.parser, info.metavar = expanded, info.metavar or "PATH"
+    elif int in types:
+        info = get_args(annotation)[1]
+        info.max = _MOST if info.max is None else info.max
+
+
+_MOST = 2**31 - 1
+"""The largest number that TensorFlow takes for counts, as in a config."""
 
 
 def _types_in(annotation: Any) -> tuple[Any, ...]:

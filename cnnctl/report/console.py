@@ -55,11 +55,11 @@ class Console:
         if not self.live:
             return
         hint = (
-            " stopping as soon as all is saved; once more to leave at once"
+            "stopping as soon as all is saved; once more to leave at once\n"
             if number == signal.SIGINT and not self.quiet
             else ""
         )
-        self._write_at_once(f"{SHOW_CURSOR}{hint}\n")
+        self._write_at_once(f"{SHOW_CURSOR}\n{hint}")  # below the bar, behind which the terminal has shown ^C
 
     def show_cursor(self) -> None:
         """Shows the cursor again, which a bar hides; by the system itself, as in `interrupted`."""

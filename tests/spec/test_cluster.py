@@ -49,6 +49,7 @@ def test_a_task_of_type_chief_comes_first(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("{x", r"is no JSON \(Expecting property name .* at character 2\); expected such as \{\"cluster\".*received '\{x'"),
         ("[" * 100_000, "is no JSON"),
+        ("9" * 5000, r"is no JSON \(a number has thousands of digits\)"),
         ("[1]", r"is \[1\], expected such as"),
         ({"cluster": ["a:1"]}, r"has cluster: \[\"a:1\"\], expected such as"),
         ({"cluster": {"ps": ["a:1"]}}, "has tasks of type 'ps'; cnnctl trains on tasks of type worker"),
