@@ -79,6 +79,10 @@ class ConfigError(CnnctlError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+MAX_SUGGESTIONS = 5
+"""Wrong words of one message whose near ones are named."""
+
+
 def counted(count: int, noun: str, several: str = "") -> str:
     """Return `1 epoch` or `1,200 epochs`; `several` where the plural is no s."""
     return f"{count:,} {noun if count == 1 else several or noun + 's'}"
@@ -94,14 +98,29 @@ def suggestion(word: object, known: Iterable[str], of_data: bool = False) -> str
         known: what it may be.
         of_data: whether these are names of the user's files, where capitals are said too.
     """
+    near = _nearest(word, list(known), of_data)
+    return f"; did you mean '{near[0]}'{near[1]}?" if near else ""
+
+
+def suggestions(words: Sequence[object], known: Iterable[str], of_data: bool = False) -> str:
+    """Return `; did you mean 'x' for 'X'; 'y' for 'Y'?` for the first words that have a near one; as `suggestion` for one word."""
     names = list(known)
+    if len(words) == 1:
+        return suggestion(words[0], names, of_data)
+    found = [(word, near) for word in words if (near := _nearest(word, names, of_data))][:MAX_SUGGESTIONS]
+    listed = "; ".join(f"'{name}' for '{word}'{difference}" for word, (name, difference) in found)
+    return f"; did you mean {listed}?" if listed else ""
+
+
+def _nearest(word: object, names: Sequence[str], of_data: bool) -> tuple[str, str] | None:
+    """Return the nearest name and what differs, empty where that shows; None where none is near."""
     same = next((name for name in names if folded(name) == folded(str(word)) and name != word), None)
     if same is not None:
-        return f"; did you mean '{same}'{_difference(str(word), same, of_data)}?"
+        return same, _difference(str(word), same, of_data)
     plain = str(word).lower().replace("-", "_")
     squeezed = {name.lower().replace("_", ""): name for name in names}
     near = difflib.get_close_matches(plain.replace("_", ""), squeezed, n=1, cutoff=0.7)
-    return f"; did you mean '{squeezed[near[0]]}'?" if near else ""
+    return (squeezed[near[0]], "") if near else None
 
 
 def _difference(word: str, same: str, of_data: bool) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
 import warnings
 from typing import IO
 
@@ -50,6 +49,8 @@ def unseen() -> IO[bytes]:
 def _file_in_memory() -> IO[bytes]:
     if hasattr(os, "memfd_create"):  # where it is, no disk can be full
         return os.fdopen(os.memfd_create("cnnctl"), "w+b", buffering=0)
+    import tempfile  # here, since it costs `cnnctl --help` 4 ms
+
     return tempfile.TemporaryFile(buffering=0)
 
 

@@ -7,7 +7,6 @@ numbers and pictures of a run, which follow from its config and data alone.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import reprlib
 import shlex
@@ -123,6 +122,8 @@ def own_settings() -> None:
 
 def _of_keras_json() -> dict[str, Any]:
     """Return what differs from Keras's defaults in the file that Keras would read; empty where there is none."""
+    import json  # here, since it costs `cnnctl --help` 3 ms
+
     home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
     file = expanded(os.path.join(home, "keras.json"))
     try:

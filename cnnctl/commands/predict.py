@@ -21,6 +21,8 @@ from cnnctl.spec.image_files import KINDS
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
+    from cnnctl.commands.prediction import Predicted
+    from cnnctl.commands.trained import Trained
     from cnnctl.data.inputs import Inputs
 
 DRAW = {"table": predictions_table, "json": predictions_json, "markdown": predictions_markdown}
@@ -73,7 +75,7 @@ def predict(
         import_tensorflow(verbose)
         from cnnctl.commands.ensemble_evaluation import refuse_other_names
         from cnnctl.commands.environment import training_images
-        from cnnctl.commands.prediction import inputs_of, predicted, predicted_together, saliency_picture, seen_picture
+        from cnnctl.commands.prediction import inputs_of, predicted, predicted_together
         from cnnctl.commands.trained import EndedRun, open_ended, with_network
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
@@ -95,18 +97,31 @@ def predict(
     console.say(f"device  {computes_on}")
     if len(runs) > 1:
         console.say(f"runs    the mean of the probabilities of {len(runs)} runs")
+    _print(named, inputs.notes(), form, console)
+    if named.predictions:
+        _draw(pictures, named, trained, console)
+    if named.broken:
+        raise DataError("\n".join(map(printable, named.broken)))
+
+
+def _print(named: Predicted, notes: Sequence[str], form: str, console: Console) -> None:
+    """Print the classes of the images, and what there is to know about these."""
     if named.predictions or form == "json":
         console.result(DRAW[form](named.predictions))
-    for note in inputs.notes():
+    for note in notes:
         console.say(f"note    {note}")
     for finding in named.findings:
         console.say(f"warning  {finding}")
+
+
+def _draw(pictures: Mapping[str, Path], named: Predicted, trained: Trained | None, console: Console) -> None:
+    """Write the pictures that were asked for, by their options; `trained` is the network where there is one run."""
+    from cnnctl.commands.prediction import saliency_picture, seen_picture
+
     for option, file in pictures.items():
-        if named.predictions:
-            write_whole(file, saliency_picture(trained, named) if trained and file == saliency else seen_picture(named))
-            console.say(_drawn(option, file, len(named.predictions)))
-    if named.broken:
-        raise DataError("\n".join(map(printable, named.broken)))
+        picture = saliency_picture(trained, named) if trained and option == "--saliency" else seen_picture(named)
+        write_whole(file, picture)
+        console.say(_drawn(option, file, len(named.predictions)))
 
 
 def _runs_and_images(folder: Path, others: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -159,7 +174,7 @@ def _images_below(folder: Path, notes: list[str]) -> list[Path]:
     left = f"; not read: {accounted(unread)}" if unread else ""
     if not found.images:
         raise DataError(f"{printable(str(folder))}: there is no image ({KINDS}) in this folder or below it{left}")
-    notes.append(f"read {len(found.images):,} {'image' if len(found.images) == 1 else 'images'} in {folder}{left}")
+    notes.append(f"read {counted(len(found.images), 'image')} in {folder}{left}")
     return [folder.joinpath(*place) for place in found.images]
 
 

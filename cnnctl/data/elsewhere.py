@@ -14,7 +14,7 @@ from cnnctl.data.image_set import ImageSet, some_of
 from cnnctl.data.images import Pixels
 from cnnctl.data.originals import Originals, originals_of
 from cnnctl.data.statistics import evenly
-from cnnctl.errors import DataError, UsageError, suggestion
+from cnnctl.errors import DataError, UsageError, suggestions
 from cnnctl.formats.names import ROLES
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.folders import HERE, FolderSet
@@ -75,7 +75,7 @@ def read_classes(root: Path, data: DataSpec, class_names: Sequence[str]) -> tupl
     strange = [name for name in names if name not in class_names]
     if strange:
         raise DataError(
-            f"{root}: the network knows no class {some_of(strange)}{suggestion(strange[0], class_names, of_data=True)}; "
+            f"{root}: the network knows no class {some_of(strange)}{suggestions(strange, class_names, of_data=True)}; "
             f"expected folders named {some_of(list(class_names), 10)}"
         )
     if not folder.labelled(HERE):

@@ -29,7 +29,7 @@ from cnnctl.data.image_set import (
 )
 from cnnctl.data.images import WHITE, Pixels, fit_array, fit_image, likely_white
 from cnnctl.data.stream import Blocks
-from cnnctl.errors import DataError, counted, suggestion
+from cnnctl.errors import DataError, counted, suggestions
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.found_files import open_originals
 from cnnctl.spec.image_files import FORMATS, reason, refuse_unusual_size
@@ -120,7 +120,7 @@ class FileSource(Source):
             if strange := sorted(set(raw) - set(numbers)):
                 raise DataError(
                     f"{self._data.path}: {some_of(strange)} of '{split}' {are_no_classes(len(strange))} of '{self._data.train}'"
-                    f"{suggestion(strange[0], numbers, of_data=True)}; give both splits the same labels"
+                    f"{suggestions(strange, numbers, of_data=True)}; give both splits the same labels"
                 )
             return np.array([numbers[name] for name in raw], np.int64)
         if not self._data.remap_labels:

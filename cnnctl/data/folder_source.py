@@ -24,7 +24,7 @@ from cnnctl.data.image_set import (
 )
 from cnnctl.data.images import SEVERAL_FRAMES, SIXTEEN_BIT_COLOUR, Pixels, fit_image
 from cnnctl.data.stream import Blocks
-from cnnctl.errors import DataError, counted, suggestion
+from cnnctl.errors import DataError, counted, suggestions
 from cnnctl.spec.dataset import DataSpec, NotUsable
 from cnnctl.spec.folders import FolderSet
 from cnnctl.spec.found_folder import folder_notes
@@ -123,7 +123,7 @@ class FolderSource(Source):
         if strange:
             raise DataError(
                 f"{place}: {some_of(strange)} {are_no_classes(len(strange))} of '{self._data.train}', so nothing learns them"
-                f"{suggestion(strange[0], self.class_names, of_data=True)}; give both splits the same folders"
+                f"{suggestions(strange, self.class_names, of_data=True)}; give both splits the same folders"
             )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cnnctl.errors import counted
 from cnnctl.report.tables import markdown_table, text_table
 from cnnctl.report.text import printable
 from cnnctl.train.observe import NORMAL_95
@@ -137,7 +137,7 @@ def _facts(result: ChallengeResult) -> list[tuple[str, str]]:
     errors, images = len(result.mistakes), result.images
     low, high = wilson_interval(errors, images)
     return [
-        ("error rate", f"{errors / images:.2%}: {errors:,} of {images:,} images in {_runs(result.rows)}"),
+        ("error rate", f"{errors / images:.2%}: {errors:,} of {images:,} images in {counted(len(result.rows), 'run')}"),
         ("interval", f"{low:.2%} to {high:.2%} with 95 % confidence (Wilson)"),
         ("guessing", f"{result.guessing:.2%} wrong"),
         ("compared", result.compared),
@@ -151,10 +151,6 @@ def averaged(copies: int, turns: int) -> str:
         return "nothing: each image alone"
     looks = f"each image and {copies:,} changed copies" if copies else "each image"
     return looks if turns == 1 else f"{looks}, in {turns} turns"
-
-
-def _runs(rows: Sequence[RunRow]) -> str:
-    return f"{len(rows):,} run{'' if len(rows) == 1 else 's'}"
 
 
 def mistake_title(mistake: Mistake) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from cnnctl.errors import counted
 from cnnctl.report.tables import PAGE_WIDTH, markdown_table, text_table
 from cnnctl.report.text import printable
 
@@ -29,7 +30,7 @@ def evaluation_text(scores: Scores, subject: str, more: Sequence[str] = ()) -> s
         more: paragraphs to stand before the classes.
     """
     loss = loss_text(scores.loss, scores.regularized)
-    head = f"{subject:<13}accuracy {scores.accuracy:.2%}, {loss}, on {_images(scores.images)}"
+    head = f"{subject:<13}accuracy {scores.accuracy:.2%}, {loss}, on {counted(scores.images, 'image')}"
     calibration = f"{'calibration':<13}{_calibration(scores)}"
     return "\n\n".join([f"{head}\n{calibration}", *more, *_parts(scores, text_table, PAGE_WIDTH)])
 
@@ -37,7 +38,7 @@ def evaluation_text(scores: Scores, subject: str, more: Sequence[str] = ()) -> s
 def evaluation_markdown(scores: Scores, subject: str, more: Sequence[str] = ()) -> str:
     """Returns the scores as Markdown; arguments as those of `evaluation_text`."""
     loss = loss_text(scores.loss, scores.regularized)
-    head = f"- {subject}: accuracy {scores.accuracy:.2%}, {loss}, on {_images(scores.images)}"
+    head = f"- {subject}: accuracy {scores.accuracy:.2%}, {loss}, on {counted(scores.images, 'image')}"
     return "\n\n".join([f"{head}\n- calibration: {_calibration(scores)}", *more, *_parts(scores, markdown_table, None)])
 
 
@@ -79,7 +80,7 @@ def _share(value: float | None) -> str:
 
 def _mean(scores: Scores) -> str:
     precision, recall, f1 = (scores.mean(field) for field in ("precision", "recall", "f1"))
-    over = f"{len(scores.occurring):,} class{'' if len(scores.occurring) == 1 else 'es'}"
+    over = counted(len(scores.occurring), "class", "classes")
     undefined = any(None in (each.precision, each.recall, each.f1) for each in scores.occurring)
     zero = f", {NONE} as 0" if undefined else ""
     line = f"Mean of the {over}: precision {precision:.2%}, recall {recall:.2%}, F1 {f1:.2%}"
@@ -109,10 +110,8 @@ def _frequent(scores: Scores) -> str:
     if not confusions:
         return "No image was taken for one of another class."
     shown = confusions[:MOST_CONFUSIONS]
-    lines = [f"- {printable(each.true)} taken for {printable(each.predicted)}: {_images(each.images)}" for each in shown]
+    lines = [
+        f"- {printable(each.true)} taken for {printable(each.predicted)}: {counted(each.images, 'image')}" for each in shown
+    ]
     title = "The confusions:" if len(shown) == len(confusions) else f"The {len(shown)} most frequent confusions:"
     return "\n".join([title, *lines])
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"

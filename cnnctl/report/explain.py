@@ -118,10 +118,6 @@ def _layer_lines(subject: _Subject) -> list[str]:
     return []
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
-
-
 def _listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
@@ -130,8 +126,8 @@ def _zeros(layer: L.ZeroPadding2D) -> str:
     (top, bottom), (left, right) = layer.padding
     if not top + bottom + left + right:
         return "padding of 0: nothing is added"
-    rows = f"{_count(top, 'row')} above, {bottom:,} below"
-    return f"zeros: {rows}, {_count(left, 'column')} left, {right:,} right; no parameters"
+    rows = f"{counted(top, 'row')} above, {bottom:,} below"
+    return f"zeros: {rows}, {counted(left, 'column')} left, {right:,} right; no parameters"
 
 
 def _pooled_globally(layer: L.GlobalPooling, facts: Facts, around: Surroundings) -> str:
@@ -245,8 +241,8 @@ def _filters(layer: L.Conv2D, facts: Facts, around: Surroundings) -> list[str]:
     whole = f"all {spanned} input channels" if spanned > 1 else "the one input channel"
     return [
         f"a filter spans {whole}{group}: {high}·{wide}·{spanned} = {weights} weights; it slides "
-        f"without being flipped (cross-correlation) and gives one map, so {_count(filters, 'filter')} "
-        f"{'gives' if filters == 1 else 'give'} {_count(filters, 'map')}{product}",
+        f"without being flipped (cross-correlation) and gives one map, so {counted(filters, 'filter')} "
+        f"{'gives' if filters == 1 else 'give'} {counted(filters, 'map')}{product}",
         f"parameters: {high}·{wide}·{spanned}·{filters}{bias} = {facts.parameters:,}",
         f"multiply-accumulates: {pixels[0]}·{pixels[1]} positions · {weights * filters:,} weights = {facts.macs:,}",
     ]

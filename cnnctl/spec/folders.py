@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from cnnctl.errors import counted
 from cnnctl.formats.names import ROLES
 from cnnctl.reading import open_regular, refuse_leading_away
 from cnnctl.spec.dataset import DataSpec, NotUsable, expanded
@@ -440,6 +441,6 @@ class FolderSet:
         """Return what is read and what is not: `read 400 images in 3 classes; not read: 12 files (9 .txt, 3 empty)`."""
         images = sum(len(self.labelled(split)) for split in self._splits())
         classes = len({each.class_name for split in self._splits() for each in self.labelled(split)})
-        read = f"read {images:,} {'image' if images == 1 else 'images'} in {classes:,} {'class' if classes == 1 else 'classes'}"
+        read = f"read {counted(images, 'image')} in {counted(classes, 'class', 'classes')}"
         left = accounted(self.unread())
         return f"{read}; not read: {left}" if left else read

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
-from cnnctl.errors import ConfigError, Problem
+from cnnctl.errors import ConfigError, Problem, counted
 from cnnctl.spec.document import Document, parse
 from cnnctl.spec.load import check, validated
 from cnnctl.spec.overrides import override
@@ -275,12 +275,8 @@ def _outer(lines: Sequence[str], number: int) -> list[int]:
 
 def _wrong_indentation(own: int, depth: int) -> tuple[str, str]:
     if own < 0:
-        return "a tab stands where spaces belong", f"indent it by {_spaces(depth)}"
-    return f"this line is indented by {_spaces(own)}", f"indent it by {_spaces(depth)}"
-
-
-def _spaces(count: int) -> str:
-    return f"{count} space{'s' * (count != 1)}"
+        return "a tab stands where spaces belong", f"indent it by {counted(depth, 'space')}"
+    return f"this line is indented by {counted(own, 'space')}", f"indent it by {counted(depth, 'space')}"
 
 
 def _changed(lines: Sequence[str], change: _Change) -> list[str]:

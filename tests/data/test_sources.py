@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,18 @@ def test_a_split_with_a_class_that_train_lacks_is_refused(tmp_path: Path) -> Non
     source = open_source(spec("folder", path=str(tmp_path)))
     with pytest.raises(DataError, match=r"test: 'dog' is no class of 'train', so nothing learns them"):
         source.read("test")
+
+
+def test_every_class_that_train_has_by_another_name_is_shown_with_it(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "café")
+    write_images(tmp_path / "train", {key: ["1.png"] for key in ("0", "3", "Bird", "café")})
+    write_images(tmp_path / "test", {key: ["1.png"] for key in ("00", "3 ", "bird", decomposed)})
+    with pytest.raises(DataError) as error:
+        open_source(spec("folder", path=str(tmp_path))).read("test")
+    assert (
+        "did you mean '0' for '00', which differs only in leading zeros; '3' for '3 ', which differs only in spaces around it; "
+        f"'Bird' for 'bird', which differs only in capitals; 'café' for '{decomposed}', the same letters in another Unicode form?"
+    ) in str(error.value)
 
 
 # tfds: a set of this test's own, and the real ones where they are at hand
