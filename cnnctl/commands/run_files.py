@@ -137,17 +137,21 @@ def tell_edits(run: RunFolder, filed: Experiment, console: Console) -> None:
     origin = newest_origin(run.checkpoints)
     if origin is None:
         return
-    for file, edits in ((run.config, _config_edits(run, origin, filed)), (run.environment, _environment_edits(run, origin))):
+    for file, edits in ((run.config, config_edits(run, filed)), (run.environment, _environment_edits(run, origin))):
         if edits:
             console.say(f"warning  {file} was edited after the training began: {'; '.join(edits)}")
 
 
-def _config_edits(run: RunFolder, origin: Origin, filed: Experiment) -> list[str]:
+def config_edits(run: RunFolder, filed: Experiment, strict: bool = False) -> list[str]:
+    """Return what config.yaml (`filed`) says otherwise than the newest checkpoint; more epochs only where that is `strict`."""
+    origin = newest_origin(run.checkpoints)
+    if origin is None:
+        return []
     try:
         own = experiment_of(origin, run)
     except RunError as error:
         return [f"it cannot be compared, since {error}"]
-    return [f"{path} is {show(now)}, trained with {show(before)}" for path, before, now in differences(own, filed)]
+    return [f"{path} is {show(now)}, trained with {show(before)}" for path, before, now in differences(own, filed, strict)]
 
 
 def _environment_edits(run: RunFolder, origin: Origin) -> list[str]:
