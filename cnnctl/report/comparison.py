@@ -20,7 +20,7 @@ from cnnctl.spec.document import read_document
 from cnnctl.spec.leaves import Leaf, differing, leaves, text_of
 from cnnctl.spec.overrides import keys_of
 
-STATE, REASON = "state", "reason"
+RUN, STATE, REASON = "run", "state", "reason"
 RESULTS = ("test_accuracy", "validation_accuracy", "test_loss", "epochs", "train_seconds", "device")
 """In the order of the columns."""
 USUAL = ("seeds", STATE, *RESULTS)
@@ -226,7 +226,9 @@ def ordered(rows: Sequence[RunRow], key: str, descending: bool) -> list[RunRow]:
 
 def known_keys(rows: Sequence[RunRow]) -> list[str]:
     """Returns what rows can be chosen and ordered by: results and config paths."""
-    return list(dict.fromkeys([*(key for row in rows for key in row.results), *(path for row in rows for path in row.leaves)]))
+    return list(
+        dict.fromkeys([RUN, *(key for row in rows for key in row.results), *(path for row in rows for path in row.leaves)])
+    )
 
 
 def keys_meant(key: str, rows: Sequence[RunRow]) -> list[str]:
@@ -242,6 +244,8 @@ def keys_meant(key: str, rows: Sequence[RunRow]) -> list[str]:
 
 def value_of(row: RunRow, key: str) -> Any:
     """Return the result, or the value of the config, that a key of `keys_meant` names; None where the run has none."""
+    if key == RUN:
+        return row.name
     if key in row.results:
         return row.results[key]
     return row.leaves[key].value if key in row.leaves else _by_position(row, key)
@@ -268,7 +272,7 @@ def as_plain(rows: Sequence[RunRow]) -> list[Mapping[str, Any]]:
     """Returns the rows as programs read them: name, the config values that differ, results."""
     values = differing([row.leaves for row in rows])
     return [
-        {"run": row.name, **row.results, "config": {key: _for_json(values[key][index]) for key in values}}
+        {RUN: row.name, **row.results, "config": {key: _for_json(values[key][index]) for key in values}}
         for index, row in enumerate(rows)
     ]
 
@@ -315,8 +319,8 @@ def usual_keys(rows: Sequence[RunRow]) -> list[str]:
 def columns(rows: Sequence[RunRow], keys: Iterable[str]) -> list[Column]:
     """Return the columns of a table of runs; the path of each run comes first."""
     known = known_keys(rows)
-    shown = [Column(key, _heading(key, known), _cells(rows, key)) for key in keys]
-    return [Column("run", "run", [_path(row) for row in rows]), *shown]
+    shown = [Column(key, _heading(key, known), _cells(rows, key)) for key in keys if key != RUN]
+    return [Column(RUN, RUN, [_path(row) for row in rows]), *shown]
 
 
 def _path(row: RunRow) -> str:

@@ -211,6 +211,18 @@ def test_results_come_first_and_the_path_is_what_the_next_command_takes(
     assert shown(Path("runs"), capsys)[1]["config"]["train.optimizer.adam.learning_rate"] == 0.4655131827503319
 
 
+def test_every_key_of_the_json_chooses_orders_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "runs/1", 0.9)
+    make_run(tmp_path / "runs/2", 0.8, seed=1, epochs=3)
+    first, _ = shown(Path("runs"), capsys)
+    for key, value in (first | first.pop("config")).items():
+        assert first["run"] in [each["run"] for each in shown(Path("runs"), capsys, f"{key}={json.dumps(value)}")]
+        runs(Path("runs"), "table", key, (), False, Console(), key)
+        heading = comparison.HEADINGS.get(key, key).rpartition(".")[2].partition("_")[0]
+        assert heading in capsys.readouterr().out.partition("─")[0]
+    assert [each["run"] for each in shown(Path("runs"), capsys, "run=runs/2")] == ["runs/2"]
+
+
 def test_numbers_that_differ_are_never_rounded_to_one_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, rate in (("1", 0.46551), ("2", 0.465512)):
         make_run(tmp_path / name, 0.9, optimizer={"adam": {"learning_rate": rate}})
