@@ -23,7 +23,7 @@ from cnnctl.spec.load import load
 from cnnctl.spec.section import plain, show
 from cnnctl.surroundings import shell_word
 from cnnctl.train.observe import EpochRecord, Observer, Plan
-from cnnctl.train.origin import newest_origin
+from cnnctl.train.origin import Origin, newest_origin
 
 STUDY_FILE = "study.sqlite3"
 """What the folder of a sweep has beside the run folders of its trials."""
@@ -114,9 +114,13 @@ class RunFolder:
         """
         return load(self.config, overrides, look_at_data, inside=self.path)
 
+    def origin(self) -> Origin | None:
+        """Return what the newest checkpoint belongs to; None where there is none."""
+        return newest_origin(self.checkpoints)
+
     def restored_by(self) -> str:
         """Returns what brings back a file that is gone or damaged; empty where there is no checkpoint to make it from."""
-        return f"cnnctl train --resume {shell_word(self.path)} restores it" if newest_origin(self.checkpoints) else ""
+        return f"cnnctl train --resume {shell_word(self.path)} restores it" if self.origin() else ""
 
     def read_result(self) -> dict[str, Any] | None:
         """Returns result.json, or None where the run has not ended.

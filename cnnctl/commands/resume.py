@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cnnctl.commands.run_files import PLACES, differences, experiment_of, refuse_edited, restored_environment
+from cnnctl.commands.run_files import PLACES, differences, experiment_of, filed_config, refuse_edited, restored_environment
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.runs import RunFolder
@@ -34,7 +34,7 @@ def taken_up(run: RunFolder, config: Path | None, overrides: Sequence[str], cons
     Raises:
         UsageError: another config than the run's own is asked for, by options or in its config.yaml.
     """
-    filed = run.read_config(look_at_data=False)
+    filed = filed_config(run)
     origin = newest_origin(run.checkpoints)
     own = experiment_of(origin, run) if origin else filed
     refuse_edited(run, own, filed)

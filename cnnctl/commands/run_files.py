@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,35 @@ def refuse_edited(run: RunFolder, own: Experiment, filed: Experiment) -> None:
         for path, before, now in differences(own, filed)
     ]
     if lines:
-        file, aside = shell_word(run.config), shell_word(run.path / "edited.yaml")
-        restore = f"To restore it: mv {file} {aside} && cnnctl train --resume {shell_word(run.path)}"
-        new = f"To train a new run with the edited config: cnnctl train {file}"
+        new = f"To train a new run with the edited config: cnnctl train {shell_word(run.config)}"
         changed = f"{run.config} was edited after the training began, and a run resumes with its own config only:"
-        raise UsageError("\n".join((changed, *lines, restore, new)))
+        raise UsageError("\n".join((changed, *lines, _restoring(run), new)))
+
+
+def _restoring(run: RunFolder) -> str:
+    """Return how config.yaml comes back as the checkpoint has it."""
+    file, aside = shell_word(run.config), shell_word(run.path / "edited.yaml")
+    return f"To restore it: mv {file} {aside} && cnnctl train --resume {shell_word(run.path)}"
+
+
+def filed_config(run: RunFolder) -> Experiment:
+    """Return config.yaml, checked without a look at the data.
+
+    Raises:
+        ConfigError: it is wrong, and there is no checkpoint that has it right.
+        UsageError: it is wrong, and the checkpoint has it right.
+    """
+    try:
+        return run.read_config(look_at_data=False)
+    except ConfigError as error:
+        origin = run.origin()
+        if origin is None:
+            raise
+        with contextlib.suppress(RunError):  # of another version, whose config is as wrong
+            experiment_of(origin, run)
+            changed = f"{run.config} was edited after the training began, and is wrong now."
+            raise UsageError("\n".join((str(error), changed, _restoring(run)))) from error
+        raise
 
 
 def refuse_other_origin(run: RunFolder, origin: Origin, experiment: Experiment) -> None:
@@ -124,7 +149,7 @@ def config_of_run(folder: Path, console: Console) -> Experiment:
         ConfigError: its config is wrong.
     """
     run = open_run_folder(folder)
-    experiment = run.read_config(look_at_data=False)
+    experiment = filed_config(run)
     tell_edits(run, experiment, console)
     return experiment
 
@@ -137,17 +162,21 @@ def tell_edits(run: RunFolder, filed: Experiment, console: Console) -> None:
     origin = newest_origin(run.checkpoints)
     if origin is None:
         return
-    for file, edits in ((run.config, _config_edits(run, origin, filed)), (run.environment, _environment_edits(run, origin))):
+    for file, edits in ((run.config, config_edits(run, filed)), (run.environment, _environment_edits(run, origin))):
         if edits:
             console.say(f"warning  {file} was edited after the training began: {'; '.join(edits)}")
 
 
-def _config_edits(run: RunFolder, origin: Origin, filed: Experiment) -> list[str]:
+def config_edits(run: RunFolder, filed: Experiment, strict: bool = False) -> list[str]:
+    """Return what config.yaml (`filed`) says otherwise than the newest checkpoint; more epochs only where that is `strict`."""
+    origin = newest_origin(run.checkpoints)
+    if origin is None:
+        return []
     try:
         own = experiment_of(origin, run)
     except RunError as error:
         return [f"it cannot be compared, since {error}"]
-    return [f"{path} is {show(now)}, trained with {show(before)}" for path, before, now in differences(own, filed)]
+    return [f"{path} is {show(now)}, trained with {show(before)}" for path, before, now in differences(own, filed, strict)]
 
 
 def _environment_edits(run: RunFolder, origin: Origin) -> list[str]:

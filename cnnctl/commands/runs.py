@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cnnctl.errors import UsageError, suggestion
+from cnnctl.commands.run_files import config_edits
+from cnnctl.errors import ConfigError, UsageError, suggestion
 from cnnctl.report import comparison, tables
 from cnnctl.report.comparison import Column, RunRow
 from cnnctl.report.console import Console
+from cnnctl.runs import RunFolder
 from cnnctl.spec.leaves import text_of
 
 PIPE_WIDTH = 100
@@ -46,6 +48,9 @@ def runs(
         console.say(line)
     if not rows:
         raise UsageError(f"there is no run in {root}")
+    for row in rows:
+        if row.edited:
+            _tell_edited(RunFolder(Path(row.name)), console)
     rows = _arranged(rows, sort, wanted, seeds)
     if form == "json":
         console.result(tables.as_json(comparison.as_plain(rows)))
@@ -58,6 +63,17 @@ def runs(
     console.result(_drawn(tables.text_table, kept))
     if left_out:
         console.say(_told(left_out))
+
+
+def _tell_edited(run: RunFolder, console: Console) -> None:
+    """Warn of a config.yaml that is not what the run was trained with, and say what differs."""
+    try:
+        edits = config_edits(run, run.read_config(look_at_data=False), strict=run.result.exists())
+    except ConfigError as error:
+        edits = [f"it is wrong now: {error.problems[0]}"]
+    if edits:
+        what = "its columns show what it was trained with"
+        console.say(f"warning  {run.config} was edited after the training began: {'; '.join(edits)}; {what}")
 
 
 def _drawn(draw: Callable[..., str], columns: Sequence[Column]) -> str:

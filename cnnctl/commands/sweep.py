@@ -208,7 +208,8 @@ def _conclude(study: Study, config: Path, overrides: Sequence[str], wish: Wish, 
     if results.best and not wish.show:
         _keep(study, results)
         console.say(f"train it again: {_again(results.best, config, overrides)}")
-        console.say(f"see them all:   tensorboard --logdir {shell_word(results.folder)}")
+        by = "tensorboard --logdir" if any(Path(results.folder).glob("*/tensorboard")) else "cnnctl runs"
+        console.say(f"see them all:   {by} {shell_word(results.folder)}")
 
 
 def _again(best: TrialRow, config: Path, overrides: Sequence[str]) -> str:

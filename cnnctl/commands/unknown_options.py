@@ -20,6 +20,12 @@ FILES_AND_DEVICES = {
     "data": "use --set data.path={value}", "datadir": "use --set data.path={value}",
 }  # fmt: skip
 """Options that other programs have for what is an option or an argument here."""
+SWEEP = {
+    "rundir": "use --run-dir {value}", "resume": "give the same command again, which resumes it",
+    "jobs": "use --processes {value}", "njobs": "use --processes {value}", "workers": "use --processes {value}",
+    "ntrials": "use --trials {value}", "timeout": "use --minutes ..., in minutes",
+}  # fmt: skip
+"""The same of `sweep`, whose folder is given by `--dir`."""
 
 
 def refuse_fields(verb: str, options: Mapping[str, bool], arguments: Sequence[str]) -> None:
@@ -60,7 +66,10 @@ def _advice(verb: str, options: Mapping[str, bool], word: str, value: str, argum
     plain = re.sub(r"[-_]", "", word.lower())
     if plain in {re.sub("-", "", option) for option in options}:
         return None  # one of its own, written otherwise: Typer names it
-    remedy = FILES_AND_DEVICES.get(plain, "").format(verb=verb, value=value or "...")
+    remedy = FILES_AND_DEVICES.get(plain, "")
+    if "--dir" in options:  # where a sweep is written
+        remedy = SWEEP.get(plain, remedy).replace("--run-dir", "--dir")
+    remedy = remedy.format(verb=verb, value=value or "...")
     if remedy and (remedy.split()[1] in options or not remedy.startswith("use ")):
         return f"{verb} has no option {word}; {remedy}"
     path, reason = field_of_option(plain, _content(arguments))

@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from textwrap import wrap
 from typing import Any
 
-from cnnctl.errors import CnnctlError, RunError
+from cnnctl.errors import CnnctlError, ConfigError, RunError
 from cnnctl.reading import open_regular
 from cnnctl.report.text import printable
 from cnnctl.runs import RunFolder
@@ -20,7 +20,7 @@ from cnnctl.spec.leaves import Leaf, differing, leaves, text_of
 from cnnctl.spec.overrides import keys_of
 from cnnctl.surroundings import shell_word
 
-STATE, REASON = "state", "reason"
+RUN, STATE, REASON = "run", "state", "reason"
 RESULTS = ("test_accuracy", "validation_accuracy", "test_loss", "epochs", "train_seconds", "device")
 """In the order of the columns."""
 USUAL = ("seeds", STATE, *RESULTS)
@@ -35,6 +35,9 @@ WIDEST = 30
 """Letters of a line in a cell."""
 NARROW = 20
 """Letters of a line of the state, which is seldom long."""
+EPOCHS = "train.epochs"
+MAY_CHANGE = (EPOCHS, "train.strategy", *(f"data.{field}" for field in ("path", "data_dir", "labels_file", "memory")))
+"""What a run may be given anew while it is resumed: the config.yaml says it, and an older checkpoint does not yet."""
 MOST_LINES = 4
 """Lines of a cell; the whole text is in the JSON."""
 LONGEST_REASON = 400
@@ -49,15 +52,17 @@ class RunRow:
 
     Attributes:
         name: the path of its folder, as the next command takes it.
-        config: its config as plain data.
+        config: the config it was trained with, as plain data.
         results: what came of it: its state, numbers by the names of `RESULTS`; what a run has not reached is not there.
         leaves: the config, value by value.
+        edited: whether its config.yaml is another one by now.
     """
 
     name: str
     config: dict[str, Any]
     results: dict[str, Any]
     leaves: Mapping[str, Leaf]
+    edited: bool = False
 
 
 def read_runs(root: Path) -> tuple[list[RunRow], list[str]]:
@@ -89,9 +94,8 @@ def _row(run: RunFolder, name: str) -> RunRow:
         CnnctlError: it is damaged.
         OSError: the config cannot be read, is no regular file, or is a link that leads out of the folder.
     """
-    open_regular(run.config, run.path).close()
-    config = read_document(run.config).content
     result = run.read_result()
+    config, edited = _trained_with(run, finished=result is not None)
     state, reason = run.state()
     results: dict[str, Any] = {STATE: state, **({REASON: reason} if reason else {})}
     results |= {"device": _device(run), **_of_epochs(run, result)}
@@ -102,7 +106,31 @@ def _row(run: RunFolder, name: str) -> RunRow:
         # a loss that is no number is null, and both are where the test was not read, as in the trials of a sweep
         told = [name for name in ("test_accuracy", "test_loss", "epochs", "train_seconds") if name not in null]
         results |= {key: _number(run.result, result, key) for key in told}
-    return RunRow(name, config, results, leaves(config))
+    return RunRow(name, config, results, leaves(config), edited)
+
+
+def _trained_with(run: RunFolder, finished: bool) -> tuple[dict[str, Any], bool]:
+    """Return the config that a run was trained with, and whether its config.yaml is another one.
+
+    The checkpoint says it, since results beside an edited config would be those of another network.
+
+    Raises:
+        CnnctlError: config.yaml cannot be understood, and there is no checkpoint.
+        OSError: it cannot be read.
+    """
+    open_regular(run.config, run.path).close()
+    origin = run.origin()
+    try:
+        filed = read_document(run.config).content
+    except ConfigError:
+        if origin is None:
+            raise
+        return dict(origin.config), True
+    if origin is None or not (others := differing([leaves(origin.config), leaves(filed)])):
+        return filed, False
+    free = [path for path in MAY_CHANGE if path != EPOCHS or not finished]
+    edited = any(path not in free for path in others)
+    return (dict(origin.config), True) if edited else (filed, False)
 
 
 def _device(run: RunFolder) -> str:
@@ -198,7 +226,9 @@ def ordered(rows: Sequence[RunRow], key: str, descending: bool) -> list[RunRow]:
 
 def known_keys(rows: Sequence[RunRow]) -> list[str]:
     """Returns what rows can be chosen and ordered by: results and config paths."""
-    return list(dict.fromkeys([*(key for row in rows for key in row.results), *(path for row in rows for path in row.leaves)]))
+    return list(
+        dict.fromkeys([RUN, *(key for row in rows for key in row.results), *(path for row in rows for path in row.leaves)])
+    )
 
 
 def keys_meant(key: str, rows: Sequence[RunRow]) -> list[str]:
@@ -214,6 +244,8 @@ def keys_meant(key: str, rows: Sequence[RunRow]) -> list[str]:
 
 def value_of(row: RunRow, key: str) -> Any:
     """Return the result, or the value of the config, that a key of `keys_meant` names; None where the run has none."""
+    if key == RUN:
+        return row.name
     if key in row.results:
         return row.results[key]
     return row.leaves[key].value if key in row.leaves else _by_position(row, key)
@@ -240,7 +272,7 @@ def as_plain(rows: Sequence[RunRow]) -> list[Mapping[str, Any]]:
     """Returns the rows as programs read them: name, the config values that differ, results."""
     values = differing([row.leaves for row in rows])
     return [
-        {"run": row.name, **row.results, "config": {key: _for_json(values[key][index]) for key in values}}
+        {RUN: row.name, **row.results, "config": {key: _for_json(values[key][index]) for key in values}}
         for index, row in enumerate(rows)
     ]
 
@@ -287,8 +319,8 @@ def usual_keys(rows: Sequence[RunRow]) -> list[str]:
 def columns(rows: Sequence[RunRow], keys: Iterable[str]) -> list[Column]:
     """Return the columns of a table of runs; the path of each run comes first."""
     known = known_keys(rows)
-    shown = [Column(key, _heading(key, known), _cells(rows, key)) for key in keys]
-    return [Column("run", "run", [_path(row) for row in rows]), *shown]
+    shown = [Column(key, _heading(key, known), _cells(rows, key)) for key in keys if key != RUN]
+    return [Column(RUN, RUN, [_path(row) for row in rows]), *shown]
 
 
 def _path(row: RunRow) -> str:

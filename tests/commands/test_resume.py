@@ -18,6 +18,7 @@ from PIL import Image
 
 from cnnctl.commands import environment
 from cnnctl.commands import train as train_command
+from cnnctl.commands.run_files import config_of_run
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import CnnctlError, Interrupted, RunError, UsageError
 from cnnctl.files import hold
@@ -203,6 +204,22 @@ def test_what_is_advised_for_an_edited_config_restores_the_run(
     assert (half / "config.yaml").read_bytes() == (finished / "config.yaml").read_bytes()
     assert "seed: 1" in (half / "edited.yaml").read_text()
     assert new == f"cnnctl train {half / 'config.yaml'}"
+
+
+@pytest.mark.parametrize("wrong", ["extra: 3\n", "seed: [\n", "seed: 0: 1\n"])
+def test_an_edited_config_that_is_wrong_now_comes_back_as_the_message_says(wrong: str, finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + wrong)
+    with pytest.raises(UsageError, match=r"config\.yaml was edited after the training began, and is wrong now") as read:
+        config_of_run(folder, Console())
+    with pytest.raises(UsageError) as raised:
+        resume(folder)
+    assert str(raised.value) == str(read.value)
+    move, _, again = str(raised.value).splitlines()[-1].partition(": ")[2].partition(" && ")
+    subprocess.run(shlex.split(move), check=True)
+    assert again == f"cnnctl train --resume {folder}"
+    resume(folder)
+    assert (folder / "config.yaml").read_bytes() == (finished / "config.yaml").read_bytes()
 
 
 def test_more_epochs_in_the_config_are_as_those_that_are_asked_for(half: Path) -> None:

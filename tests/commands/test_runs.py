@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -210,6 +211,18 @@ def test_results_come_first_and_the_path_is_what_the_next_command_takes(
     assert shown(Path("runs"), capsys)[1]["config"]["train.optimizer.adam.learning_rate"] == 0.4655131827503319
 
 
+def test_every_key_of_the_json_chooses_orders_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "runs/1", 0.9)
+    make_run(tmp_path / "runs/2", 0.8, seed=1, epochs=3)
+    first, _ = shown(Path("runs"), capsys)
+    for key, value in (first | first.pop("config")).items():
+        assert first["run"] in [each["run"] for each in shown(Path("runs"), capsys, f"{key}={json.dumps(value)}")]
+        runs(Path("runs"), "table", key, (), False, Console(), key)
+        heading = comparison.HEADINGS.get(key, key).rpartition(".")[2].partition("_")[0]
+        assert heading in capsys.readouterr().out.partition("─")[0]
+    assert [each["run"] for each in shown(Path("runs"), capsys, "run=runs/2")] == ["runs/2"]
+
+
 def test_numbers_that_differ_are_never_rounded_to_one_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, rate in (("1", 0.46551), ("2", 0.465512)):
         make_run(tmp_path / name, 0.9, optimizer={"adam": {"learning_rate": rate}})
@@ -309,6 +322,39 @@ def test_seeds_of_one_config_become_mean_and_deviation(tmp_path: Path, capsys: p
     assert three["config"] == {"train.loop": "fit"}
     runs(tmp_path, "markdown", None, [], True, Console())
     assert "| 97.00% (sd 1.00%) |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (("seed: 1", "seed: 7"), "seed is 7, trained with 1"),
+        (("epochs: 2", "epochs: 9"), "train.epochs is 9, trained with 2"),
+        (("units: classes", "units: 11"), "it is wrong now: runs/1/config.yaml:"),
+        (("seed: 1", "sed: 1"), "it is wrong now: runs/1/config.yaml:"),
+        (("seed: 1", "seed: 1: 2"), "it is wrong now: runs/1/config.yaml:"),
+    ],
+)
+def test_a_run_is_shown_with_the_config_it_was_trained_with(
+    edit: tuple[str, str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1", "2"):
+        make_run(tmp_path / "runs" / name, 0.9, seed=int(name), epochs=2)
+        run = RunFolder(tmp_path / "runs" / name)
+        experiment = load(run.config, look_at_data=False)
+        run.write_config(experiment)
+        origin = json.dumps({"config": plain(experiment), "environment": run.read_environment()}).encode()
+        run.checkpoints.mkdir()
+        np.savez(run.checkpoints / "step_000000020.npz", origin=np.frombuffer(origin, np.uint8))
+    shown(Path("runs"), capsys)
+    before, after = edit
+    file = tmp_path / "runs/1/config.yaml"
+    assert before in file.read_text()
+    file.write_text(file.read_text().replace(before, after, 1))
+    runs(Path("runs"), "json", None, (), False, Console())
+    printed = capsys.readouterr()
+    assert [run["config"] for run in json.loads(printed.out)] == [{"seed": 1}, {"seed": 2}]
+    assert printed.err.count("\n") == 1
+    assert f"runs/1/config.yaml was edited after the training began: {told}" in printed.err
 
 
 def test_broken_and_foreign_folders_are_named_and_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1163,7 +1163,10 @@ def test_the_command_that_trains_the_best_again_works_without_its_folder(
     config, folder = finished
     shutil.copytree(folder, tmp_path / "sweep")
     sweep(config, [], Wish(tmp_path / "sweep"), Console())
-    assert f"train it again: cnnctl train {tmp_path}/sweep/trial_0000/config.yaml" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert f"train it again: cnnctl train {tmp_path}/sweep/trial_0000/config.yaml" in printed
+    viewer = "tensorboard --logdir" if any((tmp_path / "sweep").glob("*/tensorboard")) else "cnnctl runs"
+    assert f"see them all:   {viewer} {tmp_path}/sweep\n" in printed
     own = load(tmp_path / "sweep/trial_0000/config.yaml")
     shutil.rmtree(tmp_path / "sweep/trial_0000")
     sweep(config, ["train.precision=float32"], Wish(tmp_path / "sweep"), Console())

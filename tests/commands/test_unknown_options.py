@@ -28,6 +28,14 @@ def told(verb: str, *arguments: str) -> str:
     return ""
 
 
+@pytest.mark.parametrize("option", ["--run-dir", "--output", "--logdir", "--jobs", "--n-jobs", "--n-trials"])
+def test_an_option_of_another_program_names_one_that_sweep_has(option: str) -> None:
+    message = told("sweep", MNIST, option, "2")
+    assert re.fullmatch(rf"sweep has no option {option}; use (--\S+) 2", message), message
+    assert message.split()[-2] in options_of(VERBS["sweep"])
+    assert "--dir" not in told("train", MNIST, option, "2")
+
+
 @pytest.mark.parametrize(
     ("option", "path"),
     [
