@@ -32,7 +32,8 @@ class _App(typer.Typer):
         register = super().command(*names, **options)
 
         def verb(function: Verb) -> Verb:
-            for annotation in get_type_hints(function, include_extras=True).values():
+            function.__annotations__ |= get_type_hints(function, include_extras=True)  # now: each evaluation makes new options
+            for annotation in function.__annotations__.values():
                 if Path in _types_in(annotation):
                     info = get_args(annotation)[1]
                     info.parser, info.metavar = expanded, info.metavar or "PATH"
@@ -111,6 +112,12 @@ def _complete_example(incomplete: str) -> list[str]:
     from cnnctl.commands.init import ready_configs
 
     return [name for name in ready_configs() if name.startswith(incomplete)]
+
+
+_MOST = 2**31 - 1
+"""The largest number that TensorFlow takes for counts, as in a config."""
+_MOST_COPIES = 10_000
+"""Augmented copies of an image; all of them are computed."""
 
 
 class Device(str, Enum):
@@ -247,7 +254,7 @@ def sweep(
         Path | None, typer.Option("--dir", help="Folder of the sweep. [default: runs/NAME-sweep]", show_default=False)
     ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Trials trained at the same time.")] = 1,
-    trials: Annotated[int | None, typer.Option(min=1, help="Number of trials in all.", show_default=False)] = None,
+    trials: Annotated[int | None, typer.Option(min=1, max=_MOST, help="Number of trials in all.", show_default=False)] = None,
     minutes: Annotated[float | None, typer.Option(help="Time budget in minutes.", show_default=False)] = None,
     show: Annotated[bool, typer.Option("--show", help="Show results only.")] = False,
     form: Format = Form.table,
@@ -270,7 +277,7 @@ def summary(
     config: Config,
     overrides: Overrides = None,
     form: Format = Form.table,
-    batch_size: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Batch size for the memory estimate.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, max=_MOST, help="Batch size for the memory estimate.")] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of every layer.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
     verbose: Verbose = False,
@@ -292,17 +299,24 @@ def evaluate(
             metavar="FOLDER", help="Other images: one folder per class, in FOLDER/test or in FOLDER itself.", show_default=False
         ),
     ] = None,
-    way: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: classes per episode.", show_default=False)] = None,
+    way: Annotated[
+        int | None, typer.Option(min=2, max=_MOST, help="Few-shot tasks: classes per episode.", show_default=False)
+    ] = None,
     shot: Annotated[
-        int | None, typer.Option(min=1, help="Few-shot tasks: labelled images per class.", show_default=False)
+        int | None, typer.Option(min=1, max=_MOST, help="Few-shot tasks: labelled images per class.", show_default=False)
     ] = None,
     query: Annotated[
-        int | None, typer.Option(min=1, help="Few-shot tasks: images per class to be classified.", show_default=False)
+        int | None,
+        typer.Option(min=1, max=_MOST, help="Few-shot tasks: images per class to be classified.", show_default=False),
     ] = None,
-    episodes: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: how many episodes.", show_default=False)] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=2, max=_MOST, help="Few-shot tasks: how many episodes.", show_default=False)
+    ] = None,
     copies: Annotated[
         int | None,
-        typer.Option(min=0, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False),
+        typer.Option(
+            min=0, max=_MOST_COPIES, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False
+        ),
     ] = None,
     turns: Turns = False,
     invert: Invert = False,
@@ -336,7 +350,7 @@ def predict(
             show_default=False,
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, help="Classes to show of each image.")] = 3,
+    top: Annotated[int, typer.Option(min=1, max=_MOST, help="Classes to show of each image.")] = 3,
     saliency: Annotated[
         Path | None,
         typer.Option(metavar="OUT.png", help="Draw which pixels the class score depends on.", show_default=False),
@@ -367,7 +381,7 @@ def one_shot(
     challenge: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Has run01, run02 ... of the challenge.", show_default=False)
     ],
-    copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each image to average over.")] = 0,
+    copies: Annotated[int, typer.Option(min=0, max=_MOST_COPIES, help="Augmented copies of each image to average over.")] = 0,
     turns: Turns = False,
     mistakes: Annotated[
         Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes there.", show_default=False)
@@ -389,7 +403,9 @@ def verify(
         Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)
     ] = None,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps that the builds and loops are compared over.")] = 20,
+    steps: Annotated[
+        int, typer.Option(min=1, max=_MOST, help="Training steps that the builds and loops are compared over.")
+    ] = 20,
     explain: Annotated[bool, typer.Option("--explain", help="Show differentiation by a small worked case.")] = False,
     form: Format = Form.table,
     no_cache: NoCache = False,
