@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import socket
 import tempfile
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cnnctl.errors import RunError, UsageError
+from cnnctl.surroundings import shell_word
 
 UNFINISHED = ".part"
 """How the names of files end that are being written; they begin with a dot."""
@@ -37,22 +37,18 @@ def refuse_output(path: Path, option: str, suffix: str = "", is_folder: bool = F
     """
     if suffix and path.suffix.lower() != suffix and not path.is_dir():
         raise UsageError(
-            f"{option} {path}: expected a name that ends with {suffix}, such as {_quoted(path.with_suffix(suffix))}"
+            f"{option} {path}: expected a name that ends with {suffix}, such as {shell_word(path.with_suffix(suffix))}"
         )
     if path.is_dir() and not is_folder:
-        raise UsageError(f"{option} {path}: that is a folder; name a file in it, such as {_quoted(path / f'new{suffix}')}")
+        raise UsageError(f"{option} {path}: that is a folder; name a file in it, such as {shell_word(path / f'new{suffix}')}")
     if os.path.lexists(path):
-        raise UsageError(f"{path} already exists; not overwriting. Choose another name: {option} {_quoted(free_name(path))}")
+        raise UsageError(f"{path} already exists; not overwriting. Choose another name: {option} {shell_word(free_name(path))}")
     there = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if there.is_dir() and there != path.absolute().parent and not makes_folders:
-        raise UsageError(f"{option} {path}: there is no folder {path.parent}; make it: mkdir -p {_quoted(path.parent)}")
+        raise UsageError(f"{option} {path}: there is no folder {path.parent}; make it: mkdir -p {shell_word(path.parent)}")
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "cannot be written" if there.is_dir() else "is a file"
         raise RunError(f"{path} cannot be written: {there} {reason}; choose another {option}")
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
 
 
 def free_name(path: Path) -> Path:

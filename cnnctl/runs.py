@@ -9,7 +9,6 @@ import errno
 import io
 import json
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from cnnctl.spec.document import dump
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain, show
+from cnnctl.surroundings import shell_word
 from cnnctl.train.observe import EpochRecord, Observer, Plan
 from cnnctl.train.origin import newest_origin
 
@@ -72,7 +72,12 @@ class RunFolder:
         return is_held(self.path / ".lock")
 
     def note_stopped(self, state: str, reason: str) -> None:
-        """Write stopped.json: why the training ended before its end. A disk that refuses it has been told of already."""
+        """Write stopped.json: why the training ended before its end. A disk that refuses it has been told of already.
+
+        Nothing for a run that has its result: what failed then, such as printing it to a full disk, came after its end.
+        """
+        if self.result.exists():
+            return
         with contextlib.suppress(RunError):
             self.write_json(self.stopped, {"state": state, "reason": reason})
 
@@ -116,7 +121,7 @@ class RunFolder:
 
     def restored_by(self) -> str:
         """Returns what brings back a file that is gone or damaged; empty where there is no checkpoint to make it from."""
-        return f"cnnctl train --resume {shlex.quote(str(self.path))} restores it" if newest_origin(self.checkpoints) else ""
+        return f"cnnctl train --resume {shell_word(self.path)} restores it" if newest_origin(self.checkpoints) else ""
 
     def read_result(self) -> dict[str, Any] | None:
         """Returns result.json, or None where the run has not ended.
@@ -193,7 +198,7 @@ def refuse_unusable(name: str, wish: Path | None) -> None:
         if not os.access(there, os.W_OK | os.X_OK):
             raise _cannot_be_made(folder, f"{there} cannot be written")
         if wish is not None and there == wish and any(wish.iterdir()):
-            other = shlex.quote(str(free_name(wish)))
+            other = shell_word(free_name(wish))
             raise UsageError(
                 f"--run-dir {wish} already exists and is not empty; not overwriting. Choose another name: --run-dir {other}"
             )

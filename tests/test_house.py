@@ -48,7 +48,7 @@ VERBS = (
 MAY_IMPORT = {
     # part: the parts it may import, itself besides; whatever is not here may not
     "errors": set(),
-    "files": {"errors"},
+    "files": {"errors", "surroundings"},
     "reading": set(),
     "last_words": set(),
     "surroundings": {"errors", "reading"},
@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "data": {"errors", "files", "reading", "formats", "spec", "surroundings"},
     "train": {"errors", "files", "reading", "spec", "build", "data", "surroundings", "last_words"},
     "report": {"errors", "files", "reading", "formats", "spec", "train", "runs", "surroundings"},
-    "runs": {"errors", "files", "reading", "spec", "train"},
+    "runs": {"errors", "files", "reading", "spec", "train", "surroundings"},
     "commands": {
         *("errors", "files", "reading", "formats", "spec", "build", "data", "train", "report", "runs", ""),
         *("surroundings", "last_words"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.leaves import differing, leaves
 from cnnctl.spec.load import check
 from cnnctl.spec.section import plain, show
+from cnnctl.surroundings import shell_word
 from cnnctl.train.origin import Origin, newest_origin
 
 PLACES = ("path", "data_dir", "labels_file")
@@ -63,8 +63,8 @@ def refuse_edited(run: RunFolder, own: Experiment, filed: Experiment) -> None:
         for path, before, now in differences(own, filed)
     ]
     if lines:
-        file, aside = shlex.quote(str(run.config)), shlex.quote(str(run.path / "edited.yaml"))
-        restore = f"To restore it: mv {file} {aside} && cnnctl train --resume {shlex.quote(str(run.path))}"
+        file, aside = shell_word(run.config), shell_word(run.path / "edited.yaml")
+        restore = f"To restore it: mv {file} {aside} && cnnctl train --resume {shell_word(run.path)}"
         new = f"To train a new run with the edited config: cnnctl train {file}"
         changed = f"{run.config} was edited after the training began, and a run resumes with its own config only:"
         raise UsageError("\n".join((changed, *lines, restore, new)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from cnnctl.spec.document import read_text
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import one_line
+from cnnctl.surroundings import shell_word
 from cnnctl.train.interruption import Interruption
 from cnnctl.train.quiet import import_tensorflow
 
@@ -117,7 +117,7 @@ def _refuse_trial(run: RunFolder) -> None:
     if (run.path / TRIAL_FILE).exists() and (sweep / STUDY_FILE).exists():
         raise UsageError(
             f"{run.path} is a trial of the sweep in {sweep}, and its study would not know what it becomes; to resume the trial, run "
-            f"that sweep again. To train it further by itself, copy it: cp -r {shlex.quote(str(run.path))} COPY, then "
+            f"that sweep again. To train it further by itself, copy it: cp -r {shell_word(run.path)} COPY, then "
             "cnnctl train --resume COPY"
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from cnnctl.runs import RunFolder
 from cnnctl.spec.document import read_document
 from cnnctl.spec.leaves import Leaf, differing, leaves, text_of
 from cnnctl.spec.overrides import keys_of
+from cnnctl.surroundings import shell_word
 
 STATE, REASON = "state", "reason"
 RESULTS = ("test_accuracy", "validation_accuracy", "test_loss", "epochs", "train_seconds", "device")
@@ -293,8 +293,7 @@ def columns(rows: Sequence[RunRow], keys: Iterable[str]) -> list[Column]:
 
 def _path(row: RunRow) -> str:
     """Return the path of a run as a shell takes it; several runs that are one row have a name for people."""
-    name = printable(row.name)
-    return name if "seeds" in row.results else shlex.quote(name)
+    return printable(row.name) if "seeds" in row.results else shell_word(row.name)
 
 
 def _heading(key: str, known: Sequence[str]) -> str:

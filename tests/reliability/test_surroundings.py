@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -19,8 +20,9 @@ import typer
 
 from cnnctl import cli
 from cnnctl.data.cgroup import memory_limits
-from cnnctl.errors import UsageError
+from cnnctl.errors import RunError, UsageError
 from cnnctl.surroundings import number_from
+from cnnctl.train.quiet import import_tensorflow
 from tests.reliability.nursery import ROOT, Nursery
 
 CONFIG = """
@@ -135,6 +137,18 @@ def test_what_cannot_be_printed_is_said_in_one_line_and_a_refusal_stays_one(plac
     done = shell("cnnctl summary digits.yaml >/dev/full", place)
     assert (done.returncode, done.stderr) == (1, "output: No space left on device\n")
     assert shell("cnnctl summary nothing.yaml 2>/dev/full", place).returncode == 2
+
+
+def test_a_system_that_starts_no_more_threads_is_told_before_tensorflow_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under `ulimit -u 5`, which does not count for root."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr("cnnctl.train.quiet.small_limits", lambda: "this process has a limit; raise it")
+    with pytest.raises(RunError, match=r"starts no more threads and processes.*; this process has a limit; raise it"):
+        import_tensorflow()
 
 
 # Numbers and names of the command line
