@@ -18,7 +18,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import typer
 
-from cnnctl import cli
+from cnnctl import cli, surroundings
 from cnnctl.data.cgroup import memory_limits
 from cnnctl.errors import RunError, UsageError
 from cnnctl.surroundings import number_from
@@ -36,22 +36,18 @@ KERAS_JSON = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channel
 HARMLESS: dict[str, tuple[dict[str, str | None], str]] = {
     "a notebook's matplotlib": ({"MPLBACKEND": "module://matplotlib_inline.backend_inline"}, ""),
     "a matplotlibrc": ({"MATPLOTLIBRC": "theirs"}, ""),
-    "keras.json": ({"HOME": "theirs"}, ""),
+    "keras.json": ({"KERAS_HOME": "theirs"}, ""),
     "variables of Keras": ({"KERAS_BACKEND": "torch", "KERAS_FLOATX": "float16", "KERAS_MAX_EPOCHS": "0"}, ""),
     "warnings as errors": ({"PYTHONWARNINGS": "error"}, ""),
     "a temporary folder that is not there": ({"TMPDIR": "/nowhere/at/all"}, ""),
     "numbers that are none": ({"COLUMNS": "x", "LINES": DIGITS, "OMP_NUM_THREADS": "-3"}, ""),
-    "closed stdin": ({}, "<&-"),
-    "closed stdout": ({}, ">&-"),
-    "closed stderr": ({}, "2>&-"),
-}
-"""What is around, as variables (a value of None unsets one) and as a shell's words; none of it may reach a run."""
-BARE: dict[str, tuple[dict[str, str | None], str]] = {
     "no HOME": ({"HOME": None, "USER": None, "LOGNAME": None, "XDG_CACHE_HOME": None, "XDG_CONFIG_HOME": None}, ""),
     "no language": ({"LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}, ""),
+    "closed stdin": ({}, "<&-"),
+    "closed stdout": ({}, ">&-"),
     "full stderr": ({}, "2>/dev/full"),
 }
-"""Those that exclude one of the others."""
+"""What is around, as variables (a value of None unsets one) and as a shell's words; none of it may reach a run."""
 FATAL = {
     "a flag that XLA does not know": ("TF_XLA_FLAGS=--nonsense=1", "", ("nonsense", "TF_XLA_FLAGS", "unset")),
     "little address space": ("", "ulimit -v 600000", ("ulimit -v", "raise it")),
@@ -61,11 +57,11 @@ FATAL = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a config and with `theirs`, a home in which other programs are set up."""
+    """Return a folder with a config and with `theirs`, in which other programs are set up."""
     folder = tmp_path_factory.mktemp("surroundings")
     (folder / "digits.yaml").write_text(CONFIG)
-    (folder / "theirs" / ".keras").mkdir(parents=True)
-    (folder / "theirs" / ".keras" / "keras.json").write_text(json.dumps(KERAS_JSON))
+    (folder / "theirs").mkdir()
+    (folder / "theirs" / "keras.json").write_text(json.dumps(KERAS_JSON))
     (folder / "theirs" / "matplotlibrc").write_text("backend: nonsense\nfigure.dpi: 1\n")
     return folder
 
@@ -88,10 +84,9 @@ def weights(run: Path) -> Any:
 
 def rows() -> list[Any]:
     if os.environ.get("CNNCTL_SURROUNDINGS") == "each":
-        return [pytest.param(*row, id=name) for name, row in (HARMLESS | BARE).items()]
-    together = [({k: v for variables, _ in table.values() for k, v in variables.items()}, " ".join(w for _, w in table.values()))
-                for table in (HARMLESS, BARE)]  # fmt: skip
-    return [pytest.param(*row, id=name) for row, name in zip(together, ("all at once", "bare"), strict=True)]
+        return [pytest.param(*row, id=name) for name, row in HARMLESS.items()]
+    variables = {name: value for row, _ in HARMLESS.values() for name, value in row.items()}
+    return [pytest.param(variables, " ".join(words for _, words in HARMLESS.values()), id="all at once")]
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +106,23 @@ def test_what_is_around_changes_nothing_of_a_run(
     assert "Traceback" not in done.stderr
     assert weights(Path(folder)) == weights(usual)
     environment = json.loads(Path(folder, "environment.json").read_text())
-    if variables.get("HOME"):
-        assert environment["overridden"][str(place / "theirs" / ".keras" / "keras.json")] == KERAS_JSON
+    if "KERAS_HOME" in variables:
+        assert environment["overridden"][str(place / "theirs" / "keras.json")] == KERAS_JSON
     if "MPLBACKEND" in variables:
         assert environment["overridden"]["MPLBACKEND"] == variables["MPLBACKEND"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(json.dumps(KERAS_JSON), KERAS_JSON), ("[1]", None), ("{", "not JSON"), ("\xe9", "not JSON")]
+)
+def test_the_keras_json_of_a_home_is_looked_at_whatever_it_holds(
+    content: str, told: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras" / "keras.json").write_text(content, encoding="latin-1")
+    assert surroundings._of_keras_json() == ({str(tmp_path / ".keras" / "keras.json"): told} if told else {})
 
 
 @pytest.mark.parametrize(("variables", "before", "told"), FATAL.values(), ids=FATAL)
