@@ -107,6 +107,12 @@ def _complete_run(incomplete: str) -> list[str]:
     return sorted({str(run) for run in found if str(run).startswith(incomplete)})
 
 
+def _complete_verb(incomplete: str) -> list[str]:
+    """Return the verbs that begin with what is typed."""
+    names = (verb.name or getattr(verb.callback, "__name__", "") for verb in app.registered_commands if not verb.hidden)
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def _complete_example(incomplete: str) -> list[str]:
     """Return the names of example configs that begin with what is typed."""
     from cnnctl.commands.init import ready_configs
@@ -543,7 +549,10 @@ def schema(
 @app.command("help", hidden=True)
 def help_of(
     context: typer.Context,
-    verb: Annotated[str | None, typer.Argument(metavar="COMMAND", help="Which command.", show_default=False)] = None,
+    verb: Annotated[
+        str | None,
+        typer.Argument(metavar="COMMAND", help="Which command.", show_default=False, autocompletion=_complete_verb),
+    ] = None,
 ) -> None:
     """Show the help of a command."""
     from cnnctl.report.console import Console
