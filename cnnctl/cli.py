@@ -34,13 +34,13 @@ class _App(typer.Typer):
         def verb(function: Verb) -> Verb:
             function.__annotations__ |= get_type_hints(function, include_extras=True)  # now: each evaluation makes new options
             for annotation in function.__annotations__.values():
-                _complete(annotation)
+                _finish(annotation)
             return register(function)
 
         return verb
 
 
-def _complete(annotation: Any) -> None:
+def _finish(annotation: Any) -> None:
     """Sets what every option and argument of a kind has."""
     types = _types_in(annotation)
     if Path in types:
@@ -120,11 +120,21 @@ def _complete_run(incomplete: str) -> list[str]:
     return sorted({str(run) for run in found if str(run).startswith(incomplete)})
 
 
+def _complete_verb(incomplete: str) -> list[str]:
+    """Return the verbs that begin with what is typed."""
+    names = (verb.name or getattr(verb.callback, "__name__", "") for verb in app.registered_commands if not verb.hidden)
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def _complete_example(incomplete: str) -> list[str]:
     """Return the names of example configs that begin with what is typed."""
     from cnnctl.commands.init import ready_configs
 
     return [name for name in ready_configs() if name.startswith(incomplete)]
+
+
+_MOST_COPIES = 10_000
+"""Augmented copies of an image; all of them are computed."""
 
 
 class Device(str, Enum):
@@ -284,7 +294,7 @@ def summary(
     config: Config,
     overrides: Overrides = None,
     form: Format = Form.table,
-    batch_size: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Batch size for the memory estimate.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Batch size for the memory estimate.")] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of every layer.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
     verbose: Verbose = False,
@@ -306,17 +316,24 @@ def evaluate(
             metavar="FOLDER", help="Other images: one folder per class, in FOLDER/test or in FOLDER itself.", show_default=False
         ),
     ] = None,
-    way: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: classes per episode.", show_default=False)] = None,
+    way: Annotated[
+        int | None, typer.Option(min=2, help="Few-shot tasks: classes per episode.", show_default=False)
+    ] = None,
     shot: Annotated[
         int | None, typer.Option(min=1, help="Few-shot tasks: labelled images per class.", show_default=False)
     ] = None,
     query: Annotated[
-        int | None, typer.Option(min=1, help="Few-shot tasks: images per class to be classified.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Few-shot tasks: images per class to be classified.", show_default=False),
     ] = None,
-    episodes: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: how many episodes.", show_default=False)] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=2, help="Few-shot tasks: how many episodes.", show_default=False)
+    ] = None,
     copies: Annotated[
         int | None,
-        typer.Option(min=0, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False),
+        typer.Option(
+            min=0_COPIES, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False
+        ),
     ] = None,
     turns: Turns = False,
     invert: Invert = False,
@@ -381,7 +398,7 @@ def one_shot(
     challenge: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Has run01, run02 ... of the challenge.", show_default=False)
     ],
-    copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each image to average over.")] = 0,
+    copies: Annotated[int, typer.Option(min=0_COPIES, help="Augmented copies of each image to average over.")] = 0,
     turns: Turns = False,
     mistakes: Annotated[
         Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes there.", show_default=False)
@@ -403,7 +420,9 @@ def verify(
         Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)
     ] = None,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps that the builds and loops are compared over.")] = 20,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Training steps that the builds and loops are compared over.")
+    ] = 20,
     explain: Annotated[bool, typer.Option("--explain", help="Show differentiation by a small worked case.")] = False,
     form: Format = Form.table,
     no_cache: NoCache = False,
@@ -541,7 +560,10 @@ def schema(
 @app.command("help", hidden=True)
 def help_of(
     context: typer.Context,
-    verb: Annotated[str | None, typer.Argument(metavar="COMMAND", help="Which command.", show_default=False)] = None,
+    verb: Annotated[
+        str | None,
+        typer.Argument(metavar="COMMAND", help="Which command.", show_default=False, autocompletion=_complete_verb),
+    ] = None,
 ) -> None:
     """Show the help of a command."""
     from cnnctl.report.console import Console

@@ -72,7 +72,12 @@ class RunFolder:
         return is_held(self.path / ".lock")
 
     def note_stopped(self, state: str, reason: str) -> None:
-        """Write stopped.json: why the training ended before its end. A disk that refuses it has been told of already."""
+        """Write stopped.json: why the training ended before its end. A disk that refuses it has been told of already.
+
+        Nothing for a run that has its result: what failed then, such as printing it to a full disk, came after its end.
+        """
+        if self.result.exists():
+            return
         with contextlib.suppress(RunError):
             self.write_json(self.stopped, {"state": state, "reason": reason})
 

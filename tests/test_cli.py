@@ -131,6 +131,7 @@ def test_completion_is_offered_for_the_usual_shells(shell: str, call: Call) -> N
     [
         ("cnnctl su", ["summary"]),
         ("cnnctl summary --ch", ["--check"]),
+        ("cnnctl help o", ["one-shot"]),
         ("cnnctl init mnist-", ["mnist-best", "mnist-fast"]),
         ("cnnctl evaluate runs/f", ["runs/first"]),
         ("cnnctl train --resume elsewhere/", ["elsewhere/one"]),

@@ -148,7 +148,7 @@ class Session:
             RunError: the loss was not finite, memory or disk were too small, or another worker has gone.
             DataError: the test split cannot be read.
         """
-        self.console.say(f"run     {run.path}")
+        self.console.say(f"run     {shell_word(run.path)}")
         if not self.part_of:  # else the process that started this one tells
             tell_of_end(f"Go on with: {resume_command(run)}")
         run.remove_unfinished()
@@ -369,7 +369,7 @@ class Session:
         say(f"weights {result['weights']}")
         speed = f"{result['images_per_second']:,.0f} images per second"
         say(f"time    {show_seconds(result['train_seconds'])} of training, {counted(result['epochs'], 'epoch')}, {speed}")
-        say(f"run     {run.path}")
+        say(f"run     {shell_word(run.path)}")
         if self.experiment.log.tensorboard:
             say(f"see     tensorboard --logdir {shell_word(run.path)}")
 

@@ -223,6 +223,20 @@ def test_every_key_of_the_json_chooses_orders_and_is_shown(tmp_path: Path, capsy
     assert [each["run"] for each in shown(Path("runs"), capsys, "run=runs/2")] == ["runs/2"]
 
 
+def test_a_name_that_is_not_utf8_is_shown_as_the_next_command_takes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / os.fsdecode(b"a\xe9 b"), 0.9)
+    runs(Path(), "table", None, [], False, Console())
+    assert r"$'a\xe9 b'" in capsys.readouterr().out
+
+
+def test_what_fails_after_the_result_is_there_is_not_noted_as_the_end_of_the_run(tmp_path: Path) -> None:
+    make_run(tmp_path / "1", 0.9)
+    RunFolder(tmp_path / "1").note_stopped("failed", "no room to print")
+    assert not RunFolder(tmp_path / "1").stopped.exists()
+
+
 def test_numbers_that_differ_are_never_rounded_to_one_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, rate in (("1", 0.46551), ("2", 0.465512)):
         make_run(tmp_path / name, 0.9, optimizer={"adam": {"learning_rate": rate}})

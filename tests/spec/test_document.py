@@ -232,7 +232,14 @@ def test_a_wrong_set_is_told_with_itself_as_the_place(text: str, message: str) -
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
         checked(text)
     assert len(caught.value.problems) == 1
-    assert caught.value.problems[0].location == f"--set {text}"
+    location = caught.value.problems[0].location
+    assert location == f"--set {text}" if len(text) <= 100 else location == f"--set {text[:100]}..."
+
+
+def test_a_set_of_thousands_of_digits_is_one_short_message() -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked(f"train.epochs={'9' * 5_000}")
+    assert len(str(caught.value)) < 300
 
 
 def test_set_of_a_field_of_another_optimizer_names_the_one_that_is_there() -> None:
