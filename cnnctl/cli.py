@@ -316,9 +316,7 @@ def evaluate(
             metavar="FOLDER", help="Other images: one folder per class, in FOLDER/test or in FOLDER itself.", show_default=False
         ),
     ] = None,
-    way: Annotated[
-        int | None, typer.Option(min=2, help="Few-shot tasks: classes per episode.", show_default=False)
-    ] = None,
+    way: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: classes per episode.", show_default=False)] = None,
     shot: Annotated[
         int | None, typer.Option(min=1, help="Few-shot tasks: labelled images per class.", show_default=False)
     ] = None,
@@ -326,13 +324,11 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Few-shot tasks: images per class to be classified.", show_default=False),
     ] = None,
-    episodes: Annotated[
-        int | None, typer.Option(min=2, help="Few-shot tasks: how many episodes.", show_default=False)
-    ] = None,
+    episodes: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: how many episodes.", show_default=False)] = None,
     copies: Annotated[
         int | None,
         typer.Option(
-            min=0_COPIES, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False
+            min=0, max=_MOST_COPIES, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False
         ),
     ] = None,
     turns: Turns = False,
@@ -398,7 +394,7 @@ def one_shot(
     challenge: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Has run01, run02 ... of the challenge.", show_default=False)
     ],
-    copies: Annotated[int, typer.Option(min=0_COPIES, help="Augmented copies of each image to average over.")] = 0,
+    copies: Annotated[int, typer.Option(min=0, max=_MOST_COPIES, help="Augmented copies of each image to average over.")] = 0,
     turns: Turns = False,
     mistakes: Annotated[
         Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes there.", show_default=False)
@@ -420,9 +416,7 @@ def verify(
         Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)
     ] = None,
     overrides: Overrides = None,
-    steps: Annotated[
-        int, typer.Option(min=1, help="Training steps that the builds and loops are compared over.")
-    ] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps that the builds and loops are compared over.")] = 20,
     explain: Annotated[bool, typer.Option("--explain", help="Show differentiation by a small worked case.")] = False,
     form: Format = Form.table,
     no_cache: NoCache = False,

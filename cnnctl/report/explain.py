@@ -240,11 +240,11 @@ def _filters(layer: L.Conv2D, facts: Facts, around: Surroundings) -> list[str]:
     product = f", not {filters}·{spanned}" if spanned > 1 else ""
     whole = f"all {spanned} input channels" if spanned > 1 else "the one input channel"
     return [
-        f"a filter spans {whole}{group}: {high}·{wide}·{spanned} = {weights} weights; it slides "
+        f"a filter spans {whole}{group}: {high}·{wide}·{spanned} = {counted(weights, 'weight')}; it slides "
         f"without being flipped (cross-correlation) and gives one map, so {counted(filters, 'filter')} "
         f"{'gives' if filters == 1 else 'give'} {counted(filters, 'map')}{product}",
         f"parameters: {high}·{wide}·{spanned}·{filters}{bias} = {facts.parameters:,}",
-        f"multiply-accumulates: {pixels[0]}·{pixels[1]} positions · {weights * filters:,} weights = {facts.macs:,}",
+        f"multiply-accumulates: {pixels[0]}·{pixels[1]} {'position' if prod(pixels) == 1 else 'positions'} · {counted(weights * filters, 'weight')} = {facts.macs:,}",
     ]
 
 
@@ -264,7 +264,8 @@ def _seen(receptive: Receptive | None) -> list[str]:
     some = "" if receptive.same else "up to "
     gaps = f", of which it skips some: it sees {rows} rows and {columns} columns" if (rows, columns) != (high, wide) else ""
     zeros = "; its window is larger and reaches into zero padding" if receptive.padded else ""
-    return [f"one output value sees {some}{high}×{wide} input pixels{gaps}{zeros}{_further_on(receptive)}"]
+    pixels = "pixel" if high == wide == 1 else "pixels"
+    return [f"one output value sees {some}{high}×{wide} input {pixels}{gaps}{zeros}{_further_on(receptive)}"]
 
 
 def _further_on(receptive: Receptive) -> str:
@@ -318,7 +319,10 @@ def _normalized(layer: L.BatchNormalization, subject: _Subject) -> list[str]:
 
 def _in_inference(layer: L.BatchNormalization, experiment: Experiment) -> str:
     if experiment.few_shot and isinstance(experiment.few_shot.learner, Maml):
-        return "in validation and test the same, over the images of an episode; the moving averages are not used"
+        return (
+            "in validation and test the same; the labelled images of an episode and those to be named are a batch each, "
+            "and the moving averages are not used"
+        )
     averages = "in inference: moving averages instead, updated in training as"
     if layer.momentum == 1:
         return f"{averages} 1 · old + 0 · batch's: they never change from their first values, 0 and 1 where nothing else is set"
@@ -352,24 +356,35 @@ def _activated(activation: str | None, facts: Facts, around: Surroundings) -> li
     ]
 
 
-def _few_shot_outputs(few_shot: FewShotSpec) -> str:
+def _few_shot_outputs(few_shot: FewShotSpec, nodes: Sequence[Node]) -> str:
     """Returns what the outputs of an embedding are for."""
     learner = few_shot.learner
     if isinstance(learner, Maml):
-        return (
-            f"The outputs are logits of the {few_shot.way} classes of an episode, after {counted(learner.inner_steps, 'step')} of gradient "
-            "descent on its labelled images. Batch norm takes the statistics of the images at hand, in tests too. "
-            "Loss: cross-entropy of the query images, differentiated through these steps."
-        )
+        return _adapted(learner, few_shot.way, any(isinstance(node.layer, L.BatchNormalization) for node in nodes))
     nearest = "The outputs are an embedding: a query image is named by the nearest mean of a class's labelled images"
     if isinstance(learner, Classifier):
         return f"{nearest} (cosine). In training a cosine softmax over all training classes follows, with cross-entropy."
     return f"{nearest}. Loss: cross-entropy of the softmax of minus the distances ({distance_of(learner).replace('_', ' ')})."
 
 
+def _adapted(learner: Maml, way: int, normalized: bool) -> str:
+    """Returns what the outputs under maml are; Finn et al., "Model-Agnostic Meta-Learning" (2017), sections 2.2 and 5.2."""
+    later = learner.test_steps or learner.inner_steps
+    in_tests = f" ({later} in validation and test)" if later != learner.inner_steps else ""
+    batch_norm = " Batch norm takes the statistics of the images at hand, in tests too." if normalized else ""
+    steps = "this step" if learner.inner_steps == 1 else "these steps"
+    through = f"differentiated through {steps}"
+    if learner.first_order:
+        through += " without second derivatives (first_order)"
+    return (
+        f"The outputs are logits of the {way} classes of an episode, after {counted(learner.inner_steps, 'step')} of gradient "
+        f"descent on its labelled images{in_tests}.{batch_norm} Loss: cross-entropy of the query images, {through}."
+    )
+
+
 def _outputs(experiment: Experiment, nodes: list[Node]) -> str:
     if experiment.few_shot:
-        return _wrapped(_few_shot_outputs(experiment.few_shot), indent="")
+        return _wrapped(_few_shot_outputs(experiment.few_shot, nodes), indent="")
     loss = chosen_loss(experiment, nodes)
     if loss.from_logits:
         made_from = values_of(nodes)[nodes[-1].name].made_from

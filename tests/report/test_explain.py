@@ -29,7 +29,7 @@ def unwrapped(text: str) -> str:
 
 def equations(text: str) -> Iterator[tuple[str, float, float]]:
     """Yields every `expression = number` with the value of the expression and the number."""
-    words = text.replace(" positions", "").replace(" weights", "")
+    words = re.sub(r" (positions?|weights?)\b", "", text)
     for found in re.finditer(r"((?:floor|ceil)?[(\d](?:floor|ceil|[\d.,()·+\-/ ])*) = ([\d,.]*\d)", words):
         expression, result = (part.replace(",", "") for part in found.groups())
         code = expression.replace("·", "*")
@@ -248,3 +248,30 @@ def test_label_smoothing_is_told_with_its_numbers() -> None:
     rest = "train: {loss: {categorical_crossentropy: {label_smoothing: 0.1}}}"
     text = explained("[flatten, dense: {units: classes}]", "{source: digits, labels: one_hot}", rest).replace("\n", " ")
     assert "With label_smoothing: 0.1 the 1 becomes 1 - 0.1 + 0.1/10 = 0.91, and each 0 becomes 0.1/10 = 0.01." in text
+
+
+def of_maml(learner: str, layers: str) -> str:
+    data = "{source: digits, validation: ['4', '5'], test: ['6', '7', '8', '9']}"
+    rest = f"task: few_shot\nfew_shot: {{learner: {{maml: {learner}}}, way: 2}}"
+    return explained(layers, data, rest).replace("\n", " ")
+
+
+def test_steps_of_maml_are_those_of_training_and_of_tests() -> None:
+    text = of_maml("{inner_steps: 2, test_steps: 5}", "[batch_normalization, flatten]")
+    assert "after 2 steps of gradient descent on its labelled images (5 in validation and test). Batch norm" in text
+    assert text.endswith("Loss: cross-entropy of the query images, differentiated through these steps.")
+    assert "those to be named are a batch each, and the moving averages are not used" in text
+
+
+def test_maml_of_first_order_and_without_batch_norm_is_told_as_that() -> None:
+    text = of_maml("{first_order: true}", "[flatten]")
+    assert "after 1 step of gradient descent on its labelled images. Loss" in text
+    assert text.endswith("differentiated through this step without second derivatives (first_order).")
+
+
+def test_one_weight_and_one_pixel_are_no_plurals() -> None:
+    text = explained("[conv2d: {filters: 1, kernel_size: 1, strides: 8}, flatten, dense: {units: classes}]")
+    assert "1·1·1 = 1 weight;" in text
+    assert "1·1 position · 1 weight = 1" in text
+    assert "sees 1×1 input pixel" in text
+    assert "1 weights" not in text
