@@ -63,10 +63,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shell(line: str, place: Path, variables: dict[str, str | None] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a line of bash in which `cnnctl` is a process of its own."""
-    around = {**os.environ, "PYTHONPATH": str(ROOT), "CNNCTL": f"{shlex.quote(sys.executable)} -m cnnctl", **(variables or {})}
-    around = {name: str(place / value) if value == "theirs" else value for name, value in around.items() if value is not None}
+    words = f"{shlex.quote(sys.executable)} -m cnnctl"
+    asked = {**os.environ, "PYTHONPATH": str(ROOT), **(variables or {})}
+    around = {name: str(place / value) if value == "theirs" else value for name, value in asked.items() if value is not None}
     return subprocess.run(
-        ["bash", "-c", line.replace("cnnctl", "$CNNCTL", 1).replace("$CNNCTL", around["CNNCTL"])],
+        ["bash", "-c", line.replace("cnnctl", words, 1)],
         cwd=place, env=around, capture_output=True, text=True, errors="replace", timeout=120, check=False,
     )  # fmt: skip
 
