@@ -78,7 +78,7 @@ def test_another_config_is_refused_with_what_differs(config: Path, finished: Pat
     assert str(raised.value).splitlines() == [
         f"{finished} goes on with its own config only; train anew to change more than train.epochs:",
         "  seed: 0 in the run, 3 asked for",
-        "  model.layers[1].dropout.rate: 0.2 in the run, 0.5 asked for",
+        "  model.layers.dropout.rate: 0.2 in the run, 0.5 asked for",
         "  train.epochs: 2 in the run, 1 asked for",
         "  train.batch_size: 48 in the run, 64 asked for",
     ]
