@@ -168,7 +168,7 @@ EDITS = [
     ("batch_size: 48", "batch_size: 64", "train.batch_size: 48 in the checkpoint, 64 in config.yaml"),
     ("epochs: 2", "epochs: 1", "train.epochs: 2 in the checkpoint, 1 in config.yaml"),
     ("invert: false", "invert: true", "data.invert: false in the checkpoint, true in config.yaml"),
-    ("rate: 0.2", "rate: 0.3", "model.layers[1].dropout.rate: 0.2 in the checkpoint, 0.3 in config.yaml"),
+    ("rate: 0.2", "rate: 0.3", "model.layers.dropout.rate: 0.2 in the checkpoint, 0.3 in config.yaml"),
     (
         "learning_rate: 0.001",
         "learning_rate: 0.02",
