@@ -68,12 +68,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shell(line: str, place: Path, variables: dict[str, str | None] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a line of bash in which `cnnctl` is a process of its own."""
-    around = {**os.environ, "PYTHONPATH": str(ROOT), "CNNCTL": f"{shlex.quote(sys.executable)} -m cnnctl", **(variables or {})}
-    around = {name: str(place / value) if value == "theirs" else value for name, value in around.items() if value is not None}
+    given = {name: str(place / value) if value == "theirs" else value for name, value in (variables or {}).items()}
+    around = {**os.environ, "PYTHONPATH": str(ROOT), **given}
+    command = f"{shlex.quote(sys.executable)} -m cnnctl"
     return subprocess.run(
-        ["bash", "-c", line.replace("cnnctl", "$CNNCTL", 1).replace("$CNNCTL", around["CNNCTL"])],
-        cwd=place, env=around, capture_output=True, text=True, errors="replace", timeout=120, check=False,
-    )  # fmt: skip
+        ["bash", "-c", line.replace("cnnctl", command, 1)],
+        cwd=place,
+        env={name: value for name, value in around.items() if value is not None},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+    )
 
 
 def weights(run: Path) -> Any:
