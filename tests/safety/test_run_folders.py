@@ -343,9 +343,11 @@ def test_hostile_runs_do_not_hide_the_good_ones(run: Path, trained: Path, comman
     """`cnnctl runs` lists what is in order, and names what is not, one line each."""
     root = run.parent
     shutil.copytree(trained, root / "trained")
+    without = shutil.copytree(trained, root.parent / f"{root.name}-no-checkpoints")
+    shutil.rmtree(without / "checkpoints")  # which know what the config was
     hostile = 0
     for number, (file, text) in enumerate(BAD.values()):
-        folder = shutil.copytree(trained, root / f"bad{number}")
+        folder = shutil.copytree(without, root / f"bad{number}")
         (folder / file).write_text(text)
         hostile += 1
     for number, what in enumerate(name for name in STRANGE if name != "folder"):
@@ -354,7 +356,7 @@ def test_hostile_runs_do_not_hide_the_good_ones(run: Path, trained: Path, comman
                 continue  # as good as a run that has not ended
             if file == "metrics.csv" and what in ("link to nowhere", "link to itself"):
                 continue
-            folder = shutil.copytree(trained, root / f"strange{number}-{file}")
+            folder = shutil.copytree(without, root / f"strange{number}-{file}")
             (folder / file).unlink()
             STRANGE[what](folder / file)
             hostile += 1
@@ -416,6 +418,7 @@ BAD: dict[str, tuple[str, str]] = {
 def test_odd_values_of_a_config_are_shown_safely(form: str, run: Path, trained: Path, command: Command) -> None:
     """`runs` shows configs that are not checked, whatever stands in them."""
     shutil.copytree(trained, run.parent / "trained")
+    shutil.rmtree(run / "checkpoints")  # which know what the config was
     odd = (
         '{"\\e[2J": "\\e[31m\\n\\u202e", a: .nan, b: [.inf, {c: -.inf}], d: ' + "9" * 4000 + ", e: " + "[" * 10 + "]" * 10 + "}"
     )
