@@ -446,7 +446,7 @@ def test_small2_is_refused_where_nothing_says_that_shared_characters_are_dropped
     ("name", "remedy"),
     [
         ("Koraen", r"; did you mean 'Korean'\?"),
-        ("korean", r"; did you mean 'Korean'\?"),
+        ("korean", r"; did you mean 'Korean', which differs only in capitals\?"),
         ("Early Aramaic", r"; did you mean 'Early_Aramaic'\?"),
         ("Sanskrit", r"; it has 'Balinese', 'Early_Aramaic', 'Greek', 'Korean', 'Latin'"),  # of small2
     ],
