@@ -129,20 +129,27 @@ def resume_command(run: RunFolder) -> str:
 
 
 def _model(ended: EndedRun) -> keras.Model:
-    file = ended.run.model
+    file, again = ended.run.model, _makes_again(ended.run)
     try:
         return saved_network(ended.experiment, file)
     except NotThisNetwork as error:
-        raise RunError(f"{file} is not the network that this run trained: {error}; train anew") from error
+        raise RunError(f"{file} is not the network that this run trained: {error}; {again}") from error
     except RunError:
         raise
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise RunError(f"there is not enough memory for the network in {file}") from error
     except zipfile.BadZipFile as error:
-        raise RunError(f"{file} is damaged: it is no whole .keras file; train anew") from error
+        raise RunError(f"{file} is damaged: it is no whole .keras file; {again}") from error
     except Exception as error:  # wrong bits make zipfile, HDF5 and Keras stumble in a dozen ways
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RunError(f"{file} is damaged and cannot be opened ({reason}); train anew") from error
+        raise RunError(f"{file} is damaged and cannot be opened ({reason}); {again}") from error
+
+
+def _makes_again(run: RunFolder) -> str:
+    """Return what brings back the network of a run."""
+    if run.origin() is None:
+        return "train it again"
+    return f"to make it again from the checkpoint: rm -r {shell_word(run.model)} && {resume_command(run)}"
 
 
 def _noted(run: RunFolder, experiment: Experiment) -> tuple[list[str], str]:

@@ -10,6 +10,7 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -444,6 +445,15 @@ def test_a_wrong_bit_in_the_weights_is_noticed(run: Path, command: Command) -> N
     content[len(content) - 1200] ^= 1
     file.write_bytes(bytes(content))
     assert f"{file} is damaged" in refused(command, run)
+
+
+def test_what_is_advised_for_a_damaged_network_brings_it_back(run: Path, command: Command) -> None:
+    before = (run / "model.keras").read_bytes()
+    (run / "model.keras").write_bytes(before[:-500])
+    removal, resume = refused(command, run).strip().partition("checkpoint: ")[2].split(" && cnnctl ")
+    subprocess.run(["bash", "-c", removal], check=True)
+    assert command(*resume.split()).code == 0
+    assert command("evaluate", run).code == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + bytes(18), b"PK\x03\x04" + bytes(100), bytes(100_000)])
