@@ -100,7 +100,7 @@ def test_a_signal_saves_and_then_ends_the_command_with_its_code(
     assert child.wait() == code
     last = child.said().splitlines()[-1]
     told = re.fullmatch(
-        r"interrupted; (\d+) of 100000 epochs( and (\d+) of 23 steps of the next)? are saved. "
+        r"interrupted; (\d+) of 100,000 epochs( and (\d+) of 23 steps of the next)? are saved. "
         rf"Go on with: cnnctl train --resume {tmp_path / 'run'}",
         last,
     )

@@ -62,7 +62,7 @@ def test_what_shares_batches_already_stays_on_one_device() -> None:
             CPU,
             ["train.loop=fit"],
             TWO,
-            "names 2 workers, but Keras 3 cannot train by model.fit on several workers; take loop: custom",
+            "names 2 workers, but Keras 3 cannot train by model.fit on several workers; write loop: custom",
         ),
         (CPU, ["train.batch_parts=2"], TWO, "names 2 workers, but train.batch_parts shares each batch"),
     ],
