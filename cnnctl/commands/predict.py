@@ -40,14 +40,14 @@ def predict(
     show: Path | None = None,
     options: ImageOptions = AS_TRAINED,
 ) -> None:
-    """Prints the most probable classes of each image, of several runs by the mean of their probabilities; files that are no images are named once the others are done.
+    """Print the most probable classes of each image; of several runs, by the mean of their probabilities.
 
-    Images that are unlike the training images of the run are warned about, with the option that helps.
+    Files that are no images are named once the others are done. Images that are unlike the training images of the run are warned about, with the option that helps.
 
     Args:
         folder: of the run.
-        images: more runs, whose probabilities are averaged with its own; then files, whatever they are called, and folders that are searched for images. Of a file of many images, such as
-            a test.csv, each is predicted.
+        images: more runs, whose probabilities are averaged with its own; then files, whatever they are called, and folders
+            that are searched for images. Of a file of many images, such as a test.csv, each is predicted.
         top: classes to show of each.
         saliency: PNG file for a picture of the pixels that count; None for none.
         form: `table`, `json` or `markdown`.
