@@ -133,7 +133,7 @@ def _complete_example(incomplete: str) -> list[str]:
     return [name for name in ready_configs() if name.startswith(incomplete)]
 
 
-_MOST_COPIES = 10_000
+_MAX_COPIES = 10_000
 """Augmented copies of an image; all of them are computed."""
 
 
@@ -281,11 +281,11 @@ def sweep(
     verbose: Verbose = False,
 ) -> None:
     """Search over values of a config, and retrain the best with other seeds; run it again to resume."""
-    from cnnctl.commands.sweep import Wish
+    from cnnctl.commands.sweep import SweepOptions
     from cnnctl.commands.sweep import sweep as run
     from cnnctl.report.console import Console
 
-    wish = Wish(folder, trials, minutes, processes, device.value, form.value, show, verbose)
+    wish = SweepOptions(folder, trials, minutes, processes, device.value, form.value, show, verbose)
     run(config, overrides or [], wish, Console(quiet))
 
 
@@ -328,7 +328,7 @@ def evaluate(
     copies: Annotated[
         int | None,
         typer.Option(
-            min=0, max=_MOST_COPIES, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False
+            min=0, max=_MAX_COPIES, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False
         ),
     ] = None,
     turns: Turns = False,
@@ -341,12 +341,12 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Evaluate a run, or several as an ensemble: loss, accuracy, classes, confusion, calibration; or episodes."""
-    from cnnctl.commands.episode_wish import EpisodeWish
     from cnnctl.commands.evaluate import evaluate as run
-    from cnnctl.commands.image_options import ImageOptions
+    from cnnctl.evaluate.image_options import ImageOptions
+    from cnnctl.few_shot.options import EpisodeOptions
     from cnnctl.report.console import Console
 
-    wish = EpisodeWish(way, shot, query, episodes, copies, turns)
+    wish = EpisodeOptions(way, shot, query, episodes, copies, turns)
     options = ImageOptions(invert, transpose, pixel_max)
     run(folders, split.value if split else None, data, form.value, device.value, Console(), verbose, wish, options)
 
@@ -380,8 +380,8 @@ def predict(
     verbose: Verbose = False,
 ) -> None:
     """Classify images, with probabilities."""
-    from cnnctl.commands.image_options import ImageOptions
     from cnnctl.commands.predict import predict as run
+    from cnnctl.evaluate.image_options import ImageOptions
     from cnnctl.report.console import Console
 
     options = ImageOptions(invert, transpose, pixel_max)
@@ -394,7 +394,7 @@ def one_shot(
     challenge: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Has run01, run02 ... of the challenge.", show_default=False)
     ],
-    copies: Annotated[int, typer.Option(min=0, max=_MOST_COPIES, help="Augmented copies of each image to average over.")] = 0,
+    copies: Annotated[int, typer.Option(min=0, max=_MAX_COPIES, help="Augmented copies of each image to average over.")] = 0,
     turns: Turns = False,
     mistakes: Annotated[
         Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes there.", show_default=False)
@@ -599,7 +599,7 @@ def _run() -> None:
     """
     from cnnctl.commands.unknown_options import refuse_fields_of
     from cnnctl.report.console import Console
-    from cnnctl.train.interruption import Interruption
+    from cnnctl.train.signals import Interruption
 
     with Interruption(lambda _: Console().show_cursor()).listening() as interruption:
         try:

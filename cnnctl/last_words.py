@@ -13,8 +13,8 @@ import signal
 import warnings
 from typing import IO
 
-_MOST_LINES = 5
-_MOST_BYTES = 4_000
+_MAX_LINES = 5
+_MAX_BYTES = 4_000
 """Of what a library wrote; a failed check is followed by a hundred frames of a stack."""
 _CHATTER = ("I0", "W0", "    @ ", "*** ", "WARNING: All log messages")
 """How lines begin that say nothing of the end: TensorFlow's remarks, and stacks."""
@@ -136,5 +136,5 @@ def _last_text(pipe: int) -> bytes:
 
 def _last_words(content: bytes) -> list[bytes]:
     """Return the last lines of what a library wrote that are more than chatter."""
-    lines = [line[:_MOST_BYTES] for line in content.splitlines() if line.strip()]
-    return [line for line in lines if not line.decode(errors="replace").startswith(_CHATTER)][-_MOST_LINES:]
+    lines = [line[:_MAX_BYTES] for line in content.splitlines() if line.strip()]
+    return [line for line in lines if not line.decode(errors="replace").startswith(_CHATTER)][-_MAX_LINES:]

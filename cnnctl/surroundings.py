@@ -25,7 +25,7 @@ KERAS_DEFAULTS = {
     "nnx_enabled": False,
 }
 """What Keras does without its user file, `keras.json`."""
-_MOST_BYTES = 100_000
+_MAX_BYTES = 100_000
 """Of a `keras.json` that is looked at."""
 _DROPPED = ("MPLBACKEND", "MATPLOTLIBRC")
 _OURS = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull, "MPLBACKEND": "agg"}
@@ -127,7 +127,7 @@ def _of_keras_json() -> dict[str, Any]:
     home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
     file = expanded(os.path.join(home, "keras.json"))
     try:
-        content = json.loads(read_bounded(file, _MOST_BYTES))
+        content = json.loads(read_bounded(file, _MAX_BYTES))
     except OSError:
         return {}
     except (ValueError, RecursionError):

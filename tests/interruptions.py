@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from numpy.typing import NDArray
 
-from cnnctl.commands.session import Session
 from cnnctl.errors import Interrupted
 from cnnctl.report.console import Console
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
+from cnnctl.session.session import Session
 from cnnctl.spec.experiment import Experiment
-from cnnctl.train import pace
+from cnnctl.train import chunks
 from cnnctl.train.checkpoint import Checkpoints
-from cnnctl.train.interruption import Interruption
-from cnnctl.train.observe import EpochRecord, StepsRecord
+from cnnctl.train.observers import EpochRecord, StepsRecord
+from cnnctl.train.signals import Interruption
 
 
 def run(spec: Experiment, path: Path) -> Session:
@@ -65,7 +65,7 @@ def interrupt_at(spec: Experiment, folder: Path, step: int) -> None:
         original(self, record)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pace, "SECONDS_PER_CALL", 0)  # every step is told
+        patched.setattr(chunks, "SECONDS_PER_CALL", 0)  # every step is told
         patched.setattr(Interruption, "on_steps", on_steps)
         with pytest.raises(Interrupted, match=saved(r"\d+ of \d+ epochs and \d+ of \d+ steps of the next", folder)):
             run(spec, folder)

@@ -20,7 +20,7 @@ import cnnctl
 from cnnctl import cli
 from cnnctl.commands import init
 from cnnctl.errors import RunError
-from tests.train.test_interruption import print_from_c
+from tests.train.test_signals import print_from_c
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

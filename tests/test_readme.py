@@ -24,7 +24,7 @@ ELSEWHERE = {
     ".venv/bin/python scripts/bench --workers": "tests/test_bench.py",
     ".venv/bin/python scripts/bench --sweep": "tests/test_bench.py",
     ".venv/bin/python scripts/soak --minutes 120": "tests/test_scripts.py",
-    "cnnctl sweep configs/digits-sweep.yaml --processes 2": "tests/commands/test_sweep.py",
+    "cnnctl sweep configs/digits-sweep.yaml --processes 2": "tests/sweep/test_sweep.py",
     "tensorboard --logdir runs": "test_tensorboard_shows_the_scalars_of_a_run",
     "cnnctl train --resume runs/quickstart/2026-11-24_21-19-03": "tests/test_run_folder.py",
 }

@@ -29,14 +29,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from cnnctl.cli import main
-from cnnctl.data.folder_source import FolderSource
 from cnnctl.data.image_set import ImageSet
+from cnnctl.data.sources.folder_source import FolderSource
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import write_whole
-from cnnctl.runs import MetricsFile, new_run_folder
+from cnnctl.run_folder import MetricsFile, new_run_folder
 from cnnctl.spec.load import load
-from cnnctl.train.observe import EpochRecord
+from cnnctl.train.observers import EpochRecord
 
 # Keras 3.15 writes and reads .keras files with an __array__ that numpy 2 finds old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -407,7 +407,7 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkey
             return cls(2026, 11, 24, 21, 19, 3)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cnnctl.runs.datetime.datetime", Clock)
+    monkeypatch.setattr("cnnctl.run_folder.datetime.datetime", Clock)
     folders = [new_run_folder("mnist", None).path for _ in range(3)]
     stamp = "2026-11-24_21-19-03"
     assert folders == [Path("runs/mnist") / name for name in (stamp, f"{stamp}_2", f"{stamp}_3")]

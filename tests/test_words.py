@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from cnnctl.commands import cut_short
 from cnnctl.errors import counted
 from cnnctl.report.rows import summarize
 from cnnctl.report.tables import totals
+from cnnctl.session import messages
 from cnnctl.spec.load import load
 from cnnctl.spec.optimizers import Span
-from cnnctl.train.observe import StepsRecord
+from cnnctl.train.observers import StepsRecord
 
 ROOT = Path(__file__).parents[1]
 PLURAL_OF_ONE = re.compile(
@@ -35,7 +35,7 @@ def test_lengths_of_training() -> None:
 @pytest.mark.parametrize(("rows", "steps"), [(1, 0), (0, 1)])
 def test_what_is_saved_of_a_training(rows: int, steps: int) -> None:
     begun = StepsRecord(1, steps, steps, 1, 0.0, 0.0, 0.0) if steps else None
-    done = cut_short.done_of(cast(Any, SimpleNamespace(rows=[None] * rows, begun=begun)), 1, 1)
+    done = messages.done_of(cast(Any, SimpleNamespace(rows=[None] * rows, begun=begun)), 1, 1)
     assert not PLURAL_OF_ONE.search(done), done
     assert done.startswith(f"{rows} of 1 epoch")
 

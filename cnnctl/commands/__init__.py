@@ -1,1 +1,4 @@
-"""What each verb does, a module a verb; `cli` reads the options."""
+"""What each verb does, a module a verb: load, call one package, print.
+
+In: the options that `cli` read. Out: a result on stdout. Open `train.py` first.
+"""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
-from cnnctl.report.script.page import script
+from cnnctl.script.page import script
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.load import load
 from cnnctl.surroundings import shell_word

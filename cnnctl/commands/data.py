@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from cnnctl.errors import DataError, RunError
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report import tables
-from cnnctl.report.advice import advice
 from cnnctl.report.console import Console
-from cnnctl.report.dataset import dataset_markdown, dataset_text, not_read_lines
+from cnnctl.report.data_advice import advice
+from cnnctl.report.data_tables import dataset_markdown, dataset_text, not_read_lines
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
@@ -61,7 +61,7 @@ def data(config: Path, overrides: Sequence[str], output: Path | None, form: str,
 def _show(experiment: Experiment, found: Sequence[str], form: str, console: Console, verbose: bool) -> Splits:
     """Prints the facts; returns the splits that they are about."""
     with console.working("reading the data"):
-        from cnnctl.data.facts import data_facts
+        from cnnctl.data.inspect.facts import data_facts
 
         splits = _splits(experiment, verbose)
         splits.notes[:0] = found
@@ -87,7 +87,7 @@ def _not_read(experiment: Experiment) -> list[dict[str, str]]:
 
 def _splits(experiment: Experiment, verbose: bool) -> Splits:
     """Returns the splits that `train` reads for the config's task; `verbose` names every image that cannot be read."""
-    from cnnctl.data.disjoint import read_disjoint_splits
+    from cnnctl.data.class_splits import read_disjoint_splits
     from cnnctl.data.image_set import BrokenImages
     from cnnctl.data.splits import read_splits
 
@@ -99,7 +99,7 @@ def _splits(experiment: Experiment, verbose: bool) -> Splits:
 
 def _draw(experiment: Experiment, splits: Splits, output: Path, console: Console) -> None:
     with console.working("drawing samples"):
-        from cnnctl.data.samples import samples
+        from cnnctl.data.inspect.samples import samples
         from cnnctl.report.figures import samples_png
 
         chosen = samples(splits, experiment)

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cnnctl.commands.episode_wish import AS_CONFIGURED, EpisodeWish
-from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
-from cnnctl.commands.run_files import config_of_run
-from cnnctl.commands.same_images import refuse_apart
 from cnnctl.errors import RunError, UsageError
+from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
+from cnnctl.evaluate.same_images import check_compatible
+from cnnctl.few_shot.options import AS_CONFIGURED, EpisodeOptions
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
+from cnnctl.session.run_files import config_of_run
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.quiet import import_tensorflow
 
 
-class Judgement(Protocol):
+class EvaluationResult(Protocol):
     """What an evaluation found, of classes, of episodes or of several networks."""
 
     @property
@@ -57,7 +57,7 @@ def evaluate(
     device: str,
     console: Console,
     verbose: bool,
-    wish: EpisodeWish = AS_CONFIGURED,
+    wish: EpisodeOptions = AS_CONFIGURED,
     options: ImageOptions = AS_TRAINED,
 ) -> None:
     """Prints scores of a run's network and writes them into the run, with a picture of the confusion matrix.
@@ -83,13 +83,13 @@ def evaluate(
     experiment = _checked(folders, split, data, wish, options, console)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
-        from cnnctl.commands.ensemble_evaluation import evaluated_together
-        from cnnctl.commands.episode_evaluation import evaluated_episodes
-        from cnnctl.commands.evaluation import evaluated
-        from cnnctl.commands.trained import open_trained
+        from cnnctl.evaluate.ensemble import evaluated_together
+        from cnnctl.evaluate.episode_evaluation import evaluated_episodes
+        from cnnctl.evaluate.evaluation import evaluated
+        from cnnctl.session.trained_run import open_trained
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
-    evaluation: Judgement
+    evaluation: EvaluationResult
     if len(folders) > 1:
         evaluation = evaluated_together(folders, split, data, console, options)
     elif experiment.few_shot:
@@ -101,14 +101,14 @@ def evaluate(
 
 
 def _checked(
-    folders: Sequence[Path], split: str | None, data: str | None, wish: EpisodeWish, options: ImageOptions, console: Console
+    folders: Sequence[Path], split: str | None, data: str | None, wish: EpisodeOptions, options: ImageOptions, console: Console
 ) -> Experiment:
     """Returns the config of the first run, once all is refused that folders and configs speak against."""
     experiments = [config_of_run(folder, console) for folder in folders]
     if data is not None and not Path(data).is_dir():
         raise UsageError(f"--data {data}: there is no such folder; give one that has a folder of images for each class")
     if len(folders) > 1:
-        refuse_apart(folders, experiments, (split or "test") if data is None else None)
+        check_compatible(folders, experiments, (split or "test") if data is None else None)
     wish.refuse_for(experiments[0])
     options.refuse_unusable()
     if data is None:
@@ -116,7 +116,7 @@ def _checked(
     return experiments[0]
 
 
-def _show(evaluation: Judgement, form: str, console: Console) -> None:
+def _show(evaluation: EvaluationResult, form: str, console: Console) -> None:
     if evaluation.root:
         console.say(f"data        {evaluation.root}")
     for note in evaluation.notes:

@@ -9,20 +9,20 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from cnnctl.commands.run_files import config_of_run
 from cnnctl.errors import UsageError
+from cnnctl.export.preparation import preparation_facts
 from cnnctl.files import refuse_output
 from cnnctl.report.console import Console
-from cnnctl.report.preparation import preparation_facts
 from cnnctl.report.tables import as_json, show_bytes
 from cnnctl.report.text import printable
-from cnnctl.runs import RunFolder, open_run_folder
+from cnnctl.run_folder import RunFolder, open_run_folder
+from cnnctl.session.run_files import config_of_run
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
-    from cnnctl.commands.exporting import Exported
-    from cnnctl.commands.trained import Trained
+    from cnnctl.export.exporter import Exported
+    from cnnctl.session.trained_run import Trained
 
 SUFFIXES = {"keras": ".keras", "tflite": ".tflite", "onnx": ".onnx"}
 """How files must end; what a SavedModel is written to is a folder."""
@@ -41,7 +41,7 @@ READS = {
 }
 """Python that reads from each how images are prepared, and the names of the classes."""
 EXTRA = ("onnx", "onnxruntime")
-MOST_NAMES = 10
+MAX_NAMES = 10
 PAGE_WIDTH = 100
 
 
@@ -75,8 +75,8 @@ def export(
     refuse_few_shot(experiment, "export", f"once it has ended, keras.models.load_model opens {run.model}")
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
-        from cnnctl.commands.exporting import export_network
-        from cnnctl.commands.trained import open_trained
+        from cnnctl.export.exporter import export_network
+        from cnnctl.session.trained_run import open_trained
         from cnnctl.train.device import choose_device
     choose_device("cpu")  # a GPU rounds otherwise than the runtimes it would be compared with
     trained = open_trained(folder)
@@ -137,13 +137,13 @@ def _lines(trained: Trained, facts: dict[str, Any]) -> list[str]:
     inside = "; 8-bit whole numbers inside, float32 outside" if facts["quantize"] else ""
     softmax = ", whose softmax are probabilities" if outputs["gives"] == "logits" else ""
     names = facts["classes"]
-    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
     return [
         f"export  {printable(facts['path'])}",
         f"size    {show_bytes(facts['bytes'])}, model.keras of the run {show_bytes(facts['bytes_before'])}{inside}",
         f"input   {_tensor(images)}: {_prepared(trained)}",
         f"output  {_tensor(outputs)}: {outputs['gives']}{softmax}",
-        f"classes {', '.join(map(printable, names[:MOST_NAMES]))}{more}",
+        f"classes {', '.join(map(printable, names[:MAX_NAMES]))}{more}",
         *_prepare_lines(facts["preparation"]["steps"]),
         *_check_lines(facts["check"]),
         f"use     {printable(facts['use'])}",

@@ -49,7 +49,7 @@ def _init_from(name: str | None, images: Path, output: Path | None, console: Con
     if not is_utf8(str(images)):
         raise UsageError(f"{images} has bytes in its name that are not UTF-8, and a config is text in UTF-8; rename it")
     with console.working(f"looking at {images}"):
-        from cnnctl.commands.init_from import config_for, target_of
+        from cnnctl.data.inspect.starter_config import config_for, target_of
 
         target = target_of(images, output)
         text = config_for(images)

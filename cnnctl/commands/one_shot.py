@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.commands.episode_wish import refuse_views
-from cnnctl.commands.run_files import config_of_run
+from cnnctl.few_shot.challenge_tables import MAX_DRAWN, challenge_markdown, challenge_text
+from cnnctl.few_shot.options import refuse_views
 from cnnctl.files import refuse_output, write_whole
-from cnnctl.report.challenge import MOST_DRAWN, challenge_markdown, challenge_text
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
 from cnnctl.report.text import printable
+from cnnctl.session.run_files import config_of_run
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
-    from cnnctl.commands.challenge import Outcome
+    from cnnctl.few_shot.challenge import Outcome
 
 
 def one_shot(
@@ -53,15 +53,15 @@ def one_shot(
     if picture is not None:
         refuse_output(picture, "--mistakes", ".png")
     with console.working("reading the challenge"):
-        from cnnctl.data.one_shot import read_challenge
+        from cnnctl.few_shot.challenge_images import read_challenge
 
         runs = read_challenge(challenge, experiment.data)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
-        from cnnctl.commands.challenge import challenged, matcher_of
-        from cnnctl.commands.trained import open_trained
+        from cnnctl.few_shot.challenge import challenged, matcher_of
+        from cnnctl.few_shot.views import Views
+        from cnnctl.session.trained_run import open_trained
         from cnnctl.train.device import choose_device
-        from cnnctl.train.views import Views
     computes_on = choose_device(device)
     few_shot = experiment.few_shot
     views = Views(copies, turns and few_shot.rotations, turns and few_shot.mirrors) if few_shot else Views(copies)
@@ -83,11 +83,11 @@ def _show(outcome: Outcome, folder: Path, challenge: Path, form: str, console: C
 
 def _drawn(outcome: Outcome, picture: Path) -> str:
     """Draws the mistakes; returns what to say of that."""
-    from cnnctl.commands.challenge import mistakes_picture
+    from cnnctl.few_shot.challenge import mistakes_picture
 
     count = len(outcome.result.mistakes)
     if not count:
         return "mistakes   none, and so no picture of them"
     write_whole(picture, mistakes_picture(outcome))
-    of = f", the first {MOST_DRAWN} of {count:,}" if count > MOST_DRAWN else ""
+    of = f", the first {MAX_DRAWN} of {count:,}" if count > MAX_DRAWN else ""
     return f"mistakes   {printable(str(picture))}{of}"

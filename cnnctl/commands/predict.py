@@ -6,24 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.commands.image_options import AS_TRAINED, ImageOptions
-from cnnctl.commands.run_files import config_of_run
-from cnnctl.commands.same_images import refuse_apart
 from cnnctl.errors import DataError, UsageError, counted
+from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
+from cnnctl.evaluate.prediction_tables import MAX_DRAWN, predictions_json, predictions_markdown, predictions_table
+from cnnctl.evaluate.same_images import check_compatible
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
-from cnnctl.report.predictions import MOST_DRAWN, predictions_json, predictions_markdown, predictions_table
 from cnnctl.report.text import printable
-from cnnctl.runs import is_run_folder
+from cnnctl.run_folder import is_run_folder
+from cnnctl.session.run_files import config_of_run
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.folders import Unread, accounted, listed, refuse_images_away
 from cnnctl.spec.image_files import KINDS
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
-    from cnnctl.commands.prediction import Predicted
-    from cnnctl.commands.trained import Trained
     from cnnctl.data.inputs import Inputs
+    from cnnctl.evaluate.prediction import Predicted
+    from cnnctl.session.trained_run import Trained
 
 DRAW = {"table": predictions_table, "json": predictions_json, "markdown": predictions_markdown}
 
@@ -73,10 +73,10 @@ def predict(
     _refuse_unusable(pictures)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
-        from cnnctl.commands.ensemble_evaluation import refuse_other_names
-        from cnnctl.commands.environment import training_images
-        from cnnctl.commands.prediction import inputs_of, predicted, predicted_together
-        from cnnctl.commands.trained import EndedRun, open_ended, with_network
+        from cnnctl.evaluate.ensemble import refuse_other_names
+        from cnnctl.evaluate.prediction import inputs_of, predicted, predicted_together
+        from cnnctl.session.environment import training_images
+        from cnnctl.session.trained_run import EndedRun, open_ended, with_network
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
     runs = [open_ended(each) for each in folders]
@@ -85,7 +85,7 @@ def predict(
 
     def inputs_for(run: EndedRun) -> Inputs:
         own = run.experiment.data
-        return inputs_of(files, named_files, own, options.applied(own), MOST_DRAWN if show else 0)
+        return inputs_of(files, named_files, own, options.applied(own), MAX_DRAWN if show else 0)
 
     trained = with_network(runs[0]) if len(runs) == 1 else None
     inputs = inputs_for(runs[0])
@@ -116,7 +116,7 @@ def _print(named: Predicted, notes: Sequence[str], form: str, console: Console) 
 
 def _draw(pictures: Mapping[str, Path], named: Predicted, trained: Trained | None, console: Console) -> None:
     """Write the pictures that were asked for, by their options; `trained` is the network where there is one run."""
-    from cnnctl.commands.prediction import saliency_picture, seen_picture
+    from cnnctl.evaluate.prediction import saliency_picture, seen_picture
 
     for option, file in pictures.items():
         picture = saliency_picture(trained, named) if trained and option == "--saliency" else seen_picture(named)
@@ -145,7 +145,7 @@ def _refuse_unusable_runs(folders: Sequence[Path], saliency: Path | None, consol
             experiment, "predict", "its network names no classes: cnnctl evaluate judges it, cnnctl one-shot matches images"
         )
     if len(folders) > 1:
-        refuse_apart(folders, experiments, None)
+        check_compatible(folders, experiments, None)
         if saliency:
             raise UsageError("--saliency shows what the score of one network depends on; give one RUN, or leave it out")
 
@@ -187,5 +187,5 @@ def _refuse_unusable(pictures: Mapping[str, Path]) -> None:
 
 
 def _drawn(option: str, picture: Path, count: int) -> str:
-    of = f", of the first {MOST_DRAWN} of {count:,} images" if count > MOST_DRAWN else ""
+    of = f", of the first {MAX_DRAWN} of {count:,} images" if count > MAX_DRAWN else ""
     return f"{option.removeprefix('--'):<8}  {printable(str(picture))}{of}"

@@ -7,19 +7,19 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cnnctl.commands.run_files import config_edits
 from cnnctl.errors import ConfigError, UsageError, suggestion
 from cnnctl.report import comparison, tables
 from cnnctl.report.comparison import Column, RunRow
 from cnnctl.report.console import Console
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
+from cnnctl.session.run_files import config_edits
 from cnnctl.spec.leaves import text_of
 
 PIPE_WIDTH = 100
 """Columns of a table that goes to no terminal."""
 GAP = 2
 ALL = "all"
-MOST_NAMED = 6
+MAX_NAMED = 6
 """So many columns that are left out are named, and so many values that there are."""
 
 
@@ -87,8 +87,8 @@ def _width() -> int:
 
 def _told(left_out: Sequence[Column]) -> str:
     names = [column.heading.replace("\n", "" if "." in column.heading else "_") for column in left_out]
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"not shown for want of room: {', '.join(names[:MOST_NAMED])}{more}; --columns all shows all, --columns +{names[0]} this one"
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"not shown for want of room: {', '.join(names[:MAX_NAMED])}{more}; --columns all shows all, --columns +{names[0]} this one"
 
 
 def _keys(shown: str | None, rows: Sequence[RunRow]) -> list[str]:
@@ -116,8 +116,8 @@ def _there_are(pairs: Sequence[tuple[str, str]], rows: Sequence[RunRow]) -> str:
     if key is None:
         return " at once"
     values = list(dict.fromkeys(text_of(comparison.value_of(row, key)) for row in rows))
-    more = " ..." if len(values) > MOST_NAMED else ""
-    return f"; there is {key}={f', {key}='.join(values[:MOST_NAMED])}{more}"
+    more = " ..." if len(values) > MAX_NAMED else ""
+    return f"; there is {key}={f', {key}='.join(values[:MAX_NAMED])}{more}"
 
 
 def _pair(text: str, rows: Sequence[RunRow]) -> tuple[str, str]:
@@ -133,5 +133,5 @@ def _known(key: str, rows: Sequence[RunRow]) -> str:
         hint = suggestion(key, comparison.known_keys(rows)) or f"; results are {', '.join(comparison.RESULTS)}"
         raise UsageError(f"no run has '{key}'{hint}")
     if len(meant) > 1:
-        raise UsageError(f"'{key}' may be {', '.join(meant[:MOST_NAMED])}{' ...' * (len(meant) > MOST_NAMED)}; write which")
+        raise UsageError(f"'{key}' may be {', '.join(meant[:MAX_NAMED])}{' ...' * (len(meant) > MAX_NAMED)}; write which")
     return meant[0]

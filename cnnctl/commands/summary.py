@@ -72,7 +72,7 @@ def _check(experiment: Experiment, console: Console, verbose: bool) -> None:
 
     with console.working("building the Keras model"):
         import_tensorflow(verbose)
-        from cnnctl.build.compare import differences
+        from cnnctl.model.shape_check import differences
 
         found = differences(experiment)
     if found:

@@ -13,26 +13,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnctl.commands.crew import Crew, Job
-from cnnctl.commands.sweep_folder import SweepFolder
 from cnnctl.errors import ConfigError, Interrupted, Problem, RunError, UsageError
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
-from cnnctl.report.sweep import BEGUN, FAILED, SweepResults, TrialRow, as_plain, show_value, shown
 from cnnctl.report.tables import as_json
 from cnnctl.spec.choices import labels
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain
 from cnnctl.surroundings import shell_word
-from cnnctl.train.interruption import Interruption
+from cnnctl.sweep.results import BEGUN, FAILED, SweepResults, TrialRow, as_plain, show_value, shown
+from cnnctl.sweep.sweep_folder import SweepFolder
+from cnnctl.sweep.trial_pool import Job, TrialPool
+from cnnctl.train.signals import Interruption
 
 if TYPE_CHECKING:
-    from cnnctl.commands.study import Study
+    from cnnctl.sweep.scheduler import Study
 
 
 @dataclass(frozen=True)
-class Wish:
+class SweepOptions:
     """What is asked of a sweep besides its config.
 
     Attributes:
@@ -55,7 +55,7 @@ class Wish:
     verbose: bool = False
 
 
-def sweep(config: Path, overrides: Sequence[str], wish: Wish, console: Console) -> None:
+def sweep(config: Path, overrides: Sequence[str], wish: SweepOptions, console: Console) -> None:
     """Trains the trials of a sweep that are left, then repeats the best; prints the results and keeps them beside the trials.
 
     Args:
@@ -107,7 +107,7 @@ def _no_sweep(config: Path) -> ConfigError:
     return ConfigError([Problem(str(config), "", message)])
 
 
-def _command(config: Path, overrides: Sequence[str], wish: Wish) -> str:
+def _command(config: Path, overrides: Sequence[str], wish: SweepOptions) -> str:
     words = ["cnnctl", "sweep", str(config)]
     for text in overrides:
         words += ["--set", text]
@@ -116,7 +116,9 @@ def _command(config: Path, overrides: Sequence[str], wish: Wish) -> str:
     return " ".join(map(shell_word, words))
 
 
-def _sweep(folder: SweepFolder, experiment: Experiment, job: Job, wish: Wish, console: Console, found: Sequence[str]) -> None:
+def _sweep(
+    folder: SweepFolder, experiment: Experiment, job: Job, wish: SweepOptions, console: Console, found: Sequence[str]
+) -> None:
     study = _study(folder, experiment, wish.show)
     assert experiment.sweep
     minutes = experiment.sweep.minutes
@@ -126,13 +128,13 @@ def _sweep(folder: SweepFolder, experiment: Experiment, job: Job, wish: Wish, co
         for note in (*found, *_folder_notes(experiment)):
             console.say(f"        {note}")
         if not study.is_over(deadline):
-            Crew(study, job, deadline, console).work()
+            TrialPool(study, job, deadline, console).work()
     _conclude(study, job.config, job.overrides, wish, console)
 
 
 def _study(folder: SweepFolder, experiment: Experiment, must_be_there: bool) -> Study:
     """Returns the study of the folder, which is made where there is none."""
-    from cnnctl.commands.studies import create_study, open_study
+    from cnnctl.sweep.studies import create_study, open_study
 
     if must_be_there:
         study = open_study(folder, experiment)
@@ -199,7 +201,7 @@ def _tried(parameter: Any) -> str:
     return f"{parameter['low']} to {parameter['high']}{how}"
 
 
-def _conclude(study: Study, config: Path, overrides: Sequence[str], wish: Wish, console: Console) -> None:
+def _conclude(study: Study, config: Path, overrides: Sequence[str], wish: SweepOptions, console: Console) -> None:
     """Prints the results, and keeps them where all is done."""
     results = _with_repeats(study)
     if results.best is None and not wish.show:
@@ -237,7 +239,7 @@ def _keep(study: Study, results: SweepResults) -> None:
     content, file = (as_json(as_plain(results)) + "\n").encode(), study.folder.results
     if file.is_file() and file.read_bytes() == content:
         return
-    from cnnctl.report.sweep_plots import plots
+    from cnnctl.sweep.plots import plots
 
     study.folder.own(study.folder.plots)
     for name, png in plots(study.optuna, study.sweep.objective):
@@ -246,7 +248,7 @@ def _keep(study: Study, results: SweepResults) -> None:
 
 
 def _interrupted(folder: SweepFolder, experiment: Experiment, command: str) -> str:
-    from cnnctl.commands.studies import open_study
+    from cnnctl.sweep.studies import open_study
 
     study = open_study(folder, experiment)
     if study is None:

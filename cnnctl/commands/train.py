@@ -9,22 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnctl.commands.resume import BEFORE, one_training, taken_up
-from cnnctl.commands.run_files import restore_config
 from cnnctl.errors import Interrupted, UsageError
 from cnnctl.report.console import Console
-from cnnctl.runs import STUDY_FILE, TRIAL_FILE, RunFolder, new_run_folder, open_run_folder, refuse_unusable
+from cnnctl.run_folder import STUDY_FILE, TRIAL_FILE, RunFolder, new_run_folder, open_run_folder, refuse_unusable
+from cnnctl.session.resume import BEFORE, one_training, restored
+from cnnctl.session.run_files import restore_config
 from cnnctl.spec.cluster import VARIABLE, known_cluster
 from cnnctl.spec.document import read_text
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import one_line
 from cnnctl.surroundings import shell_word
-from cnnctl.train.interruption import Interruption
 from cnnctl.train.quiet import import_tensorflow
+from cnnctl.train.signals import Interruption
 
 if TYPE_CHECKING:
-    from cnnctl.commands.session import Session
+    from cnnctl.session.session import Session
 
     Start = Callable[[Experiment], Session]
 
@@ -100,7 +100,7 @@ def _resume(
     _refuse_trial(run)
     restore_config(run, console)
     with run.held() if _may_write(config or run.config, overrides) else contextlib.nullcontext():
-        taken = taken_up(run, config, overrides, console)
+        taken = restored(run, config, overrides, console)
         if taken is None:
             return
         experiment, more_epochs = taken
@@ -136,7 +136,7 @@ def _session(device: str, console: Console, verbose: bool, interruption: Interru
         console.say(f"train.strategy is {strategy}, so this process trains by itself, whoever {VARIABLE} names")
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
-        from cnnctl.commands.session import Session
+        from cnnctl.session.session import Session
     return Session(experiment, device, console, interruption, cluster=cluster)
 
 

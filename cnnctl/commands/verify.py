@@ -19,9 +19,9 @@ from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
-    from cnnctl.commands.proof import Compared, Proof
-    from cnnctl.train.agreement import Difference
-    from cnnctl.train.gradients import GradientRow
+    from cnnctl.verify.agreement import Difference
+    from cnnctl.verify.gradients import GradientRow
+    from cnnctl.verify.proof import Compared, Proof
 
 Table = Callable[[Sequence[str], Sequence[Sequence[str]], int], str]
 GRADIENT_COLUMNS = ("layer", "variable", "weights", "sampled", "at kinks", "gradient", "error")
@@ -71,13 +71,13 @@ def _show(experiment: Experiment | None, steps: int, explain: bool, form: str, c
         import_tensorflow(verbose)
     disagreements: list[str] = []
     if experiment:
-        from cnnctl.commands.proof import prove
+        from cnnctl.verify.proof import prove
 
         proof = prove(experiment, steps, console)
         disagreements = proof.disagreements()
         console.result(as_json(as_plain(proof)) if form == "json" else shown(proof, form))
     if explain:
-        from cnnctl.report.differentiation import worked_case
+        from cnnctl.verify.differentiation import worked_case
 
         case = worked_case(summarize(experiment).trainable if experiment else None)
         console.result(f"\n{case}" if experiment else case)
@@ -130,7 +130,7 @@ def _steps(proof: Proof) -> str:
 
 
 def _gradients(proof: Proof, table: Table) -> list[str]:
-    from cnnctl.train.gradients import FLOOR, IMAGES, TOLERANCE
+    from cnnctl.verify.gradients import FLOOR, IMAGES, TOLERANCE
 
     head = (
         f"Gradients: the tape's against central differences, in float64, for {IMAGES} images, after {_steps(proof)} "
@@ -172,7 +172,7 @@ def _cells(compared: Compared) -> list[str]:
 
 def as_plain(proof: Proof) -> dict[str, Any]:
     """Returns the proof as programs read it."""
-    from cnnctl.train.gradients import FLOOR, TOLERANCE
+    from cnnctl.verify.gradients import FLOOR, TOLERANCE
 
     return {
         "agrees": not proof.disagreements(),

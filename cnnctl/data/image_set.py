@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnctl.data.lazy import AnyImages, LazyImages
-from cnnctl.data.memory import bytes_of_image
+from cnnctl.data.store.lazy import AnyImages, LazyImages
+from cnnctl.data.store.memory import bytes_of_image
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.image_files import broken_images
@@ -93,7 +93,7 @@ class BrokenImages(DataError):
 
 
 @contextlib.contextmanager
-def told_as_data_errors() -> Iterator[None]:
+def as_data_errors() -> Iterator[None]:
     """Raises DataError for what the system refuses to read."""
     try:
         yield

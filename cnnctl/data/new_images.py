@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from cnnctl.data.image_set import some_of
 from cnnctl.data.images import WHITE, Pixels, fit_array, likely_white
 from cnnctl.data.inputs import InputBatch
-from cnnctl.data.originals import Originals
-from cnnctl.data.statistics import ImageMeasures, ImageStatistics, Measure, Values, evenly, measured
+from cnnctl.data.inspect.originals import Originals
+from cnnctl.data.inspect.statistics import ImageMeasures, ImageStatistics, Measure, Values, evenly, measured
 from cnnctl.errors import counted
 from cnnctl.spec.dataset import DataSpec
 
@@ -42,7 +42,7 @@ their size are beyond it, and are named right in 36 % of the cases; those of 0.8
 MARGIN, INK_MARGIN = 0.375, 0.15
 """Of brightness, and of the share of ink, beyond those in training. On a background brighter by 0.31 digits are named right
 in 96 % of the cases, by 0.39 in 92 %, by 0.47 in 86 %."""
-MOST = 0.5
+MAX = 0.5
 """Share of the images that must be like training images, but for how they lie, before that is said of all."""
 MAX_NAMED = 3
 CONFIDENT = 4
@@ -292,7 +292,7 @@ def _inverted(new: NewImages) -> Finding | None:
 
 def _transposed(new: NewImages) -> Finding | None:
     orientation, drawn = new.trained_on.orientation, ~(new.blank | new.unlike)
-    if orientation is None or drawn.mean() < MOST:  # a few images of another kind would decide for the others
+    if orientation is None or drawn.mean() < MAX:  # a few images of another kind would decide for the others
         return None
     score = float(orientation.scores(new.each.maps[drawn]).mean())
     count = int(drawn.sum())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cnnctl.data.augment import augment, draw, draw_rows
 from cnnctl.data.image_set import ImageSet
-from cnnctl.data.lazy import AnyImages, LazyImages
+from cnnctl.data.store.lazy import AnyImages, LazyImages
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import Augment
 from cnnctl.spec.experiment import Experiment
@@ -208,7 +208,7 @@ def pixels_of(images: AnyImages) -> Rows:
 
 
 @contextlib.contextmanager
-def reading_told() -> Iterator[None]:
+def as_read_error() -> Iterator[None]:
     """Raises as the DataError that it was what TensorFlow raises for images that could not be read within its graph.
 
     Whatever is raised, the batches that were being prepared are let go.

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnctl.data.image_set import FEW_NAMES, ImageSet, Labels, Sizes, Source, some_of
-from cnnctl.data.lazy import Indices, in_blocks
-from cnnctl.data.sources import open_source
+from cnnctl.data.sources.opening import open_source
+from cnnctl.data.store.lazy import Indices, in_blocks
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
 

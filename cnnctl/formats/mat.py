@@ -193,7 +193,7 @@ def _walk(file: Path, inside: Path | None, wanted: str | None) -> Iterator[Found
     with as_data_error(file), open_regular(file, inside) as raw:
         size = os.fstat(raw.fileno()).st_size
         order = _byte_order(raw.read(_HEADER), file)
-        left = most_bytes()
+        left = max_bytes()
         while raw.peek(1):
             kind, length = struct.unpack(f"{order}II", read_exactly(raw, 8, file))
             start = raw.tell()
@@ -209,7 +209,7 @@ def _walk(file: Path, inside: Path | None, wanted: str | None) -> Iterator[Found
             raw.seek(start + length)
 
 
-def most_bytes() -> int:
+def max_bytes() -> int:
     """Compute how many bytes a file may have unpacked."""
     return min(MAX_MAT_BYTES, memory_share())
 
@@ -313,7 +313,7 @@ class _Cursor:
         self.at += count
         if self.at > self._most:
             raise DataError(
-                f"{self.file}: it unpacks to more than {most_bytes() / 1e9:,.1f} GB, which is the most that is read from a "
+                f"{self.file}: it unpacks to more than {max_bytes() / 1e9:,.1f} GB, which is the most that is read from a "
                 "Matlab file; save it as npz, which is read block by block"
             )
 

@@ -14,7 +14,7 @@ from typing import Any
 from cnnctl.errors import CnnctlError, ConfigError, RunError
 from cnnctl.reading import open_regular
 from cnnctl.report.text import printable
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
 from cnnctl.spec.document import read_document
 from cnnctl.spec.leaves import Leaf, differing, leaves, text_of
 from cnnctl.spec.overrides import keys_of
@@ -38,7 +38,7 @@ NARROW = 20
 EPOCHS = "train.epochs"
 MAY_CHANGE = (EPOCHS, "train.strategy", *(f"data.{field}" for field in ("path", "data_dir", "labels_file", "memory")))
 """What a run may be given anew while it is resumed: the config.yaml says it, and an older checkpoint does not yet."""
-MOST_LINES = 4
+MAX_LINES = 4
 """Lines of a cell; the whole text is in the JSON."""
 LONGEST_REASON = 400
 """Letters of why a folder is passed over."""
@@ -395,8 +395,8 @@ def _config_cell(value: Any, digits: int) -> str:
 
 def _in_lines(text: str, width: int = WIDEST) -> str:
     lines = wrap(text, width, break_on_hyphens=False)
-    kept = lines[:MOST_LINES]
-    if len(lines) > MOST_LINES:
+    kept = lines[:MAX_LINES]
+    if len(lines) > MAX_LINES:
         kept[-1] = f"{kept[-1][: width - 1]}…"
     return "\n".join(kept)
 

@@ -16,23 +16,14 @@ from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import distance_of, images_at_once
 from cnnctl.spec.head import chosen_loss, values_of
-from cnnctl.spec.load import facts_of, image_of, surroundings_of
+from cnnctl.spec.load import context_of, facts_of, image_of
 from cnnctl.spec.receptive import Receptive, receptive_fields
 from cnnctl.spec.section import show
-from cnnctl.spec.shapes import (
-    Facts,
-    Surroundings,
-    Window,
-    arithmetic,
-    format_of,
-    show_shape,
-    spatial,
-    window_of,
-)
+from cnnctl.spec.shapes import Facts, LayerContext, Window, arithmetic, format_of, show_shape, spatial, window_of
 from cnnctl.spec.stack import Node
 
 WIDTH = 80
-MOST_PIXELS = 100_000
+MAX_PIXELS = 100_000
 
 
 @dataclass(frozen=True)
@@ -49,7 +40,7 @@ class _Subject:
     node: Node
     facts: Facts
     receptive: Receptive | None
-    around: Surroundings
+    around: LayerContext
     experiment: Experiment
     total: int
 
@@ -57,7 +48,7 @@ class _Subject:
 def explanation(experiment: Experiment) -> str:
     """Returns the arithmetic of a checked experiment, a paragraph a layer."""
     nodes, facts = facts_of(experiment)
-    around = surroundings_of(experiment)
+    around = context_of(experiment)
     parts = [_tensors(experiment)]
     total = sum(each.parameters for each in facts)
     fields = receptive_fields(nodes, facts, image_of(experiment), around)
@@ -130,14 +121,14 @@ def _zeros(layer: L.ZeroPadding2D) -> str:
     return f"zeros: {rows}, {counted(left, 'column')} left, {right:,} right; no parameters"
 
 
-def _pooled_globally(layer: L.GlobalPooling, facts: Facts, around: Surroundings) -> str:
+def _pooled_globally(layer: L.GlobalPooling, facts: Facts, around: LayerContext) -> str:
     what = "mean" if isinstance(layer, L.GlobalAveragePooling2D) else "maximum"
     pixels, _ = spatial(facts.input_shapes[0], format_of(layer, around), facts.kind)
     alone = " (one value here, so it stays as it is)" if prod(pixels) == 1 else ""
     return f"the {what} of each map over all its rows and columns{alone}; no parameters"
 
 
-def _flattened(layer: L.Flatten, facts: Facts, around: Surroundings) -> str:
+def _flattened(layer: L.Flatten, facts: Facts, around: LayerContext) -> str:
     shape = facts.input_shapes[0]
     if len(shape) == 1:
         return f"the input is a vector already: (B, {shape[0]}) stays as it is"
@@ -175,7 +166,7 @@ def _added(facts: Facts) -> list[str]:
     return lines
 
 
-def _side_by_side(layer: L.Concatenate, facts: Facts, around: Surroundings) -> str:
+def _side_by_side(layer: L.Concatenate, facts: Facts, around: LayerContext) -> str:
     axis = layer.axis if layer.axis > 0 else len(facts.output_shape) + 1 + layer.axis
     sizes = [shape[axis - 1] for shape in facts.input_shapes]
     sums = " + ".join(map(str, sizes))
@@ -186,13 +177,13 @@ def _side_by_side(layer: L.Concatenate, facts: Facts, around: Surroundings) -> s
     )
 
 
-def _axis_name(axis: int, rank: int, around: Surroundings) -> str:
+def _axis_name(axis: int, rank: int, around: LayerContext) -> str:
     """Returns what stands along an axis that counts the batch as 0."""
     names = {"channels_last": ["row", "column", "channel"], "channels_first": ["channel", "row", "column"]}
     return names[around.data_format][axis - 1] if rank == 3 else "value"
 
 
-def _sliding(layer: L.Conv2D | L.Pooling, facts: Facts, around: Surroundings) -> list[str]:
+def _sliding(layer: L.Conv2D | L.Pooling, facts: Facts, around: LayerContext) -> list[str]:
     window = window_of(layer)
     pixels, _ = spatial(facts.input_shapes[0], format_of(layer, around), facts.kind)
     added = "zeros added" if isinstance(layer, L.Conv2D) else "empty places added, which take no part"
@@ -218,7 +209,7 @@ def _positions(window: Window, pixels: int, axis: int, added: str) -> str:
 
 def _left_out(window: Window, pixels: int, axis: int) -> str:
     """Returns how many pixels no window reaches: the last ones where windows do not go up, or those between windows."""
-    if pixels > MOST_PIXELS:
+    if pixels > MAX_PIXELS:
         return ""
     taps = range(0, window.extent(axis), window.dilation[axis])
     covered = {position * window.strides[axis] + tap for position in range(window.output(pixels, axis)) for tap in taps}
@@ -229,7 +220,7 @@ def _left_out(window: Window, pixels: int, axis: int) -> str:
     return f"; {count} of {pixels} {verb} in no window" if count else ""
 
 
-def _filters(layer: L.Conv2D, facts: Facts, around: Surroundings) -> list[str]:
+def _filters(layer: L.Conv2D, facts: Facts, around: LayerContext) -> list[str]:
     (high, wide), filters = layer.kernel_size, layer.filters
     _, channels = spatial(facts.input_shapes[0], format_of(layer, around), facts.kind)
     pixels, _ = spatial(facts.output_shape, format_of(layer, around), facts.kind)
@@ -329,7 +320,7 @@ def _in_inference(layer: L.BatchNormalization, experiment: Experiment) -> str:
     return f"{averages} {layer.momentum:g} · old + {1 - layer.momentum:g} · batch's"
 
 
-def _normalized_alone(layer: L.BatchNormalization, facts: Facts, around: Surroundings) -> str:
+def _normalized_alone(layer: L.BatchNormalization, facts: Facts, around: LayerContext) -> str:
     """Returns what has statistics of its own: the channels, or what else the axis is."""
     rank, count = len(facts.output_shape), facts.non_trainable // 2
     axis = layer.axis if layer.axis > 0 else rank + 1 + layer.axis
@@ -339,7 +330,7 @@ def _normalized_alone(layer: L.BatchNormalization, facts: Facts, around: Surroun
     return each if name in ("channel", "value") else f"{each} (axis {layer.axis}; for channels give axis: {right})"
 
 
-def _activated(activation: str | None, facts: Facts, around: Surroundings) -> list[str]:
+def _activated(activation: str | None, facts: Facts, around: LayerContext) -> list[str]:
     if activation in (None, "linear"):
         return []
     if activation != "softmax":

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cnnctl.report.text import printable
 
 DOTS_PER_INCH = 100
-MOST_NAMED = 40
+MAX_NAMED = 40
 """Of more classes a confusion matrix shows colours alone: names and numbers would not be readable."""
 CELL_INCHES, CELL_PIXELS, GAP_COLOUR = 0.5, 128, (176, 196, 222)
 NAME_LENGTH = 40
@@ -54,7 +54,7 @@ def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: 
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(title, fontsize=9 if for_card else None)
-    if classes <= MOST_NAMED:
+    if classes <= MAX_NAMED:
         axes.set_xticks(range(classes), class_names, rotation=90 if max(map(len, class_names)) > 3 else 0)
         axes.set_yticks(range(classes), class_names)
         for row, column in np.argwhere(matrix):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnctl.errors import counted
 from cnnctl.report.console import Console
-from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Plan, StepsRecord
+from cnnctl.train.observers import EndRecord, EpochRecord, Observer, Plan, StepsRecord
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole

@@ -9,7 +9,7 @@ from typing import Any
 
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import facts_of, image_of, surroundings_of
+from cnnctl.spec.load import context_of, facts_of, image_of
 from cnnctl.spec.receptive import Receptive, never_seen, receptive_fields
 from cnnctl.spec.shapes import Facts, Shape
 
@@ -65,7 +65,7 @@ class Summary:
 def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
     """Returns the summary of a checked experiment."""
     nodes, facts = facts_of(experiment)
-    image, around = image_of(experiment), surroundings_of(experiment)
+    image, around = image_of(experiment), context_of(experiment)
     size = BYTES_PER_VALUE[on_any_machine(experiment).train.precision]
     sizes = [size] * (len(facts) - 1) + [BYTES_PER_VALUE["float32"]]  # the last layer is float32 always
     fields = receptive_fields(nodes, facts, image, around)

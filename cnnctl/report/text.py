@@ -1,6 +1,8 @@
-"""Text that others wrote, such as file and class names, made safe to show."""
+"""Pieces of text that several reports share; names that others wrote, made safe to show."""
 
 from __future__ import annotations
+
+from cnnctl.train.observers import Score
 
 
 def printable(text: str) -> str:
@@ -9,3 +11,17 @@ def printable(text: str) -> str:
     So a name can neither move the cursor nor break a table or a picture.
     """
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def loss_text(loss: float, regularized: bool) -> str:
+    """Show a loss, and whether it includes the penalties of regularizers."""
+    return f"loss {loss:.4f}{' (regularization included)' if regularized else ''}"
+
+
+def accuracy_text(score: Score) -> str:
+    """Show an accuracy, for episodes with its 95 % interval; episodes that are all alike have none."""
+    if score.interval is None:
+        return f"{score.accuracy:.2%}"
+    if score.interval == 0:
+        return f"{score.accuracy:.2%} in every episode"
+    return f"{score.accuracy:.2%} ± {100 * score.interval:.2f} % (95 % interval)"

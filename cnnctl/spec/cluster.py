@@ -16,7 +16,7 @@ from cnnctl.spec.section import show
 VARIABLE = "TF_CONFIG"
 JOBS = ("chief", "worker")
 _EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
-_MOST_PORTS = 65_535
+_MAX_PORTS = 65_535
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def known_cluster() -> Cluster | None:
 def address_of(address: str) -> tuple[str, int]:
     """Returns host and port of `host:port`; raises UsageError for another text."""
     host, colon, port = address.rpartition(":")
-    if not (host and colon and _small_number(port) and 0 < int(port) <= _MOST_PORTS):
+    if not (host and colon and _small_number(port) and 0 < int(port) <= _MAX_PORTS):
         _refuse(f"has the address {show(address)}, expected a host and a port such as host1:2222")
     return host.strip("[]"), int(port)
 

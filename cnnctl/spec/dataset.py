@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from cnnctl.spec.section import MOST, Section, Size, expected, show, wrong
+from cnnctl.spec.section import MAX, Section, Size, expected, show, wrong
 
 
 class NotUsable(Exception):
@@ -123,7 +123,7 @@ SOURCES = ("tfds", "folder", "digits", *FILE_SOURCES)
 def _source(value: object) -> object:
     """Names the two lines to write where the name of a set stands in place of its source."""
     if isinstance(value, str) and value not in SOURCES:
-        from cnnctl.spec.images import TFDS_IMAGES  # imports this module
+        from cnnctl.spec.tfds_images import TFDS_IMAGES  # imports this module
 
         name = value.lower().replace("-", "_")
         if name in TFDS_IMAGES:
@@ -219,9 +219,9 @@ class DataSpec(Section):
     image_size: Size | None = None
     fit: Literal["stretch", "crop", "pad"] = "stretch"
     channels: Channels | None = None
-    classes: Annotated[int, Field(ge=2, le=MOST)] | None = None
+    classes: Annotated[int, Field(ge=2, le=MAX)] | None = None
     remap_labels: bool = False
-    pixel_max: Annotated[float, Field(gt=0, le=MOST)] | None = None
+    pixel_max: Annotated[float, Field(gt=0, le=MAX)] | None = None
     transpose: bool = False
     invert: bool = False
     labels: Literal["integer", "one_hot"] = "integer"

@@ -22,7 +22,7 @@ Where = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
 MAX_DEPTH = 50
-_MOST_SHOWN = 100
+_MAX_SHOWN = 100
 """Characters of an override that messages repeat."""
 NESTED_TOO_DEEPLY = "nested too deeply: no config has so many brackets in brackets"
 _TAG = "tag:yaml.org,2002:"
@@ -288,7 +288,7 @@ def dotted(path: Where) -> str:
 
 def setting(text: str) -> str:
     """Returns what messages call an override; a long one is cut."""
-    shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
     return one_line(f"--set {shown}")
 
 

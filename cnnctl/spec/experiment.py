@@ -16,7 +16,7 @@ from pydantic import (
 
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.layers import DataFormat, Stack
-from cnnctl.spec.section import MOST, Count, Named, Section, Seed, expected, is_integer, wrong
+from cnnctl.spec.section import MAX, Count, Named, Section, Seed, expected, is_integer, wrong
 from cnnctl.spec.sweep import SweepSpec
 from cnnctl.spec.training import TrainSpec
 
@@ -76,16 +76,16 @@ class FewShotSpec(Section):
     """
 
     learner: Annotated[Any, LEARNER] = Prototypical.model_construct()
-    way: Annotated[int, Field(ge=2, le=MOST)] = 5
+    way: Annotated[int, Field(ge=2, le=MAX)] = 5
     shot: Count = 1
     query: Count = 5
-    train_way: Annotated[int, Field(ge=2, le=MOST)] | None = None
+    train_way: Annotated[int, Field(ge=2, le=MAX)] | None = None
     train_shot: Count | None = None
     train_query: Count | None = None
     episodes: Count | None = None
     episodes_per_step: Count | None = None
-    validation_episodes: Annotated[int, Field(ge=2, le=MOST)] = 1000
-    test_episodes: Annotated[int, Field(ge=2, le=MOST)] = 1000
+    validation_episodes: Annotated[int, Field(ge=2, le=MAX)] = 1000
+    test_episodes: Annotated[int, Field(ge=2, le=MAX)] = 1000
     rotations: bool = False
     mirrors: bool = False
 
@@ -98,7 +98,7 @@ def _profile(value: object) -> tuple[int, int]:
     raise expected("the first and the last step, such as [10, 20]", value)
 
 
-_STEP = {"type": "integer", "minimum": 1, "maximum": MOST}
+_STEP = {"type": "integer", "minimum": 1, "maximum": MAX}
 Profile = Annotated[
     tuple[int, int],
     PlainValidator(_profile),
@@ -120,7 +120,7 @@ class LogSpec(Section):
 
     tensorboard: bool = True
     every_steps: Count | None = None
-    every_epochs: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    every_epochs: Annotated[int, Field(ge=0, le=MAX)] | None = None
     profile: Profile | None = None
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cnnctl.spec.dataset import FILE_SOURCES, DataSpec, Part
-from cnnctl.spec.images import DIGITS, Images, tfds_images
+from cnnctl.spec.tfds_images import DIGITS, Images, tfds_images
 
 DEFAULT_TEST = 0.2
 

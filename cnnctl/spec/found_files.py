@@ -14,8 +14,8 @@ from cnnctl.spec.folders import data_path
 from cnnctl.spec.found import DEFAULT_TEST, Found
 from cnnctl.spec.found_folder import several
 from cnnctl.spec.image_files import FORMATS, GREY_MODES, KINDS, refuse_unusual_size
-from cnnctl.spec.images import Images
-from cnnctl.spec.section import MOST
+from cnnctl.spec.section import MAX
+from cnnctl.spec.tfds_images import Images
 
 if TYPE_CHECKING:
     from cnnctl.formats import Part as FilePart
@@ -144,7 +144,7 @@ def _classes(data: DataSpec, part: FilePart) -> int | None:
     import numpy as np
 
     count = len(np.unique(labels)) if data.remap_labels else int(labels.max(initial=0)) + 1
-    if not 2 <= count <= MOST:
+    if not 2 <= count <= MAX:
         what = f"labels from {int(labels.min()):,} to {int(labels.max()):,}" if len(labels) else "no labels"
         raise DataError(
             f"{part.files[-1]} has {what}: expected two classes at least, numbered from 0; data.remap_labels: true numbers them"

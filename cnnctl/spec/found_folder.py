@@ -12,8 +12,8 @@ from cnnctl.spec.dataset import DataSpec, NotUsable, Part
 from cnnctl.spec.folders import DEFAULT_TRAIN, FEWEST_CLASSES, HERE, FolderSet, Place, accounted, data_path
 from cnnctl.spec.found import DEFAULT_TEST, Found
 from cnnctl.spec.image_files import KINDS, broken_images, image_header, opened_image, reason
-from cnnctl.spec.images import Images
 from cnnctl.spec.section import one_line
+from cnnctl.spec.tfds_images import Images
 from cnnctl.surroundings import shell_word
 
 FEW = 5

@@ -8,7 +8,7 @@ from math import prod
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.shapes import Facts, Surroundings, format_of, show_shape
+from cnnctl.spec.shapes import Facts, LayerContext, format_of, show_shape
 from cnnctl.spec.stack import INPUT, Complaint, Node, nodes_of
 from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
@@ -67,7 +67,7 @@ IMAGE = Values(LOGITS, None)
 
 
 def values_of(
-    nodes: Sequence[Node], facts: Sequence[Facts] | None = None, around: Surroundings | None = None
+    nodes: Sequence[Node], facts: Sequence[Facts] | None = None, around: LayerContext | None = None
 ) -> dict[str, Values]:
     """Determine what the values of every layer are.
 
@@ -210,7 +210,7 @@ def chosen_loss(experiment: Experiment, nodes: Sequence[Node]) -> Loss:
     return Loss(name, output == LOGITS, smoothing, why)
 
 
-def head_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> list[Complaint]:
+def head_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
     """Returns what is wrong with the network's end for the classes of the data."""
     return [*_shape_complaints(nodes[-1], facts[-1], around.classes), *_value_complaints(nodes, facts, around)]
 
@@ -228,7 +228,7 @@ def _shape_complaints(last: Node, facts: Facts, classes: int) -> list[Complaint]
     return []
 
 
-def _value_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> list[Complaint]:
+def _value_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
     """Returns why there is no loss for the network's outputs, where there is none."""
     values = values_of(nodes, facts, around)[nodes[-1].name]
     if values.usable:

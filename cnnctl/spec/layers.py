@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from cnnctl.spec.section import (
-    MOST,
+    MAX,
     Count,
     Named,
     Names,
@@ -75,8 +75,8 @@ def _noise_shape(value: object) -> tuple[int | None, ...]:
     raise expected("a list of positive integers or null, one an axis, the batch first", value, at_most(value))
 
 
-_WHOLE = {"type": "integer", "minimum": 0, "maximum": MOST}
-_POSITIVE = {"type": "integer", "minimum": 1, "maximum": MOST}
+_WHOLE = {"type": "integer", "minimum": 0, "maximum": MAX}
+_POSITIVE = {"type": "integer", "minimum": 1, "maximum": MAX}
 _SIDES = {"type": "array", "items": _WHOLE, "minItems": 2, "maxItems": 2}
 Units = Annotated[
     int | str,

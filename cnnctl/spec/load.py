@@ -20,13 +20,13 @@ from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints, netw
 from cnnctl.spec.folders import data_path
 from cnnctl.spec.found import found_in
 from cnnctl.spec.head import head_complaints, loss_complaints
-from cnnctl.spec.images import missing_facts
 from cnnctl.spec.layers import Conv2D
 from cnnctl.spec.oddities import batch_norm_complaints, oddities
 from cnnctl.spec.overrides import override
 from cnnctl.spec.section import UNKNOWN_FIELD, Section, one_line
-from cnnctl.spec.shapes import MOST_VALUES, Facts, Misfit, Surroundings, format_of, input_shape, show_shape, trace
+from cnnctl.spec.shapes import MAX_VALUES, Facts, LayerContext, Misfit, format_of, input_shape, show_shape, trace
 from cnnctl.spec.stack import Complaint, Node, nodes_of
+from cnnctl.spec.tfds_images import missing_facts
 
 MANY_PARAMETERS = 10_000_000
 """From here on a network is warned about where nobody chose the size of its images."""
@@ -102,7 +102,7 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
         raise ConfigError(sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.location)))
     assert checked
     nodes, facts = facts_of(checked)
-    notes += oddities(checked, nodes, facts, surroundings_of(checked))
+    notes += oddities(checked, nodes, facts, context_of(checked))
     notes += _large_network(checked, sized_by_images="image_size" not in document.content["data"])
     return checked
 
@@ -241,10 +241,10 @@ def _data_complaints(data: DataSpec) -> list[Complaint]:
 def _too_large(data: DataSpec) -> list[Complaint]:
     assert data.image_size and data.channels
     values = prod((*data.image_size, data.channels))
-    if values <= MOST_VALUES:
+    if values <= MAX_VALUES:
         return []
     size = "×".join(map(str, (*data.image_size, data.channels)))
-    message = f"an image of {size} has {values:,} values, and at most {MOST_VALUES:,} are taken; write image_size: [256, 256], or another smaller size"
+    message = f"an image of {size} has {values:,} values, and at most {MAX_VALUES:,} are taken; write image_size: [256, 256], or another smaller size"
     return [(("data", "image_size"), message)]
 
 
@@ -309,7 +309,7 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
 
 
 def _end_complaints(
-    experiment: Experiment | None, nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings
+    experiment: Experiment | None, nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext
 ) -> list[Complaint]:
     """Returns what is wrong with the network's end, for the task."""
     if experiment and experiment.few_shot:
@@ -318,7 +318,7 @@ def _end_complaints(
     return [*head_complaints(nodes, facts, around), *losses]
 
 
-def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> list[Complaint]:
+def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
     """Returns the convolutions whose bias Keras 3.15 would add along the columns instead of to the maps.
 
     Under TensorFlow its `ops.add` guesses where the maps are from the sizes alone, and the last axis wins.
@@ -380,11 +380,11 @@ def _strategy_complaints(experiment: Experiment) -> list[Complaint]:
     return []
 
 
-def _image(data: DataSpec, model: ModelSpec) -> tuple[tuple[int, ...], Surroundings]:
+def _image(data: DataSpec, model: ModelSpec) -> tuple[tuple[int, ...], LayerContext]:
     assert data.image_size and data.channels and data.classes
     height, width = data.image_size
     image = input_shape(height, width, data.channels, model.data_format)
-    return image, Surroundings(data.classes, model.data_format)
+    return image, LayerContext(data.classes, model.data_format)
 
 
 def image_of(experiment: Experiment) -> tuple[int, ...]:
@@ -392,7 +392,7 @@ def image_of(experiment: Experiment) -> tuple[int, ...]:
     return _image(experiment.data, experiment.model)[0]
 
 
-def surroundings_of(experiment: Experiment) -> Surroundings:
+def context_of(experiment: Experiment) -> LayerContext:
     """Returns what the layers of a checked experiment take from around them."""
     return _image(experiment.data, experiment.model)[1]
 

@@ -12,12 +12,12 @@ from math import prod
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.shapes import (
-    MOST_VALUES,
+    MAX_VALUES,
     DoesNotFit,
     Facts,
+    LayerContext,
     Misfit,
     Shape,
-    Surroundings,
     format_of,
     input_shape,
     show_shape,
@@ -27,13 +27,13 @@ from cnnctl.spec.shapes import (
 )
 from cnnctl.spec.stack import INPUT, Node, below, without
 
-MOST_REMEDIES = 5
-MOST_PLACES = 50  # how far down a layer is moved
+MAX_REMEDIES = 5
+MAX_PLACES = 50  # how far down a layer is moved
 LARGEST_GROWTH = 8  # images are tried up to this many times their size,
-MOST_SIZES = 1000  # and at most so many sizes,
-MOST_TRACED = 50_000  # and layers of all sizes together, so that the answer comes at once
-MOST_NODES = 500  # in larger networks no remedy is sought, for the same reason
-MOST_ROWS = 40
+MAX_SIZES = 1000  # and at most so many sizes,
+MAX_TRACED = 50_000  # and layers of all sizes together, so that the answer comes at once
+MAX_NODES = 500  # in larger networks no remedy is sought, for the same reason
+MAX_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -45,26 +45,26 @@ class _Change:
     image: Shape
 
 
-def explain(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: Surroundings) -> str:
+def explain(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: LayerContext) -> str:
     """Returns the message for a stack that does not fit; several lines."""
     lines = [misfit.reason.message, *_rows(misfit, image)]
     culprit = _culprit(misfit, image, around) if misfit.reason.shrinks else None
     if culprit:
         lines.append(f"  '{culprit.name}' shrank the image most: {_pixels(culprit, around)}")
-    changes = _changes(misfit, culprit, nodes, image, around) if len(nodes) <= MOST_NODES else ()
+    changes = _changes(misfit, culprit, nodes, image, around) if len(nodes) <= MAX_NODES else ()
     fitting = [change for change in changes if _fits(change, around)]
     # A network that also ends in one number a class is worth more; where none does, its end is a second error.
     remedies = [change.say for change in fitting if _ends_well(change, around)] or [change.say for change in fitting]
     if remedies:
         lines.append("  each of these alone was tried and fits:")
-        lines += [f"    - {say}" for say in remedies[:MOST_REMEDIES]]
+        lines += [f"    - {say}" for say in remedies[:MAX_REMEDIES]]
     return "\n".join(lines)
 
 
 def _rows(misfit: Misfit, image: Shape) -> list[str]:
     names = [INPUT, *(facts.name for facts in misfit.facts), misfit.node.name]
     shapes = [show_shape(image), *(show_shape(facts.output_shape) for facts in misfit.facts), "does not fit"]
-    left_out = max(len(names) - MOST_ROWS, 0)
+    left_out = max(len(names) - MAX_ROWS, 0)
     if left_out:  # the first two and the last ones tell it
         names[2 : 2 + left_out] = ["..."]
         shapes[2 : 2 + left_out] = [f"{left_out:,} layers"]
@@ -72,12 +72,12 @@ def _rows(misfit: Misfit, image: Shape) -> list[str]:
     return [f"    {name:<{width}}  {shape}" for name, shape in zip(names, shapes, strict=True)]
 
 
-def _pixels(facts: Facts, around: Surroundings) -> str:
+def _pixels(facts: Facts, around: LayerContext) -> str:
     (before, _), (after, _) = (spatial(shape, around.data_format, "") for shape in (facts.input_shapes[0], facts.output_shape))
     return f"{before[0]}×{before[1]} to {after[0]}×{after[1]} pixels"
 
 
-def _culprit(misfit: Misfit, image: Shape, around: Surroundings) -> Facts | None:
+def _culprit(misfit: Misfit, image: Shape, around: LayerContext) -> Facts | None:
     """Returns the layer before the misfit that divided the pixels most, if any did; of equals the last."""
 
     def division(facts: Facts) -> float:
@@ -89,7 +89,7 @@ def _culprit(misfit: Misfit, image: Shape, around: Surroundings) -> Facts | None
     return max((facts for facts in reversed(misfit.facts) if division(facts) > 1), key=division, default=None)
 
 
-def _fits(change: _Change, around: Surroundings) -> bool:
+def _fits(change: _Change, around: LayerContext) -> bool:
     if not change.nodes:
         return False
     try:
@@ -99,12 +99,12 @@ def _fits(change: _Change, around: Surroundings) -> bool:
     return True
 
 
-def _ends_well(change: _Change, around: Surroundings) -> bool:
+def _ends_well(change: _Change, around: LayerContext) -> bool:
     return trace(change.nodes, change.image, around)[-1].output_shape == (around.classes,)
 
 
 def _changes(
-    misfit: Misfit, culprit: Facts | None, nodes: Sequence[Node], image: Shape, around: Surroundings
+    misfit: Misfit, culprit: Facts | None, nodes: Sequence[Node], image: Shape, around: LayerContext
 ) -> Iterator[_Change]:
     if not misfit.reason.shrinks:
         yield from _without_flattening(misfit, nodes, image, around)
@@ -119,15 +119,15 @@ def _changes(
     yield from _larger_images(nodes, image, around)
 
 
-def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: Surroundings) -> Iterator[_Change]:
+def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: LayerContext) -> Iterator[_Change]:
     """Yields the stack without, and with a later, flatten or global pooling."""
     place = next(index for index, node in enumerate(nodes) if node.name == misfit.node.name)
     candidates = {node.where: node for node in nodes[:place] if isinstance(node.layer, L.Flatten | L.GlobalPooling)}
-    for node in islice(candidates.values(), MOST_REMEDIES):
+    for node in islice(candidates.values(), MAX_REMEDIES):
         yield _Change(f"remove '{node.name}'", without(nodes, node.where), image)
         lower = (
             _Change(f"move '{node.name}' below '{target.name}'", below(nodes, node, target), image)
-            for target in nodes[place : place + MOST_PLACES]
+            for target in nodes[place : place + MAX_PLACES]
         )
         yield from islice((change for change in lower if _fits(change, around) and _ends_well(change, around)), 1)
 
@@ -155,7 +155,7 @@ def _smaller_window(node: Node, pixels: tuple[int, int], nodes: Sequence[Node], 
         yield _changed(node, nodes, image, f"{field}: {list(size)}", **{field: size})
 
 
-def _given(misfit: Misfit, image: Shape, around: Surroundings) -> tuple[int, int] | None:
+def _given(misfit: Misfit, image: Shape, around: LayerContext) -> tuple[int, int] | None:
     """Returns height and width of what the misfit is given."""
     shapes = {INPUT: image, **{facts.name: facts.output_shape for facts in misfit.facts}}
     try:
@@ -171,13 +171,13 @@ def _changed(node: Node, nodes: Sequence[Node], image: Shape, say: str, **fields
     return _Change(f"'{node.name}': {say}", new, image)
 
 
-def _larger_images(nodes: Sequence[Node], image: Shape, around: Surroundings) -> Iterator[_Change]:
+def _larger_images(nodes: Sequence[Node], image: Shape, around: LayerContext) -> Iterator[_Change]:
     """Yields the smallest larger image that fits, keeping the aspect ratio."""
     (height, width), channels = spatial(image, around.data_format, "")
-    sizes = min(height * (LARGEST_GROWTH - 1), MOST_SIZES, MOST_TRACED // len(nodes))
+    sizes = min(height * (LARGEST_GROWTH - 1), MAX_SIZES, MAX_TRACED // len(nodes))
     for more in range(1, sizes + 1):
         size = (height + more, round(width * (height + more) / height))
-        if prod((*size, channels)) > MOST_VALUES:
+        if prod((*size, channels)) > MAX_VALUES:
             return
         shape = input_shape(*size, channels, around.data_format)
         change = _Change(f"data.image_size: [{size[0]}, {size[1]}]", nodes, shape)

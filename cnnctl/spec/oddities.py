@@ -10,11 +10,11 @@ from cnnctl.spec.document import Where
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.few_shot import images_at_once
 from cnnctl.spec.head import LOGITS, values_of
-from cnnctl.spec.shapes import Facts, Surroundings, show_shape
+from cnnctl.spec.shapes import Facts, LayerContext, show_shape
 from cnnctl.spec.stack import Complaint, Node
 
 
-def oddities(experiment: Experiment, nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> list[str]:
+def oddities(experiment: Experiment, nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[str]:
     """Return warnings for a checked network; of a repeated layer, those of the first."""
     told: dict[Where, str] = {}
     found = [*_unequal_channels(nodes, facts, around), *_hidden_softmax(nodes, facts, around)]
@@ -23,7 +23,7 @@ def oddities(experiment: Experiment, nodes: Sequence[Node], facts: Sequence[Fact
     return list(told.values())
 
 
-def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> Iterator[tuple[Node, str]]:
+def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> Iterator[tuple[Node, str]]:
     """Yield the adds of which one input has one channel and another has more."""
     by_name = {node.name: node for node in nodes}
     for node, each in zip(nodes, facts, strict=True):
@@ -49,7 +49,7 @@ def _with_channels(node: Node | None, name: str, count: int) -> str:
     return f"put conv2d: {{filters: {count}, kernel_size: 1}} between"
 
 
-def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], around: Surroundings) -> Iterator[tuple[Node, str]]:
+def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> Iterator[tuple[Node, str]]:
     """Yield the layers whose softmax is not that of the network's outputs."""
     last = values_of(nodes, facts, around)[nodes[-1].name].softmax
     for node, each in zip(nodes, facts, strict=True):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, SerializationInfo, WithJsonSchema, model_validator
 
-from cnnctl.spec.section import MOST, Count, Named, Section, at_most, expected, is_integer, refers_to, show, wrong
+from cnnctl.spec.section import MAX, Count, Named, Section, at_most, expected, is_integer, refers_to, show, wrong
 
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -69,7 +69,7 @@ Length = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": MOST},
+                {"type": "integer", "minimum": 0, "maximum": MAX},
                 {"type": "string", "pattern": f"^{_EPOCHS.pattern}$"},
             ]
         }
@@ -203,7 +203,7 @@ class Optimizer(Section):
     ema_momentum: Annotated[float, Field(ge=0, le=1)] = 0.99
     ema_overwrite_frequency: Count | None = None
     loss_scale_factor: Rate | None = None
-    gradient_accumulation_steps: Annotated[int, Field(ge=2, le=MOST)] | None = None
+    gradient_accumulation_steps: Annotated[int, Field(ge=2, le=MAX)] | None = None
 
     @model_validator(mode="after")
     def _clips_one_way(self) -> Self:

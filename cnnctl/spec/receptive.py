@@ -20,12 +20,12 @@ from operator import and_, or_
 from typing import NamedTuple
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Facts, HeightWidth, Shape, Surroundings, Window, format_of, window_of
+from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape, Window, format_of, window_of
 from cnnctl.spec.stack import INPUT, Node
 
 LARGEST_SIDE = 4096
 """Images of longer sides get no receptive fields: a mask for each row and column would take the memory of the image again."""
-MOST_MASKS = 2**18
+MAX_MASKS = 2**18
 """No factor has more masks; a network that needs more gets no receptive fields from there on."""
 
 EVERYTHING = -1  # Python's -1 has every bit set
@@ -60,7 +60,7 @@ class Receptive:
 
 
 def receptive_fields(
-    nodes: Sequence[Node], facts: Sequence[Facts], image: Shape, around: Surroundings
+    nodes: Sequence[Node], facts: Sequence[Facts], image: Shape, around: LayerContext
 ) -> list[Receptive | None]:
     """Compute what every layer sees of the image; None from where on it would take too much memory."""
     axes = (1, 2) if around.data_format == "channels_first" else (0, 1)
@@ -72,7 +72,7 @@ def receptive_fields(
     return found
 
 
-def never_seen(fields: Sequence[Receptive | None], image: Shape, around: Surroundings) -> str:
+def never_seen(fields: Sequence[Receptive | None], image: Shape, around: LayerContext) -> str:
     """Describe the rows and columns of the image that change no output of the network; empty where all do."""
     end = fields[-1]
     if end is None or not any(end.unseen):
@@ -105,7 +105,7 @@ def _of_image(image: Shape, axes: tuple[int, int]) -> tuple[_Sight, _Sight] | No
 
 
 def _both(
-    node: Node, facts: Facts, known: Mapping[str, tuple[_Sight, _Sight] | None], around: Surroundings
+    node: Node, facts: Facts, known: Mapping[str, tuple[_Sight, _Sight] | None], around: LayerContext
 ) -> tuple[_Sight, _Sight] | None:
     """Return what a layer sees of rows and of columns."""
     before = [known[name] for name in node.inputs]
@@ -213,14 +213,14 @@ class _Sight:
             return self
         if all(len(masks) == 1 for term in self.terms for masks in term):
             return self.as_whole(count)
-        if count > MOST_MASKS:
+        if count > MAX_MASKS:
             raise _TooLarge
         spread = [[_spread(masks, size) for masks, size in zip(term, self.shape, strict=True)] for term in self.terms]
         terms = [(tuple(reduce(and_, factors) for factors in product(*term)),) for term in spread]
         return _Sight((count,), _fewest(terms), self.zeros, None, None)
 
 
-def _through(layer: L.Layer, taken: Sequence[_Sight], facts: Facts, around: Surroundings) -> _Sight:
+def _through(layer: L.Layer, taken: Sequence[_Sight], facts: Facts, around: LayerContext) -> _Sight:
     """Return what a layer's values see, by what those of its inputs see."""
     sight, output = taken[0], facts.output_shape
     match layer:
@@ -243,12 +243,12 @@ def _through(layer: L.Layer, taken: Sequence[_Sight], facts: Facts, around: Surr
     return _normalized(sight, output) if getattr(layer, "activation", None) == "softmax" else sight
 
 
-def _image_axes(layer: L.Layer, around: Surroundings) -> tuple[HeightWidth, int]:
+def _image_axes(layer: L.Layer, around: LayerContext) -> tuple[HeightWidth, int]:
     """Return the axes of rows and columns, and that of the channels, as the layer takes them."""
     return ((1, 2), 0) if format_of(layer, around) == "channels_first" else ((0, 1), 2)
 
 
-def _convolved(sight: _Sight, layer: L.Conv2D, around: Surroundings) -> _Sight:
+def _convolved(sight: _Sight, layer: L.Conv2D, around: LayerContext) -> _Sight:
     _, channels = _image_axes(layer, around)
     slid = _slid(sight, layer, around)
     if layer.groups == 1:
@@ -262,7 +262,7 @@ def _convolved(sight: _Sight, layer: L.Conv2D, around: Surroundings) -> _Sight:
     return slid.with_axis(channels, layer.filters, by_group)
 
 
-def _slid(sight: _Sight, layer: L.Conv2D | L.Pooling, around: Surroundings) -> _Sight:
+def _slid(sight: _Sight, layer: L.Conv2D | L.Pooling, around: LayerContext) -> _Sight:
     axes, _ = _image_axes(layer, around)
     window = window_of(layer)
     for side, axis in enumerate(axes):
@@ -300,7 +300,7 @@ def _windows(masks: Masks, window: Window, side: int, zeros: int) -> Masks:
     return tuple(seen(position * stride - before) for position in range(_few(window.output(len(masks), side))))
 
 
-def _padded(sight: _Sight, layer: L.ZeroPadding2D, around: Surroundings) -> _Sight:
+def _padded(sight: _Sight, layer: L.ZeroPadding2D, around: LayerContext) -> _Sight:
     axes, _ = _image_axes(layer, around)
     for axis, sides in zip(axes, layer.padding, strict=True):
         sight = _between(sight, axis, sides, sight.zeros) if sum(sides) else sight
@@ -316,7 +316,7 @@ def _between(sight: _Sight, axis: int, sides: tuple[int, int], mask: int) -> _Si
     )
 
 
-def _pooled(sight: _Sight, layer: L.GlobalPooling, around: Surroundings) -> _Sight:
+def _pooled(sight: _Sight, layer: L.GlobalPooling, around: LayerContext) -> _Sight:
     axes, channels = _image_axes(layer, around)
     for axis in axes:
         sight = sight.mixed(axis, 1)
@@ -326,7 +326,7 @@ def _pooled(sight: _Sight, layer: L.GlobalPooling, around: Surroundings) -> _Sig
     return _Sight((sight.shape[channels],), _fewest(terms), sight.zeros, None, None)
 
 
-def _flattened(sight: _Sight, layer: L.Flatten, around: Surroundings) -> _Sight:
+def _flattened(sight: _Sight, layer: L.Flatten, around: LayerContext) -> _Sight:
     """Return the sight of a vector; Keras puts the channels last first."""
     order = (1, 2, 0) if format_of(layer, around) == "channels_first" else (0, 1, 2)
     terms = tuple(tuple(term[axis] for axis in order) for term in sight.terms)
@@ -416,7 +416,7 @@ def _shortest(masks: Masks) -> Masks:
 
 
 def _few(count: int) -> int:
-    if count > MOST_MASKS:
+    if count > MAX_MASKS:
         raise _TooLarge
     return count
 

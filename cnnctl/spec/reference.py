@@ -10,7 +10,7 @@ from typing import Any
 from cnnctl.errors import UsageError, suggestion
 from cnnctl.spec.overrides import keys_of
 from cnnctl.spec.schema import json_schema
-from cnnctl.spec.section import MOST
+from cnnctl.spec.section import MAX
 
 REQUIRED = "required"
 
@@ -106,4 +106,4 @@ def _word(value: Any) -> str:
 
 def _bounds(node: Mapping[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    return "".join(f" {sign} {node[key]:g}" for key, sign in signs.items() if key in node and abs(node[key]) < MOST)
+    return "".join(f" {sign} {node[key]:g}" for key, sign in signs.items() if key in node and abs(node[key]) < MAX)

@@ -49,7 +49,7 @@ def one_line(text: str) -> str:
     return text.replace("\n", r"\n")
 
 
-MOST = 2**31 - 1
+MAX = 2**31 - 1
 """The largest integer that TensorFlow takes for sizes, numbers of steps and seeds."""
 
 
@@ -256,21 +256,21 @@ def _pair(low: int, what: str) -> Any:
             raise expected(f"{what} or a pair of them, [height, width]", value, at_most(value))
         return both[0], both[1]
 
-    one = {"type": "integer", "minimum": low, "maximum": MOST}
+    one = {"type": "integer", "minimum": low, "maximum": MAX}
     schema = {"anyOf": [one, {"type": "array", "items": one, "minItems": 2, "maxItems": 2}]}
     return Annotated[tuple[int, int], PlainValidator(read), PlainSerializer(list), WithJsonSchema(schema)]
 
 
 def at_most(value: object) -> str:
-    """Returns a hint for a message where `value` is, or its lists hold, an integer above `MOST`."""
+    """Returns a hint for a message where `value` is, or its lists hold, an integer above `MAX`."""
     if isinstance(value, list | tuple):
         return next(filter(None, map(at_most, value)), "")
-    return f", at most {MOST}" if type(value) is int and value > MOST else ""
+    return f", at most {MAX}" if type(value) is int and value > MAX else ""
 
 
 def is_integer(value: object, low: int) -> bool:
-    """Returns whether `value` is an integer from `low` to `MOST`, and no boolean."""
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= MOST
+    """Returns whether `value` is an integer from `low` to `MAX`, and no boolean."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= MAX
 
 
 def _names(least: int, what: str) -> Any:
@@ -284,8 +284,8 @@ def _names(least: int, what: str) -> Any:
     return Annotated[tuple[str, ...], PlainValidator(read), PlainSerializer(list), WithJsonSchema(schema)]
 
 
-Count = Annotated[int, Field(gt=0, le=MOST)]
-Seed = Annotated[int, Field(ge=0, le=MOST)]
+Count = Annotated[int, Field(gt=0, le=MAX)]
+Seed = Annotated[int, Field(ge=0, le=MAX)]
 Size = _pair(1, "a positive integer")
 """One positive integer for height and width, or one for each."""
 Names = _names(1, "a list of layer names")

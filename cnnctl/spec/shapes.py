@@ -19,9 +19,9 @@ Shape = tuple[int, ...]
 HeightWidth = tuple[int, int]
 
 
-MOST_VALUES = 2**28
+MAX_VALUES = 2**28
 """So many has one image at most: a gigabyte as float32."""
-MOST = 2**63 - 1
+MAX = 2**63 - 1
 """TensorFlow counts the values of a tensor in 64 bits."""
 
 
@@ -104,7 +104,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class LayerContext:
     """What a layer takes from around it: the data's classes and the model's data format."""
 
     classes: int
@@ -116,7 +116,7 @@ def input_shape(height: int, width: int, channels: int, data_format: L.DataForma
     return (channels, height, width) if data_format == "channels_first" else (height, width, channels)
 
 
-def trace(nodes: Sequence[Node], image: Shape, around: Surroundings) -> list[Facts]:
+def trace(nodes: Sequence[Node], image: Shape, around: LayerContext) -> list[Facts]:
     """Returns the facts of every layer.
 
     Args:
@@ -146,17 +146,17 @@ class Misfit(Exception):
         self.reason = reason
 
 
-def _facts(node: Node, known: dict[str, Facts], image: Shape, around: Surroundings) -> Facts:
+def _facts(node: Node, known: dict[str, Facts], image: Shape, around: LayerContext) -> Facts:
     shapes = tuple(image if name == INPUT else known[name].output_shape for name in node.inputs)
     output, costs = apply(node.layer, shapes, around)
-    if prod(output) > MOST:
+    if prod(output) > MAX:
         raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, and no tensor has so many")
     return Facts(
         node.name, node.layer.kind, node.inputs, shapes, output, costs.trainable, costs.non_trainable, costs.macs
     )  # fmt: skip
 
 
-def apply(layer: L.Layer, shapes: tuple[Shape, ...], around: Surroundings) -> tuple[Shape, Costs]:
+def apply(layer: L.Layer, shapes: tuple[Shape, ...], around: LayerContext) -> tuple[Shape, Costs]:
     """Returns the output shape of `layer` and what its weights cost.
 
     Raises:
@@ -187,7 +187,7 @@ def apply(layer: L.Layer, shapes: tuple[Shape, ...], around: Surroundings) -> tu
     return shape, Costs()
 
 
-def format_of(layer: L.Layer, around: Surroundings) -> L.DataFormat:
+def format_of(layer: L.Layer, around: LayerContext) -> L.DataFormat:
     """Returns the layer's own data format, or the model's."""
     own: L.DataFormat | None = getattr(layer, "data_format", None)
     return own or around.data_format
@@ -238,7 +238,7 @@ def arithmetic(window: Window, pixels: int, axis: int) -> str:
     return f"floor(({pixels} - {window.extent(axis)}) / {window.strides[axis]}) + 1 = {result}"
 
 
-def _convolution(layer: L.Conv2D, shape: Shape, around: Surroundings) -> tuple[Shape, Costs]:
+def _convolution(layer: L.Conv2D, shape: Shape, around: LayerContext) -> tuple[Shape, Costs]:
     data_format = format_of(layer, around)
     _, channels = spatial(shape, data_format, layer.kind)
     if channels % layer.groups:
@@ -250,24 +250,24 @@ def _convolution(layer: L.Conv2D, shape: Shape, around: Surroundings) -> tuple[S
     return _joined(pixels, layer.filters, data_format), Costs(kernel + bias, 0, kernel * prod(pixels))
 
 
-def _zero_padding(layer: L.ZeroPadding2D, shape: Shape, around: Surroundings) -> Shape:
+def _zero_padding(layer: L.ZeroPadding2D, shape: Shape, around: LayerContext) -> Shape:
     data_format = format_of(layer, around)
     pixels, channels = spatial(shape, data_format, layer.kind)
     return _joined([n + sum(sides) for n, sides in zip(pixels, layer.padding, strict=True)], channels, data_format)
 
 
-def _global_pooling(layer: L.GlobalPooling, shape: Shape, around: Surroundings) -> Shape:
+def _global_pooling(layer: L.GlobalPooling, shape: Shape, around: LayerContext) -> Shape:
     data_format = format_of(layer, around)
     _, channels = spatial(shape, data_format, layer.kind)
     return _joined([1, 1], channels, data_format) if layer.keepdims else (channels,)
 
 
-def units_of(layer: L.Dense, around: Surroundings) -> int:
+def units_of(layer: L.Dense, around: LayerContext) -> int:
     """Returns the number of units, `classes` resolved."""
     return around.classes if isinstance(layer.units, str) else layer.units
 
 
-def _dense(layer: L.Dense, shape: Shape, around: Surroundings) -> tuple[Shape, Costs]:
+def _dense(layer: L.Dense, shape: Shape, around: LayerContext) -> tuple[Shape, Costs]:
     units = units_of(layer, around)
     kernel = shape[-1] * units
     return (*shape[:-1], units), Costs(kernel + (units if layer.use_bias else 0), 0, kernel * prod(shape[:-1]))

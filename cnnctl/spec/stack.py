@@ -15,8 +15,8 @@ from cnnctl.spec.section import Section, show
 INPUT = "input"
 """What a layer's `inputs` call the network's own input."""
 
-MOST_LAYERS = 10_000
-MOST_NAMES = 20
+MAX_LAYERS = 10_000
+MAX_NAMES = 20
 """So many layers are named in one message."""
 
 Complaint = tuple[Where, str]
@@ -51,8 +51,8 @@ class _Written:
 def nodes_of(model: ModelSpec) -> tuple[list[Node], list[Complaint]]:
     """Returns the layers in the order they are computed, and what is wrong with their wiring."""
     count = _count(model.layers)
-    if count > MOST_LAYERS:
-        message = f"the repeats make {count:,} layers, and at most {MOST_LAYERS:,} are built; lower times"
+    if count > MAX_LAYERS:
+        message = f"the repeats make {count:,} layers, and at most {MAX_LAYERS:,} are built; lower times"
         return [], [(("model", "layers"), message)]
     written = list(_written_out(model.layers, ("model", "layers"), ""))
     nodes, complaints = _wired(written, _names(written))
@@ -140,7 +140,7 @@ def _no_such_input(word: str, name: str, known: set[str], names: frozenset[str])
         return f"'{word}' would be its own input: a cycle"
     if word in names:
         return f"'{word}' comes later, and a layer takes only layers above it, so that nothing can form a cycle"
-    above = ", ".join(sorted(known)) if len(known) <= MOST_NAMES else f"{len(known):,}, the input among them"
+    above = ", ".join(sorted(known)) if len(known) <= MAX_NAMES else f"{len(known):,}, the input among them"
     return f"there is no layer {show(word)}{suggestion(word, known) or f'; known: {above}'}"
 
 

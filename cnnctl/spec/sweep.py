@@ -8,16 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from cnnctl.spec.section import MOST, Count, Named, Section, Seed, expected, show, wrong
+from cnnctl.spec.section import MAX, Count, Named, Section, Seed, expected, show, wrong
 
 LARGEST = 1e100
 """The largest number of a range, so that the difference of two is one too."""
-MOST_POINTS = 10_000
+MAX_POINTS = 10_000
 """So many points has a grid at most."""
 
 
 def _number(value: object) -> int | float:
-    if type(value) is int and abs(value) <= MOST:
+    if type(value) is int and abs(value) <= MAX:
         return value
     if type(value) is float and abs(value) <= LARGEST:  # which NaN is not
         return value
@@ -64,10 +64,10 @@ class Range(Section):
                         f"steps of {by} from {low} go beyond {high} at once; give a smaller step", "step")  # fmt: skip
 
     def points(self) -> list[int | float]:
-        """Returns the values of a range with a step, or of integers; at most one more than `MOST_POINTS`."""
+        """Returns the values of a range with a step, or of integers; at most one more than `MAX_POINTS`."""
         step = Decimal(str(self.step if self.step is not None else 1))
         low, high = Decimal(str(self.low)), Decimal(str(self.high))
-        count = min(int((high - low) / step), MOST_POINTS) + 1
+        count = min(int((high - low) / step), MAX_POINTS) + 1
         number = float if float in map(type, (self.low, self.high, self.step)) else int
         return [number(low + index * step) for index in range(count)]
 
@@ -149,7 +149,7 @@ class Median(Section):
 
     kind: ClassVar[str] = "median"
     startup_trials: Count = 5
-    warmup_epochs: Annotated[int, Field(ge=0, le=MOST)] = 0
+    warmup_epochs: Annotated[int, Field(ge=0, le=MAX)] = 0
 
 
 class SuccessiveHalving(Section):
@@ -165,7 +165,7 @@ class SuccessiveHalving(Section):
 
     kind: ClassVar[str] = "successive_halving"
     min_epochs: Count = 1
-    reduction_factor: Annotated[int, Field(ge=2, le=MOST)] = 4
+    reduction_factor: Annotated[int, Field(ge=2, le=MAX)] = 4
 
 
 PRUNER = Named("pruner", (Median, SuccessiveHalving))
@@ -222,10 +222,8 @@ class SweepSpec(Section):
         if endless:
             raise ValidationError.from_exception_data("grid", endless)
         points = self.grid_size
-        if points > MOST_POINTS:
-            raise wrong(
-                f"the grid has more than {MOST_POINTS:,} points; try fewer values, or take method: random", "parameters"
-            )
+        if points > MAX_POINTS:
+            raise wrong(f"the grid has more than {MAX_POINTS:,} points; try fewer values, or take method: random", "parameters")
         if self.trials is not None and self.trials < points:
             raise wrong(
                 f"the grid has {points:,} points, and trials says {self.trials:,}; leave trials out to try all of them, or take method: random",

@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from cnnctl.spec.optimizers import OPTIMIZER, Adam
-from cnnctl.spec.section import MOST, Count, Named, Section, expected, is_integer, wrong
+from cnnctl.spec.section import MAX, Count, Named, Section, expected, is_integer, wrong
 
 
 class SparseCategoricalCrossentropy(Section):
@@ -74,7 +74,7 @@ def _parts(value: object) -> int | str:
 Parts = Annotated[
     int | str,
     PlainValidator(_parts),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST}, {"const": "auto"}]}),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX}, {"const": "auto"}]}),
 ]
 
 

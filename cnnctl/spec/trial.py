@@ -14,7 +14,7 @@ from cnnctl.spec.overrides import keys_of, put
 from cnnctl.spec.section import one_line, plain, show
 from cnnctl.spec.sweep import Range, SweepSpec, readable
 
-JUDGED_BY = (
+OBJECTIVES = (
     "task",
     "data.source", "data.name", "data.path", "data.data_dir", "data.keys", "data.labels_file", "data.class_folders",
     "data.follow_links", "data.train", "data.validation", "data.test", "data.hold_out",
@@ -122,7 +122,7 @@ def _not_to_be_swept(path: str, given: str, sweep: SweepSpec) -> str:
     first = path.partition(".")[0]
     if first == "sweep":
         return "a sweep cannot change the sweep itself"
-    if any(f"{each}.".startswith(f"{path}.") or f"{path}.".startswith(f"{each}.") for each in JUDGED_BY):
+    if any(f"{each}.".startswith(f"{path}.") or f"{path}.".startswith(f"{each}.") for each in OBJECTIVES):
         return "decides on what a trial is judged, and trials with other values do not compare; change it for all of them, outside of sweep"
     if path.rpartition(".")[2] == "seed":
         return "the best of several seeds is only the luckiest; leave it out: repeat_best trains the best trial again with other seeds"

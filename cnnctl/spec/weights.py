@@ -1,6 +1,6 @@
 """How the weights of a layer start and what holds them: initializers, regularizers, constraints.
 
-Names and defaults are those of Keras 3; `tests/build/test_keras_parity.py` compares each field.
+Names and defaults are those of Keras 3; `tests/model/test_keras_parity.py` compares each field.
 """
 
 import zlib

@@ -25,7 +25,7 @@ from cnnctl.errors import RunError
 from cnnctl.files import write_whole
 from cnnctl.reading import read_bounded
 from cnnctl.train.averages import AveragedWeights
-from cnnctl.train.observe import EpochRecord, Observer, Plan, StepsRecord
+from cnnctl.train.observers import EpochRecord, Observer, Plan, StepsRecord
 from cnnctl.train.origin import MEMBER, Origin, checkpoint_files
 from cnnctl.train.steps import build_once
 from cnnctl.train.stopping import REMEDIES
@@ -73,7 +73,7 @@ class Checkpoints(Observer):
         rows: the records of all epochs that are saved, those before a resume included.
         begun: where the epoch after them stands, as far as it is saved; None if nothing of it is.
         notes: what a person should know about how the run was taken up.
-        taken_up: the bytes of the checkpoint that the training goes on from; empty where it begins.
+        restored: the bytes of the checkpoint that the training goes on from; empty where it begins.
         origin: what is saved belongs to; that of the checkpoint that was taken up, until the training says its own.
     """
 
@@ -90,7 +90,7 @@ class Checkpoints(Observer):
         self.rows: list[EpochRecord] = []
         self.begun: StepsRecord | None = None
         self.notes: list[str] = []
-        self.taken_up = b""
+        self.restored = b""
         self.origin = Origin()
         self._folder = folder
         self._groups = {"model": model, "optimizer": optimizer}
@@ -176,13 +176,13 @@ class Checkpoints(Observer):
                 continue
             self.notes = [f"{each}; an earlier checkpoint is taken" for each in damaged]
             self._good = [file]
-            self.taken_up = content
+            self.restored = content
             return
         if damaged:
             raise RunError(f"{'; '.join(damaged)}; no other checkpoint is there, train anew")
 
-    def go_on_from(self, content: bytes) -> None:
-        """Takes up a checkpoint that another worker has read; see `taken_up`."""
+    def load_bytes(self, content: bytes) -> None:
+        """Takes up a checkpoint that another worker has read; see `restored`."""
         build_once(self._groups["optimizer"], self._groups["model"])
         if content:
             self._take_up("the chief's checkpoint", _arrays_in(content))

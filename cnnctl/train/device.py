@@ -12,7 +12,7 @@ from cnnctl.errors import UsageError
 from cnnctl.surroundings import number_from
 
 CPU_REPLICAS = "CNNCTL_CPU_REPLICAS"
-_MOST_REPLICAS = 64
+_MAX_REPLICAS = 64
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _cpu(note: str = "") -> Device:
 
 def _cpu_replicas() -> int:
     """Returns into how many logical devices the CPU is divided, for trying out what several GPUs would compute."""
-    count = number_from(CPU_REPLICAS, 1, 1, _MOST_REPLICAS, f"a number from 1 to {_MOST_REPLICAS}")
+    count = number_from(CPU_REPLICAS, 1, 1, _MAX_REPLICAS, f"a number from 1 to {_MAX_REPLICAS}")
     if count > 1:
         logical = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)

@@ -16,7 +16,7 @@ Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Judged:
+class Scored:
     """What a network gave for a set of images with labels.
 
     Attributes:
@@ -30,7 +30,7 @@ class Judged:
     outputs: Values
 
 
-def judge(model: keras.Model, loss_function: keras.Loss, metrics: Metrics, batches: tf.data.Dataset) -> Judged:
+def judge(model: keras.Model, loss_function: keras.Loss, metrics: Metrics, batches: tf.data.Dataset) -> Scored:
     """Returns loss, accuracy and outputs over one pass of a dataset, as evaluation in training computes them.
 
     Args:
@@ -47,7 +47,7 @@ def judge(model: keras.Model, loss_function: keras.Loss, metrics: Metrics, batch
 
     compiled = tf.function(step, autograph=False, reduce_retracing=True)
     outputs = np.concatenate([compiled(images, labels).numpy() for images, labels in batches])
-    return Judged(*metrics.values(), outputs)
+    return Scored(*metrics.values(), outputs)
 
 
 def cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> float:

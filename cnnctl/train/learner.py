@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 
 from cnnctl.train.averages import AveragedWeights
-from cnnctl.train.observe import Score
-from cnnctl.train.pace import agreement, compiled_steps, paced
-from cnnctl.train.replicas import Replicas, Totals, judge_together, train_together
+from cnnctl.train.chunks import agreement, compiled_steps, run_in_chunks
+from cnnctl.train.distributed.replicas import Replicas, Totals, evaluate_together, train_together
+from cnnctl.train.observers import Score
 from cnnctl.train.steps import Metrics, evaluate_step, penalty_of, total_loss_with, train_step
 
 Batches = Callable[[int], tf.data.Dataset]
@@ -102,9 +102,9 @@ class Learner(Averaged):
         """Trains on the whole batch that a replica has a part of; see `replicas.train_together`."""
         return train_together(self.model, self.optimizer, self.loss, images, labels, rows)
 
-    def judge_part(self, images: Any, labels: Any, rows: Any) -> Totals:
-        """Judges the network on the whole batch that a replica has a part of; see `replicas.judge_together`."""
-        return judge_together(self.model, self.loss, images, labels, rows)
+    def evaluate_part(self, images: Any, labels: Any, rows: Any) -> Totals:
+        """Judges the network on the whole batch that a replica has a part of; see `replicas.evaluate_together`."""
+        return evaluate_together(self.model, self.loss, images, labels, rows)
 
     def loss_with(self, weights: Sequence[Any], images: Any, labels: Any) -> Any:
         """Returns the training loss of a batch under other values of the trained weights; no state changes."""
@@ -122,13 +122,13 @@ class Learner(Averaged):
             evaluate_step(self.model, self.loss, metrics, images, labels)
 
         replicas = self.replicas
-        run_steps = compiled_steps(replicas.together(self.judge_part, metrics) if replicas else step, metrics)
+        run_steps = compiled_steps(replicas.together(self.evaluate_part, metrics) if replicas else step, metrics)
 
         def evaluate(dataset: tf.data.Dataset) -> Score:
             metrics.reset()
             batches = replicas.dealt_out(dataset) if replicas else dataset
             steps = replicas.steps_of(dataset) if replicas else int(dataset.cardinality())
-            for _ in paced(run_steps, iter(batches), [steps], 0, agreement(replicas)):
+            for _ in run_in_chunks(run_steps, iter(batches), [steps], 0, agreement(replicas)):
                 pass
             return Score(*metrics.values(), penalty=penalty_of(self.model))
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from cnnctl.train.fitting import run_fit
+from cnnctl.train.chunks import Agreement, agreement, compiled_steps, run_in_chunks
+from cnnctl.train.fit_loop import run_fit
 from cnnctl.train.learner import Batches, Learner, Trainable
-from cnnctl.train.observe import EndRecord, Observer, Plan
-from cnnctl.train.pace import Agreement, agreement, compiled_steps, paced
-from cnnctl.train.records import epoch_record, steps_record, told_when_diverged
+from cnnctl.train.observers import EndRecord, Observer, Plan
+from cnnctl.train.records import as_diverged_error, epoch_record, steps_record
 from cnnctl.train.steps import Metrics, build_once
 
 Loop = Callable[[Learner, Batches, tf.data.Dataset | None, Plan, Observer], None]
@@ -44,7 +44,7 @@ def run_custom(learner: Trainable, train: Batches, validation: Any | None, plan:
     epoch, reason = plan.first_epoch, None
     observer.on_start(plan)
     while epoch < plan.epochs and not reason:
-        with told_when_diverged(lambda: int(begun.numpy())):
+        with as_diverged_error(lambda: int(begun.numpy())):
             seconds = _run_epoch(run_steps, batches, learner.metrics, epoch, plan, observer, agreement(replicas))
         train_values = learner.metrics.values()
         epoch += 1
@@ -67,9 +67,9 @@ def _run_epoch(
 ) -> float:
     """Runs the steps of one epoch that are left; returns the seconds that the whole epoch took."""
     before = plan.start_of(epoch)
-    metrics.go_on_from(before.totals)
+    metrics.load_bytes(before.totals)
     start = time.perf_counter() - before.seconds
-    for done in paced(run_steps, batches, plan.stops(epoch), before.steps_in_epoch, agree):
+    for done in run_in_chunks(run_steps, batches, plan.stops(epoch), before.steps_in_epoch, agree):
         observer.on_steps(steps_record(plan, epoch, done, time.perf_counter() - start, metrics))
     return time.perf_counter() - start
 

@@ -17,7 +17,7 @@ from cnnctl.surroundings import own_settings, small_limits
 
 _ENDED = "this process was ended before it was done, by TensorFlow or by the system, as for lack of memory"
 """What is told of an end where nothing else is known of it."""
-_THREADS, _THREADS_PER_CORE, _MOST_THREADS = 8, 4, 64
+_THREADS, _THREADS_PER_CORE, _MAX_THREADS = 8, 4, 64
 """About as many as a training has: 17 on two cores, 13 on one."""
 _READS = ("TF_", "XLA_", "CUDA_", "NVIDIA_", "ONEDNN_", "OMP_", "LD_")
 """How the names of variables begin that TensorFlow and its libraries may stumble over; not so the harmless ones below."""
@@ -58,7 +58,7 @@ def _prepare_for_the_worst() -> None:
     released = threading.Event()
     try:
         tell_if_killed(f"TensorFlow ended this process as it started{_perhaps()}")
-        for _ in range(min(_THREADS + _THREADS_PER_CORE * (os.cpu_count() or 1), _MOST_THREADS)):
+        for _ in range(min(_THREADS + _THREADS_PER_CORE * (os.cpu_count() or 1), _MAX_THREADS)):
             threading.Thread(target=released.wait).start()
     except (OSError, RuntimeError) as error:
         told = "the system starts no more threads and processes, and TensorFlow needs some"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from cnnctl.build.guard import refused_loss
-from cnnctl.train.observe import EpochRecord, Plan, Score, StepsRecord
+from cnnctl.model.guard import refused_loss
+from cnnctl.train.observers import EpochRecord, Plan, Score, StepsRecord
 from cnnctl.train.steps import Metrics
 from cnnctl.train.stopping import Diverged
 
@@ -55,7 +55,7 @@ def learning_rate_of_last_step(optimizer: keras.Optimizer) -> float:
 
 
 @contextlib.contextmanager
-def told_when_diverged(step: Callable[[], int]) -> Iterator[None]:
+def as_diverged_error(step: Callable[[], int]) -> Iterator[None]:
     """Tells a loss that was refused with its step, counted from 1 since the start of the training."""
     try:
         yield

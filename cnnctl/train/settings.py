@@ -45,7 +45,7 @@ class Settings:
         return [f"{name}: auto is {choice.value}: {choice.why}" for name, choice in chosen if choice.why]
 
 
-def settle(experiment: Experiment, device: Device, strategy: Choice = ONE_DEVICE) -> Settings:
+def resolve_auto(experiment: Experiment, device: Device, strategy: Choice = ONE_DEVICE) -> Settings:
     """Returns the experiment with each `auto` decided for a device, and with the strategy that was chosen."""
     train = experiment.train
     precision = _precision(experiment, device) if train.precision == "auto" else Choice(train.precision)

@@ -33,7 +33,7 @@ class Metrics:
         """Returns what loss and accuracy are computed from; a float holds them to the bit."""
         return tuple(float(variable.numpy()) for variable in self._variables)
 
-    def go_on_from(self, totals: Sequence[float]) -> None:
+    def load_bytes(self, totals: Sequence[float]) -> None:
         """Takes up what `totals` returned; nothing of an epoch that only begins."""
         for variable, total in zip(self._variables, totals or (0.0,) * len(self._variables), strict=True):
             variable.assign(total)

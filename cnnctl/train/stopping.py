@@ -12,7 +12,7 @@ import numpy as np
 
 from cnnctl.errors import RunError, counted
 from cnnctl.spec.training import EarlyStopping
-from cnnctl.train.observe import EndRecord, EpochRecord, Observer, StepsRecord
+from cnnctl.train.observers import EndRecord, EpochRecord, Observer, StepsRecord
 
 REMEDIES = "the usual remedies are a smaller learning_rate, global_clipnorm: 1.0 or batch_normalization"
 

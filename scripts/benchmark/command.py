@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .comparison import Wish, compare
+from .comparison import SweepOptions, compare
 from .contenders import trainers
 from .memory import memory_rows, memory_table
 from .report import as_markdown, as_text
@@ -51,7 +51,7 @@ def main(about: str) -> int:
         return _print_rows(
             lambda folder: source_rows(folder, _say, options.rounds, options.images), source_table, options.format
         )
-    wish = Wish(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
+    wish = SweepOptions(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
             results = compare(wish, Path(folder), _say)

@@ -22,7 +22,7 @@ NO_PEAK: dict[str, Any] = {"gpu": None, "gflops": {}}
 
 
 @dataclass(frozen=True)
-class Wish:
+class SweepOptions:
     """What is asked for.
 
     Attributes:
@@ -58,7 +58,7 @@ class _Asked:
         return told
 
 
-def compare(wish: Wish, folder: Path, say: Say) -> Results:
+def compare(wish: SweepOptions, folder: Path, say: Say) -> Results:
     """Returns the results; what is written meanwhile goes into a folder.
 
     Raises:
@@ -90,7 +90,7 @@ def compare(wish: Wish, folder: Path, say: Say) -> Results:
     }
 
 
-def _taking_part(wish: Wish, versions: dict[str, str | None]) -> tuple[list[Contender], dict[str, str]]:
+def _taking_part(wish: SweepOptions, versions: dict[str, str | None]) -> tuple[list[Contender], dict[str, str]]:
     """Returns those who train, and why others do not."""
     wanted = [each for each in trainers(wish.torch_python) if each.name in wish.only]
     missing = [name for name in TORCH_PACKAGES if versions[name] is None]
@@ -105,7 +105,7 @@ def _macs(setting: Setting, asked: _Asked) -> int | None:
     return told["total"]["macs"] if told else None
 
 
-def _as_plain(wish: Wish, setting: Setting, macs: int | None) -> dict[str, Any]:
+def _as_plain(wish: SweepOptions, setting: Setting, macs: int | None) -> dict[str, Any]:
     return {
         "data": wish.data,
         "train_images": setting.images,

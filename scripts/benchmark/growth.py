@@ -16,7 +16,7 @@ IMAGES = (5_000, 15_000, 30_000, 60_000)
 WIDTHS = (0.5, 1.0, 2.0)
 BATCH_SIZES = (32, 128, 512)
 GROWING = ("cnnctl-custom", "keras")
-Wish = tuple[int | None, float, int | None]
+SweepOptions = tuple[int | None, float, int | None]
 """Images, width, batch size, as `Settings.make` takes them."""
 
 
@@ -32,7 +32,7 @@ class Point:
 
     grows: str
     value: float
-    wish: Wish
+    wish: SweepOptions
 
 
 def points(source: str) -> list[Point]:
@@ -62,6 +62,6 @@ def grow(
     return rows, [failure for outcome in outcomes.values() for failure in outcome.failures]
 
 
-def _shown(wish: Wish) -> str:
+def _shown(wish: SweepOptions) -> str:
     images, width, batch_size = wish
     return f"{images or 'all'} images, width ×{width:g}, batches of {batch_size}"

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from cnnctl.commands.data import data
-from cnnctl.commands.few_shot import FewShot, series_of
 from cnnctl.errors import DataError, RunError, UsageError
+from cnnctl.few_shot.task import FewShot, series_of
 from cnnctl.report.console import Console
 from cnnctl.spec.few_shot import size_of
 from cnnctl.spec.load import load

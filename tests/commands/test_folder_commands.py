@@ -100,10 +100,10 @@ def test_a_sweep_accounts_for_its_folder(
         def work(self) -> None:
             pass
 
-    monkeypatch.setattr(sweep, "Crew", NoCrew)
+    monkeypatch.setattr(sweep, "TrialPool", NoCrew)
     monkeypatch.setattr(sweep, "_conclude", lambda *_: None)
     config.write_text(config.read_text() + "sweep: {method: grid, parameters: {train.batch_size: [16, 32]}}\n")
-    wish = sweep.Wish(config.parent / "sweep", None, None, 1, "cpu", "table", False, False)
+    wish = sweep.SweepOptions(config.parent / "sweep", None, None, 1, "cpu", "table", False, False)
     sweep.sweep(config, [], wish, Console())
     printed = capsys.readouterr().err
     assert ACCOUNT in printed and SIZE in printed
@@ -164,8 +164,8 @@ def test_predict_says_which_split_of_a_file_it_takes_and_of_which_images_it_take
 
 def test_rows_that_are_transposed_are_predicted_as_they_are_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rows of 6×10 pixels that become images of 10×6: the same pixels in training and in prediction."""
-    from cnnctl.commands.prediction import inputs_of
-    from cnnctl.data.sources import open_source
+    from cnnctl.data.sources.opening import open_source
+    from cnnctl.evaluate.prediction import inputs_of
     from cnnctl.spec.load import load
 
     images = np.random.default_rng(0).integers(0, 256, (20, 60), np.uint8)

@@ -17,13 +17,13 @@ import yaml
 
 from cnnctl import files
 from cnnctl.commands.runs import runs
-from cnnctl.commands.sweep_folder import measures_of
 from cnnctl.errors import UsageError
 from cnnctl.report import comparison
 from cnnctl.report.console import Console
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain
+from cnnctl.sweep.sweep_folder import measures_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 LAYERS = ["flatten", {"dense": {"units": "classes"}}]

@@ -19,14 +19,14 @@ from PIL import Image
 from tensorflow.python.data.ops.iterator_ops import OwnedIterator
 
 from cnnctl.commands import train as train_command
-from cnnctl.data import memory
-from cnnctl.data.lazy import LazyImages
 from cnnctl.data.splits import read_splits
+from cnnctl.data.store import memory
+from cnnctl.data.store.lazy import LazyImages
 from cnnctl.errors import DataError
 from cnnctl.report.console import Console
 from cnnctl.spec.document import parse
 from cnnctl.spec.load import check, load
-from cnnctl.train.agreement import train
+from cnnctl.verify.agreement import train
 from tests.interruptions import interrupt_at, run, variables
 from tests.reliability.endings import CASES, assert_same_ending
 
@@ -159,15 +159,15 @@ def test_a_file_that_is_cut_off_during_a_training_ends_it_with_a_message_and_lea
     def cut_off(*_: object) -> int:
         return 0
 
-    from cnnctl.commands.session import Session
-    from cnnctl.runs import RunFolder
+    from cnnctl.run_folder import RunFolder
+    from cnnctl.session.session import Session
 
     session = Session(load(config, STREAM), "cpu", Console(quiet=True))
     (tmp_path / "run").mkdir()
     original = Session._train
 
     def train(*arguments: Any) -> Any:
-        monkeypatch.setattr("cnnctl.data.lazy.read_at", cut_off)
+        monkeypatch.setattr("cnnctl.data.store.lazy.read_at", cut_off)
         return original(*arguments)
 
     monkeypatch.setattr(Session, "_train", train)
@@ -191,7 +191,7 @@ def test_a_training_that_stops_before_its_last_batch_leaves_none(loop: str, tmp_
 
 
 def test_a_script_says_that_its_images_are_in_memory(tmp_path: Path) -> None:
-    from cnnctl.report.script.page import script
+    from cnnctl.script.page import script
 
     told = "All images are in memory here; data.memory: stream reads them from a file, with the same numbers."
     config = written("custom-sequential", tmp_path)

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnctl.data import cache, folder_source, tfds_source
-from cnnctl.data.cache import Arrays, remembered
-from cnnctl.data.sources import open_source
+from cnnctl.data.sources import folder_source, tfds_source
+from cnnctl.data.sources.opening import open_source
+from cnnctl.data.store import cache
+from cnnctl.data.store.cache import Arrays, cached
 from cnnctl.errors import UsageError
 from cnnctl.spec.dataset import DataSpec
 
@@ -46,37 +47,37 @@ def never() -> Arrays:
 
 
 def test_what_was_made_is_not_made_again(source: Path) -> None:
-    made = remembered({"a": 1}, [source], makes(3))
-    found = remembered({"a": 1}, [source], never)
+    made = cached({"a": 1}, [source], makes(3))
+    found = cached({"a": 1}, [source], never)
     assert {name: (each.dtype, each.tolist()) for name, each in found.items()} == {
         name: (each.dtype, each.tolist()) for name, each in made.items()
     }
 
 
 def test_other_options_other_contents_and_other_names_are_other_entries(source: Path, folder: Path) -> None:
-    remembered({"a": 1}, [source], makes(1))
-    assert remembered({"a": 2}, [source], makes(2))["images"][0] == 2
+    cached({"a": 1}, [source], makes(1))
+    assert cached({"a": 2}, [source], makes(2))["images"][0] == 2
     stamp = source.stat()
     source.write_bytes(b"CONTENT")  # as long, and as old
     os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert remembered({"a": 1}, [source], makes(3))["images"][0] == 3
+    assert cached({"a": 1}, [source], makes(3))["images"][0] == 3
     other = source.rename(source.with_name("other"))
-    assert remembered({"a": 1}, [other], makes(4))["images"][0] == 4
+    assert cached({"a": 1}, [other], makes(4))["images"][0] == 4
     assert len(list(folder.iterdir())) == 4
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no zip"])
 def test_a_damaged_entry_is_made_anew(source: Path, folder: Path, damage: str) -> None:
-    remembered({}, [source], makes(1, size=3000))
+    cached({}, [source], makes(1, size=3000))
     (entry,) = folder.iterdir()
     content = entry.read_bytes()
     entry.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "no zip": b"no zip"}[damage])
-    assert remembered({}, [source], makes(2, size=3000))["images"].tolist() == [2] * 3000
-    assert remembered({}, [source], never)["images"].tolist() == [2] * 3000
+    assert cached({}, [source], makes(2, size=3000))["images"].tolist() == [2] * 3000
+    assert cached({}, [source], never)["images"].tolist() == [2] * 3000
 
 
 def test_no_wrong_bit_anywhere_gives_wrong_arrays(source: Path, folder: Path) -> None:
-    made = remembered({}, [source], makes(1, size=20))
+    made = cached({}, [source], makes(1, size=20))
     (entry,) = folder.iterdir()
     content = entry.read_bytes()
     for position in range(len(content)):
@@ -95,49 +96,49 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(source: Path, folder: 
         source.write_bytes(b"changed meanwhile")
         return makes(1)()
 
-    assert remembered({}, [source], changes)["images"][0] == 1
+    assert cached({}, [source], changes)["images"][0] == 1
     assert not list(folder.glob("*.npz"))
     source.write_bytes(b"content")
-    assert remembered({}, [source], makes(2))["images"][0] == 2
+    assert cached({}, [source], makes(2))["images"][0] == 2
 
 
 def test_a_size_that_is_no_number_is_refused(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNNCTL_CACHE_SIZE", "4G")
     with pytest.raises(UsageError, match="CNNCTL_CACHE_SIZE is '4G', expected a number of bytes such as 4294967296"):
-        remembered({}, [source], makes(1))
+        cached({}, [source], makes(1))
 
 
 def test_what_fails_to_be_made_leaves_nothing(source: Path, folder: Path) -> None:
     with pytest.raises(AssertionError, match="decoded again"):
-        remembered({}, [source], never)
+        cached({}, [source], never)
     assert not folder.exists()
 
 
 def test_off_writes_and_reads_nothing(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    remembered({}, [source], makes(1))
+    cached({}, [source], makes(1))
     monkeypatch.setenv("CNNCTL_CACHE_DIR", "off")
-    assert remembered({}, [source], makes(2))["images"][0] == 2
+    assert cached({}, [source], makes(2))["images"][0] == 2
     assert len(list(folder.iterdir())) == 1
 
 
 def test_the_longest_unused_entries_make_room(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for value in range(3):
-        remembered({"a": value}, [source], makes(value, size=10_000))
+        cached({"a": value}, [source], makes(value, size=10_000))
         (newest,) = (file for file in folder.iterdir() if cache.key_of({"a": value}, [source]) in file.name)
         os.utime(newest, (value + 1000, value + 1000))
     monkeypatch.setenv("CNNCTL_CACHE_SIZE", "35000")
-    remembered({"a": 0}, [source], never)  # used just now
-    remembered({"a": 3}, [source], makes(3, size=10_000))
+    cached({"a": 0}, [source], never)  # used just now
+    cached({"a": 3}, [source], makes(3, size=10_000))
     calls: list[int] = []
     for value in (0, 2, 3, 1):
-        remembered({"a": value}, [source], makes(value, calls, size=10_000))
+        cached({"a": value}, [source], makes(value, calls, size=10_000))
     assert calls == [1]
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 35_000
 
 
 def test_what_is_larger_than_the_cache_is_not_kept(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNNCTL_CACHE_SIZE", "1000")
-    assert remembered({}, [source], makes(1, size=2000))["images"][0] == 1
+    assert cached({}, [source], makes(1, size=2000))["images"][0] == 1
     assert not folder.exists()
 
 
@@ -149,23 +150,23 @@ def test_a_part_that_a_killed_process_left_is_removed_for_room(
         (folder / f".{name}.part").write_bytes(bytes(2500))
         os.utime(folder / f".{name}.part", (time.time() - age, time.time() - age))
     monkeypatch.setenv("CNNCTL_CACHE_SIZE", "6000")
-    remembered({}, [source], makes(1, size=3000))
+    cached({}, [source], makes(1, size=3000))
     assert sorted(file.suffix for file in folder.iterdir()) == [".npz", ".part"]
     assert (folder / ".living.part").exists()
 
 
 def test_where_nothing_can_be_written_the_run_goes_on(source: Path, folder: Path) -> None:
     folder.write_text("a file where the folder should be")
-    assert remembered({}, [source], makes(1))["images"][0] == 1
+    assert cached({}, [source], makes(1))["images"][0] == 1
 
 
 def test_several_processes_at_once_agree(source: Path, folder: Path) -> None:
     code = f"""
 import numpy as np
 from pathlib import Path
-from cnnctl.data.cache import remembered
+from cnnctl.data.store.cache import cached
 for turn in range(30):
-    arrays = remembered({{"turn": turn % 3}}, [Path({str(source)!r})], lambda: {{"images": np.arange(200_000)}})
+    arrays = cached({{"turn": turn % 3}}, [Path({str(source)!r})], lambda: {{"images": np.arange(200_000)}})
     assert np.array_equal(arrays["images"], np.arange(200_000))
 """
     environment = {**os.environ, "CNNCTL_CACHE_SIZE": "4000000"}  # room for two of the three: they push each other out
@@ -265,13 +266,13 @@ def test_what_is_no_entry_is_neither_waited_for_nor_read_and_told(
     notes: list[str] = []
     tracemalloc.start()
     try:
-        assert remembered({}, [source], makes(3), notes=notes)["images"].tolist() == [3] * 5
+        assert cached({}, [source], makes(3), notes=notes)["images"].tolist() == [3] * 5
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
     assert notes == [f"{entry} is damaged, or not what cnnctl keeps there; the images are decoded again"]
     if put is not put_folder:  # which nothing removes
-        assert remembered({}, [source], never, notes=notes)["images"].tolist() == [3] * 5
+        assert cached({}, [source], never, notes=notes)["images"].tolist() == [3] * 5
         assert len(notes) == 1
 
 

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cnnctl.data.lazy
-from cnnctl.data.copies import conflicts, equal_images, repeated, shared
-from cnnctl.data.disjoint import read_disjoint_splits
-from cnnctl.data.episodes import Episodes, with_turned_classes
-from cnnctl.data.facts import DataFacts, EpisodeFacts, balance, blank_images, data_facts, pixel_facts
+import cnnctl.data.store.lazy
+from cnnctl.data.class_splits import read_disjoint_splits
 from cnnctl.data.image_set import ImageSet, Labels, Source
 from cnnctl.data.images import fit_image
-from cnnctl.data.origins import Origin, Origins
+from cnnctl.data.inspect.duplicates import conflicts, equal_images, repeated, shared
+from cnnctl.data.inspect.facts import DataFacts, EpisodeFacts, balance, blank_images, data_facts, pixel_facts
+from cnnctl.data.inspect.origins import Origin, Origins
+from cnnctl.data.inspect.samples import MAX_CLASSES, OF_EACH, augmented, sampled, samples
 from cnnctl.data.pipeline import preparation, training_batches
-from cnnctl.data.samples import MOST_CLASSES, OF_EACH, augmented, sampled, samples
-from cnnctl.data.sources import open_source
+from cnnctl.data.sources.opening import open_source
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import DataError
+from cnnctl.few_shot.episodes import Episodes, with_turned_classes
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment, FewShotSpec
 from cnnctl.spec.few_shot import EpisodeSize
@@ -63,7 +63,7 @@ def images_of(pixels: list[int], labels: list[int] | None = None) -> ImageSet:
 def test_mean_and_deviation_of_each_channel_are_those_of_all_pixels(
     images: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cnnctl.data.lazy, "BLOCK_VALUES", at_once)
+    monkeypatch.setattr(cnnctl.data.store.lazy, "BLOCK_VALUES", at_once)
     facts = pixel_facts(images)
     plain = images.astype(np.float64) / 255
     np.testing.assert_allclose(facts.mean, plain.mean(axis=(0, 1, 2)), rtol=1e-12)
@@ -77,7 +77,7 @@ def test_the_brightest_images_do_not_overflow_the_sums() -> None:
 
 @pytest.mark.parametrize("coloured", [0, 49])
 def test_images_without_colour_are_found_by_their_equal_channels(coloured: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cnnctl.data.lazy, "BLOCK_VALUES", 130)  # two images at a time
+    monkeypatch.setattr(cnnctl.data.store.lazy, "BLOCK_VALUES", 130)  # two images at a time
     grey_as_colour = np.repeat(GREY, 3, axis=-1)
     assert pixel_facts(GREY).colourless and pixel_facts(grey_as_colour).colourless
     grey_as_colour[coloured, 0, 0, 2] ^= 1
@@ -85,7 +85,7 @@ def test_images_without_colour_are_found_by_their_equal_channels(coloured: int, 
 
 
 def test_images_of_one_single_colour_are_blank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cnnctl.data.lazy, "BLOCK_VALUES", 130)  # two images at a time
+    monkeypatch.setattr(cnnctl.data.store.lazy, "BLOCK_VALUES", 130)  # two images at a time
     images = COLOUR.copy()
     images[[0, 7, 49]] = [10, 20, 30]  # a colour, not a grey
     images[20] = [10, 20, 30]
@@ -309,7 +309,7 @@ def glyphs(**fields: Any) -> DataSpec:
 def test_an_origin_in_a_split_that_lost_classes_counts_the_images_that_were_dropped(
     validation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnnctl.data.disjoint.open_source", Glyphs)
+    monkeypatch.setattr("cnnctl.data.class_splits.open_source", Glyphs)
     data = glyphs(validation=validation)
     source = Glyphs(data)
     assert_origins_are_right(data, source.read, source.class_names)
@@ -350,7 +350,7 @@ def test_of_a_classification_no_episodes_are_told() -> None:
 
 
 def test_the_groups_of_each_split_are_those_of_the_classes_that_it_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnctl.data.disjoint.open_source", Glyphs)
+    monkeypatch.setattr("cnnctl.data.class_splits.open_source", Glyphs)
     facts = few_shot_facts_of(glyphs(validation=["B"]))
     assert facts.groups == {"train": ["A", "C"], "validation": ["B"], "test": ["D"]}
     assert facts.notes == ["test: 2 classes; 3 more were dropped, since they are in 'one' too"]
@@ -359,7 +359,7 @@ def test_the_groups_of_each_split_are_those_of_the_classes_that_it_kept(monkeypa
 def test_an_image_in_two_splits_of_a_few_shot_task_is_no_conflict_since_its_class_cannot_be_in_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cnnctl.data.disjoint.open_source", Glyphs)
+    monkeypatch.setattr("cnnctl.data.class_splits.open_source", Glyphs)
     monkeypatch.setattr(Glyphs, "read", lambda self, split: images_of([7] * len(self.splits[split]), self.splits[split]))
     facts = few_shot_facts_of(glyphs(validation=["C"]))
     assert facts.conflicts == 1  # all images are one, with many labels in train
@@ -447,7 +447,7 @@ def test_samples_are_a_few_images_of_each_class() -> None:
 def test_of_many_classes_the_seed_chooses_some() -> None:
     labels = np.repeat(np.arange(100), 3)
     first, again, other = (list(sampled(labels, seed)) for seed in (0, 0, 1))
-    assert len(set(first)) == MOST_CLASSES
+    assert len(set(first)) == MAX_CLASSES
     assert first == again == sorted(first) != other
 
 

@@ -14,10 +14,10 @@ import pytest
 import scipy.io
 from numpy.typing import NDArray
 
-from cnnctl.data import file_source
-from cnnctl.data.facts import data_facts
-from cnnctl.data.file_source import FileSource
-from cnnctl.data.sources import open_source
+from cnnctl.data.inspect.facts import data_facts
+from cnnctl.data.sources import file_source
+from cnnctl.data.sources.file_source import FileSource
+from cnnctl.data.sources.opening import open_source
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import ConfigError, DataError
 from cnnctl.spec.experiment import Experiment

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnctl.data.disjoint import disjoint_groups, read_disjoint_splits
-from cnnctl.data.sources import open_source
+from cnnctl.data.class_splits import disjoint_groups, read_disjoint_splits
+from cnnctl.data.sources.opening import open_source
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import ConfigError, DataError
 from cnnctl.spec.experiment import Experiment

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from cnnctl.data.images import as_bytes, fit_array, fit_image
-from cnnctl.data.sources import open_source
+from cnnctl.data.sources.opening import open_source
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cnnctl.data import lazy
 from cnnctl.data.images import Pixels
-from cnnctl.data.lazy import FileImages, JoinedImages, LazyImages, in_blocks, turned
+from cnnctl.data.store import lazy
+from cnnctl.data.store.lazy import FileImages, JoinedImages, LazyImages, in_blocks, turned
 from cnnctl.errors import DataError
 
 COUNT = 23

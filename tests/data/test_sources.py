@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from cnnctl.data import builders
 from cnnctl.data.images import fit_array, fit_image
-from cnnctl.data.sources import open_source
+from cnnctl.data.sources import tfds_builders
+from cnnctl.data.sources.opening import open_source
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.found import known_images
-from cnnctl.spec.images import TFDS_IMAGES, Images, prepared_dir
+from cnnctl.spec.tfds_images import TFDS_IMAGES, Images, prepared_dir
 
 
 def spec(source: str, **fields: Any) -> DataSpec:
@@ -425,7 +425,7 @@ def test_a_set_without_its_description_is_named(prepared: Path, tmp_path: Path) 
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builders, "_network", lambda: False)
+    monkeypatch.setattr(tfds_builders, "_network", lambda: False)
 
 
 @pytest.mark.usefixtures("no_network")
@@ -477,7 +477,7 @@ def test_a_download_that_fails_says_what_to_run_where(tmp_path: Path, monkeypatc
     def fail(*_: Any, **__: Any) -> None:
         raise ConnectionError("the line is dead\nand more")
 
-    monkeypatch.setattr(builders, "_network", lambda: True)
+    monkeypatch.setattr(tfds_builders, "_network", lambda: True)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
     with pytest.raises(DataError, match=r"cannot be downloaded: the line is dead\. Run 'tfds build kmnist' on a machine"):
         open_source(spec("tfds", name="kmnist", data_dir=str(tmp_path)))
@@ -518,7 +518,7 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.c
 
 import numpy as np
 
-from cnnctl.data.sources import open_source
+from cnnctl.data.sources.opening import open_source
 from cnnctl.spec.dataset import DataSpec
 
 printed = {}

@@ -12,16 +12,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-import cnnctl.data.lazy
-from cnnctl.data import statistics
+import cnnctl.data.store.lazy
 from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.images import Pixels
 from cnnctl.data.inputs import InputBatch
-from cnnctl.data.lazy import LazyImages
+from cnnctl.data.inspect import statistics
+from cnnctl.data.inspect.orientation import Orientation
+from cnnctl.data.inspect.originals import Originals, array_thumbnail, originals_in, originals_of, thumbnail
+from cnnctl.data.inspect.statistics import ImageMeasures, ImageStatistics, evenly, measured, statistics_of
 from cnnctl.data.new_images import NewImages, Sample, confirmed, findings, transposed
-from cnnctl.data.orientation import Orientation
-from cnnctl.data.originals import Originals, array_thumbnail, originals_in, originals_of, thumbnail
-from cnnctl.data.statistics import ImageMeasures, ImageStatistics, evenly, measured, statistics_of
+from cnnctl.data.store.lazy import LazyImages
 from cnnctl.spec.dataset import DataSpec
 
 OWN = DataSpec.model_validate({"source": "digits", "image_size": [8, 8], "channels": 1, "classes": 10})
@@ -114,7 +114,7 @@ def test_colour_is_what_a_share_of_pixels_has_and_a_tint_is_none() -> None:
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = measured(PIXELS[:50])
-    monkeypatch.setattr(cnnctl.data.lazy, "BLOCK_VALUES", 64 * 7)
+    monkeypatch.setattr(cnnctl.data.store.lazy, "BLOCK_VALUES", 64 * 7)
     parts = measured(PIXELS[:50])
     for each in fields(ImageMeasures):
         np.testing.assert_allclose(getattr(parts, each.name), getattr(whole, each.name), atol=1e-6)

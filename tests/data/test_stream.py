@@ -19,24 +19,26 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from cnnctl.data import cache, folder_source, image_set, memory, stream, tfds_source
-from cnnctl.data.builders import count_of
-from cnnctl.data.copies import equal_images
-from cnnctl.data.disjoint import read_disjoint_splits
-from cnnctl.data.elsewhere import read_classes
-from cnnctl.data.episodes import Episodes, training_episodes, with_turned_classes
-from cnnctl.data.facts import data_facts
+from cnnctl.data import image_set
+from cnnctl.data.class_splits import read_disjoint_splits
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.images import Pixels
-from cnnctl.data.lazy import LazyImages
-from cnnctl.data.pipeline import Preparation, Shares, ordered_batches, reading_told, training_batches, training_sample
-from cnnctl.data.sources import open_source
+from cnnctl.data.inspect.duplicates import equal_images
+from cnnctl.data.inspect.facts import data_facts
+from cnnctl.data.pipeline import Preparation, Shares, as_read_error, ordered_batches, training_batches, training_sample
+from cnnctl.data.sources import folder_source, tfds_source
+from cnnctl.data.sources.opening import open_source
+from cnnctl.data.sources.tfds_builders import count_of
 from cnnctl.data.splits import Splits, fingerprint, read_splits
-from cnnctl.data.stream import Blocks, Decoding, opened_entry, streamed
+from cnnctl.data.store import cache, memory, stream
+from cnnctl.data.store.lazy import LazyImages
+from cnnctl.data.store.stream import Blocks, Decoding, opened_entry, streamed
+from cnnctl.data.user_images import read_classes
 from cnnctl.errors import DataError
+from cnnctl.few_shot.episodes import Episodes, training_episodes, with_turned_classes
 from cnnctl.spec.dataset import Augment, DataSpec
 from cnnctl.spec.few_shot import EpisodeSize
-from tests.data.test_disjoint import letters, prepared  # noqa: F401  # a fixture
+from tests.data.test_class_splits import letters, prepared  # noqa: F401  # a fixture
 
 COUNT, SIDE = 40, 6
 PLAIN = Preparation(0, False, None)
@@ -254,11 +256,11 @@ def test_an_image_that_cannot_be_read_within_the_graph_is_told_as_it_is(sets: tu
     (entry,) = folder.iterdir()
     os.truncate(entry, 1000)
     batches = training_batches(lazy, PLAIN, batch_size=100, seed=3, first_epoch=0, epochs=1)
-    with pytest.raises(DataError) as raised, reading_told():
+    with pytest.raises(DataError) as raised, as_read_error():
         list(batches)
     printed = f"the file of decoded images in {folder} was cut off while images were read from it; run the command again"
     assert str(raised.value) == printed
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Incompatible shapes"), reading_told():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Incompatible shapes"), as_read_error():
         tf.constant([1, 2]) + tf.constant([1, 2, 3])
 
 
@@ -281,7 +283,7 @@ def test_an_error_does_not_leave_the_batches_to_the_collector(
         next(batches)
         raise kind
 
-    with pytest.raises(kind) as raised, reading_told():
+    with pytest.raises(kind) as raised, as_read_error():
         train()
     assert raised.value.__context__, "both errors are still there"
     assert left[0]() is None
@@ -299,7 +301,7 @@ def test_what_tells_an_unreadable_image_does_not_leave_the_batches_to_the_collec
 
     (entry,) = folder.iterdir()
     os.truncate(entry, 1000)
-    with pytest.raises(DataError) as raised, reading_told():
+    with pytest.raises(DataError) as raised, as_read_error():
         train()
     assert raised.value.__cause__
     assert left[0]() is None
@@ -382,12 +384,12 @@ def test_what_was_decoded_is_not_decoded_again_whether_kept_or_streamed(source: 
     calls: list[int] = []
     streamed({"a": 1}, [source], decoding(calls=calls))
     found = streamed({"a": 1}, [source], decoding(calls=calls))
-    arrays = cache.remembered({"a": 1}, [source], decoding(calls=calls).in_memory)
+    arrays = cache.cached({"a": 1}, [source], decoding(calls=calls).in_memory)
     assert calls == [1]
     assert found.passing == ""
     np.testing.assert_array_equal(found.images[:], arrays["images"])
     np.testing.assert_array_equal(found.others["labels"], arrays["labels"])
-    cache.remembered({"a": 2}, [source], decoding(2, calls=calls).in_memory)
+    cache.cached({"a": 2}, [source], decoding(2, calls=calls).in_memory)
     assert streamed({"a": 2}, [source], decoding(2, calls=calls)).images[3].max() == 2
     assert calls == [1, 2]
     assert len(list(folder.iterdir())) == 2
@@ -549,7 +551,7 @@ def test_a_disk_that_gets_full_is_told_and_nothing_is_left(cache_dir: str, image
 
 READ = """
 import sys, time
-from cnnctl.data import folder_source
+from cnnctl.data.sources import folder_source
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.spec.dataset import DataSpec
 opened = folder_source.open_image
@@ -622,7 +624,7 @@ def nothing_loads_a_whole_set(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(LazyImages, "__getitem__", few)
-    monkeypatch.setattr("cnnctl.data.lazy.BLOCK_VALUES", 100 * 64)
+    monkeypatch.setattr("cnnctl.data.store.lazy.BLOCK_VALUES", 100 * 64)
 
 
 @pytest.mark.usefixtures("nothing_loads_a_whole_set")

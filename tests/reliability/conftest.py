@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.reliability.nursery import Nursery
+from tests.fork_server import ForkServer
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as started:
+def fork_server() -> Iterator[ForkServer]:
+    with ForkServer() as started:
         yield started

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.fork_server import ForkServer
 from tests.reliability.endings import write_case
-from tests.reliability.nursery import Nursery
 
 EXITS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2)}
 """What a process may end with; a signal that comes before the command listens ends it as any other process."""
@@ -33,15 +33,15 @@ class Victim:
     """One training that is killed and goes on, in a folder.
 
     Args:
-        nursery: starts the processes.
+        fork_server: starts the processes.
         case: which training, see `endings.CASES`.
         folder: where config and run lie.
     """
 
-    def __init__(self, nursery: Nursery, case: str, folder: Path) -> None:
+    def __init__(self, fork_server: ForkServer, case: str, folder: Path) -> None:
         self.config = write_case(case, folder)
         self.run = folder / "run"
-        self._nursery = nursery
+        self._nursery = fork_server
         self._output = folder / "output.txt"
 
     def words(self) -> list[object]:
@@ -74,18 +74,18 @@ class Victim:
 
 
 def kill_until_through(
-    nursery: Nursery, case: str, folder: Path, seconds: float, times: int, generator: random.Random, count: Count
+    fork_server: ForkServer, case: str, folder: Path, seconds: float, times: int, generator: random.Random, count: Count
 ) -> Path:
     """Kills a training so many times, then lets it come to its end; returns its run folder.
 
     Args:
-        nursery, case, folder: see `Victim`.
+        fork_server, case, folder: see `Victim`.
         seconds: that the training takes; the moments are spread evenly over the first half, since what goes on is shorter.
         times: how often at most; less if it comes to its end before.
         generator: of moments and signals, half of them SIGKILL.
         count: what was done is added.
     """
-    victim = Victim(nursery, case, folder)
+    victim = Victim(fork_server, case, folder)
     for _ in range(times):
         number = generator.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
         victim.strike(number, generator.uniform(0, seconds / 2), count)

@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cnnctl.data import held
-from cnnctl.data.cache import remembered
+from cnnctl.data.store import image_store
+from cnnctl.data.store.cache import cached
 from cnnctl.errors import DataError, RunError
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
+from tests.fork_server import ForkServer
 from tests.interruptions import interrupt, interrupt_at, run
 from tests.reliability.endings import assert_same_ending, write_case
-from tests.reliability.nursery import Nursery
 
 CONFIG = """
 seed: 4
@@ -106,7 +106,7 @@ cp -r {place}/run {kept}
 """
 
 
-def test_a_training_on_a_small_disk_that_is_then_read_only_and_then_neither(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_training_on_a_small_disk_that_is_then_read_only_and_then_neither(fork_server: ForkServer, tmp_path: Path) -> None:
     place, config, kept = tmp_path / "place", write_case("fit-sequential", tmp_path), tmp_path / "kept"
     place.mkdir()
     cnnctl = f"{shlex.quote(sys.executable)} -m cnnctl"
@@ -123,7 +123,7 @@ def test_a_training_on_a_small_disk_that_is_then_read_only_and_then_neither(nurs
     assert full.endswith("No space left on device")
     assert read_only.endswith("Read-only file system")
     assert done.stdout.splitlines().count("code 1") == 2
-    assert nursery.run("train", config, "--run-dir", tmp_path / "run", cwd=tmp_path, output=tmp_path / "output.txt") == 0
+    assert fork_server.run("train", config, "--run-dir", tmp_path / "run", cwd=tmp_path, output=tmp_path / "output.txt") == 0
     assert_same_ending(kept, tmp_path / "run")
 
 
@@ -160,9 +160,9 @@ def test_an_image_that_vanishes_while_it_is_read_is_named(tmp_path: Path, monkey
 
     def remove_first(options: Any, files: Any, make: Any, *others: Any) -> Any:
         gone.unlink(missing_ok=True)
-        return remembered(options, files, make, *others)
+        return cached(options, files, make, *others)
 
-    monkeypatch.setattr(held, "remembered", remove_first)
+    monkeypatch.setattr(image_store, "cached", remove_first)
     with pytest.raises(DataError, match=rf"{gone}.*(No such file|cannot be read)"):
         run(experiment, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.fork_server import Child, ForkServer
 from tests.reliability.endings import CASES, assert_same_ending, write_case
 from tests.reliability.kills import Count, Victim, kill_until_through
-from tests.reliability.nursery import Child, Nursery
 
 QUICK = ("fit-subclass", "every-step", "prototypical")
 """The other cases are in scripts/soak, which kills each many more times."""
@@ -24,12 +24,14 @@ KILLS = 4
 
 
 @pytest.mark.parametrize("case", QUICK)
-def test_a_training_killed_at_random_moments_ends_as_the_straight_one(case: str, nursery: Nursery, tmp_path: Path) -> None:
+def test_a_training_killed_at_random_moments_ends_as_the_straight_one(
+    case: str, fork_server: ForkServer, tmp_path: Path
+) -> None:
     (tmp_path / "killed").mkdir()
-    straight, start = Victim(nursery, case, tmp_path), time.monotonic()
+    straight, start = Victim(fork_server, case, tmp_path), time.monotonic()
     straight.finish()
     seconds, count = time.monotonic() - start, Count()
-    killed = kill_until_through(nursery, case, tmp_path / "killed", seconds, KILLS, random.Random(case), count)
+    killed = kill_until_through(fork_server, case, tmp_path / "killed", seconds, KILLS, random.Random(case), count)
     assert sum(count.kills.values()) >= 2
     assert_same_ending(killed, straight.run)
 
@@ -37,7 +39,7 @@ def test_a_training_killed_at_random_moments_ends_as_the_straight_one(case: str,
 DIE = "import os, signal; die = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
 PLACES = {
     "its row is written": """
-from cnnctl.runs import MetricsFile as Place
+from cnnctl.run_folder import MetricsFile as Place
 heard = Place.on_epoch
 Place.on_epoch = lambda self, record: (heard(self, record), record.epoch == 3 and die())[0]
 """,
@@ -46,13 +48,13 @@ from cnnctl.train.stopping import StopWithoutProgress as Place
 heard = Place.on_epoch
 Place.on_epoch = lambda self, record: (heard(self, record), record.epoch == 3 and die())[0]
 """,
-    "the model is written beside": "import cnnctl.commands.session as place\nplace.put_in_place = lambda *_: die()",
+    "the model is written beside": "import cnnctl.session.session as place\nplace.put_in_place = lambda *_: die()",
     "the test is read": """
-from cnnctl.commands.classification import Classification as Place
+from cnnctl.session.classification import Classification as Place
 Place.test = lambda *_: die()
 """,
     "the result is not written yet": """
-from cnnctl.report.board import Board as Place
+from cnnctl.report.tensorboard.observer import TensorBoardObserver as Place
 finish = Place.finish
 Place.finish = lambda *arguments: (finish(*arguments), die())
 """,
@@ -60,19 +62,19 @@ Place.finish = lambda *arguments: (finish(*arguments), die())
 
 
 @pytest.fixture(scope="module")
-def float16(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    victim = Victim(nursery, "float16-fit", tmp_path_factory.mktemp("float16"))
+def float16(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    victim = Victim(fork_server, "float16-fit", tmp_path_factory.mktemp("float16"))
     victim.finish()
     return victim.run
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_training_killed_at_a_certain_place_ends_as_the_straight_one(
-    place: str, float16: Path, nursery: Nursery, tmp_path: Path
+    place: str, float16: Path, fork_server: ForkServer, tmp_path: Path
 ) -> None:
     """Of mixed float16, whose optimizer also keeps the scale of the loss."""
-    victim = Victim(nursery, "float16-fit", tmp_path)
-    code = nursery.run(*victim.words(), cwd=tmp_path, output=tmp_path / "output.txt", before=DIE + PLACES[place])
+    victim = Victim(fork_server, "float16-fit", tmp_path)
+    code = fork_server.run(*victim.words(), cwd=tmp_path, output=tmp_path / "output.txt", before=DIE + PLACES[place])
     assert code == -signal.SIGKILL
     victim.finish()
     assert_same_ending(victim.run, float16)
@@ -81,21 +83,23 @@ def test_a_training_killed_at_a_certain_place_ends_as_the_straight_one(
 # Ctrl-C and SIGTERM
 
 
-def long_training(nursery: Nursery, folder: Path, before: str = "", *words: str) -> Child:
+def long_training(fork_server: ForkServer, folder: Path, before: str = "", *words: str) -> Child:
     """Returns a training that will not end by itself, at the end of its first epoch or later."""
     config = write_case("custom-sequential", folder)
     run = folder / "run"
     endless = ["--set", "train.epochs=100000", "--set", "train.early_stopping=null", "--device", "cpu", *words]
-    child = nursery.start("train", config, "--run-dir", run, *endless, cwd=folder, output=folder / "output.txt", before=before)
+    child = fork_server.start(
+        "train", config, "--run-dir", run, *endless, cwd=folder, output=folder / "output.txt", before=before
+    )
     assert child.has_said(" 2/100000 "), child.said()
     return child
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_saves_and_then_ends_the_command_with_its_code(
-    number: signal.Signals, code: int, nursery: Nursery, tmp_path: Path
+    number: signal.Signals, code: int, fork_server: ForkServer, tmp_path: Path
 ) -> None:
-    child = long_training(nursery, tmp_path)
+    child = long_training(fork_server, tmp_path)
     child.send(number)
     assert child.wait() == code
     last = child.said().splitlines()[-1]
@@ -123,8 +127,8 @@ checkpoint._archive = slow
 """
 
 
-def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(nursery: Nursery, tmp_path: Path) -> None:
-    child = long_training(nursery, tmp_path, SLOW_TO_SAVE)
+def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(fork_server: ForkServer, tmp_path: Path) -> None:
+    child = long_training(fork_server, tmp_path, SLOW_TO_SAVE)
     (tmp_path / "slow").touch()  # from here on a save takes a quarter of an hour
     assert child.has_said("\nsaving\n"), child.said()
     before = sorted((tmp_path / "run/checkpoints").iterdir())
@@ -135,7 +139,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(nursery: Nurser
     assert sorted((tmp_path / "run/checkpoints").iterdir()) == before
 
 
-def test_a_training_whose_window_is_closed_is_saved_as_by_any_signal(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_training_whose_window_is_closed_is_saved_as_by_any_signal(fork_server: ForkServer, tmp_path: Path) -> None:
     """The terminal is gone before the process hears of it, so that nothing can be printed any more."""
     config, run = write_case("custom-sequential", tmp_path), tmp_path / "run"
     words = ["train", str(config), "--run-dir", str(run), "--device", "cpu"]
@@ -155,7 +159,7 @@ def test_a_training_whose_window_is_closed_is_saved_as_by_any_signal(nursery: Nu
     for folder in (run, tmp_path / "straight"):
         begin = ["train", config, "--run-dir", folder, "--set", "train.epochs=400"]
         begin = ["train", "--resume", folder] if folder == run else begin
-        assert nursery.run(*begin, "--device", "cpu", cwd=tmp_path, output=output, before=stop) == 130, output.read_text()
+        assert fork_server.run(*begin, "--device", "cpu", cwd=tmp_path, output=output, before=stop) == 130, output.read_text()
     assert_same_weights(run, tmp_path / "straight", beyond=saved)
 
 
@@ -177,19 +181,19 @@ def assert_same_weights(first: Path, second: Path, beyond: str) -> None:
                 np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)
 
 
-def test_a_signal_that_the_process_was_told_to_ignore_is_ignored(nursery: Nursery, tmp_path: Path) -> None:
-    child = long_training(nursery, tmp_path, "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)")  # as nohup does
+def test_a_signal_that_the_process_was_told_to_ignore_is_ignored(fork_server: ForkServer, tmp_path: Path) -> None:
+    child = long_training(fork_server, tmp_path, "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)")  # as nohup does
     child.send(signal.SIGHUP)
     assert child.has_said(" 9/100000 "), child.said()
     child.send(signal.SIGTERM)
     assert child.wait() == 143
 
 
-def test_ctrl_c_before_the_training_begins_writes_nothing(nursery: Nursery, tmp_path: Path) -> None:
-    before = "from cnnctl.data import digits_source; import time; digits_source.fit_array = lambda *_: (print('reading', flush=True), time.sleep(1000))"
+def test_ctrl_c_before_the_training_begins_writes_nothing(fork_server: ForkServer, tmp_path: Path) -> None:
+    before = "from cnnctl.data.sources import digits_source; import time; digits_source.fit_array = lambda *_: (print('reading', flush=True), time.sleep(1000))"
     config = write_case("custom-sequential", tmp_path)
     words = ["train", config, "--run-dir", tmp_path / "run", "--device", "cpu"]
-    child = nursery.start(*words, cwd=tmp_path, output=tmp_path / "output.txt", before=before)
+    child = fork_server.start(*words, cwd=tmp_path, output=tmp_path / "output.txt", before=before)
     assert child.has_said("reading\n"), child.said()
     child.send(signal.SIGINT)
     assert child.wait() == 130

@@ -9,33 +9,35 @@ from pathlib import Path
 
 import pytest
 
+from tests.fork_server import ForkServer
 from tests.reliability.endings import assert_same_ending, ending, write_case
-from tests.reliability.nursery import Nursery
 
 
 @pytest.mark.parametrize("case", ["custom-subclass", "fit-functional", "maml", "bfloat16"])
-def test_two_processes_and_the_run_s_own_config_train_to_the_same_weights(case: str, nursery: Nursery, tmp_path: Path) -> None:
+def test_two_processes_and_the_run_s_own_config_train_to_the_same_weights(
+    case: str, fork_server: ForkServer, tmp_path: Path
+) -> None:
     config, output = write_case(case, tmp_path), tmp_path / "output.txt"
     for source, run in ((config, "first"), (config, "second"), (tmp_path / "first/config.yaml", "third")):
         words = ["train", source, "--run-dir", tmp_path / run, "--device", "cpu"]
-        assert nursery.run(*words, cwd=tmp_path, output=output) == 0, output.read_text()
+        assert fork_server.run(*words, cwd=tmp_path, output=output) == 0, output.read_text()
     assert_same_ending(tmp_path / "second", tmp_path / "first")
     assert_same_ending(tmp_path / "third", tmp_path / "first")
 
 
-def test_another_seed_trains_to_other_weights(nursery: Nursery, tmp_path: Path) -> None:
+def test_another_seed_trains_to_other_weights(fork_server: ForkServer, tmp_path: Path) -> None:
     config, output = write_case("custom-sequential", tmp_path), tmp_path / "output.txt"
     for seed in (3, 4):
         words = ["train", config, "--run-dir", tmp_path / str(seed), "--set", f"seed={seed}", "--device", "cpu"]
-        assert nursery.run(*words, cwd=tmp_path, output=output) == 0, output.read_text()
+        assert fork_server.run(*words, cwd=tmp_path, output=output) == 0, output.read_text()
     assert ending(tmp_path / "3")["metrics"] != ending(tmp_path / "4")["metrics"]
 
 
-def test_a_process_started_by_itself_ends_as_one_of_the_nursery(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_process_started_by_itself_ends_as_one_of_the_nursery(fork_server: ForkServer, tmp_path: Path) -> None:
     """So that what is found with forked processes holds for those that users start."""
     config, output = write_case("fit-subclass", tmp_path), tmp_path / "output.txt"
     words = ["train", config, "--device", "cpu", "--run-dir"]
-    assert nursery.run(*words, tmp_path / "forked", cwd=tmp_path, output=output) == 0, output.read_text()
+    assert fork_server.run(*words, tmp_path / "forked", cwd=tmp_path, output=output) == 0, output.read_text()
     command = [sys.executable, "-m", "cnnctl", *map(str, words), str(tmp_path / "started")]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert_same_ending(tmp_path / "started", tmp_path / "forked")

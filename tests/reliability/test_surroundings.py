@@ -19,13 +19,13 @@ import typer
 
 from cnnctl import last_words, surroundings
 from cnnctl.cli import _types_in, app, be_own_process
-from cnnctl.data.cgroup import memory_limits
+from cnnctl.data.store.cgroup import memory_limits
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.surroundings import is_utf8, number_from, own_settings, shell_word, shortened, small_limits
 from cnnctl.train import quiet
+from tests.fork_server import ROOT, ForkServer
 from tests.reliability.endings import assert_same_ending
-from tests.reliability.nursery import ROOT, Nursery
 
 CONFIG = """
 seed: 4
@@ -40,12 +40,12 @@ KERAS_FILE = {"floatx": "float16", "epsilon": 0.1, "backend": "jax", "image_data
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Path:
     """A folder with a config, and the run that it gives where nothing is strange."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "q.yaml").write_text(CONFIG)
     output = folder / "output.txt"
-    assert nursery.run("train", "q.yaml", "--run-dir", "plain", "--device", "cpu", cwd=folder, output=output) == 0
+    assert fork_server.run("train", "q.yaml", "--run-dir", "plain", "--device", "cpu", cwd=folder, output=output) == 0
     return folder
 
 
@@ -104,11 +104,11 @@ def test_a_run_among_settings_of_other_programs_ends_as_any_other_with_closed_st
 
 
 def test_a_resume_among_settings_of_other_programs_ends_as_if_nothing_had_been(
-    place: Path, nursery: Nursery, tmp_path: Path
+    place: Path, fork_server: ForkServer, tmp_path: Path
 ) -> None:
     """The run is killed on its way, and the resume reads to its end what nobody hears: its stderr is a full disk."""
     run, output = tmp_path / "run", tmp_path / "output.txt"
-    child = nursery.start("train", "q.yaml", "--run-dir", run, "--device", "cpu", cwd=place, output=output)
+    child = fork_server.start("train", "q.yaml", "--run-dir", run, "--device", "cpu", cwd=place, output=output)
     assert child.has_said("1/2")
     child.send(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
@@ -118,9 +118,9 @@ def test_a_resume_among_settings_of_other_programs_ends_as_if_nothing_had_been(
     assert_same_ending(run, place / "plain")
 
 
-def test_whoever_is_killed_has_it_told_how_to_go_on(place: Path, nursery: Nursery, tmp_path: Path) -> None:
+def test_whoever_is_killed_has_it_told_how_to_go_on(place: Path, fork_server: ForkServer, tmp_path: Path) -> None:
     run, output = tmp_path / "run", tmp_path / "output.txt"
-    child = nursery.start(
+    child = fork_server.start(
         *("train", "q.yaml", "--run-dir", run, "--device", "cpu", "--set", "train.epochs=100000"), cwd=place, output=output
     )
     assert child.has_said("1/100000")
@@ -375,7 +375,7 @@ def test_the_limit_of_a_real_group_is_seen(tmp_path: Path) -> None:
     if limited is None:
         pytest.skip("this system lets nobody make a group with a limit of its memory")
     try:
-        code = "from cnnctl.data.memory import machine_memory; print(machine_memory())"
+        code = "from cnnctl.data.store.memory import machine_memory; print(machine_memory())"
         done = shell(f'echo $$ > {limited}/cgroup.procs && exec {shlex.quote(sys.executable)} -c "{code}"', tmp_path)
         assert done.stdout == "700002304\n", done.stderr
     finally:

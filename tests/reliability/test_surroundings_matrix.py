@@ -18,7 +18,7 @@ import pytest
 import typer
 
 from cnnctl import cli, surroundings
-from tests.reliability.nursery import ROOT, Nursery
+from tests.fork_server import ROOT, ForkServer
 
 CONFIG = """
 seed: 4
@@ -86,9 +86,9 @@ def rows() -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def usual(place: Path, nursery: Nursery) -> Path:
+def usual(place: Path, fork_server: ForkServer) -> Path:
     """Return a run with nothing around it."""
-    assert nursery.run("train", "digits.yaml", "--run-dir", "usual", cwd=place, output=place / "said.txt") == 0
+    assert fork_server.run("train", "digits.yaml", "--run-dir", "usual", cwd=place, output=place / "said.txt") == 0
     return place / "usual"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnctl.data.elsewhere import fitted_batches
+from cnnctl.data.user_images import fitted_batches
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.image_files import MAX_PIXELS
 from tests.safety.conftest import Command, config_of

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cnnctl.data import memory
-from cnnctl.data.memory import machine_memory
+from cnnctl.data.store import memory
+from cnnctl.data.store.memory import machine_memory
 from cnnctl.errors import RunError
 from cnnctl.spec.document import parse
 from cnnctl.spec.load import check
-from cnnctl.train.memory import least_bytes, refuse_too_large
+from cnnctl.train.memory_check import least_bytes, refuse_too_large
 from tests.safety.conftest import Command, config_of
 from tests.safety.hostile import digits_in_folders
 

@@ -22,8 +22,8 @@ import keras
 import numpy as np
 import pytest
 
-import cnnctl.build  # noqa: F401  # Keras knows our own classes then, as in a command
-from cnnctl.build.saved import CONFIG, MEMBERS, WEIGHTS
+import cnnctl.model  # noqa: F401  # Keras knows our own classes then, as in a command
+from cnnctl.model.saved import CONFIG, MEMBERS, WEIGHTS
 from tests.safety.conftest import Command
 
 SENTINEL = "sentinel"
@@ -113,7 +113,7 @@ def our_own_class(members: Members, folder: Path) -> Members:
     config = {"name": "x", "layer_configs": [layer], "wiring": {}}
     return {
         **members,
-        CONFIG: json.dumps(keras_object("cnnctl.build.styles", "StackModel", config, "cnnctl>StackModel")).encode(),
+        CONFIG: json.dumps(keras_object("cnnctl.model.styles", "StackModel", config, "cnnctl>StackModel")).encode(),
     }
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cnnctl import runs as run_folders
-from cnnctl.data.sources import named_outputs
+from cnnctl import run_folder as run_folders
+from cnnctl.data.sources.opening import named_outputs
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
 from tests.safety.conftest import Command
@@ -470,4 +470,4 @@ def test_an_earlier_evaluation_that_is_none_is_kept(what: str, run: Path, comman
 
 
 def test_the_limit_is_beyond_what_runs_need() -> None:
-    assert run_folders.MOST_BYTES > 100_000 * 150  # epochs × bytes a row
+    assert run_folders.MAX_BYTES > 100_000 * 150  # epochs × bytes a row

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnctl.data.cache import key_of, remembered
 from cnnctl.data.inputs import Inputs
-from cnnctl.data.sources import open_source
+from cnnctl.data.sources.opening import open_source
+from cnnctl.data.store.cache import cached, key_of
 from cnnctl.errors import CnnctlError, ConfigError, DataError, RunError
 from cnnctl.reading import read_bounded
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
 from cnnctl.spec.dataset import DataSpec
 
 Swap = Callable[[Path, Path], None]
@@ -123,8 +123,8 @@ def test_a_file_of_a_run_that_becomes_a_link_is_refused(name: str, root: Path, t
 def test_a_network_that_is_swapped_after_it_was_checked_is_not_loaded(
     root: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cnnctl.build import saved
-    from cnnctl.commands.trained import open_trained
+    from cnnctl.model import saved
+    from cnnctl.session.trained_run import open_trained
 
     run = Path(shutil.copytree(trained, root / "run"))
     expected = open_trained(run).model.get_weights()
@@ -142,11 +142,11 @@ def test_a_cache_entry_that_becomes_a_link_is_made_again(root: Path, swap: Swap,
     monkeypatch.setenv("CNNCTL_CACHE_DIR", str(root / "cache"))
     source = root / "inside/deep/file"
     for value in (1, 2):
-        remembered({"value": value}, [source], lambda value=value: {"images": np.full(3, value)})  # type: ignore[misc]
+        cached({"value": value}, [source], lambda value=value: {"images": np.full(3, value)})  # type: ignore[misc]
     entry, other = (root / "cache" / f"{key_of({'value': value}, [source])}.npz" for value in (1, 2))
     moved = other.rename(root / "outside/entry.npz")
     swap(entry, moved)
-    assert remembered({"value": 1}, [source], lambda: {"images": np.full(3, 7)})["images"].tolist() == [7] * 3
+    assert cached({"value": 1}, [source], lambda: {"images": np.full(3, 7)})["images"].tolist() == [7] * 3
 
 
 def test_a_run_that_waits_for_nothing(root: Path, trained: Path) -> None:

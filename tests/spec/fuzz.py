@@ -29,7 +29,7 @@ from cnnctl import cli
 from cnnctl.commands.summary import summary
 from cnnctl.errors import ConfigError, Problem
 from cnnctl.report.console import Console
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
 from cnnctl.spec.dataset import Augment, DataSpec
 from cnnctl.spec.document import Document, dump, read_document
 from cnnctl.spec.experiment import LEARNER, Experiment, FewShotSpec, LogSpec, ModelSpec

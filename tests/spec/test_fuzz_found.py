@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cnnctl.errors import ConfigError
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
 from cnnctl.spec.document import MAX_BYTES, parse, read_document
 from cnnctl.spec.load import load
 from cnnctl.spec.optimizers import Exponential

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cnnctl.errors import ConfigError
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
 from cnnctl.spec.document import parse
 from cnnctl.spec.experiment import LEARNER, Experiment
 from cnnctl.spec.layers import LAYERS, Layer, Repeat

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from cnnctl.errors import ConfigError
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
 from cnnctl.spec.document import Document, read_document
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, load

@@ -13,7 +13,7 @@ from cnnctl.report.rows import as_plain, summarize
 from cnnctl.spec.experiment import ModelSpec
 from cnnctl.spec.load import load
 from cnnctl.spec.receptive import Receptive, receptive_fields
-from cnnctl.spec.shapes import Facts, Misfit, Shape, Surroundings, Window, trace
+from cnnctl.spec.shapes import Facts, LayerContext, Misfit, Shape, Window, trace
 from cnnctl.spec.stack import nodes_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -24,7 +24,7 @@ def facts(layers: list[Any], image: Shape = (28, 28, 1), data_format: str = "cha
     model = ModelSpec.model_validate({"style": "functional", "data_format": data_format, "layers": layers})
     nodes, complaints = nodes_of(model)
     assert complaints == []
-    return trace(nodes, image, Surroundings(10, model.data_format))
+    return trace(nodes, image, LayerContext(10, model.data_format))
 
 
 def last(layers: list[Any], image: Shape, data_format: str = "channels_last") -> Facts:
@@ -392,7 +392,7 @@ def test_receptive_field_and_stride_equal_those_followed_back_pixel_by_pixel(see
 def fields(layers: list[Any], image: Shape, data_format: str = "channels_last") -> list[Receptive]:
     model = ModelSpec.model_validate({"style": "functional", "data_format": data_format, "layers": layers})
     nodes, _ = nodes_of(model)
-    around = Surroundings(10, model.data_format)
+    around = LayerContext(10, model.data_format)
     found = receptive_fields(nodes, trace(nodes, image, around), image, around)
     assert all(found)
     return [each for each in found if each]
@@ -481,6 +481,6 @@ def test_huge_windows_and_paddings_end_at_once() -> None:
     found = last_field(layers, (8, 8, 1))
     assert (found.field, found.stride) == ((8, 8), (None, None))
     nodes, _ = nodes_of(ModelSpec.model_validate({"layers": [{"zero_padding2d": {"padding": 2**30}}, "flatten"]}))
-    around = Surroundings(10, "channels_last")
+    around = LayerContext(10, "channels_last")
     assert receptive_fields(nodes, trace(nodes, (8, 8, 1), around), (8, 8, 1), around) == [None, None]
     assert receptive_fields(nodes[:1], trace(nodes[:1], (8192, 8, 1), around), (8192, 8, 1), around) == [None]

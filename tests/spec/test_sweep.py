@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cnnctl.errors import ConfigError
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
 from cnnctl.spec.choices import labels
 from cnnctl.spec.document import Document, read_document
 from cnnctl.spec.experiment import Experiment

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cnnctl.commands.session import Session
 from cnnctl.errors import Interrupted
 from cnnctl.report.console import Console
-from cnnctl.runs import RunFolder
+from cnnctl.run_folder import RunFolder
+from cnnctl.session.session import Session
 from cnnctl.spec.experiment import Experiment
-from cnnctl.train import pace
+from cnnctl.train import chunks
 from cnnctl.train.averages import AveragedWeights
-from cnnctl.train.observe import EpochRecord, Observer, StepsRecord
+from cnnctl.train.observers import EpochRecord, Observer, StepsRecord
 from tests.interruptions import interrupt, run, variables
 
 # Keras 3.15 writes .keras files with an __array__ that numpy 2 finds old.
@@ -77,7 +77,7 @@ def measured(weights: Weights, session: Session) -> tuple[float, float]:
 
 @pytest.mark.parametrize("loop", ["fit", "custom"])
 def test_each_epoch_is_validated_with_the_averages_that_the_run_would_leave(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "SECONDS_PER_CALL", 0.0)  # every step is told
+    monkeypatch.setattr(chunks, "SECONDS_PER_CALL", 0.0)  # every step is told
     session = Session(experiment(loop), "cpu", Console(quiet=True))
     watch = Watch(session.task.learner.model)
     session._loop(0, watch)

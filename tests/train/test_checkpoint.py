@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from cnnctl.commands import train as train_command
-from cnnctl.commands.session import Session
 from cnnctl.errors import Interrupted, RunError, UsageError
 from cnnctl.report.console import Console
-from cnnctl.runs import MetricsFile, RunFolder
+from cnnctl.run_folder import MetricsFile, RunFolder
+from cnnctl.session.session import Session
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train import checkpoint, loops
-from cnnctl.train.observe import EpochRecord
+from cnnctl.train.observers import EpochRecord
 from cnnctl.train.origin import checkpoint_files
 from tests.interruptions import interrupt, interrupt_at, run, variables
 
@@ -148,7 +148,7 @@ def test_an_interruption_during_the_test_is_told_like_any_other(tmp_path: Path, 
 
     spec = experiment(epochs=1)
     with monkeypatch.context() as patched:
-        patched.setattr("cnnctl.commands.session._save_model", press)
+        patched.setattr("cnnctl.session.session._save_model", press)
         with pytest.raises(Interrupted, match="1 of 1 epoch is saved"):
             run(spec, tmp_path / "run")
     assert RunFolder(tmp_path / "run").state()[0] == "interrupted"

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cnnctl.build.guard import guard_loss, refused_loss
 from cnnctl.errors import RunError
-from cnnctl.runs import RunFolder
+from cnnctl.model.guard import guard_loss, refused_loss
+from cnnctl.run_folder import RunFolder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.learner import Learner
 from cnnctl.train.loops import LOOPS
-from cnnctl.train.observe import EpochRecord, Observer, Plan, StepsRecord
+from cnnctl.train.observers import EpochRecord, Observer, Plan, StepsRecord
 from cnnctl.train.steps import Metrics
 from cnnctl.train.stopping import Diverged
 from tests.interruptions import run

@@ -13,14 +13,14 @@ import pytest
 from numpy.typing import NDArray
 
 from cnnctl.cli import main
-from cnnctl.commands.session import Session
 from cnnctl.errors import RunError
 from cnnctl.report.console import Console
+from cnnctl.session.session import Session
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.training import EarlyStopping
-from cnnctl.train import pace
+from cnnctl.train import chunks
 from cnnctl.train.loops import LOOPS
-from cnnctl.train.observe import EndRecord, EpochRecord, Observer, Observers, Plan, StepsRecord
+from cnnctl.train.observers import EndRecord, EpochRecord, Observer, Observers, Plan, StepsRecord
 from cnnctl.train.stopping import StopWhenNotFinite, StopWithoutProgress
 
 PIECES = {"piecewise": {"boundaries": [4, 9], "values": [0.3, 0.2, 0.1]}}  # steps 1 to 5, 6 to 10, the rest
@@ -121,7 +121,7 @@ def test_without_validation_there_are_no_validation_numbers(loop: str) -> None:
 def test_progress_within_an_epoch_goes_forward_to_its_end(
     loop: str, seconds_per_call: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "SECONDS_PER_CALL", seconds_per_call)
+    monkeypatch.setattr(chunks, "SECONDS_PER_CALL", seconds_per_call)
     story = told_by(loop)
     examples = story.told[0].examples
     for epoch in (1, 2, 3):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cnnctl.commands.session import Session
 from cnnctl.report.console import Console
+from cnnctl.session.session import Session
 from cnnctl.spec.experiment import Experiment
-from cnnctl.train import pace
-from cnnctl.train.observe import EpochRecord, Observer, StepsRecord
+from cnnctl.train import chunks
+from cnnctl.train.observers import EpochRecord, Observer, StepsRecord
 
 STYLES = ("sequential", "functional", "subclass")
 LOOPS = ("fit", "custom")
@@ -134,7 +134,7 @@ def test_every_style_and_loop_reports_the_same_rows(style: str, loop: str, outco
 def test_the_steps_that_a_call_runs_change_nothing(
     seconds_per_call: float, calls: int, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "SECONDS_PER_CALL", seconds_per_call)
+    monkeypatch.setattr(chunks, "SECONDS_PER_CALL", seconds_per_call)
     outcome = trained(experiment())
     assert outcome.calls == calls
     assert outcome.weights_equal(outcomes[REFERENCE])

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cnnctl.commands.episode_wish import EpisodeWish
 from cnnctl.commands.evaluate import evaluate
 from cnnctl.commands.train import train
+from cnnctl.few_shot.options import EpisodeOptions
 from cnnctl.report.console import Console
 from cnnctl.spec import auto
 from cnnctl.spec.load import load
 from cnnctl.train import settings
 from cnnctl.train.device import Device
-from cnnctl.train.settings import settle
+from cnnctl.train.settings import resolve_auto
 from tests import interruptions
 from tests.interruptions import interrupt, variables
 
@@ -29,21 +29,21 @@ AUTO = ("train.precision=auto", "train.batch_parts=auto")
 
 def test_what_the_config_says_stays_and_needs_no_reason() -> None:
     said = load(QUICKSTART, ["train.strategy=one_device"])
-    settled = settle(said, CPU)
+    settled = resolve_auto(said, CPU)
     assert (settled.experiment, settled.reasons, str(settled)) == (said, [], "float32")
 
 
 def test_auto_is_decided_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
-    settled = settle(load(QUICKSTART, [*AUTO, "train.batch_size=64"]), CPU)
+    settled = resolve_auto(load(QUICKSTART, [*AUTO, "train.batch_size=64"]), CPU)
     assert str(settled) == "mixed_bfloat16, each batch in 2 parts at once"
     assert settled.reasons == [
         "precision: auto is mixed_bfloat16: this CPU multiplies bfloat16 in hardware (avx512_bf16)",
         "batch_parts: auto is 2: 2 cores, and 32 images or more a part",
     ]
-    card = settle(load(QUICKSTART, list(AUTO)), Device("gpu", "a card", cores=8, capability=(7, 5)))
+    card = resolve_auto(load(QUICKSTART, list(AUTO)), Device("gpu", "a card", cores=8, capability=(7, 5)))
     assert (card.experiment.train.precision, card.experiment.train.batch_parts) == ("mixed_float16", 1)
-    unknown = settle(load(QUICKSTART, list(AUTO)), Device("gpu", "a card"))
+    unknown = resolve_auto(load(QUICKSTART, list(AUTO)), Device("gpu", "a card"))
     assert unknown.experiment.train.precision == "float32"
 
 
@@ -100,7 +100,7 @@ def test_a_run_in_parts_is_interrupted_and_goes_on_to_the_bit(tmp_path: Path, lo
 def test_a_run_in_parts_is_judged_as_it_was_in_training_up_to_rounding(tmp_path: Path) -> None:
     trained(tmp_path / "run", "train.batch_parts=2")
     result = json.loads((tmp_path / "run/result.json").read_text())
-    evaluate([tmp_path / "run"], "test", None, "json", "cpu", Console(quiet=True), True, EpisodeWish())
+    evaluate([tmp_path / "run"], "test", None, "json", "cpu", Console(quiet=True), True, EpisodeOptions())
     judged = json.loads((tmp_path / "run/evaluation/test.json").read_text())
     assert judged["accuracy"] == pytest.approx(result["test_accuracy"], abs=1e-6)
     assert judged["loss"] == pytest.approx(result["test_loss"], rel=1e-5)

@@ -11,18 +11,18 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.build import build_model
-from cnnctl.build.optimizers import build_loss, build_optimizer
-from cnnctl.commands.session import Session
 from cnnctl.errors import UsageError
+from cnnctl.model import build_model
+from cnnctl.model.keras_optimizers import build_loss, build_optimizer
 from cnnctl.report.console import Console
+from cnnctl.session.session import Session
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.load import facts_of
-from cnnctl.train import pace, records
+from cnnctl.train import chunks, records
 from cnnctl.train.learner import Learner
 from cnnctl.train.loops import LOOPS
-from cnnctl.train.observe import EpochRecord, Observer, Plan, StepsRecord
+from cnnctl.train.observers import EpochRecord, Observer, Plan, StepsRecord
 from cnnctl.train.steps import build_metrics, evaluate_step, train_step
 
 Array = NDArray[np.float64]
@@ -390,7 +390,7 @@ class WeightsOfSteps(Rows):
 
 
 def test_both_loops_end_with_the_average_weights_where_the_config_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "SECONDS_PER_CALL", 0.0)  # a call a step
+    monkeypatch.setattr(chunks, "SECONDS_PER_CALL", 0.0)  # a call a step
     averaging = {"sgd": {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.8}}
     custom, fit = tiny_session("custom", averaging), tiny_session("fit", averaging)
     listener = WeightsOfSteps(custom.task.learner.model)

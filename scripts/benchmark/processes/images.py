@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-MOST_LINKS = 500
+MAX_LINKS = 500
 
 
 def main() -> None:
@@ -20,13 +20,13 @@ def main() -> None:
     generator = np.random.default_rng(0)
     drawn = folder / "drawn"
     drawn.mkdir(parents=True)
-    for number in range(-(-count // MOST_LINKS)):
+    for number in range(-(-count // MAX_LINKS)):
         pixels = generator.integers(0, 256, (side // 8, side // 8, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
         Image.fromarray(pixels).save(drawn / f"{number}.png")
     for number in range(classes):
         (folder / "train" / f"class {number}").mkdir(parents=True)
     for number in range(count):
-        os.link(drawn / f"{number // MOST_LINKS}.png", folder / "train" / f"class {number % classes}" / f"{number}.png")
+        os.link(drawn / f"{number // MAX_LINKS}.png", folder / "train" / f"class {number % classes}" / f"{number}.png")
 
 
 main()

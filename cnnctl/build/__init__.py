@@ -1,6 +1,0 @@
-"""Spec → Keras. Importing this package registers what Keras needs to load a saved run."""
-
-from cnnctl.build.optimizers import OneCycle
-from cnnctl.build.styles import StackModel, build_model
-
-__all__ = ["OneCycle", "StackModel", "build_model"]

@@ -1,0 +1,96 @@
+"""Where the decoded images of a set are: in memory, or in a file from which batches are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+
+from cnnctl.data.store.cache import Arrays, Layout, cached
+from cnnctl.data.store.lazy import AnyImages
+from cnnctl.data.store.memory import TOO_LARGE, images_take, refuse_too_many_images, why_streamed
+from cnnctl.data.store.stream import Blocks, Decoding, streamed
+from cnnctl.errors import DataError
+from cnnctl.spec.dataset import DataSpec
+
+
+class ImageStore:
+    """Decodes the splits of a set, or takes them from the cache, to where `data.memory` wants them.
+
+    Args:
+        data: a checked config.
+        count: says how many images a split has, as far as that is known without decoding any; else 0.
+        notes: what a person should know; gets a line where images are streamed.
+    """
+
+    def __init__(self, data: DataSpec, count: Callable[[str], int], notes: list[str]) -> None:
+        self._data = data
+        self._count = count
+        self._notes = notes
+
+    @cached_property
+    def _streams(self) -> bool:
+        """Whether the images are streamed: those of all splits or of none."""
+        splits = dict.fromkeys([self._data.train, *filter(_is_name, (self._data.validation, self._data.test))])
+        why = why_streamed(self._data, sum(map(self._count, map(str, splits))) if self._data.memory == "auto" else 0)
+        self._notes += [f"images are streamed from disk: {why}"] if why else []
+        return bool(why)
+
+    def images(
+        self,
+        split: str,
+        options: Mapping[str, object],
+        files: list[Path] | None,
+        blocks: Callable[[], Blocks],
+        count: Callable[[], int] | None = None,
+        quick: bool = False,
+        others: Sequence[str] = (),
+    ) -> tuple[AnyImages, Arrays]:
+        """Returns the images of a split, and what else is known of it.
+
+        Args:
+            split: what the source calls it.
+            options: all that they depend on beside the files; plain values.
+            files: that they are decoded from; None for those that are decoded so fast that memory needs no cache of them.
+            blocks: decodes them.
+            count: says exactly how many there are, asked only where they are decoded; None where that is known anyway.
+            others: the names of the other arrays, those of a set in one text; several texts where there may be one or another.
+            quick: whether they are decoded as fast as they would be read from the cache; memory needs none of them then.
+
+        Raises:
+            DataError: they cannot be decoded, or there is no room for them.
+            OSError: a file cannot be read.
+        """
+        data = self._data
+        assert data.image_size and data.channels
+        counted = count or partial(self._count, split)
+        decoding = Decoding(lambda some: images_take(some, data, split), counted, (*data.image_size, data.channels), blocks)
+        names = [frozenset(["images", *each.split()]) for each in others]
+        knows_itself = any("labels" in each for each in names)  # to count the images of such a set costs time
+        layout = Layout(names, decoding.image, None if knows_itself else decoding.count()) if names else None
+        if self._streams:
+            return self._streamed(options, files or [], decoding, layout)
+        refuse_too_many_images(self._count(split), data, split)
+
+        def decoded() -> Arrays:
+            refuse_too_many_images(decoding.shape[0], data, split)
+            return decoding.in_memory()
+
+        try:
+            arrays = decoded() if files is None or quick else cached(options, files, decoded, layout, self._notes)
+        except MemoryError as error:  # what a limit leaves may be less than the limit
+            raise DataError(f"there is not enough memory for the images of '{split}'; {TOO_LARGE}") from error
+        return arrays["images"], arrays
+
+    def _streamed(
+        self, options: Mapping[str, object], files: list[Path], decoding: Decoding, layout: Layout | None
+    ) -> tuple[AnyImages, Arrays]:
+        found = streamed(options, files, decoding, layout, self._notes)
+        note = f"they are decoded for this run alone, since {found.passing}"
+        if found.passing and note not in self._notes:
+            self._notes.append(note)
+        return found.images, found.others
+
+
+def _is_name(part: object) -> bool:
+    return isinstance(part, str)

@@ -1,0 +1,112 @@
+"""Scores → text for people: a row a class, and what is taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cnnctl.errors import counted
+from cnnctl.report.tables import PAGE_WIDTH, markdown_table, text_table
+from cnnctl.report.text import loss_text, printable
+
+if TYPE_CHECKING:
+    from cnnctl.evaluate.scores import ClassScore, Scores
+
+MAX_ROWS = 20
+"""Of more classes only those with the lowest F1 are shown."""
+MAX_CONFUSIONS = 10
+NONE = "·"
+COLUMNS = ("class", "precision", "recall", "F1", "images")
+
+Draw = Callable[[Sequence[str], Sequence[Sequence[str]], int], str]
+
+
+def evaluation_text(scores: Scores, subject: str, more: Sequence[str] = ()) -> str:
+    """Returns the scores for a terminal.
+
+    Args:
+        scores: of a network, or of several as one.
+        subject: says which images they are of.
+        more: paragraphs to stand before the classes.
+    """
+    loss = loss_text(scores.loss, scores.regularized)
+    head = f"{subject:<13}accuracy {scores.accuracy:.2%}, {loss}, on {counted(scores.images, 'image')}"
+    calibration = f"{'calibration':<13}{_calibration(scores)}"
+    return "\n\n".join([f"{head}\n{calibration}", *more, *_parts(scores, text_table, PAGE_WIDTH)])
+
+
+def evaluation_markdown(scores: Scores, subject: str, more: Sequence[str] = ()) -> str:
+    """Returns the scores as Markdown; arguments as those of `evaluation_text`."""
+    loss = loss_text(scores.loss, scores.regularized)
+    head = f"- {subject}: accuracy {scores.accuracy:.2%}, {loss}, on {counted(scores.images, 'image')}"
+    return "\n\n".join([f"{head}\n- calibration: {_calibration(scores)}", *more, *_parts(scores, markdown_table, None)])
+
+
+def _calibration(scores: Scores) -> str:
+    return f"expected error {scores.calibration_error:.2%}: confidence against accuracy, in {scores.bins} bins"
+
+
+def _parts(scores: Scores, draw: Draw, width: int | None) -> list[str]:
+    shown = _shown_classes(scores)
+    table = draw(COLUMNS, [_class_cells(each) for each in shown], 1)
+    return [*_left_out(scores, shown), table, _mean(scores), _confusion(scores, draw, width)]
+
+
+def _shown_classes(scores: Scores) -> list[ClassScore]:
+    """Returns the classes that occur, in their order; of many those with the lowest F1, the lowest first."""
+    if len(scores.occurring) <= MAX_ROWS:
+        return scores.occurring
+    return sorted(scores.occurring, key=lambda each: each.f1 or 0.0)[:MAX_ROWS]
+
+
+def _left_out(scores: Scores, shown: Sequence[ClassScore]) -> list[str]:
+    if len(shown) == len(scores.occurring):
+        return []
+    return [f"The {len(shown)} of {len(scores.occurring):,} classes with the lowest F1; --format json has all."]
+
+
+def _class_cells(score: ClassScore) -> list[str]:
+    return [printable(score.name), *map(_share, (score.precision, score.recall, score.f1)), f"{score.images:,}"]
+
+
+def _share(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2%}"
+
+
+def _mean(scores: Scores) -> str:
+    precision, recall, f1 = (scores.mean(field) for field in ("precision", "recall", "f1"))
+    over = counted(len(scores.occurring), "class", "classes")
+    undefined = any(None in (each.precision, each.recall, each.f1) for each in scores.occurring)
+    zero = f", {NONE} as 0" if undefined else ""
+    line = f"Mean of the {over}: precision {precision:.2%}, recall {recall:.2%}, F1 {f1:.2%}"
+    return f"{line}\n(macro average: each class counts the same{zero})."
+
+
+def _confusion(scores: Scores, draw: Draw, width: int | None) -> str:
+    """Returns the confusion matrix, or the most frequent confusions where it is too wide for a page."""
+    classes = scores.occurring
+    names = [printable(each.name) for each in classes]
+    labels = [str(each.label) for each in classes]
+    numbered = [f"{label} {name}" for label, name in zip(labels, names, strict=True)]
+    if len(classes) <= MAX_ROWS:
+        for rows, columns in ((names, names), (numbered, labels)):
+            table = draw(["true \\ predicted", *columns], _matrix_cells(rows, scores.matrix_of(classes).tolist()), 1)
+            if width is None or max(map(len, table.splitlines())) <= width:
+                return table
+    return _frequent(scores)
+
+
+def _matrix_cells(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[list[str]]:
+    return [[name, *(f"{count:,}" if count else NONE for count in row)] for name, row in zip(names, matrix, strict=True)]
+
+
+def _frequent(scores: Scores) -> str:
+    confusions = scores.confusions
+    if not confusions:
+        return "No image was taken for one of another class."
+    shown = confusions[:MAX_CONFUSIONS]
+    lines = [
+        f"- {printable(each.true)} taken for {printable(each.predicted)}: {counted(each.images, 'image')}" for each in shown
+    ]
+    title = "The confusions:" if len(shown) == len(confusions) else f"The {len(shown)} most frequent confusions:"
+    return "\n".join([title, *lines])

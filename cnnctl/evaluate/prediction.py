@@ -1,0 +1,252 @@
+"""Files → predictions and their picture; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cnnctl.data.images import Pixels
+from cnnctl.data.inputs import Inputs, source_of
+from cnnctl.data.inspect.originals import Thumbnail
+from cnnctl.data.inspect.statistics import ImageStatistics
+from cnnctl.data.new_images import Finding, NewImages, Sample, findings, transposed, transposed_finding
+from cnnctl.data.store.lazy import in_blocks
+from cnnctl.data.store.memory import bytes_of_image
+from cnnctl.errors import DataError, RunError
+from cnnctl.evaluate.prediction_tables import MAX_DRAWN, Guess, Prediction, saliency_title, seen_title
+from cnnctl.report.console import Console
+from cnnctl.session.environment import training_images
+from cnnctl.session.trained_run import EndedRun, Trained, Values, with_network
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.train.inference import saliency
+from cnnctl.train.memory_check import refuse_too_large
+
+MAX_AT_ONCE = 256
+MIN_IMAGES, MIN_CLASSES, CERTAIN, HALVED = 50, 8, 4, 0.5
+"""What it takes for a network to be surer of the transposes of images: images, classes that it names, standard errors of its
+entropy, and the part of the entropy that is left."""
+NOT_ENOUGH_MEMORY = "there is not enough memory for this network; predict with --device cpu"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a network says of images.
+
+    Attributes:
+        predictions: of those that can be read, in the order in which they were given.
+        drawn: the first images (B, H, W, C), as the network saw them.
+        thumbnails: of the same images, as their files have them; none where nobody asked for them.
+        broken: a message for each image that cannot be read.
+        findings: what makes the images unlike the training images.
+    """
+
+    predictions: list[Prediction]
+    drawn: Pixels
+    thumbnails: list[Thumbnail]
+    broken: list[str]
+    findings: list[Finding]
+
+
+def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data: DataSpec, most_thumbnails: int) -> Inputs:
+    """Return what is to be predicted.
+
+    Args:
+        files: in the order in which they are predicted.
+        paths: what the user named: files, which may hold many images, and folders, in which the others were found as images.
+        own: how the run reads its own images.
+        data: how these images are read.
+        most_thumbnails: of how many images a picture is drawn.
+
+    Raises:
+        DataError: a file of many images is damaged, or it is not clear which of them are meant.
+    """
+    roots = [path for path in paths if path.is_dir()]
+    named = set(paths).difference(roots)
+    folders = {file: root for root in roots for file in files if file not in named and file.is_relative_to(root)}
+    sources = [source_of(file, own) if file in named else file for file in files]
+    return Inputs(sources, data, most_thumbnails, folders)
+
+
+def predicted(trained: Trained, inputs: Inputs, top: int, trained_on: ImageStatistics | None) -> Predicted:
+    """Returns the `top` most probable classes of each image, and how the images compare with the training images.
+
+    Raises:
+        RunError: there is not enough memory.
+        DataError: a file of many images is damaged.
+    """
+    predictions: list[Prediction] = []
+
+    def keep(names: Sequence[str], probabilities: Values) -> None:
+        predictions.extend(_predictions(names, probabilities, trained.class_names, top))
+
+    drawn, found = _asked(trained, inputs, trained_on, keep)
+    return Predicted(predictions, drawn, inputs.thumbnails, inputs.broken, found)
+
+
+def predicted_together(
+    runs: Sequence[EndedRun], inputs_for: Callable[[EndedRun], Inputs], top: int, console: Console
+) -> tuple[Predicted, Inputs]:
+    """Return what the mean of the networks' probabilities says of each image, and what was read for the first run.
+
+    The images are read again for each run, as its config says, and one network at a time is in memory.
+
+    Args:
+        runs: two or more, of the same classes in the same order.
+        inputs_for: gives the images, to be read as a run reads its own.
+        top: classes of each image.
+        console: where to tell that a run does not know its training images.
+
+    Raises:
+        RunError: a network is damaged, or there is not enough memory.
+        DataError: a file of many images is damaged, or the images changed meanwhile.
+    """
+    members = [_member(run, inputs_for(run), console) for run in runs]
+    first = members[0]
+    if any(member.names != first.names for member in members):
+        raise DataError("the images changed while they were read; run the command again")
+    mean = sum(member.probabilities.astype(np.float64) for member in members) / len(members)
+    predictions = _predictions(first.names, np.asarray(mean, np.float32), runs[0].class_names, top)
+    found = list({str(finding): finding for member in members for finding in member.findings}.values())
+    read = first.inputs
+    return Predicted(predictions, first.drawn, read.thumbnails, read.broken, found), read
+
+
+@dataclass(frozen=True)
+class _Member:
+    """What one network of several says.
+
+    Attributes:
+        names: of the images that can be read.
+        probabilities: (N, classes).
+        inputs: what was read.
+        drawn: as in `Predicted`.
+        findings: as in `Predicted`.
+    """
+
+    names: list[str]
+    probabilities: Values
+    inputs: Inputs
+    drawn: Pixels
+    findings: list[Finding]
+
+
+def _member(run: EndedRun, inputs: Inputs, console: Console) -> _Member:
+    names: list[str] = []
+    parts = [np.zeros((0, len(run.class_names)), np.float32)]
+
+    def keep(some: Sequence[str], probabilities: Values) -> None:
+        names.extend(some)
+        parts.append(probabilities)
+
+    drawn, found = _asked(with_network(run), inputs, training_images(run.run, console), keep)
+    return _Member(names, np.concatenate(parts), inputs, drawn, found)
+
+
+def _asked(
+    trained: Trained, inputs: Inputs, trained_on: ImageStatistics | None, keep: Callable[[Sequence[str], Values], None]
+) -> tuple[Pixels, list[Finding]]:
+    """Ask a network about images, batch by batch; `keep` gets names and probabilities.
+
+    Returns:
+        The first images as the network saw them, and what makes all of them unlike the training images.
+    """
+    drawn: list[Pixels] = []
+    count = 0
+    size = min(trained.experiment.train.batch_size, MAX_AT_ONCE)
+    refuse_too_large(trained.experiment, min(size, inputs.count), training=False)
+    own = trained.experiment.data
+    sample = Sample(inputs.count, bytes_of_image(own), MAX_AT_ONCE)
+    try:
+        for batch in inputs.batches(size):
+            drawn.extend(batch.images[: max(MAX_DRAWN - count, 0)])
+            count += len(batch)
+            keep(batch.names, _probabilities(trained, batch.images))
+            if trained_on:
+                sample.add(batch)
+        new = sample.compared(trained_on, own, inputs.data) if trained_on else None
+        found = _findings(trained, new, np.concatenate(sample.kept)) if new else []
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise RunError(NOT_ENOUGH_MEMORY) from error
+    return np.array(drawn), found
+
+
+def _predictions(names: Sequence[str], probabilities: Values, class_names: Sequence[str], top: int) -> list[Prediction]:
+    return [Prediction(name, _guesses(each, class_names, top)) for name, each in zip(names, probabilities, strict=True)]
+
+
+def _probabilities(trained: Trained, images: Pixels) -> Values:
+    return trained.probabilities(np.asarray(trained.model(trained.inputs(images), training=False)))
+
+
+def _findings(trained: Trained, new: NewImages, some: Pixels) -> list[Finding]:
+    """Return what makes new images unlike the training images; the network is asked about what their pixels cannot tell.
+
+    Args:
+        trained: the run.
+        new: the images beside the training images.
+        some: of the images, evenly chosen.
+    """
+    found = findings(new)
+    orientation = new.trained_on.orientation
+    undecided = not found and not (orientation and orientation.can_tell(len(new.each.mean)))
+    if undecided and _is_surer(trained, transposed(some, new.data), some):
+        return [
+            transposed_finding(new, len(new.each.mean), "look transposed to the network, which is surer of their transposes")
+        ]
+    return found
+
+
+def _is_surer(trained: Trained, images: Pixels, others: Pixels) -> bool:
+    """Return whether a network is much surer of images (N, H, W, C) than of others, N at least `MIN_IMAGES`.
+
+    Of images of one class it may be surer of the wrong ones: Omniglot has such classes. Of images that are noisier or lie
+    elsewhere than in training it may be a little surer either way, and of 256 images that little is significant: so its
+    entropy must be halved too. Measured with networks of configs/mnist.yaml and configs/omniglot.yaml on test images as they
+    are, moved, turned, scaled, thicker, noisier and on grey: of 17,600 sets of 50 and 256, one was so of its transposes; of the
+    transposes of 50 Omniglot images, 82 % were, of 256 all.
+    """
+    first, second = (np.concatenate([_probabilities(trained, part) for part in in_blocks(each)]) for each in (images, others))
+    sure, unsure = _certainty(first), _certainty(second)
+    gain = sure - unsure  # (N,)
+    classes = min(MIN_CLASSES, len(trained.class_names) // 2)
+    if len(gain) < MIN_IMAGES or len(np.unique(first.argmax(axis=1))) < classes:
+        return False
+    is_halved = float(sure.mean()) > HALVED * float(unsure.mean())  # both are negative
+    return is_halved and float(gain.mean()) > CERTAIN * float(gain.std(ddof=1)) / math.sqrt(len(gain))
+
+
+def _certainty(probabilities: Values) -> NDArray[np.float64]:
+    """Return the negative entropy (N,) of probabilities (N, classes), in nats."""
+    exact = probabilities.astype(np.float64)
+    return np.asarray((exact * np.log(np.maximum(exact, 1e-12))).sum(axis=1))
+
+
+def _guesses(probabilities: Values, class_names: Sequence[str], top: int) -> list[Guess]:
+    most_probable = np.argsort(-probabilities, kind="stable")[:top]
+    return [Guess(class_names[label], int(label), float(probabilities[label])) for label in most_probable]
+
+
+def saliency_picture(trained: Trained, named: Predicted) -> bytes:
+    """Returns a PNG of the first images and of the pixels that the score of their most probable class depends on."""
+    from cnnctl.report.figures import saliency_png
+
+    shown = named.predictions[:MAX_DRAWN]
+    labels = np.array([each.guesses[0].label for each in shown])
+    maps = saliency(trained.model, trained.inputs(named.drawn), labels, trained.from_logits, trained.channel_axis)
+    return saliency_png(named.drawn, maps, [saliency_title(each) for each in shown])
+
+
+def seen_picture(named: Predicted) -> bytes:
+    """Return a PNG of the first images as their files have them, each beside what the network saw of it."""
+    from cnnctl.report.figures import seen_png
+
+    thumbnails = named.thumbnails
+    sizes = [f"{each.height}×{each.width}" for each in thumbnails]
+    titles = [seen_title(each) for each in named.predictions[: len(thumbnails)]]
+    return seen_png([each.pixels for each in thumbnails], sizes, named.drawn, titles)

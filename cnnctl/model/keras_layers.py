@@ -1,0 +1,130 @@
+"""The only place where spec fields become Keras arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from cnnctl.spec import layers as L
+from cnnctl.spec import weights as W
+from cnnctl.spec.section import Section
+from cnnctl.spec.shapes import LayerContext, format_of, units_of
+from cnnctl.spec.stack import Node
+
+KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
+    L.Conv2D: keras.layers.Conv2D,
+    L.ZeroPadding2D: keras.layers.ZeroPadding2D,
+    L.MaxPooling2D: keras.layers.MaxPooling2D,
+    L.AveragePooling2D: keras.layers.AveragePooling2D,
+    L.GlobalAveragePooling2D: keras.layers.GlobalAveragePooling2D,
+    L.GlobalMaxPooling2D: keras.layers.GlobalMaxPooling2D,
+    L.Flatten: keras.layers.Flatten,
+    L.Dense: keras.layers.Dense,
+    L.BatchNormalization: keras.layers.BatchNormalization,
+    L.Dropout: keras.layers.Dropout,
+    L.ActivationLayer: keras.layers.Activation,
+    L.Add: keras.layers.Add,
+    L.Concatenate: keras.layers.Concatenate,
+}
+
+
+@keras.saving.register_keras_serializable(package="cnnctl")
+class TwiceDifferentiableBatchNormalization(keras.layers.BatchNormalization):
+    """Batch norm whose second derivatives are right too, as a gradient through a gradient (MAML) needs them.
+
+    `tf.nn.moments`, which Keras takes, stops the gradient at the mean inside the variance: right for first
+    derivatives, where that part is zero, and wrong for second ones.
+    """
+
+    def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
+        mean = keras.ops.mean(inputs, axis=self._reduction_axes)
+        centred = inputs - keras.ops.mean(inputs, axis=self._reduction_axes, keepdims=True)
+        return mean, keras.ops.mean(keras.ops.square(centred), axis=self._reduction_axes)
+
+
+KERAS_PARTS: dict[type[Section], type] = {
+    W.Zeros: keras.initializers.Zeros,
+    W.Ones: keras.initializers.Ones,
+    W.Constant: keras.initializers.Constant,
+    W.RandomNormal: keras.initializers.RandomNormal,
+    W.TruncatedNormal: keras.initializers.TruncatedNormal,
+    W.RandomUniform: keras.initializers.RandomUniform,
+    W.GlorotUniform: keras.initializers.GlorotUniform,
+    W.GlorotNormal: keras.initializers.GlorotNormal,
+    W.HeUniform: keras.initializers.HeUniform,
+    W.HeNormal: keras.initializers.HeNormal,
+    W.LecunUniform: keras.initializers.LecunUniform,
+    W.LecunNormal: keras.initializers.LecunNormal,
+    W.VarianceScaling: keras.initializers.VarianceScaling,
+    W.Orthogonal: keras.initializers.Orthogonal,
+    W.L1: keras.regularizers.L1,
+    W.L2: keras.regularizers.L2,
+    W.L1L2: keras.regularizers.L1L2,
+    W.MaxNorm: keras.constraints.MaxNorm,
+    W.MinMaxNorm: keras.constraints.MinMaxNorm,
+    W.UnitNorm: keras.constraints.UnitNorm,
+    W.NonNeg: keras.constraints.NonNeg,
+}
+
+
+def keras_layers(
+    nodes: list[Node], seed: int, around: LayerContext, precision: str, twice_differentiable: bool = False
+) -> list[keras.Layer]:
+    """Returns the Keras layer of each node, not yet built.
+
+    Args:
+        nodes: the stack.
+        seed: every draw of every layer follows from it and the layer's position.
+        around: the data's classes and the model's data format.
+        precision: a Keras dtype policy; the last layer computes in float32 at least, so that the
+            softmax of many classes does not lose digits.
+        twice_differentiable: whether a gradient is to be taken through a gradient.
+    """
+    last = len(nodes) - 1
+    last_precision = precision if precision == "float64" else "float32"
+    return [
+        keras_layer(
+            node, _LayerSeeds(seed, index), around, last_precision if index == last else precision, twice_differentiable
+        )
+        for index, node in enumerate(nodes)
+    ]
+
+
+class _LayerSeeds:
+    """Gives each draw of one layer a seed of its own."""
+
+    def __init__(self, seed: int, index: int) -> None:
+        self._seed = seed
+        self._index = index
+
+    def of(self, field: str) -> int:
+        return W.drawn_seed(self._seed, self._index, field)
+
+
+def keras_layer(
+    node: Node, seeds: _LayerSeeds, around: LayerContext, precision: str, twice_differentiable: bool = False
+) -> keras.Layer:
+    """Returns the Keras layer of one node; arguments as in `keras_layers`."""
+    layer = node.layer
+    fields = {name: getattr(layer, name) for name in type(layer).model_fields if name not in ("name", "inputs")}
+    arguments = {name: _argument(name, value, seeds) for name, value in fields.items()}
+    if "data_format" in arguments:
+        arguments["data_format"] = format_of(layer, around)
+    if isinstance(layer, L.Dense):
+        arguments["units"] = units_of(layer, around)
+    if isinstance(layer, L.Dropout):
+        arguments["seed"] = seeds.of("seed") if layer.seed is None else layer.seed
+    kind = KERAS_LAYERS[type(layer)]
+    if twice_differentiable and kind is keras.layers.BatchNormalization:
+        kind = TwiceDifferentiableBatchNormalization
+    return kind(**arguments, name=node.name, dtype=precision)
+
+
+def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:
+    if not isinstance(value, Section):
+        return value
+    fields = {field: getattr(value, field) for field in type(value).model_fields}
+    if isinstance(value, W.Seeded) and value.seed is None:
+        fields["seed"] = seeds.of(name)
+    return KERAS_PARTS[type(value)](**fields)

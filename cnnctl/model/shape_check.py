@@ -1,0 +1,43 @@
+"""The arithmetic of `spec.shapes` against the built Keras model, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import keras
+
+from cnnctl.model.styles import build_model
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import facts_of, image_of
+from cnnctl.spec.shapes import Facts, Shape
+
+
+def differences(experiment: Experiment) -> list[str]:
+    """Returns a line for each layer whose shape or parameters Keras sees otherwise; none where all agree."""
+    _, facts = facts_of(experiment)
+    model = build_model(experiment)
+    shapes = {"input": image_of(experiment)}
+    lines = []
+    for each in facts:
+        layer = model.get_layer(each.name)
+        shapes[each.name] = keras_shape(layer, [shapes[name] for name in each.inputs])
+        lines += _difference(each, layer, shapes[each.name])
+    return lines
+
+
+def keras_shape(layer: Any, inputs: Sequence[Shape]) -> Shape:
+    """Returns what Keras says a layer gives for inputs of these shapes, without the batch axis."""
+    given = [(None, *shape) for shape in inputs]
+    shape = layer.compute_output_shape(given if len(given) > 1 else given[0])
+    return tuple(shape[1:])
+
+
+def _difference(facts: Facts, layer: Any, shape: Shape) -> list[str]:
+    trainable = sum(prod(weight.shape) for weight in layer.trainable_weights)
+    ours = (facts.output_shape, facts.trainable, facts.non_trainable)
+    theirs = (shape, trainable, layer.count_params() - trainable)
+    if ours == theirs:
+        return []
+    return [f"{facts.name}: shape, trained and other parameters are {ours} here and {theirs} in Keras {keras.__version__}"]

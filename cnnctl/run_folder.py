@@ -1,0 +1,316 @@
+"""The run folder: names, paths, writing and reading it back."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import datetime
+import errno
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from cnnctl.errors import RunError, UsageError
+from cnnctl.files import free_name, hold, is_held, remove_unfinished, write_whole
+from cnnctl.reading import read_bounded, refuse_leading_away
+from cnnctl.spec.document import dump
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import load
+from cnnctl.spec.section import plain, show
+from cnnctl.surroundings import shell_word
+from cnnctl.train.observers import EpochRecord, Observer, Plan
+from cnnctl.train.origin import Origin, newest_origin
+
+STUDY_FILE = "study.sqlite3"
+"""What the folder of a sweep has beside the run folders of its trials."""
+NAME_A_RUN = "'cnnctl runs' shows the runs in runs/"
+TRIAL_FILE = "sweep.json"
+"""What the run folder of a trial has besides: of which study it is, and which trial."""
+INTERRUPTED = "interrupted"
+MAX_BYTES = 20_000_000
+"""So large may the JSON files and metrics.csv of a run be that are read: half a million classes, or 100,000 epochs."""
+
+
+class RunFolder:
+    """The paths of one run.
+
+    Attributes:
+        path: the folder itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.csv"
+        self.result = path / "result.json"
+        self.stopped = path / "stopped.json"
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model.keras"
+        self.tensorboard = path / "tensorboard"
+        self.lock = path / ".lock"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training in this folder for the while; the system lets it go with the process.
+
+        Raises:
+            UsageError: another process trains in it.
+        """
+        with hold(self.lock) as other:
+            if other is not None:
+                raise UsageError(f"{self.path} is being trained by another process{other}; wait for it, or stop it")
+            yield
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process trains in this folder now."""
+        return is_held(self.path / ".lock")
+
+    def note_stopped(self, state: str, reason: str) -> None:
+        """Write stopped.json: why the training ended before its end. A disk that refuses it has been told of already.
+
+        Nothing for a run that has its result: what failed then, such as printing it to a full disk, came after its end.
+        """
+        if self.result.exists():
+            return
+        with contextlib.suppress(RunError):
+            self.write_json(self.stopped, {"state": state, "reason": reason})
+
+    def state(self) -> tuple[str, str]:
+        """Return what became of the run, `finished`, `running`, `interrupted`, `failed` or `pruned`, and why; often without a why.
+
+        A training that a power cut or SIGKILL ended could not say so: its lock is free, and it is interrupted.
+
+        Raises:
+            RunError: stopped.json cannot be read.
+        """
+        if self.is_held:  # first: a finished run may be given more epochs
+            return "running", ""
+        if self.result.exists():
+            return "finished", ""
+        if not self.stopped.exists():
+            return INTERRUPTED, ""
+        noted = self._read_json(self.stopped)
+        return str(noted.get("state", INTERRUPTED)), str(noted.get("reason", ""))
+
+    def remove_unfinished(self) -> None:
+        """Removes what a killed process left half written."""
+        for folder in (self.path, self.checkpoints):
+            remove_unfinished(folder)
+
+    def write_config(self, experiment: Experiment) -> None:
+        """Writes the resolved config: every field said, so that later defaults cannot change it."""
+        write_whole(self.config, dump(plain(experiment)).encode())
+
+    def write_json(self, file: Path, content: Mapping[str, Any]) -> None:
+        """Writes one of the run's JSON files."""
+        write_whole(file, (json.dumps(content, indent=2) + "\n").encode())
+
+    def read_config(self, overrides: Sequence[str] = (), look_at_data: bool = True) -> Experiment:
+        """Returns config.yaml, checked; arguments as those of `load`.
+
+        Raises:
+            ConfigError: it cannot be read, or is wrong.
+        """
+        return load(self.config, overrides, look_at_data, inside=self.path)
+
+    def origin(self) -> Origin | None:
+        """Return what the newest checkpoint belongs to; None where there is none."""
+        return newest_origin(self.checkpoints)
+
+    def restored_by(self) -> str:
+        """Returns what brings back a file that is gone or damaged; empty where there is no checkpoint to make it from."""
+        return f"cnnctl train --resume {shell_word(self.path)} restores it" if self.origin() else ""
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Returns result.json, or None where the run has not ended.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        return self._read_json(self.result) if self.result.exists() else None
+
+    def read_environment(self) -> dict[str, Any]:
+        """Returns environment.json.
+
+        Raises:
+            RunError: it is not there, or cannot be read.
+        """
+        return self._read_json(self.environment)
+
+    def read_epochs(self) -> list[dict[str, str]]:
+        """Returns the rows of metrics.csv as texts by their columns, none where no epoch has ended.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        if not self.metrics.exists():
+            return []
+        try:
+            text = read_bounded(self.metrics, MAX_BYTES, self.path).decode()
+            return [{str(key): str(value) for key, value in row.items()} for row in csv.DictReader(text.splitlines())]
+        except (OSError, ValueError, csv.Error) as error:
+            raise self._unreadable(self.metrics, error) from error
+
+    def _read_json(self, file: Path) -> dict[str, Any]:
+        try:
+            content = json.loads(read_bounded(file, MAX_BYTES, self.path))
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._unreadable(file, error) from error
+        if not isinstance(content, dict):
+            raise self._unreadable(file, f"expected a mapping, received {show(content)}")
+        return content
+
+    def _unreadable(self, file: Path, error: Exception | str) -> RunError:
+        system = error.strerror if isinstance(error, OSError) else None
+        reason = system or ("nested too deeply" if isinstance(error, RecursionError) else error)
+        remedy = self.restored_by()
+        return RunError(f"{file} cannot be read: {reason}{remedy and f'; {remedy}'}")
+
+
+def new_run_folder(name: str, wish: Path | None) -> RunFolder:
+    """Makes the folder of a new run: the one wished for, else `runs/NAME/DATE_TIME`.
+
+    Raises:
+        UsageError: the folder wished for holds something.
+        RunError: it cannot be made.
+    """
+    refuse_unusable(name, wish)
+    try:
+        if wish is not None:
+            wish.mkdir(parents=True, exist_ok=True)
+            return RunFolder(wish)
+        return RunFolder(_dated_folder(Path("runs") / name))
+    except OSError as error:
+        raise _cannot_be_made(wish or Path("runs") / name, str(error.strerror)) from error
+
+
+def refuse_unusable(name: str, wish: Path | None) -> None:
+    """Raises what `new_run_folder` would raise, and makes nothing: to be asked before anything slow."""
+    folder = wish or Path("runs") / name
+    try:
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        if wish is not None and there == wish and not wish.is_dir():
+            raise UsageError(f"--run-dir {wish} is a file; give a new folder")
+        if not there.is_dir():
+            raise _cannot_be_made(folder, f"{there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise _cannot_be_made(folder, f"{there} cannot be written")
+        if wish is not None and there == wish and any(wish.iterdir()):
+            other = shell_word(free_name(wish))
+            raise UsageError(
+                f"--run-dir {wish} already exists and is not empty; not overwriting. Choose another name: --run-dir {other}"
+            )
+    except OSError as error:
+        raise _cannot_be_made(folder, str(error.strerror)) from error
+
+
+def _cannot_be_made(folder: Path, reason: str) -> RunError:
+    return RunError(f"the run folder {folder} cannot be made: {reason}; choose another with --run-dir")
+
+
+def _dated_folder(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    number = 1
+    while True:
+        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another run began in the same second
+            number += 1
+            continue
+        return folder
+
+
+def open_run_folder(path: Path, config_may_be_gone: bool = False) -> RunFolder:
+    """Returns the folder of an earlier run.
+
+    Args:
+        path: the folder.
+        config_may_be_gone: take a folder without config.yaml that has a checkpoint, which says the config.
+
+    Raises:
+        UsageError: there is no run, or what is in the folder leads out of it or is no file.
+    """
+    if not path.exists():
+        raise UsageError(f"there is no folder {path}; 'cnnctl runs' shows the runs in runs/")
+    run = RunFolder(path)
+    if not (os.access(run.config, os.R_OK) or (config_may_be_gone and newest_origin(run.checkpoints))):
+        raise UsageError(f"{path} is no run folder: it has no config.yaml; {run.restored_by() or NAME_A_RUN}")
+    try:
+        _refuse_strange(path)
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be in a run folder: {error.strerror}") from error
+    return run
+
+
+def is_run_folder(path: Path) -> bool:
+    """Return whether a path is the folder of a run, trained or cut short, rather than a folder of images."""
+    run = RunFolder(path)
+    return run.config.is_file() and run.environment.is_file()
+
+
+def _refuse_strange(folder: Path) -> None:
+    """Raises OSError where a run folder has a link that leads out of it or nowhere, or a pipe, a socket or a device.
+
+    cnnctl makes none, and who goes on with a run, or keeps an evaluation in it, would read and write elsewhere.
+    """
+    for each in _everything_in(folder):
+        if each.is_symlink():
+            refuse_leading_away(Path(each.path), folder)
+            each.stat()  # whether it leads anywhere
+        elif not (each.is_file() or each.is_dir()):
+            raise OSError(errno.EINVAL, "it is neither a file nor a folder; remove it", each.path)
+
+
+def _everything_in(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yields what is in a folder and in those below it; links are not followed."""
+    waiting = [str(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for each in entries:
+                yield each
+                if each.is_dir(follow_symlinks=False):
+                    waiting.append(each.path)
+
+
+class MetricsFile(Observer):
+    """Keeps metrics.csv: one row an epoch, written whole after each."""
+
+    def __init__(self, file: Path, rows: Sequence[EpochRecord]) -> None:
+        self._file = file
+        self.rows = list(rows)
+
+    def on_start(self, plan: Plan) -> None:
+        """Takes back what an interrupted run wrote beyond its checkpoint."""
+        if self.rows:
+            self._write()
+        else:
+            self._file.unlink(missing_ok=True)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Adds a row."""
+        self.rows.append(record)
+        self._write()
+
+    def _write(self) -> None:
+        record = self.rows[-1]
+        text = io.StringIO()
+        unused = [name for name in ("validation_interval", "validation_penalty") if getattr(record, name) is None]
+        columns = [field.name for field in fields(EpochRecord) if field.name not in unused]
+        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in self.rows)
+        write_whole(self._file, text.getvalue().encode())
+
+
+def best_epoch(rows: Sequence[EpochRecord]) -> int:
+    """Returns the epoch with the least validation loss, or training loss without validation; the first of equals."""
+    column = "validation_loss" if rows[-1].validation_loss is not None else "train_loss"
+    return min(rows, key=lambda row: getattr(row, column)).epoch

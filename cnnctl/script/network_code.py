@@ -1,0 +1,204 @@
+"""The network as Keras code in the three styles, a layer a line with its shape beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from cnnctl.script.expressions import WIDTH, Call, hung, literal, pair
+from cnnctl.script.layer_names import attribute_names, tensor_names
+from cnnctl.spec import layers as L
+from cnnctl.spec import weights as W
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import gives
+from cnnctl.spec.load import facts_of, image_of
+from cnnctl.spec.section import Section
+from cnnctl.spec.shapes import Shape
+from cnnctl.spec.stack import Node
+
+_FIRST = {
+    L.Conv2D: ("filters", "kernel_size"),
+    L.ZeroPadding2D: ("padding",),
+    L.MaxPooling2D: ("pool_size",),
+    L.AveragePooling2D: ("pool_size",),
+    L.Dense: ("units",),
+    L.Dropout: ("rate",),
+    L.ActivationLayer: ("activation",),
+}
+"""The arguments that are said without their names, as Keras orders them."""
+_PAIRS = ("kernel_size", "strides", "dilation_rate", "pool_size")
+_ALONE = (W.Constant, W.L1, W.L2)
+"""Parts with one argument, which needs no name."""
+
+
+def network(experiment: Experiment) -> str:
+    """Returns the code that makes `model`, built."""
+    return _STYLES[experiment.model.style](experiment)
+
+
+def part_classes(experiment: Experiment, parts: Iterable[type[Section]]) -> list[str]:
+    """Returns the names of those of some initializers, regularizers or constraints that the network's code calls."""
+    used = {part.function for call in _calls(experiment) for _, part in call.parts}
+    return sorted(used & {part.__name__ for part in parts})
+
+
+def _sequential(experiment: Experiment) -> str:
+    lines = _with_shapes([("        ", call, ",") for call in _calls(experiment)], experiment)
+    image = literal(image_of(experiment))
+    return "\n".join(["model = keras.Sequential(", "    [", f"        keras.Input({image}),", *lines, "    ]", ")"])
+
+
+def _functional(experiment: Experiment) -> str:
+    nodes, _ = facts_of(experiment)
+    tensors = tensor_names(nodes, "inputs", last="outputs")
+    calls = [
+        (f"    {tensors[node.name]} = ", call, f"({_taken(node, tensors)})")
+        for node, call in zip(nodes, _calls(experiment), strict=True)
+    ]
+    return "\n".join(
+        [
+            "def build_model():",
+            f'    """Returns the network: images {_shape(image_of(experiment))} to {gives(nodes)} (B, CLASSES)."""',
+            f"    inputs = keras.Input({literal(image_of(experiment))})",
+            *_with_shapes(calls, experiment),
+            "    return keras.Model(inputs, outputs)",
+            "",
+            "",
+            "model = build_model()",
+        ]
+    )
+
+
+def _subclass(experiment: Experiment) -> str:
+    nodes, _ = facts_of(experiment)
+    names = attribute_names(nodes)
+    made = [
+        line
+        for node, call in zip(nodes, _calls(experiment), strict=True)
+        for line in hung(f"        self.{names[node.name]} = ", call, "", WIDTH)
+    ]
+    return "\n".join(
+        [
+            "class Network(keras.Model):",
+            f'    """Images {_shape(image_of(experiment))} to {gives(nodes)} (B, CLASSES)."""',
+            "",
+            "    def __init__(self):",
+            "        super().__init__()",
+            *made,
+            "",
+            "    def call(self, images, training=False):",
+            *_with_shapes(_steps(nodes, names), experiment),
+            "",
+            "",
+            "model = Network()",
+            f"model(tf.zeros({literal((1, *image_of(experiment)))}))  # makes the weights",
+        ]
+    )
+
+
+_STYLES: dict[str, Callable[[Experiment], str]] = {
+    "sequential": _sequential,
+    "functional": _functional,
+    "subclass": _subclass,
+}
+
+
+def _steps(nodes: Sequence[Node], names: dict[str, str]) -> list[tuple[str, Call, str]]:
+    """Returns the lines of `call`: each layer takes the tensors of its inputs."""
+    tensors = tensor_names(nodes, "images", last="")
+    steps = []
+    for node in nodes:
+        target = f"{tensors[node.name]} = " if tensors[node.name] else "return "
+        training = ("training=training",) if isinstance(node.layer, L.Dropout | L.BatchNormalization) else ()
+        call = Call(f"self.{names[node.name]}", (_taken(node, tensors), *training))
+        steps.append((f"        {target}", call, ""))
+    return steps
+
+
+def _with_shapes(calls: Sequence[tuple[str, Call, str]], experiment: Experiment) -> list[str]:
+    """Returns the lines of calls, with the shape that each layer gives in a column beside them."""
+    shapes = [_shape(facts.output_shape) for facts in facts_of(experiment)[1]]
+    most = WIDTH - max(map(len, shapes)) - 4
+    written = [hung(head, call, tail, most) for head, call, tail in calls]
+    column = min(max(len(lines[0]) for lines in written), most)
+    return [
+        line
+        for shape, (first, *others) in zip(shapes, written, strict=True)
+        for line in (f"{first:<{column}}  # {shape}", *others)
+    ]
+
+
+def _shape(shape: Shape) -> str:
+    return f"(B, {', '.join(map(str, shape))})"
+
+
+def _taken(node: Node, tensors: dict[str, str]) -> str:
+    names = [tensors[name] for name in node.inputs]
+    return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+
+
+# layers
+
+
+def _calls(experiment: Experiment) -> list[Call]:
+    """Returns the Keras call of each layer."""
+    nodes, _ = facts_of(experiment)
+    return [_layer(node, index, experiment, last=node is nodes[-1]) for index, node in enumerate(nodes)]
+
+
+def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
+    layer, mixed = node.layer, experiment.train.precision != "float32"
+    fields = {name: getattr(layer, name) for name in _said(layer, experiment)}
+    name = (f"name={literal(node.name)}",) if layer.name else ()
+    seed = (
+        (f"seed={W.drawn_seed(experiment.seed, index, 'seed')}",) if isinstance(layer, L.Dropout) and layer.seed is None else ()
+    )
+    precision = ('dtype="float32"',) if mixed and last else ()
+    plain = tuple(_plain(layer, field, value) for field, value in fields.items() if not isinstance(value, Section))
+    parts = [
+        (field, _part(value, W.drawn_seed(experiment.seed, index, field)))
+        for field, value in fields.items()
+        if isinstance(value, Section)
+    ]
+    kind = type(layer).__name__.removesuffix("Layer")
+    return Call(f"layers.{kind}", (*plain, *seed, *name, *precision), tuple(parts))
+
+
+def _said(layer: L.Layer, experiment: Experiment) -> list[str]:
+    """Returns the fields that the code says: what Keras would have otherwise, and what draws."""
+    fields = [name for name in type(layer).model_fields if name not in ("name", "inputs") and _differs(layer, name)]
+    if getattr(layer, "data_format", None) == experiment.model.data_format:
+        fields.remove("data_format")
+    if isinstance(layer, L.AveragePooling2D) and "pool_size" not in fields:
+        fields.insert(0, "pool_size")  # Keras has no default for it
+    return fields
+
+
+def _differs(section: Section, name: str) -> bool:
+    value = getattr(section, name)
+    return isinstance(value, W.Seeded) or value != type(section).model_fields[name].default
+
+
+def _plain(layer: L.Layer, field: str, value: object) -> str:
+    if field == "units" and value == L.CLASSES:
+        text = "CLASSES"
+    elif isinstance(value, tuple) and (field in _PAIRS or isinstance(layer, L.ZeroPadding2D)):
+        text = pair(value)
+    else:
+        text = literal(value)
+    return text if field in _FIRST.get(type(layer), ()) else f"{field}={text}"
+
+
+def _part(section: Section, seed: int) -> Call:
+    """Returns the call that makes an initializer, regularizer or constraint."""
+    fields = {name: getattr(section, name) for name in type(section).model_fields if _differs(section, name)}
+    if isinstance(section, W.Seeded):
+        fields = {**fields, "seed": seed if section.seed is None else section.seed}
+    alone = isinstance(section, _ALONE)
+    return Call(
+        type(section).__name__, tuple(literal(value) if alone else f"{name}={literal(value)}" for name, value in fields.items())
+    )
+
+
+def is_regularized(experiment: Experiment) -> bool:
+    """Returns whether the weights or outputs of a layer add to the loss."""
+    return bool(part_classes(experiment, W.REGULARIZERS))

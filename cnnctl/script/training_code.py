@@ -1,0 +1,305 @@
+"""Loss, optimizer, the loop and the test as code."""
+
+from __future__ import annotations
+
+from cnnctl.script.expressions import Call, laid_out, literal
+from cnnctl.script.template import Needs, written
+from cnnctl.spec import optimizers as O
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import chosen_loss
+from cnnctl.spec.load import facts_of
+
+ONE_CYCLE = '''
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """Up to `maximum` along a cosine, then down to almost nothing (Smith 2018)."""
+
+    def __init__(self, maximum, steps):
+        self.maximum, self.steps = maximum, steps
+        self.first = maximum / $div
+        self.last = self.first / $final
+        self.peak = max($share * steps - 1, 1.0)
+        self.down = max(steps - 1 - self.peak, 1.0)
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        rising = cosine(self.first, self.maximum, step / self.peak)
+        falling = cosine(self.maximum, self.last, (step - self.peak) / self.down)
+        return keras.ops.where(step < self.peak, rising, falling)
+
+    def get_config(self):  #? fit
+        return {"maximum": self.maximum, "steps": self.steps}  #? fit
+
+
+def cosine(start, end, share):
+    """Returns a number on the way from `start` to `end`, flat at both."""
+    share = keras.ops.minimum(share, 1.0)
+    return end + (start - end) * (1 + keras.ops.cos(math.pi * share)) / 2
+'''
+
+AVERAGES = '''
+class AveragedWeights(keras.callbacks.Callback):
+    """Validates the averages that a training leaves; its steps go on with their own weights."""
+
+    own = ()
+
+    def on_test_begin(self, logs=None):  #? validation
+    def on_epoch_end(self, epoch, logs=None):  #? !validation
+        self.own = [weight.numpy() for weight in self.model.trainable_variables]
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for weight, value in zip(self.model.trainable_variables, self.own):
+            weight.assign(value)
+
+
+'''
+
+FIT = """
+# no XLA: on a CPU it is slow, and it rounds otherwise
+model.compile(optimizer, loss_function, metrics=["accuracy"], jit_compile=False)
+$callback
+model.fit(
+    train_batches,
+    epochs=EPOCHS,
+    steps_per_epoch=steps_per_epoch,
+    validation_data=validation_batches,  #? validation
+    callbacks=[early_stopping],  #? stopping !swapped
+    callbacks=[AveragedWeights()],  #? swapped !stopping
+    callbacks=[AveragedWeights(), early_stopping],  #? swapped stopping
+    shuffle=False,  # the batches have their order
+    verbose=2,  # a line an epoch
+)
+"""
+
+CUSTOM = '''
+mean_loss = keras.metrics.Mean()
+accuracy = keras.metrics.$accuracy()
+
+
+@tf.function(input_signature=train_batches.element_spec)
+def train_step(images, labels):
+    """Changes the weights by one step of the optimizer."""
+    with tf.GradientTape() as tape:
+        outputs = model(images, training=True)  # $outputs
+        loss = loss_function(labels, outputs)  #? !regularized
+        loss = tf.add_n([loss_function(labels, outputs), *model.losses])  # regularized  #? regularized
+        scaled_loss = optimizer.scale_loss(loss)  #? scaled
+    gradients = tape.gradient(loss, model.trainable_variables)  #? !scaled
+    gradients = tape.gradient(scaled_loss, model.trainable_variables)  #? scaled
+    optimizer.apply(gradients, model.trainable_variables)
+    count(loss, labels, outputs)
+    return loss  # a graph that returns nothing is not optimized
+
+
+@tf.function(input_signature=train_batches.element_spec)
+def evaluate_step(images, labels):
+    """Counts a batch; changes nothing."""
+    outputs = model(images, training=False)
+    loss = loss_function(labels, outputs)  #? !regularized
+    loss = tf.add_n([loss_function(labels, outputs), *model.losses])  #? regularized
+    count(loss, labels, outputs)
+    return loss
+
+
+def count(loss, labels, outputs):
+    """Tells the metrics about a batch; every image has the same weight."""
+    mean_loss.update_state(loss, sample_weight=tf.shape(labels)[0])
+    accuracy.update_state(labels, outputs)
+
+
+def run(step, batches):
+    """Returns loss and accuracy after a step on each batch."""
+    mean_loss.reset_state()
+    accuracy.reset_state()
+    for images, labels in batches:
+        step(images, labels)
+    return float(mean_loss.result()), float(accuracy.result())
+
+
+best, best_epoch, best_weights = $worst, 0, model.get_weights()  #? stopping restore
+best, best_epoch = $worst, 0  #? stopping !restore
+batches = iter(train_batches)
+for epoch in range(1, EPOCHS + 1):
+    train_loss, train_accuracy = run(train_step, itertools.islice(batches, steps_per_epoch))
+    print(f"epoch {epoch}/{EPOCHS}: loss {train_loss:.4f}, accuracy {train_accuracy:.2%}")
+    own = [weight.numpy() for weight in model.trainable_variables]  #? swapped
+    optimizer.finalize_variable_values(model.trainable_variables)  # leave the averages  #? swapped
+    validation_loss, validation_accuracy = run(evaluate_step, validation_batches)  #? validation
+    print(f"    validation: loss {validation_loss:.4f}, accuracy {validation_accuracy:.2%}")  #? validation
+    if $better:  #? stopping
+        best, best_epoch, best_weights = $monitor, epoch, model.get_weights()  #? stopping restore
+        best, best_epoch = $monitor, epoch  #? stopping !restore
+    elif epoch - best_epoch >= $patience:  #? stopping
+        print(f"$said has not improved since epoch {best_epoch}")  #? stopping
+        break  #? stopping
+    for weight, value in zip(model.trainable_variables, own):  #? swapped
+        weight.assign(value)  # the steps go on with their own  #? swapped
+optimizer.finalize_variable_values(model.trainable_variables)  # the averages  #? averaged
+model.set_weights(best_weights)  #? stopping restore
+'''
+
+TEST = """
+test_batches = ordered_batches(images[test], labels[test])  #? test_fraction
+test_batches = ordered_batches(*read($test))  #? !test_fraction !remap_labels
+test_images, test_labels = read($test)  #? !test_fraction remap_labels
+test_batches = ordered_batches(test_images, np.searchsorted(classes, test_labels))  #? !test_fraction remap_labels
+test_loss, test_accuracy = model.evaluate(test_batches, verbose=0)  #? fit
+test_loss, test_accuracy = run(evaluate_step, test_batches)  #? !fit
+print(f"test: loss {test_loss:.4f}, accuracy {test_accuracy:.2%}")
+model.save($file)  #? !subclass
+model.save($file)  # load_model needs custom_objects={"Network": Network}  #? subclass
+"""
+
+
+def goal(experiment: Experiment, needs: Needs) -> list[str]:
+    """Returns the code of loss and optimizer, each schedule's class before it."""
+    spec = experiment.train.optimizer
+    nodes, _ = facts_of(experiment)
+    chosen = chosen_loss(experiment, nodes)
+    name = "".join(word.capitalize() for word in chosen.name.split("_"))
+    smoothing = (f"label_smoothing={literal(chosen.label_smoothing)}",) if chosen.label_smoothing else ()
+    loss = Call(f"keras.losses.{name}", (f"from_logits={chosen.from_logits}", *smoothing))
+    lines = laid_out("loss_function = ", loss)
+    rate, schedule = _rate(spec.learning_rate, experiment.train.epochs)
+    lines += [*schedule, *laid_out("optimizer = ", _optimizer(spec, rate))]
+    if experiment.train.precision == "mixed_float16":
+        lines.append("optimizer = keras.optimizers.LossScaleOptimizer(optimizer)  # small gradients survive float16")
+    return [*_one_cycle(spec.learning_rate, needs), "\n".join(lines)]
+
+
+def loop(experiment: Experiment, needs: Needs) -> str:
+    """Returns the code that trains."""
+    if needs["fit"]:
+        averages = f"{written(AVERAGES, needs)}\n\n\n" if needs["swapped"] else ""
+        return averages + written(FIT, needs, callback=_callback(experiment)).replace("\n\n", "\n")
+    accuracy = "CategoricalAccuracy" if needs["one_hot"] else "SparseCategoricalAccuracy"
+    outputs = f"(B, {experiment.data.classes})"
+    return written(CUSTOM, needs, accuracy=accuracy, outputs=outputs, **_stopping(experiment))
+
+
+def test(needs: Needs, split: str, model_file: str) -> str:
+    """Return the code that evaluates and saves the network.
+
+    Args:
+        needs: of the script.
+        split: what `read` is called with for the test split, as code.
+        model_file: where the network is saved.
+    """
+    return written(TEST, needs, test=split, file=literal(model_file))
+
+
+def _optimizer(spec: O.Optimizer, rate: str) -> Call:
+    fields = type(spec).model_fields
+    said = [name for name in fields if name != "learning_rate" and getattr(spec, name) != fields[name].default]
+    arguments = (f"learning_rate={rate}", *(f"{name}={literal(getattr(spec, name))}" for name in said))
+    return Call(f"keras.optimizers.{type(spec).__name__}", arguments)
+
+
+def _one_cycle(rate: object, needs: Needs) -> list[str]:
+    if not isinstance(rate, O.OneCycle):
+        return []
+    values = {"div": rate.div_factor, "final": rate.final_div_factor, "share": rate.pct_start}
+    return [written(ONE_CYCLE, needs, **values)]
+
+
+def _rate(rate: object, epochs: int) -> tuple[str, list[str]]:
+    """Returns the learning rate as an argument, and the lines that must stand before it."""
+    if isinstance(rate, float):
+        return literal(rate), []
+    if isinstance(rate, O.Constant):
+        return literal(rate.learning_rate), []
+    return "learning_rate", laid_out("learning_rate = ", _schedule(rate, epochs))
+
+
+def _schedule(rate: object, epochs: int) -> Call:
+    match rate:
+        case O.Exponential():
+            staircase = ("staircase=True",) if rate.staircase else ()
+            return _keras_schedule(
+                "ExponentialDecay",
+                f"initial_learning_rate={literal(rate.initial_learning_rate)}",
+                f"decay_steps={_at_least_one(rate.decay_steps)}",
+                f"decay_rate={literal(rate.decay_rate)}",
+                *staircase,
+            )
+        case O.Cosine():
+            return _cosine(rate, epochs)
+        case O.Piecewise():
+            boundaries = ", ".join(map(_steps, rate.boundaries))
+            return _keras_schedule(
+                "PiecewiseConstantDecay", f"boundaries=[{boundaries}]", f"values=[{', '.join(map(literal, rate.values))}]"
+            )
+    assert isinstance(rate, O.OneCycle)
+    length = _steps(rate.total_steps) if rate.total_steps else "EPOCHS * steps_per_epoch"
+    return Call("OneCycle", (literal(rate.max_learning_rate), length))
+
+
+def _cosine(rate: O.Cosine, epochs: int) -> Call:
+    warmup = _at_least_one(rate.warmup_steps) if rate.warmup_steps.amount else ""
+    decay = _at_least_one(rate.decay_steps) if rate.decay_steps else _left_after(rate.warmup_steps, epochs)
+    alpha = (f"alpha={literal(rate.alpha)}",) if rate.alpha else ()
+    warming = (f"warmup_target={literal(rate.warmup_target)}", f"warmup_steps={warmup}") if warmup else ()
+    first = f"initial_learning_rate={literal(rate.initial_learning_rate)}"
+    return _keras_schedule("CosineDecay", first, f"decay_steps={decay}", *alpha, *warming)
+
+
+def _left_after(warmup: O.Span, epochs: int) -> str:
+    """Returns the steps of the training after a warm-up, at least one, as code."""
+    if not warmup.amount:
+        return "EPOCHS * steps_per_epoch"
+    if warmup.unit == "epochs" and warmup.amount.is_integer() and warmup.amount < epochs:
+        return f"(EPOCHS - {int(warmup.amount)}) * steps_per_epoch"
+    return f"max(EPOCHS * steps_per_epoch - {_steps(warmup)}, 1)"
+
+
+def _keras_schedule(name: str, *arguments: str) -> Call:
+    return Call(f"keras.optimizers.schedules.{name}", arguments)
+
+
+def _steps(length: O.Span) -> str:
+    """Returns a length of training as code that counts its steps."""
+    if length.unit == "steps":
+        return literal(int(length.amount))
+    if length.amount == int(length.amount):
+        return "steps_per_epoch" if length.amount == 1 else f"{int(length.amount)} * steps_per_epoch"
+    return f"round({literal(length.amount)} * steps_per_epoch)"
+
+
+def _at_least_one(length: O.Span) -> str:
+    steps = _steps(length)
+    return steps if length.amount >= 1 else f"max({steps}, 1)"
+
+
+_KERAS_MONITORS = {
+    "validation_loss": "val_loss",
+    "validation_accuracy": "val_accuracy",
+    "train_loss": "loss",
+    "train_accuracy": "accuracy",
+}
+
+
+def _callback(experiment: Experiment) -> str:
+    spec = experiment.train.early_stopping
+    if spec is None:
+        return ""
+    mode = "max" if spec.monitor.endswith("accuracy") else "min"
+    arguments = [f"monitor={literal(_KERAS_MONITORS[spec.monitor])}", f"mode={literal(mode)}", f"patience={spec.patience}"]
+    arguments += [f"min_delta={literal(spec.min_delta)}"] if spec.min_delta else []
+    arguments += ["restore_best_weights=True"] if spec.restore_best else []
+    return "\n".join(laid_out("early_stopping = ", Call("keras.callbacks.EarlyStopping", tuple(arguments))))
+
+
+def _stopping(experiment: Experiment) -> dict[str, object]:
+    """Returns the values of the lines that stop early."""
+    spec = experiment.train.early_stopping
+    if spec is None:
+        return dict.fromkeys(("worst", "better", "monitor", "patience", "said"), "")
+    sign, more, worst = (">", "+", "-math.inf") if spec.monitor.endswith("accuracy") else ("<", "-", "math.inf")
+    least = f" {more} {literal(spec.min_delta)}" if spec.min_delta else ""
+    return {
+        "worst": worst,
+        "better": f"{spec.monitor} {sign} best{least}",
+        "monitor": spec.monitor,
+        "patience": spec.patience,
+        "said": spec.monitor.replace("_", " "),
+    }

@@ -1,0 +1,142 @@
+"""What a training of a classifier is made of; imported after TensorFlow is."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cnnctl.data.image_set import ImageSet
+from cnnctl.data.pipeline import WHOLE, Shares, ordered_batches, preparation, steps_of, training_batches, training_sample
+from cnnctl.data.sources.opening import named_outputs
+from cnnctl.data.splits import read_splits
+from cnnctl.errors import counted
+from cnnctl.model import build_model
+from cnnctl.model.batch_parts import in_parts
+from cnnctl.model.keras_optimizers import build_loss, build_optimizer
+from cnnctl.model.replicated import train_as_one
+from cnnctl.report.tensorboard.observer import Predictions
+from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import chosen_loss, gives
+from cnnctl.spec.load import facts_of
+from cnnctl.train.diagnostics import Diagnostics
+from cnnctl.train.distributed.replicas import Replicas
+from cnnctl.train.inference import outputs_of
+from cnnctl.train.learner import Learner
+from cnnctl.train.observers import Score
+from cnnctl.train.steps import build_metrics
+
+LOOKED_AT = 32
+"""Training images that gradients and activations are computed for."""
+EVALUATED = 5_000
+"""Images that the confusion matrix and the worst mistakes in TensorBoard are taken from."""
+
+
+class Classification:
+    """Training on the classes of a set: batches of its images.
+
+    Attributes: see `task.Task`.
+    """
+
+    def __init__(self, experiment: Experiment, replicas: Replicas | None = None) -> None:
+        self._experiment = experiment
+        self._replicas = replicas
+        self._prepare = preparation(experiment)
+        self.splits = read_splits(experiment.data)
+        self.examples = len(self.splits.train)
+        self.batch_size = experiment.train.batch_size
+        self.steps_per_epoch = steps_of(self.examples, self.batch_size)
+
+    def build(self) -> None:
+        """Builds the network and what trains it."""
+        experiment, train = self._experiment, self._experiment.train
+        nodes, _ = facts_of(experiment)
+        loss, metrics = build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment)
+        with self._replicas.strategy.scope() if self._replicas else contextlib.nullcontext():
+            self.network = build_model(experiment)
+            steps, alone = self.steps_per_epoch, self._replicas is None
+            optimizer = build_optimizer(train.optimizer, steps, train.epochs, train.precision, guarded=alone)
+            if not alone:
+                train_as_one(self.network, optimizer)
+        self.learner = Learner(in_parts(experiment, self.network), optimizer, loss, metrics, replicas=self._replicas)
+
+    def introduction(self) -> list[tuple[str, str]]:
+        """Returns the data and the loss."""
+        nodes, _ = facts_of(self._experiment)
+        return [("data", self._description()), ("loss", chosen_loss(self._experiment, nodes).why)]
+
+    def _description(self) -> str:
+        splits = self.splits
+        validation = f", {len(splits.validation):,} validation" if splits.validation else ""
+        counts = f"{len(splits.train):,} train{validation}, {splits.test_size:,} test"
+        return f"{described(self._experiment.data, counts)}, {self._experiment.data.classes} classes"
+
+    @property
+    def _shares(self) -> Shares:
+        return self._replicas.shares if self._replicas else WHOLE
+
+    def training(self, first_step: int) -> tf.data.Dataset:
+        """Returns the batches from a step on, or the replicas' parts of them."""
+        return self._batches(first_step, self._shares)
+
+    def whole_batch(self, step: int) -> Any:
+        """Returns what a step trains on."""
+        return next(iter(self._batches(step, WHOLE)))
+
+    def _batches(self, first_step: int, shares: Shares) -> tf.data.Dataset:
+        first_epoch, skip = divmod(first_step, self.steps_per_epoch)
+        return training_batches(
+            self.splits.train,
+            self._prepare,
+            batch_size=self.batch_size,
+            seed=self._experiment.seed,
+            first_epoch=first_epoch,
+            epochs=max(self._experiment.train.epochs, first_epoch + 1),  # Keras wants a batch even where no epoch is left
+            skip=skip,
+            shares=shares,
+        )
+
+    def validation(self) -> Any | None:
+        """Returns the batches of one pass."""
+        images = self.splits.validation
+        return ordered_batches(images, self._prepare, self.batch_size, self._shares) if images else None
+
+    def insight(self) -> Diagnostics:
+        """Returns what looks at the network with a few training images."""
+        images, labels = training_sample(self.splits.train, self._prepare, count=LOOKED_AT, seed=self._experiment.seed)
+        nodes, _ = facts_of(self._experiment)
+        alone = replace(self.learner, replicas=None)  # what is looked at, one device computes
+        return Diagnostics(alone, self.network, nodes, images, (images, labels))
+
+    def test(self, images: ImageSet) -> Score:
+        """Returns loss and accuracy on the test images."""
+        return self.learner.evaluation()(ordered_batches(images, self._prepare, self.batch_size, self._shares))
+
+    def tested_on(self) -> str:
+        """Returns what the test was."""
+        return counted(self.splits.test_size, "image")
+
+    def result(self, score: Score) -> dict[str, Any]:
+        """Returns what result.json says of the test."""
+        return {"test_loss": score.loss, "test_accuracy": score.accuracy}
+
+    def answers(self) -> Predictions | None:
+        """Returns what the network says of validation images, or of training images without validation, at most `EVALUATED`."""
+        split, images = ("validation", self.splits.validation) if self.splits.validation else ("train", self.splits.train)
+        some = images.take(np.arange(min(len(images), EVALUATED)))
+        outputs = outputs_of(self.learner.model, ordered_batches(some, self._prepare, self.batch_size))
+        nodes, _ = facts_of(self._experiment)
+        probabilities = np.asarray(tf.nn.softmax(outputs)) if gives(nodes) == "logits" else outputs
+        class_names = named_outputs(self.splits.class_names, self._experiment.data)
+        return Predictions(split, some.images, some.labels, probabilities, class_names)
+
+
+def described(data: DataSpec, counts: str) -> str:
+    """Returns a set and the shape of its images, for people; `counts` says how many images each split has."""
+    assert data.image_size and data.channels
+    shape = f"{data.image_size[0]}×{data.image_size[1]}×{data.channels}"
+    return f"{data.name or data.path or data.source}: {counts} images of {shape}"

@@ -1,0 +1,174 @@
+"""What a run's numbers depend on beside its config: versions, device, data, commit."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnnctl import __version__
+from cnnctl.data.inspect.statistics import ImageStatistics, statistics_of
+from cnnctl.data.splits import Splits, fingerprint
+from cnnctl.errors import RunError
+from cnnctl.report.console import Console
+from cnnctl.run_folder import RunFolder
+from cnnctl.session.run_files import RESUMED, restored_environment
+from cnnctl.spec.auto import cpu_flags
+from cnnctl.surroundings import overridden
+from cnnctl.train.device import Device
+from cnnctl.train.settings import Settings
+
+PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn", "pillow", "tensorboard")
+ROUNDING = ("device", "replicas", "processor", "instruction_sets", "cores", "variables", "versions")
+"""What decides in which order and by which instructions sums are computed, and so how they round."""
+_VARIABLES = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
+_SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG", "TF_CLI_CONFIG_FILE")
+"""Variables that change what TensorFlow prints, or where workers are, and no number; how many they are say the replicas.
+
+TF_CLI_CONFIG_FILE is Terraform's.
+"""
+_VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "neon")
+
+
+def note_environment(
+    run: RunFolder, origin: Mapping[str, Any], device: Device, settings: Settings, splits: Splits, replicas: int = 1
+) -> tuple[dict[str, Any], list[str]]:
+    """Writes environment.json, or adds to it that the run is resumed; returns it as the run began, and what to tell of it.
+
+    Args:
+        run: its folder.
+        origin: what the checkpoint that is taken up says of it; empty where there is none.
+        device: where it computes.
+        settings: what `auto` became.
+        splits: the data.
+        replicas: how many share each batch, those of all workers.
+
+    Raises:
+        RunError: the run was begun on other training or validation images, or they had other classes.
+    """
+    now, rounding = _this_command(), {**_rounding(device), "replicas": replicas}
+    if not (origin or run.environment.exists()):
+        lasting = {**_lasting(settings, rounding), **_fingerprints(splits)}
+        about_data = {"class_names": splits.class_names, "training_images": statistics_of(splits.train).as_plain()}
+        begun = {**now, **lasting, **about_data}
+        run.write_json(run.environment, begun)
+        return begun, []
+    begun, notes = restored_environment(run, origin) if origin else (run.read_environment(), [])
+    _refuse_other_data(run, begun, splits)
+    changed = [name for name in ROUNDING if _without_note(begun.get(name)) != _without_note(rounding[name])]
+    earlier = begun.pop(RESUMED, [])
+    run.write_json(run.environment, {**begun, RESUMED: [*(earlier if isinstance(earlier, list) else []), {**now, **rounding}]})
+    if changed:
+        what = f"{' and '.join(changed)} changed since the run began"
+        notes.append(f"{what}: it may end with other last digits than a run that was not interrupted")
+    return begun, notes
+
+
+def _refuse_other_data(run: RunFolder, begun: Mapping[str, Any], splits: Splits) -> None:
+    """Raises RunError where the images that are there now are not those that the run was begun on."""
+    for name, value in _fingerprints(splits).items():
+        if begun.get(name) != value:
+            which = "training" if name == "data_fingerprint" else "validation"
+            raise RunError(f"{run.path} was begun on other {which} images; put them back, or train anew")
+    if begun.get("class_names") != splits.class_names:
+        raise RunError(f"{run.path} was begun on the same images with other names of classes; put them back, or train anew")
+
+
+def training_images(run: RunFolder, console: Console) -> ImageStatistics | None:
+    """Return what the training images of a run are like; None for a run of a version that did not note it.
+
+    A damaged note is said and no reason to stop: without it new images are only not compared.
+
+    Raises:
+        RunError: environment.json cannot be read.
+    """
+    noted = run.read_environment().get("training_images")
+    try:
+        return None if noted is None else ImageStatistics.from_plain(noted)
+    except ValueError:
+        console.say(
+            f"note    {run.environment}: 'training_images' is damaged; images are not compared with the training images"
+        )
+        return None
+
+
+def _this_command() -> dict[str, Any]:
+    return {
+        "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": sys.argv,
+    }
+
+
+def _fingerprints(splits: Splits) -> dict[str, str | None]:
+    """Returns what the images of training, and those that are chosen by, are known by."""
+    validation = fingerprint(splits.validation) if splits.validation else None
+    return {"data_fingerprint": fingerprint(splits.train), "validation_fingerprint": validation}
+
+
+def _without_note(value: Any) -> Any:
+    """Returns what a device is called, without why it is no other; anything else as it is."""
+    return value.partition(" (")[0] if isinstance(value, str) and value.startswith(("CPU", "GPU")) else value
+
+
+def _rounding(device: Device) -> dict[str, Any]:
+    return {
+        "device": str(device),
+        "processor": _processor(),
+        "instruction_sets": sorted(flag for flag in cpu_flags() if flag.startswith(_VECTORS)),
+        "cores": device.cores,
+        "variables": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(_VARIABLES) and name not in _SAY_NOTHING
+        },
+        "versions": {"cnnctl": __version__, **{name: _version(name) for name in PACKAGES}},
+    }
+
+
+def _processor() -> str:
+    """Returns the name of the processor, as far as the system tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _lasting(settings: Settings, rounding: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "equal_weights_need": ["config.yaml", "data_fingerprint", "validation_fingerprint", *ROUNDING, "a CPU"],
+        "precision": settings.precision.value,
+        "precision_why": settings.precision.why,
+        "batch_parts": settings.batch_parts.value,
+        "batch_parts_why": settings.batch_parts.why,
+        "strategy": settings.strategy.value,
+        "strategy_why": settings.strategy.why,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **rounding,
+        "overridden": dict(overridden),
+        "git_commit": _git_commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Returns the commit of the folder that the command runs in, or None outside a repository."""
+    try:
+        told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() or None

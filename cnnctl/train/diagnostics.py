@@ -1,0 +1,112 @@
+"""What goes on inside a network while it trains, looked at from outside: nothing of the training changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cnnctl.model.styles import outputs_of_layers
+from cnnctl.spec.stack import Node
+from cnnctl.train.learner import Trainable
+from cnnctl.train.observers import SnapshotRecord
+from cnnctl.train.steps import build_once
+
+
+class Diagnostics:
+    """Looks at a network with a few training images, always the same.
+
+    Args:
+        learner: what is trained.
+        network: its network, in any style, whose layers are looked at.
+        nodes: the stack of the network.
+        images: (B, H, W, C), float32, as the network takes them.
+        batch: that the gradients are of, as the learner's step takes it; of training images.
+        in_training: whether activations are those of training, for a network whose moving averages nobody uses.
+    """
+
+    def __init__(
+        self,
+        learner: Trainable,
+        network: keras.Model,
+        nodes: Sequence[Node],
+        images: Any,
+        batch: Sequence[Any],
+        in_training: bool = False,
+    ) -> None:
+        self._in_training = in_training
+        self._learner = learner
+        self._model = learner.model
+        self._layers = [network.get_layer(node.name) for node in nodes]
+        self._wiring = {node.name: list(node.inputs) for node in nodes}
+        self.images = images
+        self._batch = [tf.convert_to_tensor(part) for part in batch]
+
+    def step_graph(self) -> bytes:
+        """Returns the graph of a training step, a serialized `GraphDef`: forward, loss, backward and the optimizer's changes.
+
+        It is the custom loop's; `fit` computes the same.
+        """
+        build_once(self._learner.optimizer, self._model)
+        specs = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in self._batch]
+        graph = self._learner.step.get_concrete_function(*specs).graph
+        serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()
+        return serialized
+
+    def look(self) -> SnapshotRecord:
+        """Returns weights, gradients and activations as they are now."""
+        gradients = self._gradients()
+        norm = float(np.sqrt(sum(float(np.sum(np.square(each, dtype=np.float64))) for each in gradients.values())))
+        weights = {name: weight.numpy() for name, weight in self._named("weights")}
+        return SnapshotRecord(weights, gradients, norm, self._activations())
+
+    def first_not_finite(self, batch: Sequence[Any]) -> str:
+        """Returns, for people, where in the stack values first are infinite or no numbers when a batch is trained on.
+
+        Few-shot tasks are looked at by all images of the batch at once.
+        """
+        shape = self.images.shape[1:]
+        images = tf.concat([tf.reshape(part, (-1, *shape)) for part in batch if part.shape[-len(shape) :] == shape], axis=0)
+        with keras.StatelessScope():
+            outputs = outputs_of_layers(self._layers, self._wiring, images, training=True)
+        for layer in self._layers:
+            if not all(_is_finite(weight) for weight in layer.trainable_weights):
+                return f"the weights of layer '{layer.name}' are the first values that are infinite or no numbers"
+            if not _is_finite(outputs[layer.name]):
+                largest = max(_largest(outputs[name]) for name in self._wiring[layer.name])
+                return (
+                    f"layer '{layer.name}' is the first whose values are infinite or no numbers; "
+                    f"what it was given reached {largest:.2g}"
+                )
+        where = "in the steps within an episode, whose rate is inner_learning_rate" if self._in_training else "in the loss"
+        return f"the outputs of all layers are finite, so it arose {where}"
+
+    def _activations(self) -> dict[str, NDArray[Any]]:
+        with keras.StatelessScope():  # in training the moving averages would move
+            outputs = outputs_of_layers(self._layers, self._wiring, self.images, self._in_training)
+        return {layer.name: tf.cast(outputs[layer.name], tf.float32).numpy() for layer in self._layers}
+
+    def _gradients(self) -> dict[str, NDArray[Any]]:
+        """Returns the gradients of the loss in training by the weights of the network."""
+        weights = [tf.convert_to_tensor(variable) for variable in self._model.trainable_variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            loss = self._learner.loss_with(weights, *self._batch)
+        found = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        by_variable = dict(zip(map(id, self._model.trainable_variables), found, strict=True))
+        return {name: by_variable[id(variable)].numpy() for name, variable in self._named("trainable_weights")}
+
+    def _named(self, kind: str) -> list[tuple[str, Any]]:
+        return [(f"{layer.name}/{weight.name}", weight) for layer in self._layers for weight in getattr(layer, kind)]
+
+
+def _is_finite(values: Any) -> bool:
+    return bool(np.isfinite(tf.cast(values, tf.float32)).all())
+
+
+def _largest(values: Any) -> float:
+    return float(tf.reduce_max(tf.abs(tf.cast(values, tf.float32))))

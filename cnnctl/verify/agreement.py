@@ -1,0 +1,243 @@
+"""One spec, three builds, two loops: how far the numbers of one are from those of another."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cnnctl.data.image_set import ImageSet
+from cnnctl.data.pipeline import preparation, steps_of, training_batches
+from cnnctl.model import build_model
+from cnnctl.model.keras_optimizers import build_loss, build_optimizer
+from cnnctl.model.shape_check import differences
+from cnnctl.model.styles import STYLES
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import chosen_loss
+from cnnctl.spec.load import facts_of
+from cnnctl.spec.stack import nodes_of
+from cnnctl.train.learner import Learner
+from cnnctl.train.loops import LOOPS
+from cnnctl.train.observers import EpochRecord, Observer, Observers, Plan
+from cnnctl.train.steps import build_metrics
+from cnnctl.train.stopping import StopWhenNotFinite
+
+TINY = 1e-30
+"""Stands for a length of zero in a ratio."""
+
+Arrays = dict[str, NDArray[Any]]
+"""Values by name; the same names in every style and loop."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far arrays are from those that they are compared with.
+
+    Attributes:
+        values: numbers compared.
+        exact: whether all are equal to the bit.
+        largest: absolute difference.
+        relative: length of the difference over the length of what it is compared with, all values as one vector.
+    """
+
+    values: int
+    exact: bool
+    largest: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Build:
+    """A style built: what is compared of it.
+
+    Attributes:
+        style: its name.
+        misfits: lines on layers whose shape or parameters are not those of the arithmetic.
+        weights: every variable of the model before training, dropout's seeds too.
+        outputs: of the untrained network for a batch.
+    """
+
+    style: str
+    misfits: list[str]
+    weights: Arrays
+    outputs: Arrays
+
+
+@dataclass(frozen=True)
+class Training:
+    """A short training: what is compared of it.
+
+    Attributes:
+        style, loop: who trained.
+        batches: a checksum for each batch that the loop took.
+        losses, accuracies: of each step.
+        weights: every variable of the model after the last step.
+        optimizer: every variable of the optimizer then.
+    """
+
+    style: str
+    loop: str
+    batches: Arrays
+    losses: Arrays
+    accuracies: Arrays
+    weights: Arrays
+    optimizer: Arrays
+
+
+def in_style(experiment: Experiment, style: str) -> Experiment:
+    """Returns the experiment with another style."""
+    return experiment.model_copy(update={"model": experiment.model.model_copy(update={"style": style})})
+
+
+def possible_styles(experiment: Experiment) -> list[str]:
+    """Returns the styles that can build the stack, the config's own first: a Sequential cannot branch."""
+    own = experiment.model.style
+    fitting = [style for style in STYLES if not nodes_of(in_style(experiment, style).model)[1]]
+    return [own, *(style for style in fitting if style != own)]
+
+
+def possible_trainings(experiment: Experiment) -> list[tuple[str, str]]:
+    """Returns the pairs of style and loop, the config's own first."""
+    own = experiment.train.loop
+    return list(product(possible_styles(experiment), sorted(LOOPS, key=lambda loop: loop != own)))
+
+
+def build(experiment: Experiment, images: Any) -> Build:
+    """Returns what is compared of a build in the experiment's style, with its outputs for `images`."""
+    model = build_model(experiment)
+    weights = variables_of(model)
+    outputs = tf.function(model, autograph=False)(images, training=False)  # compiled: channels_first needs it on a CPU
+    return Build(experiment.model.style, differences(experiment), weights, {"outputs": outputs.numpy()})
+
+
+def first_batches(experiment: Experiment, images: ImageSet, steps: int) -> tf.data.Dataset:
+    """Returns the first `steps` batches of the training of a config, of as many epochs as they take."""
+    batch_size = experiment.train.batch_size
+    epochs = -(-steps // steps_of(len(images), batch_size))
+    prepare = preparation(experiment)
+    batches = training_batches(images, prepare, batch_size=batch_size, seed=experiment.seed, first_epoch=0, epochs=epochs)
+    return batches.take(steps)
+
+
+def train(experiment: Experiment, loop: str, images: ImageSet, steps: int) -> Training:
+    """Returns what is compared of the first steps of a training in the experiment's style; writes nothing.
+
+    Each step is an epoch of its own for the loop, which so tells the loss of each.
+
+    Raises:
+        RunError: the loss is not finite.
+    """
+    learner = _learner(experiment, len(images))
+    checksums: list[int] = []
+    rows = _Rows()
+    plan = Plan(steps, 0, 1, experiment.train.batch_size, experiment.train.batch_size)
+    batches = _noted(first_batches(experiment, images, steps), checksums)
+    LOOPS[loop](learner, lambda _: batches, None, plan, Observers([StopWhenNotFinite(), rows]))
+    return Training(
+        style=experiment.model.style,
+        loop=loop,
+        batches={"checksums": np.array(checksums, np.int64)},
+        losses={"losses": np.array([row.train_loss for row in rows.rows])},
+        accuracies={"accuracies": np.array([row.train_accuracy for row in rows.rows])},
+        weights=variables_of(learner.model),
+        optimizer=optimizer_variables_of(learner),
+    )
+
+
+class _Rows(Observer):
+    def __init__(self) -> None:
+        self.rows: list[EpochRecord] = []
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        self.rows.append(record)
+
+
+def _learner(experiment: Experiment, examples: int) -> Learner:
+    nodes, _ = facts_of(experiment)
+    spec = experiment.train
+    model = build_model(experiment)
+    optimizer = build_optimizer(spec.optimizer, steps_of(examples, spec.batch_size), spec.epochs, spec.precision)
+    return Learner(model, optimizer, build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment))
+
+
+def _noted(batches: tf.data.Dataset, checksums: list[int]) -> tf.data.Dataset:
+    """Returns the same batches; the checksum of each is added to `checksums` when it is taken."""
+
+    def note(images: NDArray[Any], labels: NDArray[Any]) -> None:
+        checksums.append(zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes())))
+
+    def pass_on(images: Any, labels: Any) -> tuple[Any, Any]:
+        tf.numpy_function(note, [images, labels], [])
+        return images, labels
+
+    return batches.map(pass_on)
+
+
+def variables_of(model: keras.Model) -> Arrays:
+    """Returns every variable of a model by `layer/variable`."""
+    return {f"{layer.name}/{each.name}": each.numpy() for layer in model.layers for each in layer.variables}
+
+
+def optimizer_variables_of(learner: Learner) -> Arrays:
+    """Returns every variable of an optimizer by name.
+
+    An optimizer keeps what belongs to a weight in lists as long as the list of weights; the order of the weights
+    differs between styles where a stack branches.
+    """
+    owners = ["/".join(weight.path.split("/")[-2:]) for weight in learner.model.trainable_variables]
+    plain = getattr(learner.optimizer, "inner_optimizer", learner.optimizer)
+    lists = {slot: kept for slot, kept in vars(plain).items() if isinstance(kept, list) and len(kept) == len(owners)}
+    names = {id(each): f"{slot}/{owner}" for slot, kept in lists.items() for owner, each in zip(owners, kept, strict=True)}
+    return {names.get(id(each), f"{index}"): each.numpy() for index, each in enumerate(learner.optimizer.variables)}
+
+
+def tolerance(device: str, precision: str) -> float:
+    """Returns the largest relative difference that agrees, where equal bits cannot be promised.
+
+    A sum in another order rounds otherwise, and the steps after it enlarge that. On a CPU in float32 few stacks
+    have any difference at all; on a GPU even one training done twice may differ; half precision rounds at 1e-2.
+
+    Args:
+        device: `cpu` or `gpu`.
+        precision: a Keras dtype policy.
+    """
+    if precision != "float32":
+        return 5e-2
+    return 1e-4 if device == "cpu" else 1e-3
+
+
+def difference(mine: Arrays, reference: Arrays, start: Mapping[str, NDArray[Any]] | None = None) -> Difference:
+    """Returns how far `mine` is from `reference`, both with the same names.
+
+    Args:
+        mine: arrays.
+        reference: what they are compared with.
+        start: what `reference` grew from; the relative difference is then one of the growth.
+    """
+    pairs = [(mine[name], reference[name]) for name in sorted(mine.keys() | reference.keys())]
+    floats = [name for name, values in reference.items() if np.issubdtype(values.dtype, np.floating)]
+    apart = _vector({name: mine[name].astype(np.float64) - reference[name] for name in floats})
+    grown = _vector({name: reference[name] - (start[name].astype(np.float64) if start else 0.0) for name in floats})
+    counted_alike = all(np.array_equal(mine[name], reference[name]) for name in reference.keys() - set(floats))
+    return Difference(
+        values=sum(values.size for values in reference.values()),
+        exact=all(one.dtype == other.dtype and one.tobytes() == other.tobytes() for one, other in pairs),
+        largest=float(np.max(np.abs(apart), initial=0.0)),
+        relative=_ratio(apart, grown) if counted_alike else np.inf,
+    )
+
+
+def _vector(arrays: Arrays) -> NDArray[np.float64]:
+    return np.concatenate([np.zeros(0), *(values.ravel() for values in arrays.values())])
+
+
+def _ratio(apart: NDArray[np.float64], grown: NDArray[np.float64]) -> float:
+    """Returns the length of one vector over that of another, a tiny one at least."""
+    return float(np.linalg.norm(apart)) / max(float(np.linalg.norm(grown)), TINY)

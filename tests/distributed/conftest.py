@@ -1,0 +1,15 @@
+"""Two processes that each start one worker after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fork_server import ForkServer
+
+
+@pytest.fixture(scope="session")
+def nurseries() -> Iterator[list[ForkServer]]:
+    with ForkServer() as first, ForkServer() as second:
+        yield [first, second]

@@ -1,0 +1,127 @@
+"""ONNX graphs, run by ONNX Runtime, against Keras: every layer and every activation."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from cnnctl.export.onnx_graph import onnx_graph
+from cnnctl.model import build_model
+from cnnctl.spec import layers as L
+from cnnctl.spec.experiment import Experiment
+
+Layers = list[Any]
+END: Layers = ["flatten", {"dense": {"units": "classes"}}]
+POINTWISE = {"dense": {"units": "classes"}}
+
+
+def conv(**fields: Any) -> dict[str, Any]:
+    return {"conv2d": {"filters": 6, "kernel_size": 3, **fields}}  # 6 is no width here: see test_channels_first
+
+
+def joined(join: dict[str, Any]) -> Layers:
+    return [conv(name="left"), conv(name="right", inputs=["input"], activation="relu"), join, *END]
+
+
+STACKS: dict[str, Layers] = {
+    "valid": [conv(), *END],
+    "same": [conv(padding="same", kernel_size=[4, 2], strides=[2, 3]), *END],
+    "dilated": [conv(padding="same", dilation_rate=[2, 1]), *END],
+    "grouped": [conv(), conv(groups=2, use_bias=False), *END],
+    "kernel smaller than stride": [conv(padding="same", kernel_size=1, strides=2), *END],
+    "zero padding": [{"zero_padding2d": {"padding": [[1, 2], [0, 3]]}}, conv(), *END],
+    "max pooling": [{"max_pooling2d": {"pool_size": [3, 2], "strides": [2, 1], "padding": "same"}}, *END],
+    "average pooling": [{"average_pooling2d": {"pool_size": [2, 3], "strides": [1, 2], "padding": "same"}}, *END],
+    "a chain of windows": [conv(activation="relu"), "max_pooling2d", conv(), *END],
+    "global average pooling": [conv(), "global_average_pooling2d", POINTWISE],
+    "global max pooling": [conv(), {"global_max_pooling2d": {"keepdims": True}}, *END],
+    "flatten in the other order": [conv(), {"flatten": {"data_format": "channels_first"}}, POINTWISE],
+    "flatten after flatten": ["flatten", {"flatten": {"data_format": "channels_first"}}, POINTWISE],
+    "a window in the other order": [conv(data_format="channels_first", padding="same", activation="softmax"), *END],
+    "dense along pixels": [conv(), {"dense": {"units": 3, "activation": "relu"}}, *END],
+    "dense without bias": ["flatten", {"dense": {"units": "classes", "use_bias": False}}],
+    "batch norm": [conv(), {"batch_normalization": {"epsilon": 0.1}}, *END],
+    "batch norm along rows": [conv(), {"batch_normalization": {"axis": 1, "scale": False}}, *END],
+    "batch norm of vectors": ["flatten", {"batch_normalization": {"center": False}}, POINTWISE],
+    "dropout": [conv(), {"dropout": {"rate": 0.5}}, *END],
+    "dropout at the end": [*END, {"dropout": {"rate": 0.5}}],
+    "add": joined({"add": {"inputs": ["left", "right"]}}),
+    "add one thrice": [conv(name="one"), {"add": {"inputs": ["one", "one", "one"]}}, *END],
+    "add a vector to maps": [
+        conv(name="maps"), {"global_average_pooling2d": {"name": "mean"}}, {"add": {"inputs": ["maps", "mean"]}}, *END,
+    ],
+    "concatenate": joined({"concatenate": {"inputs": ["left", "right"]}}),
+    "concatenate rows": joined({"concatenate": {"inputs": ["right", "left"], "axis": 1}}),
+    "softmax": ["flatten", {"dense": {"units": "classes", "activation": "softmax"}}],
+    "softmax over maps": [conv(activation="softmax"), {"activation": {"activation": "softmax"}}, *END],
+}  # fmt: skip
+
+
+def experiment(layers: Layers, data_format: str = "channels_last") -> Experiment:
+    data = {"source": "digits", "image_size": [11, 12], "channels": 3, "classes": 5, "test": 0.2}
+    model = {"style": "functional", "data_format": data_format, "layers": layers}
+    return Experiment.model_validate({"data": data, "model": model})
+
+
+def network_of(spec: Experiment) -> keras.Model:
+    """Returns the network with weights that leave none of their parts at zero or one."""
+    network = build_model(spec)
+    random = np.random.default_rng(0)
+    for weight in network.weights:
+        change = random.random(weight.shape) if "variance" in weight.path else random.normal(0, 0.3, weight.shape)
+        weight.assign(np.asarray(weight) + change)
+    return network
+
+
+def run(file: bytes, images: NDArray[np.float32]) -> Any:
+    return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(["output"], {"input": images})[0]
+
+
+def assert_equal_answers(spec: Experiment) -> None:
+    network = network_of(spec)
+    file = onnx_graph(spec, network).SerializeToString()
+    for count in (1, 4):
+        images = np.random.default_rng(count).random((count, *network.input_shape[1:]), np.float32)
+        np.testing.assert_allclose(run(file, images), network(images, training=False), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_every_layer_answers_as_in_keras(name: str) -> None:
+    assert_equal_answers(experiment(STACKS[name]))
+
+
+@pytest.mark.parametrize(
+    "name", ["same", "grouped", "a chain of windows", "zero padding", "global max pooling", "softmax over maps"]
+)
+def test_channels_first_answers_as_in_keras(name: str) -> None:
+    """But where a convolution gives as many columns as maps: there Keras 3.15 adds its bias along the columns."""
+    assert_equal_answers(experiment(STACKS[name], "channels_first"))
+
+
+@pytest.mark.parametrize("activation", get_args(L.Activation))
+def test_every_activation_answers_as_in_keras(activation: str) -> None:
+    wide = {"dense": {"units": 40, "kernel_initializer": {"random_normal": {"stddev": 2.0}}, "activation": activation}}
+    assert_equal_answers(experiment(["flatten", wide, {"activation": {"activation": activation}}, POINTWISE]))
+
+
+def test_every_layer_has_a_stack_here() -> None:
+    here = {layer if isinstance(layer, str) else next(iter(layer)) for stack in STACKS.values() for layer in stack}
+    assert here | {"activation"} == {layer.kind for layer in L.LAYERS}
+
+
+def test_transpositions_that_undo_each_other_are_left_out() -> None:
+    spec = experiment(STACKS["a chain of windows"])
+    operators = [operator.op_type for operator in onnx_graph(spec, network_of(spec)).graph.node]
+    assert operators == ["Transpose", "Conv", "Relu", "MaxPool", "Conv", "Transpose", "Reshape", "MatMul", "Add", "Identity"]
+
+
+def test_operators_and_weights_are_named_after_their_layers() -> None:
+    spec = experiment([conv(name="first"), *END])
+    graph = onnx_graph(spec, network_of(spec)).graph
+    assert {"first/Conv", "dense/MatMul"} <= {operator.name for operator in graph.node}
+    assert {"first/kernel", "first/bias", "dense/kernel"} <= {constant.name for constant in graph.initializer}

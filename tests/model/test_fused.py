@@ -1,0 +1,89 @@
+"""Layers called as they are fastest give what they give one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cnnctl.model import build_model
+from cnnctl.model.fused import fused_outputs, relu_after_pooling
+from cnnctl.spec.load import facts_of, load
+
+QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
+CHAIN = (
+    "[{conv2d: {filters: 3, kernel_size: 3, activation: relu}}, max_pooling2d, {conv2d: {filters: 4, kernel_size: 2, "
+    "activation: relu, padding: same}}, {max_pooling2d: {pool_size: 3, strides: 2, padding: same}}, flatten, {dense: {units: classes}}]"
+)
+BRANCHES = (
+    "[{conv2d: {filters: 3, kernel_size: 3, activation: relu, name: seen}}, {max_pooling2d: {name: pooled}}, flatten, "
+    "{flatten: {inputs: [seen], name: all}}, {concatenate: {inputs: [flatten, all]}}, {dense: {units: classes}}]"
+)
+
+
+def network(layers: str, *overrides: str) -> tuple[keras.Model, Any]:
+    experiment = load(QUICKSTART, ["train.precision=float32", "model.style=functional", *overrides, f"model.layers={layers}"])
+    return build_model(experiment), facts_of(experiment)[0]
+
+
+def outputs_and_gradients(model: keras.Model, call: Any, images: Any) -> list[Any]:
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        outputs = call(images)
+        loss = tf.reduce_sum(outputs * tf.cast(tf.range(10), tf.float32))
+    return [outputs.numpy(), *(each.numpy() for each in tape.gradient(loss, [images, *model.trainable_variables]))]
+
+
+@pytest.mark.parametrize("layers", [CHAIN, BRANCHES])
+@pytest.mark.parametrize("overrides", [(), ("model.style=subclass",)])
+def test_outputs_and_gradients_are_those_of_the_network_to_the_bit(layers: str, overrides: tuple[str, ...]) -> None:
+    model, nodes = network(layers, *overrides)
+    images = tf.constant(np.random.default_rng(0).normal(size=(9, 8, 8, 1)), tf.float32)
+    mine = outputs_and_gradients(model, lambda pixels: fused_outputs(model, nodes, pixels, training=True), images)
+    theirs = outputs_and_gradients(model, lambda pixels: model(pixels, training=True), images)
+    for fused, plain in zip(mine, theirs, strict=True):
+        np.testing.assert_array_equal(fused, plain)
+
+
+def test_relu_moves_only_where_nobody_else_takes_its_outputs() -> None:
+    assert relu_after_pooling(network(CHAIN)[1]) == {
+        "conv2d": "convolution",
+        "max_pooling2d": "pooling",
+        "conv2d_1": "convolution",
+        "max_pooling2d_1": "pooling",
+    }
+    assert relu_after_pooling(network(BRANCHES)[1]) == {}
+    other = "[{conv2d: {filters: 3, kernel_size: 3, activation: tanh}}, max_pooling2d, flatten, {dense: {units: classes}}]"
+    assert relu_after_pooling(network(other)[1]) == {}
+
+
+def test_the_layers_keep_their_activations() -> None:
+    model, nodes = network(CHAIN)
+    fused_outputs(model, nodes, tf.zeros((2, 8, 8, 1)), training=True)
+    assert [layer.activation for layer in model.layers if "conv2d" in layer.name] == [keras.activations.relu] * 2
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.5, 0.9])
+def test_dropout_leaves_the_share_and_the_mean(rate: float) -> None:
+    model, nodes = network(f"[flatten, {{dropout: {{rate: {rate}}}}}, {{dense: {{units: classes}}}}]")
+    experiment_nodes = nodes[:2]
+    images = tf.ones((1001, 8, 8, 1))
+    outputs = fused_outputs(model, experiment_nodes, images, training=True).numpy()
+    count = outputs.size
+    np.testing.assert_allclose(outputs[outputs > 0], 1 / (1 - rate), rtol=1e-3)
+    assert abs((outputs == 0).mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / count) + 1 / 2**16
+    assert abs(outputs.mean() - 1) < 5 * np.sqrt(rate / (1 - rate) / count) + 1e-3
+    again = fused_outputs(model, experiment_nodes, images, training=True).numpy()
+    assert np.array_equal(outputs, again) == (rate == 0)
+    np.testing.assert_array_equal(fused_outputs(model, experiment_nodes, images, training=False), np.ones((1001, 64)))
+
+
+def test_dropout_of_whole_maps_is_keras_s_own() -> None:
+    model, nodes = network("[{dropout: {rate: 0.5, noise_shape: [null, 1, 1, 1]}}, flatten, {dense: {units: classes}}]")
+    outputs = fused_outputs(model, nodes[:1], tf.ones((50, 8, 8, 1)), training=True).numpy()
+    assert all(len(np.unique(image)) == 1 for image in outputs)
+    assert set(np.unique(outputs)) == {0, 2}

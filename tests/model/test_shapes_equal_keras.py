@@ -1,0 +1,627 @@
+"""The arithmetic of `spec.shapes` against Keras itself: random stacks that fit, and random ones that may not.
+
+Stacks are drawn as they stand in a config. The first property builds those that fit with
+`cnnctl.model`; the second gives the same arguments to Keras without cnnctl, layer by layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import takewhile
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from cnnctl.model import shape_check
+from cnnctl.model.keras_layers import keras_layers
+from cnnctl.model.styles import build_functional
+from cnnctl.spec.experiment import ModelSpec
+from cnnctl.spec.head import values_of
+from cnnctl.spec.load import load
+from cnnctl.spec.receptive import receptive_fields
+from cnnctl.spec.shapes import LayerContext, Misfit, Shape, Window, trace
+from cnnctl.spec.stack import INPUT, nodes_of
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CLASSES = 7
+FORMATS = ["channels_last", "channels_first"]
+KERAS_CLASSES = {name.lower(): getattr(keras.layers, name) for name in dir(keras.layers) if name[0].isupper()}
+# What Keras raises on a layer that does not fit.
+KERAS_REFUSES = (ValueError, IndexError, tf.errors.InvalidArgumentError)
+
+Draw = st.DrawFn
+Plain = dict[str, Any]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _memory() -> Iterator[None]:
+    yield
+    keras.backend.clear_session()
+
+
+# --- drawing layers that fit --------------------------------------------------------------------------------------
+
+
+def one_of(draw: Draw, *choices: Any) -> Any:
+    return draw(st.sampled_from(choices))
+
+
+def number(draw: Draw, low: int, high: int) -> int:
+    return draw(st.integers(low, high))
+
+
+def maybe(draw: Draw, fields: Plain, **more: Any) -> Plain:
+    """Returns `fields` with each of `more` or without it, so that defaults are tried too."""
+    return {**fields, **{name: value for name, value in more.items() if draw(st.booleans())}}
+
+
+def pair(draw: Draw, rows: int, columns: int) -> int | list[int]:
+    """Returns both numbers as a config may say them."""
+    return rows if rows == columns and draw(st.booleans()) else [rows, columns]
+
+
+def format_and_pixels(draw: Draw, shape: Shape, model_format: str) -> tuple[Plain, str, tuple[int, int], int]:
+    """Returns a data format said or left out, the one that holds, pixels and channels."""
+    own = one_of(draw, None, None, *FORMATS)
+    data_format = own or model_format
+    pixels = (shape[1], shape[2]) if data_format == "channels_first" else (shape[0], shape[1])
+    channels = shape[0] if data_format == "channels_first" else shape[2]
+    return ({"data_format": own} if own else {}), data_format, pixels, channels
+
+
+def conv2d(draw: Draw, shape: Shape, model_format: str, *, preserve: bool = False) -> Plain:
+    fields, _, pixels, channels = format_and_pixels(draw, shape, model_format)
+    same = preserve or draw(st.booleans())
+    strides = [1, 1] if preserve else [number(draw, 1, 3), number(draw, 1, 3)]
+    dilation = [number(draw, 1, 3), number(draw, 1, 3)] if max(strides) == 1 else [1, 1]
+    largest = [5 if same else min((n - 1) // d + 1, 5) for n, d in zip(pixels, dilation, strict=True)]
+    groups = one_of(draw, *(g for g in range(1, channels + 1) if channels % g == 0))
+    return maybe(
+        draw,
+        {
+            **fields,
+            "filters": groups * number(draw, 1, 3),
+            "kernel_size": pair(draw, number(draw, 1, largest[0]), number(draw, 1, largest[1])),
+            **({"padding": "same"} if same else {}),
+            **({"strides": pair(draw, strides[0], strides[1])} if max(strides) > 1 else {}),
+            **({"dilation_rate": pair(draw, dilation[0], dilation[1])} if max(dilation) > 1 else {}),
+            **({"groups": groups} if groups > 1 else {}),
+        },
+        use_bias=False,
+        activation=one_of(draw, "relu", "selu", "gelu"),
+        kernel_initializer="he_normal",
+        kernel_regularizer="l2",
+        bias_constraint="non_neg",
+    )
+
+
+def pooling(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields, _, pixels, _ = format_and_pixels(draw, shape, model_format)
+    same = draw(st.booleans())
+    largest = [4 if same else min(n, 4) for n in pixels]
+    size = [number(draw, 1, largest[0]), number(draw, 1, largest[1])]
+    if same:
+        fields["padding"] = "same"
+    if size != [2, 2] or draw(st.booleans()):
+        fields["pool_size"] = pair(draw, size[0], size[1])
+    return maybe(draw, fields, strides=pair(draw, number(draw, 1, 4), number(draw, 1, 4)))
+
+
+def zero_padding2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields, *_ = format_and_pixels(draw, shape, model_format)
+    a, b, c, d = (number(draw, 0, 2) for _ in range(4))
+    return maybe(draw, fields, padding=one_of(draw, a, [a, b], [[a, b], [c, d]]))
+
+
+def global_pooling(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields, *_ = format_and_pixels(draw, shape, model_format)
+    return maybe(draw, fields, keepdims=True)
+
+
+def flatten(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    return maybe(draw, {}, data_format=one_of(draw, *FORMATS))
+
+
+def dense(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields = {"units": one_of(draw, "classes", number(draw, 1, 5))}
+    return maybe(draw, fields, use_bias=False, activation="tanh", bias_initializer="ones", bias_regularizer="l1")
+
+
+def axis_of(draw: Draw, shape: Shape, place: int) -> int:
+    """Returns an axis as Keras counts: the batch is 0, or from the end."""
+    axis: int = one_of(draw, place + 1, place - len(shape))
+    return axis
+
+
+def batch_normalization(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    axis = axis_of(draw, shape, number(draw, 0, len(shape) - 1))
+    return maybe(draw, {}, axis=axis, center=False, scale=False, momentum=0.9, epsilon=0.01, gamma_initializer="zeros")
+
+
+def dropout(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    noise = [one_of(draw, None, 1), *(one_of(draw, None, 1, size) for size in shape)]
+    return maybe(draw, {"rate": one_of(draw, 0.0, 0.25, 0.5)}, noise_shape=noise, seed=3)
+
+
+def activation(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    return {"activation": one_of(draw, "relu", "mish", "log_sigmoid", "linear")}
+
+
+ANYWHERE = {
+    "flatten": flatten,
+    "dense": dense,
+    "batch_normalization": batch_normalization,
+    "dropout": dropout,
+    "activation": activation,
+}
+ON_IMAGES = {
+    "conv2d": conv2d,
+    "max_pooling2d": pooling,
+    "average_pooling2d": pooling,
+    "zero_padding2d": zero_padding2d,
+    "global_average_pooling2d": global_pooling,
+    "global_max_pooling2d": global_pooling,
+}
+ENDS_THE_IMAGE = ("flatten", "global_average_pooling2d", "global_max_pooling2d")
+
+
+def fitting_layer(draw: Draw, shape: Shape, model_format: str) -> tuple[str, Plain]:
+    drawers = {**ANYWHERE, **(ON_IMAGES if len(shape) == 3 else {})}
+    kind = one_of(draw, *drawers)
+    if kind in ENDS_THE_IMAGE and len(shape) == 3:  # a second chance to go on with an image
+        kind = one_of(draw, kind, *ON_IMAGES)
+    return kind, drawers[kind](draw, shape, model_format)
+
+
+def branch_layer(draw: Draw, shape: Shape, model_format: str) -> tuple[str, Plain]:
+    """Returns a layer whose output is likely to go with the others of a join."""
+    choice = number(draw, 0, 5)
+    if len(shape) == 3 and choice == 0:
+        return "conv2d", conv2d(draw, shape, model_format, preserve=True)
+    if len(shape) == 3 and choice == 1:
+        return "global_max_pooling2d", global_pooling(draw, shape, model_format)
+    if choice == 2:
+        return fitting_layer(draw, shape, model_format)
+    kind = one_of(draw, "dense", "batch_normalization", "dropout", "activation")
+    return kind, ANYWHERE[kind](draw, shape, model_format)
+
+
+def fitting_joins(draw: Draw, shapes: list[Shape]) -> list[tuple[str, Plain]]:
+    """Returns the joins that can take inputs of these shapes."""
+    joins: list[tuple[str, Plain]] = []
+    try:
+        np.broadcast_shapes(*shapes)
+        joins.append(("add", {}))
+    except ValueError:
+        pass
+    if len({len(shape) for shape in shapes}) == 1:
+        for place in range(len(shapes[0])):
+            if len({(*shape[:place], *shape[place + 1 :]) for shape in shapes}) == 1:
+                joins.append(("concatenate", {"axis": axis_of(draw, shapes[0], place)}))
+                if place == len(shapes[0]) - 1:
+                    joins.append(("concatenate", {}))
+    return joins
+
+
+class Drawn:
+    """A stack as it is drawn; shapes come from the arithmetic under test, which Keras then judges."""
+
+    def __init__(self, image: Shape, model_format: str) -> None:
+        self.image, self.model_format = image, model_format
+        self.layers: list[Plain] = []
+        self.name, self.shape = INPUT, image
+
+    def __repr__(self) -> str:
+        return f"{self.image} {self.model_format} {self.layers}"
+
+    def append(self, kind: str, fields: Plain, inputs: list[str]) -> tuple[str, Shape]:
+        name = f"layer{len(self.layers)}"
+        self.layers.append({kind: {**fields, "name": name, "inputs": inputs}})
+        nodes, _ = nodes_of(self.model())
+        self.name = name
+        self.shape = trace(nodes, self.image, self.around())[-1].output_shape
+        return self.name, self.shape
+
+    def model(self) -> ModelSpec:
+        plain = {"style": "functional", "data_format": self.model_format, "layers": self.layers}
+        return ModelSpec.model_validate(plain)
+
+    def around(self) -> LayerContext:
+        return LayerContext(CLASSES, "channels_first" if self.model_format == "channels_first" else "channels_last")
+
+
+def images(draw: Draw, model_format: str) -> Shape:
+    height, width, channels = number(draw, 1, 14), number(draw, 1, 14), one_of(draw, 1, 2, 3, 4, 6)
+    return (channels, height, width) if model_format == "channels_first" else (height, width, channels)
+
+
+def append_join(draw: Draw, drawn: Drawn) -> None:
+    base = (drawn.name, drawn.shape)
+    operands = []
+    for _ in range(number(draw, 2, 3)):
+        if draw(st.booleans()):
+            operands.append(base)
+        else:
+            operands.append(drawn.append(*branch_layer(draw, base[1], drawn.model_format), [base[0]]))
+    joins = fitting_joins(draw, [shape for _, shape in operands])
+    if not joins:  # in one row any outputs go together
+        operands = [drawn.append("flatten", {}, [name]) for name, _ in operands]
+        joins = [("concatenate", {})]
+    kind, fields = one_of(draw, *joins)
+    drawn.append(kind, fields, [name for name, _ in operands])
+
+
+@st.composite
+def fitting_stacks(draw: Draw) -> Drawn:
+    """Draws a stack in which every layer fits and takes the one before, with joins here and there."""
+    model_format = one_of(draw, *FORMATS)
+    drawn = Drawn(images(draw, model_format), model_format)
+    for _ in range(number(draw, 1, 6)):
+        if number(draw, 0, 4) == 0:
+            append_join(draw, drawn)
+        else:
+            drawn.append(*fitting_layer(draw, drawn.shape, model_format), [drawn.name])
+    return drawn
+
+
+# --- stacks that fit ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=250, derandomize=True, deadline=None)
+@given(fitting_stacks())
+def test_every_shape_and_parameter_count_of_a_stack_that_fits_equals_keras(drawn: Drawn) -> None:
+    nodes, complaints = nodes_of(drawn.model())
+    assert complaints == []
+    facts = trace(nodes, drawn.image, drawn.around())
+
+    layers = keras_layers(nodes, 0, drawn.around(), "float32")
+    model = build_functional(layers, {node.name: list(node.inputs) for node in nodes}, drawn.image)
+    model = keras.Model(model.inputs[0], [layer.output for layer in layers])  # all outputs
+    real = model(np.zeros((2, *drawn.image), "float32"), training=True)
+
+    for each, layer, output in zip(facts, layers, real if len(layers) > 1 else [real], strict=True):
+        event(each.kind)
+        assert each.output_shape == tuple(layer.output.shape[1:]), f"{each.name} as built"
+        assert each.output_shape == tuple(output.shape[1:]), f"{each.name} as computed"
+        assert each.trainable == sum(prod(weight.shape) for weight in layer.trainable_weights), each.name
+        weights = [weight for weight in layer.non_trainable_weights if "seed_generator" not in weight.path]
+        assert each.non_trainable == sum(prod(weight.shape) for weight in weights), each.name
+    assert sum(each.parameters for each in facts) == model.count_params()
+
+
+def test_the_stacks_drawn_hold_every_kind_of_layer_often() -> None:
+    counts: dict[str, int] = {}
+
+    @settings(max_examples=160, derandomize=True, deadline=None, database=None)
+    @given(fitting_stacks())
+    def count(drawn: Drawn) -> None:
+        for layer in drawn.layers:
+            counts.update({kind: counts.get(kind, 0) + 1 for kind in layer})
+
+    count()
+    assert set(counts) == {*ANYWHERE, *ON_IMAGES, "add", "concatenate"}
+    assert min(counts.values()) >= 10, counts
+
+
+# --- receptive fields ---------------------------------------------------------------------------------------------
+
+SMOOTH = {"relu": "selu", "gelu": "tanh", "mish": "softplus", "linear": "softmax"}
+"""What activations are tried instead: a relu of a number below 0 would hide what it sees."""
+
+
+def smooth(drawn: Drawn) -> list[Plain]:
+    """Returns layers through which each change of what they see can be seen: means for maxima, no relu.
+
+    Nor a softmax where a mean may be taken along its axis, the last, which is always the same.
+    """
+    first = "channels_first" in repr(drawn) and "pooling" in repr(drawn)
+    replaced = {**SMOOTH, "linear": "softsign"} if first else SMOOTH
+    changed: list[Plain] = []
+    for layer in drawn.layers:
+        ((kind, fields),) = layer.items()
+        activation = {"activation": replaced.get(fields["activation"], fields["activation"])} if "activation" in fields else {}
+        changed.append({kind.replace("max", "average"): {**fields, **activation}})
+    return changed
+
+
+def set_random_weights(model: keras.Model) -> None:
+    """Gives every weight a number that is not near 0, small enough for softmax and tanh not to saturate."""
+    draw = np.random.default_rng(0)
+    for weight in model.weights:
+        if "seed_generator" not in weight.path:
+            signs = draw.choice([-1, 1], weight.shape) if len(weight.shape) > 1 else 1  # variances stay positive
+            weight.assign(signs * draw.uniform(0.5, 1.5, weight.shape) / np.sqrt(prod(weight.shape[:-1])))
+
+
+Changed = list[NDArray[np.bool_]]
+
+
+def changed_by_rows_and_columns(
+    model: keras.Model, image: Shape, axes: tuple[int, int]
+) -> tuple[list[Changed], list[NDArray[np.float64]]]:
+    """Returns for each layer which rows, and which columns, change which values, each (rows, values), and its output.
+
+    Found by trying, in float64.
+    """
+    draw = np.random.default_rng(0)
+    batch = []
+    for _ in range(2):
+        whole = draw.normal(size=image)
+        batch.append(whole)
+        for axis in axes:
+            places = np.moveaxis(np.eye(image[axis])[(..., *[None] * 2)], 1, axis + 1)
+            batch += list(whole + places * draw.normal(size=(image[axis], *image)))
+    jit = any(
+        getattr(layer, "data_format", None) == "channels_first" for layer in model.layers
+    )  # TensorFlow has no such float64 kernels
+    outputs = tf.function(model, jit_compile=jit)(np.stack(batch))
+    found = []
+    arrays = [np.asarray(output) for output in (outputs if isinstance(outputs, list) else [outputs])]
+    for output in arrays:
+        twice = output.reshape(2, len(batch) // 2, -1)
+        changed = (np.abs(twice[:, 1:] - twice[:, :1]) > 1e-12).any(0)
+        found.append([changed[: image[axes[0]]], changed[image[axes[0]] :]])
+    return found, arrays
+
+
+def sums_to_one(output: NDArray[np.float64]) -> bool:
+    return bool((output >= 0).all() and np.allclose(output.sum(-1), 1) and output.shape[-1] > 1)
+
+
+@settings(max_examples=30, derandomize=True, deadline=None)
+@given(fitting_stacks())
+def test_receptive_fields_and_probabilities_are_those_of_the_computed_outputs(drawn: Drawn) -> None:
+    drawn.layers = smooth(drawn)
+    nodes, _ = nodes_of(drawn.model())
+    layers = keras_layers(nodes, 0, drawn.around(), "float64")
+    model = build_functional(layers, {node.name: list(node.inputs) for node in nodes}, drawn.image)
+    model = keras.Model(model.inputs[0], [layer.output for layer in layers])
+    set_random_weights(model)
+    axes = (0, 1) if drawn.model_format == "channels_last" else (1, 2)
+
+    facts = trace(nodes, drawn.image, drawn.around())
+    fields = receptive_fields(nodes, facts, drawn.image, drawn.around())
+    changes, outputs = changed_by_rows_and_columns(model, drawn.image, axes)
+    for node, field, both in zip(nodes, fields, changes, strict=True):
+        assert field
+        for side, changed in enumerate(both):
+            seen = [np.flatnonzero(value) for value in np.unique(changed, axis=1).T]
+            spans = [(int(rows[-1] - rows[0]) + 1, len(rows)) for rows in seen if len(rows)]
+            assert (field.field[side], field.seen[side]) == max(spans, default=(0, 0)), node.name
+            assert field.unseen[side] == tuple(np.flatnonzero(~changed.any(1))), node.name
+
+    values = values_of(nodes, facts, drawn.around())
+    for node, output in zip(nodes, outputs, strict=True):
+        kind = values[node.name].kind
+        assert kind != "probabilities" or sums_to_one(output), node.name
+        known = kind in ("probabilities", "softmax of a softmax") or "training" in kind  # the last: after a dropout
+        assert known or not sums_to_one(output), node.name
+
+
+# --- stacks that may not fit --------------------------------------------------------------------------------------
+
+
+def wild_pair(draw: Draw, high: int) -> list[int]:
+    return [number(draw, 1, high), number(draw, 1, high)]
+
+
+def wild_layer(draw: Draw, kind: str) -> Plain:
+    """Returns fields of a layer drawn without a look at what it will take."""
+    own: Plain = maybe(draw, {}, data_format=one_of(draw, *FORMATS))
+    padding = {"padding": one_of(draw, "valid", "valid", "same")}
+    match kind:
+        case "conv2d":
+            fields = {**own, **padding, "filters": one_of(draw, 6, 6, 4), "kernel_size": wild_pair(draw, 5)}
+            strides, dilation, groups = wild_pair(draw, 2), wild_pair(draw, 2), number(draw, 1, 3)
+            return maybe(draw, fields, strides=strides, dilation_rate=dilation, groups=groups)
+        case "max_pooling2d" | "average_pooling2d":
+            return maybe(draw, {**own, **padding, "pool_size": wild_pair(draw, 4)}, strides=wild_pair(draw, 3))
+        case "zero_padding2d" | "flatten":
+            return own
+        case "global_average_pooling2d" | "global_max_pooling2d":
+            return maybe(draw, own, keepdims=True)
+        case "batch_normalization":
+            return {"axis": number(draw, -5, 5)}
+        case "dropout":
+            noise = [one_of(draw, None, 1), *(one_of(draw, None, 1, 2, 3) for _ in range(one_of(draw, 1, 3, 3)))]
+            return maybe(draw, {"rate": 0.5}, noise_shape=noise)
+        case "concatenate":
+            return {"axis": number(draw, -4, 4)}
+        case "dense":
+            return {"units": number(draw, 1, 3)}
+        case "activation":
+            return {"activation": "relu"}
+    return {}
+
+
+@st.composite
+def wild_stacks(draw: Draw) -> tuple[Shape, str, list[Plain]]:
+    """Draws an image, a data format and layers of which each takes any layers above it."""
+    model_format = one_of(draw, *FORMATS)
+    kinds = [*ANYWHERE, *ON_IMAGES, "conv2d", "add", "concatenate"]
+    layers: list[Plain] = []
+    for index in range(number(draw, 1, 5)):
+        kind = one_of(draw, *kinds)
+        above = [INPUT, *(f"layer{other}" for other in range(index))]
+        count = number(draw, 2, 3) if kind in ("add", "concatenate") else 1
+        near = [above[-1], *(one_of(draw, *above) for _ in range(count - 1))]
+        layers.append({kind: {**wild_layer(draw, kind), "name": f"layer{index}", "inputs": near}})
+    size = number(draw, 1, 7), number(draw, 1, 7), one_of(draw, 1, 2, 3, 4)
+    return (size if model_format == "channels_last" else (size[2], size[0], size[1])), model_format, layers
+
+
+def spec_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tuple[int | None, list[Shape]]:
+    """Returns the first layer that cnnctl refuses, if any, and the shapes before it."""
+    whole = list(takewhile(fields_are_right, layers))
+    if not whole:
+        return 0, []
+    around = LayerContext(CLASSES, "channels_first" if model_format == "channels_first" else "channels_last")
+    nodes, _ = nodes_of(ModelSpec.model_validate({"style": "functional", "data_format": model_format, "layers": whole}))
+    try:
+        facts = trace(nodes, image, around)
+    except Misfit as found:
+        return nodes.index(found.node), [each.output_shape for each in found.facts]
+    return (len(whole) if len(whole) < len(layers) else None), [each.output_shape for each in facts]
+
+
+def fields_are_right(layer: Plain) -> bool:
+    try:
+        ModelSpec.model_validate({"layers": [layer]})
+    except ValidationError:
+        return False
+    return True
+
+
+def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tuple[int | None, list[Shape]]:
+    """Returns the same from Keras alone: each layer called on a symbol, then on zeros."""
+    symbols = {INPUT: keras.Input(image)}
+    arrays = {INPUT: keras.ops.zeros((2, *image))}
+    shapes: list[Shape] = []
+    for index, layer in enumerate(layers):
+        ((kind, fields),) = layer.items()
+        names = fields["inputs"]
+        arguments = {key: value for key, value in fields.items() if key != "inputs"}
+        if kind in ON_IMAGES or kind == "flatten":
+            arguments.setdefault("data_format", model_format)
+        if kind == "average_pooling2d":
+            arguments.setdefault("pool_size", 2)
+        mode = {"training": True} if kind == "dropout" else {}
+        try:
+            made = KERAS_CLASSES[kind.replace("_", "")](**arguments)
+            results = []
+            for tensors in (symbols, arrays):
+                taken = [tensors[name] for name in names]
+                results.append(made(taken if len(taken) > 1 else taken[0], **mode))
+        except KERAS_REFUSES:
+            return index, shapes
+        if not _means_something(results, fields.get("noise_shape")):
+            return index, shapes
+        symbols[arguments["name"]], arrays[arguments["name"]] = results
+        shapes.append(tuple(results[1].shape[1:]))
+    return None, shapes
+
+
+def _means_something(results: list[Any], noise_shape: list[int | None] | None) -> bool:
+    """Returns whether what Keras computed can be meant; the three things it lets pass and cnnctl does not.
+
+    A concatenation along the batch mixes images. A noise_shape larger than the input makes dropout's
+    output larger than its input, which Keras's own symbolic shape denies. A noise_shape of fewer
+    axes spreads over the last ones, the batch being none of them.
+    """
+    symbol, array = results
+    mixed = array.shape[0] != 2
+    enlarged = tuple(symbol.shape[1:]) != tuple(array.shape[1:])
+    short = noise_shape is not None and len(noise_shape) != len(array.shape)
+    return not (mixed or enlarged or short)
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(wild_stacks())
+def test_what_spec_refuses_keras_refuses_at_the_same_layer_and_the_other_way(stack: tuple[Shape, str, list[Plain]]) -> None:
+    ours, theirs = spec_refuses_at(*stack), keras_refuses_at(*stack)
+    event("refused" if ours[0] is not None else "accepted")
+    assert ours == theirs
+
+
+def conv(**fields: Any) -> Plain:
+    return {"conv2d": {"filters": 6, "kernel_size": 3, **fields}}
+
+
+SPOILERS: dict[str, list[Plain]] = {
+    "a window higher than the image": [conv(kernel_size=[9, 1])],
+    "a window wider than the image": [conv(kernel_size=[1, 10])],
+    "a dilated window larger than the image": [conv(dilation_rate=4)],
+    "a pool larger than the image": [{"max_pooling2d": {"pool_size": 9}}],
+    "an average pool larger than the image": [{"average_pooling2d": {"pool_size": [1, 10]}}],
+    "pixels used up": [{"max_pooling2d": {}}] * 4,
+    "groups that do not divide the channels": [conv(groups=2)],
+    "groups that do not divide the filters": [conv(groups=3, filters=4)],
+    "strides with dilation": [conv(strides=2, dilation_rate=2)],
+    "a convolution after flatten": [{"flatten": {}}, conv()],
+    "a pooling after flatten": [{"flatten": {}}, {"average_pooling2d": {}}],
+    "zero padding after flatten": [{"flatten": {}}, {"zero_padding2d": {}}],
+    "a global pooling after a global pooling": [{"global_max_pooling2d": {}}, {"global_average_pooling2d": {}}],
+    "channels that are rows": [conv(data_format="channels_first", groups=3)],
+    "an axis past the last": [{"batch_normalization": {"axis": 4}}],
+    "the batch as axis": [{"batch_normalization": {"axis": 0}}],
+    "a noise shape that does not spread": [{"dropout": {"rate": 0.5, "noise_shape": [None, 3, 1, 1]}}],
+    "a sum of unlike images": [conv(filters=2), {"add": {"inputs": ["layer0", INPUT]}}],
+    "a concatenation of unlike images": [conv(), {"concatenate": {"inputs": ["layer0", INPUT]}}],
+    "a concatenation of unlike ranks": [{"flatten": {}}, {"concatenate": {"inputs": ["layer0", INPUT]}}],
+}
+
+
+@pytest.mark.parametrize("case", SPOILERS)
+def test_both_refuse(case: str) -> None:
+    layers = []
+    for index, layer in enumerate(SPOILERS[case]):
+        ((kind, fields),) = layer.items()
+        above = [INPUT] if index == 0 else [f"layer{index - 1}"]
+        layers.append({kind: {"name": f"layer{index}", "inputs": above, **fields}})
+    ours, theirs = spec_refuses_at((8, 9, 3), FORMATS[0], layers), keras_refuses_at((8, 9, 3), FORMATS[0], layers)
+    assert ours == theirs
+    assert ours[0] == len(layers) - 1
+
+
+# --- where zeros go -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pixels", "kernel", "stride", "dilation"),
+    [(5, 3, 1, 1), (5, 2, 1, 1), (5, 4, 1, 1), (6, 3, 2, 1), (7, 3, 2, 1), (5, 2, 1, 3), (8, 1, 2, 1), (7, 5, 3, 1)],
+)
+def test_same_padding_puts_its_zeros_where_keras_does(pixels: int, kernel: int, stride: int, dilation: int) -> None:
+    """A kernel of ones over a row of 1, 2, 4 ... tells which pixels each window held."""
+    row = 2.0 ** np.arange(pixels, dtype="float32")
+    layer = keras.layers.Conv2D(
+        1, (kernel, 1), (stride, 1), "same", dilation_rate=(dilation, 1), kernel_initializer="ones", use_bias=False
+    )
+    found = np.asarray(layer(row.reshape(1, pixels, 1, 1))).ravel()
+
+    window = Window((kernel, 1), (stride, 1), (dilation, 1), same=True)
+    before, after = window.padding(pixels, 0)
+    padded = np.pad(row, (before, after))
+    starts = range(0, len(padded) - window.extent(0) + 1, stride)
+    assert found.tolist() == [padded[start : start + window.extent(0) : dilation].sum() for start in starts]
+
+
+# --- the comparison that `summary --check` makes ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("style", ["as written", "subclass"])
+def test_keras_agrees_with_every_shipped_config(config: Path, style: str) -> None:
+    assert shape_check.differences(load(config, [] if style == "as written" else [f"model.style={style}"])) == []
+
+
+def test_a_difference_is_told_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = load(next(file for file in CONFIGS if file.stem == "mnist"))
+    monkeypatch.setattr(shape_check, "build_model", lambda _: _other_model())
+    (line,) = shape_check.differences(experiment)
+    assert line.startswith("dense: ")
+    assert "are ((10,), 16010, 0) here and ((10,), 16000, 0) in Keras" in line
+
+
+def _other_model() -> keras.Model:
+    """Returns the network of configs/mnist.yaml, a bias forgotten."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Conv2D(32, 3, name="conv2d"),
+            keras.layers.MaxPooling2D(name="max_pooling2d"),
+            keras.layers.Conv2D(64, 3, name="conv2d_1"),
+            keras.layers.MaxPooling2D(name="max_pooling2d_1"),
+            keras.layers.Flatten(name="flatten"),
+            keras.layers.Dropout(0.5, name="dropout"),
+            keras.layers.Dense(10, use_bias=False, name="dense"),
+        ]
+    )
