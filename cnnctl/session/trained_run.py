@@ -20,7 +20,6 @@ from cnnctl.model.saved import NotThisNetwork, saved_network
 from cnnctl.run_folder import RunFolder, open_run_folder
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import gives
-from cnnctl.spec.load import facts_of
 from cnnctl.surroundings import shell_word
 from cnnctl.train.memory_check import refuse_too_large
 
@@ -88,7 +87,7 @@ def open_ended(path: Path) -> EndedRun:
         raise RunError(f"{path} has no trained network yet: it was cut short. Go on with: {resume_command(run)}")
     experiment = run.read_config(look_at_data=False)
     refuse_too_large(experiment, images=1, training=False)
-    nodes, _ = facts_of(experiment)
+    nodes = experiment.network.nodes
     names, seen = _noted(run, experiment)
     return EndedRun(run, experiment, names, gives(nodes) == "logits", seen)
 

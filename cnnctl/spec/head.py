@@ -199,12 +199,12 @@ def has_penalties(experiment: Experiment) -> bool:
     return experiment.few_shot is None and any(getattr(layer, name) is not None for layer, name in fields)
 
 
-def chosen_loss(experiment: Experiment, nodes: Sequence[Node]) -> Loss:
+def chosen_loss(experiment: Experiment) -> Loss:
     """Returns the loss that the config names, or the one that suits the network's outputs and the labels."""
     given = experiment.train.loss
     fitting = SparseCategoricalCrossentropy if experiment.data.labels == "integer" else CategoricalCrossentropy
     name = (given or fitting).kind
-    output = gives(nodes)
+    output = gives(experiment.network.nodes)
     smoothing = getattr(given, "label_smoothing", 0.0)
     why = f"{name}, since the network gives {output} and labels are {experiment.data.labels.replace('_', '-')}"
     return Loss(name, output == LOGITS, smoothing, why)

@@ -14,13 +14,15 @@ from cnnctl.spec.shapes import Facts, LayerContext, show_shape
 from cnnctl.spec.stack import Complaint, Node
 
 
-def oddities(experiment: Experiment, nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[str]:
+def oddities(experiment: Experiment) -> list[str]:
     """Return warnings for a checked network; of a repeated layer, those of the first."""
-    told: dict[Where, str] = {}
-    found = [*_unequal_channels(nodes, facts, around), *_hidden_softmax(nodes, facts, around)]
-    for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(nodes))]:
-        told.setdefault(node.where, f"warning: '{node.name}' {text}")
-    return list(told.values())
+    network = experiment.network
+    layers = network.nodes, network.facts, network.context
+    warnings: dict[Where, str] = {}
+    found = [*_unequal_channels(*layers), *_hidden_softmax(*layers)]
+    for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(network.nodes))]:
+        warnings.setdefault(node.where, f"warning: '{node.name}' {text}")
+    return list(warnings.values())
 
 
 def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> Iterator[tuple[Node, str]]:

@@ -11,7 +11,7 @@ from cnnctl.errors import ConfigError
 from cnnctl.spec.document import parse
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss, gives, values_of
-from cnnctl.spec.load import check, facts_of
+from cnnctl.spec.load import check
 
 Layers = list[Any]
 SOFTMAX = {"activation": {"activation": "softmax"}}
@@ -63,10 +63,11 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
 )
 def test_outputs_are_followed_through_the_layers_after_the_activation(layers: Layers, expected: str) -> None:
     experiment = checked(layers)
-    nodes, facts = facts_of(experiment)
+    network = experiment.network
+    nodes, facts = network.nodes, network.facts
     assert gives(nodes) == expected
     assert values_of(nodes, facts)[nodes[-1].name].kind == expected
-    assert chosen_loss(experiment, nodes).from_logits == (expected == "logits")
+    assert chosen_loss(experiment).from_logits == (expected == "logits")
 
 
 def without_softmax(layers: Layers, end: Layers) -> Layers:
