@@ -1,8 +1,8 @@
 """The pages of the documentation, and what runs the commands that they show.
 
-In a page, every line of a ```sh block is a command, and a plain block (or one of Python) right after it is what the last of them prints:
-`...` stands for what is left out. A block with a title, such as ```yaml title="mnist.yaml", is a file. A comment above a block changes that:
-`<!-- not run: REASON -->` or `<!-- exit code 2 -->`.
+In a page, every line of a ```sh block is a command, and the plain block right after it is what the last of them prints: `...` stands for
+what is left out. A plain block whose lines begin with `$ ` is a session: commands, each with its output. A block with a title, such as
+```yaml title="mnist.yaml", is a file. A comment above a block changes that: `<!-- not run: REASON -->` or `<!-- exit code 2 -->`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
     r"^(?:<!-- (?P<note>.*?) -->\n)?```(?P<language>\w*)(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+SESSION = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
+OUTPUTS = ("", "console", "text", "python")
 EXACT = ("summary", "data", "schema", "code")
 """Verbs whose results depend on no training and no machine."""
 SHELL = ("ls", "cat", "head", "mkdir", "cp")
@@ -60,19 +62,16 @@ class Block:
 def blocks_of(page: Path) -> Iterator[Block]:
     """Yield the blocks of a page; the output of a command belongs to it."""
     text = page.read_text()
-    found = list(BLOCK.finditer(text))
-    for each, after in itertools.pairwise([*found, None]):
+    for each, after in itertools.pairwise([*BLOCK.finditer(text), None]):
         assert each
-        printed = after and after["language"] in ("", "python") and not text[each.end() : after.start()].strip()
+        line, note = text[: each.start()].count("\n") + 1, each["note"] or ""
+        if each["text"].startswith("$ "):
+            yield from (Block("sh", "", command, note, line, output) for command, output in SESSION.findall(each["text"]))
+            continue
+        printed = after and after["language"] in OUTPUTS and not text[each.end() : after.start()].strip()
         title = re.search(r'title="([^"]+)"', each["info"])
-        yield Block(
-            each["language"],
-            title[1] if title else "",
-            each["text"],
-            each["note"] or "",
-            text[: each.start()].count("\n") + 1,
-            after["text"] if printed and after else None,
-        )
+        output = after["text"] if printed and after and not after["text"].startswith("$ ") else None
+        yield Block(each["language"], title[1] if title else "", each["text"], note, line, output)
 
 
 def name_of(page: Path) -> str:

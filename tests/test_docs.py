@@ -121,12 +121,14 @@ def test_a_block_knows_its_title_comment_and_output(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(
         '```yaml title="a.yaml"\nseed: 1\n```\n\n<!-- exit code 2 -->\n```sh\ncnnctl summary \\\n  a.yaml\n```\n\n```\nno\n```\n'
         "text\n\n```\nnot its output\n```\n\n<!-- not run: a server -->\n```sh\nserve\n```\n"
+        "```console\n$ ls\na.yaml\n$ cnnctl init\n```\n"
     )
-    config, summary, output, text, server = blocks_of(tmp_path / "page.md")
+    config, summary, output, text, server, ls, init = blocks_of(tmp_path / "page.md")
     assert (config.title, config.text, config.line) == ("a.yaml", "seed: 1\n", 1)
     assert (summary.commands, summary.exit_code, summary.output) == (["cnnctl summary    a.yaml"], 2, "no\n")
     assert (output.output, text.output) == (None, None)
     assert (server.commands, server.is_run) == (["serve"], False)
+    assert [(each.commands, each.output) for each in (ls, init)] == [(["ls"], "a.yaml\n"), (["cnnctl init"], "")]
 
 
 def test_an_output_is_compared_line_by_line_and_what_is_left_out_is_not() -> None:
