@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,3 +201,34 @@ def test_the_site_is_built_without_a_broken_link_and_needs_no_other_server(tmp_p
     built = list((tmp_path / "site").rglob("*.html"))
     assert len(built) > 20
     assert {page.name: found for page in built if (found := loaded.findall(page.read_text()))} == {}
+
+
+def test_tensorboard_shows_the_scalars_of_a_run(commands: Commands, tmp_path: Path) -> None:
+    """TensorBoard itself is started on a run, and asked for what it shows."""
+    shutil.copy(ROOT / "configs/quickstart.yaml", tmp_path)
+    code, printed = commands.run_or_copy(pages.shortened("cnnctl train quickstart.yaml --run-dir runs/first"), tmp_path)
+    assert code == 0, printed
+    port = 16006 + os.getpid() % 1000
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", "runs", "--port", str(port), "--load_fast", "false"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            tags = asked(f"http://127.0.0.1:{port}/data/plugin/scalars/tags")
+        finally:
+            server.terminate()
+    assert all(name.endswith("/tensorboard") for name in tags)
+    of_run = next(iter(tags.values()))
+    assert {"loss/train", "loss/validation", "accuracy/train", "accuracy/validation", "training/learning_rate"} <= set(of_run)
+
+
+def asked(address: str) -> dict[str, dict[str, object]]:
+    """Return TensorBoard's answer once it has read the runs."""
+    for _ in range(120):
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                content: dict[str, dict[str, object]] = json.loads(answer.read())
+        except OSError:
+            content = {}
+        if content:
+            return content
+        time.sleep(0.5)
+    raise AssertionError(f"TensorBoard did not show a run at {address}")
