@@ -34,7 +34,7 @@ SHELL = ("ls", "cat", "head", "mkdir", "cp")
 
 @dataclass(frozen=True)
 class Block:
-    """A block of a page, with the comment above it."""
+    """A block of a page, with the comment above it. Lines of ```bash are commands that no test of pages runs."""
 
     language: str
     title: str
@@ -46,12 +46,12 @@ class Block:
     @property
     def commands(self) -> list[str]:
         """The commands of a block of shell lines; a line that ends with a backslash goes on."""
-        return self.text.replace("\\\n", " ").strip().splitlines() if self.language == "sh" else []
+        return self.text.replace("\\\n", " ").strip().splitlines() if self.language in ("sh", "bash") else []
 
     @property
     def is_run(self) -> bool:
         """Whether commands are run, and not said not to be."""
-        return bool(self.commands) and not self.note.startswith("not run: ")
+        return self.language == "sh" and not self.note.startswith("not run: ")
 
     @property
     def exit_code(self) -> int:
@@ -86,7 +86,7 @@ class Commands:
         module = importlib.import_module("tests.fork_server" if there else "tests.reliability.nursery")
         self._server: Any = (module.ForkServer if there else module.Nursery)()
         self._kept = tempfile.TemporaryDirectory(prefix="cnnctl-pages-")
-        self._trained: dict[tuple[str, ...], tuple[str, Path]] = {}
+        self._done: dict[tuple[str, ...], tuple[str, Path]] = {}
 
     def __enter__(self) -> Commands:
         self._server.__enter__()
@@ -97,21 +97,21 @@ class Commands:
         self._kept.cleanup()
 
     def run_or_copy(self, command: str, folder: Path) -> tuple[int, str]:
-        """Run a command; where another page has trained the same run, copy that one."""
+        """Run a command; what another page has trained or verified already is copied from there."""
         words = shlex.split(command)
-        if words[:2] != ["cnnctl", "train"] or "--run-dir" not in words:
+        run = words[words.index("--run-dir") + 1] if "--run-dir" in words else ""
+        if words[0] != "cnnctl" or not (run or words[1] == "verify"):
             return self.run(command, folder)
-        run = folder / words[words.index("--run-dir") + 1]
         key = (command, *((folder / word).read_text() for word in words if word.endswith(".yaml")))
-        if key in self._trained:
-            printed, kept = self._trained[key]
-            shutil.copytree(kept, run)
-            return 0, printed
-        code, printed = self.run(command, folder)
-        if code == 0:
-            kept = Path(self._kept.name) / str(len(self._trained))
-            self._trained[key] = printed, shutil.copytree(run, kept)
-        return code, printed
+        kept = Path(self._kept.name) / str(len(self._done))
+        if key not in self._done:
+            code, printed = self.run(command, folder)
+            if code:
+                return code, printed
+            self._done[key] = printed, shutil.copytree(folder / run, kept) if run else kept
+        elif run:
+            shutil.copytree(self._done[key][1], folder / run)
+        return 0, self._done[key][0]
 
     def run(self, command: str, folder: Path) -> tuple[int, str]:
         """Run a command in a folder; return its exit code and what it prints."""
@@ -135,8 +135,9 @@ class Commands:
 
 def shortened(command: str) -> str:
     """Return a command that trains for one epoch: what it prints is compared, not what it reaches."""
-    new_run = command.startswith("cnnctl train ") and "--resume" not in command and "train.epochs=" not in command
-    return f"{command} --set train.epochs=1" if new_run else command
+    if not command.startswith("cnnctl train ") or "--resume" in command or "train.epochs=" in command:
+        return command
+    return f"{command} --set train.epochs=1"
 
 
 def missing_lines(shown: str, printed: str, exact: bool) -> list[str]:
