@@ -26,7 +26,7 @@ BLOCK = re.compile(
     r"^(?:<!-- (?P<note>.*?) -->\n)?```(?P<language>\w*)(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 SESSION = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-OUTPUTS = ("", "console", "text", "python")
+OUTPUTS = ("", "console", "python")
 EXACT = ("summary", "data", "schema", "code")
 """Verbs whose results depend on no training and no machine."""
 SHELL = ("ls", "cat", "head", "mkdir", "cp")
@@ -156,7 +156,8 @@ def _lines(text: str, exact: bool) -> list[str]:
     """Return the lines to compare: where numbers differ from machine to machine, their shape, and rows of one shape once."""
     if exact:
         return [line.rstrip() for line in text.strip("\n").splitlines()]
-    return [shape for shape, _ in itertools.groupby(map(_shape, text.strip().splitlines())) if shape]
+    shapes = (_shape(line) for line in text.splitlines() if line.strip() != "...")
+    return [shape for shape, _ in itertools.groupby(shapes) if shape]
 
 
 def _shape(line: str) -> str:

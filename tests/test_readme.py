@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import yaml
+
 from cnnctl.cli import app
-from tests.pages import ROOT
+from tests.pages import ROOT, blocks_of
 
 README = (ROOT / "README.md").read_text()
 
@@ -20,3 +22,8 @@ def test_every_command_is_in_the_readme_and_in_the_reference() -> None:
     assert len(names) > 10
     assert [name for name in names if f"`cnnctl {name}" not in README] == []
     assert [name for name in names if f"\n## cnnctl {name}\n" not in reference] == []
+
+
+def test_the_config_of_the_readme_is_the_quickstart() -> None:
+    (shown,) = (block.text for block in blocks_of(ROOT / "README.md") if block.language == "yaml")
+    assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "configs/quickstart.yaml").read_text())
