@@ -209,7 +209,7 @@ def test_the_site_is_built_without_a_broken_link_and_needs_no_other_server(tmp_p
 def test_tensorboard_shows_the_scalars_of_a_run(commands: Commands, tmp_path: Path) -> None:
     """TensorBoard itself is started on a run, and asked for what it shows."""
     shutil.copy(ROOT / "configs/quickstart.yaml", tmp_path)
-    code, printed = commands.run("cnnctl train quickstart.yaml --set train.epochs=1", tmp_path)
+    code, printed = commands.run_or_copy(pages.shortened("cnnctl train quickstart.yaml --run-dir runs/first"), tmp_path)
     assert code == 0, printed
     port = 16006 + os.getpid() % 1000
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", "runs", "--port", str(port), "--load_fast", "false"]
