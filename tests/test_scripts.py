@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("environment", "lint", "quickstart", "test")
+SCRIPTS = ("docs", "environment", "lint", "quickstart", "test")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

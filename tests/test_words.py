@@ -1,8 +1,11 @@
-"""One is one: no message says 1 epochs, and none counts in its own way."""
+"""One is one: no message says 1 epochs, and none counts in its own way; the field's words are found where others stand."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -59,3 +62,37 @@ def test_images_and_epochs_are_counted_by_the_helper_alone() -> None:
     by_hand = re.compile(r"\{(?:len\([^{}]*\)|[\w.]*(?:epochs|steps))(?::,)?\} (?:epochs|steps)\b")
     found = {file.name: by_hand.findall(file.read_text()) for file in (ROOT / "cnnctl").rglob("*.py")}
     assert {name for name, each in found.items() if each} == set()
+
+
+TEXTS = {
+    "code.py": """
+        # What is judged,
+        told = judge(anew=True)  # names are free
+        f"{told} is no number {anew}"
+        f\'\'\'one
+        row an epoch\'\'\'
+        """,
+    "page.md": "The loss\nis said anew.\nWhatever tellers do.\n",
+}
+
+
+def test_words_that_the_field_has_better_ones_for_are_found_with_their_line(tmp_path: Path) -> None:
+    for name, text in TEXTS.items():
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    words = [sys.executable, str(ROOT / "scripts/words"), *(str(tmp_path / name) for name in TEXTS)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    found = [line.removeprefix(f"{tmp_path}/").rpartition(": ")[0] for line in done.stdout.splitlines()]
+    assert found == [
+        "code.py:2: 'judged'",
+        "code.py:4: 'no number'",
+        "code.py:5: 'one row an epoch'",
+        "page.md:2: 'anew'",
+        "page.md:2: 'said'",
+    ]
+    assert done.returncode == 1
+
+
+def test_plain_english_passes(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("Evaluate the run, then retrain it: 1 row per epoch, 10 images/s.\n")
+    words = [sys.executable, str(ROOT / "scripts/words"), str(tmp_path / "page.md")]
+    assert subprocess.run(words, capture_output=True, timeout=20, check=False).returncode == 0

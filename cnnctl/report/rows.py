@@ -76,7 +76,7 @@ def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
 
 
 def as_plain(summary: Summary) -> dict[str, Any]:
-    """Returns a summary as programs read it; the names are a promise of the README."""
+    """Returns a summary as programs read it; the names are a promise to programs."""
     return {
         "input_shape": list(summary.image),
         "batch_size": summary.batch_size,

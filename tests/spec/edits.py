@@ -243,7 +243,7 @@ def outcome(edit: Edit) -> Outcome:
 
 
 def counted(outcomes: list[Outcome]) -> dict[str, Any]:
-    """Returns the rows of docs/errors.md: by kind, how many edits, right lines, remedies, and remedies that did not help."""
+    """Returns the rows of docs/reference/errors.md: by kind, how many edits, right lines, remedies, and remedies that did not help."""
     return {
         kind: [
             len(mine := [each for each in outcomes if each.edit.kind == kind]),

@@ -1,4 +1,4 @@
-"""What the README shows of several devices and workers: run for real, or with stand-ins for what no test has."""
+"""What docs/guide/distributed.md shows of several devices and workers: run for real, or with stand-ins for what no test has."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import yaml
 from scripts.benchmark.workers import free_ports
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "README.md").read_text().partition("## Several GPUs, several machines")[2].partition("\n## ")[0]
+PAGE = (ROOT / "docs/guide/distributed.md").read_text()
 TELL = 'echo "$TF_CONFIG $*" >> told\n'
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
