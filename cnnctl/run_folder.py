@@ -250,6 +250,11 @@ def open_run_folder(path: Path, config_may_be_gone: bool = False) -> RunFolder:
     return run
 
 
+def resume_command(run: RunFolder) -> str:
+    """Return the command that resumes a run."""
+    return f"cnnctl train --resume {shell_word(run.path)}"
+
+
 def is_run_folder(path: Path) -> bool:
     """Return whether a path is the folder of a run, trained or cut short, rather than a folder of images."""
     run = RunFolder(path)

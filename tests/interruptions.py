@@ -9,22 +9,34 @@ import pytest
 from numpy.typing import NDArray
 
 from cnnctl.errors import Interrupted
+from cnnctl.few_shot.task import make_task
 from cnnctl.report.console import Console
 from cnnctl.run_folder import RunFolder
-from cnnctl.session.session import Session
+from cnnctl.session.session import plan_of, prepare, train
+from cnnctl.session.state import Session
 from cnnctl.spec.experiment import Experiment
-from cnnctl.train import chunks
 from cnnctl.train.checkpoint import Checkpoints
-from cnnctl.train.observers import EpochRecord, StepsRecord
+from cnnctl.train.loops import LOOPS
+from cnnctl.train.observers import EpochRecord, Observer, StepsRecord
 from cnnctl.train.signals import Interruption
 
 
 def run(spec: Experiment, path: Path) -> Session:
-    """Trains into a run folder, or goes on in it, with a process's worth of fresh objects."""
-    session = Session(spec, "cpu", Console(quiet=True))
+    """Train into a run folder, or resume it, with the objects of a fresh process."""
+    session = prepared(spec)
     path.mkdir(exist_ok=True)
-    session.run(RunFolder(path))
+    train(session, RunFolder(path))
     return session
+
+
+def prepared(spec: Experiment, console: Console | None = None) -> Session:
+    return prepare(spec, make_task, "cpu", console or Console(quiet=True))
+
+
+def run_loop(session: Session, observer: Observer) -> None:
+    """Train without a run folder."""
+    task = session.task
+    LOOPS[session.experiment.train.loop](task.learner, task.training, task.validation(), plan_of(session), observer)
 
 
 def variables(session: Session) -> list[NDArray[Any]]:
@@ -33,7 +45,7 @@ def variables(session: Session) -> list[NDArray[Any]]:
 
 
 def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, after_epoch: int, when: str) -> None:
-    """Lets Ctrl-C come as an epoch ends: before the next checkpoint is written, or right after."""
+    """Let Ctrl-C come as an epoch ends: before the next checkpoint is written, or right after."""
     original = Checkpoints.on_epoch
 
     def on_epoch(self: Checkpoints, record: EpochRecord) -> None:
@@ -47,16 +59,16 @@ def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, after_epoch: int, when: str) -
 
 
 def interrupt(spec: Experiment, folder: Path, after_epoch: int, when: str = "after") -> None:
-    """Trains into a folder until Ctrl-C comes."""
-    begun = r" and (\d+) of \1 steps of the next" if when == "before" else ""
+    """Train into a folder until Ctrl-C comes."""
+    partial = r" and all \d+ steps of the next \(not validated yet\)" if when == "before" else ""
     with pytest.MonkeyPatch.context() as patched:
         press_ctrl_c(patched, after_epoch, when)
-        with pytest.raises(Interrupted, match=saved(f"{after_epoch} of {spec.train.epochs} epochs{begun}", folder)):
+        with pytest.raises(Interrupted, match=saved(f"{after_epoch} of {spec.train.epochs} epochs{partial}", folder)):
             run(spec, folder)
 
 
 def interrupt_at(spec: Experiment, folder: Path, step: int) -> None:
-    """Trains into a folder, or goes on in it, until Ctrl-C comes during a step; it is heard after that step."""
+    """Train into a folder, or resume it, until Ctrl-C comes during a step; it is handled after that step."""
     original = Interruption.on_steps
 
     def on_steps(self: Interruption, record: StepsRecord) -> None:
@@ -65,12 +77,12 @@ def interrupt_at(spec: Experiment, folder: Path, step: int) -> None:
         original(self, record)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(chunks, "SECONDS_PER_CALL", 0)  # every step is told
+        patched.setattr("cnnctl.train.steps.SECONDS_PER_CALL", 0)  # the observers are notified of every step
         patched.setattr(Interruption, "on_steps", on_steps)
         with pytest.raises(Interrupted, match=saved(r"\d+ of \d+ epochs and \d+ of \d+ steps of the next", folder)):
             run(spec, folder)
 
 
 def saved(what: str, folder: Path) -> str:
-    """Returns the pattern of what an interrupted run says."""
-    return rf"^interrupted; {what} are saved\. Go on with: cnnctl train --resume {folder}$"
+    """Return the pattern of the message of an interrupted run."""
+    return rf"^interrupted; {what} are saved\. Resume with: cnnctl train --resume {folder}$"

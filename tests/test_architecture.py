@@ -46,11 +46,11 @@ MAY_IMPORT = {
     "train": BASE | {"spec", "model", "data"},
     "run_folder": BASE - {"last_words"} | {"spec", "train"},
     "report": BASE - {"last_words"} | {"spec", "train", "run_folder"},
-    "session": CORE | {"", "few_shot"},
+    "session": CORE | {""},
     "few_shot": CORE,
     "evaluate": CORE | {"few_shot"},
     # The last five features do not know each other.
-    "sweep": CORE | {""},
+    "sweep": CORE | {"few_shot", ""},
     "export": CORE,
     "verify": CORE,
     "script": BASE | {"formats", "spec"},
@@ -189,7 +189,7 @@ LIGHT = {
     ),
     *(f"cnnctl.report.{name}" for name in ("comparison", "console", "data_tables", "explain", "rows", "tables", "text")),
     *("cnnctl.train.observers", "cnnctl.train.signals"),
-    *(f"cnnctl.session.{name}" for name in ("environment", "messages", "resume", "run_files", "worker_checks")),
+    *(f"cnnctl.session.{name}" for name in ("environment", "messages", "resume", "run_files", "workers")),
     *(f"cnnctl.few_shot.{name}" for name in ("challenge_tables", "episode_tables", "options")),
     *(
         f"cnnctl.evaluate.{name}"

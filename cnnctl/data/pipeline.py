@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 import re
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -189,9 +186,13 @@ def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     How many is said and not left to TensorFlow's autotuning: its thread sleeps for longer and longer, and whoever
     lets an iterator go waits for it to wake up, which took 22 s after a training of 20 s.
     """
+    return _without_autotune(batches.prefetch(AT_ONCE))
+
+
+def _without_autotune(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
-    return batches.prefetch(AT_ONCE).with_options(options)
+    return batches.with_options(options)
 
 
 def pixels_of(images: AnyImages) -> Rows:
@@ -208,50 +209,48 @@ def pixels_of(images: AnyImages) -> Rows:
 
 
 @contextlib.contextmanager
-def as_read_error() -> Iterator[None]:
-    """Raises as the DataError that it was what TensorFlow raises for images that could not be read within its graph.
+def iterate(batches: tf.data.Dataset) -> Iterator[Any]:
+    """Iterate over a dataset for the block; at its end the threads that prepare batches stop.
 
-    Whatever is raised, the batches that were being prepared are let go.
+    An iterator that is only forgotten lives on in tracebacks and cycles until Python collects garbage. That may happen in
+    any thread, also in one that reads images for this very iterator: it would wait for itself forever.
     """
+    iterator = iter(batches)
+    try:
+        yield iterator
+    finally:
+        (resource,) = tf.nest.flatten(iterator, expand_composites=True)
+        empty = tf.data.experimental.to_variant(batches.take(0))
+        tf.raw_ops.MakeIterator(dataset=empty, iterator=resource)  # stops what it did before, in this thread
+
+
+def first_of(batches: tf.data.Dataset) -> Any:
+    """Return the first element of a dataset."""
+    with iterate(batches) as iterator:
+        return next(iterator)
+
+
+@contextlib.contextmanager
+def relay(batches: tf.data.Dataset) -> Iterator[tf.data.Dataset]:
+    """Give a dataset with the same batches, for Keras and strategies, which make iterators that nobody else can close.
+
+    Their iterators read from one that is closed at the end of the block, as in `iterate`. It must be read to its end once
+    only, and no further.
+    """
+    with iterate(batches) as iterator:
+        yield _without_autotune(tf.data.Dataset.counter().map(as_written(lambda _: iterator.get_next())))
+
+
+@contextlib.contextmanager
+def as_read_error() -> Iterator[None]:
+    """Raise the DataError of images that could not be read, which TensorFlow's graph raises as an error of its own."""
     try:
         yield
-    except BaseException as error:
-        _let_go(error)
-        told = re.search(r"\bDataError: (.+)", error.message) if isinstance(error, tf.errors.OpError) else None
-        if told is None:
+    except tf.errors.OpError as error:
+        message = re.search(r"\bDataError: (.+)", error.message)
+        if message is None:
             raise
-        raise DataError(told[1]) from error
-
-
-def _let_go(error: BaseException) -> None:
-    """Empties the functions that an error came through, so that no iterator over batches is left to the garbage collector.
-
-    The collector may run in any thread, also in one that reads images for that very iterator: that thread would wait for
-    itself for good, and nothing would be collected in this process any more. So it waits until all is let go here, also
-    what holds itself, as the iterators of Keras's `fit` do within an epoch.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        for innermost in _frames_of(error):
-            with contextlib.suppress(RuntimeError):  # it is still running, and so are all that called it
-                frame: FrameType | None = innermost
-                while frame:  # tracebacks are cut short, by Keras and TensorFlow too; a frame knows who called it
-                    frame.clear()
-                    frame = frame.f_back
-        gc.collect()
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _frames_of(error: BaseException) -> list[FrameType]:
-    """Returns the frames that an error, and all that led to it, came through."""
-    errors, frames = [error], []
-    for each in errors:
-        frames += [frame for frame, _ in traceback.walk_tb(each.__traceback__)]
-        errors += [led for led in (each.__cause__, each.__context__) if led and led not in errors]
-    return frames
+        raise DataError(message[1]) from error
 
 
 def _on_host(values: NDArray[Any]) -> Any:

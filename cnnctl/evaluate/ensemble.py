@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.new_images import Finding, findings
 from cnnctl.data.pipeline import as_read_error
-from cnnctl.errors import DataError, RunError
+from cnnctl.errors import DataError
 from cnnctl.evaluate.ensemble_tables import Member, ensemble_markdown, ensemble_text, members_as_plain
 from cnnctl.evaluate.evaluation import (
-    NOT_ENOUGH_MEMORY,
     Subject,
     beside_training,
     evaluated_on,
@@ -31,6 +29,7 @@ from cnnctl.evaluate.scores import Scores, as_plain, scores_of
 from cnnctl.report.console import Console
 from cnnctl.session.trained_run import EndedRun, Values, open_ended, with_network
 from cnnctl.train.inference import cross_entropy
+from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,8 @@ def evaluated_together(
     """
     runs = [open_ended(folder) for folder in folders]
     refuse_other_names(runs)
-    try:
+    with as_memory_error(FEWER_IMAGES):
         return _judged_together(runs, split, data, console, options)
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise RunError(NOT_ENOUGH_MEMORY) from error
 
 
 def refuse_other_names(runs: Sequence[EndedRun]) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from cnnctl.data.class_splits import read_disjoint_splits
 from cnnctl.data.image_set import ImageSet, some_of
@@ -16,9 +15,8 @@ from cnnctl.data.new_images import findings
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.data.splits import fingerprint
 from cnnctl.data.user_images import class_names_in, classes_root, read_classes
-from cnnctl.errors import DataError, RunError, UsageError
+from cnnctl.errors import DataError, UsageError
 from cnnctl.evaluate.evaluation import (
-    NOT_ENOUGH_MEMORY,
     beside_training,
     evaluation_file,
     how_read,
@@ -38,6 +36,7 @@ from cnnctl.report.tables import as_json
 from cnnctl.run_folder import RunFolder
 from cnnctl.session.trained_run import Trained, data_changes
 from cnnctl.spec.few_shot import compared_by, size_of
+from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def evaluated_episodes(
         DataError: the images cannot be read, or episodes of that size cannot be drawn.
         RunError: there is not enough memory.
     """
-    try:
+    with as_memory_error(FEWER_IMAGES):
         with console.working("reading the data"):
             root = None if data is None else classes_root(Path(data), split)
             read = _own_images(trained, split or "test") if root is None else _other_images(trained, root, options)
@@ -107,8 +106,6 @@ def evaluated_episodes(
             result = _result(trained, wish, subject, images, class_names)
             new = beside_training(trained, root, images, options, console)
             found = findings(new) if new else []
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise RunError(NOT_ENOUGH_MEMORY) from error
     own = (split or "test") if root is None else None
     return EpisodeEvaluation(trained.run, own, root, result, without_range(notes, found), options, list(map(str, found)))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.data.image_set import ImageSet, some_of
@@ -36,11 +35,10 @@ from cnnctl.session.environment import training_images
 from cnnctl.session.trained_run import EndedRun, Trained, Values, data_changes
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.head import chosen_loss, has_penalties
-from cnnctl.train.inference import Scored, judge
-from cnnctl.train.memory_check import refuse_too_large
+from cnnctl.train.inference import Scored, evaluate_batches
+from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error, refuse_too_large
 from cnnctl.train.steps import build_metrics
 
-NOT_ENOUGH_MEMORY = "there is not enough memory for these images and this network; evaluate fewer images, or with --device cpu"
 OWN_SPLITS = ("train", "validation", "test")
 MAX_LETTERS = 50
 """Of a folder's name in that of a file: a name has at most 255 bytes, and a letter up to four."""
@@ -146,15 +144,13 @@ def evaluated(
         DataError: the images cannot be read, or have other classes.
         RunError: there is not enough memory.
     """
-    try:
+    with as_memory_error(FEWER_IMAGES):
         with console.working("reading the data"):
             subject = images_to_evaluate(trained, split, data, options)
         with console.working("evaluating"), as_read_error():
             scores = _scores(trained, subject.images)
             new = beside_training(trained, subject.root, subject.images, options, console)
             found = _verified(trained, new, subject.images, scores.accuracy) if new else []
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise RunError(NOT_ENOUGH_MEMORY) from error
     notes = [*without_range(subject.notes, found), *subject.changes_since(trained)]
     return Evaluation(trained.run, subject.split, subject.root, scores, notes, options, list(map(str, found)))
 
@@ -170,7 +166,7 @@ def evaluated_on(images: ImageSet, trained: Trained) -> tuple[Scored, Values]:
     experiment = trained.experiment
     refuse_too_large(experiment, min(experiment.train.batch_size, len(images)), training=False)
     batches = ordered_batches(images, preparation(experiment), experiment.train.batch_size)
-    judged = judge(trained.model, build_loss(chosen_loss(experiment)), build_metrics(experiment), batches)
+    judged = evaluate_batches(trained.model, build_loss(chosen_loss(experiment)), build_metrics(experiment), batches)
     return judged, trained.probabilities(judged.outputs)
 
 

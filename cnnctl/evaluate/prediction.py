@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.data.images import Pixels
@@ -18,20 +17,19 @@ from cnnctl.data.inspect.statistics import ImageStatistics
 from cnnctl.data.new_images import Finding, NewImages, Sample, findings, transposed, transposed_finding
 from cnnctl.data.store.lazy import in_blocks
 from cnnctl.data.store.memory import bytes_of_image
-from cnnctl.errors import DataError, RunError
+from cnnctl.errors import DataError
 from cnnctl.evaluate.prediction_tables import MAX_DRAWN, Guess, Prediction, saliency_title, seen_title
 from cnnctl.report.console import Console
 from cnnctl.session.environment import training_images
 from cnnctl.session.trained_run import EndedRun, Trained, Values, with_network
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.train.inference import saliency
-from cnnctl.train.memory_check import refuse_too_large
+from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error, refuse_too_large
 
 MAX_AT_ONCE = 256
 MIN_IMAGES, MIN_CLASSES, CERTAIN, HALVED = 50, 8, 4, 0.5
 """What it takes for a network to be surer of the transposes of images: images, classes that it names, standard errors of its
 entropy, and the part of the entropy that is left."""
-NOT_ENOUGH_MEMORY = "there is not enough memory for this network; predict with --device cpu"
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def _asked(
     refuse_too_large(trained.experiment, min(size, inputs.count), training=False)
     own = trained.experiment.data
     sample = Sample(inputs.count, bytes_of_image(own), MAX_AT_ONCE)
-    try:
+    with as_memory_error(FEWER_IMAGES):
         for batch in inputs.batches(size):
             drawn.extend(batch.images[: max(MAX_DRAWN - count, 0)])
             count += len(batch)
@@ -171,8 +169,6 @@ def _asked(
                 sample.add(batch)
         new = sample.compared(trained_on, own, inputs.data) if trained_on else None
         found = _findings(trained, new, np.concatenate(sample.kept)) if new else []
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise RunError(NOT_ENOUGH_MEMORY) from error
     return np.array(drawn), found
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from cnnctl.data.image_set import ImageSet, Labels
-from cnnctl.data.pipeline import as_read_error, ordered_batches, preparation
+from cnnctl.data.pipeline import as_read_error, iterate, ordered_batches, preparation
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import DataError, RunError, counted
 from cnnctl.export.preparation import preparation_facts, preparation_json
@@ -185,8 +185,9 @@ def _random(experiment: Experiment) -> ImageSet:
 
 def _inputs(experiment: Experiment, images: ImageSet) -> Iterator[Values]:
     """Yields the images in batches as the network takes them, (B, H, W, C) or (B, C, H, W)."""
-    for inputs, _ in ordered_batches(images, preparation(experiment), experiment.train.batch_size):
-        yield np.asarray(inputs)
+    with iterate(ordered_batches(images, preparation(experiment), experiment.train.batch_size)) as batches:
+        for inputs, _ in batches:
+            yield np.asarray(inputs)
 
 
 def _written(trained: Trained, network: keras.Model, to: str, typical: Values | None, file: Path) -> Opened:

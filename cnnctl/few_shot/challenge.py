@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cnnctl.data.images import Pixels
 from cnnctl.data.pipeline import preparation
-from cnnctl.errors import RunError, UsageError
+from cnnctl.errors import UsageError
 from cnnctl.few_shot.challenge_images import OneShotRun
 from cnnctl.few_shot.challenge_tables import MAX_DRAWN, ChallengeResult, Mistake, RunRow, mistake_title
 from cnnctl.few_shot.embedding import as_vectors, last_dense, layer_inputs, similarities
@@ -21,8 +21,7 @@ from cnnctl.few_shot.views import Views, vectors_of
 from cnnctl.session.trained_run import Trained, Values
 from cnnctl.spec.experiment import FewShotSpec, Maml
 from cnnctl.spec.few_shot import compared_by, distance_of
-
-NOT_ENOUGH_MEMORY = "there is not enough memory for this network and the images of a run; try --device cpu"
+from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error
 
 Match = Callable[[Pixels, Pixels], NDArray[np.int64]]
 """Training images (M, H, W, C) and test images (N, H, W, C) → the position (N,) of the training image chosen for each."""
@@ -149,10 +148,8 @@ def challenged(matcher: Matcher, runs: Sequence[OneShotRun]) -> Outcome:
     Raises:
         RunError: there is not enough memory.
     """
-    try:
+    with as_memory_error(FEWER_IMAGES):
         chosen = [matcher.match(run.training, run.tests) for run in runs]
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise RunError(NOT_ENOUGH_MEMORY) from error
     rows = [_row(run, each) for run, each in zip(runs, chosen, strict=True)]
     drawn = [images for run, each in zip(runs, chosen, strict=True) for images in _wrong_images(run, each)]
     return Outcome(ChallengeResult(rows, matcher.compared, matcher.views.copies, matcher.views.turns), drawn[:MAX_DRAWN])

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cnnctl.data.class_splits import read_disjoint_splits
 from cnnctl.data.image_set import ImageSet
-from cnnctl.data.pipeline import as_read_error, preparation, steps_of, training_batches, training_sample
+from cnnctl.data.pipeline import as_read_error, first_of, preparation, steps_of, training_batches, training_sample
 from cnnctl.errors import counted
 from cnnctl.few_shot.cosine_head import CosineHead
 from cnnctl.few_shot.episodes import AS_TESTED, IN_TRAINING, Episodes, refuse_too_few, training_episodes, with_turned_classes
@@ -20,10 +20,11 @@ from cnnctl.few_shot.scoring import EpisodeSeries
 from cnnctl.model import build_model
 from cnnctl.model.keras_optimizers import build_optimizer
 from cnnctl.report.tensorboard.observer import Predictions
-from cnnctl.session.classification import described
+from cnnctl.session.classification import Classification, described
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of
 from cnnctl.train.diagnostics import Diagnostics
+from cnnctl.train.distributed.replicas import Replicas
 from cnnctl.train.learner import Trainable
 from cnnctl.train.observers import Score
 from cnnctl.train.steps import Metrics
@@ -137,14 +138,19 @@ class _ByEpisodes:
     def sample(self) -> tuple[Any, Any]:
         """Returns the episode whose gradients are looked at: the first."""
         with as_read_error():
-            support, queries = next(iter(self.batches(0)))
+            support, queries = first_of(self.batches(0))
         return support[:1], queries[:1]
+
+
+def make_task(experiment: Experiment, replicas: Replicas | None = None) -> FewShot | Classification:
+    """Read the data of a checked config, and make its task."""
+    return FewShot(experiment) if experiment.few_shot else Classification(experiment, replicas)
 
 
 class FewShot:
     """Training an embedding, or initial weights, that is judged on episodes of classes never trained on.
 
-    Attributes: see `task.Task`.
+    Attributes: see `state.Task`.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -226,7 +232,7 @@ class FewShot:
 
     def whole_batch(self, step: int) -> Any:
         """Returns what a step trains on."""
-        return next(iter(self.training(step)))
+        return first_of(self.training(step))
 
     def validation(self) -> EpisodeSeries | None:
         """Returns the episodes of validation."""

@@ -17,7 +17,7 @@ from cnnctl.spec.section import show
 from cnnctl.spec.trial import without_sweep
 from cnnctl.train.origin import Origin, newest_origin
 
-BEFORE = "interrupted before the training began; nothing was written"
+NOTHING_WRITTEN = "interrupted before the training began; nothing was written"
 
 
 def restored(run: RunFolder, config: Path | None, overrides: Sequence[str], console: Console) -> tuple[Experiment, bool] | None:

@@ -1,394 +1,290 @@
-"""One training from data to result; imported after TensorFlow is."""
+"""One training from data to result: `prepare`, then `train`, which ends with `finish`; imported after TensorFlow."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import keras
-import tensorflow as tf
 
 from cnnctl.data.pipeline import as_read_error
-from cnnctl.data.splits import fingerprint
-from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError, counted
-from cnnctl.few_shot.task import FewShot
-from cnnctl.files import UNFINISHED, put_in_place
-from cnnctl.model import build_model
+from cnnctl.errors import CnnctlError, ConfigError, Interrupted, RunError, UsageError
 from cnnctl.report.console import Console
-from cnnctl.report.progress import progress_for, show_seconds
-from cnnctl.report.rows import summarize
+from cnnctl.report.progress import progress_for
 from cnnctl.report.tensorboard.observer import TensorBoardObserver, report_at, report_every
-from cnnctl.report.text import accuracy_text, loss_text
-from cnnctl.run_folder import MetricsFile, RunFolder, best_epoch
-from cnnctl.session.classification import Classification
+from cnnctl.run_folder import MetricsFile, RunFolder, resume_command
 from cnnctl.session.environment import note_environment
-from cnnctl.session.messages import diverged, done_of, interrupted
+from cnnctl.session.finish import finish
+from cnnctl.session.messages import diverged, done_of, interrupted, introduction
 from cnnctl.session.run_files import PLACES, refuse_other_origin
-from cnnctl.session.task import Part, Task
-from cnnctl.session.trained_run import resume_command
-from cnnctl.session.worker_checks import (
-    AGAIN,
-    RESUMED_BY_ALL,
-    all_or_none,
-    as_lost_worker_error,
-    await_workers,
-    refuse_other_images,
-)
+from cnnctl.session.state import MakeTask, Part, Session
+from cnnctl.session.workers import AGAIN, RESUMED_BY_ALL, start_workers
 from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.head import has_penalties
-from cnnctl.spec.oddities import last_batch_warning
 from cnnctl.spec.section import plain
 from cnnctl.surroundings import shell_word
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.device import choose_device
-from cnnctl.train.distributed.replicas import Replicas
-from cnnctl.train.distributed.strategy import chosen_strategy, refuse_unshareable, start
+from cnnctl.train.distributed.strategy import chosen_strategy
 from cnnctl.train.loops import LOOPS
-from cnnctl.train.memory_check import refuse_too_large
-from cnnctl.train.observers import EpochRecord, Observer, Observers, Plan, Score, StepsRecord
+from cnnctl.train.memory_check import as_memory_error, refuse_too_large, smaller_training
+from cnnctl.train.observers import Observer, Observers, Plan
 from cnnctl.train.origin import Origin
 from cnnctl.train.quiet import tell_of_end
 from cnnctl.train.settings import resolve_auto, set_threads
 from cnnctl.train.signals import Interruption
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
 
-NOT_ENOUGH_MEMORY = "there is not enough memory for this network and batch; lower train.batch_size, filters or image_size"
 
-
-class Session:
-    """Everything that one training needs, made in the order in which it can fail soonest.
+def prepare(
+    experiment: Experiment,
+    make_task: MakeTask,
+    device: str,
+    console: Console,
+    interruption: Interruption | None = None,
+    part_of: Part | None = None,
+    cluster: Cluster | None = None,
+) -> Session:
+    """Read the data and build the network; what can fail soonest comes first.
 
     Args:
         experiment: a checked config.
+        make_task: reads the data and makes the task.
         device: `auto`, `cpu` or `gpu`.
         console: where to print.
-        interruption: listens to signals.
+        interruption: receives signals.
         part_of: what the training is a part of; None for one by itself.
-        cluster: who trains together, by `TF_CONFIG`.
+        cluster: the workers of `TF_CONFIG`.
+
+    Raises:
+        CnnctlError: the device, the workers, the data or the memory do not suit the config.
     """
+    chosen = choose_device(device)
+    settings = resolve_auto(experiment, chosen, chosen_strategy(experiment, chosen, cluster))
+    experiment = settings.experiment
+    set_threads(settings.parts, chosen)
+    workers = start_workers(str(settings.strategy.value), experiment, chosen, cluster, console)
+    with workers.as_lost_worker_error(AGAIN):
+        with console.working("reading the data"), workers.all_or_none("read its data"):
+            task = make_task(experiment, workers.replicas)
+        if chosen.kind == "cpu":  # a GPU has memory of its own
+            refuse_too_large(experiment, min(task.batch_size, task.examples), training=True)
+        with as_memory_error(smaller_training(experiment)):
+            task.build()
+    spec = experiment.train.early_stopping
+    stopping = StopWithoutProgress(spec, task.learner.model) if spec else None
+    session = Session(experiment, settings, chosen, workers, task, stopping, console, interruption or Interruption(), part_of)
+    for line in introduction(session):
+        console.say(line)
+    return session
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        device: str,
-        console: Console,
-        interruption: Interruption | None = None,
-        part_of: Part | None = None,
-        cluster: Cluster | None = None,
-    ) -> None:
-        self.console = console
-        self.interruption = interruption or Interruption()
-        self.part_of = part_of
-        self.device = choose_device(device)
-        self.settings = resolve_auto(experiment, self.device, chosen_strategy(experiment, self.device, cluster))
-        self.experiment = experiment = self.settings.experiment
-        set_threads(self.settings.parts, self.device)
-        self.workers = cluster if cluster and self.settings.strategy.value == "multi_worker" and len(cluster) > 1 else None
-        self.replicas = self._start_replicas()
-        with as_lost_worker_error(self.workers, AGAIN):
-            with console.working("reading the data"), all_or_none(self.replicas, self.workers, "read its data"):
-                self.task: Task = FewShot(experiment) if experiment.few_shot else Classification(experiment, self.replicas)
-            self._build()
-        stopping = experiment.train.early_stopping
-        self.stopping = StopWithoutProgress(stopping, self.task.learner.model) if stopping else None
-        self._test_fingerprint: str | None = None
-        self._introduce()
 
-    def _build(self) -> None:
-        if self.device.kind == "cpu":  # a GPU has memory of its own
-            refuse_too_large(self.experiment, min(self.task.batch_size, self.task.examples), training=True)
-        try:
-            self.task.build()
-        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            raise RunError(_too_large(self.experiment)) from error
+def train(session: Session, run: RunFolder, more_epochs: bool = False, written: str = "") -> None:
+    """Train, evaluate on the test split once, and write the run folder.
 
-    @property
-    def is_chief(self) -> bool:
-        """Returns whether this process writes the run folder."""
-        return self.workers is None or self.workers.index == 0
+    Args:
+        session: from `prepare`, of the chief.
+        run: a new folder, or that of the run to resume.
+        more_epochs: the run had fewer epochs; its config is written again, and its result is removed.
+        written: the config as its user wrote it, for TensorBoard.
 
-    def _start_replicas(self) -> Replicas | None:
-        strategy = str(self.settings.strategy.value)
-        refuse_unshareable(strategy, self.experiment, self.device, self.workers)
-        if self.workers:
-            await_workers(self.workers, self.experiment, self.device, self.console)
-        return start(strategy, self.device, self.workers)
+    Raises:
+        Interrupted: Ctrl-C or another signal; the message names what was saved.
+        RunError: the loss was not finite, memory or disk were too small, or another worker ended.
+        DataError: images cannot be read.
+    """
+    session.console.say(f"run     {shell_word(run.path)}")
+    if not session.part_of:  # else the process that started this one reports its end
+        tell_of_end(f"Resume with: {resume_command(run)}")
+    run.remove_unfinished()
+    task = session.task
+    with _noting_why_it_stopped(run), _tensorboard(session, run, written) as board:
+        checkpoints = _checkpoints(session, run, board)
+        with _saving_on_interruption(session, run, checkpoints), _as_errors(session, _how_to_resume(session, run)):
+            metrics = _restore(session, run, checkpoints, more_epochs)
+            # Listeners with a state come before the checkpoints, which save that state.
+            first = [metrics, *([board] if board else [])]
+            last = [checkpoints, *([session.part_of.listener] if session.part_of else [])]
+            with _observers(session, first, last) as observers, _as_diverged(session, run, checkpoints):
+                plan = plan_of(session, checkpoints)
+                LOOPS[session.experiment.train.loop](task.learner, task.training, task.validation(), plan, observers)
+            finish(session, run, metrics.rows, board)
+            session.workers.agree_on_end()
 
-    def _introduce(self) -> None:
-        experiment, say = self.experiment, self.console.say
-        summary = summarize(experiment)
-        network = experiment.network
-        size = f"{counted(len(network.nodes), 'layer')}, {counted(summary.trainable + summary.non_trainable, 'parameter')}"
-        (_, data), *others = self.task.introduction()
-        say(f"data    {data}")
-        for note in self.task.splits.notes:
-            say(f"        {note}")
-        if warning := last_batch_warning(network.nodes, network.facts, self.task.examples, self.task.batch_size):
-            say(f"        {warning}")
-        say(f"model   {experiment.model.style}, {size}, {summary.macs:,} multiply-accumulates per image")
-        for key, text in others:
-            say(f"{key:<7} {text}")
-        say(f"loop    {experiment.train.loop}, {self.settings}, on {self.device}")
-        if self.replicas:
-            say(
-                f"        {counted(len(self.replicas), 'replica')}, each with its part of a batch of {counted(self.task.batch_size, 'image')}"
-            )
-        for reason in self.settings.reasons:
-            say(f"        {reason}")
 
-    def run(self, run: RunFolder, more_epochs: bool = False, written: str = "") -> None:
-        """Trains, evaluates on the test split once, and writes the run folder.
+def assist(session: Session) -> None:
+    """Train as a worker that is not the chief: compute everything, and write nothing.
 
-        Args:
-            run: a new folder, or that of a run to go on with.
-            more_epochs: whether the run had fewer epochs: its config is written anew, and its result goes.
-            written: the config as its user wrote it, for TensorBoard.
+    Raises:
+        CnnctlError: as `train`.
+    """
+    task, stopping = session.task, {"stopping": session.stopping} if session.stopping else {}
+    checkpoints = Checkpoints(Path(), task.learner.model, task.learner.optimizer, stopping)
+    tell_of_end(f"{AGAIN}, as the chief's message says")
+    try:
+        with _as_errors(session, RESUMED_BY_ALL):
+            session.workers.agree_on_start(checkpoints, task.splits, session.interruption)
+            with _observers(session) as observers:
+                plan = plan_of(session, checkpoints)
+                LOOPS[session.experiment.train.loop](task.learner, task.training, task.validation(), plan, observers)
+            session.interruption.leave_if_asked()
+            task.test(task.splits.read_test())
+            session.workers.agree_on_end()
+    except KeyboardInterrupt as pressed:
+        raise Interrupted("interrupted; the chief reports what is saved", session.interruption.signal) from pressed
+    except Diverged as error:
+        raise RunError(f"{error}; the chief reports the layer where it began") from error
+    session.console.say("done    the chief reports the results, and has written the run folder on its machine")
 
-        Raises:
-            Interrupted: Ctrl-C or another signal; it says what was saved.
-            RunError: the loss was not finite, memory or disk were too small, or another worker has gone.
-            DataError: the test split cannot be read.
-        """
-        self.console.say(f"run     {shell_word(run.path)}")
-        if not self.part_of:  # else the process that started this one tells
-            tell_of_end(f"Go on with: {resume_command(run)}")
-        run.remove_unfinished()
-        with _noted_where_it_stops(run):
-            self._run_to_its_end(run, more_epochs, written)
 
-    def _run_to_its_end(self, run: RunFolder, more_epochs: bool, written: str) -> None:
-        with (
-            contextlib.closing(self._board(run, written))
-            if self.experiment.log.tensorboard
-            else contextlib.nullcontext() as board
-        ):
-            checkpoints = self._checkpoints(run, board)
-            try:
-                with self._told(self._how_to_go_on(run)):
-                    self._run(run, checkpoints, board, more_epochs)
-            except KeyboardInterrupt as pressed:
-                if not self.interruption.in_steps:
-                    checkpoints.save_now()
-                raise Interrupted(
-                    interrupted(run, self._done(checkpoints), bool(self.workers)), self.interruption.signal
-                ) from pressed
+def plan_of(session: Session, checkpoints: Checkpoints | None = None) -> Plan:
+    """Plan the epochs that are left; none are if an earlier process stopped early.
 
-    def assist(self) -> None:
-        """Trains as a worker that is not the chief: all is computed, and nothing written.
+    Args:
+        session: what is trained.
+        checkpoints: what is done already; None for nothing.
+    """
+    experiment, task, train = session.experiment, session.task, session.experiment.train
+    first_epoch = len(checkpoints.rows) if checkpoints else 0
+    reason = session.stopping.reason() if session.stopping and first_epoch else None
+    if reason:
+        session.console.say(f"        already stopped early: {reason}")
+    shown = experiment.log.tensorboard
+    return Plan(
+        epochs=first_epoch if reason else train.epochs,
+        first_epoch=first_epoch,
+        steps_per_epoch=task.steps_per_epoch,
+        examples=task.examples,
+        batch_size=task.batch_size,
+        report_every=report_every(experiment, task.steps_per_epoch) if shown else 0,
+        report_at=report_at(experiment) if shown else (),
+        save_every=train.checkpoint.every_steps or 0 if train.checkpoint else 0,
+        partial_epoch=checkpoints.partial_epoch if checkpoints else None,
+    )
 
-        Raises:
-            CnnctlError: as `run`.
-        """
-        others = {"stopping": self.stopping} if self.stopping else {}
-        checkpoints = Checkpoints(Path(), self.task.learner.model, self.task.learner.optimizer, others)
-        tell_of_end(f"{AGAIN}, as the chief says")
-        try:
-            with self._told(RESUMED_BY_ALL):
-                self._agree(checkpoints)
-                self._train(checkpoints)
-                self.interruption.leave_if_asked()
-                self.task.test(self.task.splits.read_test())
-                self._agree_on_end()
-        except KeyboardInterrupt as pressed:
-            raise Interrupted("interrupted; the chief tells what is saved", self.interruption.signal) from pressed
-        except Diverged as error:
-            raise RunError(f"{error}; the chief says since which layer") from error
-        self.console.say("done    the chief reports the results; the run folder is on its machine alone, unless all share it")
 
-    @contextlib.contextmanager
-    def _told(self, how_to_go_on: str) -> Iterator[None]:
-        """Tells what TensorFlow raises as what it is for people."""
-        try:
-            with as_lost_worker_error(self.workers, how_to_go_on), as_read_error(), self.interruption.passing_on():
-                yield
-        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            raise RunError(_too_large(self.experiment)) from error
-
-    def _how_to_go_on(self, run: RunFolder) -> str:
-        return f"Go on with, in all workers: {resume_command(run)}" if self.workers else ""
-
-    def _run(self, run: RunFolder, checkpoints: Checkpoints, board: TensorBoardObserver | None, more_epochs: bool) -> None:
-        if not run.config.exists():
-            run.write_config(self.experiment)  # before all else: with it the run can be gone on with
-        checkpoints.restore()
-        splits = self.task.splits
-        begun = checkpoints.origin
-        refuse_other_origin(run, begun, self.experiment)
-        environment, notes = note_environment(
-            run, begun.environment, self.device, self.settings, splits, len(self.replicas) if self.replicas else 1
-        )
-        self._agree(checkpoints)
-        if more_epochs:  # not before all that may refuse the run
-            run.result.unlink(missing_ok=True)  # first: with the new config and the old result it would pass for finished
-        if begun.config and (more_epochs or self._has_moved(begun)):
-            run.write_config(self.experiment)
-        checkpoints.origin = Origin(plain(self.experiment), environment)
-        for note in (*checkpoints.notes, *notes):
-            self.console.say(f"        {note}")
-        if done := self._done(checkpoints):
-            self.console.say(f"        goes on after {done}")
-        metrics = MetricsFile(run.metrics, checkpoints.rows)
-        first = [metrics, *([board] if board else [])]
-        last = [checkpoints, *([self.part_of.listener] if self.part_of else [])]  # what a checkpoint holds, all have heard
-        run.stopped.unlink(missing_ok=True)  # not before all that may refuse the run
-        try:
-            self._train(checkpoints, first, last)
-        except Diverged as error:
-            where = self.task.insight().first_not_finite(self.task.whole_batch(error.step - 1))
-            told = diverged(run, self._done(checkpoints), error, self.task.steps_per_epoch, where)
-            raise RunError(told) from error
-        self._finish(run, metrics.rows, board)
-        self._agree_on_end()
-
-    def _has_moved(self, begun: Origin) -> bool:
-        """Returns whether the data is elsewhere than when the checkpoint was written."""
-        return any(begun.config["data"].get(field) != getattr(self.experiment.data, field) for field in PLACES)
-
-    def _agree(self, checkpoints: Checkpoints) -> None:
-        """Lets all workers go on from the chief's checkpoint, with the same images."""
-        if self.replicas and self.workers:
-            self.interruption.share(self._anyone)
-            self.interruption.leave_if_asked()
-            content = self.replicas.decided_by_chief(checkpoints.restored)
-            if not self.is_chief:
-                checkpoints.load_bytes(content)
-            refuse_other_images(self.replicas, self.task.splits)
-        checkpoints.restored = b""  # nobody asks again, and it may be large
-
-    def _anyone(self, asked: bool) -> bool:
-        """Returns whether any worker says true; all call it at the same places, and leave where it is so."""
-        assert self.replicas
-        anyone = bool(self.replicas.gathered([asked]).any())
-        if anyone:
-            self.replicas.leave_together()
-        return anyone
-
-    def _agree_on_end(self) -> None:
-        """Waits until all are through."""
-        if self.replicas and self.workers:
-            self.replicas.gathered([0])
-            self.replicas.leave_together()
-
-    def _board(self, run: RunFolder, written: str = "") -> TensorBoardObserver:
-        compared_by = self.part_of.compared_by if self.part_of else {}
-        return TensorBoardObserver(
-            run.tensorboard,
-            self.experiment,
-            self.experiment.network.nodes,
-            self.task.insight(),
-            str(run.path),
-            compared_by,
-            written,
-        )
-
-    def _checkpoints(self, run: RunFolder, board: TensorBoardObserver | None) -> Checkpoints:
-        learner, wish = self.task.learner, self.experiment.train.checkpoint
-        candidates = {"stopping": self.stopping, "board": board}
-        listeners = {name: listener for name, listener in candidates.items() if listener}
-        often = (wish.every_steps, wish.every_minutes) if wish else (None, None)
-        return Checkpoints(run.checkpoints, learner.model, learner.optimizer, listeners, *often, learner.averages)
-
-    def _done(self, checkpoints: Checkpoints) -> str:
-        return done_of(checkpoints, self.experiment.train.epochs, self.task.steps_per_epoch)
-
-    def _train(self, checkpoints: Checkpoints, first: Sequence[Observer] = (), last: Sequence[Observer] = ()) -> None:
-        """Runs the loop with everyone who listens: in every worker the progress and the stopping, and who is named besides."""
-        with contextlib.closing(progress_for(self.console)) as progress:
-            stopping = [self.stopping] if self.stopping else []
-            everyone = [StopWhenNotFinite(), *first, progress, *stopping, *last, self.interruption]
-            self._loop(len(checkpoints.rows), Observers(everyone), checkpoints.begun)
-
-    def _loop(self, first_epoch: int, observer: Observer, begun: StepsRecord | None = None) -> None:
-        experiment, train = self.experiment, self.experiment.train
-        reason = self.stopping.reason() if self.stopping and first_epoch else None
-        if reason:
-            self.console.say(f"        had stopped: {reason}")
-        epochs = first_epoch if reason else train.epochs
-        task, steps = self.task, self.task.steps_per_epoch
-        every, at = (report_every(experiment, steps), report_at(experiment)) if experiment.log.tensorboard else (0, ())
-        saves = train.checkpoint.every_steps or 0 if train.checkpoint else 0
-        plan = Plan(epochs, first_epoch, steps, task.examples, task.batch_size, every, at, saves, begun)
-        LOOPS[train.loop](task.learner, task.training, task.validation(), plan, observer)
-
-    def _finish(self, run: RunFolder, rows: list[EpochRecord], board: TensorBoardObserver | None) -> None:
-        """Saves the network, then reads the test split for the one time."""
-        _save_model(self.experiment, self.task.network, run)
-        self.interruption.leave_if_asked()
-        score = self._tested(run) if self.part_of is None or self.part_of.tested else None
-        result = {key: _or_null(value) for key, value in self._result(rows, score).items()}
-        if board:
-            step = result["weights_epoch"] * self.task.steps_per_epoch
-            board.finish(step, _for_board(score), self.task.answers(), result["weights"])
-        run.write_json(run.result, result)
-        if score and not self.part_of:
-            self._conclude(run, result, score)
-
-    def _tested(self, run: RunFolder) -> Score:
-        with self.console.working("evaluating on the test split"):
-            try:
-                images = self.task.splits.read_test()
-                self._test_fingerprint = fingerprint(images)
-                return self.task.test(images)
-            except DataError as error:
-                hint = f"The training is saved; once that is mended: {resume_command(run)}"
-                raise DataError(f"{error}. {hint}") from error
-
-    def _result(self, rows: list[EpochRecord], score: Score | None) -> dict[str, Any]:
-        seconds = sum(row.seconds for row in rows)
-        kept, why = self._kept(rows)
-        of_test = self.task.result(score or Score(math.nan, math.nan))
-        return {
-            **(of_test if score else dict.fromkeys(of_test)),
-            "loss_includes_regularization": has_penalties(self.experiment),
-            "weights_epoch": kept,
-            "weights": why,
-            "best_epoch": self.stopping.best_epoch if self.stopping else best_epoch(rows),
-            "epochs": len(rows),
-            "steps": rows[-1].step,
-            "train_seconds": round(seconds, 3),
-            "images_per_second": round(len(rows) * self.task.examples / seconds, 1),
-            "parameters": self.task.network.count_params(),
-            "test_fingerprint": self._test_fingerprint,
-        }
-
-    def _kept(self, rows: list[EpochRecord]) -> tuple[int, str]:
-        """Returns the epoch whose weights the run leaves, and says why in words."""
-        stopping, last = self.experiment.train.early_stopping, len(rows)
-        kept = self.stopping.best_epoch if self.stopping and self.stopping.restores else last
-        averaged = "; averaged weights (use_ema)" if self.experiment.train.optimizer.use_ema else ""
-        if kept != last:
-            assert stopping
-            return kept, f"epoch {kept} of {last}: early stopping restored the best epoch by {stopping.monitor}{averaged}"
-        return kept, f"epoch {kept} of {last}: the last epoch{self._why_last(kept)}{averaged}"
-
-    def _why_last(self, last: int) -> str:
-        """Returns, where the training could stop early, why the last epoch's weights were kept."""
-        stopping = self.experiment.train.early_stopping
-        if self.stopping is None or stopping is None:
-            return ""
-        if self.stopping.best_epoch == last:
-            return f", the best by {stopping.monitor}"
-        return f"; the best by {stopping.monitor} was epoch {self.stopping.best_epoch} (restore_best: false)"
-
-    def _conclude(self, run: RunFolder, result: dict[str, Any], score: Score) -> None:
-        say = self.console.result
-        loss = loss_text(score.loss, result["loss_includes_regularization"])
-        say(f"test    accuracy {accuracy_text(score)}, {loss}, on {self.task.tested_on()}")
-        say(f"weights {result['weights']}")
-        speed = f"{result['images_per_second']:,.0f} images per second"
-        say(f"time    {show_seconds(result['train_seconds'])} of training, {counted(result['epochs'], 'epoch')}, {speed}")
-        say(f"run     {shell_word(run.path)}")
-        if self.experiment.log.tensorboard:
-            say(f"see     tensorboard --logdir {shell_word(run.path)}")
+def board_of(session: Session, run: RunFolder, written: str = "") -> TensorBoardObserver:
+    """Make the observer that writes TensorBoard's event files; arguments as in `train`."""
+    compared_by = session.part_of.compared_by if session.part_of else {}
+    return TensorBoardObserver(
+        run.tensorboard,
+        session.experiment,
+        session.experiment.network.nodes,
+        session.task.insight(),
+        str(run.path),
+        compared_by,
+        written,
+    )
 
 
 @contextlib.contextmanager
-def _noted_where_it_stops(run: RunFolder) -> Iterator[None]:
-    """Leave in the run folder why a training ended before its end, for `cnnctl runs`; a wrong command is not the run's fault."""
+def _tensorboard(session: Session, run: RunFolder, written: str) -> Iterator[TensorBoardObserver | None]:
+    if session.experiment.log.tensorboard:
+        with contextlib.closing(board_of(session, run, written)) as board:
+            yield board
+    else:
+        yield None
+
+
+def _checkpoints(session: Session, run: RunFolder, board: TensorBoardObserver | None) -> Checkpoints:
+    learner, spec = session.task.learner, session.experiment.train.checkpoint
+    candidates = {"stopping": session.stopping, "board": board}
+    listeners = {name: listener for name, listener in candidates.items() if listener}
+    due = (spec.every_steps, spec.every_minutes) if spec else (None, None)
+    return Checkpoints(run.checkpoints, learner.model, learner.optimizer, listeners, *due, learner.averages)
+
+
+def _restore(session: Session, run: RunFolder, checkpoints: Checkpoints, more_epochs: bool) -> MetricsFile:
+    """Restore the newest checkpoint and the files of the run; refuse the run before anything of it changes.
+
+    Returns:
+        metrics.csv with the epochs that are done.
+    """
+    experiment, say = session.experiment, session.console.say
+    if not run.config.exists():
+        run.write_config(experiment)  # first of all: with it the run can be resumed
+    checkpoints.restore()
+    origin = checkpoints.origin
+    refuse_other_origin(run, origin, experiment)
+    replicas = len(session.workers.replicas) if session.workers.replicas else 1
+    environment, notes = note_environment(
+        run, origin.environment, session.device, session.settings, session.task.splits, replicas
+    )
+    session.workers.agree_on_start(checkpoints, session.task.splits, session.interruption)
+    if more_epochs:
+        run.result.unlink(missing_ok=True)  # before the config: with the new config and the old result the run looks finished
+    if origin.config and (more_epochs or _has_moved(origin, experiment)):
+        run.write_config(experiment)
+    checkpoints.origin = Origin(plain(experiment), environment)
+    for note in (*checkpoints.notes, *notes):
+        say(f"        {note}")
+    if done := _done(session, checkpoints):
+        say(f"        resumes after {done}")
+    run.stopped.unlink(missing_ok=True)
+    return MetricsFile(run.metrics, checkpoints.rows)
+
+
+def _has_moved(origin: Origin, experiment: Experiment) -> bool:
+    """Find out whether the data has another place than when the checkpoint was written."""
+    return any(origin.config["data"].get(field) != getattr(experiment.data, field) for field in PLACES)
+
+
+def _done(session: Session, checkpoints: Checkpoints) -> str:
+    return done_of(checkpoints, session.experiment.train.epochs, session.task.steps_per_epoch)
+
+
+@contextlib.contextmanager
+def _observers(session: Session, first: Sequence[Observer] = (), last: Sequence[Observer] = ()) -> Iterator[Observers]:
+    """Give the observers of a training in their order: those of every worker, with the chief's own first and last."""
+    with contextlib.closing(progress_for(session.console)) as progress:
+        stopping = [session.stopping] if session.stopping else []
+        yield Observers([StopWhenNotFinite(), *first, progress, *stopping, *last, session.interruption])
+
+
+# Errors
+
+
+@contextlib.contextmanager
+def _as_errors(session: Session, how_to_resume: str) -> Iterator[None]:
+    """Raise what TensorFlow raises as errors with one clear message."""
+    with (
+        as_memory_error(smaller_training(session.experiment)),
+        session.workers.as_lost_worker_error(how_to_resume),
+        as_read_error(),
+        session.interruption.passing_on(),
+    ):
+        yield
+
+
+def _how_to_resume(session: Session, run: RunFolder) -> str:
+    return f"Resume with, in all workers: {resume_command(run)}" if session.workers.cluster else ""
+
+
+@contextlib.contextmanager
+def _saving_on_interruption(session: Session, run: RunFolder, checkpoints: Checkpoints) -> Iterator[None]:
+    """Save the last step when a signal comes, and raise Interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt as pressed:
+        if not session.interruption.in_steps:  # else a step was cut short, and the weights are those of no step
+            checkpoints.save_now()
+        message = interrupted(run, _done(session, checkpoints), bool(session.workers.cluster))
+        raise Interrupted(message, session.interruption.signal) from pressed
+
+
+@contextlib.contextmanager
+def _as_diverged(session: Session, run: RunFolder, checkpoints: Checkpoints) -> Iterator[None]:
+    """Add to the message of a non-finite loss in which layer it began, and what is saved."""
+    try:
+        yield
+    except Diverged as error:
+        task = session.task
+        first = task.insight().first_not_finite(task.whole_batch(error.step - 1))
+        raise RunError(diverged(run, _done(session, checkpoints), error, task.steps_per_epoch, first)) from error
+
+
+@contextlib.contextmanager
+def _noting_why_it_stopped(run: RunFolder) -> Iterator[None]:
+    """Write to the run folder why a training stopped, for `cnnctl runs`; a wrong command is not the run's failure."""
     try:
         yield
     except (UsageError, ConfigError):
@@ -396,34 +292,6 @@ def _noted_where_it_stops(run: RunFolder) -> Iterator[None]:
     except CnnctlError as error:
         run.note_stopped(error.state, str(error))
         raise
-    except Exception as error:  # ours or a library's: whoever looks at the run should see it too
+    except Exception as error:  # a bug of cnnctl or of a library
         run.note_stopped("failed", f"{type(error).__name__}: {error}")
         raise
-
-
-def _for_board(score: Score | None) -> dict[str, float | None]:
-    return {"loss": score.loss, "accuracy": score.accuracy, "accuracy_interval": score.interval} if score else {}
-
-
-def _or_null(value: Any) -> Any:
-    """Returns a result, or None for a number that JSON does not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _too_large(experiment: Experiment) -> str:
-    smaller = " and, for episodes, train_way, train_query or episodes_per_step" if experiment.few_shot else ""
-    return f"{NOT_ENOUGH_MEMORY}{smaller}"
-
-
-def _save_model(experiment: Experiment, trained: keras.Model, run: RunFolder) -> None:
-    """Saves the network alone, whichever loop trained it: no optimizer, so that Keras needs nothing of ours to load it."""
-    plain = build_model(experiment)
-    plain.set_weights(trained.get_weights())
-    beside = run.model.with_name(f".model{UNFINISHED}.keras")
-    try:
-        plain.save(beside)
-        put_in_place(beside, run.model)
-    except OSError as error:
-        raise RunError(f"{run.model} cannot be written: {error.strerror}. Once there is room: {resume_command(run)}") from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from cnnctl.data.pipeline import preparation
 from cnnctl.data.sources.opening import named_outputs
 from cnnctl.errors import RunError
 from cnnctl.model.saved import NotThisNetwork, saved_network
-from cnnctl.run_folder import RunFolder, open_run_folder
+from cnnctl.run_folder import RunFolder, open_run_folder, resume_command
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import gives
 from cnnctl.surroundings import shell_word
@@ -84,7 +84,7 @@ def open_ended(path: Path) -> EndedRun:
     """Returns a run as `open_trained` does, without its network; raises the same, but for a network that is damaged."""
     run = open_run_folder(path)
     if not run.model.exists():
-        raise RunError(f"{path} has no trained network yet: it was cut short. Go on with: {resume_command(run)}")
+        raise RunError(f"{path} has no trained network yet: it was cut short. Resume with: {resume_command(run)}")
     experiment = run.read_config(look_at_data=False)
     refuse_too_large(experiment, images=1, training=False)
     nodes = experiment.network.nodes
@@ -120,11 +120,6 @@ def data_changes(run: EndedRun, training: str, test: str | None = None) -> list[
         was = f", which had an accuracy of {accuracy:.2%}" if isinstance(accuracy, float) else ""
         changes.append(f"the test images are not those that the run was tested on{was}")
     return changes
-
-
-def resume_command(run: RunFolder) -> str:
-    """Returns the command that goes on with a run."""
-    return f"cnnctl train --resume {shell_word(run.path)}"
 
 
 def _model(ended: EndedRun) -> keras.Model:

@@ -17,9 +17,10 @@ import tensorflow as tf
 
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import CnnctlError, ConfigError, DataError, Interrupted, RunError, UsageError
+from cnnctl.few_shot.task import make_task
 from cnnctl.report.console import Console
-from cnnctl.session.session import Session
-from cnnctl.session.task import Part
+from cnnctl.session.session import prepare, train
+from cnnctl.session.state import Part
 from cnnctl.spec.experiment import Experiment
 from cnnctl.surroundings import from_system
 from cnnctl.sweep.results import DONE, FAILED, PRUNED, show_measure
@@ -129,10 +130,10 @@ class Worker:
         listener = Listener(self.study, work, self.tell)
         part = Part(listener, {**work.labels, **_seed_of(work)}, tested=work.seed is not None)
         listener.catch_up(experiment.train.epochs)
-        session = Session(experiment, self.device, Console(quiet=True), self.interruption, part)
+        session = prepare(experiment, make_task, self.device, Console(quiet=True), self.interruption, part)
         if not any(path.startswith("data.") for path in self.study.sweep.parameters):  # else trials see other pixels
             self._refuse_other_images(session.task.splits)
-        session.run(work.run)
+        train(session, work.run)
 
     def _refuse_other_images(self, splits: Splits) -> None:
         judged = fingerprint(splits.validation) if splits.validation else None

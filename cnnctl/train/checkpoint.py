@@ -2,7 +2,7 @@
 
 A checkpoint is one `.npz` file of plain arrays (no pickle): every variable of the model (weights, moving averages,
 dropout seeds), every variable of the optimizer (slots, step count), the rows of metrics.csv, where the epoch stands
-that has begun, the states of those who listen, and what it all belongs to (see `origin`). What else a step depends on (order, augmentation, learning rate) is
+that has partial_epoch, the states of those who listen, and what it all belongs to (see `origin`). What else a step depends on (order, augmentation, learning rate) is
 computed from the seed and the step. The file ends with the SHA-256 of all before it, as the archive's comment.
 """
 
@@ -71,7 +71,7 @@ class Checkpoints(Observer):
 
     Attributes:
         rows: the records of all epochs that are saved, those before a resume included.
-        begun: where the epoch after them stands, as far as it is saved; None if nothing of it is.
+        partial_epoch: where the epoch after them stands, as far as it is saved; None if nothing of it is.
         notes: what a person should know about how the run was taken up.
         restored: the bytes of the checkpoint that the training goes on from; empty where it begins.
         origin: what is saved belongs to; that of the checkpoint that was taken up, until the training says its own.
@@ -88,7 +88,7 @@ class Checkpoints(Observer):
         averages: AveragedWeights | None = None,
     ) -> None:
         self.rows: list[EpochRecord] = []
-        self.begun: StepsRecord | None = None
+        self.partial_epoch: StepsRecord | None = None
         self.notes: list[str] = []
         self.restored = b""
         self.origin = Origin()
@@ -130,17 +130,17 @@ class Checkpoints(Observer):
         if self._unsaved:
             self._save(self.rows, self._unsaved, self._unsaved.step)
 
-    def _save(self, rows: list[EpochRecord], begun: StepsRecord | None, step: int) -> None:
+    def _save(self, rows: list[EpochRecord], partial_epoch: StepsRecord | None, step: int) -> None:
         arrays = {f"{group}/{name}": array for group, each in self._arrays().items() for name, array in each.items()}
         _refuse_not_finite(arrays, step)
         arrays["format"] = np.array(FORMAT)
         arrays["rows"] = _as_array([asdict(row) for row in rows])
-        arrays["begun"] = _as_array(asdict(begun) if begun else None)
+        arrays["partial_epoch"] = _as_array(asdict(partial_epoch) if partial_epoch else None)
         arrays[MEMBER] = _as_array(asdict(self.origin))
         self._folder.mkdir(exist_ok=True)
         file = self._folder / NAME.format(step)
         write_whole(file, _archive(arrays), verified=True)
-        self.rows, self.begun, self._unsaved = rows, begun, None  # only now are they saved
+        self.rows, self.partial_epoch, self._unsaved = rows, partial_epoch, None  # only now are they saved
         self._saved_at = time.monotonic()
         self._keep(file)
 
@@ -197,13 +197,13 @@ class Checkpoints(Observer):
         if int(arrays["format"]) != FORMAT:
             raise ValueError("another version of cnnctl wrote it")
         rows = [EpochRecord(**row) for row in _content(arrays["rows"])]
-        begun, origin = _content(arrays["begun"]), Origin.from_plain(_content(arrays[MEMBER]))
-        record = StepsRecord(**{**begun, "totals": tuple(begun["totals"])}) if begun else None
+        partial_epoch, origin = _content(arrays["partial_epoch"]), Origin.from_plain(_content(arrays[MEMBER]))
+        record = StepsRecord(**{**partial_epoch, "totals": tuple(partial_epoch["totals"])}) if partial_epoch else None
         for name, listener in self._listeners.items():
             listener.restore(_group(arrays, name))
         for group, owner in self._groups.items():
             _assign(file, group, owner.variables, _group(arrays, group))
-        self.rows, self.begun, self.origin = rows, record, origin
+        self.rows, self.partial_epoch, self.origin = rows, record, origin
 
 
 def _refuse_not_finite(arrays: Mapping[str, Any], step: int) -> None:

@@ -1,4 +1,4 @@
-"""What a trained network says of images: outputs, loss and accuracy, and the gradient of a score by the pixels."""
+"""What a trained network computes for images: outputs, loss and accuracy, and the gradient of a score by the pixels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cnnctl.data.pipeline import iterate
 from cnnctl.train.steps import Metrics, count_batch, total_loss
 
 Values = NDArray[np.float32]
@@ -17,12 +18,12 @@ Values = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Scored:
-    """What a network gave for a set of images with labels.
+    """The outputs of a network for labelled images, with loss and accuracy.
 
     Attributes:
         loss: mean over the images, regularization terms included, as in training.
         accuracy: share of the images whose largest output is that of their label.
-        outputs: (N, classes), logits or probabilities as the network gives them.
+        outputs: (N, classes), logits or probabilities, as the network outputs them.
     """
 
     loss: float
@@ -30,13 +31,13 @@ class Scored:
     outputs: Values
 
 
-def judge(model: keras.Model, loss_function: keras.Loss, metrics: Metrics, batches: tf.data.Dataset) -> Scored:
-    """Returns loss, accuracy and outputs over one pass of a dataset, as evaluation in training computes them.
+def evaluate_batches(model: keras.Model, loss_function: keras.Loss, metrics: Metrics, batches: tf.data.Dataset) -> Scored:
+    """Compute loss, accuracy and outputs over one pass of a dataset, as evaluation in training does.
 
     Args:
         model: built network.
         loss_function: averages over the batch.
-        metrics: not yet told anything.
+        metrics: newly reset.
         batches: images (B, H, W, C), or (B, C, H, W) under channels_first, and labels.
     """
 
@@ -46,14 +47,15 @@ def judge(model: keras.Model, loss_function: keras.Loss, metrics: Metrics, batch
         return outputs
 
     compiled = tf.function(step, autograph=False, reduce_retracing=True)
-    outputs = np.concatenate([compiled(images, labels).numpy() for images, labels in batches])
+    with iterate(batches) as iterator:
+        outputs = np.concatenate([compiled(images, labels).numpy() for images, labels in iterator])
     return Scored(*metrics.values(), outputs)
 
 
 def cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> float:
-    """Returns the mean over the images of the negative logarithm of their label's probability, and nothing besides.
+    """Compute the mean negative logarithm of the labels' probabilities, without regularization.
 
-    No probability counts as less than 1e-7, which is where Keras's losses of probabilities stop too.
+    Probabilities are clipped below at 1e-7, as in Keras's losses.
 
     Args:
         labels: (N,).
@@ -64,21 +66,22 @@ def cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.floating[
 
 
 def outputs_of(model: keras.Model, batches: tf.data.Dataset) -> Values:
-    """Returns what a network gives in inference for all images of a dataset, (N, classes)."""
-    return np.concatenate([np.asarray(model(images, training=False), np.float32) for images, _ in batches])
+    """Compute the outputs of a network in inference for all images of a dataset, (N, classes)."""
+    with iterate(batches) as iterator:
+        return np.concatenate([np.asarray(model(images, training=False), np.float32) for images, _ in iterator])
 
 
 def saliency(model: keras.Model, images: Any, labels: Any, from_logits: bool, channel_axis: int) -> Values:
-    """Returns how strongly the score of a class depends on each pixel, (B, H, W).
+    """Compute how strongly the score of a class depends on each pixel, (B, H, W).
 
     It is the absolute gradient of the score by the pixel, the largest over its channels: Simonyan,
     Vedaldi, Zisserman 2013, "Deep Inside Convolutional Networks", section 3.1. The score is the
-    class's logit, or the logarithm of its probability where the network gives probabilities.
+    class's logit, or the logarithm of its probability if the network outputs probabilities.
 
     Args:
         model: built network.
         images: (B, H, W, C), or (B, C, H, W) under channels_first, float32.
-        labels: (B,), the class whose score is meant.
+        labels: (B,), the class whose score is differentiated.
         from_logits: whether the outputs are logits.
         channel_axis: of `images`.
     """

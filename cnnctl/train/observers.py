@@ -27,7 +27,7 @@ class Plan:
         report_every: steps of an epoch between points of the curves; 0 for none within epochs.
         report_at: optimizer steps since the start of the training that are points too.
         save_every: optimizer steps between checkpoints within epochs; 0 for none.
-        begun: where the first epoch stands, if some of its steps are done already.
+        partial_epoch: the steps of the first epoch that are done already; None if there are none.
     """
 
     epochs: int
@@ -38,17 +38,17 @@ class Plan:
     report_every: int = 0
     report_at: tuple[int, ...] = ()
     save_every: int = 0
-    begun: StepsRecord | None = None
+    partial_epoch: StepsRecord | None = None
 
     @property
     def first_step(self) -> int:
         """Returns how many steps are done before the first."""
-        return self.first_epoch * self.steps_per_epoch + (self.begun.steps_in_epoch if self.begun else 0)
+        return self.first_epoch * self.steps_per_epoch + (self.partial_epoch.steps_in_epoch if self.partial_epoch else 0)
 
     def start_of(self, epoch: int) -> StepsRecord:
         """Returns where an epoch, counted from 0, stands when its steps go on."""
-        if self.begun and epoch == self.first_epoch:
-            return self.begun
+        if self.partial_epoch and epoch == self.first_epoch:
+            return self.partial_epoch
         return StepsRecord(epoch + 1, epoch * self.steps_per_epoch, 0, 0, 0.0, 0.0, 0.0)
 
     def points(self, epoch: int) -> set[int]:

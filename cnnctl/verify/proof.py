@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import tensorflow as tf
-
-from cnnctl.data.pipeline import as_read_error
+from cnnctl.data.pipeline import as_read_error, first_of
 from cnnctl.data.splits import read_splits
-from cnnctl.errors import RunError
 from cnnctl.report.console import Console
-from cnnctl.session.session import NOT_ENOUGH_MEMORY
 from cnnctl.spec.auto import on_any_machine, with_settings
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.device import Device, choose_device
+from cnnctl.train.memory_check import as_memory_error, smaller_training
 from cnnctl.verify.agreement import (
     Build,
     Difference,
@@ -121,11 +118,8 @@ def prove(experiment: Experiment, steps: int, console: Console) -> Proof:
         DataError: the data is missing or broken.
         RunError: the loss is not finite, or memory is too small.
     """
-    try:
-        with as_read_error():
-            return _prove(experiment, steps, console)
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise RunError(NOT_ENOUGH_MEMORY) from error
+    with as_memory_error(smaller_training(experiment)), as_read_error():
+        return _prove(experiment, steps, console)
 
 
 def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
@@ -138,7 +132,7 @@ def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
         splits = read_splits(experiment.data)
     for note in splits.notes:
         console.say(note)
-    images, labels = next(iter(first_batches(experiment, splits.train, 1)))
+    images, labels = first_of(first_batches(experiment, splits.train, 1))
     builds, trainings = [], []
     for style in possible_styles(experiment):
         with console.working(f"building {style}"):

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,17 @@ from cnnctl.data.image_set import ImageSet
 from cnnctl.data.images import Pixels
 from cnnctl.data.inspect.duplicates import equal_images
 from cnnctl.data.inspect.facts import data_facts
-from cnnctl.data.pipeline import Preparation, Shares, as_read_error, ordered_batches, training_batches, training_sample
+from cnnctl.data.pipeline import (
+    Preparation,
+    Shares,
+    as_read_error,
+    iterate,
+    ordered_batches,
+    relay,
+    steps_of,
+    training_batches,
+    training_sample,
+)
 from cnnctl.data.sources import folder_source, tfds_source
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.sources.tfds_builders import count_of
@@ -265,46 +274,30 @@ def test_an_image_that_cannot_be_read_within_the_graph_is_told_as_it_is(sets: tu
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
-def test_an_error_does_not_leave_the_batches_to_the_collector(
+def test_an_error_closes_the_batches_even_where_its_traceback_holds_them(
     kind: type[BaseException], sets: tuple[ImageSet, ImageSet]
 ) -> None:
     """A thread that reads images for them might collect them, and wait for itself."""
-    left: list[weakref.ref[Any]] = []
+    held: list[Any] = []
 
-    def train() -> None:
-        batches = iter(training_batches(sets[1], PLAIN, batch_size=10, seed=3, first_epoch=0, epochs=1))
-        left.append(weakref.ref(batches))
-        try:
-            raise OSError
-        except OSError:
-            take(batches)
-
-    def take(batches: Any) -> None:
+    def train(batches: Any) -> None:
+        held.append(batches)
         next(batches)
         raise kind
 
-    with pytest.raises(kind) as raised, as_read_error():
-        train()
-    assert raised.value.__context__, "both errors are still there"
-    assert left[0]() is None
+    with pytest.raises(kind), iterate(training_batches(sets[1], PLAIN, batch_size=10, seed=3, first_epoch=0, epochs=9)) as own:
+        train(own)
+    assert next(held[0], None) is None
 
 
-def test_what_tells_an_unreadable_image_does_not_leave_the_batches_to_the_collector(
-    sets: tuple[ImageSet, ImageSet], folder: Path
-) -> None:
-    left: list[weakref.ref[Any]] = []
-
-    def train() -> None:
-        batches = iter(training_batches(sets[1], PLAIN, batch_size=10, seed=3, first_epoch=0, epochs=1))
-        left.append(weakref.ref(batches))
-        list(batches)
-
-    (entry,) = folder.iterdir()
-    os.truncate(entry, 1000)
-    with pytest.raises(DataError) as raised, as_read_error():
-        train()
-    assert raised.value.__cause__
-    assert left[0]() is None
+def test_what_relays_batches_gives_them_all_and_ends_with_its_source(sets: tuple[ImageSet, ImageSet]) -> None:
+    batches = training_batches(sets[1], PLAIN, batch_size=10, seed=3, first_epoch=0, epochs=1)
+    with relay(batches) as dataset:
+        relayed = list(dataset.take(steps_of(len(sets[1]), 10)).as_numpy_iterator())
+        left = iter(dataset)
+    assert_same_batches(relayed, list(batches.as_numpy_iterator()))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="OutOfRange"):
+        next(left)
 
 
 # chosen by size

@@ -78,10 +78,9 @@ def trained(name: str, count: int) -> tuple[list[tuple[float, ...]], list[Any], 
 
     from cnnctl.session.classification import Classification
     from cnnctl.spec.load import load
-    from cnnctl.train.chunks import compiled_steps
     from cnnctl.train.distributed.replicas import Replicas
     from cnnctl.train.distributed.strategy import mirrored
-    from cnnctl.train.steps import build_once
+    from cnnctl.train.steps import build_once, compiled_steps
 
     config = Path(sys.argv[1]) / "config.yaml"
     config.write_text(CASES[name][0])

@@ -54,7 +54,7 @@ def ended_well(process: subprocess.Popen[str]) -> str:
 
 def test_the_command_for_a_machine_without_gpus_trains_on_logical_devices(place: Path) -> None:
     (command,) = [block for block in blocks("bash") if block.startswith("CNNCTL_CPU_REPLICAS")]
-    assert "2 replicas, each with its part of" in ended_well(start(command, place))
+    assert "2 replicas share each batch of" in ended_well(start(command, place))
 
 
 def test_the_commands_for_two_terminals_train_together(place: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_worker_that_cannot_read_its_data_is_named_by_the_others(nurseries: li
     children = start_workers(nurseries, "train", "config.yaml", "--run-dir", "unread", folder=folder, hindered={1: broken})
     assert [child.wait() for child in children] == [1, 1]
     chief, other = (child.said() for child in children)
-    assert re.search(r"worker 1, 127\.0\.0\.1:\d+, could not read its data; what it says itself tells why", chief), chief
+    assert re.search(r"worker 1, 127\.0\.0\.1:\d+, could not read its data; its own output says why", chief), chief
     assert "no digits here" in other
     assert "Traceback" not in chief + other
 
@@ -147,19 +147,19 @@ def test_the_chief_alone_writes_and_each_worker_says_what_it_does(straight: Path
             1,
             signal.SIGKILL,
             [1, -9],
-            r"worker 1, 127\.0\.0\.1:\d+, has gone .* Go on with, in all workers: cnnctl train --resume",
+            r"worker 1, 127\.0\.0\.1:\d+, has ended or .* Resume with, in all workers: cnnctl train --resume",
         ),
         (
             0,
             signal.SIGKILL,
             [-9, 1],
-            r"the chief, worker 0, 127\.0\.0\.1:\d+, has gone .* Start all workers again: the chief with cnnctl train --resume",
+            r"the chief, worker 0, 127\.0\.0\.1:\d+, has ended or .* Start all workers again: the chief with cnnctl train --resume",
         ),
         (
             1,
             signal.SIGTERM,
             [130, 143],
-            r"interrupted; 1 of 3 epochs and \d of 12 steps of the next are saved. Go on with, in all workers",
+            r"interrupted; 1 of 3 epochs and \d of 12 steps of the next are saved. Resume with, in all workers",
         ),
     ],
 )

@@ -380,7 +380,7 @@ def test_a_run_that_was_cut_short_is_told_before_any_network_is_loaded(
     (short / "model.keras").unlink()
     monkeypatch.delattr(ensemble, "with_network")
     with pytest.raises(
-        RunError, match=r"short has no trained network yet: it was cut short\. Go on with: cnnctl train --resume"
+        RunError, match=r"short has no trained network yet: it was cut short\. Resume with: cnnctl train --resume"
     ):
         evaluate([runs["logits"], short], None, None, "table", "cpu", Console(), verbose=True)
 
@@ -390,7 +390,7 @@ def test_too_little_memory_is_one_message(runs: dict[str, Path], monkeypatch: py
         raise MemoryError
 
     monkeypatch.setattr(evaluation, "judge", run_out)
-    with pytest.raises(RunError, match="not enough memory for these images and this network"):
+    with pytest.raises(RunError, match="not enough memory for this network; use fewer images or --device cpu"):
         evaluate([runs["logits"], runs["mixed"]], None, None, "table", "cpu", Console(), verbose=True)
 
 

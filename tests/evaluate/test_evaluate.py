@@ -194,7 +194,7 @@ def test_a_run_that_is_not_there_or_was_cut_short_is_one_message(run: Path, tmp_
     with pytest.raises(UsageError, match=r"there is no folder .*nowhere"):
         evaluate([tmp_path / "nowhere"], None, None, "table", "cpu", Console(), verbose=True)
     (run / "model.keras").unlink()
-    with pytest.raises(RunError, match=r"it was cut short\. Go on with: cnnctl train --resume"):
+    with pytest.raises(RunError, match=r"it was cut short\. Resume with: cnnctl train --resume"):
         evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
 
 
@@ -250,7 +250,7 @@ def test_too_little_memory_is_one_message(run: Path, monkeypatch: pytest.MonkeyP
         raise MemoryError
 
     monkeypatch.setattr(evaluation_module, "judge", run_out)
-    with pytest.raises(RunError, match="not enough memory for these images and this network"):
+    with pytest.raises(RunError, match="not enough memory for this network; use fewer images or --device cpu"):
         evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
 
 

@@ -421,7 +421,7 @@ def test_without_its_data_nothing_is_quantized(run_without_data: Path, tmp_path:
 def test_a_run_cut_short_is_one_message(plain_run: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/config.yaml").write_bytes((plain_run / "config.yaml").read_bytes())
-    with pytest.raises(RunError, match=r"has no trained network yet: it was cut short\. Go on with: cnnctl train --resume"):
+    with pytest.raises(RunError, match=r"has no trained network yet: it was cut short\. Resume with: cnnctl train --resume"):
         export(tmp_path / "run", "keras", None, None, "json", Console(), verbose=False)
     assert not (tmp_path / "run/export").exists()
 

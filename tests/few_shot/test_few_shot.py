@@ -17,12 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cnnctl.cli import main
 from cnnctl.errors import DataError, RunError
-from cnnctl.report.console import Console
-from cnnctl.session.session import Session
 from cnnctl.spec.leaves import differing, leaves
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain as plain_data
-from tests.interruptions import interrupt, interrupt_at, variables
+from tests.interruptions import interrupt, interrupt_at, prepared, variables
 from tests.interruptions import run as trained
 
 # Keras 3.15 writes .keras files with an __array__ that numpy 2 finds old.
@@ -210,7 +208,7 @@ def test_a_test_that_cannot_be_is_told_before_the_training(tmp_path: Path) -> No
     content = config("prototypical", way=3)
     content["data"]["validation"] = None
     with pytest.raises(DataError, match=r"3 classes cannot be drawn from test, which has 2; lower few_shot\.way"):
-        Session(load(written(tmp_path, content)), "cpu", Console(quiet=True))
+        prepared(load(written(tmp_path, content)))
 
 
 @pytest.mark.parametrize(
@@ -225,7 +223,7 @@ def test_a_test_that_cannot_be_is_told_before_the_training(tmp_path: Path) -> No
 )
 def test_training_episodes_that_cannot_be_name_their_own_fields(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
-        Session(load(written(tmp_path, config("prototypical", **changes))), "cpu", Console(quiet=True))
+        prepared(load(written(tmp_path, config("prototypical", **changes))))
 
 
 def test_folders_of_other_classes_can_be_the_test(tmp_path: Path) -> None:

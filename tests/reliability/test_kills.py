@@ -48,7 +48,7 @@ from cnnctl.train.stopping import StopWithoutProgress as Place
 heard = Place.on_epoch
 Place.on_epoch = lambda self, record: (heard(self, record), record.epoch == 3 and die())[0]
 """,
-    "the model is written beside": "import cnnctl.session.session as place\nplace.put_in_place = lambda *_: die()",
+    "the model is written beside": "import cnnctl.session.finish as place\nplace.put_in_place = lambda *_: die()",
     "the test is read": """
 from cnnctl.session.classification import Classification as Place
 Place.test = lambda *_: die()
@@ -105,7 +105,7 @@ def test_a_signal_saves_and_then_ends_the_command_with_its_code(
     last = child.said().splitlines()[-1]
     told = re.fullmatch(
         r"interrupted; (\d+) of 100,000 epochs( and (\d+) of 23 steps of the next)? are saved. "
-        rf"Go on with: cnnctl train --resume {tmp_path / 'run'}",
+        rf"Resume with: cnnctl train --resume {tmp_path / 'run'}",
         last,
     )
     assert told, child.said()

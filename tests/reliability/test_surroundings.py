@@ -127,12 +127,12 @@ def test_whoever_is_killed_has_it_told_how_to_go_on(place: Path, fork_server: Fo
     child.send(signal.SIGKILL)
     child.wait()
     for _ in range(1000):
-        if "Go on with" in child.said():
+        if "Resume with" in child.said():
             break
         signal.sigtimedwait([], 0.01)
     told = child.said().splitlines()[-1]
     assert told.startswith("this process was ended before it was done, by TensorFlow or by the system")
-    assert told.endswith(f". Go on with: cnnctl train --resume {run}")
+    assert told.endswith(f". Resume with: cnnctl train --resume {run}")
 
 
 def test_the_last_words_of_a_library_that_ends_the_process_are_heard(place: Path) -> None:

@@ -26,17 +26,19 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from cnnctl.data.sources.opening import named_outputs
 from cnnctl.errors import Interrupted, RunError
-from cnnctl.report.console import Console
 from cnnctl.report.tensorboard import events as events_module
 from cnnctl.report.tensorboard import summaries
 from cnnctl.report.tensorboard.observer import Predictions, TensorBoardObserver, _endings, _since
 from cnnctl.run_folder import RunFolder
-from cnnctl.session.session import Session
+from cnnctl.session.session import board_of
+from cnnctl.session.session import train as train_session
+from cnnctl.session.state import Session
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.observers import EpochRecord, StepsRecord
+from tests.interruptions import prepared
 
 KINDS = [("custom", "functional"), ("fit", "subclass"), ("custom", "subclass"), ("fit", "sequential")]
 LAYERS: list[Any] = [
@@ -69,8 +71,8 @@ def experiment(loop: str = "custom", style: str = "sequential", log: dict[str, A
 
 def train(spec: Experiment, folder: Path) -> Session:
     folder.mkdir(exist_ok=True)
-    session = Session(spec, "cpu", Console(quiet=True))
-    session.run(RunFolder(folder))
+    session = prepared(spec)
+    train_session(session, RunFolder(folder))
     return session
 
 
@@ -176,7 +178,7 @@ def test_a_histogram_of_the_weights_is_that_of_the_saved_network(run: Run) -> No
 
 
 def test_the_gradient_norm_is_that_of_the_gradients(run: Run) -> None:
-    seen = run.session._board(RunFolder(run.folder))._insight.look()
+    seen = board_of(run.session, RunFolder(run.folder))._insight.look()
     norm = np.sqrt(sum(np.square(gradient).sum() for gradient in seen.gradients.values()))
     step, value = run.values("training/gradient_norm")[-1]
     assert step == EPOCHS * STEPS
@@ -192,8 +194,8 @@ def test_watching_changes_nothing(run: Run, tmp_path: Path) -> None:
 
 def test_gradients_are_those_of_a_training_step() -> None:
     """Against a tape around an ordinary call, whose changes of state come after."""
-    session = Session(experiment(), "cpu", Console(quiet=True))
-    insight = session._board(RunFolder(Path("nowhere")))._insight
+    session = prepared(experiment())
+    insight = board_of(session, RunFolder(Path("nowhere")))._insight
     seen = insight.look()
     model = session.task.learner.model
     before = [variable.numpy() for variable in model.variables]
@@ -206,8 +208,8 @@ def test_gradients_are_those_of_a_training_step() -> None:
 
 
 def test_looking_leaves_every_state_as_it_was() -> None:
-    session = Session(experiment(), "cpu", Console(quiet=True))
-    insight = session._board(RunFolder(Path("nowhere")))._insight
+    session = prepared(experiment())
+    insight = board_of(session, RunFolder(Path("nowhere")))._insight
     before = [variable.numpy() for variable in session.task.learner.model.variables]
     insight.look()
     for old, variable in zip(before, session.task.learner.model.variables, strict=True):
@@ -243,7 +245,7 @@ def test_pictures_show_images_filters_and_feature_maps(run: Run) -> None:
 def test_training_images_are_shown_as_the_network_sees_them(run: Run) -> None:
     """The first tile, shrunk again, is the first image that the board has, augmented."""
     sheet = pictures(run)["pictures/training_images"][0][1]
-    seen = np.asarray(run.session._board(RunFolder(run.folder))._insight.images[0])
+    seen = np.asarray(board_of(run.session, RunFolder(run.folder))._insight.images[0])
     times = sheet.shape[0] // (5 * 9 - 1)
     tile = sheet[: 8 * times : times, : 8 * times : times, 0]
     np.testing.assert_array_equal(tile, np.rint(seen[..., 0] * 255))

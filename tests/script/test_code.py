@@ -44,7 +44,6 @@ from cnnctl.script.layer_names import MODEL_ATTRIBUTES
 from cnnctl.script.page import needs_of, script
 from cnnctl.script.reading_code import reading_of
 from cnnctl.script.template import written
-from cnnctl.session.session import Session
 from cnnctl.spec import folders
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.dataset import FILE_SOURCES, Augment
@@ -55,6 +54,7 @@ from cnnctl.spec.optimizers import OPTIMIZERS
 from cnnctl.spec.overrides import override
 from cnnctl.train.observers import Observer
 from tests.formats.originals import idx, png, some, write
+from tests.interruptions import prepared, run_loop
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -185,9 +185,9 @@ def ran(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
 
 def trained(experiment: Experiment) -> list[Any]:
     """Returns every variable of the network that cnnctl trains."""
-    session = Session(experiment, "cpu", Console(quiet=True))
+    session = prepared(experiment)
     before = [variable.numpy() for variable in session.task.learner.model.trainable_variables]
-    session._loop(0, session.stopping or Observer())
+    run_loop(session, session.stopping or Observer())
     after = session.task.learner.model.trainable_variables
     assert not any(np.array_equal(old, new.numpy()) for old, new in zip(before, after, strict=True)), "all are trained"
     return [variable.numpy() for variable in session.task.learner.model.variables]
@@ -400,19 +400,19 @@ def test_the_script_holds_out_what_cnnctl_does_of_classes_of_any_size() -> None:
         np.testing.assert_array_equal(train, np.setdiff1d(np.arange(len(labels)), [*held["test"], *held["validation"]]))
 
 
-def prepared(name: str) -> bool:
+def is_prepared(name: str) -> bool:
     return (Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / name).is_dir()
 
 
 def test_the_script_reads_tfds_as_cnnctl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not prepared("mnist"):
+    if not is_prepared("mnist"):
         pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
     data = "{source: tfds, name: mnist, train: 'train[:1%]', test: 'test[:1%]', validation: 'train[1%:2%]', invert: true}"
     assert_same_bits(tiny(f"data={data}", "train.epochs=1"), tmp_path, monkeypatch)
 
 
 def test_the_script_fits_tfds_images_of_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not prepared("omniglot"):
+    if not is_prepared("omniglot"):
         pytest.skip("Omniglot is not prepared here; set TFDS_DATA_DIR")
     data = (
         "{source: tfds, name: omniglot, train: 'small1[:10%]', image_size: [8, 8], channels: 1, test: 0.02, validation: null}"
@@ -421,7 +421,7 @@ def test_the_script_fits_tfds_images_of_another_size(tmp_path: Path, monkeypatch
 
 
 def test_the_script_numbers_classes_anew_as_cnnctl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not prepared("omniglot"):
+    if not is_prepared("omniglot"):
         pytest.skip("Omniglot is not prepared here; set TFDS_DATA_DIR")
     for rest in ("validation: null, test: 'small1[70%:]'", "validation: 'small1[70%:]', test: 0.2"):
         data = f"{{source: tfds, name: omniglot, train: 'small1[:70%]', classes: 136, remap_labels: true, {rest}}}"
@@ -864,7 +864,7 @@ def test_the_script_reads_what_cnnctl_reads(name: str, tmp_path: Path) -> None:
 
 
 def test_the_script_turns_images_of_tfds_as_cnnctl_does() -> None:
-    if not prepared("mnist"):
+    if not is_prepared("mnist"):
         pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
     data = "{source: tfds, name: mnist, train: 'train[:1%]', test: 'test[:1%]', transpose: true, invert: true, pixel_max: 200}"
     for more in ((), ("data.image_size=[14, 20]", "data.fit=crop")):

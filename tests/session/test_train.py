@@ -16,10 +16,10 @@ from cnnctl.commands.train import train
 from cnnctl.errors import DataError, Interrupted, RunError
 from cnnctl.report.console import Console
 from cnnctl.session import classification, environment
-from cnnctl.session.session import Session
 from cnnctl.spec.load import load
-from cnnctl.train import chunks, learner, loops
+from cnnctl.train import learner, loops, steps
 from cnnctl.train.device import Device
+from tests.interruptions import prepared
 
 ROOT = Path(__file__).parent.parent.parent
 QUICKSTART = ROOT / "configs/quickstart.yaml"
@@ -62,7 +62,7 @@ def test_validation_runs_in_several_calls_so_that_ctrl_c_is_heard(tmp_path: Path
     lengths: list[int] = []
 
     def count(run_steps: Any, batches: Any, stops: Sequence[int], done: int, agree: Any) -> Iterator[int]:
-        calls = list(chunks.run_in_chunks(run_steps, batches, stops, done, agree))
+        calls = list(steps.run_in_chunks(run_steps, batches, stops, done, agree))
         lengths.append(len(calls))
         yield from calls
 
@@ -74,13 +74,13 @@ def test_validation_runs_in_several_calls_so_that_ctrl_c_is_heard(tmp_path: Path
 
 
 def test_a_broken_test_image_costs_no_training(tmp_path: Path) -> None:
-    """The network is saved before the test split is read, and --resume needs only what was mended."""
+    """The network is saved before the test split is read, and --resume needs only what was fixed."""
     make_folder(tmp_path / "images")
     broken = tmp_path / "images/test/cat/0.png"
     broken.write_bytes(b"no picture")
     config = tmp_path / "images.yaml"
     config.write_text(yaml.safe_dump(folder_config(tmp_path / "images")))
-    with pytest.raises(DataError, match=r"0\.png.*The training is saved; once that is mended: cnnctl train --resume"):
+    with pytest.raises(DataError, match=r"0\.png.*The training is saved; once the data is fixed: cnnctl train --resume"):
         run(config, tmp_path / "run")
     assert (tmp_path / "run/model.keras").exists()
     shutil.copy(tmp_path / "images/test/cat/1.png", broken)
@@ -116,7 +116,7 @@ def test_tensorboard_is_given_the_config_as_it_was_written(tmp_path: Path) -> No
 
 def test_where_the_run_folder_cannot_be_made_nothing_slow_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(Session, "__init__", lambda *_: pytest.fail("the session was begun"))
+    monkeypatch.setattr("cnnctl.session.session.prepare", lambda *_: pytest.fail("the data was read"))
     with pytest.raises(
         RunError, match=r"the run folder .*file/run cannot be made: .*file is a file; choose another with --run-dir"
     ):
@@ -149,7 +149,7 @@ def test_a_last_batch_of_one_image_that_batch_norm_cannot_use_is_warned_about(
     config.write_text(yaml.safe_dump({"data": {"source": "digits", "validation": 0.1}, "model": {"layers": layers}}))
     told = []
     for batch_size in (419, 420):  # 1,258 images: 3 batches of 419 and one image
-        Session(load(config, [f"train.batch_size={batch_size}"]), "cpu", Console())
+        prepared(load(config, [f"train.batch_size={batch_size}"]), Console())
         told.append("".join(capsys.readouterr().err.split("\n")))
     assert "one image (1,258 images in batches of 419)" in told[0]
     assert "set train.batch_size to 420" in told[0]

@@ -37,7 +37,6 @@ from cnnctl.run_folder import RunFolder
 from cnnctl.session.classification import Classification
 from cnnctl.session.resume import one_training
 from cnnctl.session.run_files import differences
-from cnnctl.session.session import Session
 from cnnctl.session.trained_run import open_trained
 from cnnctl.spec.load import load
 from cnnctl.spec.trial import without_sweep
@@ -161,7 +160,7 @@ def test_a_pruned_trial_is_a_run_that_was_stopped_and_can_go_on(straight: tuple[
 
 def test_no_trial_reads_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Classification, "test", lambda *_: pytest.fail("the test split was judged"))
-    monkeypatch.setattr(Session, "_tested", lambda *_: pytest.fail("the test split was read"))
+    monkeypatch.setattr("cnnctl.session.finish._test", lambda *_: pytest.fail("the test split was read"))
     study = work(written(tmp_path, trials=2), tmp_path / "sweep")
     result = RunFolder(Path(study.results().trials[0].run)).read_result()
     assert result
@@ -963,7 +962,7 @@ def test_a_trial_that_memory_is_too_small_for_fails_alone(tmp_path: Path, monkey
     def none_left(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("cnnctl.sweep.trial_runner.Session", none_left)
+    monkeypatch.setattr("cnnctl.sweep.trial_runner.prepare", none_left)
     (row,) = work(written(tmp_path, trials=1), tmp_path / "sweep").results().trials
     assert (row.state, row.reason) == (FAILED, "there is not enough memory")
 

@@ -11,14 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from cnnctl.errors import Interrupted
-from cnnctl.report.console import Console
 from cnnctl.run_folder import RunFolder
-from cnnctl.session.session import Session
+from cnnctl.session.state import Session
 from cnnctl.spec.experiment import Experiment
-from cnnctl.train import chunks
 from cnnctl.train.averages import AveragedWeights
 from cnnctl.train.observers import EpochRecord, Observer, StepsRecord
-from tests.interruptions import interrupt, run, variables
+from tests.interruptions import interrupt, prepared, run, run_loop, variables
 
 # Keras 3.15 writes .keras files with an __array__ that numpy 2 finds old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -77,10 +75,10 @@ def measured(weights: Weights, session: Session) -> tuple[float, float]:
 
 @pytest.mark.parametrize("loop", ["fit", "custom"])
 def test_each_epoch_is_validated_with_the_averages_that_the_run_would_leave(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "SECONDS_PER_CALL", 0.0)  # every step is told
-    session = Session(experiment(loop), "cpu", Console(quiet=True))
+    monkeypatch.setattr("cnnctl.train.steps.SECONDS_PER_CALL", 0.0)  # every step is told
+    session = prepared(experiment(loop))
     watch = Watch(session.task.learner.model)
-    session._loop(0, watch)
+    run_loop(session, watch)
     steps = session.task.steps_per_epoch
     expected = averages_of(watch.after_steps)[steps - 1 :: steps]
     assert len(watch.rows) == 3
@@ -99,9 +97,9 @@ def test_each_epoch_is_validated_with_the_averages_that_the_run_would_leave(loop
 
 @pytest.mark.parametrize("loop", ["fit", "custom"])
 def test_weights_that_averages_overwrite_now_and_then_are_validated_as_averages_too(loop: str) -> None:
-    session = Session(experiment(loop, overwrite=5), "cpu", Console(quiet=True))
+    session = prepared(experiment(loop, overwrite=5))
     watch = Watch(session.task.learner.model)
-    session._loop(0, watch)
+    run_loop(session, watch)
     left = session.task.learner.model.get_weights()
     for row, seen in zip(watch.rows, watch.after_epochs, strict=True):
         assert (row.validation_loss, row.validation_accuracy) == pytest.approx(measured(seen, session), rel=1e-5)
@@ -110,11 +108,11 @@ def test_weights_that_averages_overwrite_now_and_then_are_validated_as_averages_
 
 
 def test_validation_with_averages_changes_nothing_that_is_trained() -> None:
-    alone, watched = (Session(experiment("custom", NORMALIZED), "cpu", Console(quiet=True)) for _ in range(2))
-    watched._loop(0, Observer())
+    alone, watched = (prepared(experiment("custom", NORMALIZED)) for _ in range(2))
+    run_loop(watched, Observer())
     alone.task.validation = lambda: None  # type: ignore[method-assign]
     alone.task.learner.averages.put_in = lambda: None
-    alone._loop(0, Observer())
+    run_loop(alone, Observer())
     for mine, theirs in zip(variables(watched), variables(alone), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -173,9 +171,9 @@ def test_few_shot_learners_are_validated_with_the_averages_that_they_leave(learn
         "train": {"epochs": 2, "batch_size": 500, "optimizer": averaging},
         "log": {"tensorboard": False},
     }  # fmt: skip
-    session = Session(Experiment.model_validate(content), "cpu", Console(quiet=True))
+    session = prepared(Experiment.model_validate(content))
     watch = Watch(session.task.learner.model)
-    session._loop(0, watch)
+    run_loop(session, watch)
     left = session.task.learner.evaluation()(session.task.validation())
     assert (watch.rows[-1].validation_loss, watch.rows[-1].validation_accuracy) == pytest.approx(left[:2], rel=1e-6)
     last = session.task.learner.model.get_weights()

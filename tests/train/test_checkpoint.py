@@ -21,12 +21,13 @@ from cnnctl.commands import train as train_command
 from cnnctl.errors import Interrupted, RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.run_folder import MetricsFile, RunFolder
-from cnnctl.session.session import Session
+from cnnctl.session.session import train as train_session
+from cnnctl.session.state import Session
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train import checkpoint, loops
 from cnnctl.train.observers import EpochRecord
 from cnnctl.train.origin import checkpoint_files
-from tests.interruptions import interrupt, interrupt_at, run, variables
+from tests.interruptions import interrupt, interrupt_at, prepared, run, variables
 
 # Keras 3.15 writes .keras files with an __array__ that numpy 2 finds old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -135,7 +136,7 @@ def test_a_run_interrupted_before_its_first_step_is_told_starts_anew_when_resume
 
     with monkeypatch.context() as patched:
         patched.setattr(loops, "steps_record", press)
-        message = f"^interrupted; nothing was trained yet. Go on with: cnnctl train --resume {folder}$"
+        message = f"^interrupted; nothing was trained yet. Resume with: cnnctl train --resume {folder}$"
         with pytest.raises(Interrupted, match=message):
             run(spec, folder)
     assert not (folder / "checkpoints").exists()
@@ -148,7 +149,7 @@ def test_an_interruption_during_the_test_is_told_like_any_other(tmp_path: Path, 
 
     spec = experiment(epochs=1)
     with monkeypatch.context() as patched:
-        patched.setattr("cnnctl.session.session._save_model", press)
+        patched.setattr("cnnctl.session.finish._save_model", press)
         with pytest.raises(Interrupted, match="1 of 1 epoch is saved"):
             run(spec, tmp_path / "run")
     assert RunFolder(tmp_path / "run").state()[0] == "interrupted"
@@ -206,11 +207,11 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_serves(
 ) -> None:
     newest = half_way / "checkpoints" / "step_000000012.npz"
     newest.write_bytes(newest.read_bytes()[:2000])
-    resumed = Session(experiment(), "cpu", Console())
-    resumed.run(RunFolder(half_way))
+    resumed = prepared(experiment(), Console())
+    train_session(resumed, RunFolder(half_way))
     said = capsys.readouterr().err
     assert f"{newest} is damaged (it is not what was written: its checksum is another); an earlier checkpoint is taken" in said
-    assert "goes on after 2 of 4 epochs\n" in said
+    assert "resumes after 2 of 4 epochs\n" in said
     straight = run(experiment(), half_way.parent / "straight")
     assert_same_end((resumed, half_way), (straight, half_way.parent / "straight"))
     assert len(checkpoint_files(half_way / "checkpoints")) == 2

@@ -81,7 +81,7 @@ def test_the_step_is_named_and_changes_no_weight(loop: str, bad: float, told: st
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_step_is_counted_from_the_start_of_the_training(loop: str) -> None:
     begun = StepsRecord(2, 7, 1, 4, 0.1, 0.5, 0.5, (2.0, 4.0, 2.0, 4.0))
-    plan = Plan(3, 1, 6, 24, 4, begun=begun)
+    plan = Plan(3, 1, 6, 24, 4, partial_epoch=begun)
     with pytest.raises(Diverged, match="at step 10;"):
         LOOPS[loop](learner(), lambda first: batches_with(np.nan, at=2) if first == 7 else 1 / 0, None, plan, Observer())
 

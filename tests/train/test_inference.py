@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cnnctl.train.inference import judge, saliency
+from cnnctl.train.inference import evaluate_batches, saliency
 from cnnctl.train.steps import Metrics
 
 SHAPE = (5, 4, 2)
@@ -77,7 +77,7 @@ def test_loss_and_accuracy_are_means_over_the_images_whatever_the_batches() -> N
     model, batch, labels = network(None), images(7), np.array([0, 1, 2, 0, 1, 2, 0])
     loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     metrics = Metrics(keras.metrics.Mean(), keras.metrics.SparseCategoricalAccuracy())
-    judged = judge(model, loss_function, metrics, tf.data.Dataset.from_tensor_slices((batch, labels)).batch(3))
+    judged = evaluate_batches(model, loss_function, metrics, tf.data.Dataset.from_tensor_slices((batch, labels)).batch(3))
     outputs = np.asarray(model(batch, training=False))
     regularization = 0.01 * float(np.square(model.layers[-1].kernel.numpy()).sum())
     np.testing.assert_allclose(judged.outputs, outputs, rtol=1e-5, atol=1e-6)

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from cnnctl.cli import main
 from cnnctl.errors import RunError
-from cnnctl.report.console import Console
-from cnnctl.session.session import Session
+from cnnctl.session.state import Session
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.training import EarlyStopping
-from cnnctl.train import chunks
 from cnnctl.train.loops import LOOPS
 from cnnctl.train.observers import EndRecord, EpochRecord, Observer, Observers, Plan, StepsRecord
 from cnnctl.train.stopping import StopWhenNotFinite, StopWithoutProgress
+from tests.interruptions import prepared, run_loop
 
 PIECES = {"piecewise": {"boundaries": [4, 9], "values": [0.3, 0.2, 0.1]}}  # steps 1 to 5, 6 to 10, the rest
 
@@ -66,12 +65,12 @@ def session(loop: str, epochs: int = 3, validation: float | None = 0.1) -> Sessi
         "train": {"loop": loop, "epochs": epochs, "batch_size": 48, "optimizer": {"sgd": {"learning_rate": PIECES}}},
         "log": {"tensorboard": False},
     }
-    return Session(Experiment.model_validate(content), "cpu", Console(quiet=True))
+    return prepared(Experiment.model_validate(content))
 
 
 def told_by(loop: str, story: Story | None = None, **arguments: Any) -> Story:
     story = story or Story()
-    session(loop, **arguments)._loop(0, story)
+    run_loop(session(loop, **arguments), story)
     return story
 
 
@@ -121,7 +120,7 @@ def test_without_validation_there_are_no_validation_numbers(loop: str) -> None:
 def test_progress_within_an_epoch_goes_forward_to_its_end(
     loop: str, seconds_per_call: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "SECONDS_PER_CALL", seconds_per_call)
+    monkeypatch.setattr("cnnctl.train.steps.SECONDS_PER_CALL", seconds_per_call)
     story = told_by(loop)
     examples = story.told[0].examples
     for epoch in (1, 2, 3):

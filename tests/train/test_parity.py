@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cnnctl.report.console import Console
-from cnnctl.session.session import Session
 from cnnctl.spec.experiment import Experiment
-from cnnctl.train import chunks
 from cnnctl.train.observers import EpochRecord, Observer, StepsRecord
+from tests.interruptions import prepared, run_loop
 
 STYLES = ("sequential", "functional", "subclass")
 LOOPS = ("fit", "custom")
@@ -86,9 +84,9 @@ def experiment(
 
 
 def trained(spec: Experiment) -> Outcome:
-    session = Session(spec, "cpu", Console(quiet=True))
+    session = prepared(spec)
     listener = Rows()
-    session._loop(0, listener)
+    run_loop(session, listener)
     learner = session.task.learner
     variables = [variable.numpy() for variable in (*learner.model.variables, *learner.optimizer.variables)]
     return Outcome(variables, listener.rows, listener.calls)
@@ -105,7 +103,7 @@ REFERENCE = ("sequential", "custom")
 
 def test_the_training_reaches_every_kind_of_variable_and_a_partial_batch(outcomes: Outcomes) -> None:
     spec = experiment()
-    session = Session(spec, "cpu", Console(quiet=True))
+    session = prepared(spec)
     before = [variable.numpy() for variable in session.task.learner.model.variables]
     after = outcomes[REFERENCE].variables[: len(before)]
     assert len(session.task.splits.train) % spec.train.batch_size != 0
@@ -134,7 +132,7 @@ def test_every_style_and_loop_reports_the_same_rows(style: str, loop: str, outco
 def test_the_steps_that_a_call_runs_change_nothing(
     seconds_per_call: float, calls: int, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "SECONDS_PER_CALL", seconds_per_call)
+    monkeypatch.setattr("cnnctl.train.steps.SECONDS_PER_CALL", seconds_per_call)
     outcome = trained(experiment())
     assert outcome.calls == calls
     assert outcome.weights_equal(outcomes[REFERENCE])

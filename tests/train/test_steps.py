@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from cnnctl.errors import UsageError
 from cnnctl.model import build_model
 from cnnctl.model.keras_optimizers import build_loss, build_optimizer
-from cnnctl.report.console import Console
-from cnnctl.session.session import Session
+from cnnctl.session.state import Session
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
-from cnnctl.train import chunks, records
+from cnnctl.train import records
 from cnnctl.train.learner import Learner
 from cnnctl.train.loops import LOOPS
 from cnnctl.train.observers import EpochRecord, Observer, Plan, StepsRecord
 from cnnctl.train.steps import build_metrics, evaluate_step, train_step
+from tests.interruptions import prepared, run_loop
 
 Array = NDArray[np.float64]
 GENERATOR = np.random.default_rng(11)
@@ -274,14 +274,14 @@ def tiny_session(loop: str, optimizer: Any, precision: str = "float32", epochs: 
         "model": {"layers": ["flatten", {"dense": {"units": 16, "activation": "relu"}}, {"dense": {"units": "classes"}}]},
         "train": {"loop": loop, "epochs": epochs, "batch_size": 48, "optimizer": optimizer, "precision": precision},
     }
-    return Session(Experiment.model_validate(content), "cpu", Console(quiet=True))
+    return prepared(Experiment.model_validate(content))
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_learns(precision: str, loop: str) -> None:
     rows = Rows()
-    tiny_session(loop, {"adam": {"learning_rate": 0.03}}, precision)._loop(0, rows)
+    run_loop(tiny_session(loop, {"adam": {"learning_rate": 0.03}}, precision), rows)
     assert rows.rows[2].train_loss < 0.7 * rows.rows[0].train_loss
     assert rows.rows[2].learning_rate == pytest.approx(0.03)
 
@@ -389,12 +389,12 @@ class WeightsOfSteps(Rows):
 
 
 def test_both_loops_end_with_the_average_weights_where_the_config_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "SECONDS_PER_CALL", 0.0)  # a call a step
+    monkeypatch.setattr("cnnctl.train.steps.SECONDS_PER_CALL", 0.0)  # a call a step
     averaging = {"sgd": {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.8}}
     custom, fit = tiny_session("custom", averaging), tiny_session("fit", averaging)
     listener = WeightsOfSteps(custom.task.learner.model)
-    custom._loop(0, listener)
-    fit._loop(0, Observer())
+    run_loop(custom, listener)
+    run_loop(fit, Observer())
     assert len(listener.weights) == 12
     average = listener.weights[0]
     for current in listener.weights[1:]:

@@ -121,7 +121,7 @@ class TensorBoardObserver(Observer):
         """Returns whether an event of an interrupted run is of the steps that are saved; a finished epoch's come after its last."""
         if tags & ENDING or step > self._plan.first_step:
             return False
-        return step < self._plan.first_step or not self._plan.begun or tags <= POINTS_TAGS
+        return step < self._plan.first_step or not self._plan.partial_epoch or tags <= POINTS_TAGS
 
     def state(self) -> dict[str, Any]:
         """Returns the last point of the curves, from which the next one counts."""

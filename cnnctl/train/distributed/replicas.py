@@ -8,7 +8,7 @@ batch, and dropout draws otherwise for each image. What differs is the order of 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,10 +18,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.data.pipeline import Shares
+from cnnctl.data.pipeline import Shares, iterate, relay
 from cnnctl.model.guard import only_if_finite
 from cnnctl.model.replicated import summed, training
-from cnnctl.train.steps import Metrics
+from cnnctl.train.steps import Agreement, Metrics
 
 LOST = (
     tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
@@ -58,10 +58,6 @@ class Replicas:
     def dealt_out(self, batches: tf.data.Dataset) -> Any:
         """Returns batches whose elements are read by `shares` as TensorFlow deals them out to the replicas of this process."""
         return self.strategy.distribute_datasets_from_function(lambda _: batches)
-
-    def steps_of(self, batches: tf.data.Dataset) -> int:
-        """Returns how many whole batches a dataset of known length has the parts of."""
-        return int(batches.cardinality()) // len(self.shares.replicas)
 
     def together(self, compute: Callable[..., Totals], metrics: Metrics) -> Callable[..., None]:
         """Returns a step that has each replica compute its part of a batch, and tells the metrics of the whole."""
@@ -112,6 +108,36 @@ class Replicas:
 
         compiled: Callable[[Any], Any] = tf.function(of_workers, autograph=False, reduce_retracing=True)
         return compiled
+
+
+def steps_of_replicas(replicas: Replicas | None, batches: tf.data.Dataset) -> int:
+    """Count the whole batches of a dataset of known length; with replicas its elements are parts of batches."""
+    return int(batches.cardinality()) // (len(replicas.shares.replicas) if replicas else 1)
+
+
+@contextlib.contextmanager
+def relay_for(replicas: Replicas | None, batches: tf.data.Dataset) -> Iterator[Any]:
+    """Give a dataset, distributed to replicas if there are any, whose threads stop at the end of the block."""
+    with relay(batches) as dataset:
+        yield replicas.dealt_out(dataset) if replicas else dataset
+
+
+@contextlib.contextmanager
+def iterate_for(replicas: Replicas | None, batches: tf.data.Dataset) -> Iterator[Any]:
+    """Give an iterator over a dataset, distributed to replicas if there are any; its threads stop at the end of the block."""
+    if replicas is None:
+        with iterate(batches) as iterator:
+            yield iterator
+    else:
+        with relay_for(replicas, batches) as dataset:
+            yield iter(dataset)
+
+
+def agreement(replicas: Replicas | None) -> Agreement:
+    """Return the function that all workers call with the steps that suit each, and that gives all the smallest."""
+    if not replicas or replicas.workers == 1:
+        return lambda fitting: fitting
+    return lambda fitting: int(replicas.gathered([fitting]).min())
 
 
 def _own(strategy: tf.distribute.Strategy, results: Any) -> Any:
