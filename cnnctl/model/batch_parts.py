@@ -37,20 +37,20 @@ class ByParts(keras.Model):
         self.built = True
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Returns the outputs (B, ...) for `images` (B, H, W, C); a batch may have any number of images."""
+        """Return the outputs (B, ...) for `images` (B, H, W, C); a batch may have any number of images."""
         count = tf.shape(images)[0]
         ends = [count * part // self.parts for part in range(self.parts + 1)]
         outputs = [self._part(images, start, end, training) for start, end in pairwise(ends)]
         return tf.concat(outputs, axis=0)
 
     def _part(self, images: Any, start: Any, end: Any, training: bool) -> Any:
-        """Returns the outputs for images from `start` to before `end`; there may be none, which a convolution cannot take."""
+        """Return the outputs for images from `start` to before `end`; there may be none, which a convolution cannot take."""
         outputs = fused_outputs(self.network, self.nodes, images[start : tf.maximum(end, start + 1)], training)
         return outputs[: end - start]
 
 
 def in_parts(experiment: Experiment, network: keras.Model) -> keras.Model:
-    """Returns what trains the network: itself, or it in as many parts as a settled config says."""
+    """Return what trains the network: itself, or it in as many parts as a settled config says."""
     parts = experiment.train.batch_parts
     assert isinstance(parts, int)
     return ByParts(network, facts_of(experiment)[0], parts) if parts > 1 else network

@@ -25,7 +25,7 @@ DRAWN = 2**16
 
 
 def fused_outputs(network: keras.Model, nodes: Sequence[Node], images: Any, training: bool) -> Any:
-    """Returns the outputs of the last layer, (B, ...).
+    """Return the outputs of the last layer, (B, ...).
 
     Args:
         network: built from the stack, in any style.
@@ -42,7 +42,7 @@ def fused_outputs(network: keras.Model, nodes: Sequence[Node], images: Any, trai
 
 
 def relu_after_pooling(nodes: Sequence[Node]) -> dict[str, str]:
-    """Returns, by the names of the layers, `convolution` or `pooling` for those between which ReLU moves."""
+    """Return, by the names of the layers, `convolution` or `pooling` for those between which ReLU moves."""
     taken = Counter(name for node in nodes for name in node.inputs)
     by_name = {node.name: node for node in nodes}
     late = {}
@@ -81,7 +81,7 @@ def _linear(layer: keras.Layer) -> Iterator[None]:
 
 
 def _dropped(layer: keras.layers.Dropout, inputs: Any) -> Any:
-    """Returns inputs of which a share of `rate` is 0, and the others so much larger that the mean stays."""
+    """Return inputs of which a share of `rate` is 0, and the others so much larger that the mean stays."""
     inputs = tf.cast(inputs, layer.compute_dtype)
     count = tf.size(inputs)
     words = tf.random.stateless_uniform(

@@ -32,14 +32,14 @@ def _guarded(loss: Any) -> tuple[Any, Any]:
 
 
 def only_if_finite(loss: Any, gradients: Sequence[Any]) -> list[Any]:
-    """Returns the same gradients, which nobody gets if the loss is infinite or no number."""
+    """Return the same gradients, which nobody gets if the loss is infinite or no number."""
     check = tf.raw_ops.Assert(condition=tf.math.is_finite(loss), data=[_MARK, loss])  # tf.debugging's would branch each step
     with tf.control_dependencies([check]):
         return [tf.identity(gradient) for gradient in gradients]
 
 
 def refused_loss(error: Exception) -> str | None:
-    """Returns the loss that made a step fail: `nan`, `inf` or `-inf`; None if it failed for another reason."""
+    """Return the loss that made a step fail: `nan`, `inf` or `-inf`; None if it failed for another reason."""
     told = _TOLD.search(str(error))
     if told is None:
         return None

@@ -71,7 +71,7 @@ KERAS_PARTS: dict[type[Section], type] = {
 def keras_layers(
     nodes: list[Node], seed: int, around: LayerContext, precision: str, twice_differentiable: bool = False
 ) -> list[keras.Layer]:
-    """Returns the Keras layer of each node, not yet built.
+    """Return the Keras layer of each node, not yet built.
 
     Args:
         nodes: the stack.
@@ -105,7 +105,7 @@ class _LayerSeeds:
 def keras_layer(
     node: Node, seeds: _LayerSeeds, around: LayerContext, precision: str, twice_differentiable: bool = False
 ) -> keras.Layer:
-    """Returns the Keras layer of one node; arguments as in `keras_layers`."""
+    """Return the Keras layer of one node; arguments as in `keras_layers`."""
     layer = node.layer
     fields = {name: getattr(layer, name) for name in type(layer).model_fields if name not in ("name", "inputs")}
     arguments = {name: _argument(name, value, seeds) for name, value in fields.items()}

@@ -35,7 +35,7 @@ KERAS_OPTIMIZERS: dict[type[O.Optimizer], type[keras.Optimizer]] = {
 def build_optimizer(
     spec: O.Optimizer, steps_per_epoch: int, epochs: int, precision: str, guarded: bool = True
 ) -> keras.Optimizer:
-    """Returns the Keras optimizer, which refuses a loss that is no number.
+    """Return the Keras optimizer, which refuses a loss that is no number.
 
     Under mixed float16 it scales the loss, so that small gradients survive.
 
@@ -57,7 +57,7 @@ def build_optimizer(
 
 
 def refuse_unsorted(spec: O.Piecewise, optimizer: str, steps_per_epoch: int) -> None:
-    """Raises UsageError for boundaries that do not rise once epochs are counted in steps.
+    """Raise UsageError for boundaries that do not rise once epochs are counted in steps.
 
     Keras would add up the values of all pieces that a step is in.
     """
@@ -85,7 +85,7 @@ def _shown(boundaries: Iterable[O.Span]) -> str:
 def build_schedule(
     spec: float | Section, steps_per_epoch: int, epochs: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the learning rate as Keras takes it: a number or a schedule over steps."""
+    """Return the learning rate as Keras takes it: a number or a schedule over steps."""
     schedules = keras.optimizers.schedules
     total = steps_per_epoch * epochs
 
@@ -133,7 +133,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         self.final_div_factor = final_div_factor
 
     def __call__(self, step: Any) -> Any:
-        """Returns the learning rate at a step, counted from 0."""
+        """Return the learning rate at a step, counted from 0."""
         ops = keras.ops
         first = self.max_learning_rate / self.div_factor
         final = first / self.final_div_factor
@@ -145,7 +145,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(at < peak, rising, falling)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `__init__` takes."""
+        """Return what `__init__` takes."""
         return {
             "max_learning_rate": self.max_learning_rate,
             "total_steps": self.total_steps,
@@ -160,7 +160,7 @@ def _cosine(start: float, end: float, share: Any) -> Any:
 
 
 def build_loss(loss: Loss) -> keras.Loss:
-    """Returns the Keras loss, averaged over the images of a batch."""
+    """Return the Keras loss, averaged over the images of a batch."""
     if loss.name == "categorical_crossentropy":
         return keras.losses.CategoricalCrossentropy(from_logits=loss.from_logits, label_smoothing=loss.label_smoothing)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=loss.from_logits)

@@ -16,7 +16,7 @@ _APART = 0x9E3779B1
 
 
 def summed(tensors: list[Any]) -> list[Any]:
-    """Returns the sums of tensors over all replicas; called by each of them."""
+    """Return the sums of tensors over all replicas; called by each of them."""
     sums: list[Any] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
     return sums
 
@@ -103,12 +103,12 @@ def training(counts: Any) -> Iterator[None]:
 
 
 def _moments(alone: Callable[..., Any], axes: Sequence[int], inputs: Any, mask: Any = None) -> Any:
-    """Returns mean and variance by channel, (C,): of all replicas in a step of theirs, elsewhere as Keras does `alone`."""
+    """Return mean and variance by channel, (C,): of all replicas in a step of theirs, elsewhere as Keras does `alone`."""
     return alone(inputs, mask) if _STEP.counts is None else _moments_over_replicas(axes, _STEP.counts, inputs)
 
 
 def _moments_over_replicas(axes: Sequence[int], counts: Any, inputs: Any) -> tuple[Any, Any]:
-    """Returns mean and variance by channel, (C,), in two passes: E(x²) - E(x)² would lose what they have in common."""
+    """Return mean and variance by channel, (C,), in two passes: E(x²) - E(x)² would lose what they have in common."""
     values = tf.cast(inputs, tf.float32)
     rows = counts * tf.cast(tf.size(values) / tf.shape(values)[_kept(axes, values)], tf.float32)
     total, count = summed([counts * tf.reduce_sum(values, axes, keepdims=True), rows])

@@ -43,7 +43,7 @@ class NotThisNetwork(Exception):
 
 
 def saved_network(experiment: Experiment, file: Path) -> keras.Model:
-    """Returns the network of a checked config with the weights of a `.keras` file.
+    """Return the network of a checked config with the weights of a `.keras` file.
 
     Args:
         experiment: says the network.
@@ -81,7 +81,7 @@ def _load(network: keras.Model, weights: bytes) -> None:
 
 
 def _refuse_other_members(experiment: Experiment, archive: zipfile.ZipFile) -> None:
-    """Raises what speaks against an archive by its list of contents alone: other things, or too much or too little."""
+    """Raise what speaks against an archive by its list of contents alone: other things, or too much or too little."""
     members = archive.infolist()
     if [each.filename for each in members] != MEMBERS:
         raise NotThisNetwork(f"it holds other things than {', '.join(MEMBERS)}")
@@ -98,7 +98,7 @@ def _refuse_other_members(experiment: Experiment, archive: zipfile.ZipFile) -> N
 
 
 def _refuse_links(experiment: Experiment, weights: bytes) -> None:
-    """Raises where an HDF5 file has anything but groups and plain arrays, as those of other files or of any size are."""
+    """Raise where an HDF5 file has anything but groups and plain arrays, as those of other files or of any size are."""
     most = OBJECTS_A_LAYER * (len(facts_of(experiment)[0]) + 2)
     with h5py.File(io.BytesIO(weights), "r") as file:
         waiting = [file]
@@ -116,7 +116,7 @@ def _refuse_links(experiment: Experiment, weights: bytes) -> None:
 
 
 def _is_plain(each: Any) -> bool:
-    """Returns whether an HDF5 object is an array of numbers that lies in the file itself, whole and as it is."""
+    """Return True if an HDF5 object is an array of numbers that lies in the file itself, whole and as it is."""
     if not isinstance(each, h5py.Dataset) or each.dtype.kind not in "fiu" or each.shape is None:
         return False
     if each.external or each.is_virtual or each.chunks is not None:
@@ -125,7 +125,7 @@ def _is_plain(each: Any) -> bool:
 
 
 def _refuse_other_layers(network: keras.Model, saved: Any) -> None:
-    """Raises where the file was saved for another network than the config says; nothing is built from what it says."""
+    """Raise where the file was saved for another network than the config says; nothing is built from what it says."""
     built = json.loads(json.dumps(keras.saving.serialize_keras_object(network)))
     for each in (built, saved):
         each["config"].pop("name", None)  # counted up in each process
@@ -135,7 +135,7 @@ def _refuse_other_layers(network: keras.Model, saved: Any) -> None:
 
 
 def _difference(saved: Any, built: Any, path: str) -> str | None:
-    """Returns where two plain values differ first, or None; what only one of two mappings says is of another Keras."""
+    """Return where two plain values differ first, or None; what only one of two mappings says is of another Keras."""
     if isinstance(saved, dict) and isinstance(built, dict):
         both = [key for key in built if key in saved and key not in _OF_NO_ACCOUNT]
         pairs = [(f"{path}.{key}".removeprefix("."), saved[key], built[key]) for key in both]

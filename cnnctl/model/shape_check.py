@@ -15,7 +15,7 @@ from cnnctl.spec.shapes import Facts, Shape
 
 
 def differences(experiment: Experiment) -> list[str]:
-    """Returns a line for each layer whose shape or parameters Keras sees otherwise; none where all agree."""
+    """Return a line for each layer whose shape or parameters Keras sees otherwise; none where all agree."""
     _, facts = facts_of(experiment)
     model = build_model(experiment)
     shapes = {"input": image_of(experiment)}
@@ -28,7 +28,7 @@ def differences(experiment: Experiment) -> list[str]:
 
 
 def keras_shape(layer: Any, inputs: Sequence[Shape]) -> Shape:
-    """Returns what Keras says a layer gives for inputs of these shapes, without the batch axis."""
+    """Return what Keras says a layer gives for inputs of these shapes, without the batch axis."""
     given = [(None, *shape) for shape in inputs]
     shape = layer.compute_output_shape(given if len(given) > 1 else given[0])
     return tuple(shape[1:])

@@ -18,7 +18,7 @@ Wiring = dict[str, list[str]]
 
 
 def build_model(experiment: Experiment, precision: str | None = None, twice_differentiable: bool = False) -> keras.Model:
-    """Returns the built network of a checked experiment, in the style it says.
+    """Return the built network of a checked experiment, in the style it says.
 
     The initial weights depend on the seed and the stack alone: the three styles agree to the bit.
 
@@ -38,12 +38,12 @@ def build_model(experiment: Experiment, precision: str | None = None, twice_diff
 
 
 def build_sequential(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:
-    """Returns a `keras.Sequential`; each layer takes the one before."""
+    """Return a `keras.Sequential`; each layer takes the one before."""
     return keras.Sequential([keras.Input(image, name=INPUT), *layers])
 
 
 def build_functional(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:
-    """Returns a functional `keras.Model`: layers called on symbolic tensors."""
+    """Return a functional `keras.Model`: layers called on symbolic tensors."""
     tensors = {INPUT: keras.Input(image, name=INPUT)}
     for layer in layers:
         tensors[layer.name] = layer(_taken(tensors, wiring[layer.name]))
@@ -51,7 +51,7 @@ def build_functional(layers: list[keras.Layer], wiring: Wiring, image: tuple[int
 
 
 def build_subclass(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:
-    """Returns a `StackModel`, called once: an optimizer needs its variables to be there."""
+    """Return a `StackModel`, called once: an optimizer needs its variables to be there."""
     model = StackModel([keras.layers.serialize(layer) for layer in layers], wiring)
     model(keras.ops.zeros((1, *image)))
     return model
@@ -80,16 +80,16 @@ class StackModel(keras.Model):
         self.stack = [keras.layers.deserialize(config) for config in layer_configs]
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Returns the output of the last layer for `images` (B, H, W, C)."""
+        """Return the output of the last layer for `images` (B, H, W, C)."""
         return outputs_of_layers(self.stack, self.wiring, images, training)[self.stack[-1].name]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `__init__` takes, so that Keras can save and load the model."""
+        """Return what `__init__` takes, so that Keras can save and load the model."""
         return {**super().get_config(), "layer_configs": self.layer_configs, "wiring": self.wiring}
 
 
 def outputs_of_layers(layers: Sequence[keras.Layer], wiring: Wiring, images: Any, training: bool = False) -> dict[str, Any]:
-    """Returns the output of each layer by its name, for `images` (B, H, W, C), and the images themselves as `input`."""
+    """Return the output of each layer by its name, for `images` (B, H, W, C), and the images themselves as `input`."""
     tensors = {INPUT: images}
     for layer in layers:
         taken = _taken(tensors, wiring[layer.name])

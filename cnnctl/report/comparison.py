@@ -66,7 +66,7 @@ class RunRow:
 
 
 def read_runs(root: Path) -> tuple[list[RunRow], list[str]]:
-    """Returns the runs below a folder, oldest first, and a line for each folder that is passed over."""
+    """Return the runs below a folder, oldest first, and a line for each folder that is passed over."""
     folders = {file.parent for name in ("config.yaml", "environment.json") for file in root.rglob(name)}
     rows, passed_over = [], []
     for folder in sorted(folders, key=lambda folder: (folder.name, str(folder))):
@@ -88,7 +88,7 @@ def _reason(error: Exception) -> str:
 
 
 def _row(run: RunFolder, name: str) -> RunRow:
-    """Returns what a run folder says of itself.
+    """Return what a run folder says of itself.
 
     Raises:
         CnnctlError: it is damaged.
@@ -141,7 +141,7 @@ def _device(run: RunFolder) -> str:
 
 
 def _of_epochs(run: RunFolder, result: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns what metrics.csv says: validation of the weights that the run left, or of its last epoch as long as it goes on."""
+    """Return what metrics.csv says: validation of the weights that the run left, or of its last epoch as long as it goes on."""
     epochs = run.read_epochs()
     if not epochs:
         return {}
@@ -155,7 +155,7 @@ def _of_epochs(run: RunFolder, result: Mapping[str, Any] | None) -> dict[str, An
 
 
 def _number(file: Path, row: Mapping[str, Any], key: str) -> float:
-    """Returns the number that a row of a file has under a key; what is no finite one, a run never writes.
+    """Return the number that a row of a file has under a key; what is no finite one, a run never writes.
 
     Raises:
         RunError: it is something else.
@@ -174,7 +174,7 @@ def _number(file: Path, row: Mapping[str, Any], key: str) -> float:
 
 
 def by_seed(rows: Sequence[RunRow]) -> list[RunRow]:
-    """Returns a row for all runs that differ in the seed alone; numbers become [mean, standard deviation].
+    """Return a row for all runs that differ in the seed alone; numbers become [mean, standard deviation].
 
     The deviation is that of a sample (n - 1); of one run it is absent.
     """
@@ -201,12 +201,12 @@ def _merged(group: Sequence[RunRow]) -> RunRow:
 
 
 def chosen(rows: Sequence[RunRow], wanted: Sequence[tuple[str, str]]) -> list[RunRow]:
-    """Returns the rows that have each (key, text) among their config values or results."""
+    """Return the rows that have each (key, text) among their config values or results."""
     return [row for row in rows if all(_is(value_of(row, key), text) for key, text in wanted)]
 
 
 def _is(value: Any, text: str) -> bool:
-    """Return whether a text means a value: as a config or the JSON would have it; numbers in any form, such as 1e-3."""
+    """Return True if a text means a value: as a config or the JSON would have it; numbers in any form, such as 1e-3."""
     if text in (text_of(value), json.dumps(value)):
         return True
     try:
@@ -216,7 +216,7 @@ def _is(value: Any, text: str) -> bool:
 
 
 def ordered(rows: Sequence[RunRow], key: str, descending: bool) -> list[RunRow]:
-    """Returns the rows by one config value or result; those without it come last."""
+    """Return the rows by one config value or result; those without it come last."""
     there = [row for row in rows if value_of(row, key) is not None]
     return [
         *sorted(there, key=lambda row: _sortable(value_of(row, key)), reverse=descending),
@@ -225,7 +225,7 @@ def ordered(rows: Sequence[RunRow], key: str, descending: bool) -> list[RunRow]:
 
 
 def known_keys(rows: Sequence[RunRow]) -> list[str]:
-    """Returns what rows can be chosen and ordered by: results and config paths."""
+    """Return what rows can be chosen and ordered by: results and config paths."""
     return list(
         dict.fromkeys([RUN, *(key for row in rows for key in row.results), *(path for row in rows for path in row.leaves)])
     )
@@ -263,13 +263,13 @@ def _by_position(row: RunRow, key: str) -> Any:
 
 
 def _sortable(value: Any) -> tuple[int, Any]:
-    """Returns numbers by size before all else by its text; of [mean, deviation] the mean."""
+    """Return numbers by size before all else by its text; of [mean, deviation] the mean."""
     first = value[0] if isinstance(value, list) and value else value
     return (0, first) if isinstance(first, int | float) else (1, str(first))
 
 
 def as_plain(rows: Sequence[RunRow]) -> list[Mapping[str, Any]]:
-    """Returns the rows as programs read them: name, the config values that differ, results."""
+    """Return the rows as programs read them: name, the config values that differ, results."""
     values = differing([row.leaves for row in rows])
     return [
         {RUN: row.name, **row.results, "config": {key: _for_json(values[key][index]) for key in values}}
@@ -278,7 +278,7 @@ def as_plain(rows: Sequence[RunRow]) -> list[Mapping[str, Any]]:
 
 
 def _for_json(value: Any) -> Any:
-    """Returns a config value with the text of each number that JSON does not have, such as an infinite one."""
+    """Return a config value with the text of each number that JSON does not have, such as an infinite one."""
     if isinstance(value, dict):
         return {key: _for_json(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -71,7 +71,7 @@ class Console:
             os.write(sys.stderr.fileno(), text.encode())
 
     def rich(self) -> RichConsole:
-        """Returns rich's console on stderr, for what moves; imported only then, since that takes its time."""
+        """Return rich's console on stderr, for what moves; imported only then, since that takes its time."""
         from rich.console import Console as RichConsole
 
         return RichConsole(stderr=True, highlight=False)
@@ -87,5 +87,5 @@ class Console:
 
 
 def _printable_lines(text: str) -> str:
-    """Returns a message in which no file or class name can move the cursor."""
+    """Return a message in which no file or class name can move the cursor."""
     return "\n".join(map(printable, text.split("\n")))

@@ -16,7 +16,7 @@ UNBALANCED = 5
 
 
 def advice(facts: Facts) -> list[str]:
-    """Returns what a person should do or keep in mind, one text each; what spoils a result comes first."""
+    """Return what a person should do or keep in mind, one text each; what spoils a result comes first."""
     of_the_task: tuple[Adviser, ...] = (_too_few_classes, _too_few_images, _not_apart, _conflicts, _blank)
     if facts["episodes"] is None:
         of_the_task = (_judged_on_trained, _chosen_on_trained, _judged_on_chosen, _conflicts, _blank, _missing, _unbalanced)
@@ -36,7 +36,7 @@ def _too_few_classes(facts: Facts) -> Iterator[str]:
 
 
 def _more_classes(split: str, classes: int, facts: Facts) -> str:
-    """Returns what to do where a split has too few classes; an episode has two at least."""
+    """Return what to do where a split has too few classes; an episode has two at least."""
     more = "hold out fewer classes" if split == "train" else f"take more classes into data.{split}"
     return f"{more}, or lower {_field('way', split, facts)} to {classes:,}" if classes > 1 else more
 
@@ -59,7 +59,7 @@ def _fewer_images(split: str, images: int, facts: Facts) -> str:
 
 
 def _field(name: str, split: str, facts: Facts) -> str:
-    """Returns the field of the config to lower; `maml` has one way for all splits."""
+    """Return the field of the config to lower; `maml` has one way for all splits."""
     of_training = split == "train" and not (name == "way" and facts["learner"] == "maml")
     return f"few_shot.train_{name}" if of_training else f"few_shot.{name}"
 

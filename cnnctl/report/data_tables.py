@@ -26,17 +26,17 @@ _UNITS = {"class": "its classes", "group": "its groups"}
 
 
 def dataset_text(facts: Facts) -> str:
-    """Returns the facts for people at a terminal."""
+    """Return the facts for people at a terminal."""
     return _document(facts, _paragraph, lambda table: text_table(*table, left=1))
 
 
 def dataset_markdown(facts: Facts) -> str:
-    """Returns the facts as Markdown."""
+    """Return the facts as Markdown."""
     return _document(facts, lambda entry: f"- {entry[0]}: {entry[1]}", lambda table: markdown_table(*table, left=1))
 
 
 def not_read_lines(files: Sequence[Facts]) -> str:
-    """Returns a line for each file that was not read, given with `file` and `why`."""
+    """Return a line for each file that was not read, given with `file` and `why`."""
     why = max((len(each["why"]) for each in files), default=0)
     return "\n".join(f"not read  {each['why']:<{why}}  {printable(each['file'])}" for each in files)
 
@@ -54,7 +54,7 @@ def _document(facts: Facts, line: Callable[[Entry], str], draw: Callable[[Table]
 
 
 def _paragraph(entry: Entry) -> str:
-    """Returns an entry as lines of at most 80 columns, where no word is longer."""
+    """Return an entry as lines of at most 80 columns, where no word is longer."""
     lines = wrap(entry[1], PAGE_WIDTH - KEY_WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join(f"{word:<{KEY_WIDTH}}{line}" for word, line in zip([entry[0], *[""] * len(lines)], lines, strict=False))
 
@@ -82,7 +82,7 @@ def _as_they_were(facts: Facts) -> str:
 
 
 def _taken_from(name: str, facts: Facts) -> str:
-    """Returns `train: rest of 'train'` or, after that, `validation: 10% of it`."""
+    """Return `train: rest of 'train'` or, after that, `validation: 10% of it`."""
     part = facts["splits"][name]["part"]
     if isinstance(part, float):
         return f"{name}: {100 * part:.4g}% of {_UNITS.get(facts['hold_out'], 'it')}"
@@ -93,7 +93,7 @@ def _taken_from(name: str, facts: Facts) -> str:
 
 
 def _groups(facts: Facts) -> list[Entry]:
-    """Returns the groups of each split, all of them: a person wants to know which ones chance has drawn."""
+    """Return the groups of each split, all of them: a person wants to know which ones chance has drawn."""
     of_splits = facts["groups"] or {}
     return [("groups", f"{name}: {_quoted(groups, most=len(groups))}") for name, groups in of_splits.items()]
 
@@ -117,7 +117,7 @@ def _split_rows(facts: Facts) -> Table:
 
 
 def _a_channel(pixels: Facts, key: str) -> str:
-    """Returns a number a channel, one below the other; one where all channels are equal."""
+    """Return a number a channel, one below the other; one where all channels are equal."""
     return "\n".join(f"{value:.4f}" for value in (pixels[key][:1] if pixels["colourless"] else pixels[key]))
 
 
@@ -176,7 +176,7 @@ def _balance(train: Facts) -> str:
 
 
 def _missing_classes(splits: Facts) -> list[Entry]:
-    """Returns the classes without images; what train has none of, other splits cannot have."""
+    """Return the classes without images; what train has none of, other splits cannot have."""
     unknown = set(splits["train"]["missing"])
     beyond = {
         name: [each for each in split["missing"] if name == "train" or each not in unknown] for name, split in splits.items()
@@ -188,7 +188,7 @@ def _missing_classes(splits: Facts) -> list[Entry]:
 
 
 def _smallest_classes(facts: Facts) -> list[Entry]:
-    """Returns, where no table lists all classes, the names of those with the fewest images.
+    """Return, where no table lists all classes, the names of those with the fewest images.
 
     For few-shot tasks of each split, since they bound what an episode can take; else of train alone.
     """
@@ -225,7 +225,7 @@ def _about_copies(facts: Facts) -> list[Entry]:
 
 
 def _telling(copies: Sequence[Sequence[Facts]]) -> list[Sequence[Facts]]:
-    """Returns a few of the images that occur more than once: first with different labels, then in different splits."""
+    """Return a few of the images that occur more than once: first with different labels, then in different splits."""
 
     def order(places: Sequence[Facts]) -> tuple[bool, bool]:
         return len({place["class_name"] for place in places}) == 1, len({place["split"] for place in places}) == 1
@@ -234,7 +234,7 @@ def _telling(copies: Sequence[Sequence[Facts]]) -> list[Sequence[Facts]]:
 
 
 def _equation(places: Sequence[Facts]) -> str:
-    """Returns where an image occurs, a place for each split and label, two at least."""
+    """Return where an image occurs, a place for each split and label, two at least."""
     different = list({(place["split"], place["class_name"]): place for place in reversed(places)}.values())[::-1]
     shown = (different if len(different) > 1 else places[:2])[:FEW]
     more = len(places) - len(shown)

@@ -46,7 +46,7 @@ class _Subject:
 
 
 def explanation(experiment: Experiment) -> str:
-    """Returns the arithmetic of a checked experiment, a paragraph a layer."""
+    """Return the arithmetic of a checked experiment, a paragraph a layer."""
     nodes, facts = facts_of(experiment)
     around = context_of(experiment)
     parts = [_tensors(experiment)]
@@ -149,7 +149,7 @@ def _dropped(layer: L.Dropout) -> str:
 
 
 def _added(facts: Facts) -> list[str]:
-    """Returns what an add does; a smaller input is repeated, so its gradient is a sum (the chain rule over all its uses)."""
+    """Return what an add does; a smaller input is repeated, so its gradient is a sum (the chain rule over all its uses)."""
     inputs = list(zip(facts.inputs, facts.input_shapes, strict=True))
     smaller = {name: shape for name, shape in inputs if shape != facts.output_shape}
     lines = [f"the sum of {_listed(facts.inputs)}, value by value"]
@@ -178,7 +178,7 @@ def _side_by_side(layer: L.Concatenate, facts: Facts, around: LayerContext) -> s
 
 
 def _axis_name(axis: int, rank: int, around: LayerContext) -> str:
-    """Returns what stands along an axis that counts the batch as 0."""
+    """Return what stands along an axis that counts the batch as 0."""
     names = {"channels_last": ["row", "column", "channel"], "channels_first": ["channel", "row", "column"]}
     return names[around.data_format][axis - 1] if rank == 3 else "value"
 
@@ -208,7 +208,7 @@ def _positions(window: Window, pixels: int, axis: int, added: str) -> str:
 
 
 def _left_out(window: Window, pixels: int, axis: int) -> str:
-    """Returns how many pixels no window reaches: the last ones where windows do not go up, or those between windows."""
+    """Return how many pixels no window reaches: the last ones where windows do not go up, or those between windows."""
     if pixels > MAX_PIXELS:
         return ""
     taps = range(0, window.extent(axis), window.dilation[axis])
@@ -286,7 +286,7 @@ def _weighted(subject: _Subject) -> list[str]:
 
 
 def _share(part: int, whole: int) -> str:
-    """Returns a share in percent, 0 and 100 only where it is nothing and all."""
+    """Return a share in percent, 0 and 100 only where it is nothing and all."""
     if part < whole and part / whole > 0.995:
         return "more than 99%"
     return f"{part / whole:.0%}" if part / whole >= 0.005 else "less than 1%"
@@ -321,7 +321,7 @@ def _in_inference(layer: L.BatchNormalization, experiment: Experiment) -> str:
 
 
 def _normalized_alone(layer: L.BatchNormalization, facts: Facts, around: LayerContext) -> str:
-    """Returns what has statistics of its own: the channels, or what else the axis is."""
+    """Return what has statistics of its own: the channels, or what else the axis is."""
     rank, count = len(facts.output_shape), facts.non_trainable // 2
     axis = layer.axis if layer.axis > 0 else rank + 1 + layer.axis
     name = _axis_name(axis, rank, around)
@@ -348,7 +348,7 @@ def _activated(activation: str | None, facts: Facts, around: LayerContext) -> li
 
 
 def _few_shot_outputs(few_shot: FewShotSpec, nodes: Sequence[Node]) -> str:
-    """Returns what the outputs of an embedding are for."""
+    """Return what the outputs of an embedding are for."""
     learner = few_shot.learner
     if isinstance(learner, Maml):
         return _adapted(learner, few_shot.way, any(isinstance(node.layer, L.BatchNormalization) for node in nodes))
@@ -359,7 +359,7 @@ def _few_shot_outputs(few_shot: FewShotSpec, nodes: Sequence[Node]) -> str:
 
 
 def _adapted(learner: Maml, way: int, normalized: bool) -> str:
-    """Returns what the outputs under maml are; Finn et al., "Model-Agnostic Meta-Learning" (2017), sections 2.2 and 5.2."""
+    """Return what the outputs under maml are; Finn et al., "Model-Agnostic Meta-Learning" (2017), sections 2.2 and 5.2."""
     later = learner.test_steps or learner.inner_steps
     in_tests = f" ({later} in validation and test)" if later != learner.inner_steps else ""
     batch_norm = " Batch norm takes the statistics of the images at hand, in tests too." if normalized else ""
@@ -393,7 +393,7 @@ def _outputs(experiment: Experiment, nodes: list[Node]) -> str:
 
 
 def _smoothed(smoothing: float, classes: int) -> str:
-    """Returns what label smoothing makes of a one-hot label; after Szegedy et al., "Rethinking the Inception architecture" (2016)."""
+    """Return what label smoothing makes of a one-hot label; after Szegedy et al., "Rethinking the Inception architecture" (2016)."""
     if not smoothing:
         return ""
     other = smoothing / classes

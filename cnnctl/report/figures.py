@@ -35,7 +35,7 @@ PAIRS_PER_ROW, PAIR_SIDE, PAIR_WIDE, PAIR_HIGH, PAIR_MARGIN = 4, 1.3, 3.3, 2.2, 
 
 
 def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: str, for_card: bool = False) -> bytes:
-    """Returns a picture of a confusion matrix (classes, classes): rows are true classes, columns predicted ones.
+    """Return a picture of a confusion matrix (classes, classes): rows are true classes, columns predicted ones.
 
     Colours are shares of the true class, numbers are images.
 
@@ -115,7 +115,7 @@ def _without_middle(name: str) -> str:
 
 
 def samples_png(blocks: Mapping[str, Sequence[NDArray[Any]]], names: Sequence[str], title: str) -> bytes:
-    """Returns a picture of images in rows, a row a name; the blocks stand side by side.
+    """Return a picture of images in rows, a row a name; the blocks stand side by side.
 
     Args:
         blocks: by its heading, for each name some images (N, H, W, C), uint8 or in [0, 1]; all of one size.
@@ -141,7 +141,7 @@ def samples_png(blocks: Mapping[str, Sequence[NDArray[Any]]], names: Sequence[st
 
 
 def _mosaic(rows: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
-    """Returns the images in one, (H, W, 3), a row of images a row, with gaps of a colour that no grey image has."""
+    """Return the images in one, (H, W, 3), a row of images a row, with gaps of a colour that no grey image has."""
     rows = [_small(images) for images in rows]
     height, width = rows[0].shape[1:3]
     gap = max(1, height // 16)
@@ -154,14 +154,14 @@ def _mosaic(rows: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
 
 
 def _small(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Returns images as uint8 of at most CELL_PIXELS a side; more could not be seen."""
+    """Return images as uint8 of at most CELL_PIXELS a side; more could not be seen."""
     step = -(-max(images.shape[1:3]) // CELL_PIXELS)
     small = images[:, ::step, ::step]
     return small if small.dtype == np.uint8 else np.round(np.clip(small, 0, 1) * 255).astype(np.uint8)
 
 
 def saliency_png(images: NDArray[np.uint8], maps: NDArray[Any], titles: Sequence[str]) -> bytes:
-    """Returns a picture of images (N, H, W, C), each with its saliency (N, H, W) beside it and over it.
+    """Return a picture of images (N, H, W, C), each with its saliency (N, H, W) beside it and over it.
 
     Each map goes from black, no influence, to its own largest value.
     """
@@ -221,7 +221,7 @@ def _draw_framed(axes: Any, image: NDArray[Any], left: float, top: float, captio
 
 
 def mistakes_png(triples: Sequence[NDArray[np.uint8]], titles: Sequence[str], title: str) -> bytes:
-    """Returns a picture of wrong choices, each below its title.
+    """Return a picture of wrong choices, each below its title.
 
     Args:
         triples: for each, side by side, the image, the one it was taken for and the right one, (3, H, W, C).
@@ -242,12 +242,12 @@ def mistakes_png(triples: Sequence[NDArray[np.uint8]], titles: Sequence[str], ti
 
 
 def _drawable(texts: Sequence[str]) -> list[str]:
-    """Returns texts that a font can draw; they may have several lines."""
+    """Return texts that a font can draw; they may have several lines."""
     return ["\n".join(map(printable, text.split("\n"))) for text in texts]
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Returns names that leave room for a picture beside them."""
+    """Return names that leave room for a picture beside them."""
     return [name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…" for name in names]
 
 
@@ -260,7 +260,7 @@ def show_image(axes: Any, image: NDArray[Any], extent: tuple[float, float, float
 
 
 def png_of(figure: Figure) -> bytes:
-    """Returns a figure as a PNG file; the same figure always gives the same bytes."""
+    """Return a figure as a PNG file; the same figure always gives the same bytes."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a dollar sign in the name of a class begins no formula
     content = io.BytesIO()

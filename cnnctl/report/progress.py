@@ -19,7 +19,7 @@ PLAIN_SECONDS = 30.0
 
 
 def progress_for(console: Console) -> PlainProgress:
-    """Returns the observer that shows a training on this console."""
+    """Return the observer that shows a training on this console."""
     return LiveProgress(console) if console.live and not console.quiet else PlainProgress(console)
 
 
@@ -109,7 +109,7 @@ def _bar(console: RichConsole) -> Progress:
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
-    """Returns a line under `HEADER`."""
+    """Return a line under `HEADER`."""
     validated = record.validation_loss is not None and record.validation_accuracy is not None
     validation = f"{record.validation_loss:>9.4f} {record.validation_accuracy:>8.2%}" if validated else f"{'-':>9} {'-':>8}"
     return (
@@ -119,7 +119,7 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """Returns a time for people: 5.1 s, 2:05 min, 1:02 h."""
+    """Return a time for people: 5.1 s, 2:05 min, 1:02 h."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes = round(seconds) // 60

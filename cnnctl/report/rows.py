@@ -63,7 +63,7 @@ class Summary:
 
 
 def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
-    """Returns the summary of a checked experiment."""
+    """Return the summary of a checked experiment."""
     nodes, facts = facts_of(experiment)
     image, around = image_of(experiment), context_of(experiment)
     size = BYTES_PER_VALUE[on_any_machine(experiment).train.precision]
@@ -77,7 +77,7 @@ def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
 
 
 def as_plain(summary: Summary) -> dict[str, Any]:
-    """Returns a summary as programs read it; the names are a promise of the README."""
+    """Return a summary as programs read it; the names are a promise of the README."""
     return {
         "input_shape": list(summary.image),
         "batch_size": summary.batch_size,

@@ -25,17 +25,17 @@ COLUMNS = ("layer", "output", "params", "MACs", "receptive", "stride", "memory")
 
 
 def summary_json(summary: Summary) -> str:
-    """Returns the summary as JSON."""
+    """Return the summary as JSON."""
     return json.dumps(as_plain(summary), indent=2)
 
 
 def summary_markdown(summary: Summary) -> str:
-    """Returns the summary as a Markdown table and the totals."""
+    """Return the summary as a Markdown table and the totals."""
     return "\n".join([markdown_table(COLUMNS, _cells(summary), left=2), "", *(f"- {line}" for line in totals(summary))])
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Returns a table as Markdown; the first `left` columns are texts, the others numbers."""
+    """Return a table as Markdown; the first `left` columns are texts, the others numbers."""
     ruler = ["---" if index < left else "---:" for index in range(len(columns))]
     return "\n".join(_markdown_row(cells) for cells in [columns, ruler, *rows])
 
@@ -71,7 +71,7 @@ def _width(table: str) -> int:
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Returns a table as text; the first `left` columns are texts, the others numbers. Cells may have several lines.
+    """Return a table as text; the first `left` columns are texts, the others numbers. Cells may have several lines.
 
     Drawn here and not by rich, whose import costs as much as all the arithmetic of a summary.
     """
@@ -123,7 +123,7 @@ def _receptive_cells(receptive: Receptive | None) -> list[str]:
 
 
 def totals(summary: Summary) -> list[str]:
-    """Returns the lines below a summary."""
+    """Return the lines below a summary."""
     parameters = counted(summary.trainable + summary.non_trainable, "parameter")
     if summary.non_trainable:
         parameters += f": {summary.trainable:,} trained, {summary.non_trainable:,} not (moving averages, after the +)"
@@ -143,7 +143,7 @@ def _sight(summary: Summary) -> Iterator[str]:
 
 
 def show_bytes(count: int) -> str:
-    """Returns bytes with a unit, such as 84.5 kB (powers of 1,000)."""
+    """Return bytes with a unit, such as 84.5 kB (powers of 1,000)."""
     if count < 1000:
         return f"{count} B"
     power = 1
@@ -153,7 +153,7 @@ def show_bytes(count: int) -> str:
 
 
 def as_json(content: Any) -> str:
-    """Returns JSON for programs; what is infinite or no number is null, since JSON has neither."""
+    """Return JSON for programs; what is infinite or no number is null, since JSON has neither."""
     return json.dumps(_finite(content), indent=2, allow_nan=False)
 
 

@@ -6,7 +6,7 @@ from cnnctl.train.observers import Score
 
 
 def printable(text: str) -> str:
-    r"""Returns `text` with every control character, line break and lone byte as an escape such as `\x1b`.
+    r"""Return `text` with every control character, line break and lone byte as an escape such as `\x1b`.
 
     So a name can neither move the cursor nor break a table or a picture.
     """

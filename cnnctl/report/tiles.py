@@ -30,7 +30,7 @@ BELOW, ABOVE = np.array((33, 102, 172)), np.array((178, 24, 43))
 
 
 def images_picture(images: NDArray[Any]) -> Picture:
-    """Returns the images (N, H, W, C), in [0, 1], side by side."""
+    """Return the images (N, H, W, C), in [0, 1], side by side."""
     return enlarged(tiled(_bytes(images * 255.0)))
 
 
@@ -188,7 +188,7 @@ def _font(size: int) -> Any:
 
 
 def tiled(images: Picture) -> Picture:
-    """Returns up to `MAX_TILES` images (N, H, W, C) in a square of rows, with a line of blue between them."""
+    """Return up to `MAX_TILES` images (N, H, W, C) in a square of rows, with a line of blue between them."""
     chosen = images[:MAX_TILES]
     count, height, width, _ = chosen.shape
     columns = math.ceil(math.sqrt(count))
@@ -202,7 +202,7 @@ def tiled(images: Picture) -> Picture:
 
 
 def enlarged(picture: Picture) -> Picture:
-    """Returns a picture enlarged by a whole number, each pixel a square, as far as it fits into a card's width."""
+    """Return a picture enlarged by a whole number, each pixel a square, as far as it fits into a card's width."""
     times = max(CARD_WIDTH // max(picture.shape[:2]), 1)
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
@@ -213,7 +213,7 @@ def _bytes(values: NDArray[Any]) -> Picture:
 
 
 def png(picture: Picture) -> bytes:
-    """Returns a picture (H, W, 3) as a PNG file."""
+    """Return a picture (H, W, 3) as a PNG file."""
     content = io.BytesIO()
     Image.fromarray(picture).save(content, "PNG", compress_level=1)  # the time counts, not the size
     return content.getvalue()

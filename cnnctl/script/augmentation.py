@@ -9,7 +9,7 @@ from cnnctl.spec.draws import KNOTS, SMOOTHNESS, STREAM, STROKE_DRAWS, STROKE_ST
 
 AUGMENT = '''
 def augment(images, draws):
-    """Returns the images, each $changed by its own numbers.
+    """Return the images, each $changed by its own numbers.
 
     Args:
         images: (B, $height, $width, $channels), float32.
@@ -59,14 +59,14 @@ def augment(images, draws):
 
 ELASTIC = '''
 def smooth(pixels):
-    """Returns how much each pixel of an axis takes of each of $knots knots; a row sums to one."""
+    """Return how much each pixel of an axis takes of each of $knots knots; a row sums to one."""
     apart = np.linspace(0, 1, pixels)[:, np.newaxis] - np.linspace(0, 1, $knots)
     weights = np.exp(-0.5 * (apart / $smoothness) ** 2)
     return tf.constant(weights / weights.sum(axis=1, keepdims=True), tf.float32)
 
 
 def bilinear(images, x, y):
-    """Returns the images read at columns x and rows y, (B, $height, $width), which lie between pixels."""
+    """Return the images read at columns x and rows y, (B, $height, $width), which lie between pixels."""
     x = tf.clip_by_value(x, 0.0, $last_column)  # edges repeat outwards
     y = tf.clip_by_value(y, 0.0, $last_row)
     left, top = tf.floor(x), tf.floor(y)
@@ -87,14 +87,14 @@ _DRAWS = {"turn": "rotation", "down": "shift", "right": "shift", "size": "zoom",
 
 
 def augment_needs(settings: Augment | None) -> Needs:
-    """Returns what the script must have to change images, by the words of its templates."""
+    """Return what the script must have to change images, by the words of its templates."""
     needs = {name: bool(settings and getattr(settings, name)) for name in Augment.model_fields}
     moved, strokes = any(needs[name] for name in _DRAWS.values()), needs["elastic"] or needs["thickness"]
     return {**needs, "moved": moved, "strokes": strokes, "augment": moved or strokes}
 
 
 def augmenting(settings: Augment, image: tuple[int, ...], needs: Needs) -> list[str]:
-    """Returns the functions that change images of (H, W, C)."""
+    """Return the functions that change images of (H, W, C)."""
     height, width, channels = image
     sides = {"height": height, "width": width, "knots": KNOTS}
     reading = {
@@ -129,7 +129,7 @@ def _augment(settings: Augment, needs: Needs, *, height: int, width: int, channe
 
 
 def _matrix(needs: Needs) -> dict[str, str]:
-    """Returns the entries of the matrix that turns, shears, zooms and mirrors, made of the factors that are needed."""
+    """Return the entries of the matrix that turns, shears, zooms and mirrors, made of the factors that are needed."""
     scale, side = ["scale"] * needs["zoom"], ["side"] * needs["flip"]
     tilt = " + ".join(["angle"] * needs["rotation"] + ["shear"] * needs["shear"])
     cosine, sine = (["tf.cos(angle)"], ["tf.sin(angle)"]) if needs["rotation"] else ([], [])

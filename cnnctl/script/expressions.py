@@ -13,7 +13,7 @@ WIDTH = 100
 
 
 def literal(value: object) -> str:
-    """Returns a value of a config as Python text."""
+    """Return a value of a config as Python text."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=not is_utf8(value))
     if isinstance(value, tuple | list):
@@ -23,7 +23,7 @@ def literal(value: object) -> str:
 
 
 def pair(value: tuple[object, ...]) -> str:
-    """Returns one value for both rows and columns where they are equal, else the pair, as Keras takes it."""
+    """Return one value for both rows and columns where they are equal, else the pair, as Keras takes it."""
     rows, columns = (pair(each) if isinstance(each, tuple) else literal(each) for each in value)
     return rows if rows == columns else f"({rows}, {columns})"
 
@@ -51,7 +51,7 @@ def _keyword(part: tuple[str, Call]) -> str:
 
 
 def laid_out(head: str, call: Call, tail: str = "", first: int = WIDTH) -> list[str]:
-    """Returns a call on one line, or over several with its arguments indented.
+    """Return a call on one line, or over several with its arguments indented.
 
     Args:
         head: what stands before the call, indented.
@@ -69,7 +69,7 @@ def laid_out(head: str, call: Call, tail: str = "", first: int = WIDTH) -> list[
 
 
 def hung(head: str, call: Call, tail: str, first: int) -> list[str]:
-    """Returns a call with its short arguments on the first line and each part under the first argument, where that fits.
+    """Return a call with its short arguments on the first line and each part under the first argument, where that fits.
 
     Args:
         head: what stands before the call, indented.
@@ -89,7 +89,7 @@ def hung(head: str, call: Call, tail: str, first: int) -> list[str]:
 
 
 def _rows(texts: Iterable[str], width: int) -> list[str]:
-    """Returns texts joined to rows of at most `width` columns, the comma that ends a row left out."""
+    """Return texts joined to rows of at most `width` columns, the comma that ends a row left out."""
     rows: list[str] = []
     for text in texts:
         if rows and len(rows[-1]) + len(text) + 2 <= width:

@@ -140,7 +140,7 @@ def _refuse_circles(folder: FolderSet) -> None:
 
 
 def _by_folder(data: DataSpec, folder: FolderSet) -> bool:
-    """Return whether images that a file of labels does not name have the class of their folder; without one all have.
+    """Return True if images that a file of labels does not name have the class of their folder; without one all have.
 
     Raises:
         UsageError: those of one split have, and those of another have none.
@@ -162,7 +162,7 @@ def _keeps_folders(folder: FolderSet, split: str) -> bool:
 
 
 def _unnamed(data: DataSpec, folder: FolderSet, split: str) -> bool:
-    """Return whether a split has images in folders that the file of labels does not name."""
+    """Return True if a split has images in folders that the file of labels does not name."""
     root, named = folder.root(split), folder.labels.by_place if folder.labels else {}
     others = () if root else _others(data, folder)
     inside = (place for place in folder.listing.images if place[: len(root)] == root and len(place) > len(root) + 1)

@@ -65,7 +65,7 @@ _FITTED = """
 
 FIT = f'''
 def fit(image):
-    """Returns an image of any size as uint8 $one."""
+    """Return an image of any size as uint8 $one."""
     image = whiten(image, $white)  #? white
     image = image.astype(np.uint8)  #? any_mode !white
     image = Image.fromarray(image.squeeze(-1))  #? own_grey

@@ -31,12 +31,12 @@ _ALONE = (W.Constant, W.L1, W.L2)
 
 
 def network(experiment: Experiment) -> str:
-    """Returns the code that makes `model`, built."""
+    """Return the code that makes `model`, built."""
     return _STYLES[experiment.model.style](experiment)
 
 
 def part_classes(experiment: Experiment, parts: Iterable[type[Section]]) -> list[str]:
-    """Returns the names of those of some initializers, regularizers or constraints that the network's code calls."""
+    """Return the names of those of some initializers, regularizers or constraints that the network's code calls."""
     used = {part.function for call in _calls(experiment) for _, part in call.parts}
     return sorted(used & {part.__name__ for part in parts})
 
@@ -57,7 +57,7 @@ def _functional(experiment: Experiment) -> str:
     return "\n".join(
         [
             "def build_model():",
-            f'    """Returns the network: images {_shape(image_of(experiment))} to {gives(nodes)} (B, CLASSES)."""',
+            f'    """Return the network: images {_shape(image_of(experiment))} to {gives(nodes)} (B, CLASSES)."""',
             f"    inputs = keras.Input({literal(image_of(experiment))})",
             *_with_shapes(calls, experiment),
             "    return keras.Model(inputs, outputs)",
@@ -103,7 +103,7 @@ _STYLES: dict[str, Callable[[Experiment], str]] = {
 
 
 def _steps(nodes: Sequence[Node], names: dict[str, str]) -> list[tuple[str, Call, str]]:
-    """Returns the lines of `call`: each layer takes the tensors of its inputs."""
+    """Return the lines of `call`: each layer takes the tensors of its inputs."""
     tensors = tensor_names(nodes, "images", last="")
     steps = []
     for node in nodes:
@@ -115,7 +115,7 @@ def _steps(nodes: Sequence[Node], names: dict[str, str]) -> list[tuple[str, Call
 
 
 def _with_shapes(calls: Sequence[tuple[str, Call, str]], experiment: Experiment) -> list[str]:
-    """Returns the lines of calls, with the shape that each layer gives in a column beside them."""
+    """Return the lines of calls, with the shape that each layer gives in a column beside them."""
     shapes = [_shape(facts.output_shape) for facts in facts_of(experiment)[1]]
     most = WIDTH - max(map(len, shapes)) - 4
     written = [hung(head, call, tail, most) for head, call, tail in calls]
@@ -140,7 +140,7 @@ def _taken(node: Node, tensors: dict[str, str]) -> str:
 
 
 def _calls(experiment: Experiment) -> list[Call]:
-    """Returns the Keras call of each layer."""
+    """Return the Keras call of each layer."""
     nodes, _ = facts_of(experiment)
     return [_layer(node, index, experiment, last=node is nodes[-1]) for index, node in enumerate(nodes)]
 
@@ -164,7 +164,7 @@ def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
 
 
 def _said(layer: L.Layer, experiment: Experiment) -> list[str]:
-    """Returns the fields that the code says: what Keras would have otherwise, and what draws."""
+    """Return the fields that the code says: what Keras would have otherwise, and what draws."""
     fields = [name for name in type(layer).model_fields if name not in ("name", "inputs") and _differs(layer, name)]
     if getattr(layer, "data_format", None) == experiment.model.data_format:
         fields.remove("data_format")
@@ -189,7 +189,7 @@ def _plain(layer: L.Layer, field: str, value: object) -> str:
 
 
 def _part(section: Section, seed: int) -> Call:
-    """Returns the call that makes an initializer, regularizer or constraint."""
+    """Return the call that makes an initializer, regularizer or constraint."""
     fields = {name: getattr(section, name) for name in type(section).model_fields if _differs(section, name)}
     if isinstance(section, W.Seeded):
         fields = {**fields, "seed": seed if section.seed is None else section.seed}
@@ -200,5 +200,5 @@ def _part(section: Section, seed: int) -> Call:
 
 
 def is_regularized(experiment: Experiment) -> bool:
-    """Returns whether the weights or outputs of a layer add to the loss."""
+    """Return True if the weights or outputs of a layer add to the loss."""
     return bool(part_classes(experiment, W.REGULARIZERS))

@@ -68,7 +68,7 @@ _SOURCES = {
 
 
 def script(experiment: Experiment, command: str, model_file: str) -> str:
-    """Returns a Keras script that trains as `cnnctl train` does.
+    """Return a Keras script that trains as `cnnctl train` does.
 
     Args:
         experiment: a checked config.
@@ -102,7 +102,7 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
 
 
 def needs_of(experiment: Experiment, reading: Reading) -> Needs:
-    """Returns what the script must have, by the words of its templates."""
+    """Return what the script must have, by the words of its templates."""
     return {
         **reading.needs,
         **_data_needs(experiment),
@@ -217,12 +217,12 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Returns text that cannot end the docstring that it stands in."""
+    """Return text that cannot end the docstring that it stands in."""
     return text.replace("\\", "/").replace('"', "'")
 
 
 def _imports(experiment: Experiment) -> Iterable[str]:
-    """Returns the lines that import the initializers, regularizers and constraints that the network uses."""
+    """Return the lines that import the initializers, regularizers and constraints that the network uses."""
     modules = {"constraints": W.CONSTRAINTS, "initializers": W.INITIALIZERS, "regularizers": W.REGULARIZERS}
     for module, parts in modules.items():
         if names := network_code.part_classes(experiment, parts):

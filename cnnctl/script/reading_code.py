@@ -15,7 +15,7 @@ from cnnctl.spec.tfds_images import TFDS_IMAGES, Images, prepared_dir
 
 DIGITS = '''
 def read():
-    """Returns the digits of scikit-learn, uint8 $shape, and their labels (N,)."""
+    """Return the digits of scikit-learn, uint8 $shape, and their labels (N,)."""
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
     images = np.stack([fit(image) for image in images])  #? fitted
@@ -25,7 +25,7 @@ def read():
 
 TFDS = '''
 def read(split):
-    """Returns the images of a split, uint8 $shape, and their labels (N,)."""
+    """Return the images of a split, uint8 $shape, and their labels (N,)."""
     dataset = tfds.load($set, split=split, as_supervised=True)  #? pairs
     dataset = tfds.load($set, split=split)  #? !pairs
     dataset = dataset.map(lambda example: (example[$image], example[$label]))  #? !pairs

@@ -16,7 +16,7 @@ MARK = "#?"
 
 
 def written(template: str, needs: Needs, **values: object) -> str:
-    """Returns a template with the lines that are needed and its values."""
+    """Return a template with the lines that are needed and its values."""
     lines = [line for each in template.strip("\n").split("\n") if (line := _kept(each, needs)) is not None]
     text = Template("\n".join(lines)).substitute(values).strip("\n")
     return re.sub("\n{4,}", "\n\n\n", text)  # where a function was left out

@@ -31,7 +31,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def cosine(start, end, share):
-    """Returns a number on the way from `start` to `end`, flat at both."""
+    """Return a number on the way from `start` to `end`, flat at both."""
     share = keras.ops.minimum(share, 1.0)
     return end + (start - end) * (1 + keras.ops.cos(math.pi * share)) / 2
 '''
@@ -108,7 +108,7 @@ def count(loss, labels, outputs):
 
 
 def run(step, batches):
-    """Returns loss and accuracy after a step on each batch."""
+    """Return loss and accuracy after a step on each batch."""
     mean_loss.reset_state()
     accuracy.reset_state()
     for images, labels in batches:
@@ -152,7 +152,7 @@ model.save($file)  # load_model needs custom_objects={"Network": Network}  #? su
 
 
 def goal(experiment: Experiment, needs: Needs) -> list[str]:
-    """Returns the code of loss and optimizer, each schedule's class before it."""
+    """Return the code of loss and optimizer, each schedule's class before it."""
     spec = experiment.train.optimizer
     nodes, _ = facts_of(experiment)
     chosen = chosen_loss(experiment, nodes)
@@ -168,7 +168,7 @@ def goal(experiment: Experiment, needs: Needs) -> list[str]:
 
 
 def loop(experiment: Experiment, needs: Needs) -> str:
-    """Returns the code that trains."""
+    """Return the code that trains."""
     if needs["fit"]:
         averages = f"{written(AVERAGES, needs)}\n\n\n" if needs["swapped"] else ""
         return averages + written(FIT, needs, callback=_callback(experiment)).replace("\n\n", "\n")
@@ -203,7 +203,7 @@ def _one_cycle(rate: object, needs: Needs) -> list[str]:
 
 
 def _rate(rate: object, epochs: int) -> tuple[str, list[str]]:
-    """Returns the learning rate as an argument, and the lines that must stand before it."""
+    """Return the learning rate as an argument, and the lines that must stand before it."""
     if isinstance(rate, float):
         return literal(rate), []
     if isinstance(rate, O.Constant):
@@ -244,7 +244,7 @@ def _cosine(rate: O.Cosine, epochs: int) -> Call:
 
 
 def _left_after(warmup: O.Span, epochs: int) -> str:
-    """Returns the steps of the training after a warm-up, at least one, as code."""
+    """Return the steps of the training after a warm-up, at least one, as code."""
     if not warmup.amount:
         return "EPOCHS * steps_per_epoch"
     if warmup.unit == "epochs" and warmup.amount.is_integer() and warmup.amount < epochs:
@@ -257,7 +257,7 @@ def _keras_schedule(name: str, *arguments: str) -> Call:
 
 
 def _steps(length: O.Span) -> str:
-    """Returns a length of training as code that counts its steps."""
+    """Return a length of training as code that counts its steps."""
     if length.unit == "steps":
         return literal(int(length.amount))
     if length.amount == int(length.amount):
@@ -290,7 +290,7 @@ def _callback(experiment: Experiment) -> str:
 
 
 def _stopping(experiment: Experiment) -> dict[str, object]:
-    """Returns the values of the lines that stop early."""
+    """Return the values of the lines that stop early."""
     spec = experiment.train.early_stopping
     if spec is None:
         return dict.fromkeys(("worst", "better", "monitor", "patience", "said"), "")

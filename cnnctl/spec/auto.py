@@ -24,7 +24,7 @@ class Choice(NamedTuple):
 
 
 def precision_on_cpu() -> Choice:
-    """Returns what `precision: auto` means on this CPU."""
+    """Return what `precision: auto` means on this CPU."""
     flags = cpu_flags()
     if not flags:
         return Choice("float32", "this system does not say what its CPU multiplies in hardware")
@@ -35,7 +35,7 @@ def precision_on_cpu() -> Choice:
 
 
 def precision_on_gpu(capability: tuple[int, int]) -> Choice:
-    """Returns what `precision: auto` means on an NVIDIA card by its compute capability.
+    """Return what `precision: auto` means on an NVIDIA card by its compute capability.
 
     Tensor cores multiply float16 from 7.0 on and bfloat16 from 8.0 on (CUDA C++ Programming Guide, Compute Capabilities).
     """
@@ -48,7 +48,7 @@ def precision_on_gpu(capability: tuple[int, int]) -> Choice:
 
 
 def parts_on_cpu(experiment: Experiment, nodes: Sequence[Node], cores: int) -> Choice:
-    """Returns what `batch_parts: auto` means for a network on a CPU."""
+    """Return what `batch_parts: auto` means for a network on a CPU."""
     reason = whole_batch_reason(experiment, nodes)
     if reason:
         return Choice(1, reason)
@@ -61,7 +61,7 @@ def parts_on_cpu(experiment: Experiment, nodes: Sequence[Node], cores: int) -> C
 
 
 def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
-    """Returns what in a training needs its batches whole; empty where nothing does."""
+    """Return what in a training needs its batches whole; empty where nothing does."""
     if experiment.few_shot:
         return "few-shot learners compute by episodes"
     for node in nodes:
@@ -73,7 +73,7 @@ def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
 
 
 def shared_batches_reason(experiment: Experiment) -> str:
-    """Returns what in a training keeps its batches on one device; empty where nothing does."""
+    """Return what in a training keeps its batches on one device; empty where nothing does."""
     if experiment.few_shot:
         return "few-shot learners compute whole episodes, on one device"
     if experiment.train.batch_parts not in (1, "auto"):
@@ -82,7 +82,7 @@ def shared_batches_reason(experiment: Experiment) -> str:
 
 
 def strategy_on(experiment: Experiment, devices: int, what: str = "GPUs") -> Choice:
-    """Returns what `strategy: auto` means in a process that has so many devices, and trains by itself."""
+    """Return what `strategy: auto` means in a process that has so many devices, and trains by itself."""
     if devices < 2:
         return Choice("one_device")
     reason = shared_batches_reason(experiment)
@@ -95,7 +95,7 @@ def strategy_on(experiment: Experiment, devices: int, what: str = "GPUs") -> Cho
 
 
 def on_any_machine(experiment: Experiment) -> Experiment:
-    """Returns the experiment on one device, with whole batches and float32 for `auto`: nothing of it depends on the machine."""
+    """Return the experiment on one device, with whole batches and float32 for `auto`: nothing of it depends on the machine."""
     precision = experiment.train.precision
     return with_settings(
         experiment, precision="float32" if precision == "auto" else precision, batch_parts=1, strategy="one_device"
@@ -103,7 +103,7 @@ def on_any_machine(experiment: Experiment) -> Experiment:
 
 
 def with_settings(experiment: Experiment, **settings: object) -> Experiment:
-    """Returns the experiment with these fields of `train` instead of its own."""
+    """Return the experiment with these fields of `train` instead of its own."""
     return experiment.model_copy(update={"train": experiment.train.model_copy(update=settings)})
 
 
@@ -114,7 +114,7 @@ SAME_NUMBERS = ("data.memory",)
 
 
 def cpu_flags() -> frozenset[str]:
-    """Returns what the processor says it can, such as `avx2`; nothing where the system does not tell."""
+    """Return what the processor says it can, such as `avx2`; nothing where the system does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:  # no Linux

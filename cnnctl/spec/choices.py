@@ -35,7 +35,7 @@ def _cut(text: str) -> str:
 
 
 def _phrases(values: Sequence[Any]) -> list[list[str]]:
-    """Returns for each of some values what sets it apart from the others; nothing where all are the same."""
+    """Return for each of some values what sets it apart from the others; nothing where all are the same."""
     if all(value == values[0] and type(value) is type(values[0]) for value in values):
         return [[] for _ in values]
     named = [
@@ -51,7 +51,7 @@ def _form(value: Any) -> str:
 def _by_group(
     values: Sequence[Any], key: Callable[[Any], Any], phrases: Callable[[list[Any]], list[list[str]]]
 ) -> list[list[str]]:
-    """Returns phrases for values of each group apart, and for one that is alone in its group its own text."""
+    """Return phrases for values of each group apart, and for one that is alone in its group its own text."""
     groups: dict[Any, list[int]] = {}
     for index, value in enumerate(values):
         groups.setdefault(key(value), []).append(index)
@@ -123,12 +123,12 @@ def _of_items(values: list[Any]) -> list[list[str]]:
 
 
 def _shared(values: Sequence[Sequence[Any]]) -> int:
-    """Returns how many items all lists begin with."""
+    """Return how many items all lists begin with."""
     return sum(1 for _ in takewhile(lambda items: all(each == items[0] for each in items), zip(*values, strict=False)))
 
 
 def _name(item: Any) -> str:
-    """Returns what a layer of a stack is called; of anything else its text."""
+    """Return what a layer of a stack is called; of anything else its text."""
     return str(next(iter(item))) if isinstance(item, dict) and len(item) == 1 else text_of(item)
 
 

@@ -36,16 +36,16 @@ class Cluster:
 
     @property
     def port(self) -> int:
-        """Returns the port that this process listens on."""
+        """Return the port that this process listens on."""
         return address_of(self.addresses[self.index])[1]
 
     def named(self, index: int) -> str:
-        """Returns what a worker is called in messages."""
+        """Return what a worker is called in messages."""
         return f"{'the chief, worker 0' if index == 0 else f'worker {index}'}, {self.addresses[index]}"
 
 
 def known_cluster() -> Cluster | None:
-    """Returns who trains together by `TF_CONFIG`; None where it is not set or names nobody.
+    """Return who trains together by `TF_CONFIG`; None where it is not set or names nobody.
 
     Raises:
         UsageError: it is not what TensorFlow takes.
@@ -64,7 +64,7 @@ def known_cluster() -> Cluster | None:
 
 
 def address_of(address: str) -> tuple[str, int]:
-    """Returns host and port of `host:port`; raises UsageError for another text."""
+    """Return host and port of `host:port`; raises UsageError for another text."""
     host, colon, port = address.rpartition(":")
     if not (host and colon and _small_number(port) and 0 < int(port) <= _MAX_PORTS):
         _refuse(f"has the address {show(address)}, expected a host and a port such as host1:2222")
@@ -72,7 +72,7 @@ def address_of(address: str) -> tuple[str, int]:
 
 
 def _small_number(text: str) -> bool:
-    """Returns whether a text is a number that may be a port or an index; Python refuses to read thousands of digits."""
+    """Return True if a text is a number that may be a port or an index; Python refuses to read thousands of digits."""
     return text.isdecimal() and len(text) < 10
 
 
@@ -106,7 +106,7 @@ def _jobs(cluster: object) -> dict[str, list[str]]:
 
 
 def _index(task: object, jobs: dict[str, list[str]]) -> int:
-    """Returns the place of a task among all, the chief first."""
+    """Return the place of a task among all, the chief first."""
     if not isinstance(task, dict) or not {"type", "index"} <= task.keys():
         _refuse(f'has task: {show(task)}, expected which task this process is, such as {{"type": "worker", "index": 0}}')
     job, said = task["type"], task["index"]

@@ -68,7 +68,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def dump(content: Mapping[str, Any]) -> str:
-    """Returns plain data as YAML text that `parse` reads back."""
+    """Return plain data as YAML text that `parse` reads back."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
 
 
@@ -91,7 +91,7 @@ class Document:
     text: str = ""
 
     def location(self, path: Where) -> str:
-        """Returns where `path`, or the nearest part around it, was written."""
+        """Return where `path`, or the nearest part around it, was written."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.overrides:
                 return setting(self.overrides[path[:length]])
@@ -104,7 +104,7 @@ class Document:
 
 
 def read_document(file: Path, inside: Path | None = None) -> Document:
-    """Returns the document in `file`.
+    """Return the document in `file`.
 
     Args:
         file: what the user named may be a pipe.
@@ -137,7 +137,7 @@ def read_text(file: Path, inside: Path | None = None) -> str:
 
 
 def parse(text: str, name: str, explained: bool = True) -> Document:
-    """Returns the document in `text`; see `read_document`.
+    """Return the document in `text`; see `read_document`.
 
     Args:
         text: the file.
@@ -175,7 +175,7 @@ def _causes(text: str, name: str, places: Sequence[int]) -> list[Problem]:
 
 
 def _reason(error: yaml.MarkedYAMLError) -> str:
-    """Returns what PyYAML found, and the part around it where that began on another line."""
+    """Return what PyYAML found, and the part around it where that began on another line."""
     problem, context = error.problem or "", error.context or ""
     if problem.startswith("but "):
         return f"{context}, {problem}"
@@ -281,19 +281,19 @@ def _place(node: yaml.Node) -> str:
 
 
 def dotted(path: Where) -> str:
-    """Returns `model.layers[3].conv2d` for ('model', 'layers', 3, 'conv2d')."""
+    """Return `model.layers[3].conv2d` for ('model', 'layers', 3, 'conv2d')."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return one_line(text.removeprefix("."))
 
 
 def setting(text: str) -> str:
-    """Returns what messages call an override; a long one is cut."""
+    """Return what messages call an override; a long one is cut."""
     shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
     return one_line(f"--set {shown}")
 
 
 def value_of(text: str, asked_by: str) -> Any:
-    """Returns a value that is written as YAML; `asked_by` is where messages say that it was asked for.
+    """Return a value that is written as YAML; `asked_by` is where messages say that it was asked for.
 
     Raises:
         ConfigError: it is no YAML, or means something else than it seems to.

@@ -30,34 +30,34 @@ class EpisodeSize:
 
     @property
     def images_a_class(self) -> int:
-        """Returns the images that an episode takes of each of its classes."""
+        """Return the images that an episode takes of each of its classes."""
         return self.shot + self.query
 
     @property
     def images(self) -> int:
-        """Returns the images of an episode."""
+        """Return the images of an episode."""
         return self.way * self.images_a_class
 
 
 def size_of(few_shot: FewShotSpec) -> EpisodeSize:
-    """Returns the size of the episodes of validation and test."""
+    """Return the size of the episodes of validation and test."""
     return EpisodeSize(few_shot.way, few_shot.shot, few_shot.query)
 
 
 def training_size_of(few_shot: FewShotSpec) -> EpisodeSize:
-    """Returns the size of the episodes of training."""
+    """Return the size of the episodes of training."""
     return EpisodeSize(
         few_shot.train_way or few_shot.way, few_shot.train_shot or few_shot.shot, few_shot.train_query or few_shot.query
     )
 
 
 def turns_of(rotations: bool, mirrors: bool) -> int:
-    """Returns in how many turns an image is seen, the one as it is included."""
+    """Return in how many turns an image is seen, the one as it is included."""
     return (4 if rotations else 1) * (2 if mirrors else 1)
 
 
 def network_of(experiment: Experiment) -> Experiment:
-    """Returns the experiment with the stack that is built: with `maml`, a dense layer follows the embedding."""
+    """Return the experiment with the stack that is built: with `maml`, a dense layer follows the embedding."""
     few_shot = experiment.few_shot
     if few_shot is None or not isinstance(few_shot.learner, Maml):
         return experiment
@@ -67,7 +67,7 @@ def network_of(experiment: Experiment) -> Experiment:
 
 
 def images_at_once(experiment: Experiment) -> int:
-    """Returns the images that the network takes at once in training: a batch, all of a step's episodes, or with maml
+    """Return the images that the network takes at once in training: a batch, all of a step's episodes, or with maml
     the labelled ones of one episode.
     """
     few_shot = experiment.few_shot
@@ -80,12 +80,12 @@ def images_at_once(experiment: Experiment) -> int:
 
 
 def distance_of(learner: Prototypical | Classifier) -> str:
-    """Returns what embeddings are compared by: `cosine` or `squared_euclid`."""
+    """Return what embeddings are compared by: `cosine` or `squared_euclid`."""
     return "cosine" if isinstance(learner, Classifier) else learner.distance
 
 
 def compared_by(learner: Prototypical | Maml | Classifier) -> str:
-    """Returns how a learner names the class of an image, in words."""
+    """Return how a learner names the class of an image, in words."""
     if isinstance(learner, Maml):
         steps = learner.test_steps or learner.inner_steps
         descent = f"{steps} step{'s' if steps > 1 else ''} of gradient descent"
@@ -94,7 +94,7 @@ def compared_by(learner: Prototypical | Maml | Classifier) -> str:
 
 
 def refuse_few_shot(experiment: Experiment, verb: str, instead: str) -> None:
-    """Raises UsageError where a verb is for classification alone.
+    """Raise UsageError where a verb is for classification alone.
 
     Args:
         experiment: what the verb was given.
@@ -106,7 +106,7 @@ def refuse_few_shot(experiment: Experiment, verb: str, instead: str) -> None:
 
 
 def embedding_complaints(few_shot: FewShotSpec, nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Complaint]:
-    """Returns what is wrong with a stack as an embedding."""
+    """Return what is wrong with a stack as an embedding."""
     return [*_end_complaints(nodes[-1], facts[-1]), *_layer_complaints(few_shot, nodes)]
 
 
@@ -134,7 +134,7 @@ def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[
 
 
 def few_shot_complaints(experiment: Experiment, data: DataSpec) -> list[Complaint]:
-    """Returns what does not go together with the config's task, whichever it is."""
+    """Return what does not go together with the config's task, whichever it is."""
     if experiment.few_shot is None:
         return list(_classification_complaints(data))
     return [

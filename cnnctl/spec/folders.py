@@ -132,7 +132,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_broken(entry: os.DirEntry[str]) -> bool:
-    """Return whether a link leads nowhere; raises OSError for one that is called an image, or leads to itself."""
+    """Return True if a link leads nowhere; raises OSError for one that is called an image, or leads to itself."""
     try:
         entry.stat()
     except OSError as error:
@@ -149,7 +149,7 @@ def _leads_away(entry: os.DirEntry[str], within: Path | None) -> bool:
 
 
 def _may_be_meant(entry: os.DirEntry[str]) -> bool:
-    """Return whether a link that leads away is called as an image or leads to a folder; others are nobody's business."""
+    """Return True if a link that leads away is called as an image or leads to a folder; others are nobody's business."""
     return _is_called_an_image(entry.name) or entry.is_dir()
 
 
@@ -358,7 +358,7 @@ class FolderSet:
         return folders[0] if self._data.class_folders == "top" else "/".join(folders)
 
     def _keeps_classes_of_folders(self, root: Place) -> bool:
-        """Return whether folders are classes: without a labels file, or where some of its labels are names of folders."""
+        """Return True if folders are classes: without a labels file, or where some of its labels are names of folders."""
         return self.labels is None or self.labels.labels_folders(self._tops(root))
 
     def _tops(self, root: Place) -> set[str]:
@@ -390,7 +390,7 @@ class FolderSet:
         )
 
     def _is_below(self, place: Place, root: Place) -> bool:
-        """Return whether a file lies in a folder below a root."""
+        """Return True if a file lies in a folder below a root."""
         inside = len(place) > len(root) + 1 and place[: len(root)] == root
         return inside and (bool(root) or place[0] not in self._apart)
 

@@ -146,12 +146,12 @@ _TOO_COMMON = ("name", "path", "train", "test", "keys", "group", "loop", "method
 
 
 def _plain(word: object) -> str:
-    """Returns a word without capitals and what joins its parts."""
+    """Return a word without capitals and what joins its parts."""
     return re.sub(r"[-_ .]", "", str(word).lower())
 
 
 def advice(content: Any, where: Where, message: str, unknown_field: bool) -> str | None:
-    """Returns the message for a habit of other tools at a place of a config; None where it is another mistake.
+    """Return the message for a habit of other tools at a place of a config; None where it is another mistake.
 
     Args:
         content: the config as plain data.
@@ -169,7 +169,7 @@ def advice(content: Any, where: Where, message: str, unknown_field: bool) -> str
 
 
 def _at(content: Any, where: Where) -> Any:
-    """Returns the part at a path, None where there is none."""
+    """Return the part at a path, None where there is none."""
     for key in where:
         try:
             content = content[key]
@@ -189,7 +189,7 @@ def _about_field(content: Any, where: Where) -> str | None:
 
 
 def _field_elsewhere(key: Any, content: Any, above: Sequence[Any]) -> _Habit | None:
-    """Returns the section that has such a field, where that the field stands in has none like it."""
+    """Return the section that has such a field, where that the field stands in has none like it."""
     here = _section(above)
     if here and suggestion(key, here.model_fields) and not any(key in each.model_fields for each in _SECTIONS.values()):
         return None
@@ -231,14 +231,14 @@ def _under(section: Sequence[Any], where: Where) -> str:
 
 
 def _text(value: Any) -> str:
-    """Returns a value as YAML on one line."""
+    """Return a value as YAML on one line."""
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w ./-]*", value):
         return value
     return show(value, limit=200)
 
 
 def _resolved(target: str, content: Any) -> list[Any]:
-    """Returns the keys of a path, with the optimizer that the config has for `*`."""
+    """Return the keys of a path, with the optimizer that the config has for `*`."""
     optimizer = _at(content, ("train", "optimizer"))
     kind = next(iter(optimizer)) if isinstance(optimizer, dict) and optimizer else optimizer
     known = isinstance(kind, str) and kind in OPTIMIZER.choices
@@ -264,7 +264,7 @@ def _about_field_of_layer(content: Any, where: Where) -> str | None:
 
 
 def _about_layer(content: Any, where: Where) -> str | None:
-    """Returns what to write for a layer that is called otherwise here, or that is no layer."""
+    """Return what to write for a layer that is called otherwise here, or that is no layer."""
     if not (isinstance(where[-1], int) and len(where) > 2 and where[-2] == "layers"):
         return None
     item = _at(content, where)
@@ -318,7 +318,7 @@ def _line_for_value(content: Any, where: Where) -> str | None:
 
 
 def _about_optimizer(content: Any, where: Where) -> str | None:
-    """Returns the line for an optimizer whose name stands in a field: `{type: adam, lr: 0.1}`."""
+    """Return the line for an optimizer whose name stands in a field: `{type: adam, lr: 0.1}`."""
     value = _at(content, where)
     if where != ("train", "optimizer") or not isinstance(value, dict):
         return None
@@ -343,7 +343,7 @@ def _about_optimizer(content: Any, where: Where) -> str | None:
 
 
 def _about_schedule(content: Any, where: Where) -> str | None:
-    """Returns the line for a schedule that is only named: `learning_rate: cosine`."""
+    """Return the line for a schedule that is only named: `learning_rate: cosine`."""
     rate = where[:-1] if where[-1] in SCHEDULE.choices else where
     if rate[-1] != "learning_rate" or not isinstance(value := _at(content, rate), str) or value not in SCHEDULE.choices:
         return None
@@ -373,7 +373,7 @@ def _about_loss(content: Any, where: Where) -> str | None:
 
 
 def _about_sizes(content: Any, where: Where) -> str | None:
-    """Returns the line for `3x3`, `28 x 28`, and for a size of an image with its channels."""
+    """Return the line for `3x3`, `28 x 28`, and for a size of an image with its channels."""
     field, value = where[-1], _at(content, where)
     match = re.fullmatch(r"\(?(\d{1,6})\s*(?:[x×*,]\s*(\d{1,6}))?\s*\)?", value) if isinstance(value, str) else None
     if match and field in ("image_size", "kernel_size", "pool_size", "strides", "dilation_rate", "size"):
@@ -390,7 +390,7 @@ _MAY_BE_NULL = ("validation", "test", "early_stopping", "checkpoint", "loss", "a
 
 
 def _about_numbers(content: Any, where: Where) -> str | None:
-    """Returns the line for `10%`, `0,1` and `50` where a fraction belongs, and for the words of no number."""
+    """Return the line for `10%`, `0,1` and `50` where a fraction belongs, and for the words of no number."""
     field, value = where[-1], _at(content, where)
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:[.,]\d+)?)\s*%", value)):
         return f"expected a fraction, received {show(value)}; write {field}: {float(match[1].replace(',', '.')) / 100:g}"
@@ -414,7 +414,7 @@ _VALUES = (
 
 
 def field_of_option(word: str, content: Any) -> tuple[str, str]:
-    """Returns the path of the field that an option of another program means, or why there is none; empty texts for neither.
+    """Return the path of the field that an option of another program means, or why there is none; empty texts for neither.
 
     Args:
         word: the option without dashes and capitals, such as `batchsize`.
@@ -428,5 +428,5 @@ def field_of_option(word: str, content: Any) -> tuple[str, str]:
 
 
 def words() -> Iterator[str]:
-    """Yields every unknown field that the tables know, for the test that tries them."""
+    """Yield every unknown field that the tables know, for the test that tries them."""
     yield from _FIELDS

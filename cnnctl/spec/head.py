@@ -59,7 +59,7 @@ class Values:
 
     @property
     def usable(self) -> bool:
-        """Returns whether there is a loss for them."""
+        """Return True if there is a loss for them."""
         return self.kind in (LOGITS, PROBABILITIES)
 
 
@@ -86,7 +86,7 @@ def values_of(
 
 
 def gives(nodes: Sequence[Node]) -> str:
-    """Returns what a checked network gives: `probabilities`, `logits`, or in an embedding something else."""
+    """Return what a checked network gives: `probabilities`, `logits`, or in an embedding something else."""
     return values_of(nodes)[nodes[-1].name].kind
 
 
@@ -115,7 +115,7 @@ def _made_by(node: Node, taken: Sequence[Values], facts: Facts | None, softmax_o
 
 
 def _no_longer(node: Node, kind: str) -> Values:
-    """Returns values that a layer made of probabilities and that are none."""
+    """Return values that a layer made of probabilities and that are none."""
     return Values(kind, node, WITHOUT_SOFTMAX)
 
 
@@ -153,7 +153,7 @@ def _flattened(node: Node, values: Values, facts: Facts | None) -> Values:
 
 
 def _pooled(node: Node, values: Values, facts: Facts | None, softmax_of_columns: bool) -> Values:
-    """Returns means or maxima; means of probabilities are probabilities, where the softmax is over the channels."""
+    """Return means or maxima; means of probabilities are probabilities, where the softmax is over the channels."""
     if values.kind != PROBABILITIES:
         return _summed(node, [values], "means or maxima")
     if softmax_of_columns:
@@ -170,7 +170,7 @@ def _added(node: Node, taken: Sequence[Values]) -> Values:
 
 
 def _summed(node: Node, taken: Sequence[Values], how: str) -> Values:
-    """Returns sums, means or maxima: logits, unless all that they are made of is bounded."""
+    """Return sums, means or maxima: logits, unless all that they are made of is bounded."""
     kinds = [values.kind for values in taken]
     if all(kind == LOGITS for kind in kinds):
         return taken[0] if len(taken) == 1 else Values(LOGITS, node)
@@ -193,14 +193,14 @@ def _side_by_side(node: Node, taken: Sequence[Values]) -> Values:
 
 
 def has_penalties(experiment: Experiment) -> bool:
-    """Returns whether the losses of training and evaluation include penalties; those of episodes never do."""
+    """Return True if the losses of training and evaluation include penalties; those of episodes never do."""
     nodes, _ = nodes_of(experiment.model)
     fields = ((node.layer, name) for node in nodes for name in type(node.layer).model_fields if name.endswith("_regularizer"))
     return experiment.few_shot is None and any(getattr(layer, name) is not None for layer, name in fields)
 
 
 def chosen_loss(experiment: Experiment, nodes: Sequence[Node]) -> Loss:
-    """Returns the loss that the config names, or the one that suits the network's outputs and the labels."""
+    """Return the loss that the config names, or the one that suits the network's outputs and the labels."""
     given = experiment.train.loss
     fitting = SparseCategoricalCrossentropy if experiment.data.labels == "integer" else CategoricalCrossentropy
     name = (given or fitting).kind
@@ -211,7 +211,7 @@ def chosen_loss(experiment: Experiment, nodes: Sequence[Node]) -> Loss:
 
 
 def head_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
-    """Returns what is wrong with the network's end for the classes of the data."""
+    """Return what is wrong with the network's end for the classes of the data."""
     return [*_shape_complaints(nodes[-1], facts[-1], around.classes), *_value_complaints(nodes, facts, around)]
 
 
@@ -229,7 +229,7 @@ def _shape_complaints(last: Node, facts: Facts, classes: int) -> list[Complaint]
 
 
 def _value_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
-    """Returns why there is no loss for the network's outputs, where there is none."""
+    """Return why there is no loss for the network's outputs, where there is none."""
     values = values_of(nodes, facts, around)[nodes[-1].name]
     if values.usable:
         return []
@@ -253,7 +253,7 @@ def _told(values: Values) -> str:
 
 
 def loss_complaints(experiment: Experiment, nodes: Sequence[Node]) -> list[Complaint]:
-    """Returns what is wrong between the loss that the config names, the network's end and the labels."""
+    """Return what is wrong between the loss that the config names, the network's end and the labels."""
     loss, labels, values = experiment.train.loss, experiment.data.labels, values_of(nodes)[nodes[-1].name]
     if loss is None or not values.usable:
         return []

@@ -50,7 +50,7 @@ SNIFFED = 64
 
 
 def begins_as_image(content: bytes) -> bool:
-    """Return whether the first `SNIFFED` bytes of a file are those of an image that can be read."""
+    """Return True if the first `SNIFFED` bytes of a file are those of an image that can be read."""
     return kind_of(content) == "image"
 
 
@@ -73,7 +73,7 @@ def image_header(file: Path, inside: Path | None = None) -> tuple[int, int, int]
 
 
 def _lies_on_its_side(image: Image.Image) -> bool:
-    """Return whether EXIF data swaps height and width; newer versions of Pillow have swapped those of a TIFF already."""
+    """Return True if EXIF data swaps height and width; newer versions of Pillow have swapped those of a TIFF already."""
     if image.getexif().get(_ORIENTATION) not in _TURNED:
         return False
     tags = getattr(image, "tag_v2", {})

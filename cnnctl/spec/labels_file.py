@@ -71,7 +71,7 @@ class LabelsFile:
         return [head[place] for place in read], [cell for place, cell in enumerate(head) if place not in read]
 
     def labels_folders(self, folders: set[str]) -> bool:
-        """Return whether the labels are names of folders too, so that images that are not named keep their folder's class."""
+        """Return True if the labels are names of folders too, so that images that are not named keep their folder's class."""
         return not folders.isdisjoint(self.by_place.values())
 
     def _found(self, path: Path) -> Path:

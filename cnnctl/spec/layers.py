@@ -121,7 +121,7 @@ class Weighted(Layer):
 
     @classmethod
     def _weights(cls) -> Iterator[tuple[str, str, str, int]]:
-        """Yields field, weight, what the field says of it, and how many axes it has: (`bias_constraint`, `bias`, ...)."""
+        """Yield field, weight, what the field says of it, and how many axes it has: (`bias_constraint`, `bias`, ...)."""
         for field in cls.model_fields:
             weight, _, part = field.rpartition("_")
             yield field, weight, part, cls.kernel_axes if weight == "kernel" else 1
@@ -148,14 +148,14 @@ class Weighted(Layer):
 
 
 def _axes_schema(count: int) -> dict[str, Any]:
-    """Returns what a schema can say of the axes of constraints on a weight of `count` axes."""
+    """Return what a schema can say of the axes of constraints on a weight of `count` axes."""
     one = {"minimum": -count, "maximum": count - 1}
     axis = {**one, "items": one, "uniqueItems": True}
     return {choice.kind: {"properties": {"axis": axis}} for choice in CONSTRAINTS if "axis" in choice.model_fields}
 
 
 def _axes_complaint(constraint: Section | None, weight: str, count: int) -> str:
-    """Returns what is wrong with the axes of a constraint on a weight of `count` axes, or an empty text."""
+    """Return what is wrong with the axes of a constraint on a weight of `count` axes, or an empty text."""
     given = getattr(constraint, "axis", ())
     axes = [given] if isinstance(given, int) else list(given)
     outside = [axis for axis in axes if not -count <= axis < count]

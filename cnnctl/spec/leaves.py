@@ -80,7 +80,7 @@ def _differs(path: str, configs: Sequence[Mapping[str, Leaf]]) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Return whether two values are the same; 1 and 1.0 are, 1 and true are not."""
+    """Return True if two values are the same; 1 and 1.0 are, 1 and true are not."""
     return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 

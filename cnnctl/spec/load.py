@@ -44,7 +44,7 @@ def load(
     notes: list[str] | None = None,
     inside: Path | None = None,
 ) -> Experiment:
-    """Returns the checked experiment of a config file.
+    """Return the checked experiment of a config file.
 
     The result says `data.image_size`, `data.channels` and `data.classes` even where the file does not.
 
@@ -65,7 +65,7 @@ def load(
 
 
 def check(document: Document, look_at_data: bool = True, notes: list[str] | None = None, explained: bool = True) -> Experiment:
-    """Returns the experiment that a document describes; see `load`.
+    """Return the experiment that a document describes; see `load`.
 
     Without `explained` no cause is sought for what is wrong.
     """
@@ -108,7 +108,7 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
 
 
 def _large_network(experiment: Experiment, sized_by_images: bool) -> list[str]:
-    """Returns a warning where the size of the images alone makes a large network."""
+    """Return a warning where the size of the images alone makes a large network."""
     if not sized_by_images or not experiment.data.has_path:
         return []
     _, facts = facts_of(experiment)
@@ -124,7 +124,7 @@ def _large_network(experiment: Experiment, sized_by_images: bool) -> list[str]:
 
 
 def _parameters(experiment: Experiment, side: int) -> float:
-    """Returns the parameters of the network for square images; infinitely many where it does not fit them."""
+    """Return the parameters of the network for square images; infinitely many where it does not fit them."""
     data = experiment.data.model_copy(update={"image_size": (side, side)})
     try:
         _, facts = facts_of(experiment.model_copy(update={"data": data}))
@@ -134,7 +134,7 @@ def _parameters(experiment: Experiment, side: int) -> float:
 
 
 def _with_data(experiment: Experiment, data: DataSpec) -> Experiment:
-    """Returns the experiment with everything said of its data."""
+    """Return the experiment with everything said of its data."""
     return experiment.model_copy(update={"data": data.model_copy(update={"hold_out": _hold_out(experiment)})})
 
 
@@ -143,7 +143,7 @@ def _hold_out(experiment: Experiment) -> str:
 
 
 def _usable_parts(experiment: Experiment | None, document: Document) -> tuple[DataSpec | None, ModelSpec | None]:
-    """Returns the data and model sections, each as far as it is right by itself.
+    """Return the data and model sections, each as far as it is right by itself.
 
     So a typo under train does not hide a stack that does not fit.
     """
@@ -158,7 +158,7 @@ def _part(section: type[AnySection], document: Document, key: str, problems: lis
 
 
 def validated(section: type[AnySection], document: Document, where: Where, problems: list[Problem]) -> AnySection | None:
-    """Returns a part of a document as a section, checked by itself; adds to `problems` and returns None where it is wrong."""
+    """Return a part of a document as a section, checked by itself; adds to `problems` and returns None where it is wrong."""
     content: Any = document.content
     for key in where:
         content = content[key]
@@ -177,7 +177,7 @@ def validated(section: type[AnySection], document: Document, where: Where, probl
 
 
 def _without_misspelt(problems: Sequence[Problem]) -> list[Problem]:
-    """Returns problems but for fields that are missing only because they are called otherwise: that is told at its line."""
+    """Return problems but for fields that are missing only because they are called otherwise: that is told at its line."""
     meant = {
         f"{problem.path}: field '{match[1]}' is required"
         for problem in problems
@@ -191,7 +191,7 @@ def _problem(document: Document, where: Where, message: str) -> Problem:
 
 
 def _line(location: str) -> tuple[int, ...]:
-    """Returns line and column of a place in the file; what a `--set` gave comes first."""
+    """Return line and column of a place in the file; what a `--set` gave comes first."""
     place = [] if location.startswith("--set ") else location.rsplit(":", 2)[1:]
     return tuple(int(part) for part in place if part.isdecimal())
 
@@ -201,7 +201,7 @@ def _says_all(data: DataSpec) -> bool:
 
 
 def _resolved(data: DataSpec, notes: list[str]) -> DataSpec:
-    """Returns the data section with everything said that the config leaves to its source; adds to `notes` why.
+    """Return the data section with everything said that the config leaves to its source; adds to `notes` why.
 
     Raises:
         NotUsable: the data is not what the config says, or too little is known of its images.
@@ -228,7 +228,7 @@ def _resolved(data: DataSpec, notes: list[str]) -> DataSpec:
 
 
 def _labels_file(data: DataSpec) -> str | None:
-    """Returns where the labels file is, so that a run finds it from any folder; one within `path` stays below it."""
+    """Return where the labels file is, so that a run finds it from any folder; one within `path` stays below it."""
     if data.labels_file is None or (data_path(data) / data.labels_file).is_file():
         return data.labels_file
     return str(expanded("labels_file", data.labels_file).absolute())
@@ -249,7 +249,7 @@ def _too_large(data: DataSpec) -> list[Complaint]:
 
 
 def _shared(data: DataSpec) -> list[Complaint]:
-    """Returns what is wrong where two roles name the same images."""
+    """Return what is wrong where two roles name the same images."""
     named = [(role, part) for role in ("train", "validation", "test") if isinstance(part := getattr(data, role), str)]
     return [
         (
@@ -264,12 +264,12 @@ def _shared(data: DataSpec) -> list[Complaint]:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Returns whether two splits surely share images; where `train[:50%]` and `train[40%:]` end only TFDS knows."""
+    """Return True if two splits surely share images; where `train[:50%]` and `train[40%:]` end only TFDS knows."""
     return any(_parts_overlap(mine, its) for mine in _parts_of(one) for its in _parts_of(other))
 
 
 def _parts_of(split: str) -> list[str]:
-    """Returns the parts of a sum such as `train+test[:50%]`."""
+    """Return the parts of a sum such as `train+test[:50%]`."""
     return [part.strip() for part in split.split("+")]
 
 
@@ -311,7 +311,7 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
 def _end_complaints(
     experiment: Experiment | None, nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext
 ) -> list[Complaint]:
-    """Returns what is wrong with the network's end, for the task."""
+    """Return what is wrong with the network's end, for the task."""
     if experiment and experiment.few_shot:
         return embedding_complaints(experiment.few_shot, nodes, facts)
     losses = loss_complaints(experiment, nodes) if experiment else []
@@ -319,7 +319,7 @@ def _end_complaints(
 
 
 def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
-    """Returns the convolutions whose bias Keras 3.15 would add along the columns instead of to the maps.
+    """Return the convolutions whose bias Keras 3.15 would add along the columns instead of to the maps.
 
     Under TensorFlow its `ops.add` guesses where the maps are from the sizes alone, and the last axis wins.
     """
@@ -388,16 +388,16 @@ def _image(data: DataSpec, model: ModelSpec) -> tuple[tuple[int, ...], LayerCont
 
 
 def image_of(experiment: Experiment) -> tuple[int, ...]:
-    """Returns the shape of one image as the network of a checked experiment takes it."""
+    """Return the shape of one image as the network of a checked experiment takes it."""
     return _image(experiment.data, experiment.model)[0]
 
 
 def context_of(experiment: Experiment) -> LayerContext:
-    """Returns what the layers of a checked experiment take from around them."""
+    """Return what the layers of a checked experiment take from around them."""
     return _image(experiment.data, experiment.model)[1]
 
 
 def facts_of(experiment: Experiment) -> tuple[list[Node], list[Facts]]:
-    """Returns the layers of the network that is built for a checked experiment, and the facts of each."""
+    """Return the layers of the network that is built for a checked experiment, and the facts of each."""
     nodes, _ = nodes_of(network_of(experiment).model)
     return nodes, trace(nodes, *_image(experiment.data, experiment.model))

@@ -46,7 +46,7 @@ class _Change:
 
 
 def explain(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: LayerContext) -> str:
-    """Returns the message for a stack that does not fit; several lines."""
+    """Return the message for a stack that does not fit; several lines."""
     lines = [misfit.reason.message, *_rows(misfit, image)]
     culprit = _culprit(misfit, image, around) if misfit.reason.shrinks else None
     if culprit:
@@ -78,7 +78,7 @@ def _pixels(facts: Facts, around: LayerContext) -> str:
 
 
 def _culprit(misfit: Misfit, image: Shape, around: LayerContext) -> Facts | None:
-    """Returns the layer before the misfit that divided the pixels most, if any did; of equals the last."""
+    """Return the layer before the misfit that divided the pixels most, if any did; of equals the last."""
 
     def division(facts: Facts) -> float:
         if len(facts.output_shape) != 3 or len(facts.input_shapes[0]) != 3:
@@ -120,7 +120,7 @@ def _changes(
 
 
 def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: LayerContext) -> Iterator[_Change]:
-    """Yields the stack without, and with a later, flatten or global pooling."""
+    """Yield the stack without, and with a later, flatten or global pooling."""
     place = next(index for index, node in enumerate(nodes) if node.name == misfit.node.name)
     candidates = {node.where: node for node in nodes[:place] if isinstance(node.layer, L.Flatten | L.GlobalPooling)}
     for node in islice(candidates.values(), MAX_REMEDIES):
@@ -133,7 +133,7 @@ def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, aro
 
 
 def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
-    """Yields the ways in which one layer would use up fewer pixels."""
+    """Yield the ways in which one layer would use up fewer pixels."""
     layer = node.layer
     if not isinstance(layer, L.Conv2D | L.Pooling):
         return
@@ -156,7 +156,7 @@ def _smaller_window(node: Node, pixels: tuple[int, int], nodes: Sequence[Node], 
 
 
 def _given(misfit: Misfit, image: Shape, around: LayerContext) -> tuple[int, int] | None:
-    """Returns height and width of what the misfit is given."""
+    """Return height and width of what the misfit is given."""
     shapes = {INPUT: image, **{facts.name: facts.output_shape for facts in misfit.facts}}
     try:
         return spatial(shapes[misfit.node.inputs[0]], format_of(misfit.node.layer, around), "")[0]
@@ -165,14 +165,14 @@ def _given(misfit: Misfit, image: Shape, around: LayerContext) -> tuple[int, int
 
 
 def _changed(node: Node, nodes: Sequence[Node], image: Shape, say: str, **fields: object) -> _Change:
-    """Returns the network with fields of one written layer changed, wherever a repeat builds it."""
+    """Return the network with fields of one written layer changed, wherever a repeat builds it."""
     layer = node.layer.model_copy(update=fields)
     new = [replace(other, layer=layer) if other.where == node.where else other for other in nodes]
     return _Change(f"'{node.name}': {say}", new, image)
 
 
 def _larger_images(nodes: Sequence[Node], image: Shape, around: LayerContext) -> Iterator[_Change]:
-    """Yields the smallest larger image that fits, keeping the aspect ratio."""
+    """Yield the smallest larger image that fits, keeping the aspect ratio."""
     (height, width), channels = spatial(image, around.data_format, "")
     sizes = min(height * (LARGEST_GROWTH - 1), MAX_SIZES, MAX_TRACED // len(nodes))
     for more in range(1, sizes + 1):

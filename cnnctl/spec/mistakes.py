@@ -140,7 +140,7 @@ def _no_dash(body: str) -> Slips:
 
 
 def _brackets(body: str) -> Slips:
-    """Yields the line with its brackets balanced: closed in the end, begun after the key, or without one too many."""
+    """Yield the line with its brackets balanced: closed in the end, begun after the key, or without one too many."""
     open_ = _unclosed(body)
     if open_ is None:
         for place in [place for place, each in enumerate(body) if each in "}]"]:
@@ -162,7 +162,7 @@ def _brackets(body: str) -> Slips:
 
 
 def _unclosed(body: str) -> str | None:
-    """Returns the brackets that a line leaves open, None where it closes one that is not open."""
+    """Return the brackets that a line leaves open, None where it closes one that is not open."""
     open_ = ""
     for each in re.sub(r"\"[^\"]*\"|'[^']*'", "", body):
         if each in _CLOSES:
@@ -215,13 +215,13 @@ _SLIPS: Sequence[Callable[[str], Slips]] = (
 
 
 def _character(each: str) -> str:
-    """Returns what to call a character that looks like another: `en dash (U+2013)` with its article."""
+    """Return what to call a character that looks like another: `en dash (U+2013)` with its article."""
     name = "non-breaking space" if each == "\xa0" else unicodedata.name(each, "character").lower()
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name} (U+{ord(each):04X})"
 
 
 def _split(line: str) -> tuple[str, str]:
-    """Returns a line without its comment and the spaces before that, and both of these."""
+    """Return a line without its comment and the spaces before that, and both of these."""
     match = re.match(r"((?:\"[^\"]*\"|'[^']*'|\S|(?!\s+#)\s)*)(.*)", line)
     assert match
     body = match[1].rstrip(" ")
@@ -237,7 +237,7 @@ def _is_content(line: str) -> bool:
 
 
 def _changes(lines: Sequence[str], number: int) -> Iterator[_Change]:
-    """Yields every change of one line that is worth trying."""
+    """Yield every change of one line that is worth trying."""
     body, comment = _split(lines[number])
     for slip in _SLIPS:
         for new, cause in slip(body):
@@ -247,7 +247,7 @@ def _changes(lines: Sequence[str], number: int) -> Iterator[_Change]:
 
 
 def _indented_otherwise(lines: Sequence[str], number: int) -> Iterator[_Change]:
-    """Yields the line at the depths that the lines around it suggest, the one that is usual in this file first."""
+    """Yield the line at the depths that the lines around it suggest, the one that is usual in this file first."""
     line = lines[number]
     text = line.lstrip()
     own = _indent(line) if "\t" not in line[: len(line) - len(text)] else -1
@@ -256,7 +256,7 @@ def _indented_otherwise(lines: Sequence[str], number: int) -> Iterator[_Change]:
 
 
 def _depths(lines: Sequence[str], number: int) -> set[int]:
-    """Returns how deep a line may be: as those around it, as what they stand in, or two deeper than the line above."""
+    """Return how deep a line may be: as those around it, as what they stand in, or two deeper than the line above."""
     above = next((each for each in reversed(lines[:number]) if _is_content(each)), "")
     below = next((each for each in lines[number + 1 :] if _is_content(each)), "")
     outer = {_indent(lines[place]) for place in _outer(lines, number)}
@@ -264,7 +264,7 @@ def _depths(lines: Sequence[str], number: int) -> set[int]:
 
 
 def _outer(lines: Sequence[str], number: int) -> list[int]:
-    """Returns the lines above that stand less and less deep: the first ones of the blocks around a line, from inside out."""
+    """Return the lines above that stand less and less deep: the first ones of the blocks around a line, from inside out."""
     found, depth = [], MAX_COLUMNS
     for place in range(number - 1, -1, -1):
         if _is_content(lines[place]) and _indent(lines[place]) < depth:
@@ -284,7 +284,7 @@ def _changed(lines: Sequence[str], change: _Change) -> list[str]:
 
 
 def _unusual(lines: Sequence[str]) -> list[int]:
-    """Returns the lines that begin a block deeper than is usual in this file, or less deep; or the file itself."""
+    """Return the lines that begin a block deeper than is usual in this file, or less deep; or the file itself."""
     content = [place for place, each in enumerate(lines) if _is_content(each)]
     first = [place for place in content[:1] if _indent(lines[place])]
     steps = {below: _indent(lines[below]) - _indent(lines[above]) for above, below in pairwise(content)}
@@ -346,13 +346,13 @@ def _keys(problems: Sequence[Problem]) -> frozenset[tuple[str, str]]:
 
 
 def _line_of(problem: Problem) -> int:
-    """Returns the line of a problem, from 0; -1 for what has none."""
+    """Return the line of a problem, from 0; -1 for what has none."""
     parts = problem.location.rsplit(":", 2)
     return int(parts[-2]) - 1 if len(parts) == 3 and parts[-2].isdecimal() and parts[-1].isdecimal() else -1
 
 
 def not_yaml(text: str, name: str, places: Sequence[int]) -> list[Problem]:
-    """Returns what keeps a text from being YAML, one problem a mistake; none where no change of one line helps.
+    """Return what keeps a text from being YAML, one problem a mistake; none where no change of one line helps.
 
     Args:
         text: the file.
@@ -377,7 +377,7 @@ _EXPLAINED = re.compile(r"'[^' ]+'; did you mean '[^']+'\?$|\n")
 
 
 def by_cause(document: Document, problems: Sequence[Problem]) -> list[Problem]:
-    """Returns the problems of a config, those that one slip of the hand has caused as this one slip."""
+    """Return the problems of a config, those that one slip of the hand has caused as this one slip."""
     lines, overrides = _LINE_BREAK.split(document.text), list(document.overrides.values())
     if not document.text or len(document.places) > MAX_READ // 100:  # aliases repeat what is read by the thousand
         return list(problems)
@@ -398,7 +398,7 @@ def by_cause(document: Document, problems: Sequence[Problem]) -> list[Problem]:
 
 
 def _around(places: Sequence[int], lines: Sequence[str]) -> list[int]:
-    """Returns the lines that may hold the cause, those that the parser named first."""
+    """Return the lines that may hold the cause, those that the parser named first."""
     places = [min(place, len(lines) - 1) for place in places]  # a file may end where something is missing
     above = [place - back for back in range(_LINES_ABOVE + 1) for place in places]
     blocks = [place for number in places for place in _outer(lines, number)[:_BLOCKS_AROUND]]
@@ -408,7 +408,7 @@ def _around(places: Sequence[int], lines: Sequence[str]) -> list[int]:
 def _best(
     lines: Sequence[str], places: Sequence[int], now: _Reading, overrides: Sequence[str]
 ) -> tuple[_Change, _Reading] | None:
-    """Returns the change that helps most, with what reading the text comes to then; None where none helps."""
+    """Return the change that helps most, with what reading the text comes to then; None where none helps."""
     changes = (
         change
         for number in places

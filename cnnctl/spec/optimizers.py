@@ -29,7 +29,7 @@ class Span:
     unit: str
 
     def steps(self, steps_per_epoch: int) -> int:
-        """Returns the length in steps."""
+        """Return the length in steps."""
         return round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1))
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class Span:
 
 
 def _written_out(amount: float) -> str:
-    """Returns all digits of a number, without the exponent that Python gives small ones: the loader takes none."""
+    """Return all digits of a number, without the exponent that Python gives small ones: the loader takes none."""
     text = str(amount).removesuffix(".0")
     if "e" not in text:
         return text
@@ -58,7 +58,7 @@ def _span(value: object) -> Span:
 
 
 def plain_span(span: Span) -> int | str:
-    """Returns a length as a config says it."""
+    """Return a length as a config says it."""
     return int(span.amount) if span.unit == "steps" else str(span)
 
 

@@ -32,7 +32,7 @@ def override(document: Document, text: str) -> None:
 
 
 def keys_of(path: str) -> Where:
-    """Returns ('model', 'layers', 3, 'conv2d') for `model.layers[3].conv2d` or `model.layers.3.conv2d`."""
+    """Return ('model', 'layers', 3, 'conv2d') for `model.layers[3].conv2d` or `model.layers.3.conv2d`."""
     return tuple(_key(part) for part in re.split(r"[.\[\]]+", path) if part)
 
 
@@ -61,7 +61,7 @@ def _key(part: str) -> str | int:
 
 
 def _parent(content: Any, keys: Where, asked_by: str, as_a_whole: str) -> Any:
-    """Returns the mapping or list that holds the last key, making fields that were left to their defaults."""
+    """Return the mapping or list that holds the last key, making fields that were left to their defaults."""
     here = content
     for depth, key in enumerate(keys):
         complaint = _no_such_part(here, keys, depth, as_a_whole)
@@ -83,7 +83,7 @@ _NAMED_FIELDS = ("optimizer", "learning_rate", "loss", "_initializer", "_regular
 
 
 def _no_such_part(here: Any, keys: Where, depth: int, as_a_whole: str) -> str:
-    """Returns why `keys[depth]` cannot be set in the part `here`, or an empty text."""
+    """Return why `keys[depth]` cannot be set in the part `here`, or an empty text."""
     key, above = keys[depth], keys[depth - 1] if depth else ""
     if isinstance(here, list):
         known = isinstance(key, int) and key < len(here)
@@ -103,7 +103,7 @@ def _no_such_part(here: Any, keys: Where, depth: int, as_a_whole: str) -> str:
 
 
 def _fields_of(kind: object) -> Collection[object]:
-    """Returns the fields of what a config calls by a name, such as `adam`; none for another value."""
+    """Return the fields of what a config calls by a name, such as `adam`; none for another value."""
     named = _choices().get(kind) if isinstance(kind, str) else None
     return named.model_fields if named else ()
 
@@ -113,7 +113,7 @@ def _is_known(kind: object) -> bool:
 
 
 def _choices() -> Mapping[object, type[Section]]:
-    """Returns all that a config calls by a name: layers, optimizers, schedules, losses, and what weights have."""
+    """Return all that a config calls by a name: layers, optimizers, schedules, losses, and what weights have."""
     from cnnctl.spec.layers import STACK_ITEM  # not needed by paths that are right
     from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
     from cnnctl.spec.training import LOSS

@@ -23,7 +23,7 @@ _NO_GROUP = {"hold_out": {"not": {"const": "group"}}}
 
 
 def _by_path(*keyed: str) -> dict[str, Any]:
-    """Returns the rule of each source of original files; `keyed` are those whose images and labels have names."""
+    """Return the rule of each source of original files; `keyed` are those whose images and labels have names."""
     absent = dict.fromkeys(("name", "data_dir", "group"), _NULL) | _OF_FOLDERS | _NO_GROUP
     return {
         source: {
@@ -125,7 +125,7 @@ def _described(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def json_schema() -> dict[str, Any]:
-    """Returns the schema (JSON Schema 2020-12) of a whole config.
+    """Return the schema (JSON Schema 2020-12) of a whole config.
 
     It knows fields, types, ranges and what goes together; whether a stack fits its images only the loader knows.
     """
@@ -149,14 +149,14 @@ _NOT_TRUE = {"not": _TRUE}
 
 
 def _part(path: str, schema: Any) -> Any:
-    """Returns the rule that a part, where it is said, is as `schema` says."""
+    """Return the rule that a part, where it is said, is as `schema` says."""
     for key in reversed(path.split(".")):
         schema = {"properties": {key: schema}}
     return schema
 
 
 def _said(path: str, schema: Any) -> Any:
-    """Returns the condition that a part is said and as `schema` says."""
+    """Return the condition that a part is said and as `schema` says."""
     for key in reversed(path.split(".")):
         schema = {"required": [key], "properties": {key: schema}}
     return schema
@@ -195,7 +195,7 @@ def _losses_by_labels() -> list[Any]:
 
 
 def _is_not(kind: str) -> Any:
-    """Returns the rule that a named section is not of a kind: neither its bare name nor its name with fields."""
+    """Return the rule that a named section is not of a kind: neither its bare name nor its name with fields."""
     return {"not": {"const": kind}, "properties": {kind: False}}
 
 
@@ -243,7 +243,7 @@ def _between_sections() -> list[Any]:
 
 
 def _linked(schema: Any) -> Any:
-    """Returns the schema with every mark of `refers_to` made a `$ref`, and `$defs` only at the top."""
+    """Return the schema with every mark of `refers_to` made a `$ref`, and `$defs` only at the top."""
     if isinstance(schema, list):
         return [_linked(each) for each in schema]
     if not isinstance(schema, dict):

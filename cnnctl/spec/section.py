@@ -39,13 +39,13 @@ UNKNOWN_FIELD = "unknown_field"  # an error that is about a key, not about its v
 
 
 def show(value: object, limit: int = 60) -> str:
-    """Returns `value` as it would stand in a config, on one line of at most `limit` characters."""
+    """Return `value` as it would stand in a config, on one line of at most `limit` characters."""
     text = repr(value) if isinstance(value, float | str) else json.dumps(value, default=repr, ensure_ascii=True)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def one_line(text: str) -> str:
-    r"""Returns a message with every line break in it as `\n`; a key or a name may hold one, and printing escapes the rest."""
+    r"""Return a message with every line break in it as `\n`; a key or a name may hold one, and printing escapes the rest."""
     return text.replace("\n", r"\n")
 
 
@@ -54,12 +54,12 @@ MAX = 2**31 - 1
 
 
 def wrong(message: str, field: str = "") -> PydanticCustomError:
-    """Returns an error for validators to raise; `message` is what the user reads, `field` the one it is about."""
+    """Return an error for validators to raise; `message` is what the user reads, `field` the one it is about."""
     return PydanticCustomError(WORDED, "{message}", {"message": one_line(message), "field": field})
 
 
 def expected(what: str, received: object, hint: str = "") -> PydanticCustomError:
-    """Returns the error 'expected ..., received ...'."""
+    """Return the error 'expected ..., received ...'."""
     return wrong(f"expected {what}, received {show(received)}{hint}")
 
 
@@ -91,7 +91,7 @@ FEW_WORDS = 6
 
 
 def _worded(error: Any, known: Iterable[str], renamed: Mapping[str, str]) -> InitErrorDetails:
-    """Returns one pydantic error in our words; `known` are the fields of the section it arose in, `renamed` its old ones."""
+    """Return one pydantic error in our words; `known` are the fields of the section it arose in, `renamed` its old ones."""
     kind, where, value = error["type"], error["loc"], error["input"]
     if kind in (WORDED, UNKNOWN_FIELD):
         field = error["ctx"].get("field")
@@ -138,12 +138,12 @@ class Section(BaseModel):
 
     @classmethod
     def required(cls) -> list[str]:
-        """Returns the fields without a default."""
+        """Return the fields without a default."""
         return [name for name, field in cls.model_fields.items() if field.is_required()]
 
 
 def _within(error: ValidationError, *prefix: str) -> ValidationError:
-    """Returns `error` with every location below `prefix`."""
+    """Return `error` with every location below `prefix`."""
     details = [
         InitErrorDetails(type=PydanticCustomError(e["type"], "{message}", e["ctx"]), loc=(*prefix, *e["loc"]), input=e["input"])
         for e in error.errors(include_url=False)
@@ -155,7 +155,7 @@ REFERS = "refers"
 
 
 def refers_to(what: str) -> dict[str, Any]:
-    """Returns a mark that `spec.schema` turns into a `$ref`; pydantic would not let a foreign one pass."""
+    """Return a mark that `spec.schema` turns into a `$ref`; pydantic would not let a foreign one pass."""
     return {REFERS: what}
 
 
@@ -172,7 +172,7 @@ class Named:
         self.choices = {choice.kind: choice for choice in choices}
 
     def read(self, value: object) -> Section:
-        """Returns the section that `value` names, checked."""
+        """Return the section that `value` names, checked."""
         if isinstance(value, Section):
             return value
         name, fields = self._parts(value)
@@ -189,7 +189,7 @@ class Named:
 
     @staticmethod
     def _example(choice: type[Section], value: object) -> str:
-        """Returns how to write a choice for which only `value` was given."""
+        """Return how to write a choice for which only `value` was given."""
         general = ("name", "inputs", "seed", "data_format")
         fields = choice.required() or [name for name in choice.model_fields if name not in general][:1]
         if not fields:
@@ -214,7 +214,7 @@ class Named:
         raise expected(f"the name of {article} {self.what}, alone or with its fields", value)
 
     def _remedy(self, first: str, others: list[str]) -> str:
-        """Returns what to do about several keys where one name belongs."""
+        """Return what to do about several keys where one name belongs."""
         if any(other in self.choices for other in others):
             return "; begin each with its own '- '" if self.what == "layer" else "; keep one of them"
         return f"; indent {', '.join(others)} under '{first}'" if first in self.choices else ""
@@ -233,7 +233,7 @@ class Named:
         return refers_to(self.what)
 
     def json_schema(self, generator: type["GenerateJsonSchema"]) -> dict[str, Any]:
-        """Returns the JSON Schema of the bare name and of the name with fields."""
+        """Return the JSON Schema of the bare name and of the name with fields."""
         bare = [name for name, choice in self.choices.items() if not choice.required()]
         fields = {}
         for name, choice in self.choices.items():
@@ -262,14 +262,14 @@ def _pair(low: int, what: str) -> Any:
 
 
 def at_most(value: object) -> str:
-    """Returns a hint for a message where `value` is, or its lists hold, an integer above `MAX`."""
+    """Return a hint for a message where `value` is, or its lists hold, an integer above `MAX`."""
     if isinstance(value, list | tuple):
         return next(filter(None, map(at_most, value)), "")
     return f", at most {MAX}" if type(value) is int and value > MAX else ""
 
 
 def is_integer(value: object, low: int) -> bool:
-    """Returns whether `value` is an integer from `low` to `MAX`, and no boolean."""
+    """Return True if `value` is an integer from `low` to `MAX`, and no boolean."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= MAX
 
 
@@ -293,5 +293,5 @@ TwoNames = _names(2, "a list of at least two layer names, such as [first, second
 
 
 def plain(section: Section) -> Mapping[str, Any]:
-    """Returns a section as plain data that `yaml` can write and the loader reads back."""
+    """Return a section as plain data that `yaml` can write and the loader reads back."""
     return section.model_dump(mode="json")

@@ -49,17 +49,17 @@ class Window:
     same: bool
 
     def extent(self, axis: int) -> int:
-        """Returns how many pixels the window spans: `dilation·(k - 1) + 1`."""
+        """Return how many pixels the window spans: `dilation·(k - 1) + 1`."""
         return self.dilation[axis] * (self.size[axis] - 1) + 1
 
     def output(self, pixels: int, axis: int) -> int:
-        """Returns how many positions it takes: `floor((n - extent) / stride) + 1`, or `ceil(n / stride)` for same."""
+        """Return how many positions it takes: `floor((n - extent) / stride) + 1`, or `ceil(n / stride)` for same."""
         if self.same:
             return -(-pixels // self.strides[axis])
         return (pixels - self.extent(axis)) // self.strides[axis] + 1
 
     def padding(self, pixels: int, axis: int) -> HeightWidth:
-        """Returns the zeros before and after that `same` adds; TensorFlow puts the odd one after."""
+        """Return the zeros before and after that `same` adds; TensorFlow puts the odd one after."""
         if not self.same:
             return 0, 0
         total = max((self.output(pixels, axis) - 1) * self.strides[axis] + self.extent(axis) - pixels, 0)
@@ -112,12 +112,12 @@ class LayerContext:
 
 
 def input_shape(height: int, width: int, channels: int, data_format: L.DataFormat) -> Shape:
-    """Returns the shape of one image as the network takes it."""
+    """Return the shape of one image as the network takes it."""
     return (channels, height, width) if data_format == "channels_first" else (height, width, channels)
 
 
 def trace(nodes: Sequence[Node], image: Shape, around: LayerContext) -> list[Facts]:
-    """Returns the facts of every layer.
+    """Return the facts of every layer.
 
     Args:
         nodes: the stack, as `stack.nodes_of` gives it.
@@ -157,7 +157,7 @@ def _facts(node: Node, known: dict[str, Facts], image: Shape, around: LayerConte
 
 
 def apply(layer: L.Layer, shapes: tuple[Shape, ...], around: LayerContext) -> tuple[Shape, Costs]:
-    """Returns the output shape of `layer` and what its weights cost.
+    """Return the output shape of `layer` and what its weights cost.
 
     Raises:
         DoesNotFit: the layer cannot take these shapes.
@@ -188,20 +188,20 @@ def apply(layer: L.Layer, shapes: tuple[Shape, ...], around: LayerContext) -> tu
 
 
 def format_of(layer: L.Layer, around: LayerContext) -> L.DataFormat:
-    """Returns the layer's own data format, or the model's."""
+    """Return the layer's own data format, or the model's."""
     own: L.DataFormat | None = getattr(layer, "data_format", None)
     return own or around.data_format
 
 
 def window_of(layer: L.Conv2D | L.Pooling) -> Window:
-    """Returns the window that a convolution or pooling slides."""
+    """Return the window that a convolution or pooling slides."""
     if isinstance(layer, L.Conv2D):
         return Window(layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding == "same")
     return Window(layer.pool_size, layer.strides or layer.pool_size, (1, 1), layer.padding == "same")
 
 
 def spatial(shape: Shape, data_format: L.DataFormat, kind: str) -> tuple[HeightWidth, int]:
-    """Returns ((height, width), channels) of an image shape.
+    """Return ((height, width), channels) of an image shape.
 
     Raises:
         DoesNotFit: the shape has no height and width.
@@ -231,7 +231,7 @@ def _shrunk(window: Window, pixels: int, axis: int, side: str) -> str:
 
 
 def arithmetic(window: Window, pixels: int, axis: int) -> str:
-    """Returns the output size as written arithmetic, such as `floor((1 - 2) / 2) + 1 = 0`."""
+    """Return the output size as written arithmetic, such as `floor((1 - 2) / 2) + 1 = 0`."""
     result = window.output(pixels, axis)
     if window.same:
         return f"ceil({pixels} / {window.strides[axis]}) = {result}"
@@ -263,7 +263,7 @@ def _global_pooling(layer: L.GlobalPooling, shape: Shape, around: LayerContext) 
 
 
 def units_of(layer: L.Dense, around: LayerContext) -> int:
-    """Returns the number of units, `classes` resolved."""
+    """Return the number of units, `classes` resolved."""
     return around.classes if isinstance(layer.units, str) else layer.units
 
 
@@ -274,7 +274,7 @@ def _dense(layer: L.Dense, shape: Shape, around: LayerContext) -> tuple[Shape, C
 
 
 def _axis(axis: int, shape: Shape) -> int:
-    """Returns the place in `shape` of a Keras axis, which counts the batch as 0."""
+    """Return the place in `shape` of a Keras axis, which counts the batch as 0."""
     place = axis - 1 if axis > 0 else len(shape) + axis
     if axis == 0 or not 0 <= place < len(shape):
         raise DoesNotFit(f"axis {axis} is not an axis of (batch, {str(shape)[1:]} other than the batch")
@@ -299,7 +299,7 @@ def _dropout(layer: L.Dropout, shape: Shape) -> Shape:
 
 
 def _sum_shape(shapes: tuple[Shape, ...]) -> Shape:
-    """Returns the common shape; an axis of 1, or one that is not there, spreads over the others, as in Keras."""
+    """Return the common shape; an axis of 1, or one that is not there, spreads over the others, as in Keras."""
     rank = max(map(len, shapes))
     sides = list(zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True))
     if any(len({*axis} - {1}) > 1 for axis in sides):
@@ -321,5 +321,5 @@ def _concatenation(layer: L.Concatenate, shapes: tuple[Shape, ...]) -> Shape:
 
 
 def show_shape(shape: Shape) -> str:
-    """Returns `(28, 28, 1)`, and `(10)` for one axis."""
+    """Return `(28, 28, 1)`, and `(10)` for one axis."""
     return f"({', '.join(map(str, shape))})"

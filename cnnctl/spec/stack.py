@@ -49,7 +49,7 @@ class _Written:
 
 
 def nodes_of(model: ModelSpec) -> tuple[list[Node], list[Complaint]]:
-    """Returns the layers in the order they are computed, and what is wrong with their wiring."""
+    """Return the layers in the order they are computed, and what is wrong with their wiring."""
     count = _count(model.layers)
     if count > MAX_LAYERS:
         message = f"the repeats make {count:,} layers, and at most {MAX_LAYERS:,} are built; lower times"
@@ -77,7 +77,7 @@ def _written_out(items: Sequence[Section], where: Where, scope: str) -> Iterator
 
 
 def _names(written: Sequence[_Written]) -> list[str]:
-    """Returns a name for each layer: its own, or its kind with a number from the second on, as Keras has it."""
+    """Return a name for each layer: its own, or its kind with a number from the second on, as Keras has it."""
     taken = {each.layer.name + each.scope for each in written if each.layer.name}
     counts: Counter[str] = Counter()
     names = []
@@ -126,7 +126,7 @@ def _wired_wrongly(
 
 
 def _resolved(each: _Written, word: str, known: set[str]) -> str:
-    """Returns the full name that `word` means: inside a repeat, first the layer of the same round."""
+    """Return the full name that `word` means: inside a repeat, first the layer of the same round."""
     scope = each.scope
     while scope:
         if word + scope in known:
@@ -167,7 +167,7 @@ def _branches(nodes: Sequence[Node]) -> list[Complaint]:
 
 
 def without(nodes: Sequence[Node], where: Where) -> list[Node]:
-    """Returns the stack without one written layer, its input going to those who took its output."""
+    """Return the stack without one written layer, its input going to those who took its output."""
     passed_on: dict[str, str] = {}
     kept: list[Node] = []
     for node in nodes:
@@ -180,7 +180,7 @@ def without(nodes: Sequence[Node], where: Where) -> list[Node]:
 
 
 def below(nodes: Sequence[Node], node: Node, target: Node) -> list[Node]:
-    """Returns the stack with one layer moved to just below another; none where a repeat builds either more than once."""
+    """Return the stack with one layer moved to just below another; none where a repeat builds either more than once."""
     if sum(other.where in (node.where, target.where) for other in nodes) > 2:
         return []
     moved: list[Node] = []

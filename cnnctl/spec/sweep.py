@@ -64,7 +64,7 @@ class Range(Section):
                         f"steps of {by} from {low} go beyond {high} at once; give a smaller step", "step")  # fmt: skip
 
     def points(self) -> list[int | float]:
-        """Returns the values of a range with a step, or of integers; at most one more than `MAX_POINTS`."""
+        """Return the values of a range with a step, or of integers; at most one more than `MAX_POINTS`."""
         step = Decimal(str(self.step if self.step is not None else 1))
         low, high = Decimal(str(self.low)), Decimal(str(self.high))
         count = min(int((high - low) / step), MAX_POINTS) + 1
@@ -73,7 +73,7 @@ class Range(Section):
 
     @property
     def is_whole(self) -> bool:
-        """Returns whether everything that the config says of the range is an integer."""
+        """Return True if everything that the config says of the range is an integer."""
         return all(isinstance(each, int) for each in (self.low, self.high, self.step) if each is not None)
 
 
@@ -108,7 +108,7 @@ def readable(value: object) -> Parameter | None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Returns whether two choices are the same; 1 and 1.0 are, 1 and true are not."""
+    """Return True if two choices are the same; 1 and 1.0 are, 1 and true are not."""
     return (type(one) is not bool and type(other) is not bool and one == other) or (type(one), one) == (type(other), other)
 
 
@@ -232,12 +232,12 @@ class SweepSpec(Section):
 
     @property
     def grid_size(self) -> int:
-        """Returns how many combinations there are of what a grid tries."""
+        """Return how many combinations there are of what a grid tries."""
         return math.prod(map(len, self.grid_axes))
 
     @property
     def grid_axes(self) -> list[Sequence[Any]]:
-        """Returns the values of each parameter of a grid."""
+        """Return the values of each parameter of a grid."""
         return [each.points() if isinstance(each, Range) else each for each in self.parameters.values()]
 
 

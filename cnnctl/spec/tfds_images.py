@@ -62,12 +62,12 @@ TFDS_IMAGES = {
 
 
 def tfds_dir(data: DataSpec) -> Path:
-    """Returns the folder of prepared TFDS data: the config's, else `TFDS_DATA_DIR`, else TFDS's default."""
+    """Return the folder of prepared TFDS data: the config's, else `TFDS_DATA_DIR`, else TFDS's default."""
     return expanded("data_dir", data.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def prepared_dir(data: DataSpec) -> Path | None:
-    """Returns the folder of a TFDS set in the version that its name asks for, else in the newest; None where none is prepared.
+    """Return the folder of a TFDS set in the version that its name asks for, else in the newest; None where none is prepared.
 
     A name without a config means TFDS's default config, which only TFDS knows.
     """
@@ -80,7 +80,7 @@ def prepared_dir(data: DataSpec) -> Path | None:
 
 
 def _name_and_version(data: DataSpec) -> tuple[str, str]:
-    """Returns (`emnist/balanced`, `3.1.0`) for `emnist/balanced:3.1.0`."""
+    """Return (`emnist/balanced`, `3.1.0`) for `emnist/balanced:3.1.0`."""
     assert data.name is not None
     name, _, version = data.name.partition(":")
     return name, version
@@ -131,13 +131,13 @@ def _prepared_images(data: DataSpec) -> Images:
 
 
 def _dimensions(image: dict[str, Any]) -> list[int | None]:
-    """Returns height, width and channels; TFDS writes -1 or nothing for what varies."""
+    """Return height, width and channels; TFDS writes -1 or nothing for what varies."""
     sizes = [int(size) for size in image["shape"]["dimensions"]]
     return [size if 0 < size <= MAX else None for size in sizes]
 
 
 def missing_facts(data: DataSpec, images: Images) -> str:
-    """Returns what to say when the config must give more, or an empty string."""
+    """Return what to say when the config must give more, or an empty string."""
     fields = []
     if images.height is None or images.width is None:
         fields.append("image_size: [28, 28]")

@@ -29,12 +29,12 @@ LISTED = "list whole choices: {path}: [..., {{{key}: {{...}}}}]"
 
 
 def without_sweep(experiment: Experiment) -> Experiment:
-    """Returns the experiment as one training of it is described."""
+    """Return the experiment as one training of it is described."""
     return experiment.model_copy(update={"sweep": None})
 
 
 def with_values(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
-    """Returns the checked experiment of a trial: no sweep, and other values at some paths.
+    """Return the checked experiment of a trial: no sweep, and other values at some paths.
 
     Raises:
         ConfigError: these values do not go together.
@@ -43,7 +43,7 @@ def with_values(experiment: Experiment, values: Mapping[str, Any]) -> Experiment
 
 
 def _document(experiment: Experiment, values: Mapping[str, Any]) -> Document:
-    """Returns the config of a trial, unchecked; messages call it by the values."""
+    """Return the config of a trial, unchecked; messages call it by the values."""
     content = copy.deepcopy(dict(plain(without_sweep(experiment))))
     for path, value in values.items():
         put(content, keys_of(path), copy.deepcopy(value), path, as_a_whole=LISTED)
@@ -51,12 +51,12 @@ def _document(experiment: Experiment, values: Mapping[str, Any]) -> Document:
 
 
 def takes_fractions(experiment: Experiment, path: str, parameter: Range) -> bool:
-    """Returns whether the field at a path takes a number between two integers, so that a range of integers is one of numbers."""
+    """Return True if the field at a path takes a number between two integers, so that a range of integers is one of numbers."""
     return not _refusals(experiment, path, parameter.low + 0.5)
 
 
 def problems_of_sound_parameters(document: Document) -> list[Problem]:
-    """Returns what is wrong with the parameters of a sweep that can be read, where others cannot, so that all is told at once."""
+    """Return what is wrong with the parameters of a sweep that can be read, where others cannot, so that all is told at once."""
     sweep = document.content.get("sweep")
     parameters = sweep.get("parameters") if isinstance(sweep, dict) else None
     base = {key: value for key, value in document.content.items() if key != "sweep"}
@@ -68,7 +68,7 @@ def problems_of_sound_parameters(document: Document) -> list[Problem]:
 
 
 def sweep_problems(experiment: Experiment, document: Document) -> list[Problem]:
-    """Returns everything that is wrong with the paths and values of a checked experiment's sweep."""
+    """Return everything that is wrong with the paths and values of a checked experiment's sweep."""
     assert experiment.sweep
     told = [*_about_objective(experiment), *_about_paths(experiment.sweep)]
     bad_paths = {where[1] for where, _ in told if len(where) > 1}
@@ -118,7 +118,7 @@ def _about_paths(sweep: SweepSpec) -> Iterator[Told]:
 
 
 def _not_to_be_swept(path: str, given: str, sweep: SweepSpec) -> str:
-    """Returns why nothing may be tried at a path, `given` as the user wrote it, or an empty text."""
+    """Return why nothing may be tried at a path, `given` as the user wrote it, or an empty text."""
     first = path.partition(".")[0]
     if first == "sweep":
         return "a sweep cannot change the sweep itself"
@@ -132,14 +132,14 @@ def _not_to_be_swept(path: str, given: str, sweep: SweepSpec) -> str:
 
 
 def _is_of_the_loss(path: str, parameter: Any) -> bool:
-    """Returns whether trials differ in the loss itself, by a path in `train.loss` or by choices of a whole `train`."""
+    """Return True if trials differ in the loss itself, by a path in `train.loss` or by choices of a whole `train`."""
     if f"{path}.".startswith("train.loss."):
         return True
     return path == "train" and any(isinstance(each, dict) and "loss" in each for each in parameter)
 
 
 def losses_compare(experiment: Experiment) -> bool:
-    """Returns whether a lower validation loss, without the penalties of weights, is better in whatever trials of the sweep.
+    """Return True if a lower validation loss, without the penalties of weights, is better in whatever trials of the sweep.
 
     The penalty of an activity regularizer depends on the images and is not known apart from the loss.
     """
@@ -159,7 +159,7 @@ def _has_activity_penalty(content: Any) -> bool:
 
 
 def _about_values(experiment: Experiment, path: str, parameter: Any) -> Iterator[Told]:
-    """Yields what the config refuses at a path whatever else is tried; where the path itself is wrong, that alone."""
+    """Yield what the config refuses at a path whatever else is tried; where the path itself is wrong, that alone."""
     where: Where = ("parameters", path)
     candidates = (
         [(end, getattr(parameter, end)) for end in ("low", "high")]
@@ -180,7 +180,7 @@ def _about_values(experiment: Experiment, path: str, parameter: Any) -> Iterator
 
 
 def _range_in(path: str, choice: Any) -> str:
-    """Returns what to do about a range that stands in a choice, which no config takes; an empty text where there is none."""
+    """Return what to do about a range that stands in a choice, which no config takes; an empty text where there is none."""
     found = next(_ranges_in(choice), None)
     if found is None:
         return ""
@@ -198,7 +198,7 @@ def _ranges_in(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _whole_choices(experiment: Experiment, path: str, parameter: Any) -> str:
-    """Returns what works where a path leads into another named section than that of the config, such as another optimizer.
+    """Return what works where a path leads into another named section than that of the config, such as another optimizer.
 
     An empty text where that is not so; where that section is wrong itself, what is wrong with it.
     """
@@ -218,7 +218,7 @@ def _whole_choices(experiment: Experiment, path: str, parameter: Any) -> str:
 
 
 def _is_bare(experiment: Experiment, whole: str, kind: str, section: Any) -> bool:
-    """Returns whether a named section of the config is that of its bare name, so that the name says all of it."""
+    """Return True if a named section of the config is that of its bare name, so that the name says all of it."""
     bare = validated(Experiment, _document(experiment, {whole: kind}), (), [])
     return bare is not None and _at_keys(plain(bare), keys_of(whole)) == section
 
@@ -252,7 +252,7 @@ def _nested(keys: Where, value: Any) -> Any:
 
 
 def _refusals(experiment: Experiment, path: str, value: Any) -> Sequence[Problem]:
-    """Returns why a value at a path is refused by the fields alone: whether layers fit is left to the trial, which has other values too."""
+    """Return why a value at a path is refused by the fields alone: whether layers fit is left to the trial, which has other values too."""
     problems: list[Problem] = []
     try:
         validated(Experiment, _document(experiment, {path: value}), (), problems)
@@ -262,7 +262,7 @@ def _refusals(experiment: Experiment, path: str, value: Any) -> Sequence[Problem
 
 
 def _at(path: str, problems: Sequence[Problem]) -> bool:
-    """Returns whether problems are about what stands at a path, and not about the way to it."""
+    """Return True if problems are about what stands at a path, and not about the way to it."""
     return all(f"{problem.path}.".startswith(f"{dotted(keys_of(path))}.") for problem in problems)
 
 

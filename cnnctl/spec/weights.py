@@ -12,7 +12,7 @@ from cnnctl.spec.section import Named, Section, Seed, expected
 
 
 def drawn_seed(seed: int, index: int, field: str) -> int:
-    """Returns the seed of one draw, such as `kernel_initializer`, of the layer at a position of the stack."""
+    """Return the seed of one draw, such as `kernel_initializer`, of the layer at a position of the stack."""
     return zlib.crc32(f"{seed} {index} {field}".encode()) & 0x7FFFFFFF
 
 

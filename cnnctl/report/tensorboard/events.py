@@ -100,7 +100,7 @@ class Events:
 
 
 def _new_file(folder: Path) -> tf.io.TFRecordWriter:
-    """Returns a new event file, named as TensorBoard expects and as no other is.
+    """Return a new event file, named as TensorBoard expects and as no other is.
 
     TensorBoard reads files in the order of their names, so a clock that was set back must not put the new one first.
     """
@@ -125,6 +125,6 @@ def _keep(file: Path, kept: Callable[[int, set[str]], bool]) -> None:
 
 
 def _records(file: Path) -> Iterator[bytes]:
-    """Yields the records of a file as far as they are whole."""
+    """Yield the records of a file as far as they are whole."""
     with contextlib.suppress(tf.errors.DataLossError):
         yield from tf.data.TFRecordDataset(os.fsencode(file)).as_numpy_iterator()

@@ -59,12 +59,12 @@ class Predictions:
 
 
 def report_every(experiment: Experiment, steps_per_epoch: int) -> int:
-    """Returns the steps between the points of the curves within an epoch."""
+    """Return the steps between the points of the curves within an epoch."""
     return experiment.log.every_steps or math.ceil(steps_per_epoch * experiment.train.epochs / POINTS)
 
 
 def report_at(experiment: Experiment) -> tuple[int, ...]:
-    """Returns the steps that a profile begins after and ends with."""
+    """Return the steps that a profile begins after and ends with."""
     return (experiment.log.profile[0] - 1, experiment.log.profile[1]) if experiment.log.profile else ()
 
 
@@ -118,13 +118,13 @@ class TensorBoardObserver(Observer):
             self._profile(step)
 
     def _is_kept(self, step: int, tags: set[str]) -> bool:
-        """Returns whether an event of an interrupted run is of the steps that are saved; a finished epoch's come after its last."""
+        """Return True if an event of an interrupted run is of the steps that are saved; a finished epoch's come after its last."""
         if tags & ENDING or step > self._plan.first_step:
             return False
         return step < self._plan.first_step or not self._plan.begun or tags <= POINTS_TAGS
 
     def state(self) -> dict[str, Any]:
-        """Returns the last point of the curves, from which the next one counts."""
+        """Return the last point of the curves, from which the next one counts."""
         return {"before": np.frombuffer(json.dumps(asdict(self._before)).encode(), np.uint8)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -192,7 +192,7 @@ class TensorBoardObserver(Observer):
             self._events.write(summaries.picture(tag, tiles.png(sheet), COLOURS), step)
 
     def _inner_pictures(self, seen: SnapshotRecord) -> Iterator[tuple[str, tiles.Picture]]:
-        """Yields the filters of the first convolution and, for one image, the maps of each layer that gives maps."""
+        """Yield the filters of the first convolution and, for one image, the maps of each layer that gives maps."""
         first = next((node for node in self._nodes if isinstance(node.layer, Conv2D)), None)
         if first and seen.weights[f"{first.name}/kernel"].shape[2] in (1, 3):
             kernel = seen.weights[f"{first.name}/kernel"]
@@ -234,7 +234,7 @@ def _nothing_yet(epoch: int) -> StepsRecord:
 
 
 def _since(before: StepsRecord, now: StepsRecord) -> dict[str, float]:
-    """Returns loss and accuracy over the images between two records of an epoch, whose own values are over all its images."""
+    """Return loss and accuracy over the images between two records of an epoch, whose own values are over all its images."""
     images = now.images - before.images
     return {
         f"steps/{name}": (getattr(now, name) * now.images - getattr(before, name) * before.images) / images for name in MEANS
@@ -242,7 +242,7 @@ def _since(before: StepsRecord, now: StepsRecord) -> dict[str, float]:
 
 
 def _endings(answers: Predictions) -> Iterator[tuple[str, bytes]]:
-    """Yields the confusion matrix and, where there are any, the most confident mistakes, as PNG files."""
+    """Yield the confusion matrix and, where there are any, the most confident mistakes, as PNG files."""
     from cnnctl.report.figures import confusion_png, wrong_png  # matplotlib takes its time; here the training is over
 
     predicted = answers.probabilities.argmax(axis=1)

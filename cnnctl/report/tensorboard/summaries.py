@@ -34,17 +34,17 @@ BUCKETS = 30
 
 
 def scalars(values: Mapping[str, float | None]) -> Summary:
-    """Returns numbers by their tags; None is no number and is left out."""
+    """Return numbers by their tags; None is no number and is left out."""
     return joined([scalar_pb(tag, value) for tag, value in values.items() if value is not None])
 
 
 def histograms(group: str, arrays: Mapping[str, NDArray[Any]]) -> Summary:
-    """Returns a histogram of each array, of any shape, under `group/name`."""
+    """Return a histogram of each array, of any shape, under `group/name`."""
     return joined([_histogram(f"{group}/{name}", array) for name, array in arrays.items()])
 
 
 def _histogram(tag: str, array: NDArray[Any]) -> Summary:
-    """Returns `BUCKETS` rows [left edge, right edge, count]; values that are no numbers are left out."""
+    """Return `BUCKETS` rows [left edge, right edge, count]; values that are no numbers are left out."""
     values = array[np.isfinite(array)].astype(np.float64)
     counts, edges = np.histogram(values, BUCKETS, _range(values)) if len(values) else (np.zeros(BUCKETS), np.zeros(BUCKETS + 1))
     tensor = make_tensor_proto(np.stack([edges[:-1], edges[1:], counts], axis=1), dtype=np.float64)
@@ -54,7 +54,7 @@ def _histogram(tag: str, array: NDArray[Any]) -> Summary:
 
 
 def _range(values: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Returns where the buckets begin and end: None for NumPy's choice, which fails for large values close together."""
+    """Return where the buckets begin and end: None for NumPy's choice, which fails for large values close together."""
     low, high = float(values.min()), float(values.max())
     apart = 2 * BUCKETS * float(np.spacing(max(abs(low), abs(high))))
     too_close = high - low < apart and (high > low or apart > 1)  # NumPy puts 1 around values that are all the same
@@ -62,7 +62,7 @@ def _range(values: NDArray[np.float64]) -> tuple[float, float] | None:
 
 
 def picture(tag: str, png: bytes, about: str = "") -> Summary:
-    """Returns a PNG file as a picture."""
+    """Return a PNG file as a picture."""
     width, height = (int.from_bytes(png[start : start + 4]) for start in (16, 20))  # PNG, section 11.2.1
     content = np.array([str(width).encode(), str(height).encode(), png], dtype=np.object_)
     summary = Summary()
@@ -109,13 +109,13 @@ def second_graph(tag: str, graph: bytes) -> Summary:
 
 
 def text(tag: str, content: str) -> Summary:
-    """Returns a text, in Markdown."""
+    """Return a text, in Markdown."""
     summary: Summary = text_pb(tag, content)
     return summary
 
 
 def joined(summaries: Sequence[Summary]) -> Summary:
-    """Returns several summaries as one."""
+    """Return several summaries as one."""
     whole = Summary()
     for summary in summaries:
         whole.value.extend(summary.value)
@@ -126,7 +126,7 @@ def joined(summaries: Sequence[Summary]) -> Summary:
 
 
 def network_graph(experiment: Experiment, nodes: Sequence[Node]) -> GraphDef:
-    """Returns the stack as TensorBoard's graph: a node a layer, whatever style builds it."""
+    """Return the stack as TensorBoard's graph: a node a layer, whatever style builds it."""
     summary = summarize(experiment)
     graph = GraphDef()
     graph.node.add(name=INPUT, op="Input")
@@ -166,7 +166,7 @@ def hyperparameters(experiment: Experiment, name: str, compared_by: Mapping[str,
 
 
 def hyperparameters_end() -> Summary:
-    """Returns that the run has finished."""
+    """Return that the run has finished."""
     of_tensorflow = session_end_pb(api_pb2.STATUS_SUCCESS)  # the same message, of TensorFlow's own class
     return Summary.FromString(of_tensorflow.SerializeToString())
 
