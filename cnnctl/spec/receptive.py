@@ -1,12 +1,14 @@
-"""Receptive fields, exactly: which rows and columns of the image can change a value of a layer.
+"""Exact receptive fields: the rows and columns of the image that can change a value of a layer.
 
-Rows and columns are followed separately. For each, a `_Sight` holds what every value of a layer sees, as bit masks: bit i is row
-(or column) i of the image, and one bit more says that zeros of a padding are seen. A layer's masks are kept as an OR of products,
-`mask(i, j, k) = OR over terms of (a[i] & b[j] & c[k])`, one factor for each axis of its output, which every layer here keeps:
-a window is an OR along one axis, a padding adds empty entries to one, a join adds terms. So nothing is as large as the outputs.
+Rows and columns are computed separately. For each, a `_Field` holds the receptive field of every value of a layer as bit
+masks: bit i is row (or column) i of the image, and one more bit stands for the zeros of a padding. The masks of a layer are
+stored as an OR of products, `mask(i, j, k) = OR over terms of (a[i] & b[j] & c[k])`, with one factor per axis of its output.
+Every layer preserves this form: a window is an OR along one axis, a padding adds entries to one factor, a join adds terms.
+So no array is as large as the outputs.
 
-Weights count as any numbers, none of them 0; a window's size and stride as in Araujo, Norris and Sim, "Computing receptive fields
-of convolutional neural networks" (Distill, 2019). Equality with the pixels that change a Keras model's outputs is a property test.
+All weights are assumed to be nonzero. Size and stride of windows follow Araujo, Norris and Sim, "Computing receptive fields
+of convolutional neural networks" (Distill, 2019). A property-based test compares with the pixels that change the outputs of a
+Keras model.
 """
 
 from __future__ import annotations
@@ -24,31 +26,31 @@ from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape, Window, 
 from cnnctl.spec.stack import INPUT, Node
 
 LARGEST_SIDE = 4096
-"""Images of longer sides get no receptive fields: a mask for each row and column would take the memory of the image again."""
+"""Longest side of an image with receptive fields: a mask per row and column would need as much memory as the image."""
 MAX_MASKS = 2**18
-"""No factor has more masks; a network that needs more gets no receptive fields from there on."""
+"""Most masks per factor; from a layer that needs more on, there are no receptive fields."""
 
 EVERYTHING = -1  # Python's -1 has every bit set
 Masks = tuple[int, ...]
-"""What is seen along one axis of an output: a mask for each place, or one for all places."""
+"""The masks along one axis of an output: one per position, or a single one for all positions."""
 Term = tuple[Masks, ...]
 
 
 class _TooLarge(Exception):
-    """What is seen would need too many masks."""
+    """The receptive fields would need too many masks."""
 
 
 @dataclass(frozen=True)
 class Receptive:
-    """What the values of a layer see of the image.
+    """The receptive field of a layer.
 
     Attributes:
-        field: rows and columns of the smallest rectangle that holds all that one value can see; of the value that sees most.
-        seen: rows and columns of this rectangle that it does see: fewer where windows have gaps.
-        same: whether all values see so much; at the edges of a padded image some see less.
-        padded: whether every value that sees so much sees zeros of a padding too, so that its window is larger than the field.
-        stride: rows and columns between the fields of neighbours; None where a layer's values have no order along an axis.
-        unseen: rows and columns of the image that change no value of the layer.
+        field: rows and columns of the smallest rectangle around the largest receptive field of a value.
+        seen: rows and columns inside this rectangle that affect the value: fewer if windows have gaps.
+        same: True if all values have a field of this size; at the edges of a padded image some are smaller.
+        padded: True if every field of this size also covers zeros of a padding, so that the window is larger than the field.
+        stride: distance between neighbouring receptive fields in rows and columns; None along an axis without order.
+        unseen: rows and columns of the image that affect no value of the layer.
     """
 
     field: HeightWidth
@@ -62,7 +64,7 @@ class Receptive:
 def receptive_fields(
     nodes: Sequence[Node], facts: Sequence[Facts], image: Shape, around: LayerContext
 ) -> list[Receptive | None]:
-    """Compute what every layer sees of the image; None from where on it would take too much memory."""
+    """Compute the receptive field of every layer; None from the first layer on that would need too much memory."""
     axes = (1, 2) if around.data_format == "channels_first" else (0, 1)
     known: dict[str, tuple[_Sight, _Sight] | None] = {INPUT: _of_image(image, axes)}
     found: list[Receptive | None] = []
@@ -73,7 +75,7 @@ def receptive_fields(
 
 
 def never_seen(fields: Sequence[Receptive | None], image: Shape, around: LayerContext) -> str:
-    """Describe the rows and columns of the image that change no output of the network; empty where all do."""
+    """Describe the rows and columns of the image that affect no output of the network; empty if all do."""
     end = fields[-1]
     if end is None or not any(end.unseen):
         return ""
@@ -85,7 +87,7 @@ def never_seen(fields: Sequence[Receptive | None], image: Shape, around: LayerCo
 
 
 def _listed(word: str, places: Sequence[int], side: int) -> str:
-    """Return `rows 26 and 27`, `row 27`, `rows 20 to 27`, `14 of 28 rows (1, 3, 5, ...)`, or nothing."""
+    """Format positions: `rows 26 and 27`, `row 27`, `rows 20 to 27`, `14 of 28 rows (1, 3, 5, ...)`; empty for none."""
     if not places:
         return ""
     if len(places) == 1:
@@ -107,7 +109,7 @@ def _of_image(image: Shape, axes: tuple[int, int]) -> tuple[_Sight, _Sight] | No
 def _both(
     node: Node, facts: Facts, known: Mapping[str, tuple[_Sight, _Sight] | None], around: LayerContext
 ) -> tuple[_Sight, _Sight] | None:
-    """Return what a layer sees of rows and of columns."""
+    """Compute the fields of a layer in rows and in columns."""
     before = [known[name] for name in node.inputs]
     taken = [each for each in before if each is not None]
     if len(taken) < len(before):
@@ -134,7 +136,7 @@ def _measured(both: tuple[_Sight, _Sight] | None, sides: Sequence[int]) -> Recep
 
 
 class _Widest(NamedTuple):
-    """The widest field along one axis: its span, how many lines of it are seen, and as in `Receptive`."""
+    """The largest field along one axis: its span, the rows or columns in it that matter, and flags as in `Receptive`."""
 
     span: int
     lines: int
@@ -144,14 +146,14 @@ class _Widest(NamedTuple):
 
 @dataclass(frozen=True)
 class _Sight:
-    """What every value of one layer sees of the image's rows, or of its columns.
+    """The receptive fields of all values of one layer, along the rows of the image or along its columns.
 
     Attributes:
-        shape: of the layer's output; of a vector that a flatten made, that of the image before it, in the vector's order.
-        terms: the masks; see the module.
-        zeros: the bit that says that zeros are seen.
-        axis: the axis of the output along which the values keep the order of the rows; None where there is none.
-        stride: rows between the fields of neighbours along this axis; None where there are no neighbours.
+        shape: the output shape; for a flattened vector that of the image before, in the order of the vector.
+        terms: the masks; see the module docstring.
+        zeros: the bit of the padding.
+        axis: the axis of the output that follows the rows; None if there is none.
+        stride: rows between neighbouring fields along this axis; None if there are no neighbours.
     """
 
     shape: Shape
@@ -167,33 +169,33 @@ class _Sight:
         return _Sight(image, (term,), 1 << image[axis], axis, 1 if image[axis] > 1 else None)
 
     def with_axis(self, axis: int, size: int, change: Callable[[Masks], Masks], stride: int | None = None) -> _Sight:
-        """Return the sight with the masks of one axis changed; `stride` is the new one, where the axis has the order."""
+        """Apply `change` to the masks of one axis; `stride` is the new stride if the axis follows the rows."""
         terms = [(*term[:axis], _shortest(change(term[axis])), *term[axis + 1 :]) for term in self.terms]
         shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])
         new = stride if axis == self.axis else self.stride
         return _Sight(shape, _fewest(terms), self.zeros, self.axis, new)
 
     def mixed(self, axis: int, size: int) -> _Sight:
-        """Return the sight where all values along an axis are mixed into each of `size` new ones."""
+        """Combine all values along an axis in each of `size` new ones."""
         return self.with_axis(axis, size, lambda masks: (reduce(or_, masks),))
 
     def as_whole(self, size: int) -> _Sight:
-        """Return the sight of a vector each of whose values sees what all of these see."""
+        """Combine all values in each value of a vector."""
         return _Sight((size,), (((reduce(or_, self.masks(), 0),),),), self.zeros, None, None)
 
     def masks(self) -> set[int]:
-        """Return the masks of all values, each once."""
+        """Return the distinct masks of all values."""
         along = [self._places(axis) for axis in range(len(self.shape) if self.terms else 0)]
         return {reduce(or_, (reduce(and_, factors) for factors in zip(*places, strict=True)), 0) for places in product(*along)}
 
     def _places(self, axis: int) -> set[Masks]:
-        """Return the masks of all terms at each place along an axis, each combination once."""
+        """Return the distinct combinations of the masks of all terms along an axis."""
         factors = [term[axis] for term in self.terms]
         size = max(map(len, factors))
         return set(zip(*(_spread(masks, size) for masks in factors), strict=True))
 
     def widest(self, side: int) -> _Widest:
-        """Return the widest field of a value, for an image of `side` rows."""
+        """Find the largest field of a value, in an image of `side` rows."""
         image = (1 << side) - 1
         masks = self.masks()
         spans = {_span(mask & image) for mask in masks}
@@ -202,12 +204,12 @@ class _Sight:
         return _Widest(max(spans), count, len(spans) == 1, count > 0 and all(mask & self.zeros for mask in widest))
 
     def unseen(self, side: int) -> tuple[int, ...]:
-        """Return the rows that no value sees."""
+        """Return the rows that affect no value."""
         seen = reduce(or_, self.masks(), 0)
         return tuple(row for row in range(side) if not seen >> row & 1)
 
     def in_a_row(self) -> _Sight:
-        """Return the sight of a vector with one axis, whatever shape was flattened."""
+        """Convert the fields of a flattened vector to a single axis."""
         count = prod(self.shape)
         if len(self.shape) == 1:
             return self
@@ -221,7 +223,7 @@ class _Sight:
 
 
 def _through(layer: L.Layer, taken: Sequence[_Sight], facts: Facts, around: LayerContext) -> _Sight:
-    """Return what a layer's values see, by what those of its inputs see."""
+    """Compute the fields of a layer from those of its inputs."""
     sight, output = taken[0], facts.output_shape
     match layer:
         case L.Conv2D():
@@ -244,7 +246,7 @@ def _through(layer: L.Layer, taken: Sequence[_Sight], facts: Facts, around: Laye
 
 
 def _image_axes(layer: L.Layer, around: LayerContext) -> tuple[HeightWidth, int]:
-    """Return the axes of rows and columns, and that of the channels, as the layer takes them."""
+    """Return the axes of rows and columns, and the axis of the channels, of a layer's input."""
     return ((1, 2), 0) if format_of(layer, around) == "channels_first" else ((0, 1), 2)
 
 
@@ -278,9 +280,9 @@ def _slid_along(sight: _Sight, axis: int, window: Window, side: int, zeros: int)
 
 
 def _windows(masks: Masks, window: Window, side: int, zeros: int) -> Masks:
-    """Return what each position of a window sees, with `zeros` where it stands over the padding.
+    """Compute the mask of each position of a window, with `zeros` where it covers the padding.
 
-    Unions of 1, 2, 4, ... neighbours come first; any number of them is then the union of two such.
+    Unions of 1, 2, 4, ... neighbours are computed first; a union of any number of neighbours is then the union of two of these.
     """
     size, stride, step = window.size[side], window.strides[side], window.dilation[side]
     before, _ = window.padding(len(masks), side)
@@ -308,7 +310,7 @@ def _padded(sight: _Sight, layer: L.ZeroPadding2D, around: LayerContext) -> _Sig
 
 
 def _between(sight: _Sight, axis: int, sides: tuple[int, int], mask: int) -> _Sight:
-    """Return the sight with so many places before and after, which see `mask`."""
+    """Add positions before and after along an axis, which have the mask `mask`."""
     size, (first, last) = sight.shape[axis], sides
     places = _few(first) * (mask,), _few(last) * (mask,)
     return sight.with_axis(
@@ -327,7 +329,7 @@ def _pooled(sight: _Sight, layer: L.GlobalPooling, around: LayerContext) -> _Sig
 
 
 def _flattened(sight: _Sight, layer: L.Flatten, around: LayerContext) -> _Sight:
-    """Return the sight of a vector; Keras puts the channels last first."""
+    """Flatten an image; Keras moves the channels last before it flattens."""
     order = (1, 2, 0) if format_of(layer, around) == "channels_first" else (0, 1, 2)
     terms = tuple(tuple(term[axis] for axis in order) for term in sight.terms)
     return _Sight(tuple(sight.shape[axis] for axis in order), terms, sight.zeros, None, None)
@@ -338,7 +340,7 @@ def _dense(sight: _Sight, output: Shape) -> _Sight:
 
 
 def _normalized(sight: _Sight, output: Shape) -> _Sight:
-    """Return the sight after a softmax, which mixes along the last axis; of one value it is always 1."""
+    """Apply a softmax, which combines all values along the last axis; over a single value it is constant."""
     if output[-1] == 1:
         return _Sight(output, (), sight.zeros, None, None)
     return _dense(sight, output)
@@ -352,14 +354,14 @@ def _added(taken: Sequence[_Sight], facts: Facts) -> _Sight:
 
 
 def _broadcast(sight: _Sight, output: Shape) -> _Sight:
-    """Return the sight of a tensor that is repeated along the axes that it lacks, or has one place of."""
+    """Broadcast a tensor along its missing axes and those of length 1."""
     lacking: Term = ((EVERYTHING,),) * (len(output) - len(sight.shape))
     terms = tuple((*lacking, *term) for term in sight.terms)
     return _Sight(output, terms, sight.zeros, sight.axis, sight.stride)
 
 
 def _tensors(taken: Sequence[_Sight], facts: Facts) -> list[_Sight]:
-    """Return the sights of a join's inputs, each with the axes that the input has."""
+    """Return the fields of the inputs of a join, each with the axes of the input."""
     return [sight.in_a_row() if len(shape) == 1 else sight for sight, shape in zip(taken, facts.input_shapes, strict=True)]
 
 
@@ -373,7 +375,7 @@ def _side_by_side(taken: Sequence[_Sight], axis: int) -> _Sight:
 
 
 def _joined(taken: Sequence[_Sight]) -> _Sight:
-    """Return the sight of values each of which sees what those at its place in all inputs see."""
+    """Combine the values at the same position in all inputs."""
     terms = _fewest([term for sight in taken for term in sight.terms])
     axis = next((sight.axis for sight in taken if sight.axis is not None), None)
     stride = max((sight.stride for sight in taken if sight.stride), default=None)
@@ -381,7 +383,7 @@ def _joined(taken: Sequence[_Sight]) -> _Sight:
 
 
 def _fewest(terms: Iterable[Term]) -> tuple[Term, ...]:
-    """Return terms with the same union, fewer where two can be one."""
+    """Merge terms without changing their union."""
     kept: list[Term] = []
     for term in terms:
         new = term
@@ -393,7 +395,7 @@ def _fewest(terms: Iterable[Term]) -> tuple[Term, ...]:
 
 
 def _union(one: Term, other: Term) -> Term | None:
-    """Return one term for two, where they differ along one axis at most; `(a & c) | (b & c)` is `(a | b) & c`."""
+    """Merge two terms that differ along one axis at most: `(a & c) | (b & c)` is `(a | b) & c`."""
     differing = [axis for axis, (mine, its) in enumerate(zip(one, other, strict=True)) if mine != its]
     if len(differing) > 1:
         return None
@@ -406,12 +408,12 @@ def _union(one: Term, other: Term) -> Term | None:
 
 
 def _spread(masks: Masks, size: int) -> Masks:
-    """Return a mask for each of `size` places."""
+    """Expand masks to one per position."""
     return masks if len(masks) == size else masks * _few(size)
 
 
 def _shortest(masks: Masks) -> Masks:
-    """Return one mask where all places have the same."""
+    """Reduce equal masks to a single one."""
     return masks[:1] if masks.count(masks[0]) == len(masks) else masks
 
 
@@ -422,5 +424,5 @@ def _few(count: int) -> int:
 
 
 def _span(mask: int) -> int:
-    """Return how far it is from the first bit to the last, both included."""
+    """Return the distance from the first bit to the last, both included."""
     return mask.bit_length() - (mask & -mask).bit_length() + 1 if mask else 0

@@ -73,7 +73,7 @@ def test_the_classes_are_those_that_keras_finds(tmp_path: Path) -> None:
     assert counts_of(loaded(root, tmp_path, test=0.2)) == labels
 
 
-def test_leaf_makes_each_folder_of_images_a_class_named_by_its_path(tmp_path: Path) -> None:
+def test_leaf_makes_each_folder_of_images_per_class_named_by_its_path(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"Greek/alpha": 2, "Greek/beta": 3, "Latin/a": 4})
     experiment = loaded(root, tmp_path, class_folders="leaf")
     assert counts_of(experiment) == {"Greek/alpha": 2, "Greek/beta": 3, "Latin/a": 4}
@@ -95,7 +95,7 @@ def test_groups_of_folders_are_held_out_whole(tmp_path: Path) -> None:
 def test_groups_need_leaves(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"a": 4, "b": 4})
     with pytest.raises(
-        ConfigError, match=r"data\.hold_out: groups of a folder are the folders of its classes; write class_folders: leaf"
+        ConfigError, match=r"data\.hold_out: the groups of a folder are the parent folders of its classes; write class_folders: leaf"
     ):
         loaded(root, tmp_path, EMBEDDING, hold_out="group")
 
@@ -385,7 +385,7 @@ def test_folders_that_look_like_splits_are_no_classes(layout: dict[str, str], li
 
 def test_splits_with_one_folder_around_their_classes_are_told_both(tmp_path: Path) -> None:
     root = write(tmp_path / "set", dict.fromkeys(["train/train/a", "train/train/b", "test/test/a", "test/test/b"], 5))
-    with pytest.raises(ConfigError, match=r"the classes lie deeper: write train: train/train, test: test/test"):
+    with pytest.raises(ConfigError, match=r"the classes are deeper: write train: train/train, test: test/test"):
         loaded(root, tmp_path)
     assert loaded(root, tmp_path, train="train/train", test="test/test").data.classes == 2
 
@@ -443,17 +443,17 @@ def test_every_file_is_accounted_for(tmp_path: Path) -> None:
     os.mkfifo(root / "cat" / "pipe.png")
     source = open_source(loaded(root, tmp_path).data)
     assert source.class_names == ["cat", "dog"]
-    assert source.notes[1:] == ["notes/: no images that can be read, so no classes"]
+    assert source.notes[1:] == ["notes/: no readable images, so not classes"]
     assert source.notes[0] == (
         "read 8 images in 2 classes; not read: 19 files (9 .txt, 2 hidden, 2 images outside of the class folders, 1 .md, "
-        "1 .mp4, 1 empty, 1 link, 1 no regular file, 1 without an ending)"
-    ).replace("1 .md, 1 .mp4, 1 empty, 1 link, 1 no regular file, 1 without an ending", account_tail(source.notes[0]))
+        "1 .mp4, 1 empty, 1 link, 1 not a regular file, 1 without a suffix)"
+    ).replace("1 .md, 1 .mp4, 1 empty, 1 link, 1 not a regular file, 1 without a suffix", account_tail(source.notes[0]))
 
 
 def account_tail(note: str) -> str:
     """Returns the kinds that occur once, in the order of the note, once they are those that are expected."""
     tail = [part for part in re.findall(r"\d+ [^,()]+", note.partition("(")[2]) if part.startswith("1 ")]
-    assert sorted(tail) == ["1 .md", "1 .mp4", "1 empty", "1 link", "1 no regular file", "1 without an ending"]
+    assert sorted(tail) == ["1 .md", "1 .mp4", "1 empty", "1 link", "1 not a regular file", "1 without a suffix"]
     return ", ".join(tail)
 
 
@@ -469,7 +469,7 @@ def test_an_empty_folder_is_a_class_to_come_and_one_of_other_files_is_none(tmp_p
     (root / "scripts" / "make.py").write_text("print()")
     source = open_source(loaded(root, tmp_path).data)
     assert source.class_names == ["cat", "dog", "new"]
-    assert source.notes[1:] == ["scripts/: no images that can be read, so no classes"], "a class does not vanish in silence"
+    assert source.notes[1:] == ["scripts/: no readable images, so not classes"], "a class does not vanish in silence"
 
 
 # a folder that is not what it should be
@@ -586,7 +586,7 @@ def test_a_first_image_unlike_most_others_is_a_warning_with_a_size_that_fits(tmp
     notes: list[str] = []
     load(config(root, tmp_path / "x.yaml"), notes=notes)
     (warning,) = [
-        note for note in notes if note.startswith("warning: 9 of 10 images looked at have another size, most often 8×12")
+        note for note in notes if note.startswith("warning: 9 of 10 images inspected have another size, most often 8×12")
     ]
     found = re.search(r"write data\.image_size: (\[\d+, \d+\])", warning)
     assert found

@@ -44,7 +44,7 @@ def test_auto_takes_the_workers_that_there_are() -> None:
 
 def test_what_shares_batches_already_stays_on_one_device() -> None:
     parts = chosen(CARDS, ["train.batch_parts=2", "train.batch_size=128"])
-    assert parts == Choice("one_device", "train.batch_parts shares each batch among the cores of one device already")
+    assert parts == Choice("one_device", "train.batch_parts already splits each batch among the cores of one device")
     assert chosen(CARDS, config=CONFIGS / "few-shot.yaml").value == "one_device"
 
 

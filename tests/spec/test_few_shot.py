@@ -116,7 +116,7 @@ def test_a_classification_becomes_a_few_shot_task_by_an_override_alone(tmp_path:
 # what does not go together
 
 MAML, CLASSIFIER, PROTOTYPICAL = "learner: maml", "learner: classifier", "learner: prototypical"
-BY_EPISODES = "is for training by episodes, and classifier trains on batches of images (train.batch_size); remove it"
+BY_EPISODES = "is for training by episodes, but classifier trains on batches of images (train.batch_size); remove it"
 
 WRONG: list[tuple[str, list[str]]] = [
     (
@@ -128,24 +128,24 @@ WRONG: list[tuple[str, list[str]]] = [
     ),
     (
         few_shot(data="source: digits, labels: one_hot"),
-        ["2:24  data.labels: few-shot learners number the classes of each episode themselves; leave labels out"],
+        ["2:24  data.labels: few-shot methods number the classes of each episode themselves; remove labels"],
     ),
     (
         few_shot(data="source: digits, classes: 10, remap_labels: true"),
-        ["2:37  data.remap_labels: few-shot tasks have no output for each class, so there is nothing to remap; leave it out"],
+        ["2:37  data.remap_labels: few-shot tasks have no output per class, so there is nothing to remap; remove it"],
     ),
     (
         few_shot(data="source: tfds, name: omniglot, validation: null, test: test, hold_out: group, group: alphabet"),
-        ["2:68  data.hold_out: validation and test are splits, so nothing is held out of train; leave hold_out out"],
+        ["2:68  data.hold_out: validation and test are splits, so nothing is held out of train; remove hold_out"],
     ),
     (
         few_shot(data="source: digits, shared_classes: drop"),
-        ["2:24  data.shared_classes: what is held out of train shares no class with it; leave it out"],
+        ["2:24  data.shared_classes: validation and test are held out of train and share no class with it; remove it"],
     ),
     (
         few_shot("mirrors: true", data="source: digits, augment: {flip: true}"),
         [
-            "2:34  data.augment.flip: few_shot.mirrors makes mirrored images classes of their own; leave it out, or leave few_shot.mirrors out"
+            "2:34  data.augment.flip: few_shot.mirrors makes mirrored images additional classes; remove it, or remove few_shot.mirrors"
         ],
     ),
     (
@@ -158,13 +158,13 @@ WRONG: list[tuple[str, list[str]]] = [
     *(
         (
             few_shot(MAML, layers=f"flatten, dense: {{units: 4, {regularizer}: l2}}"),
-            [f"4:64  model.layers[1].dense.{regularizer}: maml has no place for it in the loss of an episode; leave it out"],
+            [f"4:64  model.layers[1].dense.{regularizer}: the loss of a maml episode has no penalties; remove it"],
         )
         for regularizer in ("kernel_regularizer", "bias_regularizer", "activity_regularizer")
     ),
     (
         few_shot(MAML, train="optimizer: {sgd: {loss_scale_factor: 2.0}}"),
-        ["5:27  train.optimizer.sgd.loss_scale_factor: maml does not scale its loss; leave it out"],
+        ["5:27  train.optimizer.sgd.loss_scale_factor: maml does not scale its loss; remove it"],
     ),
     *(
         (few_shot(f"{CLASSIFIER}, {field}: 2"), [f"3:33  few_shot.{field}: {BY_EPISODES}"])
@@ -186,7 +186,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ),
     (
         few_shot(train="loop: fit"),
-        ["5:9  train.loop: few-shot learners are trained by the custom loop; write loop: custom, or leave loop out"],
+        ["5:9  train.loop: few-shot methods train by the custom loop; write loop: custom, or remove loop"],
     ),
     *(
         (
@@ -201,7 +201,7 @@ WRONG: list[tuple[str, list[str]]] = [
     *(
         (
             few_shot(MAML, train=f"precision: {precision}"),
-            ["5:9  train.precision: second derivatives lose too much in 16 bits: maml takes float32; leave precision out"],
+            ["5:9  train.precision: second derivatives lose too much precision in 16 bits, so maml trains in float32; remove precision"],
         )
         for precision in ("mixed_bfloat16", "mixed_float16")
     ),
@@ -267,11 +267,11 @@ WRONG: list[tuple[str, list[str]]] = [
     ),
     (
         DIGITS + "few_shot: {way: 5}\n" + HEADED,
-        ["2:1  few_shot: goes with task: few_shot; write task: few_shot at the top, or remove the section"],
+        ["2:1  few_shot: requires task: few_shot; write task: few_shot at the top, or remove the section"],
     ),
     (
         "task: classification\n" + DIGITS + "few_shot: {}\n" + HEADED,
-        ["3:1  few_shot: goes with task: few_shot; write task: few_shot at the top, or remove the section"],
+        ["3:1  few_shot: requires task: few_shot; write task: few_shot at the top, or remove the section"],
     ),
 ]
 
@@ -370,7 +370,7 @@ def test_a_section_without_its_task_hides_no_other_error_and_brings_no_false_one
         "4:9  train: unknown field 'epoch'; did you mean 'epochs'?",
     ]
     assert printed(DIGITS + "few_shot: {way: 5}\n" + STACK) == [
-        "2:1  few_shot: goes with task: few_shot; write task: few_shot at the top, or remove the section"
+        "2:1  few_shot: requires task: few_shot; write task: few_shot at the top, or remove the section"
     ]
 
 

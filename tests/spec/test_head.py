@@ -89,7 +89,7 @@ def without_softmax(layers: Layers, end: Layers) -> Layers:
         ([maps("softmax"), "max_pooling2d", "global_average_pooling2d"], "channels_last", "maxima of probabilities"),
         ([maps("softmax"), "zero_padding2d", "global_average_pooling2d"], "channels_last", "zeros around probabilities"),
         ([maps("softmax", 8), "flatten"], "channels_first", r"1 everywhere \(softmax over one value"),
-        ([maps("softmax"), "global_average_pooling2d"], "channels_first", "what pooling leaves of a softmax along the columns"),
+        ([maps("softmax"), "global_average_pooling2d"], "channels_first", "pooled outputs of a softmax along the columns"),
     ],
 )
 def test_what_is_no_longer_probabilities_is_refused_with_a_remedy_that_works(
@@ -127,7 +127,7 @@ def test_sigmoid_at_the_end_scores_each_class_by_itself(layers: Layers) -> None:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (["flatten", dense(activation="relu")], "ends with relu, which gives neither logits nor probabilities"),
+        (["flatten", dense(activation="relu")], "ends with relu, which outputs neither logits nor probabilities"),
         (two("sigmoid", "tanh", {"add": {}}), "the outputs are sums of sigmoid and tanh: neither"),
         (two("softmax", "linear", {"concatenate": {}}, 5), "probabilities and logits side by side: neither"),
         (two("relu", "relu", {"concatenate": {}}, 5), "ends with relu"),

@@ -49,7 +49,7 @@ def test_a_stack_that_runs_out_of_pixels_shows_rows_arithmetic_culprit_and_remed
         "    max_pooling2d  (2, 2, 4)",
         "    conv2d_1       does not fit",
         "  'max_pooling2d' shrank the image most: 10×10 to 2×2 pixels",
-        "  each of these alone was tried and fits:",
+        "  each of these changes alone was checked and fits:",
         "    - 'conv2d_1': padding: same",
         "    - 'conv2d_1': kernel_size: [2, 2]",
         "    - 'max_pooling2d': strides: 1",

@@ -60,7 +60,7 @@ def test_a_softmax_over_one_value_is_warned_about() -> None:
 
 def test_dropout_of_the_outputs_is_warned_about_and_may_stand_before_the_last_weights() -> None:
     (warning,) = warnings(["flatten", dense(), DROP])
-    assert warning.endswith("sets outputs of the network to 0 in training, whatever the image; move it before 'dense'")
+    assert warning.endswith("sets outputs of the network to 0 in training; move it before 'dense'")
     assert warnings(["flatten", DROP, dense()]) == []
     assert warnings(["flatten", dense(), {"dropout": {"rate": 0.0}}]) == []
 

@@ -320,7 +320,7 @@ def test_join(join: Any, branches: tuple[Any, ...], expected: Shape) -> None:
 @pytest.mark.parametrize(
     ("stack", "message"),
     [
-        (joined({"add": {}}, SAME, DEEPER), r"add needs inputs of one shape, received \(4, 5, 6\) and \(4, 5, 4\)"),
+        (joined({"add": {}}, SAME, DEEPER), r"add requires inputs of the same shape, received \(4, 5, 6\) and \(4, 5, 4\)"),
         (joined({"add": {}}, SAME, WIDER), "add needs inputs of one shape"),
         (joined({"concatenate": {}}, SAME, WIDER), "concatenate along axis -1 needs inputs that agree elsewhere"),
         (joined({"concatenate": {}}, SAME, GLOBAL), "concatenate needs inputs of one rank"),
