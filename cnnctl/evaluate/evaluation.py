@@ -36,7 +36,6 @@ from cnnctl.session.environment import training_images
 from cnnctl.session.trained_run import EndedRun, Trained, Values, data_changes
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.head import chosen_loss, has_penalties
-from cnnctl.spec.load import facts_of
 from cnnctl.train.inference import Scored, judge
 from cnnctl.train.memory_check import refuse_too_large
 from cnnctl.train.steps import build_metrics
@@ -169,10 +168,9 @@ def _scores(trained: Trained, images: ImageSet) -> Scores:
 def evaluated_on(images: ImageSet, trained: Trained) -> tuple[Scored, Values]:
     """Returns what a network gives for images, as evaluation in training computes it, and the probabilities (N, classes)."""
     experiment = trained.experiment
-    nodes, _ = facts_of(experiment)
     refuse_too_large(experiment, min(experiment.train.batch_size, len(images)), training=False)
     batches = ordered_batches(images, preparation(experiment), experiment.train.batch_size)
-    judged = judge(trained.model, build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment), batches)
+    judged = judge(trained.model, build_loss(chosen_loss(experiment)), build_metrics(experiment), batches)
     return judged, trained.probabilities(judged.outputs)
 
 

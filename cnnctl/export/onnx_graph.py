@@ -17,8 +17,7 @@ import numpy as np
 import onnx
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import context_of, facts_of, image_of
+from cnnctl.spec.network import Network
 from cnnctl.spec.shapes import LayerContext, Shape, format_of, spatial, window_of
 from cnnctl.spec.stack import INPUT
 
@@ -47,23 +46,22 @@ OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
 """The activations that are one operator."""
 
 
-def onnx_graph(experiment: Experiment, network: keras.Model) -> onnx.ModelProto:
-    """Returns the network as ONNX: from `input` (B, H, W, C) to `output` (B, classes), float32, for any B.
+def onnx_graph(network: Network, model: keras.Model) -> onnx.ModelProto:
+    """Translate a network to ONNX: from `input` (B, H, W, C) to `output` (B, classes), float32, for any B.
 
     Args:
-        experiment: the config that says its layers.
-        network: has these layers by name, with their weights.
+        network: the layers.
+        model: has these layers by name, with their weights.
     """
     graph = _Graph()
-    nodes, facts = facts_of(experiment)
     tensors = {INPUT: INPUT}
-    for node, each in zip(nodes, facts, strict=True):
+    for node, each in zip(network.nodes, network.facts, strict=True):
         graph.layer = node.name
-        taken = [tensors[name] for name in node.inputs]
-        place = _Place(node.layer, network.get_layer(node.name), taken, each.input_shapes, context_of(experiment))
+        inputs = [tensors[name] for name in node.inputs]
+        place = _Place(node.layer, model.get_layer(node.name), inputs, each.input_shapes, network.context)
         tensors[node.name] = _translated(graph, place)
-    graph.operator("Identity", tensors[nodes[-1].name], result=OUTPUT)
-    return graph.model(image_of(experiment), facts[-1].output_shape)
+    graph.operator("Identity", tensors[network.nodes[-1].name], result=OUTPUT)
+    return graph.model(network.image, network.facts[-1].output_shape)
 
 
 class _Graph:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from cnnctl.model.styles import build_model
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import facts_of
 
 Values = NDArray[np.float32]
 PREPARATION = "preparation.json"
@@ -90,7 +89,7 @@ def plain_network(experiment: Experiment, trained: keras.Model) -> keras.Model:
     model = experiment.model.model_copy(update={"style": style})
     train = experiment.train.model_copy(update={"precision": "float32"})
     network = build_model(experiment.model_copy(update={"model": model, "train": train}))
-    for node in facts_of(experiment)[0]:  # by name: styles keep branches in different orders
+    for node in experiment.network.nodes:  # by name: styles keep branches in different orders
         network.get_layer(node.name).set_weights(trained.get_layer(node.name).get_weights())
     return network
 
@@ -162,7 +161,7 @@ def write_onnx(experiment: Experiment, network: keras.Model, path: Path) -> None
     """Writes an ONNX file; `experiment` says the layers of `network`."""
     from cnnctl.export.onnx_graph import onnx_graph  # its packages are an extra
 
-    path.write_bytes(onnx_graph(experiment, network).SerializeToString())
+    path.write_bytes(onnx_graph(experiment.network, network).SerializeToString())
 
 
 def open_onnx(path: Path) -> Opened:

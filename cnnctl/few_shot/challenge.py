@@ -21,7 +21,6 @@ from cnnctl.few_shot.views import Views, vectors_of
 from cnnctl.session.trained_run import Trained, Values
 from cnnctl.spec.experiment import FewShotSpec, Maml
 from cnnctl.spec.few_shot import compared_by, distance_of
-from cnnctl.spec.load import facts_of
 
 NOT_ENOUGH_MEMORY = "there is not enough memory for this network and the images of a run; try --device cpu"
 
@@ -81,7 +80,7 @@ def matcher_of(trained: Trained, views: Views) -> Matcher:
 
 
 def _matcher_of_classifier(trained: Trained, views: Views) -> Matcher:
-    nodes, _ = facts_of(trained.experiment)
+    nodes = trained.experiment.network.nodes
     last = last_dense(nodes)
     if last is None:
         raise UsageError(

@@ -23,7 +23,6 @@ from cnnctl.report.tensorboard.observer import Predictions
 from cnnctl.session.classification import described
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of
-from cnnctl.spec.load import facts_of, image_of
 from cnnctl.train.diagnostics import Diagnostics
 from cnnctl.train.learner import Trainable
 from cnnctl.train.observers import Score
@@ -194,7 +193,7 @@ class FewShot:
 
     def _with_head(self, learner: Classifier) -> keras.Model:
         head = CosineHead(self._classes, learner.scale, self._experiment.seed ^ HEAD_SEED, name="cosine_head", dtype="float32")
-        return keras.Sequential([keras.Input(image_of(self._experiment)), self.network, head])
+        return keras.Sequential([keras.Input(self._experiment.network.image), self.network, head])
 
     @property
     def _classes(self) -> int:
@@ -235,7 +234,7 @@ class FewShot:
 
     def insight(self) -> Diagnostics:
         """Returns what looks at the network with a few training images, or with the first training episode."""
-        nodes, _ = facts_of(self._experiment)
+        nodes = self._experiment.network.nodes
         images, _ = _sample(self._experiment, self._images)
         maml = isinstance(self._spec.learner, Maml)
         return Diagnostics(self.learner, self.network, nodes, images, self._training.sample(), in_training=maml)

@@ -10,8 +10,6 @@ import keras
 import tensorflow as tf
 
 from cnnctl.model.fused import fused_outputs
-from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import facts_of
 from cnnctl.spec.stack import Node
 
 
@@ -49,8 +47,6 @@ class ByParts(keras.Model):
         return outputs[: end - start]
 
 
-def in_parts(experiment: Experiment, network: keras.Model) -> keras.Model:
+def in_parts(network: keras.Model, nodes: Sequence[Node], parts: int) -> keras.Model:
     """Return what trains the network: itself, or it in as many parts as a settled config says."""
-    parts = experiment.train.batch_parts
-    assert isinstance(parts, int)
-    return ByParts(network, facts_of(experiment)[0], parts) if parts > 1 else network
+    return ByParts(network, nodes, parts) if parts > 1 else network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -69,7 +70,7 @@ KERAS_PARTS: dict[type[Section], type] = {
 
 
 def keras_layers(
-    nodes: list[Node], seed: int, around: LayerContext, precision: str, twice_differentiable: bool = False
+    nodes: Sequence[Node], seed: int, around: LayerContext, precision: str, twice_differentiable: bool = False
 ) -> list[keras.Layer]:
     """Return the Keras layer of each node, not yet built.
 

@@ -23,7 +23,7 @@ from cnnctl.errors import RunError
 from cnnctl.model.styles import build_model
 from cnnctl.reading import open_regular
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import facts_of
+from cnnctl.spec.network import Network
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = ["metadata.json", CONFIG, WEIGHTS]
@@ -56,9 +56,9 @@ def saved_network(experiment: Experiment, file: Path) -> keras.Model:
         Exception: what zipfile, h5py and Keras raise for wrong bits.
     """
     with open_regular(file, file.parent) as opened, zipfile.ZipFile(opened) as archive:
-        _refuse_other_members(experiment, archive)
+        _refuse_other_members(experiment.network, archive)
         weights = archive.read(WEIGHTS)  # read whole, which checks its CRC
-        _refuse_links(experiment, weights)
+        _refuse_links(experiment.network, weights)
         network = build_model(experiment)
         _refuse_other_layers(network, json.loads(archive.read(CONFIG)))
     _load(network, weights)
@@ -80,16 +80,15 @@ def _load(network: keras.Model, weights: bytes) -> None:
         network.load_weights(copy)  # Keras asks the file for nothing but arrays here
 
 
-def _refuse_other_members(experiment: Experiment, archive: zipfile.ZipFile) -> None:
+def _refuse_other_members(network: Network, archive: zipfile.ZipFile) -> None:
     """Raise what speaks against an archive by its list of contents alone: other things, or too much or too little."""
     members = archive.infolist()
     if [each.filename for each in members] != MEMBERS:
         raise NotThisNetwork(f"it holds other things than {', '.join(MEMBERS)}")
     if any(each.compress_type != zipfile.ZIP_STORED or each.file_size != each.compress_size for each in members):
         raise NotThisNetwork("it is compressed, which Keras never does")
-    _, facts = facts_of(experiment)
-    least = 4 * sum(each.parameters for each in facts)  # weights are float32 in every precision
-    most = least + BYTES_A_LAYER * (len(facts) + 2)
+    least = 4 * network.parameters  # weights are float32 in every precision
+    most = least + BYTES_A_LAYER * (len(network.nodes) + 2)
     size = archive.getinfo(WEIGHTS).file_size
     if not least <= size <= most:
         raise NotThisNetwork(f"its weights take {size:,} bytes, and those of config.yaml {least:,} and a little more")
@@ -97,9 +96,9 @@ def _refuse_other_members(experiment: Experiment, archive: zipfile.ZipFile) -> N
         raise NotThisNetwork(f"its {CONFIG} has more than {MAX_CONFIG:,} bytes")
 
 
-def _refuse_links(experiment: Experiment, weights: bytes) -> None:
+def _refuse_links(network: Network, weights: bytes) -> None:
     """Raise where an HDF5 file has anything but groups and plain arrays, as those of other files or of any size are."""
-    most = OBJECTS_A_LAYER * (len(facts_of(experiment)[0]) + 2)
+    most = OBJECTS_A_LAYER * (len(network.nodes) + 2)
     with h5py.File(io.BytesIO(weights), "r") as file:
         waiting = [file]
         while waiting:

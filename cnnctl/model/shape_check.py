@@ -10,17 +10,15 @@ import keras
 
 from cnnctl.model.styles import build_model
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import facts_of, image_of
 from cnnctl.spec.shapes import Facts, Shape
 
 
 def differences(experiment: Experiment) -> list[str]:
     """Return a line for each layer whose shape or parameters Keras sees otherwise; none where all agree."""
-    _, facts = facts_of(experiment)
-    model = build_model(experiment)
-    shapes = {"input": image_of(experiment)}
+    network, model = experiment.network, build_model(experiment)
+    shapes = {"input": network.image}
     lines = []
-    for each in facts:
+    for each in network.facts:
         layer = model.get_layer(each.name)
         shapes[each.name] = keras_shape(layer, [shapes[name] for name in each.inputs])
         lines += _difference(each, layer, shapes[each.name])

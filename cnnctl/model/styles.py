@@ -10,7 +10,6 @@ import keras
 from cnnctl.model.keras_layers import keras_layers
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import context_of, facts_of, image_of
 from cnnctl.spec.stack import INPUT
 
 Wiring = dict[str, list[str]]
@@ -28,13 +27,16 @@ def build_model(experiment: Experiment, precision: str | None = None, twice_diff
         twice_differentiable: whether a gradient is to be taken through a gradient, as MAML does; the weights are
             those of the plain network.
     """
-    nodes, _ = facts_of(experiment)
-    around = context_of(experiment)
+    network = experiment.network
     layers = keras_layers(
-        nodes, experiment.seed, around, precision or on_any_machine(experiment).train.precision, twice_differentiable
+        network.nodes,
+        experiment.seed,
+        network.context,
+        precision or on_any_machine(experiment).train.precision,
+        twice_differentiable,
     )
-    wiring = {node.name: list(node.inputs) for node in nodes}
-    return STYLES[experiment.model.style](layers, wiring, image_of(experiment))
+    wiring = {node.name: list(node.inputs) for node in network.nodes}
+    return STYLES[experiment.model.style](layers, wiring, network.image)
 
 
 def build_sequential(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:

@@ -16,7 +16,6 @@ from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import distance_of, images_at_once
 from cnnctl.spec.head import chosen_loss, values_of
-from cnnctl.spec.load import context_of, facts_of, image_of
 from cnnctl.spec.receptive import Receptive, receptive_fields
 from cnnctl.spec.section import show
 from cnnctl.spec.shapes import Facts, LayerContext, Window, arithmetic, format_of, show_shape, spatial, window_of
@@ -47,13 +46,12 @@ class _Subject:
 
 def explanation(experiment: Experiment) -> str:
     """Return the arithmetic of a checked experiment, a paragraph a layer."""
-    nodes, facts = facts_of(experiment)
-    around = context_of(experiment)
+    network = experiment.network
+    nodes, facts = network.nodes, network.facts
     parts = [_tensors(experiment)]
-    total = sum(each.parameters for each in facts)
-    fields = receptive_fields(nodes, facts, image_of(experiment), around)
+    fields = receptive_fields(nodes, facts, network.image, network.context)
     for node, each, receptive in zip(nodes, facts, fields, strict=True):
-        lines = _layer_lines(_Subject(node, each, receptive, around, experiment, total))
+        lines = _layer_lines(_Subject(node, each, receptive, network.context, experiment, network.parameters))
         parts.append("\n".join([_headline(node, each), *map(_wrapped, lines)]))
     return "\n\n".join([*parts, _outputs(experiment, nodes)])
 
@@ -63,7 +61,7 @@ def _wrapped(line: str, indent: str = "  ") -> str:
 
 
 def _tensors(experiment: Experiment) -> str:
-    image = image_of(experiment)
+    image = experiment.network.image
     batch = images_at_once(experiment)
     return _wrapped(
         f"A batch of images is one tensor of rank {len(image) + 1} (it has {len(image) + 1} axes) and of shape "
@@ -373,10 +371,10 @@ def _adapted(learner: Maml, way: int, normalized: bool) -> str:
     )
 
 
-def _outputs(experiment: Experiment, nodes: list[Node]) -> str:
+def _outputs(experiment: Experiment, nodes: Sequence[Node]) -> str:
     if experiment.few_shot:
         return _wrapped(_few_shot_outputs(experiment.few_shot, nodes), indent="")
-    loss = chosen_loss(experiment, nodes)
+    loss = chosen_loss(experiment)
     if loss.from_logits:
         made_from = values_of(nodes)[nodes[-1].name].made_from
         numbers = f"here {made_from}" if made_from else "any real numbers"

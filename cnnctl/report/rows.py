@@ -9,7 +9,6 @@ from typing import Any
 
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import context_of, facts_of, image_of
 from cnnctl.spec.receptive import Receptive, never_seen, receptive_fields
 from cnnctl.spec.shapes import Facts, Shape
 
@@ -64,16 +63,16 @@ class Summary:
 
 def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
     """Return the summary of a checked experiment."""
-    nodes, facts = facts_of(experiment)
-    image, around = image_of(experiment), context_of(experiment)
+    network = experiment.network
+    facts, image, context = network.facts, network.image, network.context
     size = BYTES_PER_VALUE[on_any_machine(experiment).train.precision]
     sizes = [size] * (len(facts) - 1) + [BYTES_PER_VALUE["float32"]]  # the last layer is float32 always
-    fields = receptive_fields(nodes, facts, image, around)
+    fields = receptive_fields(network.nodes, facts, image, context)
     rows = [
         Row(each, field, prod(each.output_shape) * size * batch_size)
         for each, field, size in zip(facts, fields, sizes, strict=True)
     ]
-    return Summary(image, batch_size, rows, never_seen(fields, image, around))
+    return Summary(image, batch_size, rows, never_seen(fields, image, context))
 
 
 def as_plain(summary: Summary) -> dict[str, Any]:

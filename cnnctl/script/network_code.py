@@ -9,8 +9,7 @@ from cnnctl.script.layer_names import attribute_names, tensor_names
 from cnnctl.spec import layers as L
 from cnnctl.spec import weights as W
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.head import gives
-from cnnctl.spec.load import facts_of, image_of
+from cnnctl.spec.head import output_kind
 from cnnctl.spec.section import Section
 from cnnctl.spec.shapes import Shape
 from cnnctl.spec.stack import Node
@@ -43,12 +42,12 @@ def part_classes(experiment: Experiment, parts: Iterable[type[Section]]) -> list
 
 def _sequential(experiment: Experiment) -> str:
     lines = _with_shapes([("        ", call, ",") for call in _calls(experiment)], experiment)
-    image = literal(image_of(experiment))
+    image = literal(experiment.network.image)
     return "\n".join(["model = keras.Sequential(", "    [", f"        keras.Input({image}),", *lines, "    ]", ")"])
 
 
 def _functional(experiment: Experiment) -> str:
-    nodes, _ = facts_of(experiment)
+    nodes = experiment.network.nodes
     tensors = tensor_names(nodes, "inputs", last="outputs")
     calls = [
         (f"    {tensors[node.name]} = ", call, f"({_taken(node, tensors)})")
@@ -57,8 +56,8 @@ def _functional(experiment: Experiment) -> str:
     return "\n".join(
         [
             "def build_model():",
-            f'    """Return the network: images {_shape(image_of(experiment))} to {gives(nodes)} (B, CLASSES)."""',
-            f"    inputs = keras.Input({literal(image_of(experiment))})",
+            f'    """Return the network: images {_shape(experiment.network.image)} to {output_kind(nodes)} (B, CLASSES)."""',
+            f"    inputs = keras.Input({literal(experiment.network.image)})",
             *_with_shapes(calls, experiment),
             "    return keras.Model(inputs, outputs)",
             "",
@@ -69,7 +68,7 @@ def _functional(experiment: Experiment) -> str:
 
 
 def _subclass(experiment: Experiment) -> str:
-    nodes, _ = facts_of(experiment)
+    nodes = experiment.network.nodes
     names = attribute_names(nodes)
     made = [
         line
@@ -79,7 +78,7 @@ def _subclass(experiment: Experiment) -> str:
     return "\n".join(
         [
             "class Network(keras.Model):",
-            f'    """Images {_shape(image_of(experiment))} to {gives(nodes)} (B, CLASSES)."""',
+            f'    """Images {_shape(experiment.network.image)} to {output_kind(nodes)} (B, CLASSES)."""',
             "",
             "    def __init__(self):",
             "        super().__init__()",
@@ -90,7 +89,7 @@ def _subclass(experiment: Experiment) -> str:
             "",
             "",
             "model = Network()",
-            f"model(tf.zeros({literal((1, *image_of(experiment)))}))  # makes the weights",
+            f"model(tf.zeros({literal((1, *experiment.network.image))}))  # makes the weights",
         ]
     )
 
@@ -116,7 +115,7 @@ def _steps(nodes: Sequence[Node], names: dict[str, str]) -> list[tuple[str, Call
 
 def _with_shapes(calls: Sequence[tuple[str, Call, str]], experiment: Experiment) -> list[str]:
     """Return the lines of calls, with the shape that each layer gives in a column beside them."""
-    shapes = [_shape(facts.output_shape) for facts in facts_of(experiment)[1]]
+    shapes = [_shape(facts.output_shape) for facts in experiment.network.facts]
     most = WIDTH - max(map(len, shapes)) - 4
     written = [hung(head, call, tail, most) for head, call, tail in calls]
     column = min(max(len(lines[0]) for lines in written), most)
@@ -141,7 +140,7 @@ def _taken(node: Node, tensors: dict[str, str]) -> str:
 
 def _calls(experiment: Experiment) -> list[Call]:
     """Return the Keras call of each layer."""
-    nodes, _ = facts_of(experiment)
+    nodes = experiment.network.nodes
     return [_layer(node, index, experiment, last=node is nodes[-1]) for index, node in enumerate(nodes)]
 
 

@@ -7,7 +7,6 @@ from cnnctl.script.template import Needs, written
 from cnnctl.spec import optimizers as O
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
-from cnnctl.spec.load import facts_of
 
 ONE_CYCLE = '''
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
@@ -154,8 +153,7 @@ model.save($file)  # load_model needs custom_objects={"Network": Network}  #? su
 def goal(experiment: Experiment, needs: Needs) -> list[str]:
     """Return the code of loss and optimizer, each schedule's class before it."""
     spec = experiment.train.optimizer
-    nodes, _ = facts_of(experiment)
-    chosen = chosen_loss(experiment, nodes)
+    chosen = chosen_loss(experiment)
     name = "".join(word.capitalize() for word in chosen.name.split("_"))
     smoothing = (f"label_smoothing={literal(chosen.label_smoothing)}",) if chosen.label_smoothing else ()
     loss = Call(f"keras.losses.{name}", (f"from_logits={chosen.from_logits}", *smoothing))

@@ -22,7 +22,6 @@ from cnnctl.report.tensorboard.observer import Predictions
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss, gives
-from cnnctl.spec.load import facts_of
 from cnnctl.train.diagnostics import Diagnostics
 from cnnctl.train.distributed.replicas import Replicas
 from cnnctl.train.inference import outputs_of
@@ -54,20 +53,22 @@ class Classification:
     def build(self) -> None:
         """Builds the network and what trains it."""
         experiment, train = self._experiment, self._experiment.train
-        nodes, _ = facts_of(experiment)
-        loss, metrics = build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment)
+        parts = train.batch_parts
+        assert isinstance(parts, int)  # resolved
+        loss, metrics = build_loss(chosen_loss(experiment)), build_metrics(experiment)
         with self._replicas.strategy.scope() if self._replicas else contextlib.nullcontext():
             self.network = build_model(experiment)
             steps, alone = self.steps_per_epoch, self._replicas is None
             optimizer = build_optimizer(train.optimizer, steps, train.epochs, train.precision, guarded=alone)
             if not alone:
                 train_as_one(self.network, optimizer)
-        self.learner = Learner(in_parts(experiment, self.network), optimizer, loss, metrics, replicas=self._replicas)
+        self.learner = Learner(
+            in_parts(self.network, experiment.network.nodes, parts), optimizer, loss, metrics, replicas=self._replicas
+        )
 
     def introduction(self) -> list[tuple[str, str]]:
         """Returns the data and the loss."""
-        nodes, _ = facts_of(self._experiment)
-        return [("data", self._description()), ("loss", chosen_loss(self._experiment, nodes).why)]
+        return [("data", self._description()), ("loss", chosen_loss(self._experiment).why)]
 
     def _description(self) -> str:
         splits = self.splits
@@ -108,9 +109,8 @@ class Classification:
     def insight(self) -> Diagnostics:
         """Returns what looks at the network with a few training images."""
         images, labels = training_sample(self.splits.train, self._prepare, count=LOOKED_AT, seed=self._experiment.seed)
-        nodes, _ = facts_of(self._experiment)
         alone = replace(self.learner, replicas=None)  # what is looked at, one device computes
-        return Diagnostics(alone, self.network, nodes, images, (images, labels))
+        return Diagnostics(alone, self.network, self._experiment.network.nodes, images, (images, labels))
 
     def test(self, images: ImageSet) -> Score:
         """Returns loss and accuracy on the test images."""
@@ -129,8 +129,7 @@ class Classification:
         split, images = ("validation", self.splits.validation) if self.splits.validation else ("train", self.splits.train)
         some = images.take(np.arange(min(len(images), EVALUATED)))
         outputs = outputs_of(self.learner.model, ordered_batches(some, self._prepare, self.batch_size))
-        nodes, _ = facts_of(self._experiment)
-        probabilities = np.asarray(tf.nn.softmax(outputs)) if gives(nodes) == "logits" else outputs
+        probabilities = np.asarray(tf.nn.softmax(outputs)) if gives(self._experiment.network.nodes) == "logits" else outputs
         class_names = named_outputs(self.splits.class_names, self._experiment.data)
         return Predictions(split, some.images, some.labels, probabilities, class_names)
 

@@ -40,7 +40,6 @@ from cnnctl.session.worker_checks import (
 from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import has_penalties
-from cnnctl.spec.load import facts_of
 from cnnctl.spec.oddities import last_batch_warning
 from cnnctl.spec.section import plain
 from cnnctl.surroundings import shell_word
@@ -122,13 +121,13 @@ class Session:
     def _introduce(self) -> None:
         experiment, say = self.experiment, self.console.say
         summary = summarize(experiment)
-        nodes, facts = facts_of(experiment)
-        size = f"{counted(len(nodes), 'layer')}, {counted(summary.trainable + summary.non_trainable, 'parameter')}"
+        network = experiment.network
+        size = f"{counted(len(network.nodes), 'layer')}, {counted(summary.trainable + summary.non_trainable, 'parameter')}"
         (_, data), *others = self.task.introduction()
         say(f"data    {data}")
         for note in self.task.splits.notes:
             say(f"        {note}")
-        if warning := last_batch_warning(nodes, facts, self.task.examples, self.task.batch_size):
+        if warning := last_batch_warning(network.nodes, network.facts, self.task.examples, self.task.batch_size):
             say(f"        {warning}")
         say(f"model   {experiment.model.style}, {size}, {summary.macs:,} multiply-accumulates per image")
         for key, text in others:
@@ -275,10 +274,15 @@ class Session:
             self.replicas.leave_together()
 
     def _board(self, run: RunFolder, written: str = "") -> TensorBoardObserver:
-        nodes, _ = facts_of(self.experiment)
         compared_by = self.part_of.compared_by if self.part_of else {}
         return TensorBoardObserver(
-            run.tensorboard, self.experiment, nodes, self.task.insight(), str(run.path), compared_by, written
+            run.tensorboard,
+            self.experiment,
+            self.experiment.network.nodes,
+            self.task.insight(),
+            str(run.path),
+            compared_by,
+            written,
         )
 
     def _checkpoints(self, run: RunFolder, board: TensorBoardObserver | None) -> Checkpoints:

@@ -47,9 +47,9 @@ def precision_on_gpu(capability: tuple[int, int]) -> Choice:
     return Choice("float32", f"this GPU has no tensor cores ({shown})")
 
 
-def parts_on_cpu(experiment: Experiment, nodes: Sequence[Node], cores: int) -> Choice:
+def parts_on_cpu(experiment: Experiment, cores: int) -> Choice:
     """Resolve `batch_parts: auto` for a network on a CPU."""
-    reason = whole_batch_reason(experiment, nodes)
+    reason = whole_batch_reason(experiment, experiment.network.nodes)
     if reason:
         return Choice(1, reason)
     if cores == 1:

@@ -1,6 +1,8 @@
 """A config as frozen models: `Experiment` and its sections."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -19,6 +21,9 @@ from cnnctl.spec.layers import DataFormat, Stack
 from cnnctl.spec.section import MAX, Count, Named, Section, Seed, expected, is_integer, wrong
 from cnnctl.spec.sweep import SweepSpec
 from cnnctl.spec.training import TrainSpec
+
+if TYPE_CHECKING:
+    from cnnctl.spec.network import Network
 
 
 class ModelSpec(Section):
@@ -147,6 +152,19 @@ class Experiment(Section):
     train: TrainSpec = TrainSpec.model_construct()
     log: LogSpec = LogSpec.model_construct()
     sweep: SweepSpec | None = None
+
+    @cached_property
+    def network(self) -> "Network":
+        """The layers with their shapes and costs, computed once; of a checked experiment alone."""
+        from cnnctl.spec.network import traced  # it imports this module
+
+        return traced(self)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the experiment without its network, which the update may change."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("network", None)
+        return copied
 
     @model_validator(mode="before")
     @classmethod

@@ -56,8 +56,8 @@ def turns_of(rotations: bool, mirrors: bool) -> int:
     return (4 if rotations else 1) * (2 if mirrors else 1)
 
 
-def network_of(experiment: Experiment) -> Experiment:
-    """Return the experiment with the stack that is built: with `maml`, a dense layer follows the embedding."""
+def with_head(experiment: Experiment) -> Experiment:
+    """Add the dense layer that follows the embedding with `maml`; other experiments stay as they are."""
     few_shot = experiment.few_shot
     if few_shot is None or not isinstance(few_shot.learner, Maml):
         return experiment

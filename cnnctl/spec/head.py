@@ -200,12 +200,12 @@ def has_penalties(experiment: Experiment) -> bool:
     return experiment.few_shot is None and any(getattr(layer, name) is not None for layer, name in fields)
 
 
-def chosen_loss(experiment: Experiment, nodes: Sequence[Node]) -> Loss:
+def chosen_loss(experiment: Experiment) -> Loss:
     """Return the loss of the config, or the one that matches the outputs of the network and the labels."""
     given = experiment.train.loss
     fitting = SparseCategoricalCrossentropy if experiment.data.labels == "integer" else CategoricalCrossentropy
     name = (given or fitting).kind
-    output = output_kind(nodes)
+    output = output_kind(experiment.network.nodes)
     smoothing = getattr(given, "label_smoothing", 0.0)
     why = f"{name}, since the network outputs {output} and labels are {experiment.data.labels.replace('_', '-')}"
     return Loss(name, output == LOGITS, smoothing, why)

@@ -16,15 +16,16 @@ from cnnctl.spec.auto import shared_batches_reason, whole_batch_reason
 from cnnctl.spec.dataset import DataSpec, NotUsable, expanded
 from cnnctl.spec.document import Document, Where, dotted, read_document
 from cnnctl.spec.experiment import Experiment, ModelSpec
-from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints, network_of
+from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints
 from cnnctl.spec.folders import data_path
 from cnnctl.spec.found import found_in
 from cnnctl.spec.head import head_complaints, loss_complaints
 from cnnctl.spec.layers import Conv2D
+from cnnctl.spec.network import input_of
 from cnnctl.spec.oddities import batch_norm_complaints, oddities
 from cnnctl.spec.overrides import override
 from cnnctl.spec.section import UNKNOWN_FIELD, Section, one_line
-from cnnctl.spec.shapes import MAX_VALUES, Facts, LayerContext, Misfit, format_of, input_shape, show_shape, trace
+from cnnctl.spec.shapes import MAX_VALUES, Facts, LayerContext, Misfit, format_of, show_shape, trace
 from cnnctl.spec.stack import Complaint, Node, nodes_of
 from cnnctl.spec.tfds_images import missing_facts
 
@@ -101,8 +102,7 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
             problems = by_cause(document, problems)
         raise ConfigError(sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.location)))
     assert checked
-    nodes, facts = facts_of(checked)
-    notes += oddities(checked, nodes, facts, context_of(checked))
+    notes += oddities(checked)
     notes += _large_network(checked, sized_by_images="image_size" not in document.content["data"])
     return checked
 
@@ -111,8 +111,7 @@ def _large_network(experiment: Experiment, sized_by_images: bool) -> list[str]:
     """Return a warning where the size of the images alone makes a large network."""
     if not sized_by_images or not experiment.data.has_path:
         return []
-    _, facts = facts_of(experiment)
-    parameters = sum(each.parameters for each in facts)
+    parameters = experiment.network.parameters
     if parameters <= MANY_PARAMETERS:
         return []
     size = "×".join(map(str, experiment.data.image_size or ()))
@@ -127,10 +126,9 @@ def _parameters(experiment: Experiment, side: int) -> float:
     """Return the parameters of the network for square images; infinitely many where it does not fit them."""
     data = experiment.data.model_copy(update={"image_size": (side, side)})
     try:
-        _, facts = facts_of(experiment.model_copy(update={"data": data}))
+        return experiment.model_copy(update={"data": data}).network.parameters
     except Misfit:
         return inf
-    return sum(each.parameters for each in facts)
 
 
 def _with_data(experiment: Experiment, data: DataSpec) -> Experiment:
@@ -290,7 +288,7 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
     nodes, complaints = nodes_of(model)
     if complaints:
         return complaints
-    image, around = _image(data, model)
+    image, around = input_of(data, model)
     try:
         facts = trace(nodes, image, around)
     except Misfit as found:
@@ -378,26 +376,3 @@ def _strategy_complaints(experiment: Experiment) -> list[Complaint]:
     if strategy == "multi_worker" and experiment.train.loop == "fit":
         return [(("train", "strategy"), NOT_BY_FIT)]
     return []
-
-
-def _image(data: DataSpec, model: ModelSpec) -> tuple[tuple[int, ...], LayerContext]:
-    assert data.image_size and data.channels and data.classes
-    height, width = data.image_size
-    image = input_shape(height, width, data.channels, model.data_format)
-    return image, LayerContext(data.classes, model.data_format)
-
-
-def image_of(experiment: Experiment) -> tuple[int, ...]:
-    """Return the shape of one image as the network of a checked experiment takes it."""
-    return _image(experiment.data, experiment.model)[0]
-
-
-def context_of(experiment: Experiment) -> LayerContext:
-    """Return what the layers of a checked experiment take from around them."""
-    return _image(experiment.data, experiment.model)[1]
-
-
-def facts_of(experiment: Experiment) -> tuple[list[Node], list[Facts]]:
-    """Return the layers of the network that is built for a checked experiment, and the facts of each."""
-    nodes, _ = nodes_of(network_of(experiment).model)
-    return nodes, trace(nodes, *_image(experiment.data, experiment.model))

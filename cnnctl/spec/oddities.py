@@ -14,11 +14,13 @@ from cnnctl.spec.shapes import Facts, LayerContext, show_shape
 from cnnctl.spec.stack import Complaint, Node
 
 
-def oddities(experiment: Experiment, nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[str]:
+def oddities(experiment: Experiment) -> list[str]:
     """Return warnings for a checked network; one per repeated layer."""
+    network = experiment.network
+    layers = network.nodes, network.facts, network.context
     warnings: dict[Where, str] = {}
-    found = [*_unequal_channels(nodes, facts, around), *_hidden_softmax(nodes, facts, around)]
-    for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(nodes))]:
+    found = [*_unequal_channels(*layers), *_hidden_softmax(*layers)]
+    for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(network.nodes))]:
         warnings.setdefault(node.where, f"warning: '{node.name}' {text}")
     return list(warnings.values())
 

@@ -8,7 +8,6 @@ from cnnctl.data.store.memory import too_much
 from cnnctl.errors import RunError, counted
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import facts_of
 
 _BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 """Of a value that a layer gives; weights have four in every precision."""
@@ -25,7 +24,7 @@ def least_bytes(experiment: Experiment, images: int, training: bool) -> int:
         images: in a batch.
         training: whether gradients are taken.
     """
-    _, facts = facts_of(experiment)
+    facts = experiment.network.facts
     weights = 4 * sum(each.trainable * (2 if training else 1) + each.non_trainable for each in facts)
     outputs = max(prod(each.output_shape) for each in facts)
     return weights + images * outputs * _BYTES[on_any_machine(experiment).train.precision]

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from cnnctl.spec.auto import Choice, parts_on_cpu, precision_on_cpu, precision_on_gpu, with_settings
 from cnnctl.spec.experiment import Experiment, Maml
-from cnnctl.spec.load import facts_of
 from cnnctl.train.device import Device
 
 ONE_DEVICE = Choice("one_device")
@@ -67,8 +66,7 @@ def _parts(experiment: Experiment, device: Device, strategy: Choice) -> Choice:
         return Choice(1, "replicas compute parts of each batch already")
     if device.kind == "gpu":
         return Choice(1, "a GPU shares an operation among its cores without waiting")
-    nodes, _ = facts_of(experiment)
-    return parts_on_cpu(experiment, nodes, device.cores)
+    return parts_on_cpu(experiment, device.cores)
 
 
 def set_threads(parts: int, device: Device) -> None:

@@ -21,7 +21,6 @@ from cnnctl.model.shape_check import differences
 from cnnctl.model.styles import STYLES
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
-from cnnctl.spec.load import facts_of
 from cnnctl.spec.stack import nodes_of
 from cnnctl.train.learner import Learner
 from cnnctl.train.loops import LOOPS
@@ -160,11 +159,10 @@ class _Rows(Observer):
 
 
 def _learner(experiment: Experiment, examples: int) -> Learner:
-    nodes, _ = facts_of(experiment)
     spec = experiment.train
     model = build_model(experiment)
     optimizer = build_optimizer(spec.optimizer, steps_of(examples, spec.batch_size), spec.epochs, spec.precision)
-    return Learner(model, optimizer, build_loss(chosen_loss(experiment, nodes)), build_metrics(experiment))
+    return Learner(model, optimizer, build_loss(chosen_loss(experiment)), build_metrics(experiment))
 
 
 def _noted(batches: tf.data.Dataset, checksums: list[int]) -> tf.data.Dataset:

@@ -21,7 +21,6 @@ from cnnctl.model import build_model
 from cnnctl.model.keras_optimizers import build_loss
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
-from cnnctl.spec.load import context_of, facts_of
 from cnnctl.spec.shapes import format_of
 from cnnctl.train.steps import total_loss
 
@@ -94,9 +93,8 @@ class _Objective:
     """
 
     def __init__(self, experiment: Experiment, weights: Mapping[str, NDArray[Any]], images: Any, labels: Any) -> None:
-        nodes, _ = facts_of(experiment)
         style = experiment.model.model_copy(update={"style": "functional"})
-        loss = build_loss(chosen_loss(experiment, nodes))
+        loss = build_loss(chosen_loss(experiment))
         self._model = build_model(experiment.model_copy(update={"model": style}), "float64")
         self._loss = type(loss).from_config({**loss.get_config(), "dtype": "float64"})
         self._batch = images, labels
@@ -130,9 +128,8 @@ class _Objective:
 
 def _needs_xla(experiment: Experiment) -> bool:
     """Returns whether a layer takes (B, C, H, W): TensorFlow itself has such convolutions in float64 on no CPU."""
-    nodes, _ = facts_of(experiment)
-    around = context_of(experiment)
-    formats = [format_of(node.layer, around) for node in nodes if hasattr(node.layer, "data_format")]
+    network = experiment.network
+    formats = [format_of(node.layer, network.context) for node in network.nodes if hasattr(node.layer, "data_format")]
     return "channels_first" in formats
 
 

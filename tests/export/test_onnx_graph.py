@@ -84,7 +84,7 @@ def run(file: bytes, images: NDArray[np.float32]) -> Any:
 
 def assert_equal_answers(spec: Experiment) -> None:
     network = network_of(spec)
-    file = onnx_graph(spec, network).SerializeToString()
+    file = onnx_graph(spec.network, network).SerializeToString()
     for count in (1, 4):
         images = np.random.default_rng(count).random((count, *network.input_shape[1:]), np.float32)
         np.testing.assert_allclose(run(file, images), network(images, training=False), rtol=1e-4, atol=1e-5)
@@ -116,12 +116,12 @@ def test_every_layer_has_a_stack_here() -> None:
 
 def test_transpositions_that_undo_each_other_are_left_out() -> None:
     spec = experiment(STACKS["a chain of windows"])
-    operators = [operator.op_type for operator in onnx_graph(spec, network_of(spec)).graph.node]
+    operators = [operator.op_type for operator in onnx_graph(spec.network, network_of(spec)).graph.node]
     assert operators == ["Transpose", "Conv", "Relu", "MaxPool", "Conv", "Transpose", "Reshape", "MatMul", "Add", "Identity"]
 
 
 def test_operators_and_weights_are_named_after_their_layers() -> None:
     spec = experiment([conv(name="first"), *END])
-    graph = onnx_graph(spec, network_of(spec)).graph
+    graph = onnx_graph(spec.network, network_of(spec)).graph
     assert {"first/Conv", "dense/MatMul"} <= {operator.name for operator in graph.node}
     assert {"first/kernel", "first/bias", "dense/kernel"} <= {constant.name for constant in graph.initializer}

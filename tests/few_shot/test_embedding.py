@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from cnnctl.few_shot.embedding import last_dense, layer_inputs, similarities
 from cnnctl.model.styles import build_model
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import facts_of
 
 CONV: dict[str, Any] = {"conv2d": {"filters": 4, "kernel_size": 3, "activation": "relu"}}
 STACK: list[Any] = [CONV, "batch_normalization", "flatten", {"dense": {"units": 6}}, {"dropout": {"rate": 0.5}}]
@@ -33,10 +32,10 @@ def drawn(*shape: int) -> NDArray[np.float32]:
 
 
 def test_the_last_dense_layer_is_found_whatever_follows_it() -> None:
-    nodes, _ = facts_of(experiment("sequential", [*STACK, *HEAD]))
+    nodes = experiment("sequential", [*STACK, *HEAD]).network.nodes
     found = last_dense(nodes)
     assert found is not None and found.name == "head"
-    nodes, _ = facts_of(experiment("sequential", [CONV, "global_average_pooling2d"]))
+    nodes = experiment("sequential", [CONV, "global_average_pooling2d"]).network.nodes
     assert last_dense(nodes) is None
 
 
@@ -44,7 +43,7 @@ def test_the_last_dense_layer_is_found_whatever_follows_it() -> None:
 def test_a_layer_takes_what_the_network_computes_before_it(style: str) -> None:
     """The dense layer applied to its inputs gives the network's output, in inference, in every style."""
     config = experiment(style, [*STACK, *HEAD])
-    model, (nodes, _) = build_model(config), facts_of(config)
+    model, nodes = build_model(config), config.network.nodes
     head = next(node for node in nodes if node.name == "head")
     images = drawn(5, 8, 8, 1)
     vectors = layer_inputs(model, nodes, head, images)
@@ -55,7 +54,7 @@ def test_a_layer_takes_what_the_network_computes_before_it(style: str) -> None:
 
 def test_a_dense_layer_on_flat_images_takes_the_pixels() -> None:
     config = experiment("functional", ["flatten", {"dense": {"units": "classes"}}])
-    nodes, _ = facts_of(config)
+    nodes = config.network.nodes
     images = drawn(3, 8, 8, 1)
     np.testing.assert_array_equal(layer_inputs(build_model(config), nodes, nodes[-1], images), images.reshape(3, 64))
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cnnctl.model import build_model
 from cnnctl.model.fused import fused_outputs, relu_after_pooling
-from cnnctl.spec.load import facts_of, load
+from cnnctl.spec.load import load
 
 QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
 CHAIN = (
@@ -27,7 +27,7 @@ BRANCHES = (
 
 def network(layers: str, *overrides: str) -> tuple[keras.Model, Any]:
     experiment = load(QUICKSTART, ["train.precision=float32", "model.style=functional", *overrides, f"model.layers={layers}"])
-    return build_model(experiment), facts_of(experiment)[0]
+    return build_model(experiment), experiment.network.nodes
 
 
 def outputs_and_gradients(model: keras.Model, call: Any, images: Any) -> list[Any]:

@@ -24,7 +24,7 @@ STACK = (
 def split_and_whole(parts: int, style: str = "sequential", stack: str = STACK) -> tuple[ByParts, keras.Model]:
     experiment = load(QUICKSTART, [f"model.style={style}", stack, f"train.batch_parts={parts}", "train.precision=float32"])
     whole = build_model(experiment)
-    split = in_parts(experiment, whole)
+    split = in_parts(whole, experiment.network.nodes, parts)
     assert isinstance(split, ByParts)
     return split, whole
 
@@ -56,7 +56,7 @@ def test_the_variables_are_the_network_s_own_in_its_order() -> None:
 def test_one_part_is_the_network_itself() -> None:
     experiment = load(QUICKSTART)
     whole = build_model(experiment)
-    assert in_parts(experiment, whole) is whole
+    assert in_parts(whole, experiment.network.nodes, 1) is whole
 
 
 def test_each_part_is_dropped_by_itself() -> None:

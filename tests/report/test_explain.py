@@ -11,7 +11,7 @@ import pytest
 
 from cnnctl.report.explain import explanation
 from cnnctl.spec.document import parse
-from cnnctl.spec.load import check, facts_of, load
+from cnnctl.spec.load import check, load
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -46,7 +46,7 @@ def test_the_explanation_reads_as_in_the_golden_files(name: str, golden: Callabl
 def test_every_equation_of_an_explanation_holds(config: Path) -> None:
     experiment = load(config)
     found = list(equations(unwrapped(explanation(experiment))))
-    windows_and_dense = [each for each in facts_of(experiment)[1] if each.macs or "pooling2d" in each.kind]
+    windows_and_dense = [each for each in experiment.network.facts if each.macs or "pooling2d" in each.kind]
     assert len(found) >= len(windows_and_dense)
     assert [text for text, value, told in found if not math.isclose(value, told)] == []
 
@@ -56,7 +56,7 @@ def test_the_parameters_told_are_those_of_the_layers(config: Path) -> None:
     experiment = load(config)
     text = unwrapped(explanation(experiment))
     paragraphs = {part.split(" ")[0].rstrip(":"): part for part in text.split("\n\n")[1:-1]}
-    for facts in facts_of(experiment)[1]:
+    for facts in experiment.network.facts:
         if facts.kind in ("conv2d", "dense"):
             assert f"= {facts.parameters:,}" in paragraphs[facts.name]
         elif facts.kind == "batch_normalization":

@@ -10,7 +10,7 @@ import pytest
 from cnnctl.spec import auto
 from cnnctl.spec.auto import on_any_machine, parts_on_cpu, precision_on_cpu, precision_on_gpu
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import facts_of, load
+from cnnctl.spec.load import load
 
 QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
 
@@ -57,7 +57,7 @@ def experiment(*overrides: str) -> Experiment:
 
 def parts(cores: int, *overrides: str) -> Any:
     asked = experiment(*overrides)
-    return parts_on_cpu(asked, facts_of(asked)[0], cores)
+    return parts_on_cpu(asked, cores)
 
 
 def test_a_batch_has_a_part_a_core_but_no_small_ones() -> None:
@@ -80,7 +80,7 @@ def test_what_needs_the_batch_whole_has_one_part_and_says_why(stack: str, name: 
 
 def test_few_shot_tasks_have_one_part() -> None:
     asked = load(QUICKSTART.with_name("few-shot.yaml"), ["train.batch_parts=auto", "train.precision=auto"])
-    assert parts_on_cpu(asked, facts_of(asked)[0], 2).value == 1
+    assert parts_on_cpu(asked, 2).value == 1
 
 
 def test_on_any_machine_is_what_keras_does_by_itself() -> None:

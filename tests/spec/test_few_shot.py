@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 from cnnctl.errors import ConfigError, UsageError
 from cnnctl.spec.document import parse
 from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml, Prototypical
-from cnnctl.spec.few_shot import HEAD, network_of, refuse_few_shot
+from cnnctl.spec.few_shot import HEAD, refuse_few_shot, with_head
 from cnnctl.spec.layers import Dense
-from cnnctl.spec.load import check, facts_of, load
+from cnnctl.spec.load import check, load
 from cnnctl.spec.schema import json_schema
 
 VALIDATOR = Draft202012Validator(json_schema())
@@ -394,26 +394,27 @@ def test_a_stack_that_does_not_fit_is_told_for_few_shot_tasks_too() -> None:
 
 
 @pytest.mark.parametrize("learner", ["prototypical", "classifier"])
-def test_the_network_of_other_learners_is_the_stack_itself(learner: str) -> None:
+def test_the_with_head_other_learners_is_the_stack_itself(learner: str) -> None:
     experiment = checked(few_shot(f"learner: {learner}"))
-    assert network_of(experiment) is experiment
+    assert with_head(experiment) is experiment
 
 
-def test_the_network_of_a_classification_is_the_stack_itself() -> None:
+def test_the_with_head_a_classification_is_the_stack_itself() -> None:
     experiment = checked(DIGITS + HEADED)
-    assert network_of(experiment) is experiment
+    assert with_head(experiment) is experiment
 
 
-def test_the_network_of_maml_ends_with_an_output_for_each_class_of_an_episode() -> None:
+def test_the_with_head_maml_ends_with_an_output_for_each_class_of_an_episode() -> None:
     experiment = checked(few_shot(f"{MAML}, way: 3", layers="flatten, dense: {units: 7}"))
-    network = network_of(experiment)
+    network = with_head(experiment)
     assert network.model.layers == [*experiment.model.layers, Dense(units=3, name=HEAD)]
     assert len(experiment.model.layers) == 2, "the config itself stays as it is"
     assert network.model_copy(update={"model": experiment.model}) == experiment
 
 
 def test_shapes_and_parameters_are_of_the_network_that_is_built() -> None:
-    nodes, facts = facts_of(checked(few_shot(f"{MAML}, way: 3", layers="flatten, dense: {units: 7}")))
+    network = checked(few_shot(f"{MAML}, way: 3", layers="flatten, dense: {units: 7}")).network
+    nodes, facts = network.nodes, network.facts
     assert [node.name for node in nodes] == ["flatten", "dense", HEAD]
     assert facts[-1].output_shape == (3,)
     assert facts[-1].parameters == 7 * 3 + 3

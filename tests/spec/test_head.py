@@ -10,8 +10,8 @@ import yaml
 from cnnctl.errors import ConfigError
 from cnnctl.spec.document import parse
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.head import chosen_loss, gives, values_of
-from cnnctl.spec.load import check, facts_of
+from cnnctl.spec.head import chosen_loss, output_kind, values_of
+from cnnctl.spec.load import check
 
 Layers = list[Any]
 SOFTMAX = {"activation": {"activation": "softmax"}}
@@ -63,10 +63,11 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
 )
 def test_outputs_are_followed_through_the_layers_after_the_activation(layers: Layers, expected: str) -> None:
     experiment = checked(layers)
-    nodes, facts = facts_of(experiment)
-    assert gives(nodes) == expected
+    network = experiment.network
+    nodes, facts = network.nodes, network.facts
+    assert output_kind(nodes) == expected
     assert values_of(nodes, facts)[nodes[-1].name].kind == expected
-    assert chosen_loss(experiment, nodes).from_logits == (expected == "logits")
+    assert chosen_loss(experiment).from_logits == (expected == "logits")
 
 
 def without_softmax(layers: Layers, end: Layers) -> Layers:

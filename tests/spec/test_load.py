@@ -19,7 +19,7 @@ from cnnctl.run_folder import RunFolder
 from cnnctl.spec.document import parse
 from cnnctl.spec.experiment import LEARNER, Experiment
 from cnnctl.spec.layers import LAYERS, Layer, Repeat
-from cnnctl.spec.load import check, facts_of, image_of, load
+from cnnctl.spec.load import check, load
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
 from cnnctl.spec.section import Named, Section
 from cnnctl.spec.training import LOSS
@@ -58,8 +58,8 @@ def test_a_checked_config_says_what_the_file_leaves_to_the_source() -> None:
 
 def test_images_reach_the_network_with_channels_where_the_model_wants_them() -> None:
     text = "data: {source: digits, image_size: [10, 12], channels: 3}\n"
-    assert image_of(checked(text + STACK)) == (10, 12, 3)
-    assert image_of(checked(text + STACK.replace("{layers", "{data_format: channels_first, layers"))) == (3, 10, 12)
+    assert checked(text + STACK).network.image == (10, 12, 3)
+    assert checked(text + STACK.replace("{layers", "{data_format: channels_first, layers")).network.image == (3, 10, 12)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_config_yaml_of_a_run_loads_to_the_same_experiment(file: Path, tmp_path:
     experiment = load(file)
     again = written_and_read(experiment, tmp_path)
     assert again == experiment
-    assert facts_of(again) == facts_of(experiment)
+    assert again.network == experiment.network
 
 
 VALUES = {"learning_rate": 0.3, "boundaries": ["1 epochs", 30], "values": [0.1, 0.02, 1e-5]}
@@ -452,3 +452,11 @@ def test_config_yaml_of_a_few_shot_task_says_every_field(tmp_path: Path) -> None
         "rotations: false",
     ):
         assert field in text
+
+
+def test_a_network_is_computed_once_and_again_for_a_copy_that_changes_it() -> None:
+    experiment = load(Path(__file__).parents[2] / "configs/mnist.yaml")
+    assert experiment.network is experiment.network
+    data = experiment.data.model_copy(update={"image_size": (14, 14), "channels": 3})
+    changed = experiment.model_copy(update={"data": data})
+    assert (experiment.network.image, changed.network.image) == ((28, 28, 1), (14, 14, 3))

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from cnnctl.errors import ConfigError
-from cnnctl.spec.load import facts_of
 from cnnctl.spec.oddities import last_batch_warning
 from tests.spec.test_head import SOFTMAX, Layers, checked, dense, maps
 
@@ -83,7 +82,8 @@ def test_batch_norm_of_maps_takes_batches_of_one_image() -> None:
 
 @pytest.mark.parametrize(("examples", "batch_size"), [(65, 64), (65, 32), (3, 2), (1001, 8), (7, 3)])
 def test_a_last_batch_of_one_image_is_warned_about_with_a_batch_size_that_works(examples: int, batch_size: int) -> None:
-    nodes, facts = facts_of(checked(["flatten", dense(5), "batch_normalization", dense()]))
+    network = checked(["flatten", dense(5), "batch_normalization", dense()]).network
+    nodes, facts = network.nodes, network.facts
     warning = last_batch_warning(nodes, facts, examples, batch_size)
     assert "'batch_normalization'" in warning
     better = int(warning.rpartition(" ")[2])
@@ -92,13 +92,16 @@ def test_a_last_batch_of_one_image_is_warned_about_with_a_batch_size_that_works(
 
 
 def test_one_training_image_is_warned_about() -> None:
-    nodes, facts = facts_of(checked(["flatten", dense(5), "batch_normalization", dense()]))
+    network = checked(["flatten", dense(5), "batch_normalization", dense()]).network
+    nodes, facts = network.nodes, network.facts
     assert "with one training image 'batch_normalization' makes the same output" in last_batch_warning(nodes, facts, 1, 8)
 
 
 @pytest.mark.parametrize(("examples", "batch_size"), [(64, 64), (66, 64), (63, 64)])
 def test_other_last_batches_are_not(examples: int, batch_size: int) -> None:
-    nodes, facts = facts_of(checked(["flatten", dense(5), "batch_normalization", dense()]))
+    network = checked(["flatten", dense(5), "batch_normalization", dense()]).network
+    nodes, facts = network.nodes, network.facts
     assert last_batch_warning(nodes, facts, examples, batch_size) == ""
-    nodes, facts = facts_of(checked([maps(), "batch_normalization", "flatten", dense()]))
+    network = checked([maps(), "batch_normalization", "flatten", dense()]).network
+    nodes, facts = network.nodes, network.facts
     assert last_batch_warning(nodes, facts, 65, 64) == "", "maps have many values"

@@ -18,7 +18,6 @@ from cnnctl.report.console import Console
 from cnnctl.session.session import Session
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
-from cnnctl.spec.load import facts_of
 from cnnctl.train import chunks, records
 from cnnctl.train.learner import Learner
 from cnnctl.train.loops import LOOPS
@@ -48,7 +47,7 @@ def experiment(layers: list[Any], optimizer: Any = "sgd", **train: Any) -> Exper
 
 
 def learner(spec: Experiment) -> Learner:
-    loss = build_loss(chosen_loss(spec, facts_of(spec)[0]))
+    loss = build_loss(chosen_loss(spec))
     optimizer = build_optimizer(spec.train.optimizer, 2, 1, spec.train.precision)
     made = Learner(build_model(spec), optimizer, loss, build_metrics(spec))
     made.optimizer.build(made.model.trainable_variables)
