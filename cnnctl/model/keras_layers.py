@@ -70,14 +70,14 @@ KERAS_PARTS: dict[type[Section], type] = {
 
 
 def keras_layers(
-    nodes: Sequence[Node], seed: int, around: LayerContext, precision: str, twice_differentiable: bool = False
+    nodes: Sequence[Node], seed: int, context: LayerContext, precision: str, twice_differentiable: bool = False
 ) -> list[keras.Layer]:
     """Return the Keras layer of each node, not yet built.
 
     Args:
         nodes: the stack.
         seed: every draw of every layer follows from it and the layer's position.
-        around: the data's classes and the model's data format.
+        context: the data's classes and the model's data format.
         precision: a Keras dtype policy; the last layer computes in float32 at least, so that the
             softmax of many classes does not lose digits.
         twice_differentiable: whether a gradient is to be taken through a gradient.
@@ -86,7 +86,7 @@ def keras_layers(
     last_precision = precision if precision == "float64" else "float32"
     return [
         keras_layer(
-            node, _LayerSeeds(seed, index), around, last_precision if index == last else precision, twice_differentiable
+            node, _LayerSeeds(seed, index), context, last_precision if index == last else precision, twice_differentiable
         )
         for index, node in enumerate(nodes)
     ]
@@ -104,16 +104,16 @@ class _LayerSeeds:
 
 
 def keras_layer(
-    node: Node, seeds: _LayerSeeds, around: LayerContext, precision: str, twice_differentiable: bool = False
+    node: Node, seeds: _LayerSeeds, context: LayerContext, precision: str, twice_differentiable: bool = False
 ) -> keras.Layer:
     """Return the Keras layer of one node; arguments as in `keras_layers`."""
     layer = node.layer
     fields = {name: getattr(layer, name) for name in type(layer).model_fields if name not in ("name", "inputs")}
     arguments = {name: _argument(name, value, seeds) for name, value in fields.items()}
     if "data_format" in arguments:
-        arguments["data_format"] = format_of(layer, around)
+        arguments["data_format"] = format_of(layer, context)
     if isinstance(layer, L.Dense):
-        arguments["units"] = units_of(layer, around)
+        arguments["units"] = units_of(layer, context)
     if isinstance(layer, L.Dropout):
         arguments["seed"] = seeds.of("seed") if layer.seed is None else layer.seed
     kind = KERAS_LAYERS[type(layer)]

@@ -31,7 +31,7 @@ class _Subject:
 
     Attributes:
         node, facts, receptive: the layer, what it does, and what it sees of the image.
-        around: the data's classes and the model's data format.
+        context: the data's classes and the model's data format.
         experiment: the config.
         total: parameters of all layers.
     """
@@ -39,7 +39,7 @@ class _Subject:
     node: Node
     facts: Facts
     receptive: Receptive | None
-    around: LayerContext
+    context: LayerContext
     experiment: Experiment
     total: int
 
@@ -78,32 +78,32 @@ def _headline(node: Node, facts: Facts) -> str:
 
 
 def _layer_lines(subject: _Subject) -> list[str]:
-    layer, facts, around = subject.node.layer, subject.facts, subject.around
+    layer, facts, context = subject.node.layer, subject.facts, subject.context
     match layer:
         case L.Conv2D():
-            sums = [*_sliding(layer, facts, around), *_filters(layer, facts, around)]
-            return [*sums, *_activated(layer.activation, facts, around), *_seen(subject.receptive)]
+            sums = [*_sliding(layer, facts, context), *_filters(layer, facts, context)]
+            return [*sums, *_activated(layer.activation, facts, context), *_seen(subject.receptive)]
         case L.Pooling():
-            return [*_sliding(layer, facts, around), *_pooled(layer), *_seen(subject.receptive)]
+            return [*_sliding(layer, facts, context), *_pooled(layer), *_seen(subject.receptive)]
         case L.ZeroPadding2D():
             return [_zeros(layer)]
         case L.GlobalPooling():
-            return [_pooled_globally(layer, facts, around), *_seen(subject.receptive)]
+            return [_pooled_globally(layer, facts, context), *_seen(subject.receptive)]
         case L.Flatten():
-            return [_flattened(layer, facts, around)]
+            return [_flattened(layer, facts, context)]
         case L.Dense():
             seen = _seen(subject.receptive) if len(facts.output_shape) == 1 else []
-            return [*_weighted(subject), *_activated(layer.activation, facts, around), *seen]
+            return [*_weighted(subject), *_activated(layer.activation, facts, context), *seen]
         case L.BatchNormalization():
             return _normalized(layer, subject)
         case L.Dropout():
             return [_dropped(layer)]
         case L.ActivationLayer():
-            return _activated(layer.activation, facts, around) or ["linear: every value stays as it is"]
+            return _activated(layer.activation, facts, context) or ["linear: every value stays as it is"]
         case L.Add():
             return _added(facts)
         case L.Concatenate():
-            return [_side_by_side(layer, facts, around)]
+            return [_side_by_side(layer, facts, context)]
     return []
 
 
@@ -119,18 +119,18 @@ def _zeros(layer: L.ZeroPadding2D) -> str:
     return f"zeros: {rows}, {counted(left, 'column')} left, {right:,} right; no parameters"
 
 
-def _pooled_globally(layer: L.GlobalPooling, facts: Facts, around: LayerContext) -> str:
+def _pooled_globally(layer: L.GlobalPooling, facts: Facts, context: LayerContext) -> str:
     what = "mean" if isinstance(layer, L.GlobalAveragePooling2D) else "maximum"
-    pixels, _ = spatial(facts.input_shapes[0], format_of(layer, around), facts.kind)
+    pixels, _ = spatial(facts.input_shapes[0], format_of(layer, context), facts.kind)
     alone = " (one value here, so it stays as it is)" if prod(pixels) == 1 else ""
     return f"the {what} of each map over all its rows and columns{alone}; no parameters"
 
 
-def _flattened(layer: L.Flatten, facts: Facts, around: LayerContext) -> str:
+def _flattened(layer: L.Flatten, facts: Facts, context: LayerContext) -> str:
     shape = facts.input_shapes[0]
     if len(shape) == 1:
         return f"the input is a vector already: (B, {shape[0]}) stays as it is"
-    moved = "; the channels are moved to the end before" if format_of(layer, around) == "channels_first" else ""
+    moved = "; the channels are moved to the end before" if format_of(layer, context) == "channels_first" else ""
     product = " · ".join(map(str, shape))
     return f"the batch axis stays: (B, {', '.join(map(str, shape))}) becomes (B, {product}) = (B, {prod(shape)}){moved}"
 
@@ -164,26 +164,26 @@ def _added(facts: Facts) -> list[str]:
     return lines
 
 
-def _side_by_side(layer: L.Concatenate, facts: Facts, around: LayerContext) -> str:
+def _side_by_side(layer: L.Concatenate, facts: Facts, context: LayerContext) -> str:
     axis = layer.axis if layer.axis > 0 else len(facts.output_shape) + 1 + layer.axis
     sizes = [shape[axis - 1] for shape in facts.input_shapes]
     sums = " + ".join(map(str, sizes))
-    what = f"{_axis_name(axis, len(facts.output_shape), around)}s"
+    what = f"{_axis_name(axis, len(facts.output_shape), context)}s"
     return (
         f"{_listed(facts.inputs)} side by side along axis {layer.axis}: {sums} = {sum(sizes)} {what}; "
         "each gets its own part of the gradient"
     )
 
 
-def _axis_name(axis: int, rank: int, around: LayerContext) -> str:
+def _axis_name(axis: int, rank: int, context: LayerContext) -> str:
     """Return what stands along an axis that counts the batch as 0."""
     names = {"channels_last": ["row", "column", "channel"], "channels_first": ["channel", "row", "column"]}
-    return names[around.data_format][axis - 1] if rank == 3 else "value"
+    return names[context.data_format][axis - 1] if rank == 3 else "value"
 
 
-def _sliding(layer: L.Conv2D | L.Pooling, facts: Facts, around: LayerContext) -> list[str]:
+def _sliding(layer: L.Conv2D | L.Pooling, facts: Facts, context: LayerContext) -> list[str]:
     window = window_of(layer)
-    pixels, _ = spatial(facts.input_shapes[0], format_of(layer, around), facts.kind)
+    pixels, _ = spatial(facts.input_shapes[0], format_of(layer, context), facts.kind)
     added = "zeros added" if isinstance(layer, L.Conv2D) else "empty places added, which take no part"
     rows, columns = (_positions(window, pixels[axis], axis, added) for axis in (0, 1))
     same = rows == columns
@@ -218,10 +218,10 @@ def _left_out(window: Window, pixels: int, axis: int) -> str:
     return f"; {count} of {pixels} {verb} in no window" if count else ""
 
 
-def _filters(layer: L.Conv2D, facts: Facts, around: LayerContext) -> list[str]:
+def _filters(layer: L.Conv2D, facts: Facts, context: LayerContext) -> list[str]:
     (high, wide), filters = layer.kernel_size, layer.filters
-    _, channels = spatial(facts.input_shapes[0], format_of(layer, around), facts.kind)
-    pixels, _ = spatial(facts.output_shape, format_of(layer, around), facts.kind)
+    _, channels = spatial(facts.input_shapes[0], format_of(layer, context), facts.kind)
+    pixels, _ = spatial(facts.output_shape, format_of(layer, context), facts.kind)
     spanned = channels // layer.groups
     weights = high * wide * spanned
     group = f" of its group ({layer.groups} groups)" if layer.groups > 1 else ""
@@ -274,7 +274,7 @@ def _weighted(subject: _Subject) -> list[str]:
     inputs, units = facts.input_shapes[0][-1], facts.output_shape[-1]
     bias = f" + {units}" if isinstance(subject.node.layer, L.Dense) and subject.node.layer.use_bias else ""
     rank = len(facts.output_shape)
-    along = f" along the last axis, the {_axis_name(rank, rank, subject.around)}s" if rank > 1 else ""
+    along = f" along the last axis, the {_axis_name(rank, rank, subject.context)}s" if rank > 1 else ""
     places = prod(facts.output_shape[:-1])
     where = f"at each of {places:,} places, with the same weights, " if places > 1 else ""
     return [
@@ -298,7 +298,7 @@ def _normalized(layer: L.BatchNormalization, subject: _Subject) -> list[str]:
         f"{'gamma · ' if layer.scale else ''}(x - mean) / sqrt(variance + {layer.epsilon:g}){' + beta' if layer.center else ''}"
     )
     return [
-        f"in training, for {_normalized_alone(layer, facts, subject.around)}: mean and variance over the batch, {values:,} values "
+        f"in training, for {_normalized_alone(layer, facts, subject.context)}: mean and variance over the batch, {values:,} values "
         f"with a batch of {batch} (variance = mean of (x - mean)², no square root), then {formula}",
         _in_inference(layer, subject.experiment),
         f"parameters: {' and '.join(trained) or 'none'} trained ({facts.trainable:,}), "
@@ -318,17 +318,17 @@ def _in_inference(layer: L.BatchNormalization, experiment: Experiment) -> str:
     return f"{averages} {layer.momentum:g} · old + {1 - layer.momentum:g} · batch's"
 
 
-def _normalized_alone(layer: L.BatchNormalization, facts: Facts, around: LayerContext) -> str:
+def _normalized_alone(layer: L.BatchNormalization, facts: Facts, context: LayerContext) -> str:
     """Return what has statistics of its own: the channels, or what else the axis is."""
     rank, count = len(facts.output_shape), facts.non_trainable // 2
     axis = layer.axis if layer.axis > 0 else rank + 1 + layer.axis
-    name = _axis_name(axis, rank, around)
+    name = _axis_name(axis, rank, context)
     each = f"the one {name}" if count == 1 else f"each of {count} {name}s"
-    right = 1 if around.data_format == "channels_first" else 3
+    right = 1 if context.data_format == "channels_first" else 3
     return each if name in ("channel", "value") else f"{each} (axis {layer.axis}; for channels give axis: {right})"
 
 
-def _activated(activation: str | None, facts: Facts, around: LayerContext) -> list[str]:
+def _activated(activation: str | None, facts: Facts, context: LayerContext) -> list[str]:
     if activation in (None, "linear"):
         return []
     if activation != "softmax":
@@ -338,7 +338,7 @@ def _activated(activation: str | None, facts: Facts, around: LayerContext) -> li
         return ["softmax over one value, the last axis: always 1, whatever the input"]
     if rank == 1:
         return ["softmax: exp(z) / sum of all exp(z); the outputs are positive and sum to 1"]
-    name = _axis_name(rank, rank, around)
+    name = _axis_name(rank, rank, context)
     return [
         f"softmax at each of {prod(facts.output_shape[:-1]):,} places, over the {size} {name}s of the last axis: "
         "exp(z) / sum of their exp(z); they are positive and sum to 1"

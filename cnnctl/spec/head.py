@@ -68,19 +68,19 @@ IMAGE = Values(LOGITS, None)
 
 
 def values_of(
-    nodes: Sequence[Node], facts: Sequence[Facts] | None = None, around: LayerContext | None = None
+    nodes: Sequence[Node], facts: Sequence[Facts] | None = None, context: LayerContext | None = None
 ) -> dict[str, Values]:
     """Determine the kind of values of every layer.
 
     Args:
         nodes: the stack.
         facts: the facts of its layers; None for a checked network. They show a softmax that is not over the classes.
-        around: the context with the model's data format; with `facts`.
+        context: the context with the model's data format; with `facts`.
     """
     shapes = {each.name: each for each in facts or ()}
     known = {INPUT: IMAGE}
     for node in nodes:
-        softmax_of_columns = around is not None and format_of(node.layer, around) == "channels_first"
+        softmax_of_columns = context is not None and format_of(node.layer, context) == "channels_first"
         taken = [known[name] for name in node.inputs]
         known[node.name] = _made_by(node, taken, shapes.get(node.name), softmax_of_columns)
     return known
@@ -211,9 +211,9 @@ def chosen_loss(experiment: Experiment) -> Loss:
     return Loss(name, output == LOGITS, smoothing, why)
 
 
-def head_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
+def head_complaints(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> list[Complaint]:
     """Check the output of the network against the classes of the data."""
-    return [*_shape_complaints(nodes[-1], facts[-1], around.classes), *_value_complaints(nodes, facts, around)]
+    return [*_shape_complaints(nodes[-1], facts[-1], context.classes), *_value_complaints(nodes, facts, context)]
 
 
 def _shape_complaints(last: Node, facts: Facts, classes: int) -> list[Complaint]:
@@ -229,9 +229,9 @@ def _shape_complaints(last: Node, facts: Facts, classes: int) -> list[Complaint]
     return []
 
 
-def _value_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
+def _value_complaints(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> list[Complaint]:
     """Check that there is a loss for the outputs of the network."""
-    values = values_of(nodes, facts, around)[nodes[-1].name]
+    values = values_of(nodes, facts, context)[nodes[-1].name]
     if values.usable:
         return []
     assert values.node

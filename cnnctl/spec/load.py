@@ -288,35 +288,35 @@ def _stack_complaints(experiment: Experiment | None, data: DataSpec, model: Mode
     nodes, complaints = nodes_of(model)
     if complaints:
         return complaints
-    image, around = input_of(data, model)
+    image, context = input_of(data, model)
     try:
-        facts = trace(nodes, image, around)
+        facts = trace(nodes, image, context)
     except Misfit as found:
         from cnnctl.spec.misfit import explain  # not needed by what fits
 
-        return [(found.node.where, explain(found, nodes, image, around))]
+        return [(found.node.where, explain(found, nodes, image, context))]
     stopping = _stopping_complaints(experiment) if experiment else []
     classifies = "few_shot" not in (
         document.content.get("task"),
         *document.content,
     )  # also where a typo elsewhere hides the experiment
-    ends = _end_complaints(experiment, nodes, facts, around) if experiment or classifies else []
+    ends = _end_complaints(experiment, nodes, facts, context) if experiment or classifies else []
     parts = [*_parts_complaints(experiment, nodes), *batch_norm_complaints(experiment, nodes, facts)] if experiment else []
     strategy = _strategy_complaints(experiment) if experiment else []
-    return [*_bias_complaints(nodes, facts, around), *ends, *stopping, *parts, *strategy]
+    return [*_bias_complaints(nodes, facts, context), *ends, *stopping, *parts, *strategy]
 
 
 def _end_complaints(
-    experiment: Experiment | None, nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext
+    experiment: Experiment | None, nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext
 ) -> list[Complaint]:
     """Return what is wrong with the network's end, for the task."""
     if experiment and experiment.few_shot:
         return embedding_complaints(experiment.few_shot, nodes, facts)
     losses = loss_complaints(experiment, nodes) if experiment else []
-    return [*head_complaints(nodes, facts, around), *losses]
+    return [*head_complaints(nodes, facts, context), *losses]
 
 
-def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
+def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> list[Complaint]:
     """Return the convolutions whose bias Keras 3.15 would add along the columns instead of to the maps.
 
     Under TensorFlow its `ops.add` guesses where the maps are from the sizes alone, and the last axis wins.
@@ -330,7 +330,7 @@ def _bias_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: Laye
         for node, fact in zip(nodes, facts, strict=True)
         if isinstance(node.layer, Conv2D)
         and node.layer.use_bias
-        and format_of(node.layer, around) == "channels_first"
+        and format_of(node.layer, context) == "channels_first"
         and fact.output_shape[0] == fact.output_shape[2]
     ]
 

@@ -25,14 +25,14 @@ def oddities(experiment: Experiment) -> list[str]:
     return list(warnings.values())
 
 
-def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> Iterator[tuple[Node, str]]:
+def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> Iterator[tuple[Node, str]]:
     """Yield the add layers that broadcast an input with one channel over several."""
     by_name = {node.name: node for node in nodes}
     for node, each in zip(nodes, facts, strict=True):
         if not isinstance(node.layer, L.Add):
             continue
         output = each.output_shape
-        axis = 0 if len(output) == 3 and around.data_format == "channels_first" else len(output) - 1
+        axis = 0 if len(output) == 3 and context.data_format == "channels_first" else len(output) - 1
         for name, shape in zip(each.inputs, each.input_shapes, strict=True):
             aligned = (1,) * (len(output) - len(shape)) + shape
             if aligned[axis] < output[axis]:
@@ -51,9 +51,9 @@ def _with_channels(node: Node | None, name: str, count: int) -> str:
     return f"insert conv2d: {{filters: {count}, kernel_size: 1}} between them"
 
 
-def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> Iterator[tuple[Node, str]]:
+def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> Iterator[tuple[Node, str]]:
     """Yield the layers with a softmax that is not the output of the network."""
-    last = values_of(nodes, facts, around)[nodes[-1].name].softmax
+    last = values_of(nodes, facts, context)[nodes[-1].name].softmax
     for node, each in zip(nodes, facts, strict=True):
         if getattr(node.layer, "activation", None) != "softmax" or node in (last, nodes[-1]):
             continue

@@ -62,26 +62,26 @@ class Receptive:
 
 
 def receptive_fields(
-    nodes: Sequence[Node], facts: Sequence[Facts], image: Shape, around: LayerContext
+    nodes: Sequence[Node], facts: Sequence[Facts], image: Shape, context: LayerContext
 ) -> list[Receptive | None]:
     """Compute the receptive field of every layer; None from the first layer on that would need too much memory."""
-    axes = (1, 2) if around.data_format == "channels_first" else (0, 1)
+    axes = (1, 2) if context.data_format == "channels_first" else (0, 1)
     known: dict[str, tuple[_Sight, _Sight] | None] = {INPUT: _of_image(image, axes)}
     found: list[Receptive | None] = []
     for node, each in zip(nodes, facts, strict=True):
-        known[node.name] = _both(node, each, known, around)
+        known[node.name] = _both(node, each, known, context)
         found.append(_measured(known[node.name], [image[axis] for axis in axes]))
     return found
 
 
-def never_seen(fields: Sequence[Receptive | None], image: Shape, around: LayerContext) -> str:
+def never_seen(fields: Sequence[Receptive | None], image: Shape, context: LayerContext) -> str:
     """Describe the rows and columns of the image that affect no output of the network; empty if all do."""
     end = fields[-1]
     if end is None or not any(end.unseen):
         return ""
     if 0 in end.field:
         return "no output of the network depends on the image"
-    height, width = image[1:] if around.data_format == "channels_first" else image[:2]
+    height, width = image[1:] if context.data_format == "channels_first" else image[:2]
     lost = [_listed("row", end.unseen[0], height), _listed("column", end.unseen[1], width)]
     return f"the network never sees {' and '.join(filter(None, lost))} of the image"
 
@@ -107,7 +107,7 @@ def _of_image(image: Shape, axes: tuple[int, int]) -> tuple[_Sight, _Sight] | No
 
 
 def _both(
-    node: Node, facts: Facts, known: Mapping[str, tuple[_Sight, _Sight] | None], around: LayerContext
+    node: Node, facts: Facts, known: Mapping[str, tuple[_Sight, _Sight] | None], context: LayerContext
 ) -> tuple[_Sight, _Sight] | None:
     """Compute the fields of a layer in rows and in columns."""
     before = [known[name] for name in node.inputs]
@@ -115,7 +115,7 @@ def _both(
     if len(taken) < len(before):
         return None
     try:
-        rows, columns = (_through(node.layer, [each[axis] for each in taken], facts, around) for axis in (0, 1))
+        rows, columns = (_through(node.layer, [each[axis] for each in taken], facts, context) for axis in (0, 1))
     except _TooLarge:
         return None
     return rows, columns
@@ -222,20 +222,20 @@ class _Sight:
         return _Sight((count,), _fewest(terms), self.zeros, None, None)
 
 
-def _through(layer: L.Layer, taken: Sequence[_Sight], facts: Facts, around: LayerContext) -> _Sight:
+def _through(layer: L.Layer, taken: Sequence[_Sight], facts: Facts, context: LayerContext) -> _Sight:
     """Compute the fields of a layer from those of its inputs."""
     sight, output = taken[0], facts.output_shape
     match layer:
         case L.Conv2D():
-            sight = _convolved(sight, layer, around)
+            sight = _convolved(sight, layer, context)
         case L.Pooling():
-            sight = _slid(sight, layer, around)
+            sight = _slid(sight, layer, context)
         case L.ZeroPadding2D():
-            sight = _padded(sight, layer, around)
+            sight = _padded(sight, layer, context)
         case L.GlobalPooling():
-            sight = _pooled(sight, layer, around)
+            sight = _pooled(sight, layer, context)
         case L.Flatten() if len(facts.input_shapes[0]) == 3:
-            sight = _flattened(sight, layer, around)
+            sight = _flattened(sight, layer, context)
         case L.Dense():
             sight = _dense(sight, output)
         case L.Add():
@@ -245,14 +245,14 @@ def _through(layer: L.Layer, taken: Sequence[_Sight], facts: Facts, around: Laye
     return _normalized(sight, output) if getattr(layer, "activation", None) == "softmax" else sight
 
 
-def _image_axes(layer: L.Layer, around: LayerContext) -> tuple[HeightWidth, int]:
+def _image_axes(layer: L.Layer, context: LayerContext) -> tuple[HeightWidth, int]:
     """Return the axes of rows and columns, and the axis of the channels, of a layer's input."""
-    return ((1, 2), 0) if format_of(layer, around) == "channels_first" else ((0, 1), 2)
+    return ((1, 2), 0) if format_of(layer, context) == "channels_first" else ((0, 1), 2)
 
 
-def _convolved(sight: _Sight, layer: L.Conv2D, around: LayerContext) -> _Sight:
-    _, channels = _image_axes(layer, around)
-    slid = _slid(sight, layer, around)
+def _convolved(sight: _Sight, layer: L.Conv2D, context: LayerContext) -> _Sight:
+    _, channels = _image_axes(layer, context)
+    slid = _slid(sight, layer, context)
     if layer.groups == 1:
         return slid.mixed(channels, layer.filters)
     count, filters = sight.shape[channels] // layer.groups, layer.filters // layer.groups
@@ -264,8 +264,8 @@ def _convolved(sight: _Sight, layer: L.Conv2D, around: LayerContext) -> _Sight:
     return slid.with_axis(channels, layer.filters, by_group)
 
 
-def _slid(sight: _Sight, layer: L.Conv2D | L.Pooling, around: LayerContext) -> _Sight:
-    axes, _ = _image_axes(layer, around)
+def _slid(sight: _Sight, layer: L.Conv2D | L.Pooling, context: LayerContext) -> _Sight:
+    axes, _ = _image_axes(layer, context)
     window = window_of(layer)
     for side, axis in enumerate(axes):
         sight = _slid_along(sight, axis, window, side, sight.zeros if isinstance(layer, L.Conv2D) else 0)
@@ -302,8 +302,8 @@ def _windows(masks: Masks, window: Window, side: int, zeros: int) -> Masks:
     return tuple(seen(position * stride - before) for position in range(_few(window.output(len(masks), side))))
 
 
-def _padded(sight: _Sight, layer: L.ZeroPadding2D, around: LayerContext) -> _Sight:
-    axes, _ = _image_axes(layer, around)
+def _padded(sight: _Sight, layer: L.ZeroPadding2D, context: LayerContext) -> _Sight:
+    axes, _ = _image_axes(layer, context)
     for axis, sides in zip(axes, layer.padding, strict=True):
         sight = _between(sight, axis, sides, sight.zeros) if sum(sides) else sight
     return sight
@@ -318,8 +318,8 @@ def _between(sight: _Sight, axis: int, sides: tuple[int, int], mask: int) -> _Si
     )
 
 
-def _pooled(sight: _Sight, layer: L.GlobalPooling, around: LayerContext) -> _Sight:
-    axes, channels = _image_axes(layer, around)
+def _pooled(sight: _Sight, layer: L.GlobalPooling, context: LayerContext) -> _Sight:
+    axes, channels = _image_axes(layer, context)
     for axis in axes:
         sight = sight.mixed(axis, 1)
     if layer.keepdims:
@@ -328,9 +328,9 @@ def _pooled(sight: _Sight, layer: L.GlobalPooling, around: LayerContext) -> _Sig
     return _Sight((sight.shape[channels],), _fewest(terms), sight.zeros, None, None)
 
 
-def _flattened(sight: _Sight, layer: L.Flatten, around: LayerContext) -> _Sight:
+def _flattened(sight: _Sight, layer: L.Flatten, context: LayerContext) -> _Sight:
     """Flatten an image; Keras moves the channels last before it flattens."""
-    order = (1, 2, 0) if format_of(layer, around) == "channels_first" else (0, 1, 2)
+    order = (1, 2, 0) if format_of(layer, context) == "channels_first" else (0, 1, 2)
     terms = tuple(tuple(term[axis] for axis in order) for term in sight.terms)
     return _Sight(tuple(sight.shape[axis] for axis in order), terms, sight.zeros, None, None)
 

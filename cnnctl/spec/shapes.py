@@ -115,13 +115,13 @@ def input_shape(height: int, width: int, channels: int, data_format: L.DataForma
     return (channels, height, width) if data_format == "channels_first" else (height, width, channels)
 
 
-def trace(nodes: Sequence[Node], image: Shape, around: LayerContext) -> list[Facts]:
+def trace(nodes: Sequence[Node], image: Shape, context: LayerContext) -> list[Facts]:
     """Compute the facts of every layer.
 
     Args:
         nodes: the stack, as returned by `stack.nodes_of`.
         image: shape of one image, (H, W, C) or (C, H, W).
-        around: the number of classes and the model's data format.
+        context: the number of classes and the model's data format.
 
     Raises:
         Misfit: a layer does not fit; it has the facts of the layers before it.
@@ -129,7 +129,7 @@ def trace(nodes: Sequence[Node], image: Shape, around: LayerContext) -> list[Fac
     facts: dict[str, Facts] = {}
     for node in nodes:
         try:
-            facts[node.name] = _facts(node, facts, image, around)
+            facts[node.name] = _facts(node, facts, image, context)
         except DoesNotFit as reason:
             raise Misfit(node, list(facts.values()), reason) from None
     return list(facts.values())
@@ -145,9 +145,9 @@ class Misfit(Exception):
         self.reason = reason
 
 
-def _facts(node: Node, known: dict[str, Facts], image: Shape, around: LayerContext) -> Facts:
+def _facts(node: Node, known: dict[str, Facts], image: Shape, context: LayerContext) -> Facts:
     shapes = tuple(image if name == INPUT else known[name].output_shape for name in node.inputs)
-    output, costs = apply(node.layer, shapes, around)
+    output, costs = apply(node.layer, shapes, context)
     if prod(output) > MAX:
         raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, the limit of a tensor")
     return Facts(
@@ -155,7 +155,7 @@ def _facts(node: Node, known: dict[str, Facts], image: Shape, around: LayerConte
     )  # fmt: skip
 
 
-def apply(layer: L.Layer, shapes: tuple[Shape, ...], around: LayerContext) -> tuple[Shape, Costs]:
+def apply(layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> tuple[Shape, Costs]:
     """Compute the output shape of `layer` and the costs of its weights.
 
     Raises:
@@ -164,17 +164,17 @@ def apply(layer: L.Layer, shapes: tuple[Shape, ...], around: LayerContext) -> tu
     shape = shapes[0]
     match layer:
         case L.Conv2D():
-            return _convolution(layer, shape, around)
+            return _convolution(layer, shape, context)
         case L.Pooling():
-            return _slide(window_of(layer), shape, format_of(layer, around), layer.kind), Costs()
+            return _slide(window_of(layer), shape, format_of(layer, context), layer.kind), Costs()
         case L.ZeroPadding2D():
-            return _zero_padding(layer, shape, around), Costs()
+            return _zero_padding(layer, shape, context), Costs()
         case L.GlobalPooling():
-            return _global_pooling(layer, shape, around), Costs()
+            return _global_pooling(layer, shape, context), Costs()
         case L.Flatten():
             return (prod(shape),), Costs()
         case L.Dense():
-            return _dense(layer, shape, around)
+            return _dense(layer, shape, context)
         case L.BatchNormalization():
             return shape, _batch_normalization(layer, shape)
         case L.Dropout():
@@ -186,10 +186,10 @@ def apply(layer: L.Layer, shapes: tuple[Shape, ...], around: LayerContext) -> tu
     return shape, Costs()
 
 
-def format_of(layer: L.Layer, around: LayerContext) -> L.DataFormat:
+def format_of(layer: L.Layer, context: LayerContext) -> L.DataFormat:
     """Return the data format of the layer, or that of the model."""
     own: L.DataFormat | None = getattr(layer, "data_format", None)
-    return own or around.data_format
+    return own or context.data_format
 
 
 def window_of(layer: L.Conv2D | L.Pooling) -> Window:
@@ -237,8 +237,8 @@ def arithmetic(window: Window, pixels: int, axis: int) -> str:
     return f"floor(({pixels} - {window.extent(axis)}) / {window.strides[axis]}) + 1 = {result}"
 
 
-def _convolution(layer: L.Conv2D, shape: Shape, around: LayerContext) -> tuple[Shape, Costs]:
-    data_format = format_of(layer, around)
+def _convolution(layer: L.Conv2D, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
+    data_format = format_of(layer, context)
     _, channels = spatial(shape, data_format, layer.kind)
     if channels % layer.groups:
         raise DoesNotFit(f"the channels of its input ({channels}) must be a multiple of groups ({layer.groups})")
@@ -249,25 +249,25 @@ def _convolution(layer: L.Conv2D, shape: Shape, around: LayerContext) -> tuple[S
     return _joined(pixels, layer.filters, data_format), Costs(kernel + bias, 0, kernel * prod(pixels))
 
 
-def _zero_padding(layer: L.ZeroPadding2D, shape: Shape, around: LayerContext) -> Shape:
-    data_format = format_of(layer, around)
+def _zero_padding(layer: L.ZeroPadding2D, shape: Shape, context: LayerContext) -> Shape:
+    data_format = format_of(layer, context)
     pixels, channels = spatial(shape, data_format, layer.kind)
     return _joined([n + sum(sides) for n, sides in zip(pixels, layer.padding, strict=True)], channels, data_format)
 
 
-def _global_pooling(layer: L.GlobalPooling, shape: Shape, around: LayerContext) -> Shape:
-    data_format = format_of(layer, around)
+def _global_pooling(layer: L.GlobalPooling, shape: Shape, context: LayerContext) -> Shape:
+    data_format = format_of(layer, context)
     _, channels = spatial(shape, data_format, layer.kind)
     return _joined([1, 1], channels, data_format) if layer.keepdims else (channels,)
 
 
-def units_of(layer: L.Dense, around: LayerContext) -> int:
+def units_of(layer: L.Dense, context: LayerContext) -> int:
     """Return the number of units, with `classes` resolved."""
-    return around.classes if isinstance(layer.units, str) else layer.units
+    return context.classes if isinstance(layer.units, str) else layer.units
 
 
-def _dense(layer: L.Dense, shape: Shape, around: LayerContext) -> tuple[Shape, Costs]:
-    units = units_of(layer, around)
+def _dense(layer: L.Dense, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
+    units = units_of(layer, context)
     kernel = shape[-1] * units
     return (*shape[:-1], units), Costs(kernel + (units if layer.use_bias else 0), 0, kernel * prod(shape[:-1]))
 
