@@ -1,4 +1,4 @@
-"""The only place where spec fields become Keras arguments."""
+"""Build Keras layers from the fields of a config."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
 
 @keras.saving.register_keras_serializable(package="cnnctl")
 class TwiceDifferentiableBatchNormalization(keras.layers.BatchNormalization):
-    """Batch norm whose second derivatives are right too, as a gradient through a gradient (MAML) needs them.
+    """Batch norm with correct second derivatives, which MAML needs for a gradient through a gradient.
 
-    `tf.nn.moments`, which Keras takes, stops the gradient at the mean inside the variance: right for first
-    derivatives, where that part is zero, and wrong for second ones.
+    `tf.nn.moments`, which Keras uses, stops the gradient at the mean inside the variance. That is correct for first
+    derivatives, where this term is zero, but not for second ones.
     """
 
     def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
@@ -72,15 +72,15 @@ KERAS_PARTS: dict[type[Section], type] = {
 def keras_layers(
     nodes: Sequence[Node], seed: int, context: LayerContext, precision: str, twice_differentiable: bool = False
 ) -> list[keras.Layer]:
-    """Return the Keras layer of each node, not yet built.
+    """Create the Keras layer of each node, not yet built.
 
     Args:
         nodes: the stack.
-        seed: every draw of every layer follows from it and the layer's position.
-        context: the data's classes and the model's data format.
+        seed: the seed that all random draws derive from, with the position of the layer.
+        context: the number of classes and the model's data format.
         precision: a Keras dtype policy; the last layer computes in float32 at least, so that the
-            softmax of many classes does not lose digits.
-        twice_differentiable: whether a gradient is to be taken through a gradient.
+            softmax over many classes keeps its precision.
+        twice_differentiable: whether gradients through gradients will be computed.
     """
     last = len(nodes) - 1
     last_precision = precision if precision == "float64" else "float32"
@@ -93,7 +93,7 @@ def keras_layers(
 
 
 class _LayerSeeds:
-    """Gives each draw of one layer a seed of its own."""
+    """Derives a separate seed for each random draw of one layer."""
 
     def __init__(self, seed: int, index: int) -> None:
         self._seed = seed
@@ -106,7 +106,7 @@ class _LayerSeeds:
 def keras_layer(
     node: Node, seeds: _LayerSeeds, context: LayerContext, precision: str, twice_differentiable: bool = False
 ) -> keras.Layer:
-    """Return the Keras layer of one node; arguments as in `keras_layers`."""
+    """Create the Keras layer of one node; arguments as in `keras_layers`."""
     layer = node.layer
     fields = {name: getattr(layer, name) for name in type(layer).model_fields if name not in ("name", "inputs")}
     arguments = {name: _argument(name, value, seeds) for name, value in fields.items()}

@@ -133,8 +133,10 @@ def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[
             yield node.where, f"maml adds its own layer '{HEAD}'; write name: embedding, or another name"
 
 
-def few_shot_complaints(experiment: Experiment, data: DataSpec) -> list[Complaint]:
+def few_shot_complaints(experiment: Experiment) -> list[Complaint]:
     """Check the sections of a config against its task."""
+    data = experiment.data
+    data = experiment.data
     if experiment.few_shot is None:
         return list(_classification_complaints(data))
     return [

@@ -142,6 +142,15 @@ class Section(BaseModel):
         return [name for name, field in cls.model_fields.items() if field.is_required()]
 
 
+def field_error(section: type[Section], field: str, value: object) -> str:
+    """Return the error of a value for one field of a section, as the loader words it; empty if the value is valid."""
+    try:
+        section.model_validate({field: value})
+    except ValidationError as error:
+        return next((each["msg"] for each in error.errors(include_url=False) if each["loc"] == (field,)), "")
+    return ""
+
+
 def _within(error: ValidationError, *prefix: str) -> ValidationError:
     """Move every location of `error` below `prefix`."""
     details = [

@@ -56,7 +56,7 @@ def takes_fractions(experiment: Experiment, path: str, parameter: Range) -> bool
     return not _refusals(experiment, path, parameter.low + 0.5)
 
 
-def problems_of_sound_parameters(document: Document) -> list[Problem]:
+def problems_of_valid_parameters(document: Document) -> list[Problem]:
     """Check the readable parameters of a sweep in a config with other errors, so that all errors are reported at once."""
     sweep = document.content.get("sweep")
     parameters = sweep.get("parameters") if isinstance(sweep, dict) else None
@@ -64,8 +64,8 @@ def problems_of_sound_parameters(document: Document) -> list[Problem]:
     experiment = validated(Experiment, Document(document.name, base), (), [])
     if experiment is None or not isinstance(parameters, dict):
         return []
-    sound = {path: read for path, value in parameters.items() if (read := readable(value)) is not None}
-    return sweep_problems(experiment.model_copy(update={"sweep": SweepSpec.model_construct(parameters=sound)}), document)
+    valid = {path: read for path, value in parameters.items() if (read := readable(value)) is not None}
+    return sweep_problems(experiment.model_copy(update={"sweep": SweepSpec.model_construct(parameters=valid)}), document)
 
 
 def sweep_problems(experiment: Experiment, document: Document) -> list[Problem]:

@@ -211,7 +211,7 @@ def wanting(facts: dict[str, Any], split: str, **values: int) -> dict[str, Any]:
             "validation",
             {"shot": 1, "query": 1, "short": 1, "images": 1},
             "an episode takes 1 + 1 images of a class, but 1 of the 2 classes of validation has fewer, the least 1; "
-            "give every class two images at least, one to learn from and one to classify",
+            "add images, so that every class has at least two, one to learn from and one to classify",
         ),
     ],
 )

@@ -91,7 +91,7 @@ def test_same_padding_tells_which_side_gets_the_odd_zero() -> None:
     text = explained("[max_pooling2d: {pool_size: 2, strides: 1, padding: same}, flatten, dense: {units: classes}]")
     told = " ".join(text.split())
     assert "rows and columns: ceil(8 / 1) = 8; empty places added, which take no part: 0 before, 1 after" in told
-    assert "1 after; the odd one goes after" in told
+    assert "1 after; the odd one is after" in told
     assert "strides 1×1; no parameters" in text
 
 
@@ -185,11 +185,11 @@ def test_a_concatenation_names_its_axis() -> None:
 @pytest.mark.parametrize(
     ("layers", "sentence"),
     [
-        ("dropout: {rate: 0}, flatten", "with rate 0 nothing happens, in training either"),
+        ("dropout: {rate: 0}, flatten", "with rate 0 values are unchanged, also in training"),
         ("flatten, flatten: {name: again}", "the input is a vector already: (B, 64) stays as it is"),
-        ("zero_padding2d: {padding: 0}, flatten", "padding of 0: nothing is added"),
+        ("zero_padding2d: {padding: 0}, flatten", "padding of 0 adds nothing"),
         ("zero_padding2d: {padding: [[1, 2], [1, 0]]}, flatten", "zeros: 1 row above, 2 below, 1 column left, 0 right"),
-        ("activation: {activation: linear}, flatten", "linear: every value stays as it is"),
+        ("activation: {activation: linear}, flatten", "linear: values are unchanged"),
         ("conv2d: {filters: 1, kernel_size: 3}, flatten", "so 1 filter gives 1 map\n"),
         ("conv2d: {filters: 2, kernel_size: 1, padding: same}, flatten", "ceil(8 / 1) = 8; no zeros added"),
         ("max_pooling2d: {pool_size: 3}, flatten", "floor((8 - 3) / 3) + 1 = 2; the last 2 of 8 are in no window"),
