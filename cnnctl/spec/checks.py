@@ -160,7 +160,7 @@ def check_bias(network: Network) -> Iterator[Complaint]:
             yield (
                 node.where,
                 "under channels_first Keras adds the bias along the columns if the output has as many columns as channels, "
-                f"{show_shape(facts.output_shape)}; write use_bias: false, other filters or channels_last",
+                f"{show_shape(facts.output_shape)}; write use_bias: false, or other filters or channels_last",
             )
 
 

@@ -230,7 +230,7 @@ class _Reader:
             return self.text(node, path)
         if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
             return self.scalar(node, path, kind)
-        self.problem(node, path, f"unknown tag {show(node.tag.replace(_TAG, '!!'))}; a config has no tags; remove it")
+        self.problem(node, path, f"unknown tag {show(node.tag.replace(_TAG, '!!'))}: a config has no tags; remove the tag")
         return None
 
     def text(self, node: yaml.ScalarNode, path: Where) -> str:

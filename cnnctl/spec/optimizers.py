@@ -208,7 +208,7 @@ class Optimizer(Section):
         given = [name for name in _CLIPS if getattr(self, name) is not None]
         if len(given) > 1:
             raise wrong(
-                f"{' and '.join(given)} cannot both be set, since Keras clips by one of them; remove {given[0]} or {given[1]}"
+                f"{' and '.join(given)} cannot both be set, since Keras clips by one of them; remove {given[0]}, or remove {given[1]}"
             )
         return self
 

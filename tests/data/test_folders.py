@@ -156,8 +156,8 @@ def test_the_config_overrides_what_is_found(tmp_path: Path) -> None:
     assert loaded(root, tmp_path, validation=None).data.validation is None
     (account, *_) = open_source(data).notes
     assert account == (
-        "read 40 images in 2 classes; not read: 40 files (20 images in test/, no split of the config, "
-        "20 images in val/, no split of the config)"
+        "read 40 images in 2 classes; not read: 40 files (20 images in test/, which is not a split of the config, "
+        "20 images in val/, which is not a split of the config)"
     )
 
 
@@ -171,7 +171,7 @@ def test_a_split_folder_without_labels_is_no_class(layout: str, tmp_path: Path) 
     notes = open_source(experiment.data).notes
     assert "read 20 images in 2 classes; not read: 7 files (7 images in test/ without classes)" in notes
     (printed,) = [
-        note for note in notes if note.startswith("test/ holds 7 images without classes: taken for unlabelled test images")
+        note for note in notes if note.startswith("test/ holds 7 images without classes: treated as unlabelled test images")
     ]
     assert f"cnnctl predict RUN {shlex.quote(str(root / 'test'))}" in printed
 
@@ -179,7 +179,7 @@ def test_a_split_folder_without_labels_is_no_class(layout: str, tmp_path: Path) 
 def test_naming_an_unlabelled_split_says_that_predict_is_for_it(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"train/a": 5, "train/b": 5, "test": 4})
     with pytest.raises(
-        ConfigError, match=r"data\.test: there is no split 'test'.*its 4 images have no classes: predict is for them"
+        ConfigError, match=r"data\.test: there is no split 'test'.*its 4 images have no classes; use cnnctl predict"
     ):
         loaded(root, tmp_path, test="test")
 
@@ -284,7 +284,7 @@ def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"": 4})
     (root / "labels.csv").write_text("file,label,age\n0,x,3\n1,y,4\n2,x,5\n3,,6\n")
     notes = open_source(loaded(root, tmp_path, labels_file="labels.csv", validation=None, test=0.5).data).notes
-    assert "labels.csv: file names are column 'file', labels column 'label'; not read: age" in notes
+    assert "labels.csv: file names from column 'file', labels from column 'label'; not read: age" in notes
     assert notes[0] == "read 3 images in 2 classes; not read: 1 file (1 image without a label in labels.csv)"
 
 
@@ -373,7 +373,7 @@ def test_folders_that_look_like_splits_are_no_classes(layout: dict[str, str], li
     folders = [f"{split}/{name}" for split, names in layout.items() for name in names or [""]]
     root = write(tmp_path / "set", dict.fromkeys(folders, 5))
     with pytest.raises(
-        ConfigError, match=r"look like splits, not like classes; write .* \(or train: \. where they are classes\)$"
+        ConfigError, match=r"look like splits, not classes; write .* \(or train: \. where they are classes\)$"
     ) as raised:
         loaded(root, tmp_path)
     written = dict(part.split(": ") for part in str(raised.value).partition("; write ")[2].partition(" (")[0].split(", "))
@@ -514,7 +514,7 @@ def test_a_single_class_and_loose_images_say_what_to_do(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"": 4})
     (root / "classes.csv").write_text("file,label\n")
     with pytest.raises(
-        ConfigError, match=r"put the images of each class into a folder of its own.* or write labels_file: classes\.csv"
+        ConfigError, match=r"put the images of each class into a separate folder.* or write labels_file: classes\.csv"
     ):
         loaded(root, tmp_path)
 

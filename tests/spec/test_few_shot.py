@@ -122,8 +122,7 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(data="source: digits, hold_out: image"),
         [
-            "2:24  data.hold_out: few-shot tasks are judged on classes never trained on; write hold_out: class, or "
-            "leave hold_out out"
+            "2:24  data.hold_out: few-shot tasks are evaluated on classes not in training; write hold_out: class, or remove it"
         ],
     ),
     (
@@ -151,7 +150,7 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot("rotations: true", data="source: digits, augment: {rotation: 45}"),
         [
-            "2:34  data.augment.rotation: images turned by 45 degrees look like those of the class turned by 90 "
+            "2:34  data.augment.rotation: images rotated by 45 degrees look like those of the class rotated by 90 "
             "(few_shot.rotations); write rotation: 44, or less"
         ],
     ),
@@ -173,15 +172,15 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(f"{MAML}, way: 2, train_way: 3"),
         [
-            "3:35  few_shot.train_way: maml has an output for each of the 2 classes of an episode, in training too; "
-            "leave train_way out"
+            "3:35  few_shot.train_way: maml has one output for each of the 2 classes of an episode, in training too; "
+            "remove train_way"
         ],
     ),
     (
         few_shot("rotations: true", data="source: digits, image_size: [8, 9]"),
         [
-            "3:12  few_shot.rotations: images of 8×9 cannot be turned by 90 degrees; leave rotations out, or "
-            "give a square data.image_size"
+            "3:12  few_shot.rotations: images of 8×9 cannot be rotated by 90 degrees; remove rotations, or "
+            "set a square data.image_size"
         ],
     ),
     (
@@ -192,8 +191,8 @@ WRONG: list[tuple[str, list[str]]] = [
         (
             few_shot(f"learner: {learner}", train="loss: sparse_categorical_crossentropy"),
             [
-                "5:9  train.loss: few-shot learners have a loss of their own, cross-entropy over an episode's classes; "
-                "leave it out"
+                "5:9  train.loss: few-shot methods have their own loss, cross-entropy over the classes of an episode; "
+                "remove it"
             ],
         )
         for learner in ("prototypical", "maml", "classifier")
@@ -208,7 +207,7 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(layers="conv2d: {filters: 4, kernel_size: 3}"),
         [
-            "4:37  model.layers[0].conv2d: an embedding is a vector, but the network gives (6, 6, 4) for an image; "
+            "4:37  model.layers[0].conv2d: an embedding is a vector, but the network outputs (6, 6, 4) per image; "
             "flatten or pool globally"
         ],
     ),
@@ -216,7 +215,7 @@ WRONG: list[tuple[str, list[str]]] = [
         (
             few_shot(f"learner: {learner}", layers=f"flatten, dense: {{units: classes}}{more}"),
             [
-                "4:54  model.layers[1].dense.units: the classes of a few-shot task change from episode to episode; "
+                "4:54  model.layers[1].dense.units: the classes of a few-shot task differ between episodes; "
                 "write units: 64, or another number"
             ],
         )
@@ -226,34 +225,34 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(MAML, layers="flatten, dropout: {rate: 0.5}"),
         [
-            "4:46  model.layers[1].dropout: maml adapts on a few images, always in training mode, so dropout would act "
+            "4:46  model.layers[1].dropout: maml adapts on a few images in training mode, so dropout would act "
             "in tests too; remove it"
         ],
     ),
     (
         few_shot(MAML, layers="flatten: {name: maml_head}"),
-        ["4:37  model.layers[0].flatten: maml adds a layer 'maml_head' of its own; write name: embedding, or another name"],
+        ["4:37  model.layers[0].flatten: maml adds its own layer 'maml_head'; write name: embedding, or another name"],
     ),
     (  # a classification
         "data: {source: digits, hold_out: class}\n" + HEADED,
         [
-            "1:24  data.hold_out: takes whole classes away from training, so a classifier would be asked for classes that "
-            "it never learns; write task: few_shot at the top, or leave hold_out out"
+            "1:24  data.hold_out: holds whole classes out of training, so validation and test would have classes that "
+            "a classifier never learns; write task: few_shot at the top, or remove hold_out"
         ],
     ),
     (
         "data: {source: tfds, name: omniglot, hold_out: group, group: alphabet}\n" + HEADED,
         [
-            "1:38  data.hold_out: takes whole classes away from training, so a classifier would be asked for classes that "
-            "it never learns; write task: few_shot at the top, or leave hold_out out"
+            "1:38  data.hold_out: holds whole classes out of training, so validation and test would have classes that "
+            "a classifier never learns; write task: few_shot at the top, or remove hold_out"
         ],
     ),
     *(
         (
             f"data: {{source: digits, {role}: ['8']}}\n" + HEADED,
             [
-                f"1:24  data.{role}: a list takes whole classes away from training, so a classifier would be asked for "
-                f"classes that it never learns; write task: few_shot at the top, or write {role}: 0.1"
+                f"1:24  data.{role}: a list holds whole classes out of training, so validation and test would have "
+                f"classes that a classifier never learns; write task: few_shot at the top, or write {role}: 0.1"
             ],
         )
         for role in ("validation", "test")
@@ -261,8 +260,8 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         "data: {source: digits, shared_classes: drop}\n" + HEADED,
         [
-            "1:24  data.shared_classes: a classifier is judged on the classes that it learns; write task: few_shot "
-            "at the top, or leave it out"
+            "1:24  data.shared_classes: a classifier is evaluated on the classes that it learns; write task: few_shot "
+            "at the top, or remove it"
         ],
     ),
     (
@@ -387,7 +386,7 @@ def test_a_layer_of_a_repeat_is_complained_of_once() -> None:
 def test_a_stack_that_does_not_fit_is_told_for_few_shot_tasks_too() -> None:
     problems = printed(few_shot(layers="conv2d: {filters: 1, kernel_size: 9}, flatten"))
     assert problems[0].startswith("4:37  model.layers[0].conv2d: ")
-    assert "needs 9 pixels of height and gets 8" in problems[0]
+    assert "needs 9 pixels of height but receives 8" in problems[0]
 
 
 # the network that is built

@@ -113,13 +113,13 @@ def test_dropout_on_probabilities_is_refused_and_may_stand_before_the_softmax() 
 
 @pytest.mark.parametrize("between", [[], [{"dropout": {"rate": 0.5}}], [LINEAR, {"dropout": {"rate": 0.0}}]])
 def test_a_softmax_of_a_softmax_is_refused_whatever_lies_between(between: Layers) -> None:
-    with pytest.raises(ConfigError, match="softmax of a softmax: 'dense' gives probabilities already"):
+    with pytest.raises(ConfigError, match="softmax of a softmax: 'dense' already outputs probabilities"):
         checked(["flatten", dense(activation="softmax"), *between, SOFTMAX])
 
 
 @pytest.mark.parametrize("layers", [["flatten", dense(activation="sigmoid")], [maps("sigmoid"), "global_average_pooling2d"]])
 def test_sigmoid_at_the_end_scores_each_class_by_itself(layers: Layers) -> None:
-    with pytest.raises(ConfigError, match="ends with sigmoid, which scores each class by itself, from 0 to 1"):
+    with pytest.raises(ConfigError, match="ends with sigmoid, which scores each class separately, from 0 to 1"):
         checked(layers)
     for word in ("linear", "softmax"):
         checked(yaml.safe_load(yaml.safe_dump(layers).replace("sigmoid", word)))
@@ -141,5 +141,5 @@ def test_what_was_never_logits_or_probabilities_is_refused(layers: Layers, messa
 
 def test_from_logits_is_compared_with_the_outputs_and_not_with_the_last_layer() -> None:
     layers = [maps("softmax"), "global_average_pooling2d", LINEAR]
-    with pytest.raises(ConfigError, match="expects logits, but 'conv2d' at the end of the network gives probabilities"):
+    with pytest.raises(ConfigError, match="expects logits, but 'conv2d' at the end of the network outputs probabilities"):
         checked(layers, loss={"sparse_categorical_crossentropy": {"from_logits": True}})

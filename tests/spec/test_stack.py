@@ -161,7 +161,7 @@ def test_all_wrong_inputs_are_told_at_once() -> None:
 
 def test_a_sequential_stack_that_branches_is_refused_with_the_remedy() -> None:
     _, complaints = wired([named("a"), named("b"), add("a", "b")], "sequential")
-    message = "takes a, b, but a sequential model feeds each layer from the one before (b); write style: functional under model, or subclass"
+    message = "takes a, b, but in a sequential model each layer takes the one before (b); write style: functional under model, or subclass"
     assert complaints == [(("model", "layers", 2, "add"), message)]
 
 
