@@ -417,12 +417,12 @@ def _result_cell(name: str, value: Any) -> str:
 def fitting(columns: Sequence[Column], width: int, gap: int) -> tuple[list[Column], list[Column]]:
     """Split the columns into those that fit into a width, always with the first, and those left out."""
     first, *others = columns
-    room, kept = width - first.width, {first.key}
+    room, shown = width - first.width, {first.key}
     for column in sorted(others, key=_weight):
         if column.width + gap <= room:
             room -= column.width + gap
-            kept.add(column.key)
-    return [each for each in columns if each.key in kept], [each for each in columns if each.key not in kept]
+            shown.add(column.key)
+    return [each for each in columns if each.key in shown], [each for each in columns if each.key not in shown]
 
 
 def _weight(column: Column) -> int:

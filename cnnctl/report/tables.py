@@ -51,21 +51,21 @@ def summary_table(summary: Summary, width: int | None = None) -> str:
 
     On a narrower terminal some columns are left out; a line below names them.
     """
-    kept, left_out = list(range(len(COLUMNS))), list[str]()
-    table = _of_columns(summary, kept, PAGE_WIDTH)
+    shown, left_out = list(range(len(COLUMNS))), list[str]()
+    table = _of_columns(summary, shown, PAGE_WIDTH)
     for column in LEFT_OUT_FIRST:
         if width is None or _width(table) <= width:
             break
-        kept.remove(column)
+        shown.remove(column)
         left_out.append(COLUMNS[column])
-        table = _of_columns(summary, kept, min(width, PAGE_WIDTH))
+        table = _of_columns(summary, shown, min(width, PAGE_WIDTH))
     return f"{table}\n(too narrow for {', '.join(left_out)})" if left_out else table
 
 
-def _of_columns(summary: Summary, kept: Sequence[int], width: int) -> str:
+def _of_columns(summary: Summary, shown: Sequence[int], width: int) -> str:
     """Format some columns of a summary, with narrower names if the table is wider than `width`."""
-    columns = [COLUMNS[at] for at in kept]
-    rows = ([[row[at] for at in kept] for row in _cells(summary, most)] for most in NAME_WIDTHS)
+    columns = [COLUMNS[at] for at in shown]
+    rows = ([[row[at] for at in shown] for row in _cells(summary, most)] for most in NAME_WIDTHS)
     wide, narrow = (text_table(columns, each, left=2) for each in rows)
     return wide if _width(wide) <= width else narrow
 

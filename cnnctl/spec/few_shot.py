@@ -85,7 +85,7 @@ def distance_of(learner: Prototypical | Classifier) -> str:
 
 
 def compared_by(learner: Prototypical | Maml | Classifier) -> str:
-    """Return how a learner names the class of an image, in words."""
+    """Describe in words how a method classifies an image."""
     if isinstance(learner, Maml):
         steps = learner.test_steps or learner.inner_steps
         descent = f"{steps} step{'s' if steps > 1 else ''} of gradient descent"

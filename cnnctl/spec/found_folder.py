@@ -308,7 +308,7 @@ def _deeper_notes(data: DataSpec, folder: FolderSet) -> Iterator[str]:
 
 
 def _images(data: DataSpec, folder: FolderSet) -> tuple[Images, list[str]]:
-    """Return what the images are like, and notes where their size comes from the first of them."""
+    """Return the facts of the images, with notes if their size is that of the first image."""
     labelled = folder.labelled(data.train)
     classes = folder.class_names(data.train)
     if data.remap_labels:

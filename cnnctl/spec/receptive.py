@@ -66,7 +66,7 @@ def receptive_fields(
 ) -> list[Receptive | None]:
     """Compute the receptive field of every layer; None from the first layer on that would need too much memory."""
     axes = (1, 2) if context.data_format == "channels_first" else (0, 1)
-    known: dict[str, tuple[_Sight, _Sight] | None] = {INPUT: _of_image(image, axes)}
+    known: dict[str, tuple[_Field, _Field] | None] = {INPUT: _of_image(image, axes)}
     found: list[Receptive | None] = []
     for node, each in zip(nodes, facts, strict=True):
         known[node.name] = _both(node, each, known, context)
@@ -99,16 +99,16 @@ def _listed(word: str, places: Sequence[int], side: int) -> str:
     return f"{len(places)} of {side} {word}s ({', '.join(map(str, places[:3]))}, ...)"
 
 
-def _of_image(image: Shape, axes: tuple[int, int]) -> tuple[_Sight, _Sight] | None:
+def _of_image(image: Shape, axes: tuple[int, int]) -> tuple[_Field, _Field] | None:
     if max(image[axis] for axis in axes) > LARGEST_SIDE:
         return None
-    rows, columns = (_Sight.of_image(image, axis) for axis in axes)
+    rows, columns = (_Field.of_image(image, axis) for axis in axes)
     return rows, columns
 
 
 def _both(
-    node: Node, facts: Facts, known: Mapping[str, tuple[_Sight, _Sight] | None], context: LayerContext
-) -> tuple[_Sight, _Sight] | None:
+    node: Node, facts: Facts, known: Mapping[str, tuple[_Field, _Field] | None], context: LayerContext
+) -> tuple[_Field, _Field] | None:
     """Compute the fields of a layer in rows and in columns."""
     before = [known[name] for name in node.inputs]
     taken = [each for each in before if each is not None]
@@ -121,10 +121,10 @@ def _both(
     return rows, columns
 
 
-def _measured(both: tuple[_Sight, _Sight] | None, sides: Sequence[int]) -> Receptive | None:
+def _measured(both: tuple[_Field, _Field] | None, sides: Sequence[int]) -> Receptive | None:
     if both is None:
         return None
-    rows, columns = (sight.widest(side) for sight, side in zip(both, sides, strict=True))
+    rows, columns = (field.widest(side) for field, side in zip(both, sides, strict=True))
     return Receptive(
         field=(rows.span, columns.span),
         seen=(rows.lines, columns.lines),
@@ -145,7 +145,7 @@ class _Widest(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Sight:
+class _Field:
     """The receptive fields of all values of one layer, along the rows of the image or along its columns.
 
     Attributes:
@@ -163,25 +163,25 @@ class _Sight:
     stride: int | None
 
     @staticmethod
-    def of_image(image: Shape, axis: int) -> _Sight:
+    def of_image(image: Shape, axis: int) -> _Field:
         own = tuple(1 << place for place in range(image[axis]))
         term = tuple(own if each == axis else (EVERYTHING,) for each in range(3))
-        return _Sight(image, (term,), 1 << image[axis], axis, 1 if image[axis] > 1 else None)
+        return _Field(image, (term,), 1 << image[axis], axis, 1 if image[axis] > 1 else None)
 
-    def with_axis(self, axis: int, size: int, change: Callable[[Masks], Masks], stride: int | None = None) -> _Sight:
+    def with_axis(self, axis: int, size: int, change: Callable[[Masks], Masks], stride: int | None = None) -> _Field:
         """Apply `change` to the masks of one axis; `stride` is the new stride if the axis follows the rows."""
         terms = [(*term[:axis], _shortest(change(term[axis])), *term[axis + 1 :]) for term in self.terms]
         shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])
         new = stride if axis == self.axis else self.stride
-        return _Sight(shape, _fewest(terms), self.zeros, self.axis, new)
+        return _Field(shape, _fewest(terms), self.zeros, self.axis, new)
 
-    def mixed(self, axis: int, size: int) -> _Sight:
+    def mixed(self, axis: int, size: int) -> _Field:
         """Combine all values along an axis in each of `size` new ones."""
         return self.with_axis(axis, size, lambda masks: (reduce(or_, masks),))
 
-    def as_whole(self, size: int) -> _Sight:
+    def as_whole(self, size: int) -> _Field:
         """Combine all values in each value of a vector."""
-        return _Sight((size,), (((reduce(or_, self.masks(), 0),),),), self.zeros, None, None)
+        return _Field((size,), (((reduce(or_, self.masks(), 0),),),), self.zeros, None, None)
 
     def masks(self) -> set[int]:
         """Return the distinct masks of all values."""
@@ -208,7 +208,7 @@ class _Sight:
         seen = reduce(or_, self.masks(), 0)
         return tuple(row for row in range(side) if not seen >> row & 1)
 
-    def in_a_row(self) -> _Sight:
+    def in_a_row(self) -> _Field:
         """Convert the fields of a flattened vector to a single axis."""
         count = prod(self.shape)
         if len(self.shape) == 1:
@@ -219,30 +219,30 @@ class _Sight:
             raise _TooLarge
         spread = [[_spread(masks, size) for masks, size in zip(term, self.shape, strict=True)] for term in self.terms]
         terms = [(tuple(reduce(and_, factors) for factors in product(*term)),) for term in spread]
-        return _Sight((count,), _fewest(terms), self.zeros, None, None)
+        return _Field((count,), _fewest(terms), self.zeros, None, None)
 
 
-def _through(layer: L.Layer, taken: Sequence[_Sight], facts: Facts, context: LayerContext) -> _Sight:
+def _through(layer: L.Layer, taken: Sequence[_Field], facts: Facts, context: LayerContext) -> _Field:
     """Compute the fields of a layer from those of its inputs."""
-    sight, output = taken[0], facts.output_shape
+    field, output = taken[0], facts.output_shape
     match layer:
         case L.Conv2D():
-            sight = _convolved(sight, layer, context)
+            field = _convolved(field, layer, context)
         case L.Pooling():
-            sight = _slid(sight, layer, context)
+            field = _slid(field, layer, context)
         case L.ZeroPadding2D():
-            sight = _padded(sight, layer, context)
+            field = _padded(field, layer, context)
         case L.GlobalPooling():
-            sight = _pooled(sight, layer, context)
+            field = _pooled(field, layer, context)
         case L.Flatten() if len(facts.input_shapes[0]) == 3:
-            sight = _flattened(sight, layer, context)
+            field = _flattened(field, layer, context)
         case L.Dense():
-            sight = _dense(sight, output)
+            field = _dense(field, output)
         case L.Add():
-            sight = _added(taken, facts)
+            field = _added(taken, facts)
         case L.Concatenate():
-            sight = _side_by_side(_tensors(taken, facts), layer.axis - 1 if layer.axis > 0 else len(output) + layer.axis)
-    return _normalized(sight, output) if getattr(layer, "activation", None) == "softmax" else sight
+            field = _side_by_side(_tensors(taken, facts), layer.axis - 1 if layer.axis > 0 else len(output) + layer.axis)
+    return _normalized(field, output) if getattr(layer, "activation", None) == "softmax" else field
 
 
 def _image_axes(layer: L.Layer, context: LayerContext) -> tuple[HeightWidth, int]:
@@ -250,12 +250,12 @@ def _image_axes(layer: L.Layer, context: LayerContext) -> tuple[HeightWidth, int
     return ((1, 2), 0) if format_of(layer, context) == "channels_first" else ((0, 1), 2)
 
 
-def _convolved(sight: _Sight, layer: L.Conv2D, context: LayerContext) -> _Sight:
+def _convolved(field: _Field, layer: L.Conv2D, context: LayerContext) -> _Field:
     _, channels = _image_axes(layer, context)
-    slid = _slid(sight, layer, context)
+    slid = _slid(field, layer, context)
     if layer.groups == 1:
         return slid.mixed(channels, layer.filters)
-    count, filters = sight.shape[channels] // layer.groups, layer.filters // layer.groups
+    count, filters = field.shape[channels] // layer.groups, layer.filters // layer.groups
 
     def by_group(masks: Masks) -> Masks:
         groups = (masks[start : start + count] for start in range(0, len(masks), count))
@@ -264,19 +264,19 @@ def _convolved(sight: _Sight, layer: L.Conv2D, context: LayerContext) -> _Sight:
     return slid.with_axis(channels, layer.filters, by_group)
 
 
-def _slid(sight: _Sight, layer: L.Conv2D | L.Pooling, context: LayerContext) -> _Sight:
+def _slid(field: _Field, layer: L.Conv2D | L.Pooling, context: LayerContext) -> _Field:
     axes, _ = _image_axes(layer, context)
     window = window_of(layer)
     for side, axis in enumerate(axes):
-        sight = _slid_along(sight, axis, window, side, sight.zeros if isinstance(layer, L.Conv2D) else 0)
-    return sight
+        field = _slid_along(field, axis, window, side, field.zeros if isinstance(layer, L.Conv2D) else 0)
+    return field
 
 
-def _slid_along(sight: _Sight, axis: int, window: Window, side: int, zeros: int) -> _Sight:
-    size = sight.shape[axis]
+def _slid_along(field: _Field, axis: int, window: Window, side: int, zeros: int) -> _Field:
+    size = field.shape[axis]
     output = window.output(size, side)
-    stride = sight.stride * window.strides[side] if sight.stride and output > 1 else None
-    return sight.with_axis(axis, output, lambda masks: _windows(_spread(masks, size), window, side, zeros), stride)
+    stride = field.stride * window.strides[side] if field.stride and output > 1 else None
+    return field.with_axis(axis, output, lambda masks: _windows(_spread(masks, size), window, side, zeros), stride)
 
 
 def _windows(masks: Masks, window: Window, side: int, zeros: int) -> Masks:
@@ -302,96 +302,96 @@ def _windows(masks: Masks, window: Window, side: int, zeros: int) -> Masks:
     return tuple(seen(position * stride - before) for position in range(_few(window.output(len(masks), side))))
 
 
-def _padded(sight: _Sight, layer: L.ZeroPadding2D, context: LayerContext) -> _Sight:
+def _padded(field: _Field, layer: L.ZeroPadding2D, context: LayerContext) -> _Field:
     axes, _ = _image_axes(layer, context)
     for axis, sides in zip(axes, layer.padding, strict=True):
-        sight = _between(sight, axis, sides, sight.zeros) if sum(sides) else sight
-    return sight
+        field = _between(field, axis, sides, field.zeros) if sum(sides) else field
+    return field
 
 
-def _between(sight: _Sight, axis: int, sides: tuple[int, int], mask: int) -> _Sight:
+def _between(field: _Field, axis: int, sides: tuple[int, int], mask: int) -> _Field:
     """Add positions before and after along an axis, which have the mask `mask`."""
-    size, (first, last) = sight.shape[axis], sides
+    size, (first, last) = field.shape[axis], sides
     places = _few(first) * (mask,), _few(last) * (mask,)
-    return sight.with_axis(
-        axis, first + size + last, lambda masks: (*places[0], *_spread(masks, size), *places[1]), sight.stride
+    return field.with_axis(
+        axis, first + size + last, lambda masks: (*places[0], *_spread(masks, size), *places[1]), field.stride
     )
 
 
-def _pooled(sight: _Sight, layer: L.GlobalPooling, context: LayerContext) -> _Sight:
+def _pooled(field: _Field, layer: L.GlobalPooling, context: LayerContext) -> _Field:
     axes, channels = _image_axes(layer, context)
     for axis in axes:
-        sight = sight.mixed(axis, 1)
+        field = field.mixed(axis, 1)
     if layer.keepdims:
-        return sight
-    terms = [(tuple(mask & term[axes[0]][0] & term[axes[1]][0] for mask in term[channels]),) for term in sight.terms]
-    return _Sight((sight.shape[channels],), _fewest(terms), sight.zeros, None, None)
+        return field
+    terms = [(tuple(mask & term[axes[0]][0] & term[axes[1]][0] for mask in term[channels]),) for term in field.terms]
+    return _Field((field.shape[channels],), _fewest(terms), field.zeros, None, None)
 
 
-def _flattened(sight: _Sight, layer: L.Flatten, context: LayerContext) -> _Sight:
+def _flattened(field: _Field, layer: L.Flatten, context: LayerContext) -> _Field:
     """Flatten an image; Keras moves the channels last before it flattens."""
     order = (1, 2, 0) if format_of(layer, context) == "channels_first" else (0, 1, 2)
-    terms = tuple(tuple(term[axis] for axis in order) for term in sight.terms)
-    return _Sight(tuple(sight.shape[axis] for axis in order), terms, sight.zeros, None, None)
+    terms = tuple(tuple(term[axis] for axis in order) for term in field.terms)
+    return _Field(tuple(field.shape[axis] for axis in order), terms, field.zeros, None, None)
 
 
-def _dense(sight: _Sight, output: Shape) -> _Sight:
-    return sight.as_whole(output[-1]) if len(output) == 1 else sight.mixed(len(output) - 1, output[-1])
+def _dense(field: _Field, output: Shape) -> _Field:
+    return field.as_whole(output[-1]) if len(output) == 1 else field.mixed(len(output) - 1, output[-1])
 
 
-def _normalized(sight: _Sight, output: Shape) -> _Sight:
+def _normalized(field: _Field, output: Shape) -> _Field:
     """Apply a softmax, which combines all values along the last axis; over a single value it is constant."""
     if output[-1] == 1:
-        return _Sight(output, (), sight.zeros, None, None)
-    return _dense(sight, output)
+        return _Field(output, (), field.zeros, None, None)
+    return _dense(field, output)
 
 
-def _added(taken: Sequence[_Sight], facts: Facts) -> _Sight:
-    if len(set(facts.input_shapes)) == 1 and len({sight.shape for sight in taken}) == 1:
+def _added(taken: Sequence[_Field], facts: Facts) -> _Field:
+    if len(set(facts.input_shapes)) == 1 and len({field.shape for field in taken}) == 1:
         return _joined(taken)
     output = facts.output_shape
-    return _joined([_broadcast(sight, output) for sight in _tensors(taken, facts)])
+    return _joined([_broadcast(field, output) for field in _tensors(taken, facts)])
 
 
-def _broadcast(sight: _Sight, output: Shape) -> _Sight:
+def _broadcast(field: _Field, output: Shape) -> _Field:
     """Broadcast a tensor along its missing axes and those of length 1."""
-    lacking: Term = ((EVERYTHING,),) * (len(output) - len(sight.shape))
-    terms = tuple((*lacking, *term) for term in sight.terms)
-    return _Sight(output, terms, sight.zeros, sight.axis, sight.stride)
+    lacking: Term = ((EVERYTHING,),) * (len(output) - len(field.shape))
+    terms = tuple((*lacking, *term) for term in field.terms)
+    return _Field(output, terms, field.zeros, field.axis, field.stride)
 
 
-def _tensors(taken: Sequence[_Sight], facts: Facts) -> list[_Sight]:
+def _tensors(taken: Sequence[_Field], facts: Facts) -> list[_Field]:
     """Return the fields of the inputs of a join, each with the axes of the input."""
-    return [sight.in_a_row() if len(shape) == 1 else sight for sight, shape in zip(taken, facts.input_shapes, strict=True)]
+    return [field.in_a_row() if len(shape) == 1 else field for field, shape in zip(taken, facts.input_shapes, strict=True)]
 
 
-def _side_by_side(taken: Sequence[_Sight], axis: int) -> _Sight:
-    sizes = [sight.shape[axis] for sight in taken]
+def _side_by_side(taken: Sequence[_Field], axis: int) -> _Field:
+    sizes = [field.shape[axis] for field in taken]
     befores = [sum(sizes[:index]) for index in range(len(sizes))]
     ends = [sum(sizes) - before - size for before, size in zip(befores, sizes, strict=True)]
     return _joined(
-        [_between(sight, axis, sides, 0) for sight, sides in zip(taken, zip(befores, ends, strict=True), strict=True)]
+        [_between(field, axis, sides, 0) for field, sides in zip(taken, zip(befores, ends, strict=True), strict=True)]
     )
 
 
-def _joined(taken: Sequence[_Sight]) -> _Sight:
+def _joined(taken: Sequence[_Field]) -> _Field:
     """Combine the values at the same position in all inputs."""
-    terms = _fewest([term for sight in taken for term in sight.terms])
-    axis = next((sight.axis for sight in taken if sight.axis is not None), None)
-    stride = max((sight.stride for sight in taken if sight.stride), default=None)
-    return _Sight(taken[0].shape, terms, taken[0].zeros, axis, stride)
+    terms = _fewest([term for field in taken for term in field.terms])
+    axis = next((field.axis for field in taken if field.axis is not None), None)
+    stride = max((field.stride for field in taken if field.stride), default=None)
+    return _Field(taken[0].shape, terms, taken[0].zeros, axis, stride)
 
 
 def _fewest(terms: Iterable[Term]) -> tuple[Term, ...]:
     """Merge terms without changing their union."""
-    kept: list[Term] = []
+    merged: list[Term] = []
     for term in terms:
         new = term
-        while found := next(((other, union) for other in kept if (union := _union(new, other))), None):
-            kept.remove(found[0])
+        while found := next(((other, union) for other in merged if (union := _union(new, other))), None):
+            merged.remove(found[0])
             new = found[1]
-        kept.append(new)
-    return tuple(term for term in kept if all(any(masks) for masks in term))
+        merged.append(new)
+    return tuple(term for term in merged if all(any(masks) for masks in term))
 
 
 def _union(one: Term, other: Term) -> Term | None:

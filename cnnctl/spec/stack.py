@@ -170,14 +170,14 @@ def _branches(nodes: Sequence[Node]) -> list[Complaint]:
 def without(nodes: Sequence[Node], where: Where) -> list[Node]:
     """Remove one written layer from the stack; its input goes to the layers that took its output."""
     passed_on: dict[str, str] = {}
-    kept: list[Node] = []
+    remaining: list[Node] = []
     for node in nodes:
         inputs = tuple(passed_on.get(word, word) for word in node.inputs)
         if node.where == where:
             passed_on[node.name] = inputs[0]
         else:
-            kept.append(replace(node, inputs=inputs))
-    return kept
+            remaining.append(replace(node, inputs=inputs))
+    return remaining
 
 
 def below(nodes: Sequence[Node], node: Node, target: Node) -> list[Node]:

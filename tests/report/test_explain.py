@@ -236,7 +236,7 @@ def test_under_channels_first_softmax_and_dense_go_along_the_columns() -> None:
     text = unwrapped(explanation(check(parse(f"data: {{source: digits}}\nmodel: {model}", "x.yaml"))))
     assert "connected to every input along the last axis, the columns: 8·5 + 5 = 45" in text
     assert "softmax at each of 8 positions, over the 5 columns of the last axis" in text
-    assert "the channels are moved to the end before" in text
+    assert "after the channels are moved to the end" in text
 
 
 def test_logits_that_are_means_of_relu_are_said_to_be_so() -> None:
