@@ -197,12 +197,12 @@ def test_a_wrong_command_line_is_refused_with_its_reason(arguments: tuple[str, .
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing.yaml", "no such file; 'cnnctl init' lists ready configs and copies one to start from"),
-        ("folder", "this is a folder; give the YAML file of a config"),
+        ("missing.yaml", "no such file; 'cnnctl init' lists the example configs and copies one"),
+        ("folder", "this is a folder; pass the YAML file of a config"),
         ("binary", "not a text file in UTF-8; a config is YAML text"),
         (
             "empty.yaml",
-            "the file is empty; a config has at least the sections data and model; 'cnnctl init' copies a ready one",
+            "the file is empty; a config has at least the sections data and model; 'cnnctl init' copies an example",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnctl.errors import UsageError
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.section import MAX
+from cnnctl.spec.section import field_error
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class ImageOptions:
         return data.model_copy(update=flipped | ({} if self.pixel_max is None else {"pixel_max": self.pixel_max}))
 
     def refuse_unusable(self) -> None:
-        """Raise UsageError where `pixel_max` can be the value of no white."""
-        if self.pixel_max is not None and not 0 < self.pixel_max <= MAX:
-            raise UsageError(f"--pixel-max {self.pixel_max:g}: expected a number above 0 and at most {MAX:,}")
+        """Raise UsageError if `pixel_max` is not a valid `data.pixel_max`."""
+        if self.pixel_max is not None and (message := field_error(DataSpec, "pixel_max", self.pixel_max)):
+            raise UsageError(f"--pixel-max: {message}")
 
     def refuse_for_own_data(self) -> None:
         """Raise UsageError where an option is given: the run reads its own images as its config says."""

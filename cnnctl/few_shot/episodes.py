@@ -90,7 +90,7 @@ class Episodes:
         rows = tf.random.experimental.stateless_shuffle(tf.range(len(self._counts)), class_seed)[: self.size.way]
         keys = tf.random.stateless_uniform((self.size.way, self._table.shape[1]), image_seed)
         keys = tf.where(tf.gather(self._absent, rows), -1.0, keys)
-        places = tf.math.top_k(keys, self.size.images_a_class).indices
+        places = tf.math.top_k(keys, self.size.images_per_class).indices
         return tf.gather(tf.gather(self._table, rows), places, batch_dims=1)
 
 
@@ -111,8 +111,8 @@ def refuse_too_few(
         raise DataError(
             f"an episode of {size.way} classes cannot be drawn from {split}, which has {len(counts)}; lower {way}, or have more classes there"
         )
-    if min(counts) < size.images_a_class:
-        short = [place for place, count in enumerate(counts) if count < size.images_a_class]
+    if min(counts) < size.images_per_class:
+        short = [place for place, count in enumerate(counts) if count < size.images_per_class]
         named = f": {_with_counts(short, names, counts)}" if names else f", the least {min(counts)}"
         raise DataError(
             f"an episode takes {size.shot} + {size.query} images of a class, but {len(short):,} of the {len(counts):,} classes of "
@@ -158,7 +158,7 @@ def training_episodes(
         chosen = tf.reshape(episodes.indices(seed, number), (size.images,))
         draws = prepare.draws(size.images, seed ^ _STREAM, number)
         images, _ = prepare.network_inputs(pixels(chosen), tf.zeros(size.images, tf.int64), draws)
-        images = tf.reshape(images, (size.way, size.images_a_class, *images.shape[1:]))
+        images = tf.reshape(images, (size.way, size.images_per_class, *images.shape[1:]))
         return images[:, : size.shot], images[:, size.shot :]
 
     def epoch(start: Any) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""A network that computes a batch in parts at once, one a core."""
+"""A network that computes the parts of a batch in parallel, one per core."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from cnnctl.spec.stack import Node
 
 
 class ByParts(keras.Model):
-    """Another network, called on each part of a batch; outputs, loss and gradients are those of the whole batch.
+    """Calls another network on each part of a batch; outputs, loss and gradients are those of the whole batch.
 
-    TensorFlow shares the work of each operation among the cores and waits for the slowest, some dozen times a
-    step. Parts need to wait for each other once a step, where their outputs meet. The gradient of a weight is the
-    sum over the parts, so it differs from that of one call in rounding. The layers are called as `fused` says, so dropout
-    draws otherwise.
+    TensorFlow splits each operation among the cores and waits for the slowest, dozens of times per step. Parts wait for
+    each other once per step, where their outputs are joined. The gradient of a weight is the sum over the parts, so it
+    differs from that of a single call by rounding. Layers are called as in `fused`, so dropout masks differ.
 
     Args:
-        network: each of its layers computes every image by itself: no batch normalization.
+        network: a network whose layers compute each image independently, so without batch normalization.
         nodes: its stack.
-        parts: at least 2.
+        parts: the number of parts, at least 2.
     """
 
     def __init__(self, network: keras.Model, nodes: Sequence[Node], parts: int) -> None:
@@ -35,18 +34,18 @@ class ByParts(keras.Model):
         self.built = True
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Returns the outputs (B, ...) for `images` (B, H, W, C); a batch may have any number of images."""
+        """Compute the outputs (B, ...) for `images` (B, H, W, C), with any batch size."""
         count = tf.shape(images)[0]
         ends = [count * part // self.parts for part in range(self.parts + 1)]
         outputs = [self._part(images, start, end, training) for start, end in pairwise(ends)]
         return tf.concat(outputs, axis=0)
 
     def _part(self, images: Any, start: Any, end: Any, training: bool) -> Any:
-        """Returns the outputs for images from `start` to before `end`; there may be none, which a convolution cannot take."""
+        """Compute the outputs for images `start` to `end`, exclusive; convolutions need at least one image."""
         outputs = fused_outputs(self.network, self.nodes, images[start : tf.maximum(end, start + 1)], training)
         return outputs[: end - start]
 
 
 def in_parts(network: keras.Model, nodes: Sequence[Node], parts: int) -> keras.Model:
-    """Wrap a network so that it computes each batch in `parts` parts at once; one part is the network itself."""
+    """Wrap a network so that it computes each batch in `parts` parallel parts; with one part return it unchanged."""
     return ByParts(network, nodes, parts) if parts > 1 else network

@@ -1,11 +1,10 @@
-"""The layers of a network called as they are fastest.
+"""Call the layers of a network in a faster way.
 
-Two things are done otherwise than Keras does them; all else is each layer's own call:
+Two things differ from Keras; everything else is the call of each layer:
 
-- ReLU after max pooling instead of before it. The largest of some numbers, at least 0, is the same either way, and so is
-  the gradient, but there are fewer numbers left.
-- Dropout decides by 16 random bits an element instead of a random float. A rate is kept to 1/65,536; the draws are others
-  than those of Keras's layer.
+- ReLU is applied after max pooling instead of before it. The values and gradients are equal, but there are fewer values.
+- Dropout uses 16 random bits per element instead of a random float. The rate is exact to 1/65,536; the masks differ from
+  those of Keras's layer.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ DRAWN = 2**16
 
 
 def fused_outputs(network: keras.Model, nodes: Sequence[Node], images: Any, training: bool) -> Any:
-    """Returns the outputs of the last layer, (B, ...).
+    """Compute the outputs of the last layer, (B, ...).
 
     Args:
         network: built from the stack, in any style.
         nodes: the stack.
-        images: (B, H, W, C), as the network takes them.
-        training: whether dropout acts.
+        images: (B, H, W, C), the input of the network.
+        training: whether dropout is active.
     """
     late = relu_after_pooling(nodes)
     tensors = {INPUT: images}
@@ -42,7 +41,7 @@ def fused_outputs(network: keras.Model, nodes: Sequence[Node], images: Any, trai
 
 
 def relu_after_pooling(nodes: Sequence[Node]) -> dict[str, str]:
-    """Returns, by the names of the layers, `convolution` or `pooling` for those between which ReLU moves."""
+    """Find the layers that ReLU is moved between; return `convolution` or `pooling` by the names of these layers."""
     taken = Counter(name for node in nodes for name in node.inputs)
     by_name = {node.name: node for node in nodes}
     late = {}
@@ -71,7 +70,7 @@ def _called(layer: keras.Layer, taken: list[Any], training: bool, late: str | No
 
 @contextmanager
 def _linear(layer: keras.Layer) -> Iterator[None]:
-    """Leaves the activation out for the while; it is looked up as the layer is traced."""
+    """Disable the activation of a layer temporarily; it is looked up when the layer is traced."""
     activation = layer.activation
     layer.activation = keras.activations.linear
     try:
@@ -81,14 +80,14 @@ def _linear(layer: keras.Layer) -> Iterator[None]:
 
 
 def _dropped(layer: keras.layers.Dropout, inputs: Any) -> Any:
-    """Returns inputs of which a share of `rate` is 0, and the others so much larger that the mean stays."""
+    """Set a fraction `rate` of the inputs to 0 and scale the others so that the mean is unchanged."""
     inputs = tf.cast(inputs, layer.compute_dtype)
     count = tf.size(inputs)
     words = tf.random.stateless_uniform(
         [(count + 1) // 2], tf.cast(layer.seed_generator.next(), tf.int32), minval=None, maxval=None, dtype=tf.int32
     )
-    bits = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:count]  # two draws a word
-    least = min(round(layer.rate * DRAWN), DRAWN - 1)
-    scale = tf.cast(DRAWN / (DRAWN - least), inputs.dtype)
-    kept = tf.cast(tf.reshape(bits, tf.shape(inputs)) >= tf.constant(least, tf.uint16), inputs.dtype)
-    return inputs * (kept * scale)
+    bits = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:count]  # two draws per word
+    threshold = min(round(layer.rate * DRAWN), DRAWN - 1)
+    scale = tf.cast(DRAWN / (DRAWN - threshold), inputs.dtype)
+    mask = tf.cast(tf.reshape(bits, tf.shape(inputs)) >= tf.constant(threshold, tf.uint16), inputs.dtype)
+    return inputs * (mask * scale)

@@ -1,6 +1,6 @@
-"""A loss that is no number fails the step before it changes a trained weight, in either loop.
+"""Make a step with a non-finite loss fail before it changes a trainable weight, in both loops.
 
-What the forward pass alone changes, moving averages and dropout's seeds, it has changed by then.
+Moving averages and dropout seeds, which the forward pass updates, have changed by then.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_MARK = "the loss is no finite number"
-_TOLD = re.compile(_MARK + r"[\s\[\]]*(-?)(inf|nan)")
+_MARK = "the loss is not finite"
+_MESSAGE = re.compile(_MARK + r"[\s\[\]]*(-?)(inf|nan)")
 
 
 def guard_loss(optimizer: keras.Optimizer) -> None:
-    """Lets an optimizer refuse a loss that is infinite or no number: the step then raises `tf.errors.InvalidArgumentError`.
+    """Make an optimizer raise `tf.errors.InvalidArgumentError` in a step with a non-finite loss.
 
-    Keras's own step and ours both hand the loss to `scale_loss` before they ask for gradients, so this reaches `fit` too.
+    The steps of Keras and of the custom loop both pass the loss to `scale_loss` before they compute gradients.
     """
     scale = optimizer.scale_loss
     optimizer.scale_loss = lambda loss: scale(_guarded(loss))
@@ -27,21 +27,21 @@ def guard_loss(optimizer: keras.Optimizer) -> None:
 
 @tf.custom_gradient
 def _guarded(loss: Any) -> tuple[Any, Any]:
-    """The loss itself; what its gradients are computed from waits until it is known to be finite."""
+    """Return the loss unchanged; its gradient waits for the check that the loss is finite."""
     return tf.identity(loss), lambda upstream: only_if_finite(loss, [upstream])[0]
 
 
 def only_if_finite(loss: Any, gradients: Sequence[Any]) -> list[Any]:
-    """Returns the same gradients, which nobody gets if the loss is infinite or no number."""
-    check = tf.raw_ops.Assert(condition=tf.math.is_finite(loss), data=[_MARK, loss])  # tf.debugging's would branch each step
+    """Return the gradients, which are available only if the loss is finite."""
+    check = tf.raw_ops.Assert(condition=tf.math.is_finite(loss), data=[_MARK, loss])  # tf.debugging would add a branch per step
     with tf.control_dependencies([check]):
         return [tf.identity(gradient) for gradient in gradients]
 
 
 def refused_loss(error: Exception) -> str | None:
-    """Returns the loss that made a step fail: `nan`, `inf` or `-inf`; None if it failed for another reason."""
-    told = _TOLD.search(str(error))
-    if told is None:
+    """Parse the loss of a failed step from its error: `nan`, `inf` or `-inf`; None for any other error."""
+    found = _MESSAGE.search(str(error))
+    if found is None:
         return None
-    sign, kind = told.groups()
-    return kind if kind == "nan" else f"{sign}{kind}"  # C++ prints the sign bit of a nan, which means nothing
+    sign, kind = found.groups()
+    return kind if kind == "nan" else f"{sign}{kind}"  # C++ prints the sign bit of a NaN, which has no meaning

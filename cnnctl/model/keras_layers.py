@@ -1,4 +1,4 @@
-"""The only place where spec fields become Keras arguments."""
+"""Build Keras layers from the fields of a config."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
 
 @keras.saving.register_keras_serializable(package="cnnctl")
 class TwiceDifferentiableBatchNormalization(keras.layers.BatchNormalization):
-    """Batch norm whose second derivatives are right too, as a gradient through a gradient (MAML) needs them.
+    """Batch norm with correct second derivatives, which MAML needs for a gradient through a gradient.
 
-    `tf.nn.moments`, which Keras takes, stops the gradient at the mean inside the variance: right for first
-    derivatives, where that part is zero, and wrong for second ones.
+    `tf.nn.moments`, which Keras uses, stops the gradient at the mean inside the variance. That is correct for first
+    derivatives, where this term is zero, but not for second ones.
     """
 
     def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
@@ -70,30 +70,30 @@ KERAS_PARTS: dict[type[Section], type] = {
 
 
 def keras_layers(
-    nodes: Sequence[Node], seed: int, around: LayerContext, precision: str, twice_differentiable: bool = False
+    nodes: Sequence[Node], seed: int, context: LayerContext, precision: str, twice_differentiable: bool = False
 ) -> list[keras.Layer]:
-    """Returns the Keras layer of each node, not yet built.
+    """Create the Keras layer of each node, not yet built.
 
     Args:
         nodes: the stack.
-        seed: every draw of every layer follows from it and the layer's position.
-        around: the data's classes and the model's data format.
+        seed: the seed that all random draws derive from, with the position of the layer.
+        context: the number of classes and the model's data format.
         precision: a Keras dtype policy; the last layer computes in float32 at least, so that the
-            softmax of many classes does not lose digits.
-        twice_differentiable: whether a gradient is to be taken through a gradient.
+            softmax over many classes keeps its precision.
+        twice_differentiable: whether gradients through gradients will be computed.
     """
     last = len(nodes) - 1
     last_precision = precision if precision == "float64" else "float32"
     return [
         keras_layer(
-            node, _LayerSeeds(seed, index), around, last_precision if index == last else precision, twice_differentiable
+            node, _LayerSeeds(seed, index), context, last_precision if index == last else precision, twice_differentiable
         )
         for index, node in enumerate(nodes)
     ]
 
 
 class _LayerSeeds:
-    """Gives each draw of one layer a seed of its own."""
+    """Derives a separate seed for each random draw of one layer."""
 
     def __init__(self, seed: int, index: int) -> None:
         self._seed = seed
@@ -104,16 +104,16 @@ class _LayerSeeds:
 
 
 def keras_layer(
-    node: Node, seeds: _LayerSeeds, around: LayerContext, precision: str, twice_differentiable: bool = False
+    node: Node, seeds: _LayerSeeds, context: LayerContext, precision: str, twice_differentiable: bool = False
 ) -> keras.Layer:
-    """Returns the Keras layer of one node; arguments as in `keras_layers`."""
+    """Create the Keras layer of one node; arguments as in `keras_layers`."""
     layer = node.layer
     fields = {name: getattr(layer, name) for name in type(layer).model_fields if name not in ("name", "inputs")}
     arguments = {name: _argument(name, value, seeds) for name, value in fields.items()}
     if "data_format" in arguments:
-        arguments["data_format"] = format_of(layer, around)
+        arguments["data_format"] = format_of(layer, context)
     if isinstance(layer, L.Dense):
-        arguments["units"] = units_of(layer, around)
+        arguments["units"] = units_of(layer, context)
     if isinstance(layer, L.Dropout):
         arguments["seed"] = seeds.of("seed") if layer.seed is None else layer.seed
     kind = KERAS_LAYERS[type(layer)]

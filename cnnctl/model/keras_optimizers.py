@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules and losses: spec → Keras."""
+"""Build Keras optimizers, learning-rate schedules and losses from a config."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from cnnctl.errors import UsageError
+from cnnctl.errors import UsageError, counted
 from cnnctl.model.guard import guard_loss
 from cnnctl.spec import optimizers as O
 from cnnctl.spec.head import Loss
@@ -35,15 +35,15 @@ KERAS_OPTIMIZERS: dict[type[O.Optimizer], type[keras.Optimizer]] = {
 def build_optimizer(
     spec: O.Optimizer, steps_per_epoch: int, epochs: int, precision: str, guarded: bool = True
 ) -> keras.Optimizer:
-    """Returns the Keras optimizer, which refuses a loss that is no number.
+    """Create the Keras optimizer, which refuses a non-finite loss.
 
-    Under mixed float16 it scales the loss, so that small gradients survive.
+    With mixed_float16 it scales the loss, so that small gradients do not underflow.
 
     Args:
         spec: the optimizer of the config.
-        steps_per_epoch, epochs: of the training, for schedules.
-        precision: of the computation.
-        guarded: false where the caller itself refuses a loss that is no number.
+        steps_per_epoch, epochs: the length of the training, for schedules.
+        precision: the precision of the computation.
+        guarded: False if the caller itself refuses a non-finite loss.
     """
     fields = {name: getattr(spec, name) for name in type(spec).model_fields if name != "learning_rate"}
     if isinstance(spec.learning_rate, O.Piecewise):
@@ -57,24 +57,24 @@ def build_optimizer(
 
 
 def refuse_unsorted(spec: O.Piecewise, optimizer: str, steps_per_epoch: int) -> None:
-    """Raises UsageError for boundaries that do not rise once epochs are counted in steps.
+    """Raise UsageError for boundaries that are not increasing after conversion to steps.
 
-    Keras would add up the values of all pieces that a step is in.
+    Keras would add the values of all intervals that contain a step.
     """
     steps = [length.steps(steps_per_epoch) for length in spec.boundaries]
     if all(before < after for before, after in pairwise(steps)):
         return
     ordered = sorted(zip(steps, spec.boundaries, strict=True), key=lambda each: each[0])
-    apart = dict(ordered).values()  # one of those at the same step
+    distinct = dict(ordered).values()  # one boundary per step
     remedy = (
-        f"write boundaries: {_shown(apart)}, and the values in that order"
-        if len(apart) == len(steps)
-        else f"write boundaries: {_shown(apart)}, and one value more than boundaries"
+        f"write boundaries: {_shown(distinct)}, and the values in that order"
+        if len(distinct) == len(steps)
+        else f"write boundaries: {_shown(distinct)}, and one value more than boundaries"
     )
     raise UsageError(
-        f"train.optimizer.{optimizer}.learning_rate.piecewise.boundaries: must rise, since values[i] holds up to boundaries[i]; "
-        f"received {_shown(spec.boundaries)}, which are the steps {steps}: "
-        f"an epoch has {steps_per_epoch:,} step{'s' if steps_per_epoch > 1 else ''} here; {remedy}"
+        f"train.optimizer.{optimizer}.learning_rate.piecewise.boundaries: must be increasing, since values[i] applies up to boundaries[i]; "
+        f"received {_shown(spec.boundaries)}, which are steps {steps} "
+        f"with {counted(steps_per_epoch, 'step')} per epoch; {remedy}"
     )
 
 
@@ -85,7 +85,7 @@ def _shown(boundaries: Iterable[O.Span]) -> str:
 def build_schedule(
     spec: float | Section, steps_per_epoch: int, epochs: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the learning rate as Keras takes it: a number or a schedule over steps."""
+    """Create the learning rate for Keras: a number or a schedule over steps."""
     schedules = keras.optimizers.schedules
     total = steps_per_epoch * epochs
 
@@ -118,8 +118,8 @@ def build_schedule(
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     """Smith, "A disciplined approach to neural network hyper-parameters" (2018), with cosine slopes.
 
-    The rate goes from `max / div_factor` up to `max` in `pct_start · total_steps` steps, then down to
-    `max / div_factor / final_div_factor`, and stays there.
+    The rate rises from `max / div_factor` to `max` in `pct_start · total_steps` steps, then falls to
+    `max / div_factor / final_div_factor` and remains there.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         self.final_div_factor = final_div_factor
 
     def __call__(self, step: Any) -> Any:
-        """Returns the learning rate at a step, counted from 0."""
+        """Compute the learning rate at a step, counted from 0."""
         ops = keras.ops
         first = self.max_learning_rate / self.div_factor
         final = first / self.final_div_factor
@@ -145,7 +145,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(at < peak, rising, falling)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `__init__` takes."""
+        """Return the arguments of `__init__`."""
         return {
             "max_learning_rate": self.max_learning_rate,
             "total_steps": self.total_steps,
@@ -160,7 +160,7 @@ def _cosine(start: float, end: float, share: Any) -> Any:
 
 
 def build_loss(loss: Loss) -> keras.Loss:
-    """Returns the Keras loss, averaged over the images of a batch."""
+    """Create the Keras loss, averaged over the images of a batch."""
     if loss.name == "categorical_crossentropy":
         return keras.losses.CategoricalCrossentropy(from_logits=loss.from_logits, label_smoothing=loss.label_smoothing)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=loss.from_logits)

@@ -1,4 +1,4 @@
-"""A network and its optimizer made ready for replicas that train as one; `train.replicas` has their step."""
+"""Prepare a network and its optimizer for replicas that train as one; `train.distributed.replicas` has their step."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_APART = 0x9E3779B1
-"""Far from the seeds of other layers: 2³² over the golden ratio, as in Fibonacci hashing."""
+_SEED_DISTANCE = 0x9E3779B1
+"""Distance between the seeds of replicas, far from those of other layers: 2³² over the golden ratio, as in Fibonacci hashing."""
 
 
 def summed(tensors: list[Any]) -> list[Any]:
-    """Returns the sums of tensors over all replicas; called by each of them."""
+    """Sum tensors over all replicas; called in each replica."""
     sums: list[Any] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
     return sums
 
 
 def train_as_one(network: keras.Model, optimizer: keras.Optimizer) -> None:
-    """Makes a network and its optimizer ready for `train_together`; called where the strategy's variables are made."""
+    """Prepare a network and its optimizer for training on replicas; called in the scope of the strategy."""
     optimizer.build(network.trainable_variables)
     _step_alone(optimizer)
     _draw_apart(network)
@@ -34,11 +34,11 @@ _OF_ANY_BACKEND = next(each for each in reversed(_OF_TENSORFLOW.__mro__) if "_ba
 
 
 class _Alone(_OF_TENSORFLOW):  # type: ignore[misc, valid-type]
-    """What Keras does on backends other than TensorFlow, in place of what it does with TensorFlow's strategies.
+    """The methods of Keras for other backends, in place of those for TensorFlow's strategies.
 
-    That would sum the gradients of the replicas only after it has clipped each, and leave the replica to change weights,
-    which TensorFlow refuses in a branch, as accumulated gradients and moving averages of the weights need. Here gradients
-    are summed before, so that all replicas do the same, each to its own copy of the weights.
+    Those would sum the gradients of the replicas after clipping each, and leave the replica context to update weights,
+    which TensorFlow refuses inside a branch, as needed for gradient accumulation and moving averages of weights. Here the
+    gradients are summed before, and all replicas apply the same update to their own copies of the weights.
     """
 
     _backend_update_step = _OF_ANY_BACKEND._backend_update_step
@@ -48,9 +48,9 @@ class _Alone(_OF_TENSORFLOW):  # type: ignore[misc, valid-type]
 
 
 def _step_alone(optimizer: keras.Optimizer) -> None:
-    """Lets an optimizer change each replica's weights by itself, with gradients as they are given.
+    """Make an optimizer update the weights of each replica locally, with the gradients as passed.
 
-    `_Alone` comes after what an optimizer itself overrides, and before what that takes over.
+    `_Alone` is placed after the methods that an optimizer overrides, and before those that it inherits.
     """
     plain = getattr(optimizer, "inner_optimizer", optimizer)
     own = type(plain)
@@ -58,7 +58,7 @@ def _step_alone(optimizer: keras.Optimizer) -> None:
 
 
 def _draw_apart(network: keras.Model) -> None:
-    """Lets dropout of each replica draw otherwise; the first draws as one device does."""
+    """Give dropout of each replica its own seeds; those of the first replica equal the seeds on one device."""
     for layer in network.layers:
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
@@ -69,21 +69,21 @@ def _drawn_apart(draw: Callable[..., Any], ordered: bool = True) -> Any:
     drawn = draw(ordered)
     context = tf.distribute.get_replica_context()
     number = tf.cast(context.replica_id_in_sync_group if context else 0, drawn.dtype)
-    return drawn + tf.stack([number * tf.constant(_APART, drawn.dtype), tf.zeros((), drawn.dtype)])
+    return drawn + tf.stack([number * tf.constant(_SEED_DISTANCE, drawn.dtype), tf.zeros((), drawn.dtype)])
 
 
 def _normalize_together(network: keras.Model) -> None:
-    """Lets batch normalization take mean and variance over the images of all replicas, as they train."""
+    """Make batch normalization compute mean and variance over the images of all replicas in training."""
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer._moments = partial(_moments, layer._moments, layer._reduction_axes)
 
 
 class _Step(threading.local):
-    """What the replica is doing that this thread computes for: TensorFlow goes from one replica's thread to the other's.
+    """The state of the replica of this thread: TensorFlow switches between the threads of the replicas.
 
     Attributes:
-        counts: while it trains, 1 where its images count, else 0; None otherwise.
+        counts: in training, 1 if the images of the replica count, else 0; None outside of training.
     """
 
     counts: Any = None
@@ -94,7 +94,7 @@ _STEP = _Step()
 
 @contextlib.contextmanager
 def training(counts: Any) -> Iterator[None]:
-    """Says that a replica trains meanwhile; `counts` is 1 where its images count, else 0."""
+    """Mark that a replica trains; `counts` is 1 if its images count, else 0."""
     _STEP.counts = counts
     try:
         yield
@@ -103,12 +103,12 @@ def training(counts: Any) -> Iterator[None]:
 
 
 def _moments(alone: Callable[..., Any], axes: Sequence[int], inputs: Any, mask: Any = None) -> Any:
-    """Returns mean and variance by channel, (C,): of all replicas in a step of theirs, elsewhere as Keras does `alone`."""
+    """Compute mean and variance per channel, (C,): over all replicas in a training step, else with Keras's method `alone`."""
     return alone(inputs, mask) if _STEP.counts is None else _moments_over_replicas(axes, _STEP.counts, inputs)
 
 
 def _moments_over_replicas(axes: Sequence[int], counts: Any, inputs: Any) -> tuple[Any, Any]:
-    """Returns mean and variance by channel, (C,), in two passes: E(x²) - E(x)² would lose what they have in common."""
+    """Compute mean and variance per channel, (C,), in two passes, since E(x²) - E(x)² suffers from cancellation."""
     values = tf.cast(inputs, tf.float32)
     rows = counts * tf.cast(tf.size(values) / tf.shape(values)[_kept(axes, values)], tf.float32)
     total, count = summed([counts * tf.reduce_sum(values, axes, keepdims=True), rows])

@@ -1,4 +1,4 @@
-"""The arithmetic of `spec.shapes` against the built Keras model, layer by layer."""
+"""Compare the arithmetic of `spec.shapes` with the built Keras model, layer by layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnctl.spec.shapes import Facts, Shape
 
 
 def differences(experiment: Experiment) -> list[str]:
-    """Returns a line for each layer whose shape or parameters Keras sees otherwise; none where all agree."""
+    """Return a line for each layer whose shape or parameters differ in Keras; empty if all are equal."""
     network, model = experiment.network, build_model(experiment)
     shapes = {"input": network.image}
     lines = []
@@ -26,7 +26,7 @@ def differences(experiment: Experiment) -> list[str]:
 
 
 def keras_shape(layer: Any, inputs: Sequence[Shape]) -> Shape:
-    """Returns what Keras says a layer gives for inputs of these shapes, without the batch axis."""
+    """Return Keras's output shape of a layer for inputs of these shapes, without the batch axis."""
     given = [(None, *shape) for shape in inputs]
     shape = layer.compute_output_shape(given if len(given) > 1 else given[0])
     return tuple(shape[1:])
@@ -38,4 +38,6 @@ def _difference(facts: Facts, layer: Any, shape: Shape) -> list[str]:
     theirs = (shape, trainable, layer.count_params() - trainable)
     if ours == theirs:
         return []
-    return [f"{facts.name}: shape, trained and other parameters are {ours} here and {theirs} in Keras {keras.__version__}"]
+    return [
+        f"{facts.name}: shape, trainable and non-trainable parameters are {ours} here and {theirs} in Keras {keras.__version__}"
+    ]

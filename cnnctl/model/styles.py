@@ -1,4 +1,4 @@
-"""One stack, three builds: Sequential, Functional and a subclassed `keras.Model`."""
+"""Build a stack in one of three styles: Sequential, functional and a subclassed `keras.Model`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.stack import INPUT
 
 Wiring = dict[str, list[str]]
-"""The names of the layers that each layer takes."""
+"""The names of the input layers of each layer."""
 
 
 def build_model(experiment: Experiment, precision: str | None = None, twice_differentiable: bool = False) -> keras.Model:
-    """Returns the built network of a checked experiment, in the style it says.
+    """Build the network of a checked experiment in its style.
 
-    The initial weights depend on the seed and the stack alone: the three styles agree to the bit.
+    The initial weights depend only on the seed and the stack: they are bit-identical in the three styles.
 
     Args:
-        experiment: what to build; a precision of `auto` that no device has decided is float32.
-        precision: a Keras dtype policy in place of the config's; `float64` is for looking closely at gradients.
-        twice_differentiable: whether a gradient is to be taken through a gradient, as MAML does; the weights are
+        experiment: the config; an unresolved precision `auto` is float32.
+        precision: a Keras dtype policy that replaces that of the config; `float64` is for gradient checks.
+        twice_differentiable: whether gradients through gradients will be computed, as in MAML; the weights are
             those of the plain network.
     """
     network = experiment.network
@@ -40,12 +40,12 @@ def build_model(experiment: Experiment, precision: str | None = None, twice_diff
 
 
 def build_sequential(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:
-    """Returns a `keras.Sequential`; each layer takes the one before."""
+    """Build a `keras.Sequential`; each layer takes the one before."""
     return keras.Sequential([keras.Input(image, name=INPUT), *layers])
 
 
 def build_functional(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:
-    """Returns a functional `keras.Model`: layers called on symbolic tensors."""
+    """Build a functional `keras.Model`: layers called on symbolic tensors."""
     tensors = {INPUT: keras.Input(image, name=INPUT)}
     for layer in layers:
         tensors[layer.name] = layer(_taken(tensors, wiring[layer.name]))
@@ -53,7 +53,7 @@ def build_functional(layers: list[keras.Layer], wiring: Wiring, image: tuple[int
 
 
 def build_subclass(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:
-    """Returns a `StackModel`, called once: an optimizer needs its variables to be there."""
+    """Build a `StackModel` and call it once, since an optimizer needs its variables."""
     model = StackModel([keras.layers.serialize(layer) for layer in layers], wiring)
     model(keras.ops.zeros((1, *image)))
     return model
@@ -68,11 +68,11 @@ STYLES: dict[str, Callable[[list[keras.Layer], Wiring, tuple[int, ...]], keras.M
 
 @keras.saving.register_keras_serializable(package="cnnctl")
 class StackModel(keras.Model):
-    """A stack as a subclassed model: layers made in `__init__`, used in `call`.
+    """A stack as a subclassed model: layers created in `__init__`, used in `call`.
 
     Args:
-        layer_configs: what `keras.layers.serialize` gives for each layer, in the order of computing.
-        wiring: the names of the layers that each layer takes; `input` is the images.
+        layer_configs: the result of `keras.layers.serialize` for each layer, in order of computation.
+        wiring: the names of the input layers of each layer; `input` is the images.
     """
 
     def __init__(self, layer_configs: list[dict[str, Any]], wiring: Wiring, **kwargs: Any) -> None:
@@ -82,16 +82,16 @@ class StackModel(keras.Model):
         self.stack = [keras.layers.deserialize(config) for config in layer_configs]
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Returns the output of the last layer for `images` (B, H, W, C)."""
+        """Compute the output of the last layer for `images` (B, H, W, C)."""
         return outputs_of_layers(self.stack, self.wiring, images, training)[self.stack[-1].name]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `__init__` takes, so that Keras can save and load the model."""
+        """Return the arguments of `__init__`, so that Keras can save and load the model."""
         return {**super().get_config(), "layer_configs": self.layer_configs, "wiring": self.wiring}
 
 
 def outputs_of_layers(layers: Sequence[keras.Layer], wiring: Wiring, images: Any, training: bool = False) -> dict[str, Any]:
-    """Returns the output of each layer by its name, for `images` (B, H, W, C), and the images themselves as `input`."""
+    """Compute the output of each layer by name for `images` (B, H, W, C), with the images themselves as `input`."""
     tensors = {INPUT: images}
     for layer in layers:
         taken = _taken(tensors, wiring[layer.name])

@@ -1,4 +1,4 @@
-"""Run folders → rows that compare them: what became of each, and only the config values that differ."""
+"""Compare run folders: a row per run with its state, its results, and only the config values that differ."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from cnnctl.surroundings import shell_word
 
 RUN, STATE, REASON = "run", "state", "reason"
 RESULTS = ("test_accuracy", "validation_accuracy", "test_loss", "epochs", "train_seconds", "device")
-"""In the order of the columns."""
+"""Results, in the order of the columns."""
 USUAL = ("seeds", STATE, *RESULTS)
 SEED = "seed"
 HEADINGS = {"train_seconds": "seconds"}
-"""Results that tables call by another name, which `--filter` and its like know too."""
+"""Shorter headings of results, which `--filter`, `--sort` and `--columns` accept too."""
 LEFT_OUT_FIRST = ("epochs", "train_seconds", "test_loss", "device")
-"""Columns that make room for what differs, the last one first."""
+"""Result columns that are left out first on a narrow terminal, from the last to the first."""
 LONGEST_HEADING = 14
-"""Letters of a heading of one line, where it has a dot to be parted at."""
+"""Longest heading on one line, in characters, if it has a dot to split at."""
 WIDEST = 30
-"""Letters of a line in a cell."""
+"""Longest line in a cell, in characters."""
 NARROW = 20
-"""Letters of a line of the state, which is seldom long."""
+"""Longest line of the state, in characters."""
 EPOCHS = "train.epochs"
 MAY_CHANGE = (EPOCHS, "train.strategy", *(f"data.{field}" for field in ("path", "data_dir", "labels_file", "memory")))
-"""What a run may be given anew while it is resumed: the config.yaml says it, and an older checkpoint does not yet."""
+"""Fields that may change when a run is resumed: config.yaml has the new value, an older checkpoint the old one."""
 MAX_LINES = 4
-"""Lines of a cell; the whole text is in the JSON."""
+"""Most lines of a cell; the JSON has the whole text."""
 LONGEST_REASON = 400
-"""Letters of why a folder is passed over."""
+"""Longest reason for skipping a folder, in characters."""
 FEWEST_DIGITS = 4
-"""Digits of a number in a column, where they tell its values apart."""
+"""Fewest significant digits of numbers in a column."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class RunRow:
     """One run.
 
     Attributes:
-        name: the path of its folder, as the next command takes it.
+        name: the path of its folder, as other commands take it.
         config: the config it was trained with, as plain data.
-        results: what came of it: its state, numbers by the names of `RESULTS`; what a run has not reached is not there.
-        leaves: the config, value by value.
-        edited: whether its config.yaml is another one by now.
+        results: its state, and numbers by the names of `RESULTS`; missing ones have no key.
+        leaves: the flattened config.
+        edited: whether its config.yaml was changed since.
     """
 
     name: str
@@ -66,33 +66,33 @@ class RunRow:
 
 
 def read_runs(root: Path) -> tuple[list[RunRow], list[str]]:
-    """Returns the runs below a folder, oldest first, and a line for each folder that is passed over."""
+    """Read the runs below a folder, oldest first, and return them with a line per skipped folder."""
     folders = {file.parent for name in ("config.yaml", "environment.json") for file in root.rglob(name)}
-    rows, passed_over = [], []
+    rows, skipped = [], []
     for folder in sorted(folders, key=lambda folder: (folder.name, str(folder))):
         try:
             rows.append(_row(RunFolder(folder), str(folder)))
         except (CnnctlError, OSError, RecursionError) as error:
-            passed_over.append(f"{folder} is passed over: {_reason(error)}")
-    return rows, passed_over
+            skipped.append(f"{folder} is skipped: {_reason(error)}")
+    return rows, skipped
 
 
 def _reason(error: Exception) -> str:
-    told = (
+    text = (
         f"{error.filename} cannot be read: {error.strerror}"
         if isinstance(error, OSError)
         else str(error) or "nested too deeply"
     )
-    first = told.partition("\n")[0]
+    first = text.partition("\n")[0]
     return first if len(first) <= LONGEST_REASON else f"{first[: LONGEST_REASON - 1]}…"
 
 
 def _row(run: RunFolder, name: str) -> RunRow:
-    """Returns what a run folder says of itself.
+    """Read the row of a run folder.
 
     Raises:
-        CnnctlError: it is damaged.
-        OSError: the config cannot be read, is no regular file, or is a link that leads out of the folder.
+        CnnctlError: the folder is damaged.
+        OSError: the config cannot be read, is not a regular file, or is a link out of the folder.
     """
     result = run.read_result()
     config, edited = _trained_with(run, finished=result is not None)
@@ -102,21 +102,21 @@ def _row(run: RunFolder, name: str) -> RunRow:
     if result is not None:
         null = [name for name in ("test_accuracy", "test_loss") if result.get(name, "") is None]
         if null == ["test_accuracy"]:
-            raise RunError(f"{run.result} is damaged: it has a loss of the test and no accuracy")
-        # a loss that is no number is null, and both are where the test was not read, as in the trials of a sweep
-        told = [name for name in ("test_accuracy", "test_loss", "epochs", "train_seconds") if name not in null]
-        results |= {key: _number(run.result, result, key) for key in told}
+            raise RunError(f"{run.result} is damaged: it has a test loss but no test accuracy")
+        # A non-finite loss is null; both are null if the test split was not read, as in the trials of a sweep.
+        present = [name for name in ("test_accuracy", "test_loss", "epochs", "train_seconds") if name not in null]
+        results |= {key: _number(run.result, result, key) for key in present}
     return RunRow(name, config, results, leaves(config), edited)
 
 
 def _trained_with(run: RunFolder, finished: bool) -> tuple[dict[str, Any], bool]:
-    """Return the config that a run was trained with, and whether its config.yaml is another one.
+    """Return the config that a run was trained with, and whether its config.yaml differs.
 
-    The checkpoint says it, since results beside an edited config would be those of another network.
+    The checkpoint has it; results beside an edited config would be those of another network.
 
     Raises:
-        CnnctlError: config.yaml cannot be understood, and there is no checkpoint.
-        OSError: it cannot be read.
+        CnnctlError: config.yaml is invalid, and there is no checkpoint.
+        OSError: config.yaml cannot be read.
     """
     open_regular(run.config, run.path).close()
     origin = run.origin()
@@ -136,47 +136,47 @@ def _trained_with(run: RunFolder, finished: bool) -> tuple[dict[str, Any], bool]
 def _device(run: RunFolder) -> str:
     device = run.read_environment().get("device")
     if not isinstance(device, str):
-        raise RunError(f"{run.environment} is damaged: it does not say the device")
+        raise RunError(f"{run.environment} is damaged: it has no device")
     return f"{device.partition(' (')[0]:.{WIDEST}}"
 
 
 def _of_epochs(run: RunFolder, result: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns what metrics.csv says: validation of the weights that the run left, or of its last epoch as long as it goes on."""
+    """Read metrics.csv: the validation of the final weights, or of the last epoch while the run continues."""
     epochs = run.read_epochs()
     if not epochs:
         return {}
     seconds = [_number(run.metrics, row, "seconds") for row in epochs]
     found: dict[str, Any] = {"epochs": len(epochs), "train_seconds": round(sum(seconds), 3)}
-    kept = result["weights_epoch"] if result and "weights_epoch" in result else len(epochs)
-    row = next((each for each in epochs if each.get("epoch") == str(kept)), epochs[-1])
+    chosen = result["weights_epoch"] if result and "weights_epoch" in result else len(epochs)
+    row = next((each for each in epochs if each.get("epoch") == str(chosen)), epochs[-1])
     if row.get("validation_accuracy"):
         found["validation_accuracy"] = _number(run.metrics, row, "validation_accuracy")
     return found
 
 
 def _number(file: Path, row: Mapping[str, Any], key: str) -> float:
-    """Returns the number that a row of a file has under a key; what is no finite one, a run never writes.
+    """Return the number under a key of a row of a file; a run writes only finite numbers.
 
     Raises:
-        RunError: it is something else.
+        RunError: the value is not a finite number.
     """
     value = row.get(key)
     try:
         number = value if isinstance(value, int) and not isinstance(value, bool) else float(str(value))
-        if math.isfinite(number):  # also whether an integer is too large to be shown
+        if math.isfinite(number):  # raises OverflowError for an integer beyond any float
             return number
     except (ValueError, OverflowError):
         pass
     raise RunError(f"{file} is damaged: {key} is {printable(str(value)):.60}, expected a number")
 
 
-# What differs
+# Differences
 
 
 def by_seed(rows: Sequence[RunRow]) -> list[RunRow]:
-    """Returns a row for all runs that differ in the seed alone; numbers become [mean, standard deviation].
+    """Merge runs that differ only in the seed into one row; numbers become [mean, standard deviation].
 
-    The deviation is that of a sample (n - 1); of one run it is absent.
+    The deviation is that of a sample (n - 1); for one run it is omitted.
     """
     groups: dict[str, list[RunRow]] = {}
     for row in rows:
@@ -197,16 +197,16 @@ def _merged(group: Sequence[RunRow]) -> RunRow:
     return RunRow(name, {**group[0].config, SEED: None}, results, without_seed)
 
 
-# What runs are chosen and ordered by
+# Filters and order
 
 
 def chosen(rows: Sequence[RunRow], wanted: Sequence[tuple[str, str]]) -> list[RunRow]:
-    """Returns the rows that have each (key, text) among their config values or results."""
+    """Filter the rows by (key, text) pairs of config values or results."""
     return [row for row in rows if all(_is(value_of(row, key), text) for key, text in wanted)]
 
 
 def _is(value: Any, text: str) -> bool:
-    """Return whether a text means a value: as a config or the JSON would have it; numbers in any form, such as 1e-3."""
+    """Return True if a text equals a value as written in a config or the JSON; numbers in any form, such as 1e-3."""
     if text in (text_of(value), json.dumps(value)):
         return True
     try:
@@ -216,23 +216,23 @@ def _is(value: Any, text: str) -> bool:
 
 
 def ordered(rows: Sequence[RunRow], key: str, descending: bool) -> list[RunRow]:
-    """Returns the rows by one config value or result; those without it come last."""
-    there = [row for row in rows if value_of(row, key) is not None]
+    """Sort the rows by one config value or result; those without it come last."""
+    present = [row for row in rows if value_of(row, key) is not None]
     return [
-        *sorted(there, key=lambda row: _sortable(value_of(row, key)), reverse=descending),
+        *sorted(present, key=lambda row: _sortable(value_of(row, key)), reverse=descending),
         *(row for row in rows if value_of(row, key) is None),
     ]
 
 
 def known_keys(rows: Sequence[RunRow]) -> list[str]:
-    """Returns what rows can be chosen and ordered by: results and config paths."""
+    """Return the keys for filters and order: results and config paths."""
     return list(
         dict.fromkeys([RUN, *(key for row in rows for key in row.results), *(path for row in rows for path in row.leaves)])
     )
 
 
 def keys_meant(key: str, rows: Sequence[RunRow]) -> list[str]:
-    """Return the results or config paths that `key` may mean: whole, by its last parts, or a path as `--set` has it."""
+    """Return the results or config paths that `key` matches: exactly, by their last parts, or as a path of `--set`."""
     known = known_keys(rows)
     key = next((name for name, heading in HEADINGS.items() if heading == key), key)
     if key in known:
@@ -243,7 +243,7 @@ def keys_meant(key: str, rows: Sequence[RunRow]) -> list[str]:
 
 
 def value_of(row: RunRow, key: str) -> Any:
-    """Return the result, or the value of the config, that a key of `keys_meant` names; None where the run has none."""
+    """Return the result or config value of a key from `keys_meant`; None if the run has none."""
     if key == RUN:
         return row.name
     if key in row.results:
@@ -252,7 +252,7 @@ def value_of(row: RunRow, key: str) -> Any:
 
 
 def _by_position(row: RunRow, key: str) -> Any:
-    """Return what stands at a path as `--set` has it, such as `model.layers[1].dropout.rate`, where that is one value."""
+    """Return the value at a path of `--set`, such as `model.layers[1].dropout.rate`; None for a section."""
     here: Any = row.config
     for part in keys_of(key):
         if isinstance(here, dict):
@@ -263,13 +263,13 @@ def _by_position(row: RunRow, key: str) -> Any:
 
 
 def _sortable(value: Any) -> tuple[int, Any]:
-    """Returns numbers by size before all else by its text; of [mean, deviation] the mean."""
+    """Return a sort key: numbers by value, then everything else by text; [mean, deviation] by the mean."""
     first = value[0] if isinstance(value, list) and value else value
     return (0, first) if isinstance(first, int | float) else (1, str(first))
 
 
 def as_plain(rows: Sequence[RunRow]) -> list[Mapping[str, Any]]:
-    """Returns the rows as programs read them: name, the config values that differ, results."""
+    """Convert the rows to plain data for JSON: name, results, and the config values that differ."""
     values = differing([row.leaves for row in rows])
     return [
         {RUN: row.name, **row.results, "config": {key: _for_json(values[key][index]) for key in values}}
@@ -278,7 +278,7 @@ def as_plain(rows: Sequence[RunRow]) -> list[Mapping[str, Any]]:
 
 
 def _for_json(value: Any) -> Any:
-    """Returns a config value with the text of each number that JSON does not have, such as an infinite one."""
+    """Replace NaN and infinite numbers, which JSON does not have, by their text."""
     if isinstance(value, dict):
         return {key: _for_json(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -295,8 +295,8 @@ class Column:
 
     Attributes:
         key: the result or config path that it shows.
-        heading: the shortest name by which `--filter`, `--sort` and `--columns` know it.
-        cells: a text a run; may have several lines.
+        heading: the shortest name that `--filter`, `--sort` and `--columns` accept.
+        cells: a text per run; may have several lines.
     """
 
     key: str
@@ -305,31 +305,31 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Letters of its longest line."""
+        """Characters of its longest line."""
         return max(len(line) for cell in (self.heading, *self.cells) for line in cell.split("\n"))
 
 
 def usual_keys(rows: Sequence[RunRow]) -> list[str]:
-    """Return what a table shows: results first, then what differs; the device only where it does."""
+    """Return the default columns: results, then config values that differ; the device only if it differs."""
     devices = {row.results.get("device") for row in rows}
     results = [name for name in USUAL if any(name in row.results for row in rows)]
     return [*(name for name in results if name != "device" or len(devices) > 1), *differing([row.leaves for row in rows])]
 
 
 def columns(rows: Sequence[RunRow], keys: Iterable[str]) -> list[Column]:
-    """Return the columns of a table of runs; the path of each run comes first."""
+    """Create the columns of a table of runs; the first has the path of each run."""
     known = known_keys(rows)
     shown = [Column(key, _heading(key, known), _cells(rows, key)) for key in keys if key != RUN]
     return [Column(RUN, RUN, [_path(row) for row in rows]), *shown]
 
 
 def _path(row: RunRow) -> str:
-    """Return the path of a run as a shell takes it; several runs that are one row have a name for people."""
+    """Quote the path of a run for the shell; merged runs have a descriptive name."""
     return printable(row.name) if "seeds" in row.results else shell_word(row.name)
 
 
 def _heading(key: str, known: Sequence[str]) -> str:
-    """Return a name over a column, in two lines where it is long."""
+    """Format the heading of a column, on two lines if it is long."""
     if key in USUAL:
         return HEADINGS.get(key, key).replace("_", "\n", 1)
     name = printable(short_name(key, known))
@@ -338,12 +338,12 @@ def _heading(key: str, known: Sequence[str]) -> str:
 
 
 def short_names(keys: Sequence[str]) -> list[str]:
-    """Return the last part of each path where that tells it apart, else more of it."""
+    """Shorten each path to its last parts, as few as make it unique."""
     return [short_name(key, keys) for key in keys]
 
 
 def short_name(key: str, known: Sequence[str]) -> str:
-    """Return the shortest end of a path that no other known key has."""
+    """Return the shortest end of a path that is unique among the known keys."""
     parts = key.split(".")
     ends = (".".join(parts[-count:]) for count in range(1, len(parts)))
     return next((end for end in ends if [each for each in known if each == end or each.endswith(f".{end}")] == [key]), key)
@@ -367,7 +367,7 @@ def _state(row: RunRow) -> str:
 
 
 def _parted(stacks: Sequence[Sequence[str]]) -> list[str]:
-    """Return the layers of each stack without those that all have at the beginning and at the end: … stands for these."""
+    """Format the layers of each stack, with … for the layers that all share at the start and at the end."""
     shortest = min(map(len, stacks))
     before = next((at for at in range(shortest) if len({stack[at] for stack in stacks}) > 1), shortest)
     kinds = [[_kind(name) for name in reversed(stack)] for stack in stacks]
@@ -376,13 +376,13 @@ def _parted(stacks: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _kind(name: str) -> str:
-    """Return the name of a layer without its number: what comes after a layer that is put in between is numbered on."""
+    """Return the name of a layer without its number, which changes if a layer is inserted before it."""
     begin, _, number = name.rpartition("_")
     return begin if number.isdigit() else name
 
 
 def _digits(values: Sequence[Any]) -> int:
-    """Return how many digits tell the numbers of a column apart, at least `FEWEST_DIGITS`."""
+    """Find the number of digits that distinguishes all numbers of a column, at least `FEWEST_DIGITS`."""
     numbers = {value for value in values if isinstance(value, float)}
     return next((count for count in range(FEWEST_DIGITS, 17) if len({f"{n:.{count}g}" for n in numbers}) == len(numbers)), 17)
 
@@ -395,10 +395,10 @@ def _config_cell(value: Any, digits: int) -> str:
 
 def _in_lines(text: str, width: int = WIDEST) -> str:
     lines = wrap(text, width, break_on_hyphens=False)
-    kept = lines[:MAX_LINES]
+    shown = lines[:MAX_LINES]
     if len(lines) > MAX_LINES:
-        kept[-1] = f"{kept[-1][: width - 1]}…"
-    return "\n".join(kept)
+        shown[-1] = f"{shown[-1][: width - 1]}…"
+    return "\n".join(shown)
 
 
 def _result_cell(name: str, value: Any) -> str:
@@ -406,7 +406,7 @@ def _result_cell(name: str, value: Any) -> str:
         return ""
     if isinstance(value, list):
         mean, *deviation = (_result_cell(name, part) for part in value)
-        return f"{mean} (sd {deviation[0]})" if deviation else mean  # ± is the 95 % interval everywhere
+        return f"{mean} (sd {deviation[0]})" if deviation else mean  # ± is reserved for 95 % intervals
     if name.endswith("accuracy"):
         return f"{value:.2%}"
     if isinstance(value, float):
@@ -415,14 +415,14 @@ def _result_cell(name: str, value: Any) -> str:
 
 
 def fitting(columns: Sequence[Column], width: int, gap: int) -> tuple[list[Column], list[Column]]:
-    """Return the columns that a line of a width has room for, in their order, and those left out; the first is always there."""
+    """Split the columns into those that fit into a width, always with the first, and those left out."""
     first, *others = columns
-    room, kept = width - first.width, {first.key}
+    room, shown = width - first.width, {first.key}
     for column in sorted(others, key=_weight):
         if column.width + gap <= room:
             room -= column.width + gap
-            kept.add(column.key)
-    return [each for each in columns if each.key in kept], [each for each in columns if each.key not in kept]
+            shown.add(column.key)
+    return [each for each in columns if each.key in shown], [each for each in columns if each.key not in shown]
 
 
 def _weight(column: Column) -> int:

@@ -1,4 +1,4 @@
-"""Messages on stderr, results on stdout: the only module that prints."""
+"""Print results to stdout and messages to stderr; no other module prints."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
 SHOW_CURSOR = "\x1b[?25h"
-"""A bar hides the cursor, and a second Ctrl-C leaves nobody to show it again."""
+"""The escape sequence that shows the cursor again, which a progress bar hides; after a second Ctrl-C nothing else would."""
 
 
 class Console:
-    """Prints for one command.
+    """The output of one command.
 
     Args:
-        quiet: leave out everything but results and errors.
+        quiet: print only results and errors.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -32,53 +32,49 @@ class Console:
         self.live = sys.stderr.isatty()
 
     def result(self, text: str) -> None:
-        """Prints a result to stdout."""
+        """Print a result to stdout."""
         sys.stdout.write(_printable_lines(text) + "\n")
         sys.stdout.flush()
 
     def say(self, text: str) -> None:
-        """Prints a message to stderr; where nobody can read it, such as a broken pipe, the training goes on all the same."""
+        """Print a message to stderr; a broken pipe does not stop the training."""
         if not self.quiet:
             with contextlib.suppress(OSError):
                 sys.stderr.write(_printable_lines(text) + "\n")
                 sys.stderr.flush()
 
     def error(self, text: str, verbose: bool = False) -> None:
-        """Prints an error to stderr, with the traceback where `verbose` asks for it."""
+        """Print an error to stderr, with the traceback if `verbose` is set."""
         if verbose:
             traceback.print_exc()
         shown = _printable_lines(text)
         sys.stderr.write(f"{RED}{shown}{PLAIN}\n" if self.live else f"{shown}\n")
 
     def interrupted(self, number: int) -> None:
-        """Says that a signal was heard; by the system itself, since Python may be in the middle of printing."""
+        """Acknowledge a signal; written by the system call itself, since Python may be in the middle of printing."""
         if not self.live:
             return
-        hint = (
-            "stopping as soon as all is saved; once more to leave at once\n"
-            if number == signal.SIGINT and not self.quiet
-            else ""
-        )
-        self._write_at_once(f"{SHOW_CURSOR}\n{hint}")  # below the bar, behind which the terminal has shown ^C
+        hint = "Saving; press Ctrl-C again to quit now\n" if number == signal.SIGINT and not self.quiet else ""
+        self._write_at_once(f"{SHOW_CURSOR}\n{hint}")  # below the bar, after which the terminal has printed ^C
 
     def show_cursor(self) -> None:
-        """Shows the cursor again, which a bar hides; by the system itself, as in `interrupted`."""
+        """Show the cursor, which a bar hides; written by the system call itself, as in `interrupted`."""
         if self.live:
             self._write_at_once(SHOW_CURSOR)
 
     def _write_at_once(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal is gone where its window was closed
+        with contextlib.suppress(OSError):  # the terminal is gone if its window was closed
             os.write(sys.stderr.fileno(), text.encode())
 
     def rich(self) -> RichConsole:
-        """Returns rich's console on stderr, for what moves; imported only then, since that takes its time."""
+        """Create rich's console on stderr for animated output; imported only then, since the import is slow."""
         from rich.console import Console as RichConsole
 
         return RichConsole(stderr=True, highlight=False)
 
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Shows on a terminal that something takes a while."""
+        """Show a spinner on a terminal while something takes a while."""
         if self.quiet or not self.live:
             yield
             return
@@ -87,5 +83,5 @@ class Console:
 
 
 def _printable_lines(text: str) -> str:
-    """Returns a message in which no file or class name can move the cursor."""
+    """Escape control characters, so that no file or class name can move the cursor."""
     return "\n".join(map(printable, text.split("\n")))

@@ -1,4 +1,4 @@
-"""What to do about the facts of a data set; nothing where nothing is wrong."""
+"""Advice on the facts of a dataset; empty if nothing is wrong."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Facts = Mapping[str, Any]
 Adviser = Callable[[Facts], Iterator[str]]
 
 LIGHT = 0.6
-"""From this mean on, grey images are taken to be ink on white."""
+"""Smallest mean of grayscale images that counts as ink on white."""
 UNBALANCED = 5
-"""From this ratio of the largest class to the smallest on, accuracy says little of the small ones."""
+"""Smallest ratio of the largest class to the smallest for which accuracy is not representative of the small ones."""
 
 
 def advice(facts: Facts) -> list[str]:
-    """Returns what a person should do or keep in mind, one text each; what spoils a result comes first."""
+    """Return advice, one text per point; points that invalidate a result come first."""
     of_the_task: tuple[Adviser, ...] = (_too_few_classes, _too_few_images, _not_apart, _conflicts, _blank)
     if facts["episodes"] is None:
-        of_the_task = (_judged_on_trained, _chosen_on_trained, _judged_on_chosen, _conflicts, _blank, _missing, _unbalanced)
+        of_the_task = (_test_in_train, _validation_in_train, _test_in_validation, _conflicts, _blank, _missing, _unbalanced)
     return list(chain.from_iterable(each(facts) for each in (*of_the_task, _light, _colourless)))
 
 
@@ -36,8 +36,8 @@ def _too_few_classes(facts: Facts) -> Iterator[str]:
 
 
 def _more_classes(split: str, classes: int, facts: Facts) -> str:
-    """Returns what to do where a split has too few classes; an episode has two at least."""
-    more = "hold out fewer classes" if split == "train" else f"take more classes into data.{split}"
+    """Return the remedy for a split with too few classes; an episode has at least two."""
+    more = "hold out fewer classes" if split == "train" else f"add classes to data.{split}"
     return f"{more}, or lower {_field('way', split, facts)} to {classes:,}" if classes > 1 else more
 
 
@@ -46,20 +46,20 @@ def _too_few_images(facts: Facts) -> Iterator[str]:
         if short := episode["short"]:
             have = "has" if short == 1 else "have"
             yield (
-                f"an episode takes {episode['shot']:,} + {episode['query']:,} images of a class, "
+                f"an episode takes {episode['shot']:,} + {episode['query']:,} images per class, "
                 f"but {short:,} of the {facts['splits'][name]['classes']:,} classes of {name} {have} fewer, "
-                f"the least {episode['images']:,}; {_fewer_images(name, episode['images'], facts)}"
+                f"the smallest {episode['images']:,}; {_fewer_images(name, episode['images'], facts)}"
             )
 
 
 def _fewer_images(split: str, images: int, facts: Facts) -> str:
     if images == 1:
-        return "give every class two images at least, one to learn from and one to classify"
-    return f"lower {_field('shot', split, facts)} or {_field('query', split, facts)} to take {images:,} at most"
+        return "add images, so that every class has at least two, one to learn from and one to classify"
+    return f"lower {_field('shot', split, facts)} or {_field('query', split, facts)} to take at most {images:,}"
 
 
 def _field(name: str, split: str, facts: Facts) -> str:
-    """Returns the field of the config to lower; `maml` has one way for all splits."""
+    """Return the field to lower; `maml` has one way for all splits."""
     of_training = split == "train" and not (name == "way" and facts["learner"] == "maml")
     return f"few_shot.train_{name}" if of_training else f"few_shot.{name}"
 
@@ -70,54 +70,55 @@ def _not_apart(facts: Facts) -> Iterator[str]:
             if count:
                 yield (
                     f"{count:,} of {split['images']:,} {name} images are {other} images too, in another class there, "
-                    "so these splits are not as much apart as their classes; look which class is right, and remove the others"
+                    "so these splits are not disjoint although their classes are; find the right class and remove the other images"
                 )
 
 
 # classification
 
 
-def _judged_on_trained(facts: Facts) -> Iterator[str]:
+def _test_in_train(facts: Facts) -> Iterator[str]:
     test = facts["splits"]["test"]
     if count := test["shared"]["train"]:
         share = count / test["images"]
         yield (
-            f"{count:,} of {test['images']:,} test images are train images too, so the network is judged on what it was trained on: "
-            f"test accuracy may come out up to {100 * share:.2f} percentage points too high. Remove each from one of the two, or say so beside the accuracy"
+            f"duplicates across train and test (leakage): {count:,} of {test['images']:,} test images are train images too, "
+            f"so test accuracy may be up to {100 * share:.2f} percentage points too high; "
+            "remove each from one of the two, or report it with the accuracy"
         )
 
 
-def _chosen_on_trained(facts: Facts) -> Iterator[str]:
+def _validation_in_train(facts: Facts) -> Iterator[str]:
     validation = facts["splits"].get("validation")
     if validation and (count := validation["shared"]["train"]):
         yield (
-            f"{count:,} of {validation['images']:,} validation images are train images too, so validation notices overfitting late; "
+            f"{count:,} of {validation['images']:,} validation images are train images too, so validation detects overfitting late; "
             "remove each from one of the two"
         )
 
 
-def _judged_on_chosen(facts: Facts) -> Iterator[str]:
+def _test_in_validation(facts: Facts) -> Iterator[str]:
     test = facts["splits"]["test"]
     if count := test["shared"].get("validation", 0):
         yield (
             f"{count:,} of {test['images']:,} test images are validation images too, "
-            "so what is chosen on validation is chosen on part of the test; remove each from one of the two"
+            "so selection on validation uses part of the test; remove each from one of the two"
         )
 
 
 def _missing(facts: Facts) -> Iterator[str]:
     splits = facts["splits"]
-    unjudged = set(splits["test"]["missing"]) - set(splits["train"]["missing"])
-    if count := len(unjudged):
+    untested = set(splits["test"]["missing"]) - set(splits["train"]["missing"])
+    if count := len(untested):
         classes = "class is" if count == 1 else "classes are"
-        yield f"{count:,} {classes} trained but never tested; take images of every class into the test split"
+        yield f"{count:,} {classes} trained but never tested; add images of every class to the test split"
 
 
 def _unbalanced(facts: Facts) -> Iterator[str]:
     if facts["splits"]["train"]["balance"]["ratio"] >= UNBALANCED:
         yield (
-            "the classes are of very different size, so accuracy says little of the small ones; "
-            "look at the row of each class that cnnctl evaluate shows, and compare accuracy with the baseline"
+            "the classes are imbalanced, so accuracy says little about the small ones; "
+            "check the row of each class in cnnctl evaluate, and compare accuracy with the baseline"
         )
 
 
@@ -127,13 +128,13 @@ def _unbalanced(facts: Facts) -> Iterator[str]:
 def _conflicts(facts: Facts) -> Iterator[str]:
     if count := facts["conflicts"]:
         images = "image occurs" if count == 1 else "images occur"
-        yield f"{count:,} {images} with different labels, and no network can be right about all of them; look which label is right"
+        yield f"{count:,} {images} with different labels, so no network can be right about all of them; find the right label"
 
 
 def _blank(facts: Facts) -> Iterator[str]:
     if count := sum(len(split["blank"]) for split in facts["splits"].values()):
         images = "image is" if count == 1 else "images are"
-        yield f"{count:,} {images} one single colour and show{'s' if count == 1 else ''} nothing; look whether the files are broken"
+        yield f"{count:,} {images} a single color; check whether the files are broken"
 
 
 def _light(facts: Facts) -> Iterator[str]:
@@ -142,14 +143,14 @@ def _light(facts: Facts) -> Iterator[str]:
     if not pixels["colourless"] or mean < LIGHT:
         return
     if facts["inverted"]:
-        yield f"the mean pixel is {mean:.2f} after data.invert, so the images were dark before; leave data.invert out"
+        yield f"the mean pixel is {mean:.2f} after data.invert, so the images were dark before; remove data.invert"
     else:
         yield (
-            f"the mean pixel is {mean:.2f}, as of ink on white; networks mostly learn faster from ink of high values on zero: "
+            f"the mean pixel is {mean:.2f}, as for ink on white; networks usually learn faster from high values on zero: "
             "try --set data.invert=true"
         )
 
 
 def _colourless(facts: Facts) -> Iterator[str]:
     if facts["image_shape"][-1] == 3 and all(split["pixels"]["colourless"] for split in facts["splits"].values()):
-        yield "the three channels of every image are equal: --set data.channels=1 loses nothing and takes a third of the memory"
+        yield "the three channels of every image are equal: --set data.channels=1 loses nothing and needs a third of the memory"

@@ -1,4 +1,4 @@
-"""What the data is like, as text: drawn from the plain facts that programs get as JSON."""
+"""Format the report of `cnnctl data` from its plain facts, which are also its JSON."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from cnnctl.report.text import printable
 
 Facts = Mapping[str, Any]
 Entry = tuple[str, str]
-"""A word and what is to say about it."""
+"""A key and its text."""
 Table = tuple[Sequence[str], list[list[str]]]
 
 MAX_LISTED = 20
-"""Of more classes there is no row a class."""
+"""Most classes with a row each."""
 FEW = 5
-"""So many names and examples are shown; of more, the first ones."""
-KEY_WIDTH = 10
+"""Most names and examples shown."""
+KEY_WIDTH = 12
 _UNITS = {"class": "its classes", "group": "its groups"}
-"""What is held out of train whole, by `data.hold_out`."""
+"""The units that are held out of train, by `data.hold_out`."""
 
 
 def dataset_text(facts: Facts) -> str:
-    """Returns the facts for people at a terminal."""
+    """Format the facts for a terminal."""
     return _document(facts, _paragraph, lambda table: text_table(*table, left=1))
 
 
 def dataset_markdown(facts: Facts) -> str:
-    """Returns the facts as Markdown."""
+    """Format the facts as Markdown."""
     return _document(facts, lambda entry: f"- {entry[0]}: {entry[1]}", lambda table: markdown_table(*table, left=1))
 
 
 def not_read_lines(files: Sequence[Facts]) -> str:
-    """Returns a line for each file that was not read, given with `file` and `why`."""
+    """Format a line per file that was not read, from its `file` and `why`."""
     why = max((len(each["why"]) for each in files), default=0)
     return "\n".join(f"not read  {each['why']:<{why}}  {printable(each['file'])}" for each in files)
 
@@ -47,14 +47,14 @@ def _document(facts: Facts, line: Callable[[Entry], str], draw: Callable[[Table]
 
     classes = [draw(_class_rows(facts))] if len(facts["classes"]) <= MAX_LISTED else []
     episodes = [draw(_episode_rows(facts))] if facts["episodes"] else []
-    copies = [draw(_copy_rows(facts))] if facts["copies"] else []
+    copies = [draw(_duplicate_rows(facts))] if facts["copies"] else []
     tables = [draw(_split_rows(facts)), *classes, lines(_about_classes(facts)), *episodes, *copies]
     advised = [("advice", each) for each in advice(facts)]
-    return "\n\n".join([lines(_origin(facts)), *tables, lines([*_about_copies(facts), *advised])])
+    return "\n\n".join([lines(_origin(facts)), *tables, lines([*_duplicates(facts), *advised])])
 
 
 def _paragraph(entry: Entry) -> str:
-    """Returns an entry as lines of at most 80 columns, where no word is longer."""
+    """Wrap an entry to 80 columns, unless a word is longer."""
     lines = wrap(entry[1], PAGE_WIDTH - KEY_WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join(f"{word:<{KEY_WIDTH}}{line}" for word, line in zip([entry[0], *[""] * len(lines)], lines, strict=False))
 
@@ -82,7 +82,7 @@ def _as_they_were(facts: Facts) -> str:
 
 
 def _taken_from(name: str, facts: Facts) -> str:
-    """Returns `train: rest of 'train'` or, after that, `validation: 10% of it`."""
+    """Format the part of a split: `train: rest of 'train'`, then `validation: 10% of it`."""
     part = facts["splits"][name]["part"]
     if isinstance(part, float):
         return f"{name}: {100 * part:.4g}% of {_UNITS.get(facts['hold_out'], 'it')}"
@@ -93,7 +93,7 @@ def _taken_from(name: str, facts: Facts) -> str:
 
 
 def _groups(facts: Facts) -> list[Entry]:
-    """Returns the groups of each split, all of them: a person wants to know which ones chance has drawn."""
+    """List all groups of each split, since they may be drawn at random."""
     of_splits = facts["groups"] or {}
     return [("groups", f"{name}: {_quoted(groups, most=len(groups))}") for name, groups in of_splits.items()]
 
@@ -108,21 +108,21 @@ def _split_rows(facts: Facts) -> Table:
             f"{split['balance']['fewest']:,}",
             f"{split['balance']['median']:,.5g}",
             f"{split['balance']['most']:,}",
-            _a_channel(split["pixels"], "mean"),
-            _a_channel(split["pixels"], "standard_deviation"),
+            _per_channel(split["pixels"], "mean"),
+            _per_channel(split["pixels"], "standard_deviation"),
             f"{len(split['blank']):,}",
         ]
         for name, split in facts["splits"].items()
     ]
 
 
-def _a_channel(pixels: Facts, key: str) -> str:
-    """Returns a number a channel, one below the other; one where all channels are equal."""
+def _per_channel(pixels: Facts, key: str) -> str:
+    """Format a number per channel, one below the other; a single one if all channels are equal."""
     return "\n".join(f"{value:.4f}" for value in (pixels[key][:1] if pixels["colourless"] else pixels[key]))
 
 
 def _class_rows(facts: Facts) -> Table:
-    none = "0" if facts["episodes"] is None else ""  # where a class is in one split, nothing is missing from the others
+    none = "0" if facts["episodes"] is None else ""  # few-shot splits share no classes, so none is missing
     rows = [
         [printable(each["name"]), *(f"{count:,}" if count else none for count in each["images"].values())]
         for each in facts["classes"]
@@ -145,19 +145,19 @@ def _baseline(facts: Facts) -> list[Entry]:
     if facts["baseline"] is None:
         return []
     largest = printable(facts["splits"]["train"]["balance"]["largest"])
-    return [("baseline", f"always answering '{largest}' is right for {facts['baseline']:.2%} of the test images")]
+    return [("baseline", f"always predicting '{largest}' is right for {facts['baseline']:.2%} of the test images")]
 
 
 def _turns(facts: Facts) -> list[Entry]:
     if facts["turns"] == 1:
         return []
     classes = facts["splits"]["train"]["classes"]
-    turned = f"{classes:,} classes in {facts['turns']} turns each are {classes * facts['turns']:,} classes to train on"
-    return [("turns", turned)]
+    turned = f"{classes:,} classes in {facts['turns']} poses each are {classes * facts['turns']:,} classes to train on"
+    return [("poses", turned)]
 
 
 def _episode_rows(facts: Facts) -> Table:
-    columns = ("episodes", "way", "of at most", "shot + query", "of at most")
+    columns = ("episodes", "way", "at most", "shot + query", "at most")
     return columns, [
         [name, f"{each['way']:,}", f"{each['classes']:,}", f"{each['shot']:,} + {each['query']:,}", f"{each['images']:,}"]
         for name, each in facts["episodes"].items()
@@ -176,21 +176,21 @@ def _balance(train: Facts) -> str:
 
 
 def _missing_classes(splits: Facts) -> list[Entry]:
-    """Returns the classes without images; what train has none of, other splits cannot have."""
+    """List the classes without images; a class that train lacks is listed only for train."""
     unknown = set(splits["train"]["missing"])
     beyond = {
         name: [each for each in split["missing"] if name == "train" or each not in unknown] for name, split in splits.items()
     }
-    if len(unknown) > MAX_LISTED:  # part of a set, which a note says already
+    if len(unknown) > MAX_LISTED:  # part of a dataset, which a note already reports
         beyond["train"] = []
     where = {"train": "all splits"}
     return [("missing", f"from {where.get(name, name)}: {_quoted(names)}") for name, names in beyond.items() if names]
 
 
 def _smallest_classes(facts: Facts) -> list[Entry]:
-    """Returns, where no table lists all classes, the names of those with the fewest images.
+    """List the classes with the fewest images if no table lists all classes.
 
-    For few-shot tasks of each split, since they bound what an episode can take; else of train alone.
+    For few-shot tasks in each split, since they limit the size of episodes; else only in train.
     """
     if len(facts["classes"]) <= MAX_LISTED:
         return []
@@ -205,10 +205,10 @@ def _smallest(split: str, facts: Facts) -> str:
     return f"{counted(fewest, split + ' image')}: {_quoted(names)}"
 
 
-def _copy_rows(facts: Facts) -> Table:
+def _duplicate_rows(facts: Facts) -> Table:
     splits = facts["splits"]
     others = list(splits)[:-1]
-    return ("copies", "in itself", *(f"in {other}" for other in others)), [
+    return ("duplicates", "within", *(f"in {other}" for other in others)), [
         [
             name,
             f"{split['repeated']:,}",
@@ -218,14 +218,14 @@ def _copy_rows(facts: Facts) -> Table:
     ]
 
 
-def _about_copies(facts: Facts) -> list[Entry]:
+def _duplicates(facts: Facts) -> list[Entry]:
     if not facts["copies"]:
-        return [("copies", "none; no two images of all splits have the same pixels")]
-    return [("such as", _equation(group)) for group in _telling(facts["copies"])]
+        return [("duplicates", "none; no pixel-identical images")]
+    return [("such as", _equation(group)) for group in _examples(facts["copies"])]
 
 
-def _telling(copies: Sequence[Sequence[Facts]]) -> list[Sequence[Facts]]:
-    """Returns a few of the images that occur more than once: first with different labels, then in different splits."""
+def _examples(copies: Sequence[Sequence[Facts]]) -> list[Sequence[Facts]]:
+    """Choose some images that occur more than once: those with different labels first, then those in different splits."""
 
     def order(places: Sequence[Facts]) -> tuple[bool, bool]:
         return len({place["class_name"] for place in places}) == 1, len({place["split"] for place in places}) == 1
@@ -234,7 +234,7 @@ def _telling(copies: Sequence[Sequence[Facts]]) -> list[Sequence[Facts]]:
 
 
 def _equation(places: Sequence[Facts]) -> str:
-    """Returns where an image occurs, a place for each split and label, two at least."""
+    """Format where an image occurs: a place per split and label, at least two."""
     different = list({(place["split"], place["class_name"]): place for place in reversed(places)}.values())[::-1]
     shown = (different if len(different) > 1 else places[:2])[:FEW]
     more = len(places) - len(shown)

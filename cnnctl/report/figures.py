@@ -1,4 +1,4 @@
-"""Pictures with text and axes, as PNG: matplotlib without a window and without pyplot's global state."""
+"""Figures with text and axes, as PNG: matplotlib without a window and without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from cnnctl.report.text import printable
 
 DOTS_PER_INCH = 100
 MAX_NAMED = 40
-"""Of more classes a confusion matrix shows colours alone: names and numbers would not be readable."""
+"""Most classes of a confusion matrix with names and numbers, which would not be legible for more."""
 CELL_INCHES, CELL_PIXELS, GAP_COLOUR = 0.5, 128, (176, 196, 222)
 NAME_LENGTH = 40
 CARD_INCHES = 3.5
-"""The width of TensorBoard's cards, at DOTS_PER_INCH."""
+"""Width of TensorBoard's cards in inches, at DOTS_PER_INCH."""
 WRONG_SIDE, WRONG_SHORT, WRONG_LONG = 0.55, 3, 17
-"""Of an image that a network got wrong, in inches, how long the names of classes are that have room below it, and beside it."""
+"""Side of a misclassified image in inches, and the longest class names, in characters, that fit below it and beside it."""
 TRUE_COLOUR, WRONG_COLOUR = "#1b7837", "#b2182b"
 PAIRS_PER_ROW, PAIR_SIDE, PAIR_WIDE, PAIR_HIGH, PAIR_MARGIN = 4, 1.3, 3.3, 2.2, 0.18
-"""Of an image beside what the network saw of it, in inches."""
+"""Layout of pairs of an image and the network's input, in inches."""
 
 
 def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: str, for_card: bool = False) -> bytes:
-    """Returns a picture of a confusion matrix (classes, classes): rows are true classes, columns predicted ones.
+    """Draw a confusion matrix (classes, classes): rows are true classes, columns predicted ones.
 
     Colours are shares of the true class, numbers are images.
 
     Args:
-        matrix: the numbers of images.
-        class_names: in its order.
-        title: above all of it.
-        for_card: whether it is as wide as a card of TensorBoard, if numbers are legible then.
+        matrix: numbers of images.
+        class_names: the classes in the order of the matrix.
+        title: the title of the figure.
+        for_card: whether to fit the figure to a card of TensorBoard if numbers are legible then.
     """
     classes = len(matrix)
     class_names = _short(_drawable(class_names))
@@ -68,17 +68,17 @@ def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: 
 def wrong_png(
     images: NDArray[Any], truth: Sequence[str], answers: Sequence[str], probabilities: NDArray[Any], title: str
 ) -> bytes:
-    """Draw images (N, H, W, C), uint8 or in [0, 1], that a network got wrong, each with its true class and the answer.
+    """Draw misclassified images (N, H, W, C), uint8 or in [0, 1], each with its true and its predicted class.
 
-    The picture is as large as a card of TensorBoard, which draws a larger one with pixels left out. Short names stand
-    below an image, longer ones beside it. All is drawn in one pair of axes, in inches: a pair for each takes five times as long.
+    The figure has the size of a card of TensorBoard, which drops pixels of larger ones. Short names are below an image,
+    longer ones beside it. Everything is drawn in one pair of axes, in inches: one pair per image takes five times as long.
 
     Args:
-        images: a few.
+        images: the images.
         truth: the true class of each.
-        answers: the class that each was taken for.
-        probabilities: (N,), of the answers.
-        title: above all of it.
+        answers: the predicted class of each.
+        probabilities: (N,), the probabilities of the predictions.
+        title: the title of the figure.
     """
     truth, answers = ([_without_middle(name) for name in _drawable(names)] for names in (truth, answers))
     beside = max(map(len, (*truth, *answers))) > WRONG_SHORT
@@ -94,14 +94,14 @@ def wrong_png(
         across, down = (left + WRONG_SIDE + 0.08, top + 0.16) if beside else (left, top + WRONG_SIDE + 0.13)
         lines = _about_wrong(truth[place], answers[place], probabilities[place], beside)
         for row, (line, colour) in enumerate(lines):
-            size = min(7.5, 72 * (wide - (across - left)) / (0.62 * len(line)))  # a long name ends before its neighbour begins
+            size = min(7.5, 72 * (wide - (across - left)) / (0.62 * len(line)))  # a long name must not overlap its neighbour
             axes.text(across, down + 0.14 * row, line, va="baseline", fontsize=size, color=colour)
     axes.set(xlim=(0, CARD_INCHES), ylim=(high * rows + 0.3, 0), aspect="auto")  # imshow sets them too
     return png_of(figure)
 
 
 def _about_wrong(truth: str, answer: str, probability: float, long: bool) -> list[tuple[str, str]]:
-    """Return the lines that stand with an image, and their colours."""
+    """Return the lines of text for an image, with their colors."""
     if long:
         wrong = [(f"pred {answer}", WRONG_COLOUR), (f"probability {probability:.0%}", WRONG_COLOUR)]
         return [(f"true {truth}", TRUE_COLOUR), *wrong]
@@ -109,18 +109,18 @@ def _about_wrong(truth: str, answer: str, probability: float, long: bool) -> lis
 
 
 def _without_middle(name: str) -> str:
-    """Return a name of at most WRONG_LONG letters: of long ones the end tells most, as of alphabet/character07."""
+    """Shorten a name to WRONG_LONG characters and keep its end, which is the most specific, as in alphabet/character07."""
     half = WRONG_LONG // 2
     return name if len(name) <= WRONG_LONG else f"{name[: half - 2]}…{name[-half - 2 :]}"
 
 
 def samples_png(blocks: Mapping[str, Sequence[NDArray[Any]]], names: Sequence[str], title: str) -> bytes:
-    """Returns a picture of images in rows, a row a name; the blocks stand side by side.
+    """Draw images in rows, one row per name, in blocks side by side.
 
     Args:
-        blocks: by its heading, for each name some images (N, H, W, C), uint8 or in [0, 1]; all of one size.
-        names: what stands before the rows.
-        title: above all of it.
+        blocks: by heading, the images (N, H, W, C) of each name, uint8 or in [0, 1]; all of one size.
+        names: the labels of the rows.
+        title: the title of the figure.
     """
     names = _short(_drawable(names))
     pictures = [_mosaic(rows) for rows in blocks.values()]
@@ -141,7 +141,7 @@ def samples_png(blocks: Mapping[str, Sequence[NDArray[Any]]], names: Sequence[st
 
 
 def _mosaic(rows: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
-    """Returns the images in one, (H, W, 3), a row of images a row, with gaps of a colour that no grey image has."""
+    """Join images in one array (H, W, 3), one row per sequence, with gaps in a color that no grayscale image has."""
     rows = [_small(images) for images in rows]
     height, width = rows[0].shape[1:3]
     gap = max(1, height // 16)
@@ -154,16 +154,16 @@ def _mosaic(rows: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
 
 
 def _small(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Returns images as uint8 of at most CELL_PIXELS a side; more could not be seen."""
+    """Convert images to uint8 with sides of at most CELL_PIXELS; more pixels would not be visible."""
     step = -(-max(images.shape[1:3]) // CELL_PIXELS)
     small = images[:, ::step, ::step]
     return small if small.dtype == np.uint8 else np.round(np.clip(small, 0, 1) * 255).astype(np.uint8)
 
 
 def saliency_png(images: NDArray[np.uint8], maps: NDArray[Any], titles: Sequence[str]) -> bytes:
-    """Returns a picture of images (N, H, W, C), each with its saliency (N, H, W) beside it and over it.
+    """Draw images (N, H, W, C), each with its saliency map (N, H, W) beside it and over it.
 
-    Each map goes from black, no influence, to its own largest value.
+    Each map is scaled from black, no influence, to its own maximum.
     """
     per_row = min(len(images), 2)
     rows = -(-len(images) // per_row)
@@ -185,13 +185,13 @@ def saliency_png(images: NDArray[np.uint8], maps: NDArray[Any], titles: Sequence
 def seen_png(
     originals: Sequence[NDArray[np.uint8]], sizes: Sequence[str], seen: NDArray[np.uint8], titles: Sequence[tuple[str, str]]
 ) -> bytes:
-    """Return a picture of images (H, W, 3), each beside what the network saw of it (N, H, W, C), below its title.
+    """Draw images (H, W, 3), each beside the network's input (N, H, W, C), below its title.
 
     Args:
-        originals: as their files have them.
-        sizes: of the originals, which may be larger than what is drawn of them.
-        seen: as the network saw them, drawn pixel by pixel.
-        titles: for each, its name and the answer of the network.
+        originals: the images of the files.
+        sizes: the sizes of the files, which may be larger than the drawn images.
+        seen: the input of the network, drawn pixel by pixel.
+        titles: name and prediction of each.
     """
     columns = min(len(seen), PAIRS_PER_ROW)
     rows = -(-len(seen) // columns)
@@ -212,7 +212,7 @@ def seen_png(
 
 
 def _draw_framed(axes: Any, image: NDArray[Any], left: float, top: float, caption: str, square: float = PAIR_SIDE) -> None:
-    """Draw an image in the middle of a square of so many inches, framed, since paper and page are both white."""
+    """Draw an image in the center of a square with sides in inches, framed, since paper and page are both white."""
     height, width = (square * side / max(image.shape[:2]) for side in image.shape[:2])
     across, down = left + (square - width) / 2, top + (square - height) / 2
     show_image(axes, image, (across, across + width, down + height, down))
@@ -221,12 +221,12 @@ def _draw_framed(axes: Any, image: NDArray[Any], left: float, top: float, captio
 
 
 def mistakes_png(triples: Sequence[NDArray[np.uint8]], titles: Sequence[str], title: str) -> bytes:
-    """Returns a picture of wrong choices, each below its title.
+    """Draw wrong matches, each below its title.
 
     Args:
-        triples: for each, side by side, the image, the one it was taken for and the right one, (3, H, W, C).
-        titles: one for each.
-        title: above all of it.
+        triples: for each, the image, the predicted and the correct match, (3, H, W, C).
+        titles: one per match.
+        title: the title of the figure.
     """
     columns = min(len(triples), 4)
     rows = -(-len(triples) // columns)
@@ -242,17 +242,17 @@ def mistakes_png(triples: Sequence[NDArray[np.uint8]], titles: Sequence[str], ti
 
 
 def _drawable(texts: Sequence[str]) -> list[str]:
-    """Returns texts that a font can draw; they may have several lines."""
+    """Escape texts for drawing; they may have several lines."""
     return ["\n".join(map(printable, text.split("\n"))) for text in texts]
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Returns names that leave room for a picture beside them."""
+    """Shorten names to leave room for the images."""
     return [name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…" for name in names]
 
 
 def show_image(axes: Any, image: NDArray[Any], extent: tuple[float, float, float, float] | None = None) -> None:
-    """Draws an image (H, W, C), uint8 or in [0, 1], pixel by pixel; `extent` is where: left, right, bottom, top."""
+    """Draw an image (H, W, C), uint8 or in [0, 1], pixel by pixel; `extent` is left, right, bottom, top."""
     colours: dict[str, Any] = {"cmap": "gray"} if image.shape[-1] == 1 else {}
     most = 255 if image.dtype == np.uint8 else 1.0
     shown = image[..., 0] if colours else image
@@ -260,12 +260,12 @@ def show_image(axes: Any, image: NDArray[Any], extent: tuple[float, float, float
 
 
 def png_of(figure: Figure) -> bytes:
-    """Returns a figure as a PNG file; the same figure always gives the same bytes."""
+    """Encode a figure as PNG; equal figures have equal bytes."""
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # a dollar sign in the name of a class begins no formula
+        text.set_parse_math(False)  # a dollar sign in a class name is not a formula
     content = io.BytesIO()
     with warnings.catch_warnings():
-        # A class may have a name in any script; boxes are drawn for what the font does not have.
+        # Class names may be in any script; missing glyphs are drawn as boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""Shows a training as it goes: a bar and lines on a terminal, plain lines elsewhere."""
+"""Show the progress of a training: a bar and lines on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.progress import Progress
 
-HEADER = f"{'epoch':>9} {'loss':>8} {'accuracy':>9} {'val loss':>9} {'val acc':>8} {'rate':>9} {'time':>8} {'images/s':>9}"
+HEADER = f"{'epoch':>9} {'loss':>8} {'accuracy':>9} {'val loss':>9} {'val acc':>8} {'lr':>9} {'time':>8} {'images/s':>9}"
 PLAIN_SECONDS = 30.0
-"""How often a long epoch says where it stands when nobody watches live."""
+"""Seconds between progress lines within a long epoch, without a terminal."""
 
 
 def progress_for(console: Console) -> PlainProgress:
-    """Returns the observer that shows a training on this console."""
+    """Create the observer that shows a training on this console."""
     return LiveProgress(console) if console.live and not console.quiet else PlainProgress(console)
 
 
 class PlainProgress(Observer):
-    """A line an epoch, and one now and then within a long epoch."""
+    """Prints a line per epoch, and further lines within a long epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._plan = Plan(0, 0, 0, 0, 0)
-        self._told = 0.0
+        self._last_line = 0.0
 
     def on_start(self, plan: Plan) -> None:
-        """Prints the header."""
+        """Print the header."""
         self._plan = plan
-        self._told = time.monotonic()
+        self._last_line = time.monotonic()
         self._say(HEADER)
 
     def on_steps(self, record: StepsRecord) -> None:
-        """Prints where a long epoch stands."""
-        if time.monotonic() - self._told >= PLAIN_SECONDS:
-            self._told = time.monotonic()
+        """Print the progress within a long epoch."""
+        if time.monotonic() - self._last_line >= PLAIN_SECONDS:
+            self._last_line = time.monotonic()
             self._say(
                 f"epoch {record.epoch}: {record.images:,} of {counted(self._plan.examples, 'image')}, loss {record.loss:.4f}"
             )
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Prints the line that stays."""
-        self._told = time.monotonic()
+        """Print the line of an epoch."""
+        self._last_line = time.monotonic()
         self._say(epoch_line(record, self._plan.epochs))
 
     def on_end(self, record: EndRecord) -> None:
-        """Says why the training stopped early."""
+        """Print why the training stopped early."""
         if record.reason:
             self._say(f"stopped after epoch {record.epochs}: {record.reason}")
 
@@ -59,11 +59,11 @@ class PlainProgress(Observer):
         self._console.say(text)
 
     def close(self) -> None:
-        """Leaves the screen as it should stay, also after an error."""
+        """Restore the terminal, also after an error."""
 
 
 class LiveProgress(PlainProgress):
-    """The same lines, and a bar below them while an epoch runs."""
+    """Prints the same lines, with a progress bar below them during an epoch."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -71,12 +71,12 @@ class LiveProgress(PlainProgress):
         self._task = self._bar.add_task("", total=None, state="")
 
     def on_start(self, plan: Plan) -> None:
-        """Prints the header and opens the bar."""
+        """Print the header and start the bar."""
         super().on_start(plan)
         self._bar.start()
 
     def on_steps(self, record: StepsRecord) -> None:
-        """Moves the bar."""
+        """Update the bar."""
         speed = record.images / record.seconds
         left = (self._plan.examples * (self._plan.epochs - record.epoch + 1) - record.images) / speed
         state = f"loss {record.loss:.4f}  accuracy {record.accuracy:.2%}  {speed:,.0f} images/s  {show_seconds(left)} left"
@@ -89,14 +89,14 @@ class LiveProgress(PlainProgress):
         )
 
     def close(self) -> None:
-        """Removes the bar from the screen."""
+        """Remove the bar."""
         self._bar.stop()
 
     def _say(self, text: str) -> None:
         self._bar.console.print(text, markup=False, soft_wrap=True)
 
     def on_end(self, record: EndRecord) -> None:
-        """Closes the bar."""
+        """Remove the bar, then print why the training stopped early."""
         self.close()
         super().on_end(record)
 
@@ -109,7 +109,7 @@ def _bar(console: RichConsole) -> Progress:
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
-    """Returns a line under `HEADER`."""
+    """Format the line of an epoch below `HEADER`."""
     validated = record.validation_loss is not None and record.validation_accuracy is not None
     validation = f"{record.validation_loss:>9.4f} {record.validation_accuracy:>8.2%}" if validated else f"{'-':>9} {'-':>8}"
     return (
@@ -119,7 +119,7 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """Returns a time for people: 5.1 s, 2:05 min, 1:02 h."""
+    """Format a duration: 5.1 s, 2:05 min, 1:02 h."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes = round(seconds) // 60

@@ -1,4 +1,4 @@
-"""Shapes → rows of numbers; nothing is drawn here."""
+"""Compute the rows of a summary as numbers; `tables` formats them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BYTES_PER_VALUE = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 
 @dataclass(frozen=True)
 class Row:
-    """One layer of a summary: its facts, what it sees of the image, and the bytes of its output for the batch asked for."""
+    """One layer of a summary: its facts, its receptive field, and the bytes of its output for the whole batch."""
 
     facts: Facts
     receptive: Receptive | None
@@ -30,9 +30,9 @@ class Summary:
 
     Attributes:
         image: shape of one image, without the batch axis.
-        batch_size: images that `activation_bytes` are for.
-        rows: a row a layer.
-        never_seen: what part of the image changes no output, in words; empty where all does.
+        batch_size: images that `activation_bytes` counts.
+        rows: one row per layer.
+        never_seen: the part of the image that affects no output, in words; empty if there is none.
     """
 
     image: Shape
@@ -42,31 +42,31 @@ class Summary:
 
     @property
     def trainable(self) -> int:
-        """Parameters that training changes."""
+        """Parameters that training updates."""
         return sum(row.facts.trainable for row in self.rows)
 
     @property
     def non_trainable(self) -> int:
-        """Parameters that it does not."""
+        """Other parameters, such as moving averages."""
         return sum(row.facts.non_trainable for row in self.rows)
 
     @property
     def macs(self) -> int:
-        """Multiplications with weights for one image."""
+        """Multiply-accumulates per image."""
         return sum(row.facts.macs for row in self.rows)
 
     @property
     def activation_bytes(self) -> int:
-        """Bytes of all outputs together."""
+        """Bytes of the outputs of all layers."""
         return sum(row.activation_bytes for row in self.rows)
 
 
 def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
-    """Returns the summary of a checked experiment."""
+    """Summarize the network of a checked experiment."""
     network = experiment.network
     facts, image, context = network.facts, network.image, network.context
     size = BYTES_PER_VALUE[on_any_machine(experiment).train.precision]
-    sizes = [size] * (len(facts) - 1) + [BYTES_PER_VALUE["float32"]]  # the last layer is float32 always
+    sizes = [size] * (len(facts) - 1) + [BYTES_PER_VALUE["float32"]]  # the last layer is always float32
     fields = receptive_fields(network.nodes, facts, image, context)
     rows = [
         Row(each, field, prod(each.output_shape) * size * batch_size)
@@ -76,7 +76,7 @@ def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
 
 
 def as_plain(summary: Summary) -> dict[str, Any]:
-    """Returns a summary as programs read it; the names are a promise to programs."""
+    """Convert a summary to plain data for JSON; the names are documented."""
     return {
         "input_shape": list(summary.image),
         "batch_size": summary.batch_size,
@@ -108,7 +108,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
 
 
 def _plain_receptive(receptive: Receptive | None) -> dict[str, Any]:
-    """Return what a layer sees; null where it is not known, or where values have no neighbours."""
+    """Convert a receptive field to plain data; null if unknown, or for a stride without neighbours."""
     if receptive is None:
         return {"receptive_field": None, "padding_enlarges": None, "stride": None}
     return {

@@ -1,4 +1,4 @@
-"""Rows → tables, Markdown and JSON, as text."""
+"""Format rows as text tables, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from cnnctl.spec.shapes import show_shape
 from cnnctl.spec.stack import INPUT
 
 LEFT_OUT_FIRST = (5, 4, 6, 3)
-"""Columns of a summary that a narrow terminal goes without: stride, receptive field, memory, MACs."""
+"""Columns that are left out on a narrow terminal, in this order: stride, receptive field, memory, MACs."""
 _UNITS = ("kB", "MB", "GB", "TB")
+_PREFIXES = ("k", "M", "G", "T")
 PAGE_WIDTH = 80
-NAME_WIDTHS = (22, 16)  # of what stands below a name, its kind and its inputs; the second where the table is too wide
+NAME_WIDTHS = (22, 16)  # of kind and inputs below a name; the second if the table is too wide
 PADDED = "+"
 COLUMNS = ("layer", "output", "params", "MACs", "receptive", "stride", "memory")
 
 
 def summary_json(summary: Summary) -> str:
-    """Returns the summary as JSON."""
+    """Format a summary as JSON."""
     return json.dumps(as_plain(summary), indent=2)
 
 
 def summary_markdown(summary: Summary) -> str:
-    """Returns the summary as a Markdown table and the totals."""
+    """Format a summary as a Markdown table followed by the totals."""
     return "\n".join([markdown_table(COLUMNS, _cells(summary), left=2), "", *(f"- {line}" for line in totals(summary))])
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Returns a table as Markdown; the first `left` columns are texts, the others numbers."""
+    """Format a table as Markdown; the first `left` columns are texts, the others numbers."""
     ruler = ["---" if index < left else "---:" for index in range(len(columns))]
     return "\n".join(_markdown_row(cells) for cells in [columns, ruler, *rows])
 
@@ -46,22 +47,25 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def summary_table(summary: Summary, width: int | None = None) -> str:
-    """Return the summary as a table of at most 80 columns for usual names; on a narrower terminal without some columns, named below."""
-    kept, left_out = list(range(len(COLUMNS))), list[str]()
-    table = _of_columns(summary, kept, PAGE_WIDTH)
+    """Format a summary as a table, at most 80 columns wide for usual names.
+
+    On a narrower terminal some columns are left out; a line below names them.
+    """
+    shown, left_out = list(range(len(COLUMNS))), list[str]()
+    table = _of_columns(summary, shown, PAGE_WIDTH)
     for column in LEFT_OUT_FIRST:
         if width is None or _width(table) <= width:
             break
-        kept.remove(column)
+        shown.remove(column)
         left_out.append(COLUMNS[column])
-        table = _of_columns(summary, kept, min(width, PAGE_WIDTH))
+        table = _of_columns(summary, shown, min(width, PAGE_WIDTH))
     return f"{table}\n(too narrow for {', '.join(left_out)})" if left_out else table
 
 
-def _of_columns(summary: Summary, kept: Sequence[int], width: int) -> str:
-    """Return some columns of a summary, with names shortened where they would be wider than `width`."""
-    columns = [COLUMNS[at] for at in kept]
-    rows = ([[row[at] for at in kept] for row in _cells(summary, most)] for most in NAME_WIDTHS)
+def _of_columns(summary: Summary, shown: Sequence[int], width: int) -> str:
+    """Format some columns of a summary, with narrower names if the table is wider than `width`."""
+    columns = [COLUMNS[at] for at in shown]
+    rows = ([[row[at] for at in shown] for row in _cells(summary, most)] for most in NAME_WIDTHS)
     wide, narrow = (text_table(columns, each, left=2) for each in rows)
     return wide if _width(wide) <= width else narrow
 
@@ -71,9 +75,9 @@ def _width(table: str) -> int:
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Returns a table as text; the first `left` columns are texts, the others numbers. Cells may have several lines.
+    """Format a table as text; the first `left` columns are texts, the others numbers. Cells may have several lines.
 
-    Drawn here and not by rich, whose import costs as much as all the arithmetic of a summary.
+    Without rich, whose import takes as long as the whole computation of a summary.
     """
     heading = max(column.count("\n") for column in columns) + 1
     lines = [line for cells in [columns, *rows] for line in zip_longest(*(cell.split("\n") for cell in cells), fillvalue="")]
@@ -99,7 +103,7 @@ def _cells(summary: Summary, name_width: int = NAME_WIDTHS[0]) -> list[list[str]
 def _layer_cells(row: Row, before: str, name_width: int) -> list[str]:
     facts = row.facts
     numbered = facts.name.removeprefix(facts.kind).removeprefix("_")
-    kind = [] if not numbered or numbered.isdigit() else [facts.kind.replace("_", "_ ")]  # may go on after any _
+    kind = [] if not numbered or numbered.isdigit() else [facts.kind.replace("_", "_ ")]  # may be wrapped after any _
     origin = [] if facts.inputs == (before,) else [f"from {', '.join(facts.inputs)}"]
     about = wrap(" ".join(kind + origin), name_width)
     name = "\n".join([facts.name, *(f"  {line.replace('_ ', '_')}" for line in about)])
@@ -123,27 +127,29 @@ def _receptive_cells(receptive: Receptive | None) -> list[str]:
 
 
 def totals(summary: Summary) -> list[str]:
-    """Returns the lines below a summary."""
+    """Format the totals below a summary."""
     parameters = counted(summary.trainable + summary.non_trainable, "parameter")
     if summary.non_trainable:
-        parameters += f": {summary.trainable:,} trained, {summary.non_trainable:,} not (moving averages, after the +)"
-    images = "one image" if summary.batch_size == 1 else f"a batch of {summary.batch_size:,}"
-    memory = f"{show_bytes(summary.activation_bytes)} for the outputs of all layers, {images}"
-    return [parameters, f"{summary.macs:,} multiply-accumulates for one image", memory, *_sight(summary)]
+        parameters += (
+            f": {summary.trainable:,} trainable, {summary.non_trainable:,} non-trainable (moving averages, after the +)"
+        )
+    images = "image" if summary.batch_size == 1 else f"batch of {summary.batch_size:,}"
+    memory = f"{show_bytes(summary.activation_bytes)} for the outputs of all layers per {images}"
+    return [parameters, f"{show_count(summary.macs)} MACs per image", memory, *_field_notes(summary)]
 
 
-def _sight(summary: Summary) -> Iterator[str]:
-    """Yield what else is to be known of the receptive fields."""
+def _field_notes(summary: Summary) -> Iterator[str]:
+    """Yield notes on the receptive fields."""
     if any(row.receptive and row.receptive.padded for row in summary.rows):
-        yield f"{PADDED} the window is larger still, and reaches into zero padding"
+        yield f"{PADDED} the window is larger and reaches into zero padding"
     if any(row.receptive is None for row in summary.rows):
-        yield "receptive fields of images so large are not computed"
+        yield "receptive fields are not computed for images of this size"
     if summary.never_seen:
         yield summary.never_seen
 
 
 def show_bytes(count: int) -> str:
-    """Returns bytes with a unit, such as 84.5 kB (powers of 1,000)."""
+    """Format bytes with a unit, such as 84.5 kB (powers of 1,000)."""
     if count < 1000:
         return f"{count} B"
     power = 1
@@ -152,8 +158,19 @@ def show_bytes(count: int) -> str:
     return f"{count / 1000**power:.1f} {_UNITS[power - 1]}"
 
 
+def show_count(count: int) -> str:
+    """Format a large number with three digits and a unit, such as 2.44 M (powers of 1,000)."""
+    if count < 1000:
+        return str(count)
+    power = 1
+    while count >= 999.5 * 1000**power and power < len(_PREFIXES):
+        power += 1
+    scaled = count / 1000**power
+    return f"{scaled:.{2 - (scaled >= 9.995) - (scaled >= 99.95)}f} {_PREFIXES[power - 1]}"
+
+
 def as_json(content: Any) -> str:
-    """Returns JSON for programs; what is infinite or no number is null, since JSON has neither."""
+    """Dump JSON; NaN and infinite values become null, since JSON has neither."""
     return json.dumps(_finite(content), indent=2, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""Pieces of text that several reports share; names that others wrote, made safe to show."""
+"""Text that several reports share, and escaping of foreign names."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from cnnctl.train.observers import Score
 
 
 def printable(text: str) -> str:
-    r"""Returns `text` with every control character, line break and lone byte as an escape such as `\x1b`.
+    r"""Escape every control character, line break and undecodable byte, such as `\x1b`.
 
-    So a name can neither move the cursor nor break a table or a picture.
+    A name can then neither move the cursor nor break a table or a picture.
     """
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def loss_text(loss: float, regularized: bool) -> str:
-    """Show a loss, and whether it includes the penalties of regularizers."""
+    """Format a loss, and whether it includes the penalties of regularizers."""
     return f"loss {loss:.4f}{' (regularization included)' if regularized else ''}"
 
 
 def accuracy_text(score: Score) -> str:
-    """Show an accuracy, for episodes with its 95 % interval; episodes that are all alike have none."""
+    """Format an accuracy, for episodes with its 95 % interval; equal episodes have none."""
     if score.interval is None:
         return f"{score.accuracy:.2%}"
     if score.interval == 0:

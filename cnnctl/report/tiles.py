@@ -1,4 +1,4 @@
-"""Arrays → pictures: tiles of images, filters and feature maps; NumPy and Pillow alone, so they cost little."""
+"""Draw tiles of images, filters and feature maps with NumPy and Pillow only, which is fast."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from PIL import Image, ImageDraw, ImageFont
 Picture = NDArray[np.uint8]
 MAX_TILES, MAX_COLUMNS = 64, 8
 CARD_WIDTH, CARD_HEIGHT = 350, 215
-"""Pixels of TensorBoard's cards. A larger picture is drawn with some of its pixels left out, so letters cannot be read."""
+"""Pixels of TensorBoard's cards. TensorBoard drops pixels of larger pictures, so text becomes illegible."""
 MAX_TIMES = 4
-"""Large maps make a picture of at most so many cards' width; its letters grow with it."""
+"""Largest width of a picture with large maps, in card widths; its text is scaled accordingly."""
 MIDDLE = 127.5
 TILE, INPUT, GAP, TEXT, TITLE, BAR = 28, 64, 5, 10, 12, 6
-"""Of a sheet of maps as wide as a card, in pixels: the least side of a map, the side of the input image, what is between two,
-heights of letters, and of the scale."""
+"""Layout of a sheet of maps as wide as a card, in pixels: smallest side of a map, side of the input image, gap, heights of
+text, title and color scale."""
 TOP = TITLE + GAP + 2
-"""Where the tiles begin, below the title."""
+"""Top of the tiles, below the title."""
 INK, FRAME, PAPER = (40, 40, 40), (190, 190, 190), (255, 255, 255)
 BELOW, ABOVE = np.array((33, 102, 172)), np.array((178, 24, 43))
-"""The colours of the least and of the largest value where values have signs; 0 is white, so what is off is seen at once."""
+"""Colors of the smallest and the largest value of signed values; 0 is white, so inactive maps are obvious."""
 
 
 def images_picture(images: NDArray[Any]) -> Picture:
-    """Returns the images (N, H, W, C), in [0, 1], side by side."""
+    """Draw images (N, H, W, C), in [0, 1], side by side."""
     return enlarged(tiled(_bytes(images * 255.0)))
 
 
 def filters_picture(kernel: NDArray[Any], title: str) -> Picture:
     """Draw the filters of a convolution, (k, k, C, filters), each with its number.
 
-    Those on grey images have the colours of `maps_picture`. Those on RGB images show their three weights as a colour: grey is
-    0, and the filter's largest weight is full colour.
+    Filters of grayscale images have the colors of `maps_picture`. Filters of RGB images show their three weights as a color:
+    gray is 0, and the largest weight of a filter is fully saturated.
     """
     filters = np.moveaxis(kernel, -1, 0)[:MAX_TILES]
     if kernel.shape[2] == 1:
@@ -46,25 +46,25 @@ def filters_picture(kernel: NDArray[Any], title: str) -> Picture:
         return _sheet(title, [_coloured(each[..., 0], scale) for each in filters], kernel.shape[-1], scale=scale)
     sizes = np.abs(filters).max(axis=(1, 2, 3), keepdims=True)
     coloured = _bytes(MIDDLE + MIDDLE * filters / np.maximum(sizes, 1e-12))
-    return _sheet(f"{title}; grey is 0", list(coloured), kernel.shape[-1])
+    return _sheet(f"{title}; gray is 0", list(coloured), kernel.shape[-1])
 
 
 def maps_picture(maps: NDArray[Any], image: NDArray[Any], title: str) -> Picture:
-    """Draw feature maps (H, W, C) beside the image (h, w, c) that they are of, each with its number, above one scale of values."""
+    """Draw feature maps (H, W, C), each with its number, beside their input image (h, w, c) and above a shared color scale."""
     chosen = np.moveaxis(maps, -1, 0)[:MAX_TILES]
     scale = _scale(chosen)
     return _sheet(title, [_coloured(each, scale) for each in chosen], maps.shape[-1], _bytes(image * 255.0), scale)
 
 
 def _scale(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the least and the largest finite value; with signs, 0 is in the middle."""
+    """Return the smallest and the largest finite value; symmetric around 0 for signed values."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     return (min(low, -high), max(high, -low)) if low < 0 else (0.0, high)
 
 
 def _coloured(values: NDArray[Any], scale: tuple[float, float]) -> Picture:
-    """Return values (H, W) as colours (H, W, 3): white is 0, red above it, blue below; black is NaN or infinite."""
+    """Map values (H, W) to colors (H, W, 3): white is 0, red is positive, blue is negative, black is NaN or infinite."""
     largest = max(scale[1], 1e-12)
     share = np.clip(np.nan_to_num(values.astype(np.float64)) / largest, -1, 1)[..., np.newaxis]
     colours = 255 + np.abs(share) * (np.where(share < 0, BELOW, ABOVE) - 255.0)
@@ -73,12 +73,12 @@ def _coloured(values: NDArray[Any], scale: tuple[float, float]) -> Picture:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where tiles lie on a sheet, in pixels of a sheet as wide as a card.
+    """The layout of tiles on a sheet, in pixels of a sheet as wide as a card.
 
     Attributes:
-        left: of the first column.
-        columns: how many tiles a row has.
-        side: of the square that each tile has.
+        left: left edge of the first column.
+        columns: tiles per row.
+        side: side of the square of each tile.
     """
 
     left: int
@@ -86,13 +86,13 @@ class _Grid:
     side: int
 
     def place(self, number: int) -> tuple[int, int]:
-        """Return left and top of a tile's number, which stands above it."""
+        """Return left and top of the number above a tile."""
         column, row = number % self.columns, number // self.columns
         return self.left + column * (self.side + GAP), TOP + row * (self.side + TEXT + GAP)
 
 
 def _grid(count: int, left: int) -> _Grid:
-    """Choose the columns that leave the most room for each of `count` tiles on a card, and at least TILE."""
+    """Choose the number of columns with the largest tiles for `count` tiles on a card, at least TILE each."""
 
     def side(columns: int) -> int:
         across = (CARD_WIDTH - left) // columns - GAP
@@ -106,14 +106,14 @@ def _grid(count: int, left: int) -> _Grid:
 def _sheet(
     title: str, tiles: list[Picture], of: int, image: Picture | None = None, scale: tuple[float, float] | None = None
 ) -> Picture:
-    """Lay out tiles with their numbers below a title: left of them the image, below them the scale.
+    """Lay out numbered tiles below a title, with the image on the left and the color scale at the bottom.
 
     Args:
-        title: above all.
+        title: the title of the sheet.
         tiles: uint8, all of one size.
-        of: how many there are, of which these are the first.
-        image: what they were computed from.
-        scale: the values of the first and the last colour.
+        of: the total number, of which these are the first.
+        image: the input image.
+        scale: the values of the first and the last color.
     """
     grid = _grid(len(tiles), GAP if image is None else INPUT + 3 * GAP)
     times = min(max(math.ceil(max(tiles[0].shape[:2]) / grid.side), 1), MAX_TIMES)
@@ -132,7 +132,7 @@ def _sheet(
 
 
 class _Page:
-    """A white sheet to draw on, in pixels of a sheet as wide as a card; it has `times` as many."""
+    """A white sheet with coordinates of a sheet as wide as a card, `times` times enlarged."""
 
     def __init__(self, times: int, width: int, height: int) -> None:
         self._times = times
@@ -140,16 +140,16 @@ class _Page:
         self._draw = ImageDraw.Draw(self._image)
 
     def picture(self) -> Picture:
-        """Return what was drawn."""
+        """Return the drawn picture."""
         return np.asarray(self._image)
 
     def text(self, left: float, top: float, text: str, size: int, anchor: str = "la") -> None:
-        """Write a line."""
+        """Draw a line of text."""
         place = (left * self._times, top * self._times)
         self._draw.text(place, text, INK, _font(size * self._times), anchor=anchor)
 
     def tile(self, tile: Picture, place: tuple[int, int], side: int, text: str) -> None:
-        """Draw a tile into a square below its text, framed: paper and many tiles are both white."""
+        """Draw a tile into a square below its text, framed, since paper and many tiles are white."""
         self.text(*place, text, TEXT)
         grown = _grown(tile, side * self._times)
         left, top = place[0] * self._times, (place[1] + TEXT + 2) * self._times
@@ -158,7 +158,7 @@ class _Page:
         self._image.paste(Image.fromarray(np.broadcast_to(grown, (height, width, 3)).copy()), (left, top))
 
     def scale(self, scale: tuple[float, float], left: int, top: int, width: int) -> None:
-        """Draw all colours from the least to the largest value, and what they stand for."""
+        """Draw the color scale with its values."""
         low, high = scale
         values = np.linspace(low, high, width * self._times)[np.newaxis]
         bar = Image.fromarray(_coloured(values, scale).repeat(BAR * self._times, axis=0))
@@ -171,7 +171,7 @@ class _Page:
 
 
 def _grown(picture: Picture, side: int) -> Picture:
-    """Return a picture as large as fits into a square of `side`: enlarged by whole numbers, or reduced to means."""
+    """Resize a picture to fit a square of `side`: enlarged by an integer factor, or averaged down."""
     longer = max(picture.shape[:2])
     if longer <= side:
         times = side // longer
@@ -183,12 +183,12 @@ def _grown(picture: Picture, side: int) -> Picture:
 
 @functools.cache
 def _font(size: int) -> Any:
-    """Return Pillow's own font, which has no ×."""
+    """Load Pillow's default font, which has no ×."""
     return ImageFont.load_default(size)
 
 
 def tiled(images: Picture) -> Picture:
-    """Returns up to `MAX_TILES` images (N, H, W, C) in a square of rows, with a line of blue between them."""
+    """Arrange up to `MAX_TILES` images (N, H, W, C) in a square grid with blue lines between them."""
     chosen = images[:MAX_TILES]
     count, height, width, _ = chosen.shape
     columns = math.ceil(math.sqrt(count))
@@ -202,7 +202,7 @@ def tiled(images: Picture) -> Picture:
 
 
 def enlarged(picture: Picture) -> Picture:
-    """Returns a picture enlarged by a whole number, each pixel a square, as far as it fits into a card's width."""
+    """Enlarge a picture by the largest integer factor that fits the width of a card."""
     times = max(CARD_WIDTH // max(picture.shape[:2]), 1)
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
@@ -213,7 +213,7 @@ def _bytes(values: NDArray[Any]) -> Picture:
 
 
 def png(picture: Picture) -> bytes:
-    """Returns a picture (H, W, 3) as a PNG file."""
+    """Encode a picture (H, W, 3) as PNG."""
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, "PNG", compress_level=1)  # the time counts, not the size
+    Image.fromarray(picture).save(content, "PNG", compress_level=1)  # speed matters more than size
     return content.getvalue()

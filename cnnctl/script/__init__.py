@@ -1,4 +1,4 @@
-"""A config as a plain Keras script that needs no cnnctl.
+"""Generate a plain Keras script from a config, independent of cnnctl.
 
 In: an `Experiment`. Out: Python source. Open `page.py` first.
 """

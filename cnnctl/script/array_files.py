@@ -1,4 +1,4 @@
-"""How the arrays of IDX, npz and Matlab files are stored, as far as it decides what a script does with them."""
+"""The layout of the arrays in IDX, npz and Matlab files, as far as the code of a script depends on it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stored:
-    """How a split is stored; a script reads all its splits in one way.
+    """The layout of a split; a script reads all its splits by the same code.
 
     Attributes:
-        rows: of an image.
-        columns: of an image.
-        channels: of an image.
-        channels_before: whether rows and columns come after the channels.
-        images_last: whether the last axis counts the images.
-        bits: whether pixels are true or false.
-        labels: `numbers`, `names`, `bytes` that are names, `one-hot`, or `first` of several columns.
+        rows: rows of an image.
+        columns: columns of an image.
+        channels: channels of an image.
+        channels_before: whether the channels come before rows and columns.
+        images_last: whether images are along the last axis.
+        bits: whether pixels are booleans.
+        labels: `numbers`, `names`, `bytes` (encoded names), `one-hot`, or `first` of several columns.
     """
 
     rows: int
@@ -49,13 +49,13 @@ class Stored:
 
 @dataclass(frozen=True)
 class Split:
-    """What a script reads a split from.
+    """The source of a split in a script.
 
     Attributes:
-        names: of its files and arrays, as the script lists them.
-        stored: how they are stored.
-        dtype: of the pixels.
-        needs: what the templates need, by their words.
+        names: names of its files and arrays, as the script lists them.
+        stored: their layout.
+        dtype: dtype of the pixels.
+        needs: further template flags.
     """
 
     names: tuple[str, ...]
@@ -66,7 +66,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Array:
-    """The shape and type of an array, the images along its first axis."""
+    """Shape and dtype of an array with images along its first axis."""
 
     shape: Sequence[int]
     dtype: np.dtype[Any]
@@ -78,13 +78,13 @@ def _split(
     """Describe a split by its arrays.
 
     Args:
-        names: of its files and arrays.
+        names: names of its files and arrays.
         images: its images, along the first axis.
         labels: its labels.
-        data: a checked config.
-        part: the split as it is read by cnnctl.
-        needs: what the templates need besides.
-        last: whether the images are along the last axis in the file.
+        data: the data section of a checked config.
+        part: the split as cnnctl reads it.
+        needs: further template flags.
+        last: whether images are along the last axis in the file.
     """
     assert part.height and part.width and part.channels
     one = (part.height, part.width, part.channels)
@@ -101,7 +101,7 @@ def _split(
 
 
 def idx_split(data: DataSpec, part: Part) -> Split:
-    """Look at a split of IDX files."""
+    """Inspect a split of IDX files."""
     from cnnctl.formats.recognise import is_packed
 
     images, labels = (_idx_array(file) for file in part.files)
@@ -110,7 +110,7 @@ def idx_split(data: DataSpec, part: Part) -> Split:
 
 
 def idx_types(parts: Sequence[Part]) -> str:
-    """Return the types that occur in the files of some splits by their codes, as code."""
+    """Return the dtypes in the files of some splits by their codes, as code."""
     from cnnctl.formats.recognise import IDX_TYPES
 
     codes = {_idx_header(file)[0] for part in parts for file in part.files}
@@ -127,7 +127,7 @@ def _idx_array(file: Path) -> Array:
 
 
 def _idx_header(file: Path) -> tuple[int, tuple[int, ...]]:
-    """Return the code of the type, and the shape."""
+    """Read the type code and the shape."""
     from cnnctl.formats.streams import opened
 
     with opened(file) as content:
@@ -139,7 +139,7 @@ def _idx_header(file: Path) -> tuple[int, tuple[int, ...]]:
 
 
 def npz_split(data: DataSpec, part: Part) -> Split:
-    """Look at a split of npz or npy files: two arrays of one file, or a file of images and one of labels."""
+    """Inspect a split of npz or npy files: two arrays in one file, or a file of images and a file of labels."""
     from cnnctl.formats.npz import arrays_of
 
     names: tuple[str, ...]
@@ -154,12 +154,12 @@ def npz_split(data: DataSpec, part: Part) -> Split:
         if images.member or labels.member:
             needs.add("zipped")
         if bool(images.member) != bool(labels.member):
-            raise UsageError(f"{images.file} and {labels.file} are of two kinds, npz and npy; save both alike")
+            raise UsageError(f"{images.file} and {labels.file} have different formats, npz and npy; save both in one format")
     return _split(names, Array(images.shape, images.dtype), Array(labels.shape, labels.dtype), data, part, needs)
 
 
 def _pair(shapes: dict[str, tuple[int, ...]], data: DataSpec, part: Part) -> tuple[str, str]:
-    """Return the names of images and labels of a split in its file."""
+    """Find the names of images and labels of a split in its file."""
     from cnnctl.formats.names import keys_of
     from cnnctl.formats.pairs import find_pairs
 
@@ -169,14 +169,14 @@ def _pair(shapes: dict[str, tuple[int, ...]], data: DataSpec, part: Part) -> tup
     for name, (images, labels) in pairs.items():
         if labels and part.name in (name, name.rpartition(".")[2], f"{file.stem}-{name}"):
             return images, labels
-    raise UsageError(f"{file}: '{part.name}' is none of {', '.join(pairs)}; name its arrays: data.keys")
+    raise UsageError(f"{file}: '{part.name}' is not among {', '.join(pairs)}; set data.keys to the names of its arrays")
 
 
 # Matlab
 
 
 def mat_split(data: DataSpec, part: Part) -> Split:
-    """Look at a split of a Matlab file."""
+    """Inspect a split of a Matlab file."""
     from cnnctl.formats.mat import arrays_of
 
     arrays = arrays_of(part.files[0])
@@ -185,7 +185,7 @@ def mat_split(data: DataSpec, part: Part) -> Split:
     last = images.shape[0] != part.count
     shape = (images.shape[-1], *images.shape[:-1]) if last else images.shape
     label_shape = labels.shape[::-1] if labels.shape[0] != part.count else labels.shape
-    # loadmat(simplify_cells=True) leaves out axes of length 1
+    # loadmat(simplify_cells=True) drops axes of length 1
     label_shape = label_shape[:1] if label_shape[1:] == (1,) else label_shape
     needs = {"structs"} if any("." in name for name in pair) else set()
     names = (part.files[0].name, *pair)

@@ -1,4 +1,4 @@
-"""Augmentation as code, as `cnnctl.data.augment` does it, to the bit."""
+"""Augmentation as code, bit-identical to `cnnctl.data.augment`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnnctl.spec.draws import KNOTS, SMOOTHNESS, STREAM, STROKE_DRAWS, STROKE_ST
 
 AUGMENT = '''
 def augment(images, draws):
-    """Returns the images, each $changed by its own numbers.
+    """Return the images, each $changed by its own random numbers.
 
     Args:
         images: (B, $height, $width, $channels), float32.
@@ -40,7 +40,7 @@ def augment(images, draws):
         interpolation="BILINEAR",  #? moved !elastic
         fill_mode="NEAREST",  # edges repeat outwards  #? moved !elastic
     )  #? moved !elastic
-    # knots on a grid move what lies around them: elastic distortion, Simard et al. 2003  #? elastic
+    # knots on a grid displace nearby pixels: elastic distortion, Simard et al. 2003  #? elastic
     knots = tf.reshape(draws[:, 7:], (-1, 2, $knots, $knots))  #? elastic
     field = smooth($height) @ knots @ tf.transpose(smooth($width))  # (B, 2, $height, $width)  #? elastic
     column, row = tf.meshgrid(tf.range($width, dtype=tf.float32), tf.range($height, dtype=tf.float32))  #? elastic
@@ -59,14 +59,14 @@ def augment(images, draws):
 
 ELASTIC = '''
 def smooth(pixels):
-    """Returns how much each pixel of an axis takes of each of $knots knots; a row sums to one."""
+    """Return the weight of each of $knots knots for each pixel of an axis; rows sum to one."""
     apart = np.linspace(0, 1, pixels)[:, np.newaxis] - np.linspace(0, 1, $knots)
     weights = np.exp(-0.5 * (apart / $smoothness) ** 2)
     return tf.constant(weights / weights.sum(axis=1, keepdims=True), tf.float32)
 
 
 def bilinear(images, x, y):
-    """Returns the images read at columns x and rows y, (B, $height, $width), which lie between pixels."""
+    """Interpolate the images at columns x and rows y, (B, $height, $width), between pixels."""
     x = tf.clip_by_value(x, 0.0, $last_column)  # edges repeat outwards
     y = tf.clip_by_value(y, 0.0, $last_row)
     left, top = tf.floor(x), tf.floor(y)
@@ -81,20 +81,20 @@ def bilinear(images, x, y):
 '''
 
 SEEDS = {"stream": f"SEED ^ 0x{STREAM:X}", "strokes": f"SEED ^ 0x{STROKE_STREAM:X}"}
-"""What the draws are made from, apart from the shuffle: what moves an image, and what changes its strokes."""
+"""Seeds of the draws, separate from the shuffle: for affine transformations, and for elastic and thickness."""
 _DRAWS = {"turn": "rotation", "down": "shift", "right": "shift", "size": "zoom", "slant": "shear", "mirror": "flip"}
-"""The six numbers that move an example, each with the setting that it serves."""
+"""The six random numbers of the affine transformation, each with its setting."""
 
 
 def augment_needs(settings: Augment | None) -> Needs:
-    """Returns what the script must have to change images, by the words of its templates."""
+    """Return the template flags of the augmentation."""
     needs = {name: bool(settings and getattr(settings, name)) for name in Augment.model_fields}
     moved, strokes = any(needs[name] for name in _DRAWS.values()), needs["elastic"] or needs["thickness"]
     return {**needs, "moved": moved, "strokes": strokes, "augment": moved or strokes}
 
 
 def augmenting(settings: Augment, image: tuple[int, ...], needs: Needs) -> list[str]:
-    """Returns the functions that change images of (H, W, C)."""
+    """Generate the functions that augment images of (H, W, C)."""
     height, width, channels = image
     sides = {"height": height, "width": width, "knots": KNOTS}
     reading = {
@@ -129,7 +129,7 @@ def _augment(settings: Augment, needs: Needs, *, height: int, width: int, channe
 
 
 def _matrix(needs: Needs) -> dict[str, str]:
-    """Returns the entries of the matrix that turns, shears, zooms and mirrors, made of the factors that are needed."""
+    """Return the entries of the affine matrix, with only the factors that are needed."""
     scale, side = ["scale"] * needs["zoom"], ["side"] * needs["flip"]
     tilt = " + ".join(["angle"] * needs["rotation"] + ["shear"] * needs["shear"])
     cosine, sine = (["tf.cos(angle)"], ["tf.sin(angle)"]) if needs["rotation"] else ([], [])
@@ -148,7 +148,7 @@ def _product(*factors: str) -> str:
 def _changed(needs: Needs) -> str:
     moves = {"flip": "mirrored", "rotation": "turned", "shear": "sheared", "zoom": "zoomed", "shift": "shifted"}
     words = {**moves, "elastic": "bent", "thickness": "thickened"}
-    said = [word for need, word in words.items() if needs[need]]
-    if len(said) > len(moves):
-        return "changed"  # all of them would be a long line
-    return " and ".join(filter(None, (", ".join(said[:-1]), said[-1])))
+    used = [word for need, word in words.items() if needs[need]]
+    if len(used) > len(moves):
+        return "changed"  # listing all would be too long
+    return " and ".join(filter(None, (", ".join(used[:-1]), used[-1])))

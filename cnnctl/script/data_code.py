@@ -1,4 +1,4 @@
-"""The data as code: holding out and batches, as `cnnctl.data` does them, to the bit."""
+"""Splits and batches as code, bit-identical to `cnnctl.data`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnnctl.spec.experiment import Experiment
 
 HOLD_OUT = '''
 def hold_out(labels, *fractions):
-    """Returns the indices of each fraction of every class, and of all that is left."""
+    """Return the indices of each fraction of every class, and of the rest."""
     generator = np.random.default_rng(SPLIT_SEED)
     classes = [
         generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)
@@ -26,19 +26,19 @@ def hold_out(labels, *fractions):
 
 
 def whole_numbers(wanted, free):
-    """Returns whole numbers with the rounded sum of `wanted`: the largest remainders go up."""
+    """Round `wanted` to integers with the rounded sum: the largest remainders are rounded up."""
     counts = np.minimum(np.floor(wanted).astype(int), free)
     missing = round(float(wanted.sum())) - counts.sum()
-    left = free - counts  # no class gives its last image while another has two
+    left = free - counts  # no class loses its last image while another has two
     counts[np.lexsort((-left, counts - wanted, left <= 1))[:missing]] += 1
     return counts
 '''
 
 BATCHES = '''
 def prepare(images, labels):  #? !augment
-    """Returns float32 images $batch in [0, 1] and $labels labels."""  #? !augment
+    """Return float32 images $batch in [0, 1] and $labels labels."""  #? !augment
 def prepare(images, labels, draws=None):  #? augment
-    """Returns float32 images $batch in [0, 1], $changed by `draws`, and $labels labels."""  #? augment
+    """Return float32 images $batch in [0, 1], $changed by `draws`, and $labels labels."""  #? augment
     images = tf.cast(images, tf.float32) / 255.0
     if draws is not None:  #? augment
         images = augment(images, draws)  #? augment
@@ -48,7 +48,7 @@ def prepare(images, labels, draws=None):  #? augment
 
 
 def training_batches(images, labels):
-    """Returns the batches of all epochs, one after the other, each epoch in an order of its own."""
+    """Return the batches of all epochs, one after the other, each epoch in an order of its own."""
     images, labels = tf.constant(images), tf.constant(labels)
 
     def epoch_of(number):
@@ -70,19 +70,19 @@ def training_batches(images, labels):
 
 
 def ordered_batches(images, labels):
-    """Returns the batches of one pass in the order of the images."""
+    """Return the batches of one pass in the order of the images."""
     batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH_SIZE)
     return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 '''
 
 SPLITS = """
 images, labels = read($train)  #? fractions
-classes = np.unique(labels)  # those that occur are numbered from 0  #? remap_labels fractions
+classes = np.unique(labels)  # classes that occur are numbered from 0  #? remap_labels fractions
 labels = np.searchsorted(classes, labels)  #? remap_labels fractions
 $parts, train = hold_out(labels, $fractions)  #? fractions
 train_images, train_labels = images[train], labels[train]  #? fractions
 train_images, train_labels = read($train)  #? !fractions
-classes = np.unique(train_labels)  # those that occur are numbered from 0  #? remap_labels !fractions
+classes = np.unique(train_labels)  # classes that occur are numbered from 0  #? remap_labels !fractions
 train_labels = np.searchsorted(classes, train_labels)  #? remap_labels !fractions
 train_batches = training_batches(train_images, train_labels)
 steps_per_epoch = math.ceil(len(train_labels) / BATCH_SIZE)
@@ -95,7 +95,7 @@ validation_batches = ordered_batches(validation_images, validation_labels)  #? v
 
 
 def batching(experiment: Experiment, needs: Needs) -> list[str]:
-    """Returns the functions that make batches."""
+    """Generate the functions that create batches."""
     data, shape = experiment.data, _sides(experiment.data)
     batch = f"(B, {', '.join(map(str, (shape[-1:] + shape[:-1]) if needs['channels_first'] else shape))})"
     labels = "one-hot" if needs["one_hot"] else "integer"
@@ -105,7 +105,7 @@ def batching(experiment: Experiment, needs: Needs) -> list[str]:
 
 
 def splitting(experiment: Experiment, needs: Needs, reading: Reading) -> str:
-    """Returns the code that makes the batches of training and validation."""
+    """Generate the code that creates the batches of training and validation."""
     data = experiment.data
     fractions = held_out(data)
     return written(
@@ -119,7 +119,7 @@ def splitting(experiment: Experiment, needs: Needs, reading: Reading) -> str:
 
 
 def held_out(data: DataSpec) -> dict[str, float]:
-    """Returns the parts that are fractions of train, the test first, so that it does not depend on the validation."""
+    """Return the parts that are fractions of train, test first, so that it does not depend on validation."""
     return {role: part for role in ("test", "validation") if isinstance(part := getattr(data, role), float)}
 
 

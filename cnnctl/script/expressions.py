@@ -1,4 +1,4 @@
-"""Values and calls as Python text, and calls laid out on lines."""
+"""Python expressions as text: literals, and calls wrapped to lines."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from cnnctl.surroundings import is_utf8
 
 WIDTH = 100
-"""Columns of a script."""
+"""Line length of a script."""
 
 
 def literal(value: object) -> str:
-    """Returns a value of a config as Python text."""
+    """Format a config value as a Python literal."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=not is_utf8(value))
     if isinstance(value, tuple | list):
@@ -23,19 +23,19 @@ def literal(value: object) -> str:
 
 
 def pair(value: tuple[object, ...]) -> str:
-    """Returns one value for both rows and columns where they are equal, else the pair, as Keras takes it."""
+    """Format a pair for Keras: a single value if rows and columns are equal."""
     rows, columns = (pair(each) if isinstance(each, tuple) else literal(each) for each in value)
     return rows if rows == columns else f"({rows}, {columns})"
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a class.
+    """A call in the generated code.
 
     Attributes:
-        function: what is called.
-        plain: its arguments that are short.
-        parts: its arguments that are calls themselves, by keyword.
+        function: the called name.
+        plain: short arguments.
+        parts: arguments that are calls themselves, by keyword.
     """
 
     function: str
@@ -51,13 +51,13 @@ def _keyword(part: tuple[str, Call]) -> str:
 
 
 def laid_out(head: str, call: Call, tail: str = "", first: int = WIDTH) -> list[str]:
-    """Returns a call on one line, or over several with its arguments indented.
+    """Format a call on one line, or on several with indented arguments.
 
     Args:
-        head: what stands before the call, indented.
+        head: the indented text before the call.
         call: the call.
-        tail: what stands after it.
-        first: columns that the line may have where it is one.
+        tail: the text after it.
+        first: longest single line.
     """
     line = f"{head}{call}{tail}"
     if len(line) <= first:
@@ -69,19 +69,19 @@ def laid_out(head: str, call: Call, tail: str = "", first: int = WIDTH) -> list[
 
 
 def hung(head: str, call: Call, tail: str, first: int) -> list[str]:
-    """Returns a call with its short arguments on the first line and each part under the first argument, where that fits.
+    """Format a call with short arguments on the first line and each part aligned below, if that fits.
 
     Args:
-        head: what stands before the call, indented.
+        head: the indented text before the call.
         call: the call.
-        tail: what stands after it.
-        first: columns that the first line may have.
+        tail: the text after it.
+        first: longest first line.
     """
     start = f"{head}{call.function}("
     end = f"){tail}"
     short = _rows(call.plain, first - len(start) - len(end))
     parts = list(map(_keyword, call.parts))
-    others = _rows([*short[1:], *parts[:1]], WIDTH - len(start) - len(end))  # what is left of the short ones, beside a part
+    others = _rows([*short[1:], *parts[:1]], WIDTH - len(start) - len(end))  # remaining short arguments share a row with a part
     text = f",\n{' ' * len(start)}".join([*short[:1], *others, *parts[1:]])
     lines = f"{start}{text}{end}".split("\n")
     fits = len(lines[0]) <= first and all(len(line) <= WIDTH for line in lines)
@@ -89,7 +89,7 @@ def hung(head: str, call: Call, tail: str, first: int) -> list[str]:
 
 
 def _rows(texts: Iterable[str], width: int) -> list[str]:
-    """Returns texts joined to rows of at most `width` columns, the comma that ends a row left out."""
+    """Join texts to rows of at most `width` columns, without the comma at the end of a row."""
     rows: list[str] = []
     for text in texts:
         if rows and len(rows[-1]) + len(text) + 2 <= width:

@@ -1,6 +1,6 @@
-"""A folder of images as code: its splits, its classes and its labels file, as `cnnctl.spec.folders` finds them.
+"""A folder of images as code: splits, classes and labels file, as found by `cnnctl.spec.folders`.
 
-The script is for the folder that the config names: a rule that it does not need is left out.
+The script is for the folder of the config: rules that do not apply to it are left out.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from cnnctl.spec.image_files import FORMATS, IMAGE_SUFFIXES
 
 FOLDER = '''
 def is_image(file):
-    """Tell whether a file is an image, by its name."""  #? !by_content
+    """Return True if a file is an image, by its name."""  #? !by_content
     return file.name.lower().endswith(SUFFIXES) and file.is_file()  #? !by_content
-    """Tell whether a file is an image, by its content."""  #? by_content
+    """Return True if a file is an image, by its content."""  #? by_content
     if not file.is_file():  #? by_content
         return False  #? by_content
     try:  #? by_content
@@ -29,18 +29,18 @@ def is_image(file):
 
 
 def is_hidden(name):
-    """Tell whether a file or folder belongs to the system and not to the set."""
+    """Return True if a file or folder belongs to the system and not to the dataset."""
     return name.startswith(".") or name in $hidden
 
 
 def files_below(folder):  #? linked
-    """List the files below a folder, those in folders that links lead to, too."""  #? linked
+    """List the files below a folder, including linked folders."""  #? linked
     for place, _, names in os.walk(folder, followlinks=True):  #? linked
         yield from (Path(place, name) for name in names)  #? linked
   #? linked
   #? linked
 def find(folder):
-    """List the images below a folder, each behind the name of its class, in this order."""
+    """List the images below a folder as (class name, file), sorted."""
     found = []
     for file in folder.rglob("*"):  #? !linked
     for file in files_below(folder):  #? linked
@@ -49,8 +49,8 @@ def find(folder):
             continue
         if place[0] in $others:  # folders of other splits  #? others
             continue  #? others
-        name = "/".join(folders[:1])  # whatever lies below a folder is of its class  #? by_folder !leaf
-        name = "/".join(folders)  # each folder that holds images is a class  #? by_folder leaf
+        name = "/".join(folders[:1])  # all images below a folder are of its class  #? by_folder !leaf
+        name = "/".join(folders)  # each folder with images is a class  #? by_folder leaf
         name = label_of(file) or name  #? by_folder labels_file
         name = label_of(file)  #? !by_folder
         if name:
@@ -74,11 +74,11 @@ CLASSES = """
 $class_names
 """
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
-"""Folders that `cnnctl.spec.folders` passes over, too."""
+"""Folders that `cnnctl.spec.folders` also skips."""
 
 
 def folder_reading(data: DataSpec) -> Reading:
-    """Choose how a script reads the folder of a checked config; raises as `reading_of` does."""
+    """Choose how a script reads the folder of a checked config; raise as `reading_of` does."""
     folder = FolderSet(data)
     arguments = {split: _argument(folder.root(split)) for split in _splits(data)}
     labels = _labels(data, folder)
@@ -130,29 +130,27 @@ def _values(data: DataSpec, folder: FolderSet) -> dict[str, object]:
 
 
 def _refuse_circles(folder: FolderSet) -> None:
-    """Raise where a script that follows links would not come to an end."""
+    """Raise if a script that follows links would not terminate."""
     links = (folder.path.joinpath(*each.place) for each in folder.listing.unread)
     for link in links:
         if link.is_symlink() and link.is_dir():
-            raise UsageError(
-                f"{link} leads to a folder that it lies in, and a script would follow it again and again; remove it"
-            )
+            raise UsageError(f"{link} is a link to a parent folder, which a script would follow without end; remove it")
 
 
 def _by_folder(data: DataSpec, folder: FolderSet) -> bool:
-    """Return whether images that a file of labels does not name have the class of their folder; without one all have.
+    """Return True if images that are not in a labels file have the class of their folder, as all do without a labels file.
 
     Raises:
-        UsageError: those of one split have, and those of another have none.
+        UsageError: this differs between splits.
     """
-    kept = {split: _keeps_folders(folder, split) for split in _splits(data)}
-    without = [split for split, keeps in kept.items() if not keeps and _unnamed(data, folder, split)]
-    if any(kept.values()) and without:
+    by_folder = {split: _keeps_folders(folder, split) for split in _splits(data)}
+    without = [split for split, keeps in by_folder.items() if not keeps and _unnamed(data, folder, split)]
+    if any(by_folder.values()) and without:
         raise UsageError(
-            f"images that {data.labels_file} does not name have the class of their folder in some splits and none in "
-            f"'{without[0]}', which a short script cannot follow; name all of them"
+            f"images not in {data.labels_file} have the class of their folder in some splits and no class in "
+            f"'{without[0]}', which a short script cannot reproduce; add all images to the file"
         )
-    return any(kept.values())
+    return any(by_folder.values())
 
 
 def _keeps_folders(folder: FolderSet, split: str) -> bool:
@@ -162,7 +160,7 @@ def _keeps_folders(folder: FolderSet, split: str) -> bool:
 
 
 def _unnamed(data: DataSpec, folder: FolderSet, split: str) -> bool:
-    """Return whether a split has images in folders that the file of labels does not name."""
+    """Return True if a split has images in folders that are not in the labels file."""
     root, named = folder.root(split), folder.labels.by_place if folder.labels else {}
     others = () if root else _others(data, folder)
     inside = (place for place in folder.listing.images if place[: len(root)] == root and len(place) > len(root) + 1)
@@ -170,7 +168,7 @@ def _unnamed(data: DataSpec, folder: FolderSet, split: str) -> bool:
 
 
 def _others(data: DataSpec, folder: FolderSet) -> list[str]:
-    """Return the folders of other splits that lie among those of the classes of train."""
+    """Return the folders of other splits among the class folders of train."""
     if folder.root(data.train):
         return []
     named = None if _keeps_folders(folder, data.train) or not folder.labels else folder.labels.by_place
@@ -179,7 +177,7 @@ def _others(data: DataSpec, folder: FolderSet) -> list[str]:
 
 
 def _class_names(data: DataSpec, folder: FolderSet, train: str) -> str:
-    """Return the line that names the classes; folders that have no images yet are classes, too."""
+    """Generate the line with the class names, including empty class folders."""
     empty = sorted(set(folder.class_names(data.train)) - {each.class_name for each in folder.labelled(data.train)})
     names = f"{{name for name, _ in find({train})}}"
     more = f" | {{{', '.join(map(literal, empty))}}}" if empty else ""

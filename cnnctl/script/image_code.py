@@ -1,4 +1,4 @@
-"""One image as code: what `cnnctl.data.images` makes of it, to the bit."""
+"""The preparation of one image as code, bit-identical to `cnnctl.data.images`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def whiten(values, white):
 
 BRIGHTEN = '''
 def brighten(image, white):
-    """Scale the 8 bits of an image so that `white` becomes 255; its alpha stays."""
-    if "transparency" in image.info:  # names a value, which would be another one then
+    """Scale the 8 bits of an image so that `white` becomes 255; alpha is unchanged."""
+    if "transparency" in image.info:  # refers to a pixel value, which would change
         image = image.convert("RGBA")
     elif image.mode not in ("L", "LA", "RGB", "RGBA"):
         image = image.convert("RGBA" if "A" in image.getbands() else "RGB")
@@ -28,7 +28,7 @@ def brighten(image, white):
 
 CROP = '''
 def crop(image):
-    """Resize the middle of an image, as large as the proportions of $width to $height allow."""
+    """Resize the center of an image, as large as the aspect ratio of $width to $height allows."""
     scale = min(image.width / $width, image.height / $height)
     across, down = $width * scale, $height * scale
     left, top = (image.width - across) / 2, (image.height - down) / 2
@@ -38,7 +38,7 @@ def crop(image):
 
 PAD = '''
 def pad(image):
-    """Resize a whole image in its own proportions; around it comes the median of its border."""
+    """Resize a whole image and keep its aspect ratio; the padding is the median of its border."""
     scale = max(image.width / $width, image.height / $height)
     width, height = max(round(image.width / scale), 1), max(round(image.height / scale), 1)
     pixels = np.asarray(image)
@@ -65,7 +65,7 @@ _FITTED = """
 
 FIT = f'''
 def fit(image):
-    """Returns an image of any size as uint8 $one."""
+    """Return an image of any size as uint8 $one."""
     image = whiten(image, $white)  #? white
     image = image.astype(np.uint8)  #? any_mode !white
     image = Image.fromarray(image.squeeze(-1))  #? own_grey
@@ -87,7 +87,7 @@ def read_image(file):
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))  #? !white
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N", "F"):  # more than 8 bits per pixel  #? white
         image = Image.fromarray(whiten(np.asarray(image), $white))  #? white
-    else:  # of colours of 16 bits Pillow reads the upper 8  #? white
+    else:  # Pillow reads the upper 8 bits of 16-bit colors  #? white
         image = brighten(image, $white * 255 / 65535 if deep_colour else $white)  #? white
     if "A" in image.getbands() or "transparency" in image.info:  # transparent parts become white
         image = image.convert("RGBA")
@@ -97,7 +97,7 @@ def read_image(file):
 
 
 def image_needs(data: DataSpec) -> Needs:
-    """Return what the script must do with each image, by the words of its templates."""
+    """Return the template flags for the preparation of an image."""
     return {
         **{way: data.fit == way for way in ("stretch", "crop", "pad")},
         "grey": data.channels == 1,
@@ -108,7 +108,7 @@ def image_needs(data: DataSpec) -> Needs:
 
 
 def image_values(data: DataSpec) -> dict[str, object]:
-    """Return the values of the templates that read images."""
+    """Return the values for the templates that read images."""
     assert data.image_size and data.channels
     (height, width), white = data.image_size, data.pixel_max
     one = literal((height, width, data.channels))
@@ -123,7 +123,7 @@ def image_values(data: DataSpec) -> dict[str, object]:
 
 
 def helpers(needs: Needs) -> list[str]:
-    """Return the templates of the functions that make an image of an array or a file, and of those they call."""
+    """Return the templates of the functions that prepare an image from an array or a file."""
     of_pillow = needs["fitted"] or needs["image_files"]
     return [
         *([WHITEN] if needs["white"] else []),
@@ -136,11 +136,11 @@ def helpers(needs: Needs) -> list[str]:
 
 
 def arranged(images: str, needs: Needs, white: object) -> str:
-    """Return the code that makes images of an array that has them in their size and channels already.
+    """Generate the expression that prepares an array of images with the right size and channels.
 
     Args:
-        images: the code of a uint8 array (N, H, W, C), or with `white` of any array.
-        needs: of the script.
+        images: the code of a uint8 array (N, H, W, C), or of any array with `white`.
+        needs: the template flags.
         white: the value that becomes 255, as code.
     """
     images = f"whiten({images}, {white})" if needs["white"] else images

@@ -1,4 +1,4 @@
-"""A file of labels as code, as `cnnctl.spec.labels_file` reads it."""
+"""A labels file as code, as read by `cnnctl.spec.labels_file`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnctl.spec.labels_file import FILE_COLUMNS, LABEL_COLUMNS
 
 LABEL_OF = '''
 def label_of(file):
-    """Look up the label of an image; None where the file of labels does not name it."""
+    """Look up the label of an image; None if it is not in the labels file."""
     return LABELS.get(file.relative_to(FOLDER).as_posix())  #? by_path
     parts = file.relative_to(FOLDER).parts  #? !by_path
     ends = ["/".join(parts[start:]) for start in range(len(parts))]  #? !by_path
@@ -32,16 +32,16 @@ $labels
 """
 
 Lookup = Mapping[str, str]
-"""Labels by what the file calls their images."""
+"""Labels by the names of their images in the file."""
 
 
 @dataclass(frozen=True)
 class LabelsCode:
-    """How a script reads a file of labels.
+    """The code that reads a labels file.
 
     Attributes:
-        needs: of its templates.
-        values: of its templates.
+        needs: the template flags.
+        values: the template values.
     """
 
     needs: Needs
@@ -49,20 +49,20 @@ class LabelsCode:
 
 
 def labels_code(data: DataSpec, path: Path, images: Sequence[Place], by_place: Mapping[Place, str]) -> LabelsCode:
-    """Choose the shortest code that gives images the labels that cnnctl gives them.
+    """Choose the shortest code that gives every image the same label as cnnctl.
 
     Args:
-        data: a checked config with `labels_file`.
-        path: the folder of the set.
+        data: the data section of a checked config with `labels_file`.
+        path: the dataset folder.
         images: the places of its images.
         by_place: their labels.
 
     Raises:
-        UsageError: no short code does.
+        UsageError: no short code does this.
     """
     delimiter, rows = _table(path / str(data.labels_file))
     name, label = _columns(rows[0], data.keys if isinstance(data.keys, tuple) else None)
-    for first in (1, 0):  # without a header, or where the header is no image
+    for first in (1, 0):  # with a header, or without
         lookup = {_plain(row[name].strip()): row[label].strip() for row in rows[first:]}
         for by_path in (True, False):
             if {place: found for place in images if (found := _label_of(place, lookup, by_path))} == by_place:
@@ -73,13 +73,13 @@ def labels_code(data: DataSpec, path: Path, images: Sequence[Place], by_place: M
                 }
                 return LabelsCode({"labels_file": True, "by_path": by_path}, values)
     raise UsageError(
-        f"{data.labels_file} names its images in several ways, which a short script cannot follow; "
+        f"{data.labels_file} names its images in several ways, which a short script cannot reproduce; "
         "write the path of each image below data.path"
     )
 
 
 def _dictionary(rows: Sequence[Sequence[str]], first: int, name: int, label: int) -> str:
-    """Return the code that makes labels by name of the rows from `first` on."""
+    """Generate the dictionary of labels by name, from the rows from `first` on."""
     cells = f"{_name_cell(name, [row[name] for row in rows])}: {_cell(label, [row[label] for row in rows])}"
     each = f"for row in rows{'[1:]' if first else ''}"
     line = f"LABELS = {{{cells} {each}}}"
@@ -87,14 +87,14 @@ def _dictionary(rows: Sequence[Sequence[str]], first: int, name: int, label: int
 
 
 def _table(file: Path) -> tuple[str, list[list[str]]]:
-    """Return the delimiter of a table, and its rows that are not blank."""
+    """Read the delimiter of a table and its non-empty rows."""
     text = file.read_text("utf-8-sig")
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     return delimiter, [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
 
 
 def _columns(header: Sequence[str], keys: tuple[str, str] | None) -> tuple[int, int]:
-    """Return the columns of names and labels."""
+    """Find the columns of names and labels."""
     head = [cell.strip() for cell in header]
     if keys:
         return head.index(keys[0]), head.index(keys[1])
@@ -107,7 +107,7 @@ def _columns(header: Sequence[str], keys: tuple[str, str] | None) -> tuple[int, 
 
 
 def _label_of(place: Place, lookup: Lookup, by_path: bool) -> str | None:
-    """Do what the script's `label_of` does."""
+    """Look up a label as `label_of` of the script does."""
     ends = ["/".join(place[start:]) for start in range(len(place))]
     if by_path:
         return lookup.get(ends[0])
@@ -121,7 +121,7 @@ def _plain(name: str) -> str:
 
 
 def _name_cell(column: int, cells: Sequence[str]) -> str:
-    """Return the code of a name, a path with slashes from the folder of the set; only with the steps that are needed."""
+    """Generate the expression of a name as a relative path with slashes, with only the steps that are needed."""
     names, text = [cell.strip() for cell in cells], _cell(column, cells)
     if any("\\" in name for name in names):
         text += '.replace("\\\\", "/")'

@@ -28,11 +28,11 @@ supports_masking symbolic_call test_function test_on_batch test_step to_json tra
 trainable trainable_variables trainable_weights unrolled_steps_per_execution variable_dtype variables weights
 """
 MODEL_ATTRIBUTES = frozenset(_ATTRIBUTES.split())
-"""What a `keras.Model` has already, so that no layer may be called so; a test compares it with Keras's own."""
+"""Attributes of `keras.Model`, which cannot be names of layers; a test compares them with Keras."""
 
 
 def tensor_names(nodes: Sequence[Node], images: str, last: str) -> dict[str, str]:
-    """Returns what the output of each layer is called: `x` where only the next layer takes it and the config gives no name."""
+    """Name the output of each layer: `x` if only the next layer takes it and the config sets no name."""
     tensors = {INPUT: images}
     taken = {*_TAKEN, *keyword.kwlist, *(part.__name__ for part in _PARTS)}
     takers = Counter(name for node in nodes for name in set(node.inputs))
@@ -43,13 +43,13 @@ def tensor_names(nodes: Sequence[Node], images: str, last: str) -> dict[str, str
 
 
 def attribute_names(nodes: Sequence[Node]) -> dict[str, str]:
-    """Returns what each layer is called as an attribute of a `keras.Model`."""
+    """Name each layer as an attribute of a `keras.Model`."""
     taken = {*MODEL_ATTRIBUTES, *keyword.kwlist}
     return {node.name: _free(node.name, taken) for node in nodes}
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """Returns a Python name for a layer's name that is not taken, and takes it."""
+    """Return a Python name for a layer's name that is not taken, and takes it."""
     plain = re.sub(r"\W", "_", name)
     plain = f"layer{plain}" if plain.startswith("_") else plain  # what begins so is Keras's own
     while plain in taken:

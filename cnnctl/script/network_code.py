@@ -1,4 +1,4 @@
-"""The network as Keras code in the three styles, a layer a line with its shape beside it."""
+"""The network as Keras code in three styles, one layer per line with its output shape."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnnctl.script.layer_names import attribute_names, tensor_names
 from cnnctl.spec import layers as L
 from cnnctl.spec import weights as W
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.head import gives
+from cnnctl.spec.head import output_kind
 from cnnctl.spec.section import Section
 from cnnctl.spec.shapes import Shape
 from cnnctl.spec.stack import Node
@@ -23,19 +23,19 @@ _FIRST = {
     L.Dropout: ("rate",),
     L.ActivationLayer: ("activation",),
 }
-"""The arguments that are said without their names, as Keras orders them."""
+"""Positional arguments, in the order of Keras."""
 _PAIRS = ("kernel_size", "strides", "dilation_rate", "pool_size")
 _ALONE = (W.Constant, W.L1, W.L2)
-"""Parts with one argument, which needs no name."""
+"""Parts with a single positional argument."""
 
 
 def network(experiment: Experiment) -> str:
-    """Returns the code that makes `model`, built."""
+    """Generate the code that builds `model`."""
     return _STYLES[experiment.model.style](experiment)
 
 
 def part_classes(experiment: Experiment, parts: Iterable[type[Section]]) -> list[str]:
-    """Returns the names of those of some initializers, regularizers or constraints that the network's code calls."""
+    """Return the names of the initializers, regularizers or constraints, among `parts`, that the code calls."""
     used = {part.function for call in _calls(experiment) for _, part in call.parts}
     return sorted(used & {part.__name__ for part in parts})
 
@@ -56,7 +56,7 @@ def _functional(experiment: Experiment) -> str:
     return "\n".join(
         [
             "def build_model():",
-            f'    """Returns the network: images {_shape(experiment.network.image)} to {gives(nodes)} (B, CLASSES)."""',
+            f'    """Return the network: images {_shape(experiment.network.image)} to {output_kind(nodes)} (B, CLASSES)."""',
             f"    inputs = keras.Input({literal(experiment.network.image)})",
             *_with_shapes(calls, experiment),
             "    return keras.Model(inputs, outputs)",
@@ -78,7 +78,7 @@ def _subclass(experiment: Experiment) -> str:
     return "\n".join(
         [
             "class Network(keras.Model):",
-            f'    """Images {_shape(experiment.network.image)} to {gives(nodes)} (B, CLASSES)."""',
+            f'    """Images {_shape(experiment.network.image)} to {output_kind(nodes)} (B, CLASSES)."""',
             "",
             "    def __init__(self):",
             "        super().__init__()",
@@ -89,7 +89,7 @@ def _subclass(experiment: Experiment) -> str:
             "",
             "",
             "model = Network()",
-            f"model(tf.zeros({literal((1, *experiment.network.image))}))  # makes the weights",
+            f"model(tf.zeros({literal((1, *experiment.network.image))}))  # creates the weights",
         ]
     )
 
@@ -102,7 +102,7 @@ _STYLES: dict[str, Callable[[Experiment], str]] = {
 
 
 def _steps(nodes: Sequence[Node], names: dict[str, str]) -> list[tuple[str, Call, str]]:
-    """Returns the lines of `call`: each layer takes the tensors of its inputs."""
+    """Generate the lines of `call`: each layer takes the tensors of its inputs."""
     tensors = tensor_names(nodes, "images", last="")
     steps = []
     for node in nodes:
@@ -114,7 +114,7 @@ def _steps(nodes: Sequence[Node], names: dict[str, str]) -> list[tuple[str, Call
 
 
 def _with_shapes(calls: Sequence[tuple[str, Call, str]], experiment: Experiment) -> list[str]:
-    """Returns the lines of calls, with the shape that each layer gives in a column beside them."""
+    """Format the lines of calls, with the output shape of each layer in a comment column."""
     shapes = [_shape(facts.output_shape) for facts in experiment.network.facts]
     most = WIDTH - max(map(len, shapes)) - 4
     written = [hung(head, call, tail, most) for head, call, tail in calls]
@@ -139,14 +139,14 @@ def _taken(node: Node, tensors: dict[str, str]) -> str:
 
 
 def _calls(experiment: Experiment) -> list[Call]:
-    """Returns the Keras call of each layer."""
+    """Generate the Keras call of each layer."""
     nodes = experiment.network.nodes
     return [_layer(node, index, experiment, last=node is nodes[-1]) for index, node in enumerate(nodes)]
 
 
 def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
     layer, mixed = node.layer, experiment.train.precision != "float32"
-    fields = {name: getattr(layer, name) for name in _said(layer, experiment)}
+    fields = {name: getattr(layer, name) for name in _arguments(layer, experiment)}
     name = (f"name={literal(node.name)}",) if layer.name else ()
     seed = (
         (f"seed={W.drawn_seed(experiment.seed, index, 'seed')}",) if isinstance(layer, L.Dropout) and layer.seed is None else ()
@@ -162,8 +162,8 @@ def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
     return Call(f"layers.{kind}", (*plain, *seed, *name, *precision), tuple(parts))
 
 
-def _said(layer: L.Layer, experiment: Experiment) -> list[str]:
-    """Returns the fields that the code says: what Keras would have otherwise, and what draws."""
+def _arguments(layer: L.Layer, experiment: Experiment) -> list[str]:
+    """Return the fields to write: those that differ from Keras's defaults, and random initializers."""
     fields = [name for name in type(layer).model_fields if name not in ("name", "inputs") and _differs(layer, name)]
     if getattr(layer, "data_format", None) == experiment.model.data_format:
         fields.remove("data_format")
@@ -188,7 +188,7 @@ def _plain(layer: L.Layer, field: str, value: object) -> str:
 
 
 def _part(section: Section, seed: int) -> Call:
-    """Returns the call that makes an initializer, regularizer or constraint."""
+    """Generate the call of an initializer, regularizer or constraint."""
     fields = {name: getattr(section, name) for name in type(section).model_fields if _differs(section, name)}
     if isinstance(section, W.Seeded):
         fields = {**fields, "seed": seed if section.seed is None else section.seed}
@@ -199,5 +199,5 @@ def _part(section: Section, seed: int) -> Call:
 
 
 def is_regularized(experiment: Experiment) -> bool:
-    """Returns whether the weights or outputs of a layer add to the loss."""
+    """Return True if a layer adds a regularization penalty to the loss."""
     return bool(part_classes(experiment, W.REGULARIZERS))

@@ -1,6 +1,7 @@
-"""The original files of a set as code: IDX, npz, CSV, Matlab and Parquet, as `cnnctl.formats` reads them.
+"""Original files as code: IDX, npz, CSV, Matlab and Parquet, as read by `cnnctl.formats`.
 
-The script is for the files that the config names: it gives their arrays and columns, and does only what their shapes and types need.
+The script is for the files of the config: it names their arrays and columns, and has only the steps that their shapes and
+dtypes require.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 READ_IDX = '''
 def read_idx(file):
-    """Read the array of an IDX file: its type, rank and shape stand before its values."""
+    """Read the array of an IDX file: type, rank and shape come before the values."""
     content = file.read_bytes()
     if content[:2] == b"\\x1f\\x8b":  # it is compressed  #? gzip
         content = gzip.decompress(content)  #? gzip
@@ -37,7 +38,7 @@ def read_idx(file):
 
 INSIDE = '''
 def inside(variables, name):
-    """Look up a variable of a Matlab file; dots lead into its structs."""
+    """Look up a variable of a Matlab file; dots separate fields of structs."""
     for each in name.split("."):
         variables = variables[each]
     return variables
@@ -67,14 +68,14 @@ READ = '''
 def read(split):
     """Read the images of a split, uint8 $shape, and their labels (N,)."""
 OPENED
-    images = np.moveaxis(images, -1, 0)  # the last axis counts the images  #? images_last
+    images = np.moveaxis(images, -1, 0)  # images are along the last axis  #? images_last
     images = images.reshape(-1, $rows, $columns, $own_channels)  #? !channels_before
     images = images.reshape(-1, $own_channels, $rows, $columns).transpose(0, 2, 3, 1)  #? channels_before
     images = images.astype(np.uint8)  #? cast
     images = images.astype(np.uint8) * 255  #? bits
     images = np.stack([fit(image) for image in images])  #? fitted
     labels = labels.reshape(-1)  #? label_column
-    labels = labels[:, 0]  # the class; the other columns say where an image comes from  #? first_label
+    labels = labels[:, 0]  # the class; the other columns have the origin of an image  #? first_label
     labels = labels.argmax(axis=1)  # they are one-hot  #? one_hot_labels
     labels = np.char.decode(labels, "utf-8")  #? label_bytes
     return images, labels  #? fitted label_names
@@ -90,7 +91,7 @@ $files
 
 
 def file_reading(data: DataSpec) -> Reading:
-    """Choose how a script reads the original files of a checked config; raises as `reading_of` does."""
+    """Choose how a script reads the original files of a checked config; raise as `reading_of` does."""
     parts = open_originals(data)
     used = {name: parts[name] for name in (data.train, data.validation, data.test) if isinstance(name, str)}
     read = {"csv": _csv, "parquet": _parquet}
@@ -98,18 +99,18 @@ def file_reading(data: DataSpec) -> Reading:
 
 
 def _refuse_different(data: DataSpec, facts: Mapping[str, object]) -> None:
-    """Raise UsageError where the splits of a set are stored in different ways."""
+    """Raise UsageError if the splits of a dataset have different layouts."""
     first, *others = facts
     for split in others:
         if facts[split] != facts[first]:
             raise UsageError(
-                f"{data.path}: a short script reads all splits in one way, but '{first}' has {facts[first]}, and '{split}' has "
-                f"{facts[split]}; store them alike, or hold fractions of '{first}' out"
+                f"{data.path}: a short script reads all splits by the same code, but '{first}' has {facts[first]} and '{split}' "
+                f"has {facts[split]}; store them alike, or hold fractions of '{first}' out"
             )
 
 
 def _files(folder: Path, names: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the values of FILES: what each split is read from."""
+    """Return the template values of FILES: the files and arrays of each split."""
     lines = [line for split, each in names.items() for line in _entry(f"    {literal(split)}: ", each)]
     return {"folder": literal(str(folder)), "files": "\n".join(["FILES = {", *lines, "}"])}
 
@@ -146,15 +147,15 @@ def _array_reading(
     more: Needs,
     values: Mapping[str, object],
 ) -> Reading:
-    """Return how arrays are read, whatever the kind of their files.
+    """Describe how arrays are read, for any format of their files.
 
     Args:
-        data: a checked config.
+        data: the data section of a checked config.
         parts: its splits by name.
-        splits: what a script reads them from.
-        opened: the lines that make arrays of images and labels of a file.
-        more: needs of those lines.
-        values: of those lines.
+        splits: their sources.
+        opened: the lines that read arrays of images and labels from a file.
+        more: the template flags of these lines.
+        values: the template values of these lines.
     """
     _refuse_different(data, {name: split.stored for name, split in splits.items()})
     needs = {**base_needs(data), **_array_needs(data, [*splits.values()]), **more}
@@ -170,7 +171,7 @@ def _array_reading(
 def _array_needs(data: DataSpec, splits: Sequence[Split]) -> dict[str, bool]:
     stored, words = splits[0].stored, {word for split in splits for word in split.needs}
     sides = (stored.columns, stored.rows) if data.transpose else (stored.rows, stored.columns)
-    white = data.pixel_max is not None and not stored.bits  # bits are black and white already
+    white = data.pixel_max is not None and not stored.bits  # booleans are already black and white
     return {
         **array_needs(data, Images(*sides, stored.channels)),
         **{word: word in words for word in ("gzip", "halves", "zipped", "structs", "label_column")},
@@ -188,7 +189,7 @@ def _array_needs(data: DataSpec, splits: Sequence[Split]) -> dict[str, bool]:
 
 
 def _names_needs(data: DataSpec, names: bool) -> dict[str, bool]:
-    """Return the needs of labels that are names of classes: they are numbered in their order, as those that leave gaps are."""
+    """Return the template flags for labels that are class names, which are numbered like labels with gaps."""
     return {"label_names": names, "remap_labels": data.remap_labels or names}
 
 

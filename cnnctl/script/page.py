@@ -1,4 +1,4 @@
-"""The whole script: its head, and its parts in the order of a training_code."""
+"""The whole script: its head, then its parts in the order of a training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ import os
 from pathlib import Path  #? path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # before Keras is imported
-os.environ["KERAS_HOME"] = os.devnull  # where no keras.json of this machine changes the numbers
+os.environ["KERAS_HOME"] = os.devnull  # so that no keras.json of this machine changes the results
 
 import keras
 import numpy as np
@@ -47,9 +47,9 @@ from sklearn.datasets import load_digits  #? digits
 keras.config.set_image_data_format("channels_first")  #? channels_first
 keras.config.set_dtype_policy($precision)  # weights stay float32  #? mixed
 
-SEED = $seed  # of the order and the augmentation of the images; layers have seeds of their own  #? augment
-SEED = $seed  # of the order of the images; layers have seeds of their own  #? !augment
-SPLIT_SEED = $split_seed  # of what is held out  #? fractions
+SEED = $seed  # for the order and the augmentation of images; layers have their own seeds  #? augment
+SEED = $seed  # for the order of images; layers have their own seeds  #? !augment
+SPLIT_SEED = $split_seed  # for the held-out images  #? fractions
 EPOCHS = $epochs
 BATCH_SIZE = $batch_size
 CLASSES = $classes
@@ -68,16 +68,16 @@ _SOURCES = {
 
 
 def script(experiment: Experiment, command: str, model_file: str) -> str:
-    """Returns a Keras script that trains as `cnnctl train` does.
+    """Generate a Keras script that trains as `cnnctl train` does.
 
     Args:
         experiment: a checked config.
-        command: what wrote the script.
-        model_file: where the script saves the network_code.
+        command: the command that wrote the script.
+        model_file: the file that the script saves the network to.
 
     Raises:
         UsageError: a short script cannot read the data as cnnctl does.
-        DataError: the data is not what it was when the config was checked.
+        DataError: the data has changed since the config was checked.
     """
     reading = reading_of(experiment.data)
     needs = needs_of(experiment, reading)
@@ -89,7 +89,7 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
         *([written(data_code.HOLD_OUT, needs)] if needs["fractions"] else []),
         *data_code.batching(experiment, needs),
         data_code.splitting(experiment, needs, reading),
-        _title("Network, and beside each layer the shape of what it gives for B images"),
+        _title("Network, with the output shape of each layer for B images"),
         network_code.network(experiment),
         _title("Loss and optimizer"),
         *training_code.goal(experiment, needs),
@@ -102,7 +102,7 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
 
 
 def needs_of(experiment: Experiment, reading: Reading) -> Needs:
-    """Returns what the script must have, by the words of its templates."""
+    """Return all template flags of the script."""
     return {
         **reading.needs,
         **_data_needs(experiment),
@@ -180,9 +180,9 @@ def _provenance(command: str, needs: Needs) -> str:
             f"Needs: pip install {' '.join(packages)}",
             "",
             *_equality(needs),
-            "Left out is what a run has besides: TensorBoard, checkpoints, the stop at a loss that is no number.",
+            "Left out: TensorBoard, checkpoints, and the stop at a non-finite loss.",
             *(
-                ["All images are in memory here; data_code.memory: stream reads them from a file, with the same numbers."]
+                ["All images are in memory here; data.memory: stream reads them from a file, with the same results."]
                 if needs["streamed"]
                 else []
             ),
@@ -197,11 +197,14 @@ def _equality(needs: Needs) -> list[str]:
         *(["--set train.strategy=one_device"] if needs["shared"] else []),
     ]
     if not changes:
-        return ["On a CPU it ends with the weights of cnnctl train, to the bit, with the same TensorFlow and Keras."]
+        return ["On a CPU it ends with bit-identical weights to cnnctl train, with the same TensorFlow and Keras."]
     precision = "float32 and whole batches" if needs["any_precision"] else "whole batches"
     where = " on one device" if needs["shared"] else ""
     run = f"cnnctl train {' '.join(changes)}"
-    text = f"It computes in {precision}{where}. On a CPU it ends with the weights of {run}, to the bit, with the same TensorFlow and Keras."
+    text = (
+        f"It computes in {precision}{where}. On a CPU it ends with bit-identical weights to {run}, "
+        "with the same TensorFlow and Keras."
+    )
     return textwrap.wrap(text, WIDTH, break_on_hyphens=False)
 
 
@@ -217,12 +220,12 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Returns text that cannot end the docstring that it stands in."""
+    """Replace characters that could end the surrounding docstring."""
     return text.replace("\\", "/").replace('"', "'")
 
 
 def _imports(experiment: Experiment) -> Iterable[str]:
-    """Returns the lines that import the initializers, regularizers and constraints that the network uses."""
+    """Generate the imports of the initializers, regularizers and constraints in use."""
     modules = {"constraints": W.CONSTRAINTS, "initializers": W.INITIALIZERS, "regularizers": W.REGULARIZERS}
     for module, parts in modules.items():
         if names := network_code.part_classes(experiment, parts):

@@ -1,4 +1,4 @@
-"""Parquet files of encoded images as code, as `cnnctl.formats.parquet` reads them."""
+"""Parquet files of encoded images as code, as read by `cnnctl.formats.parquet`."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def read(split):
 
 @dataclass(frozen=True)
 class Columns:
-    """What a split is read from.
+    """The columns of a split.
 
     Attributes:
         image: the name of the column of encoded images.
         label: the name of the column of labels.
-        structs: whether an image is a struct with its bytes in it.
-        names: whether labels are names of classes.
+        structs: whether an image is a struct that contains its bytes.
+        names: whether labels are class names.
     """
 
     image: str
@@ -60,7 +60,7 @@ class ParquetSplit:
 
 
 def parquet_split(data: DataSpec, part: Part, folder: Path) -> ParquetSplit:
-    """Look at a split of Parquet files; raises UsageError where no pattern has its files alone."""
+    """Inspect a split of Parquet files; raise UsageError if no pattern matches exactly its files."""
     from pyarrow import types
 
     from cnnctl.formats import parquet
@@ -75,10 +75,10 @@ def parquet_split(data: DataSpec, part: Part, folder: Path) -> ParquetSplit:
 
 
 def _pattern(files: Sequence[Path], folder: Path) -> str:
-    """Return the pattern, below a folder, of the files of a split.
+    """Find a pattern, relative to a folder, for the files of a split.
 
     Raises:
-        UsageError: no pattern has these files alone, in their order.
+        UsageError: no pattern matches exactly these files, in their order.
     """
     names = [file.relative_to(folder).as_posix() for file in files]
     same = takewhile(lambda pair: pair[0] == pair[1], zip(names[0], names[-1], strict=False))
@@ -86,6 +86,6 @@ def _pattern(files: Sequence[Path], folder: Path) -> str:
     pattern = glob.escape(names[0]) if len(names) == 1 else f"{glob.escape(start)}*.parquet"
     if sorted(folder.glob(pattern)) != list(files):
         raise UsageError(
-            f"{folder}: no pattern of names has {names[0]} to {names[-1]} alone; put the files of a split into a folder"
+            f"{folder}: no file pattern matches only {names[0]} to {names[-1]}; put the files of a split into a separate folder"
         )
     return pattern

@@ -1,4 +1,4 @@
-"""The function `read` of a script: images and labels of a split, as the sources of `cnnctl.data` read them."""
+"""The function `read` of a script, which reads a split as the sources of `cnnctl.data` do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnctl.spec.tfds_images import TFDS_IMAGES, Images, prepared_dir
 
 DIGITS = '''
 def read():
-    """Returns the digits of scikit-learn, uint8 $shape, and their labels (N,)."""
+    """Return the digits of scikit-learn, uint8 $shape, and their labels (N,)."""
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
     images = np.stack([fit(image) for image in images])  #? fitted
@@ -25,7 +25,7 @@ def read():
 
 TFDS = '''
 def read(split):
-    """Returns the images of a split, uint8 $shape, and their labels (N,)."""
+    """Return the images of a split, uint8 $shape, and their labels (N,)."""
     dataset = tfds.load($set, split=split, as_supervised=True)  #? pairs
     dataset = tfds.load($set, split=split)  #? !pairs
     dataset = dataset.map(lambda example: (example[$image], example[$label]))  #? !pairs
@@ -50,18 +50,18 @@ _WORDS = (
     "gzip",
     "labels_file",
 )
-"""Words of templates that only some sources need."""
+"""Template flags that only some sources use."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a script reads its images.
+    """The code that reads images.
 
     Attributes:
-        templates: of functions, `read` the last.
-        needs: what the templates need, by their words.
-        values: what stands in the templates.
-        arguments: what `read` is called with for each split, as code; a split that is not here is a text.
+        templates: templates of functions; the last is `read`.
+        needs: the template flags.
+        values: the template values.
+        arguments: the arguments of `read` for each split, as code; the name of any other split is a text.
     """
 
     templates: tuple[str, ...]
@@ -70,20 +70,20 @@ class Reading:
     arguments: Mapping[str, str] = field(default_factory=dict)
 
     def code(self, needs: Needs) -> list[str]:
-        """Return the functions, each as text."""
+        """Generate the functions."""
         return [written(template, needs, **self.values) for template in self.templates]
 
     def call(self, split: object) -> str:
-        """Return the code that reads a split."""
+        """Generate the arguments that read a split."""
         return self.arguments.get(str(split), literal(split))
 
 
 def reading_of(data: DataSpec) -> Reading:
-    """Look at the data of a checked config, and choose how a script reads it.
+    """Inspect the data of a checked config and choose how a script reads it.
 
     Raises:
         UsageError: a short script cannot read this folder or file as cnnctl does.
-        DataError: a file is not what it was when the config was checked.
+        DataError: a file has changed since the config was checked.
     """
     if data.source == "folder":
         from cnnctl.script.folder_code import folder_reading
@@ -97,16 +97,16 @@ def reading_of(data: DataSpec) -> Reading:
 
 
 def base_needs(data: DataSpec) -> dict[str, bool]:
-    """Return the needs of a source that has none of its own."""
+    """Return the default template flags of a source."""
     return {**dict.fromkeys(_WORDS, False), **image_needs(data), data.source: True, "remap_labels": data.remap_labels}
 
 
 def array_needs(data: DataSpec, own: Images) -> dict[str, bool]:
-    """Return the needs of images that are arrays.
+    """Return the template flags of images that are arrays.
 
     Args:
-        data: a checked config.
-        own: what the source says of them, rows and columns swapped already where the config swaps them.
+        data: the data section of a checked config.
+        own: the facts of the source, after `transpose`.
     """
     return {
         "fitted": (own.height, own.width, own.channels) != (*(data.image_size or ()), data.channels),
@@ -141,7 +141,7 @@ def _tfds(data: DataSpec) -> Reading:
 
 
 def _features(data: DataSpec) -> tuple[str, str]:
-    """Return the names of image and label among the features of a set; those that TFDS usually gives where it is not prepared."""
+    """Return the names of image and label in the features of a dataset; the usual names if it is not prepared."""
     folder = prepared_dir(data)
     features = json.loads((folder / "features.json").read_text())["featuresDict"]["features"] if folder else {}
     return _named(features, "image"), _named(features, "label")

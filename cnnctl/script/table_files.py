@@ -1,4 +1,4 @@
-"""CSV files with one image per row as code, as `cnnctl.formats.csv` reads them."""
+"""CSV files with one image per row as code, as read by `cnnctl.formats.csv`."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ $labels  #? !one_table
 $images  #? !one_table
 """
 _MAX_IN_FLOAT = 2**24
-"""Up to here float32 has every integer."""
+"""Largest integer up to which float32 represents every integer."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """How the rows of a CSV file are laid out.
+    """The layout of a CSV file.
 
     Attributes:
-        delimiter: between its cells.
+        delimiter: the delimiter of its cells.
         header: whether the first row has names.
         quoted: whether a row has quotes.
-        marked: whether a byte order mark begins the file.
-        count: how many columns there are.
+        marked: whether the file starts with a byte order mark.
+        count: the number of columns.
         label: the column of the labels.
         pixels: the columns of the pixels.
     """
@@ -61,9 +61,9 @@ class TableSplit:
     """A split of a CSV file.
 
     Attributes:
-        split: as that of other arrays.
-        table: its rows.
-        plain: whether labels and pixels fit one array, of the dtype of the pixels.
+        split: the split as arrays.
+        table: its layout.
+        plain: whether labels and pixels fit in one array of the dtype of the pixels.
     """
 
     split: Split
@@ -72,15 +72,13 @@ class TableSplit:
 
 
 def table_split(data: DataSpec, part: Part) -> TableSplit:
-    """Look at a split of a CSV file; raises UsageError where NumPy would not unpack it by its name."""
+    """Inspect a split of a CSV file; raise UsageError if NumPy would not decompress it because of its name."""
     from cnnctl.formats.recognise import is_packed
 
     assert part.height and part.width and part.labels
     (file,) = part.files
     if is_packed(file) != (file.suffix == ".gz"):
-        raise UsageError(
-            f"{file}: NumPy, which the script reads it with, unpacks what is called .gz, and nothing else; rename it"
-        )
+        raise UsageError(f"{file}: the script reads it by NumPy, which decompresses only files that end with .gz; rename it")
     table, label = _table(data, file)
     block, labels = next(iter(part.blocks(1))), part.labels()
     dtype: np.dtype[Any] = block.dtype  # type: ignore[union-attr]  # an array, as of every table
@@ -91,7 +89,7 @@ def table_split(data: DataSpec, part: Part) -> TableSplit:
 
 
 def _table(data: DataSpec, file: Path) -> tuple[Table, str]:
-    """Return how a file is laid out, and the first of its labels."""
+    """Read the layout of a file, and its first label."""
     from cnnctl.formats.csv import columns_of
     from cnnctl.formats.recognise import delimiter_of
     from cnnctl.formats.streams import opened
@@ -121,12 +119,12 @@ def _fits(labels: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
 
 
 def table_needs(splits: Sequence[TableSplit]) -> dict[str, bool]:
-    """Return what the template needs, by its words."""
+    """Return the template flags."""
     return {"one_table": all(each.plain for each in splits) and len({each.split.dtype for each in splits}) == 1}
 
 
 def table_values(splits: Sequence[TableSplit]) -> dict[str, str]:
-    """Return the values of the template: the calls that read a table, its labels or its pixels."""
+    """Return the template values: the calls that read a table, its labels or its pixels."""
     table, names = splits[0].table, splits[0].split.stored.labels == "names"
     dtype = f"np.{max((each.split.dtype for each in splits), key=lambda each: (each.kind == 'f', each.itemsize))}"
     ranges = _ranges(table.pixels)
@@ -141,7 +139,7 @@ def table_values(splits: Sequence[TableSplit]) -> dict[str, str]:
 
 
 def _ranges(columns: Sequence[int]) -> list[str]:
-    """Return columns as code, a `range` for each stretch of them."""
+    """Format columns as code, with a `range` per contiguous block."""
     starts = [place for place in columns if place - 1 not in columns]
     ends = [place + 1 for place in columns if place + 1 not in columns]
     return [f"range({start}, {end})" if start else f"range({end})" for start, end in zip(starts, ends, strict=True)]

@@ -1,7 +1,7 @@
-"""Pages of a script with lines that only some configs need.
+"""Templates with conditional lines.
 
-A line that ends with `#? word` stands where the config needs what the word says, one with `#? !word`
-where it does not; with several words all must hold. `$name` is replaced by a value.
+A line that ends with `#? flag` is included if the flag is true, a line with `#? !flag` if it is false; of several flags all
+must hold. `$name` is replaced by a value.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from string import Template
 
 Needs = Mapping[str, bool]
-"""What a config needs, by the words of the templates."""
+"""Template flags by name."""
 MARK = "#?"
 
 
 def written(template: str, needs: Needs, **values: object) -> str:
-    """Returns a template with the lines that are needed and its values."""
-    lines = [line for each in template.strip("\n").split("\n") if (line := _kept(each, needs)) is not None]
+    """Render a template with its flags and values."""
+    lines = [line for each in template.strip("\n").split("\n") if (line := _included(each, needs)) is not None]
     text = Template("\n".join(lines)).substitute(values).strip("\n")
-    return re.sub("\n{4,}", "\n\n\n", text)  # where a function was left out
+    return re.sub("\n{4,}", "\n\n\n", text)  # between functions one of which was left out
 
 
-def _kept(line: str, needs: Needs) -> str | None:
+def _included(line: str, needs: Needs) -> str | None:
     text, mark, words = line.partition(MARK)
     if not mark:
         return line

@@ -1,4 +1,4 @@
-"""Loss, optimizer, the loop and the test as code."""
+"""Loss, optimizer, training loop and test as code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cnnctl.spec.head import chosen_loss
 
 ONE_CYCLE = '''
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
-    """Up to `maximum` along a cosine, then down to almost nothing (Smith 2018)."""
+    """Rises to `maximum` along a cosine, then falls to almost zero (Smith 2018)."""
 
     def __init__(self, maximum, steps):
         self.maximum, self.steps = maximum, steps
@@ -30,14 +30,14 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def cosine(start, end, share):
-    """Returns a number on the way from `start` to `end`, flat at both."""
+    """Interpolate between `start` and `end` along a cosine."""
     share = keras.ops.minimum(share, 1.0)
     return end + (start - end) * (1 + keras.ops.cos(math.pi * share)) / 2
 '''
 
 AVERAGES = '''
 class AveragedWeights(keras.callbacks.Callback):
-    """Validates the averages that a training leaves; its steps go on with their own weights."""
+    """Validates the averaged weights; the steps continue with the original ones."""
 
     own = ()
 
@@ -54,7 +54,7 @@ class AveragedWeights(keras.callbacks.Callback):
 '''
 
 FIT = """
-# no XLA: on a CPU it is slow, and it rounds otherwise
+# no XLA: on a CPU it is slow, and its rounding differs
 model.compile(optimizer, loss_function, metrics=["accuracy"], jit_compile=False)
 $callback
 model.fit(
@@ -66,7 +66,7 @@ model.fit(
     callbacks=[AveragedWeights()],  #? swapped !stopping
     callbacks=[AveragedWeights(), early_stopping],  #? swapped stopping
     shuffle=False,  # the batches have their order
-    verbose=2,  # a line an epoch
+    verbose=2,  # one line per epoch
 )
 """
 
@@ -77,7 +77,7 @@ accuracy = keras.metrics.$accuracy()
 
 @tf.function(input_signature=train_batches.element_spec)
 def train_step(images, labels):
-    """Changes the weights by one step of the optimizer."""
+    """Update the weights by one step of the optimizer."""
     with tf.GradientTape() as tape:
         outputs = model(images, training=True)  # $outputs
         loss = loss_function(labels, outputs)  #? !regularized
@@ -92,7 +92,7 @@ def train_step(images, labels):
 
 @tf.function(input_signature=train_batches.element_spec)
 def evaluate_step(images, labels):
-    """Counts a batch; changes nothing."""
+    """Evaluate a batch; the weights are unchanged."""
     outputs = model(images, training=False)
     loss = loss_function(labels, outputs)  #? !regularized
     loss = tf.add_n([loss_function(labels, outputs), *model.losses])  #? regularized
@@ -101,13 +101,13 @@ def evaluate_step(images, labels):
 
 
 def count(loss, labels, outputs):
-    """Tells the metrics about a batch; every image has the same weight."""
+    """Update the metrics with a batch; every image has the same weight."""
     mean_loss.update_state(loss, sample_weight=tf.shape(labels)[0])
     accuracy.update_state(labels, outputs)
 
 
 def run(step, batches):
-    """Returns loss and accuracy after a step on each batch."""
+    """Run a step on each batch and return loss and accuracy."""
     mean_loss.reset_state()
     accuracy.reset_state()
     for images, labels in batches:
@@ -122,17 +122,17 @@ for epoch in range(1, EPOCHS + 1):
     train_loss, train_accuracy = run(train_step, itertools.islice(batches, steps_per_epoch))
     print(f"epoch {epoch}/{EPOCHS}: loss {train_loss:.4f}, accuracy {train_accuracy:.2%}")
     own = [weight.numpy() for weight in model.trainable_variables]  #? swapped
-    optimizer.finalize_variable_values(model.trainable_variables)  # leave the averages  #? swapped
+    optimizer.finalize_variable_values(model.trainable_variables)  # use the averages  #? swapped
     validation_loss, validation_accuracy = run(evaluate_step, validation_batches)  #? validation
     print(f"    validation: loss {validation_loss:.4f}, accuracy {validation_accuracy:.2%}")  #? validation
     if $better:  #? stopping
         best, best_epoch, best_weights = $monitor, epoch, model.get_weights()  #? stopping restore
         best, best_epoch = $monitor, epoch  #? stopping !restore
     elif epoch - best_epoch >= $patience:  #? stopping
-        print(f"$said has not improved since epoch {best_epoch}")  #? stopping
+        print(f"$metric has not improved since epoch {best_epoch}")  #? stopping
         break  #? stopping
     for weight, value in zip(model.trainable_variables, own):  #? swapped
-        weight.assign(value)  # the steps go on with their own  #? swapped
+        weight.assign(value)  # the steps continue with the original weights  #? swapped
 optimizer.finalize_variable_values(model.trainable_variables)  # the averages  #? averaged
 model.set_weights(best_weights)  #? stopping restore
 '''
@@ -151,7 +151,7 @@ model.save($file)  # load_model needs custom_objects={"Network": Network}  #? su
 
 
 def goal(experiment: Experiment, needs: Needs) -> list[str]:
-    """Returns the code of loss and optimizer, each schedule's class before it."""
+    """Generate the code of loss and optimizer, preceded by the class of its schedule."""
     spec = experiment.train.optimizer
     chosen = chosen_loss(experiment)
     name = "".join(word.capitalize() for word in chosen.name.split("_"))
@@ -166,7 +166,7 @@ def goal(experiment: Experiment, needs: Needs) -> list[str]:
 
 
 def loop(experiment: Experiment, needs: Needs) -> str:
-    """Returns the code that trains."""
+    """Generate the training loop."""
     if needs["fit"]:
         averages = f"{written(AVERAGES, needs)}\n\n\n" if needs["swapped"] else ""
         return averages + written(FIT, needs, callback=_callback(experiment)).replace("\n\n", "\n")
@@ -176,20 +176,20 @@ def loop(experiment: Experiment, needs: Needs) -> str:
 
 
 def test(needs: Needs, split: str, model_file: str) -> str:
-    """Return the code that evaluates and saves the network.
+    """Generate the code that evaluates and saves the network.
 
     Args:
-        needs: of the script.
-        split: what `read` is called with for the test split, as code.
-        model_file: where the network is saved.
+        needs: the template flags.
+        split: the arguments of `read` for the test split, as code.
+        model_file: the file that the network is saved to.
     """
     return written(TEST, needs, test=split, file=literal(model_file))
 
 
 def _optimizer(spec: O.Optimizer, rate: str) -> Call:
     fields = type(spec).model_fields
-    said = [name for name in fields if name != "learning_rate" and getattr(spec, name) != fields[name].default]
-    arguments = (f"learning_rate={rate}", *(f"{name}={literal(getattr(spec, name))}" for name in said))
+    changed = [name for name in fields if name != "learning_rate" and getattr(spec, name) != fields[name].default]
+    arguments = (f"learning_rate={rate}", *(f"{name}={literal(getattr(spec, name))}" for name in changed))
     return Call(f"keras.optimizers.{type(spec).__name__}", arguments)
 
 
@@ -201,7 +201,7 @@ def _one_cycle(rate: object, needs: Needs) -> list[str]:
 
 
 def _rate(rate: object, epochs: int) -> tuple[str, list[str]]:
-    """Returns the learning rate as an argument, and the lines that must stand before it."""
+    """Generate the argument of the learning rate, and the lines before the optimizer."""
     if isinstance(rate, float):
         return literal(rate), []
     if isinstance(rate, O.Constant):
@@ -242,7 +242,7 @@ def _cosine(rate: O.Cosine, epochs: int) -> Call:
 
 
 def _left_after(warmup: O.Span, epochs: int) -> str:
-    """Returns the steps of the training after a warm-up, at least one, as code."""
+    """Generate the number of steps after a warm-up, at least one."""
     if not warmup.amount:
         return "EPOCHS * steps_per_epoch"
     if warmup.unit == "epochs" and warmup.amount.is_integer() and warmup.amount < epochs:
@@ -255,7 +255,7 @@ def _keras_schedule(name: str, *arguments: str) -> Call:
 
 
 def _steps(length: O.Span) -> str:
-    """Returns a length of training as code that counts its steps."""
+    """Generate the number of steps of a length of training."""
     if length.unit == "steps":
         return literal(int(length.amount))
     if length.amount == int(length.amount):
@@ -288,10 +288,10 @@ def _callback(experiment: Experiment) -> str:
 
 
 def _stopping(experiment: Experiment) -> dict[str, object]:
-    """Returns the values of the lines that stop early."""
+    """Return the template values of early stopping."""
     spec = experiment.train.early_stopping
     if spec is None:
-        return dict.fromkeys(("worst", "better", "monitor", "patience", "said"), "")
+        return dict.fromkeys(("worst", "better", "monitor", "patience", "metric"), "")
     sign, more, worst = (">", "+", "-math.inf") if spec.monitor.endswith("accuracy") else ("<", "-", "math.inf")
     least = f" {more} {literal(spec.min_delta)}" if spec.min_delta else ""
     return {
@@ -299,5 +299,5 @@ def _stopping(experiment: Experiment) -> dict[str, object]:
         "better": f"{spec.monitor} {sign} best{least}",
         "monitor": spec.monitor,
         "patience": spec.patience,
-        "said": spec.monitor.replace("_", " "),
+        "metric": spec.monitor.replace("_", " "),
     }

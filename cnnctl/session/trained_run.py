@@ -19,7 +19,7 @@ from cnnctl.errors import RunError
 from cnnctl.model.saved import NotThisNetwork, saved_network
 from cnnctl.run_folder import RunFolder, open_run_folder, resume_command
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.head import gives
+from cnnctl.spec.head import output_kind
 from cnnctl.surroundings import shell_word
 from cnnctl.train.memory_check import refuse_too_large
 
@@ -89,7 +89,7 @@ def open_ended(path: Path) -> EndedRun:
     refuse_too_large(experiment, images=1, training=False)
     nodes = experiment.network.nodes
     names, seen = _noted(run, experiment)
-    return EndedRun(run, experiment, names, gives(nodes) == "logits", seen)
+    return EndedRun(run, experiment, names, output_kind(nodes) == "logits", seen)
 
 
 def with_network(ended: EndedRun) -> Trained:

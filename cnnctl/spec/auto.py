@@ -1,4 +1,4 @@
-"""What `auto` in a config becomes on the machine at hand, without TensorFlow."""
+"""Resolve `auto` in a config for this machine, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from cnnctl.spec.layers import BatchNormalization
 from cnnctl.spec.stack import Node
 
 LEAST_PART = 32
-"""Images of a part, at least: smaller ones cost more in overhead than they save in waiting."""
+"""Fewest images per part: smaller parts cost more in overhead than they gain by running in parallel."""
 FAST_BFLOAT16 = ("amx_bf16", "avx512_bf16")
-"""Flags of x86 CPUs that multiply bfloat16 in hardware; without them it is emulated, more slowly than float32."""
+"""Flags of x86 CPUs with bfloat16 instructions. Without them bfloat16 is emulated and slower than float32."""
 
 
 class Choice(NamedTuple):
-    """A setting, and why; no reason where the config says it itself."""
+    """A resolved setting with its reason; the reason is empty where the config sets the value."""
 
     value: str | int
     why: str = ""
 
 
 def precision_on_cpu() -> Choice:
-    """Returns what `precision: auto` means on this CPU."""
+    """Resolve `precision: auto` on this CPU."""
     flags = cpu_flags()
     if not flags:
-        return Choice("float32", "this system does not say what its CPU multiplies in hardware")
+        return Choice("float32", "this system does not report the instructions of its CPU")
     flag = next((flag for flag in FAST_BFLOAT16 if flag in flags), None)
     if flag:
-        return Choice("mixed_bfloat16", f"this CPU multiplies bfloat16 in hardware ({flag})")
-    return Choice("float32", f"this CPU does not multiply bfloat16 in hardware ({' or '.join(FAST_BFLOAT16)})")
+        return Choice("mixed_bfloat16", f"this CPU has bfloat16 instructions ({flag})")
+    return Choice("float32", f"this CPU has no bfloat16 instructions ({' or '.join(FAST_BFLOAT16)})")
 
 
 def precision_on_gpu(capability: tuple[int, int]) -> Choice:
-    """Returns what `precision: auto` means on an NVIDIA card by its compute capability.
+    """Resolve `precision: auto` on an NVIDIA GPU by its compute capability.
 
     Tensor cores multiply float16 from 7.0 on and bfloat16 from 8.0 on (CUDA C++ Programming Guide, Compute Capabilities).
     """
@@ -48,22 +48,22 @@ def precision_on_gpu(capability: tuple[int, int]) -> Choice:
 
 
 def parts_on_cpu(experiment: Experiment, cores: int) -> Choice:
-    """Returns what `batch_parts: auto` means for a network on a CPU."""
+    """Resolve `batch_parts: auto` for a network on a CPU."""
     reason = whole_batch_reason(experiment, experiment.network.nodes)
     if reason:
         return Choice(1, reason)
     if cores == 1:
-        return Choice(1, "there is one core")
+        return Choice(1, "1 core")
     parts = min(cores, experiment.train.batch_size // LEAST_PART)
     if parts < 2:
         return Choice(1, f"parts of {experiment.train.batch_size} images would have fewer than {LEAST_PART}")
-    return Choice(parts, f"{cores} cores, and {LEAST_PART} images or more a part")
+    return Choice(parts, f"{cores} cores, ≥ {LEAST_PART} images per part")
 
 
 def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
-    """Returns what in a training needs its batches whole; empty where nothing does."""
+    """Describe what requires whole batches in this training; return an empty text if nothing does."""
     if experiment.few_shot:
-        return "few-shot learners compute by episodes"
+        return "few-shot methods compute by episodes"
     for node in nodes:
         if isinstance(node.layer, BatchNormalization):
             return f"'{node.name}' normalizes over the whole batch"
@@ -73,16 +73,16 @@ def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
 
 
 def shared_batches_reason(experiment: Experiment) -> str:
-    """Returns what in a training keeps its batches on one device; empty where nothing does."""
+    """Describe what keeps the batches of this training on one device; return an empty text if nothing does."""
     if experiment.few_shot:
-        return "few-shot learners compute whole episodes, on one device"
+        return "few-shot methods compute whole episodes on one device"
     if experiment.train.batch_parts not in (1, "auto"):
-        return "train.batch_parts shares each batch among the cores of one device already"
+        return "train.batch_parts already splits each batch among the cores of one device"
     return ""
 
 
 def strategy_on(experiment: Experiment, devices: int, what: str = "GPUs") -> Choice:
-    """Returns what `strategy: auto` means in a process that has so many devices, and trains by itself."""
+    """Resolve `strategy: auto` for a single process with `devices` devices, called `what` in the reason."""
     if devices < 2:
         return Choice("one_device")
     reason = shared_batches_reason(experiment)
@@ -90,12 +90,12 @@ def strategy_on(experiment: Experiment, devices: int, what: str = "GPUs") -> Cho
         return Choice("one_device", reason)
     each = experiment.train.batch_size // devices
     if each < LEAST_PART:
-        return Choice("one_device", f"each of {devices} {what} would get {each} images of a batch, fewer than {LEAST_PART}")
-    return Choice("mirrored", f"{devices} {what}, and {LEAST_PART} images or more each")
+        return Choice("one_device", f"each of {devices} {what} would get {each} images per batch, fewer than {LEAST_PART}")
+    return Choice("mirrored", f"{devices} {what}, ≥ {LEAST_PART} images each")
 
 
 def on_any_machine(experiment: Experiment) -> Experiment:
-    """Returns the experiment on one device, with whole batches and float32 for `auto`: nothing of it depends on the machine."""
+    """Return the experiment with settings that no machine changes: one device, whole batches, float32 for `auto`."""
     precision = experiment.train.precision
     return with_settings(
         experiment, precision="float32" if precision == "auto" else precision, batch_parts=1, strategy="one_device"
@@ -103,20 +103,20 @@ def on_any_machine(experiment: Experiment) -> Experiment:
 
 
 def with_settings(experiment: Experiment, **settings: object) -> Experiment:
-    """Returns the experiment with these fields of `train` instead of its own."""
+    """Return the experiment with these fields of `train` replaced."""
     return experiment.model_copy(update={"train": experiment.train.model_copy(update=settings)})
 
 
 AUTO_FIELDS = ("train.precision", "train.batch_parts", "train.strategy")
-"""The fields that may be `auto` and decide numbers: a run's own config.yaml says what they became."""
+"""Fields that may be `auto` and change results: the config.yaml of a run has the resolved values."""
 SAME_NUMBERS = ("data.memory",)
-"""The fields that no number depends on: a run's own config.yaml says them as they were said, and it goes on with any value."""
+"""Fields that change no result: the config.yaml of a run has them as they were set, and it resumes with any value."""
 
 
 def cpu_flags() -> frozenset[str]:
-    """Returns what the processor says it can, such as `avx2`; nothing where the system does not tell."""
+    """Return the instruction sets of the CPU, such as `avx2`; empty where the system does not report them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return frozenset()
     return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))

@@ -1,4 +1,4 @@
-"""What the choices of a sweep are called, in its study, tables and plots: short texts that show what differs."""
+"""Labels for the choices of a sweep, in its study, tables and plots: short texts that show the differences."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -6,16 +6,16 @@ from itertools import takewhile
 from typing import Any
 
 MAX_WHOLE = 40
-"""Letters up to which a choice is its own name."""
+"""Longest choice, in characters, that is its own label."""
 MAX_LABEL = 60
-"""Letters of a name at most, but for the number of the choice behind it."""
+"""Longest label in characters, without the number that makes it unique."""
 _ABSENT = object()
 
 
 def labels(choices: Sequence[Any]) -> list[Any]:
-    """Names each choice: numbers and texts are themselves; of sections and stacks it says what differs between them.
+    """Label each choice: numbers and texts label themselves, sections and stacks are labelled by what differs.
 
-    No two names are the same.
+    All labels are distinct.
     """
     if all(type(each) in (int, float) for each in choices) or all(isinstance(each, str) for each in choices):
         return list(choices)
@@ -26,7 +26,7 @@ def labels(choices: Sequence[Any]) -> list[Any]:
 
 
 def text_of(value: Any) -> str:
-    """Writes a value as it would stand in a config, on one line."""
+    """Format a value as in a config, on one line."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False).replace('"', "")
 
 
@@ -35,7 +35,7 @@ def _cut(text: str) -> str:
 
 
 def _phrases(values: Sequence[Any]) -> list[list[str]]:
-    """Returns for each of some values what sets it apart from the others; nothing where all are the same."""
+    """Describe how each value differs from the others; empty where all are equal."""
     if all(value == values[0] and type(value) is type(values[0]) for value in values):
         return [[] for _ in values]
     named = [
@@ -51,21 +51,21 @@ def _form(value: Any) -> str:
 def _by_group(
     values: Sequence[Any], key: Callable[[Any], Any], phrases: Callable[[list[Any]], list[list[str]]]
 ) -> list[list[str]]:
-    """Returns phrases for values of each group apart, and for one that is alone in its group its own text."""
+    """Describe the values of each group separately; a value alone in its group gets its own text."""
     groups: dict[Any, list[int]] = {}
     for index, value in enumerate(values):
         groups.setdefault(key(value), []).append(index)
     found: list[list[str]] = [[] for _ in values]
     for indices in groups.values():
         group = [values[index] for index in indices]
-        told = phrases(group) if len(group) > 1 else [[_brief(group[0])]]
-        for index, each in zip(indices, told, strict=True):
+        described = phrases(group) if len(group) > 1 else [[_brief(group[0])]]
+        for index, each in zip(indices, described, strict=True):
             found[index] = each
     return found
 
 
 def _of_mappings(values: list[Any]) -> list[list[str]]:
-    """Compares named sections by their names, then by their fields."""
+    """Compare named sections by name, then by fields."""
     if all(len(value) == 1 for value in values):
         names = {next(iter(value)) for value in values}
         return _by_group(values, lambda value: next(iter(value)), lambda group: _of_one_name(group, named=len(names) > 1))
@@ -81,11 +81,11 @@ def _of_one_name(values: list[Any], named: bool) -> list[list[str]]:
 def _of_fields(values: list[Any]) -> list[list[str]]:
     found: list[list[str]] = [[] for _ in values]
     for key in dict.fromkeys(key for value in values for key in value):
-        there = [value.get(key, _ABSENT) for value in values]
-        told = iter(_phrases([each for each in there if each is not _ABSENT]))
-        some_lack_it = _ABSENT in there
-        for own, each in zip(found, there, strict=True):
-            phrase = [] if each is _ABSENT else next(told)
+        column = [value.get(key, _ABSENT) for value in values]
+        differences = iter(_phrases([each for each in column if each is not _ABSENT]))
+        some_lack_it = _ABSENT in column
+        for own, each in zip(found, column, strict=True):
+            phrase = [] if each is _ABSENT else next(differences)
             if each is _ABSENT:
                 own.append(f"{key} default")
             elif phrase or some_lack_it:
@@ -94,7 +94,7 @@ def _of_fields(values: list[Any]) -> list[list[str]]:
 
 
 def _of_lists(values: list[Any]) -> list[list[str]]:
-    """Compares lists of the same layers item by item, others by the layers between those that all begin and end with."""
+    """Compare lists of the same layers item by item, and other lists by the layers between their common start and end."""
     names = [tuple(map(_name, value)) for value in values]
     if len(set(names)) == 1:
         return _of_items(values)
@@ -104,17 +104,17 @@ def _of_lists(values: list[Any]) -> list[list[str]]:
     for kind in dict.fromkeys(names):
         members = [index for index, each in enumerate(names) if each == kind]
         between = kind[before : len(kind) - after]
-        for index, told in zip(members, _of_items([values[index] for index in members]), strict=True):
-            shown = ", ".join(told or between)
+        for index, changes in zip(members, _of_items([values[index] for index in members]), strict=True):
+            shown = ", ".join(changes or between)
             found[index] = [f"{len(kind)} layers: {shown}" if shown else f"{len(kind)} layers"]
     return found
 
 
 def _of_items(values: list[Any]) -> list[list[str]]:
     found: list[list[str]] = [[] for _ in values]
-    told = {index: _phrases([value[index] for value in values]) for index in range(len(values[0]))}
-    changed = [_name(values[0][index]) for index, phrases in told.items() if any(phrases)]
-    for index, phrases in told.items():
+    differences = {index: _phrases([value[index] for value in values]) for index in range(len(values[0]))}
+    changed = [_name(values[0][index]) for index, phrases in differences.items() if any(phrases)]
+    for index, phrases in differences.items():
         name = _name(values[0][index])
         place = name if changed.count(name) == 1 else f"{index}.{name}"
         for own, phrase in zip(found, phrases, strict=True):
@@ -123,12 +123,12 @@ def _of_items(values: list[Any]) -> list[list[str]]:
 
 
 def _shared(values: Sequence[Sequence[Any]]) -> int:
-    """Returns how many items all lists begin with."""
+    """Count the items that all lists share at their start."""
     return sum(1 for _ in takewhile(lambda items: all(each == items[0] for each in items), zip(*values, strict=False)))
 
 
 def _name(item: Any) -> str:
-    """Returns what a layer of a stack is called; of anything else its text."""
+    """Return the name of a layer of a stack, or the text of any other value."""
     return str(next(iter(item))) if isinstance(item, dict) and len(item) == 1 else text_of(item)
 
 

@@ -1,8 +1,8 @@
-"""The environment variable `TF_CONFIG`, by which Kubernetes, cloud services and wrappers of Slurm say who trains together.
+"""The environment variable `TF_CONFIG`, in which Kubernetes, cloud services and Slurm wrappers list the workers of a training.
 
     {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}
 
-It is TensorFlow's own convention. Its task of type `chief`, or else worker 0, is the chief.
+This is TensorFlow's convention. The task of type `chief` is the chief, or worker 0 if there is none.
 """
 
 import json
@@ -36,19 +36,19 @@ class Cluster:
 
     @property
     def port(self) -> int:
-        """Returns the port that this process listens on."""
+        """Return the port that this process listens on."""
         return address_of(self.addresses[self.index])[1]
 
     def named(self, index: int) -> str:
-        """Returns what a worker is called in messages."""
+        """Return the name of a worker in messages."""
         return f"{'the chief, worker 0' if index == 0 else f'worker {index}'}, {self.addresses[index]}"
 
 
 def known_cluster() -> Cluster | None:
-    """Returns who trains together by `TF_CONFIG`; None where it is not set or names nobody.
+    """Read the cluster from `TF_CONFIG`; return None where it is not set or has no cluster.
 
     Raises:
-        UsageError: it is not what TensorFlow takes.
+        UsageError: the variable is not in the form that TensorFlow reads.
     """
     text = os.environ.get(VARIABLE, "").strip()
     content = _content(text) if text else {}
@@ -59,12 +59,12 @@ def known_cluster() -> Cluster | None:
     for address in addresses:
         address_of(address)
         if addresses.count(address) > 1:
-            _refuse(f"names {show(address)} twice; each process needs an address of its own")
+            _refuse(f"has the address {show(address)} twice; each process needs its own address")
     return Cluster(addresses, _index(content.get("task"), jobs))
 
 
 def address_of(address: str) -> tuple[str, int]:
-    """Returns host and port of `host:port`; raises UsageError for another text."""
+    """Split `host:port` into host and port; raise UsageError for any other text."""
     host, colon, port = address.rpartition(":")
     if not (host and colon and _small_number(port) and 0 < int(port) <= _MAX_PORTS):
         _refuse(f"has the address {show(address)}, expected a host and a port such as host1:2222")
@@ -72,7 +72,7 @@ def address_of(address: str) -> tuple[str, int]:
 
 
 def _small_number(text: str) -> bool:
-    """Returns whether a text is a number that may be a port or an index; Python refuses to read thousands of digits."""
+    """Return True if a text may be a port or an index; Python refuses to convert thousands of digits."""
     return text.isdecimal() and len(text) < 10
 
 
@@ -86,32 +86,32 @@ def _content(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         where = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
         reason = where or ("nested too deeply" if isinstance(error, RecursionError) else "a number has thousands of digits")
-        _refuse(f"is no JSON ({reason}); expected such as {_EXAMPLE}, received {show(text)}")
+        _refuse(f"is not valid JSON ({reason}); expected an object such as {_EXAMPLE}, received {show(text)}")
     if not isinstance(content, dict):
-        _refuse(f"is {show(content)}, expected such as {_EXAMPLE}")
+        _refuse(f"is {show(content)}; expected an object such as {_EXAMPLE}")
     return content
 
 
 def _jobs(cluster: object) -> dict[str, list[str]]:
     if not isinstance(cluster, dict):
-        _refuse(f"has cluster: {show(cluster)}, expected such as {_EXAMPLE}")
+        _refuse(f"has cluster: {show(cluster)}; expected an object such as {_EXAMPLE}")
     for job, addresses in cluster.items():
         if job not in JOBS:
-            _refuse(f"has tasks of type '{job}'; cnnctl trains on tasks of type worker and one of type chief, which all train")
+            _refuse(f"has tasks of type '{job}'; cnnctl takes tasks of type worker and at most one of type chief")
         if not (isinstance(addresses, list) and addresses and all(isinstance(address, str) for address in addresses)):
             _refuse(f'has cluster.{job}: {show(addresses)}, expected a list of addresses such as ["host1:2222"]')
     if len(cluster.get("chief", ["one"])) > 1:
-        _refuse("names several chiefs; give one")
+        _refuse("lists several chiefs; keep one")
     return cluster
 
 
 def _index(task: object, jobs: dict[str, list[str]]) -> int:
-    """Returns the place of a task among all, the chief first."""
+    """Return the index of a task among all tasks, the chief first."""
     if not isinstance(task, dict) or not {"type", "index"} <= task.keys():
         _refuse(f'has task: {show(task)}, expected which task this process is, such as {{"type": "worker", "index": 0}}')
-    job, said = task["type"], task["index"]
-    number = int(said) if isinstance(said, str) and _small_number(said) else said  # shells put quotes around numbers
+    job, given = task["type"], task["index"]
+    number = int(given) if isinstance(given, str) and _small_number(given) else given  # shells put quotes around numbers
     known = [f"{each} {index}" for each in JOBS for index in range(len(jobs.get(each, ())))]
     if type(number) is not int or f"{job} {number}" not in known:
-        _refuse(f"says that this process is {show(job)} {show(said)}, and names no such task; it names {', '.join(known)}")
+        _refuse(f"makes this process {show(job)} {show(given)}, which is not in its cluster; its tasks are {', '.join(known)}")
     return known.index(f"{job} {number}")

@@ -1,4 +1,4 @@
-"""The section `data`: where images come from and how they are made ready."""
+"""The section `data`: where images come from and how they are prepared."""
 
 import re
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from cnnctl.spec.section import MAX, Section, Size, expected, show, wrong
 
 
 class NotUsable(Exception):
-    """What a data section names cannot be used.
+    """The data that a data section names cannot be used.
 
     Attributes:
         field: the field of the data section that names it.
-        message: what is wrong and what to do.
-        several_lines: whether its line breaks are meant, and not from a name.
+        message: the cause and the remedy.
+        several_lines: True if line breaks in the message are intended, and not part of a name.
     """
 
     def __init__(self, field: str, message: str, several_lines: bool = False) -> None:
@@ -34,15 +34,15 @@ class NotUsable(Exception):
 
 
 def expanded(field: str, path: str) -> Path:
-    """Return the path that a field of the data section gives, `~` and `~user` resolved."""
+    """Expand `~` and `~user` in the path of a field of the data section; raise NotUsable for an unknown user."""
     try:
         return Path(path).expanduser()
     except (RuntimeError, ValueError) as error:
-        raise NotUsable(field, f"'{path}' begins with a home folder that is not known here") from error
+        raise NotUsable(field, f"'{path}' starts with an unknown home folder") from error
 
 
 _NO_SPLIT = re.compile(r"none|off|no|false|\d+([.,]\d+)?\s*%|\d+,\d+", re.IGNORECASE)
-"""Texts that mean nothing or a number, and would be the name of a split."""
+"""Texts that stand for null or a number and are refused as the name of a split."""
 
 
 def _part(value: object) -> str | float | tuple[str, ...]:
@@ -113,36 +113,36 @@ Keys = Annotated[
     PlainSerializer(_plain_keys),
     WithJsonSchema({"anyOf": [_NAMES, _BY_SPLIT]}),
 ]
-"""What images and labels are called in a file: one pair of names, or one for each split."""
+"""The names of images and labels in a file: one pair, or one pair per split."""
 
 FILE_SOURCES = ("idx", "npz", "csv", "mat", "parquet")
-"""Sources that read the original files of a set."""
+"""Sources that read the original files of a dataset."""
 SOURCES = ("tfds", "folder", "digits", *FILE_SOURCES)
 
 
 def _source(value: object) -> object:
-    """Names the two lines to write where the name of a set stands in place of its source."""
+    """Raise with the two lines to write if the source is the name of a TFDS dataset."""
     if isinstance(value, str) and value not in SOURCES:
         from cnnctl.spec.tfds_images import TFDS_IMAGES  # imports this module
 
         name = value.lower().replace("-", "_")
         if name in TFDS_IMAGES:
-            raise wrong(f"{show(value)} is the name of a set; write source: tfds, name: {name}")
+            raise wrong(f"{show(value)} is the name of a dataset; write source: tfds, name: {name}")
     return value
 
 
 class Augment(Section):
-    """Random changes of training images, drawn anew each epoch by (seed, epoch, example).
+    """Random transformations of training images, drawn from (seed, epoch, example).
 
     Attributes:
-        rotation: at most so many degrees either way.
-        shift: at most this fraction of the height up or down and of the width sideways, whatever rotation and zoom do.
+        rotation: maximum rotation in degrees, in both directions.
+        shift: maximum translation as a fraction of height and width, in all directions, independent of rotation and zoom.
         zoom: scale between 1 - zoom and 1 + zoom.
-        shear: at most so many degrees.
-        flip: mirror left and right, half of the images.
-        elastic: bend smoothly: pixels move by at most this fraction of the height up or down and of the width sideways, most of
-            them by less than a third of it each way.
-        thickness: strokes grow or shrink on every side by at most so many pixels.
+        shear: maximum shear angle in degrees.
+        flip: mirror half of the images horizontally.
+        elastic: smooth elastic distortion: maximum displacement of a pixel as a fraction of height and width; most pixels
+            move by less than a third of it.
+        thickness: maximum growth or shrinkage of strokes on each side, in pixels.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -155,48 +155,48 @@ class Augment(Section):
 
 
 class DataSpec(Section):
-    """Where images come from and how they are made ready.
+    """Where images come from and how they are prepared.
 
     Attributes:
-        source: `tfds`, `folder` (one folder per class), `digits` (bundled with scikit-learn), or the original files of a set:
+        source: `tfds`, `folder` (one folder per class), `digits` (part of scikit-learn), or the original files of a dataset:
             `idx` (MNIST and its relatives), `npz`, `csv` (one row per image), `mat` (EMNIST) or `parquet` (Hugging Face).
         name: for `tfds`, the builder, with its config after a slash where it has several.
         path: for every source but `tfds` and `digits`, the folder or file of the images.
-        data_dir: for `tfds`, where prepared data lies; without it `TFDS_DATA_DIR`, then TFDS's own.
+        data_dir: for `tfds`, the folder of prepared data; by default `TFDS_DATA_DIR`, then TFDS's own default.
         keys: for `npz`, `mat` and `parquet`, the names of images and labels, such as `[x, y]`, or those of each split, such as
             `{train: [x, y], test: [xt, yt]}`; for `labels_file`, its columns of file names and labels. null for the usual names.
-        labels_file: for `folder`, a CSV file of file names and labels. Images that it does not name keep the class of their
-            folder where its labels are names of folders, and are not read otherwise.
+        labels_file: for `folder`, a CSV file of file names and labels. Images that it does not list keep the class of their
+            folder if its labels are names of folders; else they are not read.
         class_folders: for `folder`, `top`: each folder of a split is a class, with all images below it; `leaf`: each folder that
             holds images is a class, named by its path, and its first folder is its group.
-        follow_links: for `folder`, true reads images and folders that links lead to, also outside of `path`.
-        train: the split to train on. A folder's is found as `train` or `training`, in any case; without one it is `path` itself.
+        follow_links: for `folder`, true follows links to images and folders, also outside of `path`.
+        train: the split to train on. In a folder it is found as `train` or `training`, in any case; without one it is `path`.
         validation: fraction of train, or a split; null for none. For few-shot tasks also a list of classes or groups.
-            Without it the source's own validation split (`validation`, `val`, `valid`, `dev`), and where it has none 0.1.
-        test: as validation; null for the source's own test split (`test`, `testing`), and where it has none 0.2.
+            By default the source's own validation split (`validation`, `val`, `valid`, `dev`), or 0.1 if it has none.
+        test: as validation; null for the source's own test split (`test`, `testing`), or 0.2 if it has none.
         hold_out: what fractions and lists hold out of train: `image`, part of every class, in classification; `class`,
             whole classes, or `group`, all classes of a group, for few-shot tasks; null for image or class by the task.
-        group: for `tfds` and `hold_out: group`, the feature that names the group of an image, such as `alphabet`.
+        group: for `tfds` and `hold_out: group`, the feature with the group of an image, such as `alphabet`.
         shared_classes: for few-shot tasks, `refuse` a validation or test split that has classes of train, or `drop`
             those classes from it.
-        split_seed: what fractions, and episodes of validation and test, are drawn with, apart from `seed`, so that seeds
-            compare on one split.
-        image_size: [height, width] that images are resized to; null for that of the source, of a folder's first image.
-        fit: for images of other proportions than image_size, `stretch`, `crop` to the middle, or `pad` with the colour of
+        split_seed: seed of fractions and of the episodes of validation and test; separate from `seed`, so that runs with
+            different seeds are compared on one split.
+        image_size: [height, width] that images are resized to; null for that of the source, or of a folder's first image.
+        fit: for images of another aspect ratio than image_size, `stretch`, `crop` to the center, or `pad` with the color of
             the image's border.
-        channels: 1 for grey, 3 for colour; images are converted.
-        classes: how many classes there are.
-        remap_labels: true numbers the classes that occur in train from 0 and drops the others, so that labels that begin at
-            1 or leave gaps, or part of a set such as `small1` of Omniglot, need no more outputs than there are classes.
+        channels: 1 for grayscale, 3 for color; images are converted.
+        classes: number of classes.
+        remap_labels: true numbers the classes that occur in train from 0 and drops the others. Labels that start at 1 or
+            have gaps, and subsets such as `small1` of Omniglot, then need no more outputs than there are classes.
         pixel_max: the pixel value that becomes white, such as 4095 for 12-bit images in 16-bit files, or 1 for floats;
             null for 255, and for 65535 in 16-bit files.
-        transpose: true swaps rows and columns, which turns the original files of EMNIST upright.
-        invert: true inverts pixels, so that dark ink on white paper becomes high values on zero.
+        transpose: true swaps rows and columns, as the original files of EMNIST need.
+        invert: true inverts pixels (dark ink on white paper).
         labels: `integer` or `one_hot`.
-        memory: where the decoded images are: `keep` has them in memory, `stream` in a file on disk, from which each batch
-            is read; `auto` keeps them where they take at most an eighth of the memory that this process may have. Every
-            number is the same to the bit, so a run resumes with any of the three.
-        augment: random changes of training images.
+        memory: `keep` holds the decoded images in memory; `stream` reads each batch from a file on disk; `auto` keeps them
+            if they need at most an eighth of the memory available to this process. Results are bit-identical, so a run
+            resumes with any of the three.
+        augment: random transformations of training images.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"renumber": "remap_labels"}
@@ -230,12 +230,12 @@ class DataSpec(Section):
 
     @property
     def holds_out_classes(self) -> bool:
-        """Whether splits share no class; so in every checked config of a few-shot task."""
+        """Whether splits share no class, as in every checked config of a few-shot task."""
         return self.hold_out in ("class", "group")
 
     @property
     def has_path(self) -> bool:
-        """Whether the images are a folder or a file that `path` names."""
+        """Whether `path` names the folder or file of the images."""
         return self.source in ("folder", *FILE_SOURCES)
 
     @model_validator(mode="after")
@@ -246,29 +246,31 @@ class DataSpec(Section):
         for field, sources in _ONLY_WITH.items():
             if self.source not in sources and getattr(self, field) != DataSpec.model_fields[field].default:
                 listed = " or ".join(f"'{source}'" for source in sources)
-                raise wrong(f"goes with source {listed}, not with '{self.source}'; remove it", field)
+                raise wrong(f"is only for source {listed}, not for '{self.source}'; remove it", field)
         if self.keys is not None and self.source == "folder" and (self.labels_file is None or isinstance(self.keys, dict)):
-            raise wrong("names the two columns of data.labels_file, such as [file, label]; remove it, or give both", "keys")
+            raise wrong("names the two columns of data.labels_file, such as [file, label]; remove it, or set both", "keys")
         return self
 
     @model_validator(mode="after")
     def _names_its_groups(self) -> Self:
         if self.source == "folder":
             if self.hold_out == "group" and self.class_folders != "leaf":
-                raise wrong("groups of a folder are the folders of its classes; write class_folders: leaf", "hold_out")
+                raise wrong(
+                    "the groups of a folder are the parent folders of its classes; write class_folders: leaf", "hold_out"
+                )
         elif (self.hold_out == "group") != (self.group is not None):
             if self.source != "tfds":
                 raise wrong(f"source '{self.source}' has no groups of classes; write hold_out: class", "hold_out")
             remedy = (
                 "write group: alphabet, or another feature" if self.group is None else "write hold_out: group, or remove it"
             )
-            raise wrong(f"hold_out: group and group, the feature that names the groups, go together; {remedy}", "group")
+            raise wrong(f"hold_out: group and group, the feature with the groups, must be set together; {remedy}", "group")
         return self
 
     @model_validator(mode="after")
     def _numbers_its_classes(self) -> Self:
         if self.remap_labels and self.classes is None and self.source == "tfds":
-            raise wrong("needs data.classes: how many classes occur in train", "remap_labels")
+            raise wrong("requires data.classes, the number of classes that occur in train", "remap_labels")
         for field in ("validation", "test"):
             if self.source == "digits" and isinstance(getattr(self, field), str):
                 raise wrong(f"source 'digits' has no named splits; write {field}: 0.2, or another fraction", field)
@@ -287,4 +289,4 @@ _ONLY_WITH: Mapping[str, tuple[str, ...]] = {
     "class_folders": ("folder",),
     "follow_links": ("folder",),
 }
-"""Fields that mean something for some sources alone."""
+"""Fields that only some sources have."""

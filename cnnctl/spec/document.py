@@ -1,7 +1,7 @@
-"""YAML text → plain data and where each part of it stands.
+"""Parse YAML text into plain data, with the line and column of each part.
 
-The safe loader's tags only; floats such as `1e-3` are floats; a key said twice is refused; the
-values that aliases repeat are counted, so that a small file cannot become a huge one.
+Only the tags of the safe loader are read. Floats such as `1e-3` are floats. Duplicate keys are refused.
+Values repeated by aliases count each time, so a small file cannot expand without bound.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
 MAX_DEPTH = 50
 _MAX_SHOWN = 100
-"""Characters of an override that messages repeat."""
-NESTED_TOO_DEEPLY = "nested too deeply: no config has so many brackets in brackets"
+"""Characters of an override shown in messages."""
+NESTED_TOO_DEEPLY = "nested too deeply for a config"
 _TAG = "tag:yaml.org,2002:"
 
 
 class _TooDeep(yaml.MarkedYAMLError):
-    """Brackets in brackets in brackets."""
+    """The text is nested more than MAX_DEPTH levels deep."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012 (PyYAML's own name)
 
     def fetch_flow_collection_start(self, token: Any) -> None:
-        """Refuses a bracket too many at once: PyYAML asks each open one at every character whether it is a key."""
+        """Stop at too many open brackets: PyYAML checks every open one at every character for a key."""
         if self.flow_level >= MAX_DEPTH:
             raise _TooDeep(problem=NESTED_TOO_DEEPLY, problem_mark=self.get_mark())
         super().fetch_flow_collection_start(token)
@@ -55,20 +55,20 @@ _SCALARS = {
         list("-+0123456789."),
     ),
 }
-"""How each kind is written, and how it may begin; asked in this order, since an integer is also a float by its pattern."""
+"""Pattern and first characters of each scalar, tried in this order: every integer also matches the pattern of floats."""
 for _kind, (_pattern, _beginnings) in _SCALARS.items():
     _Loader.add_implicit_resolver(_TAG + _kind, _pattern, _beginnings)
 _Loader.add_constructor(_TAG + "int", lambda _, node: int(node.value.replace("_", "")))
 
 
 class _Dumper(yaml.SafeDumper):
-    """The safe dumper that quotes what the loader would not read as text."""
+    """The safe dumper, which quotes every text that the loader would read as another type."""
 
     yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def dump(content: Mapping[str, Any]) -> str:
-    """Returns plain data as YAML text that `parse` reads back."""
+    """Dump plain data as YAML text that `parse` reads back."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
 
 
@@ -77,11 +77,11 @@ class Document:
     """A config as plain data.
 
     Attributes:
-        name: what messages call it, the path as the user gave it.
+        name: its name in messages: the path as the user typed it.
         content: mappings, lists, texts, numbers, booleans, None.
-        places: `line:column` of each part, by its path.
-        overrides: the `--set` that gave a part, by its path.
-        text: what was read; empty for a config that no file holds.
+        places: `line:column` of each part, by path.
+        overrides: the `--set` text that set a part, by path.
+        text: the text of the file; empty for a config without a file.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Document:
     text: str = ""
 
     def location(self, path: Where) -> str:
-        """Returns where `path`, or the nearest part around it, was written."""
+        """Locate `path`, or the nearest part around it, in the file or the overrides."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.overrides:
                 return setting(self.overrides[path[:length]])
@@ -104,31 +104,31 @@ class Document:
 
 
 def read_document(file: Path, inside: Path | None = None) -> Document:
-    """Returns the document in `file`.
+    """Read and parse a config file.
 
     Args:
-        file: what the user named may be a pipe.
-        inside: the folder of a run whose own file it is: a regular one that does not lead out of it; None for any file.
+        file: the path; it may be a pipe.
+        inside: the run folder that the file must be in, as a regular file; None for any file.
 
     Raises:
-        ConfigError: the file is missing, no file, no UTF-8, too large, or not one mapping of YAML.
+        ConfigError: the file is missing, a folder, not UTF-8, too large, or not a single YAML mapping.
     """
     return parse(read_text(file, inside), one_line(str(file)))
 
 
 def read_text(file: Path, inside: Path | None = None) -> str:
-    """Return what a config file says; raises as `read_document` does."""
+    """Read the text of a config file; raise as `read_document` does."""
     name = one_line(str(file))
     try:
         if file.is_dir():
-            raise ConfigError([Problem(name, "", "this is a folder; give the YAML file of a config")])
+            raise ConfigError([Problem(name, "", "this is a folder; pass the YAML file of a config")])
         with open_regular(file, inside) if inside else file.open("rb") as opened:
-            content = opened.read(MAX_BYTES + 1)  # a pipe does not say how much it has, and /dev/zero never ends
+            content = opened.read(MAX_BYTES + 1)  # a pipe has no known size, and /dev/zero never ends
         if len(content) > MAX_BYTES:
             raise ConfigError([Problem(name, "", f"a config has at most {MAX_BYTES:,} bytes; this is not one")])
         return content.decode()
     except FileNotFoundError as error:
-        message = "no such file; 'cnnctl init' lists ready configs and copies one to start from"
+        message = "no such file; 'cnnctl init' lists the example configs and copies one"
         raise ConfigError([Problem(name, "", message)]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(name, "", "not a text file in UTF-8; a config is YAML text")]) from error
@@ -137,21 +137,21 @@ def read_text(file: Path, inside: Path | None = None) -> str:
 
 
 def parse(text: str, name: str, explained: bool = True) -> Document:
-    """Returns the document in `text`; see `read_document`.
+    """Parse the text of a config; raise as `read_document` does.
 
     Args:
-        text: the file.
-        name: what messages call it.
-        explained: False for the parser's own words where it is no YAML.
+        text: the YAML text.
+        name: its name in messages.
+        explained: False to report syntax errors in PyYAML's words, without searching for the cause.
     """
     try:
         root = yaml.compose(text, Loader=_Loader)
         if root is None:
-            message = "the file is empty; a config has at least the sections data and model; 'cnnctl init' copies a ready one"
+            message = "the file is empty; a config has at least the sections data and model; 'cnnctl init' copies an example"
             raise ConfigError([Problem(name, "", message)])
         if not isinstance(root, yaml.MappingNode):
             kind = "a list" if isinstance(root, yaml.SequenceNode) else show(root.value)
-            message = f"expected a mapping with data, model, train, received {kind}; 'cnnctl init' copies a ready config"
+            message = f"expected a mapping with data, model, train, received {kind}; 'cnnctl init' copies an example config"
             raise ConfigError([Problem(f"{name}:{_place(root)}", "", message)])
         return replace(_Reader(name).document(root), text=text)
     except yaml.MarkedYAMLError as error:
@@ -169,13 +169,13 @@ def parse(text: str, name: str, explained: bool = True) -> Document:
 
 
 def _causes(text: str, name: str, places: Sequence[int]) -> list[Problem]:
-    from cnnctl.spec.mistakes import not_yaml  # reads texts by this module, and is seldom needed
+    from cnnctl.spec.mistakes import not_yaml  # imports this module, and is rarely needed
 
     return not_yaml(text, name, places)
 
 
 def _reason(error: yaml.MarkedYAMLError) -> str:
-    """Returns what PyYAML found, and the part around it where that began on another line."""
+    """Describe the error of PyYAML, with the part around it if that starts on another line."""
     problem, context = error.problem or "", error.context or ""
     if problem.startswith("but "):
         return f"{context}, {problem}"
@@ -183,12 +183,12 @@ def _reason(error: yaml.MarkedYAMLError) -> str:
         return f"{problem}; indent with spaces"
     began = error.context_mark
     if began and error.problem_mark and began.line != error.problem_mark.line:
-        return f"{problem}, {context} that begins on line {began.line + 1}"
+        return f"{problem}, {context} that starts on line {began.line + 1}"
     return problem or context
 
 
 class _Reader:
-    """Turns composed nodes into plain data, noting places and problems on the way."""
+    """Converts composed nodes into plain data; collects places and problems."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -206,11 +206,11 @@ class _Reader:
     def value(self, node: yaml.Node, path: Where) -> Any:
         self.places.setdefault(path, _place(node))
         if len(self.places) > MAX_VALUES:
-            message = f"more than {MAX_VALUES:,} values, counting each time what aliases repeat: no config needs so many"
+            message = f"more than {MAX_VALUES:,} values, including those repeated by aliases; a config has far fewer"
             raise ConfigError([Problem(f"{self.name}:{_place(node)}", "", message)])
         if any(node is above for above in self.open):
             raise ConfigError(
-                [Problem(f"{self.name}:{_place(node)}", "", "an alias inside this part repeats the part itself, without end")]
+                [Problem(f"{self.name}:{_place(node)}", "", "an alias inside this part refers to the part itself")]
             )
         if len(self.open) > MAX_DEPTH:
             raise ConfigError([Problem(f"{self.name}:{_place(node)}", "", NESTED_TOO_DEEPLY)])
@@ -230,17 +230,17 @@ class _Reader:
             return self.text(node, path)
         if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
             return self.scalar(node, path, kind)
-        self.problem(node, path, f"unknown tag {show(node.tag.replace(_TAG, '!!'))}, and a config needs none; remove the tag")
+        self.problem(node, path, f"unknown tag {show(node.tag.replace(_TAG, '!!'))}: a config has no tags; remove the tag")
         return None
 
     def text(self, node: yaml.ScalarNode, path: Where) -> str:
         if "\0" in node.value:
-            self.problem(node, path, f"{show(node.value)} has the character NUL, which no name or path can have")
+            self.problem(node, path, f"{show(node.value)} contains the character NUL, which is not allowed in names and paths")
             return ""
-        try:  # JSON writes what is beyond 16 bits as two halves
+        try:  # JSON writes characters beyond 16 bits as two surrogates
             return str(node.value).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
         except UnicodeDecodeError:
-            self.problem(node, path, f"{show(node.value)} has half a character, which no name or path can have")
+            self.problem(node, path, f"{show(node.value)} contains half of a surrogate pair, which is not a character")
             return ""
 
     def scalar(self, node: yaml.ScalarNode, path: Where, kind: str) -> Any:
@@ -248,7 +248,7 @@ class _Reader:
         try:
             if pattern.match(node.value):
                 return self.constructor.construct_object(node)
-        except ValueError:  # of too many digits for Python
+        except ValueError:  # too many digits for Python
             pass
         self.problem(node, path, f"cannot read {show(node.value)} as {kind}")
         return None
@@ -263,9 +263,9 @@ class _Reader:
                 continue
             key = self.text(key_node, path)
             if key == "<<":
-                self.problem(key_node, path, "YAML's merge key << is not supported; write the fields out")
+                self.problem(key_node, path, "the YAML merge key << is not supported; write the fields themselves")
             elif key in content:
-                self.problem(key_node, path, f"'{key}' stands twice, first on line {first[key]}; keep one of them")
+                self.problem(key_node, path, f"duplicate key '{key}', first on line {first[key]}; keep one of them")
             else:
                 first[key] = str(key_node.start_mark.line + 1)
                 self.places[*path, key] = _place(key_node)
@@ -281,22 +281,22 @@ def _place(node: yaml.Node) -> str:
 
 
 def dotted(path: Where) -> str:
-    """Returns `model.layers[3].conv2d` for ('model', 'layers', 3, 'conv2d')."""
+    """Return `model.layers[3].conv2d` for ('model', 'layers', 3, 'conv2d')."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return one_line(text.removeprefix("."))
 
 
 def setting(text: str) -> str:
-    """Returns what messages call an override; a long one is cut."""
+    """Format an override for messages; a long one is cut."""
     shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
     return one_line(f"--set {shown}")
 
 
 def value_of(text: str, asked_by: str) -> Any:
-    """Returns a value that is written as YAML; `asked_by` is where messages say that it was asked for.
+    """Parse a value written as YAML; `asked_by` is its location in messages.
 
     Raises:
-        ConfigError: it is no YAML, or means something else than it seems to.
+        ConfigError: the text is not valid YAML, or has a part that a config cannot have.
     """
     try:
         root = yaml.compose(text, Loader=_Loader)

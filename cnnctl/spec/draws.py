@@ -1,12 +1,12 @@
-"""What `augment` draws for each image, and the grid that bends it; plain numbers, which a script says too."""
+"""Random numbers that `augment` draws for each image, and its elastic grid; generated scripts use the same constants."""
 
 DRAWS = 6
-"""Numbers an example needs to be moved: rotation, two shifts, zoom, shear, flip."""
+"""Random numbers per image for the affine part: rotation, two shifts, zoom, shear, flip."""
 KNOTS = 5
-"""Points of the elastic grid along an axis, the outer ones on the edges of the image."""
+"""Points of the elastic grid per axis; the outer ones are on the edges of the image."""
 STROKE_DRAWS = 1 + 2 * KNOTS * KNOTS
-"""Numbers that an example needs besides where strokes change: thickness, then how far each knot moves right and down."""
+"""Further random numbers per image with `thickness` or `elastic`: thickness, then the displacement of each knot right and down."""
 SMOOTHNESS = 0.15
-"""Standard deviation of the Gaussian between the knots, of height and width: the 4 of 28 pixels of Simard et al. 2003."""
+"""Standard deviation of the Gaussian between knots, as a fraction of height and width: 4 of 28 pixels, Simard et al. 2003."""
 STREAM, STROKE_STREAM = 0x5EED, 0x57120
-"""Keep these draws apart from those of the shuffle and from each other, which have the same seed."""
+"""Stream numbers that separate these draws from each other and from the shuffle, which use the same seed."""

@@ -1,4 +1,4 @@
-"""A whole config as frozen models: `Experiment` and its parts."""
+"""A config as frozen models: `Experiment` and its sections."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -32,7 +32,7 @@ class ModelSpec(Section):
     Attributes:
         style: how the Keras model is built: `sequential`, `functional` or `subclass`.
         data_format: `channels_last` or `channels_first`, for the images and for layers without their own.
-        layers: the stack, one layer an item, each taking the one above unless it names its inputs.
+        layers: the stack, one layer per item; each takes the output of the one above unless it sets `inputs`.
     """
 
     style: Literal["sequential", "functional", "subclass"] = "sequential"
@@ -62,22 +62,22 @@ LEARNER = Named("learner", (Prototypical, Maml, Classifier))
 
 
 class FewShotSpec(Section):
-    """Learning from few examples: the stack is an embedding, judged on episodes of classes never trained on.
+    """Learning from few examples: the stack is an embedding, evaluated on episodes of classes not in training.
 
     Attributes:
         learner: `prototypical`, `maml` or `classifier`, see below.
-        way: classes of an episode.
-        shot: labelled images a class.
-        query: images a class to be classified.
-        train_way: classes of a training episode; null for `way`, which `maml` needs.
-        train_shot: labelled images a class of a training episode; null for `shot`.
-        train_query: images a class to be classified in a training episode; null for `query`.
+        way: classes per episode.
+        shot: labelled images per class.
+        query: images per class to classify.
+        train_way: classes per training episode; null for `way`, which `maml` requires.
+        train_shot: labelled images per class in a training episode; null for `shot`.
+        train_query: images per class to classify in a training episode; null for `query`.
         episodes: training episodes an epoch; null for 100. `classifier` trains on batches of images instead.
-        episodes_per_step: training episodes that a step averages over; null for 1.
-        validation_episodes: episodes after each epoch, always the same.
+        episodes_per_step: training episodes averaged per step; null for 1.
+        validation_episodes: episodes after each epoch, the same each time.
         test_episodes: episodes of the test.
-        rotations: in training, an image turned by 90, 180 or 270 degrees belongs to a class of its own.
-        mirrors: in training, an image mirrored left and right belongs to a class of its own.
+        rotations: in training, images rotated by 90, 180 and 270 degrees form additional classes.
+        mirrors: in training, horizontally mirrored images form additional classes.
     """
 
     learner: Annotated[Any, LEARNER] = Prototypical.model_construct()
@@ -113,13 +113,13 @@ Profile = Annotated[
 
 
 class LogSpec(Section):
-    """What a run writes beside its results.
+    """Logs that a run writes besides its results.
 
     Attributes:
         tensorboard: write event files.
-        every_steps: steps between the points of the curves within an epoch; null for about fifty points a run.
-        every_epochs: epochs between histograms and pictures of what goes on inside the network; null for about six
-            times a run, 0 for never.
+        every_steps: steps between points of the curves within an epoch; null for about 50 points per run.
+        every_epochs: epochs between histograms and images of weights and activations; null for about six times per run,
+            0 for never.
         profile: [first, last] steps to profile, counted from 1 since the start of the training; null for none.
     """
 
@@ -129,10 +129,10 @@ class LogSpec(Section):
     profile: Profile | None = None
 
     @model_validator(mode="after")
-    def _says_what_is_written(self) -> Self:
+    def _tensorboard_has_its_fields(self) -> Self:
         for field in ("every_steps", "every_epochs", "profile"):
             if not self.tensorboard and getattr(self, field) is not None:
-                raise wrong("goes to TensorBoard, but log.tensorboard is false; remove it, or write tensorboard: true", field)
+                raise wrong("is for TensorBoard, but log.tensorboard is false; remove it, or write tensorboard: true", field)
         return self
 
 
@@ -141,7 +141,7 @@ class Experiment(Section):
 
     Attributes:
         task: `classification`, or `few_shot` with the section `few_shot`.
-        seed: what weights, order, augmentation, dropout and training episodes are drawn from.
+        seed: seed of weights, order, augmentation, dropout and training episodes.
     """
 
     task: Literal["classification", "few_shot"] = "classification"
@@ -168,21 +168,21 @@ class Experiment(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _says_its_task(cls, fields: Any) -> Any:
+    def _few_shot_has_defaults(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
-        said = fields.get("task") != "few_shot" or fields.get("few_shot") is not None
-        return fields if said else {**fields, "few_shot": {}}
+        complete = fields.get("task") != "few_shot" or fields.get("few_shot") is not None
+        return fields if complete else {**fields, "few_shot": {}}
 
     @field_validator("few_shot", mode="after")
     @classmethod
-    def _goes_with_its_task(cls, few_shot: FewShotSpec | None, info: ValidationInfo) -> FewShotSpec | None:
-        if few_shot is not None and info.data.get("task") == "classification":  # a wrong task is told by itself
-            raise wrong("goes with task: few_shot; write task: few_shot at the top, or remove the section")
+    def _few_shot_has_its_task(cls, few_shot: FewShotSpec | None, info: ValidationInfo) -> FewShotSpec | None:
+        if few_shot is not None and info.data.get("task") == "classification":  # a wrong task has its own error
+            raise wrong("requires task: few_shot; write task: few_shot at the top, or remove the section")
         return few_shot
 
     @model_serializer(mode="wrap")
-    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves an absent sweep out: the config of a run has none, and says so by that."""
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit an absent sweep, so that the config of a run has no such key."""
         content: dict[str, Any] = handler(self)
         return content if self.sweep else {key: value for key, value in content.items() if key != "sweep"}

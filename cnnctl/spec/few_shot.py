@@ -1,4 +1,4 @@
-"""Few-shot tasks: what goes together in their configs, and the network that is built for a learner."""
+"""Few-shot tasks: the checks of their configs, episode sizes, and the network that is built for a method."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ BY_EPISODES = ("train_way", "train_shot", "train_query", "episodes", "episodes_p
 
 @dataclass(frozen=True)
 class EpisodeSize:
-    """What an episode is made of, in classes and in images a class."""
+    """The size of an episode: classes, and images per class."""
 
     way: int
     shot: int
     query: int
 
     @property
-    def images_a_class(self) -> int:
-        """Returns the images that an episode takes of each of its classes."""
+    def images_per_class(self) -> int:
+        """Images of each class, labelled and to classify."""
         return self.shot + self.query
 
     @property
     def images(self) -> int:
-        """Returns the images of an episode."""
-        return self.way * self.images_a_class
+        """Images of the whole episode."""
+        return self.way * self.images_per_class
 
 
 def size_of(few_shot: FewShotSpec) -> EpisodeSize:
-    """Returns the size of the episodes of validation and test."""
+    """Return the size of the episodes of validation and test."""
     return EpisodeSize(few_shot.way, few_shot.shot, few_shot.query)
 
 
 def training_size_of(few_shot: FewShotSpec) -> EpisodeSize:
-    """Returns the size of the episodes of training."""
+    """Return the size of the episodes of training."""
     return EpisodeSize(
         few_shot.train_way or few_shot.way, few_shot.train_shot or few_shot.shot, few_shot.train_query or few_shot.query
     )
 
 
 def turns_of(rotations: bool, mirrors: bool) -> int:
-    """Returns in how many turns an image is seen, the one as it is included."""
+    """Count the poses of an image, including the original."""
     return (4 if rotations else 1) * (2 if mirrors else 1)
 
 
@@ -67,8 +67,8 @@ def with_head(experiment: Experiment) -> Experiment:
 
 
 def images_at_once(experiment: Experiment) -> int:
-    """Returns the images that the network takes at once in training: a batch, all of a step's episodes, or with maml
-    the labelled ones of one episode.
+    """Count the images per forward pass in training: a batch, all episodes of a step, or with maml the labelled
+    images of one episode.
     """
     few_shot = experiment.few_shot
     if few_shot is None or isinstance(few_shot.learner, Classifier):
@@ -80,61 +80,63 @@ def images_at_once(experiment: Experiment) -> int:
 
 
 def distance_of(learner: Prototypical | Classifier) -> str:
-    """Returns what embeddings are compared by: `cosine` or `squared_euclid`."""
+    """Return the distance between embeddings: `cosine` or `squared_euclid`."""
     return "cosine" if isinstance(learner, Classifier) else learner.distance
 
 
 def compared_by(learner: Prototypical | Maml | Classifier) -> str:
-    """Returns how a learner names the class of an image, in words."""
+    """Describe in words how a method classifies an image."""
     if isinstance(learner, Maml):
         steps = learner.test_steps or learner.inner_steps
         descent = f"{steps} step{'s' if steps > 1 else ''} of gradient descent"
-        return f"by the outputs after {descent}, all images to be named in one batch"
+        return f"by the outputs after {descent}, all query images in one batch"
     return f"by the nearest class mean ({distance_of(learner).replace('_', ' ')})"
 
 
 def refuse_few_shot(experiment: Experiment, verb: str, instead: str) -> None:
-    """Raises UsageError where a verb is for classification alone.
+    """Raise UsageError if the run of a classification verb is a few-shot task.
 
     Args:
-        experiment: what the verb was given.
-        verb: such as `predict`.
-        instead: what to do with a few-shot task.
+        experiment: the config of the run.
+        verb: the command, such as `predict`.
+        instead: what to run for a few-shot task.
     """
     if experiment.few_shot:
         raise UsageError(f"cnnctl {verb} is for classification, and this is a few-shot task; {instead}")
 
 
 def embedding_complaints(few_shot: FewShotSpec, nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Complaint]:
-    """Returns what is wrong with a stack as an embedding."""
+    """Check that a stack is an embedding."""
     return [*_end_complaints(nodes[-1], facts[-1]), *_layer_complaints(few_shot, nodes)]
 
 
 def _end_complaints(last: Node, facts: Facts) -> Iterator[Complaint]:
     if len(facts.output_shape) != 1:
         shape = show_shape(facts.output_shape)
-        yield last.where, f"an embedding is a vector, but the network gives {shape} for an image; flatten or pool globally"
+        yield last.where, f"an embedding is a vector, but the network outputs {shape} per image; flatten or pool globally"
 
 
 def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[Complaint]:
     maml = isinstance(few_shot.learner, Maml)
     for node in nodes:
         if isinstance(node.layer, L.Dense) and node.layer.units == L.CLASSES:
-            message = "the classes of a few-shot task change from episode to episode; write units: 64, or another number"
+            message = "the classes of a few-shot task differ between episodes; write units: 64, or another number"
             yield (*node.where, "units"), message
         if maml and isinstance(node.layer, L.Dropout):
             yield (
                 node.where,
-                "maml adapts on a few images, always in training mode, so dropout would act in tests too; remove it",
+                "maml adapts on a few images in training mode, so dropout would act in tests too; remove it",
             )
         if maml and (regularizers := [name for name, value in node.layer if name.endswith("_regularizer") and value]):
-            yield (*node.where, regularizers[0]), "maml has no place for it in the loss of an episode; leave it out"
+            yield (*node.where, regularizers[0]), "the loss of a maml episode has no penalties; remove it"
         if maml and node.name == HEAD:
-            yield node.where, f"maml adds a layer '{HEAD}' of its own; write name: embedding, or another name"
+            yield node.where, f"maml adds its own layer '{HEAD}'; write name: embedding, or another name"
 
 
-def few_shot_complaints(experiment: Experiment, data: DataSpec) -> list[Complaint]:
-    """Returns what does not go together with the config's task, whichever it is."""
+def few_shot_complaints(experiment: Experiment) -> list[Complaint]:
+    """Check the sections of a config against its task."""
+    data = experiment.data
+    data = experiment.data
     if experiment.few_shot is None:
         return list(_classification_complaints(data))
     return [
@@ -146,37 +148,37 @@ def few_shot_complaints(experiment: Experiment, data: DataSpec) -> list[Complain
 
 
 def _classification_complaints(data: DataSpec) -> Iterator[Complaint]:
-    never = "so a classifier would be asked for classes that it never learns; write task: few_shot at the top, or"
+    never = "so validation and test would have classes that a classifier never learns; write task: few_shot at the top, or"
     if data.holds_out_classes:
-        yield ("data", "hold_out"), f"takes whole classes away from training, {never} leave hold_out out"
+        yield ("data", "hold_out"), f"holds whole classes out of training, {never} remove hold_out"
     for role in ("validation", "test"):
         if isinstance(getattr(data, role), tuple):
-            yield ("data", role), f"a list takes whole classes away from training, {never} write {role}: 0.1"
+            yield ("data", role), f"a list holds whole classes out of training, {never} write {role}: 0.1"
     if data.shared_classes == "drop":
         yield (
             ("data", "shared_classes"),
-            "a classifier is judged on the classes that it learns; write task: few_shot at the top, or leave it out",
+            "a classifier is evaluated on the classes that it learns; write task: few_shot at the top, or remove it",
         )
 
 
 def _data_complaints(data: DataSpec) -> Iterator[Complaint]:
     if data.hold_out == "image":
-        message = "few-shot tasks are judged on classes never trained on; write hold_out: class, or leave hold_out out"
+        message = "few-shot tasks are evaluated on classes not in training; write hold_out: class, or remove it"
         yield ("data", "hold_out"), message
     held_out = [part for part in (data.validation, data.test) if not isinstance(part, str | None)]
     if data.hold_out == "group" and not held_out:
         yield (
             ("data", "hold_out"),
-            "validation and test are splits, so nothing is held out of train; leave hold_out out",
+            "validation and test are splits, so nothing is held out of train; remove hold_out",
         )
     if data.shared_classes == "drop" and not any(isinstance(part, str) for part in (data.validation, data.test)):
-        yield ("data", "shared_classes"), "what is held out of train shares no class with it; leave it out"
+        yield ("data", "shared_classes"), "validation and test are held out of train and share no class with it; remove it"
     if data.labels != "integer":
-        yield ("data", "labels"), "few-shot learners number the classes of each episode themselves; leave labels out"
+        yield ("data", "labels"), "few-shot methods number the classes of each episode themselves; remove labels"
     if data.remap_labels:
         yield (
             ("data", "remap_labels"),
-            "few-shot tasks have no output for each class, so there is nothing to remap; leave it out",
+            "few-shot tasks have no output per class, so there is nothing to remap; remove it",
         )
 
 
@@ -185,13 +187,11 @@ def _learner_complaints(few_shot: FewShotSpec) -> Iterator[Complaint]:
         for field in BY_EPISODES:
             if getattr(few_shot, field) is not None:
                 message = (
-                    "is for training by episodes, and classifier trains on batches of images (train.batch_size); remove it"
+                    "is for training by episodes, but classifier trains on batches of images (train.batch_size); remove it"
                 )
                 yield ("few_shot", field), message
     if isinstance(few_shot.learner, Maml) and few_shot.train_way not in (None, few_shot.way):
-        message = (
-            f"maml has an output for each of the {few_shot.way} classes of an episode, in training too; leave train_way out"
-        )
+        message = f"maml has one output for each of the {few_shot.way} classes of an episode, in training too; remove train_way"
         yield ("few_shot", "train_way"), message
 
 
@@ -200,29 +200,35 @@ def _turn_complaints(few_shot: FewShotSpec, data: DataSpec) -> Iterator[Complain
     height, width = data.image_size
     if few_shot.rotations and height != width:
         message = (
-            f"images of {height}×{width} cannot be turned by 90 degrees; leave rotations out, or give a square data.image_size"
+            f"images of {height}×{width} cannot be rotated by 90 degrees; remove rotations, or set a square data.image_size"
         )
         yield ("few_shot", "rotations"), message
     augment = data.augment
     if few_shot.mirrors and augment and augment.flip:
         yield (
             ("data", "augment", "flip"),
-            "few_shot.mirrors makes mirrored images classes of their own; leave it out, or leave few_shot.mirrors out",
+            "few_shot.mirrors makes mirrored images additional classes; remove it, or remove few_shot.mirrors",
         )
     if few_shot.rotations and augment and augment.rotation >= FAR_TURNED:
-        message = f"images turned by {FAR_TURNED:g} degrees look like those of the class turned by 90 (few_shot.rotations); write rotation: {FAR_TURNED - 1:g}, or less"
+        message = (
+            f"images rotated by {FAR_TURNED:g} degrees look like those of the class rotated by 90 (few_shot.rotations); "
+            f"write rotation: {FAR_TURNED - 1:g}, or less"
+        )
         yield ("data", "augment", "rotation"), message
 
 
 def _training_complaints(train: TrainSpec, few_shot: FewShotSpec) -> Iterator[Complaint]:
     if train.loop == "fit":
-        yield ("train", "loop"), "few-shot learners are trained by the custom loop; write loop: custom, or leave loop out"
+        yield ("train", "loop"), "few-shot methods train by the custom loop; write loop: custom, or remove loop"
     if train.loss is not None:
         yield (
             ("train", "loss"),
-            "few-shot learners have a loss of their own, cross-entropy over an episode's classes; leave it out",
+            "few-shot methods have their own loss, cross-entropy over the classes of an episode; remove it",
         )
     if isinstance(few_shot.learner, Maml) and train.optimizer.loss_scale_factor is not None:
-        yield ("train", "optimizer", train.optimizer.kind, "loss_scale_factor"), "maml does not scale its loss; leave it out"
+        yield ("train", "optimizer", train.optimizer.kind, "loss_scale_factor"), "maml does not scale its loss; remove it"
     if isinstance(few_shot.learner, Maml) and train.precision not in ("float32", "auto"):
-        yield ("train", "precision"), "second derivatives lose too much in 16 bits: maml takes float32; leave precision out"
+        yield (
+            ("train", "precision"),
+            "second derivatives lose too much precision in 16 bits, so maml trains in float32; remove precision",
+        )

@@ -1,7 +1,7 @@
-"""A folder of images: its splits, the class of each image, and what is not read, found without TensorFlow.
+"""A folder of images: its splits, the class of each image, and the files that are not read; without TensorFlow.
 
-The folder is listed once (`Listing`); everything else is said of that list. Images at any depth below a class folder belong
-to that class, as Keras's `image_dataset_from_directory` and torchvision's `ImageFolder` read them.
+The folder is listed once (`Listing`); everything else is computed from that list. Images at any depth below a class folder
+belong to that class, as in Keras's `image_dataset_from_directory` and torchvision's `ImageFolder`.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from cnnctl.spec.labels_file import LabelsFile
 
 DEFAULT_TRAIN: str = DataSpec.model_fields["train"].default
 HERE = "."
-"""A split that is the folder of the set itself."""
+"""The name of a split that is the dataset folder itself."""
 FEWEST_CLASSES = 2
 _HIDDEN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
-"""Folders that systems leave behind; like names that begin with a dot, they hold nothing of the set."""
+"""Folders that operating systems create; like names that start with a dot, they hold no data."""
 FOLLOW = "put a copy in its place, remove it, or write data.follow_links: true"
-"""What to do about a link that leads out of a folder of images."""
+"""The remedy for a link that leads out of a folder of images."""
 
 Place = tuple[str, ...]
-"""Where a file is: the names of the folders from that of the set to it, and its own."""
+"""The place of a file: the names of the folders below the dataset folder, and its own name."""
 
 
 def data_path(data: DataSpec) -> Path:
-    """Return the folder or file of a source that has a `path`."""
+    """Return the folder or file that `data.path` names."""
     assert data.path is not None
     return expanded("path", data.path)
 
 
-# what is there
+# listing
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A file that is not read, and why in a few words, such as `.txt` or `empty`."""
+    """A file that is not read, with the reason in a few words, such as `.txt` or `empty`."""
 
     place: Place
     why: str
@@ -53,13 +53,13 @@ class Unread:
 
 @dataclass
 class Listing:
-    """Everything below a folder.
+    """The contents of a folder and all folders below it.
 
     Attributes:
         images: files that are images by their ending or their first bytes, sorted.
         unread: all other files.
-        folders: all folders, that of the set left out.
-        away: links to images or folders that lead out of the folder; nobody may use what they lead to.
+        folders: all folders below it.
+        away: links to images or folders outside of the folder; they must not be followed.
     """
 
     images: list[Place] = field(default_factory=list)
@@ -71,14 +71,14 @@ class Listing:
 def listed(path: Path, follow_links: bool = False) -> Listing:
     """List a folder and all folders below it.
 
-    What kind of thing an entry is the system says with its name: regular images are not asked for anything more.
+    The system returns the type of an entry with its name, so regular images need no further call.
 
     Args:
         path: the folder.
-        follow_links: take what links lead to, wherever it is; without it only what is in the folder too.
+        follow_links: follow all links; without it, only links to places inside the folder.
 
     Raises:
-        OSError: a folder cannot be read, or a link leads nowhere.
+        OSError: a folder cannot be read, or a link is broken.
     """
     found = Listing()
     _list(path, (), None if follow_links else path, (os.path.realpath(path),), found)
@@ -88,7 +88,7 @@ def listed(path: Path, follow_links: bool = False) -> Listing:
 
 
 def image_files(folder: Path, within: Path) -> list[Path]:
-    """Return the images in one folder, sorted by name; those of folders below it are left out.
+    """Return the images in one folder, sorted by name, without those of folders below it.
 
     Raises:
         OSError: the folder cannot be read, or a link among the images is broken or leads out of `within`.
@@ -100,14 +100,14 @@ def image_files(folder: Path, within: Path) -> list[Path]:
 
 
 def refuse_images_away(listing: Listing, folder: Path, within: Path) -> None:
-    """Raise OSError where a link that is called as an image leads out of a folder; `folder` is the one that was listed."""
+    """Raise OSError if a link with the name of an image leads out of `within`; `folder` is the listed folder."""
     for place in listing.away:
         if _is_called_an_image(place[-1]):
             refuse_leading_away(folder.joinpath(*place), within)
 
 
 def _list(folder: Path, place: Place, within: Path | None, above: tuple[str, ...], found: Listing) -> None:
-    """Add what a folder holds; `above` are the real paths of those it lies in and its own, so that a circle of links ends."""
+    """Add the contents of a folder; `above` are the real paths of the folder and its parents, to stop at a cycle of links."""
     with os.scandir(folder) as entries:
         inside = sorted(entries, key=lambda entry: entry.name)
     for entry in inside:
@@ -132,12 +132,12 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_broken(entry: os.DirEntry[str]) -> bool:
-    """Return whether a link leads nowhere; raises OSError for one that is called an image, or leads to itself."""
+    """Return True if a link is broken; raise OSError if it has the name of an image or leads to itself."""
     try:
         entry.stat()
     except OSError as error:
         if _is_called_an_image(entry.name) or error.errno == errno.ELOOP:
-            raise OSError(error.errno, f"{error.strerror}: it is a link that leads nowhere; remove it", entry.path) from error
+            raise OSError(error.errno, f"{error.strerror}: it is a broken link; remove it", entry.path) from error
         return True
     return False
 
@@ -149,7 +149,7 @@ def _leads_away(entry: os.DirEntry[str], within: Path | None) -> bool:
 
 
 def _may_be_meant(entry: os.DirEntry[str]) -> bool:
-    """Return whether a link that leads away is called as an image or leads to a folder; others are nobody's business."""
+    """Return True if a link has the name of an image or leads to a folder; all other links are irrelevant."""
     return _is_called_an_image(entry.name) or entry.is_dir()
 
 
@@ -167,7 +167,7 @@ def _list_folder(entry: os.DirEntry[str], here: Place, within: Path | None, abov
 
 
 def _list_hidden(entry: os.DirEntry[str], here: Place, found: Listing) -> None:
-    """Count hidden files, those in hidden folders one by one; what hidden links lead to is not looked at."""
+    """Record hidden files, including those in hidden folders; hidden links are not followed."""
     if entry.is_dir(follow_symlinks=False):
         for _, _, files in os.walk(entry.path):
             found.unread += [Unread((*here, name), "hidden") for name in files]
@@ -178,7 +178,7 @@ def _list_hidden(entry: os.DirEntry[str], here: Place, found: Listing) -> None:
 def _list_file(entry: os.DirEntry[str], here: Place, within: Path | None, found: Listing) -> None:
     called = _is_called_an_image(entry.name)
     if not entry.is_file():
-        found.unread.append(Unread(here, "no regular file"))
+        found.unread.append(Unread(here, "not a regular file"))
     elif called:
         found.images.append(here)
     else:
@@ -190,7 +190,7 @@ def _list_file(entry: os.DirEntry[str], here: Place, within: Path | None, found:
 
 
 def _why_no_image(entry: os.DirEntry[str], within: Path | None) -> str:
-    """Return why a file that is not called an image is none, by its first bytes; empty where it is one."""
+    """Find why a file without the name of an image is not one, by its first bytes; return an empty text for an image."""
     try:
         with open_regular(Path(entry.path), within) as content:
             first = content.read(SNIFFED)
@@ -198,11 +198,11 @@ def _why_no_image(entry: os.DirEntry[str], within: Path | None) -> str:
         return "unreadable"
     if begins_as_image(first):
         return ""
-    return "empty" if not first else Path(entry.name).suffix.lower() or "without an ending"
+    return "empty" if not first else Path(entry.name).suffix.lower() or "without a suffix"
 
 
 def accounted(unread: Iterable[Unread]) -> str:
-    """Return how many files are not read and why: `12 files (9 .txt, 2 .mp4, 1 empty)`; empty where there are none."""
+    """Summarize the files that are not read: `12 files (9 .txt, 2 .mp4, 1 empty)`; empty if there are none."""
     kinds = Counter(each.why for each in unread)
     if not kinds:
         return ""
@@ -211,7 +211,7 @@ def accounted(unread: Iterable[Unread]) -> str:
     return f"{kinds.total():,} {'files' if several else 'file'} ({listed})"
 
 
-# what is read of it
+# splits and classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +226,11 @@ class FolderSet:
     """The images of a folder with their classes, by split.
 
     Args:
-        data: of source `folder`; its splits are names of folders below `path`, or `.` for `path` itself.
-        listing: of the folder; None lists it.
+        data: a section of source `folder`; its splits are names of folders below `path`, or `.` for `path` itself.
+        listing: the listing of the folder; None to list it now.
 
     Raises:
-        NotUsable: there is no such folder, or `labels_file` cannot be used.
+        NotUsable: the folder does not exist, or `labels_file` cannot be used.
         OSError: a folder cannot be read.
     """
 
@@ -238,23 +238,23 @@ class FolderSet:
         self._data = data
         self.path = data_path(data)
         if not self.path.is_dir():
-            raise NotUsable("path", f"there is no folder '{data.path}'; a path starts at the folder where cnnctl is called")
+            raise NotUsable("path", f"there is no folder '{data.path}'; a relative path starts at the current folder")
         self.listing = listing or listed(self.path, data.follow_links)
         self.labels = LabelsFile(data, self.path, self.listing.images) if data.labels_file else None
         self._labelled: dict[str, list[Labelled]] = {}
 
     @property
     def within(self) -> Path | None:
-        """Return the folder that links must not lead out of when an image is read; None where they may lead anywhere."""
+        """The folder that links must stay in when an image is read; None if they may lead anywhere."""
         return None if self._data.follow_links else self.path
 
     # splits
 
     def root(self, split: str) -> Place:
-        """Return where the classes of a split are: below `path/split`; for train in `path` itself where that has none.
+        """Return the place of the class folders of a split: `path/split`, or for train `path` itself if that has none.
 
         Raises:
-            OSError: the split is a link that leads away, or a path out of the folder.
+            OSError: the split is a link or a path out of the folder.
         """
         if not self._data.follow_links:
             refuse_leading_away(self.path / split, self.path, FOLLOW)
@@ -263,17 +263,17 @@ class FolderSet:
 
     @cached_property
     def _roles(self) -> dict[str, list[str]]:
-        """The folders of `path` that are called as each role is, sorted."""
+        """The folders of `path` with a name of each role, sorted."""
         tops = sorted({place[0] for place in [*self.listing.folders, *self.listing.away]})
         return {role: [top for top in tops if top.lower() in names] for role, names in ROLES.items()}
 
     def candidates(self, role: str) -> list[str]:
-        """Return the folders that may be the split of a role: called as it is, with images in folders of classes.
+        """Return the folders that may be the split of a role: with its name, and with images in class folders.
 
-        One single folder in it that is no class of train, such as `test/unknown`, names no class.
+        A single folder in it that is not a class of train, such as `test/unknown`, does not count as a class.
 
         Raises:
-            OSError: one of them is a link that leads away.
+            OSError: one of them is a link out of the folder.
         """
         found = []
         for top in self._roles[role]:
@@ -284,12 +284,12 @@ class FolderSet:
         return found
 
     def with_classes(self, name: str) -> list[str]:
-        """Return the folders of `path` called as a split is, by a name of its role, that have images in folders of classes."""
+        """Return the folders of `path` with images in class folders whose name is `name` or another name of its role."""
         names = next((names for names in ROLES.values() if name.lower() in names), (name,))
         tops = sorted({place[0] for place in [*self.listing.folders, *self.listing.away]})
         called = [top for top in tops if top == name] or [top for top in tops if top.lower() in names]
         for top in called:
-            self.root(top)  # raises where it is a link that leads away
+            self.root(top)  # raises for a link out of the folder
         return [top for top in called if self._holds_classes(top)]
 
     def _holds_classes(self, top: str) -> bool:
@@ -302,7 +302,7 @@ class FolderSet:
         return set(self.class_names(self._data.train))
 
     def unlabelled(self, role: str) -> dict[str, int]:
-        """Return the folders called as a role is whose images have no classes, with how many there are."""
+        """Return the folders with a name of the role whose images have no classes, with the number of images."""
         others = [top for top in self._roles[role] if top not in self.candidates(role)]
         if not self.root(self._data.train):
             others = [top for top in others if top in self._apart]
@@ -315,7 +315,7 @@ class FolderSet:
         """Return the images of a split, sorted by class and then by their place.
 
         Raises:
-            OSError: a link in it leads away.
+            OSError: a link in it leads out of the folder.
         """
         if split not in self._labelled:
             root = self.root(split)
@@ -328,16 +328,16 @@ class FolderSet:
         return self._labelled[split]
 
     def _below(self, root: Place, places: Sequence[Place]) -> Iterator[Place]:
-        """Yield the places of a split; where that is `path` itself, without the folders of other splits."""
+        """Yield the places of a split; if that is `path` itself, without the folders of other splits."""
         apart = set() if root else self._apart
         return (place for place in places if place[: len(root)] == root and not (len(place) > 1 and place[0] in apart))
 
     @cached_property
     def _apart(self) -> set[str]:
-        """The folders of `path` that hold other splits than a train that is `path` itself.
+        """The folders of `path` that are other splits, if train is `path` itself.
 
-        One that is called as a split and holds images alone is a class after all where there are no two others, and every one is
-        where the config says `train: .`, but for those that it names.
+        A folder with the name of a split but only loose images counts as a class if fewer than two other classes exist.
+        With `train: .`, every folder is a class except those that the config names as splits.
         """
         named = {Path(part).parts[0] for part in (self._data.validation, self._data.test) if isinstance(part, str)}
         if self._data.train == HERE:
@@ -349,7 +349,7 @@ class FolderSet:
         return named | {top for top in called if self._holds_classes(top)}
 
     def _class_of(self, place: Place, root: Place, keeps: bool) -> str | None:
-        """Return the class of an image, None where it has none; `keeps` is that of `_keeps_classes_of_folders`."""
+        """Return the class of an image, or None; `keeps` is the result of `_keeps_classes_of_folders`."""
         if self.labels and place in self.labels.by_place:
             return self.labels.by_place[place]
         folders = place[len(root) : -1]
@@ -358,7 +358,7 @@ class FolderSet:
         return folders[0] if self._data.class_folders == "top" else "/".join(folders)
 
     def _keeps_classes_of_folders(self, root: Place) -> bool:
-        """Return whether folders are classes: without a labels file, or where some of its labels are names of folders."""
+        """Return True if folders are classes: without a labels file, or if some of its labels are names of folders."""
         return self.labels is None or self.labels.labels_folders(self._tops(root))
 
     def _tops(self, root: Place) -> set[str]:
@@ -366,7 +366,7 @@ class FolderSet:
         return {folder[-1] for folder in self.listing.folders if folder[:-1] == root}
 
     def class_names(self, split: str) -> list[str]:
-        """Return the classes of a split, sorted: those of its images, and folders with nothing in them yet."""
+        """Return the classes of a split, sorted: those of its images, and empty folders."""
         return sorted({*(each.class_name for each in self.labelled(split)), *self._empty_classes(split)})
 
     def _empty_classes(self, split: str) -> list[str]:
@@ -380,7 +380,7 @@ class FolderSet:
         return [top[-1] for top in tops if top not in used and not (not root and top[0] in self._apart)]
 
     def without_images(self, split: str) -> list[str]:
-        """Return the folders where the classes of a split are that hold files and no image, so that they are no classes."""
+        """Return the folders among the class folders of a split that hold files but no images."""
         root = self.root(split)
         tops = {
             each.place[len(root)] for each in self.listing.unread if each.why != "hidden" and self._is_below(each.place, root)
@@ -390,7 +390,7 @@ class FolderSet:
         )
 
     def _is_below(self, place: Place, root: Place) -> bool:
-        """Return whether a file lies in a folder below a root."""
+        """Return True if a file is in a folder below a root."""
         inside = len(place) > len(root) + 1 and place[: len(root)] == root
         return inside and (bool(root) or place[0] not in self._apart)
 
@@ -399,10 +399,10 @@ class FolderSet:
         root = self.root(split)
         return [each.place[len(root)] for each in self.labelled(split)]
 
-    # account
+    # files that are not read
 
     def unread(self) -> list[Unread]:
-        """Return every file that no split of the config reads, and why."""
+        """Return every file that no split of the config reads, with the reason."""
         read = {each.place for split in self._splits() for each in self.labelled(split)}
         images = [Unread(place, self._why_left(place)) for place in self.listing.images if place not in read]
         links = [Unread(place, "link out of the folder") for place in self.listing.away]
@@ -424,21 +424,17 @@ class FolderSet:
             role = next((role for role in ROLES if place[0] in self._roles[role]), None)
             if role and place[0] in self.unlabelled(role):
                 return f"images in {place[0]}/ without classes"
-            return f"images in {place[0]}/, no split of the config"
+            return f"images in {place[0]}/, which is not a split of the config"
         return self._why_no_class(place, self.root(self._data.train))
 
     def _why_no_class(self, place: Place, root: Place) -> str:
         if self.labels:
             known = place in self.labels.unlabelled
-            return (
-                f"images without a label in {self._data.labels_file}"
-                if known
-                else f"images that {self._data.labels_file} does not name"
-            )
+            return f"images without a label in {self._data.labels_file}" if known else f"images not in {self._data.labels_file}"
         return "images outside of the class folders"
 
     def account(self) -> str:
-        """Return what is read and what is not: `read 400 images in 3 classes; not read: 12 files (9 .txt, 3 empty)`."""
+        """Summarize the folder: `read 400 images in 3 classes; not read: 12 files (9 .txt, 3 empty)`."""
         images = sum(len(self.labelled(split)) for split in self._splits())
         classes = len({each.class_name for split in self._splits() for each in self.labelled(split)})
         read = f"read {counted(images, 'image')} in {counted(classes, 'class', 'classes')}"

@@ -1,4 +1,4 @@
-"""What a config leaves to its source: splits, sizes, channels and classes; found without TensorFlow."""
+"""Facts that a config leaves to its source: splits, image size, channels and classes; without TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ DEFAULT_TEST = 0.2
 
 @dataclass(frozen=True)
 class Found:
-    """What a source has.
+    """The facts of a source.
 
     Attributes:
-        images: their height, width, channels and classes as they reach the network.
+        images: height, width, channels and classes as the network receives them.
         train: the split to train on.
         validation: the part for validation.
         test: the part for the test.
-        notes: why, where a person should know.
+        notes: messages about how these were found.
     """
 
     images: Images
@@ -30,10 +30,10 @@ class Found:
 
 
 def found_in(data: DataSpec) -> Found:
-    """Look at what a data section names; what the section says itself comes first.
+    """Inspect the data that a data section names; values set in the section have precedence.
 
     Raises:
-        NotUsable: it is not there, is laid out as nothing that is known, or a file that was looked at is broken.
+        NotUsable: the data does not exist, has no known layout, or an inspected file is broken.
         OSError: it cannot be read.
     """
     if data.source == "folder":
@@ -48,11 +48,11 @@ def found_in(data: DataSpec) -> Found:
         images = DIGITS if data.source == "digits" else tfds_images(data)
         test: Part = "test" if data.source == "tfds" else DEFAULT_TEST
         found = Found(_transposed(images, data), data.train, data.validation, test if data.test is None else data.test)
-    return replace(found, images=_as_said(found.images, data))
+    return replace(found, images=_with_settings(found.images, data))
 
 
 def known_images(data: DataSpec) -> Images:
-    """Return what can be known of the images that reach the network; raises as `found_in` does."""
+    """Return the known facts of the images that the network receives; raise as `found_in` does."""
     return found_in(data).images
 
 
@@ -60,6 +60,6 @@ def _transposed(images: Images, data: DataSpec) -> Images:
     return replace(images, height=images.width, width=images.height) if data.transpose else images
 
 
-def _as_said(images: Images, data: DataSpec) -> Images:
+def _with_settings(images: Images, data: DataSpec) -> Images:
     height, width = data.image_size or (images.height, images.width)
     return Images(height, width, data.channels or images.channels, data.classes or images.classes)

@@ -1,4 +1,4 @@
-"""What the original files of a set have: their splits, the size of their images and their classes."""
+"""Facts of the original files of a dataset: splits, image size and classes."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 
 SOME = 16
-"""Images that are looked at together until one can be read."""
+"""Images per block in the search for the first readable one."""
 
 
 def open_originals(data: DataSpec) -> dict[str, FilePart]:
-    """Open the original files of a data section; returns their splits by name.
+    """Open the original files of a data section and return their splits by name.
 
     Raises:
-        DataError: they are not there, or not what the section says.
+        DataError: the files do not exist, or do not match the section.
     """
     from cnnctl import formats
 
     path = data_path(data)
     if not path.exists():
-        raise DataError(f"there is no file or folder '{data.path}'; a path starts at the folder where cnnctl is called")
+        raise DataError(f"there is no file or folder '{data.path}'; a relative path starts at the current folder")
     size = data.image_size[::-1] if data.image_size and data.transpose else data.image_size
     return formats.open_parts(data.source, path, data.keys, size)
 
 
 def found_files(data: DataSpec) -> Found:
-    """Look at original files; raises as `found_in` does."""
+    """Inspect original files; raise as `found_in` does."""
     try:
         parts = open_originals(data)
         train = _train(data, parts)
@@ -67,17 +67,17 @@ def _train(data: DataSpec, parts: dict[str, FilePart]) -> str:
     return candidates[0]
 
 
-def _part(data: DataSpec, parts: dict[str, FilePart], role: str, train: str, said: Part | None) -> Part | None:
-    if isinstance(said, str) and said not in parts:
-        raise NotUsable(role, _no_split(said, parts))
-    if (said is not None and role in data.model_fields_set) or (said is None and role == "validation"):
-        return said
+def _part(data: DataSpec, parts: dict[str, FilePart], role: str, train: str, given: Part | None) -> Part | None:
+    if isinstance(given, str) and given not in parts:
+        raise NotUsable(role, _no_split(given, parts))
+    if (given is not None and role in data.model_fields_set) or (given is None and role == "validation"):
+        return given
     candidates = [name for name in _candidates(role, parts) if parts[name].labels]
     if len(candidates) > 1:  # of several sets in a folder, the one that is trained on
         candidates = [name for name in candidates if _set_of(name) == _set_of(train)] or candidates
     if len(candidates) > 1:
         raise NotUsable(role, several(role, candidates))
-    return candidates[0] if candidates else said
+    return candidates[0] if candidates else given
 
 
 def _set_of(name: str) -> str:
@@ -93,7 +93,7 @@ def _candidates(role: str, parts: dict[str, FilePart]) -> list[str]:
 
 
 def _none(parts: dict[str, FilePart]) -> str:
-    return f"no split is called train; the files have {', '.join(parts)}; write train: {next(iter(parts), 'NAME')}"
+    return f"there is no split 'train'; the files have {', '.join(parts)}; write train: {next(iter(parts), 'NAME')}"
 
 
 def _no_split(name: str, parts: dict[str, FilePart]) -> str:
@@ -104,7 +104,7 @@ def _refuse_unlabelled(parts: dict[str, FilePart], roles: dict[str, Part | None]
     for role, name in roles.items():
         if isinstance(name, str) and parts[name].labels is None:
             raise NotUsable(
-                role, f"'{name}' has images and no labels, so nothing can be trained or tested on it; predict is for it"
+                role, f"'{name}' has images without labels, so it cannot be used for training or test; use cnnctl predict"
             )
 
 
@@ -118,9 +118,9 @@ def _images(data: DataSpec, part: FilePart) -> Images:
 
 
 def _first(part: FilePart) -> tuple[int, int, int]:
-    """Return height, width and channels of the first image that can be read of a part that holds image files.
+    """Return height, width and channels of the first readable image of a part that holds image files.
 
-    Those that cannot are named when all are read.
+    Unreadable ones are reported when all images are read.
     """
     from PIL import Image
 
@@ -133,7 +133,7 @@ def _first(part: FilePart) -> tuple[int, int, int]:
 
 
 def _classes(data: DataSpec, part: FilePart) -> int | None:
-    """Return how many classes there are: as the files say, or one more than the highest label."""
+    """Count the classes: the named ones of the files, or one more than the highest label."""
     if data.classes or part.labels is None:
         return data.classes
     if part.class_names and not data.remap_labels:
@@ -147,6 +147,6 @@ def _classes(data: DataSpec, part: FilePart) -> int | None:
     if not 2 <= count <= MAX:
         what = f"labels from {int(labels.min()):,} to {int(labels.max()):,}" if len(labels) else "no labels"
         raise DataError(
-            f"{part.files[-1]} has {what}: expected two classes at least, numbered from 0; data.remap_labels: true numbers them"
+            f"{part.files[-1]} has {what}: expected at least 2 classes, numbered from 0; write data.remap_labels: true to number them"
         )
     return count

@@ -1,4 +1,4 @@
-"""What a folder of images has: its splits and classes, and the size of its images."""
+"""Facts of a folder of images: splits, classes and image size."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cnnctl.spec.tfds_images import Images
 from cnnctl.surroundings import shell_word
 
 FEW = 5
-"""Names in a note; of more, the first ones."""
+"""Most names in a note."""
 MAX_LEVELS = 3
-"""Levels below a folder that are searched for one that looks right."""
+"""Levels below a folder that are searched for a folder of classes."""
 LOOKED_AT = 50
-"""Images whose headers are looked at, spread over the set, to say how sizes differ."""
+"""Images whose headers are read, spread over the dataset, to find differing sizes."""
 
 
 def found_folder(data: DataSpec) -> Found:
-    """Look at a folder of images; raises as `found_in` does."""
+    """Inspect a folder of images; raise as `found_in` does."""
     _refuse_files(data)
     folder = FolderSet(data)
-    itself = data.train == HERE  # said so: then folders called as splits are classes
+    itself = data.train == HERE  # with `train: .` folders with names of splits are classes
     data = data.model_copy(update={"train": _train(data, folder)})
     folder = FolderSet(data, folder.listing)
     _refuse_missing_splits(data, folder)
@@ -48,26 +48,26 @@ def _refuse_files(data: DataSpec) -> None:
 
 
 def source_of(path: Path) -> str:
-    """Return what to write or do for a file of another kind."""
+    """Return the remedy for a `path` that is a file of another kind."""
     from cnnctl import formats
 
     kind = formats.recognised(path)
     if kind in formats.KINDS:
         return f"write source: {kind}"
     if kind in (None, "image"):
-        return "give the folder that it lies in" if kind else "give a folder of images"
+        return "pass the folder that contains it" if kind else "pass a folder of images"
     try:
         formats.open_parts("npz", path)
     except DataError as error:
-        return str(error).partition(", and ")[2] or "give a folder of images"
-    return "give a folder of images"
+        return str(error).partition(", and ")[2] or "pass a folder of images"
+    return "pass a folder of images"
 
 
 # splits
 
 
 def _train(data: DataSpec, folder: FolderSet) -> str:
-    """Return the split to train on: the one that is named, the one folder that is called so, or else the folder itself."""
+    """Return the split to train on: the one that is set, the one folder with such a name, or else the folder itself."""
     if data.train != DEFAULT_TRAIN or (folder.path / DEFAULT_TRAIN).is_symlink():
         return data.train
     candidates = folder.candidates("train")
@@ -77,15 +77,15 @@ def _train(data: DataSpec, folder: FolderSet) -> str:
     return candidates[0] if candidates else DEFAULT_TRAIN
 
 
-def _part(data: DataSpec, folder: FolderSet, role: str, said: Part | None) -> Part | None:
-    """Return the part of a role that the config says, or else the one folder that is called so."""
-    if said is not None and role in data.model_fields_set:
-        return said
-    if (said is None and role == "validation") or data.train == HERE:
-        return said
+def _part(data: DataSpec, folder: FolderSet, role: str, given: Part | None) -> Part | None:
+    """Return the part that the config sets for a role, or else the one folder with such a name."""
+    if given is not None and role in data.model_fields_set:
+        return given
+    if (given is None and role == "validation") or data.train == HERE:
+        return given
     candidates = folder.candidates(role)
     _refuse_several(role, candidates)
-    return candidates[0] if candidates else said
+    return candidates[0] if candidates else given
 
 
 def _refuse_several(role: str, candidates: list[str]) -> None:
@@ -94,7 +94,7 @@ def _refuse_several(role: str, candidates: list[str]) -> None:
 
 
 def several(role: str, candidates: list[str]) -> str:
-    """Return the message for several splits of one role."""
+    """Format the message for several splits of one role."""
     named = " and ".join(f"'{name}'" for name in candidates)
     return f"{named} may {'both' if len(candidates) == 2 else 'all'} be the {role} split; write {role}: {candidates[0]}, or the other one"
 
@@ -106,7 +106,7 @@ def _refuse_missing_splits(data: DataSpec, folder: FolderSet) -> None:
             near = suggestion(split, {place[0] for place in folder.listing.folders} - {split}, of_data=True)
             unlabelled = folder.unlabelled(role).get(split)
             if unlabelled:
-                near = f"; its {unlabelled:,} images have no classes: predict is for them"
+                near = f"; its {unlabelled:,} images have no classes; use cnnctl predict"
             raise NotUsable(role, f"there is no split '{split}', a folder {path} with a folder for each class{near}")
 
 
@@ -119,21 +119,21 @@ def _refuse_no_classes(data: DataSpec, folder: FolderSet) -> None:
     if len(classes) >= FEWEST_CLASSES:
         return
     if data.labels_file:
-        found = f"the images of '{data.train}' have {len(classes)} of its labels; two at least"
+        found = f"the images of '{data.train}' have {counted(len(classes), 'class', 'classes')}; at least 2 are required"
         raise NotUsable("labels_file", f"{data.labels_file}: {found}")
-    has = f"one folder of a class, '{classes[0]}'" if classes else "no folders of classes"
+    has = f"one class folder, '{classes[0]}'" if classes else "no class folders"
     raise NotUsable("path", f"the folder '{root}' has {has}; {_remedy(data, folder)}")
 
 
 def _refuse_splits_as_classes(folder: FolderSet, classes: list[str]) -> None:
-    """Raise where the folders that would be classes are called as splits, such as `train_set` and `test_set`.
+    """Raise if the folders that would be classes have names of splits, such as `train_set` and `test_set`.
 
-    Folders of images alone, such as `train/` and `test/` beside a table of labels, are kept apart from folders with classes in them.
+    Folders with loose images, such as `train/` and `test/` beside a table of labels, get a message of their own.
     """
     if lines := splits_like(folder, classes):
         written = ", ".join(f"{role}: {split}" for role, split in lines.items())
         tops = dict.fromkeys(split.partition("/")[0] for split in lines.values())
-        message = f"{_quoted(tops)} look like splits, not like classes; write {written} (or train: . where they are classes)"
+        message = f"{_quoted(tops)} look like splits, not classes; write {written} (or train: . if they are classes)"
         raise NotUsable("path", message)
     if all(name.lower() in ROLES.get(str(role_of(name)), ()) for name in classes):
         table = _table(folder) or "FILE.csv, a table of file names and labels"
@@ -141,7 +141,7 @@ def _refuse_splits_as_classes(folder: FolderSet, classes: list[str]) -> None:
 
 
 def splits_like(folder: FolderSet, names: Iterable[str]) -> dict[str, str]:
-    """Return the split for each role among folders with names such as `train_set`, `seg_test`; empty where there are no two."""
+    """Return the split for each role among folders with names such as `train_set`; empty if there are fewer than two."""
     found: dict[str, str] = {}
     for name in names:
         split = _unwrapped(folder, name)
@@ -152,7 +152,7 @@ def splits_like(folder: FolderSet, names: Iterable[str]) -> dict[str, str]:
 
 
 def _unwrapped(folder: FolderSet, split: str) -> str:
-    """Return the folder in which the classes of a split are, where one folder alone lies around them, as in `train/train`."""
+    """Return the folder with the classes of a split if a single folder wraps them, as in `train/train`."""
     while True:
         inside = folder.class_names(split)
         loose = any(
@@ -168,21 +168,21 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _remedy(data: DataSpec, folder: FolderSet) -> str:
-    """Return what to do about a folder with fewer than two classes, by what is in it."""
+    """Return the remedy for a folder with fewer than two classes, depending on its contents."""
     if lines := splits_like(folder, sorted({place[0] for place in folder.listing.folders})):
-        return f"the classes lie deeper: write {', '.join(f'{role}: {split}' for role, split in lines.items())}"
+        return f"the classes are deeper: write {', '.join(f'{role}: {split}' for role, split in lines.items())}"
     if below := better_below(data):
         return f"the folder below it looks right: write path: {below}"
     if not folder.listing.images:
         return _about_no_images(folder)
     if data.class_folders == "top" and len(_leaves(folder, folder.root(data.train))) >= FEWEST_CLASSES:
-        return "its images lie in several folders below; if those are the classes, write class_folders: leaf"
-    classes = "put the images of each class into a folder of its own, two classes at least"
+        return "its images are in several folders below; if those are the classes, write class_folders: leaf"
+    classes = "put the images of each class into a separate folder, at least 2 classes"
     return f"{classes}, or write labels_file: {_table(folder) or 'FILE.csv, a table of file names and labels'}"
 
 
 def _table(folder: FolderSet) -> str:
-    """Return the first table of a folder that labels training images; empty where there is none."""
+    """Return the first table of a folder that labels training images; empty if there is none."""
     return next(iter(tables_in(folder)), "")
 
 
@@ -194,13 +194,13 @@ def tables_in(folder: FolderSet) -> list[str]:
 
 
 def better_below(data: DataSpec) -> str:
-    """Return the folder some levels below that has splits or classes; empty where there is none."""
+    """Return the nearest folder below with splits or classes; empty if there is none."""
     folder = FolderSet(data)
     for place in sorted(
         (each for each in folder.listing.folders if len(each) <= MAX_LEVELS), key=lambda each: (len(each), each)
     ):
         if any(map(role_of, place[:-1])) or (role_of(place[-1]) in ("validation", "test")):
-            continue  # part of a split is not the whole set
+            continue  # part of a split is not the whole dataset
         path = Path(str(data.path)).joinpath(*place)
         inside = data.model_copy(update={"path": str(path), "train": DEFAULT_TRAIN, "validation": None, "test": None})
         below = FolderSet(inside)
@@ -219,14 +219,16 @@ def _about_no_images(folder: FolderSet) -> str:
         return f"a folder below it holds {formats.recognised(below)} files: write source: {formats.recognised(below)}, path: {below}"
     for prepared in (each.place[:-2] for each in folder.listing.unread if each.place[-1] == "dataset_info.json"):
         if prepared:
-            return f"it holds a set prepared by TFDS: write source: tfds, name: {'/'.join(prepared)}, data_dir: {folder.path}"
+            return (
+                f"it holds a dataset prepared by TFDS: write source: tfds, name: {'/'.join(prepared)}, data_dir: {folder.path}"
+            )
     left = accounted(folder.listing.unread)
     kinds = Counter(each.why for each in folder.listing.unread)
     return f"it holds no image ({KINDS}); not read: {left or 'nothing, it is empty'}{_convert(kinds, folder.path)}"
 
 
 def _convert(kinds: Counter[str], path: Path) -> str:
-    """Return how the most common kind of file becomes images, where that is known."""
+    """Explain how to convert the most common kind of file into images, if known."""
     most = next((why for why, _ in kinds.most_common() if why in (".npy", ".zip", ".heic", ".mp4", ".svg")), None)
     remedies = {
         ".npy": 'these are arrays; save each as an image: python -c "import sys, pathlib, numpy as np; from PIL import Image; '
@@ -241,7 +243,7 @@ def _convert(kinds: Counter[str], path: Path) -> str:
 
 
 def _leaves(folder: FolderSet, root: Place) -> set[Place]:
-    """Return the folders below a root that hold images."""
+    """Return the folders below a root that contain images."""
     return {place[:-1] for place in folder.listing.images if place[: len(root)] == root and len(place) > len(root) + 1}
 
 
@@ -249,15 +251,15 @@ def _leaves(folder: FolderSet, root: Place) -> set[Place]:
 
 
 def folder_notes(data: DataSpec, folder: FolderSet) -> list[str]:
-    """Return what is read of a folder and what is not, in one line, and what a person should know of its layout."""
+    """Summarize a folder in one line, followed by notes about its layout."""
     return [folder.account(), *layout_notes(data, folder)]
 
 
 def layout_notes(data: DataSpec, folder: FolderSet) -> Iterator[str]:
-    """Yield what a person should know of how a folder was read: its splits, images without classes, deeper folders.
+    """Yield notes about how a folder was read: its splits, images without classes, deeper folders.
 
     Args:
-        data: a checked config.
+        data: the data section of a checked config.
         folder: its images.
     """
     parts = (("train", data.train), ("validation", data.validation), ("test", data.test))
@@ -271,7 +273,7 @@ def layout_notes(data: DataSpec, folder: FolderSet) -> Iterator[str]:
             yield from _unlabelled_notes(folder, role)
     if folder.labels and folder.labels.columns[1]:
         (name, label), others = folder.labels.columns
-        yield f"{data.labels_file}: file names are column '{name}', labels column '{label}'; not read: {', '.join(others[:FEW])}"
+        yield f"{data.labels_file}: file names from column '{name}', labels from column '{label}'; not read: {', '.join(others[:FEW])}"
     if folder.labels and folder.labels.missing:
         missing = folder.labels.missing
         are = "name in {} is" if len(missing) == 1 else "names in {} are"
@@ -279,34 +281,34 @@ def layout_notes(data: DataSpec, folder: FolderSet) -> Iterator[str]:
     yield from _deeper_notes(data, folder)
     if data.class_folders == "top" and not folder.labels and (others := folder.without_images(data.train)):
         more = f" and {len(others) - FEW:,} more" if len(others) > FEW else ""
-        yield f"{', '.join(f'{name}/' for name in others[:FEW])}{more}: no images that can be read, so no classes"
+        yield f"{', '.join(f'{name}/' for name in others[:FEW])}{more}: no readable images, so not classes"
 
 
 def _unlabelled_notes(folder: FolderSet, role: str) -> Iterator[str]:
     for top, count in folder.unlabelled(role).items():
         path = shell_word(folder.path / top)
         yield (
-            f"{top}/ holds {counted(count, 'image')} without classes: taken for unlabelled {role} images, neither a split nor a "
+            f"{top}/ holds {counted(count, 'image')} without classes: treated as unlabelled {role} images, neither a split nor a "
             f"class (unless data.train is .); cnnctl predict RUN {path} classifies them"
         )
 
 
 def _deeper_notes(data: DataSpec, folder: FolderSet) -> Iterator[str]:
-    """Yield a hint where every class has several folders of images and none of its own, as alphabets have characters."""
+    """Yield a hint if every class has several folders of images and no images directly, as alphabets have characters."""
     if data.class_folders == "leaf" or folder.labels:
         return
     leaves = _leaves(folder, root := folder.root(data.train))
     of_class = Counter(leaf[len(root)] for leaf in leaves)
     if of_class and min(of_class.values()) >= FEWEST_CLASSES and all(len(leaf) > len(root) + 1 for leaf in leaves):
         deepest = "/".join(min(leaves)[len(root) :])
-        yield f"the images of every class lie in folders below it, such as {deepest}; if those are the classes, write class_folders: leaf"
+        yield f"the images of every class are in folders below it, such as {deepest}; if those are the classes, write class_folders: leaf"
 
 
 # sizes
 
 
 def _images(data: DataSpec, folder: FolderSet) -> tuple[Images, list[str]]:
-    """Return what the images are like, and notes where their size comes from the first of them."""
+    """Return the facts of the images, with notes if their size is that of the first image."""
     labelled = folder.labelled(data.train)
     classes = folder.class_names(data.train)
     if data.remap_labels:
@@ -321,7 +323,7 @@ def _images(data: DataSpec, folder: FolderSet) -> tuple[Images, list[str]]:
 
 
 def _header(folder: FolderSet, places: list[Place]) -> tuple[int, int, int]:
-    """Return height, width and channels of the first image; where it is broken, all broken ones are named at once."""
+    """Return height, width and channels of the first image; if it is broken, report all broken images at once."""
     try:
         return image_header(folder.path.joinpath(*places[0]), folder.within)
     except ValueError as error:
@@ -345,25 +347,25 @@ def _size_notes(data: DataSpec, folder: FolderSet, size: tuple[int, int]) -> Ite
     places = [each.place for each in folder.labelled(data.train)]
     sizes = Counter(_some_sizes(folder, places))
     others = sizes.total() - sizes[size[::-1] if data.transpose else size]
-    alike = "" if others else f", and of all {sizes.total():,} looked at"
+    alike = "" if others else f", and of all {sizes.total():,} inspected"
     yield f"image_size [{size[0]}, {size[1]}] is that of the first image, {'/'.join(places[0])}{alike}"
     if others * 2 > sizes.total():
         height, width = sizes.most_common(1)[0][0]
         write = [width, height] if data.transpose else [height, width]
         yield (
-            f"warning: {others:,} of {sizes.total():,} images looked at have another size, most often {height}×{width}; "
-            f"write data.image_size: {write}, or the size that you want"
+            f"warning: {others:,} of {sizes.total():,} images inspected have another size, most often {height}×{width}; "
+            f"write data.image_size: {write}, or another size"
         )
 
 
 def spread(places: list[Place], most: int) -> list[Place]:
-    """Return at most so many places, evenly spread over all."""
+    """Return at most `most` places, evenly spread."""
     count = min(len(places), most)
     return [places[number * len(places) // count] for number in range(count)]
 
 
 def _some_sizes(folder: FolderSet, places: list[Place]) -> Iterator[tuple[int, int]]:
-    """Yield height and width of images spread over the set; broken ones are reported when all are read."""
+    """Yield height and width of images spread over the dataset; broken ones are reported when all are read."""
     for place in spread(places, LOOKED_AT):
         try:
             height, width, _ = image_header(folder.path.joinpath(*place), folder.within)

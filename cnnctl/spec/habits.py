@@ -1,8 +1,7 @@
-"""Words of other tools, and what to write here instead.
+"""Names from other tools, with the cnnctl field to write instead.
 
-A config is often written by somebody who knows Keras's or PyTorch's names by heart: `lr`, `input_shape`, `- relu`. The
-tables below hold such words; fields that belong to another section of the config are found by the models themselves.
-Every entry is tried by a test that does what its message says.
+Users who know Keras or PyTorch write `lr`, `input_shape` or `- relu`. The tables below map such names to fields of cnnctl.
+Fields in the wrong section are found through the models themselves. A test applies the remedy of every entry.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from cnnctl.spec.training import CheckpointSpec, EarlyStopping, TrainSpec
 
 @dataclass(frozen=True)
 class _Habit:
-    """What to do about a word.
+    """The remedy for a name of another tool.
 
     Attributes:
-        target: the path of the field that is meant, `train.optimizer.*` for that of the config's optimizer; empty to remove it.
-        value: what to write there; empty for the value that the word had.
-        reason: why, in words that follow `unknown field 'x': `.
+        target: the path of the field to write, with `train.optimizer.*` for the optimizer of the config; empty to remove it.
+        value: the value to write; empty to keep the value of the name.
+        reason: the explanation that follows `unknown field 'x', `.
     """
 
     target: str = ""
@@ -40,13 +39,13 @@ class _Habit:
 _RATE = "train.optimizer.*.learning_rate"
 _MEASURED = _Habit(reason="loss and accuracy are always measured")
 _SHAPE = _Habit(reason="the shape of the input comes from data")
-_SCALED = _Habit(reason="pixels are divided by 255 anyway")
-_FOLDER = _Habit(reason="option --run-dir says where a run is written")
-_DEVICE = _Habit(reason="option --device says where to compute")
-_PREPARED = _Habit(reason="images are prepared and shuffled anyway")
+_SCALED = _Habit(reason="pixels are always divided by 255")
+_FOLDER = _Habit(reason="option --run-dir sets the run folder")
+_DEVICE = _Habit(reason="option --device selects the device")
+_PREPARED = _Habit(reason="images are always prefetched and shuffled")
 
-_SCHEDULE = _Habit(_RATE, "{cosine: {initial_learning_rate: 0.001}}", "a schedule stands in place of a learning rate")
-_NAMED = _Habit(reason="a run is called as its folder, see option --run-dir")
+_SCHEDULE = _Habit(_RATE, "{cosine: {initial_learning_rate: 0.001}}", "a schedule is a value of learning_rate")
+_NAMED = _Habit(reason="a run has the name of its folder, see option --run-dir")
 _DROPOUT = _Habit(reason="dropout is a layer, - dropout: {rate: 0.5}")
 _NORM = _Habit(reason="it is a layer, - batch_normalization")
 
@@ -64,7 +63,7 @@ _FIELDS: Mapping[str, _Habit] = {
     "dtype": _Habit("train.precision"), "randomseed": _Habit("seed"), "randomstate": _Habit("seed"),
     "valsplit": _Habit("data.validation"), "validationsplit": _Habit("data.validation"), "val": _Habit("data.validation"),
     "validationdata": _Habit("data.validation"), "valid": _Habit("data.validation"), "testsplit": _Habit("data.test"),
-    "trainsplit": _Habit(reason="what validation and test leave is trained on"),
+    "trainsplit": _Habit(reason="all images outside of validation and test are for training"),
     "numclasses": _Habit("data.classes"), "nclasses": _Habit("data.classes"), "nclass": _Habit("data.classes"),
     "dataset": _Habit("data.name"), "root": _Habit("data.path"), "datadirectory": _Habit("data.path"),
     "directory": _Habit("data.path"), "datapath": _Habit("data.path"), "folder": _Habit("data.path"),
@@ -79,23 +78,23 @@ _FIELDS: Mapping[str, _Habit] = {
     "zoomrange": _Habit("data.augment.zoom"), "shearrange": _Habit("data.augment.shear"),
     "network": _Habit("model"), "architecture": _Habit("model"), "training": _Habit("train"),
     "metrics": _MEASURED, "metric": _MEASURED,
-    "callbacks": _Habit(reason="train.early_stopping and train.checkpoint say what callbacks would"),
-    "verbose": _Habit(reason="option --quiet says what is printed"),
+    "callbacks": _Habit(reason="train.early_stopping and train.checkpoint replace callbacks"),
+    "verbose": _Habit(reason="option --quiet controls the output"),
     "shuffle": _PREPARED, "numworkers": _PREPARED, "workers": _PREPARED, "pinmemory": _PREPARED, "prefetch": _PREPARED,
-    "download": _Habit(reason="sets of tfds are downloaded when they are needed"),
-    "stepsperepoch": _Habit(reason="an epoch is all training images once"),
+    "download": _Habit(reason="TFDS datasets are downloaded when they are needed"),
+    "stepsperepoch": _Habit(reason="an epoch is one pass over all training images"),
     "inputshape": _SHAPE, "imageshape": _SHAPE, "input": _SHAPE, "inputdim": _SHAPE,
     "normalize": _SCALED, "rescale": _SCALED, "mean": _SCALED, "std": _SCALED, "normalization": _SCALED,
     "device": _DEVICE, "gpu": _DEVICE, "gpus": _DEVICE, "cuda": _DEVICE, "usegpu": _DEVICE,
     "outputdir": _FOLDER, "savedir": _FOLDER, "logdir": _FOLDER, "rundir": _FOLDER, "experiment": _FOLDER, "version": _FOLDER,
-    ".name": _NAMED, "model.name": _NAMED, "model.type": _Habit(reason="the layers say what the network is"),
+    ".name": _NAMED, "model.name": _NAMED, "model.type": _Habit(reason="the layers define the network"),
     "model.activation": _Habit(reason="layers have an activation, such as dense: {units: 64, activation: relu}"),
     "model.output": _Habit(reason="the last layer is the output"), "data.type": _Habit("data.source"),
     "data.split": _Habit("data.train"), "data.inputshape": _Habit("data.image_size"), "data.imageshape": _Habit("data.image_size"),
     "data.shape": _Habit("data.image_size"), "logging": _Habit("log"), "logger": _Habit("log"),
     "dropout": _DROPOUT, "dropoutrate": _DROPOUT, "batchnorm": _NORM, "batchnormalization": _NORM,
 }  # fmt: skip
-"""Unknown fields, as `_plain` writes them, and what is meant."""
+"""Unknown fields, normalized by `_plain`, with their remedies."""
 
 _IN_LAYERS: Mapping[str, _Habit] = {
     "inputshape": _SHAPE, "inputdim": _SHAPE, "inchannels": _SHAPE, "infeatures": _SHAPE, "batchinputshape": _SHAPE,
@@ -108,9 +107,9 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "l2": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "l1": _Habit("kernel_regularizer", "{l1: {l1: VALUE}}"),
     "weightdecay": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "eps": _Habit("epsilon"),
     "batchnorm": _NORM, "batchnormalization": _NORM, "dropout": _DROPOUT, "dropoutrate": _DROPOUT,
-    "training": _Habit(reason="layers know whether they are trained"),
+    "training": _Habit(reason="layers switch between training and inference themselves"),
 }  # fmt: skip
-"""Unknown fields of layers; `VALUE` is the value that the word had."""
+"""Unknown fields of layers; `VALUE` is replaced by the value of the field."""
 
 _LAYERS: Mapping[str, str] = {
     "batchnorm": "batch_normalization", "batchnorm2d": "batch_normalization", "bn": "batch_normalization",
@@ -125,9 +124,9 @@ _LAYERS: Mapping[str, str] = {
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {
     "input": "the shape of the input comes from data", "inputlayer": "the shape of the input comes from data",
-    "rescaling": "pixels are divided by 255 anyway", "normalization": "pixels are divided by 255 anyway",
-    "resizing": "data.image_size says the size of images", "resize": "data.image_size says the size of images",
-    "randomflip": "data.augment says how images are changed", "randomrotation": "data.augment says how images are changed",
+    "rescaling": "pixels are always divided by 255", "normalization": "pixels are always divided by 255",
+    "resizing": "data.image_size sets the size of images", "resize": "data.image_size sets the size of images",
+    "randomflip": "data.augment sets random transformations", "randomrotation": "data.augment sets random transformations",
 }  # fmt: skip
 _INITIALIZERS = {
     "xavier": "glorot_uniform", "glorot": "glorot_uniform", "xavieruniform": "glorot_uniform", "xaviernormal": "glorot_normal",
@@ -140,24 +139,24 @@ _SECTIONS: Mapping[str, type[Section]] = {
     "": Experiment, "train": TrainSpec, "data": DataSpec, "model": ModelSpec, "data.augment": Augment,
     "train.early_stopping": EarlyStopping, "train.checkpoint": CheckpointSpec, "log": LogSpec, "few_shot": FewShotSpec,
 }  # fmt: skip
-"""Where a field is sought that stands in another section, in this order."""
+"""Sections searched for a misplaced field, in this order."""
 _TOO_COMMON = ("name", "path", "train", "test", "keys", "group", "loop", "method", "memory", "rate")
-"""Fields whose names mean too many things to be sought elsewhere."""
+"""Fields whose names are too common to suggest another section."""
 
 
 def _plain(word: object) -> str:
-    """Returns a word without capitals and what joins its parts."""
+    """Normalize a name: lower case, without separators."""
     return re.sub(r"[-_ .]", "", str(word).lower())
 
 
 def advice(content: Any, where: Where, message: str, unknown_field: bool) -> str | None:
-    """Returns the message for a habit of other tools at a place of a config; None where it is another mistake.
+    """Return the message for a name or value of another tool; None for any other mistake.
 
     Args:
         content: the config as plain data.
-        where: the path of what is wrong.
-        message: what is said of it without these tables.
-        unknown_field: whether its key is wrong, not its value.
+        where: the path of the error.
+        message: the general message for it.
+        unknown_field: True if the key is wrong, not the value.
     """
     if not where or not isinstance(where[-1], str | int):
         return None
@@ -169,7 +168,7 @@ def advice(content: Any, where: Where, message: str, unknown_field: bool) -> str
 
 
 def _at(content: Any, where: Where) -> Any:
-    """Returns the part at a path, None where there is none."""
+    """Return the part at a path; None if there is none."""
     for key in where:
         try:
             content = content[key]
@@ -189,7 +188,7 @@ def _about_field(content: Any, where: Where) -> str | None:
 
 
 def _field_elsewhere(key: Any, content: Any, above: Sequence[Any]) -> _Habit | None:
-    """Returns the section that has such a field, where that the field stands in has none like it."""
+    """Find another section with this field, unless the current section has a similar one."""
     here = _section(above)
     if here and suggestion(key, here.model_fields) and not any(key in each.model_fields for each in _SECTIONS.values()):
         return None
@@ -219,7 +218,7 @@ def _unknown(key: Any, habit: _Habit, content: Any, where: Where) -> str | None:
         return f"unknown field '{key}'{reason}; did you mean '{field}'?"
     already = _at(content, (*section, field))
     if isinstance(already, dict | list):
-        return f"unknown field '{key}', {dotted((*section, field))} is there already; remove it"
+        return f"unknown field '{key}', {dotted((*section, field))} is already set; remove it"
     line = f"{field}: {habit.value.replace('VALUE', _text(_at(content, where))) or _text(_at(content, where))}"
     return f"unknown field '{key}'{reason}; write {line}{_under(section, where)}"
 
@@ -231,14 +230,14 @@ def _under(section: Sequence[Any], where: Where) -> str:
 
 
 def _text(value: Any) -> str:
-    """Returns a value as YAML on one line."""
+    """Format a value as YAML on one line."""
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w ./-]*", value):
         return value
     return show(value, limit=200)
 
 
 def _resolved(target: str, content: Any) -> list[Any]:
-    """Returns the keys of a path, with the optimizer that the config has for `*`."""
+    """Split a path into keys; `*` becomes the optimizer of the config."""
     optimizer = _at(content, ("train", "optimizer"))
     kind = next(iter(optimizer)) if isinstance(optimizer, dict) and optimizer else optimizer
     known = isinstance(kind, str) and kind in OPTIMIZER.choices
@@ -257,14 +256,14 @@ def _about_field_of_layer(content: Any, where: Where) -> str | None:
     if not habit.target:
         return f"unknown field '{key}'{reason}; remove it"
     if habit.target in (_at(content, tuple(above)) or {}):
-        return f"unknown field '{key}', {habit.target} is there already; remove it"
+        return f"unknown field '{key}', {habit.target} is already set; remove it"
     if not habit.value:
         return f"unknown field '{key}'; did you mean '{habit.target}'?"
     return f"unknown field '{key}'; write {habit.target}: {habit.value.replace('VALUE', _text(_at(content, where)))} instead"
 
 
 def _about_layer(content: Any, where: Where) -> str | None:
-    """Returns what to write for a layer that is called otherwise here, or that is no layer."""
+    """Return the message for a layer with another name in other tools, or for a name that is not a layer."""
     if not (isinstance(where[-1], int) and len(where) > 2 and where[-2] == "layers"):
         return None
     item = _at(content, where)
@@ -309,7 +308,7 @@ _LINES: Mapping[str, Mapping[str, str]] = {
         "sklearn": "source: digits", "scikitlearn": "source: digits", "loaddigits": "source: digits", "numpy": "source: npz",
     },
 }  # fmt: skip
-"""Values that a field takes elsewhere, as `_plain` writes them, and the line to write here."""
+"""Values of other tools, normalized by `_plain`, with the line to write."""
 
 
 def _line_for_value(content: Any, where: Where) -> str | None:
@@ -318,7 +317,7 @@ def _line_for_value(content: Any, where: Where) -> str | None:
 
 
 def _about_optimizer(content: Any, where: Where) -> str | None:
-    """Returns the line for an optimizer whose name stands in a field: `{type: adam, lr: 0.1}`."""
+    """Return the message for an optimizer whose name is a field: `{type: adam, lr: 0.1}`."""
     value = _at(content, where)
     if where != ("train", "optimizer") or not isinstance(value, dict):
         return None
@@ -339,11 +338,11 @@ def _about_optimizer(content: Any, where: Where) -> str | None:
     fields = {renamed.get(_plain(field), field): each for field, each in value.items() if field != key}
     inside = ", ".join(f"{field}: {_text(each)}" for field, each in fields.items())
     line = f"optimizer: {{{name}: {{{inside}}}}}" if fields else f"optimizer: {name}"
-    return f"the name of an optimizer stands before its fields; write {line}"
+    return f"the fields of an optimizer are nested under its name; write {line}"
 
 
 def _about_schedule(content: Any, where: Where) -> str | None:
-    """Returns the line for a schedule that is only named: `learning_rate: cosine`."""
+    """Return the message for a schedule without its fields: `learning_rate: cosine`."""
     rate = where[:-1] if where[-1] in SCHEDULE.choices else where
     if rate[-1] != "learning_rate" or not isinstance(value := _at(content, rate), str) or value not in SCHEDULE.choices:
         return None
@@ -352,13 +351,13 @@ def _about_schedule(content: Any, where: Where) -> str | None:
         "boundaries": "[2 epochs]", "values": "[0.001, 0.0001]",
     }  # fmt: skip
     line = ", ".join(f"{field}: {examples[field]}" for field in SCHEDULE.choices[value].required())
-    return f"the schedule '{value}' needs its fields; write learning_rate: {{{value}: {{{line}}}}}"
+    return f"the schedule '{value}' requires its fields; write learning_rate: {{{value}: {{{line}}}}}"
 
 
 def _about_weights(content: Any, where: Where) -> str | None:
     field, value = str(where[-1]), _at(content, where)
     if field.endswith("_regularizer") and type(value) in (int, float) and value > 0:
-        return f"expected the name of a regularizer with its strength, received {show(value)}; write {field}: {{l2: {{l2: {show(value)}}}}}"
+        return f"expected a regularizer with its strength, received {show(value)}; write {field}: {{l2: {{l2: {show(value)}}}}}"
     if field.endswith("_initializer") and _plain(value) in _INITIALIZERS:
         return f"unknown initializer {show(value)}; did you mean '{_INITIALIZERS[_plain(value)]}'?"
     return None
@@ -373,7 +372,7 @@ def _about_loss(content: Any, where: Where) -> str | None:
 
 
 def _about_sizes(content: Any, where: Where) -> str | None:
-    """Returns the line for `3x3`, `28 x 28`, and for a size of an image with its channels."""
+    """Return the message for `3x3`, `28 x 28`, and for an image size that includes the channels."""
     field, value = where[-1], _at(content, where)
     match = re.fullmatch(r"\(?(\d{1,6})\s*(?:[x×*,]\s*(\d{1,6}))?\s*\)?", value) if isinstance(value, str) else None
     if match and field in ("image_size", "kernel_size", "pool_size", "strides", "dilation_rate", "size"):
@@ -385,17 +384,17 @@ def _about_sizes(content: Any, where: Where) -> str | None:
 
 
 NO_VALUE = ("none", "off", "no", "false", "nil")
-"""What people write for nothing; YAML reads each as a text."""
+"""Words that users write for null; YAML reads each as a text."""
 _MAY_BE_NULL = ("validation", "test", "early_stopping", "checkpoint", "loss", "augment", "activation", "pruning")
 
 
 def _about_numbers(content: Any, where: Where) -> str | None:
-    """Returns the line for `10%`, `0,1` and `50` where a fraction belongs, and for the words of no number."""
+    """Return the message for `10%`, `0,1` and other texts in place of a number, and for words that mean null."""
     field, value = where[-1], _at(content, where)
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:[.,]\d+)?)\s*%", value)):
         return f"expected a fraction, received {show(value)}; write {field}: {float(match[1].replace(',', '.')) / 100:g}"
     if isinstance(value, str) and re.fullmatch(r"\d+,\d+", value):
-        return f"a decimal comma in {show(value)} makes it a text; write {field}: {value.replace(',', '.')}"
+        return f"{show(value)} has a decimal comma, which makes it a text; write {field}: {value.replace(',', '.')}"
     if field == "units" and isinstance(value, str) and value != "classes":
         return f"expected a positive integer or 'classes', received {show(value)}; write units: classes"
     if field == "padding" and type(value) is int and where[-2] != "zero_padding2d":
@@ -414,11 +413,11 @@ _VALUES = (
 
 
 def field_of_option(word: str, content: Any) -> tuple[str, str]:
-    """Returns the path of the field that an option of another program means, or why there is none; empty texts for neither.
+    """Return (path, reason) for a command-line option of another program: the path of its field, or why there is none.
 
     Args:
-        word: the option without dashes and capitals, such as `batchsize`.
-        content: the config as plain data, None where it is not known.
+        word: the option, normalized, such as `batchsize`.
+        content: the config as plain data; None if unknown.
     """
     habit = _FIELDS.get(word) or _field_elsewhere(word, content, ["?"])
     if habit is None or not habit.target:
@@ -428,5 +427,5 @@ def field_of_option(word: str, content: Any) -> tuple[str, str]:
 
 
 def words() -> Iterator[str]:
-    """Yields every unknown field that the tables know, for the test that tries them."""
+    """Yield every unknown field in the tables, for the test that applies the remedies."""
     yield from _FIELDS

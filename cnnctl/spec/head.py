@@ -1,4 +1,4 @@
-"""What the outputs of the network are, and the loss: do they suit each other, the classes and the labels?"""
+"""The outputs of the network and the loss: logits or probabilities, and whether they match the classes and the labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from cnnctl.errors import counted
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import Facts, LayerContext, format_of, show_shape
@@ -14,22 +15,22 @@ from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCross
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
 BOUNDED = ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "relu6")
-"""Activations whose means and sums stay within a few units: no logits, since softmax would never come near 0 or 1."""
+"""Activations whose means and sums stay within a few units: not logits, since softmax would never come near 0 or 1."""
 EACH_BY_ITSELF = ("sigmoid", "hard_sigmoid")
 WITHOUT_SOFTMAX = "remove that softmax for logits, or end the network with it: activation: {activation: softmax}"
 UNCHANGED = ("linear", "relu", "relu6", "leaky_relu", "elu", "celu")
-"""Activations that leave numbers from 0 to 1 as they are."""
+"""Activations that do not change values between 0 and 1."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss of a training, decided.
+    """The resolved loss of a training.
 
     Attributes:
         name: Keras's name, `sparse_categorical_crossentropy` or `categorical_crossentropy`.
-        from_logits: whether the network gives logits; otherwise it gives probabilities.
-        label_smoothing: how much of each label is spread over all classes.
-        why: one line for people.
+        from_logits: True if the network outputs logits, False for probabilities.
+        label_smoothing: fraction of each label that is spread over all classes.
+        why: the reason, in one line.
     """
 
     name: str
@@ -40,15 +41,15 @@ class Loss:
 
 @dataclass(frozen=True)
 class Values:
-    """What the values of a layer are, by all layers that made them.
+    """The kind of values that a layer outputs.
 
     Attributes:
-        kind: `logits` (any real numbers), `probabilities` (along the last axis), the name of an activation, or in words
-            what is none of these.
-        node: the layer that made them so; None for the image.
-        remedy: what makes them logits or probabilities, where they are none.
-        softmax: the layer whose softmax they still come from, if any.
-        made_from: the activation whose means, maxima or sums logits are, if any.
+        kind: `logits` (any real numbers), `probabilities` (along the last axis), the name of an activation, or a
+            description in words.
+        node: the layer that determines the kind; None for the image.
+        remedy: the change that makes them logits or probabilities, if they are neither.
+        softmax: the layer whose softmax they still derive from, if any.
+        made_from: the activation whose means, maxima or sums the logits are, if any.
     """
 
     kind: str
@@ -59,7 +60,7 @@ class Values:
 
     @property
     def usable(self) -> bool:
-        """Returns whether there is a loss for them."""
+        """Whether there is a loss for them."""
         return self.kind in (LOGITS, PROBABILITIES)
 
 
@@ -67,26 +68,26 @@ IMAGE = Values(LOGITS, None)
 
 
 def values_of(
-    nodes: Sequence[Node], facts: Sequence[Facts] | None = None, around: LayerContext | None = None
+    nodes: Sequence[Node], facts: Sequence[Facts] | None = None, context: LayerContext | None = None
 ) -> dict[str, Values]:
-    """Determine what the values of every layer are.
+    """Determine the kind of values of every layer.
 
     Args:
         nodes: the stack.
-        facts: those of its layers; None for a checked network. They tell where a softmax is not one over the classes.
-        around: the model's data format; with `facts`.
+        facts: the facts of its layers; None for a checked network. They show a softmax that is not over the classes.
+        context: the context with the model's data format; with `facts`.
     """
     shapes = {each.name: each for each in facts or ()}
     known = {INPUT: IMAGE}
     for node in nodes:
-        softmax_of_columns = around is not None and format_of(node.layer, around) == "channels_first"
+        softmax_of_columns = context is not None and format_of(node.layer, context) == "channels_first"
         taken = [known[name] for name in node.inputs]
         known[node.name] = _made_by(node, taken, shapes.get(node.name), softmax_of_columns)
     return known
 
 
-def gives(nodes: Sequence[Node]) -> str:
-    """Returns what a checked network gives: `probabilities`, `logits`, or in an embedding something else."""
+def output_kind(nodes: Sequence[Node]) -> str:
+    """Return the output kind of a checked network: `probabilities`, `logits`, or another kind for an embedding."""
     return values_of(nodes)[nodes[-1].name].kind
 
 
@@ -115,7 +116,7 @@ def _made_by(node: Node, taken: Sequence[Values], facts: Facts | None, softmax_o
 
 
 def _no_longer(node: Node, kind: str) -> Values:
-    """Returns values that a layer made of probabilities and that are none."""
+    """Describe values that were probabilities before this layer and are not any more."""
     return Values(kind, node, WITHOUT_SOFTMAX)
 
 
@@ -125,7 +126,7 @@ def _activated(node: Node, values: Values, facts: Facts | None) -> Values:
         return _softmax(node, values, facts)
     if activation == "linear" or (values.kind == PROBABILITIES and activation in UNCHANGED):
         return values
-    return Values(activation, node, "leave the activation out for logits, or write softmax for probabilities")
+    return Values(activation, node, "remove the activation for logits, or set softmax for probabilities")
 
 
 def _softmax(node: Node, values: Values, facts: Facts | None) -> Values:
@@ -141,7 +142,7 @@ def _dropped(node: Node, layer: L.Dropout, values: Values) -> Values:
     if values.kind != PROBABILITIES or not layer.rate:
         return values
     assert values.node
-    kind = f"probabilities of which training sets some to 0 and divides the others by {1 - layer.rate:g}"
+    kind = f"probabilities after dropout, which sets some to 0 and divides the others by {1 - layer.rate:g} in training"
     return Values(kind, node, f"move the dropout before the softmax of '{values.node.name}'", values.softmax)
 
 
@@ -153,11 +154,11 @@ def _flattened(node: Node, values: Values, facts: Facts | None) -> Values:
 
 
 def _pooled(node: Node, values: Values, facts: Facts | None, softmax_of_columns: bool) -> Values:
-    """Returns means or maxima; means of probabilities are probabilities, where the softmax is over the channels."""
+    """Describe means or maxima; means of probabilities are probabilities if the softmax is over the channels."""
     if values.kind != PROBABILITIES:
         return _summed(node, [values], "means or maxima")
     if softmax_of_columns:
-        return _no_longer(node, "what pooling leaves of a softmax along the columns")
+        return _no_longer(node, "pooled outputs of a softmax along the columns")
     maxima = isinstance(node.layer, L.MaxPooling2D | L.GlobalMaxPooling2D)
     places = prod(facts.input_shapes[0][:-1]) if facts else 1
     return _no_longer(node, "maxima of probabilities, which do not sum to 1") if maxima and places > 1 else values
@@ -170,7 +171,7 @@ def _added(node: Node, taken: Sequence[Values]) -> Values:
 
 
 def _summed(node: Node, taken: Sequence[Values], how: str) -> Values:
-    """Returns sums, means or maxima: logits, unless all that they are made of is bounded."""
+    """Describe sums, means or maxima: logits, unless all their inputs are bounded."""
     kinds = [values.kind for values in taken]
     if all(kind == LOGITS for kind in kinds):
         return taken[0] if len(taken) == 1 else Values(LOGITS, node)
@@ -180,7 +181,7 @@ def _summed(node: Node, taken: Sequence[Values], how: str) -> Values:
     only = taken[0] if len(set(kinds)) == 1 else None
     if only and not only.usable:
         return replace(only, softmax=None)
-    return Values(f"{how} of {' and '.join(dict.fromkeys(kinds))}", node, "leave the activations before it out for logits")
+    return Values(f"{how} of {' and '.join(dict.fromkeys(kinds))}", node, "remove the activations before it for logits")
 
 
 def _side_by_side(node: Node, taken: Sequence[Values]) -> Values:
@@ -193,67 +194,67 @@ def _side_by_side(node: Node, taken: Sequence[Values]) -> Values:
 
 
 def has_penalties(experiment: Experiment) -> bool:
-    """Returns whether the losses of training and evaluation include penalties; those of episodes never do."""
+    """Return True if the losses of training and evaluation include regularization penalties; those of episodes never do."""
     nodes, _ = nodes_of(experiment.model)
     fields = ((node.layer, name) for node in nodes for name in type(node.layer).model_fields if name.endswith("_regularizer"))
     return experiment.few_shot is None and any(getattr(layer, name) is not None for layer, name in fields)
 
 
 def chosen_loss(experiment: Experiment) -> Loss:
-    """Returns the loss that the config names, or the one that suits the network's outputs and the labels."""
+    """Return the loss of the config, or the one that matches the outputs of the network and the labels."""
     given = experiment.train.loss
     fitting = SparseCategoricalCrossentropy if experiment.data.labels == "integer" else CategoricalCrossentropy
     name = (given or fitting).kind
-    output = gives(experiment.network.nodes)
+    output = output_kind(experiment.network.nodes)
     smoothing = getattr(given, "label_smoothing", 0.0)
-    why = f"{name}, since the network gives {output} and labels are {experiment.data.labels.replace('_', '-')}"
+    why = f"{name}, since the network outputs {output} and labels are {experiment.data.labels.replace('_', '-')}"
     return Loss(name, output == LOGITS, smoothing, why)
 
 
-def head_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
-    """Returns what is wrong with the network's end for the classes of the data."""
-    return [*_shape_complaints(nodes[-1], facts[-1], around.classes), *_value_complaints(nodes, facts, around)]
+def head_complaints(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> list[Complaint]:
+    """Check the output of the network against the classes of the data."""
+    return [*_shape_complaints(nodes[-1], facts[-1], context.classes), *_value_complaints(nodes, facts, context)]
 
 
 def _shape_complaints(last: Node, facts: Facts, classes: int) -> list[Complaint]:
     shape = facts.output_shape
     if len(shape) != 1:
-        message = f"the network gives {show_shape(shape)} for an image, but one number a class is needed, ({classes})"
+        message = f"the network outputs {show_shape(shape)} per image, but one value per class is required, ({classes})"
         return [(last.where, f"{message}: flatten or pool globally, then end with dense: {{units: {L.CLASSES}}}")]
     if shape[0] != classes:
         dense = isinstance(last.layer, L.Dense)
         where = (*last.where, "units") if dense else last.where
         remedy = f"write units: {L.CLASSES}" if dense else f"end with dense: {{units: {L.CLASSES}}}"
-        return [(where, f"the network gives {shape[0]} numbers, but the data has {classes} classes; {remedy}")]
+        return [(where, f"the network has {counted(shape[0], 'output')}, but the data has {classes} classes; {remedy}")]
     return []
 
 
-def _value_complaints(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> list[Complaint]:
-    """Returns why there is no loss for the network's outputs, where there is none."""
-    values = values_of(nodes, facts, around)[nodes[-1].name]
+def _value_complaints(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> list[Complaint]:
+    """Check that there is a loss for the outputs of the network."""
+    values = values_of(nodes, facts, context)[nodes[-1].name]
     if values.usable:
         return []
     assert values.node
     if values.kind == "softmax of a softmax":
         assert values.softmax
-        message = f"softmax of a softmax: '{values.softmax.name}' gives probabilities already; remove one of the two"
+        message = f"softmax of a softmax: '{values.softmax.name}' already outputs probabilities; remove one of the two"
         return [(values.node.where, message)]
-    return [(values.node.where, f"{_told(values)}; {values.remedy}")]
+    return [(values.node.where, f"{_described(values)}; {values.remedy}")]
 
 
-def _told(values: Values) -> str:
+def _described(values: Values) -> str:
     if values.kind in EACH_BY_ITSELF:
         return (
-            f"the network ends with {values.kind}, which scores each class by itself, from 0 to 1: the scores do not sum to 1, "
-            "and the losses here are for one class per image"
+            f"the network ends with {values.kind}, which scores each class separately, from 0 to 1: the scores do not sum to 1, "
+            "and the losses of cnnctl are for one class per image"
         )
     if " " in values.kind:
         return f"the outputs are {values.kind}: neither logits nor probabilities"
-    return f"the network ends with {values.kind}, which gives neither logits nor probabilities"
+    return f"the network ends with {values.kind}, which outputs neither logits nor probabilities"
 
 
 def loss_complaints(experiment: Experiment, nodes: Sequence[Node]) -> list[Complaint]:
-    """Returns what is wrong between the loss that the config names, the network's end and the labels."""
+    """Check the loss of the config against the output of the network and the labels."""
     loss, labels, values = experiment.train.loss, experiment.data.labels, values_of(nodes)[nodes[-1].name]
     if loss is None or not values.usable:
         return []
@@ -261,10 +262,10 @@ def loss_complaints(experiment: Experiment, nodes: Sequence[Node]) -> list[Compl
     complaints: list[Complaint] = []
     wanted = "integer" if loss.kind == SparseCategoricalCrossentropy.kind else "one_hot"
     if labels != wanted:
-        complaints.append((where, f"takes {wanted} labels, but data.labels is {labels}; change one, or leave train.loss out"))
+        complaints.append((where, f"takes {wanted} labels, but data.labels is {labels}; change one, or remove train.loss"))
     if loss.from_logits is not None and loss.from_logits != (values.kind == LOGITS):
         expects = LOGITS if loss.from_logits else PROBABILITIES
-        end = f"'{values.node.name if values.node else INPUT}' at the end of the network gives {values.kind}"
-        remedy = "remove its softmax" if loss.from_logits else "give it activation: softmax"
-        complaints.append(((*where, "from_logits"), f"expects {expects}, but {end}; {remedy}, or leave from_logits out"))
+        end = f"'{values.node.name if values.node else INPUT}' at the end of the network outputs {values.kind}"
+        remedy = "remove its softmax" if loss.from_logits else "set activation: softmax for it"
+        complaints.append(((*where, "from_logits"), f"expects {expects}, but {end}; {remedy}, or remove from_logits"))
     return complaints

@@ -1,4 +1,4 @@
-"""One image file: whether it is one, by its content, and what its header says; without TensorFlow."""
+"""Image files: recognition by content, and the header; without TensorFlow."""
 
 from __future__ import annotations
 
@@ -31,49 +31,49 @@ IMAGE_SUFFIXES = (
     ".pbm",
     ".pnm",
 )
-"""Endings of files that are taken for images unseen; any other file is one if its first bytes are an image's."""
+"""Suffixes of files that count as images unseen; any other file counts if its first bytes are those of an image."""
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-"""What files are opened as, whatever they are called; Pillow has many more readers, some of them hardly ever used."""
+"""The formats that Pillow may try, whatever the suffix; it has many more readers, some of them rarely tested."""
 KINDS = "PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM"
 MAX_PIXELS = 100_000_000
-"""Pixels that one image may have: a few bytes can claim any number, and each takes four bytes and more."""
+"""Most pixels of one image: a few bytes of header can claim any number, and each pixel takes 4 bytes or more."""
 MAX_LISTED = 20
-"""Broken files that are named in a message; of more, the first ones."""
+"""Most broken files listed in one message."""
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-"""Pillow's modes of images without colour."""
+"""Pillow's modes of grayscale images."""
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
-"""The EXIF tag, its values for images that lie on their side (CIPA DC-008, 4.6.4), and the tags of a TIFF's stored size."""
+"""The EXIF orientation tag, its values that swap height and width (CIPA DC-008, 4.6.4), and the tags of a TIFF's stored size."""
 
 SNIFFED = 64
-"""Bytes that show the kind of a file."""
+"""Bytes at the start of a file that identify its format."""
 
 
 def begins_as_image(content: bytes) -> bool:
-    """Return whether the first `SNIFFED` bytes of a file are those of an image that can be read."""
+    """Return True if the first `SNIFFED` bytes of a file are those of a supported image."""
     return kind_of(content) == "image"
 
 
 def image_header(file: Path, inside: Path | None = None) -> tuple[int, int, int]:
-    """Return height, width and channels of an image as it is seen, turned as its EXIF data says.
+    """Return height, width and channels of an image after its EXIF rotation.
 
     Args:
         file: the image.
-        inside: the folder that a link must not lead out of; None lets it lead anywhere.
+        inside: the folder that links must stay in; None to follow all links.
 
     Raises:
-        ValueError: the file is no image that can be read; the message says why.
+        ValueError: the file is not a readable image; the message has the reason.
     """
     try:
         with opened_image(file, inside) as image:  # reads the header only
-            width, height = reversed(image.size) if _lies_on_its_side(image) else image.size
+            width, height = reversed(image.size) if _is_rotated(image) else image.size
             return height, width, 1 if image.mode in GREY_MODES else 3
-    except Exception as error:  # Pillow passes on whatever its many readers stumble over
+    except Exception as error:  # Pillow's readers raise many kinds of errors
         raise ValueError(broken_image(file, error)) from error
 
 
-def _lies_on_its_side(image: Image.Image) -> bool:
-    """Return whether EXIF data swaps height and width; newer versions of Pillow have swapped those of a TIFF already."""
+def _is_rotated(image: Image.Image) -> bool:
+    """Return True if EXIF data swaps height and width; newer versions of Pillow already swap those of a TIFF."""
     if image.getexif().get(_ORIENTATION) not in _TURNED:
         return False
     tags = getattr(image, "tag_v2", {})
@@ -82,17 +82,18 @@ def _lies_on_its_side(image: Image.Image) -> bool:
 
 @contextlib.contextmanager
 def opened_image(file: Path, inside: Path | None = None) -> Iterator[Image.Image]:
-    """Open an image for the while; of its pixels none is read yet.
+    """Open an image without reading its pixels.
 
     Args:
         file: the image.
-        inside: the folder that a link must not lead out of; None lets it lead anywhere.
+        inside: the folder that links must stay in; None to follow all links.
 
     Raises:
-        Exception: it is no regular file, leads away, or is none of FORMATS, its header is broken, or it has no pixels or too many.
+        Exception: the file is not a regular file, a link out of `inside`, not one of FORMATS, has a broken header, or no
+            pixels or too many.
     """
     with (
-        warnings.catch_warnings(action="ignore"),  # of what can be read nonetheless
+        warnings.catch_warnings(action="ignore"),  # about images that can be read nonetheless
         open_regular(file, inside) as content,
     ):
         if not content.peek(1):
@@ -103,7 +104,7 @@ def opened_image(file: Path, inside: Path | None = None) -> Iterator[Image.Image
 
 
 def _identified(content: BufferedReader) -> Image.Image:
-    """Open an image by its header; one that begins as an image and goes on as none is called damaged."""
+    """Open an image by its header; raise ValueError for one that starts as an image but is damaged."""
     from PIL import Image, UnidentifiedImageError
 
     known = begins_as_image(content.peek(SNIFFED)[:SNIFFED])
@@ -116,7 +117,7 @@ def _identified(content: BufferedReader) -> Image.Image:
 
 
 def refuse_unusual_size(image: Image.Image) -> None:
-    """Raise where an image has no pixels, or so many that it may be an attack on the memory."""
+    """Raise if an image has no pixels, or so many that it may exhaust the memory."""
     from PIL import Image
 
     pixels = image.width * image.height
@@ -127,28 +128,28 @@ def refuse_unusual_size(image: Image.Image) -> None:
 
 
 def broken_image(file: Path, error: Exception) -> str:
-    """Return the message for an image that Pillow cannot read."""
+    """Format the message for an image that Pillow cannot read."""
     return f"{file}: cannot be read as an image ({reason(error)}); replace or remove it"
 
 
 def broken_images(broken: Sequence[tuple[str, str]], of: str, most: int = MAX_LISTED) -> str:
-    """Return the message for images that cannot be read.
+    """Format the message for images that cannot be read.
 
     Args:
         broken: name and reason of each.
-        of: how many images were to be read.
-        most: how many are named.
+        of: the total, such as `1,200 images`.
+        most: maximum number of images listed.
     """
     if len(broken) == 1:
         name, why = broken[0]
         return f"{name}: cannot be read as an image ({why}); replace or remove it"
     lines = [f"  {name}: {why}" for name, why in broken[:most]]
-    more = [f"  and {len(broken) - most:,} more; cnnctl data --verbose names all"] if len(broken) > most else []
+    more = [f"  and {len(broken) - most:,} more; cnnctl data --verbose lists all"] if len(broken) > most else []
     return "\n".join([f"{len(broken):,} of {of} cannot be read as images; replace or remove them:", *lines, *more])
 
 
 def reason(error: Exception) -> str:
-    """Return why Pillow cannot read an image, in a few words."""
+    """Describe in a few words why Pillow cannot read an image."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):

@@ -1,4 +1,4 @@
-"""A CSV file that gives images their classes: file names in one column, labels in another."""
+"""A CSV file with the classes of images: file names in one column, labels in another."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cnnctl.spec.image_files import IMAGE_SUFFIXES
 
 MAX_BYTES = 200_000_000
 ROWS_LOOKED_AT = 1_000
-"""Rows that are looked at to recognise columns of flags."""
+"""Rows inspected to recognize one-hot columns."""
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_name", "image_id", "img", "path", "filepath", "name", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "y")
-"""Names that columns usually have; capitals are of no account."""
+"""Usual names of the two columns, in any case."""
 
 Place = tuple[str, ...]
 
@@ -27,19 +27,19 @@ class LabelsFile:
     """The labels of a folder's images.
 
     Args:
-        data: with `labels_file`, a path below `data.path`, or else from the folder where cnnctl is called.
-        path: the folder of the set.
+        data: a section with `labels_file`, a path below `data.path` or relative to the current folder.
+        path: the dataset folder.
         images: the places of its images.
 
     Attributes:
-        place: of the file itself, where it lies in the folder.
-        by_place: the label of each image that the file names.
-        missing: names that are no image of the folder.
-        unlabelled: images that the file names without a label.
-        columns: the names of the two columns that are read, and of those that are not; empty without a header.
+        place: the place of the file itself, if it is in the folder.
+        by_place: the label of each image in the file.
+        missing: names without an image in the folder.
+        unlabelled: images in the file without a label.
+        columns: the names of the two columns that are read, and of the others; empty without a header.
 
     Raises:
-        NotUsable: the file cannot be read, names no image, or gives an image two labels.
+        NotUsable: the file cannot be read, names no image of the folder, or has two labels for one image.
     """
 
     def __init__(self, data: DataSpec, path: Path, images: Sequence[Place]) -> None:
@@ -57,13 +57,13 @@ class LabelsFile:
         if not self.by_place:
             raise self._unusable(
                 f"names no image of {path}{self._such_as(images)}; its columns "
-                "must be file names below data.path, and labels: choose them with data.keys: [file, label]"
+                "must be file names below data.path and labels; set them with data.keys: [file, label]"
             )
 
     def _such_as(self, images: Sequence[Place]) -> str:
-        """Return the first name of the file that is no image, and the first image."""
-        there = f", where there is {'/'.join(images[0])}" if images else ""
-        return f", such as '{self.missing[0]}'{there}" if self.missing else ""
+        """Format the first name of the file without an image, and the first image of the folder."""
+        present = f" (the folder has {'/'.join(images[0])})" if images else ""
+        return f", such as '{self.missing[0]}'{present}" if self.missing else ""
 
     def _named_columns(self, head: list[str], read: tuple[int, int]) -> tuple[list[str], list[str]]:
         if not self._has_header:
@@ -71,7 +71,7 @@ class LabelsFile:
         return [head[place] for place in read], [cell for place, cell in enumerate(head) if place not in read]
 
     def labels_folders(self, folders: set[str]) -> bool:
-        """Return whether the labels are names of folders too, so that images that are not named keep their folder's class."""
+        """Return True if some labels are names of folders; images not in the file then keep the class of their folder."""
         return not folders.isdisjoint(self.by_place.values())
 
     def _found(self, path: Path) -> Path:
@@ -91,7 +91,7 @@ class LabelsFile:
                 [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter, strict=True) if row
             ]
         except (OSError, ValueError, csv.Error) as error:
-            utf8 = "it is no text in UTF-8; save it again as CSV in UTF-8"
+            utf8 = "it is not text in UTF-8; save it as CSV in UTF-8"
             why = error.strerror if isinstance(error, OSError) else utf8 if isinstance(error, UnicodeDecodeError) else error
             raise self._unusable(f"cannot be read as CSV: {why}") from error
         if not rows or len(rows[0]) < 2:
@@ -99,7 +99,7 @@ class LabelsFile:
         return rows
 
     def _columns(self, rows: list[list[str]], keys: tuple[str, str] | None, images: Sequence[Place]) -> tuple[int, int]:
-        """Return the columns of names and labels: those that `keys` names, those with the usual names, or the first two."""
+        """Find the columns of names and labels: those in `keys`, those with the usual names, or the first two."""
         head = [cell.lower() for cell in rows[0]]
         if keys:
             self._has_header = True
@@ -115,13 +115,13 @@ class LabelsFile:
         return name, label
 
     def _refuse_one_hot(self, rows: list[list[str]], others: list[int]) -> None:
-        """Raise where every column but that of names says yes or no for one class."""
+        """Raise if every column except that of names is a flag for one class."""
         flags = ("0", "1", "0.0", "1.0")
         below = rows[1 : ROWS_LOOKED_AT + 1]
         if len(others) > 1 and below and all(row[place] in flags for row in below for place in others if place < len(row)):
             names = ", ".join(rows[0][place] for place in others[:5])
             raise self._unusable(
-                f"expected one column of labels, received a column for each class ({names}); write the class of each image into one"
+                f"expected one column of labels, received a column for each class ({names}); write the class of each image into one column"
             )
 
     def _named(self, key: str, head: list[str]) -> int:
@@ -137,7 +137,7 @@ class LabelsFile:
                 continue
             if len(places) > 1:
                 several = " and ".join("/".join(place) for place in places[:2])
-                raise self._unusable(f"'{name}' may be {several}; write its path below data.path")
+                raise self._unusable(f"'{name}' matches {several}; write its path below data.path")
             if not places:
                 self.missing.append(name)
             elif self.by_place.setdefault(places[0], label) != label:
@@ -152,16 +152,16 @@ class LabelsFile:
 
 
 def _delimiter(line: str) -> str:
-    """Return what stands between the cells of a line: comma, semicolon or tab, or a blank where there is none of them."""
+    """Detect the delimiter of a line: comma, semicolon or tab, or a space if there is none of them."""
     found = max(",;\t", key=line.count)
     return found if found in line else " "
 
 
 class _Names:
-    """Finds images by what a labels file calls them: a path, a name, a name without its ending, or with another one."""
+    """Finds images by their names in a labels file: a path, a file name, without a suffix or with another one."""
 
     def __init__(self, images: Sequence[Place], beside: Place = ()) -> None:
-        self._beside = beside  # the folder of the table: names in it are meant first
+        self._beside = beside  # the folder of the table: images in it have precedence
         self._known: dict[str, list[Place]] = {}
         self._alike: dict[str, list[Place]] = {}
         for place in images:
@@ -172,9 +172,9 @@ class _Names:
                 self._alike.setdefault(plain.casefold(), []).append(place)
 
     def of(self, name: str) -> list[Place]:
-        """Return the images that a name may mean; a whole path means one, and an image of train comes before others."""
+        """Return the images that a name may refer to; a whole path has precedence, then an image of train."""
         plain = name.replace("\\", "/").removeprefix("./")
-        if plain.startswith("/") or plain[1:3] == ":/":  # where the file was written; here the folders may be others
+        if plain.startswith("/") or plain[1:3] == ":/":  # an absolute path of another machine
             plain = plain.rpartition("/")[2]
         places = self._known.get(plain) or self._alike.get(_without_ending(plain).casefold(), [])
         near = [place for place in places if self._beside and place[: len(self._beside)] == self._beside]

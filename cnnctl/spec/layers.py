@@ -1,8 +1,8 @@
-"""The layer vocabulary: one frozen model a layer.
+"""The layer vocabulary: one frozen model per layer.
 
 A layer's name in a config is Keras's class name in snake case, its fields are Keras's arguments
-with Keras's defaults (`average_pooling2d` takes `pool_size: 2`, which Keras leaves without one).
-`data_format: null` means the model's own, `model.data_format`.
+with Keras's defaults (`average_pooling2d` has `pool_size: 2`, which has no default in Keras).
+`data_format: null` means `model.data_format`.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ Activation = Literal[
 GLOROT_UNIFORM, ZEROS, ONES = GlorotUniform.model_construct(), Zeros.model_construct(), Ones.model_construct()
 
 CLASSES = "classes"
-"""The word for 'as many as the data has classes'."""
+"""The value of `units` that stands for the number of classes of the data."""
 
 
 def _units(value: object) -> int | str:
@@ -72,7 +72,7 @@ def _zero_padding(value: object) -> tuple[tuple[int, int], tuple[int, int]]:
 def _noise_shape(value: object) -> tuple[int | None, ...]:
     if isinstance(value, list | tuple) and value and all(n is None or is_integer(n, 1) for n in value):
         return tuple(value)
-    raise expected("a list of positive integers or null, one an axis, the batch first", value, at_most(value))
+    raise expected("a list of positive integers or null, one per axis, the batch first", value, at_most(value))
 
 
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": MAX}
@@ -99,11 +99,11 @@ LayerName = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z][A-Za-z0-9_.-]
 
 
 class Layer(Section):
-    """What every layer may have.
+    """Fields of every layer.
 
     Attributes:
-        name: how other layers, tables and TensorBoard call it; without one, its kind and a number.
-        inputs: the names of the layers it takes, `input` for the network's own; without them, the layer before.
+        name: its name in `inputs`, tables and TensorBoard; by default its kind and a number.
+        inputs: the names of the layers whose outputs it takes, `input` for the image; by default the layer above.
     """
 
     name: LayerName | None = None
@@ -115,13 +115,13 @@ _STRIDES_OR_DILATION: dict[str, Any] = {"anyOf": [{"properties": {"strides": _ON
 
 
 class Weighted(Layer):
-    """A layer with weights: vectors and, in some, a kernel of `kernel_axes` axes."""
+    """A layer with weights: vectors, and in some layers a kernel of `kernel_axes` axes."""
 
     kernel_axes: ClassVar[int] = 0
 
     @classmethod
     def _weights(cls) -> Iterator[tuple[str, str, str, int]]:
-        """Yields field, weight, what the field says of it, and how many axes it has: (`bias_constraint`, `bias`, ...)."""
+        """Yield (field, weight, property, axes of the weight), such as (`bias_constraint`, `bias`, `constraint`, 1)."""
         for field in cls.model_fields:
             weight, _, part = field.rpartition("_")
             yield field, weight, part, cls.kernel_axes if weight == "kernel" else 1
@@ -141,28 +141,28 @@ class Weighted(Layer):
         for field, weight, part, axes in self._weights():
             value = getattr(self, field)
             if part == "initializer" and isinstance(value, Orthogonal) and axes < 2:
-                raise wrong(f"orthogonal needs a weight of two axes or more, but {weight} has one; write {field}: zeros", field)
+                raise wrong(f"orthogonal requires a weight of at least 2 axes, but {weight} has 1; write {field}: zeros", field)
             if part == "constraint" and (complaint := _axes_complaint(value, weight, axes)):
                 raise wrong(complaint, field)
         return self
 
 
 def _axes_schema(count: int) -> dict[str, Any]:
-    """Returns what a schema can say of the axes of constraints on a weight of `count` axes."""
+    """Build the schema for the axes of constraints on a weight of `count` axes."""
     one = {"minimum": -count, "maximum": count - 1}
     axis = {**one, "items": one, "uniqueItems": True}
     return {choice.kind: {"properties": {"axis": axis}} for choice in CONSTRAINTS if "axis" in choice.model_fields}
 
 
 def _axes_complaint(constraint: Section | None, weight: str, count: int) -> str:
-    """Returns what is wrong with the axes of a constraint on a weight of `count` axes, or an empty text."""
+    """Describe what is wrong with the axes of a constraint on a weight of `count` axes; empty if nothing is."""
     given = getattr(constraint, "axis", ())
     axes = [given] if isinstance(given, int) else list(given)
     outside = [axis for axis in axes if not -count <= axis < count]
     if outside:
-        has = f"{count} axes, 0 to {count - 1}" if count > 1 else "one axis, 0"
+        has = f"{count} axes, 0 to {count - 1}" if count > 1 else "1 axis, 0"
         return f"there is no axis {outside[0]}: {weight} has {has}"
-    return f"axis {show(axes)} names one axis twice" if len({axis % count for axis in axes}) < len(axes) else ""
+    return f"axis {show(axes)} has a duplicate" if len({axis % count for axis in axes}) < len(axes) else ""
 
 
 class Conv2D(Weighted):
@@ -191,7 +191,7 @@ class Conv2D(Weighted):
         if self.filters % self.groups:
             raise wrong(f"filters ({self.filters}) must be a multiple of groups ({self.groups})")
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise wrong("strides and dilation_rate cannot both be above 1: Keras has no such convolution")
+            raise wrong("strides and dilation_rate cannot both be above 1; Keras has no such convolution")
         return self
 
 
@@ -202,7 +202,7 @@ class ZeroPadding2D(Layer):
 
 
 class Pooling(Layer):
-    """What both poolings share; strides of null mean the pool size."""
+    """Fields of both pooling layers; `strides: null` means the pool size."""
 
     pool_size: Size = (2, 2)
     strides: Size | None = None
@@ -219,7 +219,7 @@ class AveragePooling2D(Pooling):
 
 
 class GlobalPooling(Layer):
-    """What both global poolings share."""
+    """Fields of both global pooling layers."""
 
     data_format: DataFormat | None = None
     keepdims: bool = False
@@ -283,7 +283,7 @@ class ActivationLayer(Layer):
 
 
 class Join(Layer):
-    """What both joins share."""
+    """Fields of both layers with several inputs."""
 
     inputs: TwoNames
 
@@ -304,7 +304,7 @@ LAYERS: tuple[type[Layer], ...] = (
 
 
 class Repeat(Section):
-    """A block said once and built `times` times, one after the other."""
+    """A block of layers, built `times` times in sequence."""
 
     kind: ClassVar[str] = "repeat"
     times: Annotated[int, Field(gt=0, le=1000)]

@@ -1,4 +1,4 @@
-"""A config as one flat mapping, value by value, as runs are compared by it in tables and in TensorBoard."""
+"""A config as a flat mapping of dotted paths to values, for comparing runs in tables and in TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from cnnctl.spec.training import LOSS
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, PRUNER, INITIALIZER, REGULARIZER, CONSTRAINT)
-"""What a config says as a name with fields below it."""
+"""All vocabularies whose values are a name with fields."""
 
 
 class _Required:
-    """Stands for the default of a field that has none."""
+    """The default of a field without a default."""
 
     def __repr__(self) -> str:
         return "required"
@@ -38,8 +38,8 @@ class Leaf:
     """One value of a config.
 
     Attributes:
-        value: plain data; a list for a pair, and for a stack the names of its layers.
-        default: what the field is where a config does not say it; `REQUIRED` for a field without a default.
+        value: plain data; a list for a pair, and the names of its layers for a stack.
+        default: the default of the field; `REQUIRED` if it has none.
     """
 
     value: Any
@@ -47,26 +47,26 @@ class Leaf:
 
     @property
     def is_default(self) -> bool:
-        """Whether a config could leave it out."""
+        """Whether the value is the default."""
         return same(self.value, self.default)
 
 
 def leaves(content: Mapping[str, Any]) -> dict[str, Leaf]:
-    """Flatten a config, as `plain` gives it or a run's config.yaml has it, to its values by dotted path.
+    """Flatten a config (plain data, as in a run's config.yaml) to its values by dotted path.
 
-    A name with fields gives the name at its own path and the fields below: `train.optimizer` is adam,
-    `train.optimizer.adam.learning_rate` is 0.001. A stack gives the names of its layers, and the fields of each layer
-    below its name, `model.layers.conv2d_1.filters`: a layer that is put in between moves no other. A section that may be
-    absent gives true or null.
+    A name with fields becomes the name at its own path, with the fields below: `train.optimizer` is adam,
+    `train.optimizer.adam.learning_rate` is 0.001. A stack becomes the names of its layers, with the fields of each layer
+    below its name, `model.layers.conv2d_1.filters`, so inserting a layer changes no other path. An optional section
+    becomes true or null.
     """
     return dict(_of_section(content, Experiment, ""))
 
 
 def differing(configs: Sequence[Mapping[str, Leaf]]) -> dict[str, list[Any]]:
-    """Return, for each path in which flattened configs are not all the same, the value of each.
+    """Find the paths in which flattened configs differ; return the value of each config for each path.
 
-    One without a value, since it has another optimizer or no such layer, has None there; and where those that have one
-    all have its default, nothing differs that the name of the optimizer or the layers does not show.
+    A config without the path, such as one with another optimizer, has None. If all configs with the path have its
+    default, the path is left out: the name of the optimizer or of the layers already shows the difference.
     """
     paths = dict.fromkeys(path for each in configs for path in each)
     return {path: [each[path].value if path in each else None for each in configs] for path in paths if _differs(path, configs)}
@@ -80,12 +80,12 @@ def _differs(path: str, configs: Sequence[Mapping[str, Leaf]]) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Return whether two values are the same; 1 and 1.0 are, 1 and true are not."""
+    """Return True if two values are equal; 1 equals 1.0, but not true."""
     return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
 def text_of(value: Any) -> str:
-    """Return a value as a config would have it, on one line: texts as they are, lists of texts with commas between."""
+    """Format a value as in a config, on one line; lists of texts are joined with commas."""
     if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
         return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -110,7 +110,7 @@ def _of_value(value: Any, field: FieldInfo | None, path: str) -> Iterator[tuple[
         yield path, Leaf(kind, default)
         yield from _of_section(fields, _class_of(kind, fields), f"{path}.{kind}")
     else:
-        if inner is None or default is None:  # a section that is always there says nothing by being there
+        if inner is None or default is None:  # a section that is always present carries no information itself
             yield path, Leaf(True, default)
         yield from _of_section(value, inner, path)
 
@@ -134,7 +134,7 @@ def _kind_and_fields(item: Any) -> tuple[str, Mapping[str, Any]]:
 
 
 def _names(layers: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Return a name for each layer of a stack: its own, else its kind with a number from the second on, as Keras has it."""
+    """Name each layer of a stack: its own name, or its kind with a number from the second on, as in Keras."""
     taken = {fields["name"] for _, fields in layers if isinstance(fields.get("name"), str)}
     counts: Counter[str] = Counter()
     names = []
@@ -158,12 +158,12 @@ def _classes() -> dict[str, list[type[Section]]]:
 
 
 def _class_of(kind: str, fields: Mapping[str, Any]) -> type[Section] | None:
-    """Return the section of a kind; `constant` is a schedule and an initializer, which their fields tell apart."""
+    """Return the section of a kind; the fields decide between the schedule and the initializer `constant`."""
     return next((each for each in _classes().get(kind, ()) if set(fields) <= set(each.model_fields)), None)
 
 
 def _section_in(field: FieldInfo | None) -> type[Section] | None:
-    """Return the section that a field is, or may be; None for a value and for a name with fields."""
+    """Return the section type of a field, also of an optional one; None for a value and for a name with fields."""
     types = (field.annotation, *get_args(field.annotation)) if field else ()
     return next((each for each in types if isinstance(each, type) and issubclass(each, Section) and each is not Section), None)
 

@@ -1,4 +1,4 @@
-"""What each field of a config means: of sections from their docstrings, of names with fields from the tables here."""
+"""Descriptions of config fields: for sections from their docstrings, for names with fields from the tables here."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ KINDS = {
     # layers
     "conv2d": "2D convolution (Keras Conv2D): every filter spans all input channels and gives one output channel.",
     "zero_padding2d": "Zeros around an image (Keras ZeroPadding2D).",
-    "max_pooling2d": "The largest value of each window (Keras MaxPooling2D).",
-    "average_pooling2d": "The mean of each window (Keras AveragePooling2D).",
-    "global_average_pooling2d": "The mean of each channel over height and width (Keras GlobalAveragePooling2D).",
-    "global_max_pooling2d": "The largest value of each channel (Keras GlobalMaxPooling2D).",
-    "flatten": "All values of an image as one vector; the batch axis stays (Keras Flatten).",
+    "max_pooling2d": "Maximum of each window (Keras MaxPooling2D).",
+    "average_pooling2d": "Mean of each window (Keras AveragePooling2D).",
+    "global_average_pooling2d": "Mean of each channel over height and width (Keras GlobalAveragePooling2D).",
+    "global_max_pooling2d": "Maximum of each channel over height and width (Keras GlobalMaxPooling2D).",
+    "flatten": "All values of an image as one vector; the batch axis is unchanged (Keras Flatten).",
     "dense": "A matrix product with a bias (Keras Dense).",
     "batch_normalization": "Normalization by mean and variance of the batch in training, by moving averages in inference "
     "(Keras BatchNormalization).",
     "dropout": "Sets a fraction of the values to 0, in training only (Keras Dropout).",
     "activation": "A function of each value (Keras Activation).",
-    "add": "The sum of two layers or more (Keras Add).",
-    "concatenate": "Two layers or more joined along an axis (Keras Concatenate).",
-    "repeat": "A block of layers, built several times one after the other.",
+    "add": "The sum of two or more layers (Keras Add).",
+    "concatenate": "Two or more layers joined along an axis (Keras Concatenate).",
+    "repeat": "A block of layers, built several times in sequence.",
     # optimizers
     "sgd": "Gradient descent, with momentum if set (Keras SGD).",
     "rmsprop": "Gradients divided by the root of their mean square (Keras RMSprop).",
@@ -48,11 +48,11 @@ KINDS = {
     "sparse_categorical_crossentropy": "Cross-entropy for integer labels (Keras SparseCategoricalCrossentropy).",
     "categorical_crossentropy": "Cross-entropy for one-hot labels (Keras CategoricalCrossentropy).",
     # few-shot learners and pruners
-    "prototypical": "Prototypical networks (Snell et al. 2017): the nearest mean of the labelled images of a class.",
-    "maml": "MAML (Finn et al. 2017): a start from which few gradient steps suffice.",
+    "prototypical": "Prototypical networks (Snell et al. 2017): nearest class mean of the embedded images.",
+    "maml": "MAML (Finn et al. 2017): initial weights from which a few gradient steps suffice.",
     "classifier": "A cosine classifier over the training classes; episodes compare its embedding.",
-    "median": "Ends a trial whose best value so far is worse than the median of the other trials at the same epoch.",
-    "successive_halving": "Ends all but the best trials at growing numbers of epochs.",
+    "median": "Prunes a trial whose best value so far is worse than the median of the other trials at the same epoch.",
+    "successive_halving": "Prunes all but the best trials at growing numbers of epochs.",
     # initializers
     "zeros": "All 0.",
     "ones": "All 1.",
@@ -76,74 +76,74 @@ KINDS = {
     "unit_norm": "Norms of 1, after each step (Keras UnitNorm).",
     "non_neg": "No negative weights, after each step (Keras NonNeg).",
 }
-"""What each name of a layer, optimizer, schedule, loss, initializer and so on stands for."""
+"""Description of each layer, optimizer, schedule, loss, initializer and so on."""
 
 OF_KIND = {
     ("zero_padding2d", "padding"): "Rows and columns of zeros: one number, [rows, columns] or [[top, bottom], [left, right]].",
     ("batch_normalization", "axis"): "The axis of the channels.",
-    ("batch_normalization", "momentum"): "Share of the old moving average that each step keeps.",
-    ("batch_normalization", "scale"): "Whether there is a gamma, which is multiplied with.",
+    ("batch_normalization", "momentum"): "Weight of the old moving average in each step.",
+    ("batch_normalization", "scale"): "Whether to multiply by a trained gamma.",
     ("batch_normalization", "epsilon"): "Added to the variance, against a division by 0.",
     ("concatenate", "axis"): "The axis along which the layers are joined; -1 is the last.",
     ("dropout", "rate"): "Fraction of the values that are set to 0; the others are scaled by 1 / (1 - rate).",
-    ("dropout", "seed"): "What is drawn with; null for one drawn from the seed of the config.",
+    ("dropout", "seed"): "Seed of the random draws; null to derive it from the seed of the config.",
     ("repeat", "layers"): "The block, one layer an item.",
     ("classifier", "scale"): "Factor of the cosines before the softmax.",
     ("variance_scaling", "scale"): "Factor of the variance.",
-    ("min_max_norm", "rate"): "How far a norm is moved into the bounds in one step; 1 is all the way.",
+    ("min_max_norm", "rate"): "How far a norm moves towards the bounds per step; 1 moves it all the way.",
     ("muon", "momentum"): "Decay of the momentum.",
     ("lion", "beta_1"): "Share of the momentum in a step.",
     ("lion", "beta_2"): "Decay of the momentum.",
     ("constant", "learning_rate"): "The rate of every step.",
-    ("piecewise", "values"): "A rate for each part: one more than boundaries.",
+    ("piecewise", "values"): "A rate per interval: one more than boundaries.",
 }
-"""Fields that mean something of their own in one kind."""
+"""Descriptions of fields that differ in one kind."""
 
 FIELDS = {
-    "filters": "Number of filters, which is that of output channels.",
+    "filters": "Number of filters, equal to the number of output channels.",
     "kernel_size": "Height and width of a filter in pixels: one number or [height, width].",
     "strides": "Step between windows in pixels: one number or [height, width]; null in pooling for the pool size.",
     "padding": "`valid` for none, `same` for zeros so that a stride of 1 keeps height and width.",
     "data_format": "`channels_last` (B, H, W, C) or `channels_first` (B, C, H, W); null for model.data_format.",
-    "dilation_rate": "Distance between the pixels that a filter looks at; 1 is an ordinary convolution.",
-    "groups": "Groups of input channels, each with filters of its own.",
+    "dilation_rate": "Distance between the pixels that a filter reads; 1 is an ordinary convolution.",
+    "groups": "Groups of input channels, each with its own filters.",
     "activation": "The function applied to the output, by Keras's name; null for none.",
     "use_bias": "Whether a bias is added.",
     "pool_size": "Height and width of a window in pixels: one number or [height, width].",
     "keepdims": "Whether height and width stay as axes of length 1.",
     "units": "Number of outputs; `classes` for as many as the data has classes.",
-    "center": "Whether there is a beta, which is added.",
-    "noise_shape": "Shape of the mask that is drawn, the batch first; null in it follows the input. null: one draw a value.",
+    "center": "Whether to add a trained beta.",
+    "noise_shape": "Shape of the mask that is drawn, the batch first; null in it follows the input. null: one draw per value.",
     "times": "How often the block is built.",
     # optimizers
     "learning_rate": "The learning rate: a number, or a schedule by its name.",
-    "weight_decay": "Share of the learning rate by which weights shrink in each step; null for none.",
+    "weight_decay": "Weight decay per step as a fraction of the learning rate; null for none.",
     "clipnorm": "Largest norm of the gradient of one weight tensor; null for any.",
     "clipvalue": "Largest absolute value in a gradient; null for any.",
     "global_clipnorm": "Largest norm of all gradients together; null for any.",
-    "use_ema": "Whether an exponential moving average of the weights is kept, and left in the end.",
-    "ema_momentum": "Share of the old average that each step keeps.",
+    "use_ema": "Whether to use an exponential moving average of the weights, which the final weights are taken from.",
+    "ema_momentum": "Weight of the old average in each step.",
     "ema_overwrite_frequency": "Steps after which the average replaces the weights; null for the end only.",
     "loss_scale_factor": "Factor of the loss while gradients are computed; null for none.",
     "gradient_accumulation_steps": "Steps whose gradients are averaged before one update; null for each step.",
-    "momentum": "Share of the last update that is added to the next.",
-    "nesterov": "Whether momentum looks ahead (Nesterov).",
+    "momentum": "Fraction of the last update that is added to the next.",
+    "nesterov": "Whether to use Nesterov momentum.",
     "rho": "Decay of the mean square of the gradients.",
-    "epsilon": "Small number against a division by 0.",
-    "centered": "Whether the gradients' variance is used in place of their mean square.",
+    "epsilon": "Small constant that prevents a division by 0.",
+    "centered": "Whether to divide by the variance of the gradients instead of their mean square.",
     "beta_1": "Decay of the mean of the gradients.",
     "beta_2": "Decay of the mean square of the gradients.",
     "amsgrad": "Whether the largest mean square so far is used (AMSGrad).",
-    "initial_accumulator_value": "What the sums of squares start with.",
+    "initial_accumulator_value": "Initial value of the sums of squares.",
     "beta_2_decay": "Exponent by which the decay of the mean square grows with the steps.",
     "epsilon_1": "Added to squared gradients.",
-    "epsilon_2": "Least size of a weight tensor by which steps are scaled.",
+    "epsilon_2": "Smallest scale of a weight tensor that steps are multiplied by.",
     "clip_threshold": "Largest root mean square of an update.",
     "relative_step": "Whether the rate also falls with the square root of the steps.",
     "learning_rate_power": "How the rate falls with the sum of squares; 0 is a fixed rate.",
     "l1_regularization_strength": "L1 penalty.",
     "l2_regularization_strength": "L2 penalty.",
-    "l2_shrinkage_regularization_strength": "L2 penalty on the gradient's side.",
+    "l2_shrinkage_regularization_strength": "L2 penalty on the gradient (shrinkage).",
     "beta": "Keras's beta of Ftrl.",
     "adam_beta_1": "beta_1 for the weights that Adam trains.",
     "adam_beta_2": "beta_2 for the weights that Adam trains.",
@@ -159,7 +159,7 @@ FIELDS = {
     "initial_learning_rate": "The rate at the start.",
     "decay_rate": "Factor of the rate over decay_steps.",
     "decay_steps": "Length of the decay in steps, or a text such as 2 epochs; null for the whole training.",
-    "staircase": "Whether the rate falls in steps of decay_steps and not smoothly.",
+    "staircase": "Whether the rate falls in steps of decay_steps instead of smoothly.",
     "alpha": "The last rate, as a fraction of the first.",
     "warmup_target": "The rate that the warm-up reaches; null for no warm-up.",
     "warmup_steps": "Length of the warm-up in steps, or a text such as 1 epoch.",
@@ -170,44 +170,44 @@ FIELDS = {
     "div_factor": "The first rate is max_learning_rate / div_factor.",
     "final_div_factor": "The last rate is the first / final_div_factor.",
     # losses, few-shot learners, pruners
-    "from_logits": "Whether the network ends with logits; null finds out from the last layer.",
-    "label_smoothing": "Share of the label that is spread over all classes.",
-    "distance": "How embeddings are compared: `squared_euclid` or `cosine`.",
+    "from_logits": "Whether the network outputs logits; null derives it from the last layer.",
+    "label_smoothing": "Fraction of the label that is spread over all classes.",
+    "distance": "Distance between embeddings: `squared_euclid` or `cosine`.",
     "inner_steps": "Gradient steps within a training episode.",
     "inner_learning_rate": "Learning rate of the inner steps.",
     "first_order": "Whether second derivatives are left out.",
     "test_steps": "Inner steps in validation and test; null for inner_steps.",
-    "startup_trials": "Trials before any is pruned.",
+    "startup_trials": "Finished trials before any is pruned.",
     "warmup_epochs": "Epochs of each trial before it may be pruned.",
     "min_epochs": "Epochs before a trial may be pruned.",
-    "reduction_factor": "One trial in so many goes on from each round.",
+    "reduction_factor": "One trial in `reduction_factor` continues from each round.",
     # weights
-    "seed": "What is drawn with; null for one drawn from the seed of the config.",
+    "seed": "Seed of the random draws; null to derive it from the seed of the config.",
     "value": "The value of every weight.",
     "mean": "Mean of the distribution.",
     "stddev": "Standard deviation of the distribution.",
-    "minval": "Least value.",
+    "minval": "Smallest value.",
     "maxval": "Largest value.",
-    "mode": "What the variance is divided by: inputs (`fan_in`), outputs (`fan_out`) or their mean (`fan_avg`).",
-    "distribution": "What is drawn from.",
+    "mode": "The divisor of the variance: inputs (`fan_in`), outputs (`fan_out`) or their mean (`fan_avg`).",
+    "distribution": "The distribution of the draws.",
     "gain": "Factor of the matrix.",
     "l1": "Factor of the sum of absolute values.",
     "l2": "Factor of the sum of squares.",
     "max_value": "Largest norm.",
-    "min_value": "Least norm.",
+    "min_value": "Smallest norm.",
     "axis": "Axes of the weight over which a norm is computed.",
 }
-"""Fields that mean the same wherever they are."""
+"""Descriptions of fields that mean the same everywhere."""
 
 PARTS = {
-    "initializer": "How {} starts: the name of an initializer, alone or with its fields.",
+    "initializer": "Initial values of {}: the name of an initializer, alone or with its fields.",
     "regularizer": "Penalty on {} in the loss: the name of a regularizer; null for none.",
-    "constraint": "What {} is held to after each step: the name of a constraint; null for none.",
+    "constraint": "Constraint on {} after each step, by name; null for none.",
 }
 
 
 def meaning_of(section: type[Section], field: str) -> str:
-    """Return what a field of a section means, in a sentence; an empty text where nobody wrote it down."""
+    """Return the description of a field of a section; empty if there is none."""
     if section.kind:
         weight, _, part = field.rpartition("_")
         if part in PARTS:
@@ -219,12 +219,12 @@ def meaning_of(section: type[Section], field: str) -> str:
 
 
 def summary_of(section: type[Section]) -> str:
-    """Return what a section is, in a sentence."""
+    """Return the description of a section."""
     return KINDS.get(section.kind, "") or re.sub(r"\s+", " ", (section.__doc__ or "").partition("\n\n")[0]).strip()
 
 
 def _documented(section: type) -> dict[str, str]:
-    """Return what the docstring of a class says of its attributes; one entry may describe several."""
+    """Parse the attribute descriptions from the docstring of a class; one entry may describe several attributes."""
     text = inspect.cleandoc(section.__doc__ or "").partition("Attributes:")[2]
     entries = re.findall(r"^ {4}([\w, ]+): (.+(?:\n {8}.+)*)", text, re.MULTILINE)
     return {name: re.sub(r"\s+", " ", meaning) for names, meaning in entries for name in names.split(", ")}

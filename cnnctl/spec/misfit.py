@@ -1,6 +1,6 @@
-"""Explains a stack that does not fit: where it stands, what used up the pixels, what would fit.
+"""Explain a stack whose shapes do not fit: the layer, the cause, and changes that fit.
 
-Every remedy named here was tried: the whole stack was traced with it, by the arithmetic of `shapes`.
+Every suggested change has been checked: the whole stack was traced with it, by the arithmetic of `shapes`.
 """
 
 from __future__ import annotations
@@ -28,36 +28,41 @@ from cnnctl.spec.shapes import (
 from cnnctl.spec.stack import INPUT, Node, below, without
 
 MAX_REMEDIES = 5
-MAX_PLACES = 50  # how far down a layer is moved
-LARGEST_GROWTH = 8  # images are tried up to this many times their size,
-MAX_SIZES = 1000  # and at most so many sizes,
-MAX_TRACED = 50_000  # and layers of all sizes together, so that the answer comes at once
-MAX_NODES = 500  # in larger networks no remedy is sought, for the same reason
+MAX_PLACES = 50
+"""Farthest that a layer is moved down, in layers."""
+LARGEST_GROWTH = 8
+"""Largest image tried, as a multiple of the size in the config."""
+MAX_SIZES = 1000
+"""Most image sizes tried."""
+MAX_TRACED = 50_000
+"""Most layers traced for all sizes together, which keeps the answer immediate."""
+MAX_NODES = 500
+"""Layers up to which changes are searched for, for the same reason."""
 MAX_ROWS = 40
 
 
 @dataclass(frozen=True)
 class _Change:
-    """A changed network: what to write, the stack and the image shape it leads to."""
+    """A changed network: the text to write, and the stack and image shape that result."""
 
-    say: str
+    text: str
     nodes: Sequence[Node]
     image: Shape
 
 
-def explain(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: LayerContext) -> str:
-    """Returns the message for a stack that does not fit; several lines."""
+def explain(misfit: Misfit, nodes: Sequence[Node], image: Shape, context: LayerContext) -> str:
+    """Write the message for a stack that does not fit; several lines."""
     lines = [misfit.reason.message, *_rows(misfit, image)]
-    culprit = _culprit(misfit, image, around) if misfit.reason.shrinks else None
+    culprit = _culprit(misfit, image, context) if misfit.reason.shrinks else None
     if culprit:
-        lines.append(f"  '{culprit.name}' shrank the image most: {_pixels(culprit, around)}")
-    changes = _changes(misfit, culprit, nodes, image, around) if len(nodes) <= MAX_NODES else ()
-    fitting = [change for change in changes if _fits(change, around)]
-    # A network that also ends in one number a class is worth more; where none does, its end is a second error.
-    remedies = [change.say for change in fitting if _ends_well(change, around)] or [change.say for change in fitting]
+        lines.append(f"  '{culprit.name}' shrank the image most: {_pixels(culprit, context)}")
+    changes = _changes(misfit, culprit, nodes, image, context) if len(nodes) <= MAX_NODES else ()
+    fitting = [change for change in changes if _fits(change, context)]
+    # Prefer changes after which the network also has one output per class; otherwise its end is a second error.
+    remedies = [change.text for change in fitting if _ends_well(change, context)] or [change.text for change in fitting]
     if remedies:
-        lines.append("  each of these alone was tried and fits:")
-        lines += [f"    - {say}" for say in remedies[:MAX_REMEDIES]]
+        lines.append("  each of these changes alone was checked and fits:")
+        lines += [f"    - {text}" for text in remedies[:MAX_REMEDIES]]
     return "\n".join(lines)
 
 
@@ -65,62 +70,62 @@ def _rows(misfit: Misfit, image: Shape) -> list[str]:
     names = [INPUT, *(facts.name for facts in misfit.facts), misfit.node.name]
     shapes = [show_shape(image), *(show_shape(facts.output_shape) for facts in misfit.facts), "does not fit"]
     left_out = max(len(names) - MAX_ROWS, 0)
-    if left_out:  # the first two and the last ones tell it
+    if left_out:  # the first two and the last rows are enough
         names[2 : 2 + left_out] = ["..."]
         shapes[2 : 2 + left_out] = [f"{left_out:,} layers"]
     width = max(map(len, names))
     return [f"    {name:<{width}}  {shape}" for name, shape in zip(names, shapes, strict=True)]
 
 
-def _pixels(facts: Facts, around: LayerContext) -> str:
-    (before, _), (after, _) = (spatial(shape, around.data_format, "") for shape in (facts.input_shapes[0], facts.output_shape))
+def _pixels(facts: Facts, context: LayerContext) -> str:
+    (before, _), (after, _) = (spatial(shape, context.data_format, "") for shape in (facts.input_shapes[0], facts.output_shape))
     return f"{before[0]}×{before[1]} to {after[0]}×{after[1]} pixels"
 
 
-def _culprit(misfit: Misfit, image: Shape, around: LayerContext) -> Facts | None:
-    """Returns the layer before the misfit that divided the pixels most, if any did; of equals the last."""
+def _culprit(misfit: Misfit, image: Shape, context: LayerContext) -> Facts | None:
+    """Find the layer before the misfit that reduced the pixels most; ties go to the last."""
 
     def division(facts: Facts) -> float:
         if len(facts.output_shape) != 3 or len(facts.input_shapes[0]) != 3:
             return 0
-        (before, _), (after, _) = (spatial(s, around.data_format, "") for s in (facts.input_shapes[0], facts.output_shape))
+        (before, _), (after, _) = (spatial(s, context.data_format, "") for s in (facts.input_shapes[0], facts.output_shape))
         return (before[0] * before[1]) / (after[0] * after[1])
 
     return max((facts for facts in reversed(misfit.facts) if division(facts) > 1), key=division, default=None)
 
 
-def _fits(change: _Change, around: LayerContext) -> bool:
+def _fits(change: _Change, context: LayerContext) -> bool:
     if not change.nodes:
         return False
     try:
-        trace(change.nodes, change.image, around)
+        trace(change.nodes, change.image, context)
     except Misfit:
         return False
     return True
 
 
-def _ends_well(change: _Change, around: LayerContext) -> bool:
-    return trace(change.nodes, change.image, around)[-1].output_shape == (around.classes,)
+def _ends_well(change: _Change, context: LayerContext) -> bool:
+    return trace(change.nodes, change.image, context)[-1].output_shape == (context.classes,)
 
 
 def _changes(
-    misfit: Misfit, culprit: Facts | None, nodes: Sequence[Node], image: Shape, around: LayerContext
+    misfit: Misfit, culprit: Facts | None, nodes: Sequence[Node], image: Shape, context: LayerContext
 ) -> Iterator[_Change]:
     if not misfit.reason.shrinks:
-        yield from _without_flattening(misfit, nodes, image, around)
+        yield from _without_flattening(misfit, nodes, image, context)
         return
     yield from _easier(misfit.node, nodes, image)
-    pixels = _given(misfit, image, around)
+    pixels = _given(misfit, image, context)
     if pixels:
         yield from _smaller_window(misfit.node, pixels, nodes, image)
     before = next((node for node in nodes if culprit and node.name == culprit.name), None)
-    if before and before.where != misfit.node.where:  # else a repeat built both: the same change twice
+    if before and before.where != misfit.node.where:  # in a repeat both are the same change
         yield from _easier(before, nodes, image)
-    yield from _larger_images(nodes, image, around)
+    yield from _larger_images(nodes, image, context)
 
 
-def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, around: LayerContext) -> Iterator[_Change]:
-    """Yields the stack without, and with a later, flatten or global pooling."""
+def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, context: LayerContext) -> Iterator[_Change]:
+    """Yield the stack without a flatten or global pooling, and with it moved down."""
     place = next(index for index, node in enumerate(nodes) if node.name == misfit.node.name)
     candidates = {node.where: node for node in nodes[:place] if isinstance(node.layer, L.Flatten | L.GlobalPooling)}
     for node in islice(candidates.values(), MAX_REMEDIES):
@@ -129,11 +134,11 @@ def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, aro
             _Change(f"move '{node.name}' below '{target.name}'", below(nodes, node, target), image)
             for target in nodes[place : place + MAX_PLACES]
         )
-        yield from islice((change for change in lower if _fits(change, around) and _ends_well(change, around)), 1)
+        yield from islice((change for change in lower if _fits(change, context) and _ends_well(change, context)), 1)
 
 
 def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
-    """Yields the ways in which one layer would use up fewer pixels."""
+    """Yield changes of one layer that use fewer pixels."""
     layer = node.layer
     if not isinstance(layer, L.Conv2D | L.Pooling):
         return
@@ -155,32 +160,32 @@ def _smaller_window(node: Node, pixels: tuple[int, int], nodes: Sequence[Node], 
         yield _changed(node, nodes, image, f"{field}: {list(size)}", **{field: size})
 
 
-def _given(misfit: Misfit, image: Shape, around: LayerContext) -> tuple[int, int] | None:
-    """Returns height and width of what the misfit is given."""
+def _given(misfit: Misfit, image: Shape, context: LayerContext) -> tuple[int, int] | None:
+    """Return height and width of the input of the layer that does not fit."""
     shapes = {INPUT: image, **{facts.name: facts.output_shape for facts in misfit.facts}}
     try:
-        return spatial(shapes[misfit.node.inputs[0]], format_of(misfit.node.layer, around), "")[0]
+        return spatial(shapes[misfit.node.inputs[0]], format_of(misfit.node.layer, context), "")[0]
     except DoesNotFit:
         return None
 
 
-def _changed(node: Node, nodes: Sequence[Node], image: Shape, say: str, **fields: object) -> _Change:
-    """Returns the network with fields of one written layer changed, wherever a repeat builds it."""
+def _changed(node: Node, nodes: Sequence[Node], image: Shape, text: str, **fields: object) -> _Change:
+    """Change fields of one written layer, in all rounds of a repeat."""
     layer = node.layer.model_copy(update=fields)
     new = [replace(other, layer=layer) if other.where == node.where else other for other in nodes]
-    return _Change(f"'{node.name}': {say}", new, image)
+    return _Change(f"'{node.name}': {text}", new, image)
 
 
-def _larger_images(nodes: Sequence[Node], image: Shape, around: LayerContext) -> Iterator[_Change]:
-    """Yields the smallest larger image that fits, keeping the aspect ratio."""
-    (height, width), channels = spatial(image, around.data_format, "")
+def _larger_images(nodes: Sequence[Node], image: Shape, context: LayerContext) -> Iterator[_Change]:
+    """Yield the smallest larger image that fits, keeping the aspect ratio."""
+    (height, width), channels = spatial(image, context.data_format, "")
     sizes = min(height * (LARGEST_GROWTH - 1), MAX_SIZES, MAX_TRACED // len(nodes))
     for more in range(1, sizes + 1):
         size = (height + more, round(width * (height + more) / height))
         if prod((*size, channels)) > MAX_VALUES:
             return
-        shape = input_shape(*size, channels, around.data_format)
+        shape = input_shape(*size, channels, context.data_format)
         change = _Change(f"data.image_size: [{size[0]}, {size[1]}]", nodes, shape)
-        if _fits(change, around):
+        if _fits(change, context):
             yield change
             return

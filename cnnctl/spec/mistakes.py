@@ -1,8 +1,8 @@
-"""Slips of the hand in a YAML file by their cause, on their own line: a change of one line that was tried and helps.
+"""Find the cause of typing errors in a YAML file: a change of one line that has been checked and repairs it.
 
-PyYAML reports where it cannot go on, often a line or two below the mistake. Here each line around that place is
-changed in every way in which people slip (a forgotten space, an odd character, a wrong indentation), and the whole text
-is read again. The change that repairs it is the cause, and what to write.
+PyYAML reports where parsing stops, often a line or two below the mistake. Here each line near that place is changed in
+all ways that undo a common slip (a missing space, an odd character, a wrong indentation), and the whole text is parsed
+again. The change that repairs it is both the cause and the remedy.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from cnnctl.spec.load import check, validated
 from cnnctl.spec.overrides import override
 
 MAX_READ = 500_000
-"""Characters that are read in all to find one cause, a second's work; each change is tried by reading the whole file."""
+"""Characters parsed in total to find one cause, about a second; each change is tried by parsing the whole file."""
 MAX_COLUMNS = 500
-"""Longer lines nobody writes by hand, and there are too many ways to change them."""
+"""Longest line that is changed: longer ones are not typed by hand, and have too many possible changes."""
 MAX_MISTAKES = 5
-"""Mistakes of one file that are explained; after so many, one error is as good as the next."""
+"""Most mistakes of one file that are explained."""
 _LINES_ABOVE = 2
-"""Lines above the place of an error that may hold its cause."""
+"""Lines above an error that may contain its cause."""
 
 _BLOCKS_AROUND = 4
-"""First lines of blocks around that place, and lines that stand at a depth of their own, that may hold it too."""
+"""Enclosing first lines of blocks, and lines with unusual indentation, that are also searched."""
 
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
-"""What ends a line for YAML 1.1, so that lines are numbered as the parser does."""
+"""Line breaks of YAML 1.1, so that line numbers equal those of the parser."""
 
 _KEY = r"[A-Za-z_][\w.]*"
 _ITEM = rf"^(\s*(?:- +)*{_KEY})"
@@ -47,9 +47,9 @@ class _Change:
 
     Attributes:
         line: its number, from 0.
-        new: the whole line as it should be.
-        cause: what is wrong with it.
-        remedy: what to do, in words that name the new line.
+        new: the corrected line.
+        cause: the mistake.
+        remedy: the instruction, with the new line.
     """
 
     line: int
@@ -59,39 +59,39 @@ class _Change:
 
 
 Slips = Iterator[tuple[str, str]]
-"""Ways to write a line otherwise, each with the cause that it removes."""
+"""Corrected lines, each with the mistake that it removes."""
 
 
 def _odd_spaces(body: str) -> Slips:
     odd = [each for each in body if each != "\t" and (unicodedata.category(each) in ("Zs", "Cf") and each != " ")]
     if odd:
-        cause = f"{_character(odd[0])} stands where a space belongs"
+        cause = f"{_character(odd[0])} is used in place of a space"
         yield "".join(" " if each in odd else each for each in body), cause
-        yield "".join("" if each in odd else each for each in body), f"{_character(odd[0])} stands in this line"
+        yield "".join("" if each in odd else each for each in body), f"{_character(odd[0])} is in this line"
 
 
 def _tabs(body: str) -> Slips:
     if "\t" in body.strip():
-        yield re.sub(r"(?<=\S)\t+", " ", body), "a tab stands where a space belongs"
+        yield re.sub(r"(?<=\S)\t+", " ", body), "a tab is used in place of a space"
 
 
 def _odd_dashes(body: str) -> Slips:
     odd = [each for each in body if each in _DASHES]
     if odd:
         plain = re.sub(rf"^(\s*)[{_DASHES}]\s*", r"\1- ", body)
-        yield re.sub(f"[{_DASHES}]", "-", plain), f"{_character(odd[0])} stands where a hyphen belongs"
+        yield re.sub(f"[{_DASHES}]", "-", plain), f"{_character(odd[0])} is used in place of a hyphen"
 
 
 def _odd_quotes(body: str) -> Slips:
     odd = [each for each in body if each in _DOUBLE_QUOTES + _SINGLE_QUOTES]
     if odd:
         straight = re.sub(f"[{_DOUBLE_QUOTES}{_SINGLE_QUOTES}]", '"', body)
-        yield straight, f"{_character(odd[0])} stands where a straight quote belongs"
+        yield straight, f"{_character(odd[0])} is used in place of a straight quote"
 
 
 def _odd_colon(body: str) -> Slips:
     if "：" in body:
-        yield re.sub(r"：\s*", ": ", body), f"{_character('：')} stands where a colon belongs"
+        yield re.sub(r"：\s*", ": ", body), f"{_character('：')} is used in place of a colon"
 
 
 def _no_space_after_colon(body: str) -> Slips:
@@ -109,14 +109,14 @@ def _no_space_after_dash(body: str) -> Slips:
 
 def _no_space_before_comment(body: str) -> Slips:
     if re.search(r"\S#", body):
-        yield re.sub(r"(?<=\S)#.*", "", body), "there is no space before #, which begins a comment"
+        yield re.sub(r"(?<=\S)#.*", "", body), "there is no space before #, which starts a comment"
 
 
 def _equals(body: str) -> Slips:
     new = re.sub(rf"{_ITEM}\s*=\s*(?=\S)", r"\1: ", body)
     new = re.sub(rf"([{{,]\s*{_KEY})\s*=\s*", r"\1: ", new)
     if new != body:
-        yield new, "an equals sign stands where a colon belongs"
+        yield new, "an equals sign is used in place of a colon"
 
 
 def _no_colon(body: str) -> Slips:
@@ -140,7 +140,7 @@ def _no_dash(body: str) -> Slips:
 
 
 def _brackets(body: str) -> Slips:
-    """Yields the line with its brackets balanced: closed in the end, begun after the key, or without one too many."""
+    """Yield the line with balanced brackets: closed at the end, opened after the key, or without the extra one."""
     open_ = _unclosed(body)
     if open_ is None:
         for place in [place for place, each in enumerate(body) if each in "}]"]:
@@ -162,7 +162,7 @@ def _brackets(body: str) -> Slips:
 
 
 def _unclosed(body: str) -> str | None:
-    """Returns the brackets that a line leaves open, None where it closes one that is not open."""
+    """Return the brackets that a line leaves open; None if it closes one that is not open."""
     open_ = ""
     for each in re.sub(r"\"[^\"]*\"|'[^']*'", "", body):
         if each in _CLOSES:
@@ -184,21 +184,21 @@ def _quote_not_closed(body: str) -> Slips:
 
 def _backslashes(body: str) -> Slips:
     if re.search(r'"[^"]*\\[^"]*"', body):
-        yield re.sub(r'"([^"\']*)"', r"'\1'", body), "a backslash in double quotes begins a special character"
+        yield re.sub(r'"([^"\']*)"', r"'\1'", body), "a backslash in double quotes starts an escape sequence"
 
 
 def _begins_oddly(body: str) -> Slips:
-    """Quotes a value that begins with a sign of YAML's own, or has a colon and a space in it."""
+    """Quote a value that starts with a YAML indicator, or contains a colon and a space."""
     match = re.match(rf"{_ITEM}: +([^\s'\"{{\[].*)$", body)
     if match and "'" not in match[2]:
         if re.match(r"[@`%!|>?]|[*&]\W", match[2]):
-            yield f"{match[1]}: '{match[2]}'", f"a text that begins with {match[2][0]} needs quotes"
+            yield f"{match[1]}: '{match[2]}'", f"a text that starts with {match[2][0]} needs quotes"
         elif ": " in match[2]:
-            yield f"{match[1]}: '{match[2]}'", "a text with a colon and a space in it needs quotes"
+            yield f"{match[1]}: '{match[2]}'", "a text that contains a colon and a space needs quotes"
 
 
 _NO_TEXT = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?|true|false|null|\[.*\]|\{.*\}")
-"""What is a number, true or false, null, a list or a mapping without quotes."""
+"""Values that are not a text without quotes: numbers, booleans, null, lists and mappings."""
 
 
 def _quoted(body: str) -> Slips:
@@ -211,17 +211,17 @@ _SLIPS: Sequence[Callable[[str], Slips]] = (
     _odd_spaces, _odd_dashes, _odd_quotes, _odd_colon, _tabs, _no_space_after_colon, _no_space_after_dash, _equals,
     _no_space_before_comment, _quote_not_closed, _quoted, _brackets, _no_comma, _no_colon, _backslashes, _begins_oddly, _no_dash,
 )  # fmt: skip
-"""Asked in this order, the surest cause first: of two changes that help equally the first is taken."""
+"""All slips, the most certain cause first: ties between changes go to the first."""
 
 
 def _character(each: str) -> str:
-    """Returns what to call a character that looks like another: `en dash (U+2013)` with its article."""
+    """Name a character that looks like another, with its article: `an en dash (U+2013)`."""
     name = "non-breaking space" if each == "\xa0" else unicodedata.name(each, "character").lower()
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name} (U+{ord(each):04X})"
 
 
 def _split(line: str) -> tuple[str, str]:
-    """Returns a line without its comment and the spaces before that, and both of these."""
+    """Split a line into its content, and its comment with the spaces before it."""
     match = re.match(r"((?:\"[^\"]*\"|'[^']*'|\S|(?!\s+#)\s)*)(.*)", line)
     assert match
     body = match[1].rstrip(" ")
@@ -237,7 +237,7 @@ def _is_content(line: str) -> bool:
 
 
 def _changes(lines: Sequence[str], number: int) -> Iterator[_Change]:
-    """Yields every change of one line that is worth trying."""
+    """Yield every change of one line to try."""
     body, comment = _split(lines[number])
     for slip in _SLIPS:
         for new, cause in slip(body):
@@ -247,7 +247,7 @@ def _changes(lines: Sequence[str], number: int) -> Iterator[_Change]:
 
 
 def _indented_otherwise(lines: Sequence[str], number: int) -> Iterator[_Change]:
-    """Yields the line at the depths that the lines around it suggest, the one that is usual in this file first."""
+    """Yield the line at the indentations that nearby lines suggest, the nearest first."""
     line = lines[number]
     text = line.lstrip()
     own = _indent(line) if "\t" not in line[: len(line) - len(text)] else -1
@@ -256,7 +256,7 @@ def _indented_otherwise(lines: Sequence[str], number: int) -> Iterator[_Change]:
 
 
 def _depths(lines: Sequence[str], number: int) -> set[int]:
-    """Returns how deep a line may be: as those around it, as what they stand in, or two deeper than the line above."""
+    """Return possible indentations of a line: those of nearby and enclosing lines, or two deeper than the line above."""
     above = next((each for each in reversed(lines[:number]) if _is_content(each)), "")
     below = next((each for each in lines[number + 1 :] if _is_content(each)), "")
     outer = {_indent(lines[place]) for place in _outer(lines, number)}
@@ -264,7 +264,7 @@ def _depths(lines: Sequence[str], number: int) -> set[int]:
 
 
 def _outer(lines: Sequence[str], number: int) -> list[int]:
-    """Returns the lines above that stand less and less deep: the first ones of the blocks around a line, from inside out."""
+    """Return the first lines of the enclosing blocks, from inside out."""
     found, depth = [], MAX_COLUMNS
     for place in range(number - 1, -1, -1):
         if _is_content(lines[place]) and _indent(lines[place]) < depth:
@@ -275,7 +275,7 @@ def _outer(lines: Sequence[str], number: int) -> list[int]:
 
 def _wrong_indentation(own: int, depth: int) -> tuple[str, str]:
     if own < 0:
-        return "a tab stands where spaces belong", f"indent it by {counted(depth, 'space')}"
+        return "a tab is used for indentation", f"indent it by {counted(depth, 'space')}"
     return f"this line is indented by {counted(own, 'space')}", f"indent it by {counted(depth, 'space')}"
 
 
@@ -284,7 +284,7 @@ def _changed(lines: Sequence[str], change: _Change) -> list[str]:
 
 
 def _unusual(lines: Sequence[str]) -> list[int]:
-    """Returns the lines that begin a block deeper than is usual in this file, or less deep; or the file itself."""
+    """Return the lines that start a block, or the file, with an indentation unusual in this file."""
     content = [place for place, each in enumerate(lines) if _is_content(each)]
     first = [place for place in content[:1] if _indent(lines[place])]
     steps = {below: _indent(lines[below]) - _indent(lines[above]) for above, below in pairwise(content)}
@@ -294,11 +294,11 @@ def _unusual(lines: Sequence[str]) -> list[int]:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What reading a text came to; the less, the better.
+    """The result of parsing a text; fewer problems are better.
 
     Attributes:
-        stops_at: the line, from 0, at which it is no YAML; None where it is.
-        problems: what is wrong with what it says, by line and message.
+        stops_at: the line, from 0, of the syntax error; None if there is none.
+        problems: the errors of the config, by line and message.
     """
 
     stops_at: int | None
@@ -315,7 +315,7 @@ class _Reading:
 
 
 def _reading(lines: Sequence[str], overrides: Sequence[str]) -> _Reading:
-    """Reads a text as `load` does, without a look at images in folders."""
+    """Parse and check a text as `load` does, without reading images in folders."""
     try:
         document = parse("\n".join(lines), "x", explained=False)
     except ConfigError as error:
@@ -346,18 +346,18 @@ def _keys(problems: Sequence[Problem]) -> frozenset[tuple[str, str]]:
 
 
 def _line_of(problem: Problem) -> int:
-    """Returns the line of a problem, from 0; -1 for what has none."""
+    """Return the line of a problem, from 0; -1 if it has none."""
     parts = problem.location.rsplit(":", 2)
     return int(parts[-2]) - 1 if len(parts) == 3 and parts[-2].isdecimal() and parts[-1].isdecimal() else -1
 
 
 def not_yaml(text: str, name: str, places: Sequence[int]) -> list[Problem]:
-    """Returns what keeps a text from being YAML, one problem a mistake; none where no change of one line helps.
+    """Find the mistakes that make a text invalid YAML, one problem per mistake; empty if no change of one line helps.
 
     Args:
         text: the file.
-        name: what messages call it.
-        places: the lines, from 0, that the parser named.
+        name: its name in messages.
+        places: the lines, from 0, that the parser reported.
     """
     lines = _LINE_BREAK.split(text)
     problems: list[Problem] = []
@@ -373,13 +373,13 @@ def not_yaml(text: str, name: str, places: Sequence[int]) -> list[Problem]:
 
 
 _EXPLAINED = re.compile(r"'[^' ]+'; did you mean '[^']+'\?$|\n")
-"""What a message has for a misspelt word, and for a stack that does not fit: they need no other cause."""
+"""Messages that already explain the cause: a misspelled word, or a stack that does not fit."""
 
 
 def by_cause(document: Document, problems: Sequence[Problem]) -> list[Problem]:
-    """Returns the problems of a config, those that one slip of the hand has caused as this one slip."""
+    """Replace the problems that one typing error causes by that one error."""
     lines, overrides = _LINE_BREAK.split(document.text), list(document.overrides.values())
-    if not document.text or len(document.places) > MAX_READ // 100:  # aliases repeat what is read by the thousand
+    if not document.text or len(document.places) > MAX_READ // 100:  # aliases may repeat parts thousands of times
         return list(problems)
     explained: list[Problem] = []
     reading = _reading(lines, overrides)
@@ -398,7 +398,7 @@ def by_cause(document: Document, problems: Sequence[Problem]) -> list[Problem]:
 
 
 def _around(places: Sequence[int], lines: Sequence[str]) -> list[int]:
-    """Returns the lines that may hold the cause, those that the parser named first."""
+    """Return the lines that may contain the cause, those reported by the parser first."""
     places = [min(place, len(lines) - 1) for place in places]  # a file may end where something is missing
     above = [place - back for back in range(_LINES_ABOVE + 1) for place in places]
     blocks = [place for number in places for place in _outer(lines, number)[:_BLOCKS_AROUND]]
@@ -408,7 +408,7 @@ def _around(places: Sequence[int], lines: Sequence[str]) -> list[int]:
 def _best(
     lines: Sequence[str], places: Sequence[int], now: _Reading, overrides: Sequence[str]
 ) -> tuple[_Change, _Reading] | None:
-    """Returns the change that helps most, with what reading the text comes to then; None where none helps."""
+    """Return the change that helps most, with the new result of parsing; None if none helps."""
     changes = (
         change
         for number in places

@@ -1,4 +1,4 @@
-"""What a network may do and mostly does by mistake: warnings, and batch norm that cannot work."""
+"""Warnings for networks that are valid but probably a mistake, and errors for batch norm that cannot work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnctl.spec.stack import Complaint, Node
 
 
 def oddities(experiment: Experiment) -> list[str]:
-    """Return warnings for a checked network; of a repeated layer, those of the first."""
+    """Return warnings for a checked network; one per repeated layer."""
     network = experiment.network
     layers = network.nodes, network.facts, network.context
     warnings: dict[Where, str] = {}
@@ -25,46 +25,46 @@ def oddities(experiment: Experiment) -> list[str]:
     return list(warnings.values())
 
 
-def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> Iterator[tuple[Node, str]]:
-    """Yield the adds of which one input has one channel and another has more."""
+def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> Iterator[tuple[Node, str]]:
+    """Yield the add layers that broadcast an input with one channel over several."""
     by_name = {node.name: node for node in nodes}
     for node, each in zip(nodes, facts, strict=True):
         if not isinstance(node.layer, L.Add):
             continue
         output = each.output_shape
-        axis = 0 if len(output) == 3 and around.data_format == "channels_first" else len(output) - 1
+        axis = 0 if len(output) == 3 and context.data_format == "channels_first" else len(output) - 1
         for name, shape in zip(each.inputs, each.input_shapes, strict=True):
             aligned = (1,) * (len(output) - len(shape)) + shape
             if aligned[axis] < output[axis]:
                 yield (
                     node,
-                    f"adds the one channel of '{name}' {show_shape(shape)} to each of the {output[axis]} of its output "
-                    f"{show_shape(output)}. Unless that is meant, {_with_channels(by_name.get(name), name, output[axis])}",
+                    f"adds the one channel of '{name}' {show_shape(shape)} to each of the {output[axis]} channels of its output "
+                    f"{show_shape(output)}. Unless this is intended, {_with_channels(by_name.get(name), name, output[axis])}",
                 )
 
 
 def _with_channels(node: Node | None, name: str, count: int) -> str:
     if node and isinstance(node.layer, L.Conv2D):
-        return f"give '{name}' filters: {count}"
+        return f"set filters: {count} for '{name}'"
     if node and isinstance(node.layer, L.Dense):
-        return f"give '{name}' units: {count}"
-    return f"put conv2d: {{filters: {count}, kernel_size: 1}} between"
+        return f"set units: {count} for '{name}'"
+    return f"insert conv2d: {{filters: {count}, kernel_size: 1}} between them"
 
 
-def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], around: LayerContext) -> Iterator[tuple[Node, str]]:
-    """Yield the layers whose softmax is not that of the network's outputs."""
-    last = values_of(nodes, facts, around)[nodes[-1].name].softmax
+def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> Iterator[tuple[Node, str]]:
+    """Yield the layers with a softmax that is not the output of the network."""
+    last = values_of(nodes, facts, context)[nodes[-1].name].softmax
     for node, each in zip(nodes, facts, strict=True):
         if getattr(node.layer, "activation", None) != "softmax" or node in (last, nodes[-1]):
             continue
         if each.output_shape[-1] == 1:
-            yield node, "is a softmax over one value, the last axis, which is always 1: nothing before it is learned"
+            yield node, "is a softmax over one value, the last axis, which is always 1: no layer before it can learn"
         else:
-            yield node, "is a softmax, but more layers follow, which get shares that sum to 1; between layers relu is usual"
+            yield node, "is a softmax, but more layers follow and receive values that sum to 1; between layers relu is usual"
 
 
 def _dropped_outputs(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
-    """Yield the dropouts between the last weights and the outputs."""
+    """Yield the dropout layers between the last weights and the outputs."""
     by_name = {node.name: node for node in nodes}
     values = values_of(nodes)[nodes[-1].name]
     node = nodes[-1]
@@ -72,7 +72,7 @@ def _dropped_outputs(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
         if isinstance(node.layer, L.Dropout) and node.layer.rate and values.node:
             yield (
                 node,
-                f"sets outputs of the network to 0 in training, whatever the image; move it before '{values.node.name}'",
+                f"sets outputs of the network to 0 in training; move it before '{values.node.name}'",
             )
         if node.inputs[0] not in by_name:
             return
@@ -80,7 +80,7 @@ def _dropped_outputs(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
 
 
 def of_one_value(nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Node]:
-    """Return the batch norms that normalize one value per image: over a batch of one image (x - mean) is always 0."""
+    """Return the batch norms that normalize one value per image: in a batch of one image (x - mean) is always 0."""
     return [
         node
         for node, each in zip(nodes, facts, strict=True)
@@ -89,7 +89,7 @@ def of_one_value(nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Node]:
 
 
 def batch_norm_complaints(experiment: Experiment, nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Complaint]:
-    """Return the batch norms that can learn nothing, since every batch has one value for each mean."""
+    """Check for batch norms that cannot learn, since every batch has one value per mean."""
     if images_at_once(experiment) > 1:
         return []
     return [
@@ -104,17 +104,15 @@ def batch_norm_complaints(experiment: Experiment, nodes: Sequence[Node], facts: 
 
 
 def last_batch_warning(nodes: Sequence[Node], facts: Sequence[Facts], examples: int, batch_size: int) -> str:
-    """Return a warning where the last batch of every epoch has one image, which batch norm cannot use; else nothing."""
+    """Return a warning if the last batch of every epoch has one image, which batch norm cannot use; else an empty text."""
     normalized = of_one_value(nodes, facts)
     if examples % batch_size != 1 or not normalized:
         return ""
     name = normalized[0].name
     if examples == 1:
-        return (
-            f"warning: with one training image '{name}' makes the same output whatever the image; train on more, or remove it"
-        )
+        return f"warning: with one training image '{name}' outputs the same values for every image; train on more images, or remove it"
     better = next(size for size in range(batch_size + 1, examples + batch_size + 2) if examples % size != 1)
     return (
-        f"warning: the last batch of every epoch has one image ({examples:,} images in batches of {batch_size}), of which "
-        f"'{name}' makes the same output as of any other: set train.batch_size to {better}"
+        f"warning: the last batch of every epoch has one image ({examples:,} images in batches of {batch_size}), for which "
+        f"'{name}' outputs the same values as for any other image; set train.batch_size to {better}"
     )

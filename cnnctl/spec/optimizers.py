@@ -1,7 +1,7 @@
 """Optimizers by their Keras names, and learning-rate schedules.
 
-A length of training may be given in steps, `200`, or in epochs, `2 epochs`; left out where it
-has a default, it is all the steps of the training.
+A length of training is set in steps, `200`, or in epochs, `2 epochs`. The default of an optional length is all steps of
+the training.
 """
 
 import re
@@ -29,7 +29,7 @@ class Span:
     unit: str
 
     def steps(self, steps_per_epoch: int) -> int:
-        """Returns the length in steps."""
+        """Convert the length to steps."""
         return round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1))
 
     def __str__(self) -> str:
@@ -37,11 +37,11 @@ class Span:
 
 
 def _written_out(amount: float) -> str:
-    """Returns all digits of a number, without the exponent that Python gives small ones: the loader takes none."""
+    """Format a number with all digits, without the exponent that Python uses for small ones and the loader refuses."""
     text = str(amount).removesuffix(".0")
     if "e" not in text:
         return text
-    from decimal import Decimal  # costs its time, and is hardly ever needed
+    from decimal import Decimal  # slow to import, and rarely needed
 
     return f"{Decimal(text):f}"
 
@@ -58,7 +58,7 @@ def _span(value: object) -> Span:
 
 
 def plain_span(span: Span) -> int | str:
-    """Returns a length as a config says it."""
+    """Format a length as in a config."""
     return int(span.amount) if span.unit == "steps" else str(span)
 
 
@@ -102,7 +102,7 @@ _WARMS_UP_TO_SOMETHING: dict[str, Any] = {
 
 
 class Cosine(Section):
-    """Keras's `CosineDecay`, with a linear warm-up when `warmup_steps` is given."""
+    """Keras's `CosineDecay`, with a linear warm-up if `warmup_steps` is set."""
 
     model_config = ConfigDict(json_schema_extra=_WARMS_UP_TO_SOMETHING)
 
@@ -116,11 +116,9 @@ class Cosine(Section):
     @model_validator(mode="after")
     def _warms_up_to_something(self) -> Self:
         if self.warmup_target is None and self.warmup_steps.amount:
-            raise wrong(
-                "needs warmup_target beside it, the rate that the warm-up reaches; write warmup_target: 0.01", "warmup_steps"
-            )
+            raise wrong("requires warmup_target, the rate that the warm-up reaches; write warmup_target: 0.01", "warmup_steps")
         if self.warmup_target is not None and not self.warmup_steps.amount:
-            raise wrong("needs warmup_steps beside it, the length of the warm-up; write warmup_steps: 1 epoch", "warmup_target")
+            raise wrong("requires warmup_steps, the length of the warm-up; write warmup_steps: 1 epoch", "warmup_target")
         return self
 
 
@@ -137,11 +135,11 @@ class Piecewise(Section):
             raise wrong(
                 f"{len(self.boundaries)} boundaries need {len(self.boundaries) + 1} values, received {len(self.values)}"
             )
-        for unit in ("steps", "epochs"):  # between the units the set's size decides
+        for unit in ("steps", "epochs"):  # across units the order depends on the number of images
             ends = [each.amount for each in self.boundaries if each.unit == unit]
             if any(before >= after for before, after in pairwise(ends)):
                 shown = show([plain_span(each) for each in self.boundaries])
-                raise wrong(f"must rise, since values[i] holds up to boundaries[i], received {shown}", "boundaries")
+                raise wrong(f"must be increasing, since values[i] applies up to boundaries[i], received {shown}", "boundaries")
         return self
 
 
@@ -190,7 +188,7 @@ _CLIPS_ONE_WAY: dict[str, Any] = {
 
 
 class Optimizer(Section):
-    """What all optimizers of Keras share."""
+    """Fields of all Keras optimizers."""
 
     model_config = ConfigDict(json_schema_extra=_CLIPS_ONE_WAY)
 
@@ -210,7 +208,7 @@ class Optimizer(Section):
         given = [name for name in _CLIPS if getattr(self, name) is not None]
         if len(given) > 1:
             raise wrong(
-                f"{' and '.join(given)} cannot both be set: Keras clips one way; leave {given[0]} out, or leave {given[1]} out"
+                f"{' and '.join(given)} cannot both be set, since Keras clips by one of them; remove {given[0]}, or remove {given[1]}"
             )
         return self
 

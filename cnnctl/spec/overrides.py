@@ -1,4 +1,4 @@
-"""`--set`: parts of a document that are set to other values."""
+"""Overrides with `--set path=value`."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from cnnctl.surroundings import is_utf8
 
 
 def override(document: Document, text: str) -> None:
-    """Applies one `--set path=value` to the document in place; the value is read as YAML.
+    """Apply one `--set path=value` to the document in place; the value is parsed as YAML.
 
     Raises:
-        ConfigError: the text has no '=', its value is no YAML, or its path is not there.
+        ConfigError: the text has no '=', its value is not valid YAML, or its path does not exist.
     """
     if not is_utf8(text):
-        raise ConfigError([Problem(setting(text), "", "not a text in UTF-8")])
+        raise ConfigError([Problem(setting(text), "", "not UTF-8 text")])
     dotted_path, equals, value_text = text.partition("=")
     if not equals or not dotted_path.strip(".[]"):
         raise ConfigError([Problem(setting(text), "", "expected path=value, such as train.epochs=3")])
     keys = keys_of(dotted_path)
     put(document.content, keys, value_of(value_text, setting(text)), setting(text))
-    for written in (document.places, document.overrides):  # what stood here before has no place any more
+    for written in (document.places, document.overrides):  # the replaced part is not in the file
         for path in [path for path in written if path[: len(keys)] == keys]:
             del written[path]
     document.overrides[keys] = text
 
 
 def keys_of(path: str) -> Where:
-    """Returns ('model', 'layers', 3, 'conv2d') for `model.layers[3].conv2d` or `model.layers.3.conv2d`."""
+    """Split a path into keys: `model.layers[3].conv2d`, or `model.layers.3.conv2d`, into ('model', 'layers', 3, 'conv2d')."""
     return tuple(_key(part) for part in re.split(r"[.\[\]]+", path) if part)
 
 
 BY_SET = "set it as a whole: {path}={{{key}: ...}}"
-"""How messages of `put` tell to have another named section than that of the config, on the command line."""
+"""The remedy in messages of `put` for another named section than that of the config, on the command line."""
 
 
 def put(content: Any, keys: Where, value: Any, asked_by: str, as_a_whole: str = BY_SET) -> None:
-    """Sets one part of plain data in place, making the fields around it that were left to their defaults.
+    """Set one part of plain data in place, and create the sections around it that have only defaults.
 
     Args:
         content: changed in place.
-        keys: of the part.
+        keys: the path of the part.
         value: the new one.
-        asked_by: where messages say that it was asked for.
-        as_a_whole: how to have another named section, with `{path}` and `{key}`.
+        asked_by: the location in messages.
+        as_a_whole: the remedy for another named section, with `{path}` and `{key}`.
 
     Raises:
-        ConfigError: there is no such part.
+        ConfigError: the part does not exist.
     """
     _parent(content, keys, asked_by, as_a_whole)[keys[-1]] = value
 
@@ -61,7 +61,7 @@ def _key(part: str) -> str | int:
 
 
 def _parent(content: Any, keys: Where, asked_by: str, as_a_whole: str) -> Any:
-    """Returns the mapping or list that holds the last key, making fields that were left to their defaults."""
+    """Return the mapping or list with the last key, and create sections that have only defaults."""
     here = content
     for depth, key in enumerate(keys):
         complaint = _no_such_part(here, keys, depth, as_a_whole)
@@ -79,11 +79,11 @@ def _parent(content: Any, keys: Where, asked_by: str, as_a_whole: str) -> Any:
 
 
 _NAMED_FIELDS = ("optimizer", "learning_rate", "loss", "_initializer", "_regularizer", "_constraint")
-"""How the fields end that hold a name with its fields, as the items of a stack do."""
+"""Suffixes of the fields whose value is a name with fields, like the items of a stack."""
 
 
 def _no_such_part(here: Any, keys: Where, depth: int, as_a_whole: str) -> str:
-    """Returns why `keys[depth]` cannot be set in the part `here`, or an empty text."""
+    """Describe why `keys[depth]` cannot be set in the part `here`; empty if it can."""
     key, above = keys[depth], keys[depth - 1] if depth else ""
     if isinstance(here, list):
         known = isinstance(key, int) and key < len(here)
@@ -93,17 +93,17 @@ def _no_such_part(here: Any, keys: Where, depth: int, as_a_whole: str) -> str:
     if key not in (kind, here) and str(key) in _fields_of(kind):
         return f"there is no '{key}' here: it is {show(kind)}; the path is {'.'.join(map(str, (*keys[:depth], kind, *keys[depth:])))}"
     if not isinstance(here, dict) or isinstance(key, int):
-        return f"there is no '{key}' here: the config says {show(here)}"
+        return f"there is no '{key}' here: the value is {show(here)}"
     if here and key not in here and (isinstance(above, int) or above.endswith(_NAMED_FIELDS)) and not _is_known(key):
         return f"there is no '{key}' here: it is {show(kind)}; known: {', '.join(map(str, _fields_of(kind)))}"
     if here and key not in here and (isinstance(above, int) or above.endswith(_NAMED_FIELDS)):
         remedy = as_a_whole.format(path=dotted(keys[:depth]), key=key)
-        return f"there is no '{key}' here: it is {show(next(iter(here)))}; to have another, {remedy}"
+        return f"there is no '{key}' here: it is {show(next(iter(here)))}; for another one, {remedy}"
     return ""
 
 
 def _fields_of(kind: object) -> Collection[object]:
-    """Returns the fields of what a config calls by a name, such as `adam`; none for another value."""
+    """Return the fields of a named section such as `adam`; empty for any other value."""
     named = _choices().get(kind) if isinstance(kind, str) else None
     return named.model_fields if named else ()
 
@@ -113,7 +113,7 @@ def _is_known(kind: object) -> bool:
 
 
 def _choices() -> Mapping[object, type[Section]]:
-    """Returns all that a config calls by a name: layers, optimizers, schedules, losses, and what weights have."""
+    """Return all named sections: layers, optimizers, schedules, losses, initializers, regularizers and constraints."""
     from cnnctl.spec.layers import STACK_ITEM  # not needed by paths that are right
     from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
     from cnnctl.spec.training import LOSS

@@ -1,12 +1,14 @@
-"""Receptive fields, exactly: which rows and columns of the image can change a value of a layer.
+"""Exact receptive fields: the rows and columns of the image that can change a value of a layer.
 
-Rows and columns are followed separately. For each, a `_Sight` holds what every value of a layer sees, as bit masks: bit i is row
-(or column) i of the image, and one bit more says that zeros of a padding are seen. A layer's masks are kept as an OR of products,
-`mask(i, j, k) = OR over terms of (a[i] & b[j] & c[k])`, one factor for each axis of its output, which every layer here keeps:
-a window is an OR along one axis, a padding adds empty entries to one, a join adds terms. So nothing is as large as the outputs.
+Rows and columns are computed separately. For each, a `_Field` holds the receptive field of every value of a layer as bit
+masks: bit i is row (or column) i of the image, and one more bit stands for the zeros of a padding. The masks of a layer are
+stored as an OR of products, `mask(i, j, k) = OR over terms of (a[i] & b[j] & c[k])`, with one factor per axis of its output.
+Every layer preserves this form: a window is an OR along one axis, a padding adds entries to one factor, a join adds terms.
+So no array is as large as the outputs.
 
-Weights count as any numbers, none of them 0; a window's size and stride as in Araujo, Norris and Sim, "Computing receptive fields
-of convolutional neural networks" (Distill, 2019). Equality with the pixels that change a Keras model's outputs is a property test.
+All weights are assumed to be nonzero. Size and stride of windows follow Araujo, Norris and Sim, "Computing receptive fields
+of convolutional neural networks" (Distill, 2019). A property-based test compares with the pixels that change the outputs of a
+Keras model.
 """
 
 from __future__ import annotations
@@ -24,31 +26,31 @@ from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape, Window, 
 from cnnctl.spec.stack import INPUT, Node
 
 LARGEST_SIDE = 4096
-"""Images of longer sides get no receptive fields: a mask for each row and column would take the memory of the image again."""
+"""Longest side of an image with receptive fields: a mask per row and column would need as much memory as the image."""
 MAX_MASKS = 2**18
-"""No factor has more masks; a network that needs more gets no receptive fields from there on."""
+"""Most masks per factor; from a layer that needs more on, there are no receptive fields."""
 
 EVERYTHING = -1  # Python's -1 has every bit set
 Masks = tuple[int, ...]
-"""What is seen along one axis of an output: a mask for each place, or one for all places."""
+"""The masks along one axis of an output: one per position, or a single one for all positions."""
 Term = tuple[Masks, ...]
 
 
 class _TooLarge(Exception):
-    """What is seen would need too many masks."""
+    """The receptive fields would need too many masks."""
 
 
 @dataclass(frozen=True)
 class Receptive:
-    """What the values of a layer see of the image.
+    """The receptive field of a layer.
 
     Attributes:
-        field: rows and columns of the smallest rectangle that holds all that one value can see; of the value that sees most.
-        seen: rows and columns of this rectangle that it does see: fewer where windows have gaps.
-        same: whether all values see so much; at the edges of a padded image some see less.
-        padded: whether every value that sees so much sees zeros of a padding too, so that its window is larger than the field.
-        stride: rows and columns between the fields of neighbours; None where a layer's values have no order along an axis.
-        unseen: rows and columns of the image that change no value of the layer.
+        field: rows and columns of the smallest rectangle around the largest receptive field of a value.
+        seen: rows and columns inside this rectangle that affect the value: fewer if windows have gaps.
+        same: True if all values have a field of this size; at the edges of a padded image some are smaller.
+        padded: True if every field of this size also covers zeros of a padding, so that the window is larger than the field.
+        stride: distance between neighbouring receptive fields in rows and columns; None along an axis without order.
+        unseen: rows and columns of the image that affect no value of the layer.
     """
 
     field: HeightWidth
@@ -60,32 +62,32 @@ class Receptive:
 
 
 def receptive_fields(
-    nodes: Sequence[Node], facts: Sequence[Facts], image: Shape, around: LayerContext
+    nodes: Sequence[Node], facts: Sequence[Facts], image: Shape, context: LayerContext
 ) -> list[Receptive | None]:
-    """Compute what every layer sees of the image; None from where on it would take too much memory."""
-    axes = (1, 2) if around.data_format == "channels_first" else (0, 1)
-    known: dict[str, tuple[_Sight, _Sight] | None] = {INPUT: _of_image(image, axes)}
+    """Compute the receptive field of every layer; None from the first layer on that would need too much memory."""
+    axes = (1, 2) if context.data_format == "channels_first" else (0, 1)
+    known: dict[str, tuple[_Field, _Field] | None] = {INPUT: _of_image(image, axes)}
     found: list[Receptive | None] = []
     for node, each in zip(nodes, facts, strict=True):
-        known[node.name] = _both(node, each, known, around)
+        known[node.name] = _both(node, each, known, context)
         found.append(_measured(known[node.name], [image[axis] for axis in axes]))
     return found
 
 
-def never_seen(fields: Sequence[Receptive | None], image: Shape, around: LayerContext) -> str:
-    """Describe the rows and columns of the image that change no output of the network; empty where all do."""
+def never_seen(fields: Sequence[Receptive | None], image: Shape, context: LayerContext) -> str:
+    """Describe the rows and columns of the image that affect no output of the network; empty if all do."""
     end = fields[-1]
     if end is None or not any(end.unseen):
         return ""
     if 0 in end.field:
         return "no output of the network depends on the image"
-    height, width = image[1:] if around.data_format == "channels_first" else image[:2]
+    height, width = image[1:] if context.data_format == "channels_first" else image[:2]
     lost = [_listed("row", end.unseen[0], height), _listed("column", end.unseen[1], width)]
     return f"the network never sees {' and '.join(filter(None, lost))} of the image"
 
 
 def _listed(word: str, places: Sequence[int], side: int) -> str:
-    """Return `rows 26 and 27`, `row 27`, `rows 20 to 27`, `14 of 28 rows (1, 3, 5, ...)`, or nothing."""
+    """Format positions: `rows 26 and 27`, `row 27`, `rows 20 to 27`, `14 of 28 rows (1, 3, 5, ...)`; empty for none."""
     if not places:
         return ""
     if len(places) == 1:
@@ -97,32 +99,32 @@ def _listed(word: str, places: Sequence[int], side: int) -> str:
     return f"{len(places)} of {side} {word}s ({', '.join(map(str, places[:3]))}, ...)"
 
 
-def _of_image(image: Shape, axes: tuple[int, int]) -> tuple[_Sight, _Sight] | None:
+def _of_image(image: Shape, axes: tuple[int, int]) -> tuple[_Field, _Field] | None:
     if max(image[axis] for axis in axes) > LARGEST_SIDE:
         return None
-    rows, columns = (_Sight.of_image(image, axis) for axis in axes)
+    rows, columns = (_Field.of_image(image, axis) for axis in axes)
     return rows, columns
 
 
 def _both(
-    node: Node, facts: Facts, known: Mapping[str, tuple[_Sight, _Sight] | None], around: LayerContext
-) -> tuple[_Sight, _Sight] | None:
-    """Return what a layer sees of rows and of columns."""
+    node: Node, facts: Facts, known: Mapping[str, tuple[_Field, _Field] | None], context: LayerContext
+) -> tuple[_Field, _Field] | None:
+    """Compute the fields of a layer in rows and in columns."""
     before = [known[name] for name in node.inputs]
     taken = [each for each in before if each is not None]
     if len(taken) < len(before):
         return None
     try:
-        rows, columns = (_through(node.layer, [each[axis] for each in taken], facts, around) for axis in (0, 1))
+        rows, columns = (_through(node.layer, [each[axis] for each in taken], facts, context) for axis in (0, 1))
     except _TooLarge:
         return None
     return rows, columns
 
 
-def _measured(both: tuple[_Sight, _Sight] | None, sides: Sequence[int]) -> Receptive | None:
+def _measured(both: tuple[_Field, _Field] | None, sides: Sequence[int]) -> Receptive | None:
     if both is None:
         return None
-    rows, columns = (sight.widest(side) for sight, side in zip(both, sides, strict=True))
+    rows, columns = (field.widest(side) for field, side in zip(both, sides, strict=True))
     return Receptive(
         field=(rows.span, columns.span),
         seen=(rows.lines, columns.lines),
@@ -134,7 +136,7 @@ def _measured(both: tuple[_Sight, _Sight] | None, sides: Sequence[int]) -> Recep
 
 
 class _Widest(NamedTuple):
-    """The widest field along one axis: its span, how many lines of it are seen, and as in `Receptive`."""
+    """The largest field along one axis: its span, the rows or columns in it that matter, and flags as in `Receptive`."""
 
     span: int
     lines: int
@@ -143,15 +145,15 @@ class _Widest(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Sight:
-    """What every value of one layer sees of the image's rows, or of its columns.
+class _Field:
+    """The receptive fields of all values of one layer, along the rows of the image or along its columns.
 
     Attributes:
-        shape: of the layer's output; of a vector that a flatten made, that of the image before it, in the vector's order.
-        terms: the masks; see the module.
-        zeros: the bit that says that zeros are seen.
-        axis: the axis of the output along which the values keep the order of the rows; None where there is none.
-        stride: rows between the fields of neighbours along this axis; None where there are no neighbours.
+        shape: the output shape; for a flattened vector that of the image before, in the order of the vector.
+        terms: the masks; see the module docstring.
+        zeros: the bit of the padding.
+        axis: the axis of the output that follows the rows; None if there is none.
+        stride: rows between neighbouring fields along this axis; None if there are no neighbours.
     """
 
     shape: Shape
@@ -161,39 +163,39 @@ class _Sight:
     stride: int | None
 
     @staticmethod
-    def of_image(image: Shape, axis: int) -> _Sight:
+    def of_image(image: Shape, axis: int) -> _Field:
         own = tuple(1 << place for place in range(image[axis]))
         term = tuple(own if each == axis else (EVERYTHING,) for each in range(3))
-        return _Sight(image, (term,), 1 << image[axis], axis, 1 if image[axis] > 1 else None)
+        return _Field(image, (term,), 1 << image[axis], axis, 1 if image[axis] > 1 else None)
 
-    def with_axis(self, axis: int, size: int, change: Callable[[Masks], Masks], stride: int | None = None) -> _Sight:
-        """Return the sight with the masks of one axis changed; `stride` is the new one, where the axis has the order."""
+    def with_axis(self, axis: int, size: int, change: Callable[[Masks], Masks], stride: int | None = None) -> _Field:
+        """Apply `change` to the masks of one axis; `stride` is the new stride if the axis follows the rows."""
         terms = [(*term[:axis], _shortest(change(term[axis])), *term[axis + 1 :]) for term in self.terms]
         shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])
         new = stride if axis == self.axis else self.stride
-        return _Sight(shape, _fewest(terms), self.zeros, self.axis, new)
+        return _Field(shape, _fewest(terms), self.zeros, self.axis, new)
 
-    def mixed(self, axis: int, size: int) -> _Sight:
-        """Return the sight where all values along an axis are mixed into each of `size` new ones."""
+    def mixed(self, axis: int, size: int) -> _Field:
+        """Combine all values along an axis in each of `size` new ones."""
         return self.with_axis(axis, size, lambda masks: (reduce(or_, masks),))
 
-    def as_whole(self, size: int) -> _Sight:
-        """Return the sight of a vector each of whose values sees what all of these see."""
-        return _Sight((size,), (((reduce(or_, self.masks(), 0),),),), self.zeros, None, None)
+    def as_whole(self, size: int) -> _Field:
+        """Combine all values in each value of a vector."""
+        return _Field((size,), (((reduce(or_, self.masks(), 0),),),), self.zeros, None, None)
 
     def masks(self) -> set[int]:
-        """Return the masks of all values, each once."""
+        """Return the distinct masks of all values."""
         along = [self._places(axis) for axis in range(len(self.shape) if self.terms else 0)]
         return {reduce(or_, (reduce(and_, factors) for factors in zip(*places, strict=True)), 0) for places in product(*along)}
 
     def _places(self, axis: int) -> set[Masks]:
-        """Return the masks of all terms at each place along an axis, each combination once."""
+        """Return the distinct combinations of the masks of all terms along an axis."""
         factors = [term[axis] for term in self.terms]
         size = max(map(len, factors))
         return set(zip(*(_spread(masks, size) for masks in factors), strict=True))
 
     def widest(self, side: int) -> _Widest:
-        """Return the widest field of a value, for an image of `side` rows."""
+        """Find the largest field of a value, in an image of `side` rows."""
         image = (1 << side) - 1
         masks = self.masks()
         spans = {_span(mask & image) for mask in masks}
@@ -202,12 +204,12 @@ class _Sight:
         return _Widest(max(spans), count, len(spans) == 1, count > 0 and all(mask & self.zeros for mask in widest))
 
     def unseen(self, side: int) -> tuple[int, ...]:
-        """Return the rows that no value sees."""
+        """Return the rows that affect no value."""
         seen = reduce(or_, self.masks(), 0)
         return tuple(row for row in range(side) if not seen >> row & 1)
 
-    def in_a_row(self) -> _Sight:
-        """Return the sight of a vector with one axis, whatever shape was flattened."""
+    def in_a_row(self) -> _Field:
+        """Convert the fields of a flattened vector to a single axis."""
         count = prod(self.shape)
         if len(self.shape) == 1:
             return self
@@ -217,43 +219,43 @@ class _Sight:
             raise _TooLarge
         spread = [[_spread(masks, size) for masks, size in zip(term, self.shape, strict=True)] for term in self.terms]
         terms = [(tuple(reduce(and_, factors) for factors in product(*term)),) for term in spread]
-        return _Sight((count,), _fewest(terms), self.zeros, None, None)
+        return _Field((count,), _fewest(terms), self.zeros, None, None)
 
 
-def _through(layer: L.Layer, taken: Sequence[_Sight], facts: Facts, around: LayerContext) -> _Sight:
-    """Return what a layer's values see, by what those of its inputs see."""
-    sight, output = taken[0], facts.output_shape
+def _through(layer: L.Layer, taken: Sequence[_Field], facts: Facts, context: LayerContext) -> _Field:
+    """Compute the fields of a layer from those of its inputs."""
+    field, output = taken[0], facts.output_shape
     match layer:
         case L.Conv2D():
-            sight = _convolved(sight, layer, around)
+            field = _convolved(field, layer, context)
         case L.Pooling():
-            sight = _slid(sight, layer, around)
+            field = _slid(field, layer, context)
         case L.ZeroPadding2D():
-            sight = _padded(sight, layer, around)
+            field = _padded(field, layer, context)
         case L.GlobalPooling():
-            sight = _pooled(sight, layer, around)
+            field = _pooled(field, layer, context)
         case L.Flatten() if len(facts.input_shapes[0]) == 3:
-            sight = _flattened(sight, layer, around)
+            field = _flattened(field, layer, context)
         case L.Dense():
-            sight = _dense(sight, output)
+            field = _dense(field, output)
         case L.Add():
-            sight = _added(taken, facts)
+            field = _added(taken, facts)
         case L.Concatenate():
-            sight = _side_by_side(_tensors(taken, facts), layer.axis - 1 if layer.axis > 0 else len(output) + layer.axis)
-    return _normalized(sight, output) if getattr(layer, "activation", None) == "softmax" else sight
+            field = _side_by_side(_tensors(taken, facts), layer.axis - 1 if layer.axis > 0 else len(output) + layer.axis)
+    return _normalized(field, output) if getattr(layer, "activation", None) == "softmax" else field
 
 
-def _image_axes(layer: L.Layer, around: LayerContext) -> tuple[HeightWidth, int]:
-    """Return the axes of rows and columns, and that of the channels, as the layer takes them."""
-    return ((1, 2), 0) if format_of(layer, around) == "channels_first" else ((0, 1), 2)
+def _image_axes(layer: L.Layer, context: LayerContext) -> tuple[HeightWidth, int]:
+    """Return the axes of rows and columns, and the axis of the channels, of a layer's input."""
+    return ((1, 2), 0) if format_of(layer, context) == "channels_first" else ((0, 1), 2)
 
 
-def _convolved(sight: _Sight, layer: L.Conv2D, around: LayerContext) -> _Sight:
-    _, channels = _image_axes(layer, around)
-    slid = _slid(sight, layer, around)
+def _convolved(field: _Field, layer: L.Conv2D, context: LayerContext) -> _Field:
+    _, channels = _image_axes(layer, context)
+    slid = _slid(field, layer, context)
     if layer.groups == 1:
         return slid.mixed(channels, layer.filters)
-    count, filters = sight.shape[channels] // layer.groups, layer.filters // layer.groups
+    count, filters = field.shape[channels] // layer.groups, layer.filters // layer.groups
 
     def by_group(masks: Masks) -> Masks:
         groups = (masks[start : start + count] for start in range(0, len(masks), count))
@@ -262,25 +264,25 @@ def _convolved(sight: _Sight, layer: L.Conv2D, around: LayerContext) -> _Sight:
     return slid.with_axis(channels, layer.filters, by_group)
 
 
-def _slid(sight: _Sight, layer: L.Conv2D | L.Pooling, around: LayerContext) -> _Sight:
-    axes, _ = _image_axes(layer, around)
+def _slid(field: _Field, layer: L.Conv2D | L.Pooling, context: LayerContext) -> _Field:
+    axes, _ = _image_axes(layer, context)
     window = window_of(layer)
     for side, axis in enumerate(axes):
-        sight = _slid_along(sight, axis, window, side, sight.zeros if isinstance(layer, L.Conv2D) else 0)
-    return sight
+        field = _slid_along(field, axis, window, side, field.zeros if isinstance(layer, L.Conv2D) else 0)
+    return field
 
 
-def _slid_along(sight: _Sight, axis: int, window: Window, side: int, zeros: int) -> _Sight:
-    size = sight.shape[axis]
+def _slid_along(field: _Field, axis: int, window: Window, side: int, zeros: int) -> _Field:
+    size = field.shape[axis]
     output = window.output(size, side)
-    stride = sight.stride * window.strides[side] if sight.stride and output > 1 else None
-    return sight.with_axis(axis, output, lambda masks: _windows(_spread(masks, size), window, side, zeros), stride)
+    stride = field.stride * window.strides[side] if field.stride and output > 1 else None
+    return field.with_axis(axis, output, lambda masks: _windows(_spread(masks, size), window, side, zeros), stride)
 
 
 def _windows(masks: Masks, window: Window, side: int, zeros: int) -> Masks:
-    """Return what each position of a window sees, with `zeros` where it stands over the padding.
+    """Compute the mask of each position of a window, with `zeros` where it covers the padding.
 
-    Unions of 1, 2, 4, ... neighbours come first; any number of them is then the union of two such.
+    Unions of 1, 2, 4, ... neighbours are computed first; a union of any number of neighbours is then the union of two of these.
     """
     size, stride, step = window.size[side], window.strides[side], window.dilation[side]
     before, _ = window.padding(len(masks), side)
@@ -300,100 +302,100 @@ def _windows(masks: Masks, window: Window, side: int, zeros: int) -> Masks:
     return tuple(seen(position * stride - before) for position in range(_few(window.output(len(masks), side))))
 
 
-def _padded(sight: _Sight, layer: L.ZeroPadding2D, around: LayerContext) -> _Sight:
-    axes, _ = _image_axes(layer, around)
+def _padded(field: _Field, layer: L.ZeroPadding2D, context: LayerContext) -> _Field:
+    axes, _ = _image_axes(layer, context)
     for axis, sides in zip(axes, layer.padding, strict=True):
-        sight = _between(sight, axis, sides, sight.zeros) if sum(sides) else sight
-    return sight
+        field = _between(field, axis, sides, field.zeros) if sum(sides) else field
+    return field
 
 
-def _between(sight: _Sight, axis: int, sides: tuple[int, int], mask: int) -> _Sight:
-    """Return the sight with so many places before and after, which see `mask`."""
-    size, (first, last) = sight.shape[axis], sides
+def _between(field: _Field, axis: int, sides: tuple[int, int], mask: int) -> _Field:
+    """Add positions before and after along an axis, which have the mask `mask`."""
+    size, (first, last) = field.shape[axis], sides
     places = _few(first) * (mask,), _few(last) * (mask,)
-    return sight.with_axis(
-        axis, first + size + last, lambda masks: (*places[0], *_spread(masks, size), *places[1]), sight.stride
+    return field.with_axis(
+        axis, first + size + last, lambda masks: (*places[0], *_spread(masks, size), *places[1]), field.stride
     )
 
 
-def _pooled(sight: _Sight, layer: L.GlobalPooling, around: LayerContext) -> _Sight:
-    axes, channels = _image_axes(layer, around)
+def _pooled(field: _Field, layer: L.GlobalPooling, context: LayerContext) -> _Field:
+    axes, channels = _image_axes(layer, context)
     for axis in axes:
-        sight = sight.mixed(axis, 1)
+        field = field.mixed(axis, 1)
     if layer.keepdims:
-        return sight
-    terms = [(tuple(mask & term[axes[0]][0] & term[axes[1]][0] for mask in term[channels]),) for term in sight.terms]
-    return _Sight((sight.shape[channels],), _fewest(terms), sight.zeros, None, None)
+        return field
+    terms = [(tuple(mask & term[axes[0]][0] & term[axes[1]][0] for mask in term[channels]),) for term in field.terms]
+    return _Field((field.shape[channels],), _fewest(terms), field.zeros, None, None)
 
 
-def _flattened(sight: _Sight, layer: L.Flatten, around: LayerContext) -> _Sight:
-    """Return the sight of a vector; Keras puts the channels last first."""
-    order = (1, 2, 0) if format_of(layer, around) == "channels_first" else (0, 1, 2)
-    terms = tuple(tuple(term[axis] for axis in order) for term in sight.terms)
-    return _Sight(tuple(sight.shape[axis] for axis in order), terms, sight.zeros, None, None)
+def _flattened(field: _Field, layer: L.Flatten, context: LayerContext) -> _Field:
+    """Flatten an image; Keras moves the channels last before it flattens."""
+    order = (1, 2, 0) if format_of(layer, context) == "channels_first" else (0, 1, 2)
+    terms = tuple(tuple(term[axis] for axis in order) for term in field.terms)
+    return _Field(tuple(field.shape[axis] for axis in order), terms, field.zeros, None, None)
 
 
-def _dense(sight: _Sight, output: Shape) -> _Sight:
-    return sight.as_whole(output[-1]) if len(output) == 1 else sight.mixed(len(output) - 1, output[-1])
+def _dense(field: _Field, output: Shape) -> _Field:
+    return field.as_whole(output[-1]) if len(output) == 1 else field.mixed(len(output) - 1, output[-1])
 
 
-def _normalized(sight: _Sight, output: Shape) -> _Sight:
-    """Return the sight after a softmax, which mixes along the last axis; of one value it is always 1."""
+def _normalized(field: _Field, output: Shape) -> _Field:
+    """Apply a softmax, which combines all values along the last axis; over a single value it is constant."""
     if output[-1] == 1:
-        return _Sight(output, (), sight.zeros, None, None)
-    return _dense(sight, output)
+        return _Field(output, (), field.zeros, None, None)
+    return _dense(field, output)
 
 
-def _added(taken: Sequence[_Sight], facts: Facts) -> _Sight:
-    if len(set(facts.input_shapes)) == 1 and len({sight.shape for sight in taken}) == 1:
+def _added(taken: Sequence[_Field], facts: Facts) -> _Field:
+    if len(set(facts.input_shapes)) == 1 and len({field.shape for field in taken}) == 1:
         return _joined(taken)
     output = facts.output_shape
-    return _joined([_broadcast(sight, output) for sight in _tensors(taken, facts)])
+    return _joined([_broadcast(field, output) for field in _tensors(taken, facts)])
 
 
-def _broadcast(sight: _Sight, output: Shape) -> _Sight:
-    """Return the sight of a tensor that is repeated along the axes that it lacks, or has one place of."""
-    lacking: Term = ((EVERYTHING,),) * (len(output) - len(sight.shape))
-    terms = tuple((*lacking, *term) for term in sight.terms)
-    return _Sight(output, terms, sight.zeros, sight.axis, sight.stride)
+def _broadcast(field: _Field, output: Shape) -> _Field:
+    """Broadcast a tensor along its missing axes and those of length 1."""
+    lacking: Term = ((EVERYTHING,),) * (len(output) - len(field.shape))
+    terms = tuple((*lacking, *term) for term in field.terms)
+    return _Field(output, terms, field.zeros, field.axis, field.stride)
 
 
-def _tensors(taken: Sequence[_Sight], facts: Facts) -> list[_Sight]:
-    """Return the sights of a join's inputs, each with the axes that the input has."""
-    return [sight.in_a_row() if len(shape) == 1 else sight for sight, shape in zip(taken, facts.input_shapes, strict=True)]
+def _tensors(taken: Sequence[_Field], facts: Facts) -> list[_Field]:
+    """Return the fields of the inputs of a join, each with the axes of the input."""
+    return [field.in_a_row() if len(shape) == 1 else field for field, shape in zip(taken, facts.input_shapes, strict=True)]
 
 
-def _side_by_side(taken: Sequence[_Sight], axis: int) -> _Sight:
-    sizes = [sight.shape[axis] for sight in taken]
+def _side_by_side(taken: Sequence[_Field], axis: int) -> _Field:
+    sizes = [field.shape[axis] for field in taken]
     befores = [sum(sizes[:index]) for index in range(len(sizes))]
     ends = [sum(sizes) - before - size for before, size in zip(befores, sizes, strict=True)]
     return _joined(
-        [_between(sight, axis, sides, 0) for sight, sides in zip(taken, zip(befores, ends, strict=True), strict=True)]
+        [_between(field, axis, sides, 0) for field, sides in zip(taken, zip(befores, ends, strict=True), strict=True)]
     )
 
 
-def _joined(taken: Sequence[_Sight]) -> _Sight:
-    """Return the sight of values each of which sees what those at its place in all inputs see."""
-    terms = _fewest([term for sight in taken for term in sight.terms])
-    axis = next((sight.axis for sight in taken if sight.axis is not None), None)
-    stride = max((sight.stride for sight in taken if sight.stride), default=None)
-    return _Sight(taken[0].shape, terms, taken[0].zeros, axis, stride)
+def _joined(taken: Sequence[_Field]) -> _Field:
+    """Combine the values at the same position in all inputs."""
+    terms = _fewest([term for field in taken for term in field.terms])
+    axis = next((field.axis for field in taken if field.axis is not None), None)
+    stride = max((field.stride for field in taken if field.stride), default=None)
+    return _Field(taken[0].shape, terms, taken[0].zeros, axis, stride)
 
 
 def _fewest(terms: Iterable[Term]) -> tuple[Term, ...]:
-    """Return terms with the same union, fewer where two can be one."""
-    kept: list[Term] = []
+    """Merge terms without changing their union."""
+    merged: list[Term] = []
     for term in terms:
         new = term
-        while found := next(((other, union) for other in kept if (union := _union(new, other))), None):
-            kept.remove(found[0])
+        while found := next(((other, union) for other in merged if (union := _union(new, other))), None):
+            merged.remove(found[0])
             new = found[1]
-        kept.append(new)
-    return tuple(term for term in kept if all(any(masks) for masks in term))
+        merged.append(new)
+    return tuple(term for term in merged if all(any(masks) for masks in term))
 
 
 def _union(one: Term, other: Term) -> Term | None:
-    """Return one term for two, where they differ along one axis at most; `(a & c) | (b & c)` is `(a | b) & c`."""
+    """Merge two terms that differ along one axis at most: `(a & c) | (b & c)` is `(a | b) & c`."""
     differing = [axis for axis, (mine, its) in enumerate(zip(one, other, strict=True)) if mine != its]
     if len(differing) > 1:
         return None
@@ -406,12 +408,12 @@ def _union(one: Term, other: Term) -> Term | None:
 
 
 def _spread(masks: Masks, size: int) -> Masks:
-    """Return a mask for each of `size` places."""
+    """Expand masks to one per position."""
     return masks if len(masks) == size else masks * _few(size)
 
 
 def _shortest(masks: Masks) -> Masks:
-    """Return one mask where all places have the same."""
+    """Reduce equal masks to a single one."""
     return masks[:1] if masks.count(masks[0]) == len(masks) else masks
 
 
@@ -422,5 +424,5 @@ def _few(count: int) -> int:
 
 
 def _span(mask: int) -> int:
-    """Return how far it is from the first bit to the last, both included."""
+    """Return the distance from the first bit to the last, both included."""
     return mask.bit_length() - (mask & -mask).bit_length() + 1 if mask else 0

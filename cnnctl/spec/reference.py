@@ -1,4 +1,4 @@
-"""The fields below a config path, with what they mean: the JSON Schema read for people."""
+"""The fields below a config path with their descriptions, from the JSON Schema."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Field:
     """One field of a config.
 
     Attributes:
-        path: from the top, without positions in lists.
-        type: what may stand there, in a few words.
-        default: as a config says it; `required` where there is none, an empty text for a name with fields.
-        meaning: a sentence.
+        path: the full path, without list indices.
+        type: the type, in a few words.
+        default: the default as written in a config; `required` if there is none, empty for a name with fields.
+        meaning: the description.
     """
 
     path: str
@@ -33,16 +33,16 @@ class Field:
 
 
 def fields_below(path: str) -> list[Field]:
-    """Return the fields below a config path, such as `train.optimizer.adam`, or the field itself where there are none.
+    """Return the fields below a config path, such as `train.optimizer.adam`, or the field itself if it has none.
 
     Raises:
-        UsageError: there is no such path.
+        UsageError: the path does not exist.
     """
     schema = json_schema()
     node: Any = schema
     done: list[str] = []
     for key in keys_of(path):
-        if isinstance(key, int):  # every item of a stack may be each of the layers
+        if isinstance(key, int):  # every item of a stack may be any of the layers
             continue
         known = _fields(node, schema)
         if key not in known:
@@ -63,12 +63,12 @@ def _there_are(known: Mapping[str, Any]) -> str:
 
 
 def _fields(node: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what may stand below a part: the fields of a section, and the names that it may be."""
+    """Return the keys allowed below a part: the fields of a section, and the names of named sections."""
     return {name: field for each in _objects(node, schema) for name, field in each["properties"].items()}
 
 
 def _objects(node: Any, schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the mappings that a part may be; rules on what goes together are no fields."""
+    """Yield the mappings allowed for a part, without the rules that combine fields."""
     if "$ref" in node:
         yield from _objects(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
     elif node.get("type") == "object" and "properties" in node:
@@ -84,7 +84,7 @@ def _field(path: str, node: Mapping[str, Any], required: bool) -> Field:
 
 
 def type_of(node: Mapping[str, Any]) -> str:
-    """Return what a schema lets stand, in a few words."""
+    """Describe the type that a schema allows, in a few words."""
     if "$ref" in node:
         name = str(node["$ref"]).rpartition("/")[2]
         return "section" if name.endswith("Spec") or name[0].isupper() else name

@@ -1,4 +1,4 @@
-"""The JSON Schema of a config, made from the same models that the loader checks with."""
+"""The JSON Schema of a config, generated from the models that the loader validates with."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCross
 _NULL = {"type": "null"}
 _NO_SPLIT = {"not": {"type": "string"}}
 _OF_FOLDERS = {"labels_file": _NULL, "class_folders": {"const": "top"}, "follow_links": {"const": False}}
-"""What other sources leave out."""
+"""Defaults that all sources but `folder` must keep."""
 _NO_GROUP = {"hold_out": {"not": {"const": "group"}}}
 
 
 def _by_path(*keyed: str) -> dict[str, Any]:
-    """Returns the rule of each source of original files; `keyed` are those whose images and labels have names."""
+    """Build the rule of each source of original files; `keyed` sources have `keys`."""
     absent = dict.fromkeys(("name", "data_dir", "group"), _NULL) | _OF_FOLDERS | _NO_GROUP
     return {
         source: {
@@ -61,7 +61,7 @@ _BY_SOURCE = {
     },
     **_by_path("npz", "mat", "parquet"),
 }
-"""What `DataSpec` checks of fields that go together."""
+"""The checks of `DataSpec` between fields, per source."""
 
 _TFDS = {"required": ["source"], "properties": {"source": {"const": "tfds"}}}
 _REMAP_LABELS = {
@@ -89,17 +89,17 @@ _SWEEP = {
     ]
 }
 PARTS_OF_A_CONFIG = {
-    "data": "Where images come from and how they are made ready.",
+    "data": "Where images come from and how they are prepared.",
     "model": "The network.",
     "few_shot": "Learning from few examples; for task: few_shot.",
     "train": "How the network is trained.",
-    "log": "What a run writes beside its results.",
-    "sweep": "Many trainings, each with other values; for `cnnctl sweep`.",
+    "log": "Logs that a run writes besides its results.",
+    "sweep": "A hyperparameter search; for `cnnctl sweep`.",
 }
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes defaults as a config says them, and what each field means."""
+    """Adds a description to each field, and writes defaults as in a config."""
 
     def model_schema(self, schema: Any) -> dict[str, Any]:
         """Return the schema of a section with a description of each field."""
@@ -112,12 +112,12 @@ class _Generator(GenerateJsonSchema):
 
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, Section) and dft.kind:
-            return dft.kind  # alone: every default of a named section takes its own defaults
+            return dft.kind  # the bare name: the default of a named section has default fields
         return plain_span(dft) if isinstance(dft, Span) else super().encode_default(dft)
 
 
 def _described(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a name with fields, with what each name stands for."""
+    """Add a description to each name of a vocabulary."""
     mapping = schema["anyOf"][1] if "anyOf" in schema else schema
     for kind, fields in mapping["properties"].items():
         fields["description"] = KINDS[kind]
@@ -125,9 +125,9 @@ def _described(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def json_schema() -> dict[str, Any]:
-    """Returns the schema (JSON Schema 2020-12) of a whole config.
+    """Generate the schema (JSON Schema 2020-12) of a config.
 
-    It knows fields, types, ranges and what goes together; whether a stack fits its images only the loader knows.
+    It covers fields, types, ranges and rules between fields. Only the loader checks whether a stack fits its images.
     """
     schema = Experiment.model_json_schema(schema_generator=_Generator)
     schema["$defs"].update({named.what: _described(named.json_schema(_Generator)) for named in NAMED})
@@ -142,21 +142,21 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": version, **linked, "allOf": _between_sections(), "title": "cnnctl config"}
 
 
-# What goes together between sections, as `spec.few_shot`, `spec.head` and `spec.load` check it
+# Rules between sections, as checked by `spec.checks`, `spec.few_shot` and `spec.head`
 
 _TRUE = {"const": True}
 _NOT_TRUE = {"not": _TRUE}
 
 
 def _part(path: str, schema: Any) -> Any:
-    """Returns the rule that a part, where it is said, is as `schema` says."""
+    """Build the rule that a part, if set, matches `schema`."""
     for key in reversed(path.split(".")):
         schema = {"properties": {key: schema}}
     return schema
 
 
-def _said(path: str, schema: Any) -> Any:
-    """Returns the condition that a part is said and as `schema` says."""
+def _is_set(path: str, schema: Any) -> Any:
+    """Build the condition that a part is set and matches `schema`."""
     for key in reversed(path.split(".")):
         schema = {"required": [key], "properties": {key: schema}}
     return schema
@@ -167,7 +167,7 @@ def _where(condition: Any, *rules: Any) -> dict[str, Any]:
 
 
 def _learner(kind: str) -> Any:
-    return _said("few_shot.learner", {"anyOf": [{"const": kind}, {"not": {"type": "string"}, "required": [kind]}]})
+    return _is_set("few_shot.learner", {"anyOf": [{"const": kind}, {"not": {"type": "string"}, "required": [kind]}]})
 
 
 def _null_or(field: str, *values: object) -> Any:
@@ -186,8 +186,12 @@ def _of_classification() -> list[Any]:
 
 
 def _losses_by_labels() -> list[Any]:
-    """Each kind of labels has its own loss."""
-    one_hot, sparse, dense = _said("data.labels", {"const": "one_hot"}), SparseCategoricalCrossentropy, CategoricalCrossentropy
+    """Build the rules that match losses with labels."""
+    one_hot, sparse, dense = (
+        _is_set("data.labels", {"const": "one_hot"}),
+        SparseCategoricalCrossentropy,
+        CategoricalCrossentropy,
+    )
     others = {"not": one_hot}
     return [
         _where(condition, _part("train.loss", _is_not(loss.kind))) for condition, loss in ((one_hot, sparse), (others, dense))
@@ -195,15 +199,15 @@ def _losses_by_labels() -> list[Any]:
 
 
 def _is_not(kind: str) -> Any:
-    """Returns the rule that a named section is not of a kind: neither its bare name nor its name with fields."""
+    """Build the rule that a named section is not of a kind: neither its bare name nor its name with fields."""
     return {"not": {"const": kind}, "properties": {kind: False}}
 
 
 def _of_few_shot() -> list[Any]:
     by_parts = {"type": ["number", "array"]}
-    held_out = [_part("validation", by_parts), _said("test", by_parts)]
+    held_out = [_part("validation", by_parts), _is_set("test", by_parts)]
     named, may_be_named = {"type": "string"}, {"source": {"enum": ["tfds", "folder"]}, "test": _NULL}
-    a_split = [_said("validation", named), _said("test", named), {"properties": may_be_named}]
+    a_split = [_is_set("validation", named), _is_set("test", named), {"properties": may_be_named}]
     return [
         _part("data.hold_out", {"not": {"const": "image"}}),
         _part("data.labels", {"not": {"const": "one_hot"}}),
@@ -212,10 +216,10 @@ def _of_few_shot() -> list[Any]:
         _part("train.loss", _NULL),
         _part("train.batch_parts", {"enum": [1, "auto"]}),
         _part("train.strategy", {"enum": ["auto", "one_device"]}),
-        _where(_said("data.hold_out", {"const": "group"}), _part("data", {"anyOf": held_out})),
-        _where(_said("data.shared_classes", {"const": "drop"}), _part("data", {"anyOf": a_split})),
-        _where(_said("few_shot.mirrors", _TRUE), _part("data.augment.flip", _NOT_TRUE)),
-        _where(_said("few_shot.rotations", _TRUE), _part("data.augment.rotation", {"exclusiveMaximum": FAR_TURNED})),
+        _where(_is_set("data.hold_out", {"const": "group"}), _part("data", {"anyOf": held_out})),
+        _where(_is_set("data.shared_classes", {"const": "drop"}), _part("data", {"anyOf": a_split})),
+        _where(_is_set("few_shot.mirrors", _TRUE), _part("data.augment.flip", _NOT_TRUE)),
+        _where(_is_set("few_shot.rotations", _TRUE), _part("data.augment.rotation", {"exclusiveMaximum": FAR_TURNED})),
         _where(_learner(Classifier.kind), *(_part(f"few_shot.{field}", _NULL) for field in BY_EPISODES)),
         _where(
             _learner(Maml.kind),
@@ -228,22 +232,23 @@ def _of_few_shot() -> list[Any]:
 def _between_sections() -> list[Any]:
     shares = {"enum": ["mirrored", "multi_worker"]}
     return [
-        _where(_said("train.strategy", shares), _part("train.batch_parts", {"enum": [1, "auto"]})),
-        _where(_said("train.strategy", {"const": "multi_worker"}), _part("train.loop", {"not": {"const": "fit"}})),
+        _where(_is_set("train.strategy", shares), _part("train.batch_parts", {"enum": [1, "auto"]})),
+        _where(_is_set("train.strategy", {"const": "multi_worker"}), _part("train.loop", {"not": {"const": "fit"}})),
         {
-            "if": _said("task", {"const": "few_shot"}),
+            "if": _is_set("task", {"const": "few_shot"}),
             "then": {"allOf": _of_few_shot()},
             "else": {"allOf": _of_classification()},
         },
         _where(
-            _said("data.validation", _NULL), _part("train.early_stopping", _null_or("monitor", "train_loss", "train_accuracy"))
+            _is_set("data.validation", _NULL),
+            _part("train.early_stopping", _null_or("monitor", "train_loss", "train_accuracy")),
         ),
-        _where(_said("data.validation", _NULL), _part("sweep", _NULL)),
+        _where(_is_set("data.validation", _NULL), _part("sweep", _NULL)),
     ]
 
 
 def _linked(schema: Any) -> Any:
-    """Returns the schema with every mark of `refers_to` made a `$ref`, and `$defs` only at the top."""
+    """Replace every mark of `refers_to` by a `$ref`, and keep `$defs` only at the top."""
     if isinstance(schema, list):
         return [_linked(each) for each in schema]
     if not isinstance(schema, dict):

@@ -1,8 +1,8 @@
-"""The ground of every part of a config: a frozen pydantic model that names what is wrong.
+"""The base of every part of a config: frozen pydantic models, with one translation of validation errors into messages.
 
-Two forms occur in a config. A *section* is a mapping with known fields. A *named section* is
-a name with fields of its own, `adam: {learning_rate: 1e-3}`, or the bare name for its
-defaults: layers, optimizers, schedules, losses, initializers and regularizers have it.
+A config has two forms of parts. A *section* is a mapping with known fields. A *named section* is
+a name with its own fields, `adam: {learning_rate: 1e-3}`, or the bare name for the defaults: layers,
+optimizers, schedules, losses, initializers and regularizers.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-# Plugins would be searched for in every installed package at the first model: slow, and foreign code.
+# Pydantic would search every installed package for plugins at the first model: slow, and foreign code.
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "1"
 
 from pydantic import (
@@ -34,32 +34,32 @@ from cnnctl.errors import suggestion
 if TYPE_CHECKING:
     from pydantic.json_schema import GenerateJsonSchema
 
-WORDED = "worded"  # the type of an error whose message is already ours
-UNKNOWN_FIELD = "unknown_field"  # an error that is about a key, not about its value
+WORDED = "worded"  # the type of an error whose message is final
+UNKNOWN_FIELD = "unknown_field"  # the type of an error about a key, not about its value
 
 
 def show(value: object, limit: int = 60) -> str:
-    """Returns `value` as it would stand in a config, on one line of at most `limit` characters."""
+    """Format `value` as in a config, on one line of at most `limit` characters."""
     text = repr(value) if isinstance(value, float | str) else json.dumps(value, default=repr, ensure_ascii=True)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def one_line(text: str) -> str:
-    r"""Returns a message with every line break in it as `\n`; a key or a name may hold one, and printing escapes the rest."""
+    r"""Escape every line break as `\n`; a key or a name may contain one, and printing escapes other characters."""
     return text.replace("\n", r"\n")
 
 
 MAX = 2**31 - 1
-"""The largest integer that TensorFlow takes for sizes, numbers of steps and seeds."""
+"""Largest integer that TensorFlow accepts for sizes, numbers of steps and seeds."""
 
 
 def wrong(message: str, field: str = "") -> PydanticCustomError:
-    """Returns an error for validators to raise; `message` is what the user reads, `field` the one it is about."""
+    """Create an error for validators to raise, with the final `message`, about `field` of the section."""
     return PydanticCustomError(WORDED, "{message}", {"message": one_line(message), "field": field})
 
 
 def expected(what: str, received: object, hint: str = "") -> PydanticCustomError:
-    """Returns the error 'expected ..., received ...'."""
+    """Create the error 'expected ..., received ...'."""
     return wrong(f"expected {what}, received {show(received)}{hint}")
 
 
@@ -69,7 +69,7 @@ _EXPECTED = {
     "float_type": "a number",
     "string_type": "a text",
     "bool_type": "true or false",
-    "list_type": "a list, [...] or lines that begin with '- '",
+    "list_type": "a list, [...] or lines that start with '- '",
     "tuple_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping of fields",
@@ -81,17 +81,17 @@ _EXPECTED = {
     "less_than_equal": "a number of at most {le}",
     "literal_error": "{expected}",
     "too_short": "a list of at least {min_length}",
-    "string_pattern_mismatch": "a name of letters, digits and _ . - that begins with a letter",
-    "string_too_short": "a text that is not empty",
+    "string_pattern_mismatch": "a name of letters, digits and _ . - that starts with a letter",
+    "string_too_short": "a non-empty text",
 }
 
 
 FEW_WORDS = 6
-"""So many words are listed together with the nearest one; of more, either."""
+"""Most words that are listed together with the nearest one; of more words, only one of the two."""
 
 
 def _worded(error: Any, known: Iterable[str], renamed: Mapping[str, str]) -> InitErrorDetails:
-    """Returns one pydantic error in our words; `known` are the fields of the section it arose in, `renamed` its old ones."""
+    """Translate one pydantic error into our message; `known` are the fields of its section, `renamed` the old ones."""
     kind, where, value = error["type"], error["loc"], error["input"]
     if kind in (WORDED, UNKNOWN_FIELD):
         field = error["ctx"].get("field")
@@ -119,17 +119,17 @@ def _worded(error: Any, known: Iterable[str], renamed: Mapping[str, str]) -> Ini
 
 
 class Section(BaseModel):
-    """A mapping of the config with known fields; unknown ones are refused."""
+    """A mapping of the config with known fields; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     kind: ClassVar[str] = ""
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Old names of fields, each with the new one."""
+    """Old names of fields, with the new ones."""
 
     @model_validator(mode="wrap")
     @classmethod
-    def _name_what_is_wrong(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+    def _translate_errors(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
         try:
             return handler(value)
         except ValidationError as error:
@@ -138,12 +138,21 @@ class Section(BaseModel):
 
     @classmethod
     def required(cls) -> list[str]:
-        """Returns the fields without a default."""
+        """Return the fields without a default."""
         return [name for name, field in cls.model_fields.items() if field.is_required()]
 
 
+def field_error(section: type[Section], field: str, value: object) -> str:
+    """Return the error of a value for one field of a section, as the loader words it; empty if the value is valid."""
+    try:
+        section.model_validate({field: value})
+    except ValidationError as error:
+        return next((each["msg"] for each in error.errors(include_url=False) if each["loc"] == (field,)), "")
+    return ""
+
+
 def _within(error: ValidationError, *prefix: str) -> ValidationError:
-    """Returns `error` with every location below `prefix`."""
+    """Move every location of `error` below `prefix`."""
     details = [
         InitErrorDetails(type=PydanticCustomError(e["type"], "{message}", e["ctx"]), loc=(*prefix, *e["loc"]), input=e["input"])
         for e in error.errors(include_url=False)
@@ -155,16 +164,16 @@ REFERS = "refers"
 
 
 def refers_to(what: str) -> dict[str, Any]:
-    """Returns a mark that `spec.schema` turns into a `$ref`; pydantic would not let a foreign one pass."""
+    """Create a mark that `spec.schema` replaces by a `$ref`; pydantic refuses a foreign `$ref`."""
     return {REFERS: what}
 
 
 class Named:
-    """Annotation for a field that holds one of several named sections.
+    """Annotation of a field whose value is one of several named sections.
 
     Args:
-        what: the noun for messages, such as 'layer'.
-        choices: the sections that may stand here.
+        what: the noun in messages, such as 'layer'.
+        choices: the sections allowed here.
     """
 
     def __init__(self, what: str, choices: Iterable[type[Section]]) -> None:
@@ -172,7 +181,7 @@ class Named:
         self.choices = {choice.kind: choice for choice in choices}
 
     def read(self, value: object) -> Section:
-        """Returns the section that `value` names, checked."""
+        """Validate `value` and return the section that it names."""
         if isinstance(value, Section):
             return value
         name, fields = self._parts(value)
@@ -189,7 +198,7 @@ class Named:
 
     @staticmethod
     def _example(choice: type[Section], value: object) -> str:
-        """Returns how to write a choice for which only `value` was given."""
+        """Format an example of a choice for which only `value` was set."""
         general = ("name", "inputs", "seed", "data_format")
         fields = choice.required() or [name for name in choice.model_fields if name not in general][:1]
         if not fields:
@@ -214,14 +223,14 @@ class Named:
         raise expected(f"the name of {article} {self.what}, alone or with its fields", value)
 
     def _remedy(self, first: str, others: list[str]) -> str:
-        """Returns what to do about several keys where one name belongs."""
+        """Return the remedy for several keys in place of one name."""
         if any(other in self.choices for other in others):
-            return "; begin each with its own '- '" if self.what == "layer" else "; keep one of them"
+            return "; start each with its own '- '" if self.what == "layer" else "; keep one of them"
         return f"; indent {', '.join(others)} under '{first}'" if first in self.choices else ""
 
     @staticmethod
     def write(section: Section, info: SerializationInfo) -> dict[str, Any] | str:
-        """Return the section as it stands in a config, with every field, or with those alone that the dump asks for."""
+        """Dump the section as in a config, with every field or only those that the dump asks for."""
         fields = section.model_dump(mode="json", exclude_unset=info.exclude_unset, exclude_none=info.exclude_none)
         return {section.kind: fields} if fields or not info.exclude_unset else section.kind
 
@@ -233,7 +242,7 @@ class Named:
         return refers_to(self.what)
 
     def json_schema(self, generator: type["GenerateJsonSchema"]) -> dict[str, Any]:
-        """Returns the JSON Schema of the bare name and of the name with fields."""
+        """Generate the JSON Schema of the bare name and of the name with fields."""
         bare = [name for name, choice in self.choices.items() if not choice.required()]
         fields = {}
         for name, choice in self.choices.items():
@@ -262,14 +271,14 @@ def _pair(low: int, what: str) -> Any:
 
 
 def at_most(value: object) -> str:
-    """Returns a hint for a message where `value` is, or its lists hold, an integer above `MAX`."""
+    """Return a hint for a message if `value` is, or its lists contain, an integer above `MAX`."""
     if isinstance(value, list | tuple):
         return next(filter(None, map(at_most, value)), "")
     return f", at most {MAX}" if type(value) is int and value > MAX else ""
 
 
 def is_integer(value: object, low: int) -> bool:
-    """Returns whether `value` is an integer from `low` to `MAX`, and no boolean."""
+    """Return True if `value` is an integer from `low` to `MAX`, and not a boolean."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= MAX
 
 
@@ -293,5 +302,5 @@ TwoNames = _names(2, "a list of at least two layer names, such as [first, second
 
 
 def plain(section: Section) -> Mapping[str, Any]:
-    """Returns a section as plain data that `yaml` can write and the loader reads back."""
+    """Dump a section as plain data that `yaml` can write and the loader reads back."""
     return section.model_dump(mode="json")

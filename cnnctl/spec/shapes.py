@@ -1,8 +1,7 @@
-"""Pure integer arithmetic on stacks: what each layer gives, holds and costs.
+"""Integer arithmetic on stacks: output shape, parameters and MACs of each layer.
 
-Shapes leave out the batch axis: (H, W, C), or (C, H, W) with `channels_first`. The formulas are
-those of Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016). Equality
-with Keras is a property test.
+Shapes are without the batch axis: (H, W, C), or (C, H, W) with `channels_first`. The formulas are from Dumoulin and Visin,
+"A guide to convolution arithmetic for deep learning" (2016). A property-based test compares them with Keras.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ HeightWidth = tuple[int, int]
 
 
 MAX_VALUES = 2**28
-"""So many has one image at most: a gigabyte as float32."""
+"""Most values of one image: a gigabyte as float32."""
 MAX = 2**63 - 1
-"""TensorFlow counts the values of a tensor in 64 bits."""
+"""Most values of a tensor: TensorFlow counts them in 64 bits."""
 
 
 class DoesNotFit(Exception):
-    """A layer cannot take what it is given.
+    """A layer does not accept its input shapes.
 
     Attributes:
-        message: what is wrong, with the arithmetic.
-        shrinks: whether the layer ran out of pixels, so that fewer or smaller windows may help.
+        message: the cause, with the arithmetic.
+        shrinks: True if the layer ran out of pixels, so that fewer or smaller windows may help.
     """
 
     def __init__(self, message: str, shrinks: bool = False) -> None:
@@ -41,7 +40,7 @@ class DoesNotFit(Exception):
 
 @dataclass(frozen=True)
 class Window:
-    """A window that slides over rows and columns: a convolution's or a pooling's."""
+    """The sliding window of a convolution or a pooling."""
 
     size: HeightWidth
     strides: HeightWidth
@@ -49,17 +48,17 @@ class Window:
     same: bool
 
     def extent(self, axis: int) -> int:
-        """Returns how many pixels the window spans: `dilation·(k - 1) + 1`."""
+        """Compute the pixels that the window spans: `dilation·(k - 1) + 1`."""
         return self.dilation[axis] * (self.size[axis] - 1) + 1
 
     def output(self, pixels: int, axis: int) -> int:
-        """Returns how many positions it takes: `floor((n - extent) / stride) + 1`, or `ceil(n / stride)` for same."""
+        """Compute the number of positions: `floor((n - extent) / stride) + 1`, or `ceil(n / stride)` for same."""
         if self.same:
             return -(-pixels // self.strides[axis])
         return (pixels - self.extent(axis)) // self.strides[axis] + 1
 
     def padding(self, pixels: int, axis: int) -> HeightWidth:
-        """Returns the zeros before and after that `same` adds; TensorFlow puts the odd one after."""
+        """Compute the zeros that `same` adds before and after; TensorFlow adds the odd one after."""
         if not self.same:
             return 0, 0
         total = max((self.output(pixels, axis) - 1) * self.strides[axis] + self.extent(axis) - pixels, 0)
@@ -68,15 +67,15 @@ class Window:
 
 @dataclass(frozen=True)
 class Facts:
-    """What one layer of a stack does, for one image.
+    """Shapes and costs of one layer, per image.
 
     Attributes:
         name: the layer's name; `kind`: its kind, such as conv2d.
-        inputs: names of what it takes; `input_shapes`: their shapes.
+        inputs: names of its inputs; `input_shapes`: their shapes.
         output_shape: without the batch axis.
-        trainable: parameters that training changes.
-        non_trainable: parameters that it does not, such as moving averages.
-        macs: multiplications with weights (multiply-accumulates), biases and batch norm left out.
+        trainable: parameters that training updates.
+        non_trainable: other parameters, such as moving averages.
+        macs: multiply-accumulates with weights, without biases and batch norm.
     """
 
     name: str
@@ -90,13 +89,13 @@ class Facts:
 
     @property
     def parameters(self) -> int:
-        """All parameters."""
+        """All parameters, trainable and non-trainable."""
         return self.trainable + self.non_trainable
 
 
 @dataclass(frozen=True)
 class Costs:
-    """The part of `Facts` that weights make."""
+    """Parameters and MACs of the weights of a layer."""
 
     trainable: int = 0
     non_trainable: int = 0
@@ -105,32 +104,32 @@ class Costs:
 
 @dataclass(frozen=True)
 class LayerContext:
-    """What a layer takes from around it: the data's classes and the model's data format."""
+    """The values that a layer takes from the rest of the config: the number of classes and the model's data format."""
 
     classes: int
     data_format: L.DataFormat
 
 
 def input_shape(height: int, width: int, channels: int, data_format: L.DataFormat) -> Shape:
-    """Returns the shape of one image as the network takes it."""
+    """Return the shape of one image as the input of the network."""
     return (channels, height, width) if data_format == "channels_first" else (height, width, channels)
 
 
-def trace(nodes: Sequence[Node], image: Shape, around: LayerContext) -> list[Facts]:
-    """Returns the facts of every layer.
+def trace(nodes: Sequence[Node], image: Shape, context: LayerContext) -> list[Facts]:
+    """Compute the facts of every layer.
 
     Args:
-        nodes: the stack, as `stack.nodes_of` gives it.
+        nodes: the stack, as returned by `stack.nodes_of`.
         image: shape of one image, (H, W, C) or (C, H, W).
-        around: the data's classes and the model's data format.
+        context: the number of classes and the model's data format.
 
     Raises:
-        Misfit: a layer does not fit; it holds the facts up to that layer.
+        Misfit: a layer does not fit; it has the facts of the layers before it.
     """
     facts: dict[str, Facts] = {}
     for node in nodes:
         try:
-            facts[node.name] = _facts(node, facts, image, around)
+            facts[node.name] = _facts(node, facts, image, context)
         except DoesNotFit as reason:
             raise Misfit(node, list(facts.values()), reason) from None
     return list(facts.values())
@@ -146,36 +145,36 @@ class Misfit(Exception):
         self.reason = reason
 
 
-def _facts(node: Node, known: dict[str, Facts], image: Shape, around: LayerContext) -> Facts:
+def _facts(node: Node, known: dict[str, Facts], image: Shape, context: LayerContext) -> Facts:
     shapes = tuple(image if name == INPUT else known[name].output_shape for name in node.inputs)
-    output, costs = apply(node.layer, shapes, around)
+    output, costs = apply(node.layer, shapes, context)
     if prod(output) > MAX:
-        raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, and no tensor has so many")
+        raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, the limit of a tensor")
     return Facts(
         node.name, node.layer.kind, node.inputs, shapes, output, costs.trainable, costs.non_trainable, costs.macs
     )  # fmt: skip
 
 
-def apply(layer: L.Layer, shapes: tuple[Shape, ...], around: LayerContext) -> tuple[Shape, Costs]:
-    """Returns the output shape of `layer` and what its weights cost.
+def apply(layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> tuple[Shape, Costs]:
+    """Compute the output shape of `layer` and the costs of its weights.
 
     Raises:
-        DoesNotFit: the layer cannot take these shapes.
+        DoesNotFit: the layer does not accept these shapes.
     """
     shape = shapes[0]
     match layer:
         case L.Conv2D():
-            return _convolution(layer, shape, around)
+            return _convolution(layer, shape, context)
         case L.Pooling():
-            return _slide(window_of(layer), shape, format_of(layer, around), layer.kind), Costs()
+            return _slide(window_of(layer), shape, format_of(layer, context), layer.kind), Costs()
         case L.ZeroPadding2D():
-            return _zero_padding(layer, shape, around), Costs()
+            return _zero_padding(layer, shape, context), Costs()
         case L.GlobalPooling():
-            return _global_pooling(layer, shape, around), Costs()
+            return _global_pooling(layer, shape, context), Costs()
         case L.Flatten():
             return (prod(shape),), Costs()
         case L.Dense():
-            return _dense(layer, shape, around)
+            return _dense(layer, shape, context)
         case L.BatchNormalization():
             return shape, _batch_normalization(layer, shape)
         case L.Dropout():
@@ -187,27 +186,27 @@ def apply(layer: L.Layer, shapes: tuple[Shape, ...], around: LayerContext) -> tu
     return shape, Costs()
 
 
-def format_of(layer: L.Layer, around: LayerContext) -> L.DataFormat:
-    """Returns the layer's own data format, or the model's."""
+def format_of(layer: L.Layer, context: LayerContext) -> L.DataFormat:
+    """Return the data format of the layer, or that of the model."""
     own: L.DataFormat | None = getattr(layer, "data_format", None)
-    return own or around.data_format
+    return own or context.data_format
 
 
 def window_of(layer: L.Conv2D | L.Pooling) -> Window:
-    """Returns the window that a convolution or pooling slides."""
+    """Return the sliding window of a convolution or pooling."""
     if isinstance(layer, L.Conv2D):
         return Window(layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding == "same")
     return Window(layer.pool_size, layer.strides or layer.pool_size, (1, 1), layer.padding == "same")
 
 
 def spatial(shape: Shape, data_format: L.DataFormat, kind: str) -> tuple[HeightWidth, int]:
-    """Returns ((height, width), channels) of an image shape.
+    """Split an image shape into ((height, width), channels).
 
     Raises:
         DoesNotFit: the shape has no height and width.
     """
     if len(shape) != 3:
-        remedy = "it stands after flatten or a global pooling" if len(shape) == 1 else "its input is no image"
+        remedy = "it is after flatten or a global pooling" if len(shape) == 1 else "its input is not an image"
         raise DoesNotFit(f"{kind} needs an image (height, width, channels), received {show_shape(shape)}: {remedy}")
     if data_format == "channels_first":
         return (shape[1], shape[2]), shape[0]
@@ -227,19 +226,19 @@ def _slide(window: Window, shape: Shape, data_format: L.DataFormat, kind: str) -
 
 
 def _shrunk(window: Window, pixels: int, axis: int, side: str) -> str:
-    return f"needs {window.extent(axis)} pixels of {side} and gets {pixels}: {arithmetic(window, pixels, axis)}"
+    return f"needs {window.extent(axis)} pixels of {side} but receives {pixels}: {arithmetic(window, pixels, axis)}"
 
 
 def arithmetic(window: Window, pixels: int, axis: int) -> str:
-    """Returns the output size as written arithmetic, such as `floor((1 - 2) / 2) + 1 = 0`."""
+    """Write out the arithmetic of the output size, such as `floor((1 - 2) / 2) + 1 = 0`."""
     result = window.output(pixels, axis)
     if window.same:
         return f"ceil({pixels} / {window.strides[axis]}) = {result}"
     return f"floor(({pixels} - {window.extent(axis)}) / {window.strides[axis]}) + 1 = {result}"
 
 
-def _convolution(layer: L.Conv2D, shape: Shape, around: LayerContext) -> tuple[Shape, Costs]:
-    data_format = format_of(layer, around)
+def _convolution(layer: L.Conv2D, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
+    data_format = format_of(layer, context)
     _, channels = spatial(shape, data_format, layer.kind)
     if channels % layer.groups:
         raise DoesNotFit(f"the channels of its input ({channels}) must be a multiple of groups ({layer.groups})")
@@ -250,31 +249,31 @@ def _convolution(layer: L.Conv2D, shape: Shape, around: LayerContext) -> tuple[S
     return _joined(pixels, layer.filters, data_format), Costs(kernel + bias, 0, kernel * prod(pixels))
 
 
-def _zero_padding(layer: L.ZeroPadding2D, shape: Shape, around: LayerContext) -> Shape:
-    data_format = format_of(layer, around)
+def _zero_padding(layer: L.ZeroPadding2D, shape: Shape, context: LayerContext) -> Shape:
+    data_format = format_of(layer, context)
     pixels, channels = spatial(shape, data_format, layer.kind)
     return _joined([n + sum(sides) for n, sides in zip(pixels, layer.padding, strict=True)], channels, data_format)
 
 
-def _global_pooling(layer: L.GlobalPooling, shape: Shape, around: LayerContext) -> Shape:
-    data_format = format_of(layer, around)
+def _global_pooling(layer: L.GlobalPooling, shape: Shape, context: LayerContext) -> Shape:
+    data_format = format_of(layer, context)
     _, channels = spatial(shape, data_format, layer.kind)
     return _joined([1, 1], channels, data_format) if layer.keepdims else (channels,)
 
 
-def units_of(layer: L.Dense, around: LayerContext) -> int:
-    """Returns the number of units, `classes` resolved."""
-    return around.classes if isinstance(layer.units, str) else layer.units
+def units_of(layer: L.Dense, context: LayerContext) -> int:
+    """Return the number of units, with `classes` resolved."""
+    return context.classes if isinstance(layer.units, str) else layer.units
 
 
-def _dense(layer: L.Dense, shape: Shape, around: LayerContext) -> tuple[Shape, Costs]:
-    units = units_of(layer, around)
+def _dense(layer: L.Dense, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
+    units = units_of(layer, context)
     kernel = shape[-1] * units
     return (*shape[:-1], units), Costs(kernel + (units if layer.use_bias else 0), 0, kernel * prod(shape[:-1]))
 
 
 def _axis(axis: int, shape: Shape) -> int:
-    """Returns the place in `shape` of a Keras axis, which counts the batch as 0."""
+    """Convert a Keras axis, which counts the batch as 0, to an index of `shape`."""
     place = axis - 1 if axis > 0 else len(shape) + axis
     if axis == 0 or not 0 <= place < len(shape):
         raise DoesNotFit(f"axis {axis} is not an axis of (batch, {str(shape)[1:]} other than the batch")
@@ -290,36 +289,36 @@ def _dropout(layer: L.Dropout, shape: Shape) -> Shape:
     noise = layer.noise_shape
     if noise is None:
         return shape
-    full = (1, *shape)  # batches differ in size: one mask for each image, or one for all
+    full = (1, *shape)  # batches differ in size: one mask per image, or one for all
     if len(noise) != len(full) or any(n not in (None, 1, size) for n, size in zip(noise, full, strict=True)):
         raise DoesNotFit(
-            f"noise_shape {show(noise)} needs one value for each axis of (batch, {str(shape)[1:]}: null, 1 or the axis's size"
+            f"noise_shape {show(noise)} requires one value per axis of (batch, {str(shape)[1:]}: null, 1 or the axis's size"
         )
     return shape
 
 
 def _sum_shape(shapes: tuple[Shape, ...]) -> Shape:
-    """Returns the common shape; an axis of 1, or one that is not there, spreads over the others, as in Keras."""
+    """Compute the broadcast shape, as Keras does: axes of length 1 and missing axes are expanded."""
     rank = max(map(len, shapes))
     sides = list(zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True))
     if any(len({*axis} - {1}) > 1 for axis in sides):
-        raise DoesNotFit(f"add needs inputs of one shape, received {' and '.join(map(show_shape, shapes))}")
+        raise DoesNotFit(f"add requires inputs of the same shape, received {' and '.join(map(show_shape, shapes))}")
     return tuple(max(axis) for axis in sides)
 
 
 def _concatenation(layer: L.Concatenate, shapes: tuple[Shape, ...]) -> Shape:
     if len({len(shape) for shape in shapes}) > 1:
-        raise DoesNotFit(f"concatenate needs inputs of one rank, received {' and '.join(map(show_shape, shapes))}")
+        raise DoesNotFit(f"concatenate requires inputs of the same rank, received {' and '.join(map(show_shape, shapes))}")
     place = _axis(layer.axis, shapes[0])
     others = {shape[:place] + shape[place + 1 :] for shape in shapes}
     if len(others) > 1:
         raise DoesNotFit(
-            f"concatenate along axis {layer.axis} needs inputs that agree elsewhere, "
+            f"concatenate along axis {layer.axis} requires inputs that are equal along the other axes, "
             f"received {' and '.join(map(show_shape, shapes))}"
         )
     return (*shapes[0][:place], sum(shape[place] for shape in shapes), *shapes[0][place + 1 :])
 
 
 def show_shape(shape: Shape) -> str:
-    """Returns `(28, 28, 1)`, and `(10)` for one axis."""
+    """Format a shape as `(28, 28, 1)`, or `(10)` for one axis."""
     return f"({', '.join(map(str, shape))})"

@@ -1,4 +1,4 @@
-"""The stack as a graph: repeats written out, every layer named, every input found."""
+"""The stack as a graph: repeats expanded, layers named, inputs resolved."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from cnnctl.spec.layers import Join, Layer, Repeat
 from cnnctl.spec.section import Section, show
 
 INPUT = "input"
-"""What a layer's `inputs` call the network's own input."""
+"""The name of the network's input in the `inputs` of a layer."""
 
 MAX_LAYERS = 10_000
 MAX_NAMES = 20
-"""So many layers are named in one message."""
+"""Most layers named in one message."""
 
 Complaint = tuple[Where, str]
+"""The path of an error in the config, and its message."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Node:
     """One layer of the network.
 
     Attributes:
-        name: its own, unique in the network.
+        name: its unique name.
         layer: its spec.
-        inputs: the names of what it takes; `input` is the network's own input.
+        inputs: the names of its inputs; `input` is the image.
         where: its path in the config.
     """
 
@@ -41,18 +42,18 @@ class Node:
 
 @dataclass(frozen=True)
 class _Written:
-    """A layer of the written-out stack, before names and inputs are known."""
+    """A layer of the expanded stack, before names and inputs are resolved."""
 
     layer: Layer
     where: Where
-    scope: str  # the suffix that the repeats around it give to names, such as _2
+    scope: str  # the suffix that enclosing repeats add to names, such as _2
 
 
 def nodes_of(model: ModelSpec) -> tuple[list[Node], list[Complaint]]:
-    """Returns the layers in the order they are computed, and what is wrong with their wiring."""
+    """Expand the stack into nodes in order of computation; return them with the errors of their wiring."""
     count = _count(model.layers)
     if count > MAX_LAYERS:
-        message = f"the repeats make {count:,} layers, and at most {MAX_LAYERS:,} are built; lower times"
+        message = f"the repeats make {count:,} layers; the maximum is {MAX_LAYERS:,}; lower times"
         return [], [(("model", "layers"), message)]
     written = list(_written_out(model.layers, ("model", "layers"), ""))
     nodes, complaints = _wired(written, _names(written))
@@ -77,7 +78,7 @@ def _written_out(items: Sequence[Section], where: Where, scope: str) -> Iterator
 
 
 def _names(written: Sequence[_Written]) -> list[str]:
-    """Returns a name for each layer: its own, or its kind with a number from the second on, as Keras has it."""
+    """Name each layer: its own name, or its kind with a number from the second on, as in Keras."""
     taken = {each.layer.name + each.scope for each in written if each.layer.name}
     counts: Counter[str] = Counter()
     names = []
@@ -98,14 +99,14 @@ def _wired(written: Sequence[_Written], names: Sequence[str]) -> tuple[list[Node
     nodes: list[Node] = []
     complaints: list[Complaint] = []
     known, all_names = {INPUT}, frozenset(names)
-    told: set[Where] = set()
+    reported: set[Where] = set()
     for each, name in zip(written, names, strict=True):
         before = (nodes[-1].name if nodes else INPUT,)
         inputs = before if each.layer.inputs is None else tuple(_resolved(each, word, known) for word in each.layer.inputs)
-        if each.where not in told:  # what is wrong in one round of a repeat is wrong in all
+        if each.where not in reported:  # an error in one round of a repeat is in all rounds
             found = _wired_wrongly(each, name, inputs, known, all_names)
             complaints += found
-            told.update(each.where for _ in found)
+            reported.update(each.where for _ in found)
         nodes.append(Node(name, each.layer, inputs, each.where))
         known.add(name)
     return nodes, complaints
@@ -117,7 +118,7 @@ def _wired_wrongly(
     complaints: list[Complaint] = []
     if name in known:
         reason = "is the network's input" if name == INPUT else "is the name of an earlier layer"
-        complaints.append(((*each.where, "name"), f"'{name}' {reason}, and names must differ; leave it out, or choose another"))
+        complaints.append(((*each.where, "name"), f"'{name}' {reason}; names must be unique; remove it, or choose another"))
     where = (*each.where, "inputs")
     complaints += [(where, _no_such_input(word, name, known, names)) for word in inputs if word not in known]
     if len(inputs) > 1 and not isinstance(each.layer, Join):
@@ -126,7 +127,7 @@ def _wired_wrongly(
 
 
 def _resolved(each: _Written, word: str, known: set[str]) -> str:
-    """Returns the full name that `word` means: inside a repeat, first the layer of the same round."""
+    """Resolve an input name to a full name; inside a repeat the layer of the same round has precedence."""
     scope = each.scope
     while scope:
         if word + scope in known:
@@ -139,18 +140,18 @@ def _no_such_input(word: str, name: str, known: set[str], names: frozenset[str])
     if word == name:
         return f"'{word}' would be its own input: a cycle"
     if word in names:
-        return f"'{word}' comes later, and a layer takes only layers above it, so that nothing can form a cycle"
-    above = ", ".join(sorted(known)) if len(known) <= MAX_NAMES else f"{len(known):,}, the input among them"
+        return f"'{word}' comes later, but a layer can only take outputs of layers above it"
+    above = ", ".join(sorted(known)) if len(known) <= MAX_NAMES else f"{len(known):,} layers and the input"
     return f"there is no layer {show(word)}{suggestion(word, known) or f'; known: {above}'}"
 
 
 def _unused(nodes: Sequence[Node]) -> list[Complaint]:
     taken = {name for node in nodes for name in node.inputs}
     last = nodes[-1].name
-    unused: dict[Where, str] = {}  # of each round of a repeat the same; the first is told
+    unused: dict[Where, str] = {}  # the rounds of a repeat share a path; report the first
     for node in nodes:
         if node.name not in taken and node.name != last:
-            message = f"no layer takes the output of '{node.name}'; name it in some layer's inputs, or remove it"
+            message = f"no layer takes the output of '{node.name}'; add it to the inputs of a layer, or remove it"
             unused.setdefault(node.where, message)
     return list(unused.items())
 
@@ -160,27 +161,27 @@ def _branches(nodes: Sequence[Node]) -> list[Complaint]:
     for node in nodes:
         if node.inputs != (before,):
             takes = ", ".join(node.inputs)
-            message = f"takes {takes}, but a sequential model feeds each layer from the one before ({before})"
+            message = f"takes {takes}, but in a sequential model each layer takes the one before ({before})"
             return [(node.where, f"{message}; write style: functional under model, or subclass")]
         before = node.name
     return []
 
 
 def without(nodes: Sequence[Node], where: Where) -> list[Node]:
-    """Returns the stack without one written layer, its input going to those who took its output."""
+    """Remove one written layer from the stack; its input goes to the layers that took its output."""
     passed_on: dict[str, str] = {}
-    kept: list[Node] = []
+    remaining: list[Node] = []
     for node in nodes:
         inputs = tuple(passed_on.get(word, word) for word in node.inputs)
         if node.where == where:
             passed_on[node.name] = inputs[0]
         else:
-            kept.append(replace(node, inputs=inputs))
-    return kept
+            remaining.append(replace(node, inputs=inputs))
+    return remaining
 
 
 def below(nodes: Sequence[Node], node: Node, target: Node) -> list[Node]:
-    """Returns the stack with one layer moved to just below another; none where a repeat builds either more than once."""
+    """Move one layer to just below another; return an empty list if a repeat builds either more than once."""
     if sum(other.where in (node.where, target.where) for other in nodes) > 2:
         return []
     moved: list[Node] = []

@@ -1,4 +1,4 @@
-"""The section `sweep`: which values of which config paths are tried, how they are chosen, and how many."""
+"""The section `sweep`: the search space, the search method and the number of trials."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from cnnctl.spec.section import MAX, Count, Named, Section, Seed, expected, show, wrong
 
 LARGEST = 1e100
-"""The largest number of a range, so that the difference of two is one too."""
+"""Largest number of a range, so that the difference of two numbers is finite."""
 MAX_POINTS = 10_000
-"""So many points has a grid at most."""
+"""Most points of a grid."""
 
 
 def _number(value: object) -> int | float:
@@ -32,9 +32,9 @@ class Range(Section):
     """Values from `low` to `high`, both included.
 
     Attributes:
-        low, high: the ends; integers where the field takes nothing else.
-        step: between values; null for all integers, or all numbers, between the ends.
-        log: drawn so that 1 to 10 and 10 to 100 are equally likely.
+        low, high: the bounds, integers for an integer field.
+        step: distance between values; null for all integers, or all numbers, in the range.
+        log: draw log-uniformly, so that 1 to 10 and 10 to 100 are equally likely.
     """
 
     low: Number
@@ -47,24 +47,24 @@ class Range(Section):
         if not self.low < self.high:
             raise wrong(f"the range is empty: low, {show(self.low)}, is not below high, {show(self.high)}", "low")
         if self.log and self.low <= 0:
-            raise wrong(f"a range with log: true has positive ends, received {show(self.low)}", "low")
+            raise wrong(f"a range with log: true requires positive bounds, received {show(self.low)}", "low")
         if self.step is not None:
             self._refuse_bad_step(self.step)
         return self
 
     def _refuse_bad_step(self, step: int | float) -> None:
         if self.log:
-            raise wrong("goes with equal distances, not with log: true; remove one of the two", "step")
+            raise wrong("cannot be combined with log: true; remove one of the two", "step")
         if step <= 0:
             raise wrong(f"expected a number greater than 0, received {show(step)}", "step")
         low, high, by = (Decimal(str(each)) for each in (self.low, self.high, step))
         if (high - low) % by:
             last = low + (high - low) // by * by
-            raise wrong(f"steps of {by} from {low} do not come to {high}; say high: {last}" if last > low else
-                        f"steps of {by} from {low} go beyond {high} at once; give a smaller step", "step")  # fmt: skip
+            raise wrong(f"steps of {by} from {low} do not reach {high}; write high: {last}" if last > low else
+                        f"the first step of {by} from {low} is beyond {high}; write a smaller step", "step")  # fmt: skip
 
     def points(self) -> list[int | float]:
-        """Returns the values of a range with a step, or of integers; at most one more than `MAX_POINTS`."""
+        """List the values of a range with a step, or of integers; at most one more than `MAX_POINTS`."""
         step = Decimal(str(self.step if self.step is not None else 1))
         low, high = Decimal(str(self.low)), Decimal(str(self.high))
         count = min(int((high - low) / step), MAX_POINTS) + 1
@@ -73,12 +73,12 @@ class Range(Section):
 
     @property
     def is_whole(self) -> bool:
-        """Returns whether everything that the config says of the range is an integer."""
+        """Whether all numbers of the range are integers."""
         return all(isinstance(each, int) for each in (self.low, self.high, self.step) if each is not None)
 
 
 Parameter = tuple[Any, ...] | Range
-"""What is tried at a path: some choices, or a range."""
+"""The values tried at a path: choices, or a range."""
 
 
 def _parameter(value: object) -> Parameter:
@@ -89,18 +89,18 @@ def _parameter(value: object) -> Parameter:
     if not isinstance(value, list | tuple):
         raise expected("a list of values, such as [16, 32], or a range, such as {low: 16, high: 64}", value)
     if not value:
-        raise wrong("there is nothing to try: the list is empty")
+        raise wrong("the list of values is empty")
     twice = [index for index, each in enumerate(value) if any(_same(each, other) for other in value[:index])]
     if twice:
         details = [
-            InitErrorDetails(type=wrong(f"{show(value[index])} stands twice"), loc=(index,), input=value) for index in twice
+            InitErrorDetails(type=wrong(f"duplicate value {show(value[index])}"), loc=(index,), input=value) for index in twice
         ]
         raise ValidationError.from_exception_data("choices", details)
     return tuple(value)
 
 
 def readable(value: object) -> Parameter | None:
-    """Reads what is tried at a path; None where it is wrong by itself."""
+    """Read the values tried at a path; None if they are invalid by themselves."""
     try:
         return _parameter(value)
     except (ValidationError, PydanticCustomError):
@@ -108,7 +108,7 @@ def readable(value: object) -> Parameter | None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Returns whether two choices are the same; 1 and 1.0 are, 1 and true are not."""
+    """Return True if two choices are equal; 1 equals 1.0, but not true."""
     return (type(one) is not bool and type(other) is not bool and one == other) or (type(one), one) == (type(other), other)
 
 
@@ -118,10 +118,10 @@ def _written(parameter: Parameter) -> Any:
 
 _RANGE_SCHEMA = {
     "type": "object",
-    "properties": {"low": {**_NUMBER, "description": "The least value."}, "high": {**_NUMBER, "description": "The largest value."},
+    "properties": {"low": {**_NUMBER, "description": "Smallest value."}, "high": {**_NUMBER, "description": "Largest value."},
                    "step": {"anyOf": [{**_NUMBER, "exclusiveMinimum": 0}, {"type": "null"}],
-                            "description": "Between values; null for all integers, or all numbers, between the ends."},
-                   "log": {"type": "boolean", "description": "Drawn so that 1 to 10 and 10 to 100 are equally likely."}},
+                            "description": "Distance between values; null for all integers, or all numbers, in the range."},
+                   "log": {"type": "boolean", "description": "Draw log-uniformly, so that 1 to 10 and 10 to 100 are equally likely."}},
     "required": ["low", "high"],
     "additionalProperties": False,
 }  # fmt: skip
@@ -138,13 +138,13 @@ Parameters = Annotated[
 
 
 class Median(Section):
-    """Ends a trial whose best epoch so far is worse than the median of the trials that are done, at the same epoch.
+    """Prunes a trial whose best epoch so far is worse than the median of the finished trials at the same epoch.
 
-    Optuna's MedianPruner. Trials that were pruned or have failed do not count.
+    Optuna's MedianPruner. Pruned and failed trials do not count.
 
     Attributes:
-        startup_trials: trials that are done before one is ended.
-        warmup_epochs: epochs that every trial has.
+        startup_trials: finished trials before any is pruned.
+        warmup_epochs: epochs of each trial before it may be pruned.
     """
 
     kind: ClassVar[str] = "median"
@@ -153,14 +153,14 @@ class Median(Section):
 
 
 class SuccessiveHalving(Section):
-    """Ends a trial after `min_epochs` epochs, and `reduction_factor` times as many each time, unless it is among the best then.
+    """Prunes a trial after `min_epochs` epochs, and at each multiple by `reduction_factor`, unless it is among the best.
 
-    Optuna's SuccessiveHalvingPruner, asynchronous: a trial is compared with those that have come as far before it, however
-    they ended, and resumes where it is among the best of them, one in `reduction_factor`; of fewer, the best.
+    Optuna's SuccessiveHalvingPruner, asynchronous: a trial is compared with all trials that reached this epoch before, and
+    continues if it is among the best `1 / reduction_factor` of them, or the best of fewer.
 
     Attributes:
         min_epochs: epochs before the first comparison.
-        reduction_factor: of so many trials one trains further.
+        reduction_factor: one trial in `reduction_factor` continues.
     """
 
     kind: ClassVar[str] = "successive_halving"
@@ -172,19 +172,19 @@ PRUNER = Named("pruner", (Median, SuccessiveHalving))
 
 
 class SweepSpec(Section):
-    """Many trainings of the config, each with other values; for `cnnctl sweep`.
+    """A hyperparameter search; for `cnnctl sweep`.
 
     Attributes:
-        method: `grid` (every combination), `random`, or `tpe` (10 trials at random, then near what was good, each parameter by
-            itself: Bergstra et al. 2011).
-        trials: how many there are in all; null with `minutes`, or for all points of a grid.
-        minutes: no trial is begun later than so many minutes after the command was; null for no limit.
-        objective: what trials are compared by: `validation_accuracy`, or `validation_loss` without the penalties of
-            regularizers; of the weights that a trial leaves.
-        pruning: what ends a trial early that does badly so far, see below; null for nothing.
-        seed: what values are drawn from.
-        repeat_best: how often the best trial is trained again in the end, each time with another `seed`; 0 for never.
-        parameters: by its path, what is tried: a list of values, or a range `{low, high}` with `step` or `log: true`.
+        method: `grid` (every combination), `random`, or `tpe` (10 random trials, then values near good ones, each parameter
+            independently: Bergstra et al. 2011).
+        trials: number of trials in total; null with `minutes`, or for all points of a grid.
+        minutes: time budget in minutes: no trial starts later than this after the command; null for no limit.
+        objective: `validation_accuracy`, or `validation_loss` without the penalties of regularizers; of the final weights of
+            a trial.
+        pruning: how trials with poor results are stopped early, see below; null for no pruning.
+        seed: seed of the drawn values.
+        repeat_best: how often the best trial is retrained at the end, each time with another `seed`; 0 for never.
+        parameters: values to try by path: a list of values, or a range `{low, high}` with `step` or `log: true`.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"choose_by": "objective"}
@@ -202,7 +202,7 @@ class SweepSpec(Section):
     @classmethod
     def _names_something(cls, parameters: dict[str, Any]) -> dict[str, Any]:
         if not parameters:
-            raise wrong("there is nothing to try: name at least one path, such as train.batch_size: [32, 64]")
+            raise wrong("there are no parameters; add at least one path, such as train.batch_size: [32, 64]")
         return parameters
 
     @model_validator(mode="after")
@@ -210,7 +210,7 @@ class SweepSpec(Section):
         if self.method == "grid":
             self._refuse_bad_grid()
         elif self.trials is None and self.minutes is None:
-            raise wrong(f"'{self.method}' has no end of its own; give trials, minutes or both", "trials")
+            raise wrong(f"'{self.method}' has no end of its own; set trials, minutes or both", "trials")
         return self
 
     def _refuse_bad_grid(self) -> None:
@@ -223,27 +223,29 @@ class SweepSpec(Section):
             raise ValidationError.from_exception_data("grid", endless)
         points = self.grid_size
         if points > MAX_POINTS:
-            raise wrong(f"the grid has more than {MAX_POINTS:,} points; try fewer values, or take method: random", "parameters")
+            raise wrong(
+                f"the grid has more than {MAX_POINTS:,} points; list fewer values, or write method: random", "parameters"
+            )
         if self.trials is not None and self.trials < points:
             raise wrong(
-                f"the grid has {points:,} points, and trials says {self.trials:,}; leave trials out to try all of them, or take method: random",
+                f"the grid has {points:,} points, but trials is {self.trials:,}; remove trials to try all of them, or write method: random",
                 "trials",
             )
 
     @property
     def grid_size(self) -> int:
-        """Returns how many combinations there are of what a grid tries."""
+        """The number of combinations of a grid."""
         return math.prod(map(len, self.grid_axes))
 
     @property
     def grid_axes(self) -> list[Sequence[Any]]:
-        """Returns the values of each parameter of a grid."""
+        """The values of each parameter of a grid."""
         return [each.points() if isinstance(each, Range) else each for each in self.parameters.values()]
 
 
 def _no_points(path: str, parameter: Range) -> InitErrorDetails:
     if parameter.log:
-        message = "log: true says how values are drawn, and a grid draws none; list the values, or take method: random"
+        message = "log: true is for drawing values, and a grid draws none; list the values, or write method: random"
         return InitErrorDetails(type=wrong(message), loc=("parameters", path, "log"), input=parameter.log)
-    message = "a grid has no values between the ends without a step; give step, list the values, or take method: random"
+    message = "a grid requires a step for a range of numbers; set step, list the values, or write method: random"
     return InitErrorDetails(type=wrong(message), loc=("parameters", path), input=None)

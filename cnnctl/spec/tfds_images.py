@@ -1,6 +1,6 @@
-"""How large the images of a set of TensorFlow Datasets are and how many classes it has, found without TensorFlow.
+"""Image size and classes of datasets of TensorFlow Datasets (TFDS), without TensorFlow.
 
-A table has the usual sets; of others the metadata of prepared data tells it.
+A table has the usual datasets; for others the metadata of the prepared data is read.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from cnnctl.spec.section import MAX
 
 _FEATURES = "features.json"
 MAX_DESCRIBED = 10_000_000
-"""Bytes of a file that describes a set; the largest of TFDS's own have some thousands."""
+"""Most bytes of a metadata file; the largest of TFDS have a few thousand."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """What is known of the images of a set as they reach the network; None where it is not known."""
+    """Facts of the images of a dataset as the network receives them; None for unknown ones."""
 
     height: int | None = None
     width: int | None = None
@@ -62,12 +62,12 @@ TFDS_IMAGES = {
 
 
 def tfds_dir(data: DataSpec) -> Path:
-    """Returns the folder of prepared TFDS data: the config's, else `TFDS_DATA_DIR`, else TFDS's default."""
+    """Return the folder of prepared TFDS data: `data_dir`, else `TFDS_DATA_DIR`, else TFDS's default."""
     return expanded("data_dir", data.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def prepared_dir(data: DataSpec) -> Path | None:
-    """Returns the folder of a TFDS set in the version that its name asks for, else in the newest; None where none is prepared.
+    """Find the prepared folder of a TFDS dataset, in the version of its name or else the newest; None if not prepared.
 
     A name without a config means TFDS's default config, which only TFDS knows.
     """
@@ -80,7 +80,7 @@ def prepared_dir(data: DataSpec) -> Path | None:
 
 
 def _name_and_version(data: DataSpec) -> tuple[str, str]:
-    """Returns (`emnist/balanced`, `3.1.0`) for `emnist/balanced:3.1.0`."""
+    """Split `emnist/balanced:3.1.0` into (`emnist/balanced`, `3.1.0`)."""
     assert data.name is not None
     name, _, version = data.name.partition(":")
     return name, version
@@ -91,20 +91,20 @@ def _version(name: str) -> tuple[int, ...]:
 
 
 def tfds_images(data: DataSpec) -> Images:
-    """Return what can be known of the images of a TFDS set.
+    """Return the known facts of the images of a TFDS dataset.
 
     Raises:
-        NotUsable: `data_dir` is not known, or holds the original files of a set and nothing prepared.
+        NotUsable: `data_dir` cannot be expanded, or holds original files instead of prepared data.
         OSError: a folder cannot be read.
     """
-    folder = tfds_dir(data)  # a wrong one is told now, not after the network is built
+    folder = tfds_dir(data)  # report a wrong folder now, not after the network is built
     if prepared_dir(data) is None:
         refuse_originals(folder)
     return TFDS_IMAGES.get(_name_and_version(data)[0]) or _prepared_images(data)
 
 
 def refuse_originals(folder: Path) -> None:
-    """Raise NotUsable where a folder for prepared data holds IDX files, as torchvision and the web have MNIST."""
+    """Raise NotUsable if a folder for prepared data holds IDX files, as torchvision downloads MNIST."""
     if not folder.is_dir():
         return
     for below in (folder, *sorted(each for each in folder.iterdir() if each.is_dir())):
@@ -131,13 +131,13 @@ def _prepared_images(data: DataSpec) -> Images:
 
 
 def _dimensions(image: dict[str, Any]) -> list[int | None]:
-    """Returns height, width and channels; TFDS writes -1 or nothing for what varies."""
+    """Read height, width and channels; TFDS writes -1 or nothing for variable ones."""
     sizes = [int(size) for size in image["shape"]["dimensions"]]
     return [size if 0 < size <= MAX else None for size in sizes]
 
 
 def missing_facts(data: DataSpec, images: Images) -> str:
-    """Returns what to say when the config must give more, or an empty string."""
+    """Write the message if the config must set further facts; empty if none are missing."""
     fields = []
     if images.height is None or images.width is None:
         fields.append("image_size: [28, 28]")
@@ -149,9 +149,13 @@ def missing_facts(data: DataSpec, images: Images) -> str:
         return ""
     remedy = f"write {', '.join(fields)} under data, with the numbers of your images"
     if data.source != "tfds":
-        return f"'{data.path}' has no image from which this could be known; {remedy}"
+        return f"'{data.path}' has no readable image to derive this from; {remedy}"
     if _name_and_version(data)[0] in TFDS_IMAGES or prepared_dir(data):
-        what = f"the images of '{data.name}' differ in size" if len(fields) == 1 else f"'{data.name}' does not say all of it"
+        what = (
+            f"the images of '{data.name}' differ in size"
+            if len(fields) == 1
+            else f"the metadata of '{data.name}' is incomplete"
+        )
         return f"{what}; {remedy}"
     hint = suggestion(data.name, TFDS_IMAGES)
-    return f"the set '{data.name}' is neither known here nor prepared{hint}{' Or' if hint else ';'} {remedy}"
+    return f"the dataset '{data.name}' is neither known nor prepared{hint}{' Or' if hint else ';'} {remedy}"

@@ -1,4 +1,4 @@
-"""The section `train`: how a network is trained."""
+"""The section `train`: loop, optimizer, loss, precision and devices."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -38,13 +38,13 @@ LOSS = Named("loss", (SparseCategoricalCrossentropy, CategoricalCrossentropy))
 
 
 class EarlyStopping(Section):
-    """Stops when the monitored value has not improved for `patience` epochs.
+    """Stops the training when the monitored value has not improved for `patience` epochs.
 
     Attributes:
         monitor: a column of metrics.csv: `validation_loss`, `validation_accuracy`, `train_loss` or `train_accuracy`.
         patience: epochs.
-        min_delta: the least change that counts as better.
-        restore_best: go back to the weights of the best epoch.
+        min_delta: the smallest change that counts as an improvement.
+        restore_best: restore the weights of the best epoch.
     """
 
     monitor: Literal["validation_loss", "validation_accuracy", "train_loss", "train_accuracy"] = "validation_loss"
@@ -54,11 +54,11 @@ class EarlyStopping(Section):
 
 
 class CheckpointSpec(Section):
-    """When to save within epochs, besides after each; for long epochs.
+    """Checkpoints within epochs, in addition to those after each epoch; for long epochs.
 
     Attributes:
         every_steps: steps between checkpoints.
-        every_minutes: minutes after which a checkpoint is due.
+        every_minutes: minutes between checkpoints.
     """
 
     every_steps: Count | None = None
@@ -82,22 +82,22 @@ class TrainSpec(Section):
     """How the network is trained.
 
     Attributes:
-        loop: `fit` (Keras drives) or `custom` (a GradientTape loop).
+        loop: `fit` (`model.fit`) or `custom` (a `tf.GradientTape` loop).
         epochs: passes over the training images.
-        batch_size: images a step; where training is by episodes, images at once in validation and test.
-        optimizer: by its Keras name, see below.
-        loss: null chooses by what the last layer gives (logits or softmax) and by `data.labels`.
-        precision: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are float32 always. `auto` takes the 16 bits that
-            this device multiplies in hardware, else float32.
-        batch_parts: so many parts of a batch are computed at once, one a core, which is faster than sharing each
-            operation among the cores; `auto` for as many as suit this machine. Rounds otherwise than one part, and dropout
-            draws otherwise; not with layers that need the batch whole, such as batch normalization.
+        batch_size: images per step; in training by episodes, images per batch in validation and test.
+        optimizer: an optimizer by its Keras name, see below.
+        loss: null chooses by the output of the network (logits or probabilities) and by `data.labels`.
+        precision: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are always float32. `auto` takes the 16-bit format
+            that this device has in hardware, else float32.
+        batch_parts: number of parts of a batch that are computed in parallel, one per core, which is faster than splitting
+            each operation among the cores; `auto` chooses it for this machine. Rounding and dropout masks differ from
+            `batch_parts: 1`. Not for layers that need the whole batch, such as batch normalization.
         strategy: `one_device`; `mirrored`, all GPUs of this machine, each with a part of every batch; or `multi_worker`, all
-            processes that the environment variable `TF_CONFIG` names, with the custom loop. `auto` takes the workers of
-            `TF_CONFIG` where it names several, all GPUs where there are several and each gets 32 images of a batch or more, else one
-            device. `batch_size` is what all of them share.
-        early_stopping: null for none.
-        checkpoint: when to save within epochs too; null for after each epoch only, and when Ctrl-C is pressed.
+            processes in the environment variable `TF_CONFIG`, with the custom loop. `auto` takes the workers of `TF_CONFIG`
+            if it lists several, all GPUs if there are several and each gets at least 32 images per batch, else one device.
+            `batch_size` is the total over all of them.
+        early_stopping: null for no early stopping.
+        checkpoint: additional checkpoints within epochs; null for checkpoints after each epoch and on Ctrl-C only.
     """
 
     loop: Literal["fit", "custom"] = "custom"

@@ -1,4 +1,4 @@
-"""A trial of a sweep: the config with other values at some paths; and what is wrong with the paths and values of a sweep."""
+"""The config of a trial of a sweep, and the checks of the paths and values of a sweep."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, validated
 from cnnctl.spec.overrides import keys_of, put
 from cnnctl.spec.section import one_line, plain, show
+from cnnctl.spec.stack import Complaint
 from cnnctl.spec.sweep import Range, SweepSpec, readable
 
 OBJECTIVES = (
@@ -21,29 +22,29 @@ OBJECTIVES = (
     "data.group", "data.shared_classes", "data.split_seed", "data.classes", "data.remap_labels",
     "few_shot.way", "few_shot.shot", "few_shot.query", "few_shot.validation_episodes", "few_shot.test_episodes",
 )  # fmt: skip
-"""Paths that decide on what a trial is judged: values of `objective` under two of their values do not compare."""
+"""Paths that define the evaluation of a trial: objective values for two of their values are not comparable."""
 
 
 LISTED = "list whole choices: {path}: [..., {{{key}: {{...}}}}]"
-"""How to try other named sections than that of the config."""
+"""The remedy for trying another named section than that of the config."""
 
 
 def without_sweep(experiment: Experiment) -> Experiment:
-    """Returns the experiment as one training of it is described."""
+    """Return the experiment of a single training."""
     return experiment.model_copy(update={"sweep": None})
 
 
 def with_values(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
-    """Returns the checked experiment of a trial: no sweep, and other values at some paths.
+    """Return the checked experiment of a trial: no sweep, and the values of the trial at their paths.
 
     Raises:
-        ConfigError: these values do not go together.
+        ConfigError: these values cannot be combined.
     """
     return check(_document(experiment, values), look_at_data=any(keys_of(path)[0] == "data" for path in values))
 
 
 def _document(experiment: Experiment, values: Mapping[str, Any]) -> Document:
-    """Returns the config of a trial, unchecked; messages call it by the values."""
+    """Create the config of a trial, unchecked."""
     content = copy.deepcopy(dict(plain(without_sweep(experiment))))
     for path, value in values.items():
         put(content, keys_of(path), copy.deepcopy(value), path, as_a_whole=LISTED)
@@ -51,58 +52,55 @@ def _document(experiment: Experiment, values: Mapping[str, Any]) -> Document:
 
 
 def takes_fractions(experiment: Experiment, path: str, parameter: Range) -> bool:
-    """Returns whether the field at a path takes a number between two integers, so that a range of integers is one of numbers."""
+    """Return True if the field at a path accepts non-integers, so that a range between integers has all numbers."""
     return not _refusals(experiment, path, parameter.low + 0.5)
 
 
-def problems_of_sound_parameters(document: Document) -> list[Problem]:
-    """Returns what is wrong with the parameters of a sweep that can be read, where others cannot, so that all is told at once."""
+def problems_of_valid_parameters(document: Document) -> list[Problem]:
+    """Check the readable parameters of a sweep in a config with other errors, so that all errors are reported at once."""
     sweep = document.content.get("sweep")
     parameters = sweep.get("parameters") if isinstance(sweep, dict) else None
     base = {key: value for key, value in document.content.items() if key != "sweep"}
     experiment = validated(Experiment, Document(document.name, base), (), [])
     if experiment is None or not isinstance(parameters, dict):
         return []
-    sound = {path: read for path, value in parameters.items() if (read := readable(value)) is not None}
-    return sweep_problems(experiment.model_copy(update={"sweep": SweepSpec.model_construct(parameters=sound)}), document)
+    valid = {path: read for path, value in parameters.items() if (read := readable(value)) is not None}
+    return sweep_problems(experiment.model_copy(update={"sweep": SweepSpec.model_construct(parameters=valid)}), document)
 
 
 def sweep_problems(experiment: Experiment, document: Document) -> list[Problem]:
-    """Returns everything that is wrong with the paths and values of a checked experiment's sweep."""
+    """Check the paths and values of the sweep of a checked experiment."""
     assert experiment.sweep
-    told = [*_about_objective(experiment), *_about_paths(experiment.sweep)]
-    bad_paths = {where[1] for where, _ in told if len(where) > 1}
+    found = [*_check_objective(experiment), *_check_paths(experiment.sweep)]
+    bad_paths = {where[1] for where, _ in found if len(where) > 1}
     for path, parameter in experiment.sweep.parameters.items():
         if path not in bad_paths:
-            told += _about_values(experiment, path, parameter)
+            found += _check_values(experiment, path, parameter)
     return [
-        Problem(document.location(("sweep", *where)), dotted(("sweep", *where)), one_line(message)) for where, message in told
+        Problem(document.location(("sweep", *where)), dotted(("sweep", *where)), one_line(message)) for where, message in found
     ]
 
 
-Told = tuple[Where, str]
-
-
-def _about_objective(experiment: Experiment) -> Iterator[Told]:
+def _check_objective(experiment: Experiment) -> Iterator[Complaint]:
     sweep = experiment.sweep
     assert sweep
     if experiment.data.validation is None:
         yield (
             ("objective",),
-            f"'{sweep.objective}' needs validation data, but data.validation is null; give some: nothing is chosen on the test split",
+            f"'{sweep.objective}' requires validation data, but data.validation is null; set data.validation, since the test split is not for selection",
         )
     of_the_loss = any(
         _is_of_the_loss(dotted(keys_of(path)), each) for path, each in sweep.parameters.items()
-    )  # has its own message
+    )  # these have their own message
     if sweep.objective == "validation_loss" and not of_the_loss and not losses_compare(experiment):
         yield (
             ("objective",),
-            "validation_loss includes the penalty of an activity_regularizer, by which trials do not compare; write objective: "
+            "validation_loss includes the penalty of an activity_regularizer, so trials are not comparable; write objective: "
             "validation_accuracy, or remove the regularizer",
         )
 
 
-def _about_paths(sweep: SweepSpec) -> Iterator[Told]:
+def _check_paths(sweep: SweepSpec) -> Iterator[Complaint]:
     before: list[tuple[Where, str]] = []
     for path in sweep.parameters:
         keys, where = keys_of(path), ("parameters", path)
@@ -111,37 +109,37 @@ def _about_paths(sweep: SweepSpec) -> Iterator[Told]:
             continue
         if message := _not_to_be_swept(dotted(keys), path, sweep):
             yield where, message
-        for other, said in before:
+        for other, earlier in before:
             if keys[: len(other)] == other or other[: len(keys)] == keys:
-                yield where, f"is what '{said}' is about too; name one of the two"
+                yield where, f"overlaps with '{earlier}'; remove one of the two"
         before.append((keys, path))
 
 
 def _not_to_be_swept(path: str, given: str, sweep: SweepSpec) -> str:
-    """Returns why nothing may be tried at a path, `given` as the user wrote it, or an empty text."""
+    """Describe why a path, written as `given`, cannot be swept; empty if it can."""
     first = path.partition(".")[0]
     if first == "sweep":
         return "a sweep cannot change the sweep itself"
     if any(f"{each}.".startswith(f"{path}.") or f"{path}.".startswith(f"{each}.") for each in OBJECTIVES):
-        return "decides on what a trial is judged, and trials with other values do not compare; change it for all of them, outside of sweep"
+        return "defines the evaluation of a trial, so trials with different values are not comparable; set it outside of sweep"
     if path.rpartition(".")[2] == "seed":
-        return "the best of several seeds is only the luckiest; leave it out: repeat_best trains the best trial again with other seeds"
+        return "the best of several seeds is only the luckiest; remove it; repeat_best retrains the best trial with other seeds"
     if sweep.objective == "validation_loss" and _is_of_the_loss(path, sweep.parameters[given]):
-        return "values of different losses do not compare; write objective: validation_accuracy"
+        return "values of different losses are not comparable; write objective: validation_accuracy"
     return ""
 
 
 def _is_of_the_loss(path: str, parameter: Any) -> bool:
-    """Returns whether trials differ in the loss itself, by a path in `train.loss` or by choices of a whole `train`."""
+    """Return True if a parameter changes the loss function: a path in `train.loss`, or choices for the whole `train`."""
     if f"{path}.".startswith("train.loss."):
         return True
     return path == "train" and any(isinstance(each, dict) and "loss" in each for each in parameter)
 
 
 def losses_compare(experiment: Experiment) -> bool:
-    """Returns whether a lower validation loss, without the penalties of weights, is better in whatever trials of the sweep.
+    """Return True if validation losses, without the penalties of weights, are comparable between all trials of the sweep.
 
-    The penalty of an activity regularizer depends on the images and is not known apart from the loss.
+    The penalty of an activity regularizer depends on the images and cannot be separated from the loss.
     """
     assert experiment.sweep
     parameters = experiment.sweep.parameters
@@ -158,8 +156,8 @@ def _has_activity_penalty(content: Any) -> bool:
     return isinstance(content, list | tuple) and any(map(_has_activity_penalty, content))
 
 
-def _about_values(experiment: Experiment, path: str, parameter: Any) -> Iterator[Told]:
-    """Yields what the config refuses at a path whatever else is tried; where the path itself is wrong, that alone."""
+def _check_values(experiment: Experiment, path: str, parameter: Any) -> Iterator[Complaint]:
+    """Yield the values at a path that the config refuses in every trial; if the path itself is wrong, only that."""
     where: Where = ("parameters", path)
     candidates = (
         [(end, getattr(parameter, end)) for end in ("low", "high")]
@@ -180,13 +178,13 @@ def _about_values(experiment: Experiment, path: str, parameter: Any) -> Iterator
 
 
 def _range_in(path: str, choice: Any) -> str:
-    """Returns what to do about a range that stands in a choice, which no config takes; an empty text where there is none."""
+    """Return the remedy for a range inside a choice, which no config accepts; empty if there is none."""
     found = next(_ranges_in(choice), None)
     if found is None:
         return ""
     if found is choice:
-        return f"a range stands by itself, without a list: {path}: {_flow(choice)}"
-    return f"a choice holds one value at each place, and not the range {_flow(found)}; make a choice for each value"
+        return f"write a range without a list: {path}: {_flow(choice)}"
+    return f"a choice cannot contain the range {_flow(found)}; list one choice per value"
 
 
 def _ranges_in(value: Any) -> Iterator[dict[str, Any]]:
@@ -198,9 +196,9 @@ def _ranges_in(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _whole_choices(experiment: Experiment, path: str, parameter: Any) -> str:
-    """Returns what works where a path leads into another named section than that of the config, such as another optimizer.
+    """Return the remedy for a path into another named section than that of the config, such as another optimizer.
 
-    An empty text where that is not so; where that section is wrong itself, what is wrong with it.
+    Empty for any other path. If that section has errors itself, return these.
     """
     keys, here = keys_of(path), dict(plain(without_sweep(experiment)))
     depth = next((depth for depth, _ in enumerate(keys) if not _is_in(_at_keys(here, keys[:depth]), keys[depth])), 0)
@@ -211,14 +209,14 @@ def _whole_choices(experiment: Experiment, path: str, parameter: Any) -> str:
     tried = [parameter.low, parameter.high] if isinstance(parameter, Range) else list(parameter)
     choices = [_nested(keys[depth:], value) for value in tried]
     if refused := next(filter(None, (_refusals(experiment, whole, choice) for choice in choices)), None):
-        return "; ".join(_text(problem) for problem in refused)  # such as an optimizer that there is not
+        return "; ".join(_text(problem) for problem in refused)  # such as an unknown optimizer
     own = kind if _is_bare(experiment, whole, kind, section) else f"{{{kind}: {{...}}}}"
     listed = ", ".join((own, *map(_flow, choices)))
-    return f"{whole} is {kind} here, so there is no '{keys[depth]}' in it; to try both, list whole choices: {whole}: [{listed}]"
+    return f"{whole} is {kind} here and has no '{keys[depth]}'; to try both, list whole choices: {whole}: [{listed}]"
 
 
 def _is_bare(experiment: Experiment, whole: str, kind: str, section: Any) -> bool:
-    """Returns whether a named section of the config is that of its bare name, so that the name says all of it."""
+    """Return True if a named section of the config has only defaults, so that its bare name is equivalent."""
     bare = validated(Experiment, _document(experiment, {whole: kind}), (), [])
     return bare is not None and _at_keys(plain(bare), keys_of(whole)) == section
 
@@ -228,7 +226,7 @@ def _flow(value: Any) -> str:
 
 
 MAX_REMEDY = 500
-"""Letters of a value in a remedy, which must be whole to be of use."""
+"""Most characters of a value in a remedy, which must be complete to be usable."""
 
 
 def _at_keys(content: Any, keys: Where) -> Any:
@@ -252,7 +250,7 @@ def _nested(keys: Where, value: Any) -> Any:
 
 
 def _refusals(experiment: Experiment, path: str, value: Any) -> Sequence[Problem]:
-    """Returns why a value at a path is refused by the fields alone: whether layers fit is left to the trial, which has other values too."""
+    """Validate the fields with a value at a path; whether layers fit depends on the other values of a trial."""
     problems: list[Problem] = []
     try:
         validated(Experiment, _document(experiment, {path: value}), (), problems)
@@ -262,7 +260,7 @@ def _refusals(experiment: Experiment, path: str, value: Any) -> Sequence[Problem
 
 
 def _at(path: str, problems: Sequence[Problem]) -> bool:
-    """Returns whether problems are about what stands at a path, and not about the way to it."""
+    """Return True if problems are about the value at a path, and not about a part above it."""
     return all(f"{problem.path}.".startswith(f"{dotted(keys_of(path))}.") for problem in problems)
 
 

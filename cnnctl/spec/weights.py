@@ -1,4 +1,4 @@
-"""How the weights of a layer start and what holds them: initializers, regularizers, constraints.
+"""Initializers, regularizers and constraints of the weights of a layer.
 
 Names and defaults are those of Keras 3; `tests/model/test_keras_parity.py` compares each field.
 """
@@ -12,7 +12,7 @@ from cnnctl.spec.section import Named, Section, Seed, expected
 
 
 def drawn_seed(seed: int, index: int, field: str) -> int:
-    """Returns the seed of one draw, such as `kernel_initializer`, of the layer at a position of the stack."""
+    """Derive the seed of one draw, such as `kernel_initializer`, of the layer at a position of the stack."""
     return zlib.crc32(f"{seed} {index} {field}".encode()) & 0x7FFFFFFF
 
 
@@ -47,7 +47,7 @@ class Constant(Section):
 
 
 class Seeded(Section):
-    """An initializer that draws; without a seed it gets one from the experiment's."""
+    """A random initializer; without a seed it gets one derived from that of the experiment."""
 
     seed: Seed | None = None
 

@@ -81,7 +81,7 @@ def test_data_accounts_for_its_folder_and_verbose_lists_what_is_not_read(
 def test_data_names_all_broken_images_where_it_is_asked_to(config: Path) -> None:
     for index in range(200, 230):
         (config.parent / "set" / "1" / f"{index}.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"(?s)30 of 150 images.*and 10 more; cnnctl data --verbose names all"):
+    with pytest.raises(DataError, match=r"(?s)30 of 150 images.*and 10 more; cnnctl data --verbose lists all"):
         data(config, [], None, "table", Console(), verbose=False)
     with pytest.raises(DataError) as raised:
         data(config, [], None, "table", Console(), verbose=True)

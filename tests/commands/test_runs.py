@@ -384,7 +384,7 @@ def test_broken_and_foreign_folders_are_named_and_passed_over(tmp_path: Path, ca
     printed = capsys.readouterr()
     assert [row["run"] for row in json.loads(printed.out)] == ["good"]
     for name in ("no-config", "no-environment", "half", "foreign"):
-        assert f"{name} is passed over: " in printed.err
+        assert f"{name} is skipped: " in printed.err
 
 
 @pytest.mark.parametrize(

@@ -399,7 +399,7 @@ def test_files_some_folders_below_are_named(tmp_path: Path) -> None:
 
 def test_the_name_of_a_set_is_told_its_source(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(f"data: {{source: mnist}}\n{STACK}")
-    with pytest.raises(ConfigError, match=r"'mnist' is the name of a set; write source: tfds, name: mnist"):
+    with pytest.raises(ConfigError, match=r"'mnist' is the name of a dataset; write source: tfds, name: mnist"):
         load(tmp_path / "x.yaml")
 
 

@@ -73,7 +73,7 @@ def test_the_classes_are_those_that_keras_finds(tmp_path: Path) -> None:
     assert counts_of(loaded(root, tmp_path, test=0.2)) == labels
 
 
-def test_leaf_makes_each_folder_of_images_a_class_named_by_its_path(tmp_path: Path) -> None:
+def test_leaf_makes_each_folder_of_images_per_class_named_by_its_path(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"Greek/alpha": 2, "Greek/beta": 3, "Latin/a": 4})
     experiment = loaded(root, tmp_path, class_folders="leaf")
     assert counts_of(experiment) == {"Greek/alpha": 2, "Greek/beta": 3, "Latin/a": 4}
@@ -95,7 +95,8 @@ def test_groups_of_folders_are_held_out_whole(tmp_path: Path) -> None:
 def test_groups_need_leaves(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"a": 4, "b": 4})
     with pytest.raises(
-        ConfigError, match=r"data\.hold_out: groups of a folder are the folders of its classes; write class_folders: leaf"
+        ConfigError,
+        match=r"data\.hold_out: the groups of a folder are the parent folders of its classes; write class_folders: leaf",
     ):
         loaded(root, tmp_path, EMBEDDING, hold_out="group")
 
@@ -156,8 +157,8 @@ def test_the_config_overrides_what_is_found(tmp_path: Path) -> None:
     assert loaded(root, tmp_path, validation=None).data.validation is None
     (account, *_) = open_source(data).notes
     assert account == (
-        "read 40 images in 2 classes; not read: 40 files (20 images in test/, no split of the config, "
-        "20 images in val/, no split of the config)"
+        "read 40 images in 2 classes; not read: 40 files (20 images in test/, which is not a split of the config, "
+        "20 images in val/, which is not a split of the config)"
     )
 
 
@@ -171,7 +172,7 @@ def test_a_split_folder_without_labels_is_no_class(layout: str, tmp_path: Path) 
     notes = open_source(experiment.data).notes
     assert "read 20 images in 2 classes; not read: 7 files (7 images in test/ without classes)" in notes
     (printed,) = [
-        note for note in notes if note.startswith("test/ holds 7 images without classes: taken for unlabelled test images")
+        note for note in notes if note.startswith("test/ holds 7 images without classes: treated as unlabelled test images")
     ]
     assert f"cnnctl predict RUN {shlex.quote(str(root / 'test'))}" in printed
 
@@ -179,7 +180,7 @@ def test_a_split_folder_without_labels_is_no_class(layout: str, tmp_path: Path) 
 def test_naming_an_unlabelled_split_says_that_predict_is_for_it(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"train/a": 5, "train/b": 5, "test": 4})
     with pytest.raises(
-        ConfigError, match=r"data\.test: there is no split 'test'.*its 4 images have no classes: predict is for them"
+        ConfigError, match=r"data\.test: there is no split 'test'.*its 4 images have no classes; use cnnctl predict"
     ):
         loaded(root, tmp_path, test="test")
 
@@ -284,7 +285,7 @@ def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"": 4})
     (root / "labels.csv").write_text("file,label,age\n0,x,3\n1,y,4\n2,x,5\n3,,6\n")
     notes = open_source(loaded(root, tmp_path, labels_file="labels.csv", validation=None, test=0.5).data).notes
-    assert "labels.csv: file names are column 'file', labels column 'label'; not read: age" in notes
+    assert "labels.csv: file names from column 'file', labels from column 'label'; not read: age" in notes
     assert notes[0] == "read 3 images in 2 classes; not read: 1 file (1 image without a label in labels.csv)"
 
 
@@ -373,7 +374,7 @@ def test_folders_that_look_like_splits_are_no_classes(layout: dict[str, str], li
     folders = [f"{split}/{name}" for split, names in layout.items() for name in names or [""]]
     root = write(tmp_path / "set", dict.fromkeys(folders, 5))
     with pytest.raises(
-        ConfigError, match=r"look like splits, not like classes; write .* \(or train: \. where they are classes\)$"
+        ConfigError, match=r"look like splits, not classes; write .* \(or train: \. where they are classes\)$"
     ) as raised:
         loaded(root, tmp_path)
     written = dict(part.split(": ") for part in str(raised.value).partition("; write ")[2].partition(" (")[0].split(", "))
@@ -385,7 +386,7 @@ def test_folders_that_look_like_splits_are_no_classes(layout: dict[str, str], li
 
 def test_splits_with_one_folder_around_their_classes_are_told_both(tmp_path: Path) -> None:
     root = write(tmp_path / "set", dict.fromkeys(["train/train/a", "train/train/b", "test/test/a", "test/test/b"], 5))
-    with pytest.raises(ConfigError, match=r"the classes lie deeper: write train: train/train, test: test/test"):
+    with pytest.raises(ConfigError, match=r"the classes are deeper: write train: train/train, test: test/test"):
         loaded(root, tmp_path)
     assert loaded(root, tmp_path, train="train/train", test="test/test").data.classes == 2
 
@@ -443,17 +444,17 @@ def test_every_file_is_accounted_for(tmp_path: Path) -> None:
     os.mkfifo(root / "cat" / "pipe.png")
     source = open_source(loaded(root, tmp_path).data)
     assert source.class_names == ["cat", "dog"]
-    assert source.notes[1:] == ["notes/: no images that can be read, so no classes"]
+    assert source.notes[1:] == ["notes/: no readable images, so not classes"]
     assert source.notes[0] == (
         "read 8 images in 2 classes; not read: 19 files (9 .txt, 2 hidden, 2 images outside of the class folders, 1 .md, "
-        "1 .mp4, 1 empty, 1 link, 1 no regular file, 1 without an ending)"
-    ).replace("1 .md, 1 .mp4, 1 empty, 1 link, 1 no regular file, 1 without an ending", account_tail(source.notes[0]))
+        "1 .mp4, 1 empty, 1 link, 1 not a regular file, 1 without a suffix)"
+    ).replace("1 .md, 1 .mp4, 1 empty, 1 link, 1 not a regular file, 1 without a suffix", account_tail(source.notes[0]))
 
 
 def account_tail(note: str) -> str:
     """Returns the kinds that occur once, in the order of the note, once they are those that are expected."""
     tail = [part for part in re.findall(r"\d+ [^,()]+", note.partition("(")[2]) if part.startswith("1 ")]
-    assert sorted(tail) == ["1 .md", "1 .mp4", "1 empty", "1 link", "1 no regular file", "1 without an ending"]
+    assert sorted(tail) == ["1 .md", "1 .mp4", "1 empty", "1 link", "1 not a regular file", "1 without a suffix"]
     return ", ".join(tail)
 
 
@@ -469,7 +470,7 @@ def test_an_empty_folder_is_a_class_to_come_and_one_of_other_files_is_none(tmp_p
     (root / "scripts" / "make.py").write_text("print()")
     source = open_source(loaded(root, tmp_path).data)
     assert source.class_names == ["cat", "dog", "new"]
-    assert source.notes[1:] == ["scripts/: no images that can be read, so no classes"], "a class does not vanish in silence"
+    assert source.notes[1:] == ["scripts/: no readable images, so not classes"], "a class does not vanish in silence"
 
 
 # a folder that is not what it should be
@@ -514,7 +515,7 @@ def test_a_single_class_and_loose_images_say_what_to_do(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"": 4})
     (root / "classes.csv").write_text("file,label\n")
     with pytest.raises(
-        ConfigError, match=r"put the images of each class into a folder of its own.* or write labels_file: classes\.csv"
+        ConfigError, match=r"put the images of each class into a separate folder.* or write labels_file: classes\.csv"
     ):
         loaded(root, tmp_path)
 
@@ -586,7 +587,7 @@ def test_a_first_image_unlike_most_others_is_a_warning_with_a_size_that_fits(tmp
     notes: list[str] = []
     load(config(root, tmp_path / "x.yaml"), notes=notes)
     (warning,) = [
-        note for note in notes if note.startswith("warning: 9 of 10 images looked at have another size, most often 8×12")
+        note for note in notes if note.startswith("warning: 9 of 10 images inspected have another size, most often 8×12")
     ]
     found = re.search(r"write data\.image_size: (\[\d+, \d+\])", warning)
     assert found

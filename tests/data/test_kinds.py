@@ -347,7 +347,7 @@ def test_of_many_broken_images_the_first_are_named_and_verbose_names_all(tmp_pat
         read_splits(spec(root))
     lines = str(raised.value).splitlines()
     assert len(lines) == 22
-    assert lines[-1] == "  and 10 more; cnnctl data --verbose names all"
+    assert lines[-1] == "  and 10 more; cnnctl data --verbose lists all"
     assert len(raised.value.every.splitlines()) == 31
 
 

@@ -64,9 +64,9 @@ def test_the_test_part_does_not_depend_on_the_validation_part() -> None:
     np.testing.assert_array_equal(hold_out(UNEVEN, FRACTIONS, 0)["test"], hold_out(UNEVEN, {"test": 0.2}, 0)["test"])
 
 
-@pytest.mark.parametrize("images_a_class", [2, 3, 4])
-def test_small_classes_keep_an_image_to_train_on(images_a_class: int) -> None:
-    labels = np.repeat(np.arange(10), images_a_class)
+@pytest.mark.parametrize("images_per_class", [2, 3, 4])
+def test_small_classes_keep_an_image_to_train_on(images_per_class: int) -> None:
+    labels = np.repeat(np.arange(10), images_per_class)
     taken = np.concatenate(list(hold_out(labels, {"test": 0.2, "validation": 0.2}, 0).values()))
     assert len(taken) == 2 * round(0.2 * len(labels))
     assert counts(np.delete(labels, taken), 10).min() >= 1

@@ -35,7 +35,7 @@ def test_auto_is_one_device_where_there_is_one() -> None:
 def test_auto_takes_all_gpus_where_each_gets_enough_images() -> None:
     assert chosen(CARDS, ["train.batch_size=128"]) == Choice("mirrored", "4 GPUs, and 32 images or more each")
     few = chosen(CARDS, ["train.batch_size=127"])
-    assert few == Choice("one_device", "each of 4 GPUs would get 31 images of a batch, fewer than 32")
+    assert few == Choice("one_device", "each of 4 GPUs would get 31 images per batch, fewer than 32")
 
 
 def test_auto_takes_the_workers_that_there_are() -> None:
@@ -44,7 +44,7 @@ def test_auto_takes_the_workers_that_there_are() -> None:
 
 def test_what_shares_batches_already_stays_on_one_device() -> None:
     parts = chosen(CARDS, ["train.batch_parts=2", "train.batch_size=128"])
-    assert parts == Choice("one_device", "train.batch_parts shares each batch among the cores of one device already")
+    assert parts == Choice("one_device", "train.batch_parts already splits each batch among the cores of one device")
     assert chosen(CARDS, config=CONFIGS / "few-shot.yaml").value == "one_device"
 
 

@@ -283,7 +283,7 @@ def test_images_that_are_gone_are_one_message(of_a_folder: Path, tmp_path: Path)
     (tmp_path / "images").rename(tmp_path / "moved")
     with pytest.raises(
         DataError,
-        match=r"there is no folder .*images'; a path starts at the folder where cnnctl is called\. Images elsewhere: --data FOLDER",
+        match=r"there is no folder .*images'; a relative path starts at the current folder\. Images elsewhere: --data FOLDER",
     ):
         evaluate([of_a_folder], None, None, "table", "cpu", Console(), verbose=True)
     evaluate([of_a_folder], None, str(tmp_path / "moved"), "table", "cpu", Console(quiet=True), verbose=True)

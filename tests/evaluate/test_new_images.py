@@ -403,9 +403,9 @@ def test_options_are_for_other_images_alone_and_for_values_that_can_be(run: Path
         with pytest.raises(UsageError, match=f"^{name} is for images that the config does not name; give --data FOLDER"):
             evaluate([run], None, None, "json", "cpu", Console(), verbose=True, options=options)
     for value in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match=r"^--pixel-max .*: expected a number above 0"):
+        with pytest.raises(UsageError, match=r"^--pixel-max: expected a "):
             predict(run, [tmp_path], 3, None, "json", "cpu", Console(), verbose=True, options=ImageOptions(pixel_max=value))
-        with pytest.raises(UsageError, match=r"^--pixel-max .*: expected a number above 0"):
+        with pytest.raises(UsageError, match=r"^--pixel-max: expected a "):
             evaluate([run], None, str(tmp_path), "json", "cpu", Console(), verbose=True, options=ImageOptions(pixel_max=value))
 
 

@@ -50,7 +50,7 @@ def drawn(count: int, seed: int = SEED, of: Episodes | None = None) -> Array:
 
 def test_an_episode_has_way_times_shot_and_query_images() -> None:
     size = EpisodeSize(way=20, shot=1, query=5)
-    assert (size.images_a_class, size.images) == (6, 120)
+    assert (size.images_per_class, size.images) == (6, 120)
 
 
 # turned classes
@@ -115,7 +115,7 @@ def test_mirrored_images_need_not_be_square() -> None:
 def test_an_episode_has_different_classes_and_different_images_of_each(size: EpisodeSize) -> None:
     of = episodes(size)
     for indices in drawn(40, of=of):
-        assert indices.shape == (size.way, size.images_a_class)
+        assert indices.shape == (size.way, size.images_per_class)
         classes = LABELS[indices]
         assert (classes == classes[:, :1]).all(), "a row is of one class"
         assert len(np.unique(classes[:, 0])) == size.way

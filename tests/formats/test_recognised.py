@@ -198,7 +198,7 @@ def test_the_right_source_is_named(asked: str, name: str, tmp_path: Path) -> Non
             r"this is a single array; put the arrays .* into one folder as x_train.npy and y_train.npy, and write source: npz",
         ),
         ("matlab 7.3", r"this is an HDF5 file, as Matlab's -v7.3 writes it; save it again in Matlab: .*'-v7'\)"),
-        ("png", r"this is an image; put the images of each class into a folder of its own, and write source: folder"),
+        ("png", r"this is an image; put the images of each class into a separate folder, and write source: folder"),
     ],
 )
 @pytest.mark.parametrize("asked", KINDS)

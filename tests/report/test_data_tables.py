@@ -102,7 +102,7 @@ def with_classes(facts: dict[str, Any], count: int) -> dict[str, Any]:
 
 def test_many_classes_are_summarized_and_the_smallest_named(digits: dict[str, Any]) -> None:
     assert "\nc20 " not in dataset_text(with_classes(digits, 21))
-    assert "\nfewest    7 train images: 'c0'\n" in dataset_text(with_classes(digits, 21))
+    assert "\nfewest      7 train images: 'c0'\n" in dataset_text(with_classes(digits, 21))
     assert "\nc19 " in dataset_text(with_classes(digits, 20))
     assert "\nfewest " not in dataset_text(with_classes(digits, 20))
 
@@ -113,14 +113,14 @@ def test_classes_missing_everywhere_are_named_once(digits: dict[str, Any]) -> No
         facts["splits"][name]["missing"] = [f"c{number}" for number in range(20, 29)]
     facts["splits"]["test"]["missing"].append("c5")
     text = dataset_text(facts)
-    assert "missing   from all splits: 'c20', 'c21', 'c22', 'c23', 'c24' and 4 more\nmissing   from test: 'c5'\n" in text
+    assert "missing     from all splits: 'c20', 'c21', 'c22', 'c23', 'c24' and 4 more\nmissing     from test: 'c5'\n" in text
     assert text.count("'c20'") == 1
 
 
 def test_equal_classes_are_told_to_be_equal(digits: dict[str, Any]) -> None:
     facts = with_classes(digits, 5)
     facts["splits"]["train"]["balance"] |= {"fewest": 9, "most": 9}
-    assert "balance   every class has 9 train images" in dataset_text(facts)
+    assert "balance     every class has 9 train images" in dataset_text(facts)
 
 
 def test_colour_has_a_number_a_channel(digits: dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ def test_train_is_the_rest_where_classes_are_held_out_by_name_alone(few_shot: di
     text = dataset_text(changed(few_shot, "validation", part=["2"]))
     assert "train: rest of 'train'; validation: of its classes '2'; test: of" in text
     named = changed(changed(few_shot, "validation", part="small"), "test", part="new")
-    assert "splits    train: 'train'; validation: 'small'; test: 'new'\n" in dataset_text(named)
+    assert "splits      train: 'train'; validation: 'small'; test: 'new'\n" in dataset_text(named)
 
 
 def test_groups_are_all_named(few_shot: dict[str, Any]) -> None:
@@ -163,7 +163,7 @@ def test_the_smallest_classes_of_each_split_are_named_since_they_bound_an_episod
     for role, of_role in sizes.items():
         facts["splits"][role]["balance"] |= {"fewest": min(of_role), "most": max(of_role)}
     lines = [line for line in dataset_text(facts).splitlines() if line.startswith("fewest")]
-    assert lines == ["fewest    7 train images: 'train1'", "fewest    8 test images: 'test0', 'test1'"]
+    assert lines == ["fewest      7 train images: 'train1'", "fewest      8 test images: 'test0', 'test1'"]
 
 
 def wanting(facts: dict[str, Any], split: str, **values: int) -> dict[str, Any]:
@@ -188,30 +188,30 @@ def wanting(facts: dict[str, Any], split: str, **values: int) -> dict[str, Any]:
             "validation",
             {"way": 3},
             "an episode of 3 classes cannot be drawn from validation, which has 2; "
-            "take more classes into data.validation, or lower few_shot.way to 2",
+            "add classes to data.validation, or lower few_shot.way to 2",
         ),
         (
             "test",
             {"way": 2, "classes": 1},
-            "an episode of 2 classes cannot be drawn from test, which has 1; take more classes into data.test",
+            "an episode of 2 classes cannot be drawn from test, which has 1; add classes to data.test",
         ),
         (
             "train",
             {"shot": 100, "query": 79, "short": 1},
-            "an episode takes 100 + 79 images of a class, but 1 of the 6 classes of train has fewer, the least 178; "
-            "lower few_shot.train_shot or few_shot.train_query to take 178 at most",
+            "an episode takes 100 + 79 images per class, but 1 of the 6 classes of train has fewer, the smallest 178; "
+            "lower few_shot.train_shot or few_shot.train_query to take at most 178",
         ),
         (
             "test",
             {"shot": 5, "query": 175, "short": 2},
-            "an episode takes 5 + 175 images of a class, but 2 of the 2 classes of test have fewer, the least 174; "
-            "lower few_shot.shot or few_shot.query to take 174 at most",
+            "an episode takes 5 + 175 images per class, but 2 of the 2 classes of test have fewer, the smallest 174; "
+            "lower few_shot.shot or few_shot.query to take at most 174",
         ),
         (
             "validation",
             {"shot": 1, "query": 1, "short": 1, "images": 1},
-            "an episode takes 1 + 1 images of a class, but 1 of the 2 classes of validation has fewer, the least 1; "
-            "give every class two images at least, one to learn from and one to classify",
+            "an episode takes 1 + 1 images per class, but 1 of the 2 classes of validation has fewer, the smallest 1; "
+            "add images, so that every class has at least two, one to learn from and one to classify",
         ),
     ],
 )
@@ -233,8 +233,8 @@ def test_the_largest_episode_that_can_be_drawn_has_no_advice(few_shot: dict[str,
 def test_copies_across_splits_of_a_few_shot_task_are_of_another_class_there(few_shot: dict[str, Any]) -> None:
     facts = changed(wanting(few_shot, "test"), "test", shared={"train": 3, "validation": 0})
     assert advice(facts) == [
-        "3 of 354 test images are train images too, in another class there, so these splits are not as much apart as "
-        "their classes; look which class is right, and remove the others"
+        "3 of 354 test images are train images too, in another class there, so these splits are not disjoint although "
+        "their classes are; find the right class and remove the other images"
     ]
 
 
@@ -245,9 +245,9 @@ def test_sizes_of_classes_are_no_matter_where_episodes_draw_each_class_alike(few
 def test_blank_and_light_images_have_their_advice_in_few_shot_tasks_too(few_shot: dict[str, Any]) -> None:
     facts = changed(wanting(few_shot, "test"), "train", blank=["one"], pixels={"mean": [0.7]})
     assert [text.partition(";")[0] for text in advice({**facts, "conflicts": 1})] == [
-        "1 image occurs with different labels, and no network can be right about all of them",
-        "1 image is one single colour and shows nothing",
-        "the mean pixel is 0.70, as of ink on white",
+        "1 image occurs with different labels, so no network can be right about all of them",
+        "1 image is a single color",
+        "the mean pixel is 0.70, as for ink on white",
     ]
 
 
@@ -261,9 +261,9 @@ def test_nothing_is_advised_where_nothing_is_wrong(digits: dict[str, Any]) -> No
 def test_an_image_with_two_labels_is_the_first_example(troubled: dict[str, Any]) -> None:
     examples = [line for line in dataset_text(troubled).splitlines() if line.startswith("such as")]
     assert examples == [
-        "such as   train: train/cat/01.png = test: test/dog/a cat.png",
-        "such as   train: train/cat/00.png = test: test/cat/again.png",
-        "such as   train: train/dog/empty.png = train: train/dog/void.png",
+        "such as     train: train/cat/01.png = test: test/dog/a cat.png",
+        "such as     train: train/cat/00.png = test: test/cat/again.png",
+        "such as     train: train/dog/empty.png = train: train/dog/void.png",
     ]
 
 
@@ -278,13 +278,17 @@ def changed(facts: dict[str, Any], split: str, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("split", "values", "message"),
     [
-        ("test", {"shared": {"train": 36}}, "36 of 359 test images are train images too, .* 10.03 percentage points too high"),
+        (
+            "test",
+            {"shared": {"train": 36}},
+            r"duplicates across train and test \(leakage\): 36 of 359 test images are train images too, .* 10.03 percentage points too high",
+        ),
         ("validation", {"shared": {"train": 9}}, "9 of 180 validation images are train images too"),
         ("test", {"shared": {"validation": 1}}, "1 of 359 test images are validation images too"),
-        ("test", {"blank": ["one"]}, "1 image is one single colour and shows nothing"),
-        ("train", {"blank": ["one", "two"]}, "2 images are one single colour and show nothing"),
+        ("test", {"blank": ["one"]}, "1 image is a single color"),
+        ("train", {"blank": ["one", "two"]}, "2 images are a single color"),
         ("test", {"missing": ["3", "4"]}, "2 classes are trained but never tested"),
-        ("train", {"balance": {"ratio": 5.0}}, "the classes are of very different size"),
+        ("train", {"balance": {"ratio": 5.0}}, "the classes are imbalanced"),
         ("train", {"pixels": {"mean": [0.61]}}, "the mean pixel is 0.61, .* try --set data.invert=true"),
     ],
 )
@@ -308,12 +312,12 @@ def test_what_is_usual_has_none(split: str, values: dict[str, Any], digits: dict
 def test_a_class_that_is_not_even_trained_is_no_matter_of_the_test(digits: dict[str, Any]) -> None:
     facts = changed(digits, "test", missing=["3", "4", "5"])
     (text,) = advice(changed(facts, "train", missing=["4", "5"]))
-    assert text == "1 class is trained but never tested; take images of every class into the test split"
+    assert text == "1 class is trained but never tested; add images of every class to the test split"
 
 
 def test_an_inversion_that_made_images_light_is_to_be_left_out(digits: dict[str, Any]) -> None:
     (text,) = advice({**changed(digits, "train", pixels={"mean": [0.7]}), "inverted": True})
-    assert text == "the mean pixel is 0.70 after data.invert, so the images were dark before; leave data.invert out"
+    assert text == "the mean pixel is 0.70 after data.invert, so the images were dark before; remove data.invert"
 
 
 def test_equal_channels_are_to_become_one(digits: dict[str, Any]) -> None:

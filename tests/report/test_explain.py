@@ -73,9 +73,9 @@ def test_a_filter_spans_all_channels_and_gives_one_map() -> None:
     assert (
         "a filter spans all 3 input channels: 3·3·3 = 27 weights; it slides without being flipped (cross-correlation)" in text
     )
-    assert "so 5 filters give 5 maps, not 5·3" in text
+    assert "so 5 filters output 5 maps, not 5·3" in text
     assert "parameters: 3·3·3·5 + 5 = 140" in text
-    assert "multiply-accumulates: 6·6 positions · 135 weights = 4,860" in text
+    assert "MACs: 6·6 positions · 135 weights = 4,860" in text
 
 
 def test_groups_and_dilation_and_padding_are_told() -> None:
@@ -90,20 +90,20 @@ def test_groups_and_dilation_and_padding_are_told() -> None:
 def test_same_padding_tells_which_side_gets_the_odd_zero() -> None:
     text = explained("[max_pooling2d: {pool_size: 2, strides: 1, padding: same}, flatten, dense: {units: classes}]")
     told = " ".join(text.split())
-    assert "rows and columns: ceil(8 / 1) = 8; empty places added, which take no part: 0 before, 1 after" in told
-    assert "1 after; the odd one goes after" in told
+    assert "rows and columns: ceil(8 / 1) = 8; padding added, which is ignored: 0 before, 1 after" in told
+    assert "1 after; the odd one is after" in told
     assert "strides 1×1; no parameters" in text
 
 
 def test_rows_and_columns_are_told_apart_where_they_differ() -> None:
     text = explained("[average_pooling2d: {pool_size: [2, 3]}, flatten, dense: {units: classes}]")
     assert "rows: floor((8 - 2) / 2) + 1 = 4\n  columns: floor((8 - 3) / 3) + 1 = 2" in text
-    assert "the mean of each 2×3 window, each map on its own; strides are the pool size" in text
+    assert "the mean of each 2×3 window, separately for each map; strides are the pool size" in text
 
 
 def test_flatten_keeps_the_batch_axis_and_dense_holds_most_parameters() -> None:
     text = explained("[conv2d: {filters: 4, kernel_size: 3}, flatten, dense: {units: classes}]")
-    assert "the batch axis stays: (B, 6, 6, 4) becomes (B, 6 · 6 · 4) = (B, 144)" in text
+    assert "the batch axis is unchanged: (B, 6, 6, 4) becomes (B, 6 · 6 · 4) = (B, 144)" in text
     assert "144·10 + 10 = 1,450 parameters, 97% of all" in text  # 1,450 of 1,490
 
 
@@ -119,8 +119,8 @@ def test_batch_norm_counts_the_values_of_a_batch_and_what_is_trained() -> None:
 
 def test_dropout_acts_in_training_only() -> None:
     text = explained("[flatten, dropout: {rate: 0.2}, dense: {units: classes}]")
-    assert "0 with probability 0.2, the others are divided by 1 - 0.2 = 0.8" in text
-    assert "in validation, test and prediction nothing happens" in text
+    assert "0 with probability 0.2 and the others are divided by 1 - 0.2 = 0.8" in text
+    assert "in validation, test and prediction values are unchanged" in text
 
 
 def test_rank_is_not_shape() -> None:
@@ -171,7 +171,7 @@ def test_an_add_that_broadcasts_sums_the_gradient_of_the_smaller_input() -> None
     convs = "conv2d: {filters: 4, kernel_size: 1, name: a}, conv2d: {filters: 1, kernel_size: 1, name: b}"
     text = of_branches(f"{convs}, add: {{inputs: [a, b]}}")
     assert "the sum of a and b, value by value; gradients flow into the others unchanged" in text
-    assert "'b' (8, 8, 1) is smaller and is broadcast: each of its values is added at 4 places" in text
+    assert "'b' (8, 8, 1) is smaller and is broadcast: each of its values is added at 4 positions" in text
     assert "its gradient is the sum of the gradients at these" in text
 
 
@@ -185,38 +185,41 @@ def test_a_concatenation_names_its_axis() -> None:
 @pytest.mark.parametrize(
     ("layers", "sentence"),
     [
-        ("dropout: {rate: 0}, flatten", "with rate 0 nothing happens, in training either"),
-        ("flatten, flatten: {name: again}", "the input is a vector already: (B, 64) stays as it is"),
-        ("zero_padding2d: {padding: 0}, flatten", "padding of 0: nothing is added"),
+        ("dropout: {rate: 0}, flatten", "with rate 0 values are unchanged, also in training"),
+        ("flatten, flatten: {name: again}", "the input is already a vector: (B, 64) is unchanged"),
+        ("zero_padding2d: {padding: 0}, flatten", "padding of 0 adds nothing"),
         ("zero_padding2d: {padding: [[1, 2], [1, 0]]}, flatten", "zeros: 1 row above, 2 below, 1 column left, 0 right"),
-        ("activation: {activation: linear}, flatten", "linear: every value stays as it is"),
-        ("conv2d: {filters: 1, kernel_size: 3}, flatten", "so 1 filter gives 1 map\n"),
+        ("activation: {activation: linear}, flatten", "linear: values are unchanged"),
+        ("conv2d: {filters: 1, kernel_size: 3}, flatten", "so 1 filter outputs 1 map\n"),
         ("conv2d: {filters: 2, kernel_size: 1, padding: same}, flatten", "ceil(8 / 1) = 8; no zeros added"),
         ("max_pooling2d: {pool_size: 3}, flatten", "floor((8 - 3) / 3) + 1 = 2; the last 2 of 8 are in no window"),
         ("conv2d: {filters: 2, kernel_size: 1, strides: 3}, flatten", "; 5 of 8 are in no window"),
-        ("max_pooling2d: {pool_size: 8}, global_max_pooling2d", "(one value here, so it stays as it is)"),
-        ("conv2d: {filters: 3, kernel_size: 3, activation: softmax}, flatten", "at each of 36 places, over the 3 channels"),
+        ("max_pooling2d: {pool_size: 8}, global_max_pooling2d", "(a single value here, so it is unchanged)"),
+        ("conv2d: {filters: 3, kernel_size: 3, activation: softmax}, flatten", "at each of 36 positions, over the 3 channels"),
         (
             "conv2d: {filters: 1, kernel_size: 3, activation: softmax}, flatten",
             "softmax over one value, the last axis: always 1",
         ),
-        ("conv2d: {filters: 1, kernel_size: 3, activation: softmax}, flatten", "no pixel of the image can change its outputs"),
+        ("conv2d: {filters: 1, kernel_size: 3, activation: softmax}, flatten", "no pixel of the image affects its outputs"),
         ("batch_normalization: {scale: false, center: false}, flatten", "then (x - mean) / sqrt(variance + 0.001)\n"),
-        ("batch_normalization: {momentum: 1}, flatten", "they never change from their first values"),
-        ("dropout: {rate: 0.5, noise_shape: [null, 1, 1, 1]}, flatten", "noise_shape [null, 1, 1, 1] has a 1 together"),
+        ("batch_normalization: {momentum: 1}, flatten", "they keep their initial values"),
+        ("dropout: {rate: 0.5, noise_shape: [null, 1, 1, 1]}, flatten", "noise_shape [null, 1, 1, 1] has a 1 share one draw"),
         (
             "conv2d: {filters: 2, kernel_size: 1, strides: 3}, flatten",
-            "3 pixels further on; neither sees the rows and columns between",
+            "3 pixels; the rows and columns between them are in neither",
         ),
         (
             "conv2d: {filters: 2, kernel_size: 3, dilation_rate: 2}, flatten",
-            "5×5 input pixels, of which it skips some: it sees 3 rows and",
+            "5×5 pixels of the image, with gaps: 3 rows and",
         ),
         (
             "conv2d: {filters: 2, kernel_size: 9, padding: same}, flatten",
-            "8×8 input pixels; its window is larger and reaches into",
+            "8×8 pixels of the image; the window is larger and reaches into",
         ),
-        ("conv2d: {filters: 2, kernel_size: [8, 7]}, flatten", "8×7 input pixels; its neighbour sees 1 column further on"),
+        (
+            "conv2d: {filters: 2, kernel_size: [8, 7]}, flatten",
+            "8×7 pixels of the image; distance between neighbouring receptive fields: 1 column",
+        ),
     ],
 )
 def test_sentences_speak_of_the_network_that_is_explained(layers: str, sentence: str) -> None:
@@ -234,9 +237,9 @@ def test_a_share_of_parameters_is_100_percent_only_of_all() -> None:
 def test_under_channels_first_softmax_and_dense_go_along_the_columns() -> None:
     model = "{data_format: channels_first, layers: [dense: {units: 5, activation: softmax}, flatten, dense: {units: classes}]}"
     text = unwrapped(explanation(check(parse(f"data: {{source: digits}}\nmodel: {model}", "x.yaml"))))
-    assert "joined to every input along the last axis, the columns: 8·5 + 5 = 45" in text
-    assert "softmax at each of 8 places, over the 5 columns of the last axis" in text
-    assert "the channels are moved to the end before" in text
+    assert "connected to every input along the last axis, the columns: 8·5 + 5 = 45" in text
+    assert "softmax at each of 8 positions, over the 5 columns of the last axis" in text
+    assert "after the channels are moved to the end" in text
 
 
 def test_logits_that_are_means_of_relu_are_said_to_be_so() -> None:
@@ -260,7 +263,7 @@ def test_steps_of_maml_are_those_of_training_and_of_tests() -> None:
     text = of_maml("{inner_steps: 2, test_steps: 5}", "[batch_normalization, flatten]")
     assert "after 2 steps of gradient descent on its labelled images (5 in validation and test). Batch norm" in text
     assert text.endswith("Loss: cross-entropy of the query images, differentiated through these steps.")
-    assert "those to be named are a batch each, and the moving averages are not used" in text
+    assert "its query images are one batch each, and the moving averages are not used" in text
 
 
 def test_maml_of_first_order_and_without_batch_norm_is_told_as_that() -> None:
@@ -273,5 +276,5 @@ def test_one_weight_and_one_pixel_are_no_plurals() -> None:
     text = explained("[conv2d: {filters: 1, kernel_size: 1, strides: 8}, flatten, dense: {units: classes}]")
     assert "1·1·1 = 1 weight;" in text
     assert "1·1 position · 1 weight = 1" in text
-    assert "sees 1×1 input pixel" in text
+    assert "receptive field: 1×1 pixel" in text
     assert "1 weights" not in text

@@ -61,7 +61,7 @@ def test_memory_counts_the_bytes_of_a_value_and_the_images_of_a_batch() -> None:
     assert (
         summary_of("mnist", "train.precision=mixed_bfloat16").activation_bytes == 2 * values + 20
     )  # the last layer keeps float32
-    assert totals(summary_of("mnist", batch_size=1000))[2] == "158.4 MB for the outputs of all layers, a batch of 1,000"
+    assert totals(summary_of("mnist", batch_size=1000))[2] == "158.4 MB for the outputs of all layers per batch of 1,000"
 
 
 @pytest.mark.parametrize(

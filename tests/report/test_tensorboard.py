@@ -463,7 +463,7 @@ def test_a_stop_in_the_middle_of_a_profile_leaves_the_profiler_free(tmp_path: Pa
         ("log.profile=[0, 3]", r"log.profile: expected the first and the last step, such as \[10, 20\], received \[0, 3\]"),
         ("log.profile=[5, 3]", r"log.profile: expected the first and the last step"),
         ("log.profile=7", r"log.profile: expected the first and the last step"),
-        ("log={tensorboard: false, every_steps: 5}", r"log.every_steps: goes to TensorBoard, but log.tensorboard is false"),
+        ("log={tensorboard: false, every_steps: 5}", r"log.every_steps: is for TensorBoard, but log.tensorboard is false"),
         ("log.every_steps=0", r"log.every_steps: expected a number greater than 0, received 0"),
     ],
 )

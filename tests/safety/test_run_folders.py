@@ -209,7 +209,7 @@ def test_a_file_beyond_all_measure_is_not_read(run: Path, command: Command) -> N
             file.truncate(10**12)  # takes no room on the disk
     told = command("evaluate", run)
     assert f"{run / 'environment.json'} cannot be read: it has more than 20,000,000 bytes" in told.refusal()
-    assert f"{run} is passed over: {run / 'result.json'} cannot be read" in command("runs", run.parent).refusal()
+    assert f"{run} is skipped: {run / 'result.json'} cannot be read" in command("runs", run.parent).refusal()
 
 
 def test_a_model_beyond_all_measure_is_not_read(run: Path, command: Command) -> None:
@@ -363,7 +363,7 @@ def test_hostile_runs_do_not_hide_the_good_ones(run: Path, trained: Path, comman
     for form in ("table", "json", "markdown"):
         told = command("runs", root, "--format", form)
         assert told.code == 0, told.err
-        passed = [line for line in told.err.splitlines() if "is passed over: " in line]
+        passed = [line for line in told.err.splitlines() if "is skipped: " in line]
         others = [line for line in told.err.splitlines() if line not in passed]
         assert len(passed) == hostile and all("for want of room" in line for line in others)
         assert max(map(len, passed)) < 600

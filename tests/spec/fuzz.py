@@ -158,7 +158,7 @@ def _refused(overrides: Sequence[str]) -> ConfigError | None:
     except ConfigError as error:
         assert printed.getvalue() == ""
         return error
-    assert "multiply-accumulates for one image" in printed.getvalue()
+    assert "MACs per image" in printed.getvalue()
     assert_printable(printed.getvalue())
     return None
 

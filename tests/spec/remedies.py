@@ -9,7 +9,7 @@ stand on lines of their own. What is understood:
     write - LAYER                  the layer becomes LAYER
     end with LAYER                 LAYER comes below all others
     indent it by N spaces, remove the quotes, remove the tag, remove it, leave FIELD out, keep one of them
-    indent A, B under 'x', begin each with its own '- '
+    indent A, B under 'x', start each with its own '- '
     remove 'a', move 'a' below 'b', 'a': FIELD: VALUE        of layers by their names
 
 Anything else, such as "name another split", is for people: `Vague`.
@@ -31,10 +31,10 @@ from cnnctl.spec.overrides import keys_of, put
 from cnnctl.spec.stack import nodes_of
 
 FOR_PEOPLE = re.compile(
-    r"less|lower times|another .*|choose another|take other .*|channels_last|subclass|concatenate|join them with add|strides"
-    r"|name another split|name it in some layer's inputs|give a square data.image_size|give smaller windows|write the fields out|move the dropout before .*|remove that softmax .*|end the network with it.*"
-    r"|flatten|pool globally|change one|remove one of the two|leave the activation out.*|write softmax .*|give it activation: softmax"
-    r"|use categorical_crossentropy with .*|'cnnctl init' .*|a path starts at .*|not read: .*|give a folder of images"
+    r"less|lower times|another .*|choose another|other filters|channels_last|subclass|concatenate|join them with add|strides"
+    r"|name another split|add it to the inputs of a layer|set a square data.image_size|give smaller windows|write the fields themselves|move the dropout before .*|remove that softmax .*|end the network with it.*"
+    r"|flatten|pool globally|change one|remove one of the two|remove the activation.*|set softmax .*|set activation: softmax for it"
+    r"|use categorical_crossentropy with .*|'cnnctl init' .*|a relative path starts at .*|not read: .*|pass a folder of images"
 )
 """Remedies that leave a choice, and what is said after a `; ` without advice."""
 
@@ -73,7 +73,7 @@ def applied(text: str, problem: Problem, remedy: str) -> str:
     Raises:
         Vague: no program can tell what is meant.
     """
-    if "stands twice" in problem.message:
+    if problem.message.startswith("duplicate key"):
         return _keep_one(text, problem)
     for pattern, apply in _ON_LINES:
         if match := re.fullmatch(pattern, remedy):
@@ -123,7 +123,7 @@ def _remove_tag(text: str, problem: Problem, match: re.Match[str]) -> str:
 def _keep_one(text: str, problem: Problem) -> str:
     """Removes the second of two keys."""
     lines, (number, column) = text.split("\n"), _place(problem)
-    twice = re.match(r"'(.+?)' stands twice", problem.message)
+    twice = re.match(r"duplicate key '(.+?)'", problem.message)
     assert twice
     value = r"\s*:\s*(?:\{[^}]*\}|\[[^\]]*\]|[^,}]*?)\s*(?:,\s*|(?=[}\]]|$))"
     key = re.escape(json.dumps(twice[1].replace("\\n", "\n"))) + "|" + re.escape(twice[1])
@@ -177,7 +177,7 @@ def _did_you_mean(content: Any, problem: Problem, match: re.Match[str]) -> None:
     if field := _unknown_field(problem):
         _rename(content, keys, field, word)
         return
-    wrong = re.search(r"(?:received|unknown \w+|the set|there is no \w+) '(.+?)'", problem.message)
+    wrong = re.search(r"(?:received|unknown \w+|the dataset|there is no \w+) '(.+?)'", problem.message)
     assert wrong, problem
     if keys[:2] == ("sweep", "parameters") and wrong[1] in str(keys[2]).split("."):
         _in_parameter(content, keys, wrong[1], word)
@@ -310,13 +310,13 @@ def _keep_first(content: Any, problem: Problem, match: re.Match[str]) -> None:
 
 _ON_CONTENT = (
     (r"indent (.+) under '(.+)'", _indent_under),
-    (r"begin each with its own '- '", _begin_each),
+    (r"start each with its own '- '", _begin_each),
     (r"keep one of them", _keep_first),
     (r"did you mean '(.+)'(?:, .*)?\?", _did_you_mean),
     (r"remove it.*", _remove),
     (r"remove the section", _remove),
-    (r"leave (\S+) out", _leave_out),
     (r"remove '(.+)'", _remove_layer),
+    (r"remove ([\w.]+)", _leave_out),
     (r"move '(.+)' below '(.+)'", _move_layer),
     (r"'(.+)': (\w+: .+)", _change_layer),
     (r"write - (.+)", _write_layer),

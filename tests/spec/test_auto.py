@@ -32,7 +32,7 @@ def test_a_cpu_takes_bfloat16_where_it_multiplies_it(monkeypatch: pytest.MonkeyP
 
 def test_a_system_that_does_not_say_what_its_cpu_can_takes_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "cpu_flags", frozenset)
-    assert precision_on_cpu() == ("float32", "this system does not say what its CPU multiplies in hardware")
+    assert precision_on_cpu() == ("float32", "this system does not report the instructions of its CPU")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def parts(cores: int, *overrides: str) -> Any:
 def test_a_batch_has_a_part_a_core_but_no_small_ones() -> None:
     assert [parts(cores).value for cores in (1, 2, 4, 16)] == [1, 2, 4, 4]
     assert [parts(8, f"train.batch_size={size}").value for size in (1, 31, 64, 100)] == [1, 1, 2, 3]
-    assert parts(1).why == "there is one core"
+    assert parts(1).why == "1 core"
     assert parts(8, "train.batch_size=63").why == "parts of 63 images would have fewer than 32"
 
 

@@ -47,12 +47,15 @@ def test_a_task_of_type_chief_comes_first(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{x", r"is no JSON \(Expecting property name .* at character 2\); expected such as \{\"cluster\".*received '\{x'"),
-        ("[" * 100_000, "is no JSON"),
-        ("9" * 5000, r"is no JSON \(a number has thousands of digits\)"),
-        ("[1]", r"is \[1\], expected such as"),
-        ({"cluster": ["a:1"]}, r"has cluster: \[\"a:1\"\], expected such as"),
-        ({"cluster": {"ps": ["a:1"]}}, "has tasks of type 'ps'; cnnctl trains on tasks of type worker"),
+        (
+            "{x",
+            r"is not valid JSON \(Expecting property name .* at character 2\); expected an object such as \{\"cluster\".*received '\{x'",
+        ),
+        ("[" * 100_000, "is not valid JSON"),
+        ("9" * 5000, r"is not valid JSON \(a number has thousands of digits\)"),
+        ("[1]", r"is \[1\]; expected an object such as"),
+        ({"cluster": ["a:1"]}, r"has cluster: \[\"a:1\"\]; expected an object such as"),
+        ({"cluster": {"ps": ["a:1"]}}, "has tasks of type 'ps'; cnnctl takes tasks of type worker"),
         ({"cluster": {"worker": "a:1"}}, r"has cluster.worker: 'a:1', expected a list of addresses"),
         ({"cluster": {"worker": []}}, r"has cluster.worker: \[\], expected a list"),
         (
@@ -61,16 +64,16 @@ def test_a_task_of_type_chief_comes_first(monkeypatch: pytest.MonkeyPatch) -> No
         ),
         ({"cluster": {"worker": ["a:0"]}, "task": {"type": "worker", "index": 0}}, "has the address 'a:0'"),
         ({"cluster": {"worker": ["a:70000"]}, "task": {"type": "worker", "index": 0}}, "has the address 'a:70000'"),
-        ({"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}, "names 'a:1' twice"),
-        ({"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}, "names several chiefs"),
+        ({"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}, "has the address 'a:1' twice"),
+        ({"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}, "lists several chiefs"),
         ({"cluster": TWO}, "has task: null, expected which task this process is"),
         ({"cluster": TWO, "task": {"type": "worker"}}, "expected which task this process is"),
         (
             {"cluster": TWO, "task": {"type": "worker", "index": 2}},
-            "says that this process is 'worker' 2, and names no such task; it names worker 0, worker 1",
+            "makes this process 'worker' 2, which is not in its cluster; its tasks are worker 0, worker 1",
         ),
-        ({"cluster": TWO, "task": {"type": "worker", "index": True}}, "names no such task"),
-        ({"cluster": TWO, "task": {"type": ["worker"], "index": 0}}, "names no such task"),
+        ({"cluster": TWO, "task": {"type": "worker", "index": True}}, "which is not in its cluster"),
+        ({"cluster": TWO, "task": {"type": ["worker"], "index": 0}}, "which is not in its cluster"),
     ],
 )
 def test_what_tensorflow_would_not_take_is_told(monkeypatch: pytest.MonkeyPatch, content: Any, told: str) -> None:

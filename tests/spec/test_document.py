@@ -103,11 +103,11 @@ def test_every_part_knows_where_it_stands() -> None:
 
 
 def test_all_keys_that_stand_twice_are_told_with_the_line_of_the_first() -> None:
-    with pytest.raises(ConfigError, match="stands twice") as caught:
+    with pytest.raises(ConfigError, match="duplicate key") as caught:
         parse("a: 1\nb: {c: 1, c: 2}\na: 3\n", "x.yaml")
     assert str(caught.value).splitlines() == [
-        "x.yaml:2:11  b: 'c' stands twice, first on line 2; keep one of them",
-        "x.yaml:3:1  'a' stands twice, first on line 1; keep one of them",
+        "x.yaml:2:11  b: duplicate key 'c', first on line 2; keep one of them",
+        "x.yaml:3:1  duplicate key 'a', first on line 1; keep one of them",
     ]
 
 
@@ -125,8 +125,8 @@ def test_a_number_of_too_many_digits_is_refused_at_its_place() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda file: None, "no such file; 'cnnctl init' lists ready configs"),
-        (lambda file: file.mkdir(), "this is a folder; give the YAML file of a config"),
+        (lambda file: None, "no such file; 'cnnctl init' lists the example configs"),
+        (lambda file: file.mkdir(), "this is a folder; pass the YAML file of a config"),
         (lambda file: file.write_bytes(bytes(range(256))), "not a text file in UTF-8"),
         (lambda file: file.write_bytes(b"#" * 1_000_001), "at most 1,000,000 bytes"),
     ],
@@ -205,27 +205,27 @@ def test_set_of_a_field_of_a_bare_optimizer_keeps_the_optimizer() -> None:
         ("train.²=3", "train: unknown field '²'; known: loop"),
         (
             "model.layers.2.conv2d.filters=3",
-            "model.layers[2]: there is no 'conv2d' here: it is 'dense'; to have another, set it as a whole: "
+            "model.layers[2]: there is no 'conv2d' here: it is 'dense'; for another one, set it as a whole: "
             "model.layers[2]={conv2d: ...}",
         ),
         ("train.epochs=" + "[" * 5000, "nested too deeply"),
         ("train.x=a:²:" + "9" * 5000, "train: unknown field 'x'; known: loop"),
-        ("model.layers.1.conv2d.filters=3", "model.layers[1]: there is no 'conv2d' here: the config says 'flatten'"),
-        ("data.source.name=x", "data.source: there is no 'name' here: the config says 'digits'"),
-        ("train.0=x", "train: there is no '0' here: the config says {\"epochs\": 5}"),
+        ("model.layers.1.conv2d.filters=3", "model.layers[1]: there is no 'conv2d' here: the value is 'flatten'"),
+        ("data.source.name=x", "data.source: there is no 'name' here: the value is 'digits'"),
+        ("train.0=x", "train: there is no '0' here: the value is {\"epochs\": 5}"),
         ("train.epohs=3", "train: unknown field 'epohs'; did you mean 'epochs'?"),
         ("trian.epochs=3", "unknown field 'trian'; did you mean 'train'?"),
         ("train.epochs=3.0", "train.epochs: expected an integer, received 3.0"),
         ("train.epochs=three", "train.epochs: expected an integer, received 'three'"),
         ("train.batch_size=true", "train.batch_size: expected an integer, received true"),
-        ("seed.x=3", "seed: there is no 'x' here: the config says 3"),
+        ("seed.x=3", "seed: there is no 'x' here: the value is 3"),
         ("train.batch_size.x=3", 'train.batch_size: expected an integer, received {"x": 3}'),
         ("model.layers.2.dense=3", "model.layers[2].dense: expected a mapping of fields such as dense: {units: 3}, received 3"),
         (
             "model.layers.2.dense.units=11",
-            "model.layers[2].dense.units: the network gives 11 numbers, but the data has 10 classes",
+            "model.layers[2].dense.units: the network has 11 outputs, but the data has 10 classes",
         ),
-        ("data.name=mnist", "data.name: goes with source 'tfds', not with 'digits'; remove it"),
+        ("data.name=mnist", "data.name: is only for source 'tfds', not for 'digits'; remove it"),
     ],
 )
 def test_a_wrong_set_is_told_with_itself_as_the_place(text: str, message: str) -> None:
@@ -244,7 +244,7 @@ def test_a_set_of_thousands_of_digits_is_one_short_message() -> None:
 
 def test_set_of_a_field_of_another_optimizer_names_the_one_that_is_there() -> None:
     message = (
-        "train.optimizer: there is no 'sgd' here: it is 'adam'; to have another, set it as a whole: train.optimizer={sgd: ...}"
+        "train.optimizer: there is no 'sgd' here: it is 'adam'; for another one, set it as a whole: train.optimizer={sgd: ...}"
     )
     with pytest.raises(ConfigError, match=re.escape(f"--set train.optimizer.sgd.momentum=0.9  {message}")):
         checked("train.optimizer.sgd.momentum=0.9", config=CONFIG + "  optimizer: {adam: {beta_1: 0.8}}\n")
@@ -269,7 +269,7 @@ def test_what_is_wrong_inside_a_section_that_set_gave_is_told_with_the_last_set_
 
 
 def test_a_key_twice_in_the_value_of_a_set_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--set train=\{epochs: 1, epochs: 2\}.*'epochs' stands twice"):
+    with pytest.raises(ConfigError, match=r"--set train=\{epochs: 1, epochs: 2\}.*duplicate key 'epochs'"):
         overridden("train={epochs: 1, epochs: 2}")
 
 

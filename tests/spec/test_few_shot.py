@@ -116,55 +116,52 @@ def test_a_classification_becomes_a_few_shot_task_by_an_override_alone(tmp_path:
 # what does not go together
 
 MAML, CLASSIFIER, PROTOTYPICAL = "learner: maml", "learner: classifier", "learner: prototypical"
-BY_EPISODES = "is for training by episodes, and classifier trains on batches of images (train.batch_size); remove it"
+BY_EPISODES = "is for training by episodes, but classifier trains on batches of images (train.batch_size); remove it"
 
 WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(data="source: digits, hold_out: image"),
-        [
-            "2:24  data.hold_out: few-shot tasks are judged on classes never trained on; write hold_out: class, or "
-            "leave hold_out out"
-        ],
+        ["2:24  data.hold_out: few-shot tasks are evaluated on classes not in training; write hold_out: class, or remove it"],
     ),
     (
         few_shot(data="source: digits, labels: one_hot"),
-        ["2:24  data.labels: few-shot learners number the classes of each episode themselves; leave labels out"],
+        ["2:24  data.labels: few-shot methods number the classes of each episode themselves; remove labels"],
     ),
     (
         few_shot(data="source: digits, classes: 10, remap_labels: true"),
-        ["2:37  data.remap_labels: few-shot tasks have no output for each class, so there is nothing to remap; leave it out"],
+        ["2:37  data.remap_labels: few-shot tasks have no output per class, so there is nothing to remap; remove it"],
     ),
     (
         few_shot(data="source: tfds, name: omniglot, validation: null, test: test, hold_out: group, group: alphabet"),
-        ["2:68  data.hold_out: validation and test are splits, so nothing is held out of train; leave hold_out out"],
+        ["2:68  data.hold_out: validation and test are splits, so nothing is held out of train; remove hold_out"],
     ),
     (
         few_shot(data="source: digits, shared_classes: drop"),
-        ["2:24  data.shared_classes: what is held out of train shares no class with it; leave it out"],
+        ["2:24  data.shared_classes: validation and test are held out of train and share no class with it; remove it"],
     ),
     (
         few_shot("mirrors: true", data="source: digits, augment: {flip: true}"),
         [
-            "2:34  data.augment.flip: few_shot.mirrors makes mirrored images classes of their own; leave it out, or leave few_shot.mirrors out"
+            "2:34  data.augment.flip: few_shot.mirrors makes mirrored images additional classes; remove it, or remove few_shot.mirrors"
         ],
     ),
     (
         few_shot("rotations: true", data="source: digits, augment: {rotation: 45}"),
         [
-            "2:34  data.augment.rotation: images turned by 45 degrees look like those of the class turned by 90 "
+            "2:34  data.augment.rotation: images rotated by 45 degrees look like those of the class rotated by 90 "
             "(few_shot.rotations); write rotation: 44, or less"
         ],
     ),
     *(
         (
             few_shot(MAML, layers=f"flatten, dense: {{units: 4, {regularizer}: l2}}"),
-            [f"4:64  model.layers[1].dense.{regularizer}: maml has no place for it in the loss of an episode; leave it out"],
+            [f"4:64  model.layers[1].dense.{regularizer}: the loss of a maml episode has no penalties; remove it"],
         )
         for regularizer in ("kernel_regularizer", "bias_regularizer", "activity_regularizer")
     ),
     (
         few_shot(MAML, train="optimizer: {sgd: {loss_scale_factor: 2.0}}"),
-        ["5:27  train.optimizer.sgd.loss_scale_factor: maml does not scale its loss; leave it out"],
+        ["5:27  train.optimizer.sgd.loss_scale_factor: maml does not scale its loss; remove it"],
     ),
     *(
         (few_shot(f"{CLASSIFIER}, {field}: 2"), [f"3:33  few_shot.{field}: {BY_EPISODES}"])
@@ -173,42 +170,41 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(f"{MAML}, way: 2, train_way: 3"),
         [
-            "3:35  few_shot.train_way: maml has an output for each of the 2 classes of an episode, in training too; "
-            "leave train_way out"
+            "3:35  few_shot.train_way: maml has one output for each of the 2 classes of an episode, in training too; "
+            "remove train_way"
         ],
     ),
     (
         few_shot("rotations: true", data="source: digits, image_size: [8, 9]"),
         [
-            "3:12  few_shot.rotations: images of 8×9 cannot be turned by 90 degrees; leave rotations out, or "
-            "give a square data.image_size"
+            "3:12  few_shot.rotations: images of 8×9 cannot be rotated by 90 degrees; remove rotations, or "
+            "set a square data.image_size"
         ],
     ),
     (
         few_shot(train="loop: fit"),
-        ["5:9  train.loop: few-shot learners are trained by the custom loop; write loop: custom, or leave loop out"],
+        ["5:9  train.loop: few-shot methods train by the custom loop; write loop: custom, or remove loop"],
     ),
     *(
         (
             few_shot(f"learner: {learner}", train="loss: sparse_categorical_crossentropy"),
-            [
-                "5:9  train.loss: few-shot learners have a loss of their own, cross-entropy over an episode's classes; "
-                "leave it out"
-            ],
+            ["5:9  train.loss: few-shot methods have their own loss, cross-entropy over the classes of an episode; remove it"],
         )
         for learner in ("prototypical", "maml", "classifier")
     ),
     *(
         (
             few_shot(MAML, train=f"precision: {precision}"),
-            ["5:9  train.precision: second derivatives lose too much in 16 bits: maml takes float32; leave precision out"],
+            [
+                "5:9  train.precision: second derivatives lose too much precision in 16 bits, so maml trains in float32; remove precision"
+            ],
         )
         for precision in ("mixed_bfloat16", "mixed_float16")
     ),
     (
         few_shot(layers="conv2d: {filters: 4, kernel_size: 3}"),
         [
-            "4:37  model.layers[0].conv2d: an embedding is a vector, but the network gives (6, 6, 4) for an image; "
+            "4:37  model.layers[0].conv2d: an embedding is a vector, but the network outputs (6, 6, 4) per image; "
             "flatten or pool globally"
         ],
     ),
@@ -216,7 +212,7 @@ WRONG: list[tuple[str, list[str]]] = [
         (
             few_shot(f"learner: {learner}", layers=f"flatten, dense: {{units: classes}}{more}"),
             [
-                "4:54  model.layers[1].dense.units: the classes of a few-shot task change from episode to episode; "
+                "4:54  model.layers[1].dense.units: the classes of a few-shot task differ between episodes; "
                 "write units: 64, or another number"
             ],
         )
@@ -226,34 +222,34 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(MAML, layers="flatten, dropout: {rate: 0.5}"),
         [
-            "4:46  model.layers[1].dropout: maml adapts on a few images, always in training mode, so dropout would act "
+            "4:46  model.layers[1].dropout: maml adapts on a few images in training mode, so dropout would act "
             "in tests too; remove it"
         ],
     ),
     (
         few_shot(MAML, layers="flatten: {name: maml_head}"),
-        ["4:37  model.layers[0].flatten: maml adds a layer 'maml_head' of its own; write name: embedding, or another name"],
+        ["4:37  model.layers[0].flatten: maml adds its own layer 'maml_head'; write name: embedding, or another name"],
     ),
     (  # a classification
         "data: {source: digits, hold_out: class}\n" + HEADED,
         [
-            "1:24  data.hold_out: takes whole classes away from training, so a classifier would be asked for classes that "
-            "it never learns; write task: few_shot at the top, or leave hold_out out"
+            "1:24  data.hold_out: holds whole classes out of training, so validation and test would have classes that "
+            "a classifier never learns; write task: few_shot at the top, or remove hold_out"
         ],
     ),
     (
         "data: {source: tfds, name: omniglot, hold_out: group, group: alphabet}\n" + HEADED,
         [
-            "1:38  data.hold_out: takes whole classes away from training, so a classifier would be asked for classes that "
-            "it never learns; write task: few_shot at the top, or leave hold_out out"
+            "1:38  data.hold_out: holds whole classes out of training, so validation and test would have classes that "
+            "a classifier never learns; write task: few_shot at the top, or remove hold_out"
         ],
     ),
     *(
         (
             f"data: {{source: digits, {role}: ['8']}}\n" + HEADED,
             [
-                f"1:24  data.{role}: a list takes whole classes away from training, so a classifier would be asked for "
-                f"classes that it never learns; write task: few_shot at the top, or write {role}: 0.1"
+                f"1:24  data.{role}: a list holds whole classes out of training, so validation and test would have "
+                f"classes that a classifier never learns; write task: few_shot at the top, or write {role}: 0.1"
             ],
         )
         for role in ("validation", "test")
@@ -261,17 +257,17 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         "data: {source: digits, shared_classes: drop}\n" + HEADED,
         [
-            "1:24  data.shared_classes: a classifier is judged on the classes that it learns; write task: few_shot "
-            "at the top, or leave it out"
+            "1:24  data.shared_classes: a classifier is evaluated on the classes that it learns; write task: few_shot "
+            "at the top, or remove it"
         ],
     ),
     (
         DIGITS + "few_shot: {way: 5}\n" + HEADED,
-        ["2:1  few_shot: goes with task: few_shot; write task: few_shot at the top, or remove the section"],
+        ["2:1  few_shot: requires task: few_shot; write task: few_shot at the top, or remove the section"],
     ),
     (
         "task: classification\n" + DIGITS + "few_shot: {}\n" + HEADED,
-        ["3:1  few_shot: goes with task: few_shot; write task: few_shot at the top, or remove the section"],
+        ["3:1  few_shot: requires task: few_shot; write task: few_shot at the top, or remove the section"],
     ),
 ]
 
@@ -370,7 +366,7 @@ def test_a_section_without_its_task_hides_no_other_error_and_brings_no_false_one
         "4:9  train: unknown field 'epoch'; did you mean 'epochs'?",
     ]
     assert printed(DIGITS + "few_shot: {way: 5}\n" + STACK) == [
-        "2:1  few_shot: goes with task: few_shot; write task: few_shot at the top, or remove the section"
+        "2:1  few_shot: requires task: few_shot; write task: few_shot at the top, or remove the section"
     ]
 
 
@@ -387,7 +383,7 @@ def test_a_layer_of_a_repeat_is_complained_of_once() -> None:
 def test_a_stack_that_does_not_fit_is_told_for_few_shot_tasks_too() -> None:
     problems = printed(few_shot(layers="conv2d: {filters: 1, kernel_size: 9}, flatten"))
     assert problems[0].startswith("4:37  model.layers[0].conv2d: ")
-    assert "needs 9 pixels of height and gets 8" in problems[0]
+    assert "needs 9 pixels of height but receives 8" in problems[0]
 
 
 # the network that is built

@@ -37,42 +37,42 @@ ONLY_THE_LOADER_SEES_IN_A_SECTION = {
     r"received .*\b\d+\.0\b": "JSON Schema takes 3.0 for an integer; a config that says 3.0 means something else",
     r"must be a multiple of groups": "the arithmetic of two fields",
     r"boundaries need \d+ values": "the lengths of two lists",
-    r"must rise": "the order of a list",
+    r"must be increasing": "the order of a list",
     r"expected the first and the last step": "the order of a list",
-    r"names one axis twice": "axis 3 is also -1",
-    r"the range is empty|positive ends|steps of .* (do not come|go beyond)|goes with equal distances": "the arithmetic of a range",
-    r"the grid has (more than )?[\d,]+ points|a grid has no values|a grid draws none": "a product, and which of two forms a range has",
-    r"stands twice": "1 and 1.0 are the same",
+    r"has a duplicate": "axis 3 is also -1",
+    r"the range is empty|positive bounds|steps of .* do not reach|first step of .* is beyond|cannot be combined with log": "the arithmetic of a range",
+    r"the grid has (more than )?[\d,]+ points|a grid requires a step|a grid draws none": "a product, and which of two forms a range has",
+    r"duplicate value": "1 and 1.0 are the same",
 }
 
 ONLY_THE_LOADER_SEES_IN_A_CONFIG = {
     **ONLY_THE_LOADER_SEES_IN_A_SECTION,
     # what lies on this machine
-    r"what is held out of train shares no class": "whether a folder has a split test",
-    r"there is no folder|there is no split|home folder|no folders of classes|neither known here nor prepared": "files",
+    r"are held out of train and share no class": "whether a folder has a split test",
+    r"there is no folder|there is no split|home folder|no class folders|neither known nor prepared": "files",
     r"there is no file or folder|write source: |expected an? .* and this|^data\.labels_file: ": "files",
-    r"differ in size|does not say all of it": "what a set says of its images",
+    r"differ in size|metadata of .* is incomplete": "what a set says of its images",
     # names
-    r"there is no layer|comes later|its own input|names must differ|no layer takes the output": "which layers there are",
-    r"takes one input, received|sequential model feeds": "which layers there are",
+    r"there is no layer|comes later|its own input|names must be unique|no layer takes the output": "which layers there are",
+    r"takes one input, received|in a sequential model": "which layers there are",
     # shapes
-    r"needs \d+ pixels of|needs an image|is not an axis of|more than 2\^63|needs inputs": "the arithmetic of the stack",
-    r"noise_shape .* needs|channels of its input|along the columns": "the arithmetic of the stack",
+    r"needs \d+ pixels of|needs an image|is not an axis of|more than 2\^63|requires inputs": "the arithmetic of the stack",
+    r"noise_shape .* requires|channels of its input|along the columns": "the arithmetic of the stack",
     r"an image of .* has .* values": "a product",
     r"the repeats make": "a product",
     # the end of the network
-    r"the network gives|an embedding is a vector|the network ends with|softmax of a softmax": "the end of the stack",
+    r"the network outputs|the network has|an embedding is a vector|the network ends with|softmax of a softmax": "the end of the stack",
     r"expects (logits|probabilities), but": "the end of the stack",
-    r"the classes of a few-shot task change": "the task, from within the stack",
+    r"the classes of a few-shot task differ": "the task, from within the stack",
     r"normalizes over the whole batch|is a mean over the whole batch": "which layers there are",
-    r"maml adapts on a few images|maml has no place|maml adds a layer": "the learner, from within the stack",
+    r"maml adapts on a few images|the loss of a maml episode|maml adds its own layer": "the learner, from within the stack",
     # what a sweep tries
     r"^sweep\.parameters\.": "which paths there are, and what their fields take",
     # between fields of several sections
     r"shares images with|leave nothing to train on": "splits by name, sums of fractions",
-    r"has no \d+ parts": "the arithmetic of two fields",
-    r"maml has an output for each": "two fields that must be equal",
-    r"cannot be turned by 90|look like those of the class turned": "the arithmetic of two fields",
+    r"cannot have \d+ parts": "the arithmetic of two fields",
+    r"maml has one output for each": "two fields that must be equal",
+    r"cannot be rotated by 90|look like those of the class rotated": "the arithmetic of two fields",
 }
 
 

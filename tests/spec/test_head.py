@@ -10,7 +10,7 @@ import yaml
 from cnnctl.errors import ConfigError
 from cnnctl.spec.document import parse
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.head import chosen_loss, gives, values_of
+from cnnctl.spec.head import chosen_loss, output_kind, values_of
 from cnnctl.spec.load import check
 
 Layers = list[Any]
@@ -65,7 +65,7 @@ def test_outputs_are_followed_through_the_layers_after_the_activation(layers: La
     experiment = checked(layers)
     network = experiment.network
     nodes, facts = network.nodes, network.facts
-    assert gives(nodes) == expected
+    assert output_kind(nodes) == expected
     assert values_of(nodes, facts)[nodes[-1].name].kind == expected
     assert chosen_loss(experiment).from_logits == (expected == "logits")
 
@@ -90,7 +90,7 @@ def without_softmax(layers: Layers, end: Layers) -> Layers:
         ([maps("softmax"), "max_pooling2d", "global_average_pooling2d"], "channels_last", "maxima of probabilities"),
         ([maps("softmax"), "zero_padding2d", "global_average_pooling2d"], "channels_last", "zeros around probabilities"),
         ([maps("softmax", 8), "flatten"], "channels_first", r"1 everywhere \(softmax over one value"),
-        ([maps("softmax"), "global_average_pooling2d"], "channels_first", "what pooling leaves of a softmax along the columns"),
+        ([maps("softmax"), "global_average_pooling2d"], "channels_first", "pooled outputs of a softmax along the columns"),
     ],
 )
 def test_what_is_no_longer_probabilities_is_refused_with_a_remedy_that_works(
@@ -113,13 +113,13 @@ def test_dropout_on_probabilities_is_refused_and_may_stand_before_the_softmax() 
 
 @pytest.mark.parametrize("between", [[], [{"dropout": {"rate": 0.5}}], [LINEAR, {"dropout": {"rate": 0.0}}]])
 def test_a_softmax_of_a_softmax_is_refused_whatever_lies_between(between: Layers) -> None:
-    with pytest.raises(ConfigError, match="softmax of a softmax: 'dense' gives probabilities already"):
+    with pytest.raises(ConfigError, match="softmax of a softmax: 'dense' already outputs probabilities"):
         checked(["flatten", dense(activation="softmax"), *between, SOFTMAX])
 
 
 @pytest.mark.parametrize("layers", [["flatten", dense(activation="sigmoid")], [maps("sigmoid"), "global_average_pooling2d"]])
 def test_sigmoid_at_the_end_scores_each_class_by_itself(layers: Layers) -> None:
-    with pytest.raises(ConfigError, match="ends with sigmoid, which scores each class by itself, from 0 to 1"):
+    with pytest.raises(ConfigError, match="ends with sigmoid, which scores each class separately, from 0 to 1"):
         checked(layers)
     for word in ("linear", "softmax"):
         checked(yaml.safe_load(yaml.safe_dump(layers).replace("sigmoid", word)))
@@ -128,7 +128,7 @@ def test_sigmoid_at_the_end_scores_each_class_by_itself(layers: Layers) -> None:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (["flatten", dense(activation="relu")], "ends with relu, which gives neither logits nor probabilities"),
+        (["flatten", dense(activation="relu")], "ends with relu, which outputs neither logits nor probabilities"),
         (two("sigmoid", "tanh", {"add": {}}), "the outputs are sums of sigmoid and tanh: neither"),
         (two("softmax", "linear", {"concatenate": {}}, 5), "probabilities and logits side by side: neither"),
         (two("relu", "relu", {"concatenate": {}}, 5), "ends with relu"),
@@ -141,5 +141,5 @@ def test_what_was_never_logits_or_probabilities_is_refused(layers: Layers, messa
 
 def test_from_logits_is_compared_with_the_outputs_and_not_with_the_last_layer() -> None:
     layers = [maps("softmax"), "global_average_pooling2d", LINEAR]
-    with pytest.raises(ConfigError, match="expects logits, but 'conv2d' at the end of the network gives probabilities"):
+    with pytest.raises(ConfigError, match="expects logits, but 'conv2d' at the end of the network outputs probabilities"):
         checked(layers, loss={"sparse_categorical_crossentropy": {"from_logits": True}})

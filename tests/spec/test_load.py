@@ -100,7 +100,7 @@ def test_facts_of_sets_outside_the_table_come_from_prepared_data(tmp_path: Path,
     assert facts(checked(text % "'my_letters:1.9.0'")) == ((20, 20), 1, 26)
     assert facts(checked(text % "mnist")) == ((28, 28), 1, 10)
     assert facts(checked(text % "'mnist:3.0.1'")) == ((28, 28), 1, 10)
-    with pytest.raises(ConfigError, match="the set 'my_signs' is neither known here nor prepared"):
+    with pytest.raises(ConfigError, match="the dataset 'my_signs' is neither known nor prepared"):
         checked(text % "my_signs")
 
 
@@ -229,7 +229,7 @@ def test_a_class_called_test_is_no_split(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_one_class_is_refused(tmp_path: Path) -> None:
-    message = f"the folder '{tmp_path}' has one folder of a class, 'cat'; put the images of each class into a folder of its own"
+    message = f"the folder '{tmp_path}' has one class folder, 'cat'; put the images of each class into a separate folder"
     with pytest.raises(ConfigError, match=message):
         checked(folder_of(tmp_path, "cat") % ", image_size: 6, channels: 1, classes: 4")
 
@@ -254,7 +254,7 @@ def test_many_names_of_one_split_are_told_apart() -> None:
     text = "data: {source: tfds, name: mnist, train: 'train[10%%:]', validation: 'train[:10%%]', test: %s}\n" + STACK
     assert checked(text % "test").data.validation == "train[:10%]"
     with pytest.raises(
-        ConfigError, match=r"data\.test: 'train' shares images with data\.train \('train\[10%:\]'\): the network"
+        ConfigError, match=r"data\.test: 'train' shares images with data\.train \('train\[10%:\]'\), so the network"
     ):
         checked(text % "train")
 
@@ -265,7 +265,7 @@ def test_many_names_of_one_split_are_told_apart() -> None:
 @pytest.mark.parametrize("train", ["{epoch: 3}", "[3]", "{optimizer: {adam: {learning_rate: fast}}}"])
 def test_an_error_under_train_does_not_hide_a_stack_that_does_not_fit(train: str) -> None:
     text = f"data: {{source: digits}}\nmodel: {{layers: [conv2d: {{filters: 1, kernel_size: 9}}]}}\ntrain: {train}\n"
-    with pytest.raises(ConfigError, match=r"needs 9 pixels of height and gets 8") as caught:
+    with pytest.raises(ConfigError, match=r"needs 9 pixels of height but receives 8") as caught:
         checked(text)
     assert [problem.location.split(":")[1] for problem in caught.value.problems] == ["2", "3"]
 

@@ -43,13 +43,13 @@ def test_a_stack_that_runs_out_of_pixels_shows_rows_arithmetic_culprit_and_remed
     conv = {"conv2d": {"filters": 4, "kernel_size": 3}}
     message = refused([conv, {"max_pooling2d": {"pool_size": 5}}, conv, "flatten", DENSE], [12, 12])
     assert message.splitlines() == [
-        "needs 3 pixels of height and gets 2: floor((2 - 3) / 1) + 1 = 0",
+        "needs 3 pixels of height but receives 2: floor((2 - 3) / 1) + 1 = 0",
         "    input          (12, 12, 1)",
         "    conv2d         (10, 10, 4)",
         "    max_pooling2d  (2, 2, 4)",
         "    conv2d_1       does not fit",
         "  'max_pooling2d' shrank the image most: 10×10 to 2×2 pixels",
-        "  each of these alone was tried and fits:",
+        "  each of these changes alone was checked and fits:",
         "    - 'conv2d_1': padding: same",
         "    - 'conv2d_1': kernel_size: [2, 2]",
         "    - 'max_pooling2d': strides: 1",
@@ -60,7 +60,7 @@ def test_a_stack_that_runs_out_of_pixels_shows_rows_arithmetic_culprit_and_remed
 
 def test_the_side_that_is_too_short_is_the_one_named() -> None:
     message = refused([{"conv2d": {"filters": 4, "kernel_size": [2, 9]}}, "flatten", DENSE], [12, 8])
-    assert message.startswith("needs 9 pixels of width and gets 8: floor((8 - 9) / 1) + 1 = 0\n")
+    assert message.startswith("needs 9 pixels of width but receives 8: floor((8 - 9) / 1) + 1 = 0\n")
 
 
 def test_a_smaller_window_counts_its_dilation() -> None:
@@ -123,7 +123,7 @@ def test_no_remedy_is_named_where_none_is_known() -> None:
     ]
     document = Document("x.yaml", config([*branches, "flatten", DENSE], [8, 8]))
     document.content["model"]["style"] = "functional"
-    with pytest.raises(ConfigError, match="add needs inputs of one shape") as caught:
+    with pytest.raises(ConfigError, match="add requires inputs of the same shape") as caught:
         check(document)
     assert "tried" not in str(caught.value)
 
@@ -236,7 +236,7 @@ def test_the_stacks_tried_here_need_remedies_of_every_form() -> None:
 def test_remedies_count_pixels_in_the_models_data_format(data_format: str, tmp_path: Path) -> None:
     plain = config([{"conv2d": {"filters": 5, "kernel_size": 9}}, "flatten", DENSE], [6, 7])
     plain["model"]["data_format"] = data_format
-    with pytest.raises(ConfigError, match="needs 9 pixels of height and gets 6") as caught:
+    with pytest.raises(ConfigError, match="needs 9 pixels of height but receives 6") as caught:
         check(Document("x.yaml", plain))
     found = remedies(str(caught.value))
     assert found == ["'conv2d': padding: same", "'conv2d': kernel_size: [6, 7]", "data.image_size: [9, 10]"]

@@ -32,7 +32,7 @@ def residual(filters: int, use_bias: bool = True) -> Layers:
 def test_an_add_of_one_channel_to_several_is_warned_about_with_a_remedy_that_works(data_format: str) -> None:
     (warning,) = warnings(residual(1), data_format)
     assert warning.startswith("warning: 'add' adds the one channel of 'b'")
-    assert warning.endswith("Unless that is meant, give 'b' filters: 4")
+    assert warning.endswith("Unless this is intended, set filters: 4 for 'b'")
     assert warnings(residual(4), data_format) == []
 
 
@@ -43,7 +43,7 @@ def test_an_add_of_means_to_all_places_of_their_channels_is_not_warned_about() -
 
 def test_an_add_of_one_value_to_a_vector_says_units() -> None:
     layers = ["flatten", dense(8, name="a"), dense(1, name="b"), {"add": {"inputs": ["a", "b"]}}, dense()]
-    assert warnings(layers)[0].endswith("give 'b' units: 8")
+    assert warnings(layers)[0].endswith("set units: 8 for 'b'")
 
 
 def test_a_softmax_between_layers_is_warned_about() -> None:
@@ -59,7 +59,7 @@ def test_a_softmax_over_one_value_is_warned_about() -> None:
 
 def test_dropout_of_the_outputs_is_warned_about_and_may_stand_before_the_last_weights() -> None:
     (warning,) = warnings(["flatten", dense(), DROP])
-    assert warning.endswith("sets outputs of the network to 0 in training, whatever the image; move it before 'dense'")
+    assert warning.endswith("sets outputs of the network to 0 in training; move it before 'dense'")
     assert warnings(["flatten", DROP, dense()]) == []
     assert warnings(["flatten", dense(), {"dropout": {"rate": 0.0}}]) == []
 
@@ -94,7 +94,7 @@ def test_a_last_batch_of_one_image_is_warned_about_with_a_batch_size_that_works(
 def test_one_training_image_is_warned_about() -> None:
     network = checked(["flatten", dense(5), "batch_normalization", dense()]).network
     nodes, facts = network.nodes, network.facts
-    assert "with one training image 'batch_normalization' makes the same output" in last_batch_warning(nodes, facts, 1, 8)
+    assert "with one training image 'batch_normalization' outputs the same" in last_batch_warning(nodes, facts, 1, 8)
 
 
 @pytest.mark.parametrize(("examples", "batch_size"), [(64, 64), (66, 64), (63, 64)])

@@ -110,18 +110,18 @@ def test_a_repeat_is_the_same_as_writing_its_layers_out() -> None:
         (
             [named("a"), named("a")],
             (1, "activation", "name"),
-            "'a' is the name of an earlier layer, and names must differ; leave it out, or choose another",
+            "'a' is the name of an earlier layer; names must be unique; remove it, or choose another",
         ),
         (
             [named("input")],
             (0, "activation", "name"),
-            "'input' is the network's input, and names must differ; leave it out, or choose another",
+            "'input' is the network's input; names must be unique; remove it, or choose another",
         ),
         ([named("a", "a")], (0, "activation", "inputs"), "'a' would be its own input: a cycle"),
         (
             [named("a", "b"), named("b")],
             (0, "activation", "inputs"),
-            "'b' comes later, and a layer takes only layers above it, so that nothing can form a cycle",
+            "'b' comes later, but a layer can only take outputs of layers above it",
         ),
         (
             [named("branch"), named("b", "brnach")],
@@ -141,7 +141,7 @@ def test_a_repeat_is_the_same_as_writing_its_layers_out() -> None:
         (
             [named("lost"), named("b", "input")],
             (0, "activation"),
-            "no layer takes the output of 'lost'; name it in some layer's inputs, or remove it",
+            "no layer takes the output of 'lost'; add it to the inputs of a layer, or remove it",
         ),
     ],
 )
@@ -161,7 +161,7 @@ def test_all_wrong_inputs_are_told_at_once() -> None:
 
 def test_a_sequential_stack_that_branches_is_refused_with_the_remedy() -> None:
     _, complaints = wired([named("a"), named("b"), add("a", "b")], "sequential")
-    message = "takes a, b, but a sequential model feeds each layer from the one before (b); write style: functional under model, or subclass"
+    message = "takes a, b, but in a sequential model each layer takes the one before (b); write style: functional under model, or subclass"
     assert complaints == [(("model", "layers", 2, "add"), message)]
 
 

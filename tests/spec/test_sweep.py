@@ -73,7 +73,7 @@ def test_other_values_leave_the_config_itself_as_it_is() -> None:
 
 def test_values_that_do_not_go_together_are_told_with_their_layer() -> None:
     experiment = checked(parameters={"model.layers.0.conv2d.kernel_size": [3, 9], "train.epochs": [1, 2]})
-    with pytest.raises(ConfigError, match=r"model\.layers\[0\]\.conv2d: needs 9 pixels of height and gets 8"):
+    with pytest.raises(ConfigError, match=r"model\.layers\[0\]\.conv2d: needs 9 pixels of height but receives 8"):
         with_values(experiment, {"model.layers.0.conv2d.kernel_size": 9, "train.epochs": 1})
 
 
@@ -93,7 +93,7 @@ def test_items_of_lists_may_be_written_both_ways(written: str) -> None:
             {"model.layers.2.dropout.rate": {"low": 0.0, "high": 1.5}},
             "sweep.parameters.model.layers.2.dropout.rate.high: expected a number less than 1, received 1.5",
         ),
-        ({"model.layers[0]": [1], "model.layers.0": [2]}, "sweep.parameters.model.layers.0: is what 'model.layers[0]' is about too; name one of the two"),
+        ({"model.layers[0]": [1], "model.layers.0": [2]}, "sweep.parameters.model.layers.0: overlaps with 'model.layers[0]'; remove one of the two"),
     ],
 )  # fmt: skip
 def test_a_path_or_value_that_the_config_has_no_place_for_is_refused(parameters: Any, message: str) -> None:
@@ -116,15 +116,13 @@ def test_a_path_or_value_that_the_config_has_no_place_for_is_refused(parameters:
 )
 def test_what_trials_are_judged_on_cannot_be_swept(path: str) -> None:
     (told,) = complaints(parameters={path: [1, 2]})
-    assert told.startswith(f"sweep.parameters.{path}: decides on what a trial is judged")
+    assert told.startswith(f"sweep.parameters.{path}: defines the evaluation of a trial")
 
 
 @pytest.mark.parametrize("path", ["seed", "model.layers.2.dropout.seed"])
 def test_nothing_is_chosen_among_seeds(path: str) -> None:
     (told,) = complaints(parameters={path: [1, 2]}, repeat_best=0)
-    assert told.startswith(
-        f"sweep.parameters.{path}: the best of several seeds is only the luckiest; leave it out: repeat_best "
-    )
+    assert told.startswith(f"sweep.parameters.{path}: the best of several seeds is only the luckiest; remove it; repeat_best ")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +149,7 @@ def test_the_test_split_cannot_be_chosen_by() -> None:
 def test_a_sweep_without_validation_data_is_refused() -> None:
     document = content(parameters={"train.epochs": [1, 2]})
     document["data"]["validation"] = None
-    with pytest.raises(ConfigError, match=r"needs validation data, .* nothing is chosen on the test split"):
+    with pytest.raises(ConfigError, match=r"requires validation data, .* the test split is not for selection"):
         check(Document("x.yaml", document))
 
 

@@ -182,7 +182,7 @@ def test_values_that_do_not_fit_or_diverge_fail_their_trials_alone(tmp_path: Pat
     rows = study.results().trials
     assert [row.state for row in rows] == [DONE, FAILED, FAILED, FAILED]
     assert "the loss became nan at step" in rows[1].reason
-    assert "model.layers[0].conv2d: needs 9 pixels of height and gets 8" in rows[2].reason
+    assert "model.layers[0].conv2d: needs 9 pixels of height but receives 8" in rows[2].reason
 
 
 def test_a_full_disk_ends_the_sweep_and_the_trial_goes_on_later(

@@ -266,7 +266,7 @@ def _training_facts(few_shot: FewShotSpec, counts: Counts) -> EpisodeFacts:
 
 def _episode_facts(counts: Counts, size: EpisodeSize, turns: int) -> EpisodeFacts:
     own = counts[counts > 0]
-    short = int(np.count_nonzero(own < size.images_a_class))
+    short = int(np.count_nonzero(own < size.images_per_class))
     return EpisodeFacts(len(own) * turns, int(own.min()), size.way, size.shot, size.query, short)
 
 

@@ -1,5 +1,5 @@
-"""What TensorBoard shows of a training.
+"""The output for TensorBoard.
 
-In: records of `train.observers` and snapshots of the network. Out: one event file a run. `observer` decides what is shown, `summaries` makes
-it, `events` writes it. Open `observer.py` first.
+In: records of `train.observers` and snapshots of the network. Out: one event file per run. `observer` decides what is written,
+`summaries` encodes it, `events` writes it. Open `observer.py` first.
 """

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: an observer that decides what is written, and when."""
+"""The observer that decides what is written for TensorBoard, and when."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ from cnnctl.spec.layers import Conv2D
 from cnnctl.spec.stack import Node
 from cnnctl.train.observers import EpochRecord, Observer, Plan, SnapshotRecord, StepsRecord
 
-LOOKS = 6
-"""How often a run is looked into where the config does not say: after its first epoch and about so many others."""
+SNAPSHOTS = 6
+"""Default number of snapshots of the network per run, besides the one after the first epoch."""
 MEANS = ("loss", "accuracy")
 POINTS_TAGS = {f"steps/{name}" for name in MEANS}
 """Tags of the curves within epochs."""
 POINTS = 50
-"""Points of the curves within epochs, in a whole run, where the config does not say."""
+"""Default number of points of the curves within epochs, per run."""
 SHOWN = 25
-"""Training images that are shown."""
+"""Training images shown."""
 WRONG = 10
-"""Mistakes that are shown: more would be too small to be read."""
-COLOURS = "White is 0, red is above it, blue below, on the scale of this picture. Maps are those of the image beside them."
+"""Mistakes shown: more would be too small to read."""
+COLOURS = "White is 0, red is positive, blue is negative, on the scale of this picture. Maps are of the image beside them."
 CONFUSION, MISTAKES = "pictures/confusion_matrix", "pictures/worst_mistakes"
 ENDING = {CONFUSION, MISTAKES, "test/loss", "test/accuracy", "test/accuracy_interval"}
-"""Tags that are written once, after the last step."""
+"""Tags written once, after the last step."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a trained network says of images whose class is known.
+    """The predictions of a trained network for labelled images.
 
     Attributes:
-        split: which they are, such as `validation`.
-        images: (N, H, W, C), uint8; asked for by their indices, since they may lie on disk.
+        split: the name of the split, such as `validation`.
+        images: (N, H, W, C), uint8; read by index, since they may be on disk.
         labels: (N,), integers.
         probabilities: (N, classes).
-        class_names: in the order of the labels.
+        class_names: the classes in the order of the labels.
     """
 
     split: str
@@ -59,31 +59,31 @@ class Predictions:
 
 
 def report_every(experiment: Experiment, steps_per_epoch: int) -> int:
-    """Returns the steps between the points of the curves within an epoch."""
+    """Return the number of steps between points of the curves within an epoch."""
     return experiment.log.every_steps or math.ceil(steps_per_epoch * experiment.train.epochs / POINTS)
 
 
 def report_at(experiment: Experiment) -> tuple[int, ...]:
-    """Returns the steps that a profile begins after and ends with."""
+    """Return the step before the profile and its last step; empty without a profile."""
     return (experiment.log.profile[0] - 1, experiment.log.profile[1]) if experiment.log.profile else ()
 
 
 class TensorBoardObserver(Observer):
-    """Writes what TensorBoard shows of a run.
+    """Writes the event file of a run.
 
-    All of it lies in the run's `tensorboard/` itself, so the run is one entry in TensorBoard's list. Splits are told
-    apart by tags: `loss/train`, `loss/validation`, `test/loss`; the Custom Scalars tab draws them in one chart. The tab
-    that opens sorts all tags by their first part and unfolds two of them: `accuracy` and `loss` come before every other.
-    Steps are the optimizer's.
+    All files are directly in the run's `tensorboard/`, so the run is one entry in TensorBoard's list. Tags distinguish the
+    splits: `loss/train`, `loss/validation`, `test/loss`; the Custom Scalars tab draws them in one chart. The first tab sorts
+    tags by their first part and expands two of them, so `accuracy` and `loss` are the first in the alphabet. Steps are
+    optimizer steps.
 
     Args:
         folder: the run's `tensorboard/`.
         experiment: its config.
         nodes: its stack.
-        insight: can `look()` into the network with its `images` (B, H, W, C), and draw its `step_graph()`.
-        name: of the run, as the HParams tab shows it.
-        compared_by: what the HParams tab shows besides what it shows of any run, by config paths.
-        written: the config as its user wrote it; empty where nobody knows.
+        insight: has `look()` for a snapshot of the network on its `images` (B, H, W, C), and `step_graph()`.
+        name: the name of the run in the HParams tab.
+        compared_by: further values in the HParams tab, by config path.
+        written: the config as the user wrote it; empty if unknown.
     """
 
     def __init__(
@@ -108,27 +108,27 @@ class TensorBoardObserver(Observer):
         self._before = _nothing_yet(0)
 
     def on_start(self, plan: Plan) -> None:
-        """Forgets what an interrupted run wrote beyond its checkpoint, then describes the run if it is new."""
+        """Remove the events of an interrupted run after its checkpoint, or describe a new run."""
         self._plan = plan
         step = plan.first_step
-        self._events.forget_unless(self._is_kept, anew=not step)
+        self._events.remove_unless(self._is_valid, from_start=not step)
         if not step:
             self._describe()
         if plan.first_epoch < plan.epochs:
             self._profile(step)
 
-    def _is_kept(self, step: int, tags: set[str]) -> bool:
-        """Returns whether an event of an interrupted run is of the steps that are saved; a finished epoch's come after its last."""
+    def _is_valid(self, step: int, tags: set[str]) -> bool:
+        """Return True if an event is of saved steps; the events of a finished epoch follow those of its last step."""
         if tags & ENDING or step > self._plan.first_step:
             return False
         return step < self._plan.first_step or not self._plan.partial_epoch or tags <= POINTS_TAGS
 
     def state(self) -> dict[str, Any]:
-        """Returns the last point of the curves, from which the next one counts."""
+        """Return the last point of the curves, which the next one continues from."""
         return {"before": np.frombuffer(json.dumps(asdict(self._before)).encode(), np.uint8)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes up what `state` returned."""
+        """Restore the result of `state`."""
         self._before = StepsRecord(**json.loads(state["before"].tobytes()))
 
     def _describe(self) -> None:
@@ -142,11 +142,11 @@ class TensorBoardObserver(Observer):
         write(summaries.picture("pictures/training_images", sheet, "As the network sees them."), 0)
 
     def _shown_images(self, count: int) -> NDArray[Any]:
-        """Return the first training images that are looked at, (N, H, W, C)."""
+        """Return the first training images of the snapshots, (N, H, W, C)."""
         return self._channels_last(np.asarray(self._insight.images[:count]))
 
     def on_steps(self, record: StepsRecord) -> None:
-        """Writes the means since the point before."""
+        """Write the means since the last point."""
         self._profile(record.step)
         if record.steps_in_epoch in self._plan.points(record.epoch - 1):
             before = self._before if self._before.epoch == record.epoch else _nothing_yet(record.epoch)
@@ -162,7 +162,7 @@ class TensorBoardObserver(Observer):
             self._events.end_profile()
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Writes the epoch's scalars and, now and then, what goes on inside the network."""
+        """Write the scalars of the epoch and, in some epochs, a snapshot of the network."""
         values = {
             "loss/train": record.train_loss,
             "accuracy/train": record.train_accuracy,
@@ -173,17 +173,17 @@ class TensorBoardObserver(Observer):
             "training/images_per_second": record.images_per_second,
         }
         self._events.write(summaries.scalars(values), record.step)
-        if self._is_looked_into(record.epoch):
-            self._write_insight(self._insight.look(), record.step)
+        if self._has_snapshot(record.epoch):
+            self._write_snapshot(self._insight.look(), record.step)
         self._events.flush()
 
-    def _is_looked_into(self, epoch: int) -> bool:
+    def _has_snapshot(self, epoch: int) -> bool:
         every = self._experiment.log.every_epochs
         if every is None:
-            every = math.ceil(self._plan.epochs / LOOKS)
+            every = math.ceil(self._plan.epochs / SNAPSHOTS)
         return every > 0 and (epoch == 1 or epoch % every == 0 or epoch == self._plan.epochs)
 
-    def _write_insight(self, seen: SnapshotRecord, step: int) -> None:
+    def _write_snapshot(self, seen: SnapshotRecord, step: int) -> None:
         self._events.write(summaries.scalars({"training/gradient_norm": seen.gradient_norm}), step)
         groups = {"weights": seen.weights, "weight_gradients": seen.gradients, "outputs": seen.activations}
         for group, arrays in groups.items():
@@ -192,7 +192,7 @@ class TensorBoardObserver(Observer):
             self._events.write(summaries.picture(tag, tiles.png(sheet), COLOURS), step)
 
     def _inner_pictures(self, seen: SnapshotRecord) -> Iterator[tuple[str, tiles.Picture]]:
-        """Yields the filters of the first convolution and, for one image, the maps of each layer that gives maps."""
+        """Yield the filters of the first convolution and, for one image, the feature maps of each layer with maps."""
         first = next((node for node in self._nodes if isinstance(node.layer, Conv2D)), None)
         if first and seen.weights[f"{first.name}/kernel"].shape[2] in (1, 3):
             kernel = seen.weights[f"{first.name}/kernel"]
@@ -209,13 +209,13 @@ class TensorBoardObserver(Observer):
         return np.moveaxis(images, 1, -1) if self._experiment.model.data_format == "channels_first" else images
 
     def finish(self, step: int, test: Mapping[str, float | None], answers: Predictions | None, weights: str) -> None:
-        """Writes what came of the training.
+        """Write the results of the training.
 
         Args:
-            step: after which the network had the weights that the run leaves; they are tested.
-            test: scalars; none where the test was not read.
-            answers: for the confusion matrix and the worst mistakes.
-            weights: which epoch's weights these are, and why.
+            step: the step of the final weights, which are tested.
+            test: scalars; empty if the test split was not read.
+            answers: predictions for the confusion matrix and the worst mistakes.
+            weights: the epoch of the final weights and the reason, in words.
         """
         scalars = summaries.scalars({f"test/{name}": value for name, value in test.items()})
         self._events.write(summaries.joined([scalars, summaries.text("weights", weights)]) if test else scalars, step)
@@ -225,7 +225,7 @@ class TensorBoardObserver(Observer):
         self._events.write(summaries.hyperparameters_end(), step)
 
     def close(self) -> None:
-        """Closes the files, also after an error."""
+        """Close the files, also after an error."""
         self._events.close()
 
 
@@ -234,7 +234,7 @@ def _nothing_yet(epoch: int) -> StepsRecord:
 
 
 def _since(before: StepsRecord, now: StepsRecord) -> dict[str, float]:
-    """Returns loss and accuracy over the images between two records of an epoch, whose own values are over all its images."""
+    """Compute loss and accuracy of the images between two records, which hold means since the start of the epoch."""
     images = now.images - before.images
     return {
         f"steps/{name}": (getattr(now, name) * now.images - getattr(before, name) * before.images) / images for name in MEANS
@@ -242,8 +242,8 @@ def _since(before: StepsRecord, now: StepsRecord) -> dict[str, float]:
 
 
 def _endings(answers: Predictions) -> Iterator[tuple[str, bytes]]:
-    """Yields the confusion matrix and, where there are any, the most confident mistakes, as PNG files."""
-    from cnnctl.report.figures import confusion_png, wrong_png  # matplotlib takes its time; here the training is over
+    """Yield the confusion matrix and, if there are any, the most confident mistakes, as PNG."""
+    from cnnctl.report.figures import confusion_png, wrong_png  # matplotlib is slow to import; here the training is over
 
     predicted = answers.probabilities.argmax(axis=1)
     classes = len(answers.class_names)
@@ -254,7 +254,7 @@ def _endings(answers: Predictions) -> Iterator[tuple[str, bytes]]:
     worst = wrong[np.argsort(-answers.probabilities[wrong, predicted[wrong]], kind="stable")][:WRONG]
     if len(worst):
         names, sure = answers.class_names, answers.probabilities[worst, predicted[worst]]
-        answered = [names[at] for at in predicted[worst]]
+        answers_shown = [names[at] for at in predicted[worst]]
         truth = [names[at] for at in answers.labels[worst]]
-        total = f"{len(wrong):,} of {len(answers.labels):,} {answers.split} images are wrong; the surest:"
-        yield MISTAKES, wrong_png(answers.images[worst], truth, answered, sure, total)
+        total = f"{len(wrong):,} of {len(answers.labels):,} {answers.split} images are wrong; the most confident:"
+        yield MISTAKES, wrong_png(answers.images[worst], truth, answers_shown, sure, total)

@@ -1,4 +1,4 @@
-"""Values → TensorBoard's summaries, as it reads them; nothing is written here."""
+"""Encode values as TensorBoard summaries; `events` writes them."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ BUCKETS = 30
 
 
 def scalars(values: Mapping[str, float | None]) -> Summary:
-    """Returns numbers by their tags; None is no number and is left out."""
+    """Encode scalars by tag; None is left out."""
     return joined([scalar_pb(tag, value) for tag, value in values.items() if value is not None])
 
 
 def histograms(group: str, arrays: Mapping[str, NDArray[Any]]) -> Summary:
-    """Returns a histogram of each array, of any shape, under `group/name`."""
+    """Encode a histogram of each array, of any shape, under `group/name`."""
     return joined([_histogram(f"{group}/{name}", array) for name, array in arrays.items()])
 
 
 def _histogram(tag: str, array: NDArray[Any]) -> Summary:
-    """Returns `BUCKETS` rows [left edge, right edge, count]; values that are no numbers are left out."""
+    """Encode `BUCKETS` rows [left edge, right edge, count]; NaN and infinite values are left out."""
     values = array[np.isfinite(array)].astype(np.float64)
     counts, edges = np.histogram(values, BUCKETS, _range(values)) if len(values) else (np.zeros(BUCKETS), np.zeros(BUCKETS + 1))
     tensor = make_tensor_proto(np.stack([edges[:-1], edges[1:], counts], axis=1), dtype=np.float64)
@@ -54,15 +54,15 @@ def _histogram(tag: str, array: NDArray[Any]) -> Summary:
 
 
 def _range(values: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Returns where the buckets begin and end: None for NumPy's choice, which fails for large values close together."""
+    """Return the range of the buckets; None for NumPy's default, which fails for large values close together."""
     low, high = float(values.min()), float(values.max())
     apart = 2 * BUCKETS * float(np.spacing(max(abs(low), abs(high))))
-    too_close = high - low < apart and (high > low or apart > 1)  # NumPy puts 1 around values that are all the same
+    too_close = high - low < apart and (high > low or apart > 1)  # NumPy uses a range of 1 around equal values
     return (low - apart, high + apart) if too_close else None
 
 
 def picture(tag: str, png: bytes, about: str = "") -> Summary:
-    """Returns a PNG file as a picture."""
+    """Encode a PNG file as an image."""
     width, height = (int.from_bytes(png[start : start + 4]) for start in (16, 20))  # PNG, section 11.2.1
     content = np.array([str(width).encode(), str(height).encode(), png], dtype=np.object_)
     summary = Summary()
@@ -72,18 +72,18 @@ def picture(tag: str, png: bytes, about: str = "") -> Summary:
 
 
 def texts(experiment: Experiment, written: str) -> Summary:
-    """Return the config, as its user wrote it where that is known, and the summary of the network as a table."""
+    """Encode the config, as the user wrote it if known, and the summary of the network as a table."""
     config = f"~~~~yaml\n{written or dump(_set_fields(experiment))}\n~~~~"
     return joined([text_pb("config", config), text_pb("summary", summary_markdown(summarize(experiment)))])
 
 
 def _set_fields(experiment: Experiment) -> Mapping[str, Any]:
-    """Return what a config sets, without the defaults of all else."""
+    """Dump the fields that a config sets, without defaults."""
     return experiment.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
 
 def charts() -> Summary:
-    """Return which numbers the Custom Scalars tab draws in one chart: those of the splits."""
+    """Encode the charts of the Custom Scalars tab, which draw the splits together."""
     tags = {name: [f"^({name}/(train|validation)|test/{name})$"] for name in ("loss", "accuracy")}
     tags |= {f"{name} within epochs": [f"^steps/{name}$"] for name in ("loss", "accuracy")}
     drawn = [layout_pb2.Chart(title=title, multiline={"tag": each}) for title, each in tags.items()]
@@ -98,7 +98,7 @@ def charts() -> Summary:
 
 
 def second_graph(tag: str, graph: bytes) -> Summary:
-    """Return a serialized `GraphDef` as one that the Graphs tab shows by its tag, beside the graph of the run."""
+    """Encode a serialized `GraphDef` as a further graph in the Graphs tab, under its tag."""
     found = RunMetadata()
     found.function_graphs.add().pre_optimization_graph.ParseFromString(graph)
     summary = Summary()
@@ -109,13 +109,13 @@ def second_graph(tag: str, graph: bytes) -> Summary:
 
 
 def text(tag: str, content: str) -> Summary:
-    """Returns a text, in Markdown."""
+    """Encode a Markdown text."""
     summary: Summary = text_pb(tag, content)
     return summary
 
 
 def joined(summaries: Sequence[Summary]) -> Summary:
-    """Returns several summaries as one."""
+    """Join summaries into one."""
     whole = Summary()
     for summary in summaries:
         whole.value.extend(summary.value)
@@ -126,7 +126,7 @@ def joined(summaries: Sequence[Summary]) -> Summary:
 
 
 def network_graph(experiment: Experiment, nodes: Sequence[Node]) -> GraphDef:
-    """Returns the stack as TensorBoard's graph: a node a layer, whatever style builds it."""
+    """Encode the stack as a graph with one node per layer, in every style."""
     summary = summarize(experiment)
     graph = GraphDef()
     graph.node.add(name=INPUT, op="Input")
@@ -154,9 +154,9 @@ def _set_shape(drawn: Any, shape: tuple[int, ...]) -> None:
 
 
 def hyperparameters(experiment: Experiment, name: str, compared_by: Mapping[str, Any] | None = None) -> Summary:
-    """Return what the HParams tab compares runs by: every value of the config by its path, the parameters, and `compared_by`.
+    """Encode the values of the HParams tab: every config value by path, the number of parameters, and `compared_by`.
 
-    Values at their defaults too: the tab shows what differs first, and takes a value that one run lacks for no difference.
+    Defaults are included: the tab shows differing values first and does not count a missing value as different.
     """
     values = {path: leaf.value for path, leaf in leaves(plain(experiment)).items()}
     summary = summarize(experiment)
@@ -166,8 +166,8 @@ def hyperparameters(experiment: Experiment, name: str, compared_by: Mapping[str,
 
 
 def hyperparameters_end() -> Summary:
-    """Returns that the run has finished."""
-    of_tensorflow = session_end_pb(api_pb2.STATUS_SUCCESS)  # the same message, of TensorFlow's own class
+    """Encode that the run has finished."""
+    of_tensorflow = session_end_pb(api_pb2.STATUS_SUCCESS)  # the same message in TensorFlow's class
     return Summary.FromString(of_tensorflow.SerializeToString())
 
 

@@ -19,9 +19,9 @@ from tensorflow.python.eager import context  # there is no public name for the l
 from cnnctl.errors import UsageError
 from cnnctl.last_words import keep_silent
 from cnnctl.spec.auto import Choice, shared_batches_reason, strategy_on
+from cnnctl.spec.checks import NOT_BY_FIT
 from cnnctl.spec.cluster import VARIABLE, Cluster
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.load import NOT_BY_FIT
 from cnnctl.train.device import CPU_REPLICAS, Device
 from cnnctl.train.distributed.replicas import Replicas
 from cnnctl.train.signals import HEARD
