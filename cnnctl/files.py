@@ -1,4 +1,8 @@
-"""Files that are written whole or not at all, and never over others that somebody named."""
+"""Write files whole or not at all, never over a file that a user named, and lock folders.
+
+The locks are our own and not those of `filelock`: that leaves its files behind, cannot look at a lock in a folder that may
+only be read, and falls back to marker files that outlive a killed process.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +19,31 @@ from cnnctl.errors import RunError, UsageError
 from cnnctl.surroundings import shell_word
 
 UNFINISHED = ".part"
-"""How the names of files end that are being written; they begin with a dot."""
+"""The suffix of files that are being written; their names begin with a dot."""
 LOCK = ".lock"
+LOCK_TRIES, SECONDS_BETWEEN_TRIES = 3, 0.01
+"""`is_held` of another process takes a lock for a moment, so one failed try is not enough."""
 _SURELY_LOCKED = 5
-"""Seconds after which a living process has locked the folder that it made."""
+"""Seconds after which a running process has locked the folder that it made."""
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""A lock file is written to, so it must not be a link to another file. Windows has no such flag."""
+_LOCKED_BYTE = 2**30
+"""Windows locks bytes, and nobody else can read them: one far behind the text of the holder."""
 
 
 def refuse_output(path: Path, option: str, suffix: str = "", is_folder: bool = False, makes_folders: bool = False) -> None:
-    """Raise what speaks against writing a new file, before anything slow is done; whatever is there stays.
+    """Check that a new file can be written, before anything slow is done.
 
     Args:
-        path: the file, or the folder, to be.
-        option: that names it, such as `--output`.
-        suffix: how its name must end; empty for any.
-        is_folder: whether it is a folder that is to be.
-        makes_folders: whether the folders that it is to lie in are made.
+        path: the new file or folder.
+        option: the option that names it, such as `--output`.
+        suffix: how its name must end; empty for any suffix.
+        is_folder: whether a folder is to be made.
+        makes_folders: whether missing parent folders are made.
 
     Raises:
-        UsageError: the name is wrong, something is there already, or the folder that it is to lie in is not.
-        RunError: nothing can be written there.
+        UsageError: the name is wrong, the path already exists, or its parent folder does not.
+        RunError: the parent folder cannot be written.
     """
     if suffix and path.suffix.lower() != suffix and not path.is_dir():
         raise UsageError(
@@ -52,7 +62,7 @@ def refuse_output(path: Path, option: str, suffix: str = "", is_folder: bool = F
 
 
 def free_name(path: Path) -> Path:
-    """Return a name like that of a path that nothing has yet."""
+    """Return the path with the first number appended, from 2 on, that makes it new."""
     number = 2
     while os.path.lexists(path.with_name(f"{path.stem}-{number}{path.suffix}")):
         number += 1
@@ -61,24 +71,24 @@ def free_name(path: Path) -> Path:
 
 @contextlib.contextmanager
 def passing_folder(ground: Path, prefix: str) -> Iterator[Path]:
-    """Make a folder for the while, and remove those that killed processes left behind in the same place.
+    """Make a temporary folder, and remove those that killed processes left in the same place.
 
     Args:
-        ground: where; on the disk of what is to become of its files.
+        ground: the parent folder, on the disk that its files are then moved on.
         prefix: how the names of such folders begin, with a dot.
 
     Raises:
-        OSError: nothing can be written there.
-        RunError: the same.
+        OSError: the parent folder cannot be written.
+        RunError: the lock file cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix=prefix, dir=ground) as name, hold(Path(name) / LOCK):
-        if _is_locked(Path(name) / LOCK):  # a file system without locks cannot tell who is alive
+        if is_held(Path(name) / LOCK):  # else the file system has no locks, and any folder may be in use
             _remove_dead(ground, prefix)
         yield Path(name)
 
 
 def _remove_dead(ground: Path, prefix: str) -> None:
-    """Remove the folders whose lock nobody holds any more; links are not followed."""
+    """Remove the folders whose lock no process holds; links are not followed."""
     with os.scandir(ground) as entries:
         found = [entry for entry in entries if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)]
     for entry in found:
@@ -88,46 +98,33 @@ def _remove_dead(ground: Path, prefix: str) -> None:
                 shutil.rmtree(entry.path)
 
 
-def _is_locked(file: Path) -> bool:
-    """Return whether a process, this one included, holds a lock file; raises OSError where it is not there."""
-    opened = os.open(file, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    try:
-        return not _lock(opened)
-    finally:
-        os.close(opened)
-
-
-LOOKS, SECONDS_OF_A_LOOK = 3, 0.01
-"""How often a lock is asked for, and the time between."""
-
-
 def write_whole(file: Path, content: bytes, verified: bool = False) -> None:
-    """Writes a file so that a reader, or a crash, sees the old content or the new one, never a part.
+    """Write a file so that readers, also after a crash, see the old content or the new one and never a part.
 
     Args:
-        file: where to.
-        content: all of it.
-        verified: read it back before it takes the place of the old.
+        file: the file to write or replace.
+        content: all of its bytes.
+        verified: whether to read the new file back before it replaces the old one.
 
     Raises:
-        RunError: the disk is full, the folder cannot be written, or something else was read back.
+        RunError: the disk is full, the folder cannot be written, or other bytes were read back.
     """
     beside = file.with_name(f".{file.name}.{os.getpid()}{UNFINISHED}")
     try:
         with beside.open("wb") as out:
             out.write(content)
         if verified and beside.read_bytes() != content:
-            raise RunError(f"{file} cannot be written: the disk gives back other bytes than it was given")
+            raise RunError(f"{file} cannot be written: the disk returned other bytes than were written")
         put_in_place(beside, file)
     except OSError as error:
         raise RunError(f"{file} cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)  # it is there still where anything went wrong, Ctrl-C included
+            beside.unlink(missing_ok=True)  # it still exists after any failure, Ctrl-C included
 
 
 def put_in_place(beside: Path, file: Path) -> None:
-    """Lets a file that is whole take the place of another, so that a loss of power leaves one of the two."""
+    """Replace a file by one that is complete, so that a power failure leaves one of the two."""
     with beside.open("rb+") as written:
         os.fsync(written.fileno())
     beside.replace(file)
@@ -135,7 +132,7 @@ def put_in_place(beside: Path, file: Path) -> None:
 
 
 def _make_lasting(folder: Path) -> None:
-    """Has the disk keep the names in a folder through a loss of power, where the system can open folders."""
+    """Flush the names in a folder to the disk, where the system can open folders."""
     with contextlib.suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:
@@ -145,16 +142,16 @@ def _make_lasting(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what a killed process left half written in a folder; nobody else may be writing there."""
+    """Remove the partial files of a killed process from a folder that the caller has locked."""
     for file in folder.glob(f".*{UNFINISHED}*"):
         file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def hold(file: Path) -> Iterator[str | None]:
-    """Holds a lock file for the while, and removes it in the end; the system lets it go when the process dies.
+    """Hold a lock file, and remove it at the end. The system releases the lock when the process dies.
 
-    Gives None, or, where another process holds it, what that one is for people; empty if it does not say.
+    Yields None, or, where another process holds the lock, the text that identifies that process (empty if it wrote none).
 
     Raises:
         RunError: the folder cannot be written.
@@ -170,61 +167,76 @@ def hold(file: Path) -> Iterator[str | None]:
         yield None
     finally:
         with contextlib.suppress(OSError):  # Windows removes no file that is open
-            file.unlink(missing_ok=True)  # while it is held, so that nobody gets one that is not there any more
+            file.unlink(missing_ok=True)  # before the release, so that nobody locks a file that is removed a moment later
         os.close(opened)
 
 
 def is_held(file: Path) -> bool:
-    """Return whether a process holds a lock file; changes nothing, and a file that is not there nobody holds."""
+    """Return True if a process, this one included, holds a lock file. Changes nothing; a missing file is not held."""
     try:
-        opened = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+        return _is_locked(file)
     except OSError:
         return False
+
+
+def _is_locked(file: Path) -> bool:
+    """Return as `is_held`, but raise OSError for a file that cannot be opened."""
+    opened = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _NO_LINK)
     try:
         return not _lock(opened, shared=True)
     finally:
         os.close(opened)
 
 
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-"""A lock file is written into, so it must not be a link to another; Windows has no such flag."""
-
-
 def _locked(file: Path) -> int | str:
-    """Returns the descriptor of the lock file, held; or what its holder wrote into it."""
+    """Return the descriptor of the locked file, or the text of the process that holds it."""
     while True:
         opened = os.open(file, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o644)
-        if not _lock_in_the_end(opened):
+        if not _lock_with_retries(opened):
             holder = os.read(opened, 200).decode(errors="replace")
             os.close(opened)
             return holder
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(opened), file.stat()):  # else its holder has removed it in between
+            if os.path.samestat(os.fstat(opened), file.stat()):  # else its holder removed it meanwhile
                 os.ftruncate(opened, 0)
                 os.write(opened, f", {os.getpid()} on {socket.gethostname()}".encode())
                 return opened
         os.close(opened)
 
 
-def _lock_in_the_end(opened: int) -> bool:
-    """Lock as `_lock` does, after several tries: who looks whether a file is held has it for a moment."""
-    for _ in range(LOOKS):
+def _lock_with_retries(opened: int) -> bool:
+    for _ in range(LOCK_TRIES):
         if _lock(opened):
             return True
-        time.sleep(SECONDS_OF_A_LOOK)
+        time.sleep(SECONDS_BETWEEN_TRIES)
     return False
 
 
 def _lock(opened: int, shared: bool = False) -> bool:
-    """Returns whether the lock is ours now; without locks in the file system, or in the system, it always is."""
+    """Try to lock an open file; return False if another process has it. A file system without locks counts as locked."""
     try:
         import fcntl
-    except ImportError:  # Windows
-        return True
+    except ImportError:
+        return _lock_on_windows(opened)
     try:
         fcntl.flock(opened, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
         return True
+    return True
+
+
+def _lock_on_windows(opened: int) -> bool:
+    import msvcrt
+
+    os.lseek(opened, _LOCKED_BYTE, os.SEEK_SET)
+    try:
+        msvcrt.locking(opened, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    finally:
+        os.lseek(opened, 0, os.SEEK_SET)
     return True

@@ -113,6 +113,8 @@ class _Generator(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, Section) and dft.kind:
             return dft.kind  # the bare name: the default of a named section has default fields
+        if isinstance(dft, Section):
+            dft.model_rebuild()  # pydantic before 2.14 serializes no section whose build was deferred
         return plain_span(dft) if isinstance(dft, Span) else super().encode_default(dft)
 
 

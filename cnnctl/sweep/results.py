@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import fsum
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -14,7 +13,6 @@ from cnnctl.report.progress import show_seconds
 from cnnctl.report.tables import as_json, markdown_table, text_table
 from cnnctl.report.text import printable
 from cnnctl.spec.choices import text_of
-from cnnctl.train.observers import NORMAL_95
 
 DONE, PRUNED, FAILED, RUNNING, INTERRUPTED = "done", "pruned", "failed", "running", "interrupted"
 BEGUN = (RUNNING, INTERRUPTED)
@@ -139,30 +137,12 @@ A deviation estimated from two or three values is mostly chance: t is 12.7 and 4
 
 
 def mean_of(values: Sequence[float]) -> Mean:
-    """Computes the mean of one value or more, with t(n - 1)·s/√n where there are enough that differ."""
+    """Compute the mean of one value or more, with t(n - 1)·s/√n where there are enough values that differ."""
     if len(values) < MIN_FOR_INTERVAL or min(values) == max(values):
         return Mean(fmean(values), None, values)
-    return Mean(fmean(values), student_95(len(values) - 1) * stdev(values) / len(values) ** 0.5, values)
+    from scipy.special import stdtrit  # here and not scipy.stats: 0.2 s of imports in place of 0.6
 
-
-_STUDENT_95 = (
-    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
-    2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
-)  # fmt: skip
-"""95 % of Student's t with 1, 2 ... 20 degrees of freedom lie between this and its negative."""
-
-
-def student_95(degrees: int) -> float:
-    """Returns what 95 % of Student's t lie within; beyond the table by Abramowitz and Stegun, 26.7.5."""
-    if degrees <= len(_STUDENT_95):
-        return _STUDENT_95[degrees - 1]
-    z, n = NORMAL_95, degrees
-    terms: tuple[float, ...] = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + fsum(term / n**power for power, term in enumerate(terms, start=1))
+    return Mean(fmean(values), float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5, values)
 
 
 def means_of(repeats: Sequence[Repeat]) -> dict[str, Mean]:

@@ -82,7 +82,7 @@ def in_blocks(images: AnyImages) -> Iterator[Pixels]:
 class FileImages(LazyImages):
     """Images that lie one after the other in a file, which is open as long as this is there.
 
-    Nothing is mapped into memory: what the system keeps of the file it gives up when memory is needed.
+    Read at offsets and not mapped into memory: np.memmap would end the process by SIGBUS where the file is cut off or unreadable.
 
     Args:
         descriptor: of the file, open to be read; closed in the end.
