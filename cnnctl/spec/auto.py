@@ -63,7 +63,7 @@ def parts_on_cpu(experiment: Experiment, nodes: Sequence[Node], cores: int) -> C
 def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
     """Returns what in a training needs its batches whole; empty where nothing does."""
     if experiment.few_shot:
-        return "few-shot learners compute by episodes"
+        return "few-shot methods compute by episodes"
     for node in nodes:
         if isinstance(node.layer, BatchNormalization):
             return f"'{node.name}' normalizes over the whole batch"
@@ -75,7 +75,7 @@ def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
 def shared_batches_reason(experiment: Experiment) -> str:
     """Returns what in a training keeps its batches on one device; empty where nothing does."""
     if experiment.few_shot:
-        return "few-shot learners compute whole episodes, on one device"
+        return "few-shot methods compute whole episodes, on one device"
     if experiment.train.batch_parts not in (1, "auto"):
         return "train.batch_parts shares each batch among the cores of one device already"
     return ""

@@ -1,5 +1,6 @@
 """A whole config as frozen models: `Experiment` and its parts."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -48,26 +49,26 @@ class Maml(Section):
     test_steps: Count | None = None
 
 
-class Classifier(Section):
-    kind: ClassVar[str] = "classifier"
+class CosineClassifier(Section):
+    kind: ClassVar[str] = "cosine_classifier"
     scale: Annotated[float, Field(gt=0)] = 16.0
 
 
-LEARNER = Named("learner", (Prototypical, Maml, Classifier))
+METHOD = Named("method", (Prototypical, Maml, CosineClassifier))
 
 
 class FewShotSpec(Section):
     """Learning from few examples: the stack is an embedding, judged on episodes of classes never trained on.
 
     Attributes:
-        learner: `prototypical`, `maml` or `classifier`, see below.
+        method: `prototypical`, `maml` or `cosine_classifier`, see below.
         way: classes of an episode.
         shot: labelled images a class.
         query: images a class to be classified.
         train_way: classes of a training episode; null for `way`, which `maml` needs.
         train_shot: labelled images a class of a training episode; null for `shot`.
         train_query: images a class to be classified in a training episode; null for `query`.
-        episodes: training episodes an epoch; null for 100. `classifier` trains on batches of images instead.
+        episodes: training episodes an epoch; null for 100. `cosine_classifier` trains on batches of images instead.
         episodes_per_step: training episodes that a step averages over; null for 1.
         validation_episodes: episodes after each epoch, always the same.
         test_episodes: episodes of the test.
@@ -75,7 +76,9 @@ class FewShotSpec(Section):
         mirrors: in training, an image mirrored left and right belongs to a class of its own.
     """
 
-    learner: Annotated[Any, LEARNER] = Prototypical.model_construct()
+    renamed: ClassVar[Mapping[str, str]] = {"learner": "method"}
+
+    method: Annotated[Any, METHOD] = Prototypical.model_construct()
     way: Annotated[int, Field(ge=2, le=MAX)] = 5
     shot: Count = 1
     query: Count = 5

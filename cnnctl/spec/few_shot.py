@@ -1,4 +1,4 @@
-"""Few-shot tasks: what goes together in their configs, and the network that is built for a learner."""
+"""Few-shot tasks: what goes together in their configs, and the network that is built for a method."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cnnctl.errors import UsageError
 from cnnctl.spec import layers as L
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml, Prototypical
+from cnnctl.spec.experiment import CosineClassifier, Experiment, FewShotSpec, Maml, Prototypical
 from cnnctl.spec.shapes import Facts, show_shape
 from cnnctl.spec.stack import Complaint, Node
 from cnnctl.spec.training import TrainSpec
@@ -17,7 +17,7 @@ HEAD = "maml_head"
 """The layer that is added to a stack for `maml`: dense, from the embedding to the classes of an episode."""
 FAR_TURNED = 45.0
 BY_EPISODES = ("train_way", "train_shot", "train_query", "episodes", "episodes_per_step")
-"""Fields of training by episodes, which `classifier` has not."""
+"""Fields of training by episodes, which `cosine_classifier` has not."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class EpisodeSize:
     query: int
 
     @property
-    def images_a_class(self) -> int:
+    def images_per_class(self) -> int:
         """Returns the images that an episode takes of each of its classes."""
         return self.shot + self.query
 
     @property
     def images(self) -> int:
         """Returns the images of an episode."""
-        return self.way * self.images_a_class
+        return self.way * self.images_per_class
 
 
 def size_of(few_shot: FewShotSpec) -> EpisodeSize:
@@ -59,7 +59,7 @@ def turns_of(rotations: bool, mirrors: bool) -> int:
 def network_of(experiment: Experiment) -> Experiment:
     """Returns the experiment with the stack that is built: with `maml`, a dense layer follows the embedding."""
     few_shot = experiment.few_shot
-    if few_shot is None or not isinstance(few_shot.learner, Maml):
+    if few_shot is None or not isinstance(few_shot.method, Maml):
         return experiment
     head = L.Dense(units=few_shot.way, name=HEAD)
     model = experiment.model.model_copy(update={"layers": [*experiment.model.layers, head]})
@@ -71,26 +71,26 @@ def images_at_once(experiment: Experiment) -> int:
     the labelled ones of one episode.
     """
     few_shot = experiment.few_shot
-    if few_shot is None or isinstance(few_shot.learner, Classifier):
+    if few_shot is None or isinstance(few_shot.method, CosineClassifier):
         return experiment.train.batch_size
     size = training_size_of(few_shot)
-    if isinstance(few_shot.learner, Maml):
+    if isinstance(few_shot.method, Maml):
         return size.way * size.shot
     return (few_shot.episodes_per_step or 1) * size.images
 
 
-def distance_of(learner: Prototypical | Classifier) -> str:
+def distance_of(method: Prototypical | CosineClassifier) -> str:
     """Returns what embeddings are compared by: `cosine` or `squared_euclid`."""
-    return "cosine" if isinstance(learner, Classifier) else learner.distance
+    return "cosine" if isinstance(method, CosineClassifier) else method.distance
 
 
-def compared_by(learner: Prototypical | Maml | Classifier) -> str:
-    """Returns how a learner names the class of an image, in words."""
-    if isinstance(learner, Maml):
-        steps = learner.test_steps or learner.inner_steps
+def compared_by(method: Prototypical | Maml | CosineClassifier) -> str:
+    """Returns how a method names the class of an image, in words."""
+    if isinstance(method, Maml):
+        steps = method.test_steps or method.inner_steps
         descent = f"{steps} step{'s' if steps > 1 else ''} of gradient descent"
         return f"by the outputs after {descent}, all images to be named in one batch"
-    return f"by the nearest class mean ({distance_of(learner).replace('_', ' ')})"
+    return f"by the nearest class mean ({distance_of(method).replace('_', ' ')})"
 
 
 def refuse_few_shot(experiment: Experiment, verb: str, instead: str) -> None:
@@ -117,7 +117,7 @@ def _end_complaints(last: Node, facts: Facts) -> Iterator[Complaint]:
 
 
 def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[Complaint]:
-    maml = isinstance(few_shot.learner, Maml)
+    maml = isinstance(few_shot.method, Maml)
     for node in nodes:
         if isinstance(node.layer, L.Dense) and node.layer.units == L.CLASSES:
             message = "the classes of a few-shot task change from episode to episode; write units: 64, or another number"
@@ -139,7 +139,7 @@ def few_shot_complaints(experiment: Experiment, data: DataSpec) -> list[Complain
         return list(_classification_complaints(data))
     return [
         *_data_complaints(data),
-        *_learner_complaints(experiment.few_shot),
+        *_method_complaints(experiment.few_shot),
         *_turn_complaints(experiment.few_shot, data),
         *_training_complaints(experiment.train, experiment.few_shot),
     ]
@@ -172,7 +172,7 @@ def _data_complaints(data: DataSpec) -> Iterator[Complaint]:
     if data.shared_classes == "drop" and not any(isinstance(part, str) for part in (data.validation, data.test)):
         yield ("data", "shared_classes"), "what is held out of train shares no class with it; leave it out"
     if data.labels != "integer":
-        yield ("data", "labels"), "few-shot learners number the classes of each episode themselves; leave labels out"
+        yield ("data", "labels"), "few-shot methods number the classes of each episode themselves; leave labels out"
     if data.remap_labels:
         yield (
             ("data", "remap_labels"),
@@ -180,15 +180,13 @@ def _data_complaints(data: DataSpec) -> Iterator[Complaint]:
         )
 
 
-def _learner_complaints(few_shot: FewShotSpec) -> Iterator[Complaint]:
-    if isinstance(few_shot.learner, Classifier):
+def _method_complaints(few_shot: FewShotSpec) -> Iterator[Complaint]:
+    if isinstance(few_shot.method, CosineClassifier):
         for field in BY_EPISODES:
             if getattr(few_shot, field) is not None:
-                message = (
-                    "is for training by episodes, and classifier trains on batches of images (train.batch_size); remove it"
-                )
+                message = "is for training by episodes, and cosine_classifier trains on batches of images (train.batch_size); remove it"
                 yield ("few_shot", field), message
-    if isinstance(few_shot.learner, Maml) and few_shot.train_way not in (None, few_shot.way):
+    if isinstance(few_shot.method, Maml) and few_shot.train_way not in (None, few_shot.way):
         message = (
             f"maml has an output for each of the {few_shot.way} classes of an episode, in training too; leave train_way out"
         )
@@ -216,13 +214,13 @@ def _turn_complaints(few_shot: FewShotSpec, data: DataSpec) -> Iterator[Complain
 
 def _training_complaints(train: TrainSpec, few_shot: FewShotSpec) -> Iterator[Complaint]:
     if train.loop == "fit":
-        yield ("train", "loop"), "few-shot learners are trained by the custom loop; write loop: custom, or leave loop out"
+        yield ("train", "loop"), "few-shot methods are trained by the custom loop; write loop: custom, or leave loop out"
     if train.loss is not None:
         yield (
             ("train", "loss"),
-            "few-shot learners have a loss of their own, cross-entropy over an episode's classes; leave it out",
+            "few-shot methods have a loss of their own, cross-entropy over an episode's classes; leave it out",
         )
-    if isinstance(few_shot.learner, Maml) and train.optimizer.loss_scale_factor is not None:
+    if isinstance(few_shot.method, Maml) and train.optimizer.loss_scale_factor is not None:
         yield ("train", "optimizer", train.optimizer.kind, "loss_scale_factor"), "maml does not scale its loss; leave it out"
-    if isinstance(few_shot.learner, Maml) and train.precision not in ("float32", "auto"):
+    if isinstance(few_shot.method, Maml) and train.precision not in ("float32", "auto"):
         yield ("train", "precision"), "second derivatives lose too much in 16 bits: maml takes float32; leave precision out"

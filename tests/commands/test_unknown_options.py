@@ -79,6 +79,8 @@ def test_a_field_of_the_config_as_an_option_is_refused_with_the_set_that_works(v
         (["train", MNIST, "--output-dir", "x"], "train has no option --output-dir; use --run-dir x"),
         (["train", MNIST, "--shuffle"], "train has no option --shuffle, images are prepared and shuffled anyway; leave it out"),
         (["summary", MNIST, "--gpu"], "summary has no option --gpu, option --device says where to compute; leave it out"),
+        (["evaluate", "run", "--copies", "4"], "evaluate has no option --copies; use --tta 4"),
+        (["one-shot", "run", "challenge", "--turns"], "one-shot has no option --turns; use --tta-poses"),
         (["data", MNIST, "--data", "images"], "data has no option --data; use --set data.path=images"),
     ],
 )
@@ -95,6 +97,9 @@ def test_options_of_other_programs_are_refused_with_what_there_is(arguments: lis
         ["summary", MNIST, "--batch-size", "3"],
         ["summary", MNIST, "--batchsize", "3"],
         ["evaluate", "run", "--epochs", "5"],
+        ["evaluate", "run", "--config", "x.yaml"],
+        ["evaluate", "train.epochs=5"],
+        ["train", MNIST, "--turns"],
         ["train", "--", "--epochs"],
     ],
 )
