@@ -16,7 +16,13 @@ from cnnctl.data.new_images import Finding, findings
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.errors import DataError, RunError
 from cnnctl.evaluate.ensemble_tables import Member, ensemble_markdown, ensemble_text, members_as_plain
-from cnnctl.evaluate.evaluated_images import EvaluatedImages, compare_with_training, read_evaluated, without_range
+from cnnctl.evaluate.evaluated_images import (
+    EvaluatedImages,
+    compare_with_training,
+    merge_findings,
+    read_evaluated,
+    without_range,
+)
 from cnnctl.evaluate.evaluation import NOT_ENOUGH_MEMORY, evaluate_images, how_read
 from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
 from cnnctl.evaluate.same_images import incompatible
@@ -98,6 +104,7 @@ def _evaluate_runs(
     runs: Sequence[EndedRun], split: str | None, data: str | None, console: Console, options: ImageOptions
 ) -> EnsembleEvaluation:
     ensemble = _Ensemble()
+    found: dict[Path, list[Finding]] = {}
     for group in _by_reading(runs, other_images=data is not None):
         with console.working("reading the data"):
             subject = read_evaluated(group[0], split, data, options)
@@ -105,10 +112,17 @@ def _evaluate_runs(
             with console.working(f"evaluating {run.run.path}"), as_read_error():
                 ensemble.add(run, subject)
                 new = compare_with_training(run, subject, options, console)
-                ensemble.warn(findings(new) if new else [])
-    members = [ensemble.members[run.run.path] for run in runs]
+                if new:
+                    found[run.run.path] = findings(new)
+    merged = merge_findings(found)
     return EnsembleEvaluation(
-        subject.split, subject.root, members, ensemble.scores(runs[0].class_names), ensemble.notes, options, ensemble.warnings
+        split=subject.split,
+        root=subject.root,
+        members=[ensemble.members[run.run.path] for run in runs],
+        scores=ensemble.scores(runs[0].class_names),
+        notes=without_range(ensemble.notes, merged),
+        options=options,
+        warnings=list(map(str, merged)),
     )
 
 
@@ -131,13 +145,11 @@ class _Ensemble:
     Attributes:
         members: each network alone, by its run folder.
         notes: how the images were read, and what has changed since the trainings.
-        warnings: differences of the images from the training images of a run.
     """
 
     def __init__(self) -> None:
         self.members: dict[Path, Member] = {}
         self.notes: list[str] = []
-        self.warnings: list[str] = []
         self._labels: Labels = np.array([], np.int64)
         self._sum: NDArray[np.float64] = np.zeros(())  # (N, classes) once there is a network
 
@@ -151,11 +163,6 @@ class _Ensemble:
         self._sum = self._sum + probabilities.astype(np.float64)
         changed = [f"{run.run.path}: {change}" for change in subject.changes_since(run)]
         self.notes = list(dict.fromkeys([*self.notes, *subject.notes, *changed]))
-
-    def warn(self, found: Sequence[Finding]) -> None:
-        """Add the differences from the training images of a run, each once."""
-        self.warnings = list(dict.fromkeys([*self.warnings, *map(str, found)]))
-        self.notes = without_range(self.notes, found)
 
     def scores(self, class_names: Sequence[str]) -> Scores:
         """Compute the scores of the mean of the probabilities."""

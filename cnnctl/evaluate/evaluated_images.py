@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from cnnctl.report.console import Console
 from cnnctl.session.environment import training_images
 from cnnctl.session.trained_run import EndedRun, data_changes
 
+OPTION_KINDS = ("range", "inverted", "transposed")
+"""Kinds of findings whose remedy is an option."""
 PIXEL_MAX_IN_CONFIG = "write data.pixel_max:"
 """Advice in notes on how images were read; of other images than the run's own, the option --pixel-max is meant."""
 
@@ -125,3 +127,19 @@ def without_range(notes: Sequence[str], found: Sequence[Finding]) -> list[str]:
     as_option = [(note, note.replace(PIXEL_MAX_IN_CONFIG, "add --pixel-max")) for note in notes]
     has_finding = any(each.kind == "range" for each in found)
     return [option for note, option in as_option if option == note or not has_finding]
+
+
+def merge_findings(found: Mapping[Path, Sequence[Finding]]) -> list[Finding]:
+    """Merge the findings of several runs, by run folder.
+
+    An option applies to all runs, so it is advised only where every run has the finding.
+    """
+    kinds = [{each.kind for each in own} for own in found.values()]
+    merged: dict[str, Finding] = {}
+    for run, own in found.items():
+        for each in own:
+            fits_all = each.kind not in OPTION_KINDS or all(each.kind in other for other in kinds)
+            remedy = "other runs read the images correctly, and an option applies to all runs; use this run alone"
+            finding = each if fits_all else Finding(each.kind, f"{run}: {each.message}", remedy)
+            merged[str(finding)] = finding
+    return list(merged.values())
