@@ -23,8 +23,9 @@ from cnnctl.evaluate.evaluated_images import (
     read_evaluated,
     without_range,
 )
-from cnnctl.evaluate.evaluation import NOT_ENOUGH_MEMORY, evaluate_images, how_read
+from cnnctl.evaluate.evaluation import NOT_ENOUGH_MEMORY, evaluate_images
 from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
+from cnnctl.evaluate.result_files import about_images
 from cnnctl.evaluate.same_images import incompatible
 from cnnctl.evaluate.scores import Scores, as_plain, scores_of
 from cnnctl.report.console import Console
@@ -56,9 +57,8 @@ class EnsembleEvaluation:
 
     def as_plain(self) -> dict[str, Any]:
         """Return the evaluation as plain data for JSON."""
-        about = {"split": self.split, "data": str(self.root) if self.root else None}
-        how = how_read(self.root, self.options, self.warnings)
-        return {**members_as_plain(self.members), **about, **how, **as_plain(self.scores)}
+        about = about_images(self.split, self.root, self.options, self.warnings)
+        return {**members_as_plain(self.members), **about, **as_plain(self.scores)}
 
     def text(self, form: str) -> str:
         """Format the scores as `table` or `markdown`."""

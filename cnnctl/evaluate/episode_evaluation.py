@@ -13,9 +13,9 @@ from cnnctl.data.new_images import findings
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.errors import RunError
 from cnnctl.evaluate.evaluated_images import EvaluatedImages, compare_with_training, read_evaluated, without_range
-from cnnctl.evaluate.evaluation import NOT_ENOUGH_MEMORY, how_read
+from cnnctl.evaluate.evaluation import NOT_ENOUGH_MEMORY
 from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
-from cnnctl.evaluate.result_files import images_name, result_file, write_result
+from cnnctl.evaluate.result_files import about_images, images_name, result_file, write_result
 from cnnctl.few_shot.episode_tables import EpisodeResult, episodes_markdown, episodes_text
 from cnnctl.few_shot.episodes import OPTION_NAMES
 from cnnctl.few_shot.options import EpisodeOptions
@@ -53,8 +53,8 @@ class EpisodeEvaluation:
 
     def as_plain(self) -> dict[str, Any]:
         """Return the evaluation as plain data for JSON."""
-        about = {"run": str(self.run.path), "split": self.split, "data": str(self.root) if self.root else None}
-        return {**about, **how_read(self.root, self.options, self.warnings), **self.result.as_plain()}
+        about = about_images(self.split, self.root, self.options, self.warnings)
+        return {"run": str(self.run.path), **about, **self.result.as_plain()}
 
     def text(self, form: str) -> str:
         """Format the result as `table` or `markdown`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from cnnctl.errors import RunError
 from cnnctl.evaluate.class_tables import evaluation_markdown, evaluation_text
 from cnnctl.evaluate.evaluated_images import compare_with_training, read_evaluated, without_range
 from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
-from cnnctl.evaluate.result_files import images_name, result_file, write_result
+from cnnctl.evaluate.result_files import about_images, images_name, result_file, write_result
 from cnnctl.evaluate.scores import Scores, as_plain, scores_of
 from cnnctl.model.keras_optimizers import build_loss
 from cnnctl.report.console import Console
@@ -72,8 +71,8 @@ class Evaluation:
 
     def as_plain(self) -> dict[str, Any]:
         """Return the evaluation as plain data for JSON."""
-        about = {"run": str(self.run.path), "split": self.split, "data": str(self.root) if self.root else None}
-        return {**about, **how_read(self.root, self.options, self.warnings), **as_plain(self.scores)}
+        about = about_images(self.split, self.root, self.options, self.warnings)
+        return {"run": str(self.run.path), **about, **as_plain(self.scores)}
 
     def text(self, form: str) -> str:
         """Format the scores as `table` or `markdown`."""
@@ -94,11 +93,6 @@ class Evaluation:
         file = result_file(self.run, images_name(self.split, self.root), self.as_plain())
         contents = {file: (as_json(self.as_plain()) + "\n").encode(), file.with_suffix(".png"): picture}
         return [write_result(each, content) for each, content in contents.items()]
-
-
-def how_read(root: Path | None, options: ImageOptions, warnings: Sequence[str]) -> dict[str, Any]:
-    """Return how other data was read and its warnings, for JSON; empty for the run's own data."""
-    return {} if root is None else {"options": options.as_plain(), "warnings": list(warnings)}
 
 
 def evaluated(

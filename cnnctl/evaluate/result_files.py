@@ -1,14 +1,14 @@
-"""The files of an evaluation in its run folder."""
+"""The files of an evaluation in its run folder, and which images they are of."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import RunError
-from cnnctl.evaluate.image_options import AS_TRAINED
+from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
 from cnnctl.files import write_whole
 from cnnctl.reading import read_bounded
 from cnnctl.report.text import printable
@@ -17,6 +17,12 @@ from cnnctl.run_folder import MAX_BYTES, RunFolder
 OWN_SPLITS = ("train", "validation", "test")
 MAX_LETTERS = 50
 """Characters of a folder's name within a file name, which may have 255 bytes with up to four per character."""
+
+
+def about_images(split: str | None, root: Path | None, options: ImageOptions, warnings: Sequence[str]) -> dict[str, Any]:
+    """Describe the evaluated images for JSON; of other data also how it was read, and the warnings about it."""
+    own = {"split": split, "data": str(root) if root else None}
+    return own if root is None else {**own, "options": options.as_plain(), "warnings": list(warnings)}
 
 
 def write_result(file: Path, content: bytes) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
 
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import UNFINISHED, put_in_place
@@ -36,29 +37,33 @@ def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
     if not os.path.lexists(folder.study):
         return None
     refuse_damaged(folder.study)
+    sweep = _sweep(experiment)
     with as_storage_error(folder.study):
+        storage, study = _load(folder, sweep)
         try:
-            storage = storage_of(folder.study, new=False)
-            study = optuna.load_study(
-                study_name=STUDY_NAME,
-                storage=storage,
-                sampler=SeededSampler(_sweep(experiment)),
-                pruner=pruner_of(_sweep(experiment)),
-            )
             ours, direction = study.user_attrs.get(OURS), study.direction
-        except RuntimeError as error:
-            version = optuna.__version__
-            raise RunError(
-                f"{folder.study} was written by another version of Optuna, which Optuna {version} cannot read: {error}"
-            ) from error
         except UNREADABLE as error:
             raise damaged(folder.study, f"its study cannot be read ({error})") from error
     if not isinstance(ours, dict) or not _has_config(ours):
         raise damaged(folder.study, "it does not have its config")
     _refuse_other(folder, ours, _identity(experiment))
-    if direction != _direction(_sweep(experiment)):
+    if direction != _direction(sweep):
         raise damaged(folder.study, f"its direction is {direction.name.lower()}")
     return Study(folder, experiment, storage, study, ours["id"])
+
+
+def _load(folder: SweepFolder, sweep: SweepSpec) -> tuple[RDBStorage, optuna.Study]:
+    sampler, pruner = SeededSampler(sweep), pruner_of(sweep)
+    try:
+        storage = storage_of(folder.study, new=False)
+        return storage, optuna.load_study(study_name=STUDY_NAME, storage=storage, sampler=sampler, pruner=pruner)
+    except RuntimeError as error:
+        version = optuna.__version__
+        raise RunError(
+            f"{folder.study} was written by another version of Optuna, which Optuna {version} cannot read: {error}"
+        ) from error
+    except UNREADABLE as error:
+        raise damaged(folder.study, f"its study cannot be read ({error})") from error
 
 
 def create_study(folder: SweepFolder, experiment: Experiment) -> None:

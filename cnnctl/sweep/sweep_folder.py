@@ -106,7 +106,7 @@ def is_claimed(run: RunFolder, owner: Mapping[str, Any]) -> bool:
 
 
 def _is_empty(folder: Path) -> bool:
-    """Returns whether a folder, and no link to one, has nothing but locks and files that a killed process was writing."""
+    """Return True if a folder (not a link) has nothing but locks and files that a killed process was writing."""
     return not folder.is_symlink() and folder.is_dir() and all(each.name.startswith(".") for each in folder.iterdir())
 
 
