@@ -133,8 +133,8 @@ def _complete_example(incomplete: str) -> list[str]:
     return [name for name in ready_configs() if name.startswith(incomplete)]
 
 
-_MAX_COPIES = 10_000
-"""Augmented copies of an image; all of them are computed."""
+_MAX_TTA = 10_000
+"""Augmented views per image; all of them are computed."""
 
 
 class Device(str, Enum):
@@ -183,7 +183,9 @@ class Quantize(str, Enum):
     int8 = "int8"
 
 
-Turns = Annotated[bool, typer.Option("--turns", help="Compare images in every turn that was a class of its own in training.")]
+TtaPoses = Annotated[
+    bool, typer.Option("--tta-poses", help="Average over the rotations and reflections that were classes in training.")
+]
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -325,13 +327,16 @@ def evaluate(
         typer.Option(min=1, help="Few-shot tasks: images per class to be classified.", show_default=False),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: how many episodes.", show_default=False)] = None,
-    copies: Annotated[
+    tta: Annotated[
         int | None,
         typer.Option(
-            min=0, max=_MAX_COPIES, help="Few-shot tasks: augmented copies of each image to average over.", show_default=False
+            min=0,
+            max=_MAX_TTA,
+            help="Few-shot tasks: test-time augmentation, augmented views to average per image.",
+            show_default=False,
         ),
     ] = None,
-    turns: Turns = False,
+    tta_poses: TtaPoses = False,
     invert: Invert = False,
     transpose: Transpose = False,
     pixel_max: PixelMax = None,
@@ -346,7 +351,7 @@ def evaluate(
     from cnnctl.few_shot.options import EpisodeOptions
     from cnnctl.report.console import Console
 
-    wish = EpisodeOptions(way, shot, query, episodes, copies, turns)
+    wish = EpisodeOptions(way, shot, query, episodes, tta, tta_poses)
     options = ImageOptions(invert, transpose, pixel_max)
     run(folders, split.value if split else None, data, form.value, device.value, Console(), verbose, wish, options)
 
@@ -394,8 +399,10 @@ def one_shot(
     challenge: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Has run01, run02 ... of the challenge.", show_default=False)
     ],
-    copies: Annotated[int, typer.Option(min=0, max=_MAX_COPIES, help="Augmented copies of each image to average over.")] = 0,
-    turns: Turns = False,
+    tta: Annotated[
+        int, typer.Option(min=0, max=_MAX_TTA, help="Test-time augmentation: augmented views to average per image.")
+    ] = 0,
+    tta_poses: TtaPoses = False,
     mistakes: Annotated[
         Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes there.", show_default=False)
     ] = None,
@@ -407,7 +414,7 @@ def one_shot(
     from cnnctl.commands.one_shot import one_shot as run
     from cnnctl.report.console import Console
 
-    run(folder, challenge, copies, mistakes, form.value, device.value, Console(), verbose, turns)
+    run(folder, challenge, tta, mistakes, form.value, device.value, Console(), verbose, tta_poses)
 
 
 @app.command()

@@ -44,7 +44,7 @@ VERBS = {
     "summary": ("--set", "--format", "--batch-size", "--explain", "--check"),
     "evaluate": ("--split", "--data", "--format", "--device", "--no-cache", "--verbose"),
     "predict": ("--top", "--saliency", "--format", "--device", "--verbose"),
-    "one-shot": ("--copies", "--mistakes", "--format", "--device", "--verbose"),
+    "one-shot": ("--tta", "--mistakes", "--format", "--device", "--verbose"),
     "verify": ("--set", "--steps", "--explain", "--format", "--no-cache", "--verbose"),
     "code": ("--set", "--output"),
     "runs": ("--format", "--sort", "--filter", "--seeds", "--columns"),

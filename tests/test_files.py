@@ -32,7 +32,7 @@ class OneByteLocks(SimpleNamespace):
 
 
 def test_windows_locks_a_byte_behind_the_text_of_the_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "msvcrt", OneByteLocks())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "msvcrt", OneByteLocks())
     monkeypatch.setitem(sys.modules, "fcntl", None)
     lock = tmp_path / ".lock"
     with hold(lock) as first:

@@ -21,35 +21,35 @@ if TYPE_CHECKING:
 def one_shot(
     folder: Path,
     challenge: Path,
-    copies: int,
+    tta: int,
     picture: Path | None,
     form: str,
     device: str,
     console: Console,
     verbose: bool,
-    turns: bool = False,
+    tta_poses: bool = False,
 ) -> None:
     """Prints how often a run's network matches a test image with a training image of another class.
 
     Args:
         folder: of the run.
         challenge: has the folders run01, run02 ... of the one-shot challenge.
-        copies: augmented copies of each image, whose embeddings are averaged with its own.
+        tta: augmented views per image, whose embeddings are averaged with its own.
         picture: PNG file for a picture of the mistakes; None for none.
         form: `table`, `json` or `markdown`.
         device: `auto`, `cpu` or `gpu`.
         console: where to print.
         verbose: let TensorFlow's messages through.
-        turns: compare images in every turn that was a class of its own in training.
+        tta_poses: compare images in every rotation and reflection that was a class of its own in training.
 
     Raises:
-        UsageError: there is no run or no challenge, the network gives no embedding, copies would be equal to their
-            images, or the picture cannot be where it is wanted.
+        UsageError: there is no run or no challenge, the network has no embedding, all views would be equal,
+            or the picture cannot be where it is wanted.
         RunError: the run was cut short or is damaged, or there is not enough memory.
         DataError: an image or a label of the challenge is missing or broken.
     """
     experiment = config_of_run(folder, console)
-    refuse_views(experiment, copies, turns)
+    refuse_views(experiment, tta, tta_poses)
     if picture is not None:
         refuse_output(picture, "--mistakes", ".png")
     with console.working("reading the challenge"):
@@ -58,16 +58,16 @@ def one_shot(
         runs = read_challenge(challenge, experiment.data)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
-        from cnnctl.few_shot.challenge import challenged, matcher_of
+        from cnnctl.few_shot.challenge import matcher_of, run_challenge
         from cnnctl.few_shot.views import Views
         from cnnctl.session.trained_run import open_trained
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
     few_shot = experiment.few_shot
-    views = Views(copies, turns and few_shot.rotations, turns and few_shot.mirrors) if few_shot else Views(copies)
+    views = Views(tta, tta_poses and few_shot.rotations, tta_poses and few_shot.mirrors) if few_shot else Views(tta)
     matcher = matcher_of(open_trained(folder), views)
     with console.working("matching images"):
-        outcome = challenged(matcher, runs)
+        outcome = run_challenge(matcher, runs)
     console.say(f"device     {computes_on}")
     _show(outcome, folder, challenge, form, console)
     if picture is not None:

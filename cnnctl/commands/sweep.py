@@ -22,7 +22,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain
 from cnnctl.surroundings import shell_word
-from cnnctl.sweep.results import BEGUN, FAILED, SweepResults, TrialRow, as_plain, show_value, shown
+from cnnctl.sweep.results import FAILED, NOT_ENDED, SweepResults, TrialRow, as_plain, show_value, shown
 from cnnctl.sweep.sweep_folder import SweepFolder
 from cnnctl.sweep.trial_pool import Job, TrialPool
 from cnnctl.train.signals import Interruption
@@ -127,7 +127,7 @@ def _sweep(
         _introduce(study, console)
         for note in (*found, *_folder_notes(experiment)):
             console.say(f"        {note}")
-        if not study.is_over(deadline):
+        if not study.is_finished(deadline):
             TrialPool(study, job, deadline, console).work()
     _conclude(study, job.config, job.overrides, wish, console)
 
@@ -142,7 +142,7 @@ def _study(folder: SweepFolder, experiment: Experiment, must_be_there: bool) -> 
             raise UsageError(f"there is no sweep in {folder.path}; leave --show out to begin one")
         return study
     _make(folder)
-    with folder.alone():
+    with folder.exclusive():
         if not os.path.lexists(folder.study):
             _refuse_other_things(folder)
             create_study(folder, experiment)
@@ -177,10 +177,10 @@ def _introduce(study: Study, console: Console) -> None:
     console.say(f"sweep   {sweep.method}, {budget}{within}, compared by {sweep.objective.replace('_', ' ')}{pruning}")
     for path, parameter in plain(sweep)["parameters"].items():
         console.say(f"        {path}: {_tried(parameter)}")
-    if study.limit and study.limit > study.points:
-        repeated = f"the parameters have {study.points:,} combinations, and {study.limit} trials train some of them again"
+    if study.limit and study.limit > study.combinations:
+        repeated = f"the parameters have {study.combinations:,} combinations, and {study.limit} trials train some of them again"
         console.say(f"        warning: {repeated}, to the same results; method: grid tries each once")
-    there = f": goes on, {sum(row.state not in BEGUN for row in rows)} trials have ended" if rows else ""
+    there = f": goes on, {sum(row.state not in NOT_ENDED for row in rows)} trials have ended" if rows else ""
     console.say(f"study   {study.folder.study}{there}")
 
 
@@ -241,7 +241,7 @@ def _keep(study: Study, results: SweepResults) -> None:
         return
     from cnnctl.sweep.plots import plots
 
-    study.folder.own(study.folder.plots)
+    study.folder.ensure_folder(study.folder.plots)
     for name, png in plots(study.optuna, study.sweep.objective):
         write_whole(study.folder.plots / f"{name}.png", png)
     write_whole(file, content)  # last: it says that the plots are there
@@ -254,7 +254,7 @@ def _interrupted(folder: SweepFolder, experiment: Experiment, command: str) -> s
     if study is None:
         return "interrupted before the sweep began; nothing was written"
     states = Counter(row.state for row in study.results().trials)
-    unended = sum(states[state] for state in BEGUN)
+    unended = sum(states[state] for state in NOT_ENDED)
     ended = sum(states.values()) - unended
     begun = f", {unended} more begun" if unended else ""
     return f"interrupted; {ended} trials have ended{begun}. Go on with: {command}"

@@ -18,6 +18,7 @@ FILES_AND_DEVICES = {
     "checkpoint": "use --resume {value}", "weights": "use --resume {value}",
     "earlystopping": "use --set train.early_stopping.patience={value}",
     "data": "use --set data.path={value}", "datadir": "use --set data.path={value}",
+    "copies": "use --tta {value}", "turns": "use --tta-poses",
 }  # fmt: skip
 """Options that other programs have for what is an option or an argument here."""
 SWEEP = {
@@ -36,8 +37,6 @@ def refuse_fields(verb: str, options: Mapping[str, bool], arguments: Sequence[st
         options: those of the verb, each with whether it takes a value.
         arguments: what follows the verb.
     """
-    if "--set" not in options:
-        return
     for word, value in _unknown(options, arguments):
         if advice := _advice(verb, options, word, value, arguments):
             raise UsageError(advice)
@@ -61,7 +60,10 @@ def _unknown(options: Mapping[str, bool], arguments: Sequence[str]) -> Iterator[
 def _advice(verb: str, options: Mapping[str, bool], word: str, value: str, arguments: Sequence[str]) -> str | None:
     from cnnctl.spec.habits import field_of_option
 
+    configurable = "--set" in options
     if not word.startswith("-"):
+        if not configurable:
+            return None
         return f"{word}={value} is a field of the config; use --set {word}={value}"
     plain = re.sub(r"[-_]", "", word.lower())
     if plain in {re.sub("-", "", option) for option in options}:
@@ -70,8 +72,10 @@ def _advice(verb: str, options: Mapping[str, bool], word: str, value: str, argum
     if "--dir" in options:  # where a sweep is written
         remedy = SWEEP.get(plain, remedy).replace("--run-dir", "--dir")
     remedy = remedy.format(verb=verb, value=value or "...")
-    if remedy and (remedy.split()[1] in options or not remedy.startswith("use ")):
+    if remedy and (remedy.split()[1] in options or (configurable and not remedy.startswith("use "))):
         return f"{verb} has no option {word}; {remedy}"
+    if not configurable:
+        return None
     path, reason = field_of_option(plain, _content(arguments))
     if path:
         return f"{verb} has no option {word}, which is a field of the config; use --set {path}={value or '...'}"

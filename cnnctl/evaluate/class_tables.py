@@ -1,4 +1,4 @@
-"""Scores → text for people: a row a class, and what is taken for what."""
+"""Scores as text: a row per class, and which classes are confused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cnnctl.evaluate.scores import ClassScore, Scores
 
 MAX_ROWS = 20
-"""Of more classes only those with the lowest F1 are shown."""
+"""Classes in a table; of more, those with the lowest F1."""
 MAX_CONFUSIONS = 10
 NONE = "·"
 COLUMNS = ("class", "precision", "recall", "F1", "images")
@@ -22,12 +22,12 @@ Draw = Callable[[Sequence[str], Sequence[Sequence[str]], int], str]
 
 
 def evaluation_text(scores: Scores, subject: str, more: Sequence[str] = ()) -> str:
-    """Returns the scores for a terminal.
+    """Format the scores for a terminal.
 
     Args:
-        scores: of a network, or of several as one.
-        subject: says which images they are of.
-        more: paragraphs to stand before the classes.
+        scores: of a network or an ensemble.
+        subject: name of the images.
+        more: paragraphs before the table of classes.
     """
     loss = loss_text(scores.loss, scores.regularized)
     head = f"{subject:<13}accuracy {scores.accuracy:.2%}, {loss}, on {counted(scores.images, 'image')}"
@@ -36,14 +36,14 @@ def evaluation_text(scores: Scores, subject: str, more: Sequence[str] = ()) -> s
 
 
 def evaluation_markdown(scores: Scores, subject: str, more: Sequence[str] = ()) -> str:
-    """Returns the scores as Markdown; arguments as those of `evaluation_text`."""
+    """Format the scores as Markdown; arguments as in `evaluation_text`."""
     loss = loss_text(scores.loss, scores.regularized)
     head = f"- {subject}: accuracy {scores.accuracy:.2%}, {loss}, on {counted(scores.images, 'image')}"
     return "\n\n".join([f"{head}\n- calibration: {_calibration(scores)}", *more, *_parts(scores, markdown_table, None)])
 
 
 def _calibration(scores: Scores) -> str:
-    return f"expected error {scores.calibration_error:.2%}: confidence against accuracy, in {scores.bins} bins"
+    return f"expected calibration error (ECE) {100 * scores.calibration_error:.2f} %, {scores.bins} bins"
 
 
 def _parts(scores: Scores, draw: Draw, width: int | None) -> list[str]:
@@ -53,7 +53,7 @@ def _parts(scores: Scores, draw: Draw, width: int | None) -> list[str]:
 
 
 def _shown_classes(scores: Scores) -> list[ClassScore]:
-    """Returns the classes that occur, in their order; of many those with the lowest F1, the lowest first."""
+    """Choose the classes to show: all in their order, of many those with the lowest F1, the lowest first."""
     if len(scores.occurring) <= MAX_ROWS:
         return scores.occurring
     return sorted(scores.occurring, key=lambda each: each.f1 or 0.0)[:MAX_ROWS]
@@ -79,11 +79,11 @@ def _mean(scores: Scores) -> str:
     undefined = any(None in (each.precision, each.recall, each.f1) for each in scores.occurring)
     zero = f", {NONE} as 0" if undefined else ""
     line = f"Mean of the {over}: precision {precision:.2%}, recall {recall:.2%}, F1 {f1:.2%}"
-    return f"{line}\n(macro average: each class counts the same{zero})."
+    return f"{line}\n(macro average: every class has the same weight{zero})."
 
 
 def _confusion(scores: Scores, draw: Draw, width: int | None) -> str:
-    """Returns the confusion matrix, or the most frequent confusions where it is too wide for a page."""
+    """Format the confusion matrix, or the most frequent confusions where it is too wide for a page."""
     classes = scores.occurring
     names = [printable(each.name) for each in classes]
     labels = [str(each.label) for each in classes]
@@ -103,10 +103,10 @@ def _matrix_cells(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list
 def _frequent(scores: Scores) -> str:
     confusions = scores.confusions
     if not confusions:
-        return "No image was taken for one of another class."
+        return "No classes are confused."
     shown = confusions[:MAX_CONFUSIONS]
     lines = [
-        f"- {printable(each.true)} taken for {printable(each.predicted)}: {counted(each.images, 'image')}" for each in shown
+        f"- {printable(each.true)} predicted as {printable(each.predicted)}: {counted(each.images, 'image')}" for each in shown
     ]
     title = "The confusions:" if len(shown) == len(confusions) else f"The {len(shown)} most frequent confusions:"
     return "\n".join([title, *lines])

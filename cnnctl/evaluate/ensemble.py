@@ -1,4 +1,4 @@
-"""The heavy half of `evaluate` for several runs, whose networks are judged as one; imported after TensorFlow is."""
+"""Evaluate several runs as an ensemble, by the mean of their probabilities. Imported after TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from cnnctl.data.new_images import Finding, findings
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.errors import DataError
 from cnnctl.evaluate.ensemble_tables import Member, ensemble_markdown, ensemble_text, members_as_plain
-from cnnctl.evaluate.evaluation import (
-    Subject,
-    beside_training,
-    evaluated_on,
-    how_read,
-    images_to_evaluate,
+from cnnctl.evaluate.evaluated_images import (
+    EvaluatedImages,
+    compare_with_training,
+    merge_findings,
+    read_evaluated,
     without_range,
 )
+from cnnctl.evaluate.evaluation import evaluate_images
 from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
-from cnnctl.evaluate.same_images import apart
+from cnnctl.evaluate.result_files import about_images
+from cnnctl.evaluate.same_images import incompatible
 from cnnctl.evaluate.scores import Scores, as_plain, scores_of
 from cnnctl.report.console import Console
 from cnnctl.session.trained_run import EndedRun, Values, open_ended, with_network
@@ -34,16 +35,16 @@ from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error
 
 @dataclass(frozen=True)
 class EnsembleEvaluation:
-    """The scores of several networks as one, and what they are of.
+    """The scores of an ensemble, and the images that they are of.
 
     Attributes:
-        split: as in `Evaluation`.
-        root: as in `Evaluation`.
-        members: what each network reached alone, in the order in which the runs were given.
-        scores: of the mean of their probabilities; the loss is cross-entropy alone.
-        notes: what a person should know about the images.
+        split: as in `EvaluatedImages`.
+        root: as in `EvaluatedImages`.
+        members: each network alone, in the order of the command line.
+        scores: of the mean of the probabilities; the loss is cross-entropy alone.
+        notes: how the images were read, and what has changed since the training.
         options: how other data was read.
-        warnings: what makes it unlike the training images of a run.
+        warnings: differences of other data from the training images of a run.
     """
 
     split: str | None
@@ -55,69 +56,76 @@ class EnsembleEvaluation:
     warnings: list[str] = field(default_factory=list)
 
     def as_plain(self) -> dict[str, Any]:
-        """Returns it for JSON."""
-        about = {"split": self.split, "data": str(self.root) if self.root else None}
-        how = how_read(self.root, self.options, self.warnings)
-        return {**members_as_plain(self.members), **about, **how, **as_plain(self.scores)}
+        """Return the evaluation as plain data for JSON."""
+        about = about_images(self.split, self.root, self.options, self.warnings)
+        return {**members_as_plain(self.members), **about, **as_plain(self.scores)}
 
     def text(self, form: str) -> str:
-        """Returns it for people, as `table` or `markdown`."""
+        """Format the scores as `table` or `markdown`."""
         draw = ensemble_markdown if form == "markdown" else ensemble_text
         return draw(self.scores, self.split or "images", self.members)
 
     def keep(self, console: Console) -> list[str]:
-        """Writes nothing: it is of no one run."""
+        """Write nothing: an ensemble has no run folder."""
         return []
 
 
 def evaluated_together(
     folders: Sequence[Path], split: str | None, data: str | None, console: Console, options: ImageOptions = AS_TRAINED
 ) -> EnsembleEvaluation:
-    """Returns the scores of the mean of the networks' probabilities; arguments as those of `evaluate`.
+    """Evaluate the mean of the networks' probabilities; arguments as in `commands.evaluate`.
 
-    Runs whose configs read the images alike share them, and one network at a time is in memory.
+    Runs whose configs read the images in the same way share them, and one network at a time is in memory.
 
     Raises:
-        UsageError: there is no such split or folder, or the networks do not tell the same classes apart.
+        UsageError: there is no such split or folder, or the networks have other classes.
         DataError: the images cannot be read, or have other classes.
         RunError: a run was cut short or is damaged, or there is not enough memory.
     """
     runs = [open_ended(folder) for folder in folders]
     refuse_other_names(runs)
     with as_memory_error(FEWER_IMAGES):
-        return _judged_together(runs, split, data, console, options)
+        return _evaluate_runs(runs, split, data, console, options)
 
 
 def refuse_other_names(runs: Sequence[EndedRun]) -> None:
-    """Raise UsageError where runs have not the same classes in the same order."""
+    """Raise UsageError unless all runs have the same classes in the same order."""
     first, *others = runs
     for run in others:
         for output, (name, expected) in enumerate(zip(run.class_names, first.class_names, strict=True)):
             if name != expected:
-                reason = f"its output {output} is class '{name}', expected '{expected}'; leave it out"
-                raise apart(run.run.path, first.run.path, reason)
+                reason = f"its output {output} is class '{name}', expected '{expected}'; remove it"
+                raise incompatible(run.run.path, first.run.path, reason)
 
 
-def _judged_together(
+def _evaluate_runs(
     runs: Sequence[EndedRun], split: str | None, data: str | None, console: Console, options: ImageOptions
 ) -> EnsembleEvaluation:
-    together = _Together()
-    for group in _that_read_alike(runs, other_images=data is not None):
+    ensemble = _Ensemble()
+    found: dict[Path, list[Finding]] = {}
+    for group in _by_reading(runs, other_images=data is not None):
         with console.working("reading the data"):
-            subject = images_to_evaluate(group[0], split, data, options)
+            subject = read_evaluated(group[0], split, data, options)
         for run in group:
             with console.working(f"evaluating {run.run.path}"), as_read_error():
-                together.add(run, subject)
-                found = beside_training(run, subject.root, subject.images, options, console)
-                together.warn(findings(found) if found else [])
-    members = [together.members[run.run.path] for run in runs]
+                ensemble.add(run, subject)
+                new = compare_with_training(run, subject, options, console)
+                if new:
+                    found[run.run.path] = findings(new)
+    merged = merge_findings(found)
     return EnsembleEvaluation(
-        subject.split, subject.root, members, together.scores(runs[0].class_names), together.notes, options, together.warnings
+        split=subject.split,
+        root=subject.root,
+        members=[ensemble.members[run.run.path] for run in runs],
+        scores=ensemble.scores(runs[0].class_names),
+        notes=without_range(ensemble.notes, merged),
+        options=options,
+        warnings=list(map(str, merged)),
     )
 
 
-def _that_read_alike(runs: Sequence[EndedRun], other_images: bool) -> Iterable[list[EndedRun]]:
-    """Returns the runs, put together where their configs read the same images in the same way."""
+def _by_reading(runs: Sequence[EndedRun], other_images: bool) -> Iterable[list[EndedRun]]:
+    """Group the runs whose configs read the same images in the same way."""
     groups: dict[Hashable, list[EndedRun]] = {}
     for run in runs:
         section = run.experiment.data
@@ -129,25 +137,23 @@ def _that_read_alike(runs: Sequence[EndedRun], other_images: bool) -> Iterable[l
     return groups.values()
 
 
-class _Together:
-    """What networks say of the same images, one network after the other; only the sum of their probabilities is held.
+class _Ensemble:
+    """Networks evaluated on the same images one after the other. Only the sum of the probabilities is in memory.
 
     Attributes:
-        members: what each network reached alone, by the folder of its run.
-        notes: what a person should know about the images.
-        warnings: what makes them unlike the training images of a run.
+        members: each network alone, by its run folder.
+        notes: how the images were read, and what has changed since the trainings.
     """
 
     def __init__(self) -> None:
         self.members: dict[Path, Member] = {}
         self.notes: list[str] = []
-        self.warnings: list[str] = []
         self._labels: Labels = np.array([], np.int64)
         self._sum: NDArray[np.float64] = np.zeros(())  # (N, classes) once there is a network
 
-    def add(self, run: EndedRun, subject: Subject) -> None:
-        """Loads the network of a run and asks it about the images."""
-        member, probabilities = _asked(run, subject.images)
+    def add(self, run: EndedRun, subject: EvaluatedImages) -> None:
+        """Load the network of a run and evaluate it on the images."""
+        member, probabilities = _evaluate_member(run, subject.images)
         if self.members and not np.array_equal(subject.images.labels, self._labels):
             raise DataError(f"{run.run.path}: the images changed while they were read; run the command again")
         self.members[run.run.path] = member
@@ -156,20 +162,15 @@ class _Together:
         changed = [f"{run.run.path}: {change}" for change in subject.changes_since(run)]
         self.notes = list(dict.fromkeys([*self.notes, *subject.notes, *changed]))
 
-    def warn(self, found: Sequence[Finding]) -> None:
-        """Add what makes the images unlike the training images of a run; what is true of several runs is said once."""
-        self.warnings = list(dict.fromkeys([*self.warnings, *map(str, found)]))
-        self.notes = without_range(self.notes, found)
-
     def scores(self, class_names: Sequence[str]) -> Scores:
-        """Returns the scores of the mean of the probabilities."""
+        """Compute the scores of the mean of the probabilities."""
         mean = (self._sum / len(self.members)).astype(np.float32)  # (N, classes)
         accuracy = float(np.mean(mean.argmax(axis=1) == self._labels))
         return scores_of(self._labels, mean, class_names, cross_entropy(self._labels, mean), accuracy)
 
 
-def _asked(run: EndedRun, images: ImageSet) -> tuple[Member, Values]:
-    """Returns what a network reaches alone, and its probabilities (N, classes)."""
-    judged, probabilities = evaluated_on(images, with_network(run))
+def _evaluate_member(run: EndedRun, images: ImageSet) -> tuple[Member, Values]:
+    """Evaluate a network alone, and return its probabilities (N, classes) too."""
+    scored, probabilities = evaluate_images(images, with_network(run))
     alone = cross_entropy(images.labels, probabilities)
-    return Member(str(run.run.path), judged.accuracy, judged.loss, alone), probabilities
+    return Member(str(run.run.path), scored.accuracy, scored.loss, alone), probabilities

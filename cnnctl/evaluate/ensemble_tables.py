@@ -1,4 +1,4 @@
-"""Scores of several networks as one → text, Markdown and JSON, beside what each reached alone."""
+"""Scores of an ensemble as text, Markdown and JSON, with those of each network alone."""
 
 from __future__ import annotations
 
@@ -16,24 +16,19 @@ if TYPE_CHECKING:
     from cnnctl.evaluate.scores import Scores
 
 COLUMNS = ("run", "accuracy", "cross-entropy", "loss")
-EVALUATED = (
-    "The mean of the probabilities of {count} networks is judged; its loss is\ncross-entropy alone, without regularization."
-)
-LOSS = (
-    "A run's loss is that of its training, with regularization and label smoothing\n"
-    "where it has them; its cross-entropy is without."
-)
+EVALUATED = "The scores are of the mean of the probabilities of {count} networks; the loss\nis cross-entropy alone, without regularization."
+LOSS = "The loss of a run is its training loss, which includes regularization and label\nsmoothing; its cross-entropy does not."
 
 
 @dataclass(frozen=True)
 class Member:
-    """What one network of an ensemble reached alone.
+    """One network of an ensemble, evaluated alone.
 
     Attributes:
         run: its folder.
-        accuracy: as its own evaluation shows it.
-        loss: the same; regularization and label smoothing are in it, so it is no measure of one run against another.
-        cross_entropy: what the loss of the ensemble is too.
+        accuracy: as in its own evaluation.
+        loss: as in its own evaluation. It includes regularization and label smoothing, so losses of runs are not comparable.
+        cross_entropy: comparable with the loss of the ensemble.
     """
 
     run: str
@@ -43,18 +38,18 @@ class Member:
 
 
 def ensemble_text(scores: Scores, subject: str, members: Sequence[Member]) -> str:
-    """Returns the scores for a terminal.
+    """Format the scores for a terminal.
 
     Args:
         scores: of the mean of the probabilities.
-        subject: says which images they are of.
-        members: two at least.
+        subject: name of the images.
+        members: two or more.
     """
     return evaluation_text(scores, subject, _about(members, text_table))
 
 
 def ensemble_markdown(scores: Scores, subject: str, members: Sequence[Member]) -> str:
-    """Returns the scores as Markdown; arguments as those of `ensemble_text`."""
+    """Format the scores as Markdown; arguments as in `ensemble_text`."""
     return evaluation_markdown(scores, subject, _about(members, markdown_table))
 
 
@@ -69,19 +64,19 @@ def _cells(member: Member) -> list[str]:
 
 
 def accuracy_of(members: Sequence[Member]) -> tuple[float, float]:
-    """Returns mean and standard deviation (of a sample, n - 1) of the accuracies that the networks reached alone."""
+    """Compute mean and sample standard deviation (n - 1) of the networks' accuracies."""
     accuracies = [member.accuracy for member in members]
     return mean(accuracies), stdev(accuracies)
 
 
 def members_as_plain(members: Sequence[Member]) -> dict[str, Any]:
-    """Returns the members for JSON; a number that JSON cannot say is null."""
+    """Return the members as plain data for JSON; a non-finite number is null."""
     average, deviation = accuracy_of(members)
     return {
-        "runs": [{key: _sayable(value) for key, value in asdict(member).items()} for member in members],
+        "runs": [{key: _finite(value) for key, value in asdict(member).items()} for member in members],
         "accuracy_of_runs": {"mean": average, "standard_deviation": deviation},
     }
 
 
-def _sayable(value: str | float) -> str | float | None:
+def _finite(value: str | float) -> str | float | None:
     return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,56 +1,44 @@
-"""The heavy half of `evaluate` for few-shot tasks; imported after TensorFlow is."""
+"""Evaluate the network of a few-shot run on episodes. Imported after TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnnctl.data.class_splits import read_disjoint_splits
-from cnnctl.data.image_set import ImageSet, some_of
 from cnnctl.data.new_images import findings
 from cnnctl.data.pipeline import as_read_error
-from cnnctl.data.splits import fingerprint
-from cnnctl.data.user_images import class_names_in, classes_root, read_classes
-from cnnctl.errors import DataError, UsageError
-from cnnctl.evaluate.evaluation import (
-    beside_training,
-    evaluation_file,
-    how_read,
-    images_name,
-    without_range,
-    written,
-)
+from cnnctl.evaluate.evaluated_images import EvaluatedImages, compare_with_training, read_evaluated, without_range
 from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
+from cnnctl.evaluate.result_files import about_images, images_name, result_file, write_result
 from cnnctl.few_shot.episode_tables import EpisodeResult, episodes_markdown, episodes_text
-from cnnctl.few_shot.episodes import AS_OPTIONS
+from cnnctl.few_shot.episodes import OPTION_NAMES
 from cnnctl.few_shot.options import EpisodeOptions
-from cnnctl.few_shot.scoring import evaluation_of
+from cnnctl.few_shot.scoring import episode_evaluator
 from cnnctl.few_shot.task import series_of
 from cnnctl.few_shot.views import Views
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
 from cnnctl.run_folder import RunFolder
-from cnnctl.session.trained_run import Trained, data_changes
+from cnnctl.session.trained_run import Trained
 from cnnctl.spec.few_shot import compared_by, size_of
 from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error
 
 
 @dataclass(frozen=True)
 class EpisodeEvaluation:
-    """A result, and what it is of.
+    """A result over episodes, and the images that it is of.
 
     Attributes:
-        run: whose network was judged.
-        split: `train`, `validation` or `test`; None for other data.
-        root: the folder of the other data; None for the run's own.
+        run: of the network.
+        split: as in `EvaluatedImages`.
+        root: as in `EvaluatedImages`.
         result: over all episodes.
-        notes: what a person should know about the images.
+        notes: how the images were read, and what has changed since the training.
         options: how other data was read.
-        warnings: what makes it unlike the training images.
+        warnings: differences of other data from the training images.
     """
 
     run: RunFolder
@@ -62,97 +50,69 @@ class EpisodeEvaluation:
     warnings: list[str] = field(default_factory=list)
 
     def as_plain(self) -> dict[str, Any]:
-        """Returns it for JSON."""
-        about = {"run": str(self.run.path), "split": self.split, "data": str(self.root) if self.root else None}
-        return {**about, **how_read(self.root, self.options, self.warnings), **self.result.as_plain()}
+        """Return the evaluation as plain data for JSON."""
+        about = about_images(self.split, self.root, self.options, self.warnings)
+        return {"run": str(self.run.path), **about, **self.result.as_plain()}
 
     def text(self, form: str) -> str:
-        """Returns it for people, as `table` or `markdown`."""
+        """Format the result as `table` or `markdown`."""
         return (episodes_markdown if form == "markdown" else episodes_text)(self.result)
 
     def keep(self, console: Console) -> list[str]:
-        """Writes it into the run, in place of an earlier one of the same kind; returns a line for people.
+        """Write the result into the run folder, in place of an earlier one of the same images. Return a line for the console.
 
         Raises:
-            RunError: the run cannot be written to.
+            RunError: the run folder cannot be written to.
         """
-        name = images_name(self.root, None) if self.root else self.split
-        file = evaluation_file(self.run, f"{name}-{self.result.series}", self.as_plain())
-        return [written(file, (as_json(self.as_plain()) + "\n").encode())]
+        name = f"{images_name(self.split, self.root)}-{self.result.series}"
+        file = result_file(self.run, name, self.as_plain())
+        return [write_result(file, (as_json(self.as_plain()) + "\n").encode())]
 
 
 def evaluated_episodes(
     trained: Trained,
-    wish: EpisodeOptions,
+    episodes: EpisodeOptions,
     split: str | None,
     data: str | None,
     console: Console,
     options: ImageOptions = AS_TRAINED,
 ) -> EpisodeEvaluation:
-    """Returns how a learner does on episodes; arguments as those of `evaluate`.
+    """Evaluate a network on episodes; arguments as in `commands.evaluate`.
 
     Raises:
         UsageError: there is no such split or folder.
-        DataError: the images cannot be read, or episodes of that size cannot be drawn.
+        DataError: the images cannot be read, or are too few for the episodes.
         RunError: there is not enough memory.
     """
     with as_memory_error(FEWER_IMAGES):
         with console.working("reading the data"):
-            root = None if data is None else classes_root(Path(data), split)
-            read = _own_images(trained, split or "test") if root is None else _other_images(trained, root, options)
-            images, notes, class_names = read
+            subject = read_evaluated(trained, split, data, options)
         with console.working("evaluating"), as_read_error():
-            subject = (split or "test") if root is None else str(root)
-            result = _result(trained, wish, subject, images, class_names)
-            new = beside_training(trained, root, images, options, console)
+            result = _result(trained, episodes, subject)
+            new = compare_with_training(trained, subject, options, console)
             found = findings(new) if new else []
-    own = (split or "test") if root is None else None
-    return EpisodeEvaluation(trained.run, own, root, result, without_range(notes, found), options, list(map(str, found)))
+    notes = [*without_range(subject.notes, found), *subject.changes_since(trained)]
+    return EpisodeEvaluation(trained.run, subject.split, subject.root, result, notes, options, list(map(str, found)))
 
 
-def _result(
-    trained: Trained, wish: EpisodeOptions, subject: str, images: ImageSet, class_names: Sequence[str]
-) -> EpisodeResult:
+def _result(trained: Trained, episodes: EpisodeOptions, subject: EvaluatedImages) -> EpisodeResult:
     assert trained.experiment.few_shot
-    few_shot = wish.applied(trained.experiment.few_shot)
-    views = Views(wish.copies or 0, few_shot.rotations and wish.turns, few_shot.mirrors and wish.turns)
-    size = size_of(few_shot)
-    series = series_of(trained.experiment, subject, images, size, few_shot.test_episodes, class_names, AS_OPTIONS)
+    few_shot = episodes.applied(trained.experiment.few_shot)
+    views = Views(episodes.tta or 0, few_shot.rotations and episodes.tta_poses, few_shot.mirrors and episodes.tta_poses)
+    size, count, images = size_of(few_shot), few_shot.test_episodes, subject.images
+    name = str(subject.root or subject.split)
+    series = series_of(trained.experiment, name, images, size, count, subject.class_names, OPTION_NAMES)
     series = replace(series, views=views)
     return EpisodeResult(
-        subject=subject,
+        subject=name,
         images=len(images),
         classes=len(np.unique(images.labels)),
         way=size.way,
         shot=size.shot,
         query=size.query,
         episodes=series.count,
-        compared=compared_by(few_shot.learner),
-        copies=series.views.copies,
-        turns=series.views.turns,
-        score=evaluation_of(trained.model, few_shot.learner)(series).score,
+        compared=compared_by(few_shot.method),
+        tta=series.views.augmented,
+        tta_poses=series.views.poses,
+        score=episode_evaluator(trained.model, few_shot.method)(series).score,
     )
-
-
-def _own_images(trained: Trained, split: str) -> tuple[ImageSet, list[str], Sequence[str]]:
-    """Returns a split of the data that the run was trained on, read again, notes, and the names of its labels."""
-    data = trained.experiment.data
-    if split == "validation" and data.validation is None:
-        raise UsageError("--split validation: the run has no validation data (data.validation is null); leave --split out")
-    try:
-        splits = read_disjoint_splits(data)
-        images = splits.read_test() if split == "test" else splits.train if split == "train" else splits.validation
-    except DataError as error:
-        raise DataError(f"{error}. Images elsewhere: --data FOLDER, with one folder a class") from error
-    assert images is not None
-    tested = fingerprint(images) if split == "test" else None
-    return images, [*splits.notes, *data_changes(trained, fingerprint(splits.train), tested)], splits.class_names
-
-
-def _other_images(trained: Trained, root: Path, options: ImageOptions) -> tuple[ImageSet, list[str], Sequence[str]]:
-    data = options.applied(trained.experiment.data)
-    names = class_names_in(root, data)
-    images, notes = read_classes(root, data, names)
-    empty = [name for label, name in enumerate(names) if not (images.labels == label).any()]
-    without = [f"no image in {'class' if len(empty) == 1 else 'classes'} {some_of(empty)}; left out"] if empty else []
-    return images, [*notes, *without], names

@@ -1,4 +1,4 @@
-"""How `predict` and `evaluate` read new images other than the run reads its own."""
+"""Options of `predict` and `evaluate` for reading new images in another way than the run's own."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cnnctl.spec.section import field_error
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Options of the command line; the run and its config stay as they are.
+    """Options for new images. The run and its config do not change.
 
     Attributes:
-        invert: flip `data.invert` of the run.
-        transpose: flip `data.transpose` of the run.
-        pixel_max: in place of `data.pixel_max` of the run; None for that.
+        invert: toggle the run's `data.invert`.
+        transpose: toggle the run's `data.transpose`.
+        pixel_max: replaces the run's `data.pixel_max`; None leaves it.
     """
 
     invert: bool = False
@@ -26,8 +26,8 @@ class ImageOptions:
 
     def applied(self, data: DataSpec) -> DataSpec:
         """Return the data section of a run with these options."""
-        flipped = {"invert": data.invert != self.invert, "transpose": data.transpose != self.transpose}
-        return data.model_copy(update=flipped | ({} if self.pixel_max is None else {"pixel_max": self.pixel_max}))
+        toggled = {"invert": data.invert != self.invert, "transpose": data.transpose != self.transpose}
+        return data.model_copy(update=toggled | ({} if self.pixel_max is None else {"pixel_max": self.pixel_max}))
 
     def refuse_unusable(self) -> None:
         """Raise UsageError if `pixel_max` is not a valid `data.pixel_max`."""
@@ -35,14 +35,14 @@ class ImageOptions:
             raise UsageError(f"--pixel-max: {message}")
 
     def refuse_for_own_data(self) -> None:
-        """Raise UsageError where an option is given: the run reads its own images as its config says."""
+        """Raise UsageError if an option is given: a run's own images are read as its config says."""
         given = {"--invert": self.invert, "--transpose": self.transpose, "--pixel-max": self.pixel_max is not None}
         for option, is_given in given.items():
             if is_given:
-                raise UsageError(f"{option} is for images that the config does not name; give --data FOLDER, or leave it out")
+                raise UsageError(f"{option} is for other images than the run's own; add --data FOLDER, or remove the option")
 
     def as_plain(self) -> dict[str, Any]:
-        """Return them for JSON."""
+        """Return the options as plain data for JSON."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""Files → predictions and their picture; imported after TensorFlow is."""
+"""Classify new images, by a run or by the mean of several, and draw them. Imported after TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cnnctl.data.new_images import Finding, NewImages, Sample, findings, transpo
 from cnnctl.data.store.lazy import in_blocks
 from cnnctl.data.store.memory import bytes_of_image
 from cnnctl.errors import DataError
+from cnnctl.evaluate.evaluated_images import merge_findings
 from cnnctl.evaluate.prediction_tables import MAX_DRAWN, Guess, Prediction, saliency_title, seen_title
 from cnnctl.report.console import Console
 from cnnctl.session.environment import training_images
@@ -28,20 +29,21 @@ from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error, refuse_too_
 
 MAX_AT_ONCE = 256
 MIN_IMAGES, MIN_CLASSES, CERTAIN, HALVED = 50, 8, 4, 0.5
-"""What it takes for a network to be surer of the transposes of images: images, classes that it names, standard errors of its
-entropy, and the part of the entropy that is left."""
+"""Conditions for a network to be surer of the transposes of images: images, predicted classes, standard errors of the entropy,
+and the fraction of the entropy that is left."""
+NOT_ENOUGH_MEMORY = "there is not enough memory for this network; predict with --device cpu"
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a network says of images.
+    """The predictions of a network.
 
     Attributes:
-        predictions: of those that can be read, in the order in which they were given.
-        drawn: the first images (B, H, W, C), as the network saw them.
-        thumbnails: of the same images, as their files have them; none where nobody asked for them.
-        broken: a message for each image that cannot be read.
-        findings: what makes the images unlike the training images.
+        predictions: of the images that can be read, in the order of the command line.
+        drawn: the first images (B, H, W, C), prepared for the network.
+        thumbnails: of the same images, as in their files; empty unless requested.
+        broken: a message per image that cannot be read.
+        findings: differences from the training images.
     """
 
     predictions: list[Prediction]
@@ -52,14 +54,14 @@ class Predicted:
 
 
 def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data: DataSpec, most_thumbnails: int) -> Inputs:
-    """Return what is to be predicted.
+    """Open the images to classify.
 
     Args:
-        files: in the order in which they are predicted.
-        paths: what the user named: files, which may hold many images, and folders, in which the others were found as images.
+        files: in the order of the predictions.
+        paths: of the command line: files, which may have many images each, and folders, in which the other files were found.
         own: how the run reads its own images.
         data: how these images are read.
-        most_thumbnails: of how many images a picture is drawn.
+        most_thumbnails: number of images that are drawn.
 
     Raises:
         DataError: a file of many images is damaged, or it is not clear which of them are meant.
@@ -72,7 +74,7 @@ def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data:
 
 
 def predicted(trained: Trained, inputs: Inputs, top: int, trained_on: ImageStatistics | None) -> Predicted:
-    """Returns the `top` most probable classes of each image, and how the images compare with the training images.
+    """Compute the `top` most probable classes of each image, and compare the images with the training images.
 
     Raises:
         RunError: there is not enough memory.
@@ -83,22 +85,22 @@ def predicted(trained: Trained, inputs: Inputs, top: int, trained_on: ImageStati
     def keep(names: Sequence[str], probabilities: Values) -> None:
         predictions.extend(_predictions(names, probabilities, trained.class_names, top))
 
-    drawn, found = _asked(trained, inputs, trained_on, keep)
+    drawn, found = _classify(trained, inputs, trained_on, keep)
     return Predicted(predictions, drawn, inputs.thumbnails, inputs.broken, found)
 
 
 def predicted_together(
     runs: Sequence[EndedRun], inputs_for: Callable[[EndedRun], Inputs], top: int, console: Console
 ) -> tuple[Predicted, Inputs]:
-    """Return what the mean of the networks' probabilities says of each image, and what was read for the first run.
+    """Classify images by the mean of the networks' probabilities. Return the inputs of the first run too.
 
-    The images are read again for each run, as its config says, and one network at a time is in memory.
+    The images are read for each run as its config says, and one network at a time is in memory.
 
     Args:
-        runs: two or more, of the same classes in the same order.
-        inputs_for: gives the images, to be read as a run reads its own.
-        top: classes of each image.
-        console: where to tell that a run does not know its training images.
+        runs: two or more, with the same classes in the same order.
+        inputs_for: opens the images for a run.
+        top: classes per image.
+        console: for messages about runs without statistics of their training images.
 
     Raises:
         RunError: a network is damaged, or there is not enough memory.
@@ -110,28 +112,30 @@ def predicted_together(
         raise DataError("the images changed while they were read; run the command again")
     mean = sum(member.probabilities.astype(np.float64) for member in members) / len(members)
     predictions = _predictions(first.names, np.asarray(mean, np.float32), runs[0].class_names, top)
-    found = list({str(finding): finding for member in members for finding in member.findings}.values())
+    found = merge_findings({member.run: member.findings for member in members if member.findings is not None})
     read = first.inputs
     return Predicted(predictions, first.drawn, read.thumbnails, read.broken, found), read
 
 
 @dataclass(frozen=True)
 class _Member:
-    """What one network of several says.
+    """The predictions of one network of several.
 
     Attributes:
+        run: its folder.
         names: of the images that can be read.
         probabilities: (N, classes).
-        inputs: what was read.
+        inputs: the images, as they were read.
         drawn: as in `Predicted`.
-        findings: as in `Predicted`.
+        findings: as in `Predicted`; None for a run without statistics of its training images.
     """
 
+    run: Path
     names: list[str]
     probabilities: Values
     inputs: Inputs
     drawn: Pixels
-    findings: list[Finding]
+    findings: list[Finding] | None
 
 
 def _member(run: EndedRun, inputs: Inputs, console: Console) -> _Member:
@@ -142,17 +146,18 @@ def _member(run: EndedRun, inputs: Inputs, console: Console) -> _Member:
         names.extend(some)
         parts.append(probabilities)
 
-    drawn, found = _asked(with_network(run), inputs, training_images(run.run, console), keep)
-    return _Member(names, np.concatenate(parts), inputs, drawn, found)
+    trained_on = training_images(run.run, console)
+    drawn, found = _classify(with_network(run), inputs, trained_on, keep)
+    return _Member(run.run.path, names, np.concatenate(parts), inputs, drawn, found if trained_on else None)
 
 
-def _asked(
+def _classify(
     trained: Trained, inputs: Inputs, trained_on: ImageStatistics | None, keep: Callable[[Sequence[str], Values], None]
 ) -> tuple[Pixels, list[Finding]]:
-    """Ask a network about images, batch by batch; `keep` gets names and probabilities.
+    """Classify images in batches; `keep` receives names and probabilities.
 
     Returns:
-        The first images as the network saw them, and what makes all of them unlike the training images.
+        The first images as prepared for the network, and the differences of all from the training images.
     """
     drawn: list[Pixels] = []
     count = 0
@@ -181,11 +186,11 @@ def _probabilities(trained: Trained, images: Pixels) -> Values:
 
 
 def _findings(trained: Trained, new: NewImages, some: Pixels) -> list[Finding]:
-    """Return what makes new images unlike the training images; the network is asked about what their pixels cannot tell.
+    """Find the differences of new images from the training images. Where pixels cannot tell the orientation, the network does.
 
     Args:
         trained: the run.
-        new: the images beside the training images.
+        new: statistics of the images and of the training images.
         some: of the images, evenly chosen.
     """
     found = findings(new)
@@ -199,13 +204,13 @@ def _findings(trained: Trained, new: NewImages, some: Pixels) -> list[Finding]:
 
 
 def _is_surer(trained: Trained, images: Pixels, others: Pixels) -> bool:
-    """Return whether a network is much surer of images (N, H, W, C) than of others, N at least `MIN_IMAGES`.
+    """Return True if a network is much surer of images (N, H, W, C) than of others, for N at least `MIN_IMAGES`.
 
-    Of images of one class it may be surer of the wrong ones: Omniglot has such classes. Of images that are noisier or lie
-    elsewhere than in training it may be a little surer either way, and of 256 images that little is significant: so its
-    entropy must be halved too. Measured with networks of configs/mnist.yaml and configs/omniglot.yaml on test images as they
-    are, moved, turned, scaled, thicker, noisier and on grey: of 17,600 sets of 50 and 256, one was so of its transposes; of the
-    transposes of 50 Omniglot images, 82 % were, of 256 all.
+    With images of one class it may be surer of the wrong ones: Omniglot has such classes. With images that are noisier or moved
+    compared with training it may be a little surer either way, which is significant for 256 images: so the entropy must also
+    be halved. Measured with networks of configs/mnist.yaml and configs/omniglot.yaml on test images, original, moved, rotated,
+    scaled, thicker, noisier and on grey: the network was surer of the transposes in one of 17,600 sets of 50 and 256 images.
+    Of sets of transposed Omniglot images, 82 % were found with 50 images and all with 256.
     """
     first, second = (np.concatenate([_probabilities(trained, part) for part in in_blocks(each)]) for each in (images, others))
     sure, unsure = _certainty(first), _certainty(second)
@@ -218,7 +223,7 @@ def _is_surer(trained: Trained, images: Pixels, others: Pixels) -> bool:
 
 
 def _certainty(probabilities: Values) -> NDArray[np.float64]:
-    """Return the negative entropy (N,) of probabilities (N, classes), in nats."""
+    """Compute the negative entropy (N,) of probabilities (N, classes), in nats."""
     exact = probabilities.astype(np.float64)
     return np.asarray((exact * np.log(np.maximum(exact, 1e-12))).sum(axis=1))
 
@@ -229,7 +234,7 @@ def _guesses(probabilities: Values, class_names: Sequence[str], top: int) -> lis
 
 
 def saliency_picture(trained: Trained, named: Predicted) -> bytes:
-    """Returns a PNG of the first images and of the pixels that the score of their most probable class depends on."""
+    """Draw the first images and the pixels that the score of their most probable class depends on, as a PNG."""
     from cnnctl.report.figures import saliency_png
 
     shown = named.predictions[:MAX_DRAWN]
@@ -239,7 +244,7 @@ def saliency_picture(trained: Trained, named: Predicted) -> bytes:
 
 
 def seen_picture(named: Predicted) -> bytes:
-    """Return a PNG of the first images as their files have them, each beside what the network saw of it."""
+    """Draw the first images as in their files, each with the image prepared for the network, as a PNG."""
     from cnnctl.report.figures import seen_png
 
     thumbnails = named.thumbnails

@@ -1,4 +1,4 @@
-"""Predictions → a table, Markdown and JSON: one image a row."""
+"""Predictions as a table, Markdown and JSON: a row per image."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from cnnctl.report.tables import as_json, markdown_table, text_table
 from cnnctl.report.text import printable
 
 MAX_DRAWN = 16
-"""Images that have a place in a picture."""
+"""Images that are drawn in a picture."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A class that an image may be of.
+    """A possible class of an image.
 
     Attributes:
         name: of the class.
-        label: its number.
-        probability: that the network gives it.
+        label: of the class.
+        probability: by the network.
     """
 
     name: str
@@ -30,24 +30,24 @@ class Guess:
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image and its most probable classes, the most probable first."""
+    """An image and its most probable classes, in descending order."""
 
     image: str
     guesses: list[Guess]
 
 
 def predictions_table(predictions: Sequence[Prediction]) -> str:
-    """Returns the predictions for a terminal."""
+    """Format the predictions for a terminal."""
     return text_table(_columns(predictions), _cells(predictions), left=4)
 
 
 def predictions_markdown(predictions: Sequence[Prediction]) -> str:
-    """Returns the predictions as Markdown."""
+    """Format the predictions as Markdown."""
     return markdown_table(_columns(predictions), _cells(predictions), left=4)
 
 
 def predictions_json(predictions: Sequence[Prediction]) -> str:
-    """Returns the predictions as JSON: a list, an object an image."""
+    """Format the predictions as JSON: a list with an object per image."""
     return as_json([{"image": each.image, "predictions": [_plain(guess) for guess in each.guesses]} for each in predictions])
 
 
@@ -67,23 +67,23 @@ def _cells(predictions: Sequence[Prediction]) -> list[list[str]]:
 def _row(prediction: Prediction) -> list[str]:
     first, *others = prediction.guesses
     cells = [printable(prediction.image), printable(first.name), f"{first.probability:>7.2%}"]
-    behind = ", ".join(f"{printable(each.name)} {each.probability:.2%}" for each in others)
-    return [*cells, behind] if others else cells
+    rest = ", ".join(f"{printable(each.name)} {each.probability:.2%}" for each in others)
+    return [*cells, rest] if others else cells
 
 
 def saliency_title(prediction: Prediction) -> str:
-    """Returns what stands above an image in a saliency picture."""
+    """Format the title above an image in a saliency picture."""
     first = prediction.guesses[0]
     return f"{_short(prediction.image)}: {_short(first.name)}, {first.probability:.1%}"
 
 
 def seen_title(prediction: Prediction) -> tuple[str, str]:
-    """Return what stands above an image and what the network saw of it: the name of the file, and the answer."""
+    """Format the titles above an image and the prepared image: the file name, and the prediction."""
     first = prediction.guesses[0]
     return _short(os.path.basename(prediction.image)), f"{_short(first.name)}  {first.probability:.1%}"
 
 
-def _short(text: str, most: int = 28) -> str:
-    """Returns the end of a text, which is where file names differ."""
+def _short(text: str, width: int = 28) -> str:
+    """Cut a text to its end, which is where file names differ."""
     shown = printable(text)
-    return shown if len(shown) <= most else f"…{shown[1 - most :]}"
+    return shown if len(shown) <= width else f"…{shown[1 - width :]}"

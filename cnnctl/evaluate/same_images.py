@@ -1,4 +1,4 @@
-"""Whether several runs can be judged together, on the same images, as their configs say; no TensorFlow."""
+"""Check by their configs that runs can be evaluated as an ensemble, on the same images. Without TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ROLES = ("test", "validation", "train")
 
 
 def check_compatible(folders: Sequence[Path], experiments: Sequence[Experiment], split: str | None) -> None:
-    """Raises UsageError where the networks of several runs cannot be judged together.
+    """Raise UsageError where runs cannot be evaluated as an ensemble.
 
-    Runs may differ in all but their classes and the images that are judged. So none is judged on what it was trained on
-    while another was not: a fraction that is drawn anew holds out other images.
+    Runs may differ in everything but their classes and the evaluated images. A fraction that is drawn with another seed holds
+    out other images, so a run would be evaluated on images that it was trained on.
 
     Args:
-        folders: of the runs, as they were given.
+        folders: of the runs, as on the command line.
         experiments: of the same runs.
-        split: of the runs' own data; None where other images are judged.
+        split: of the runs' own data; None for other images.
     """
     _refuse_few_shot(folders, experiments)
     _refuse_twice(folders)
@@ -39,17 +39,14 @@ def check_compatible(folders: Sequence[Path], experiments: Sequence[Experiment],
 def _refuse_few_shot(folders: Sequence[Path], experiments: Sequence[Experiment]) -> None:
     for folder, experiment in zip(folders, experiments, strict=True):
         if experiment.few_shot:
-            raise UsageError(
-                f"{folder} is a run of few-shot learning, and only networks that tell the same classes apart are judged "
-                "together; give it as the only RUN"
-            )
+            raise UsageError(f"{folder} is a few-shot run, and an ensemble needs classification runs; evaluate it alone")
 
 
 def _refuse_twice(folders: Sequence[Path]) -> None:
     seen: set[Path] = set()
     for folder in folders:
         if folder.resolve() in seen:
-            raise UsageError(f"{folder} is given twice; give each run once")
+            raise UsageError(f"{folder} is given twice; name each run once")
         seen.add(folder.resolve())
 
 
@@ -57,13 +54,13 @@ def _refuse_without_validation(folders: Sequence[Path], sections: Sequence[DataS
     for folder, data in zip(folders, sections, strict=True):
         if data.validation is None:
             raise UsageError(
-                f"--split validation: {folder} has no validation data (data.validation is null); leave it or --split out"
+                f"--split validation: {folder} has no validation data (data.validation is null); remove the run or --split"
             )
 
 
 def _refuse_other_outputs(folder: Path, data: DataSpec, first: Path, expected: DataSpec) -> None:
     if data.classes != expected.classes:
-        raise apart(folder, first, f"its network tells {data.classes} classes apart, expected {expected.classes}; leave it out")
+        raise incompatible(folder, first, f"its model has {data.classes} outputs, expected {expected.classes}; remove it")
 
 
 def _refuse_other_images(folder: Path, data: DataSpec, first: Path, expected: DataSpec, split: str) -> None:
@@ -74,26 +71,26 @@ def _refuse_other_images(folder: Path, data: DataSpec, first: Path, expected: Da
         if getattr(data, field) != getattr(expected, field)
     ]
     if differences:
-        raise apart(
+        raise incompatible(
             folder,
             first,
-            f"{'; '.join(differences)}. All must be judged on the same images, and none be trained on what another holds out; "
-            "leave it out, or give other images by --data FOLDER",
+            f"{'; '.join(differences)}. All runs must hold out the same images; "
+            "remove the run, or evaluate other images with --data FOLDER",
         )
 
 
-def apart(folder: Path, first: Path, reason: str) -> UsageError:
-    """Returns the refusal of a run that does not go with the first one."""
-    return UsageError(f"{folder} cannot be judged together with {first}: {reason}")
+def incompatible(folder: Path, first: Path, reason: str) -> UsageError:
+    """Create the error for a run that cannot be in an ensemble with the first one."""
+    return UsageError(f"{folder} cannot be in an ensemble with {first}: {reason}")
 
 
 def _deciding(data: DataSpec, split: str) -> list[str]:
-    """Returns the fields of a checked config that decide which images a split has."""
+    """List the fields of a checked config that decide which images a split has."""
     return ["source", "name", "path", "data_dir", *_drawn_by(data, split)]
 
 
 def _drawn_by(data: DataSpec, split: str) -> list[str]:
-    """Returns the fields that decide which images of its source a split has; what is drawn before leaves less."""
+    """List the fields that decide which images of its source a split has, those of splits drawn before it included."""
     if split != "train" and isinstance(getattr(data, split), str):
         return [split]
     fractions = [role for role in ROLES[: ROLES.index(split) + 1] if isinstance(getattr(data, role), float)]

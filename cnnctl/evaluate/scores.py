@@ -1,4 +1,4 @@
-"""Labels and probabilities → scores: precision, recall and F1 a class, confusion matrix, calibration error."""
+"""Scores of labels and probabilities: precision, recall and F1 per class, confusion matrix, calibration error."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 BINS = 15
-"""Of the confidence; the number that Guo et al. 2017 use."""
+"""Bins of the confidence, as in Guo et al. 2017."""
 LARGEST_MATRIX = 200
-"""Of more classes programs get no confusion matrix, only its entries beside the diagonal that are not zero."""
+"""Classes of a confusion matrix in JSON; of more, only its nonzero entries off the diagonal."""
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float32]
@@ -21,15 +21,15 @@ Probabilities = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is recognized; None where a share has nothing to be taken of.
+    """Scores of one class; None where a fraction is undefined.
 
     Attributes:
         name: of the class.
-        label: its number.
-        precision: of the images taken for it, the share that is of it.
-        recall: of its images, the share that is taken for it.
-        f1: the harmonic mean of the two.
-        images: how many there are of it.
+        label: of the class.
+        precision: fraction of the images predicted as this class that are of it.
+        recall: fraction of the images of this class that are predicted as it.
+        f1: harmonic mean of the two.
+        images: number of images of this class.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Confusion:
-    """So many images of one class were taken for another."""
+    """Number of images of one class that were predicted as another."""
 
     true: str
     predicted: str
@@ -51,15 +51,15 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Scores:
-    """How well a network recognizes the classes of a set of images.
+    """Scores of a network on a set of images.
 
     Attributes:
         loss: mean over the images.
-        accuracy: share of the images whose class was named.
-        calibration_error: how far the confidence is from the accuracy, on average; between 0 and 1.
+        accuracy: fraction of the images that are classified correctly.
+        calibration_error: expected calibration error, between 0 and 1.
         classes: in the order of the labels.
         matrix: (classes, classes), images; rows are true classes, columns predicted ones.
-        regularized: whether the penalties of regularizers are in the loss.
+        regularized: whether the loss includes the penalties of regularizers.
     """
 
     loss: float
@@ -71,50 +71,50 @@ class Scores:
 
     @property
     def images(self) -> int:
-        """Returns how many images there were."""
+        """Number of images."""
         return int(self.matrix.sum())
 
     @property
     def bins(self) -> int:
-        """Returns into how many bins the calibration error puts the confidence."""
+        """Bins of the calibration error."""
         return BINS
 
     @property
     def occurring(self) -> list[ClassScore]:
-        """Returns the classes that have images, or that an image was taken for."""
+        """The classes that have images, or that an image was predicted as."""
         return [each for each in self.classes if each.images or each.precision is not None]
 
     def matrix_of(self, classes: Sequence[ClassScore]) -> Labels:
-        """Returns the rows and columns of some classes."""
+        """Select the rows and columns of some classes."""
         labels = [each.label for each in classes]
         return self.matrix[np.ix_(labels, labels)]
 
     @property
     def confusions(self) -> list[Confusion]:
-        """Returns what was taken for what, the most frequent first."""
+        """Which classes are confused, the most frequent first."""
         beside = self.matrix * (1 - np.eye(len(self.matrix), dtype=np.int64))
         rows, columns = np.nonzero(beside)
         order = np.argsort(-beside[rows, columns], kind="stable")
         names = [each.name for each in self.classes]
-        return [Confusion(names[rows[at]], names[columns[at]], int(beside[rows[at], columns[at]])) for at in order]
+        return [Confusion(names[rows[n]], names[columns[n]], int(beside[rows[n], columns[n]])) for n in order]
 
     def mean(self, field: str) -> float:
-        """Returns the mean of `precision`, `recall` or `f1` over the classes that occur; what is undefined counts as 0.
+        """Compute the mean of `precision`, `recall` or `f1` over the classes that occur; undefined values count as 0.
 
-        This is scikit-learn's macro average: a class without images that an image was taken for lowers it.
+        This is scikit-learn's macro average: a class without images that an image was predicted as lowers it.
         """
         return float(np.mean([getattr(each, field) or 0.0 for each in self.occurring]))
 
 
 def scores_of(labels: Labels, probabilities: Probabilities, class_names: Sequence[str], loss: float, accuracy: float) -> Scores:
-    """Returns the scores of a set of images.
+    """Compute the scores of a set of images.
 
     Args:
         labels: (N,), the true classes.
         probabilities: (N, classes).
         class_names: in the order of the labels.
         loss: mean over the images.
-        accuracy: as the training counts it.
+        accuracy: as computed in training.
     """
     predicted = probabilities.argmax(axis=1)
     every_label = np.arange(len(class_names))
@@ -124,15 +124,15 @@ def scores_of(labels: Labels, probabilities: Probabilities, class_names: Sequenc
 
 
 def _class_scores(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> list[ClassScore]:
-    shares = precision_recall_fscore_support(labels, predicted, labels=np.arange(len(class_names)), zero_division=np.nan)
+    fractions = precision_recall_fscore_support(labels, predicted, labels=np.arange(len(class_names)), zero_division=np.nan)
     return [
         ClassScore(name, label, _number(precision), _number(recall), _number(f1), int(images))
-        for label, (name, precision, recall, f1, images) in enumerate(zip(class_names, *shares, strict=True))
+        for label, (name, precision, recall, f1, images) in enumerate(zip(class_names, *fractions, strict=True))
     ]
 
 
 def calibration_error(labels: Labels, probabilities: Probabilities, bins: int = BINS) -> float:
-    """Returns the expected calibration error, Guo, Pleiss, Sun, Weinberger 2017, equation 3.
+    """Compute the expected calibration error, Guo, Pleiss, Sun, Weinberger 2017, equation 3.
 
     Images are put into `bins` equal intervals ((m - 1) / bins, m / bins] of their confidence, the probability
     of the predicted class. The error is the mean over the images of the distance between the accuracy and
@@ -146,7 +146,7 @@ def calibration_error(labels: Labels, probabilities: Probabilities, bins: int = 
 
 
 def as_plain(scores: Scores) -> dict[str, Any]:
-    """Returns the scores for JSON; `confusion_matrix` is null for more than `LARGEST_MATRIX` classes."""
+    """Return the scores as plain data for JSON; `confusion_matrix` is null for more than `LARGEST_MATRIX` classes."""
     return {
         "images": scores.images,
         "loss": _number(scores.loss),
@@ -173,5 +173,5 @@ def as_plain(scores: Scores) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """Returns a number that JSON can say, or None."""
+    """Convert a number for JSON; None if it is not finite."""
     return float(value) if np.isfinite(value) else None

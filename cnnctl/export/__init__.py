@@ -1,4 +1,4 @@
-"""The network of a run for another runtime: Keras, SavedModel, TensorFlow Lite, ONNX.
+"""Export the network of a run to another runtime: Keras, SavedModel, TensorFlow Lite, ONNX.
 
-In: a trained run. Out: a file that its own runtime has opened and that gives the same answers. Open `exporter.py` first.
+In: a trained run. Out: a file that its own runtime has opened, with the same outputs. Open `exporter.py` first.
 """

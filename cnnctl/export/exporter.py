@@ -1,4 +1,4 @@
-"""One export, from the trained network to a file that was checked; imported after TensorFlow is."""
+"""Export a trained network to a file and check it in its runtime. Imported after TensorFlow."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.train.quiet import without_native_stderr
 
 TOLERANCE = 1e-4
-"""Probabilities of a network that keeps its floats may differ by so much; measured are some 1e-6."""
+"""Largest difference of probabilities where the export has the same floats; differences of about 1e-6 were measured."""
 HALF_TOLERANCE = 0.05
-"""The same where the run computes in mixed precision and the export in float32."""
-MAX_COMPARED, MAX_JUDGED = 1_000, 10_000
-"""Test images: the same floats show on few whether a runtime computes them; what int8 costs shows on many."""
+"""Largest difference where the run computes in mixed precision and the export in float32."""
+MAX_COMPARED, MAX_QUANTIZED = 1_000, 10_000
+"""Test images for the check: few show whether a runtime computes the same floats, the accuracy of int8 needs many."""
 MAX_TYPICAL = 300
-"""Training images that int8 ranges are taken from; more change little."""
+"""Training images for the ranges of int8; more change little."""
 RANDOM_IMAGES = 256
 ABSURD_DROP = 0.1
 
 
 @dataclass(frozen=True)
 class Check:
-    """An exported network against the run's.
+    """Comparison of an exported network with the run's.
 
     Attributes:
-        runtime: what ran it.
-        images: how many they were compared on.
+        runtime: name and version.
+        images: number of compared images.
         of: `test`, or `random` where the test images cannot be read.
-        available: how many test images there are; they are compared on some, evenly chosen.
-        largest_difference: between the probabilities that the two give a class.
-        same_class: the share of images that both give the same class.
+        available: number of test images, of which the compared ones are evenly chosen.
+        largest_difference: of the probability of a class.
+        same_class: fraction of the images with the same predicted class.
         accuracy_before: of the run's network; None on random images.
-        accuracy_after: of the exported one.
+        accuracy_after: of the exported network.
     """
 
     runtime: str
@@ -71,16 +71,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """An exported file.
 
     Attributes:
         bytes: of the file, or of all files in the folder.
         bytes_before: of the run's model.keras.
-        input_name: what the file calls the images; None where they have no name.
-        output_name: the same for the outputs.
-        image: the shape of one image.
-        outputs: how many numbers an image gives.
-        notes: what a person should know about the file.
+        input_name: name of the input in the file; None where it has no name.
+        output_name: name of the output in the file; None where it has no name.
+        image: shape of one image.
+        outputs: number of outputs.
+        check: comparison with the run's network.
+        notes: for the console.
     """
 
     bytes: int
@@ -95,13 +96,14 @@ class Exported:
 
 @dataclass(frozen=True)
 class _Images:
-    """What an export is checked on.
+    """Images for the check of an export, and for its quantization.
 
     Attributes:
-        tested: the images; their labels mean something only where `of` is `test`.
-        available: how many there are, of which `tested` may be a part.
-        typical: training images as the network takes them, where it is quantized.
-        notes: what a person should know about them.
+        tested: the images; their labels are valid only where `of` is `test`.
+        of: as in `Check`.
+        available: as in `Check`.
+        typical: prepared training images, for quantization.
+        notes: for the console.
     """
 
     tested: ImageSet
@@ -112,18 +114,18 @@ class _Images:
 
 
 def export_network(trained: Trained, to: str, quantize: str | None, output: Path, verbose: bool) -> Exported:
-    """Writes a trained network for another runtime, whole and checked or not at all.
+    """Export a trained network to another runtime, whole and checked or not at all.
 
     Args:
-        trained: the network.
+        trained: the run.
         to: `keras`, `saved_model`, `tflite` or `onnx`.
         quantize: `int8` with tflite, or None.
-        output: the file or folder to be.
-        verbose: let the converters' and runtimes' messages through.
+        output: the new file or folder.
+        verbose: show the messages of converters and runtimes.
 
     Raises:
         DataError: int8 needs training images, and they cannot be read.
-        RunError: it cannot be converted or written, or its own runtime answers otherwise.
+        RunError: it cannot be converted or written, or its runtime computes other outputs.
     """
     network = plain_network(trained.experiment, trained.model)
     with as_read_error():
@@ -131,13 +133,13 @@ def export_network(trained: Trained, to: str, quantize: str | None, output: Path
     with _folder_beside(output) as beside:
         file = beside / ("network" if to == "saved_model" else f"network{output.suffix}")
         with contextlib.nullcontext() if verbose else without_native_stderr(), as_read_error():
-            opened = _written(trained, network, to, images.typical, file)
-            check = _checked(trained, opened, images)
+            opened = _write_and_open(trained, network, to, images.typical, file)
+            check = _compare(trained, opened, images)
         if quantize is None and not check.largest_difference <= _tolerance(trained.experiment):
             raise RunError(_disagrees(check, _tolerance(trained.experiment), output))
         output.parent.mkdir(parents=True, exist_ok=True)
         file.rename(output)
-    notes = [*images.notes, *_notes(trained.experiment, to), *_dropped(check)]
+    notes = [*images.notes, *_notes(trained.experiment, to), *_accuracy_warning(check)]
     names = opened.input_name, opened.output_name
     before = trained.run.model.stat().st_size
     return Exported(_size(output), before, *names, network.input_shape[1:], network.output_shape[-1], check, notes)
@@ -145,10 +147,10 @@ def export_network(trained: Trained, to: str, quantize: str | None, output: Path
 
 @contextlib.contextmanager
 def _folder_beside(output: Path) -> Iterator[Path]:
-    """Makes a folder on the same disk for the while: the nearest place that is there, so that a failure leaves nothing."""
-    ground = next(parent for parent in output.absolute().parents if parent.is_dir())
+    """Create a temporary folder on the same disk, in the nearest existing folder, so that a failure leaves nothing behind."""
+    place = next(parent for parent in output.absolute().parents if parent.is_dir())
     try:
-        with passing_folder(ground, ".cnnctl-export-") as beside:
+        with passing_folder(place, ".cnnctl-export-") as beside:
             yield beside
     except OSError as error:
         raise RunError(f"{output} cannot be written: {error.strerror or error}; choose another --output") from error
@@ -161,18 +163,18 @@ def _images(trained: Trained, quantize: str | None) -> _Images:
         whole = splits.read_test()
     except DataError as error:
         if quantize:
-            raise DataError(f"--quantize {quantize} takes the range of every layer from training images; {error}") from error
-        reason = f"the test images cannot be read, so it was checked on random ones and says no accuracy ({error})"
+            raise DataError(f"--quantize {quantize} needs training images for the range of every layer: {error}") from error
+        reason = f"the test images cannot be read, so the check used random images and has no accuracy ({error})"
         return _Images(_random(experiment), "random", RANDOM_IMAGES, None, [reason])
-    typical = _inputs(experiment, _spread(splits.train, MAX_TYPICAL)) if quantize else None
+    typical = _inputs(experiment, _evenly(splits.train, MAX_TYPICAL)) if quantize else None
     changes = data_changes(trained, fingerprint(splits.train), fingerprint(whole))
-    test = _spread(whole, MAX_JUDGED if quantize else MAX_COMPARED)
+    test = _evenly(whole, MAX_QUANTIZED if quantize else MAX_COMPARED)
     return _Images(test, "test", len(whole), np.concatenate(list(typical)) if typical else None, changes)
 
 
-def _spread(images: ImageSet, most: int) -> ImageSet:
-    """Returns at most so many of the images, from all over the set: a folder's lie class by class."""
-    return images if len(images) <= most else images.take(np.linspace(0, len(images) - 1, most).astype(np.int64))
+def _evenly(images: ImageSet, limit: int) -> ImageSet:
+    """Choose at most `limit` images evenly from the set: the images of a folder are sorted by class."""
+    return images if len(images) <= limit else images.take(np.linspace(0, len(images) - 1, limit).astype(np.int64))
 
 
 def _random(experiment: Experiment) -> ImageSet:
@@ -190,8 +192,8 @@ def _inputs(experiment: Experiment, images: ImageSet) -> Iterator[Values]:
             yield np.asarray(inputs)
 
 
-def _written(trained: Trained, network: keras.Model, to: str, typical: Values | None, file: Path) -> Opened:
-    """Writes the file, with what to do with images, and opens it."""
+def _write_and_open(trained: Trained, network: keras.Model, to: str, typical: Values | None, file: Path) -> Opened:
+    """Write the file with the preparation of images, and open it in its runtime."""
     try:
         match to:
             case "keras":
@@ -205,29 +207,29 @@ def _written(trained: Trained, network: keras.Model, to: str, typical: Values | 
         add_preparation(to, file, preparation_json(preparation_of(trained)), trained.class_names)
         return OPEN[to](file)
     except OSError:
-        raise  # a full disk, said where the place is known
+        raise  # such as a full disk: `_folder_beside` names the output
     except Exception as error:  # each of the four converters and runtimes raises its own
         raise RunError(f"the network cannot be exported to {to}: {_first_line(error)}; nothing was written") from error
 
 
 def preparation_of(trained: Trained) -> dict[str, Any]:
-    """Return how images become the input of a trained network, and what its outputs are."""
-    gives = "logits" if trained.from_logits else "probabilities"
-    return preparation_facts(trained.experiment, trained.class_names, gives)
+    """Describe how images become the input of a trained network, and what its outputs are."""
+    outputs = "logits" if trained.from_logits else "probabilities"
+    return preparation_facts(trained.experiment, trained.class_names, outputs)
 
 
 def _tolerance(experiment: Experiment) -> float:
-    """Returns how far a probability may be from the run's, whose own network may compute with fewer digits."""
+    """Return the largest difference of a probability that is accepted; the run's own network may compute in half precision."""
     return TOLERANCE if experiment.train.precision == "float32" else HALF_TOLERANCE
 
 
-def _checked(trained: Trained, opened: Opened, images: _Images) -> Check:
-    """Returns how the opened network answers, beside the run's own."""
-    answers = [
-        (np.asarray(trained.model(inputs, training=False), np.float32), _answer(opened, inputs))
+def _compare(trained: Trained, opened: Opened, images: _Images) -> Check:
+    """Compare the outputs of the opened network with those of the run's."""
+    outputs = [
+        (np.asarray(trained.model(inputs, training=False), np.float32), _outputs(opened, inputs))
         for inputs in _inputs(trained.experiment, images.tested)
     ]
-    before, after = (trained.probabilities(np.concatenate(parts)) for parts in zip(*answers, strict=True))
+    before, after = (trained.probabilities(np.concatenate(parts)) for parts in zip(*outputs, strict=True))
     labels = images.tested.labels if images.of == "test" else None
     return Check(
         opened.runtime,
@@ -245,11 +247,11 @@ def _agreement(probabilities: Values, classes: Labels) -> float:
     return float(np.mean(probabilities.argmax(axis=1) == classes))
 
 
-def _answer(opened: Opened, inputs: Values) -> Values:
+def _outputs(opened: Opened, inputs: Values) -> Values:
     try:
         return opened.outputs(inputs)
     except Exception as error:  # each runtime raises its own
-        failed = f"{opened.runtime} cannot run the network it was given: {_first_line(error)}"
+        failed = f"{opened.runtime} cannot run the exported network: {_first_line(error)}"
         raise RunError(f"{failed}; nothing was written, export to another runtime") from error
 
 
@@ -259,8 +261,8 @@ def _first_line(error: Exception) -> str:
 
 def _disagrees(check: Check, tolerance: float, output: Path) -> str:
     return (
-        f"{check.runtime} does not answer as the run does on {counted(check.images, check.of + ' image')}: probabilities differ by up to "
-        f"{check.largest_difference:.1e}, and {tolerance:.0e} is allowed; {check.same_class:.2%} get the same class. "
+        f"the outputs of {check.runtime} differ from the run's on {counted(check.images, check.of + ' image')}: probabilities by up to "
+        f"{check.largest_difference:.1e}, expected at most {tolerance:.0e}; {check.same_class:.2%} have the same class. "
         f"{output} was not written; export to another runtime"
     )
 
@@ -268,21 +270,23 @@ def _disagrees(check: Check, tolerance: float, output: Path) -> str:
 def _notes(experiment: Experiment, to: str) -> list[str]:
     notes, precision = [], experiment.train.precision
     if precision != "float32":
-        notes.append(
-            f"trained in {precision}; the file computes in float32, and is compared with the run within {HALF_TOLERANCE:g}"
-        )
+        notes.append(f"trained in {precision}; the file computes in float32 and agrees with the run within {HALF_TOLERANCE:g}")
     if to == "keras" and experiment.model.style == "subclass":
-        notes.append("subclassed in the run; exported as the same network in functional style, which needs no cnnctl to open")
+        notes.append(
+            "the run's model is subclassed; the file has the same network in functional style, which opens without cnnctl"
+        )
     return notes
 
 
-def _dropped(check: Check) -> list[str]:
+def _accuracy_warning(check: Check) -> list[str]:
     if check.accuracy_before is None or check.accuracy_after is None:
         return []
     drop = check.accuracy_before - check.accuracy_after
     if drop <= ABSURD_DROP:
         return []
-    return [f"warning: the accuracy fell by {100 * drop:.1f} points; this network does not bear int8, better use it without"]
+    return [
+        f"warning: accuracy is {100 * drop:.1f} percentage points lower; int8 does not suit this network, export it without --quantize"
+    ]
 
 
 def _size(output: Path) -> int:

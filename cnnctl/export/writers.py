@@ -1,4 +1,4 @@
-"""A network written for another runtime, and opened there."""
+"""Write a network for another runtime, and open it there."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from cnnctl.spec.experiment import Experiment
 
 Values = NDArray[np.float32]
 PREPARATION = "preparation.json"
-"""The name that the preparation of images goes by in every exported file."""
+"""Name of the preparation of images within every exported file."""
 EXTRA_ASSETS = "assets.extra"
-"""The folder of a SavedModel for files that TensorFlow itself does not read."""
+"""Folder of a SavedModel for files that TensorFlow itself does not read."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Opened:
     """An exported network in its own runtime.
 
     Attributes:
-        runtime: its name and version.
-        outputs: takes images as the network does, float32, and returns (B, classes).
-        input_name: what the file calls the images; None where they have no name.
-        output_name: the same for the outputs.
+        runtime: name and version.
+        outputs: computes the outputs (B, classes) of prepared images, float32.
+        input_name: name of the input in the file; None where it has no name.
+        output_name: name of the output in the file; None where it has no name.
     """
 
     runtime: str
@@ -43,13 +43,13 @@ class Opened:
 
 
 def add_preparation(to: str, path: Path, text: str, classes: Sequence[str]) -> None:
-    """Put the preparation of images into an exported file, where tools of its kind look for such things.
+    """Add the preparation of images to an exported file, at the usual place for its kind.
 
     Args:
-        to: the kind of file.
-        path: the file or folder.
-        text: what to do with an image, as JSON.
-        classes: their names, in the order of the outputs.
+        to: kind of file.
+        path: file or folder.
+        text: the preparation, as JSON.
+        classes: names, in the order of the outputs.
     """
     match to:
         case "saved_model":
@@ -59,19 +59,19 @@ def add_preparation(to: str, path: Path, text: str, classes: Sequence[str]) -> N
             _add_properties(path, {"preparation": text, "classes": json.dumps(list(classes))})
         case "keras":
             _add_members(path, {PREPARATION: text})
-        case "tflite":  # a zip archive after the network, where TensorFlow Lite's metadata has its files
+        case "tflite":  # a zip archive behind the network, as TensorFlow Lite's metadata
             _add_members(
                 path, {PREPARATION: text, "labels.txt": "".join(f"{' '.join(name.splitlines())}\n" for name in classes)}
             )
 
 
 def _add_members(path: Path, texts: dict[str, str]) -> None:
-    """Add files to a zip archive; behind a file that is none, it becomes one."""
+    """Add files to a zip archive; one is appended to a file that has none."""
     with zipfile.ZipFile(path, "a") as archive:
         for name, text in texts.items():
             archive.writestr(
                 zipfile.ZipInfo(name), text.encode("utf-8", "backslashreplace")
-            )  # of no date: the same export gives the same bytes
+            )  # without a date, so that the same export has the same bytes
 
 
 def _add_properties(path: Path, texts: dict[str, str]) -> None:
@@ -84,7 +84,7 @@ def _add_properties(path: Path, texts: dict[str, str]) -> None:
 
 
 def plain_network(experiment: Experiment, trained: keras.Model) -> keras.Model:
-    """Returns the trained network as others can take it: of Keras's own classes, computing in float32."""
+    """Build the trained network from Keras's own classes alone, computing in float32."""
     style = "functional" if experiment.model.style == "subclass" else experiment.model.style
     model = experiment.model.model_copy(update={"style": style})
     train = experiment.train.model_copy(update={"precision": "float32"})
@@ -95,23 +95,23 @@ def plain_network(experiment: Experiment, trained: keras.Model) -> keras.Model:
 
 
 def write_keras(network: keras.Model, path: Path) -> None:
-    """Writes a .keras file."""
+    """Write a .keras file."""
     network.save(path)
 
 
 def open_keras(path: Path) -> Opened:
-    """Opens a .keras file."""
+    """Open a .keras file."""
     network = keras.models.load_model(path, compile=False, safe_mode=True)
     return Opened(f"Keras {keras.__version__}", lambda images: np.asarray(network(images, training=False)))
 
 
 def write_saved_model(network: keras.Model, path: Path) -> None:
-    """Writes a SavedModel folder with the endpoint `serve`."""
+    """Write a SavedModel folder with the endpoint `serve`."""
     network.export(path, format="tf_saved_model", verbose=False)
 
 
 def open_saved_model(path: Path) -> Opened:
-    """Opens a SavedModel."""
+    """Open a SavedModel."""
     loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures["serving_default"]
     _, inputs = signature.structured_input_signature
@@ -123,15 +123,15 @@ def open_saved_model(path: Path) -> Opened:
 
 
 def write_tflite(network: keras.Model, path: Path, typical: Values | None = None) -> None:
-    """Writes a TensorFlow Lite file.
+    """Write a TensorFlow Lite file.
 
     Args:
         network: the network.
         path: ends with .tflite.
-        typical: training images, for a network that computes in int8: the values that they give in each layer
-            say which range its 256 steps cover. Images and outputs are float32 all the same. None keeps floats.
+        typical: prepared training images, for a network that computes in int8: their activations set the range that the
+            256 values of each layer cover. Input and output stay float32. None for float32 throughout.
     """
-    operators = tf.lite.OpsSet.TFLITE_BUILTINS  # and none of TensorFlow's own, which a small runtime does not have
+    operators = tf.lite.OpsSet.TFLITE_BUILTINS  # not TensorFlow's own, which a small runtime does not have
     options: dict[str, Any] = {}
     if typical is not None:
 
@@ -144,28 +144,28 @@ def write_tflite(network: keras.Model, path: Path, typical: Values | None = None
 
 
 def open_tflite(path: Path) -> Opened:
-    """Opens a TensorFlow Lite file."""
+    """Open a TensorFlow Lite file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # its successor is a package of its own; TensorFlow 2.21 has this one
         interpreter = tf.lite.Interpreter(model_content=path.read_bytes())
-    answer = interpreter.get_signature_runner()
-    image, output = next(iter(answer.get_input_details())), next(iter(answer.get_output_details()))
+    signature = interpreter.get_signature_runner()
+    image, output = next(iter(signature.get_input_details())), next(iter(signature.get_output_details()))
 
     def outputs(images: Values) -> Values:
-        return np.asarray(answer(**{image: images})[output])
+        return np.asarray(signature(**{image: images})[output])
 
     return Opened(f"TensorFlow Lite {tf.__version__}", outputs, image, output)
 
 
 def write_onnx(experiment: Experiment, network: keras.Model, path: Path) -> None:
-    """Writes an ONNX file; `experiment` says the layers of `network`."""
+    """Write an ONNX file; `experiment` has the layers of `network`."""
     from cnnctl.export.onnx_graph import onnx_graph  # its packages are an extra
 
     path.write_bytes(onnx_graph(experiment.network, network).SerializeToString())
 
 
 def open_onnx(path: Path) -> Opened:
-    """Opens an ONNX file."""
+    """Open an ONNX file."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -183,4 +183,4 @@ OPEN: dict[str, Callable[[Path], Opened]] = {
     "tflite": open_tflite,
     "onnx": open_onnx,
 }
-"""How each target is opened by its own runtime."""
+"""The function that opens each target in its runtime."""

@@ -1,4 +1,4 @@
-"""The heavy half of `one-shot`: which training image a network takes each test image for; imported after TensorFlow is."""
+"""Run the one-shot test: match each test image with a training image. Imported after TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnctl.few_shot.challenge_images import OneShotRun
 from cnnctl.few_shot.challenge_tables import MAX_DRAWN, ChallengeResult, Mistake, RunRow, mistake_title
 from cnnctl.few_shot.embedding import as_vectors, last_dense, layer_inputs, similarities
 from cnnctl.few_shot.methods import maml_logits
-from cnnctl.few_shot.views import Views, vectors_of
+from cnnctl.few_shot.views import Views, embed_views
 from cnnctl.session.trained_run import Trained, Values
 from cnnctl.spec.experiment import FewShotSpec, Maml
 from cnnctl.spec.few_shot import compared_by, distance_of
@@ -26,15 +26,15 @@ from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error
 Match = Callable[[Pixels, Pixels], NDArray[np.int64]]
 """Training images (M, H, W, C) and test images (N, H, W, C) → the position (N,) of the training image chosen for each."""
 Embed = Callable[[Any], Values]
-"""What the network takes, (B, H, W, C) or (B, C, H, W) → vectors (B, D)."""
+"""Prepared images, (B, H, W, C) or (B, C, H, W) → embeddings (B, D)."""
 
 
 @dataclass(frozen=True)
 class Matcher:
-    """How a trained network does a one-shot task.
+    """How a trained network matches images.
 
     Attributes:
-        match: does it.
+        match: chooses a training image for each test image.
         compared: how two images are compared, in words.
         views: of each image.
     """
@@ -46,7 +46,7 @@ class Matcher:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A result, and the first mistakes to look at.
+    """A result, and the images of the first mistakes.
 
     Attributes:
         result: of all runs.
@@ -58,9 +58,9 @@ class Outcome:
 
 
 def matcher_of(trained: Trained, views: Views) -> Matcher:
-    """Returns how a run's network matches images; each kind of run has its case here.
+    """Create the matcher of a run: by embeddings, or by adaptation with `maml`.
 
-    A network that was trained to tell classes apart gives vectors by what its last dense layer takes.
+    Of a classification network, the embedding is the input of the last dense layer.
 
     Raises:
         UsageError: the network has no dense layer.
@@ -68,14 +68,14 @@ def matcher_of(trained: Trained, views: Views) -> Matcher:
     few_shot = trained.experiment.few_shot
     if few_shot is None:
         return _matcher_of_classifier(trained, views)
-    if isinstance(few_shot.learner, Maml):
+    if isinstance(few_shot.method, Maml):
         return _matcher_by_adapting(trained, few_shot, views)
-    distance = distance_of(few_shot.learner)
+    distance = distance_of(few_shot.method)
 
     def embed(inputs: Any) -> Values:
         return as_vectors(trained.model(inputs, training=False))
 
-    return Matcher(by_embedding(trained, embed, distance, views), compared_by(few_shot.learner), views)
+    return Matcher(by_embedding(trained, embed, distance, views), compared_by(few_shot.method), views)
 
 
 def _matcher_of_classifier(trained: Trained, views: Views) -> Matcher:
@@ -83,51 +83,51 @@ def _matcher_of_classifier(trained: Trained, views: Views) -> Matcher:
     last = last_dense(nodes)
     if last is None:
         raise UsageError(
-            f"{trained.run.path}: images are compared by what the last dense layer takes, and this network has none; "
-            "give a run whose stack ends with a dense layer"
+            f"{trained.run.path}: images are compared by the input of the last dense layer, and this network has none; "
+            "choose a run whose network ends with a dense layer"
         )
 
     def embed(inputs: Any) -> Values:
         return layer_inputs(trained.model, nodes, last, inputs)
 
-    return Matcher(by_embedding(trained, embed, "cosine", views), f"by the cosine of what layer '{last.name}' takes", views)
+    return Matcher(by_embedding(trained, embed, "cosine", views), f"by the cosine of the inputs of layer '{last.name}'", views)
 
 
 def _matcher_by_adapting(trained: Trained, few_shot: FewShotSpec, views: Views) -> Matcher:
-    """Returns what adapts the network to the training images of a run, one of each class."""
-    learner = few_shot.learner
+    """Create the matcher that adapts the network to the training images of a run, one per class."""
+    method = few_shot.method
 
     def match(training: Pixels, tests: Pixels) -> NDArray[np.int64]:
         if len(training) != few_shot.way:
             raise UsageError(
-                f"{trained.run.path}: this network of maml does {few_shot.way}-way tasks only, and a run of the challenge has "
+                f"{trained.run.path}: this maml network classifies {few_shot.way}-way episodes only, and a run of the challenge has "
                 f"{len(training)} classes; train with few_shot.way={len(training)}"
             )
         weights = [tf.convert_to_tensor(variable) for variable in trained.model.trainable_variables]
         support = tf.expand_dims(trained.inputs(training), 1)  # (M, 1, H, W, C)
-        queries = tf.expand_dims(trained.inputs(tests), 0)  # (1, N, H, W, C): of classes unknown
-        steps = learner.test_steps or learner.inner_steps
+        queries = tf.expand_dims(trained.inputs(tests), 0)  # (1, N, H, W, C): one group, as their classes are unknown
+        steps = method.test_steps or method.inner_steps
         logits = maml_logits(
-            trained.model, weights, support, queries, steps=steps, rate=learner.inner_learning_rate, first_order=True
+            trained.model, weights, support, queries, steps=steps, rate=method.inner_learning_rate, first_order=True
         )
         chosen: NDArray[np.int64] = np.argmax(logits, axis=1)
         return chosen
 
-    return Matcher(match, compared_by(few_shot.learner), views)
+    return Matcher(match, compared_by(few_shot.method), views)
 
 
-def by_embedding(trained: Trained, embed: Embed, how: str, views: Views) -> Match:
-    """Returns what chooses the training image whose vector is most like that of the test image.
+def by_embedding(trained: Trained, embed: Embed, distance: str, views: Views) -> Match:
+    """Create the function that chooses the training image with the embedding most similar to that of the test image.
 
     Args:
-        trained: whose config says how images are made ready and augmented.
-        embed: gives vectors.
-        how: `squared_euclid` or `cosine`.
+        trained: its config sets how images are prepared and augmented.
+        embed: computes embeddings.
+        distance: `squared_euclid` or `cosine`.
         views: of each image.
     """
 
     def match(training: Pixels, tests: Pixels) -> NDArray[np.int64]:
-        vectors = vectors_of(
+        vectors = embed_views(
             embed,
             np.concatenate([training, tests]),
             preparation(trained.experiment),
@@ -135,15 +135,15 @@ def by_embedding(trained: Trained, embed: Embed, how: str, views: Views) -> Matc
             seed=trained.experiment.seed,
             at_once=len(training) + len(tests),
         )
-        alike = similarities(vectors[len(training) :], vectors[: len(training)], how)  # (N, M)
-        chosen: NDArray[np.int64] = np.argmax(alike, axis=1)
+        similarity = similarities(vectors[len(training) :], vectors[: len(training)], distance)  # (N, M)
+        chosen: NDArray[np.int64] = np.argmax(similarity, axis=1)
         return chosen
 
     return match
 
 
-def challenged(matcher: Matcher, runs: Sequence[OneShotRun]) -> Outcome:
-    """Returns how a network did in all runs.
+def run_challenge(matcher: Matcher, runs: Sequence[OneShotRun]) -> Outcome:
+    """Match the images of all runs.
 
     Raises:
         RunError: there is not enough memory.
@@ -152,7 +152,7 @@ def challenged(matcher: Matcher, runs: Sequence[OneShotRun]) -> Outcome:
         chosen = [matcher.match(run.training, run.tests) for run in runs]
     rows = [_row(run, each) for run, each in zip(runs, chosen, strict=True)]
     drawn = [images for run, each in zip(runs, chosen, strict=True) for images in _wrong_images(run, each)]
-    return Outcome(ChallengeResult(rows, matcher.compared, matcher.views.copies, matcher.views.turns), drawn[:MAX_DRAWN])
+    return Outcome(ChallengeResult(rows, matcher.compared, matcher.views.augmented, matcher.views.poses), drawn[:MAX_DRAWN])
 
 
 def _row(run: OneShotRun, chosen: NDArray[np.int64]) -> RunRow:
@@ -175,7 +175,7 @@ def _wrong_images(run: OneShotRun, chosen: NDArray[np.int64]) -> list[Pixels]:
 
 
 def mistakes_picture(outcome: Outcome) -> bytes:
-    """Returns a PNG of the first mistakes, one or more."""
+    """Draw the first mistakes, one or more, as a PNG."""
     from cnnctl.report.figures import mistakes_png
 
     mistakes = outcome.result.mistakes

@@ -1,8 +1,8 @@
-"""A folder of one-shot tasks: each run has one training image of every class, and test images to be matched with them.
+"""The images of the one-shot test: each run has one training image per class, and test images to match with them.
 
-It is the task of B. M. Lake, R. Salakhutdinov and J. B. Tenenbaum, "Human-level concept learning through
-probabilistic program induction", Science 350, 2015: 20 characters of one alphabet, one drawing of each by one
-person, and another drawing of each by someone else.
+The task of B. M. Lake, R. Salakhutdinov and J. B. Tenenbaum, "Human-level concept learning through
+probabilistic program induction", Science 350, 2015: 20 characters of one alphabet, each drawn by one
+person for training and by another person for the test.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from cnnctl.spec.folders import image_files
 
 TRAINING, TEST, LABELS = "training", "test", "class_labels.txt"
 MAX_LABELS = 10_000_000
-"""Bytes of a file of labels."""
+"""Largest file of labels in bytes."""
 
 
 @dataclass(frozen=True)
 class OneShotRun:
-    """One task, its images made ready for a network.
+    """One run of the test, with its images prepared for a network.
 
     Attributes:
         name: of its folder.
-        training: (M, H, W, C), one image of each class.
+        training: (M, H, W, C), one image per class.
         tests: (N, H, W, C).
-        training_files: where the training images are, below the folder of all runs.
-        test_files: the same for the test images.
-        answers: (N,), the position of the right training image for each test image.
+        training_files: paths of the training images, below the folder of all runs.
+        test_files: paths of the test images.
+        answers: (N,), the index of the right training image for each test image.
     """
 
     name: str
@@ -50,22 +50,22 @@ class OneShotRun:
 
 
 def read_challenge(folder: Path, data: DataSpec) -> list[OneShotRun]:
-    """Returns the runs below a folder, in the order of their numbers.
+    """Read the runs below a folder, in the order of their numbers.
 
     Args:
         folder: has the folders run01, run02 ..., each with `training/`, `test/` and `class_labels.txt`.
-        data: a checked config, which says how images are made ready.
+        data: a checked config, which sets how images are prepared.
 
     Raises:
         UsageError: there is no such folder.
-        DataError: it has no runs, or a run lacks an image or a label, or has one too many.
+        DataError: there are no runs, or a run has an image or a label too few or too many.
     """
     return [_run(run, data) for run in _run_folders(folder)]
 
 
 def _run_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such folder; give one with the runs of a one-shot challenge: run01, run02 ...")
+        raise UsageError(f"{folder}: there is no such folder; give the folder with run01, run02 ... of the one-shot challenge")
     runs = [each for each in folder.iterdir() if re.fullmatch("run[0-9]+", each.name) and each.is_dir()]
     if runs:
         return sorted(runs, key=lambda run: (int(run.name.removeprefix("run")), run.name))
@@ -97,8 +97,8 @@ def _images(run: Path, part: str, fewest: int) -> list[Path]:
     except OSError as error:
         raise DataError(f"'{error.filename or 'the data'}' cannot be read: {error.strerror}") from error
     if len(files) < fewest:
-        found = "1 image" if files else "no image"
-        raise DataError(f"{folder}: there is {found}, expected {fewest} or more; put the images of the run there")
+        found = "1" if files else "none"
+        raise DataError(f"{folder}: expected {fewest} or more images, found {found}; put the images of the run there")
     return files
 
 
@@ -114,15 +114,15 @@ def _fitted(files: Sequence[Path], data: DataSpec, inside: Path) -> Pixels:
 
 
 def _answers(run: Path, tests: Sequence[str], training: Sequence[str]) -> dict[str, str]:
-    """Returns, for the name of each test image, the name of the right training image."""
+    """Read the name of the right training image for the name of each test image."""
     answers: dict[str, str] = {}
     for place, line in _lines(run / LABELS):
         test, right = _pair(line, run, place)
         for name, part, names in ((test, TEST, tests), (right, TRAINING, training)):
             if name not in names:
-                raise DataError(f"{place}: there is no image {run / part / name}; put it there, or mend the line")
+                raise DataError(f"{place}: there is no image {run / part / name}; put it there, or correct the line")
         if test in answers:
-            raise DataError(f"{place}: {run.name}/{TEST}/{test} has a label above; leave one of the two")
+            raise DataError(f"{place}: {run.name}/{TEST}/{test} has a label above; remove one of the two lines")
         answers[test] = right
     unlabelled = [name for name in tests if name not in answers]
     if unlabelled:
@@ -131,7 +131,7 @@ def _answers(run: Path, tests: Sequence[str], training: Sequence[str]) -> dict[s
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Yields the lines that say something, each after `file:line`."""
+    """Yield the lines that are not empty, each after its `file:line`."""
     try:
         text = read_bounded(file, MAX_LABELS, file.parent.parent).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -143,7 +143,7 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _expected(run: Path) -> str:
-    """Returns what a file of labels looks like."""
+    """Describe the lines of a file of labels, for messages."""
     return (
         "expected a line for each test image that names it and the right training image: "
         f"{run.name}/{TEST}/item01.png {run.name}/{TRAINING}/class01.png"
@@ -151,16 +151,16 @@ def _expected(run: Path) -> str:
 
 
 def _pair(line: str, run: Path, place: str) -> tuple[str, str]:
-    """Returns the names of the test image and the training image of a line."""
+    """Parse the names of the test image and the training image of a line."""
     words = line.split()
     if len(words) != 2:
-        raise DataError(f"{place}: got '{line.strip()}'; {_expected(run)}")
+        raise DataError(f"{place}: {_expected(run)}; received '{line.strip()}'")
     return _name(words[0], run, TEST, place), _name(words[1], run, TRAINING, place)
 
 
 def _name(path: str, run: Path, part: str, place: str) -> str:
-    """Returns the name of an image of a run; a path that leads anywhere else, such as `..`, is refused."""
+    """Check the path of an image of a run and return the file name; a path outside the run, such as `..`, is refused."""
     *above, name = PurePosixPath(path).parts or ("",)
     if above != [run.name, part] or name == "..":
-        raise DataError(f"{place}: expected an image in {run.name}/{part}/, got '{path}'; name one of this run")
+        raise DataError(f"{place}: expected an image in {run.name}/{part}/, received '{path}'; name an image of this run")
     return name

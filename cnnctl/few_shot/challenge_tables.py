@@ -1,4 +1,4 @@
-"""The result of a one-shot challenge → text, Markdown and JSON: a row a run, and the error rate of all."""
+"""The result of the one-shot test as text, Markdown and JSON: a row per run, and the error rate of all runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cnnctl.report.text import printable
 from cnnctl.train.observers import NORMAL_95
 
 MAX_DRAWN = 60
-"""So many mistakes have a place in the picture."""
+"""Mistakes that are drawn in a picture."""
 COLUMNS = ("run", "classes", "images", "errors", "error rate")
-KEY_WIDTH = 11
+KEY_WIDTH = 24
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image that was matched with a wrong training image; each is named by its file."""
+    """A test image that was matched with a wrong training image; each by its file name."""
 
     test: str
     chosen: str
@@ -32,9 +32,9 @@ class RunRow:
 
     Attributes:
         name: of its folder.
-        classes: training images, one of each class.
-        images: test images.
-        mistakes: those of them that were matched wrongly.
+        classes: number of classes, with one training image each.
+        images: number of test images.
+        mistakes: test images that were matched with a wrong class.
     """
 
     name: str
@@ -48,34 +48,34 @@ class ChallengeResult:
     """All runs.
 
     Attributes:
-        rows: one a run.
+        rows: one per run.
         compared: how two images were compared, in words.
-        copies: augmented copies of each image that were averaged with it.
-        turns: in which two images were compared.
+        tta: augmented views averaged with each image.
+        tta_poses: poses in which two images were compared.
     """
 
     rows: list[RunRow]
     compared: str
-    copies: int
-    turns: int = 1
+    tta: int
+    tta_poses: int = 1
 
     @property
     def images(self) -> int:
-        """Returns the test images of all runs."""
+        """Count the test images of all runs."""
         return sum(row.images for row in self.rows)
 
     @property
     def mistakes(self) -> list[Mistake]:
-        """Returns the mistakes of all runs."""
+        """List the mistakes of all runs."""
         return [mistake for row in self.rows for mistake in row.mistakes]
 
     @property
     def guessing(self) -> float:
-        """Returns the error rate to be expected of guesses."""
+        """Compute the expected error rate of guessing."""
         return sum(row.images * (1 - 1 / row.classes) for row in self.rows) / self.images
 
     def as_plain(self) -> dict[str, Any]:
-        """Returns it for JSON."""
+        """Return the result as plain data for JSON."""
         rows = [
             {
                 "run": row.name,
@@ -91,8 +91,8 @@ class ChallengeResult:
         interval = list(wilson_interval(errors, self.images))
         return {
             "compared": self.compared,
-            "copies": self.copies,
-            "turns": self.turns,
+            "tta": self.tta,
+            "tta_poses": self.tta_poses,
             "runs": rows,
             "total": {**total, "interval_95": interval, "guessing": self.guessing},
             "mistakes": [asdict(mistake) for mistake in self.mistakes],
@@ -100,11 +100,11 @@ class ChallengeResult:
 
 
 def wilson_interval(errors: int, images: int) -> tuple[float, float]:
-    """Returns between what the true error rate lies, with 95 % confidence, were all images independent.
+    """Compute the 95 % confidence interval of the error rate, as if all images were independent.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
-    Statistical Association 22, 1927: unlike the mean ± 1.96 standard errors it stays within 0 and 1, and is no
-    point where there are no errors.
+    Statistical Association 22, 1927: unlike the mean ± 1.96 standard errors it stays within 0 and 1, and has a
+    width above 0 without any error.
     """
     rate, square = errors / images, NORMAL_95**2
     middle = rate + square / (2 * images)
@@ -114,13 +114,13 @@ def wilson_interval(errors: int, images: int) -> tuple[float, float]:
 
 
 def challenge_text(result: ChallengeResult) -> str:
-    """Returns the result for a terminal."""
+    """Format the result for a terminal."""
     lines = [f"{key:<{KEY_WIDTH}}{text}" for key, text in _facts(result)]
     return "\n\n".join([text_table(COLUMNS, _cells(result), left=1), "\n".join(lines)])
 
 
 def challenge_markdown(result: ChallengeResult) -> str:
-    """Returns the result as Markdown."""
+    """Format the result as Markdown."""
     lines = [f"- {key}: {text}" for key, text in _facts(result)]
     return "\n\n".join([markdown_table(COLUMNS, _cells(result), left=1), "\n".join(lines)])
 
@@ -141,20 +141,19 @@ def _facts(result: ChallengeResult) -> list[tuple[str, str]]:
         ("interval", f"{low:.2%} to {high:.2%} with 95 % confidence (Wilson)"),
         ("guessing", f"{result.guessing:.2%} wrong"),
         ("compared", result.compared),
-        ("averaged", averaged(result.copies, result.turns)),
+        ("test-time augmentation", augmentation_text(result.tta, result.tta_poses)),
     ]
 
 
-def averaged(copies: int, turns: int) -> str:
-    """Returns how often each image was looked at."""
-    if not copies and turns == 1:
-        return "nothing: each image alone"
-    looks = f"each image and {copies:,} changed copies" if copies else "each image"
-    return looks if turns == 1 else f"{looks}, in {turns} turns"
+def augmentation_text(tta: int, tta_poses: int) -> str:
+    """Describe the test-time augmentation: the augmented views and the poses that were averaged."""
+    views = f"mean of each image and {counted(tta, 'augmented view')}" if tta else ""
+    poses = f"mean over {tta_poses} poses" if tta_poses > 1 else ""
+    return ", ".join(filter(None, [views, poses])) or "off"
 
 
 def mistake_title(mistake: Mistake) -> str:
-    """Returns what stands above the three images of a mistake: `run01/item05: class03, not class08`."""
+    """Format the title above the three images of a mistake: `run01/item05: class03, not class08`."""
     run, _, test = mistake.test.split("/")
     chosen, right = (_stem(file.rsplit("/", 1)[-1]) for file in (mistake.chosen, mistake.right))
     return printable(f"{run}/{_stem(test)}: {chosen}, not {right}")

@@ -1,4 +1,4 @@
-"""Images → vectors, and how alike the vectors are: what a trained network knows of classes that it never saw."""
+"""Embeddings of images and their similarity, by which a network classifies classes that it never saw."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.few_shot.methods import turned_logits
+from cnnctl.few_shot.methods import pose_logits
 from cnnctl.model.styles import outputs_of_layers
 from cnnctl.spec import layers as L
 from cnnctl.spec.stack import Node
@@ -19,40 +19,40 @@ Values = NDArray[np.float32]
 
 
 def last_dense(nodes: Sequence[Node]) -> Node | None:
-    """Returns the dense layer that is computed last; None where there is none."""
+    """Find the last dense layer; None if there is none."""
     return next((node for node in reversed(nodes) if isinstance(node.layer, L.Dense)), None)
 
 
-def layer_inputs(model: keras.Model, nodes: Sequence[Node], taker: Node, images: Any) -> Values:
-    """Returns what a layer takes in inference, (B, D).
+def layer_inputs(model: keras.Model, nodes: Sequence[Node], layer: Node, images: Any) -> Values:
+    """Compute the input of a layer in inference, (B, D).
 
     Args:
         model: built network, in any style.
         nodes: its stack.
-        taker: the layer; it takes the output of one other.
+        layer: its input is the output of one other layer.
         images: (B, H, W, C), or (B, C, H, W) under channels_first, float32.
     """
     layers = [model.get_layer(node.name) for node in nodes]
     outputs = outputs_of_layers(layers, {node.name: list(node.inputs) for node in nodes}, images)
-    return as_vectors(outputs[taker.inputs[0]])
+    return as_vectors(outputs[layer.inputs[0]])
 
 
 def as_vectors(outputs: Any) -> Values:
-    """Returns outputs (B, ...) of any precision as (B, D), float32."""
+    """Convert outputs (B, ...) of any precision to (B, D), float32."""
     vectors: Values = tf.cast(outputs, tf.float32).numpy().reshape(len(outputs), -1)
     return vectors
 
 
-def similarities(tests: Values, training: Values, how: str) -> Values:
-    """Returns how alike each test image and each training image are, (N, M); more is more alike.
+def similarities(tests: Values, training: Values, distance: str) -> Values:
+    """Compute the similarity of each test image and each training image, (N, M).
 
-    With one image a class the class mean is that image, so this is what a prototypical network computes.
+    With one image per class the class mean is that image, so this is what a prototypical network computes.
 
     Args:
-        tests: embeddings (N, turns, D).
-        training: embeddings (M, turns, D).
-        how: `squared_euclid` or `cosine`.
+        tests: embeddings (N, poses, D).
+        training: embeddings (M, poses, D).
+        distance: `squared_euclid` or `cosine`.
     """
     support = training[np.newaxis, :, np.newaxis]  # one episode, M classes, one shot
-    alike: Values = turned_logits(support, tests[np.newaxis], how).numpy()[0]
-    return alike
+    similarity: Values = pose_logits(support, tests[np.newaxis], distance).numpy()[0]
+    return similarity

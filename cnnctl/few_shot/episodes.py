@@ -15,17 +15,17 @@ from cnnctl.data.store.lazy import AnyImages, JoinedImages, LazyImages, turned
 from cnnctl.errors import DataError
 from cnnctl.spec.few_shot import EpisodeSize
 
-QUARTERS = 4
-AS_TESTED = ("few_shot.way", "few_shot.shot", "few_shot.query")
-AS_OPTIONS = ("--way", "--shot", "--query")
-"""What says the size of an episode of validation and test."""
-IN_TRAINING = ("few_shot.train_way", "few_shot.train_shot", "few_shot.train_query")
+QUARTERS = 4  # rotations by 90 degrees
+TEST_FIELDS = ("few_shot.way", "few_shot.shot", "few_shot.query")
+OPTION_NAMES = ("--way", "--shot", "--query")
+"""Fields, or options, that set the size of an episode of validation and test."""
+TRAIN_FIELDS = ("few_shot.train_way", "few_shot.train_shot", "few_shot.train_query")
 _STREAM = 0xE915
-"""Keeps these draws apart from all others that have the same seed."""
+"""Separates these random numbers from all others that have the same seed."""
 
 
-def with_turned_classes(images: ImageSet, rotations: bool, mirrors: bool) -> ImageSet:
-    """Returns the images and turned copies of them, each way of turning a class of its own.
+def add_pose_classes(images: ImageSet, rotations: bool, mirrors: bool) -> ImageSet:
+    """Add rotated and mirrored images, with each pose of a class as a class of its own.
 
     A. Santoro et al. 2016, "Meta-Learning with Memory-Augmented Neural Networks", section 4.1, has the rotations.
 
@@ -34,31 +34,32 @@ def with_turned_classes(images: ImageSet, rotations: bool, mirrors: bool) -> Ima
         rotations: by 90, 180 and 270 degrees.
         mirrors: left and right, before any rotation.
     """
-    copies = turned_copies(images.images, rotations, mirrors)
-    if len(copies) == 1:
+    poses = poses_of(images.images, rotations, mirrors)
+    if len(poses) == 1:
         return images
-    labels = np.concatenate([images.labels * len(copies) + way for way in range(len(copies))])
+    labels = np.concatenate([images.labels * len(poses) + pose for pose in range(len(poses))])
     if isinstance(images.images, LazyImages):
-        return ImageSet(JoinedImages([each for each in copies if isinstance(each, LazyImages)]), labels)
-    return ImageSet(np.concatenate([each[:] for each in copies]), labels)
+        return ImageSet(JoinedImages([each for each in poses if isinstance(each, LazyImages)]), labels)
+    return ImageSet(np.concatenate([each[:] for each in poses]), labels)
 
 
-def turned_copies(images: AnyImages, rotations: bool, mirrors: bool) -> list[AnyImages]:
-    """Returns the images as they are and then in each other turn; arguments as in `with_turned_classes`."""
-    turns = product((False, True) if mirrors else (False,), range(QUARTERS if rotations else 1))
+def poses_of(images: AnyImages, rotations: bool, mirrors: bool) -> list[AnyImages]:
+    """Return the images as they are and then in each other pose; arguments as in `add_pose_classes`."""
+    poses = product((False, True) if mirrors else (False,), range(QUARTERS if rotations else 1))
     if isinstance(images, LazyImages):
-        return [images.turned(*turn) for turn in turns]
-    return [turned(images, *turn) for turn in turns]
+        return [images.turned(*pose) for pose in poses]
+    return [turned(images, *pose) for pose in poses]
 
 
 class Episodes:
-    """Draws episodes from a set of images; the same seed and number always give the same episode.
+    """Random episodes of a set of images; the same seed and number always draw the same episode.
 
     Args:
         images: of at least `way` classes with `shot + query` images each.
         size: of an episode.
-        split: what the images are called in messages.
-        fields: what says way, shot and query, in messages.
+        split: name of the images, for messages.
+        fields: names of the fields for way, shot and query, for messages.
+        class_names: by label, for messages; empty if unknown.
 
     Raises:
         DataError: there are too few classes, or too few images of one.
@@ -69,12 +70,12 @@ class Episodes:
         images: ImageSet,
         size: EpisodeSize,
         split: str,
-        fields: Sequence[str] = AS_TESTED,
+        fields: Sequence[str] = TEST_FIELDS,
         class_names: Sequence[str] = (),
     ) -> None:
         labels, counts = np.unique(images.labels, return_counts=True)
         refuse_too_few(counts, size, split, fields, [class_names[label] for label in labels] if class_names else ())
-        table = np.zeros((len(labels), counts.max()), np.int64)  # a row a class: where its images are
+        table = np.zeros((len(labels), counts.max()), np.int64)  # one row per class: the indices of its images
         for row, (label, count) in enumerate(zip(labels, counts, strict=True)):
             table[row, :count] = np.flatnonzero(images.labels == label)
         with tf.device("CPU:0"):
@@ -84,7 +85,7 @@ class Episodes:
         self.size = size
 
     def indices(self, seed: int, number: Any) -> Any:
-        """Returns where in the set the images of an episode are, (way, shot + query)."""
+        """Draw the indices of the images of an episode, (way, shot + query)."""
         start = tf.stack([tf.cast(seed ^ _STREAM, tf.int64), tf.cast(number, tf.int64)])
         class_seed, image_seed = tf.unstack(tf.random.split(start, 2))
         rows = tf.random.experimental.stateless_shuffle(tf.range(len(self._counts)), class_seed)[: self.size.way]
@@ -95,60 +96,58 @@ class Episodes:
 
 
 def refuse_too_few(
-    counts: Any, size: EpisodeSize, split: str, fields: Sequence[str] = AS_TESTED, names: Sequence[str] = ()
+    counts: Any, size: EpisodeSize, split: str, fields: Sequence[str] = TEST_FIELDS, names: Sequence[str] = ()
 ) -> None:
-    """Raises DataError where an episode cannot be drawn.
+    """Raise DataError where an episode cannot be drawn.
 
     Args:
-        counts: images of each class.
+        counts: images per class.
         size: of an episode.
-        split: what the images are called.
-        fields: what says way, shot and query.
-        names: of the classes, as far as they are known.
+        split: name of the images.
+        fields: names of the fields for way, shot and query.
+        names: of the classes; empty if unknown.
     """
     way, shot, query = fields
     if size.way > len(counts):
-        raise DataError(
-            f"an episode of {size.way} classes cannot be drawn from {split}, which has {len(counts)}; lower {way}, or have more classes there"
-        )
+        raise DataError(f"an episode needs {size.way} classes, but {split} has {len(counts)}; lower {way}, or add classes")
     if min(counts) < size.images_per_class:
         short = [place for place, count in enumerate(counts) if count < size.images_per_class]
-        named = f": {_with_counts(short, names, counts)}" if names else f", the least {min(counts)}"
+        named = f": {_with_counts(short, names, counts)}" if names else f", one only {min(counts)}"
         raise DataError(
-            f"an episode takes {size.shot} + {size.query} images of a class, but {len(short):,} of the {len(counts):,} classes of "
+            f"an episode needs {size.shot} + {size.query} images per class, but {len(short):,} of the {len(counts):,} classes of "
             f"{split} {'has' if len(short) == 1 else 'have'} fewer{named}; lower {shot} or {query}"
         )
 
 
 def _with_counts(places: Sequence[int], names: Sequence[str], counts: Any) -> str:
-    """Return some classes with how many images they have, those with the fewest first."""
+    """List classes with their number of images, the smallest first."""
     fewest = sorted(places, key=lambda place: int(counts[place]))
     shown = ", ".join(f"'{names[place]}' has {counts[place]}" for place in fewest[:FEW_NAMES])
     return shown if len(places) <= FEW_NAMES else f"{shown} and {len(places) - FEW_NAMES:,} more"
 
 
 def index_batches(episodes: Episodes, seed: int, count: int, at_once: int) -> tf.data.Dataset:
-    """Returns the first episodes of a seed as indices (E, way, shot + query), at most `at_once` in a batch."""
+    """Create the first `count` episodes of a seed as indices (E, way, shot + query), at most `at_once` per batch."""
     numbers = tf.data.Dataset.range(count).map(lambda number: episodes.indices(seed, number))
     return prepared_ahead(numbers.batch(at_once))
 
 
 def training_episodes(
-    episodes: Episodes, prepare: Preparation, *, seed: int, first: int, count: int, at_once: int, an_epoch: int, skip: int = 0
+    episodes: Episodes, prepare: Preparation, *, seed: int, first: int, count: int, at_once: int, per_epoch: int, skip: int = 0
 ) -> tf.data.Dataset:
-    """Returns episodes `first` to `first + count` of an endless row, `at_once` in a batch, fewer in an epoch's last.
+    """Create episodes `first` to `first + count` of an endless series, `at_once` per batch, fewer in the last of an epoch.
 
     Each element is labelled images (E, way, shot, H, W, C) and query images (E, way, query, H, W, C), float32 in
-    [0, 1], changed at random where `prepare` says so.
+    [0, 1], augmented if the config says so.
 
     Args:
         episodes: draws them.
-        prepare: how images are made ready.
-        seed: the same seed and number always give the same episode.
-        first: number of the first one, a multiple of `an_epoch`.
-        count: how many, a multiple of `an_epoch`.
-        at_once: episodes a step.
-        an_epoch: episodes an epoch.
+        prepare: prepares images for the network.
+        seed: the same seed and number always draw the same episode.
+        first: number of the first one, a multiple of `per_epoch`.
+        count: number of episodes, a multiple of `per_epoch`.
+        at_once: episodes per step.
+        per_epoch: episodes per epoch.
         skip: batches of the first epoch to leave out.
     """
     pixels = pixels_of(episodes.images.images)
@@ -163,7 +162,7 @@ def training_episodes(
 
     def epoch(start: Any) -> tf.data.Dataset:
         left_out = tf.where(tf.equal(start, first), tf.constant(skip * at_once, tf.int64), 0)
-        numbers = tf.data.Dataset.range(start + left_out, start + an_epoch)
+        numbers = tf.data.Dataset.range(start + left_out, start + per_epoch)
         return numbers.map(fetch, num_parallel_calls=AT_ONCE).batch(at_once)
 
-    return prepared_ahead(tf.data.Dataset.range(first, first + count, an_epoch).flat_map(epoch))
+    return prepared_ahead(tf.data.Dataset.range(first, first + count, per_epoch).flat_map(epoch))

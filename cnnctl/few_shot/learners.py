@@ -1,4 +1,4 @@
-"""Learners of few-shot tasks, as the custom loop drives them: how each trains."""
+"""The training steps of the few-shot methods, as the custom loop runs them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import keras
 import tensorflow as tf
 
 from cnnctl.few_shot.methods import cross_entropy, embedded_logits, episode_labels, maml_logits
-from cnnctl.few_shot.scoring import EpisodeSeries, scoring
+from cnnctl.few_shot.scoring import EpisodeSeries, episode_scorer
 from cnnctl.model.guard import only_if_finite
-from cnnctl.spec.experiment import Classifier, Maml, Prototypical
+from cnnctl.spec.experiment import CosineClassifier, Maml, Prototypical
 from cnnctl.train.learner import Averaged, Learner
 from cnnctl.train.observers import Score
 from cnnctl.train.steps import Metrics, count_batch
 
 
 @dataclass(frozen=True)
-class ClassifierLearner(Learner):
-    """Learns to tell all training classes apart; then the nearest class mean names classes never trained on.
+class CosineClassifierLearner(Learner):
+    """Train a classifier of all training classes. Classes never trained on are then classified by the nearest class mean.
 
     Attributes:
-        embedding: the part of the model whose vectors are compared.
-        spec: the learner's section of the config.
+        embedding: the part of the model whose outputs are compared.
+        spec: the config's section of the method.
     """
 
     embedding: keras.Model
-    spec: Classifier
+    spec: CosineClassifier
 
     def evaluation(self) -> Callable[[EpisodeSeries], Score]:
-        """Returns what judges the embedding on episodes."""
-        return scoring(self.embedding, self.spec)
+        """Create the function that evaluates the embedding on episodes."""
+        return episode_scorer(self.embedding, self.spec)
 
 
 class _OnEpisodes(Averaged):
-    """What learners have in common that are judged on episodes by their own model."""
+    """Base of the learners whose whole model is evaluated on episodes."""
 
     replicas = None
     """Episodes are computed on one device."""
@@ -45,19 +45,19 @@ class _OnEpisodes(Averaged):
     spec: Any
 
     def evaluation(self) -> Callable[[EpisodeSeries], Score]:
-        """Returns what judges the network on episodes."""
-        return scoring(self.model, self.spec)
+        """Create the function that evaluates the network on episodes."""
+        return episode_scorer(self.model, self.spec)
 
 
 @dataclass(frozen=True)
 class PrototypicalLearner(_OnEpisodes):
-    """Learns to embed images so that they are near the mean of their class.
+    """Train an embedding in which images are near the mean of their class.
 
     Attributes:
         model: images (B, H, W, C) to embeddings (B, D).
         optimizer: not yet built.
         metrics: of training.
-        spec: the learner's section of the config.
+        spec: the config's section of the method.
     """
 
     model: keras.Model
@@ -67,7 +67,7 @@ class PrototypicalLearner(_OnEpisodes):
 
     @cached_property
     def step(self) -> Any:
-        """A step, compiled: takes labelled images (E, way, shot, H, W, C) and query images (E, way, query, H, W, C)."""
+        """Compiled training step for labelled images (E, way, shot, H, W, C) and query images (E, way, query, H, W, C)."""
 
         def training_step(support: Any, queries: Any) -> None:
             with tf.GradientTape() as tape:
@@ -84,7 +84,7 @@ class PrototypicalLearner(_OnEpisodes):
         return self.model(images, training=True)
 
     def loss_with(self, weights: Sequence[Any], support: Any, queries: Any) -> Any:
-        """Returns the loss of episodes under other values of the trained weights; no state changes."""
+        """Compute the loss of episodes with other values of the trained weights. No state changes."""
         states = [tf.convert_to_tensor(variable) for variable in self.model.non_trainable_variables]
         extra: list[Any] = []
 
@@ -99,13 +99,13 @@ class PrototypicalLearner(_OnEpisodes):
 
 @dataclass(frozen=True)
 class MamlLearner(_OnEpisodes):
-    """Learns weights from which a few steps of gradient descent lead to a good network for an episode.
+    """Train initial weights from which a few steps of gradient descent lead to a good network for an episode.
 
     Attributes:
         model: images (B, H, W, C) to logits (B, way), twice differentiable.
         optimizer: of the outer loop, not yet built.
         metrics: of training.
-        spec: the learner's section of the config.
+        spec: the config's section of the method.
     """
 
     model: keras.Model
@@ -115,7 +115,7 @@ class MamlLearner(_OnEpisodes):
 
     @cached_property
     def step(self) -> Any:
-        """A step, compiled: changes the initial weights by the mean gradient of episodes; takes what `PrototypicalLearner` takes."""
+        """Compiled training step: the mean gradient of the episodes. Same arguments as in `PrototypicalLearner`."""
 
         def training_step(support: Any, queries: Any) -> None:
             weights = [tf.convert_to_tensor(variable) for variable in self.model.trainable_variables]
@@ -134,7 +134,7 @@ class MamlLearner(_OnEpisodes):
         return tf.function(training_step, autograph=False)
 
     def _outer(self, weights: list[Any], support: Any, queries: Any) -> tuple[Any, Any, list[Any]]:
-        """Returns logits, loss and the gradient through the adaptation, of one episode."""
+        """Compute logits, loss and the gradient through the adaptation, of one episode."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             logits, loss = self._logits_and_loss(weights, support, queries)
@@ -153,7 +153,7 @@ class MamlLearner(_OnEpisodes):
         return logits, cross_entropy(logits, episode_labels(queries.shape[0], queries.shape[1]))
 
     def loss_with(self, weights: Sequence[Any], support: Any, queries: Any) -> Any:
-        """Returns the mean loss of episodes after adaptation from these weights; no state changes."""
+        """Compute the mean loss of episodes after adaptation from these weights. No state changes."""
         losses = [
             self._logits_and_loss(list(weights), *episode)[1]
             for episode in zip(tf.unstack(support), tf.unstack(queries), strict=True)
@@ -162,7 +162,7 @@ class MamlLearner(_OnEpisodes):
 
 
 def labels_of(queries: Any) -> Any:
-    """Returns the labels (E, way · query) of query images (E, way, query, H, W, C)."""
+    """Create the labels (E, way · query) of query images (E, way, query, H, W, C)."""
     labels = episode_labels(queries.shape[1], queries.shape[2])
     return tf.tile(labels[tf.newaxis], (tf.shape(queries)[0], 1))
 

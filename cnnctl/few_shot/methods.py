@@ -1,4 +1,4 @@
-"""Learning from few examples: what an episode's query images are taken for, by three learners."""
+"""The arithmetic of the few-shot methods: logits for the query images of an episode, from its labelled images."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import tensorflow as tf
 Embed = Callable[[Any], Any]
 """Images (B, H, W, C) → vectors (B, D)."""
 COSINE_SCALE = 10.0
-"""Cosines lie between -1 and 1; the softmax of them alone could not be sure. Gidaris and Komodakis 2018, section 3.2."""
+"""Cosines are between -1 and 1, so a softmax of them alone is almost uniform. Gidaris and Komodakis 2018, section 3.2."""
 
 
 def episode_labels(way: int, each: int) -> Any:
-    """Returns the labels (way · each,) of an episode's images, class by class."""
+    """Create the labels (way · each,) of an episode's images, class by class."""
     return tf.repeat(tf.range(way, dtype=tf.int64), each)
 
 
@@ -23,7 +23,7 @@ def episode_labels(way: int, each: int) -> Any:
 
 
 def prototype_logits(support: Any, queries: Any, distance: str, scale: float = COSINE_SCALE) -> Any:
-    """Returns how near each query is to the mean of each class, (E, Q, way).
+    """Compute the similarity of each query image to the mean of each class, (E, Q, way).
 
     Snell, Swersky, Zemel 2017, "Prototypical Networks for Few-shot Learning", equations 1 and 2.
 
@@ -31,7 +31,7 @@ def prototype_logits(support: Any, queries: Any, distance: str, scale: float = C
         support: embeddings (E, way, shot, D).
         queries: embeddings (E, Q, D).
         distance: `squared_euclid` or `cosine`.
-        scale: of cosines.
+        scale: factor of the cosines.
     """
     prototypes = tf.reduce_mean(support, axis=2)  # (E, way, D)
     if distance == "cosine":
@@ -40,12 +40,12 @@ def prototype_logits(support: Any, queries: Any, distance: str, scale: float = C
     return -squared_distances(queries, prototypes)
 
 
-def turned_logits(support: Any, queries: Any, distance: str, scale: float = COSINE_SCALE) -> Any:
-    """Returns how near each query is to the mean of each class in the mean over the turns of the images, (E, Q, way).
+def pose_logits(support: Any, queries: Any, distance: str, scale: float = COSINE_SCALE) -> Any:
+    """Compute the logits of `prototype_logits`, averaged over the poses of the images, (E, Q, way).
 
     Args:
-        support: embeddings (E, way, shot, turns, D).
-        queries: embeddings (E, Q, turns, D).
+        support: embeddings (E, way, shot, poses, D).
+        queries: embeddings (E, Q, poses, D).
         distance, scale: as in `prototype_logits`.
     """
     pairs = zip(tf.unstack(support, axis=3), tf.unstack(queries, axis=2), strict=True)
@@ -53,9 +53,9 @@ def turned_logits(support: Any, queries: Any, distance: str, scale: float = COSI
 
 
 def squared_distances(first: Any, second: Any) -> Any:
-    """Returns |a - b|² = |a|² - 2ab + |b|² of all pairs, (E, N, M), for (E, N, D) and (E, M, D).
+    """Compute |a - b|² = |a|² - 2ab + |b|² of all pairs, (E, N, M), for (E, N, D) and (E, M, D).
 
-    In float64 in between: the three terms may be a million times their sum, which float32 would lose to rounding.
+    Computed in float64: the three terms may be a million times their sum, which float32 would lose to rounding.
     """
     first, second = tf.cast(first, tf.float64), tf.cast(second, tf.float64)
     products = tf.matmul(first, second, transpose_b=True)
@@ -64,7 +64,7 @@ def squared_distances(first: Any, second: Any) -> Any:
 
 
 def embedded_logits(embed: Embed, support: Any, queries: Any, distance: str) -> Any:
-    """Returns the logits (E, way · query, way) of episodes whose images are embedded all in one call.
+    """Compute the logits (E, way · query, way) of episodes whose images are all embedded in one call.
 
     Args:
         embed: images (B, H, W, C) to vectors (B, D).
@@ -87,22 +87,22 @@ def embedded_logits(embed: Embed, support: Any, queries: Any, distance: str) -> 
 # Model-agnostic meta-learning
 
 
-def adapted(
+def adapt(
     model: keras.Model, weights: list[Any], images: Any, labels: Any, *, steps: int, rate: float, first_order: bool
 ) -> list[Any]:
-    """Returns weights after some steps of gradient descent on a few labelled images.
+    """Compute weights after some steps of gradient descent on a few labelled images.
 
     Finn, Abbeel, Levine 2017, "Model-Agnostic Meta-Learning", equation 1. The result depends on `weights`
     differentiably: through the gradients too (second order), or not through them (first order). Batch norm
-    always takes the statistics of the images at hand and no moving average, as in the paper's code.
+    always uses the statistics of the batch and no moving average, as in the paper's code.
 
     Args:
         model: images (B, H, W, C) to logits (B, way).
         weights: values of its trainable variables, to start from.
         images: (way · shot, H, W, C).
         labels: (way · shot,).
-        steps: of gradient descent.
-        rate: its learning rate.
+        steps: number of steps.
+        rate: learning rate.
         first_order: leave out second derivatives.
     """
     for _ in range(steps):
@@ -117,21 +117,21 @@ def adapted(
 
 
 def stateless(model: keras.Model, weights: list[Any], images: Any) -> Any:
-    """Returns the outputs of a network with other weights, in training mode; none of its states changes."""
+    """Compute the outputs of a network with other weights, in training mode. The network's states do not change."""
     states = [tf.convert_to_tensor(variable) for variable in model.non_trainable_variables]
     outputs, _ = model.stateless_call(weights, states, images, training=True)
     return outputs
 
 
 def cross_entropy(logits: Any, labels: Any) -> Any:
-    """Returns the mean loss of logits (..., way) for labels (...)."""
+    """Compute the mean loss of logits (..., way) for labels (...)."""
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
 
 
 def maml_logits(
     model: keras.Model, weights: list[Any], support: Any, queries: Any, *, steps: int, rate: float, first_order: bool
 ) -> Any:
-    """Returns the logits (way · query, way) of one episode by a network adapted to its labelled images.
+    """Compute the logits (way · query, way) of one episode with a network adapted to its labelled images.
 
     Args:
         model: images (B, H, W, C) to logits (B, way).
@@ -142,5 +142,5 @@ def maml_logits(
     """
     way, shot = support.shape[0], support.shape[1]
     flat = tf.reshape(support, (-1, *support.shape[2:]))
-    weights = adapted(model, weights, flat, episode_labels(way, shot), steps=steps, rate=rate, first_order=first_order)
+    weights = adapt(model, weights, flat, episode_labels(way, shot), steps=steps, rate=rate, first_order=first_order)
     return stateless(model, weights, tf.reshape(queries, (-1, *queries.shape[2:])))

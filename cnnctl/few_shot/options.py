@@ -1,4 +1,4 @@
-"""What a user may want of episodes and of the looks at an image, and what a run cannot do; no TensorFlow."""
+"""Command-line options for episodes and test-time augmentation, and the checks against a run's config. Without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,65 +11,67 @@ from cnnctl.spec.experiment import Experiment, FewShotSpec, Maml
 
 @dataclass(frozen=True)
 class EpisodeOptions:
-    """What the user wants episodes to be; None for what the run's config says.
+    """Options for the episodes of an evaluation; None leaves the value of the run's config.
 
     Attributes:
-        way: classes of an episode.
-        shot: labelled images a class.
-        query: images a class to be classified.
-        episodes: how many.
-        copies: augmented copies of each image to average over; None for none.
-        turns: compare images in every turn that was a class of its own in training.
+        way: classes per episode.
+        shot: labelled images per class.
+        query: images to classify per class.
+        episodes: number of episodes.
+        tta: augmented views to average per image (test-time augmentation); None for none.
+        tta_poses: compare images in every rotation and reflection that was a class of its own in training.
     """
 
     way: int | None = None
     shot: int | None = None
     query: int | None = None
     episodes: int | None = None
-    copies: int | None = None
-    turns: bool = False
+    tta: int | None = None
+    tta_poses: bool = False
 
     def refuse_for(self, experiment: Experiment) -> None:
-        """Raises UsageError where a run cannot do what is wanted."""
+        """Raise UsageError for an option that does not fit the run's config."""
         if experiment.few_shot is None:
             self._refuse_for_classification()
             return
         few_shot = experiment.few_shot
-        if isinstance(few_shot.learner, Maml) and self.way not in (None, few_shot.way):
+        if isinstance(few_shot.method, Maml) and self.way not in (None, few_shot.way):
             raise UsageError(
-                f"--way {self.way}: this network of maml has {few_shot.way} outputs and does {few_shot.way}-way only"
+                f"--way {self.way}: this maml network has {few_shot.way} outputs and classifies {few_shot.way}-way episodes only"
             )
-        refuse_views(experiment, self.copies or 0, self.turns)
+        refuse_views(experiment, self.tta or 0, self.tta_poses)
 
     def _refuse_for_classification(self) -> None:
-        said = [name for name, value in asdict(self).items() if value not in (None, False)]
-        if said:
-            raise UsageError(f"--{said[0]} is for runs of few-shot tasks, and this run tells classes apart; leave it out")
+        given = [name for name, value in asdict(self).items() if value not in (None, False)]
+        if given:
+            option = given[0].replace("_", "-")
+            raise UsageError(f"--{option} is for few-shot tasks, and this is a classification run; remove the option")
 
     def applied(self, few_shot: FewShotSpec) -> FewShotSpec:
-        """Returns the section of a config with what is wanted otherwise."""
-        wanted = {"way": self.way, "shot": self.shot, "query": self.query, "test_episodes": self.episodes}
-        return few_shot.model_copy(update={name: value for name, value in wanted.items() if value is not None})
+        """Return the `few_shot` section with the given options in place of its values."""
+        given = {"way": self.way, "shot": self.shot, "query": self.query, "test_episodes": self.episodes}
+        return few_shot.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 AS_CONFIGURED = EpisodeOptions()
 
 
-def refuse_views(experiment: Experiment, copies: int, turns: bool) -> None:
-    """Raises UsageError where a run cannot look at images in these ways.
+def refuse_views(experiment: Experiment, tta: int, tta_poses: bool) -> None:
+    """Raise UsageError for test-time augmentation that a run cannot use.
 
     Args:
-        experiment: of the run.
-        copies: augmented copies of each image.
-        turns: whether images are compared in the turns that were classes of their own in training.
+        experiment: config of the run.
+        tta: augmented views per image.
+        tta_poses: whether to compare images in the poses that were classes of their own in training.
     """
     few_shot = experiment.few_shot
-    if few_shot and isinstance(few_shot.learner, Maml) and (copies or turns):
-        option = f"--copies {copies}" if copies else "--turns"
-        raise UsageError(f"{option}: maml adapts weights and has no vectors to be averaged; leave it out")
-    if turns and not (few_shot and (few_shot.rotations or few_shot.mirrors)):
+    if few_shot and isinstance(few_shot.method, Maml) and (tta or tta_poses):
+        option = f"--tta {tta}" if tta else "--tta-poses"
+        raise UsageError(f"{option}: maml adapts weights and has no embeddings to average; remove the option")
+    if tta_poses and not (few_shot and (few_shot.rotations or few_shot.mirrors)):
         raise UsageError(
-            "--turns: the run did not learn turned images as classes of their own (few_shot.rotations, few_shot.mirrors)"
+            "--tta-poses: the run was not trained with rotated or mirrored images as classes of their own "
+            "(few_shot.rotations, few_shot.mirrors); remove the option"
         )
-    if copies and experiment.data.augment in (None, Augment()):
-        raise UsageError(f"--copies {copies}: the run's config has no data.augment that could change them; leave --copies out")
+    if tta and experiment.data.augment in (None, Augment()):
+        raise UsageError(f"--tta {tta}: the run's config has no data.augment, so every view would be equal; remove the option")

@@ -1,4 +1,4 @@
-"""What a training on few-shot tasks is made of; imported after TensorFlow is."""
+"""The task of a few-shot training: data, network, learner and episodes. Imported after TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import as_read_error, first_of, preparation, steps_of, training_batches, training_sample
 from cnnctl.errors import counted
 from cnnctl.few_shot.cosine_head import CosineHead
-from cnnctl.few_shot.episodes import AS_TESTED, IN_TRAINING, Episodes, refuse_too_few, training_episodes, with_turned_classes
-from cnnctl.few_shot.learners import ClassifierLearner, MamlLearner, PrototypicalLearner
+from cnnctl.few_shot.episodes import TEST_FIELDS, TRAIN_FIELDS, Episodes, add_pose_classes, refuse_too_few, training_episodes
+from cnnctl.few_shot.learners import CosineClassifierLearner, MamlLearner, PrototypicalLearner
 from cnnctl.few_shot.scoring import EpisodeSeries
 from cnnctl.model import build_model
 from cnnctl.model.keras_optimizers import build_optimizer
 from cnnctl.report.tensorboard.observer import Predictions
 from cnnctl.session.classification import Classification, described
-from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
+from cnnctl.spec.experiment import CosineClassifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of
 from cnnctl.train.diagnostics import Diagnostics
 from cnnctl.train.distributed.replicas import Replicas
@@ -29,15 +29,15 @@ from cnnctl.train.learner import Trainable
 from cnnctl.train.observers import Score
 from cnnctl.train.steps import Metrics
 
-LOOKED_AT = 32
-"""Training images that activations, and for `classifier` gradients, are computed for."""
+DIAGNOSTIC_IMAGES = 32
+"""Training images whose activations (and with `cosine_classifier` gradients) are logged."""
 EPISODES = 100
-"""Training episodes an epoch where the config does not say."""
+"""Training episodes per epoch where `few_shot.episodes` is null."""
 HEAD_SEED = 0x4EAD
-"""Keeps the head's draws apart from those of the layers below it, which have the same seed."""
+"""Separates the random numbers of the head from those of the layers below it, which have the same seed."""
 _SERIES = {"train": 0x7124A1, "validation": 0x7A11D, "test": 0x7E57}
 _OTHER_SERIES = 0x07E12
-"""Keep the episodes of the splits apart from each other and from those of training, which may have the same seed."""
+"""Separate the episodes of the splits from each other and from those of training, which may have the same seed."""
 
 
 def series_of(
@@ -47,18 +47,18 @@ def series_of(
     size: EpisodeSize,
     count: int,
     class_names: Sequence[str] = (),
-    fields: Sequence[str] = AS_TESTED,
+    fields: Sequence[str] = TEST_FIELDS,
 ) -> EpisodeSeries:
-    """Returns the episodes that a split is judged by; the same ones for all runs with one `data.split_seed`.
+    """Create the episodes that evaluate a split; the same ones for all runs with the same `data.split_seed`.
 
     Args:
         experiment: a checked config.
-        split: what the images are called.
+        split: name of the images.
         images: to draw from.
         size: of an episode.
-        count: how many episodes.
-        class_names: by label, for the message of a class with too few images.
-        fields: what says way, shot and query, for the same.
+        count: number of episodes.
+        class_names: by label, for the message about classes with too few images.
+        fields: names of the fields or options for way, shot and query, for the same message.
 
     Raises:
         DataError: there are too few classes, or too few images of one.
@@ -70,12 +70,12 @@ def series_of(
 
 
 class _ByBatches:
-    """Training on batches of images of all classes, as `classifier` does.
+    """Training on batches of images of all classes, for `cosine_classifier`.
 
     Attributes:
-        examples: images an epoch.
-        batch_size: images a step.
-        words: what it is, for people.
+        examples: images per epoch.
+        batch_size: images per step.
+        words: description for the console.
     """
 
     words = "a cosine softmax over {classes}, then the nearest class mean"
@@ -87,7 +87,7 @@ class _ByBatches:
         self.batch_size = experiment.train.batch_size
 
     def batches(self, first_step: int) -> tf.data.Dataset:
-        """Returns the batches from a step on."""
+        """Create the batches, from `first_step` on."""
         first_epoch, skip = divmod(first_step, steps_of(self.examples, self.batch_size))
         return training_batches(
             self._images,
@@ -100,43 +100,43 @@ class _ByBatches:
         )
 
     def sample(self) -> tuple[Any, Any]:
-        """Returns the batch whose gradients are looked at."""
+        """Return the batch whose gradients are logged."""
         return _sample(self._experiment, self._images)
 
 
 class _ByEpisodes:
-    """Training on episodes, as `prototypical` and `maml` do; attributes as those of `_ByBatches`.
+    """Training on episodes, for `prototypical` and `maml`; attributes as in `_ByBatches`.
 
     Raises:
-        DataError: such episodes cannot be drawn.
+        DataError: there are too few classes or images for an episode.
     """
 
     def __init__(self, experiment: Experiment, images: ImageSet, name: str) -> None:
         assert experiment.few_shot
         self._experiment = experiment
         spec, size = experiment.few_shot, training_size_of(experiment.few_shot)
-        self._an_epoch, self._at_once = spec.episodes or EPISODES, spec.episodes_per_step or 1
+        self._per_epoch, self._at_once = spec.episodes or EPISODES, spec.episodes_per_step or 1
         self._episodes = Episodes(images, size, name, _fields(spec))
-        self.examples = self._an_epoch * size.images
+        self.examples = self._per_epoch * size.images
         self.batch_size = self._at_once * size.images
-        self.words = f"episodes of {size.way} of {{classes}}, {size.shot} + {size.query} images each, {self._at_once} a step"
+        self.words = f"episodes of {size.way} of {{classes}}, {size.shot} + {size.query} images each, {self._at_once} per step"
 
     def batches(self, first_step: int) -> tf.data.Dataset:
-        """Returns the batches of episodes from a step on."""
+        """Create the batches of episodes, from `first_step` on."""
         first_epoch, skip = divmod(first_step, steps_of(self.examples, self.batch_size))
         return training_episodes(
             self._episodes,
             preparation(self._experiment),
             seed=self._experiment.seed,
-            first=first_epoch * self._an_epoch,
-            count=(self._experiment.train.epochs - first_epoch) * self._an_epoch,
+            first=first_epoch * self._per_epoch,
+            count=(self._experiment.train.epochs - first_epoch) * self._per_epoch,
             at_once=self._at_once,
-            an_epoch=self._an_epoch,
+            per_epoch=self._per_epoch,
             skip=skip,
         )
 
     def sample(self) -> tuple[Any, Any]:
-        """Returns the episode whose gradients are looked at: the first."""
+        """Return the episode whose gradients are logged: the first."""
         with as_read_error():
             support, queries = first_of(self.batches(0))
         return support[:1], queries[:1]
@@ -148,7 +148,7 @@ def make_task(experiment: Experiment, replicas: Replicas | None = None) -> FewSh
 
 
 class FewShot:
-    """Training an embedding, or initial weights, that is judged on episodes of classes never trained on.
+    """Training of an embedding, or of initial weights, evaluated on episodes of classes never trained on.
 
     Attributes: see `state.Task`.
     """
@@ -158,21 +158,21 @@ class FewShot:
         self._experiment = experiment
         self._spec = experiment.few_shot
         self.splits = read_disjoint_splits(experiment.data)
-        self._images = with_turned_classes(self.splits.train, self._spec.rotations, self._spec.mirrors)
-        self._training = self._trained_on()
+        self._images = add_pose_classes(self.splits.train, self._spec.rotations, self._spec.mirrors)
+        self._training = self._training_of()
         self.examples, self.batch_size = self._training.examples, self._training.batch_size
         self.steps_per_epoch = steps_of(self.examples, self.batch_size)
         self._series = self._validation_series()
         refuse_too_few(self.splits.test_class_sizes, size_of(self._spec), "test")  # before the training, not after it
 
-    def _trained_on(self) -> _ByBatches | _ByEpisodes:
-        if isinstance(self._spec.learner, Classifier):
+    def _training_of(self) -> _ByBatches | _ByEpisodes:
+        if isinstance(self._spec.method, CosineClassifier):
             return _ByBatches(self._experiment, self._images)
         return _ByEpisodes(self._experiment, self._images, f"'{self._experiment.data.train}'{self._turned}")
 
     @property
     def _turned(self) -> str:
-        return " with turned ones" if self._spec.rotations or self._spec.mirrors else ""
+        return " with rotated or mirrored ones" if self._spec.rotations or self._spec.mirrors else ""
 
     def _validation_series(self) -> EpisodeSeries | None:
         images = self.splits.validation
@@ -183,32 +183,32 @@ class FewShot:
         )
 
     def build(self) -> None:
-        """Builds the network and what trains it."""
-        learner, train = self._spec.learner, self._experiment.train
+        """Build the network and its learner."""
+        method, train = self._spec.method, self._experiment.train
         optimizer = build_optimizer(train.optimizer, self.steps_per_epoch, train.epochs, train.precision)
         metrics = Metrics(keras.metrics.Mean(), keras.metrics.SparseCategoricalAccuracy(name="accuracy"))
-        self.network = build_model(self._experiment, twice_differentiable=isinstance(learner, Maml))
+        self.network = build_model(self._experiment, twice_differentiable=isinstance(method, Maml))
         self.learner: Trainable
-        if isinstance(learner, Classifier):
+        if isinstance(method, CosineClassifier):
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            self.learner = ClassifierLearner(self._with_head(learner), optimizer, loss, metrics, self.network, learner)
-        elif isinstance(learner, Maml):
-            self.learner = MamlLearner(self.network, optimizer, metrics, learner)
+            self.learner = CosineClassifierLearner(self._with_head(method), optimizer, loss, metrics, self.network, method)
+        elif isinstance(method, Maml):
+            self.learner = MamlLearner(self.network, optimizer, metrics, method)
         else:
-            self.learner = PrototypicalLearner(self.network, optimizer, metrics, learner)
+            self.learner = PrototypicalLearner(self.network, optimizer, metrics, method)
 
-    def _with_head(self, learner: Classifier) -> keras.Model:
-        head = CosineHead(self._classes, learner.scale, self._experiment.seed ^ HEAD_SEED, name="cosine_head", dtype="float32")
+    def _with_head(self, method: CosineClassifier) -> keras.Model:
+        head = CosineHead(self._classes, method.scale, self._experiment.seed ^ HEAD_SEED, name="cosine_head", dtype="float32")
         return keras.Sequential([keras.Input(self._experiment.network.image), self.network, head])
 
     @property
     def _classes(self) -> int:
-        """Returns the classes that are trained on, turned copies included."""
+        """Count the classes that are trained on, rotated and mirrored ones included."""
         return int(self._images.labels.max()) + 1
 
     def introduction(self) -> list[tuple[str, str]]:
-        """Returns the data, the learner and the episodes."""
-        return [("data", self._data()), ("learner", self._learner()), ("judged", self._judged())]
+        """Describe the data, the method and the episodes, a line each."""
+        return [("data", self._data()), ("method", self._method()), ("evaluated", self._evaluated())]
 
     def _data(self) -> str:
         splits = self.splits
@@ -217,17 +217,17 @@ class FewShot:
             self._experiment.data, f"{_images_and_classes(splits.train)} train{validation}, {splits.test_size:,} test"
         )
 
-    def _learner(self) -> str:
-        return f"{self._spec.learner.kind}: {self._training.words.format(classes=f'{self._classes:,} classes{self._turned}')}"
+    def _method(self) -> str:
+        return f"{self._spec.method.kind}: {self._training.words.format(classes=f'{self._classes:,} classes{self._turned}')}"
 
-    def _judged(self) -> str:
+    def _evaluated(self) -> str:
         size = size_of(self._spec)
         validation = f"{self._spec.validation_episodes:,} episodes after each epoch, " if self._series else ""
         test = f"{self._spec.test_episodes:,} in the test"
-        return f"by {validation}{test}: {size.way}-way, {size.shot}-shot, {size.query} queries a class"
+        return f"on {validation}{test}: {size.way}-way, {size.shot}-shot, {size.query} queries per class"
 
     def training(self, first_step: int) -> tf.data.Dataset:
-        """Returns the batches, or batches of episodes, from a step on."""
+        """Create the batches, or batches of episodes, from `first_step` on."""
         return self._training.batches(first_step)
 
     def whole_batch(self, step: int) -> Any:
@@ -235,30 +235,30 @@ class FewShot:
         return first_of(self.training(step))
 
     def validation(self) -> EpisodeSeries | None:
-        """Returns the episodes of validation."""
+        """Return the episodes of validation; None without validation data."""
         return self._series
 
     def insight(self) -> Diagnostics:
         """Returns what looks at the network with a few training images, or with the first training episode."""
         nodes = self._experiment.network.nodes
         images, _ = _sample(self._experiment, self._images)
-        maml = isinstance(self._spec.learner, Maml)
+        maml = isinstance(self._spec.method, Maml)
         return Diagnostics(self.learner, self.network, nodes, images, self._training.sample(), in_training=maml)
 
     def test(self, images: ImageSet) -> Score:
-        """Returns the mean over the episodes of the test."""
+        """Evaluate the test episodes."""
         series = series_of(
             self._experiment, "test", images, size_of(self._spec), self._spec.test_episodes, self.splits.class_names
         )
         return self.learner.evaluation()(series)
 
     def tested_on(self) -> str:
-        """Returns what the test was."""
+        """Describe the test."""
         size = size_of(self._spec)
         return f"{self._spec.test_episodes:,} episodes ({size.way}-way, {size.shot}-shot)"
 
     def result(self, score: Score) -> dict[str, Any]:
-        """Returns what result.json says of the test."""
+        """Return the test's entries of result.json."""
         return {
             "test_loss": score.loss,
             "test_accuracy": score.accuracy,
@@ -267,19 +267,19 @@ class FewShot:
         }
 
     def answers(self) -> Predictions | None:
-        """Returns None: an embedding has no classes to be confused."""
+        """Return None: an embedding has no classes to confuse."""
         return None
 
 
 def _sample(experiment: Experiment, images: ImageSet) -> tuple[Any, Any]:
-    """Returns a few training images as the network takes them, and their labels."""
-    return training_sample(images, preparation(experiment), count=LOOKED_AT, seed=experiment.seed)
+    """Prepare a few training images for the network, with their labels."""
+    return training_sample(images, preparation(experiment), count=DIAGNOSTIC_IMAGES, seed=experiment.seed)
 
 
 def _fields(few_shot: FewShotSpec) -> list[str]:
-    """Returns what says way, shot and query of training episodes."""
-    asked = (few_shot.train_way, few_shot.train_shot, few_shot.train_query)
-    return [training if value else test for value, training, test in zip(asked, IN_TRAINING, AS_TESTED, strict=True)]
+    """Name the fields that set way, shot and query of training episodes."""
+    own = (few_shot.train_way, few_shot.train_shot, few_shot.train_query)
+    return [training if value else test for value, training, test in zip(own, TRAIN_FIELDS, TEST_FIELDS, strict=True)]
 
 
 def _images_and_classes(images: ImageSet) -> str:

@@ -1,4 +1,4 @@
-"""Several views of each image: augmented copies, whose vectors are averaged, and turned ones, whose comparisons are."""
+"""Test-time augmentation: embeddings averaged over augmented views, and comparisons averaged over poses."""
 
 from __future__ import annotations
 
@@ -12,65 +12,65 @@ from numpy.typing import NDArray
 
 from cnnctl.data.pipeline import Preparation
 from cnnctl.data.store.lazy import AnyImages
-from cnnctl.few_shot.episodes import turned_copies
+from cnnctl.few_shot.episodes import poses_of
 from cnnctl.spec.few_shot import turns_of
 
 Values = NDArray[np.float32]
 Embed = Callable[[Any], Any]
-"""What the network takes, (B, H, W, C) or (B, C, H, W) → vectors (B, D)."""
+"""Prepared images, (B, H, W, C) or (B, C, H, W) → embeddings (B, D)."""
 _STREAM = 0xC0B1E5
-"""Keeps the draws of copies apart from those of training, which have the same seed."""
+"""Separates the random numbers of views from those of training, which have the same seed."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """How often each image is looked at, besides as it is.
+    """Views of each image that an evaluation uses, besides the image itself.
 
     Attributes:
-        copies: augmented copies, whose vectors are averaged with its own.
-        rotations: turned by 90, 180 and 270 degrees too. Two images are compared in each turn, and the comparisons are
-            averaged: a network that learned turned images as classes of their own sees something else in each.
-        mirrors: mirrored left and right too, likewise.
+        augmented: augmented views; their embeddings are averaged with that of the image.
+        rotations: also rotate by 90, 180 and 270 degrees. Two images are compared in each pose and the logits are averaged:
+            a network that was trained with each pose as a class of its own sees something different in each.
+        mirrors: also mirror left and right, in the same way.
     """
 
-    copies: int = 0
+    augmented: int = 0
     rotations: bool = False
     mirrors: bool = False
 
     @property
-    def turns(self) -> int:
-        """Returns the turns in which two images are compared."""
+    def poses(self) -> int:
+        """Number of poses in which two images are compared, the original included."""
         return turns_of(self.rotations, self.mirrors)
 
 
-AS_IT_IS = Views()
+NO_VIEWS = Views()
 
 
-def vectors_of(embed: Embed, images: AnyImages, prepare: Preparation, views: Views, *, seed: int, at_once: int) -> Values:
-    """Returns one vector for each turn of each image, the mean of its copies, (N, turns, D).
+def embed_views(embed: Embed, images: AnyImages, prepare: Preparation, views: Views, *, seed: int, at_once: int) -> Values:
+    """Compute one embedding per pose of each image, averaged over its augmented views, (N, poses, D).
 
     Args:
         embed: the network.
         images: (N, H, W, C), uint8.
-        prepare: how they are made ready, and changed for copies.
+        prepare: prepares images for the network, and augments them.
         views: of each image.
-        seed: copy k of image i is changed alike for one seed.
-        at_once: images that the network takes at once.
+        seed: view k of image i is the same for the same seed.
+        at_once: batch size.
     """
-    turns = turned_copies(images, views.rotations, views.mirrors)
-    return np.stack([_averaged(embed, turned, prepare, views.copies, seed, at_once) for turned in turns], axis=1)
+    poses = poses_of(images, views.rotations, views.mirrors)
+    return np.stack([_mean_embeddings(embed, pose, prepare, views.augmented, seed, at_once) for pose in poses], axis=1)
 
 
-def _averaged(embed: Embed, images: AnyImages, prepare: Preparation, copies: int, seed: int, at_once: int) -> Values:
-    """Returns the mean vector of each image and its copies, (N, D)."""
+def _mean_embeddings(embed: Embed, images: AnyImages, prepare: Preparation, augmented: int, seed: int, at_once: int) -> Values:
+    """Compute the mean embedding of each image and its augmented views, (N, D)."""
     total: Any = 0
-    for copy in range(copies + 1):
-        draws = prepare.draws(len(images), seed ^ _STREAM, copy) if copy else None
-        total = total + _embedded(embed, images, prepare, draws, at_once)
-    return np.asarray(total / (copies + 1), np.float32)
+    for view in range(augmented + 1):  # view 0 is the image itself
+        draws = prepare.draws(len(images), seed ^ _STREAM, view) if view else None
+        total = total + _embeddings(embed, images, prepare, draws, at_once)
+    return np.asarray(total / (augmented + 1), np.float32)
 
 
-def _embedded(embed: Embed, images: AnyImages, prepare: Preparation, draws: Any | None, at_once: int) -> Values:
+def _embeddings(embed: Embed, images: AnyImages, prepare: Preparation, draws: Any | None, at_once: int) -> Values:
     vectors = []
     for start in range(0, len(images), at_once):
         part = slice(start, start + at_once)

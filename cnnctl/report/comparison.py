@@ -23,7 +23,7 @@ from cnnctl.surroundings import shell_word
 RUN, STATE, REASON = "run", "state", "reason"
 RESULTS = ("test_accuracy", "validation_accuracy", "test_loss", "epochs", "train_seconds", "device")
 """Results, in the order of the columns."""
-USUAL = ("seeds", STATE, *RESULTS)
+USUAL = ("seeds", "tested_seeds", STATE, *RESULTS)
 SEED = "seed"
 HEADINGS = {"train_seconds": "seconds"}
 """Shorter headings of results, which `--filter`, `--sort` and `--columns` accept too."""
@@ -186,6 +186,9 @@ def by_seed(rows: Sequence[RunRow]) -> list[RunRow]:
 
 def _merged(group: Sequence[RunRow]) -> RunRow:
     results: dict[str, Any] = {"seeds": len(group)}
+    tested = sum("test_accuracy" in row.results for row in group)
+    if 0 < tested < len(group):  # such as of a sweep, whose trials are not tested
+        results["tested_seeds"] = tested
     for name in (STATE, *RESULTS):
         values = [row.results[name] for row in group if name in row.results]
         if values and isinstance(values[0], int | float):

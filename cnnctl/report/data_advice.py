@@ -60,7 +60,7 @@ def _fewer_images(split: str, images: int, facts: Facts) -> str:
 
 def _field(name: str, split: str, facts: Facts) -> str:
     """Return the field to lower; `maml` has one way for all splits."""
-    of_training = split == "train" and not (name == "way" and facts["learner"] == "maml")
+    of_training = split == "train" and not (name == "way" and facts["method"] == "maml")
     return f"few_shot.train_{name}" if of_training else f"few_shot.{name}"
 
 

@@ -13,7 +13,7 @@ from textwrap import fill
 
 from cnnctl.errors import counted
 from cnnctl.spec import layers as L
-from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml
+from cnnctl.spec.experiment import CosineClassifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import distance_of, images_at_once
 from cnnctl.spec.head import chosen_loss, values_of
 from cnnctl.spec.receptive import Receptive, receptive_fields
@@ -311,7 +311,7 @@ def _normalized(layer: L.BatchNormalization, subject: _Subject) -> list[str]:
 
 
 def _in_inference(layer: L.BatchNormalization, experiment: Experiment) -> str:
-    if experiment.few_shot and isinstance(experiment.few_shot.learner, Maml):
+    if experiment.few_shot and isinstance(experiment.few_shot.method, Maml):
         return (
             "the same in validation and test; the labelled images of an episode and its query images are one batch each, "
             "and the moving averages are not used"
@@ -351,26 +351,26 @@ def _activated(activation: str | None, facts: Facts, context: LayerContext) -> l
 
 def _few_shot_outputs(few_shot: FewShotSpec, nodes: Sequence[Node]) -> str:
     """Explain the outputs of an embedding."""
-    learner = few_shot.learner
-    if isinstance(learner, Maml):
-        return _adapted(learner, few_shot.way, any(isinstance(node.layer, L.BatchNormalization) for node in nodes))
+    method = few_shot.method
+    if isinstance(method, Maml):
+        return _adapted(method, few_shot.way, any(isinstance(node.layer, L.BatchNormalization) for node in nodes))
     nearest = "The outputs are an embedding: a query image gets the class with the nearest mean of the labelled images"
-    if isinstance(learner, Classifier):
+    if isinstance(method, CosineClassifier):
         return f"{nearest} (cosine). In training a cosine softmax over all training classes follows, with cross-entropy."
-    return f"{nearest}. Loss: cross-entropy of the softmax of minus the distances ({distance_of(learner).replace('_', ' ')})."
+    return f"{nearest}. Loss: cross-entropy of the softmax of minus the distances ({distance_of(method).replace('_', ' ')})."
 
 
-def _adapted(learner: Maml, way: int, normalized: bool) -> str:
+def _adapted(method: Maml, way: int, normalized: bool) -> str:
     """Explain the outputs with maml; Finn et al., "Model-Agnostic Meta-Learning" (2017), sections 2.2 and 5.2."""
-    later = learner.test_steps or learner.inner_steps
-    in_tests = f" ({later} in validation and test)" if later != learner.inner_steps else ""
+    later = method.test_steps or method.inner_steps
+    in_tests = f" ({later} in validation and test)" if later != method.inner_steps else ""
     batch_norm = " Batch norm uses the statistics of the current images, also in tests." if normalized else ""
-    steps = "this step" if learner.inner_steps == 1 else "these steps"
+    steps = "this step" if method.inner_steps == 1 else "these steps"
     through = f"differentiated through {steps}"
-    if learner.first_order:
+    if method.first_order:
         through += " without second derivatives (first_order)"
     return (
-        f"The outputs are logits of the {way} classes of an episode, after {counted(learner.inner_steps, 'step')} of gradient "
+        f"The outputs are logits of the {way} classes of an episode, after {counted(method.inner_steps, 'step')} of gradient "
         f"descent on its labelled images{in_tests}.{batch_norm} Loss: cross-entropy of the query images, {through}."
     )
 

@@ -53,26 +53,26 @@ class Maml(Section):
     test_steps: Count | None = None
 
 
-class Classifier(Section):
-    kind: ClassVar[str] = "classifier"
+class CosineClassifier(Section):
+    kind: ClassVar[str] = "cosine_classifier"
     scale: Annotated[float, Field(gt=0)] = 16.0
 
 
-LEARNER = Named("learner", (Prototypical, Maml, Classifier))
+METHOD = Named("method", (Prototypical, Maml, CosineClassifier))
 
 
 class FewShotSpec(Section):
     """Learning from few examples: the stack is an embedding, evaluated on episodes of classes not in training.
 
     Attributes:
-        learner: `prototypical`, `maml` or `classifier`, see below.
+        method: `prototypical`, `maml` or `cosine_classifier`, see below.
         way: classes per episode.
         shot: labelled images per class.
         query: images per class to classify.
         train_way: classes per training episode; null for `way`, which `maml` requires.
         train_shot: labelled images per class in a training episode; null for `shot`.
         train_query: images per class to classify in a training episode; null for `query`.
-        episodes: training episodes an epoch; null for 100. `classifier` trains on batches of images instead.
+        episodes: training episodes an epoch; null for 100. `cosine_classifier` trains on batches of images instead.
         episodes_per_step: training episodes averaged per step; null for 1.
         validation_episodes: episodes after each epoch, the same each time.
         test_episodes: episodes of the test.
@@ -80,7 +80,9 @@ class FewShotSpec(Section):
         mirrors: in training, horizontally mirrored images form additional classes.
     """
 
-    learner: Annotated[Any, LEARNER] = Prototypical.model_construct()
+    renamed: ClassVar[Mapping[str, str]] = {"learner": "method"}
+
+    method: Annotated[Any, METHOD] = Prototypical.model_construct()
     way: Annotated[int, Field(ge=2, le=MAX)] = 5
     shot: Count = 1
     query: Count = 5

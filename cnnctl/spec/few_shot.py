@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cnnctl.errors import UsageError
 from cnnctl.spec import layers as L
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml, Prototypical
+from cnnctl.spec.experiment import CosineClassifier, Experiment, FewShotSpec, Maml, Prototypical
 from cnnctl.spec.shapes import Facts, show_shape
 from cnnctl.spec.stack import Complaint, Node
 from cnnctl.spec.training import TrainSpec
@@ -17,7 +17,7 @@ HEAD = "maml_head"
 """The layer that is added to a stack for `maml`: dense, from the embedding to the classes of an episode."""
 FAR_TURNED = 45.0
 BY_EPISODES = ("train_way", "train_shot", "train_query", "episodes", "episodes_per_step")
-"""Fields of training by episodes, which `classifier` has not."""
+"""Fields of training by episodes, which `cosine_classifier` has not."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def turns_of(rotations: bool, mirrors: bool) -> int:
 def with_head(experiment: Experiment) -> Experiment:
     """Add the dense layer that follows the embedding with `maml`; other experiments stay as they are."""
     few_shot = experiment.few_shot
-    if few_shot is None or not isinstance(few_shot.learner, Maml):
+    if few_shot is None or not isinstance(few_shot.method, Maml):
         return experiment
     head = L.Dense(units=few_shot.way, name=HEAD)
     model = experiment.model.model_copy(update={"layers": [*experiment.model.layers, head]})
@@ -71,26 +71,26 @@ def images_at_once(experiment: Experiment) -> int:
     images of one episode.
     """
     few_shot = experiment.few_shot
-    if few_shot is None or isinstance(few_shot.learner, Classifier):
+    if few_shot is None or isinstance(few_shot.method, CosineClassifier):
         return experiment.train.batch_size
     size = training_size_of(few_shot)
-    if isinstance(few_shot.learner, Maml):
+    if isinstance(few_shot.method, Maml):
         return size.way * size.shot
     return (few_shot.episodes_per_step or 1) * size.images
 
 
-def distance_of(learner: Prototypical | Classifier) -> str:
+def distance_of(method: Prototypical | CosineClassifier) -> str:
     """Return the distance between embeddings: `cosine` or `squared_euclid`."""
-    return "cosine" if isinstance(learner, Classifier) else learner.distance
+    return "cosine" if isinstance(method, CosineClassifier) else method.distance
 
 
-def compared_by(learner: Prototypical | Maml | Classifier) -> str:
+def compared_by(method: Prototypical | Maml | CosineClassifier) -> str:
     """Describe in words how a method classifies an image."""
-    if isinstance(learner, Maml):
-        steps = learner.test_steps or learner.inner_steps
+    if isinstance(method, Maml):
+        steps = method.test_steps or method.inner_steps
         descent = f"{steps} step{'s' if steps > 1 else ''} of gradient descent"
         return f"by the outputs after {descent}, all query images in one batch"
-    return f"by the nearest class mean ({distance_of(learner).replace('_', ' ')})"
+    return f"by the nearest class mean ({distance_of(method).replace('_', ' ')})"
 
 
 def refuse_few_shot(experiment: Experiment, verb: str, instead: str) -> None:
@@ -117,7 +117,7 @@ def _end_complaints(last: Node, facts: Facts) -> Iterator[Complaint]:
 
 
 def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[Complaint]:
-    maml = isinstance(few_shot.learner, Maml)
+    maml = isinstance(few_shot.method, Maml)
     for node in nodes:
         if isinstance(node.layer, L.Dense) and node.layer.units == L.CLASSES:
             message = "the classes of a few-shot task differ between episodes; write units: 64, or another number"
@@ -141,7 +141,7 @@ def few_shot_complaints(experiment: Experiment) -> list[Complaint]:
         return list(_classification_complaints(data))
     return [
         *_data_complaints(data),
-        *_learner_complaints(experiment.few_shot),
+        *_method_complaints(experiment.few_shot),
         *_turn_complaints(experiment.few_shot, data),
         *_training_complaints(experiment.train, experiment.few_shot),
     ]
@@ -182,15 +182,13 @@ def _data_complaints(data: DataSpec) -> Iterator[Complaint]:
         )
 
 
-def _learner_complaints(few_shot: FewShotSpec) -> Iterator[Complaint]:
-    if isinstance(few_shot.learner, Classifier):
+def _method_complaints(few_shot: FewShotSpec) -> Iterator[Complaint]:
+    if isinstance(few_shot.method, CosineClassifier):
         for field in BY_EPISODES:
             if getattr(few_shot, field) is not None:
-                message = (
-                    "is for training by episodes, but classifier trains on batches of images (train.batch_size); remove it"
-                )
+                message = "is for training by episodes, but cosine_classifier trains on batches of images (train.batch_size); remove it"
                 yield ("few_shot", field), message
-    if isinstance(few_shot.learner, Maml) and few_shot.train_way not in (None, few_shot.way):
+    if isinstance(few_shot.method, Maml) and few_shot.train_way not in (None, few_shot.way):
         message = f"maml has one output for each of the {few_shot.way} classes of an episode, in training too; remove train_way"
         yield ("few_shot", "train_way"), message
 
@@ -225,9 +223,9 @@ def _training_complaints(train: TrainSpec, few_shot: FewShotSpec) -> Iterator[Co
             ("train", "loss"),
             "few-shot methods have their own loss, cross-entropy over the classes of an episode; remove it",
         )
-    if isinstance(few_shot.learner, Maml) and train.optimizer.loss_scale_factor is not None:
+    if isinstance(few_shot.method, Maml) and train.optimizer.loss_scale_factor is not None:
         yield ("train", "optimizer", train.optimizer.kind, "loss_scale_factor"), "maml does not scale its loss; remove it"
-    if isinstance(few_shot.learner, Maml) and train.precision not in ("float32", "auto"):
+    if isinstance(few_shot.method, Maml) and train.precision not in ("float32", "auto"):
         yield (
             ("train", "precision"),
             "second derivatives lose too much precision in 16 bits, so maml trains in float32; remove precision",

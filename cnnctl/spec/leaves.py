@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from cnnctl.spec.experiment import LEARNER, Experiment, ModelSpec
+from cnnctl.spec.experiment import METHOD, Experiment, ModelSpec
 from cnnctl.spec.layers import STACK_ITEM, Repeat
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE, Span, plain_span
 from cnnctl.spec.section import Section
@@ -19,7 +19,7 @@ from cnnctl.spec.sweep import PRUNER
 from cnnctl.spec.training import LOSS
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
-NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, PRUNER, INITIALIZER, REGULARIZER, CONSTRAINT)
+NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, METHOD, PRUNER, INITIALIZER, REGULARIZER, CONSTRAINT)
 """All vocabularies whose values are a name with fields."""
 
 

@@ -47,10 +47,10 @@ KINDS = {
     # losses
     "sparse_categorical_crossentropy": "Cross-entropy for integer labels (Keras SparseCategoricalCrossentropy).",
     "categorical_crossentropy": "Cross-entropy for one-hot labels (Keras CategoricalCrossentropy).",
-    # few-shot learners and pruners
+    # few-shot methods and pruners
     "prototypical": "Prototypical networks (Snell et al. 2017): nearest class mean of the embedded images.",
     "maml": "MAML (Finn et al. 2017): initial weights from which a few gradient steps suffice.",
-    "classifier": "A cosine classifier over the training classes; episodes compare its embedding.",
+    "cosine_classifier": "A cosine classifier over the training classes; episodes compare its embedding.",
     "median": "Prunes a trial whose best value so far is worse than the median of the other trials at the same epoch.",
     "successive_halving": "Prunes all but the best trials at growing numbers of epochs.",
     # initializers
@@ -88,7 +88,7 @@ OF_KIND = {
     ("dropout", "rate"): "Fraction of the values that are set to 0; the others are scaled by 1 / (1 - rate).",
     ("dropout", "seed"): "Seed of the random draws; null to derive it from the seed of the config.",
     ("repeat", "layers"): "The block, one layer an item.",
-    ("classifier", "scale"): "Factor of the cosines before the softmax.",
+    ("cosine_classifier", "scale"): "Factor of the cosines before the softmax.",
     ("variance_scaling", "scale"): "Factor of the variance.",
     ("min_max_norm", "rate"): "How far a norm moves towards the bounds per step; 1 moves it all the way.",
     ("muon", "momentum"): "Decay of the momentum.",
@@ -169,7 +169,7 @@ FIELDS = {
     "pct_start": "Fraction of the cycle in which the rate rises.",
     "div_factor": "The first rate is max_learning_rate / div_factor.",
     "final_div_factor": "The last rate is the first / final_div_factor.",
-    # losses, few-shot learners, pruners
+    # losses, few-shot methods, pruners
     "from_logits": "Whether the network outputs logits; null derives it from the last layer.",
     "label_smoothing": "Fraction of the label that is spread over all classes.",
     "distance": "Distance between embeddings: `squared_euclid` or `cosine`.",

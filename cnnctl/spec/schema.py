@@ -7,7 +7,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from cnnctl.spec.dataset import FILE_SOURCES
-from cnnctl.spec.experiment import Classifier, Experiment, Maml
+from cnnctl.spec.experiment import CosineClassifier, Experiment, Maml
 from cnnctl.spec.few_shot import BY_EPISODES, FAR_TURNED
 from cnnctl.spec.leaves import NAMED
 from cnnctl.spec.meanings import KINDS, meaning_of, summary_of
@@ -168,8 +168,8 @@ def _where(condition: Any, *rules: Any) -> dict[str, Any]:
     return {"if": condition, "then": {"allOf": list(rules)}}
 
 
-def _learner(kind: str) -> Any:
-    return _is_set("few_shot.learner", {"anyOf": [{"const": kind}, {"not": {"type": "string"}, "required": [kind]}]})
+def _method(kind: str) -> Any:
+    return _is_set("few_shot.method", {"anyOf": [{"const": kind}, {"not": {"type": "string"}, "required": [kind]}]})
 
 
 def _null_or(field: str, *values: object) -> Any:
@@ -222,9 +222,9 @@ def _of_few_shot() -> list[Any]:
         _where(_is_set("data.shared_classes", {"const": "drop"}), _part("data", {"anyOf": a_split})),
         _where(_is_set("few_shot.mirrors", _TRUE), _part("data.augment.flip", _NOT_TRUE)),
         _where(_is_set("few_shot.rotations", _TRUE), _part("data.augment.rotation", {"exclusiveMaximum": FAR_TURNED})),
-        _where(_learner(Classifier.kind), *(_part(f"few_shot.{field}", _NULL) for field in BY_EPISODES)),
+        _where(_method(CosineClassifier.kind), *(_part(f"few_shot.{field}", _NULL) for field in BY_EPISODES)),
         _where(
-            _learner(Maml.kind),
+            _method(Maml.kind),
             _part("train.precision", {"enum": ["float32", "auto"]}),
             _part("train.optimizer", {"additionalProperties": _part("loss_scale_factor", _NULL)}),
         ),

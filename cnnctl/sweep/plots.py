@@ -1,4 +1,4 @@
-"""Optuna's own plots of a study, as PNG files; what they are called, and where there was no room, is ours."""
+"""Optuna's plots of a study as PNG files, with readable names and enough room for them."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from cnnctl.report.text import printable
 
 DOTS_PER_INCH = 100
 MAX_NAMED = 20
-"""So many trials are named beside the curves of their epochs."""
+"""Trials up to which the curves have a legend."""
 LETTERS = 18
-"""Letters of a choice's name on one line."""
+"""Characters per line of a choice's label."""
 NAMES_WIDTH = 0.1
-"""Of the figure, that the names of the last parameter of the parallel coordinates take."""
+"""Fraction of the figure for the labels of the last parameter in the parallel coordinates."""
 HEIGHT = 4.5
-"""Of a plot, in inches."""
+"""Height of a plot in inches."""
 
 drawn = optuna.visualization.matplotlib
 
 
 def plots(study: optuna.Study, objective: str) -> Iterator[tuple[str, bytes]]:
-    """Yields a name and a PNG file for each plot that a study has enough trials for.
+    """Yield a name and a PNG file for each plot that a study has enough trials for.
 
     Args:
         study: with at least one trial that is done.
-        objective: what trials are compared by.
+        objective: measure that trials are compared by.
     """
     shown, measure = _renamed(study), objective.replace("_", " ")
     for name, draw in _kinds(shown, measure).items():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna calls each of them experimental
+            warnings.simplefilter("ignore")  # Optuna warns that each of them is experimental
             try:
                 yield name, draw()
             finally:
@@ -54,7 +54,7 @@ def plots(study: optuna.Study, objective: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _kinds(study: optuna.Study, measure: str) -> dict[str, Callable[[], bytes]]:
-    """Returns what draws each plot."""
+    """Return the functions that draw the plots, by name."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     kinds = {
         "history": lambda: _history(study, measure),
@@ -62,7 +62,7 @@ def _kinds(study: optuna.Study, measure: str) -> dict[str, Callable[[], bytes]]:
         "parallel_coordinate": lambda: _parallel_coordinate(study, measure),
         "epochs": lambda: _epochs(study, measure),
     }
-    if len({trial.value for trial in done}) > 1:  # else nothing made a difference
+    if len({trial.value for trial in done}) > 1:  # equal values have no importances
         kinds["importances"] = lambda: _importances(study, measure)
     return kinds
 
@@ -97,11 +97,8 @@ def _parallel_coordinate(study: optuna.Study, measure: str) -> bytes:
 
 
 def _fold_names(axis: Axis, **properties: Any) -> int:
-    """Folds the names of choices at an axis, which Optuna may put in quotes; an axis of numbers stays as it is.
-
-    Returns how many there are.
-    """
-    axis.axes.figure.canvas.draw()  # else there are no names yet
+    """Wrap the labels of choices at an axis, which Optuna may quote, and count them; an axis of numbers stays as it is."""
+    axis.axes.figure.canvas.draw()  # creates the labels
     names = [each.get_text().removeprefix("'").removesuffix("'") for each in axis.get_ticklabels()]
     if list(axis.get_ticklocs()) != list(range(len(names))) or all(map(_is_number, names)):
         return 0
@@ -147,7 +144,7 @@ def _png(axes: Any, width: float) -> bytes:
 
 
 def _renamed(study: optuna.Study) -> optuna.Study:
-    """Returns the trials that have ended in a study in memory, with names that are short, and that no font takes for a formula."""
+    """Copy the trials that have ended into a study in memory, with short names that Matplotlib does not read as formulas."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     paths = list(trials[0].params)
     names = dict(zip(paths, (_drawable(short_name(path, paths)) for path in paths), strict=True))

@@ -1,4 +1,4 @@
-"""What came of a sweep: trials side by side, the best of them, and the best again with other seeds."""
+"""The results of a sweep: all trials, the best of them, and its repeats with other seeds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cnnctl.report.text import printable
 from cnnctl.spec.choices import text_of
 
 DONE, PRUNED, FAILED, RUNNING, INTERRUPTED = "done", "pruned", "failed", "running", "interrupted"
-BEGUN = (RUNNING, INTERRUPTED)
-"""States of trials that have not ended; nobody trains one that is interrupted."""
+NOT_ENDED = (RUNNING, INTERRUPTED)
+"""States of trials that have not ended; no process trains an interrupted one."""
 LONGEST_REASON = 60
 MAX_PLAIN = 1e4
 """A larger loss is shown by its power of ten."""
@@ -28,16 +28,16 @@ class TrialRow:
     """One trial.
 
     Attributes:
-        number: counted from 0.
+        number: from 0.
         state: `done`, `pruned`, `failed`, `running` or `interrupted`.
-        values: what was tried, by config path.
-        labels: the same in short texts, which tell the choices of a path apart.
-        value: what it is compared by, of the weights that it leaves; None where it is not done.
-        validation_accuracy, validation_loss: of the same weights; of a pruned trial those of its last epoch.
-        epochs: done.
+        values: of the parameters, by config path.
+        labels: the values as short texts that differ between the choices of a path.
+        value: the objective with the final weights; None where it is not done.
+        validation_accuracy, validation_loss: with the final weights; of a pruned trial those of its last epoch.
+        epochs: number of trained epochs.
         seconds: of training.
         run: its folder.
-        reason: why it was pruned or has failed.
+        reason: why it was pruned or failed.
     """
 
     number: int
@@ -55,13 +55,13 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class Repeat:
-    """The best trial trained with another seed.
+    """The best trial, trained with another seed.
 
     Attributes:
         seed: of its config.
         run: its folder.
         results: by the names of `MEASURES`; empty where it is not done.
-        reason: why it has failed.
+        reason: why it failed.
     """
 
     seed: int
@@ -69,18 +69,23 @@ class Repeat:
     results: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is done or failed."""
+        return bool(self.results or self.reason)
+
 
 @dataclass(frozen=True)
 class SweepResults:
-    """Everything that a sweep has found.
+    """The results of a sweep.
 
     Attributes:
-        method: as the config says.
-        objective: what trials are compared by.
+        method: of the search.
+        objective: measure that trials are compared by.
         folder: of the sweep.
-        trials: by their numbers.
-        repeats: of the best trial, by their seeds.
-        losses_compare: whether of equal accuracies the lower loss is better; not where trials have losses of other kinds.
+        trials: by number.
+        repeats: of the best trial, by seed.
+        losses_compare: ties of accuracy go to the lower loss; False where trials have different kinds of losses.
     """
 
     method: str
@@ -92,18 +97,18 @@ class SweepResults:
 
     @property
     def ranked(self) -> list[TrialRow]:
-        """Returns the trials, the best first; what is not done comes last, by state and number."""
+        """Trials, the best first; those that are not done come last, by state and number."""
         order = {DONE: 0, PRUNED: 1, RUNNING: 2, INTERRUPTED: 3, FAILED: 4}
         return sorted(self.trials, key=lambda row: (order[row.state], *self._better_first(row), row.number))
 
     @property
     def best(self) -> TrialRow | None:
-        """Returns the best trial, of equals that which is better by the other measure of validation, or the first; None where none is done."""
+        """The best trial; ties are decided by the other measure of validation, then by the number. None where none is done."""
         first = next(iter(self.ranked), None)
         return first if first and first.state == DONE else None
 
     def _better_first(self, row: TrialRow) -> tuple[float, float]:
-        """Returns what sorts trials that are done; of few images many have one accuracy, and then the other measure decides."""
+        """Compute the sort key of a trial that is done. With few images many have the same accuracy, so ties go to the lower loss."""
         if row.state != DONE or row.validation_accuracy is None or row.validation_loss is None:
             return 0.0, 0.0
         measures = -row.validation_accuracy, row.validation_loss if self.losses_compare else 0.0
@@ -119,7 +124,7 @@ class Mean:
 
     Attributes:
         mean: of the values.
-        interval: half of the width of its 95 % interval, by Student's t; None for fewer than `MIN_FOR_INTERVAL` values, or
+        interval: half the width of the 95 % confidence interval, by Student's t; None for fewer than `MIN_FOR_INTERVAL` values, or
             where all are equal.
         values: one per seed.
     """
@@ -130,9 +135,9 @@ class Mean:
 
 
 MIN_FOR_INTERVAL = 5
-"""Values from which on a mean has an interval.
+"""Values that a mean needs for an interval.
 
-A deviation estimated from two or three values is mostly chance: t is 12.7 and 4.3, and equal values would claim to be exact.
+A deviation estimated from two or three values is mostly chance: t is 12.7 and 4.3.
 """
 
 
@@ -146,17 +151,17 @@ def mean_of(values: Sequence[float]) -> Mean:
 
 
 def means_of(repeats: Sequence[Repeat]) -> dict[str, Mean]:
-    """Returns the mean of each measure over the repeats that are done."""
+    """Compute the mean of each measure over the repeats that are done."""
     done = [repeat.results for repeat in repeats if repeat.results]
-    told = {name: [results[name] for results in done if name in results] for name in MEASURES}
-    return {name: mean_of(values) for name, values in told.items() if values}
+    values_of = {name: [results[name] for results in done if name in results] for name in MEASURES}
+    return {name: mean_of(values) for name, values in values_of.items() if values}
 
 
 # For people and programs
 
 
 def as_plain(results: SweepResults) -> dict[str, Any]:
-    """Returns the results as programs read them; runs by their names in the sweep's folder, which may be moved."""
+    """Return the results as plain data for JSON. Runs are named by their folder within the sweep's, which may be moved."""
     best = results.best
     return {
         "method": results.method,
@@ -165,13 +170,13 @@ def as_plain(results: SweepResults) -> dict[str, Any]:
         "trials": [{**asdict(row), "run": Path(row.run).name} for row in results.ranked],
         "repeats": [{**asdict(repeat), "run": Path(repeat.run).name} for repeat in results.repeats],
         "repeated": {name: asdict(mean) for name, mean in means_of(results.repeats).items()},
-        "interval": f"half of the 95 % interval of the mean over seeds, Student's t; null for fewer than {MIN_FOR_INTERVAL} seeds "
+        "interval": f"half the width of the 95 % confidence interval of the mean over seeds, Student's t; null for fewer than {MIN_FOR_INTERVAL} seeds "
         "or equal values",
     }
 
 
 def shown(results: SweepResults, form: str) -> str:
-    """Returns the results as `table`, `json` or `markdown`."""
+    """Format the results as `table`, `json` or `markdown`."""
     if form == "json":
         return as_json(as_plain(results))
     draw = markdown_table if form == "markdown" else text_table
@@ -183,7 +188,9 @@ def shown(results: SweepResults, form: str) -> str:
 def _columns_and_cells(results: SweepResults) -> tuple[list[str], list[list[str]]]:
     paths = list(results.trials[0].values) if results.trials else []
     ours = ["val acc", "val loss", "epochs", "time", "state"]
-    swept = [short_name(path, [*paths, *ours]) for path in paths]  # a swept train.epochs is not the column of epochs done
+    swept = [
+        short_name(path, [*paths, *ours]) for path in paths
+    ]  # a parameter train.epochs is not the column of trained epochs
     columns = ["trial", *map(printable, swept), *ours]
     return columns, [_cells(row, paths) for row in results.ranked]
 
@@ -207,18 +214,18 @@ def _state(row: TrialRow) -> str:
 
 
 def show_value(value: Any) -> str:
-    """Returns a number that was tried, or the name of a choice."""
+    """Format a number, or the label of a choice."""
     return f"{value:.4g}" if isinstance(value, float) else printable(text_of(value))
 
 
 def show_values(values: Mapping[str, Any]) -> str:
-    """Returns what a trial tries, on one line."""
+    """Format the values of a trial on one line."""
     names = [short_name(path, list(values)) for path in values]
     return ", ".join(f"{printable(name)} {show_value(value)}" for name, value in zip(names, values.values(), strict=True))
 
 
 def trial_line(row: TrialRow, objective: str) -> str:
-    """Returns what to say when a trial ends."""
+    """Format the line about a trial that has ended."""
     measure = objective.replace("_", " ")
     if row.state == FAILED:
         ending = f"failed: {printable(row.reason.partition(chr(10))[0])}"
@@ -230,7 +237,7 @@ def trial_line(row: TrialRow, objective: str) -> str:
 
 
 def show_measure(name: str, value: float | None) -> str:
-    """Returns a loss or an accuracy for people."""
+    """Format a loss or an accuracy."""
     if value is None:
         return "none"
     if name.endswith("loss"):
@@ -239,16 +246,16 @@ def show_measure(name: str, value: float | None) -> str:
 
 
 def conclusion(results: SweepResults) -> list[str]:
-    """Returns the lines below the table: the best trial, and what it reached with other seeds."""
+    """Format the lines below the table: the best trial, and its repeats with other seeds."""
     best = results.best
     if best is None:
         return ["best      none: no trial is done"]
     counts = {
         state: sum(row.state == state for row in results.trials) for state in (DONE, PRUNED, FAILED, RUNNING, INTERRUPTED)
     }
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     lines = [
-        f"trials    {told}; compared by {results.objective.replace('_', ' ')}, the test split was not read",
+        f"trials    {states}; compared by {results.objective.replace('_', ' ')}, the test split was not read",
         f"best      trial {best.number}, {show_values(best.labels)}: "
         f"{results.objective.replace('_', ' ')} {show_measure(results.objective, best.value)}",
     ]
@@ -258,7 +265,7 @@ def conclusion(results: SweepResults) -> list[str]:
 def _repeated(repeats: Sequence[Repeat]) -> list[str]:
     done = [repeat for repeat in repeats if repeat.results]
     failed = [f"          seed {repeat.seed} failed: {printable(repeat.reason)}" for repeat in repeats if repeat.reason]
-    left = [str(repeat.seed) for repeat in repeats if not (repeat.results or repeat.reason)]
+    left = [str(repeat.seed) for repeat in repeats if not repeat.has_ended]
     failed += [f"          not done yet: seed{'s' * (len(left) > 1)} {', '.join(left)}"] if left else []
     if not done:
         return failed
@@ -266,12 +273,12 @@ def _repeated(repeats: Sequence[Repeat]) -> list[str]:
     parts = [f"{name.replace('_', ' ')} {show_mean(mean)}" for name, mean in means.items()]
     seeds = f"seed{'s' * (len(done) > 1)} {', '.join(str(repeat.seed) for repeat in done)}"
     intervals = any(mean.interval is not None for mean in means.values())
-    about = f" (mean ± half of its 95 % interval over {len(done)} seeds)" if intervals else ""
+    about = f" (mean ± half the width of its 95 % confidence interval over {len(done)} seeds)" if intervals else ""
     return [f"repeated  with {seeds}: {', '.join(parts)}{about}", *failed]
 
 
 def show_mean(mean: Mean) -> str:
-    """Shows the mean of accuracies with its interval, or with the values themselves where there are too few for one."""
+    """Format the mean of accuracies with its interval, or with the values themselves where there are too few for one."""
     if mean.interval is not None:
         return f"{100 * mean.mean:.2f} ± {100 * mean.interval:.2f} %"
     if min(mean.values) == max(mean.values):

@@ -1,4 +1,4 @@
-"""What the trials of a sweep try: drawn by Optuna, from the sweep's seed and the trial's number alone."""
+"""The values of trials, drawn by Optuna from the sweep's seed and the trial's number alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnnctl.spec.trial import takes_fractions
 
 
 def distributions_of(experiment: Experiment) -> dict[str, BaseDistribution]:
-    """Returns what Optuna draws from, by config path."""
+    """Create Optuna's distributions, by config path."""
     assert experiment.sweep
     return {path: _distribution(experiment, path, each) for path, each in experiment.sweep.parameters.items()}
 
@@ -33,7 +33,7 @@ def _distribution(experiment: Experiment, path: str, parameter: Any) -> BaseDist
 
 
 def suggest(trial: Trial, path: str, distribution: BaseDistribution) -> None:
-    """Draws what a trial tries at a path, unless it is drawn already."""
+    """Draw the value of a trial at a path, unless it is drawn already."""
     if isinstance(distribution, CategoricalDistribution):
         trial.suggest_categorical(path, distribution.choices)
     elif isinstance(distribution, IntDistribution):
@@ -43,36 +43,36 @@ def suggest(trial: Trial, path: str, distribution: BaseDistribution) -> None:
 
 
 def value_of(parameter: Any, drawn: Any) -> Any:
-    """Returns the value that was drawn, as the config says it."""
+    """Convert a drawn value to the value in the config."""
     return drawn if isinstance(parameter, Range) else parameter[labels(parameter).index(drawn)]
 
 
 class SeededSampler(BaseSampler):
-    """Draws what a trial tries from the sweep's seed and the trial's number, so that a study that was cut short draws as one that was not.
+    """Sampler seeded by the sweep's seed and the trial's number, so that an interrupted study draws the same values.
 
-    A grid draws nothing: trial n tries its n-th point, the last parameter moving fastest.
+    A grid draws nothing: trial n has the n-th point of the grid, with the last parameter varying fastest.
     """
 
     def __init__(self, sweep: SweepSpec) -> None:
         self._sweep = sweep
-        self._together: BaseSampler | None = None
+        self._joint: BaseSampler | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Returns what is drawn together: nothing, since tpe draws each parameter by itself."""
-        self._together = self._sampler(trial.number, "")
-        return self._together.infer_relative_search_space(study, trial)
+        """Return the parameters that are drawn together: none, since tpe draws each parameter by itself."""
+        self._joint = self._sampler(trial.number, "")
+        return self._joint.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draws what is drawn together."""
-        assert self._together
-        return self._together.sample_relative(study, trial, search_space)
+        """Draw the parameters that are drawn together."""
+        assert self._joint
+        return self._joint.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draws one value."""
+        """Draw one value."""
         if self._sweep.method == "grid":
             return self._grid_value(trial.number, param_name)
         return self._sampler(trial.number, param_name).sample_independent(study, trial, param_name, param_distribution)
@@ -85,18 +85,18 @@ class SeededSampler(BaseSampler):
     def _grid_value(self, number: int, path: str) -> Any:
         index = number
         for name, axis in reversed(list(zip(self._sweep.parameters, self._sweep.grid_axes, strict=True))):
-            index, at = divmod(index, len(axis))
+            index, place = divmod(index, len(axis))
             if name == path:
-                return axis[at] if isinstance(self._sweep.parameters[path], Range) else labels(axis)[at]
+                return axis[place] if isinstance(self._sweep.parameters[path], Range) else labels(axis)[place]
         raise KeyError(path)
 
 
-def points_of(distributions: Mapping[str, BaseDistribution]) -> float:
-    """Returns how many combinations of values there are; infinitely many where a number is drawn."""
-    return math.prod(map(_points, distributions.values()))
+def count_combinations(distributions: Mapping[str, BaseDistribution]) -> float:
+    """Count the combinations of values; infinite where a parameter is continuous."""
+    return math.prod(map(_count_values, distributions.values()))
 
 
-def _points(distribution: BaseDistribution) -> float:
+def _count_values(distribution: BaseDistribution) -> float:
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
@@ -104,7 +104,7 @@ def _points(distribution: BaseDistribution) -> float:
 
 
 def pruner_of(sweep: SweepSpec) -> optuna.pruners.BasePruner:
-    """Returns what decides which trials are pruned."""
+    """Create Optuna's pruner."""
     pruning = sweep.pruning
     if pruning is None:
         return optuna.pruners.NopPruner()

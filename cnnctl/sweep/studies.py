@@ -1,4 +1,4 @@
-"""The study of a config in its folder: made, opened, and refused where it is that of another config."""
+"""Create and open the study of a config in its folder; the study of another config is refused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
 
 from cnnctl.errors import RunError, UsageError
 from cnnctl.files import UNFINISHED, put_in_place
@@ -18,62 +19,66 @@ from cnnctl.spec.section import plain, show
 from cnnctl.spec.sweep import SweepSpec
 from cnnctl.spec.trial import without_sweep
 from cnnctl.sweep.sampler import SeededSampler, pruner_of
-from cnnctl.sweep.scheduler import ELSEWHERE_ALLOWED, STUDY_NAME, Study
-from cnnctl.sweep.storage import UNREADABLE, damaged, refuse_damaged, storage_of, told
+from cnnctl.sweep.scheduler import MAY_DIFFER, STUDY_NAME, Study
+from cnnctl.sweep.storage import UNREADABLE, as_storage_error, damaged, refuse_damaged, storage_of
 from cnnctl.sweep.sweep_folder import SweepFolder
 
 OURS, FORMAT = "cnnctl", 2
-"""Where in the study it says of what config it is, and how."""
+"""The study's attribute with its config, and the version of its format."""
 
 
 def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
-    """Returns the study in a folder; None where there is none.
+    """Open the study in a folder; None if there is none.
 
     Raises:
-        RunError: it is damaged, or cannot be read.
+        RunError: it is damaged or cannot be read.
         UsageError: it is the study of another config.
     """
     if not os.path.lexists(folder.study):
         return None
     refuse_damaged(folder.study)
-    with told(folder.study):
+    sweep = _sweep(experiment)
+    with as_storage_error(folder.study):
+        storage, study = _load(folder, sweep)
         try:
-            storage = storage_of(folder.study, new=False)
-            study = optuna.load_study(
-                study_name=STUDY_NAME,
-                storage=storage,
-                sampler=SeededSampler(_sweep(experiment)),
-                pruner=pruner_of(_sweep(experiment)),
-            )
-            ours, better = study.user_attrs.get(OURS), study.direction
-        except RuntimeError as error:
-            version = optuna.__version__
-            raise RunError(f"{folder.study} was written by an Optuna that Optuna {version} does not read: {error}") from error
+            ours, direction = study.user_attrs.get(OURS), study.direction
         except UNREADABLE as error:
-            raise damaged(folder.study, f"it has no study that can be read ({error})") from error
-    if not isinstance(ours, dict) or not _says_its_config(ours):
-        raise damaged(folder.study, "it does not say of what config it is")
+            raise damaged(folder.study, f"its study cannot be read ({error})") from error
+    if not isinstance(ours, dict) or not _has_config(ours):
+        raise damaged(folder.study, "it does not have its config")
     _refuse_other(folder, ours, _identity(experiment))
-    if better != _better(_sweep(experiment)):
-        raise damaged(
-            folder.study, f"in it the better trial has the {'lower' if better.name == 'MINIMIZE' else 'higher'} value"
-        )
+    if direction != _direction(sweep):
+        raise damaged(folder.study, f"its direction is {direction.name.lower()}")
     return Study(folder, experiment, storage, study, ours["id"])
 
 
+def _load(folder: SweepFolder, sweep: SweepSpec) -> tuple[RDBStorage, optuna.Study]:
+    sampler, pruner = SeededSampler(sweep), pruner_of(sweep)
+    try:
+        storage = storage_of(folder.study, new=False)
+        return storage, optuna.load_study(study_name=STUDY_NAME, storage=storage, sampler=sampler, pruner=pruner)
+    except RuntimeError as error:
+        version = optuna.__version__
+        raise RunError(
+            f"{folder.study} was written by another version of Optuna, which Optuna {version} cannot read: {error}"
+        ) from error
+    except UNREADABLE as error:
+        raise damaged(folder.study, f"its study cannot be read ({error})") from error
+
+
 def create_study(folder: SweepFolder, experiment: Experiment) -> None:
-    """Makes the study of a config, whole or not at all; the caller sees to it that there is none, and is alone.
+    """Create the study of a config, whole or not at all. The caller holds the lock and there is no study yet.
 
     Raises:
-        RunError: the folder cannot be written.
+        RunError: the folder cannot be written to.
     """
     sweep = _sweep(experiment)
     beside = folder.study.with_name(f".{folder.study.name}{UNFINISHED}")
     beside.unlink(missing_ok=True)
     try:
-        with told(folder.study):
+        with as_storage_error(folder.study):
             storage = storage_of(beside, new=True)
-            study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=_better(sweep))
+            study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=_direction(sweep))
             study.set_user_attr(OURS, {"format": FORMAT, "id": uuid.uuid4().hex, **_identity(experiment)})
             storage.remove_session()
             storage.engine.dispose()
@@ -85,13 +90,13 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
             beside.unlink(missing_ok=True)
 
 
-def _says_its_config(ours: Mapping[str, Any]) -> bool:
-    """Returns whether a study says of what config it is as `create_study` does."""
+def _has_config(ours: Mapping[str, Any]) -> bool:
+    """Return True if a study has its config as `create_study` writes it."""
     kinds = {"format": int, "id": str, "config": dict, "sweep": dict}
     return ours.get("format") == FORMAT and all(isinstance(ours.get(key), kind) for key, kind in kinds.items())
 
 
-def _better(sweep: SweepSpec) -> optuna.study.StudyDirection:
+def _direction(sweep: SweepSpec) -> optuna.study.StudyDirection:
     directions = optuna.study.StudyDirection
     return directions.MINIMIZE if sweep.objective.endswith("loss") else directions.MAXIMIZE
 
@@ -102,20 +107,20 @@ def _sweep(experiment: Experiment) -> SweepSpec:
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
-    """Returns what must stay as it is as long as a study goes on."""
+    """Collect what must not change while a study continues."""
     sweep = dict(plain(_sweep(experiment)))
-    kept = {key: sweep[key] for key in ("method", "objective", "pruning", "seed", "parameters")}
-    return {"config": dict(plain(without_sweep(experiment))), "sweep": kept}
+    fixed = {key: sweep[key] for key in ("method", "objective", "pruning", "seed", "parameters")}
+    return {"config": dict(plain(without_sweep(experiment))), "sweep": fixed}
 
 
-def _refuse_other(folder: SweepFolder, ours: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raises UsageError where a study is that of another config."""
-    flat = [leaves({**each["config"], "sweep": each["sweep"]}) for each in (ours, asked)]
+def _refuse_other(folder: SweepFolder, ours: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Raise UsageError where a study is of another config."""
+    flat = [leaves({**each["config"], "sweep": each["sweep"]}) for each in (ours, config)]
     lines = [
-        f"  {path}: {show(before)} in the study, {show(now)} asked for"
+        f"  {path}: {show(before)} in the study, {show(now)} in the config"
         for path, (before, now) in differing(flat).items()
-        if path not in ELSEWHERE_ALLOWED
+        if path not in MAY_DIFFER
     ]
     if lines:
-        remedy = "begin another study with --dir, or put the config back; trials, minutes and repeat_best may change"
-        raise UsageError("\n".join((f"{folder.path} holds the study of another config; {remedy}:", *lines)))
+        remedy = "start another sweep with --dir, or restore the config; only trials, minutes and repeat_best may change"
+        raise UsageError("\n".join((f"{folder.path} has the study of another config; {remedy}:", *lines)))

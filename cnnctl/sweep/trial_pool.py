@@ -1,4 +1,4 @@
-"""The processes that train the trials of a sweep: started, listened to, and replaced where they end before their time."""
+"""The trial processes of a sweep: start them, receive their events, and replace those that end early."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from cnnctl.sweep.scheduler import Study
 
 MAX_DEATHS = 2
-"""So many processes may die of one trial before it counts as failed."""
+"""Processes that may die on one trial before it counts as failed."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is told, and how many of them there are.
+    """What the trial processes get, and how many there are.
 
     Attributes:
-        config, overrides: the sweep's, as the user gave them.
+        config, overrides: of the sweep, as on the command line.
         folder: of the sweep.
         device: `auto`, `cpu` or `gpu`.
-        verbose: let TensorFlow's messages through.
-        processes: that train at once.
+        verbose: show TensorFlow's log and tracebacks.
+        processes: number of trial processes.
     """
 
     config: Path
@@ -48,7 +48,7 @@ class Job:
     processes: int
 
     def line(self, deadline: float) -> str:
-        """Returns it as the line that a worker reads."""
+        """Format the line of JSON that a trial process reads."""
         content = {
             "config": str(self.config),
             "overrides": list(self.overrides),
@@ -63,41 +63,41 @@ class Job:
 
 @dataclass
 class TrialProcess:
-    """A process that trains.
+    """A trial process.
 
     Attributes:
-        process: as Python knows it; its stdin stays open as long as it is wanted.
-        trial: what it trains now; None for nothing.
-        error: what it said was wrong.
-        told: how far its trial is.
-        listener: reads what it tells.
+        process: its stdin is closed to stop it.
+        trial: number of the trial that it trains now; None for none.
+        error: that it reported.
+        progress: of its trial, by its events.
+        reader: thread that reads its events.
     """
 
     process: subprocess.Popen[str]
     trial: int | None = None
     error: CnnctlError | None = None
-    told: dict[str, Any] = field(default_factory=dict)
-    listener: threading.Thread = field(default_factory=threading.Thread)
+    progress: dict[str, Any] = field(default_factory=dict)
+    reader: threading.Thread = field(default_factory=threading.Thread)
 
     def end(self) -> int:
-        """Waits for the process, which is no longer wanted and saves what it trains; returns its exit code."""
+        """Stop the process, wait until it has saved its trial, and return its exit code."""
         assert self.process.stdin and self.process.stdout
         with contextlib.suppress(OSError):
             self.process.stdin.close()
         code = self.process.wait()
-        self.listener.join()
+        self.reader.join()
         self.process.stdout.close()
         return code
 
 
 class TrialPool:
-    """The processes that train for one `cnnctl sweep`, and what they tell.
+    """The trial processes of one `cnnctl sweep`, and their events.
 
     Args:
-        study: whose trials they train.
-        job: what they are told.
-        deadline: by `time.time()`, when no more trials are begun.
-        console: where to say what happens.
+        study: of the trials.
+        job: what the processes get.
+        deadline: by `time.time()`, after which no trial starts.
+        console: for the progress.
     """
 
     def __init__(self, study: Study, job: Job, deadline: float, console: Console) -> None:
@@ -105,27 +105,27 @@ class TrialPool:
         self._job = job
         self._deadline = deadline
         self._console = console
-        self._told: queue.Queue[tuple[TrialProcess, dict[str, Any] | None]] = queue.Queue()
-        self._members: list[TrialProcess] = []
+        self._events: queue.Queue[tuple[TrialProcess, dict[str, Any] | None]] = queue.Queue()
+        self._processes: list[TrialProcess] = []
         self._deaths: Counter[int | None] = Counter()
 
     def work(self) -> None:
-        """Trains until nothing is left.
+        """Train until nothing is left.
 
         Raises:
-            CnnctlError: what a process found wrong with more than one trial.
+            CnnctlError: an error of more than one trial, reported by a process.
         """
         try:
-            with self._shown() as show:
+            with self._status() as refresh:
                 for _ in range(self._job.processes):
                     self._start()
-                while self._members:
-                    member, event = self._told.get()
+                while self._processes:
+                    child, event = self._events.get()
                     if event is None:
-                        self._left(member)
+                        self._replace_ended(child)
                     else:
-                        self._hear(member, event)
-                    show()
+                        self._handle(child, event)
+                    refresh()
         finally:
             self._stop()
 
@@ -139,98 +139,98 @@ class TrialPool:
             text=True,
             encoding="utf-8",
             env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is for this process, which ends the others
+            start_new_session=True,  # Ctrl-C goes to this process only, which stops the others
         )
-        member = TrialProcess(process)
-        self._members.append(member)
+        child = TrialProcess(process)
+        self._processes.append(child)
         assert process.stdin
         process.stdin.write(self._job.line(self._deadline))
         process.stdin.flush()
-        member.listener = threading.Thread(target=self._listen, args=(member,), daemon=True)
-        member.listener.start()
+        child.reader = threading.Thread(target=self._read_events, args=(child,), daemon=True)
+        child.reader.start()
 
-    def _listen(self, member: TrialProcess) -> None:
-        assert member.process.stdout
-        for line in member.process.stdout:
-            self._told.put((member, json.loads(line)))
-        self._told.put((member, None))
+    def _read_events(self, child: TrialProcess) -> None:
+        assert child.process.stdout
+        for line in child.process.stdout:
+            self._events.put((child, json.loads(line)))
+        self._events.put((child, None))
 
-    def _hear(self, member: TrialProcess, event: dict[str, Any]) -> None:
+    def _handle(self, child: TrialProcess, event: dict[str, Any]) -> None:
         if "begin" in event:
-            member.trial = event["begin"]
-            member.told = {**event, "epoch": 0}
+            child.trial = event["begin"]
+            child.progress = {**event, "epoch": 0}
         elif "epoch" in event:
-            member.told.update(event)
+            child.progress.update(event)
         elif "end" in event:
-            member.trial, member.told = None, {}
-            self._say_ended(event)
+            child.trial, child.progress = None, {}
+            self._report_end(event)
         elif "error" in event:
             kind = UsageError if event["exit_code"] == UsageError.exit_code else RunError
-            where = "" if member.trial is None else f"trial {member.trial}: "
-            member.error = kind(f"{where}{event['error']}")
+            where = "" if child.trial is None else f"trial {child.trial}: "
+            child.error = kind(f"{where}{event['error']}")
 
-    def _say_ended(self, event: dict[str, Any]) -> None:
+    def _report_end(self, event: dict[str, Any]) -> None:
         if event["seed"] is None:
             row = self._study.results().trials[event["end"]]
             self._say(trial_line(row, self._study.sweep.objective))
         else:
             ending = f"failed: {event['reason']}" if event["state"] == FAILED else "done"
-            self._say(f"trial {event['end']:<4}again with seed {event['seed']}: {ending}")
+            self._say(f"trial {event['end']:<4}repeated with seed {event['seed']}: {ending}")
 
-    def _left(self, member: TrialProcess) -> None:
-        """Takes note that a process has ended, and starts another where something is left to do."""
-        self._members.remove(member)
-        code = member.end()
-        if member.error:
-            raise member.error
+    def _replace_ended(self, child: TrialProcess) -> None:
+        """Remove a process that has ended, and start another where something is left to train."""
+        self._processes.remove(child)
+        code = child.end()
+        if child.error:
+            raise child.error
         if code == REPLACE:
             self._start()
         elif code != 0:
-            self._died(member, code)
+            self._died(child, code)
 
-    def _died(self, member: TrialProcess, code: int) -> None:
+    def _died(self, child: TrialProcess, code: int) -> None:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        hint = "; most often there is too little memory" if code == -9 else ""
-        self._deaths[member.trial] += 1
-        enough = self._deaths[member.trial] >= MAX_DEATHS
-        if member.trial is None:
-            if enough:
-                raise RunError(f"a process that trains {how} before it began a trial, {MAX_DEATHS} times{hint}")
+        hint = "; the most frequent cause is too little memory" if code == -9 else ""
+        self._deaths[child.trial] += 1
+        is_last = self._deaths[child.trial] >= MAX_DEATHS
+        if child.trial is None:
+            if is_last:
+                raise RunError(f"a trial process {how} before it started a trial, {MAX_DEATHS} times{hint}")
         else:
-            self._say(f"trial {member.trial:<4}its process {how}{hint}")
-            if enough:
-                self._study.fail_abandoned(member.trial, f"its process {how}, {MAX_DEATHS} times{hint}")
+            self._say(f"trial {child.trial:<4}its process {how}{hint}")
+            if is_last:
+                self._study.fail_abandoned(child.trial, f"its process {how}, {MAX_DEATHS} times{hint}")
         self._start()
 
     def _stop(self) -> None:
-        """Has all processes end, each with what it trains saved."""
-        for member in self._members:  # all at once, not one after the other
+        """Stop all processes; each saves its trial."""
+        for child in self._processes:  # so that they save at the same time
             with contextlib.suppress(OSError):
-                assert member.process.stdin
-                member.process.stdin.close()
-        for member in self._members:
-            member.end()
+                assert child.process.stdin
+                child.process.stdin.close()
+        for child in self._processes:
+            child.end()
 
-    # what is shown
+    # console
 
     def _say(self, text: str) -> None:
         self._console.say(text)
 
     @contextlib.contextmanager
-    def _shown(self) -> Iterator[Any]:
-        """Shows on a terminal what is trained now; gives what shows it anew."""
+    def _status(self) -> Iterator[Any]:
+        """Show the running trials on a terminal; yield the function that refreshes them."""
         if self._console.quiet or not self._console.live:
             yield lambda: None
             return
         with self._console.rich().status("starting TensorFlow") as status:
-            yield lambda: status.update(self._now())
+            yield lambda: status.update(self._running())
 
-    def _now(self) -> str:
-        return "; ".join(_where(member.told) for member in self._members if member.told) or "starting TensorFlow"
+    def _running(self) -> str:
+        return "; ".join(_progress_text(child.progress) for child in self._processes if child.progress) or "starting TensorFlow"
 
 
-def _where(told: dict[str, Any]) -> str:
-    seed = "" if told["seed"] is None else f" with seed {told['seed']}"
-    if not told["epoch"]:
-        return f"trial {told['begin']}{seed} begins"
-    return f"trial {told['begin']}{seed}: {told['epoch']} of {counted(told['of'], 'epoch')}, {told['reached']}"
+def _progress_text(progress: dict[str, Any]) -> str:
+    seed = "" if progress["seed"] is None else f" with seed {progress['seed']}"
+    if not progress["epoch"]:
+        return f"trial {progress['begin']}{seed} starts"
+    return f"trial {progress['begin']}{seed}: {progress['epoch']} of {counted(progress['of'], 'epoch')}, {progress['reached']}"

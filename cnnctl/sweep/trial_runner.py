@@ -1,8 +1,8 @@
-"""The trials of a sweep, trained one after the other in this process; imported after TensorFlow is.
+"""Train the trials of a sweep one after the other in this process. Imported after TensorFlow.
 
-TensorFlow is started once for many trials: a start takes as long as a short trial. A trial is the same to the bit as one in a
-process of its own as long as TensorFlow's threads are set as that one would set them; they can be set once only, so
-a trial that needs them otherwise is left for a new process.
+TensorFlow starts once for many trials, since a start takes as long as a short trial. A trial has the same weights to the bit
+as in a process of its own, if TensorFlow has the same number of threads. That can be set only once per process, so a trial
+that needs another number is left to a new process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.surroundings import from_system
 from cnnctl.sweep.results import DONE, FAILED, PRUNED, show_measure
 from cnnctl.sweep.scheduler import OtherImages, Study, Waiting, Work
-from cnnctl.sweep.sweep_folder import NotOurs, measure_in, measures_of, number_in, without_penalty
+from cnnctl.sweep.sweep_folder import ForeignFolder, measure_in, measures_of, number_in, without_penalty
 from cnnctl.train.device import choose_device
 from cnnctl.train.observers import EpochRecord, Observer, Plan
 from cnnctl.train.settings import resolve_auto
@@ -33,50 +33,50 @@ from cnnctl.train.signals import Interruption
 from cnnctl.train.stopping import Diverged
 
 MAX_TRIALS = 50
-"""After so many trials a process makes room for a new one: each leaves about 3 MB behind in TensorFlow."""
+"""Trials per process: each leaks about 3 MB in TensorFlow, so a new process takes over then."""
 POLL_SECONDS = 0.3
 ABOUT_IMAGES = ("data.", "few_shot.")
-"""How the paths begin whose values decide whether a trial's data suits it."""
+"""Parameters with these prefixes decide whether a trial's data fits: a DataError is then the trial's own."""
 
-Tell = Callable[[dict[str, Any]], None]
+Notify = Callable[[dict[str, Any]], None]
 
 
 class Pruned(RunError):
-    """A trial does badly so far; its checkpoint is written."""
+    """A trial is pruned; its checkpoint is written."""
 
     state = "pruned"
 
 
 @dataclass
-class Worker:
-    """Trains what a study has to train.
+class TrialRunner:
+    """Trains the trials and repeats of a study in a trial process.
 
     Attributes:
-        study: whose trials.
+        study: of the sweep.
         device: `auto`, `cpu` or `gpu`.
-        interruption: listens to signals.
-        tell: hears what happens, for people.
-        threads: how TensorFlow's threads are set in this process; None before the first trial.
+        interruption: handles signals.
+        notify: receives events, for the console.
+        threads: batch parts that TensorFlow's threads are set for in this process; None before the first trial.
     """
 
     study: Study
     device: str
     interruption: Interruption
-    tell: Tell
+    notify: Notify
     threads: int | None = None
 
     def work(self, deadline: float) -> bool:
-        """Trains until nothing is left, and returns True; or returns False where a new process should go on.
+        """Train until nothing is left and return True. Return False where a new process is to continue.
 
         Args:
-            deadline: by `time.time()`, when no more trials are begun.
+            deadline: by `time.time()`, after which no trial starts.
 
         Raises:
-            CnnctlError: something that is wrong with more than one trial; or the process is asked to end.
+            CnnctlError: an error of more than one trial, or a signal.
         """
         for work in self._works(deadline):
             try:
-                if not self._suits(work):
+                if not self._has_its_threads(work):
                     return False
                 self._train(work)
             finally:
@@ -97,8 +97,8 @@ class Worker:
                 trained += 1
                 yield work
 
-    def _suits(self, work: Work) -> bool:
-        """Returns whether TensorFlow's threads are as a process of its own would set them for a trial."""
+    def _has_its_threads(self, work: Work) -> bool:
+        """Return True if TensorFlow's threads are set as a process of its own would set them for a trial."""
         try:
             parts = resolve_auto(self.study.config_of(work), choose_device(self.device)).parts
         except ConfigError:
@@ -107,12 +107,12 @@ class Worker:
         return self.threads == parts
 
     def _train(self, work: Work) -> None:
-        """Trains one trial, or goes on with it, and tells the study how it ended."""
-        self.tell({"begin": work.number, "seed": work.seed, "values": dict(work.values)})
+        """Train or resume one trial, and store how it ended."""
+        self.notify({"begin": work.number, "seed": work.seed, "values": dict(work.values)})
         try:
-            if not (work.run.result.exists() or self.study.pruned(work)):
+            if not (work.run.result.exists() or self.study.is_pruned(work)):
                 self._run(work, self.study.config_of(work))
-            state, facts = self._pruned(work) if self.study.pruned(work) else _done(work, self.study.sweep.objective)
+            state, facts = self._pruned(work) if self.study.is_pruned(work) else _done(work, self.study.sweep.objective)
         except Pruned:
             state, facts = self._pruned(work)
         except Interrupted:
@@ -124,20 +124,20 @@ class Worker:
                 raise
             state, facts = FAILED, {"reason": str(error)}
         self.study.end(work, state, facts)
-        self.tell({"end": work.number, "seed": work.seed, "state": state, **facts})
+        self.notify({"end": work.number, "seed": work.seed, "state": state, **facts})
 
     def _run(self, work: Work, experiment: Experiment) -> None:
-        listener = Listener(self.study, work, self.tell)
-        part = Part(listener, {**work.labels, **_seed_of(work)}, tested=work.seed is not None)
-        listener.catch_up(experiment.train.epochs)
+        observer = TrialObserver(self.study, work, self.notify)
+        part = Part(observer, {**work.labels, **_seed_of(work)}, tested=work.seed is not None)
+        observer.catch_up(experiment.train.epochs)
         session = prepare(experiment, make_task, self.device, Console(quiet=True), self.interruption, part)
-        if not any(path.startswith("data.") for path in self.study.sweep.parameters):  # else trials see other pixels
+        if not any(path.startswith("data.") for path in self.study.sweep.parameters):  # then the images of trials differ
             self._refuse_other_images(session.task.splits)
         train(session, work.run)
 
     def _refuse_other_images(self, splits: Splits) -> None:
-        judged = fingerprint(splits.validation) if splits.validation else None
-        self.study.refuse_other_images({"train": fingerprint(splits.train), "validation": judged})
+        validation = fingerprint(splits.validation) if splits.validation else None
+        self.study.refuse_other_images({"train": fingerprint(splits.train), "validation": validation})
 
     def _pruned(self, work: Work) -> tuple[str, dict[str, Any]]:
         rows = work.run.read_epochs()
@@ -145,8 +145,8 @@ class Worker:
         return PRUNED, {**last, **_effort(work)}
 
     def _is_of_the_trial(self, error: CnnctlError) -> bool:
-        """Returns whether another trial may do better: not so on a full disk, or without the data."""
-        if isinstance(error, OtherImages | NotOurs | UsageError):
+        """Return True if an error fails only this trial. A full disk or missing data fails them all."""
+        if isinstance(error, OtherImages | ForeignFolder | UsageError):
             return False
         if isinstance(error, DataError):
             return any(path.startswith(ABOUT_IMAGES) for path in self.study.sweep.parameters)
@@ -159,41 +159,41 @@ class Worker:
         return True
 
 
-class Listener(Observer):
-    """Tells the study of each epoch, which may prune the trial.
+class TrialObserver(Observer):
+    """Reports each epoch to the study, which may prune the trial.
 
     Args:
-        study: whose trial.
-        work: the trial, or a repeat, which nothing prunes.
-        tell: hears how far it is.
+        study: of the trial.
+        work: the trial, or a repeat, which is never pruned.
+        notify: receives the progress.
     """
 
-    def __init__(self, study: Study, work: Work, tell: Tell) -> None:
+    def __init__(self, study: Study, work: Work, notify: Notify) -> None:
         self._study = study
         self._work = work
-        self._tell = tell
+        self._notify = notify
         self._epochs = 0
 
     def on_start(self, plan: Plan) -> None:
-        """Learns how long the trial is."""
+        """Store the number of epochs."""
         self._epochs = plan.epochs
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Raises Pruned where the trial does too badly to go on, but not after its last epoch."""
+        """Report an epoch. Raises Pruned if the trial is pruned, which never happens after its last epoch."""
         objective = self._study.sweep.objective
         value = without_penalty(objective, getattr(record, objective), record.validation_penalty)
         reached = show_measure(objective, value)
-        self._tell({"epoch": record.epoch, "of": self._epochs, "reached": reached})
+        self._notify({"epoch": record.epoch, "of": self._epochs, "reached": reached})
         self._report(record.epoch, value)
 
     def catch_up(self, epochs: int) -> None:
-        """Tells of the epochs of an earlier process, which may have died before it told of its last one.
+        """Report the epochs of an earlier process, which may have died before it reported its last one.
 
         Args:
             epochs: of the whole trial.
 
         Raises:
-            Pruned: one of them did too badly.
+            Pruned: the trial is pruned.
         """
         self._epochs = epochs
         for row in self._work.run.read_epochs():

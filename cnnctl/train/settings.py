@@ -54,7 +54,7 @@ def resolve_auto(experiment: Experiment, device: Device, strategy: Choice = ONE_
 
 
 def _precision(experiment: Experiment, device: Device) -> Choice:
-    if experiment.few_shot and isinstance(experiment.few_shot.learner, Maml):
+    if experiment.few_shot and isinstance(experiment.few_shot.method, Maml):
         return Choice("float32", "second derivatives lose too much in 16 bits")
     if device.kind == "cpu":
         return precision_on_cpu()

@@ -1,4 +1,4 @@
-"""One spec, three builds, two loops: how far the numbers of one are from those of another."""
+"""Build and train a config in every style and loop, and measure the differences."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cnnctl.train.steps import build_metrics
 from cnnctl.train.stopping import StopWhenNotFinite
 
 TINY = 1e-30
-"""Stands for a length of zero in a ratio."""
+"""Least length in a ratio, in place of zero."""
 
 Arrays = dict[str, NDArray[Any]]
 """Values by name; the same names in every style and loop."""
@@ -37,13 +37,13 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far arrays are from those that they are compared with.
+    """Difference of arrays from their reference.
 
     Attributes:
-        values: numbers compared.
+        values: number of compared values.
         exact: whether all are equal to the bit.
         largest: absolute difference.
-        relative: length of the difference over the length of what it is compared with, all values as one vector.
+        relative: norm of the difference over the norm of the reference, with all values as one vector.
     """
 
     values: int
@@ -54,12 +54,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Build:
-    """A style built: what is compared of it.
+    """The compared values of a build.
 
     Attributes:
         style: its name.
-        misfits: lines on layers whose shape or parameters are not those of the arithmetic.
-        weights: every variable of the model before training, dropout's seeds too.
+        misfits: lines about layers whose Keras shape or parameters differ from the arithmetic.
+        weights: every variable of the model before training, with the seeds of dropout.
         outputs: of the untrained network for a batch.
     """
 
@@ -71,14 +71,14 @@ class Build:
 
 @dataclass(frozen=True)
 class Training:
-    """A short training: what is compared of it.
+    """The compared values of a short training.
 
     Attributes:
-        style, loop: who trained.
-        batches: a checksum for each batch that the loop took.
+        style, loop: of the training.
+        batches: a checksum for each batch that the loop used.
         losses, accuracies: of each step.
         weights: every variable of the model after the last step.
-        optimizer: every variable of the optimizer then.
+        optimizer: every variable of the optimizer after the last step.
     """
 
     style: str
@@ -91,25 +91,25 @@ class Training:
 
 
 def in_style(experiment: Experiment, style: str) -> Experiment:
-    """Returns the experiment with another style."""
+    """Return the experiment with another style."""
     return experiment.model_copy(update={"model": experiment.model.model_copy(update={"style": style})})
 
 
 def possible_styles(experiment: Experiment) -> list[str]:
-    """Returns the styles that can build the stack, the config's own first: a Sequential cannot branch."""
+    """List the styles that can build the stack, the config's own first. A Sequential model cannot branch."""
     own = experiment.model.style
     fitting = [style for style in STYLES if not nodes_of(in_style(experiment, style).model)[1]]
     return [own, *(style for style in fitting if style != own)]
 
 
 def possible_trainings(experiment: Experiment) -> list[tuple[str, str]]:
-    """Returns the pairs of style and loop, the config's own first."""
+    """List the pairs of style and loop, the config's own first."""
     own = experiment.train.loop
     return list(product(possible_styles(experiment), sorted(LOOPS, key=lambda loop: loop != own)))
 
 
 def build(experiment: Experiment, images: Any) -> Build:
-    """Returns what is compared of a build in the experiment's style, with its outputs for `images`."""
+    """Build the experiment in its style, and compute its outputs for `images`."""
     model = build_model(experiment)
     weights = variables_of(model)
     outputs = tf.function(model, autograph=False)(images, training=False)  # compiled: channels_first needs it on a CPU
@@ -117,7 +117,7 @@ def build(experiment: Experiment, images: Any) -> Build:
 
 
 def first_batches(experiment: Experiment, images: ImageSet, steps: int) -> tf.data.Dataset:
-    """Returns the first `steps` batches of the training of a config, of as many epochs as they take."""
+    """Create the first `steps` batches of the training of a config, over as many epochs as needed."""
     batch_size = experiment.train.batch_size
     epochs = -(-steps // steps_of(len(images), batch_size))
     prepare = preparation(experiment)
@@ -126,9 +126,9 @@ def first_batches(experiment: Experiment, images: ImageSet, steps: int) -> tf.da
 
 
 def train(experiment: Experiment, loop: str, images: ImageSet, steps: int) -> Training:
-    """Returns what is compared of the first steps of a training in the experiment's style; writes nothing.
+    """Train the first steps in the experiment's style; nothing is written.
 
-    Each step is an epoch of its own for the loop, which so tells the loss of each.
+    Each step is an epoch for the loop, so the loop reports the loss of each step.
 
     Raises:
         RunError: the loss is not finite.
@@ -137,7 +137,7 @@ def train(experiment: Experiment, loop: str, images: ImageSet, steps: int) -> Tr
     checksums: list[int] = []
     rows = _Rows()
     plan = Plan(steps, 0, 1, experiment.train.batch_size, experiment.train.batch_size)
-    batches = _noted(first_batches(experiment, images, steps), checksums)
+    batches = _with_checksums(first_batches(experiment, images, steps), checksums)
     LOOPS[loop](learner, lambda _: batches, None, plan, Observers([StopWhenNotFinite(), rows]))
     return Training(
         style=experiment.model.style,
@@ -165,8 +165,8 @@ def _learner(experiment: Experiment, examples: int) -> Learner:
     return Learner(model, optimizer, build_loss(chosen_loss(experiment)), build_metrics(experiment))
 
 
-def _noted(batches: tf.data.Dataset, checksums: list[int]) -> tf.data.Dataset:
-    """Returns the same batches; the checksum of each is added to `checksums` when it is taken."""
+def _with_checksums(batches: tf.data.Dataset, checksums: list[int]) -> tf.data.Dataset:
+    """Return the same batches, with the checksum of each appended to `checksums` when it is read."""
 
     def note(images: NDArray[Any], labels: NDArray[Any]) -> None:
         checksums.append(zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes())))
@@ -179,28 +179,28 @@ def _noted(batches: tf.data.Dataset, checksums: list[int]) -> tf.data.Dataset:
 
 
 def variables_of(model: keras.Model) -> Arrays:
-    """Returns every variable of a model by `layer/variable`."""
+    """Collect every variable of a model by `layer/variable`."""
     return {f"{layer.name}/{each.name}": each.numpy() for layer in model.layers for each in layer.variables}
 
 
 def optimizer_variables_of(learner: Learner) -> Arrays:
-    """Returns every variable of an optimizer by name.
+    """Collect every variable of an optimizer by name.
 
-    An optimizer keeps what belongs to a weight in lists as long as the list of weights; the order of the weights
-    differs between styles where a stack branches.
+    An optimizer has lists of variables with one per weight. The order of the weights differs between styles where a stack
+    branches.
     """
     owners = ["/".join(weight.path.split("/")[-2:]) for weight in learner.model.trainable_variables]
     plain = getattr(learner.optimizer, "inner_optimizer", learner.optimizer)
-    lists = {slot: kept for slot, kept in vars(plain).items() if isinstance(kept, list) and len(kept) == len(owners)}
-    names = {id(each): f"{slot}/{owner}" for slot, kept in lists.items() for owner, each in zip(owners, kept, strict=True)}
+    lists = {slot: each for slot, each in vars(plain).items() if isinstance(each, list) and len(each) == len(owners)}
+    names = {id(each): f"{slot}/{owner}" for slot, those in lists.items() for owner, each in zip(owners, those, strict=True)}
     return {names.get(id(each), f"{index}"): each.numpy() for index, each in enumerate(learner.optimizer.variables)}
 
 
 def tolerance(device: str, precision: str) -> float:
-    """Returns the largest relative difference that agrees, where equal bits cannot be promised.
+    """Return the largest relative difference that agrees, where equal bits are not promised.
 
-    A sum in another order rounds otherwise, and the steps after it enlarge that. On a CPU in float32 few stacks
-    have any difference at all; on a GPU even one training done twice may differ; half precision rounds at 1e-2.
+    A sum in another order rounds differently, and later steps enlarge that. On a CPU in float32 few stacks have any
+    difference at all. On a GPU even two runs of the same training may differ. Half precision rounds at 1e-2.
 
     Args:
         device: `cpu` or `gpu`.
@@ -212,23 +212,23 @@ def tolerance(device: str, precision: str) -> float:
 
 
 def difference(mine: Arrays, reference: Arrays, start: Mapping[str, NDArray[Any]] | None = None) -> Difference:
-    """Returns how far `mine` is from `reference`, both with the same names.
+    """Measure the difference of `mine` from `reference`, both with the same names.
 
     Args:
         mine: arrays.
-        reference: what they are compared with.
-        start: what `reference` grew from; the relative difference is then one of the growth.
+        reference: arrays to compare with.
+        start: values of `reference` before the training; the difference is then relative to their change.
     """
     pairs = [(mine[name], reference[name]) for name in sorted(mine.keys() | reference.keys())]
     floats = [name for name, values in reference.items() if np.issubdtype(values.dtype, np.floating)]
-    apart = _vector({name: mine[name].astype(np.float64) - reference[name] for name in floats})
-    grown = _vector({name: reference[name] - (start[name].astype(np.float64) if start else 0.0) for name in floats})
-    counted_alike = all(np.array_equal(mine[name], reference[name]) for name in reference.keys() - set(floats))
+    deviation = _vector({name: mine[name].astype(np.float64) - reference[name] for name in floats})
+    change = _vector({name: reference[name] - (start[name].astype(np.float64) if start else 0.0) for name in floats})
+    integers_equal = all(np.array_equal(mine[name], reference[name]) for name in reference.keys() - set(floats))
     return Difference(
         values=sum(values.size for values in reference.values()),
         exact=all(one.dtype == other.dtype and one.tobytes() == other.tobytes() for one, other in pairs),
-        largest=float(np.max(np.abs(apart), initial=0.0)),
-        relative=_ratio(apart, grown) if counted_alike else np.inf,
+        largest=float(np.max(np.abs(deviation), initial=0.0)),
+        relative=_ratio(deviation, change) if integers_equal else np.inf,
     )
 
 
@@ -236,6 +236,6 @@ def _vector(arrays: Arrays) -> NDArray[np.float64]:
     return np.concatenate([np.zeros(0), *(values.ravel() for values in arrays.values())])
 
 
-def _ratio(apart: NDArray[np.float64], grown: NDArray[np.float64]) -> float:
-    """Returns the length of one vector over that of another, a tiny one at least."""
-    return float(np.linalg.norm(apart)) / max(float(np.linalg.norm(grown)), TINY)
+def _ratio(deviation: NDArray[np.float64], change: NDArray[np.float64]) -> float:
+    """Compute the norm of one vector over that of another, which counts as `TINY` at least."""
+    return float(np.linalg.norm(deviation)) / max(float(np.linalg.norm(change)), TINY)

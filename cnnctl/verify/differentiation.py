@@ -1,6 +1,6 @@
-"""Differentiation by a small worked case; every number in it is computed here, by the way its line names.
+"""Explain differentiation by a small worked case. Every number is computed here, with the method that its line names.
 
-The case and its walk backwards as in Baydin et al., "Automatic Differentiation in Machine Learning: a Survey" (2018).
+The case and its backward pass are as in Baydin et al., "Automatic Differentiation in Machine Learning: a Survey" (2018).
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ tape.gradient(y, x), tape.gradient(z, x)"""
 
 
 def worked_case(weights: int | None = None) -> str:
-    """Returns the case as text.
+    """Format the worked case as text.
 
     Args:
-        weights: trained weights of a network, to say what each way would cost there; None for no network.
+        weights: number of trained weights of a network, for the cost of each method there; None for no network.
     """
     parts = [_forward(), _backward(), _three_ways(weights), _steps(), _second(), _persistent(), _watched()]
     return "\n\n".join(parts)
@@ -63,7 +63,7 @@ def _forward() -> str:
 
 
 def _backward() -> str:
-    """Returns the adjoints; each is what comes from behind times the derivative of one step."""
+    """Format the adjoints; each is the adjoint after it times the derivative of one step."""
     end = 1.0
     of_v = FACTOR * end
     of_u = 1 * of_v
@@ -77,7 +77,7 @@ def _backward() -> str:
     ]
     head = (
         "Backward, each derivative of J (an adjoint) from those above it, by the chain rule. "
-        "This is reverse mode, and what a tape does when it is asked for gradients:"
+        "This is reverse mode, which a tape uses to compute gradients:"
     )
     return f"{_paragraph(head)}\n\n" + _block("\n".join(lines))
 
@@ -98,9 +98,9 @@ def _three_ways(weights: int | None) -> str:
         for index, (name, formula) in enumerate(symbolic.items())
     ]
     table = text_table(["", "symbolic", f"numerical, h = {STEP:g}", "automatic"], rows, left=2)
-    cost = f"Numerically each derivative takes two evaluations of J, {2 * len(rows)} here; the tape walks back once for all."
+    cost = f"Numerically each derivative needs two evaluations of J, {2 * len(rows)} here; the tape goes back once for all of them."
     if weights:
-        cost += f" For the {weights:,} weights of this network: {2 * weights:,} evaluations, or one walk back."
+        cost += f" For the {weights:,} weights of this network: {2 * weights:,} evaluations, or one backward pass."
     head = (
         "The same three derivatives by formula, by a central difference, which is (J(x + h) - J(x - h)) / 2h, "
         "and by tf.GradientTape:"
@@ -138,11 +138,11 @@ def _steps() -> str:
     for step in STEPS:
         found = _central_difference(lambda x: x**3, X, step)
         rows.append([f"{step:.0e}", f"{found:.10f}", f"{abs(found - exact):.0e}"])
-    table = text_table(["h", "central difference", "off by"], rows, left=1)
+    table = text_table(["h", "central difference", "error"], rows, left=1)
     head = (
-        f"The step matters. For x³ at x = {X:g}, where 3·x² = {exact:g}: with a large one the curve bends (the "
-        "difference is off by h² here), with a tiny one rounding is divided by it. A tape takes the derivative "
-        "of each operation by its formula and needs no step."
+        f"The step size matters. For x³ at x = {X:g}, where 3·x² = {exact:g}: with a large step the curve bends (the "
+        "error is h² here), with a tiny one rounding is divided by it. A tape uses the formula of the derivative "
+        "of each operation and needs no step."
     )
     return f"{_paragraph(head)}\n\n{_block(table)}"
 
@@ -166,15 +166,15 @@ def _persistent() -> str:
         z = y**2
     of_y, of_z = float(tape.gradient(y, x)), float(tape.gradient(z, x))
     head = (
-        "A tape forgets what it recorded once it was asked. A persistent one can be asked again, and keeps every "
-        "value of the forward pass in memory until it is deleted."
+        "A tape releases what it recorded after its first gradient. A persistent tape can compute gradients again, and "
+        "keeps every value of the forward pass in memory until it is deleted."
     )
-    found = [f"2·x = {of_y:g} and 4·x³ = {of_z:g}   at x = {X:g}", *_asked_twice().split("\n")]
+    found = [f"2·x = {of_y:g} and 4·x³ = {of_z:g}   at x = {X:g}", *_used_twice().split("\n")]
     return "\n\n".join([_paragraph(head), _block(PERSISTENT), _block("\n".join(found))])
 
 
-def _asked_twice() -> str:
-    """Returns what TensorFlow says when a tape that is not persistent is asked a second time."""
+def _used_twice() -> str:
+    """Quote TensorFlow's message for the second gradient of a tape that is not persistent."""
     x = _variable(X)
     with tf.GradientTape() as tape:
         y = x**2
@@ -182,8 +182,8 @@ def _asked_twice() -> str:
     try:
         tape.gradient(y, x)
     except RuntimeError as error:
-        return fill(f"not persistent, asked twice: {error}", WIDTH - 2, subsequent_indent="  ")
-    return "not persistent, asked twice: answers again"
+        return fill(f"not persistent, used twice: {error}", WIDTH - 2, subsequent_indent="  ")
+    return "not persistent, used twice: no error"
 
 
 def _watched() -> str:
@@ -196,12 +196,12 @@ def _watched() -> str:
     }
     rows = [[name, "None" if gradient is None else f"{float(gradient):g}"] for name, gradient in cases.items()]
     head = (
-        "A tape watches trained variables by itself and tensors only when it is told; of anything else the gradient "
-        f"is None. Of x² at x = {X:g}, when x is:"
+        "A tape watches trainable variables by itself, and tensors only after tape.watch; the gradient by anything else "
+        f"is None. The gradient of x² at x = {X:g}, where x is:"
     )
     tail = (
-        "So the training step asks for tape.gradient(loss, model.trainable_variables) and watches nothing, and a "
-        "saliency map, which asks for gradients by the image, must watch the image."
+        "So a training step calls tape.gradient(loss, model.trainable_variables) and watches nothing, and a saliency map, "
+        "which needs the gradient by the image, must watch the image."
     )
     table = text_table(["x", "gradient"], rows, left=1)
     return f"{_paragraph(head)}\n\n{_block(table)}\n\n{_paragraph(tail)}"

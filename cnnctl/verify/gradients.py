@@ -1,9 +1,9 @@
-"""The tape's gradients against numerical differentiation, in float64.
+"""Compare the tape's gradients with numerical differentiation, in float64.
 
-A central difference (J(w + h) - J(w - h)) / 2h misses the derivative by h²/6 · J''' and by what rounding
-leaves, some 1e-16 · J / h (Nocedal and Wright, "Numerical Optimization" (2006), chapter 8). Where relu or max
-pooling puts a kink between w - h and w + h it says nothing at all. Such a step is found by values of J alone,
-never by the tape's answer, and a smaller one is tried.
+A central difference (J(w + h) - J(w - h)) / 2h differs from the derivative by h²/6 · J''' and by rounding, about
+1e-16 · J / h (Nocedal and Wright, "Numerical Optimization" (2006), chapter 8). It is meaningless where relu or max pooling
+has a kink between w - h and w + h. Such a step is detected by values of J alone, never by the tape's gradient, and a
+smaller one is tried.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from cnnctl.spec.shapes import format_of
 from cnnctl.train.steps import total_loss
 
 TOLERANCE = 1e-5
-"""The largest relative error at which two gradients agree."""
+"""Largest relative error at which two gradients agree."""
 FLOOR = 1e-3
-"""Smaller gradients are divided by this in a relative error: rounding alone makes differences of about 1e-9."""
+"""Least denominator of a relative error: rounding alone causes differences of about 1e-9."""
 STEPS = (1e-4, 1e-5, 1e-6)
-"""How far weights are moved, the best step first; the others are for where it meets a kink."""
+"""Steps of the weights, the best first; the others are for kinks within it."""
 ROUNDING = 4e-15
 """Bound on the relative error of J as float64 computes it."""
 IMAGES = 8
-"""So many are enough for the derivatives; of more, more come near a kink."""
+"""Images of the batch: enough for the derivatives, and more would bring more kinks."""
 SAMPLED = 5
 MAX_TRIED = 15
 
 
 @dataclass(frozen=True)
 class GradientRow:
-    """How well the gradients of one variable agree.
+    """The comparison of the gradients of one variable.
 
     Attributes:
         layer: its name.
         variable: such as `kernel`.
-        weights: how many it has.
-        sampled: of them, those compared.
-        kinks: weights drawn too near a kink for every step, left out of `sampled`.
-        largest_gradient: by the tape, of those compared.
-        largest_error: relative, of those compared.
+        weights: number of weights.
+        sampled: number of compared weights.
+        kinks: drawn weights that are too near a kink for every step, not in `sampled`.
+        largest_gradient: by the tape, among the compared weights.
+        largest_error: relative, among the compared weights.
     """
 
     layer: str
@@ -62,22 +62,22 @@ class GradientRow:
 
     @property
     def agrees(self) -> bool:
-        """Whether no gradient that was compared misses the other by more than `TOLERANCE`."""
+        """Whether all compared gradients agree within `TOLERANCE`."""
         return self.largest_error <= TOLERANCE
 
 
 def compare_gradients(
     experiment: Experiment, weights: Mapping[str, NDArray[Any]], images: Any, labels: Any
 ) -> list[GradientRow]:
-    """Returns a row for each trained variable: the tape's gradients against central differences.
+    """Compare the tape's gradients with central differences, in a row per trained variable.
 
-    On the CPU, since many a GPU has few units for float64.
+    Computed on the CPU, since most GPUs have few units for float64.
 
     Args:
-        experiment: the network is built from it anew, in float64.
-        weights: where to differentiate, by `layer/variable`.
-        images: a training batch as the network takes it, float32; the first `IMAGES` are used.
-        labels: theirs.
+        experiment: config of the network, which is built in float64.
+        weights: the point of differentiation, by `layer/variable`.
+        images: a prepared training batch, float32; the first `IMAGES` are used.
+        labels: of the images.
     """
     with tf.device("CPU:0"):
         objective = _Objective(experiment, weights, images[:IMAGES], labels[:IMAGES])
@@ -88,8 +88,8 @@ def compare_gradients(
 class _Objective:
     """The config's loss as a function of the weights alone, in training mode, regularization included.
 
-    Every evaluation starts from the same state, so it draws the same dropout. The functional style serves for
-    all three, since it is the one that can branch and needs no eager call.
+    Every evaluation starts from the same state, so it draws the same dropout masks. The functional style stands for all
+    three: it can branch and needs no eager call.
     """
 
     def __init__(self, experiment: Experiment, weights: Mapping[str, NDArray[Any]], images: Any, labels: Any) -> None:
@@ -103,26 +103,26 @@ class _Objective:
         for name, variable in self._named.items():
             variable.assign(weights[name])
         compiled = tf.function(autograph=False, jit_compile=_needs_xla(experiment))
-        self._compiled_value, self._compiled_gradients = compiled(self._loss_here), compiled(self._gradients_here)
+        self._compiled_value, self._compiled_gradients = compiled(self._compute_loss), compiled(self._compute_gradients)
 
     def value(self) -> float:
-        """Returns the loss at the weights as they are."""
+        """Compute the loss at the current weights."""
         return float(self._compiled_value())
 
     def gradients(self) -> list[tuple[str, keras.Variable, NDArray[np.float64]]]:
-        """Returns name, variable and the tape's gradient of each trained variable."""
+        """Compute the tape's gradient of each trained variable, with its name and the variable."""
         gradients = [gradient.numpy() for gradient in self._compiled_gradients()]
         return list(zip(self._named, self._named.values(), gradients, strict=True))
 
-    def _loss_here(self) -> Any:
+    def _compute_loss(self) -> Any:
         for state, value in self._states:
             state.assign(value)
         images, labels = self._batch
         return total_loss(self._model, self._loss, labels, self._model(images, training=True))
 
-    def _gradients_here(self) -> Any:
+    def _compute_gradients(self) -> Any:
         with tf.GradientTape() as tape:
-            loss = self._loss_here()
+            loss = self._compute_loss()
         return tape.gradient(loss, list(self._named.values()))
 
 
@@ -157,10 +157,10 @@ def _row(
 def _pairs(
     objective: _Objective, variable: keras.Variable, gradient: NDArray[np.float64], generator: np.random.Generator
 ) -> tuple[list[tuple[float, float]], int]:
-    """Returns the derivatives by some weights, the tape's and the numerical one, and how many were too near a kink."""
+    """Compute the derivatives by some weights, the tape's and the numerical one, and count the weights too near a kink."""
     pairs, kinks = [], 0
     for index in generator.choice(gradient.size, min(gradient.size, MAX_TRIED), replace=False):
-        numerical = numerical_derivative(_along(objective, variable, index), float(variable.numpy().flat[index]))
+        numerical = numerical_derivative(_loss_along(objective, variable, index), float(variable.numpy().flat[index]))
         if numerical is None:
             kinks += 1
         else:
@@ -170,8 +170,8 @@ def _pairs(
     return pairs, kinks
 
 
-def _along(objective: _Objective, variable: keras.Variable, index: int) -> Callable[[float], float]:
-    """Returns the loss as a function of one weight; the weight is put back after each evaluation."""
+def _loss_along(objective: _Objective, variable: keras.Variable, index: int) -> Callable[[float], float]:
+    """Return the loss as a function of one weight, which is restored after each evaluation."""
     values = variable.numpy()
 
     def evaluate(weight: float) -> float:
@@ -186,10 +186,10 @@ def _along(objective: _Objective, variable: keras.Variable, index: int) -> Calla
 
 
 def numerical_derivative(function: Callable[[float], float], point: float) -> float | None:
-    """Returns the central difference of a function, or None where it has a kink too near `point`.
+    """Compute the central difference of a function; None where a kink is too near `point`.
 
-    Without a kink, the differences over h and over h/2 have the same slope, and a bend in the same ratio as their
-    steps; a kink beside the point changes the slope, one just at it leaves a bend that does not shrink.
+    Without a kink, the differences over h and h/2 have the same slope, and their bends the ratio of the steps. A kink beside
+    the point changes the slope. One at the point leaves a bend that does not shrink.
     """
     middle = function(point)
     for step in STEPS:
@@ -204,11 +204,11 @@ def numerical_derivative(function: Callable[[float], float], point: float) -> fl
 
 
 def _slope_and_bend(function: Callable[[float], float], point: float, middle: float, h: float) -> tuple[float, float]:
-    """Returns the central difference, and by how much the slope after the point is above that before it."""
+    """Compute the central difference, and the slope after the point minus the slope before it."""
     after, before = function(point + h), function(point - h)
     return (after - before) / (2 * h), (after - 2 * middle + before) / h
 
 
 def relative_error(one: float, other: float, floor: float) -> float:
-    """Returns how far two numbers are apart, relative to the larger one or to `floor`."""
+    """Compute the difference of two numbers relative to the larger one, or to `floor`."""
     return abs(one - other) / max(abs(one), abs(other), floor)

@@ -1,11 +1,13 @@
-"""Three builds, two loops and the gradients of one config, compared; imported after TensorFlow is."""
+"""Compare the builds, the loops and the gradients of one config. Imported after TensorFlow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from cnnctl.data.pipeline import as_read_error, first_of
+from cnnctl.data.image_set import ImageSet
+from cnnctl.data.pipeline import as_read_error
 from cnnctl.data.splits import read_splits
 from cnnctl.report.console import Console
 from cnnctl.spec.auto import on_any_machine, with_settings
@@ -28,17 +30,17 @@ from cnnctl.verify.agreement import (
 from cnnctl.verify.gradients import TOLERANCE, GradientRow, compare_gradients
 
 TO_THE_BIT = ("initial weights", "batches")
-"""What follows from the seed alone and so is equal on every device."""
+"""Values that depend on the seed alone, so they are equal on every device."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One build or training beside the one that all are compared with.
+    """A build or training, compared with the reference.
 
     Attributes:
-        style: its own.
-        loop: its own; empty for a build.
-        differences: by what is compared.
+        style: its style.
+        loop: its loop; empty for a build.
+        differences: by name of the compared values.
     """
 
     style: str
@@ -53,18 +55,18 @@ class Compared:
 
 @dataclass(frozen=True)
 class Proof:
-    """Everything that was compared.
+    """The result of all comparisons.
 
     Attributes:
         experiment: the config.
         steps: of each training.
-        device: where all but the gradients was computed.
-        tolerance: the largest relative difference that agrees; see `agreement.tolerance`.
-        misfits: by style, lines on layers whose shape or parameters are not those of the arithmetic.
-        builds: each against the first.
-        trainings: each against the first.
-        losses: of the first training, a number a step.
-        gradients: a row a trained variable.
+        device: on which everything but the gradients was computed.
+        tolerance: largest relative difference that agrees; see `agreement.tolerance`.
+        misfits: by style, lines about layers whose Keras shape or parameters differ from the arithmetic.
+        builds: each compared with the first.
+        trainings: each compared with the first.
+        losses: of the first training, one per step.
+        gradients: a row per trained variable.
     """
 
     experiment: Experiment
@@ -78,7 +80,7 @@ class Proof:
     gradients: list[GradientRow]
 
     def disagreements(self) -> list[str]:
-        """Returns a line for each comparison that failed; none where all agree."""
+        """Describe each comparison that failed, in a line; empty where all agree."""
         return [*self._misfit_lines(), *self._difference_lines(), *self._gradient_lines()]
 
     def _misfit_lines(self) -> Iterator[str]:
@@ -90,29 +92,29 @@ class Proof:
             for compared in group:
                 for what, found in compared.differences.items():
                     if not found.exact and (what in TO_THE_BIT or found.relative > self.tolerance):
-                        wanted = "equal bits are" if what in TO_THE_BIT else f"up to {self.tolerance:.0e} is"
-                        yield f"{what} of {compared.name}: {found.relative:.1e} from {group[0].name}, where {wanted} expected"
+                        expected = "equal bits" if what in TO_THE_BIT else f"at most {self.tolerance:.0e}"
+                        yield f"{what} of {compared.name}: differ from {group[0].name} by {found.relative:.1e}, expected {expected}"
 
     def _gradient_lines(self) -> Iterator[str]:
         for row in self.gradients:
             if not row.agrees:
-                wanted = f"where up to {TOLERANCE:.0e} is expected"
-                yield f"gradients of {row.layer}/{row.variable}: {row.largest_error:.1e} from numerical ones, {wanted}"
+                name, error = f"{row.layer}/{row.variable}", f"{row.largest_error:.1e}"
+                yield f"gradients of {name}: differ from numerical ones by {error}, expected at most {TOLERANCE:.0e}"
 
 
-LEFT_OUT = (
-    "compared are whole batches on one device, in float32 for precision: auto; what batch_parts and strategy change in training "
-    "is rounding and dropout"
+WHOLE_BATCHES = (
+    "whole batches on one device are compared, in float32 for precision: auto; batch_parts and strategy change rounding and "
+    "dropout masks only"
 )
 
 
 def prove(experiment: Experiment, steps: int, console: Console) -> Proof:
-    """Returns what was found; nothing is written.
+    """Compare the builds, loops and gradients of a config; nothing is written.
 
     Args:
-        experiment: checked; its own style and loop are what the others are compared with.
-        steps: how many each training has.
-        console: shows what is going on.
+        experiment: checked; its own style and loop are the reference.
+        steps: of each training.
+        console: for progress.
 
     Raises:
         DataError: the data is missing or broken.
@@ -125,21 +127,11 @@ def prove(experiment: Experiment, steps: int, console: Console) -> Proof:
 def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
     device = choose_device("auto")
     console.say(f"on {device}")
-    asked, experiment = experiment, on_any_machine(experiment)
-    if asked != experiment and asked != with_settings(experiment, strategy="auto"):
-        console.say(LEFT_OUT)
-    with console.working("reading the data"):
-        splits = read_splits(experiment.data)
-    for note in splits.notes:
-        console.say(note)
-    images, labels = first_of(first_batches(experiment, splits.train, 1))
-    builds, trainings = [], []
-    for style in possible_styles(experiment):
-        with console.working(f"building {style}"):
-            builds.append(build(in_style(experiment, style), images))
-    for style, loop in possible_trainings(experiment):
-        with console.working(f"training {style} by {loop}"):
-            trainings.append(train(in_style(experiment, style), loop, splits.train, steps))
+    experiment = _on_one_device(experiment, console)
+    train_images = _training_images(experiment, console)
+    images, labels = next(iter(first_batches(experiment, train_images, 1)))
+    builds = _builds(experiment, images, console)
+    trainings = _trainings(experiment, train_images, steps, console)
     with console.working("differentiating numerically"):
         gradients = compare_gradients(experiment, trainings[0].weights, images, labels)
     return Proof(
@@ -155,8 +147,40 @@ def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
     )
 
 
+def _on_one_device(experiment: Experiment, console: Console) -> Experiment:
+    """Return the experiment with settings that every machine has, and print a note if that changes any."""
+    simple = on_any_machine(experiment)
+    if experiment not in (simple, with_settings(simple, strategy="auto")):
+        console.say(WHOLE_BATCHES)
+    return simple
+
+
+def _training_images(experiment: Experiment, console: Console) -> ImageSet:
+    with console.working("reading the data"):
+        splits = read_splits(experiment.data)
+    for note in splits.notes:
+        console.say(note)
+    return splits.train
+
+
+def _builds(experiment: Experiment, images: Any, console: Console) -> list[Build]:
+    builds = []
+    for style in possible_styles(experiment):
+        with console.working(f"building {style}"):
+            builds.append(build(in_style(experiment, style), images))
+    return builds
+
+
+def _trainings(experiment: Experiment, images: ImageSet, steps: int, console: Console) -> list[Training]:
+    trainings = []
+    for style, loop in possible_trainings(experiment):
+        with console.working(f"training {style} by {loop}"):
+            trainings.append(train(in_style(experiment, style), loop, images, steps))
+    return trainings
+
+
 def compared_build(mine: Build, reference: Build) -> Compared:
-    """Returns a build beside another."""
+    """Compare a build with the reference."""
     differences = {
         "initial weights": difference(mine.weights, reference.weights),
         "outputs": difference(mine.outputs, reference.outputs),
@@ -165,7 +189,7 @@ def compared_build(mine: Build, reference: Build) -> Compared:
 
 
 def compared_training(mine: Training, reference: Training, start: Build) -> Compared:
-    """Returns a training beside another, their weights by how far they moved from `start`."""
+    """Compare a training with the reference; weights relative to their change since `start`."""
     differences = {
         "batches": difference(mine.batches, reference.batches),
         "losses": difference(mine.losses, reference.losses),

@@ -198,8 +198,8 @@ def refusals(file: Path, overrides: list[str]) -> list[str]:
         (["query=173"], None),
         (["query=174"], "test"),
         (["shot=200", "train_shot=1"], "validation"),
-        (["learner=classifier", "query=174"], "test"),
-        (["learner=classifier"], None),
+        (["method=cosine_classifier", "query=174"], "test"),
+        (["method=cosine_classifier"], None),
     ],
     ids=str,
 )

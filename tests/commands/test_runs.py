@@ -338,6 +338,15 @@ def test_seeds_of_one_config_become_mean_and_deviation(tmp_path: Path, capsys: p
     assert "| 97.00% (sd 1.00%) |" in capsys.readouterr().out
 
 
+def test_a_mean_over_some_of_the_seeds_says_how_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The best trial of a sweep is not tested, its repeats with other seeds are."""
+    for seed, accuracy in enumerate((None, 0.98, 0.96)):
+        make_run(tmp_path / f"{seed}", accuracy, seed=seed)
+    (row,) = shown(tmp_path, capsys, seeds=True)
+    assert (row["seeds"], row["tested_seeds"]) == (3, 2)
+    assert row["test_accuracy"] == [statistics.mean([0.98, 0.96]), statistics.stdev([0.98, 0.96])]
+
+
 @pytest.mark.parametrize(
     ("edit", "told"),
     [

@@ -98,6 +98,9 @@ def test_options_of_other_programs_are_refused_with_what_there_is(arguments: lis
         ["summary", MNIST, "--batch-size", "3"],
         ["summary", MNIST, "--batchsize", "3"],
         ["evaluate", "run", "--epochs", "5"],
+        ["evaluate", "run", "--config", "x.yaml"],
+        ["evaluate", "train.epochs=5"],
+        ["train", MNIST, "--turns"],
         ["train", "--", "--epochs"],
     ],
 )

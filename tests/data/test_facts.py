@@ -25,7 +25,7 @@ from cnnctl.data.pipeline import preparation, training_batches
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.errors import DataError
-from cnnctl.few_shot.episodes import Episodes, with_turned_classes
+from cnnctl.few_shot.episodes import Episodes, add_pose_classes
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment, FewShotSpec
 from cnnctl.spec.few_shot import EpisodeSize
@@ -341,12 +341,12 @@ def test_where_splits_share_no_class_none_is_missing_and_there_is_no_baseline() 
     assert [split.missing for split in facts.splits.values()] == [[], [], []]
     assert [each.name for each in facts.classes] == ["1", "2", "3", "5", "6", "7", "8", "4", "0", "9"]
     assert [split.part for split in facts.splits.values()] == ["train", ["4"], ["0", "9"]]
-    assert (facts.baseline, facts.hold_out, facts.learner) == (None, "class", "prototypical")
+    assert (facts.baseline, facts.hold_out, facts.method) == (None, "class", "prototypical")
 
 
 def test_of_a_classification_no_episodes_are_told() -> None:
     facts = facts_of(digits())
-    assert (facts.episodes, facts.learner, facts.groups, facts.turns, facts.hold_out) == (None, None, None, 1, "image")
+    assert (facts.episodes, facts.method, facts.groups, facts.turns, facts.hold_out) == (None, None, None, 1, "image")
 
 
 def test_the_groups_of_each_split_are_those_of_the_classes_that_it_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,9 +392,9 @@ def test_training_episodes_have_a_size_of_their_own_and_turned_classes() -> None
 
 def test_a_classifier_draws_no_episodes_from_train() -> None:
     data = digits(hold_out="class", validation=0.2, test=["0", "9"])
-    facts = few_shot_facts_of(data, learner="classifier", rotations=True)
+    facts = few_shot_facts_of(data, method="cosine_classifier", rotations=True)
     assert facts.episodes is not None
-    assert (list(facts.episodes), facts.turns, facts.learner) == (["validation", "test"], 4, "classifier")
+    assert (list(facts.episodes), facts.turns, facts.method) == (["validation", "test"], 4, "cosine_classifier")
 
 
 @pytest.mark.parametrize("turned", [{}, {"rotations": True}, {"mirrors": True}, {"rotations": True, "mirrors": True}], ids=str)
@@ -402,7 +402,7 @@ def test_the_largest_episode_that_is_told_can_be_drawn_and_no_larger_one(turned:
     data = digits(hold_out="class", validation=None, test=["0", "9"])
     facts = few_shot_facts_of(data, **turned)
     turns = {"rotations": False, "mirrors": False} | turned
-    images = with_turned_classes(read_disjoint_splits(data).train, **turns)
+    images = add_pose_classes(read_disjoint_splits(data).train, **turns)
     assert facts.episodes is not None
     way, most = facts.episodes["train"].classes, facts.episodes["train"].images
     Episodes(images, EpisodeSize(way, 1, most - 1), "train")

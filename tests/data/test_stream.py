@@ -44,7 +44,7 @@ from cnnctl.data.store.lazy import LazyImages
 from cnnctl.data.store.stream import Blocks, Decoding, opened_entry, streamed
 from cnnctl.data.user_images import read_classes
 from cnnctl.errors import DataError
-from cnnctl.few_shot.episodes import Episodes, training_episodes, with_turned_classes
+from cnnctl.few_shot.episodes import Episodes, add_pose_classes, training_episodes
 from cnnctl.spec.dataset import Augment, DataSpec
 from cnnctl.spec.few_shot import EpisodeSize
 from tests.data.test_class_splits import letters, prepared  # noqa: F401  # a fixture
@@ -245,9 +245,9 @@ def test_the_batches_of_a_streamed_set_know_their_shape(sets: tuple[ImageSet, Im
 def test_episodes_are_those_in_memory_to_the_bit(rotations: bool, mirrors: bool, sets: tuple[ImageSet, ImageSet]) -> None:
     drawn = []
     for each in sets:
-        turned = with_turned_classes(each, rotations, mirrors)
+        turned = add_pose_classes(each, rotations, mirrors)
         episodes = Episodes(turned, EpisodeSize(5, 2, 3), "train")
-        batches = training_episodes(episodes, CHANGED, seed=1, first=4, count=8, at_once=3, an_epoch=4, skip=1)
+        batches = training_episodes(episodes, CHANGED, seed=1, first=4, count=8, at_once=3, per_epoch=4, skip=1)
         drawn.append(list(batches.as_numpy_iterator()))
         assert isinstance(turned.images, LazyImages) == isinstance(each.images, LazyImages)
     assert_same_batches(*drawn)

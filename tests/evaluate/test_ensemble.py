@@ -185,11 +185,11 @@ def test_runs_and_images_to_predict_are_told_apart(runs: dict[str, Path], tmp_pa
 
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     assert "is a run, as all before it; give images to predict after the runs" in refused([runs["mixed"]])
-    assert "is given twice; give each run once" in refused([runs["logits"], tmp_path / "a.png"])
+    assert "is given twice; name each run once" in refused([runs["logits"], tmp_path / "a.png"])
     assert "give one RUN, or leave it out" in refused([runs["mixed"], tmp_path / "a.png"], tmp_path / "s.png")
     other = copied(runs["mixed"], tmp_path / "other")
     note(other, class_names=[*"abcdefghij"])
-    assert "its output 0 is class 'a', expected '0'; leave it out" in refused([other, tmp_path / "a.png"])
+    assert "its output 0 is class 'a', expected '0'; remove it" in refused([other, tmp_path / "a.png"])
 
 
 def test_a_run_has_the_accuracy_and_loss_that_it_is_judged_with_alone(
@@ -332,11 +332,11 @@ def test_a_probability_of_zero_has_the_cross_entropy_that_keras_gives_it() -> No
 @pytest.mark.parametrize(
     ("data", "split", "message"),
     [
-        ({"split_seed": 1}, None, r"data\.split_seed is 1, expected 0\. All must be judged on the same images, and none be"),
+        ({"split_seed": 1}, None, r"data\.split_seed is 1, expected 0\. All runs must hold out the same images; remove"),
         (
             {"split_seed": 1},
             "validation",
-            r"data\.split_seed is 1, expected 0\. .* leave it out, or give other images by --data",
+            r"data\.split_seed is 1, expected 0\. .* remove the run, or evaluate other images with --data",
         ),
         ({"split_seed": 1}, "train", r"data\.split_seed is 1, expected 0\."),
         ({"test": 0.3}, None, r"data\.test is 0\.3, expected 0\.2\."),
@@ -347,14 +347,14 @@ def test_a_probability_of_zero_has_the_cross_entropy_that_keras_gives_it() -> No
             "validation",
             r"--split validation: \S+other has no validation data \(data\.validation is null\)",
         ),
-        ({"classes": 11}, None, "its network tells 11 classes apart, expected 10; leave it out"),
+        ({"classes": 11}, None, "its model has 11 outputs, expected 10; remove it"),
     ],
 )
 def test_runs_that_hold_out_other_images_are_refused(
     runs: dict[str, Path], tmp_path: Path, data: dict[str, Any], split: str | None, message: str
 ) -> None:
     other = copied(runs["logits"], tmp_path / "other", **data)
-    told = message if message.startswith("--") else rf"other cannot be judged together with {runs['logits']}: {message}"
+    told = message if message.startswith("--") else rf"other cannot be in an ensemble with {runs['logits']}: {message}"
     with pytest.raises(UsageError, match=told):
         evaluate([runs["logits"], other], split, None, "table", "cpu", Console(), verbose=True)
 
@@ -362,14 +362,14 @@ def test_runs_that_hold_out_other_images_are_refused(
 def test_the_same_run_twice_is_refused_whatever_it_is_called(runs: dict[str, Path], tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(runs["logits"])
-    with pytest.raises(UsageError, match="link is given twice; give each run once"):
+    with pytest.raises(UsageError, match="link is given twice; name each run once"):
         evaluate([runs["logits"], runs["mixed"], link], None, None, "table", "cpu", Console(), verbose=True)
 
 
 def test_networks_with_other_names_of_classes_are_refused(runs: dict[str, Path], tmp_path: Path) -> None:
     other = copied(runs["mixed"], tmp_path / "other")
     note(other, class_names=["0", "1", "two", *map(str, range(3, 10))])
-    with pytest.raises(UsageError, match=r"other cannot be judged together with .*: its output 2 is class 'two', expected '2'"):
+    with pytest.raises(UsageError, match=r"other cannot be in an ensemble with .*: its output 2 is class 'two', expected '2'"):
         evaluate([runs["logits"], other], None, None, "table", "cpu", Console(), verbose=True)
 
 
@@ -404,10 +404,7 @@ def test_a_few_shot_run_is_judged_alone(place: int, runs: dict[str, Path], tmp_p
         [sys.executable, "-m", "cnnctl", "evaluate", *map(str, folders)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"{tmp_path} is a run of few-shot learning, and only networks that tell the same classes apart are judged together; "
-        "give it as the only RUN\n"
-    )
+    assert done.stderr == (f"{tmp_path} is a few-shot run, and an ensemble needs classification runs; evaluate it alone\n")
 
 
 # which images a split has

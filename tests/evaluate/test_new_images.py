@@ -400,7 +400,7 @@ def test_a_run_of_an_earlier_version_compares_nothing(
 
 def test_options_are_for_other_images_alone_and_for_values_that_can_be(run: Path, tmp_path: Path) -> None:
     for options, name in ((INVERT, "--invert"), (TRANSPOSE, "--transpose"), (ImageOptions(pixel_max=9), "--pixel-max")):
-        with pytest.raises(UsageError, match=f"^{name} is for images that the config does not name; give --data FOLDER"):
+        with pytest.raises(UsageError, match=f"^{name} is for other images than the run's own; add --data FOLDER"):
             evaluate([run], None, None, "json", "cpu", Console(), verbose=True, options=options)
     for value in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match=r"^--pixel-max: expected a "):

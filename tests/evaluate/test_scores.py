@@ -175,7 +175,7 @@ def test_names_cannot_move_the_cursor() -> None:
 
 def test_without_a_mistake_it_says_so() -> None:
     names = [str(label) for label in range(30)]
-    assert "No image was taken for one of another class." in evaluation_text(scored(range(30), range(30), names), "test")
+    assert "No classes are confused." in evaluation_text(scored(range(30), range(30), names), "test")
 
 
 @pytest.mark.parametrize("regularizer", [None, {"l2": {"l2": 0.1}}])

@@ -84,7 +84,9 @@ def test_runs_come_in_the_order_of_their_numbers_and_other_folders_are_left_alon
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"nowhere: there is no such folder; give one with the runs of a one-shot challenge"):
+    with pytest.raises(
+        UsageError, match=r"nowhere: there is no such folder; give the folder with run01, run02 ... of the one-shot challenge"
+    ):
         read_challenge(tmp_path / "nowhere", DATA)
 
 
@@ -126,7 +128,7 @@ ITEM, CLASS = "run02/test/item02.png", "run02/training/class04.png"
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (without("test/item02.png"), "class_labels.txt:2: there is no image {run}/test/item02.png; put it there, or mend"),
+        (without("test/item02.png"), "class_labels.txt:2: there is no image {run}/test/item02.png; put it there, or correct"),
         (without("training/class04.png"), "class_labels.txt:1: there is no image {run}/training/class04.png; put it there"),
         (without("class_labels.txt"), "{run}/class_labels.txt: cannot be read (No such file or directory); " + EXAMPLE),
         (with_lines(lambda _: ["", "  "]), "{run}/class_labels.txt: the file is empty; " + EXAMPLE),
@@ -135,20 +137,35 @@ ITEM, CLASS = "run02/test/item02.png", "run02/training/class04.png"
             with_lines(lambda lines: lines[:1]),
             "class_labels.txt: no line for 'item02.png', 'item03.png' of {run}/test; " + EXAMPLE,
         ),
-        (with_lines(lambda lines: [*lines, lines[0]]), "class_labels.txt:4: run02/test/item01.png has a label above; leave"),
-        (second_line(ITEM), "class_labels.txt:2: got 'run02/test/item02.png'; " + EXAMPLE),
-        (second_line(f"{ITEM} {CLASS} 3"), "class_labels.txt:2: got 'run02/test/item02.png run02/training/class04.png 3'; "),
-        (second_line(f"{ITEM} ../secret.png"), ":2: expected an image in run02/training/, got '../secret.png'; name one of"),
-        (second_line(f"{ITEM} run02/training/../../../secret.png"), "got 'run02/training/../../../secret.png'; name one of"),
-        (second_line(f"{ITEM} run02/training/.."), ":2: expected an image in run02/training/, got 'run02/training/..'"),
-        (second_line(f"/run02/test/item02.png {CLASS}"), ":2: expected an image in run02/test/, got '/run02/test/item02.png'"),
-        (second_line(f"{ITEM} run01/training/class01.png"), "expected an image in run02/training/, got 'run01/training/class"),
-        (second_line(f"{CLASS} {ITEM}"), "class_labels.txt:2: expected an image in run02/test/, got 'run02/training/class04"),
-        (second_line(f"{ITEM} /"), "class_labels.txt:2: expected an image in run02/training/, got '/'"),
+        (with_lines(lambda lines: [*lines, lines[0]]), "class_labels.txt:4: run02/test/item01.png has a label above; remove"),
+        (second_line(ITEM), "class_labels.txt:2: " + EXAMPLE),
+        (second_line(f"{ITEM} {CLASS} 3"), "; received 'run02/test/item02.png run02/training/class04.png 3'"),
+        (
+            second_line(f"{ITEM} ../secret.png"),
+            ":2: expected an image in run02/training/, received '../secret.png'; name an image of",
+        ),
+        (
+            second_line(f"{ITEM} run02/training/../../../secret.png"),
+            "received 'run02/training/../../../secret.png'; name an image of",
+        ),
+        (second_line(f"{ITEM} run02/training/.."), ":2: expected an image in run02/training/, received 'run02/training/..'"),
+        (
+            second_line(f"/run02/test/item02.png {CLASS}"),
+            ":2: expected an image in run02/test/, received '/run02/test/item02.png'",
+        ),
+        (
+            second_line(f"{ITEM} run01/training/class01.png"),
+            "expected an image in run02/training/, received 'run01/training/class",
+        ),
+        (
+            second_line(f"{CLASS} {ITEM}"),
+            "class_labels.txt:2: expected an image in run02/test/, received 'run02/training/class04",
+        ),
+        (second_line(f"{ITEM} /"), "class_labels.txt:2: expected an image in run02/training/, received '/'"),
         (no_folder("training"), "{run}/training: there is no such folder; a run has training/, test/ and class_labels.txt"),
         (no_folder("test"), "{run}/test: there is no such folder; a run has"),
-        (one_class, "{run}/training: there is 1 image, expected 2 or more"),
-        (lambda run: [file.unlink() for file in (run / "test").iterdir()], "{run}/test: there is no image, expected 1 or more"),
+        (one_class, "{run}/training: expected 2 or more images, found 1"),
+        (lambda run: [file.unlink() for file in (run / "test").iterdir()], "{run}/test: expected 1 or more images, found none"),
         (
             lambda run: (run / ITEM[6:]).write_text("no"),
             "{run}/test/item02.png: cannot be read as an image (not a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM); ",

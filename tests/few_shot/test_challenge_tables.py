@@ -33,7 +33,7 @@ def mistakes(run: str, count: int) -> list[Mistake]:
 @pytest.fixture
 def result() -> ChallengeResult:
     rows = [RunRow("run01", 20, 20, mistakes("run01", 3)), RunRow("run02", 5, 10, mistakes("run02", 0))]
-    return ChallengeResult(rows, "by the cosine of what layer 'dense_1' takes", 8)
+    return ChallengeResult(rows, "by the cosine of the inputs of layer 'dense_1'", 8)
 
 
 @pytest.mark.parametrize(("errors", "images"), [(0, 20), (1, 20), (17, 400), (200, 400), (400, 400), (1, 1)])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation
 from cnnctl.errors import DataError
-from cnnctl.few_shot.episodes import AS_OPTIONS, IN_TRAINING, Episodes, index_batches, training_episodes, with_turned_classes
+from cnnctl.few_shot.episodes import OPTION_NAMES, TRAIN_FIELDS, Episodes, add_pose_classes, index_batches, training_episodes
 from cnnctl.spec.dataset import Augment
 from cnnctl.spec.few_shot import EpisodeSize
 
@@ -83,7 +83,7 @@ def mirrored(image: Array) -> Array:
 )
 def test_every_way_of_turning_is_a_class_of_its_own(rotations: bool, mirrors: bool, ways: list[tuple[bool, int]]) -> None:
     images = turnable()
-    turned = with_turned_classes(images, rotations, mirrors)
+    turned = add_pose_classes(images, rotations, mirrors)
     expected_images, expected_labels = [], []
     for way, (mirror, quarters) in enumerate(ways):
         for image, label in zip(images.images[:], images.labels, strict=True):
@@ -96,14 +96,14 @@ def test_every_way_of_turning_is_a_class_of_its_own(rotations: bool, mirrors: bo
 
 
 def test_all_turned_copies_of_an_image_differ() -> None:
-    turned = with_turned_classes(turnable().take(np.array([0])), rotations=True, mirrors=True)
+    turned = add_pose_classes(turnable().take(np.array([0])), rotations=True, mirrors=True)
     assert len({image.tobytes() for image in turned.images[:]}) == 8
     assert sorted(turned.labels.tolist()) == list(range(8, 16))
 
 
 def test_mirrored_images_need_not_be_square() -> None:
     wide = ImageSet(np.random.default_rng(2).integers(0, 256, (2, 3, 5, 1), np.uint8), np.array([0, 1]))
-    turned = with_turned_classes(wide, rotations=False, mirrors=True)
+    turned = add_pose_classes(wide, rotations=False, mirrors=True)
     assert turned.images.shape == (4, 3, 5, 1)
     np.testing.assert_array_equal(turned.images[2], mirrored(wide.images[0]))
 
@@ -187,16 +187,16 @@ def test_the_images_of_one_class_say_nothing_of_those_of_another() -> None:
     [
         (
             EpisodeSize(6, 1, 1),
-            r"an episode of 6 classes cannot be drawn from 'small', which has 5; lower few_shot\.way, or have more classes there$",
+            r"an episode needs 6 classes, but 'small' has 5; lower few_shot\.way, or add classes$",
         ),
         (
             EpisodeSize(5, 3, 4),
-            r"an episode takes 3 \+ 4 images of a class, but 2 of the 5 classes of 'small' have fewer, the least 6; "
+            r"an episode needs 3 \+ 4 images per class, but 2 of the 5 classes of 'small' have fewer, one only 6; "
             r"lower few_shot\.shot or few_shot\.query$",
         ),
         (
             EpisodeSize(2, 1, 19),
-            r"an episode takes 1 \+ 19 images of a class, but 4 of the 5 classes of 'small' have fewer, the least 6",
+            r"an episode needs 1 \+ 19 images per class, but 4 of the 5 classes of 'small' have fewer, one only 6",
         ),
     ],
 )
@@ -207,20 +207,20 @@ def test_a_set_that_is_too_small_for_an_episode_is_refused(size: EpisodeSize, me
 
 def test_classes_with_too_few_images_are_named_those_with_the_fewest_first() -> None:
     message = (
-        r"an episode takes 1 \+ 19 images of a class, but 4 of the 5 classes of 'small' have fewer: '.' has 6, .*; "
+        r"an episode needs 1 \+ 19 images per class, but 4 of the 5 classes of 'small' have fewer: '.' has 6, .*; "
         r"lower --shot or --query$"
     )
     with pytest.raises(DataError, match=message):
-        Episodes(some_images(), EpisodeSize(2, 1, 19), "'small'", AS_OPTIONS, "abcdefghij")
+        Episodes(some_images(), EpisodeSize(2, 1, 19), "'small'", OPTION_NAMES, "abcdefghij")
 
 
 def test_a_training_episode_that_is_too_large_is_told_with_the_fields_of_training() -> None:
     for size, message in (
-        (EpisodeSize(6, 1, 1), r"which has 5; lower few_shot\.train_way, or have more classes there$"),
-        (EpisodeSize(2, 9, 3), r"the least 6; lower few_shot\.train_shot or few_shot\.train_query$"),
+        (EpisodeSize(6, 1, 1), r"has 5; lower few_shot\.train_way, or add classes$"),
+        (EpisodeSize(2, 9, 3), r"one only 6; lower few_shot\.train_shot or few_shot\.train_query$"),
     ):
         with pytest.raises(DataError, match=message):
-            Episodes(some_images(), size, "'small'", IN_TRAINING)
+            Episodes(some_images(), size, "'small'", TRAIN_FIELDS)
 
 
 def test_a_set_that_is_just_large_enough_gives_episodes_of_all_of_it() -> None:
@@ -245,9 +245,9 @@ def test_index_batches_are_the_first_episodes_in_their_order(at_once: int, sizes
 
 def trained_on(prepare: Preparation = PLAIN, first: int = 0, epochs: int = 2, **changes: Any) -> list[tuple[Array, Array]]:
     """Returns what a training gets: epochs of 5 episodes, 2 a step."""
-    settings: dict[str, Any] = {"seed": SEED, "at_once": 2, "an_epoch": 5, **changes}
-    an_epoch = settings["an_epoch"]
-    dataset = training_episodes(episodes(), prepare, first=first * an_epoch, count=epochs * an_epoch, **settings)
+    settings: dict[str, Any] = {"seed": SEED, "at_once": 2, "per_epoch": 5, **changes}
+    per_epoch = settings["per_epoch"]
+    dataset = training_episodes(episodes(), prepare, first=first * per_epoch, count=epochs * per_epoch, **settings)
     return list(dataset.as_numpy_iterator())
 
 
@@ -264,7 +264,7 @@ def test_a_step_has_labelled_and_query_images_of_several_episodes() -> None:
 
 
 def test_the_shape_of_an_episode_is_known_before_it_is_drawn() -> None:
-    dataset = training_episodes(episodes(), MOVING, seed=SEED, first=0, count=5, at_once=2, an_epoch=5)
+    dataset = training_episodes(episodes(), MOVING, seed=SEED, first=0, count=5, at_once=2, per_epoch=5)
     assert [tuple(spec.shape) for spec in dataset.element_spec] == [(None, WAY, SHOT, 5, 5, 1), (None, WAY, QUERY, 5, 5, 1)]
 
 
@@ -288,7 +288,7 @@ def test_colour_images_keep_their_channels_in_either_order() -> None:
     of = Episodes(ImageSet(pixels, LABELS.astype(np.int64)), SIZE, "train")
     expected = pixels[drawn(2, of=of)].astype(np.float32) / np.float32(255)
     for prepare, axis in ((PLAIN, 5), (replace(PLAIN, channels_first=True), 3)):
-        dataset = training_episodes(of, prepare, seed=SEED, first=0, count=2, at_once=2, an_epoch=2)
+        dataset = training_episodes(of, prepare, seed=SEED, first=0, count=2, at_once=2, per_epoch=2)
         found = stream(list(dataset.as_numpy_iterator()))
         np.testing.assert_array_equal(np.moveaxis(found, axis, -1), expected)
 
@@ -319,7 +319,7 @@ def test_augmentation_changes_every_image_of_every_episode_in_its_own_way() -> N
     """In a set of equal images only augmentation tells them apart."""
     pixels = np.broadcast_to(np.random.default_rng(3).integers(0, 256, (1, 5, 5, 1), np.uint8), (len(LABELS), 5, 5, 1))
     equal = Episodes(ImageSet(np.ascontiguousarray(pixels), LABELS.astype(np.int64)), SIZE, "train")
-    dataset = training_episodes(equal, MOVING, seed=SEED, first=0, count=10, at_once=2, an_epoch=5)
+    dataset = training_episodes(equal, MOVING, seed=SEED, first=0, count=10, at_once=2, per_epoch=5)
     found = stream(list(dataset.as_numpy_iterator())).reshape(-1, 25)
     assert len({image.tobytes() for image in found}) == 10 * SIZE.images
 
@@ -329,7 +329,7 @@ def test_augmentation_does_not_change_which_images_are_drawn() -> None:
     values = np.arange(len(LABELS), dtype=np.uint8)
     pixels = np.ascontiguousarray(np.broadcast_to(values[:, np.newaxis, np.newaxis, np.newaxis], (len(LABELS), 5, 5, 1)))
     flat = Episodes(ImageSet(pixels, LABELS.astype(np.int64)), SIZE, "train")
-    dataset = training_episodes(flat, MOVING, seed=SEED, first=0, count=10, at_once=2, an_epoch=5)
+    dataset = training_episodes(flat, MOVING, seed=SEED, first=0, count=10, at_once=2, per_epoch=5)
     found = stream(list(dataset.as_numpy_iterator()))[:, :, :, 0, 0, 0]
     np.testing.assert_array_equal(np.round(found * 255), drawn(10, of=flat))
 

@@ -26,7 +26,7 @@ from tests.interruptions import run as trained
 # Keras 3.15 writes .keras files with an __array__ that numpy 2 finds old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 
-LEARNERS = ("prototypical", "maml", "classifier")
+METHODS = ("prototypical", "maml", "cosine_classifier")
 EPOCHS = 4
 CONV: list[Any] = [
     {"conv2d": {"filters": 8, "kernel_size": 3, "padding": "same"}},
@@ -37,14 +37,14 @@ CONV: list[Any] = [
 ]
 
 
-def config(learner: str, **few_shot: Any) -> dict[str, Any]:
-    by_episodes = {} if learner == "classifier" else {"episodes": 64, "episodes_per_step": 5}
+def config(method: str, **few_shot: Any) -> dict[str, Any]:
+    by_episodes = {} if method == "cosine_classifier" else {"episodes": 64, "episodes_per_step": 5}
     return {
         "task": "few_shot",
         "seed": 2,
         "data": {"source": "digits", "validation": ["6", "7"], "test": ["8", "9"], "augment": {"rotation": 5, "shift": 0.05}},
         "few_shot": {
-            "learner": {learner: {"inner_steps": 3, "inner_learning_rate": 0.1} if learner == "maml" else {}},
+            "method": {method: {"inner_steps": 3, "inner_learning_rate": 0.1} if method == "maml" else {}},
             "way": 2,
             "shot": 1,
             "query": 5,
@@ -76,12 +76,12 @@ def cnnctl(*words: object) -> int:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A trained run of each learner."""
+    """A trained run of each method."""
     folders = {}
-    for learner in LEARNERS:
-        folder = tmp_path_factory.mktemp(learner)
-        folders[learner] = folder / "run"
-        assert cnnctl("train", written(folder, config(learner)), "--run-dir", folder / "run", "--verbose", "--quiet") == 0
+    for method in METHODS:
+        folder = tmp_path_factory.mktemp(method)
+        folders[method] = folder / "run"
+        assert cnnctl("train", written(folder, config(method)), "--run-dir", folder / "run", "--verbose", "--quiet") == 0
     return folders
 
 
@@ -124,17 +124,17 @@ def rows(run: Path) -> list[dict[str, str]]:
 # what a run leaves
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_every_learner_is_better_than_guessing_on_classes_it_never_saw(learner: str, runs: dict[str, Path]) -> None:
-    found = result(runs[learner])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_better_than_guessing_on_classes_it_never_saw(method: str, runs: dict[str, Path]) -> None:
+    found = result(runs[method])
     assert found["test_episodes"] == 200
     assert found["test_accuracy"] - found["test_interval"] > 0.55
     assert 0 < found["test_interval"] < 0.05
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_the_run_folder_is_that_of_any_run(learner: str, runs: dict[str, Path]) -> None:
-    run = runs[learner]
+@pytest.mark.parametrize("method", METHODS)
+def test_the_run_folder_is_that_of_any_run(method: str, runs: dict[str, Path]) -> None:
+    run = runs[method]
     names = {file.name for file in run.iterdir()}
     assert names >= {
         "config.yaml",
@@ -152,11 +152,11 @@ def test_the_run_folder_is_that_of_any_run(learner: str, runs: dict[str, Path]) 
     assert json.loads((run / "environment.json").read_text())["class_names"] == list("0123456789")
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_the_steps_are_those_of_the_config(learner: str, runs: dict[str, Path]) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_the_steps_are_those_of_the_config(method: str, runs: dict[str, Path]) -> None:
     turned = 4 * sum(1 for label in digit_labels() if label < 6)
-    an_epoch = -(-turned // 256) if learner == "classifier" else 13  # 64 episodes, 5 a step
-    assert [int(row["step"]) for row in rows(runs[learner])] == [an_epoch * epoch for epoch in range(1, EPOCHS + 1)]
+    an_epoch = -(-turned // 256) if method == "cosine_classifier" else 13  # 64 episodes, 5 a step
+    assert [int(row["step"]) for row in rows(runs[method])] == [an_epoch * epoch for epoch in range(1, EPOCHS + 1)]
 
 
 def digit_labels() -> list[int]:
@@ -166,9 +166,9 @@ def digit_labels() -> list[int]:
     return labels
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_tensorboard_has_the_interval_and_looks_inside(learner: str, runs: dict[str, Path]) -> None:
-    tags = tags_of(runs[learner] / "tensorboard")
+@pytest.mark.parametrize("method", METHODS)
+def test_tensorboard_has_the_interval_and_looks_inside(method: str, runs: dict[str, Path]) -> None:
+    tags = tags_of(runs[method] / "tensorboard")
     assert tags >= {"loss/validation", "accuracy/validation", "validation/accuracy_interval"}
     assert tags >= {"test/loss", "test/accuracy", "test/accuracy_interval"}
     assert tags >= {
@@ -187,27 +187,27 @@ def tags_of(folder: Path) -> set[str]:
     return set(events.Tags()["tensors"])
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_the_saved_network_opens_with_keras_alone(learner: str, runs: dict[str, Path]) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_the_saved_network_opens_with_keras_alone(method: str, runs: dict[str, Path]) -> None:
     """And nothing of ours: batch norm is Keras's own again, the head of the classifier is left out."""
-    network = keras.models.load_model(runs[learner] / "model.keras", compile=False, safe_mode=True)
-    assert network.output_shape == (None, 2 if learner == "maml" else 128)
+    network = keras.models.load_model(runs[method] / "model.keras", compile=False, safe_mode=True)
+    assert network.output_shape == (None, 2 if method == "maml" else 128)
     assert {type(layer).__module__.partition(".")[0] for layer in network.layers} == {"keras"}
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("style", ["sequential", "subclass"])
-def test_the_style_does_not_change_the_result(style: str, learner: str, runs: dict[str, Path], tmp_path: Path) -> None:
-    content = {**config(learner), "log": {"tensorboard": False}}
+def test_the_style_does_not_change_the_result(style: str, method: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    content = {**config(method), "log": {"tensorboard": False}}
     content["model"] = {**content["model"], "style": style}
     trained(load(written(tmp_path, content)), tmp_path / "run")
-    assert result(tmp_path / "run")["test_accuracy"] == pytest.approx(result(runs[learner])["test_accuracy"], abs=0.02)
+    assert result(tmp_path / "run")["test_accuracy"] == pytest.approx(result(runs[method])["test_accuracy"], abs=0.02)
 
 
-def test_a_test_that_cannot_be_is_told_before_the_training(tmp_path: Path) -> None:
+def test_a_test_that_is_impossible_is_refused_before_the_training(tmp_path: Path) -> None:
     content = config("prototypical", way=3)
     content["data"]["validation"] = None
-    with pytest.raises(DataError, match=r"3 classes cannot be drawn from test, which has 2; lower few_shot\.way"):
+    with pytest.raises(DataError, match=r"needs 3 classes, but test has 2; lower few_shot\.way"):
         prepared(load(written(tmp_path, content)))
 
 
@@ -216,9 +216,9 @@ def test_a_test_that_cannot_be_is_told_before_the_training(tmp_path: Path) -> No
     [
         (
             {"train_way": 25},
-            r"25 classes cannot be drawn from 'train' with turned ones, which has 24; lower few_shot\.train_way",
+            r"needs 25 classes, but 'train' with rotated or mirrored ones has 24; lower few_shot\.train_way",
         ),
-        ({"train_query": 300}, r"fewer, the least \d+; lower few_shot\.shot or few_shot\.train_query"),
+        ({"train_query": 300}, r"fewer, one only \d+; lower few_shot\.shot or few_shot\.train_query"),
     ],
 )
 def test_training_episodes_that_cannot_be_name_their_own_fields(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -242,9 +242,9 @@ def test_folders_of_other_classes_can_be_the_test(tmp_path: Path) -> None:
 # resumed
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_an_interrupted_run_ends_as_one_that_was_not(learner: str, tmp_path: Path) -> None:
-    content = {**config(learner), "log": {"tensorboard": False}}
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interrupted_run_ends_as_one_that_was_not(method: str, tmp_path: Path) -> None:
+    content = {**config(method), "log": {"tensorboard": False}}
     experiment = load(written(tmp_path, content))
     straight = trained(experiment, tmp_path / "straight")
     interrupt_at(experiment, tmp_path / "run", step=2)
@@ -261,9 +261,9 @@ def test_an_interrupted_run_ends_as_one_that_was_not(learner: str, tmp_path: Pat
     assert result(tmp_path / "run")["test_accuracy"] == result(tmp_path / "straight")["test_accuracy"]
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_a_loss_that_is_no_number_stops_the_run(learner: str, tmp_path: Path) -> None:
-    content = {**config(learner), "log": {"tensorboard": False}}
+@pytest.mark.parametrize("method", METHODS)
+def test_a_loss_that_is_no_number_stops_the_run(method: str, tmp_path: Path) -> None:
+    content = {**config(method), "log": {"tensorboard": False}}
     content["train"] = {**content["train"], "optimizer": {"sgd": {"learning_rate": 1e30}}}
     content["model"] = {"layers": ["flatten", {"dense": {"units": 8}}, {"dense": {"units": 2}}]}
     with pytest.raises(RunError, match=r"^the loss became (nan|inf) at step [23] .* That step changed no trained weight"):
@@ -273,13 +273,13 @@ def test_a_loss_that_is_no_number_stops_the_run(learner: str, tmp_path: Path) ->
 # evaluated
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_evaluate_finds_what_the_run_found(learner: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    found = evaluated(runs[learner], capsys)
-    assert found["accuracy"] == pytest.approx(result(runs[learner])["test_accuracy"], abs=1e-6)
-    assert found["interval"] == pytest.approx(result(runs[learner])["test_interval"], abs=1e-6)
+@pytest.mark.parametrize("method", METHODS)
+def test_evaluate_finds_what_the_run_found(method: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluated(runs[method], capsys)
+    assert found["accuracy"] == pytest.approx(result(runs[method])["test_accuracy"], abs=1e-6)
+    assert found["interval"] == pytest.approx(result(runs[method])["test_interval"], abs=1e-6)
     assert (found["images"], found["classes"]) == (354, 2)
-    kept = json.loads((runs[learner] / "evaluation" / "test-2way-1shot-5query-200episodes.json").read_text())
+    kept = json.loads((runs[method] / "evaluation" / "test-2way-1shot-5query-200episodes.json").read_text())
     assert kept == found
 
 
@@ -307,7 +307,7 @@ def test_episodes_of_other_images_can_be_asked_for(
     for name in ("alpha", "beta"):
         for number in range(4):
             save(folder / name / f"{number}.png", np.full((8, 8), 40 * number + (100 if name == "beta" else 0), np.uint8))
-    found = evaluated(runs["classifier"], capsys, "--data", folder, "--query", 3, "--episodes", 20)
+    found = evaluated(runs["cosine_classifier"], capsys, "--data", folder, "--query", 3, "--episodes", 20)
     assert (found["data"], found["images"], found["classes"]) == (str(folder.resolve()), 8, 2)
 
 
@@ -350,17 +350,19 @@ def test_other_images_are_compared_with_the_training_images(
     assert "--invert is for images that the config does not name; give --data FOLDER" in capsys.readouterr().err
 
 
-def test_copies_are_told_and_kept_apart(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    found = evaluated(runs["classifier"], capsys, "--copies", 2)
-    assert found["copies"] == 2
-    assert (runs["classifier"] / "evaluation" / "test-2way-1shot-5query-200episodes-2copies.json").exists()
+def test_augmented_views_are_reported_and_saved_in_a_file_of_their_own(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = evaluated(runs["cosine_classifier"], capsys, "--tta", 2)
+    assert found["tta"] == 2
+    assert (runs["cosine_classifier"] / "evaluation" / "test-2way-1shot-5query-200episodes-2tta.json").exists()
 
 
 def test_turns_are_told_and_kept_apart(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    found = evaluated(runs["classifier"], capsys, "--turns")
-    assert (found["turns"], found["copies"]) == (4, 0)
-    assert found["accuracy"] != result(runs["classifier"])["test_accuracy"]
-    assert (runs["classifier"] / "evaluation" / "test-2way-1shot-5query-200episodes-4turns.json").exists()
+    found = evaluated(runs["cosine_classifier"], capsys, "--tta-poses")
+    assert (found["tta_poses"], found["tta"]) == (4, 0)
+    assert found["accuracy"] != result(runs["cosine_classifier"])["test_accuracy"]
+    assert (runs["cosine_classifier"] / "evaluation" / "test-2way-1shot-5query-200episodes-4poses.json").exists()
 
 
 def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -369,32 +371,35 @@ def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pyt
     lines = capsys.readouterr().out.splitlines()
     found = result(runs["maml"])
     accuracy, interval = found["test_accuracy"], found["test_interval"]
-    assert lines[0] == f"accuracy    {accuracy:.2%} ± {100 * interval:.2f} % (95 % interval); guessing 50.00%"
-    assert lines[2] == "episodes    200: 2-way, 1-shot, 5 queries a class"
-    assert lines[4] == "compared    by the outputs after 3 steps of gradient descent, all query images in one batch"
+    assert lines[0] == f"accuracy                {accuracy:.2%} ± {100 * interval:.2f} % (95 % interval); guessing 50.00%"
+    assert lines[2] == "episodes                200: 2-way, 1-shot, 5 queries per class"
+    assert (
+        lines[4]
+        == "compared                by the outputs after 3 steps of gradient descent, all images to be named in one batch"
+    )
 
 
 @pytest.mark.parametrize(
-    ("learner", "options", "code", "message"),
+    ("method", "options", "code", "message"),
     [
         (
             "prototypical",
             ("--way", "3"),
             1,
-            "an episode of 3 classes cannot be drawn from test, which has 2; lower --way",
+            "an episode needs 3 classes, but test has 2; lower --way",
         ),
-        ("prototypical", ("--query", "400"), 1, "an episode takes 1 + 400 images of a class, but 2 of the 2 classes of test"),
+        ("prototypical", ("--query", "400"), 1, "an episode needs 1 + 400 images per class, but 2 of the 2 classes of test"),
         ("maml", ("--way", "3"), 2, "--way 3: this network of maml has 2 outputs and does 2-way only"),
-        ("maml", ("--copies", "2"), 2, "--copies 2: maml adapts weights and has no vectors to be averaged"),
-        ("maml", ("--turns",), 2, "--turns: maml adapts weights and has no vectors to be averaged"),
+        ("maml", ("--tta", "2"), 2, "--tta 2: maml adapts weights and has no embeddings to average"),
+        ("maml", ("--tta-poses",), 2, "--tta-poses: maml adapts weights and has no embeddings to average"),
         ("maml", ("--data", "nowhere"), 2, "--data nowhere: there is no such folder"),
     ],
 )
 def test_episodes_that_cannot_be_are_refused(
-    learner: str, options: tuple[str, ...], code: int, message: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    method: str, options: tuple[str, ...], code: int, message: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert cnnctl("evaluate", runs[learner], *options) == code
+    assert cnnctl("evaluate", runs[method], *options) == code
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
     assert message in printed
@@ -403,12 +408,12 @@ def test_episodes_that_cannot_be_are_refused(
 # the one-shot challenge
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_every_learner_takes_the_challenge(
-    learner: str, runs: dict[str, Path], challenge: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_takes_the_challenge(
+    method: str, runs: dict[str, Path], challenge: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert cnnctl("one-shot", runs[learner], challenge, "--format", "json", "--verbose") == 0
+    assert cnnctl("one-shot", runs[method], challenge, "--format", "json", "--verbose") == 0
     found = json.loads(capsys.readouterr().out)
     assert [(row["classes"], row["images"]) for row in found["runs"]] == [(2, 10), (2, 10)]
     assert found["total"]["error_rate"] < 0.45
@@ -444,13 +449,11 @@ def test_verbs_for_classification_say_so(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_summary_shows_and_checks_what_is_built(
-    learner: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_summary_shows_and_checks_what_is_built(method: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert cnnctl("summary", runs[learner] / "config.yaml", "--check", "--verbose") == 0
-    assert ("maml_head" in capsys.readouterr().out) == (learner == "maml")
+    assert cnnctl("summary", runs[method] / "config.yaml", "--check", "--verbose") == 0
+    assert ("maml_head" in capsys.readouterr().out) == (method == "maml")
 
 
 def test_runs_lists_few_shot_runs_too(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -464,7 +467,7 @@ def test_beside_a_classification_runs_names_the_learner(tmp_path: Path) -> None:
     content = {"data": {"source": "digits"}, "model": {"layers": ["flatten", {"dense": {"units": "classes"}}]}}
     configs = {"plain": resolved(tmp_path, content), "few": resolved(tmp_path, config("maml"))}
     found = differing([leaves(each) for each in configs.values()])
-    assert found["few_shot.learner"] == [None, "maml"]
+    assert found["few_shot.method"] == [None, "maml"]
     assert found["few_shot.way"] == [None, 2]
 
 

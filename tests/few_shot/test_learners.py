@@ -16,11 +16,11 @@ from cnnctl.data.pipeline import Preparation
 from cnnctl.few_shot.cosine_head import CosineHead
 from cnnctl.few_shot.episodes import Episodes
 from cnnctl.few_shot.learners import MamlLearner, PrototypicalLearner, labels_of
-from cnnctl.few_shot.scoring import EpisodeScores, EpisodeSeries, LearnerSpec, evaluation_of
-from cnnctl.few_shot.views import AS_IT_IS, Views
+from cnnctl.few_shot.scoring import EpisodeScores, EpisodeSeries, MethodSpec, episode_evaluator
+from cnnctl.few_shot.views import NO_VIEWS, Views
 from cnnctl.model import build_model
 from cnnctl.spec.dataset import Augment
-from cnnctl.spec.experiment import Classifier, Experiment, Maml, Prototypical
+from cnnctl.spec.experiment import CosineClassifier, Experiment, Maml, Prototypical
 from cnnctl.spec.few_shot import EpisodeSize
 from cnnctl.train.steps import Metrics
 
@@ -31,13 +31,13 @@ PLAIN = Preparation(classes=0, channels_first=False, augment=None)
 RATE = 0.3
 
 
-def network(learner: dict[str, Any], twice_differentiable: bool = False, regularizer: str | None = None) -> keras.Model:
+def network(method: dict[str, Any], twice_differentiable: bool = False, regularizer: str | None = None) -> keras.Model:
     """A small network with batch norm, which has no kinks, so that rounding decides no maximum."""
     content = {
         "task": "few_shot",
         "seed": 3,
         "data": {"source": "digits", "image_size": [6, 6], "channels": 1, "classes": 10, "test": 0.2},
-        "few_shot": {"learner": learner, "way": WAY},
+        "few_shot": {"method": method, "way": WAY},
         "model": {
             "style": "functional",
             "layers": [
@@ -58,7 +58,7 @@ def some_images(classes: int = 5, each: int = 8) -> ImageSet:
     return ImageSet(images.astype(np.uint8), np.repeat(np.arange(classes), each).astype(np.int64))
 
 
-def series(prepare: Preparation = PLAIN, views: Views = AS_IT_IS, at_once: int = 64) -> EpisodeSeries:
+def series(prepare: Preparation = PLAIN, views: Views = NO_VIEWS, at_once: int = 64) -> EpisodeSeries:
     return EpisodeSeries(Episodes(some_images(), SIZE, "test"), prepare, seed=4, count=EPISODES, at_once=at_once, views=views)
 
 
@@ -133,18 +133,18 @@ def test_the_interval_is_twice_the_standard_error_of_the_episodes() -> None:
     [
         (Prototypical(distance="squared_euclid"), "squared_euclid", 0.0),
         (Prototypical(distance="cosine"), "cosine", 10.0),
-        (Classifier(scale=7.0), "cosine", 7.0),
+        (CosineClassifier(scale=7.0), "cosine", 7.0),
     ],
 )
-def test_the_nearest_class_mean_is_found_as_by_hand(spec: LearnerSpec, distance: str, scale: float) -> None:
+def test_the_nearest_class_mean_is_found_as_by_hand(spec: MethodSpec, distance: str, scale: float) -> None:
     model = network({"prototypical": {}})
     vectors = model.predict(floats(some_images()), verbose=0)
-    assert_same(evaluation_of(model, spec)(series()), expected_scores(vectors, series(), distance, scale))
+    assert_same(episode_evaluator(model, spec)(series()), expected_scores(vectors, series(), distance, scale))
 
 
 def test_it_does_not_matter_how_many_images_the_network_takes_at_once() -> None:
     model = network({"prototypical": {}})
-    judge = evaluation_of(model, Prototypical())
+    judge = episode_evaluator(model, Prototypical())
     np.testing.assert_allclose(judge(series(at_once=7)).losses, judge(series(at_once=64)).losses, rtol=1e-5)
 
 
@@ -159,9 +159,9 @@ def test_copies_are_averaged_with_the_image_itself() -> None:
         seen.append(np.asarray(changed))
         total = total + model.predict(changed, verbose=0)
     assert np.abs(seen[0] - seen[1]).max() > 0.1
-    judge = evaluation_of(model, Prototypical())
-    assert_same(judge(series(prepare, Views(copies=2))), expected_scores(total / 3, series(), "squared_euclid"))
-    assert not np.allclose(judge(series(prepare)).losses, judge(series(prepare, Views(copies=2))).losses)
+    judge = episode_evaluator(model, Prototypical())
+    assert_same(judge(series(prepare, Views(augmented=2))), expected_scores(total / 3, series(), "squared_euclid"))
+    assert not np.allclose(judge(series(prepare)).losses, judge(series(prepare, Views(augmented=2))).losses)
 
 
 @pytest.mark.parametrize(("rotations", "mirrors", "turns"), [(True, True, 8), (True, False, 4), (False, True, 2)])
@@ -173,16 +173,16 @@ def test_turns_average_the_comparisons_by_cosine_also_with_several_shots(rotatio
             parts.append(model.predict(np.rot90(side, quarter, axes=(1, 2)), verbose=0))
     assert SHOT > 1
     assert len(parts) == turns
-    judge = evaluation_of(model, Classifier(scale=10.0))
+    judge = episode_evaluator(model, CosineClassifier(scale=10.0))
     views = Views(rotations=rotations, mirrors=mirrors)
-    assert views.turns == turns
+    assert views.poses == turns
     assert_same(judge(series(views=views)), comparisons_averaged(parts, 10.0))
 
 
 def test_turns_average_the_squared_distances_of_the_images_turned_alike() -> None:
     model, images = network({"prototypical": {}}), some_images()
     parts = [model.predict(np.rot90(floats(images), quarter, axes=(1, 2)), verbose=0) for quarter in range(4)]
-    found = evaluation_of(model, Prototypical())(series(views=Views(rotations=True)))
+    found = episode_evaluator(model, Prototypical())(series(views=Views(rotations=True)))
     assert_same(found, expected_scores(np.concatenate(parts, axis=1) / 2, series(), "squared_euclid"))
 
 
@@ -190,7 +190,7 @@ def test_turns_average_the_squared_distances_of_the_images_turned_alike() -> Non
 def test_maml_is_judged_after_its_own_steps_of_gradient_descent(steps: int, test_steps: int | None) -> None:
     spec = Maml(inner_steps=steps, inner_learning_rate=RATE, test_steps=test_steps)
     model, pixels = network({"maml": {}}), floats(some_images())
-    found = evaluation_of(model, spec)(series())
+    found = episode_evaluator(model, spec)(series())
     losses, accuracies = [], []
     for indices in drawn(series()):
         copy = network({"maml": {}})
@@ -217,7 +217,7 @@ def test_judging_changes_nothing_of_the_network() -> None:
     for learner, spec in (({"maml": {}}, Maml()), ({"prototypical": {}}, Prototypical())):
         model = network(learner)
         before = model.get_weights()
-        evaluation_of(model, spec)(series())
+        episode_evaluator(model, spec)(series())
         for weight, value in zip(model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(weight, value)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.few_shot.methods import (
-    adapted,
+    adapt,
     cross_entropy,
     episode_labels,
     maml_logits,
@@ -95,7 +95,7 @@ def flat(images: Any) -> Any:
 def outer_loss(network: keras.Model, weights: list[Any], first_order: bool, steps: int = 2) -> Any:
     support, queries = episode()
     labels = episode_labels(WAY, SHOT)
-    fast = adapted(network, weights, flat(support), labels, steps=steps, rate=0.3, first_order=first_order)
+    fast = adapt(network, weights, flat(support), labels, steps=steps, rate=0.3, first_order=first_order)
     logits = tf.cast(stateless(network, fast, flat(queries)), tf.float64)
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(episode_labels(WAY, QUERY), logits))
 
@@ -142,7 +142,7 @@ def test_one_inner_step_is_one_step_of_gradient_descent(network: keras.Model) ->
         tape.watch(weights)
         loss = cross_entropy(stateless(network, weights, flat(support)), episode_labels(WAY, SHOT))
     expected = [weight - 0.3 * gradient for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True)]
-    fast = adapted(network, weights, flat(support), episode_labels(WAY, SHOT), steps=1, rate=0.3, first_order=False)
+    fast = adapt(network, weights, flat(support), episode_labels(WAY, SHOT), steps=1, rate=0.3, first_order=False)
     for found, wanted in zip(fast, expected, strict=True):
         np.testing.assert_allclose(found, wanted)
 

@@ -20,10 +20,10 @@ from cnnctl.commands.one_shot import one_shot
 from cnnctl.commands.train import train
 from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.few_shot import challenge as challenge_module
-from cnnctl.few_shot.challenge import Matcher, Outcome, by_embedding, challenged, matcher_of, mistakes_picture
+from cnnctl.few_shot.challenge import Matcher, Outcome, by_embedding, matcher_of, mistakes_picture, run_challenge
 from cnnctl.few_shot.challenge_images import OneShotRun, read_challenge
 from cnnctl.few_shot.challenge_tables import MAX_DRAWN
-from cnnctl.few_shot.views import AS_IT_IS, Views
+from cnnctl.few_shot.views import NO_VIEWS, Views
 from cnnctl.report.console import Console
 from cnnctl.session.trained_run import open_trained
 
@@ -97,7 +97,7 @@ def test_a_network_that_knows_digits_is_far_better_than_guessing(
     name: str, copies: int, runs: dict[str, Path], digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = result(capsys, runs[name], digits, copies)
-    assert (found["run"], found["challenge"], found["copies"]) == (str(runs[name]), str(digits), copies)
+    assert (found["run"], found["challenge"], found["tta"]) == (str(runs[name]), str(digits), copies)
     assert [(row["run"], row["classes"], row["images"]) for row in found["runs"]] == [("run01", 10, 30), ("run02", 10, 30)]
     assert found["total"]["guessing"] == pytest.approx(0.9)
     assert found["total"]["error_rate"] < 0.5
@@ -129,9 +129,9 @@ def test_the_chosen_image_has_the_largest_cosine_of_what_the_last_dense_layer_ta
         return values / np.linalg.norm(values, axis=1, keepdims=True)
 
     expected = np.argmax(vectors(run.tests) @ vectors(run.training).T, axis=1)
-    matcher = matcher_of(trained, AS_IT_IS)
+    matcher = matcher_of(trained, NO_VIEWS)
     np.testing.assert_array_equal(matcher.match(run.training, run.tests), expected)
-    assert matcher.compared == f"by the cosine of what layer '{trained.model.layers[-1].name}' takes"
+    assert matcher.compared == f"by the cosine of the inputs of layer '{trained.model.layers[-1].name}'"
 
 
 # copies
@@ -146,7 +146,7 @@ def test_vectors_are_averaged_over_the_image_and_its_changed_copies(runs: dict[s
         seen.append(np.asarray(inputs))
         return np.asarray(inputs).reshape(len(inputs), -1)
 
-    chosen = by_embedding(trained, pixels, "squared_euclid", Views(copies=2))(run.training, run.tests)
+    chosen = by_embedding(trained, pixels, "squared_euclid", Views(augmented=2))(run.training, run.tests)
     original, *changed = seen
     np.testing.assert_array_equal(original, np.concatenate([run.training, run.tests]) / np.float32(255))
     assert len(changed) == 2
@@ -169,7 +169,7 @@ def test_copies_are_the_same_each_time_and_do_not_depend_on_the_other_runs(
 
 
 def test_copies_without_augmentation_are_refused(runs: dict[str, Path], digits: Path) -> None:
-    with pytest.raises(UsageError, match=r"--copies 3: the run's config has no data\.augment .*; leave --copies out"):
+    with pytest.raises(UsageError, match=r"--tta 3: the run's config has no data\.augment, .*; remove the option"):
         one_shot(runs["headless"], digits, 3, None, "table", "cpu", Console(), verbose=True)
 
 
@@ -188,7 +188,7 @@ def made_up() -> list[OneShotRun]:
 
 
 def outcome_of(chosen: list[int], runs: list[OneShotRun]) -> Outcome:
-    return challenged(Matcher(lambda training, tests: np.array(chosen), "by a test", AS_IT_IS), runs)
+    return run_challenge(Matcher(lambda training, tests: np.array(chosen), "by a test", NO_VIEWS), runs)
 
 
 def test_a_mistake_is_told_with_the_images_of_it(made_up: list[OneShotRun]) -> None:
@@ -213,11 +213,11 @@ def test_the_picture_is_written_and_said(
     runs: dict[str, Path], digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wrong class is forced, since a good network leaves nothing to draw."""
-    wrong = Matcher(lambda training, tests: np.zeros(len(tests), np.int64), "by a test", AS_IT_IS)
+    wrong = Matcher(lambda training, tests: np.zeros(len(tests), np.int64), "by a test", NO_VIEWS)
     monkeypatch.setattr(challenge_module, "matcher_of", lambda trained, copies: wrong)
     one_shot(runs["logits"], digits, 0, tmp_path / "m.png", "table", "cpu", Console(), verbose=True)
     told = capsys.readouterr()
-    assert "error rate 90.00%: 54 of 60 images in 2 runs" in told.out
+    assert "error rate              90.00%: 54 of 60 images in 2 runs" in told.out
     assert f"mistakes   {tmp_path / 'm.png'}\n" in told.err
     with Image.open(tmp_path / "m.png") as picture:
         assert picture.format == "PNG"
@@ -260,7 +260,7 @@ def test_a_picture_that_cannot_be_there_is_refused_before_anything_is_written(
 
 
 def test_a_network_without_a_dense_layer_is_refused(runs: dict[str, Path], digits: Path) -> None:
-    with pytest.raises(UsageError, match=r"this network has none; give a run whose stack ends with a dense layer"):
+    with pytest.raises(UsageError, match=r"this network has none; choose a run whose network ends with a dense layer"):
         one_shot(runs["headless"], digits, 0, None, "table", "cpu", Console(), verbose=True)
 
 
@@ -286,8 +286,8 @@ def test_too_little_memory_is_told_in_one_message(made_up: list[OneShotRun]) -> 
     def full(training: Any, tests: Any) -> Any:
         raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
 
-    with pytest.raises(RunError, match="not enough memory for this network; use fewer images or --device cpu"):
-        challenged(Matcher(full, "by a test", AS_IT_IS), made_up)
+    with pytest.raises(RunError, match="not enough memory for this network and the images of a run; try --device cpu"):
+        run_challenge(Matcher(full, "by a test", NO_VIEWS), made_up)
 
 
 @pytest.mark.skipif("OMNIGLOT_ONE_SHOT" not in os.environ, reason="OMNIGLOT_ONE_SHOT names no folder with Lake's runs")

@@ -56,8 +56,8 @@ def _classification(loop: str, style: str, layers: list[Any] = [*_CONV, *_HEAD],
     }
 
 
-def _few_shot(learner: dict[str, Any], **few_shot: Any) -> dict[str, Any]:
-    spec = {**_FEW_SHOT["few_shot"], "learner": learner, **few_shot}
+def _few_shot(method: dict[str, Any], **few_shot: Any) -> dict[str, Any]:
+    spec = {**_FEW_SHOT["few_shot"], "method": method, **few_shot}
     train = {"epochs": EPOCHS, "batch_size": 32, "checkpoint": {"every_steps": 4}, "early_stopping": {"patience": 20}}
     return {**_FEW_SHOT, "few_shot": spec, "train": train}
 
@@ -79,7 +79,7 @@ CASES: dict[str, dict[str, Any]] = {
     "every-step": _classification("custom", "sequential", checkpoint={"every_steps": 1}),
     "prototypical": _few_shot({"prototypical": {}}),
     "maml": _few_shot({"maml": {"inner_steps": 2}}),
-    "classifier": _few_shot({"classifier": {}}, episodes=None, episodes_per_step=None, rotations=True),
+    "cosine_classifier": _few_shot({"cosine_classifier": {}}, episodes=None, episodes_per_step=None, rotations=True),
 }
 
 

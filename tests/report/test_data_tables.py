@@ -222,7 +222,7 @@ def test_an_episode_that_cannot_be_drawn_has_its_advice(
 
 
 def test_maml_is_to_lower_its_one_way(few_shot: dict[str, Any]) -> None:
-    (text,) = advice({**wanting(few_shot, "train", way=25), "learner": "maml"})
+    (text,) = advice({**wanting(few_shot, "train", way=25), "method": "maml"})
     assert text.endswith("or lower few_shot.way to 24")
 
 

@@ -255,7 +255,7 @@ def test_label_smoothing_is_told_with_its_numbers() -> None:
 
 def of_maml(learner: str, layers: str) -> str:
     data = "{source: digits, validation: ['4', '5'], test: ['6', '7', '8', '9']}"
-    rest = f"task: few_shot\nfew_shot: {{learner: {{maml: {learner}}}, way: 2}}"
+    rest = f"task: few_shot\nfew_shot: {{method: {{maml: {learner}}}, way: 2}}"
     return explained(layers, data, rest).replace("\n", " ")
 
 

@@ -32,7 +32,7 @@ from cnnctl.report.console import Console
 from cnnctl.run_folder import RunFolder
 from cnnctl.spec.dataset import Augment, DataSpec
 from cnnctl.spec.document import Document, dump, read_document
-from cnnctl.spec.experiment import LEARNER, Experiment, FewShotSpec, LogSpec, ModelSpec
+from cnnctl.spec.experiment import METHOD, Experiment, FewShotSpec, LogSpec, ModelSpec
 from cnnctl.spec.layers import STACK_ITEM
 from cnnctl.spec.load import check
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
@@ -50,7 +50,7 @@ SCHEMA = json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 CONFIG = Path("x.yaml")
 
-NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, LEARNER, PRUNER, INITIALIZER, REGULARIZER, CONSTRAINT)
+NAMED = (STACK_ITEM, OPTIMIZER, SCHEDULE, LOSS, METHOD, PRUNER, INITIALIZER, REGULARIZER, CONSTRAINT)
 
 
 def _fields(named: Named, kind: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ ZOO: list[Any] = [
     {"x": 1}, {"": None}, {"a\nb": 1}, {SURROGATE: 1}, {"\x1b[31m": 1}, {"1": 1}, {LONG: 1}, {"a": {"b": {"c": []}}},
     "adam", {"adam": None}, {"adam": []}, {"sgd": {}, "adam": {}}, {"sgd": {"learning_rate": {"cosine": {}}}}, "cosine",
     {"sgd": {"learning_rate": {"exponential": {"initial_learning_rate": 0.1, "decay_rate": 0.5, "decay_steps": "0.1234567 epochs"}}}},
-    {"constant": {"learning_rate": 0.1}}, {"maml": {"inner_steps": 2}}, "maml", "classifier", {"l2": {"l2": 0.1}}, "max_norm",
+    {"constant": {"learning_rate": 0.1}}, {"maml": {"inner_steps": 2}}, "maml", "cosine_classifier", {"l2": {"l2": 0.1}}, "max_norm",
     "flatten", {"flatten": None}, {"flatten": {}}, {"flatten": []}, "conv2d", {"conv2d": {"filters": 2, "kernel_size": 3}},
     {"conv2d": {"filters": 2**31 - 1, "kernel_size": 2**31 - 1, "padding": "same"}}, {"dense": {"units": 2**31 - 1}},
     {"zero_padding2d": {"padding": 2**31 - 1}}, {"max_pooling2d": {"pool_size": 2**31 - 1, "padding": "same"}},

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from cnnctl.errors import ConfigError, UsageError
 from cnnctl.spec.document import parse
-from cnnctl.spec.experiment import Classifier, Experiment, FewShotSpec, Maml, Prototypical
+from cnnctl.spec.experiment import CosineClassifier, Experiment, FewShotSpec, Maml, Prototypical
 from cnnctl.spec.few_shot import HEAD, refuse_few_shot, with_head
 from cnnctl.spec.layers import Dense
 from cnnctl.spec.load import check, load
@@ -59,7 +59,7 @@ def test_a_task_without_its_section_takes_every_default() -> None:
         assert experiment.few_shot == FewShotSpec()
     assert experiment.few_shot
     assert experiment.few_shot.model_dump() == {
-        "learner": {"prototypical": {"distance": "squared_euclid"}},
+        "method": {"prototypical": {"distance": "squared_euclid"}},
         **{"way": 5, "shot": 1, "query": 5, "train_way": None, "train_shot": None, "train_query": None},
         **{"episodes": None, "episodes_per_step": None, "validation_episodes": 1000, "test_episodes": 1000},
         **{"rotations": False, "mirrors": False},
@@ -76,13 +76,13 @@ def test_a_config_without_a_task_is_a_classification() -> None:
     [
         ("prototypical", Prototypical(distance="squared_euclid")),
         ("maml", Maml(inner_steps=1, inner_learning_rate=0.4, first_order=False, test_steps=None)),
-        ("classifier", Classifier(scale=16.0)),
+        ("cosine_classifier", CosineClassifier(scale=16.0)),
     ],
 )
 def test_the_bare_name_of_a_learner_takes_every_default(name: str, expected: Any) -> None:
-    for learner in (name, f"{{{name}: {{}}}}", f"{{{name}: }}"):
-        experiment = checked(few_shot(f"learner: {learner}"))
-        assert experiment.few_shot and experiment.few_shot.learner == expected
+    for method in (name, f"{{{name}: {{}}}}", f"{{{name}: }}"):
+        experiment = checked(few_shot(f"method: {method}"))
+        assert experiment.few_shot and experiment.few_shot.method == expected
 
 
 @pytest.mark.parametrize(("said", "expected"), [("", "class"), (", hold_out: null", "class"), (", hold_out: class", "class")])
@@ -98,9 +98,9 @@ def test_groups_are_held_out_where_the_config_says_so() -> None:
 def test_the_section_is_overridden_from_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(few_shot("way: 5"))
-    experiment = load(file, ["few_shot.way=3", "few_shot.learner.maml.inner_steps=2", "data.test=['8', '9']"])
+    experiment = load(file, ["few_shot.way=3", "few_shot.method.maml.inner_steps=2", "data.test=['8', '9']"])
     assert experiment.few_shot and experiment.few_shot.way == 3
-    assert experiment.few_shot.learner == Maml(inner_steps=2)
+    assert experiment.few_shot.method == Maml(inner_steps=2)
     assert experiment.data.test == ("8", "9")
     with pytest.raises(ConfigError, match=r"--set few_shot\.way=1  few_shot\.way: expected a number of at least 2"):
         load(file, ["few_shot.way=1"])
@@ -116,7 +116,7 @@ def test_a_classification_becomes_a_few_shot_task_by_an_override_alone(tmp_path:
 # what does not go together
 
 MAML, CLASSIFIER, PROTOTYPICAL = "learner: maml", "learner: classifier", "learner: prototypical"
-BY_EPISODES = "is for training by episodes, but classifier trains on batches of images (train.batch_size); remove it"
+BY_EPISODES = "is for training by episodes, but cosine_classifier trains on batches of images (train.batch_size); remove it"
 
 WRONG: list[tuple[str, list[str]]] = [
     (
@@ -164,7 +164,7 @@ WRONG: list[tuple[str, list[str]]] = [
         ["5:27  train.optimizer.sgd.loss_scale_factor: maml does not scale its loss; remove it"],
     ),
     *(
-        (few_shot(f"{CLASSIFIER}, {field}: 2"), [f"3:33  few_shot.{field}: {BY_EPISODES}"])
+        (few_shot(f"{CLASSIFIER}, {field}: 2"), [f"3:39  few_shot.{field}: {BY_EPISODES}"])
         for field in ("train_way", "train_shot", "train_query", "episodes", "episodes_per_step")
     ),
     (
@@ -187,10 +187,10 @@ WRONG: list[tuple[str, list[str]]] = [
     ),
     *(
         (
-            few_shot(f"learner: {learner}", train="loss: sparse_categorical_crossentropy"),
+            few_shot(f"method: {method}", train="loss: sparse_categorical_crossentropy"),
             ["5:9  train.loss: few-shot methods have their own loss, cross-entropy over the classes of an episode; remove it"],
         )
-        for learner in ("prototypical", "maml", "classifier")
+        for method in ("prototypical", "maml", "cosine_classifier")
     ),
     *(
         (
@@ -210,13 +210,13 @@ WRONG: list[tuple[str, list[str]]] = [
     ),
     *(
         (
-            few_shot(f"learner: {learner}", layers=f"flatten, dense: {{units: classes}}{more}"),
+            few_shot(f"method: {method}", layers=f"flatten, dense: {{units: classes}}{more}"),
             [
                 "4:54  model.layers[1].dense.units: the classes of a few-shot task differ between episodes; "
                 "write units: 64, or another number"
             ],
         )
-        for learner in ("prototypical", "maml", "classifier")
+        for method in ("prototypical", "maml", "cosine_classifier")
         for more in ("", ", dense: {units: 4}")
     ),
     (
@@ -337,7 +337,7 @@ def test_loader_and_schema_refuse_a_wrong_value_of_every_field(field: str) -> No
 
 
 @pytest.mark.parametrize(
-    "learner",
+    "method",
     [
         "prototypes",
         "{prototypical: {distance: euclid}}",
@@ -345,14 +345,14 @@ def test_loader_and_schema_refuse_a_wrong_value_of_every_field(field: str) -> No
         "{maml: {inner_learning_rate: 0}}",
         "{maml: {test_steps: 1.5}}",
         "{maml: {scale: 3}}",
-        "{classifier: {scale: 0}}",
-        "{classifier: {}, maml: {}}",
+        "{cosine_classifier: {scale: 0}}",
+        "{cosine_classifier: {}, maml: {}}",
         "null",
     ],
 )
-def test_loader_and_schema_refuse_the_same_learners(learner: str) -> None:
-    text = few_shot(f"learner: {learner}")
-    assert printed(text)[0].split("  ")[1].startswith("few_shot.learner")
+def test_loader_and_schema_refuse_the_same_methods(method: str) -> None:
+    text = few_shot(f"method: {method}")
+    assert printed(text)[0].split("  ")[1].startswith("few_shot.method")
     assert not VALIDATOR.is_valid(parse(text, "x.yaml").content)
 
 
@@ -389,18 +389,18 @@ def test_a_stack_that_does_not_fit_is_told_for_few_shot_tasks_too() -> None:
 # the network that is built
 
 
-@pytest.mark.parametrize("learner", ["prototypical", "classifier"])
-def test_the_with_head_other_learners_is_the_stack_itself(learner: str) -> None:
-    experiment = checked(few_shot(f"learner: {learner}"))
+@pytest.mark.parametrize("method", ["prototypical", "cosine_classifier"])
+def test_the_network_of_other_methods_is_the_stack_itself(method: str) -> None:
+    experiment = checked(few_shot(f"method: {method}"))
     assert with_head(experiment) is experiment
 
 
-def test_the_with_head_a_classification_is_the_stack_itself() -> None:
+def test_the_network_of_a_classification_is_the_stack_itself() -> None:
     experiment = checked(DIGITS + HEADED)
     assert with_head(experiment) is experiment
 
 
-def test_the_with_head_maml_ends_with_an_output_for_each_class_of_an_episode() -> None:
+def test_the_network_of_maml_ends_with_an_output_for_each_class_of_an_episode() -> None:
     experiment = checked(few_shot(f"{MAML}, way: 3", layers="flatten, dense: {units: 7}"))
     network = with_head(experiment)
     assert network.model.layers == [*experiment.model.layers, Dense(units=3, name=HEAD)]

@@ -232,7 +232,7 @@ PATHS = [
     "train.epochs.", "train[epochs]", "train.epochs.x", "train.epochs[0]", "train.optimizer.adam.learning_rate", "train.optimizer.sgd.momentum",
     "model", "model.layers", "model.layers.-1", "model.layers.99999999999", "model.layers.0", "model.layers[0", "model.layers.0.0", "model.layers.0.conv2d",
     "model.layers.0.conv2d.filters", "model.layers.0.name", "model.layers.1e3", "model.layers.٣", "model.layers." + "9" * 5000, "model.style", "data", "data.name", "data.path",
-    "data.source", "data.classes", "data.image_size", "data.image_size.0", "few_shot.way", "few_shot.learner.maml.inner_steps", "log.profile", "seed", "seed.x", "task",
+    "data.source", "data.classes", "data.image_size", "data.image_size.0", "few_shot.way", "few_shot.method.maml.inner_steps", "log.profile", "seed", "seed.x", "task",
     "a\nb", "train.a\nb", "\x1b[31m", "é", "数.字", "\ud800", "\udcff", "train.\udcff", LONG, "a." * 500 + "b", "__class__", "train.__class__", "<<", "*a", "&a",
 ]  # fmt: skip
 USUAL = [

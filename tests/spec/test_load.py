@@ -17,7 +17,7 @@ from PIL import Image
 from cnnctl.errors import ConfigError
 from cnnctl.run_folder import RunFolder
 from cnnctl.spec.document import parse
-from cnnctl.spec.experiment import LEARNER, Experiment
+from cnnctl.spec.experiment import METHOD, Experiment
 from cnnctl.spec.layers import LAYERS, Layer, Repeat
 from cnnctl.spec.load import check, load
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
@@ -345,22 +345,22 @@ def test_a_text_that_looks_like_something_else_survives_config_yaml(text: str, t
     assert written_and_read(experiment, tmp_path).data.train == text
 
 
-LEARNERS: list[Any] = [
-    *LEARNER.choices,
+METHODS: list[Any] = [
+    *METHOD.choices,
     {"prototypical": {"distance": "cosine"}},
     {"maml": {"inner_steps": 3, "inner_learning_rate": 1e-2, "first_order": True, "test_steps": 10}},
-    {"classifier": {"scale": 8.0}},
+    {"cosine_classifier": {"scale": 8.0}},
 ]
 
 
 @pytest.mark.parametrize(
-    "learner", LEARNERS, ids=lambda learner: learner if isinstance(learner, str) else f"{next(iter(learner))} in full"
+    "method", METHODS, ids=lambda method: method if isinstance(method, str) else f"{next(iter(method))} in full"
 )
-def test_every_learner_survives_config_yaml(learner: Any, tmp_path: Path) -> None:
+def test_every_method_survives_config_yaml(method: Any, tmp_path: Path) -> None:
     content = {
         "task": "few_shot",
         "data": {"source": "digits"},
-        "few_shot": {"learner": learner},
+        "few_shot": {"method": method},
         "model": {"layers": ["flatten"]},
     }
     experiment = checked(json.dumps(content))
@@ -368,8 +368,8 @@ def test_every_learner_survives_config_yaml(learner: Any, tmp_path: Path) -> Non
 
 
 def test_the_learners_in_full_say_every_field() -> None:
-    said = [(kind, set(fields)) for each in LEARNERS if isinstance(each, dict) for kind, fields in each.items()]
-    assert said == [(kind, set(learner.model_fields)) for kind, learner in LEARNER.choices.items()]
+    said = [(kind, set(fields)) for each in METHODS if isinstance(each, dict) for kind, fields in each.items()]
+    assert said == [(kind, set(method.model_fields)) for kind, method in METHOD.choices.items()]
 
 
 def layers_of(items: list[Section]) -> Iterator[Layer]:
@@ -441,7 +441,7 @@ def test_config_yaml_says_every_field(tmp_path: Path) -> None:
 
 def test_config_yaml_of_a_few_shot_task_says_every_field(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    run.write_config(checked("task: few_shot\ndata: {source: digits}\nmodel: {layers: [flatten]}\nfew_shot: {learner: maml}\n"))
+    run.write_config(checked("task: few_shot\ndata: {source: digits}\nmodel: {layers: [flatten]}\nfew_shot: {method: maml}\n"))
     text = run.config.read_text()
     for field in (
         "task: few_shot",

@@ -36,7 +36,7 @@ def test_every_field_and_every_name_of_a_config_has_a_meaning() -> None:
 @pytest.mark.parametrize("named", NAMED, ids=lambda named: named.what)
 def test_every_field_of_a_kind_is_a_row_with_its_default(named: Any) -> None:
     where = {"layer": "model.layers", "optimizer": "train.optimizer", "schedule": "train.optimizer.sgd.learning_rate"}
-    others = {"loss": "train.loss", "learner": "few_shot.learner", "pruner": "sweep.pruning"}
+    others = {"loss": "train.loss", "method": "few_shot.method", "pruner": "sweep.pruning"}
     path = (where | others).get(named.what, f"model.layers.dense.kernel_{named.what}")
     assert [row.path for row in fields_below(path)] == [f"{path}.{kind}" for kind in named.choices]
     for kind, section in named.choices.items():

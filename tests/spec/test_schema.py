@@ -75,7 +75,7 @@ def test_the_schema_is_one_of_json_schema_2020_12() -> None:
 def test_every_reference_of_the_schema_leads_somewhere() -> None:
     references = re.findall(r"'\$ref': '#/\$defs/([^']+)'", str(SCHEMA))
     assert set(references) <= set(SCHEMA["$defs"])
-    assert {"layer", "optimizer", "schedule", "loss", "learner", "initializer", "regularizer", "constraint"} <= set(references)
+    assert {"layer", "optimizer", "schedule", "loss", "method", "initializer", "regularizer", "constraint"} <= set(references)
 
 
 def test_no_object_of_the_schema_lets_unknown_fields_pass() -> None:
@@ -218,8 +218,8 @@ def with_log(**fields: Any) -> Any:
     return {**with_data(source="digits"), "log": fields}
 
 
-MAML: Any = {"learner": "maml"}
-CLASSIFIER: Any = {"learner": {"classifier": {}}}
+MAML: Any = {"method": "maml"}
+CLASSIFIER: Any = {"method": {"cosine_classifier": {}}}
 
 
 def cosine(**fields: Any) -> Any:
@@ -297,10 +297,10 @@ def cosine(**fields: Any) -> Any:
         (few_shot({"rotations": True}, augment={"rotation": 45}), False),
         (few_shot({**CLASSIFIER, "episodes": None}), True),
         (few_shot({**CLASSIFIER, "episodes": 50}), False),
-        (few_shot({"learner": "classifier", "train_way": 5}), False),
+        (few_shot({"method": "cosine_classifier", "train_way": 5}), False),
         (few_shot({**MAML, "episodes": 50}, train={"precision": "auto", "optimizer": {"adam": None}}), True),
         (few_shot(MAML, train={"precision": "mixed_float16"}), False),
-        (few_shot({"learner": {"maml": None}}, train={"optimizer": {"sgd": {"loss_scale_factor": 2.0}}}), False),
+        (few_shot({"method": {"maml": None}}, train={"optimizer": {"sgd": {"loss_scale_factor": 2.0}}}), False),
         (few_shot(CLASSIFIER, train={"optimizer": {"sgd": {"loss_scale_factor": 2.0}}}), True),
         (with_data("few_shot", **LETTERS, hold_out="group", group="alphabet", validation=None, test="small2"), False),
         (with_data("few_shot", **LETTERS, hold_out="group", group="alphabet", validation=None), False),

@@ -45,7 +45,7 @@ from cnnctl.sweep.results import shown as shown_as
 from cnnctl.sweep.scheduler import Study, Waiting, Work
 from cnnctl.sweep.studies import create_study, open_study
 from cnnctl.sweep.sweep_folder import SweepFolder
-from cnnctl.sweep.trial_runner import Listener, Worker
+from cnnctl.sweep.trial_runner import TrialObserver, TrialRunner
 from cnnctl.train import checkpoint
 from cnnctl.train.observers import EpochRecord
 from cnnctl.train.signals import Interruption
@@ -89,7 +89,7 @@ def study_of(config: Path, folder: Path, *overrides: str) -> Study:
 def work(config: Path, folder: Path, *overrides: str, interruption: Interruption | None = None) -> Study:
     """Trains all that a study has to train, in this process."""
     study = study_of(config, folder, *overrides)
-    while not Worker(study, "cpu", interruption or Interruption(), lambda _: None).work(math.inf):
+    while not TrialRunner(study, "cpu", interruption or Interruption(), lambda _: None).work(math.inf):
         pass  # threads set otherwise would need a new process; here they cannot
     return study
 
@@ -220,7 +220,7 @@ def test_other_images_than_those_of_the_first_trial_are_refused(tmp_path: Path) 
     work(config, tmp_path / "sweep")
     for file in (tmp_path / "images/a").glob("*.png"):
         Image.new("L", (8, 8), 255).save(file)
-    with pytest.raises(RunError, match="was begun on other images; put them back, or begin another with --dir"):
+    with pytest.raises(RunError, match="was started on other images; restore them, or start another sweep with --dir"):
         work(config, tmp_path / "sweep", "sweep.trials=2")
 
 
@@ -241,7 +241,7 @@ model: {layers: [flatten, {dense: {units: 8}}]}
 train: {epochs: 1}
 log: {tensorboard: false}
 """
-    parameters = {"few_shot.train_shot": [1, 200], "few_shot.learner": ["prototypical", "maml"]}
+    parameters = {"few_shot.train_shot": [1, 200], "few_shot.method": ["prototypical", "maml"]}
     study = work(
         written(tmp_path, text, method="grid", trials=None, pruning=None, parameters=parameters, repeat_best=1), tmp_path / "s"
     )
@@ -533,7 +533,7 @@ def test_more_random_trials_than_there_are_combinations_are_warned_about(
             sweep(config, [], SweepOptions(tmp_path / str(index)), Console())
         text = "warning: the parameters have 6 combinations, and 7 trials train some of them again, to the same results; method: grid"
         assert (text in capsys.readouterr().err) is warned
-    assert study_of(written(tmp_path), tmp_path / "endless").points == math.inf
+    assert study_of(written(tmp_path), tmp_path / "endless").combinations == math.inf
 
 
 # one trial belongs to one process
@@ -588,7 +588,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
 ) -> None:
     """Each process ends in the fourth epoch that it trains, whatever trial that is of."""
     config, finished = straight
-    heard, saved = Listener.on_epoch, checkpoint.Checkpoints.on_epoch
+    heard, saved = TrialObserver.on_epoch, checkpoint.Checkpoints.on_epoch
     count = 0
 
     def press() -> None:
@@ -597,7 +597,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
         if count == 4:
             raise KeyboardInterrupt
 
-    def hear(self: Listener, record: EpochRecord) -> None:
+    def hear(self: TrialObserver, record: EpochRecord) -> None:
         try:
             heard(self, record)
         finally:
@@ -609,7 +609,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
             press()
         saved(self, record)
 
-    monkeypatch.setattr(Listener, "on_epoch", hear)
+    monkeypatch.setattr(TrialObserver, "on_epoch", hear)
     monkeypatch.setattr(checkpoint.Checkpoints, "on_epoch", save)
     interruptions = 0
     while True:
@@ -804,8 +804,8 @@ def test_a_study_of_another_config_is_refused_with_what_differs(tmp_path: Path) 
             config, ["train.epochs=9", "sweep.seed=3", "sweep.trials=7"], SweepOptions(tmp_path / "sweep"), Console(quiet=True)
         )
     lines = str(caught.value).splitlines()
-    assert "holds the study of another config; begin another study with --dir" in lines[0]
-    assert lines[1:] == ["  train.epochs: 3 in the study, 9 asked for", "  sweep.seed: 0 in the study, 3 asked for"]
+    assert "has the study of another config; start another sweep with --dir" in lines[0]
+    assert lines[1:] == ["  train.epochs: 3 in the study, 9 in the config", "  sweep.seed: 0 in the study, 3 in the config"]
 
 
 def test_more_trials_go_on_with_the_same_study(tmp_path: Path) -> None:
@@ -851,7 +851,7 @@ def test_a_damaged_study_is_one_message_that_says_what_to_do(kind: str, tmp_path
     drawn(study_of(config, tmp_path / "sweep"), 3)
     damage(kind, tmp_path / "sweep/study.sqlite3")
     remedy = (
-        "that Optuna .* does not read" if kind == "another version" else "Move .*sweep away, or begin another study with --dir"
+        "which Optuna .* cannot read" if kind == "another version" else "Move .*sweep away, or start another sweep with --dir"
     )
     with pytest.raises(RunError, match=f"study.sqlite3 .*{remedy}"):
         sweep(config, [], SweepOptions(tmp_path / "sweep"), Console(quiet=True))
@@ -919,7 +919,7 @@ def looked_at(config: Path, folder: Path) -> None:
     [
         ("UPDATE trial_values SET value = 'abc'", "trial 0: its value is 'abc', expected a number"),
         ("UPDATE trial_params SET param_value = 'abc'", "a trial in it cannot be read"),
-        ("UPDATE study_directions SET direction = 'MINIMIZE'", "in it the better trial has the lower value"),
+        ("UPDATE study_directions SET direction = 'MINIMIZE'", "its direction is minimize"),
         (
             "UPDATE trial_user_attributes SET value_json = '[1]' WHERE key = 'epochs'",
             r"trial 0: epochs is \[1\], expected a number",
@@ -932,9 +932,7 @@ def test_a_text_where_a_study_has_a_number_is_told_with_its_trial(change: str, r
     with contextlib.closing(sqlite3.connect(tmp_path / "sweep/study.sqlite3")) as study, study:
         study.execute(change)
     for show in (True, False):
-        with pytest.raises(
-            RunError, match=rf"study.sqlite3 is damaged, or is no study of cnnctl: .*({reason}).*Move .*sweep away"
-        ):
+        with pytest.raises(RunError, match=rf"study.sqlite3 is damaged or not a cnnctl study: .*({reason}).*Move .*sweep away"):
             sweep(config, [], SweepOptions(tmp_path / "sweep", show=show), Console(quiet=True))
 
 
@@ -1054,7 +1052,7 @@ def test_nothing_is_written_through_a_link_and_no_strangers_run_is_taken(
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / name).symlink_to(outside)
     study_of(config, tmp_path / "sweep")
-    with pytest.raises(RunError, match=rf"{name} is (a link, and nothing is written|not the run of trial 0 with seed 1)"):
+    with pytest.raises(RunError, match=rf"{name} is (a link, and sweep does not write|not the run of trial 0 with seed 1)"):
         work(config, tmp_path / "sweep")
     assert snapshot(outside) == before
 
@@ -1102,7 +1100,7 @@ def test_plots_that_are_a_link_are_refused(finished: tuple[Path, Path], tmp_path
     shutil.copytree(folder, tmp_path / "sweep")
     (tmp_path / "outside").mkdir()
     (tmp_path / "sweep/plots").symlink_to(tmp_path / "outside")
-    with pytest.raises(RunError, match="plots is a link, and nothing is written through links; move it away"):
+    with pytest.raises(RunError, match="plots is a link, and sweep does not write through links; move it away"):
         sweep(config, [], SweepOptions(tmp_path / "sweep"), Console(quiet=True))
     assert not list((tmp_path / "outside").iterdir())
 
@@ -1111,7 +1109,7 @@ def test_a_file_where_a_trials_folder_belongs_is_one_message(tmp_path: Path) -> 
     config = written(tmp_path, trials=1)
     study_of(config, tmp_path / "sweep")
     (tmp_path / "sweep/trial_0000").write_text("mine")
-    with pytest.raises(RunError, match="trial_0000 is no folder; move it away, and run sweep again"):
+    with pytest.raises(RunError, match="trial_0000 is not a folder; move it away and run sweep again"):
         work(config, tmp_path / "sweep")
     assert (tmp_path / "sweep/trial_0000").read_text() == "mine"
 
@@ -1243,7 +1241,7 @@ def test_a_run_of_a_trials_config_is_no_part_of_the_sweep(straight: tuple[Path, 
 
 def test_a_process_makes_room_for_one_with_other_threads(tmp_path: Path) -> None:
     config = written(tmp_path, method="grid", trials=None, pruning=None, parameters={"train.batch_parts": [1, 2]})
-    worker = Worker(study_of(config, tmp_path / "sweep"), "cpu", Interruption(), lambda _: None)
+    worker = TrialRunner(study_of(config, tmp_path / "sweep"), "cpu", Interruption(), lambda _: None)
     assert not worker.work(math.inf)
     states = [row.state for row in worker.study.results().trials]
     assert states == [DONE, INTERRUPTED]

@@ -156,13 +156,15 @@ def test_ctrl_c_while_averages_are_put_in_or_taken_out_loses_no_weight(loop: str
         np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("learner", [{"prototypical": {}}, {"maml": {}}, {"classifier": {}}], ids=lambda each: next(iter(each)))
-def test_few_shot_learners_are_validated_with_the_averages_that_they_leave(learner: Any) -> None:
-    episodes = {} if "classifier" in learner else {"episodes": 8}
+@pytest.mark.parametrize(
+    "learner", [{"prototypical": {}}, {"maml": {}}, {"cosine_classifier": {}}], ids=lambda each: next(iter(each))
+)
+def test_few_shot_methods_are_validated_with_the_averages_that_they_leave(learner: Any) -> None:
+    episodes = {} if "cosine_classifier" in learner else {"episodes": 8}
     averaging = {"sgd": {"learning_rate": 0.2, "use_ema": True, "ema_momentum": MOMENTUM}}
     content = {
         "task": "few_shot",
-        "few_shot": {"learner": learner, "way": 2, "query": 3, "validation_episodes": 20, "test_episodes": 20, **episodes},
+        "few_shot": {"method": learner, "way": 2, "query": 3, "validation_episodes": 20, "test_episodes": 20, **episodes},
         "data": {
             "source": "digits", "image_size": [8, 8], "channels": 1, "classes": 10, "hold_out": "class",
             "validation": ["6", "7"], "test": ["8", "9"],

@@ -190,12 +190,12 @@ def break_everything(patch: pytest.MonkeyPatch) -> None:
     "line",
     [
         r"functional: conv2d: another shape",
-        r"initial weights of subclass: \S+ from sequential, where equal bits are expected",
-        r"losses of sequential by fit: \S+ from sequential by custom, where up to 1e-04 is expected",
-        r"weights of sequential by fit: \S+ from sequential by custom, where up to 1e-04 is expected",
-        r"optimizer of sequential by fit: \S+ from sequential by custom, where up to 1e-04 is expected",
-        r"batches of functional by custom: inf from sequential by custom, where equal bits are expected",
-        r"gradients of dense/kernel: \S+ from numerical ones, where up to 1e-05 is expected",
+        r"initial weights of subclass: differ from sequential by \S+, expected equal bits",
+        r"losses of sequential by fit: differ from sequential by custom by \S+, expected at most 1e-04",
+        r"weights of sequential by fit: differ from sequential by custom by \S+, expected at most 1e-04",
+        r"optimizer of sequential by fit: differ from sequential by custom by \S+, expected at most 1e-04",
+        r"batches of functional by custom: differ from sequential by custom by inf, expected equal bits",
+        r"gradients of dense/kernel: differ from numerical ones by \S+, expected at most 1e-05",
     ],
 )
 def test_what_disagrees_is_named_for_people_and_programs(line: str, told: tuple[str, Any]) -> None:

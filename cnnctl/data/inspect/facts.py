@@ -17,7 +17,7 @@ from cnnctl.data.sources.opening import named_outputs
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.data.store.lazy import AnyImages, in_blocks
 from cnnctl.spec.dataset import FILE_SOURCES, DataSpec
-from cnnctl.spec.experiment import Classifier, FewShotSpec
+from cnnctl.spec.experiment import CosineClassifier, FewShotSpec
 from cnnctl.spec.few_shot import EpisodeSize, size_of, training_size_of, turns_of
 from cnnctl.spec.found import known_images
 from cnnctl.spec.found_files import open_originals
@@ -140,7 +140,7 @@ class DataFacts:
         classes: in the order of the labels.
         baseline: the share of test images that have the commonest class of train: who always names it has this accuracy;
             None for few-shot tasks.
-        learner: of a few-shot task, such as `prototypical`; None for classification.
+        method: of a few-shot task, such as `prototypical`; None for classification.
         turns: the classes that each class of train becomes, turned.
         episodes: of each split that a few-shot task draws episodes from; None for classification.
         conflicts: images that occur with different labels; for few-shot tasks in one split, since two share no class.
@@ -160,7 +160,7 @@ class DataFacts:
     splits: dict[str, SplitFacts]
     classes: list[ClassFacts]
     baseline: float | None
-    learner: str | None
+    method: str | None
     turns: int
     episodes: dict[str, EpisodeFacts] | None
     conflicts: int
@@ -197,7 +197,7 @@ def data_facts(data: DataSpec, splits: Splits, few_shot: FewShotSpec | None = No
         splits={role: _split_facts(role, each, data, names, origins, copies) for role, each in sets.items()},
         classes=[ClassFacts(name, {role: int(of_classes[role][label]) for role in sets}) for label, name in enumerate(names)],
         baseline=None if few_shot else float(np.mean(sets["test"].labels == of_classes["train"].argmax())),
-        learner=few_shot.learner.kind if few_shot else None,
+        method=few_shot.method.kind if few_shot else None,
         turns=turns_of(few_shot.rotations, few_shot.mirrors) if few_shot else 1,
         episodes=_episodes(few_shot, of_classes) if few_shot else None,
         conflicts=conflicts(copies, within_a_split=few_shot is not None),
@@ -252,11 +252,11 @@ def _before(role: str, data: DataSpec) -> list[str]:
 
 
 def _episodes(few_shot: FewShotSpec, of_classes: Mapping[str, Counts]) -> dict[str, EpisodeFacts]:
-    """Returns the facts of the episodes of each split; `classifier` draws none from train."""
+    """Returns the facts of the episodes of each split; `cosine_classifier` draws none from train."""
     return {
         role: _training_facts(few_shot, counts) if role == "train" else _episode_facts(counts, size_of(few_shot), turns=1)
         for role, counts in of_classes.items()
-        if not (role == "train" and isinstance(few_shot.learner, Classifier))
+        if not (role == "train" and isinstance(few_shot.method, CosineClassifier))
     }
 
 
