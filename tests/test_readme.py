@@ -118,7 +118,7 @@ def test_every_verb_is_in_the_table_of_commands() -> None:
     help_text = subprocess.run(
         [sys.executable, "-m", "cnnctl", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     ).stdout
-    verbs = re.findall(r"^  ([a-z-]+)  ", help_text.partition("Commands:")[2], re.MULTILINE)
+    verbs = re.findall(r"^  ([a-z-]+)  ", help_text.partition("Train:")[2], re.MULTILINE)
     assert verbs
     assert [verb for verb in verbs if f"| `cnnctl {verb}" not in README] == []
 

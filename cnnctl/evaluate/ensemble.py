@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cnnctl.data.findings import Finding, findings
 from cnnctl.data.image_set import ImageSet, Labels
-from cnnctl.data.new_images import Finding, findings
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.errors import DataError, RunError
 from cnnctl.evaluate.ensemble_tables import Member, ensemble_markdown, ensemble_text, members_as_plain

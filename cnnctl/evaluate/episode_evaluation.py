@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from cnnctl.data.class_splits import read_disjoint_splits
+from cnnctl.data.findings import findings
 from cnnctl.data.image_set import ImageSet, some_of
-from cnnctl.data.new_images import findings
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.data.splits import fingerprint
 from cnnctl.data.user_images import class_names_in, classes_root, read_classes

@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cnnctl.data.findings import AS_IT_IS, Finding, confirmed, findings, transposed
 from cnnctl.data.image_set import ImageSet, some_of
 from cnnctl.data.images import WHITE, Pixels
 from cnnctl.data.inspect.statistics import evenly, measured
-from cnnctl.data.new_images import AS_IT_IS, Finding, NewImages, confirmed, findings, transposed
+from cnnctl.data.new_images import NewImages
 from cnnctl.data.pipeline import as_read_error, ordered_batches, preparation
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.splits import Splits, fingerprint, read_splits

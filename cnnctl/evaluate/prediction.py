@@ -11,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cnnctl.data.findings import Finding, findings, transposed, transposed_finding
 from cnnctl.data.images import Pixels
 from cnnctl.data.inputs import Inputs, source_of
 from cnnctl.data.inspect.originals import Thumbnail
 from cnnctl.data.inspect.statistics import ImageStatistics
-from cnnctl.data.new_images import Finding, NewImages, Sample, findings, transposed, transposed_finding
+from cnnctl.data.new_images import NewImages, Sample
 from cnnctl.data.store.lazy import in_blocks
 from cnnctl.data.store.memory import bytes_of_image
 from cnnctl.errors import DataError, RunError
@@ -53,7 +54,7 @@ class Predicted:
     findings: list[Finding]
 
 
-def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data: DataSpec, most_thumbnails: int) -> Inputs:
+def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data: DataSpec, max_thumbnails: int) -> Inputs:
     """Return what is to be predicted.
 
     Args:
@@ -61,7 +62,7 @@ def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data:
         paths: what the user named: files, which may hold many images, and folders, in which the others were found as images.
         own: how the run reads its own images.
         data: how these images are read.
-        most_thumbnails: of how many images a picture is drawn.
+        max_thumbnails: of how many images a picture is drawn.
 
     Raises:
         DataError: a file of many images is damaged, or it is not clear which of them are meant.
@@ -70,7 +71,7 @@ def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data:
     named = set(paths).difference(roots)
     folders = {file: root for root in roots for file in files if file not in named and file.is_relative_to(root)}
     sources = [source_of(file, own) if file in named else file for file in files]
-    return Inputs(sources, data, most_thumbnails, folders)
+    return Inputs(sources, data, max_thumbnails, folders)
 
 
 def predicted(trained: Trained, inputs: Inputs, top: int, trained_on: ImageStatistics | None) -> Predicted:

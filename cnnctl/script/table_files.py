@@ -92,7 +92,7 @@ def table_split(data: DataSpec, part: Part) -> TableSplit:
 
 def _table(data: DataSpec, file: Path) -> tuple[Table, str]:
     """Return how a file is laid out, and the first of its labels."""
-    from cnnctl.formats.csv import columns_of
+    from cnnctl.formats.csv_columns import columns_of
     from cnnctl.formats.recognise import delimiter_of
     from cnnctl.formats.streams import opened
 

@@ -128,7 +128,7 @@ def read_text(file: Path, inside: Path | None = None) -> str:
             raise ConfigError([Problem(name, "", f"a config has at most {MAX_BYTES:,} bytes; this is not one")])
         return content.decode()
     except FileNotFoundError as error:
-        message = "no such file; 'cnnctl init' lists ready configs and copies one to start from"
+        message = "no such file; 'cnnctl init' lists example configs and copies one to start from"
         raise ConfigError([Problem(name, "", message)]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(name, "", "not a text file in UTF-8; a config is YAML text")]) from error
@@ -151,7 +151,7 @@ def parse(text: str, name: str, explained: bool = True) -> Document:
             raise ConfigError([Problem(name, "", message)])
         if not isinstance(root, yaml.MappingNode):
             kind = "a list" if isinstance(root, yaml.SequenceNode) else show(root.value)
-            message = f"expected a mapping with data, model, train, received {kind}; 'cnnctl init' copies a ready config"
+            message = f"expected a mapping with data, model, train, received {kind}; 'cnnctl init' copies an example config"
             raise ConfigError([Problem(f"{name}:{_place(root)}", "", message)])
         return replace(_Reader(name).document(root), text=text)
     except yaml.MarkedYAMLError as error:

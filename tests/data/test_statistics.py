@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import cnnctl.data.store.lazy
+from cnnctl.data.findings import confirmed, findings, transposed
 from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.images import Pixels
 from cnnctl.data.inputs import InputBatch
@@ -20,7 +21,7 @@ from cnnctl.data.inspect import statistics
 from cnnctl.data.inspect.orientation import Orientation
 from cnnctl.data.inspect.originals import Originals, array_thumbnail, originals_in, originals_of, thumbnail
 from cnnctl.data.inspect.statistics import ImageMeasures, ImageStatistics, evenly, measured, statistics_of
-from cnnctl.data.new_images import NewImages, Sample, confirmed, findings, transposed
+from cnnctl.data.new_images import NewImages, Sample
 from cnnctl.data.store.lazy import LazyImages
 from cnnctl.spec.dataset import DataSpec
 

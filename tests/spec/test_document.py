@@ -125,7 +125,7 @@ def test_a_number_of_too_many_digits_is_refused_at_its_place() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda file: None, "no such file; 'cnnctl init' lists ready configs"),
+        (lambda file: None, "no such file; 'cnnctl init' lists example configs"),
         (lambda file: file.mkdir(), "this is a folder; give the YAML file of a config"),
         (lambda file: file.write_bytes(bytes(range(256))), "not a text file in UTF-8"),
         (lambda file: file.write_bytes(b"#" * 1_000_001), "at most 1,000,000 bytes"),
