@@ -171,7 +171,7 @@ def test_a_file_that_is_cut_off_during_a_training_ends_it_with_a_message_and_lea
         return original(*arguments)
 
     monkeypatch.setattr(Session, "_train", train)
-    with pytest.raises(DataError, match=r"was cut off while images were read from it; run the command again$"):
+    with pytest.raises(DataError, match=r"was truncated while images were read from it; run the command again$"):
         session.run(RunFolder(tmp_path / "run"))
     assert iterators() <= before
 
@@ -279,5 +279,5 @@ class TestLessMemoryThanImages:
     def test_the_same_set_is_refused_in_memory(self, larger_than_memory: tuple[Path, Path], tmp_path: Path) -> None:
         done = limited(larger_than_memory, tmp_path, "keep")
         assert done.returncode == 1
-        assert "the 8,400 images of 'train' take, as 256×256×3, 3.3 GB, and this machine has" in done.stderr
+        assert "the 8,400 images of 'train' take, as 256×256×3, 3.3 GB, but this machine has" in done.stderr
         assert "say data.memory: stream" in done.stderr

@@ -77,8 +77,8 @@ def test_a_field_of_the_config_as_an_option_is_refused_with_the_set_that_works(v
         ),
         (["train", MNIST, "--gpu"], "train has no option --gpu; use --device gpu"),
         (["train", MNIST, "--output-dir", "x"], "train has no option --output-dir; use --run-dir x"),
-        (["train", MNIST, "--shuffle"], "train has no option --shuffle, images are prepared and shuffled anyway; leave it out"),
-        (["summary", MNIST, "--gpu"], "summary has no option --gpu, option --device says where to compute; leave it out"),
+        (["train", MNIST, "--shuffle"], "train has no option --shuffle, images are prepared and shuffled anyway; remove it"),
+        (["summary", MNIST, "--gpu"], "summary has no option --gpu, option --device says where to compute; remove it"),
         (["data", MNIST, "--data", "images"], "data has no option --data; use --set data.path=images"),
     ],
 )

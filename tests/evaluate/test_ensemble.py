@@ -184,12 +184,12 @@ def test_runs_and_images_to_predict_are_told_apart(runs: dict[str, Path], tmp_pa
         return str(caught.value)
 
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    assert "is a run, as all before it; give images to predict after the runs" in refused([runs["mixed"]])
+    assert "is a run, like every argument before it; add images after the runs" in refused([runs["mixed"]])
     assert "is given twice; give each run once" in refused([runs["logits"], tmp_path / "a.png"])
     assert "give one RUN, or leave it out" in refused([runs["mixed"], tmp_path / "a.png"], tmp_path / "s.png")
     other = copied(runs["mixed"], tmp_path / "other")
     note(other, class_names=[*"abcdefghij"])
-    assert "its output 0 is class 'a', expected '0'; leave it out" in refused([other, tmp_path / "a.png"])
+    assert "its output 0 is class 'a', expected '0'; remove it" in refused([other, tmp_path / "a.png"])
 
 
 def test_a_run_has_the_accuracy_and_loss_that_it_is_judged_with_alone(
@@ -347,7 +347,7 @@ def test_a_probability_of_zero_has_the_cross_entropy_that_keras_gives_it() -> No
             "validation",
             r"--split validation: \S+other has no validation data \(data\.validation is null\)",
         ),
-        ({"classes": 11}, None, "its network tells 11 classes apart, expected 10; leave it out"),
+        ({"classes": 11}, None, "its network tells 11 classes apart, expected 10; remove it"),
     ],
 )
 def test_runs_that_hold_out_other_images_are_refused(

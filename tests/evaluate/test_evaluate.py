@@ -242,7 +242,7 @@ def test_a_run_that_cannot_be_written_to_is_evaluated_and_the_reason_told(
     evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
     said = capsys.readouterr()
     assert "accuracy" in said.out
-    assert f"not kept    {run}/evaluation cannot be made: File exists" in said.err
+    assert f"not kept    {run}/evaluation : File exists" in said.err
 
 
 def test_too_little_memory_is_one_message(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

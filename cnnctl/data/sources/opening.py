@@ -57,7 +57,7 @@ class RemappedSource(Source):
             )
         self.class_names = [source.class_names[label] for label in self._known]
         self.notes = source.notes
-        self.notes.append(f"the {len(self._known):,} classes in '{data.train}' are numbered from 0")
+        self.notes.append(f"the {len(self._known):,} classes of '{data.train}' are numbered from 0")
 
     def read(self, split: str) -> ImageSet:
         images = self._source.read(split)
