@@ -1,4 +1,4 @@
-"""The command line: each verb reads its options and calls one function; `main` is the error boundary."""
+"""The command line. Each verb reads its options and calls one function; `main` is the error boundary."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ import typer.core
 from cnnctl import __version__
 from cnnctl.errors import CnnctlError, Interrupted
 from cnnctl.last_words import dismiss, want_teller
+from cnnctl.report.console import Console
 from cnnctl.surroundings import expanded, from_system, open_closed_streams
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 class _App(typer.Typer):
-    """A Typer app that resolves `~` in every path that its verbs take, and has a limit for every number."""
+    """A Typer app that expands `~` in every path and limits every integer."""
 
     def command(self, *names: Any, **options: Any) -> Callable[[Verb], Verb]:
-        """Registers a verb, as `typer.Typer.command` does."""
+        """Register a verb, as `typer.Typer.command` does."""
         register = super().command(*names, **options)
 
         def verb(function: Verb) -> Verb:
-            function.__annotations__ |= get_type_hints(function, include_extras=True)  # now: each evaluation makes new options
+            function.__annotations__ |= get_type_hints(
+                function, include_extras=True
+            )  # resolved once: each evaluation makes new options
             for annotation in function.__annotations__.values():
                 _finish(annotation)
             return register(function)
@@ -41,51 +44,58 @@ class _App(typer.Typer):
 
 
 def _finish(annotation: Any) -> None:
-    """Sets what every option and argument of a kind has."""
+    """Set the parser of a path and the maximum of an integer, as every option and argument of these types has them."""
     types = _types_in(annotation)
     if Path in types:
         info = get_args(annotation)[1]
         info.parser, info.metavar = expanded, info.metavar or "PATH"
     elif int in types:
         info = get_args(annotation)[1]
-        info.max = _MOST if info.max is None else info.max
+        info.metavar = info.metavar or "N"
+        info.max = _MAX_COUNT if info.max is None else info.max
 
 
-_MOST = 2**31 - 1
-"""The largest number that TensorFlow takes for counts, as in a config."""
+_MAX_COUNT = 2**31 - 1
+"""TensorFlow's limit for counts, the same as in a config."""
 
 
 def _types_in(annotation: Any) -> tuple[Any, ...]:
-    """Returns the plain types of a type such as `Annotated[list[Path] | None, ...]`."""
+    """Return the plain types inside a type such as `Annotated[list[Path] | None, ...]`."""
     inner = get_args(annotation)
     return tuple(each for part in inner for each in _types_in(part)) if inner else (annotation,)
 
 
 _CHOICE = re.compile(r"(.+) is not one of (.+?)\.?", re.DOTALL)
-"""How Typer tells that a value is none of those there are."""
+"""Typer's message for a value that is not one of the choices."""
 
 
 class Verbs(typer.core.TyperGroup):
-    """The verbs, each with its whole help line; a wrong option gets cnnctl's words instead of pydantic's."""
+    """The verbs in groups, each with its whole help line; a wrong option gets cnnctl's message instead of pydantic's."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb that the command line names."""
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = _plain_words(error)
+            error.message = _plain_message(error)
             raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of verbs."""
-        verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        shown = [(name, verb.get_short_help_str(limit=1000)) for name, verb in verbs if verb and not verb.hidden]
-        with formatter.section("Commands"):
-            formatter.write_dl(shown)
+        """Write the verbs, one section per panel, in the order in which the panels were first used."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            verb: Any = self.get_command(ctx, name)
+            if not verb.hidden:
+                line = (name, verb.get_short_help_str(limit=1000))
+                sections.setdefault(verb.rich_help_panel or "Commands", []).append(line)
+        width = max(len(name) for lines in sections.values() for name, _ in lines)
+        for title, lines in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{width}}", line) for name, line in lines])
 
 
-def _plain_words(error: typer.BadParameter) -> str:
-    """Return what was expected of an option and what was received, of a message of Typer or of pydantic."""
+def _plain_message(error: typer.BadParameter) -> str:
+    """Rewrite a message of Typer or pydantic as "expected ..., received ..."."""
     message = error.message.removeprefix("Value error, ")
     if choice := _CHOICE.fullmatch(message):
         received, known = choice.groups()
@@ -113,24 +123,24 @@ app = _App(
 
 
 def _complete_run(incomplete: str) -> list[str]:
-    """Return the run folders below runs/, or below what is typed already, that begin with what is typed."""
+    """Complete the path of a run folder, below runs/ or below the folder that is typed already."""
     typed = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
     roots = [root for root in dict.fromkeys((Path("runs"), typed)) if root != Path() and root.is_dir()]
-    found = (config.parent for root in roots for deep in ("*", "*/*") for config in root.glob(f"{deep}/config.yaml"))
+    found = (config.parent for root in roots for depth in ("*", "*/*") for config in root.glob(f"{depth}/config.yaml"))
     return sorted({str(run) for run in found if str(run).startswith(incomplete)})
 
 
 def _complete_verb(incomplete: str) -> list[str]:
-    """Return the verbs that begin with what is typed."""
+    """Complete the name of a verb."""
     names = (verb.name or getattr(verb.callback, "__name__", "") for verb in app.registered_commands if not verb.hidden)
     return [name for name in names if name.startswith(incomplete)]
 
 
 def _complete_example(incomplete: str) -> list[str]:
-    """Return the names of example configs that begin with what is typed."""
-    from cnnctl.commands.init import ready_configs
+    """Complete the name of an example config."""
+    from cnnctl.commands.init import example_configs
 
-    return [name for name in ready_configs() if name.startswith(incomplete)]
+    return [name for name in example_configs() if name.startswith(incomplete)]
 
 
 _MAX_TTA = 10_000
@@ -154,7 +164,7 @@ class Form(str, Enum):
 
 
 class PlainForm(str, Enum):
-    """How results are printed that no document needs."""
+    """How results are printed that have no Markdown form."""
 
     table = "table"
     json = "json"
@@ -189,7 +199,7 @@ TtaPoses = Annotated[
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the config; may be repeated."),
+    typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the config; repeatable."),
 ]
 Run = Annotated[
     Path,
@@ -199,36 +209,37 @@ Runs = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN",
-        help="The folder of a trained run; several are evaluated as an ensemble (mean of their probabilities), printed only.",
+        help="The folder of a trained run; several are evaluated as an ensemble (mean of their probabilities, not saved).",
         show_default=False,
         autocompletion=_complete_run,
     ),
 ]
-Format = Annotated[Form, typer.Option("--format", help="How to print.")]
+Format = Annotated[Form, typer.Option("--format", help="Output format.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show TensorFlow's log and tracebacks.")]
-Invert = Annotated[bool, typer.Option("--invert", help="Invert images: the other way round than the run inverts its own.")]
-Transpose = Annotated[bool, typer.Option("--transpose", help="Swap rows and columns, if the run does not swap its own.")]
+Invert = Annotated[bool, typer.Option("--invert", help="Invert the images relative to the run's own setting.")]
+Transpose = Annotated[bool, typer.Option("--transpose", help="Swap rows and columns, unless the run already does.")]
 PixelMax = Annotated[
     float | None,
-    typer.Option(metavar="N", help="The pixel value of white, such as 4095 for 12 bits.", show_default=False),
+    typer.Option(metavar="N", help="Pixel value of white, such as 4095 for 12 bits.", show_default=False),
 ]
 Where = Annotated[Device, typer.Option("--device", help="Where to compute.")]
 
 
-def _without_cache(wanted: bool) -> bool:
-    if wanted:
+def _disable_cache(disable: bool) -> bool:
+    if disable:
         os.environ["CNNCTL_CACHE_DIR"] = "off"
-    return wanted
+    return disable
 
 
-NoCache = Annotated[
-    bool,
-    typer.Option("--no-cache", callback=_without_cache, help="Ignore the image cache."),
+NoCache = Annotated[bool, typer.Option("--no-cache", callback=_disable_cache, help="Ignore the image cache.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")]
+OptionalConfig = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)
 ]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(show: bool) -> None:
+    if show:
         sys.stdout.write(f"cnnctl {__version__}\n")
         raise typer.Exit
 
@@ -240,11 +251,9 @@ def _root(
     pass
 
 
-@app.command()
+@app.command(rich_help_panel="Train")
 def train(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)
-    ] = None,
+    config: OptionalConfig = None,
     overrides: Overrides = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Folder of the run. [default: runs/NAME/DATE_TIME]", show_default=False)
@@ -254,44 +263,42 @@ def train(
         typer.Option(metavar="RUN", help="Resume an interrupted run.", show_default=False, autocompletion=_complete_run),
     ] = None,
     device: Where = Device.auto,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
+    quiet: Quiet = False,
     no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a network; leave weights, metrics and TensorBoard events in a run folder."""
+    """Train a network; write weights, metrics and TensorBoard events to a run folder."""
     from cnnctl.commands.train import train as run
-    from cnnctl.report.console import Console
 
     run(config, overrides or [], run_dir, resume, device.value, Console(quiet), verbose)
 
 
-@app.command()
+@app.command(rich_help_panel="Train")
 def sweep(
     config: Config,
     overrides: Overrides = None,
     folder: Annotated[
         Path | None, typer.Option("--dir", help="Folder of the sweep. [default: runs/NAME-sweep]", show_default=False)
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Trials trained at the same time.")] = 1,
-    trials: Annotated[int | None, typer.Option(min=1, help="Number of trials in all.", show_default=False)] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Number of trials trained at the same time.")] = 1,
+    trials: Annotated[int | None, typer.Option(min=1, help="Total number of trials.", show_default=False)] = None,
     minutes: Annotated[float | None, typer.Option(help="Time budget in minutes.", show_default=False)] = None,
     show: Annotated[bool, typer.Option("--show", help="Show results only.")] = False,
     form: Format = Form.table,
     device: Where = Device.auto,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
+    quiet: Quiet = False,
     no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
-    """Search over values of a config, and retrain the best with other seeds; run it again to resume."""
+    """Search over values of a config and retrain the best with other seeds; run it again to resume."""
     from cnnctl.commands.sweep import SweepOptions
     from cnnctl.commands.sweep import sweep as run
-    from cnnctl.report.console import Console
 
-    wish = SweepOptions(folder, trials, minutes, processes, device.value, form.value, show, verbose)
-    run(config, overrides or [], wish, Console(quiet))
+    options = SweepOptions(folder, trials, minutes, processes, device.value, form.value, show, verbose)
+    run(config, overrides or [], options, Console(quiet))
 
 
-@app.command()
+@app.command(rich_help_panel="Look")
 def summary(
     config: Config,
     overrides: Overrides = None,
@@ -303,15 +310,14 @@ def summary(
 ) -> None:
     """Show every layer: shape, parameters, multiplications, receptive field, memory. No TensorFlow."""
     from cnnctl.commands.summary import summary as run
-    from cnnctl.report.console import Console
 
     run(config, overrides or [], form.value, batch_size, explain, check, Console(), verbose)
 
 
-@app.command()
+@app.command(rich_help_panel="Use")
 def evaluate(
     folders: Runs,
-    split: Annotated[Split | None, typer.Option(help="Which images. [default: test]", show_default=False)] = None,
+    split: Annotated[Split | None, typer.Option(help="Split to evaluate on. [default: test]", show_default=False)] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -324,9 +330,9 @@ def evaluate(
     ] = None,
     query: Annotated[
         int | None,
-        typer.Option(min=1, help="Few-shot tasks: images per class to be classified.", show_default=False),
+        typer.Option(min=1, help="Few-shot tasks: images to classify per class.", show_default=False),
     ] = None,
-    episodes: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: how many episodes.", show_default=False)] = None,
+    episodes: Annotated[int | None, typer.Option(min=2, help="Few-shot tasks: number of episodes.", show_default=False)] = None,
     tta: Annotated[
         int | None,
         typer.Option(
@@ -349,14 +355,14 @@ def evaluate(
     from cnnctl.commands.evaluate import evaluate as run
     from cnnctl.evaluate.image_options import ImageOptions
     from cnnctl.few_shot.options import EpisodeOptions
-    from cnnctl.report.console import Console
 
-    wish = EpisodeOptions(way, shot, query, episodes, tta, tta_poses)
-    options = ImageOptions(invert, transpose, pixel_max)
-    run(folders, split.value if split else None, data, form.value, device.value, Console(), verbose, wish, options)
+    episode_options = EpisodeOptions(way, shot, query, episodes, tta, tta_poses)
+    image_options = ImageOptions(invert, transpose, pixel_max)
+    where = split.value if split else None
+    run(folders, where, data, form.value, device.value, Console(), verbose, episode_options, image_options)
 
 
-@app.command()
+@app.command(rich_help_panel="Use")
 def predict(
     folder: Run,
     images: Annotated[
@@ -364,18 +370,20 @@ def predict(
         typer.Argument(
             metavar="IMAGE",
             help="Image files, folders of them, or files of many images, such as test.csv. More runs may come "
-            "before them: the mean of all probabilities is printed.",
+            "before them: their probabilities are averaged.",
             show_default=False,
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, help="Classes to show of each image.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to show per image.")] = 3,
     saliency: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.png", help="Draw which pixels the class score depends on.", show_default=False),
+        typer.Option(
+            metavar="OUT.png", help="Draw a saliency map: the pixels that the class score depends on.", show_default=False
+        ),
     ] = None,
     show: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.png", help="Draw each image beside what the network saw of it.", show_default=False),
+        typer.Option(metavar="OUT.png", help="Draw each image beside the network's input.", show_default=False),
     ] = None,
     invert: Invert = False,
     transpose: Transpose = False,
@@ -387,161 +395,155 @@ def predict(
     """Classify images, with probabilities."""
     from cnnctl.commands.predict import predict as run
     from cnnctl.evaluate.image_options import ImageOptions
-    from cnnctl.report.console import Console
 
     options = ImageOptions(invert, transpose, pixel_max)
     run(folder, images, top, saliency, form.value, device.value, Console(), verbose, show, options)
 
 
-@app.command("one-shot")
+@app.command("one-shot", rich_help_panel="Use")
 def one_shot(
     folder: Run,
     challenge: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Has run01, run02 ... of the challenge.", show_default=False)
+        Path, typer.Argument(metavar="FOLDER", help="The challenge's folder, with run01, run02 ...", show_default=False)
     ],
     tta: Annotated[
         int, typer.Option(min=0, max=_MAX_TTA, help="Test-time augmentation: augmented views to average per image.")
     ] = 0,
     tta_poses: TtaPoses = False,
-    mistakes: Annotated[
-        Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes there.", show_default=False)
-    ] = None,
+    mistakes: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes.", show_default=False)] = None,
     form: Format = Form.table,
     device: Where = Device.auto,
     verbose: Verbose = False,
 ) -> None:
     """Run the Omniglot one-shot test."""
     from cnnctl.commands.one_shot import one_shot as run
-    from cnnctl.report.console import Console
 
     run(folder, challenge, tta, mistakes, form.value, device.value, Console(), verbose, tta_poses)
 
 
-@app.command()
+@app.command(rich_help_panel="Look")
 def verify(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)
-    ] = None,
+    config: OptionalConfig = None,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps that the builds and loops are compared over.")] = 20,
-    explain: Annotated[bool, typer.Option("--explain", help="Show differentiation by a small worked case.")] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps to compare the builds and loops over.")] = 20,
+    explain: Annotated[bool, typer.Option("--explain", help="Explain differentiation with a small worked example.")] = False,
     form: Format = Form.table,
     no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
-    """Verify on a config that three builds and two loops agree, and that the gradients are right."""
+    """Check that three builds and two loops of a config agree, and that its gradients are right."""
     from cnnctl.commands.verify import verify as run
-    from cnnctl.report.console import Console
 
     run(config, overrides or [], steps, explain, form.value, Console(), verbose)
 
 
-@app.command()
+@app.command(rich_help_panel="Use")
 def code(
     config: Config,
     overrides: Overrides = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.", show_default=False)
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default=False)
     ] = None,
 ) -> None:
-    """Print a stand-alone Keras script that does the same, in the config's style and loop."""
+    """Print a stand-alone Keras script that trains the same network, in the config's style and loop."""
     from cnnctl.commands.code import code as run
-    from cnnctl.report.console import Console
 
     run(config, overrides or [], output, Console())
 
 
-@app.command()
+@app.command(rich_help_panel="Look")
 def runs(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look.")] = Path("runs"),
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to search for runs.")] = Path("runs"),
     form: Format = Form.table,
     sort: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Order by a config path or result; -KEY for the largest first.")
+        str | None, typer.Option(metavar="KEY", help="Sort by a config path or result; -KEY for descending order.")
     ] = None,
-    wanted: Annotated[
-        list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Show only such runs; may be repeated.")
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Show matching runs only; repeatable.")
     ] = None,
-    seeds: Annotated[bool, typer.Option("--seeds", help="Seeds of one config as mean and standard deviation (sd).")] = False,
+    seeds: Annotated[
+        bool, typer.Option("--seeds", help="Show the seeds of one config as mean and standard deviation (sd).")
+    ] = False,
     columns: Annotated[
         str | None,
         typer.Option(
-            metavar="KEY,KEY", help="Columns of the table; +KEY adds to the usual ones, all shows all.", show_default=False
+            metavar="KEY,KEY", help="Columns of the table; +KEY adds to the default ones, all shows all.", show_default=False
         ),
     ] = None,
 ) -> None:
     """Compare runs: results, state, and the config values that differ."""
     from cnnctl.commands.runs import runs as run
-    from cnnctl.report.console import Console
 
-    run(root, form.value, sort, wanted or [], seeds, Console(), columns)
+    run(root, form.value, sort, filters or [], seeds, Console(), columns)
 
 
-@app.command()
+@app.command(rich_help_panel="Use")
 def export(
     folder: Run,
-    to: Annotated[Target, typer.Option("--to", help="For which runtime.", show_default=False)],
+    to: Annotated[Target, typer.Option("--to", help="Target format.", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="Where to. [default: RUN/export/...]", show_default=False),
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="The file or folder to write. [default: RUN/export/...]", show_default=False
+        ),
     ] = None,
-    quantize: Annotated[Quantize | None, typer.Option(help="int8 instead of floats; with tflite.", show_default=False)] = None,
-    form: Annotated[PlainForm, typer.Option("--format", help="How to print.")] = PlainForm.table,
+    quantize: Annotated[Quantize | None, typer.Option(help="int8 instead of float32; tflite only.", show_default=False)] = None,
+    form: Annotated[PlainForm, typer.Option("--format", help="Output format.")] = PlainForm.table,
     verbose: Verbose = False,
 ) -> None:
-    """Export a trained network for another runtime, and check that its outputs are the same there."""
+    """Export a trained network for another runtime, and check its outputs there."""
     from cnnctl.commands.export import export as run
-    from cnnctl.report.console import Console
 
     run(folder, to.value, output, quantize.value if quantize else None, form.value, Console(), verbose)
 
 
-@app.command()
+@app.command(rich_help_panel="Look")
 def data(
     config: Config,
     overrides: Overrides = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="OUT.png", help="Draw samples of up to 20 classes there.", show_default=False),
+        typer.Option("--output", "-o", metavar="OUT.png", help="Draw samples of up to 20 classes.", show_default=False),
     ] = None,
     form: Format = Form.table,
     no_cache: NoCache = False,
     verbose: Verbose = False,
 ) -> None:
-    """Prepare the data and show it: splits, classes, balance, pixels, duplicates, samples."""
+    """Inspect the data: splits, classes, balance, pixels, duplicates, samples."""
     from cnnctl.commands.data import data as run
-    from cnnctl.report.console import Console
 
     run(config, overrides or [], output, form.value, Console(), verbose)
 
 
-@app.command()
+@app.command(rich_help_panel="Set up")
 def init(
     name: Annotated[
         str | None,
         typer.Argument(
             metavar="NAME",
-            help="Which example config; without it they are listed.",
+            help="An example config; without it, list all.",
             show_default=False,
             autocompletion=_complete_example,
         ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option("--from", metavar="PATH", help="Write a config for this folder or file of images.", show_default=False),
+        typer.Option(
+            "--from", metavar="PATH", help="Write a config for a folder or file of your own images.", show_default=False
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The file to write. [default: NAME.yaml]", show_default=False),
     ] = None,
 ) -> None:
-    """Copy an example config to start from, list them, or write one for your own images."""
+    """List the example configs, copy one, or write one for your own images."""
     from cnnctl.commands.init import init as run
-    from cnnctl.report.console import Console
 
     run(name, images, output, Console())
 
 
-@app.command()
+@app.command(rich_help_panel="Set up")
 def schema(
     path: Annotated[
         str | None,
@@ -549,11 +551,10 @@ def schema(
             metavar="PATH", help="Show the fields below this path, such as train.optimizer.adam.", show_default=False
         ),
     ] = None,
-    form: Annotated[PlainForm, typer.Option("--format", help="How to print the fields below a path.")] = PlainForm.table,
+    form: Annotated[PlainForm, typer.Option("--format", help="Output format of the fields below a path.")] = PlainForm.table,
 ) -> None:
-    """Explain the fields below a config path; without one, print the JSON Schema of a config for editors."""
+    """Explain the fields below a config path; without a path, print the JSON Schema for editors."""
     from cnnctl.commands.schema import schema as run
-    from cnnctl.report.console import Console
 
     run(path, form.value, Console())
 
@@ -563,12 +564,10 @@ def help_of(
     context: typer.Context,
     verb: Annotated[
         str | None,
-        typer.Argument(metavar="COMMAND", help="Which command.", show_default=False, autocompletion=_complete_verb),
+        typer.Argument(metavar="COMMAND", help="A command.", show_default=False, autocompletion=_complete_verb),
     ] = None,
 ) -> None:
     """Show the help of a command."""
-    from cnnctl.report.console import Console
-
     above = context.find_root()
     if verb is None:
         Console().result(above.get_help())
@@ -579,33 +578,35 @@ def help_of(
 
 
 def main() -> None:
-    """Runs the command line; a known error gives its message and its exit code, an unknown one is raised.
+    """Run the command line and exit with its code. A known error prints its message; an unknown one is raised.
 
-    What the system refuses (a full disk, a folder without permission) is known, wherever it happens.
+    Failures of the system, such as a full disk or a folder without permission, are known errors wherever they occur.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without × shows ?, and the command goes on
+            stream.reconfigure(errors="replace")  # a terminal without × shows ?, and the command continues
     try:
         _run()
     except CnnctlError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:  # before signals are heard
-        _fail("interrupted before anything was begun", 130)
+    except KeyboardInterrupt:  # before the signal handlers are set
+        _fail("interrupted during start-up", 130)
     except (OSError, MemoryError, RuntimeError) as error:
-        refused = from_system(error)
-        if refused is None:
+        known = from_system(error)
+        if known is None:
             raise
-        _fail(str(refused), refused.exit_code)
+        _fail(str(known), known.exit_code)
 
 
 def _run() -> None:
-    """Runs the verb; raises Interrupted for a signal that the verb does not hear itself, whatever became of it on the way.
+    """Run the verb of the command line.
 
-    A verb that a signal did not reach, since C++ dropped it, has done all it should, and has ended well.
+    A verb that completed although a signal arrived, since C++ dropped its KeyboardInterrupt, has succeeded.
+
+    Raises:
+        Interrupted: a signal ended the verb, and the verb itself did not handle it.
     """
     from cnnctl.commands.unknown_options import refuse_fields_of
-    from cnnctl.report.console import Console
     from cnnctl.train.signals import Interruption
 
     with Interruption(lambda _: Console().show_cursor()).listening() as interruption:
@@ -613,17 +614,17 @@ def _run() -> None:
             with interruption.passing_on():
                 command = typer.main.get_command(app)
                 refuse_fields_of(command)
-                command(prog_name="cnnctl")  # by itself, app would tell errors that nobody can catch in its own way
+                command(prog_name="cnnctl")  # app() would print errors itself, where none can be caught
         except (KeyboardInterrupt, SystemExit) as ended:  # Typer makes an exit code of a KeyboardInterrupt
             if interruption.asked and (isinstance(ended, KeyboardInterrupt) or ended.code):
-                raise Interrupted("interrupted; no result is left half written", interruption.signal) from ended
+                raise Interrupted("interrupted; no file is left half written", interruption.signal) from ended
             raise
 
 
 def run_and_exit() -> None:
-    """Runs `main` as a process of its own and ends the process at once.
+    """Run `main` as the whole process and end the process at once.
 
-    All files are closed by then. Python would go on to take TensorFlow apart, object by object, for most of a second.
+    All files are closed by then. An ordinary exit would spend most of a second on destroying TensorFlow's objects.
     """
     code: object = 0
     be_own_process()
@@ -639,9 +640,9 @@ def run_and_exit() -> None:
 
 
 def be_own_process() -> None:
-    """Makes this process ready to be one by itself: with streams, and with warnings that end nothing.
+    """Prepare the process for the command: open closed streams, and never raise warnings as errors.
 
-    PYTHONWARNINGS=error is meant for a person's own code; the libraries here warn now and then.
+    PYTHONWARNINGS=error is meant for the user's own code; the libraries used here do warn now and then.
     """
     open_closed_streams()
     warnings.resetwarnings()
@@ -651,7 +652,7 @@ def be_own_process() -> None:
 
 
 def _is_flushed() -> bool:
-    """Returns whether all that was printed is out; not so for a pipe that nobody reads, which Python tells in its own way."""
+    """Flush stdout and stderr. Return False where the reader of a pipe has gone, which an ordinary exit reports."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -661,8 +662,6 @@ def _is_flushed() -> bool:
 
 
 def _fail(message: str, exit_code: int) -> None:
-    from cnnctl.report.console import Console
-
-    with contextlib.suppress(OSError):  # nobody reads: the window is closed, the pipe broken
+    with contextlib.suppress(OSError):  # the terminal is closed, or the pipe broken
         Console().error(message, verbose="--verbose" in sys.argv)
     sys.exit(exit_code)

@@ -103,8 +103,13 @@ def done_well(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_help_names_every_verb_with_what_it_does(call: Call) -> None:
     text = done_well(call("--help"))
-    listed = re.findall(r"^  ([a-z-]+)  +\S", text.partition("Commands:")[2], re.MULTILINE)
-    assert listed == list(VERBS)
+    listed = re.findall(r"^  ([a-z-]+)  +\S", text.partition("Train:")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(VERBS)
+
+
+def test_help_groups_the_verbs(call: Call) -> None:
+    text = done_well(call("--help"))
+    assert re.findall(r"^([A-Z][a-z ]+):$", text, re.MULTILINE) == ["Options", "Train", "Look", "Use", "Set up"]
 
 
 def test_help_cuts_nothing_and_fits_80_columns(call: Call) -> None:
@@ -415,7 +420,7 @@ def test_ctrl_c_before_signals_are_heard_is_one_line(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "interrupted before anything was begun\n"
+    assert capsys.readouterr().err == "interrupted during start-up\n"
 
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -459,7 +464,7 @@ def test_a_signal_is_one_line_in_a_verb_whatever_becomes_of_it(
             raise becomes from pressed
 
     assert during(act) == code
-    assert capsys.readouterr().err == "interrupted; no result is left half written\n"
+    assert capsys.readouterr().err == "interrupted; no file is left half written\n"
 
 
 def test_what_else_goes_wrong_after_a_signal_is_told(

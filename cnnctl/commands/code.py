@@ -1,4 +1,4 @@
-"""`cnnctl code`: a stand-alone Keras script that trains as the config says, without TensorFlow."""
+"""`cnnctl code`: write a stand-alone Keras script for a config. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from cnnctl.surroundings import shell_word
 
 
 def code(config: Path, overrides: Sequence[str], output: Path | None, console: Console) -> None:
-    """Prints the script of a config, or writes it into a file.
+    """Print the script of a config, or write it to a file.
 
     Args:
         config: the YAML file.
-        overrides: `--set` texts.
-        output: a new file; None to print.
-        console: where to print.
+        overrides: values of `--set`, such as `train.epochs=3`.
+        output: the file to create; None to print.
+        console: prints results and messages.
 
     Raises:
         ConfigError: the config is wrong.
-        UsageError: there is such a file or folder already, or a short script cannot read the data as cnnctl does.
-        DataError: the data is not what it was when the config was checked.
+        UsageError: the output exists already, or a short script cannot read the data as cnnctl does.
+        DataError: the data changed after the config was checked.
         RunError: the file cannot be written.
     """
     if output is not None:
         refuse_output(output, "--output")
     experiment = load(config, overrides)
-    refuse_few_shot(experiment, "code", "its training steps are in cnnctl/few_shot/learners.py")
+    refuse_few_shot(experiment, "code", "its methods are in cnnctl/few_shot/learners.py")
     text = script(experiment, _command(config, overrides), f"{config.stem}.keras")
     if output is None:
         console.result(text)

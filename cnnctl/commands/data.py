@@ -1,4 +1,4 @@
-"""`cnnctl data`: what the images of a config are like, and a picture of some; TensorFlow only where they come from TFDS."""
+"""`cnnctl data`: describe the images of a config and draw samples. Starts TensorFlow only for TFDS or augmented samples."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 def data(config: Path, overrides: Sequence[str], output: Path | None, form: str, console: Console, verbose: bool) -> None:
-    """Prepares the data of a config and prints what it is like; draws samples where a file is given for them.
+    """Prepare the data of a config and print its facts; draw samples where an output file is given.
 
     Args:
         config: the YAML file.
-        overrides: `--set` texts.
-        output: the PNG file to draw samples into; None draws none.
+        overrides: values of `--set`, such as `train.epochs=3`.
+        output: the PNG file for samples; None draws none.
         form: `table`, `json` or `markdown`.
-        console: where to print.
-        verbose: let TensorFlow's messages through.
+        console: prints results and messages.
+        verbose: show TensorFlow's log.
 
     Raises:
         ConfigError: the config is wrong.
-        UsageError: `output` is no PNG file, is there already, or its folder is not there.
+        UsageError: `output` is not a PNG file, exists already, or has no parent folder.
         DataError: the data is missing or broken.
-        RunError: `output` cannot be written, or the data is too large for the memory.
+        RunError: `output` cannot be written, or the data does not fit into memory.
     """
     if output is not None:
         refuse_output(output, "--output", ".png")
@@ -49,17 +49,15 @@ def data(config: Path, overrides: Sequence[str], output: Path | None, form: str,
         splits = _show(experiment, found, form, console, verbose)
         if output:
             _draw(experiment, splits, output, console)
-        console.say("The test split is counted here, and nothing is chosen by it.")
+        console.say("These figures include the test split. Base no choice on it.")
         if not output:
-            console.say("Draw some images of up to 20 classes with: --output samples.png")
+            console.say("To draw samples of up to 20 classes, add: --output samples.png")
     except MemoryError as error:
-        raise RunError(
-            "the images do not fit into memory; give a smaller data.image_size, or read a part of the split"
-        ) from error
+        raise RunError("the images do not fit into memory; set a smaller data.image_size, or read part of the split") from error
 
 
 def _show(experiment: Experiment, found: Sequence[str], form: str, console: Console, verbose: bool) -> Splits:
-    """Prints the facts; returns the splits that they are about."""
+    """Print the facts and return the splits they describe."""
     with console.working("reading the data"):
         from cnnctl.data.inspect.facts import data_facts
 
@@ -77,7 +75,7 @@ def _show(experiment: Experiment, found: Sequence[str], form: str, console: Cons
 
 
 def _not_read(experiment: Experiment) -> list[dict[str, str]]:
-    """Returns every file below the folder of the data that is not read, and why."""
+    """List each file in the data folder that is not read, with the reason."""
     if experiment.data.source != "folder":
         return []
     from cnnctl.spec.folders import FolderSet
@@ -86,7 +84,7 @@ def _not_read(experiment: Experiment) -> list[dict[str, str]]:
 
 
 def _splits(experiment: Experiment, verbose: bool) -> Splits:
-    """Returns the splits that `train` reads for the config's task; `verbose` names every image that cannot be read."""
+    """Read the splits as `train` does for the config's task; with `verbose`, an error names every broken image."""
     from cnnctl.data.class_splits import read_disjoint_splits
     from cnnctl.data.image_set import BrokenImages
     from cnnctl.data.splits import read_splits

@@ -1,4 +1,4 @@
-"""`cnnctl evaluate`: trained networks judged on images with labels; TensorFlow starts once the folders are there."""
+"""`cnnctl evaluate`: evaluate trained networks on labelled images. TensorFlow starts after the folders are checked."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from cnnctl.train.quiet import import_tensorflow
 
 
 class EvaluationResult(Protocol):
-    """What an evaluation found, of classes, of episodes or of several networks."""
+    """The result of an evaluation: of classes, of episodes or of an ensemble."""
 
     @property
     def root(self) -> Path | None:
-        """The folder of other data; None for the run's own."""
+        """The folder of `--data`; None for the run's own data."""
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know about the images."""
+        """Notes on the images."""
 
     @property
     def warnings(self) -> list[str]:
-        """What makes the images unlike the training images, with the option that helps."""
+        """Differences from the training images, each with the option that corrects it."""
 
     def as_plain(self) -> dict[str, Any]:
-        """Returns it for JSON."""
+        """Convert to JSON types."""
         ...
 
     def text(self, form: str) -> str:
-        """Returns it for people, as `table` or `markdown`."""
+        """Format as `table` or `markdown`."""
         ...
 
     def keep(self, console: Console) -> list[str]:
-        """Writes it into the run where it is of one; returns a line a file.
+        """Write the result of a single run into its folder. Return one line per file.
 
         Raises:
             RunError: the run cannot be written to.
@@ -57,30 +57,30 @@ def evaluate(
     device: str,
     console: Console,
     verbose: bool,
-    wish: EpisodeOptions = AS_CONFIGURED,
-    options: ImageOptions = AS_TRAINED,
+    episode_options: EpisodeOptions = AS_CONFIGURED,
+    image_options: ImageOptions = AS_TRAINED,
 ) -> None:
-    """Prints scores of a run's network and writes them into the run, with a picture of the confusion matrix.
+    """Print the scores of a run's network and save them in the run, with a plot of the confusion matrix.
 
-    Of several runs the mean of the networks' probabilities is judged; it is only printed.
+    Several runs are evaluated as an ensemble, the mean of their probabilities. Its scores are printed, not saved.
 
     Args:
-        folders: of the runs; one at least.
-        split: `train`, `validation` or `test`; None for `test`. With `data`, a folder below it.
-        data: a folder with one folder of images a class; None for the run's own data.
+        folders: run folders, at least one.
+        split: `train`, `validation` or `test`; None for `test`. With `data`, a subfolder of it.
+        data: a folder with one folder of images per class; None for the run's own data.
         form: `table`, `json` or `markdown`.
         device: `auto`, `cpu` or `gpu`.
-        console: where to print.
-        verbose: let TensorFlow's messages through.
-        wish: how the episodes of a few-shot run are to be.
-        options: with `data`, how the images are read other than the run reads its own.
+        console: prints results and messages.
+        verbose: show TensorFlow's log.
+        episode_options: for few-shot runs, changes to the configured episodes.
+        image_options: with `data`, changes to how the run reads images.
 
     Raises:
-        UsageError: there is no run, no such split or no such folder, or the runs cannot be judged together.
-        RunError: the run was cut short or is damaged. One that cannot be written to is evaluated all the same.
+        UsageError: a run, split or folder does not exist, or the runs are incompatible.
+        RunError: the run is incomplete or damaged. A read-only run can be evaluated.
         DataError: the images cannot be read, or have other classes.
     """
-    experiment = _checked(folders, split, data, wish, options, console)
+    experiment = _checked(folders, split, data, episode_options, image_options, console)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.evaluate.ensemble import evaluated_together
@@ -91,28 +91,33 @@ def evaluate(
     computes_on = choose_device(device)
     evaluation: EvaluationResult
     if len(folders) > 1:
-        evaluation = evaluated_together(folders, split, data, console, options)
+        evaluation = evaluated_together(folders, split, data, console, image_options)
     elif experiment.few_shot:
-        evaluation = evaluated_episodes(open_trained(folders[0]), wish, split, data, console, options)
+        evaluation = evaluated_episodes(open_trained(folders[0]), episode_options, split, data, console, image_options)
     else:
-        evaluation = evaluated(open_trained(folders[0]), split, data, console, options)
+        evaluation = evaluated(open_trained(folders[0]), split, data, console, image_options)
     console.say(f"device      {computes_on}")
     _show(evaluation, form, console)
 
 
 def _checked(
-    folders: Sequence[Path], split: str | None, data: str | None, wish: EpisodeOptions, options: ImageOptions, console: Console
+    folders: Sequence[Path],
+    split: str | None,
+    data: str | None,
+    episode_options: EpisodeOptions,
+    image_options: ImageOptions,
+    console: Console,
 ) -> Experiment:
-    """Returns the config of the first run, once all is refused that folders and configs speak against."""
+    """Check everything that needs no TensorFlow, and return the config of the first run."""
     experiments = [config_of_run(folder, console) for folder in folders]
     if data is not None and not Path(data).is_dir():
-        raise UsageError(f"--data {data}: there is no such folder; give one that has a folder of images for each class")
+        raise UsageError(f"--data {data}: no such folder; expected a folder with one folder of images per class")
     if len(folders) > 1:
         check_compatible(folders, experiments, (split or "test") if data is None else None)
-    wish.refuse_for(experiments[0])
-    options.refuse_unusable()
+    episode_options.refuse_for(experiments[0])
+    image_options.refuse_unusable()
     if data is None:
-        options.refuse_for_own_data()
+        image_options.refuse_for_own_data()
     return experiments[0]
 
 
@@ -126,7 +131,7 @@ def _show(evaluation: EvaluationResult, form: str, console: Console) -> None:
     console.result(as_json(evaluation.as_plain()) if form == "json" else evaluation.text(form))
     try:
         lines = evaluation.keep(console)
-    except RunError as error:  # another's run, perhaps; the scores are printed all the same
-        lines = [f"not kept    {error}"]
+    except RunError as error:  # the run may be read-only; its scores are printed already
+        lines = [f"not saved   {error}"]
     for line in lines:
         console.say(line)

@@ -1,4 +1,4 @@
-"""`cnnctl export`: a trained network for another runtime, which was asked whether it answers the same."""
+"""`cnnctl export`: export a trained network for another runtime, and compare its outputs there."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from cnnctl.session.trained_run import Trained
 
 SUFFIXES = {"keras": ".keras", "tflite": ".tflite", "onnx": ".onnx"}
-"""How files must end; what a SavedModel is written to is a folder."""
+"""File suffix per format; a SavedModel is a folder."""
 USES = {
     "keras": "outputs = keras.models.load_model({path!r})(images)",
     "saved_model": "network = tf.saved_model.load({path!r}); outputs = network.serve(images)",
     "tflite": "outputs = tf.lite.Interpreter({path!r}).get_signature_runner()({input_name}=images)[{output_name!r}]",
     "onnx": "outputs = onnxruntime.InferenceSession({path!r}).run(None, {{{input_name!r}: images}})[0]",
 }
-"""Python that runs each."""
+"""Python code that runs the exported network."""
 READS = {
     "keras": "zipfile.ZipFile({path!r}).read('preparation.json')",
     "saved_model": "pathlib.Path({path!r}, 'assets.extra/preparation.json').read_text()",
     "tflite": "zipfile.ZipFile({path!r}).read('preparation.json')",
     "onnx": "onnxruntime.InferenceSession({path!r}).get_modelmeta().custom_metadata_map['preparation']",
 }
-"""Python that reads from each how images are prepared, and the names of the classes."""
+"""Python code that reads the image preparation and the class names from the export."""
 EXTRA = ("onnx", "onnxruntime")
 MAX_NAMES = 10
 PAGE_WIDTH = 100
@@ -48,37 +48,37 @@ PAGE_WIDTH = 100
 def export(
     folder: Path, to: str, output: Path | None, quantize: str | None, form: str, console: Console, verbose: bool
 ) -> None:
-    """Writes a trained network for another runtime and prints what was written and how it was checked.
+    """Export a trained network, compare its outputs with the original, and print both.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         to: `keras`, `saved_model`, `tflite` or `onnx`.
-        output: the file, or for saved_model the folder, to be; None for a name in `RUN/export/`.
+        output: the file, or for saved_model the folder, to create; None for a default name in `RUN/export/`.
         quantize: `int8` with tflite, or None.
         form: `table` or `json`.
-        console: where to print.
-        verbose: let TensorFlow's messages through.
+        console: prints results and messages.
+        verbose: show TensorFlow's log.
 
     Raises:
-        UsageError: there is no run, the output cannot be, options do not go together, or a package is not installed.
-        DataError: int8 needs training images, and they cannot be read.
-        RunError: the run was cut short; or the network cannot be converted, or answers otherwise in its new runtime.
+        UsageError: the run does not exist, the output exists, options conflict, or a package is missing.
+        DataError: the training images that int8 needs cannot be read.
+        RunError: the run is incomplete, the network cannot be converted, or its outputs differ in the new runtime.
     """
     if quantize and to != "tflite":
-        raise UsageError(f"--quantize {quantize} goes with --to tflite, not with --to {to}")
+        raise UsageError(f"--quantize {quantize} requires --to tflite, received --to {to}")
     path = output or _default(open_run_folder(folder), to, quantize)
     refuse_output(path, "--output", SUFFIXES.get(to, ""), is_folder=to not in SUFFIXES, makes_folders=True)
     if to == "onnx":
         _refuse_without_packages()
     run = RunFolder(folder)
     experiment = config_of_run(folder, console)
-    refuse_few_shot(experiment, "export", f"once it has ended, keras.models.load_model opens {run.model}")
+    refuse_few_shot(experiment, "export", f"open {run.model} with keras.models.load_model once the run is complete")
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.export.exporter import export_network
         from cnnctl.session.trained_run import open_trained
         from cnnctl.train.device import choose_device
-    choose_device("cpu")  # a GPU rounds otherwise than the runtimes it would be compared with
+    choose_device("cpu")  # the runtimes it is compared with run on the CPU; a GPU rounds differently
     trained = open_trained(folder)
     with console.working(f"exporting to {to}"):
         exported = export_network(trained, to, quantize, path, verbose)
@@ -96,11 +96,11 @@ def _default(run: RunFolder, to: str, quantize: str | None) -> Path:
 def _refuse_without_packages() -> None:
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
-        raise UsageError(f"--to onnx needs {' and '.join(missing)}, not installed here: pip install {' '.join(missing)}")
+        raise UsageError(f"--to onnx needs {' and '.join(missing)}; install with: pip install {' '.join(missing)}")
 
 
 def _facts(trained: Trained, exported: Exported, to: str, quantize: str | None, path: Path) -> dict[str, Any]:
-    """Returns all that is known of an export, for programs."""
+    """Collect the facts of an export as JSON types."""
     data, names = trained.experiment.data, {"input_name": exported.input_name, "output_name": exported.output_name}
     gives = "logits" if trained.from_logits else "probabilities"
     return {
@@ -134,8 +134,8 @@ def _facts(trained: Trained, exported: Exported, to: str, quantize: str | None, 
 
 def _lines(trained: Trained, facts: dict[str, Any]) -> list[str]:
     images, outputs = facts["input"], facts["output"]
-    inside = "; 8-bit whole numbers inside, float32 outside" if facts["quantize"] else ""
-    softmax = ", whose softmax are probabilities" if outputs["gives"] == "logits" else ""
+    inside = "; int8 inside, float32 inputs and outputs" if facts["quantize"] else ""
+    softmax = ", apply softmax for probabilities" if outputs["gives"] == "logits" else ""
     names = facts["classes"]
     more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
     return [
@@ -157,7 +157,7 @@ def _tensor(facts: dict[str, Any]) -> str:
 
 
 def _prepared(trained: Trained) -> str:
-    """Returns how an image becomes the input of the network."""
+    """Describe the network's input: colour, size, pixel scaling and order of axes."""
     data, first = trained.experiment.data, trained.experiment.model.data_format == "channels_first"
     assert data.image_size
     size = "×".join(map(str, data.image_size))
@@ -166,7 +166,7 @@ def _prepared(trained: Trained) -> str:
 
 
 def _prepare_lines(steps: Sequence[str]) -> Iterator[str]:
-    """Yield how an image file becomes the input, numbered and wrapped."""
+    """Yield the preparation steps of an image, numbered and wrapped."""
     for number, step in enumerate(steps, start=1):
         first, *others = wrap(step, PAGE_WIDTH)
         yield f"{'prepare' if number == 1 else '':<7} {number}. {first}"

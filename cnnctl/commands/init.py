@@ -1,4 +1,4 @@
-"""`cnnctl init`: lists the example configs, copies one to start from, or writes one for a folder or file of images."""
+"""`cnnctl init`: list the example configs, copy one, or write one for a folder or file of images."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from cnnctl.surroundings import is_utf8, shell_word
 
 
 def init(name: str | None, images: Path | None, output: Path | None, console: Console) -> None:
-    """Lists the example configs, copies one into the current folder, or writes one that trains on some images.
+    """List the example configs, copy one into the current folder, or write one for the user's images.
 
     Args:
-        name: of an example config; None lists them.
-        images: a folder or file to write a config for; None for none.
-        output: the file to write; None for the name of the config or of the images in the current folder.
-        console: where to print.
+        name: an example config; None lists all.
+        images: a folder or file to write a config for, or None.
+        output: the file to write; None for a name like the config or the images, in the current folder.
+        console: prints results and messages.
 
     Raises:
-        UsageError: there is no such config, no images that can be read, or the file exists already.
+        UsageError: there is no such config or no readable image, or the file exists already.
         DataError: the images cannot be read.
     """
     if images is not None:
         _init_from(name, images, output, console)
         return
-    configs = ready_configs()
+    configs = example_configs()
     if name is None:
         width = max(map(len, configs))
         console.result("\n".join(f"{each:<{width}}  {_headline(file)}" for each, file in configs.items()))
-        console.say("Copy one with: cnnctl init NAME, or write one for your own images: cnnctl init --from PATH")
+        console.say("Copy one: cnnctl init NAME. Write one for your own images: cnnctl init --from PATH")
         return
     name = name.removesuffix(".yaml")
     if name not in configs:
-        raise UsageError(f"there is no example config '{name}'{suggestion(name, configs)}; there are {', '.join(configs)}")
+        raise UsageError(
+            f"there is no example config '{name}'{suggestion(name, configs)}; expected one of {', '.join(configs)}"
+        )
     target = output or Path(f"{name}.yaml")
     refuse_output(target, "--output")
     write_whole(target, configs[name].read_bytes())
@@ -45,10 +47,10 @@ def init(name: str | None, images: Path | None, output: Path | None, console: Co
 
 def _init_from(name: str | None, images: Path, output: Path | None, console: Console) -> None:
     if name is not None:
-        raise UsageError(f"give the name of an example config, '{name}', or --from {images}, not both")
+        raise UsageError(f"NAME and --from exclude each other; received '{name}' and --from {images}")
     if not is_utf8(str(images)):
-        raise UsageError(f"{images} has bytes in its name that are not UTF-8, and a config is text in UTF-8; rename it")
-    with console.working(f"looking at {images}"):
+        raise UsageError(f"{images} has a name that is not UTF-8, which a config cannot contain; rename it")
+    with console.working(f"inspecting {images}"):
         from cnnctl.data.inspect.starter_config import config_for, target_of
 
         target = target_of(images, output)
@@ -66,17 +68,17 @@ def _what_next(target: Path) -> str:
     )
 
 
-def ready_configs() -> dict[str, Traversable]:
-    """Returns the example configs that come with cnnctl, by name."""
+def example_configs() -> dict[str, Traversable]:
+    """Find the example configs of this installation, by name."""
     packaged = files("cnnctl") / "configs"
     folder = packaged if packaged.is_dir() else files("cnnctl") / ".." / "configs"  # from a checkout
     if not folder.is_dir():
-        raise RunError("the example configs are not part of this installation; install cnnctl again")
+        raise RunError("this installation has no example configs; reinstall cnnctl")
     found = (file for file in folder.iterdir() if file.name.endswith(".yaml"))
     return {file.name.removesuffix(".yaml"): file for file in sorted(found, key=lambda file: file.name)}
 
 
 def _headline(file: Traversable) -> str:
-    """Returns what the first comment line of a config says it shows."""
+    """Read the first comment line of a config, which describes it."""
     first = file.read_text(encoding="utf-8").splitlines()[0]
     return first.removeprefix("#").strip()

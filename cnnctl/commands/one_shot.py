@@ -1,4 +1,4 @@
-"""`cnnctl one-shot`: a trained network on classes of which it sees one image; TensorFlow starts once all images are read."""
+"""`cnnctl one-shot`: run the Omniglot one-shot test on a trained network. TensorFlow starts after all images are read."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def one_shot(
     verbose: bool,
     tta_poses: bool = False,
 ) -> None:
-    """Prints how often a run's network matches a test image with a training image of another class.
+    """Match each test image of the challenge with a training image, and print the error rate.
 
     Args:
-        folder: of the run.
-        challenge: has the folders run01, run02 ... of the one-shot challenge.
+        folder: the run folder.
+        challenge: the folder with run01, run02 ... of the challenge.
         tta: augmented views per image, whose embeddings are averaged with its own.
-        picture: PNG file for a picture of the mistakes; None for none.
+        picture: PNG file for the mistakes, or None.
         form: `table`, `json` or `markdown`.
         device: `auto`, `cpu` or `gpu`.
-        console: where to print.
-        verbose: let TensorFlow's messages through.
+        console: prints results and messages.
+        verbose: show TensorFlow's log.
         tta_poses: compare images in every rotation and reflection that was a class of its own in training.
 
     Raises:
-        UsageError: there is no run or no challenge, the network has no embedding, all views would be equal,
+        UsageError: there is no run or no challenge, the network gives no embedding, all views would be equal,
             or the picture cannot be where it is wanted.
-        RunError: the run was cut short or is damaged, or there is not enough memory.
+        RunError: the run is incomplete or damaged, or there is not enough memory.
         DataError: an image or a label of the challenge is missing or broken.
     """
     experiment = config_of_run(folder, console)
@@ -82,12 +82,12 @@ def _show(outcome: Outcome, folder: Path, challenge: Path, form: str, console: C
 
 
 def _drawn(outcome: Outcome, picture: Path) -> str:
-    """Draws the mistakes; returns what to say of that."""
+    """Draw the mistakes and return a message about it."""
     from cnnctl.few_shot.challenge import mistakes_picture
 
     count = len(outcome.result.mistakes)
     if not count:
-        return "mistakes   none, and so no picture of them"
+        return "mistakes   none, so no picture was drawn"
     write_whole(picture, mistakes_picture(outcome))
     of = f", the first {MAX_DRAWN} of {count:,}" if count > MAX_DRAWN else ""
     return f"mistakes   {printable(str(picture))}{of}"

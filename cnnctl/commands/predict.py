@@ -1,4 +1,4 @@
-"""`cnnctl predict`: image files → classes with probabilities; TensorFlow starts once there are files."""
+"""`cnnctl predict`: classify image files. TensorFlow starts after the arguments are checked."""
 
 from __future__ import annotations
 
@@ -40,27 +40,28 @@ def predict(
     show: Path | None = None,
     options: ImageOptions = AS_TRAINED,
 ) -> None:
-    """Print the most probable classes of each image; of several runs, by the mean of their probabilities.
+    """Print the most probable classes of each image; for several runs, by the mean of their probabilities.
 
-    Files that are no images are named once the others are done. Images that are unlike the training images of the run are warned about, with the option that helps.
+    Files that are not images are reported after the others are classified. A warning names the option that helps where
+    images differ from the training images of the run.
 
     Args:
-        folder: of the run.
-        images: more runs, whose probabilities are averaged with its own; then files, whatever they are called, and folders
-            that are searched for images. Of a file of many images, such as a test.csv, each is predicted.
-        top: classes to show of each.
-        saliency: PNG file for a picture of the pixels that count; None for none.
+        folder: the run folder.
+        images: further runs to average with, then image files of any name and folders to search. Every image of a file
+            of many images, such as test.csv, is classified.
+        top: number of classes to show per image.
+        saliency: PNG file for the saliency maps, or None.
         form: `table`, `json` or `markdown`.
         device: `auto`, `cpu` or `gpu`.
-        console: where to print.
-        verbose: let TensorFlow's messages through.
-        show: PNG file for a picture of what the network saw of each image; None for none.
-        options: how the images are read other than the run reads its own.
+        console: prints results and messages.
+        verbose: show TensorFlow's log.
+        show: PNG file for each image beside the network's input, or None.
+        options: changes to how the run reads images.
 
     Raises:
-        UsageError: there is no run, no such image, or a picture cannot be where it is wanted.
-        RunError: the run was cut short or is damaged.
-        DataError: a folder has no image, or some files cannot be read as images.
+        UsageError: a run or an image does not exist, or a picture cannot be created.
+        RunError: the run is incomplete or damaged.
+        DataError: a folder contains no image, or some files cannot be read as images.
     """
     folders, images = _runs_and_images(folder, images)
     _refuse_unusable_runs(folders, saliency, console)
@@ -73,20 +74,41 @@ def predict(
     _refuse_unusable(pictures)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
-        from cnnctl.evaluate.ensemble import refuse_other_names
-        from cnnctl.evaluate.prediction import inputs_of, predicted, predicted_together
-        from cnnctl.session.environment import training_images
-        from cnnctl.session.trained_run import EndedRun, open_ended, with_network
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
-    runs = [open_ended(each) for each in folders]
-    refuse_other_names(runs)
     named_files = [path for path in images if not path.is_dir()]
+    named, input_notes, trained = _predicted(folders, files, named_files, top, options, MAX_DRAWN if show else 0, console)
+    console.say(f"device  {computes_on}")
+    if len(folders) > 1:
+        console.say(f"runs    the mean of the probabilities of {len(folders)} runs")
+    _print(named, input_notes, form, console)
+    if named.predictions:
+        _draw(pictures, named, trained, console)
+    if named.broken:
+        raise DataError("\n".join(map(printable, named.broken)))
+
+
+def _predicted(
+    folders: Sequence[Path],
+    files: Sequence[Path],
+    named_files: Sequence[Path],
+    top: int,
+    options: ImageOptions,
+    drawn: int,
+    console: Console,
+) -> tuple[Predicted, list[str], Trained | None]:
+    """Predict with one run or several; return also the notes on the images, and the network of a single run."""
+    from cnnctl.evaluate.ensemble import refuse_other_names
+    from cnnctl.evaluate.prediction import inputs_of, predicted, predicted_together
+    from cnnctl.session.environment import training_images
+    from cnnctl.session.trained_run import EndedRun, open_ended, with_network
 
     def inputs_for(run: EndedRun) -> Inputs:
         own = run.experiment.data
-        return inputs_of(files, named_files, own, options.applied(own), MAX_DRAWN if show else 0)
+        return inputs_of(files, named_files, own, options.applied(own), drawn)
 
+    runs = [open_ended(each) for each in folders]
+    refuse_other_names(runs)
     trained = with_network(runs[0]) if len(runs) == 1 else None
     inputs = inputs_for(runs[0])
     with console.working(f"predicting {counted(inputs.count, 'image')}"):
@@ -94,18 +116,11 @@ def predict(
             named = predicted(trained, inputs, top, training_images(trained.run, console))
         else:
             named, inputs = predicted_together(runs, inputs_for, top, console)
-    console.say(f"device  {computes_on}")
-    if len(runs) > 1:
-        console.say(f"runs    the mean of the probabilities of {len(runs)} runs")
-    _print(named, inputs.notes(), form, console)
-    if named.predictions:
-        _draw(pictures, named, trained, console)
-    if named.broken:
-        raise DataError("\n".join(map(printable, named.broken)))
+    return named, inputs.notes(), trained
 
 
 def _print(named: Predicted, notes: Sequence[str], form: str, console: Console) -> None:
-    """Print the classes of the images, and what there is to know about these."""
+    """Print the classes of the images, then the notes and warnings."""
     if named.predictions or form == "json":
         console.result(DRAW[form](named.predictions))
     for note in notes:
@@ -115,7 +130,7 @@ def _print(named: Predicted, notes: Sequence[str], form: str, console: Console) 
 
 
 def _draw(pictures: Mapping[str, Path], named: Predicted, trained: Trained | None, console: Console) -> None:
-    """Write the pictures that were asked for, by their options; `trained` is the network where there is one run."""
+    """Write the requested pictures. `pictures` maps options to files; `trained` is the network of a single run."""
     from cnnctl.evaluate.prediction import saliency_picture, seen_picture
 
     for option, file in pictures.items():
@@ -125,7 +140,7 @@ def _draw(pictures: Mapping[str, Path], named: Predicted, trained: Trained | Non
 
 
 def _runs_and_images(folder: Path, others: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the runs among the arguments, of which the first is one whatever it is like, and the images.
+    """Separate the runs from the images. `folder` counts as a run in any case, so that its errors are reported.
 
     Raises:
         UsageError: there is no image.
@@ -133,38 +148,36 @@ def _runs_and_images(folder: Path, others: Sequence[Path]) -> tuple[list[Path], 
     more = [path for path in others if is_run_folder(path)]
     images = [path for path in others if path not in more]
     if not images:
-        raise UsageError(f"{printable(str(others[-1]))} is a run, as all before it; give images to predict after the runs")
+        raise UsageError(f"{printable(str(others[-1]))} is a run, like every argument before it; add images after the runs")
     return [folder, *more], images
 
 
 def _refuse_unusable_runs(folders: Sequence[Path], saliency: Path | None, console: Console) -> None:
-    """Raise what is wrong with runs, alone or together, before anything slow."""
+    """Check each run, and that the runs can be averaged, before anything slow."""
     experiments = [config_of_run(folder, console) for folder in folders]
     for experiment in experiments:
-        refuse_few_shot(
-            experiment, "predict", "its network names no classes: cnnctl evaluate judges it, cnnctl one-shot matches images"
-        )
+        refuse_few_shot(experiment, "predict", "its network has no class outputs; use cnnctl evaluate or cnnctl one-shot")
     if len(folders) > 1:
         check_compatible(folders, experiments, None)
         if saliency:
-            raise UsageError("--saliency shows what the score of one network depends on; give one RUN, or leave it out")
+            raise UsageError(f"--saliency needs exactly one RUN, received {len(folders)}; remove --saliency or the other runs")
 
 
 def _files(paths: Sequence[Path], notes: list[str]) -> list[Path]:
-    """Returns the files that the arguments name, those of a folder sorted.
+    """List the image files that the arguments name; files of a folder are sorted.
 
     Raises:
-        UsageError: something is not there.
-        DataError: a folder has no image.
+        UsageError: a path does not exist.
+        DataError: a folder contains no image.
     """
     missing = [printable(str(path)) for path in paths if not path.exists()]
     if missing:
-        raise UsageError("\n".join(f"{path}: there is no such file or folder; give images to predict" for path in missing))
+        raise UsageError("\n".join(f"{path}: no such file or folder" for path in missing))
     return [file for path in paths for file in (_images_below(path, notes) if path.is_dir() else [path])]
 
 
 def _images_below(folder: Path, notes: list[str]) -> list[Path]:
-    """Returns the images in a folder and in all below it, and adds to `notes` what is not read; what is hidden is left out."""
+    """List the images in a folder and its subfolders, without hidden files; append the files not read to `notes`."""
     try:
         found = listed(folder)
         refuse_images_away(found, folder, folder)
@@ -173,17 +186,17 @@ def _images_below(folder: Path, notes: list[str]) -> list[Path]:
     unread = [*found.unread, *(Unread(place, "link out of the folder") for place in found.away)]
     left = f"; not read: {accounted(unread)}" if unread else ""
     if not found.images:
-        raise DataError(f"{printable(str(folder))}: there is no image ({KINDS}) in this folder or below it{left}")
+        raise DataError(f"{printable(str(folder))}: no image ({KINDS}) in this folder or its subfolders{left}")
     notes.append(f"read {counted(len(found.images), 'image')} in {folder}{left}")
     return [folder.joinpath(*place) for place in found.images]
 
 
 def _refuse_unusable(pictures: Mapping[str, Path]) -> None:
-    """Raises what is wrong with the places of pictures, by their options, before anything slow."""
+    """Check the output paths of pictures, given by option, before anything slow."""
     for option, picture in pictures.items():
         refuse_output(picture, option, ".png")
     if len({picture.resolve() for picture in pictures.values()}) < len(pictures):
-        raise UsageError(f"{' and '.join(pictures)} name one file; give each picture its own")
+        raise UsageError(f"{' and '.join(pictures)} name the same file; choose two different names")
 
 
 def _drawn(option: str, picture: Path, count: int) -> str:

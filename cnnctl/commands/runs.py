@@ -1,4 +1,4 @@
-"""`cnnctl runs`: the runs below a folder side by side; results, state, and only what differs between them."""
+"""`cnnctl runs`: compare the runs in a folder: results, state, and the config values that differ."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from cnnctl.session.run_files import config_edits
 from cnnctl.spec.leaves import text_of
 
 PIPE_WIDTH = 100
-"""Columns of a table that goes to no terminal."""
+"""Width in columns where stdout is not a terminal."""
 GAP = 2
 ALL = "all"
 MAX_NAMED = 6
-"""So many columns that are left out are named, and so many values that there are."""
+"""Names of hidden columns, and known values, listed in a message."""
 
 
 def runs(
-    root: Path, form: str, sort: str | None, wanted: Sequence[str], seeds: bool, console: Console, shown: str | None = None
+    root: Path, form: str, sort: str | None, filters: Sequence[str], seeds: bool, console: Console, shown: str | None = None
 ) -> None:
-    """Prints a row a run; folders that cannot be read are named on stderr and passed over.
+    """Print one row per run. Folders that cannot be read are reported on stderr and skipped.
 
     Args:
-        root: where to look, itself and all folders below.
+        root: the folder to search, with all its subfolders.
         form: `table`, `json` or `markdown`.
-        sort: a config path or result to order by, with a minus in front for the largest first; None for oldest first.
-        wanted: `key=value` texts; only runs that have all of them are shown.
-        seeds: show runs that differ in the seed alone as one row, mean and standard deviation.
-        console: where to print.
-        shown: the columns of the table: keys with commas between; with a plus in front, besides the usual ones; `all`, as
-            many as there are. None for the usual ones that there is room for.
+        sort: a config path or result to sort by, descending with a leading minus; None for oldest first.
+        filters: `key=value` texts; only runs that match all of them are shown.
+        seeds: show runs that differ only in the seed as one row, with mean and standard deviation.
+        console: prints results and messages.
+        shown: keys of the columns, separated by commas; with a leading plus, in addition to the default columns; `all` for
+            every column. None for the default columns that fit the terminal.
 
     Raises:
-        UsageError: there is no such folder, no run in it, or no such key.
+        UsageError: the folder does not exist or contains no run, or a key is unknown.
     """
     if not root.is_dir():
-        raise UsageError(f"there is no folder {root}; runs lie in runs/, or where --run-dir put them")
-    rows, passed_over = comparison.read_runs(root)
-    for line in passed_over:
+        raise UsageError(f"there is no folder {root}; runs are in runs/ unless --run-dir named another folder")
+    rows, skipped = comparison.read_runs(root)
+    for line in skipped:
         console.say(line)
     if not rows:
-        raise UsageError(f"there is no run in {root}")
+        raise UsageError(f"{root} contains no run")
     for row in rows:
         if row.edited:
-            _tell_edited(RunFolder(Path(row.name)), console)
-    rows = _arranged(rows, sort, wanted, seeds)
+            _warn_edited(RunFolder(Path(row.name)), console)
+    rows = _arranged(rows, sort, filters, seeds)
     if form == "json":
         console.result(tables.as_json(comparison.as_plain(rows)))
         return
@@ -59,21 +59,21 @@ def runs(
     if form == "markdown":
         console.result(_drawn(tables.markdown_table, columns))
         return
-    kept, left_out = (columns, []) if shown else comparison.fitting(columns, _width(), GAP)
-    console.result(_drawn(tables.text_table, kept))
-    if left_out:
-        console.say(_told(left_out))
+    visible, hidden = (columns, []) if shown else comparison.fitting(columns, _width(), GAP)
+    console.result(_drawn(tables.text_table, visible))
+    if hidden:
+        console.say(_hidden_note(hidden))
 
 
-def _tell_edited(run: RunFolder, console: Console) -> None:
-    """Warn of a config.yaml that is not what the run was trained with, and say what differs."""
+def _warn_edited(run: RunFolder, console: Console) -> None:
+    """Warn where config.yaml differs from what the run was trained with."""
     try:
         edits = config_edits(run, run.read_config(look_at_data=False), strict=run.result.exists())
     except ConfigError as error:
-        edits = [f"it is wrong now: {error.problems[0]}"]
+        edits = [f"it is invalid now: {error.problems[0]}"]
     if edits:
-        what = "its columns show what it was trained with"
-        console.say(f"warning  {run.config} was edited after the training began: {'; '.join(edits)}; {what}")
+        shown = "The table shows the values it was trained with."
+        console.say(f"warning  {run.config} was edited after training started: {'; '.join(edits)}. {shown}")
 
 
 def _drawn(draw: Callable[..., str], columns: Sequence[Column]) -> str:
@@ -85,39 +85,39 @@ def _width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
 
 
-def _told(left_out: Sequence[Column]) -> str:
-    names = [column.heading.replace("\n", "" if "." in column.heading else "_") for column in left_out]
+def _hidden_note(hidden: Sequence[Column]) -> str:
+    names = [column.heading.replace("\n", "" if "." in column.heading else "_") for column in hidden]
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return f"not shown for want of room: {', '.join(names[:MAX_NAMED])}{more}; --columns all shows all, --columns +{names[0]} this one"
+    return f"hidden columns: {', '.join(names[:MAX_NAMED])}{more}. Show all with --columns all, one with --columns +{names[0]}"
 
 
 def _keys(shown: str | None, rows: Sequence[RunRow]) -> list[str]:
-    usual = comparison.usual_keys(rows)
+    default = comparison.usual_keys(rows)
     if shown in (None, ALL):
-        return usual
-    asked = [_known(key.strip(), rows) for key in str(shown).removeprefix("+").split(",") if key.strip()]
-    return list(dict.fromkeys([*usual, *asked] if str(shown).startswith("+") else asked))
+        return default
+    chosen = [_known(key.strip(), rows) for key in str(shown).removeprefix("+").split(",") if key.strip()]
+    return list(dict.fromkeys([*default, *chosen] if str(shown).startswith("+") else chosen))
 
 
-def _arranged(rows: list[RunRow], sort: str | None, wanted: Sequence[str], seeds: bool) -> list[RunRow]:
-    pairs = [_pair(text, rows) for text in wanted]
+def _arranged(rows: list[RunRow], sort: str | None, filters: Sequence[str], seeds: bool) -> list[RunRow]:
+    pairs = [_pair(text, rows) for text in filters]
     found = comparison.chosen(rows, pairs)
     if not found:
-        raise UsageError(f"no run has {' and '.join(wanted)}{_there_are(pairs, rows)}")
+        raise UsageError(f"no run has {' and '.join(filters)}{_known_values(pairs, rows)}")
     key = _known(sort.removeprefix("-"), found) if sort else None
     if seeds:
         found = comparison.by_seed(found)
     return comparison.ordered(found, key, str(sort).startswith("-")) if key else found
 
 
-def _there_are(pairs: Sequence[tuple[str, str]], rows: Sequence[RunRow]) -> str:
-    """Return the values that there are, since a table shows fewer digits than a number has."""
+def _known_values(pairs: Sequence[tuple[str, str]], rows: Sequence[RunRow]) -> str:
+    """List the values of the first key without a match, since a table rounds numbers."""
     key = next((key for key, text in pairs if not comparison.chosen(rows, [(key, text)])), None)
     if key is None:
         return " at once"
     values = list(dict.fromkeys(text_of(comparison.value_of(row, key)) for row in rows))
     more = " ..." if len(values) > MAX_NAMED else ""
-    return f"; there is {key}={f', {key}='.join(values[:MAX_NAMED])}{more}"
+    return f"; found {key}={f', {key}='.join(values[:MAX_NAMED])}{more}"
 
 
 def _pair(text: str, rows: Sequence[RunRow]) -> tuple[str, str]:
@@ -133,5 +133,7 @@ def _known(key: str, rows: Sequence[RunRow]) -> str:
         hint = suggestion(key, comparison.known_keys(rows)) or f"; results are {', '.join(comparison.RESULTS)}"
         raise UsageError(f"no run has '{key}'{hint}")
     if len(meant) > 1:
-        raise UsageError(f"'{key}' may be {', '.join(meant[:MAX_NAMED])}{' ...' * (len(meant) > MAX_NAMED)}; write which")
+        raise UsageError(
+            f"'{key}' is ambiguous; write one of {', '.join(meant[:MAX_NAMED])}{' ...' * (len(meant) > MAX_NAMED)}"
+        )
     return meant[0]

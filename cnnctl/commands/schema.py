@@ -1,4 +1,4 @@
-"""`cnnctl schema`: the JSON Schema of a config, or the fields below one path with what they mean."""
+"""`cnnctl schema`: print the JSON Schema of a config, or explain the fields below one path."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ LEAST_WIDTH = 24
 
 
 def schema(path: str | None, form: str, console: Console) -> None:
-    """Prints the JSON Schema, or for a path a row for each field below it.
+    """Print the JSON Schema, or one row per field below a path.
 
     Args:
-        path: such as `train.optimizer.adam` or `model.layers.conv2d`; None for the JSON Schema of a whole config.
-        form: `table` or `json`; without a path JSON in any case.
-        console: where to print.
+        path: such as `train.optimizer.adam` or `model.layers.conv2d`; None for the JSON Schema of a config.
+        form: `table` or `json`. The JSON Schema is always JSON.
+        console: prints results and messages.
 
     Raises:
-        UsageError: there is no such path.
+        UsageError: the path does not exist.
     """
     if path is None:
         console.result(tables.as_json(json_schema()))

@@ -1,4 +1,4 @@
-"""`cnnctl summary`: the shape and cost of every layer, without TensorFlow unless `--check` asks for it."""
+"""`cnnctl summary`: print the shape and cost of every layer. Only `--check` starts TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def summary(
     console: Console,
     verbose: bool,
 ) -> None:
-    """Prints the summary of a config.
+    """Print the summary of a config.
 
     Args:
         config: the YAML file.
-        overrides: `--set` texts.
+        overrides: values of `--set`, such as `train.epochs=3`.
         form: `table`, `json` or `markdown`.
-        batch_size: images that activation memory is counted for.
-        explain: print the arithmetic of every layer below the table.
+        batch_size: batch size for the memory estimate.
+        explain: print the arithmetic of every layer after the table.
         check: compare with the built Keras model.
-        console: where to print.
-        verbose: let TensorFlow's messages through.
+        console: prints results and messages.
+        verbose: show TensorFlow's log.
 
     Raises:
         ConfigError: the config is wrong.
@@ -42,7 +42,7 @@ def summary(
         RunError: `check` finds a difference.
     """
     if explain and form == "json":
-        raise UsageError("--explain is text for people; use it with --format table or markdown")
+        raise UsageError("--explain has no JSON form; use --format table or markdown")
     notes: list[str] = []
     experiment = load(config, overrides, notes=notes)
     for note in notes:

@@ -1,4 +1,4 @@
-"""`cnnctl sweep`: many trainings of one config with other values, the best of them, and the best again with other seeds."""
+"""`cnnctl sweep`: search over values of a config, then retrain the best trial with other seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnctl.errors import ConfigError, Interrupted, Problem, RunError, UsageError
+from cnnctl.errors import ConfigError, Interrupted, Problem, RunError, UsageError, counted
 from cnnctl.files import write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """What is asked of a sweep besides its config.
+    """The options of a sweep.
 
     Attributes:
-        folder: of the sweep; None for `runs/NAME-sweep`.
-        trials, minutes: instead of those of the config; None for those.
-        processes: that train at once.
+        folder: the sweep folder; None for `runs/NAME-sweep`.
+        trials, minutes: override the config's values; None keeps them.
+        processes: number of trials trained at the same time.
         device: `auto`, `cpu` or `gpu`.
         form: `table`, `json` or `markdown`.
-        show: print what is there and train nothing.
-        verbose: let TensorFlow's messages through.
+        show: print the results without training.
+        verbose: show TensorFlow's log.
     """
 
     folder: Path | None = None
@@ -55,31 +55,31 @@ class SweepOptions:
     verbose: bool = False
 
 
-def sweep(config: Path, overrides: Sequence[str], wish: SweepOptions, console: Console) -> None:
-    """Trains the trials of a sweep that are left, then repeats the best; prints the results and keeps them beside the trials.
+def sweep(config: Path, overrides: Sequence[str], options: SweepOptions, console: Console) -> None:
+    """Train the remaining trials of a sweep and repeat the best; print the results and save them in the sweep folder.
 
     Args:
         config: the YAML file.
-        overrides: `--set` texts.
-        wish: everything else.
-        console: where to print.
+        overrides: values of `--set`, such as `train.epochs=3`.
+        options: all other options.
+        console: prints results and messages.
 
     Raises:
-        CnnctlError: whatever went wrong; see `errors`.
+        CnnctlError: any failure; see `errors`.
     """
-    asked = {"trials": wish.trials, "minutes": None if wish.minutes is None else float(wish.minutes)}
-    overrides = [*overrides, *(f"sweep.{name}={value}" for name, value in asked.items() if value is not None)]
+    changes = {"trials": options.trials, "minutes": None if options.minutes is None else float(options.minutes)}
+    overrides = [*overrides, *(f"sweep.{name}={value}" for name, value in changes.items() if value is not None)]
     found: list[str] = []
     experiment = _loaded(config, overrides, found)
     if importlib.util.find_spec("optuna") is None:
-        raise UsageError("cnnctl sweep needs Optuna, which is not installed: pip install 'optuna>=5,<6'")
-    folder = SweepFolder(wish.folder or Path("runs") / f"{config.stem}-sweep")
+        raise UsageError("cnnctl sweep needs Optuna; install with: pip install 'optuna>=5,<6'")
+    folder = SweepFolder(options.folder or Path("runs") / f"{config.stem}-sweep")
     with Interruption(console.interrupted).listening() as interruption:
-        command = _command(config, overrides, wish)
+        command = _command(config, overrides, options)
         try:
             with interruption.passing_on():
-                job = Job(config, overrides, folder.path, wish.device, wish.verbose, wish.processes)
-                _sweep(folder, experiment, job, wish, console, found)
+                job = Job(config, overrides, folder.path, options.device, options.verbose, options.processes)
+                _sweep(folder, experiment, job, options, console, found)
         except KeyboardInterrupt as pressed:
             raise Interrupted(_interrupted(folder, experiment, command), interruption.signal) from pressed
 
@@ -94,57 +94,55 @@ def _loaded(config: Path, overrides: Sequence[str], found: list[str]) -> Experim
         raise _no_sweep(config)
     if experiment.train.strategy == "multi_worker":
         raise UsageError(
-            "train.strategy is multi_worker, and a trial of a sweep trains in one process; take --set train.strategy=auto, and several "
-            "processes by --processes or by the same command on each machine"
+            "train.strategy is multi_worker, but a trial trains in a single process. Use --set train.strategy=auto; for parallel "
+            "trials, use --processes or run the same command on each machine"
         )
     return experiment
 
 
 def _no_sweep(config: Path) -> ConfigError:
-    message = (
-        "there is no section sweep, which says what is tried: sweep: {trials: 10, parameters: {train.batch_size: [32, 64]}}"
-    )
+    message = "expected a section sweep, such as sweep: {trials: 10, parameters: {train.batch_size: [32, 64]}}"
     return ConfigError([Problem(str(config), "", message)])
 
 
-def _command(config: Path, overrides: Sequence[str], wish: SweepOptions) -> str:
+def _command(config: Path, overrides: Sequence[str], options: SweepOptions) -> str:
     words = ["cnnctl", "sweep", str(config)]
     for text in overrides:
         words += ["--set", text]
-    words += ["--dir", str(wish.folder)] if wish.folder else []
-    words += ["--processes", str(wish.processes)] if wish.processes > 1 else []
+    words += ["--dir", str(options.folder)] if options.folder else []
+    words += ["--processes", str(options.processes)] if options.processes > 1 else []
     return " ".join(map(shell_word, words))
 
 
 def _sweep(
-    folder: SweepFolder, experiment: Experiment, job: Job, wish: SweepOptions, console: Console, found: Sequence[str]
+    folder: SweepFolder, experiment: Experiment, job: Job, options: SweepOptions, console: Console, found: Sequence[str]
 ) -> None:
-    study = _study(folder, experiment, wish.show)
+    study = _study(folder, experiment, options.show)
     assert experiment.sweep
     minutes = experiment.sweep.minutes
     deadline = math.inf if minutes is None else time.time() + 60 * minutes
-    if not wish.show:
+    if not options.show:
         _introduce(study, console)
         for note in (*found, *_folder_notes(experiment)):
             console.say(f"        {note}")
         if not study.is_finished(deadline):
             TrialPool(study, job, deadline, console).work()
-    _conclude(study, job.config, job.overrides, wish, console)
+    _conclude(study, job.config, job.overrides, options, console)
 
 
-def _study(folder: SweepFolder, experiment: Experiment, must_be_there: bool) -> Study:
-    """Returns the study of the folder, which is made where there is none."""
+def _study(folder: SweepFolder, experiment: Experiment, must_exist: bool) -> Study:
+    """Open the study of the folder; create it unless it `must_exist`."""
     from cnnctl.sweep.studies import create_study, open_study
 
-    if must_be_there:
+    if must_exist:
         study = open_study(folder, experiment)
         if study is None:
-            raise UsageError(f"there is no sweep in {folder.path}; leave --show out to begin one")
+            raise UsageError(f"{folder.path} contains no sweep; remove --show to start one")
         return study
     _make(folder)
     with folder.exclusive():
         if not os.path.lexists(folder.study):
-            _refuse_other_things(folder)
+            _refuse_other_files(folder)
             create_study(folder, experiment)
     study = open_study(folder, experiment)
     assert study
@@ -155,37 +153,37 @@ def _make(folder: SweepFolder) -> None:
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise UsageError(f"{folder.path} is a file; give a folder with --dir") from error
+        raise UsageError(f"{folder.path} is a file; choose a folder with --dir") from error
     except OSError as error:
-        raise RunError(f"{folder.path} cannot be made: {error.strerror}; choose another with --dir") from error
+        raise RunError(f"cannot create {folder.path}: {error.strerror}; choose another folder with --dir") from error
 
 
-def _refuse_other_things(folder: SweepFolder) -> None:
-    """Raises UsageError where a folder holds things but no study; what is hidden is no obstacle."""
+def _refuse_other_files(folder: SweepFolder) -> None:
+    """Raise UsageError where a folder without a study contains files that are not hidden."""
     there = [each.name for each in folder.path.iterdir() if not each.name.startswith(".")]
     if there:
         raise UsageError(
-            f"{folder.path} holds {min(there)} and no study, and nothing is written over; choose another folder with --dir, or move this one away"
+            f"{folder.path} contains {min(there)} but no study; not overwriting. Choose another folder with --dir, or move this one away"
         )
 
 
 def _introduce(study: Study, console: Console) -> None:
     sweep, rows = study.sweep, study.results().trials
     budget = "as many trials" if study.limit is None else f"{study.limit} trials"
-    within = "" if sweep.minutes is None else f" as begin within {sweep.minutes:g} minutes"
+    within = "" if sweep.minutes is None else f" that start within {sweep.minutes:g} minutes"
     pruning = f"; pruning: {sweep.pruning.kind}" if sweep.pruning else ""
     console.say(f"sweep   {sweep.method}, {budget}{within}, compared by {sweep.objective.replace('_', ' ')}{pruning}")
     for path, parameter in plain(sweep)["parameters"].items():
         console.say(f"        {path}: {_tried(parameter)}")
     if study.limit and study.limit > study.combinations:
-        repeated = f"the parameters have {study.combinations:,} combinations, and {study.limit} trials train some of them again"
-        console.say(f"        warning: {repeated}, to the same results; method: grid tries each once")
-    there = f": goes on, {sum(row.state not in NOT_ENDED for row in rows)} trials have ended" if rows else ""
+        repeated = f"the parameters have {study.combinations:,} combinations, so {study.limit} trials repeat some"
+        console.say(f"        warning: {repeated}, with equal results; method: grid tries each once")
+    there = f": resumed, {counted(sum(row.state not in NOT_ENDED for row in rows), 'trial')} done" if rows else ""
     console.say(f"study   {study.folder.study}{there}")
 
 
 def _folder_notes(experiment: Experiment) -> list[str]:
-    """Returns what trials read of a folder, and what they do not."""
+    """List what the trials read from a data folder, and what they skip."""
     if experiment.data.source != "folder":
         return []
     from cnnctl.spec.folders import FolderSet
@@ -201,21 +199,21 @@ def _tried(parameter: Any) -> str:
     return f"{parameter['low']} to {parameter['high']}{how}"
 
 
-def _conclude(study: Study, config: Path, overrides: Sequence[str], wish: SweepOptions, console: Console) -> None:
-    """Prints the results, and keeps them where all is done."""
+def _conclude(study: Study, config: Path, overrides: Sequence[str], options: SweepOptions, console: Console) -> None:
+    """Print the results, and save them unless `show` is set."""
     results = _with_repeats(study)
-    if results.best is None and not wish.show:
+    if results.best is None and not options.show:
         raise RunError(_no_trial(results))
-    console.result(shown(results, wish.form))
-    if results.best and not wish.show:
+    console.result(shown(results, options.form))
+    if results.best and not options.show:
         _keep(study, results)
-        console.say(f"train it again: {_again(results.best, config, overrides)}")
+        console.say(f"retrain it:     {_again(results.best, config, overrides)}")
         by = "tensorboard --logdir" if any(Path(results.folder).glob("*/tensorboard")) else "cnnctl runs"
         console.say(f"see them all:   {by} {shell_word(results.folder)}")
 
 
 def _again(best: TrialRow, config: Path, overrides: Sequence[str]) -> str:
-    """Returns the command that trains the best trial again: by its own config, or with its values where its folder is gone."""
+    """Write the command that retrains the best trial: from its config, or from its values where its folder is gone."""
     own = Path(best.run) / "config.yaml"
     if own.is_file():
         return " ".join(("cnnctl train", shell_word(own)))
@@ -231,11 +229,11 @@ def _with_repeats(study: Study) -> SweepResults:
 def _no_trial(results: SweepResults) -> str:
     failed = [row for row in results.trials if row.state == FAILED]
     reason = f"; trial {failed[0].number}: {failed[0].reason}" if failed else ""
-    return f"none of {len(results.trials)} trials came to its end, so there is no best one{reason}"
+    return f"none of {counted(len(results.trials), 'trial')} completed, so there is no best trial{reason}"
 
 
 def _keep(study: Study, results: SweepResults) -> None:
-    """Writes results.json and the plots, unless they are there and the same."""
+    """Write results.json and the plots, unless they are up to date."""
     content, file = (as_json(as_plain(results)) + "\n").encode(), study.folder.results
     if file.is_file() and file.read_bytes() == content:
         return
@@ -244,7 +242,7 @@ def _keep(study: Study, results: SweepResults) -> None:
     study.folder.ensure_folder(study.folder.plots)
     for name, png in plots(study.optuna, study.sweep.objective):
         write_whole(study.folder.plots / f"{name}.png", png)
-    write_whole(file, content)  # last: it says that the plots are there
+    write_whole(file, content)  # last: once it exists, so do the plots
 
 
 def _interrupted(folder: SweepFolder, experiment: Experiment, command: str) -> str:
@@ -252,9 +250,9 @@ def _interrupted(folder: SweepFolder, experiment: Experiment, command: str) -> s
 
     study = open_study(folder, experiment)
     if study is None:
-        return "interrupted before the sweep began; nothing was written"
+        return "interrupted before the sweep started; nothing was written"
     states = Counter(row.state for row in study.results().trials)
-    unended = sum(states[state] for state in NOT_ENDED)
-    ended = sum(states.values()) - unended
-    begun = f", {unended} more begun" if unended else ""
-    return f"interrupted; {ended} trials have ended{begun}. Go on with: {command}"
+    running = sum(states[state] for state in NOT_ENDED)
+    done = sum(states.values()) - running
+    partial = f", {running} more started" if running else ""
+    return f"interrupted; {counted(done, 'trial')} done{partial}. Resume with: {command}"

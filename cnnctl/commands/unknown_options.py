@@ -1,4 +1,4 @@
-"""Options that no verb has, since they are fields of the config: what to write in their place."""
+"""Advice for unknown options that are config fields, or that other programs have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from cnnctl.errors import ConfigError, UsageError
 
 FILES_AND_DEVICES = {
-    "config": "give the config without an option: cnnctl {verb} {value}",
+    "config": "pass the config as an argument: cnnctl {verb} {value}",
     "gpu": "use --device gpu", "cuda": "use --device gpu", "gpus": "use --device gpu", "cpu": "use --device cpu",
     "output": "use --run-dir {value}", "outputdir": "use --run-dir {value}", "out": "use --run-dir {value}",
     "logdir": "use --run-dir {value}", "savedir": "use --run-dir {value}", "outdir": "use --run-dir {value}",
@@ -20,22 +20,22 @@ FILES_AND_DEVICES = {
     "data": "use --set data.path={value}", "datadir": "use --set data.path={value}",
     "copies": "use --tta {value}", "turns": "use --tta-poses",
 }  # fmt: skip
-"""Options that other programs have for what is an option or an argument here."""
+"""Options of other programs, and the option or argument to use here."""
 SWEEP = {
-    "rundir": "use --run-dir {value}", "resume": "give the same command again, which resumes it",
+    "rundir": "use --run-dir {value}", "resume": "run the same command again to resume",
     "jobs": "use --processes {value}", "njobs": "use --processes {value}", "workers": "use --processes {value}",
     "ntrials": "use --trials {value}", "timeout": "use --minutes ..., in minutes",
 }  # fmt: skip
-"""The same of `sweep`, whose folder is given by `--dir`."""
+"""The same for `sweep`, whose folder is `--dir`."""
 
 
 def refuse_fields(verb: str, options: Mapping[str, bool], arguments: Sequence[str]) -> None:
-    """Raises UsageError for an option that is a field of the config: `--epochs 5` is `--set train.epochs=5`.
+    """Raise UsageError for an option that is a config field, such as `--epochs 5` for `--set train.epochs=5`.
 
     Args:
         verb: such as `train`.
-        options: those of the verb, each with whether it takes a value.
-        arguments: what follows the verb.
+        options: the options of the verb, each with True where it takes a value.
+        arguments: the words after the verb.
     """
     for word, value in _unknown(options, arguments):
         if advice := _advice(verb, options, word, value, arguments):
@@ -43,7 +43,7 @@ def refuse_fields(verb: str, options: Mapping[str, bool], arguments: Sequence[st
 
 
 def _unknown(options: Mapping[str, bool], arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yields options that the verb does not have, and `path=value` without `--set`, each with its value."""
+    """Yield each unknown option, and each `path=value` without `--set`, with its value."""
     rest = iter(enumerate(arguments))
     for index, argument in rest:
         if argument == "--":
@@ -67,9 +67,9 @@ def _advice(verb: str, options: Mapping[str, bool], word: str, value: str, argum
         return f"{word}={value} is a field of the config; use --set {word}={value}"
     plain = re.sub(r"[-_]", "", word.lower())
     if plain in {re.sub("-", "", option) for option in options}:
-        return None  # one of its own, written otherwise: Typer names it
+        return None  # a misspelling of the verb's own option: Typer suggests it
     remedy = FILES_AND_DEVICES.get(plain, "")
-    if "--dir" in options:  # where a sweep is written
+    if "--dir" in options:  # a sweep
         remedy = SWEEP.get(plain, remedy).replace("--run-dir", "--dir")
     remedy = remedy.format(verb=verb, value=value or "...")
     if remedy and (remedy.split()[1] in options or (configurable and not remedy.startswith("use "))):
@@ -78,12 +78,12 @@ def _advice(verb: str, options: Mapping[str, bool], word: str, value: str, argum
         return None
     path, reason = field_of_option(plain, _content(arguments))
     if path:
-        return f"{verb} has no option {word}, which is a field of the config; use --set {path}={value or '...'}"
-    return f"{verb} has no option {word}, {reason}; leave it out" if reason else None
+        return f"{verb} has no option {word}, which is a config field; use --set {path}={value or '...'}"
+    return f"{verb} has no option {word}, {reason}; remove it" if reason else None
 
 
 def _content(arguments: Sequence[str]) -> Any:
-    """Returns the config among the arguments, None where it cannot be read: which optimizer it has decides a path."""
+    """Read the config among the arguments, since its optimizer decides a path; None where it cannot be read."""
     from cnnctl.spec.document import read_document
 
     for argument in arguments:
@@ -96,13 +96,13 @@ def _content(arguments: Sequence[str]) -> Any:
 
 
 def options_of(command: Any) -> dict[str, bool]:
-    """Returns the options of a verb of Typer's, each with whether it takes a value."""
+    """Map the option names of a Typer command to True where the option takes a value."""
     named = [each for each in command.params if each.param_type_name == "option"]
     return {name: not each.is_flag for each in named for name in (*each.opts, *each.secondary_opts)} | {"--help": False}
 
 
 def refuse_fields_of(group: Any) -> None:
-    """Raises UsageError where the command line of this process has a field of the config as an option."""
+    """Raise UsageError where the command line of this process uses a config field as an option."""
     verb, *arguments = sys.argv[1:] or [""]
     if verb in group.commands:
         refuse_fields(verb, options_of(group.commands[verb]), arguments)

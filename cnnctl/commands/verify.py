@@ -1,4 +1,4 @@
-"""`cnnctl verify`: three builds, two loops and the gradients of a config, compared; and differentiation explained."""
+"""`cnnctl verify`: compare three builds, two loops and the gradients of a config; explain differentiation."""
 
 from __future__ import annotations
 
@@ -36,37 +36,37 @@ def verify(
     console: Console,
     verbose: bool,
 ) -> None:
-    """Prints how well builds, loops and gradients of a config agree.
+    """Compare the builds, loops and gradients of a config, and print the differences.
 
     Args:
         config: the YAML file; None to explain only.
-        overrides: `--set` texts.
-        steps: of each of the trainings that are compared.
-        explain: show differentiation by a small worked case, after the tables.
+        overrides: values of `--set`, such as `train.epochs=3`.
+        steps: training steps of each compared training.
+        explain: explain differentiation with a small worked example, after the tables.
         form: `table`, `json` or `markdown`.
-        console: where to print.
-        verbose: let TensorFlow's messages through.
+        console: prints results and messages.
+        verbose: show TensorFlow's log.
 
     Raises:
         ConfigError: the config is wrong.
-        UsageError: there is nothing to do, or options do not go together.
-        RunError: something does not agree, or the loss is not finite.
-        CnnctlError: whatever else went wrong; see `errors`.
+        UsageError: there is nothing to do, or options conflict.
+        RunError: something does not agree, or the loss is NaN or infinite.
+        CnnctlError: any other failure; see `errors`.
     """
     _refuse(config, overrides, explain, form)
     experiment = load(config, overrides) if config else None
     if experiment:
-        refuse_few_shot(experiment, "verify", "it has one loop; cnnctl summary --check compares its shapes with Keras")
+        refuse_few_shot(experiment, "verify", "it has only one loop; compare its shapes with Keras: cnnctl summary --check")
     if experiment and not summarize(experiment).trainable:
-        raise RunError("the network has no weights to train, so there is nothing to verify; give it a conv2d or a dense layer")
+        raise RunError("the network has no trainable weights to verify; add a conv2d or dense layer")
     disagreements = _show(experiment, steps, explain, form, console, verbose)
     if disagreements:
-        remedy = "this is a fault of cnnctl or of its packages, not of the config; please report it with the config"
+        remedy = "This is a bug in cnnctl or a package it uses, not in the config. Please report it with the config."
         raise RunError("\n".join(["not everything agrees:", *(f"  {line}" for line in disagreements), remedy]))
 
 
 def _show(experiment: Experiment | None, steps: int, explain: bool, form: str, console: Console, verbose: bool) -> list[str]:
-    """Prints what was asked for; returns a line for each disagreement."""
+    """Print the comparison, the explanation or both; return one line per disagreement."""
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
     disagreements: list[str] = []
@@ -86,15 +86,15 @@ def _show(experiment: Experiment | None, steps: int, explain: bool, form: str, c
 
 def _refuse(config: Path | None, overrides: Sequence[str], explain: bool, form: str) -> None:
     if config is None and not explain:
-        raise UsageError("give the config to verify, or --explain for differentiation by a small worked case, or both")
+        raise UsageError("expected a config to verify, or --explain for an explanation of differentiation, or both")
     if config is None and overrides:
-        raise UsageError("--set changes a config, and none is given; name it, or leave --set out")
+        raise UsageError("--set needs a config to change; add the config, or remove --set")
     if explain and form == "json":
-        raise UsageError("--explain is text for people; use it with --format table or markdown")
+        raise UsageError("--explain has no JSON form; use --format table or markdown")
 
 
 def shown(proof: Proof, form: str) -> str:
-    """Returns the proof as text or Markdown tables, each below what it shows."""
+    """Format the proof as text or Markdown tables, each with a heading sentence."""
     table = markdown_table if form == "markdown" else text_table
     parts = [*_builds(proof, table), *_trainings(proof, table), *_gradients(proof, table), _conclusion(proof)]
     return "\n\n".join(parts)
@@ -110,8 +110,8 @@ def _builds(proof: Proof, table: Table) -> list[str]:
         cells = [""] * len(first.differences) if compared is first else _cells(compared)
         rows.append([compared.name, f"{wrong} differ" if wrong else "equal", *cells])
     branches = all(each.style != "sequential" for each in proof.builds)
-    left_out = " Sequential is left out: the stack branches, which a Sequential cannot." if branches else ""
-    head = f"Builds: shapes and parameters against the arithmetic, the rest against {first.name}.{left_out}"
+    left_out = " Sequential is left out: it cannot build a stack with branches." if branches else ""
+    head = f"Builds: shapes and parameters compared with the arithmetic, the rest with {first.name}.{left_out}"
     return [fill(head, PAGE_WIDTH), table(columns, rows, 1)]
 
 
@@ -120,7 +120,7 @@ def _trainings(proof: Proof, table: Table) -> list[str]:
     rows = [["values", *_counts(first)], *([each.name, *_cells(each)] for each in proof.trainings[1:])]
     head = (
         f"Trainings: {_steps(proof)} of {counted(train.batch_size, 'image')}, in {train.precision} on the {proof.device.kind.upper()}, "
-        f"against {first.name}, whose loss goes from {proof.losses[0]:.4f} to {proof.losses[-1]:.4f}."
+        f"compared with {first.name}, whose loss goes from {proof.losses[0]:.4f} to {proof.losses[-1]:.4f}."
     )
     return [fill(head, PAGE_WIDTH), table(["training", *first.differences], rows, 1)]
 
@@ -133,11 +133,11 @@ def _gradients(proof: Proof, table: Table) -> list[str]:
     from cnnctl.verify.gradients import FLOOR, IMAGES, TOLERANCE
 
     head = (
-        f"Gradients: the tape's against central differences, in float64, for {IMAGES} images, after {_steps(proof)} "
-        f"of {proof.trainings[0].name}; of the weights sampled, the largest gradient and the largest relative error, "
-        f"|tape - difference| / max(|tape|, |difference|, {FLOOR:g}). Up to {TOLERANCE:.0e} agrees."
+        f"Gradients: the tape's compared with central differences, in float64, for {IMAGES} images, after {_steps(proof)} "
+        f"of {proof.trainings[0].name}. Shown are the largest gradient and the largest relative error of the sampled weights, "
+        f"|tape - difference| / max(|tape|, |difference|, {FLOOR:g}). Errors up to {TOLERANCE:.0e} count as agreement."
     )
-    kinks = "Weights at kinks are left out: relu or max pooling has one too near for a difference to tell the slope."
+    kinks = "Weights at kinks are left out: a kink of relu or max pooling is too near for a central difference to measure the slope."
     tail = [fill(kinks, PAGE_WIDTH)] if any(row.kinks for row in proof.gradients) else []
     return [fill(head, PAGE_WIDTH), table(GRADIENT_COLUMNS, [_gradient_cells(row) for row in proof.gradients], 2), *tail]
 
@@ -156,8 +156,8 @@ def _conclusion(proof: Proof) -> str:
     if all(each.exact for each in found):
         return f"{what} agrees, builds and trainings to the bit."
     meaning = (
-        f"{what} agrees, though not all of it to the bit. A number is the length of the difference over the length of "
-        f"what it is compared with, or for weights of what training changed; up to {proof.tolerance:.0e} agrees."
+        f"{what} agrees, though not all of it to the bit. Each number is the norm of the difference divided by the norm of "
+        f"the reference, or for weights by the norm of their change in training. Up to {proof.tolerance:.0e} counts as agreement."
     )
     return fill(meaning, PAGE_WIDTH)
 
@@ -171,7 +171,7 @@ def _cells(compared: Compared) -> list[str]:
 
 
 def as_plain(proof: Proof) -> dict[str, Any]:
-    """Returns the proof as programs read it."""
+    """Convert the proof to JSON types."""
     from cnnctl.verify.gradients import FLOOR, TOLERANCE
 
     return {

@@ -1,4 +1,4 @@
-"""Images and labels, ready for the network.
+"""Read images and labels, and prepare batches of them for the network.
 
-In: the section `data` of a config. Out: an `ImageSet` a split, and batches of them. Open `splits.py` first, then `pipeline.py`.
+In: the section `data` of a config. Out: one `ImageSet` per split, and batches of it. Open `splits.py` first, then `pipeline.py`.
 """

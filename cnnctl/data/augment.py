@@ -1,7 +1,7 @@
-"""Random changes of a batch of images, in the graph and without state: moved, bent, strokes thinner or thicker.
+"""Augment a batch of images at random, inside the graph and without state.
 
-Every number is drawn by (seed, epoch, example), so an image is changed in the same way whichever
-loop trains, whatever the batch size, and after a resume.
+Every number is a function of (seed, epoch, example). An image is augmented in the same way in either loop, for any batch
+size, and after a resume.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cnnctl.spec.draws import DRAWS, KNOTS, SMOOTHNESS, STREAM, STROKE_DRAWS, ST
 
 
 def draw(count: Any, seed: int, epoch: Any, settings: Augment) -> Any:
-    """Returns uniform numbers in [-1, 1), (count, DRAWS), for the examples of one epoch; STROKE_DRAWS more where needed."""
+    """Draw uniform numbers in [-1, 1), (count, DRAWS), for all examples of one epoch; STROKE_DRAWS more where settings need them."""
     moves = _uniform((count, DRAWS), _seeds(seed ^ STREAM, epoch))
     if not _changes_strokes(settings):
         return moves
@@ -26,7 +26,7 @@ def draw(count: Any, seed: int, epoch: Any, settings: Augment) -> Any:
 
 
 def draw_rows(rows: Any, seed: int, epoch: Any, settings: Augment) -> Any:
-    """Returns some rows (B,) of `draw`, equal to the bit, without the memory for those of all examples."""
+    """Draw the rows (B,) of `draw` alone, equal to the bit, in memory that does not grow with the set."""
     moves = uniform_rows(rows, DRAWS, _seeds(seed ^ STREAM, epoch))
     if not _changes_strokes(settings):
         return moves
@@ -34,7 +34,7 @@ def draw_rows(rows: Any, seed: int, epoch: Any, settings: Augment) -> Any:
 
 
 def augment(images: Any, draws: Any, settings: Augment) -> Any:
-    """Returns `images` (B, H, W, C), float, each changed by its own numbers; edges repeat outwards."""
+    """Transform each image of `images` (B, H, W, C), float, by its own draws. Edge pixels repeat outwards."""
     height, width = images.shape[1], images.shape[2]
     transforms = _transforms(draws[:, :DRAWS], settings, height, width)
     if settings.elastic:
@@ -60,7 +60,7 @@ def _uniform(shape: tuple[Any, int], seeds: Any) -> Any:
 
 
 def _transforms(draws: Any, settings: Augment, height: int, width: int) -> Any:
-    """Returns the maps from output to input pixels, (B, 8), about the centre of the image."""
+    """Compute the maps from output to input pixels, (B, 8), about the centre of the image."""
     turn, down, right, size, slant, mirror = tf.unstack(draws, axis=1)
     angle = turn * math.radians(settings.rotation)
     shear = slant * math.radians(settings.shear)
@@ -69,7 +69,7 @@ def _transforms(draws: Any, settings: Augment, height: int, width: int) -> Any:
     xx, xy = scale * tf.cos(angle) * side, scale * -tf.sin(angle + shear)
     yx, yy = scale * tf.sin(angle) * side, scale * tf.cos(angle + shear)
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    # shifted before all else is undone: so the image moves by as many pixels as said, however it is zoomed and turned
+    # the shift comes first, so zoom and rotation do not change its length in pixels
     from_x, from_y = centre_x - right * settings.shift * width, centre_y - down * settings.shift * height
     to_x = centre_x - xx * from_x - xy * from_y
     to_y = centre_y - yx * from_x - yy * from_y
@@ -92,22 +92,22 @@ def _moved(images: Any, transforms: Any) -> Any:
 
 
 def _bent(images: Any, transforms: Any, draws: Any, elastic: float) -> Any:
-    """Returns the images moved and bent at once, so that they are blurred once only.
+    """Apply the affine and the elastic transform in one step, so that images are interpolated only once.
 
-    Each pixel is read elsewhere, by a field of random displacements that a Gaussian smooths: P. Simard, D. Steinkraus
-    and J. Platt, "Best practices for convolutional neural networks applied to visual document analysis", ICDAR 2003.
-    Theirs has noise at every pixel; here it is on a grid of KNOTS × KNOTS points, as fine as that Gaussian can tell.
+    The elastic transform displaces each pixel by a random field that a Gaussian smooths: P. Simard, D. Steinkraus and
+    J. Platt, "Best practices for convolutional neural networks applied to visual document analysis", ICDAR 2003.
+    They draw noise at every pixel. Here a grid of KNOTS × KNOTS points has the same effect after smoothing.
 
     Args:
         images: (B, H, W, C), float.
-        transforms: (B, 8), as `_transforms` gives them.
+        transforms: (B, 8), from `_transforms`.
         draws: (B, 2 · KNOTS · KNOTS), in [-1, 1).
-        elastic: the largest displacement, a fraction of the height up or down and of the width sideways.
+        elastic: the maximum displacement, as a fraction of the height and of the width.
     """
     height, width = images.shape[1], images.shape[2]
     knots = tf.reshape(draws, (-1, 2, KNOTS, KNOTS))
     field = _smooth(height) @ knots @ tf.transpose(_smooth(width))  # (B, 2, H, W)
-    # a product, since TensorFlow orders sums as the graph around them allows, and `cnnctl code` promises the same bits
+    # one matrix product: TensorFlow may reorder sums with the graph around them, and `cnnctl code` promises equal bits
     bent = _bent_pixels(field * _each(elastic * width, elastic * height))
     moved = tf.reshape(transforms[:, :6], (-1, 2, 3)) @ bent
     x, y = tf.unstack(tf.reshape(moved, (-1, 2, height, width)), axis=1)
@@ -115,7 +115,7 @@ def _bent(images: Any, transforms: Any, draws: Any, elastic: float) -> Any:
 
 
 def _bent_pixels(field: Any) -> Any:
-    """Returns column, row and 1 of every pixel as a field (B, 2, H, W) displaces it, (B, 3, H · W)."""
+    """Displace the coordinates (column, row, 1) of every pixel by a field (B, 2, H, W): (B, 3, H · W)."""
     height, width = field.shape[2:]
     column, row = tf.meshgrid(tf.range(width, dtype=tf.float32), tf.range(height, dtype=tf.float32))
     x, y = column + field[:, 0], row + field[:, 1]
@@ -127,19 +127,19 @@ def _each(right: float, down: float) -> Any:
 
 
 def _smooth(pixels: int) -> Any:
-    """Returns how much each pixel of an axis takes of each knot, (pixels, KNOTS); a row sums to one."""
-    apart = np.linspace(0, 1, pixels)[:, np.newaxis] - np.linspace(0, 1, KNOTS)
-    weights = np.exp(-0.5 * (apart / SMOOTHNESS) ** 2)
+    """Compute the Gaussian weight of each knot at each pixel of an axis, (pixels, KNOTS). Each row sums to one."""
+    distance = np.linspace(0, 1, pixels)[:, np.newaxis] - np.linspace(0, 1, KNOTS)
+    weights = np.exp(-0.5 * (distance / SMOOTHNESS) ** 2)
     return tf.constant(weights / weights.sum(axis=1, keepdims=True), tf.float32)
 
 
 def _read(images: Any, x: Any, y: Any) -> Any:
-    """Returns the images read between pixels, bilinearly, at columns `x` and rows `y`, both (B, H, W)."""
+    """Interpolate the images bilinearly at columns `x` and rows `y`, both (B, H, W)."""
     height, width, channels = images.shape[1:]
     x, y = tf.clip_by_value(x, 0.0, width - 1.0), tf.clip_by_value(y, 0.0, height - 1.0)
     left, top = tf.floor(x), tf.floor(y)
     right, down = (x - left)[..., tf.newaxis], (y - top)[..., tf.newaxis]
-    # a pixel with its three neighbours lies together, so that one gather, the dear part, reads all four
+    # the four neighbours are stacked as channels, so that one gather, the expensive part, reads all of them
     pairs = tf.concat([images, tf.concat([images[:, :, 1:], images[:, :, -1:]], axis=2)], axis=3)
     corners = tf.concat([pairs, tf.concat([pairs[:, 1:], pairs[:, -1:]], axis=1)], axis=3)
     places = tf.cast(top, tf.int32) * width + tf.cast(left, tf.int32)
@@ -153,11 +153,11 @@ def _read(images: Any, x: Any, y: Any) -> Any:
 
 
 def _with_strokes(images: Any, pixels: Any) -> Any:
-    """Returns the images (B, H, W, C) with high values grown by so many pixels (B,), or shrunk where negative.
+    """Dilate the bright strokes of images (B, H, W, C) by a number of pixels (B,), or erode them where it is negative.
 
-    A part of a pixel is a blend with the largest or smallest value around, as a thin stroke covers its pixels in part.
+    A fraction of a pixel blends with the maximum or minimum of the neighbourhood, as a thin stroke covers pixels partly.
     """
     side = tf.sign(pixels)[:, tf.newaxis, tf.newaxis, tf.newaxis]
     share = tf.abs(pixels)[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    grown = side * tf.nn.max_pool2d(side * images, 3, 1, "SAME")  # the smallest, where side is -1
+    grown = side * tf.nn.max_pool2d(side * images, 3, 1, "SAME")  # the minimum, where side is -1
     return images + share * (grown - images)

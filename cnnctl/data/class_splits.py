@@ -1,4 +1,4 @@
-"""Splits for few-shot tasks: classes never trained on for validation and test, by name, by chance or by split."""
+"""Split classes for few-shot tasks: validation and test classes never occur in training, chosen by name, at random or by split."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Classes = NDArray[np.int64]
 
 
 def read_disjoint_splits(data: DataSpec) -> Splits:
-    """Returns splits that share no class; the images of the test split are not read yet.
+    """Read splits that share no class. The images of the test split are read later, by `read_test`.
 
-    The classes that are used are numbered from 0: those of train, then those of validation, then those of test, each
-    in the order of the source. `class_names` are theirs.
+    Labels are numbered from 0 without gaps: first the classes of train, then of validation, then of test, each in the
+    order of the source. `class_names` has the same order.
 
     Raises:
-        DataError: data is missing or broken, a class or group that is held out does not exist, or splits share classes.
+        DataError: data is missing or broken, a held-out class or group does not exist, or splits share classes.
     """
     source = open_source(data)
     whole = source.read(data.train)
@@ -52,9 +52,9 @@ def read_disjoint_splits(data: DataSpec) -> Splits:
 
 
 def disjoint_positions(data: DataSpec) -> dict[str, Indices]:
-    """Returns where the images of each split of `read_disjoint_splits` are in what they were read from.
+    """Find the positions of the images of each split of `read_disjoint_splits` in the split they come from.
 
-    That is the split that the config names, or train where it holds out a part of train. No image is decoded.
+    They come from the split that the config names, or from train where a part of train is held out. Decodes no image.
 
     Raises:
         DataError: as `read_disjoint_splits` does.
@@ -65,10 +65,10 @@ def disjoint_positions(data: DataSpec) -> dict[str, Indices]:
 
 
 def disjoint_groups(data: DataSpec) -> dict[str, list[str]]:
-    """Returns the groups that occur in each split of `read_disjoint_splits`, such as its alphabets; no image is decoded.
+    """List the groups that occur in each split of `read_disjoint_splits`, such as its alphabets. Decodes no image.
 
     Raises:
-        DataError: as `read_disjoint_splits` does, or the set does not say groups.
+        DataError: as `read_disjoint_splits` does, or the data has no groups.
     """
     source = open_source(data)
     return {
@@ -83,11 +83,11 @@ def _read_from(role: str, data: DataSpec) -> str:
 
 
 def _classes(source: Source, data: DataSpec, labels: Labels) -> dict[str, Classes]:
-    """Returns the classes of each split by the labels of the source; `labels` are those of train before any is held out."""
+    """Choose the classes of each split, as labels of the source; `labels` are all labels of train."""
     held_out = _held_out(source, data, labels)
     trained = np.setdiff1d(labels, np.concatenate([*held_out.values(), np.array([], np.int64)]))
     if not len(trained):
-        raise DataError(f"data: test and validation hold out every class of '{data.train}'; hold out fewer")
+        raise DataError(f"data: test and validation hold out every class of '{data.train}'; hold out fewer of them")
     return {"train": trained, **_classes_of_parts(source, data, held_out, trained)}
 
 
@@ -96,7 +96,7 @@ def _of_classes(images: ImageSet, classes: Classes) -> ImageSet:
 
 
 def _numbered(images: ImageSet, order: Classes) -> ImageSet:
-    """Returns the images with each label replaced by its place in `order`."""
+    """Replace each label by its position in `order`."""
     by_label = np.argsort(order)
     return replace(images, labels=by_label[np.searchsorted(order, images.labels, sorter=by_label)])
 
@@ -105,7 +105,7 @@ def _numbered(images: ImageSet, order: Classes) -> ImageSet:
 
 
 def _held_out(source: Source, data: DataSpec, labels: Labels) -> dict[str, Classes]:
-    """Returns, for test and validation as far as they are parts of train, their classes; the test is drawn first."""
+    """Choose the classes of test and validation that are parts of train."""
     parts = {role: part for role in ("test", "validation") if not isinstance(part := getattr(data, role), str | None)}
     if not parts:
         return {}
@@ -113,7 +113,9 @@ def _held_out(source: Source, data: DataSpec, labels: Labels) -> dict[str, Class
     free = list(units)
     generator = np.random.default_rng(data.split_seed)
     held_out: dict[str, Classes] = {}
-    for role, part in sorted(parts.items(), key=lambda each: isinstance(each[1], float)):  # what is named is not drawn
+    for role, part in sorted(
+        parts.items(), key=lambda each: isinstance(each[1], float)
+    ):  # names first, so that no draw takes them
         names = (
             _drawn(role, part, units, free, data, generator)
             if isinstance(part, float)
@@ -125,7 +127,7 @@ def _held_out(source: Source, data: DataSpec, labels: Labels) -> dict[str, Class
 
 
 def _units(source: Source, data: DataSpec, labels: Labels) -> Mapping[str, Classes]:
-    """Returns what is held out whole: for each class or group of train by its name, the classes in it."""
+    """Map each class or group of train, which is held out as a whole, to its classes."""
     if data.hold_out != "group":
         return {source.class_names[label]: np.array([label]) for label in np.unique(labels)}
     groups = np.array(source.groups(data.train))
@@ -159,7 +161,9 @@ def _named(role: str, names: tuple[str, ...], free: list[str], units: Mapping[st
             known = suggestion(name, units, of_data=True) or f"; it has {some_of(list(units))}"
             raise DataError(f"data.{role}: there is no {data.hold_out} '{name}' in '{data.train}'{known}")
         if name not in free:
-            raise DataError(f"data.{role}: {data.hold_out} '{name}' is held out for the test already; leave it out of one")
+            raise DataError(
+                f"data.{role}: {data.hold_out} '{name}' is already held out for test; remove it from one of the two"
+            )
     return list(dict.fromkeys(names))
 
 
@@ -172,9 +176,9 @@ def _noun(data: DataSpec, count: int) -> str:
 
 
 def _classes_of_parts(source: Source, data: DataSpec, held_out: Mapping[str, Classes], trained: Classes) -> dict[str, Classes]:
-    """Returns the classes of validation and test: a split has none of train, nor the test any of validation.
+    """Choose the classes of validation and test: validation shares none with train, test none with either.
 
-    Choices are made on validation, so what is in both is not in the test.
+    Choices are made on validation, so a class of validation must not be in the test.
     """
     classes = dict(held_out)
     known, others = np.concatenate([trained, *held_out.values()]), f"'{data.train}'"
@@ -193,10 +197,10 @@ def _without_shared(role: str, classes: Classes, known: Classes, others: str, so
     names = some_of([source.class_names[label] for label in shared])
     if data.shared_classes == "refuse" or not len(left):
         remedy = f"name another split, hold out classes of '{data.train}' (such as {role}: 0.2)"
-        remedy += ", or say shared_classes: drop" if len(left) else ""
+        remedy += ", or write shared_classes: drop" if len(left) else ""
         raise DataError(
-            f"data.{role}: {len(shared):,} of its {len(classes):,} classes are in {others} too ({names}), "
-            f"and few-shot tasks are judged on classes never trained on; {remedy}"
+            f"data.{role}: {len(shared):,} of its {len(classes):,} classes are also in {others} ({names}), "
+            f"but few-shot tasks are evaluated on classes never trained on; {remedy}"
         )
-    source.notes.append(f"{role}: {len(left):,} classes; {len(shared):,} more were dropped, since they are in {others} too")
+    source.notes.append(f"{role}: {len(left):,} classes; {len(shared):,} more were dropped because they are also in {others}")
     return left

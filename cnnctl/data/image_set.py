@@ -1,4 +1,4 @@
-"""A set of images with their labels, what every source of such sets can do, and what the readers of sources share."""
+"""Define a set of images with labels, the interface of every data source, and helpers that the sources share."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from cnnctl.spec.image_files import broken_images
 
 Labels = NDArray[np.int64]
 READ_AT_ONCE, _BYTES_AT_ONCE = 1024, 2**24
-"""Examples that are read at a time, and bytes of their images."""
+"""Maximum number of examples read at a time, and of bytes of their images."""
 FEW_NAMES = 5
-"""So many names are listed in a message; of more, the first ones."""
+"""Maximum number of names listed in a message."""
 
 
 Sizes = tuple[tuple[int, int], tuple[int, int]]
-"""The least height and width of some images, and the largest, as their files have them."""
+"""The minimum (height, width) of some image files, and the maximum."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images (N, H, W, C) as uint8, in memory or read when they are asked for, and their labels (N,).
+    """Images (N, H, W, C), uint8, in memory or read on demand, and their labels (N,).
 
     Attributes:
-        original_sizes: of the images before they were resized, those of the whole split; None where that is not known.
+        original_sizes: sizes of the whole split before resizing; None where unknown.
     """
 
     images: AnyImages
@@ -43,7 +43,7 @@ class ImageSet:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
-        """Returns the images at `indices`, in that order; of images that are not in memory none is read."""
+        """Select the images at `indices`, in that order. Lazy images are not read."""
         images = self.images.take(indices) if isinstance(self.images, LazyImages) else self.images[indices]
         return ImageSet(images, self.labels[indices], self.original_sizes)
 
@@ -53,31 +53,31 @@ class Source(Protocol):
 
     Attributes:
         class_names: in the order of the labels.
-        notes: what a person should know about how the images were read.
+        notes: messages about how the images were read.
     """
 
     class_names: list[str]
     notes: list[str]
 
     def read(self, split: str) -> ImageSet:
-        """Returns a split, every image fitted to the config.
+        """Read a split, every image fitted to the config.
 
         Raises:
-            DataError: there is no such split, or an image cannot be read.
+            DataError: the split does not exist, or an image cannot be read.
         """
         ...
 
     def labels(self, split: str) -> Labels:
-        """Returns the labels of a split alone; no image is decoded."""
+        """Read the labels of a split. Decodes no image."""
         ...
 
     def groups(self, split: str) -> list[str]:
-        """Returns the group of each image of a split, such as its alphabet; no image is decoded.
+        """Read the group of each image of a split, such as its alphabet. Decodes no image.
 
         Raises:
-            DataError: the set does not say groups.
+            DataError: the source has no groups.
         """
-        raise DataError("this source has no groups of classes; write hold_out: class")
+        raise DataError("this source has no groups of classes; write data.hold_out: class")
 
 
 class BrokenImages(DataError):
@@ -94,7 +94,7 @@ class BrokenImages(DataError):
 
 @contextlib.contextmanager
 def as_data_errors() -> Iterator[None]:
-    """Raises DataError for what the system refuses to read."""
+    """Convert an OSError of reading to DataError."""
     try:
         yield
     except OSError as error:
@@ -102,17 +102,17 @@ def as_data_errors() -> Iterator[None]:
 
 
 def decoded_at_once(data: DataSpec) -> int:
-    """Returns how many images are decoded at a time."""
+    """Compute how many images to decode at a time."""
     return at_once_of(bytes_of_image(data))
 
 
 def at_once_of(bytes_each: int) -> int:
-    """Returns how many things of so many bytes are read at a time."""
+    """Compute how many items of a size in bytes to read at a time."""
     return max(1, min(READ_AT_ONCE, _BYTES_AT_ONCE // bytes_each))
 
 
 def image_options(data: DataSpec) -> dict[str, object]:
-    """Returns what decides how `fit_image` makes an image."""
+    """Collect the config fields that determine the result of `fit_image`."""
     fields = ("image_size", "channels", "fit", "pixel_max", "transpose", "invert")
     return {field: getattr(data, field) for field in fields}
 
@@ -126,11 +126,11 @@ def range_of(sizes: NDArray[Any]) -> Sizes | None:
 
 
 def are_no_classes(count: int) -> str:
-    """Return the words of a message after the names of so many labels."""
-    return "is no class" if count == 1 else "are no classes"
+    """Complete a message after the names of one or more unknown labels."""
+    return "is not a class" if count == 1 else "are not classes"
 
 
 def some_of(names: list[str], most: int = FEW_NAMES) -> str:
-    """Returns names for a message, the first few of them."""
+    """Quote names for a message, at most `most` of them."""
     shown = ", ".join(f"'{name}'" for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

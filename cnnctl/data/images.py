@@ -1,4 +1,4 @@
-"""One image of any size and mode → the uint8 array that the network's pipeline starts from."""
+"""Fit one image of any size and mode to the config, as the uint8 array that the input pipeline starts from."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from cnnctl.spec.dataset import DataSpec
 Pixels = NDArray[np.uint8]
 WHITE = 255
 DEEP_WHITE = 65535
-"""White in 16 bits."""
+"""White at 16 bits per channel."""
 SIXTEEN_BIT_COLOUR = "sixteen_bit_colour"
-"""A key of `Image.info`: Pillow reads colours of 16 bits as their upper 8 bits."""
+"""A key of `Image.info`: the file has 16 bits per channel, of which Pillow reads the upper 8."""
 SEVERAL_FRAMES = "several_frames"
-"""A key of `Image.info`: the file has more images than the one that is read."""
+"""A key of `Image.info`: the file has several images, of which the first is read."""
 SCALED_AT_ONCE = 2**22
-"""Values that are scaled at a time."""
+"""Number of values scaled at a time."""
 _SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def fit_image(image: Image.Image, data: DataSpec) -> Pixels:
-    """Fit an image to a checked config: uint8 (H, W, C) of its size and channels.
+    """Fit an image to a checked config: uint8 (H, W, C).
 
-    In this order: turned as its EXIF data says; 16 bits scaled to 8, with `pixel_max` as white; transparent parts white;
-    converted to grey or colour; transposed; resized, bilinear over the area that a pixel covers; inverted.
+    The steps are: apply the EXIF orientation; scale 16 bits to 8, with `pixel_max` as white; fill transparency with white;
+    convert to grey or RGB; transpose; resize (bilinear, with antialiasing); invert.
     """
     plain = _plain(ImageOps.exif_transpose(image), "L" if data.channels == 1 else "RGB", data.pixel_max)
     return _fitted(plain, data)
 
 
 def fit_array(images: NDArray[Any], data: DataSpec) -> Pixels:
-    """Fit a batch of images (B, H, W, C) as `fit_image` fits each; nothing is copied where nothing changes.
+    """Fit a batch of images (B, H, W, C) as `fit_image` fits each. Copies nothing where nothing changes.
 
     Raises:
-        DataError: their values are no pixels from 0 to 255, and `pixel_max` does not say which value is white.
+        DataError: values are not integers from 0 to 255, and `pixel_max` is not set.
     """
     assert data.image_size and data.channels
     wanted = (*data.image_size, data.channels)
@@ -48,16 +48,16 @@ def fit_array(images: NDArray[Any], data: DataSpec) -> Pixels:
     if pixels.shape[1:] == wanted:
         return WHITE - pixels if data.invert else pixels
     mode = "L" if data.channels == 1 else "RGB"
-    # a column of one value is grey for Pillow, and 2 or 4 channels have alpha
+    # Pillow reads a last axis of 1 as grey, and of 2 or 4 as with alpha
     opened = (Image.fromarray(np.ascontiguousarray(image.squeeze(-1) if image.shape[-1] == 1 else image)) for image in pixels)
     return np.stack([_fitted(_plain(image, mode, None), data) for image in opened], dtype=np.uint8)
 
 
 def as_bytes(values: NDArray[Any], pixel_max: float | None) -> Pixels:
-    """Return pixel values of any type as uint8 of the same shape, with `pixel_max` as 255; true is 255.
+    """Convert pixel values of any type to uint8, with `pixel_max` as 255 and True as 255.
 
     Raises:
-        DataError: values are negative or NaN, or not whole numbers from 0 to 255 where there is no `pixel_max`.
+        DataError: values are negative or NaN, or not integers from 0 to 255 where `pixel_max` is not set.
     """
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(WHITE)
@@ -77,21 +77,19 @@ def as_bytes(values: NDArray[Any], pixel_max: float | None) -> Pixels:
 
 def _refuse_negative(values: NDArray[Any]) -> None:
     if values.dtype.kind == "u" or not values.size or float(values.min()) >= 0:
-        return  # NaN is not at least 0
+        return  # NaN fails the comparison
     if np.isnan(values).any():
-        raise DataError(
-            f"{int(np.isnan(values).sum()):,} pixels are NaN, expected numbers from 0 up; replace them, such as by 0"
-        )
+        raise DataError(f"{int(np.isnan(values).sum()):,} pixels are NaN, expected 0 or more; replace them, for example by 0")
     raise DataError(
         f"the pixels are {values.dtype} from {values.min():g} to {values.max():g}, expected 0 or more; "
-        "save them again from 0 up, such as (values - values.min()) / (values.max() - values.min())"
+        "rescale them, for example (values - values.min()) / (values.max() - values.min())"
     )
 
 
 def scaled(values: NDArray[Any], white: float) -> Pixels:
-    """Return values as uint8: floor(255 · value / white), from 0 to 255; NaN is 0.
+    """Scale values to uint8: floor(255 · value / white), clipped to 0 to 255; NaN becomes 0.
 
-    Row by row where they are many: a large image takes no more memory than it has pixels.
+    Large arrays are scaled in blocks of rows, so that memory for float64 values stays small.
     """
     if values.dtype == np.uint8:
         curve: Pixels = _scaled(np.arange(WHITE + 1), white)
@@ -113,30 +111,30 @@ def _scaled(values: NDArray[Any], white: float) -> Pixels:
 
 
 MAX_LEVELS = 64
-"""A highest value that is a power of two up to this is white itself; of deeper images it is chance."""
+"""A highest value that is a power of two counts as white up to this limit; above, it is a coincidence."""
 
 
 def likely_white(highest: float, fractions: bool) -> int:
-    """Return the value of white that images with this highest value most likely have: 2^bits - 1, or 1 for fractions."""
+    """Guess the value of white from the highest value: 2^bits - 1, or 1 for fractions."""
     whole = int(highest)
     if (fractions and highest <= 1) or (whole == highest and whole & (whole - 1) == 0 and whole <= MAX_LEVELS):
-        return max(whole, 1)  # 16 levels above black, as scikit-learn's digits have
+        return max(whole, 1)  # such as 16 in scikit-learn's digits
     return max((1 << max(int(highest), 1).bit_length()) - 1, 1)
 
 
 def deepest(image: Image.Image) -> float | None:
-    """Return the highest value of an image whose pixels have more than 8 bits; None for all others."""
+    """Find the highest value of an image with more than 8 bits per channel; None for all others."""
     if image.mode in (*_SIXTEEN_BIT, "F"):
         values = np.asarray(image)
         return float(np.nan_to_num(values).max() if image.mode == "F" else values.max())
-    if image.info.get(SIXTEEN_BIT_COLOUR):  # the lower 8 bits are lost
+    if image.info.get(SIXTEEN_BIT_COLOUR):  # Pillow dropped the lower 8 bits
         colours = image.convert("LA").getchannel("L") if image.mode == "LA" else image.convert("RGB")
         return float(np.asarray(colours).max()) * (DEEP_WHITE // WHITE)
     return None
 
 
 def _plain(image: Image.Image, mode: str, pixel_max: float | None) -> Image.Image:
-    """Return an image as opaque `L` or `RGB`, with `pixel_max` as white."""
+    """Convert an image to opaque `L` or `RGB`, with `pixel_max` as white."""
     white = pixel_max
     if image.mode in _SIXTEEN_BIT:
         image, white = Image.fromarray(scaled(np.asarray(image), pixel_max or DEEP_WHITE)), None
@@ -144,7 +142,7 @@ def _plain(image: Image.Image, mode: str, pixel_max: float | None) -> Image.Imag
         image, white = Image.fromarray(scaled(np.asarray(image), pixel_max)), None
     elif image.info.get(SIXTEEN_BIT_COLOUR) and pixel_max is not None:
         white = pixel_max * WHITE / DEEP_WHITE
-    if white is not None:  # of colours and greys alone: alpha has a white of its own
+    if white is not None:  # alpha is not scaled
         image = _brightened(image, white)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -153,8 +151,8 @@ def _plain(image: Image.Image, mode: str, pixel_max: float | None) -> Image.Imag
 
 
 def _brightened(image: Image.Image, white: float) -> Image.Image:
-    """Return an image of 8 bits with `white` as 255, its transparency as it was."""
-    if "transparency" in image.info:  # names a value, which would be another one then
+    """Scale an 8-bit image so that `white` becomes 255. Transparency is unchanged."""
+    if "transparency" in image.info:  # it names a pixel value, which scaling would change
         image = image.convert("RGBA")
     elif image.mode not in ("L", "LA", "RGB", "RGBA"):
         image = image.convert("RGBA" if "A" in image.getbands() else "RGB")
@@ -163,7 +161,7 @@ def _brightened(image: Image.Image, white: float) -> Image.Image:
 
 
 def _fitted(plain: Image.Image, data: DataSpec) -> Pixels:
-    """Return an `L` or `RGB` image as uint8 (H, W, C) of the size that the config says."""
+    """Resize an `L` or `RGB` image to the config's size: uint8 (H, W, C)."""
     assert data.image_size and data.channels
     height, width = data.image_size
     if data.transpose:
@@ -180,7 +178,7 @@ def _stretched(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def _cropped(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Resize the middle of an image, as large as the proportions of (width, height) allow."""
+    """Resize the largest centred part of an image with the proportions of (width, height)."""
     smaller = min(image.width / width, image.height / height)
     across, down = width * smaller, height * smaller
     left, top = (image.width - across) / 2, (image.height - down) / 2
@@ -188,7 +186,7 @@ def _cropped(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def _padded(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Resize the whole image in its own proportions, with its border's colour in what is left around it."""
+    """Resize an image in its own proportions and pad it with the median colour of its border."""
     larger = max(image.width / width, image.height / height)
     inner = max(round(image.width / larger), 1), max(round(image.height / larger), 1)
     page = Image.new(image.mode, (width, height), _border_colour(image))
@@ -197,7 +195,7 @@ def _padded(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def _border_colour(image: Image.Image) -> int | tuple[int, ...]:
-    """Return the median of an image's outermost pixels, of each channel."""
+    """Compute the median of the outermost pixels per channel."""
     pixels = np.asarray(image).reshape(image.height, image.width, -1)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     colour = tuple(int(value) for value in np.median(border, axis=0))

@@ -1,4 +1,4 @@
-"""The images that predict is given: image files, and the images of original files such as a test.csv, batch by batch."""
+"""Read the images to predict: image files, and the images in data files such as test.csv, batch by batch."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from cnnctl.spec.image_files import IMAGE_SUFFIXES, reason
 
 @dataclass(frozen=True)
 class InputBatch:
-    """Images that are fitted to a config.
+    """Images fitted to a config.
 
     Attributes:
-        names: of each, such as `scan.png`, or `test.csv:1` for the first image of a file.
-        images: (B, H, W, C).
-        originals: what they are like before.
+        names: one per image, such as `scan.png`, or `test.csv:1` for the first image of a data file.
+        images: (B, H, W, C), uint8.
+        originals: facts of the images before fitting.
     """
 
     names: list[str]
@@ -39,13 +39,13 @@ class InputBatch:
         return len(self.names)
 
     def take(self, positions: NDArray[np.int64]) -> Self:
-        """Return the images at some positions."""
+        """Select the images at some positions."""
         names = [self.names[position] for position in positions]
         return type(self)(names, self.images[positions], self.originals.take(positions))
 
     @classmethod
     def joined(cls, batches: Sequence[InputBatch]) -> Self:
-        """Return the images of several batches, one after the other."""
+        """Concatenate batches."""
         names = [name for batch in batches for name in batch.names]
         images = np.concatenate([batch.images for batch in batches])
         return cls(names, images, Originals.joined([batch.originals for batch in batches]))
@@ -53,12 +53,12 @@ class InputBatch:
 
 @dataclass(frozen=True)
 class OriginalFile:
-    """A file of many images, such as a test.csv.
+    """A data file with many images, such as test.csv.
 
     Attributes:
         path: as the user named it.
-        split: the part of it that is predicted.
-        others: its other splits, for people.
+        split: the split to predict.
+        others: descriptions of its other splits.
     """
 
     path: Path
@@ -71,18 +71,18 @@ class Inputs:
     """Images to predict.
 
     Attributes:
-        sources: image files, and files of many images.
-        data: a checked config, which says how images are fitted.
-        most_thumbnails: of how many images, the first ones, thumbnails are kept.
-        folders: the folder that each of these files was found in, which a link must not lead out of; others may lead anywhere.
-        broken: gets a message for each image that cannot be read; such an image is in no batch.
-        thumbnails: of the first images in all batches, as their files have them.
-        several_frames: how many files have more images than the one that is read.
+        sources: image files, and data files with many images.
+        data: a checked config, which defines how images are fitted.
+        max_thumbnails: number of thumbnails to store.
+        folders: the folder in which a file was found. A link must not lead out of it; files named directly may be any link.
+        broken: receives one message per image that cannot be read. No batch contains such an image.
+        thumbnails: thumbnails of the first images, before fitting.
+        several_frames: number of files with several images, of which the first is read.
     """
 
     sources: Sequence[Path | OriginalFile]
     data: DataSpec
-    most_thumbnails: int
+    max_thumbnails: int
     folders: Mapping[Path, Path] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     thumbnails: list[Thumbnail] = field(default_factory=list)
@@ -90,14 +90,14 @@ class Inputs:
 
     @property
     def count(self) -> int:
-        """Return how many images there are, those that cannot be read among them."""
+        """Count the images, including broken ones."""
         return sum(1 if isinstance(source, Path) else source.split.count for source in self.sources)
 
     def batches(self, size: int) -> Iterator[InputBatch]:
-        """Read the images, so many at a time, so that any number of them fits into memory.
+        """Yield the images in batches of `size`, so that any number of them fits into memory.
 
         Raises:
-            DataError: an original file is damaged, or its values are no pixels.
+            DataError: a data file is damaged, or its values are not pixels.
         """
         waiting: list[InputBatch] = []
         for read in self._read(size):
@@ -124,15 +124,15 @@ class Inputs:
             yield self._one(str(file), image, fitted)
 
     def notes(self) -> list[str]:
-        """Return what a person should know of what is read, once it is."""
+        """Describe what was skipped, once all images are read."""
         several = [source for source in self.sources if isinstance(source, OriginalFile) and source.others]
-        splits = [f"{each.path}: the split '{each.split.name}' is predicted, not {', '.join(each.others)}" for each in several]
+        splits = [f"{each.path}: predicting the split '{each.split.name}', not {', '.join(each.others)}" for each in several]
         has = "1 image has" if self.several_frames == 1 else f"{self.several_frames:,} images have"
         return [*splits, *([f"{has} several frames; the first is read"] if self.several_frames else [])]
 
     def _one(self, name: str, image: Image.Image, fitted: Pixels) -> InputBatch:
         self.several_frames += bool(image.info.get(SEVERAL_FRAMES))
-        if len(self.thumbnails) < self.most_thumbnails:
+        if len(self.thumbnails) < self.max_thumbnails:
             self.thumbnails.append(thumbnail(image))
         return InputBatch([name], fitted[np.newaxis], originals_of([image]))
 
@@ -148,7 +148,7 @@ class Inputs:
             try:
                 image = opened_bytes(content)
                 fitted = fit_image(image, self.data)
-            except Exception as error:  # Pillow passes on whatever its many readers stumble over
+            except Exception as error:  # Pillow's plugins raise errors of any type
                 self.broken.append(f"{name}: cannot be read as an image ({reason(error)}); replace or remove it")
             else:
                 yield self._one(name, image, fitted)
@@ -159,19 +159,19 @@ class Inputs:
         except DataError as error:
             message = str(error).replace("write data.pixel_max:", "add --pixel-max")
             raise DataError(f"{file.path}: {message}") from error
-        self.thumbnails += [array_thumbnail(image) for image in block[: self.most_thumbnails - len(self.thumbnails)]]
+        self.thumbnails += [array_thumbnail(image) for image in block[: self.max_thumbnails - len(self.thumbnails)]]
         return InputBatch(names, fitted, originals_in(block))
 
 
 def source_of(file: Path, data: DataSpec) -> Path | OriginalFile:
-    """Return a file as it is, or, where it holds many images, with the split of it that is predicted.
+    """Return the file itself, or, for a data file with many images, its split to predict.
 
     Args:
         file: as the user named it.
-        data: of the run, as its own images are read: its names of images and labels count for files of its own kind.
+        data: how the run reads its own images. Its keys of images and labels apply to files of the same kind.
 
     Raises:
-        DataError: such a file is damaged, or has several splits and none of them is the test split.
+        DataError: the data file is damaged, or has several splits but no test split.
     """
     kind = None if file.suffix.lower() in IMAGE_SUFFIXES else recognised(file)
     if kind not in KINDS:
@@ -181,6 +181,8 @@ def source_of(file: Path, data: DataSpec) -> Path | OriginalFile:
     tests = [name for name in parts if role_of(name) == "test"]
     chosen = tests if len(tests) == 1 else list(parts)
     if len(chosen) != 1:
-        raise DataError(f"{file}: expected a test split or one split alone, found {', '.join(parts)}; give a file for each")
+        raise DataError(
+            f"{file}: expected a test split or a single split, received {', '.join(parts)}; split it into one file each"
+        )
     others = tuple(f"{name} ({counted(part.count, 'image')})" for name, part in parts.items() if name != chosen[0])
     return OriginalFile(file, parts[chosen[0]], others)

@@ -1,4 +1,4 @@
-"""Images → batches, the same for both loops: order, arithmetic and augmentation are in the graph and have no state."""
+"""Prepare batches, the same for both loops: order, arithmetic and augmentation are in the graph and have no state."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from cnnctl.spec.dataset import Augment
 from cnnctl.spec.experiment import Experiment
 
 AT_ONCE = 4
-"""Batches that are prepared at once, and that may wait to be taken."""
+"""Batches prepared in parallel, and length of the prefetch queue."""
 
 Rows = Callable[[Any], Any]
-"""Indices (...) → what belongs to them, (..., ...)."""
+"""Indices (...) → the values at them, (..., ...)."""
 
 as_written = tf.autograph.experimental.do_not_convert
-"""Marks what a dataset maps: it has no Python control flow to convert, and converting takes a third of a second."""
+"""Marks the functions that a dataset maps. They have no Python control flow, and converting them takes 0.3 s."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a batch is made from uint8 images and integer labels.
+    """The steps from uint8 images and integer labels to the input of the network.
 
     Attributes:
-        classes: 0 for integer labels, otherwise the length of the one-hot ones.
-        channels_first: whether the network takes (B, C, H, W).
-        augment: random changes, of training images only.
+        classes: length of one-hot labels; 0 for integer labels.
+        channels_first: True where the network expects (B, C, H, W).
+        augment: augmentation of training images, or None.
     """
 
     classes: int
@@ -45,15 +45,15 @@ class Preparation:
     augment: Augment | None
 
     def draws(self, count: Any, seed: int, epoch: Any) -> Any:
-        """Returns the numbers that change the images of one epoch, a row an example; rows are empty where nothing does."""
+        """Draw the random numbers for augmentation in one epoch, one row per example; rows are empty without augmentation."""
         return draw(count, seed, epoch, self.augment) if self.augment else tf.zeros((count, 0))
 
     def draws_of(self, rows: Any, seed: int, epoch: Any) -> Any:
-        """Returns the rows of `draws` of some examples (B,), equal to the bit, in memory that does not grow with the set."""
+        """Draw the rows (B,) of `draws` alone, equal to the bit, in memory that does not grow with the set."""
         return draw_rows(rows, seed, epoch, self.augment) if self.augment else tf.zeros((tf.size(rows), 0))
 
     def network_inputs(self, images: Any, labels: Any, draws: Any | None = None) -> tuple[Any, Any]:
-        """Returns float32 images in [0, 1] and labels, as the network and the loss take them."""
+        """Convert to float32 images in [0, 1] and to labels, as the network and the loss expect them."""
         scaled = tf.cast(images, tf.float32) / 255.0
         if self.augment and draws is not None:
             scaled = augment(scaled, draws, self.augment)
@@ -64,37 +64,37 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Shares:
-    """Which rows of each batch are read: those of some replicas, an element each, one replica after the other.
+    """The part of each batch that is read, one element per replica.
 
-    The rows of a batch are dealt out in their order, as evenly as can be.
+    The rows of a batch are divided in order, as evenly as possible.
 
     Attributes:
-        replicas: the numbers of those that are read for.
-        of: how many replicas share a batch.
+        replicas: indices of the replicas of this process.
+        of: number of replicas that share a batch.
     """
 
     replicas: range = range(1)
     of: int = 1
 
     def rows(self, count: Any, element: Any) -> tuple[Any, Any]:
-        """Returns the first row, and the row after the last, of one element of a batch of `count` rows."""
+        """Compute the first row, and the row after the last, of one element of a batch of `count` rows."""
         replica = self.replicas.start + element
         return count * replica // self.of, count * (replica + 1) // self.of
 
 
 WHOLE = Shares()
-"""Each batch is one element."""
+"""One element per batch."""
 
 
 def preparation(experiment: Experiment) -> Preparation:
-    """Returns how the config wants batches made."""
+    """Build the `Preparation` of a config."""
     data = experiment.data
     classes = (data.classes or 0) if data.labels == "one_hot" else 0
     return Preparation(classes, experiment.model.data_format == "channels_first", data.augment)
 
 
 def steps_of(examples: int, batch_size: int) -> int:
-    """Returns the batches that `examples` make; the last may be smaller."""
+    """Count the batches of `examples`; the last may be smaller."""
     return math.ceil(examples / batch_size)
 
 
@@ -109,17 +109,16 @@ def training_batches(
     skip: int = 0,
     shares: Shares = WHOLE,
 ) -> tf.data.Dataset:
-    """Returns the batches of all epochs from `first_epoch` on, counted from 0, one after the other.
+    """Build the batches of all epochs from `first_epoch` on, counted from 0, as one dataset.
 
-    The first `skip` of them are left out; no image of theirs is touched. Each epoch has its own order of all images, a
-    function of (seed, epoch), and ends with a smaller batch where `batch_size` does not divide the set. Where replicas
-    share the batches, each element is a replica's part of one; its third tensor, (2,), says how many rows are the
-    replica's own, and how many the batch has.
+    The first `skip` batches are skipped without reading their images. The order of each epoch is a function of (seed, epoch).
+    An epoch ends with a smaller batch where `batch_size` does not divide the set. Where replicas share the batches, each
+    element is one replica's part; its third tensor, (2,), has the number of rows of the replica and of the batch.
     """
     pixels, labels = pixels_of(images.images), _on_host(images.labels)
     count = len(images)
     each = len(shares.replicas)
-    by_row = isinstance(images.images, LazyImages)  # takes longer, and no memory for the draws of all
+    by_row = isinstance(images.images, LazyImages)  # slower, but needs no memory for the draws of all examples
 
     @as_written
     def epoch_indices(epoch: Any) -> tf.data.Dataset:
@@ -145,13 +144,13 @@ def training_batches(
 
 
 def training_sample(images: ImageSet, prepare: Preparation, *, count: int, seed: int) -> tuple[Any, Any]:
-    """Returns one batch of at most `count` training images, from all over the set, as the first epoch sees them."""
+    """Prepare one batch of at most `count` training images, spread over the set, as in the first epoch."""
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
     return prepare.network_inputs(images.images[chosen], images.labels[chosen], prepare.draws_of(chosen, seed, 0))
 
 
 def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int, shares: Shares = WHOLE) -> tf.data.Dataset:
-    """Returns the batches of one pass in the set's own order, without augmentation; shares as in `training_batches`."""
+    """Build the batches of one pass in the set's own order, without augmentation; shares as in `training_batches`."""
     pixels, labels = pixels_of(images.images), _on_host(images.labels)
     count = len(images)
 
@@ -167,10 +166,10 @@ def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int, sha
 
 
 def _rows_of(element: Any, batch_size: int, count: int, shares: Shares) -> tuple[Any, Any, Any]:
-    """Returns, for one element, the first row of a pass, the row after the last, and how many are the replica's own of how many.
+    """Compute, for one element, its first row in the pass, the row after the last, and (its rows, rows of the batch).
 
-    Where a batch has fewer rows than replicas, those without one take another's, which counts for nothing: a convolution
-    cannot take no image.
+    Where a batch has fewer rows than replicas, the others read a row that is not theirs, with weight 0: a convolution fails
+    on an empty batch.
     """
     each = len(shares.replicas)
     start = element // each * batch_size

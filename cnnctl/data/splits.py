@@ -1,4 +1,4 @@
-"""Sources → train, validation and test: stratified hold-outs, and the guard against classes never trained on."""
+"""Divide a source into train, validation and test: stratified hold-outs, and a check for classes never trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cnnctl.data.image_set import FEW_NAMES, ImageSet, Labels, Sizes, Source, some_of
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.store.lazy import Indices, in_blocks
-from cnnctl.errors import DataError
+from cnnctl.errors import DataError, counted
 from cnnctl.spec.dataset import DataSpec
 
 
@@ -22,13 +22,13 @@ class Splits:
     """The data of one experiment.
 
     Attributes:
-        train: what the network learns from.
-        validation: what choices are made on; None for none.
+        train: the training split.
+        validation: the split that choices are based on, or None.
         read_test: reads the test split; called once, after training.
-        test_size: images in the test split.
+        test_size: number of images in the test split.
         class_names: in the order of the labels.
-        notes: what a person should know about how the data was read.
-        test_class_sizes: images of each class in the test split, where splits share no class; else empty.
+        notes: messages about how the data was read.
+        test_class_sizes: images per class of the test split, where splits share no class; else empty.
     """
 
     train: ImageSet
@@ -41,15 +41,15 @@ class Splits:
 
     @property
     def original_sizes(self) -> Sizes | None:
-        """Return the least and the largest height and width of the training images as their files have them."""
+        """The minimum and maximum size of the training images before resizing; see `Sizes`."""
         return self.train.original_sizes
 
 
 def read_splits(data: DataSpec) -> Splits:
-    """Returns the splits of a checked config; the images of the test split are not read yet.
+    """Read the splits of a checked config. The images of the test split are read later, by `read_test`.
 
     Raises:
-        DataError: data is missing or broken, or a split has classes that are never trained on.
+        DataError: data is missing or broken, or a split has classes without training images.
     """
     source = open_source(data)
     whole = source.read(data.train)
@@ -57,7 +57,7 @@ def read_splits(data: DataSpec) -> Splits:
     source.notes += _never_learned(whole.labels, data, source.class_names)
     named = {role: source.labels(part) for role, part in _parts(data).items() if isinstance(part, str)}
     for role, labels in named.items():
-        _refuse_strangers(whole.labels, labels, data, role)
+        _refuse_untrained(whole.labels, labels, data, role)
     fractions = {role: part for role, part in _parts(data).items() if isinstance(part, float)}
     held_out = hold_out(whole.labels, fractions, data.split_seed)
     train = _rest(whole, held_out)
@@ -73,7 +73,7 @@ def read_splits(data: DataSpec) -> Splits:
 
 
 def _parts(data: DataSpec) -> Mapping[str, object]:
-    """Returns what test and validation are, the test first so that it does not depend on the validation."""
+    """Map test and validation to their config values. The test comes first, so that it does not depend on validation."""
     return {"test": data.test} | ({"validation": data.validation} if data.validation is not None else {})
 
 
@@ -89,10 +89,10 @@ def _validation(source: Source, data: DataSpec, whole: ImageSet, held_out: dict[
 
 
 def hold_out(labels: Labels, fractions: dict[str, float], seed: int) -> dict[str, Indices]:
-    """Returns, for each name, the indices of its fraction of every class; no index is in two of them.
+    """Draw, for each name, the indices of its fraction of every class; no index is drawn twice.
 
     Raises:
-        DataError: the set is so small that a fraction holds no image.
+        DataError: a fraction of the set is less than one image.
     """
     generator = np.random.default_rng(seed)
     free = [generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
@@ -111,18 +111,18 @@ def hold_out(labels: Labels, fractions: dict[str, float], seed: int) -> dict[str
 
 
 def _larger(labels: Labels, name: str, fractions: dict[str, float]) -> str:
-    """Returns a fraction that holds an image and leaves some of each class to train on, or what else to do."""
+    """Suggest a fraction that holds at least one image, or another remedy."""
     classes = np.unique(labels)
     if len(labels) < len(classes) + len(fractions):
-        return f"{len(fractions)} images beside one of each class to train on are needed, so give the classes more images"
+        return f"expected {counted(len(fractions), 'image')} more than one per class; add images to the classes"
     larger = f"write data.{name}: {math.ceil(1000 / len(labels)) / 1000:g}"
     return larger + (" or data.validation: null" if name == "validation" else "")
 
 
 def _shares(wanted: NDArray[np.float64], free: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns whole numbers near `wanted` whose sum is the rounded sum.
+    """Round `wanted` to integers whose sum is the rounded sum of `wanted`.
 
-    The largest remainders are rounded up first, but no class gives its last free image while another has two.
+    The largest remainders are rounded up first. No class loses its last free image while another class has two.
     """
     counts = np.minimum(np.floor(wanted).astype(np.int64), free)
     missing = round(float(wanted.sum())) - int(counts.sum())
@@ -138,35 +138,35 @@ def _refuse_used_up(labels: Labels, trained_labels: Labels, data: DataSpec, clas
         raise DataError(
             f"data: test ({data.test}) and validation ({data.validation}) take every image of "
             f"{len(used_up):,} of {len(np.unique(labels)):,} classes, such as '{class_names[used_up[0]]}', "
-            "so nothing learns them; take less of them, or give each class more images"
+            "so none is left for training; use smaller fractions, or add images to these classes"
         )
 
 
 def _never_learned(labels: Labels, data: DataSpec, class_names: list[str]) -> list[str]:
-    """Returns a note on classes that the network has an output for and the training no image of."""
+    """Describe classes that have an output but no training image."""
     learned = set(labels.tolist())
     count = data.classes or len(class_names)
     missing = [name for label, name in enumerate(class_names) if label not in learned]
     if len(learned) == count:
         return []
     if len(missing) <= FEW_NAMES and len(class_names) == count:
-        numbered = data.source not in ("folder", "digits")  # an empty folder is a class to come
-        remedy = "; data.remap_labels: true numbers those that occur from 0" if numbered else ""
+        numbered = data.source not in ("folder", "digits")  # an empty folder may be filled later
+        remedy = "; data.remap_labels: true removes them and numbers the others from 0" if numbered else ""
         return [f"no images in '{data.train}' of the {'class' if len(missing) == 1 else 'classes'} {some_of(missing)}{remedy}"]
-    remedy = "" if data.remap_labels else f"; data.remap_labels: true with data.classes: {len(learned)} leaves them out"
-    return [f"{len(learned):,} of the {count:,} classes occur in '{data.train}'; the others are never learned{remedy}"]
+    remedy = "" if data.remap_labels else f"; data.remap_labels: true with data.classes: {len(learned)} removes their outputs"
+    return [f"{len(learned):,} of the {count:,} classes occur in '{data.train}'; the others have no training image{remedy}"]
 
 
-def _refuse_strangers(trained_labels: Labels, labels: Labels, data: DataSpec, role: str) -> None:
-    trained, asked = set(trained_labels.tolist()), set(labels.tolist())
+def _refuse_untrained(trained_labels: Labels, labels: Labels, data: DataSpec, role: str) -> None:
+    trained, evaluated = set(trained_labels.tolist()), set(labels.tolist())
     split = data.test if role == "test" else data.validation
-    strangers = asked - trained
-    if strangers:
-        share = "none" if strangers == asked else f"{len(asked) - len(strangers):,}"
+    untrained = evaluated - trained
+    if untrained:
+        share = "none" if untrained == evaluated else f"{len(evaluated) - len(untrained):,}"
         raise DataError(
-            f"data.{role}: of the {len(asked):,} classes of '{split}' {share} occur in '{data.train}', "
-            f"so a classifier trained on '{data.train}' can never name the others. "
-            f"Take part of every class instead, such as {role}: 0.2"
+            f"data.{role}: of the {len(evaluated):,} classes of '{split}' {share} occur in '{data.train}', "
+            f"and a classifier trained on '{data.train}' can never predict the others. "
+            f"Hold out part of every class instead, such as {role}: 0.2"
         )
 
 
@@ -174,7 +174,7 @@ def _refuse_high_labels(images: ImageSet, data: DataSpec) -> None:
     highest = int(images.labels.max())
     if data.classes and highest >= data.classes:
         occur = len(np.unique(images.labels))
-        remap = f", or data.remap_labels: true with data.classes: {occur}, which numbers those that occur from 0"
+        remap = f", or data.remap_labels: true with data.classes: {occur}, which numbers the classes that occur from 0"
         raise DataError(
             f"data.classes is {data.classes}, but '{data.train}' has labels up to {highest:,}; "
             f"write data.classes: {highest + 1}{remap if occur <= highest else ''}"
@@ -182,7 +182,7 @@ def _refuse_high_labels(images: ImageSet, data: DataSpec) -> None:
 
 
 def fingerprint(images: ImageSet) -> str:
-    """Returns 16 hexadecimal digits that tell whether two runs saw the same images and labels."""
+    """Compute 16 hexadecimal digits that are equal where two runs have the same images and labels."""
     digest = hashlib.sha256(repr((images.images.shape, len(images))).encode())
     for block in in_blocks(images.images):
         digest.update(np.ascontiguousarray(block).data)

@@ -1,4 +1,4 @@
-"""Images that no config names: folders to evaluate on, files to predict; each fitted as in training."""
+"""Read images that the config does not name: folders to evaluate on and files to predict, fitted as in training."""
 
 from __future__ import annotations
 
@@ -21,65 +21,66 @@ from cnnctl.spec.folders import HERE, FolderSet
 from cnnctl.spec.image_files import KINDS
 from cnnctl.surroundings import is_utf8
 
-MAX_LOOKED_AT = 100
-"""Files that are decoded once more for what their pixels are like: photos take 20 ms each."""
+MAX_INSPECTED = 100
+"""Files decoded once more for pixel statistics; photos take 20 ms each."""
 
 
 NAMES_OF_SPLITS = (*ROLES["validation"], *ROLES["test"])
 
 
 def classes_root(folder: Path, split: str | None) -> Path:
-    """Return the folder that has the folders of classes: that of a split in `folder`, or `folder` itself.
+    """Find the folder that contains the class folders: a split folder in `folder`, or `folder` itself.
 
     Args:
         folder: what the user named.
-        split: what the user asked for; None takes the one folder called `test` or `testing` that has folders of classes, else
-            `folder`.
+        split: the requested split; None for a single `test` or `testing` folder with class folders, else `folder` itself.
 
     Raises:
-        UsageError: there is no such folder, or there are several.
+        UsageError: the folder does not exist, or several match.
     """
     if not folder.is_dir():
-        raise UsageError(f"--data {folder}: there is no such folder; give one that has a folder of images for each class")
+        raise UsageError(f"--data {folder}: no such folder; expected a folder with one folder of images per class")
     root = folder.resolve()
     if not is_utf8(str(root)):
-        raise UsageError(f"--data {folder}: {root} has bytes in its name that are not UTF-8; rename it")
+        raise UsageError(f"--data {folder}: the name of {root} is not UTF-8; rename it")
     found = _listed(root).with_classes(split or "test")
     if len(found) > 1:
-        raise UsageError(f"--data {folder}: '{found[0]}' and '{found[1]}' may both be meant; give --data {folder / found[0]}")
+        raise UsageError(
+            f"--data {folder}: '{found[0]}' and '{found[1]}' both match; choose one, such as --data {folder / found[0]}"
+        )
     if found:
         return root / found[0]
     if split:
         raise UsageError(
-            f"--split {split}: there is no folder {folder / split} with a folder for each class; "
-            f"leave --split out to take the classes of {folder} itself"
+            f"--split {split}: there is no folder {folder / split} with one folder per class; "
+            f"remove --split to use the classes in {folder} itself"
         )
     return root
 
 
 def read_classes(root: Path, data: DataSpec, class_names: Sequence[str]) -> tuple[ImageSet, list[str]]:
-    """Return the images below `root` with the labels that their folders' names have among `class_names`, and notes.
+    """Read the images below `root`, labelled by the position of their folder in `class_names`; return them with notes.
 
     Args:
-        root: has a folder for each class; some may be missing, and their order is of no account.
-        data: a checked config, which says the size and the channels.
+        root: has one folder per class, in any order; classes may be missing.
+        data: a checked config, which defines size and channels.
         class_names: in the order of the labels.
 
     Raises:
-        DataError: a folder is no class, there are no images, or one cannot be read.
+        DataError: a folder is not a class, there are no images, or an image cannot be read.
         OSError: a link leads out of `root`.
     """
     data = _as_folder(root, data, class_names)
     folder = FolderSet(data)
     names = folder.class_names(HERE)
-    strange = [name for name in names if name not in class_names]
-    if strange:
+    unknown = [name for name in names if name not in class_names]
+    if unknown:
         raise DataError(
-            f"{root}: the network knows no class {some_of(strange)}{suggestions(strange, class_names, of_data=True)}; "
+            f"{root}: the network has no class {some_of(unknown)}{suggestions(unknown, class_names, of_data=True)}; "
             f"expected folders named {some_of(list(class_names), 10)}"
         )
     if not folder.labelled(HERE):
-        raise DataError(f"{root}: there are no images in folders of classes ({KINDS}); {folder.account()}")
+        raise DataError(f"{root}: no images ({KINDS}) in class folders; {folder.account()}")
     source = FolderSource(data)
     images = source.read(HERE)
     label_of = np.array([class_names.index(name) for name in source.class_names], np.int64)
@@ -87,7 +88,7 @@ def read_classes(root: Path, data: DataSpec, class_names: Sequence[str]) -> tupl
 
 
 def class_names_in(root: Path, data: DataSpec) -> list[str]:
-    """Return the classes below `root`, as `read_classes` finds them."""
+    """List the classes below `root`, as `read_classes` finds them."""
     return _listed(root, data).class_names(HERE)
 
 
@@ -96,25 +97,25 @@ def _listed(root: Path, data: DataSpec | None = None) -> FolderSet:
 
 
 def _as_folder(root: Path, data: DataSpec, class_names: Sequence[str] = ()) -> DataSpec:
-    """Return a config that reads a folder as a run reads its images; what lies beside `root` is no split of it.
+    """Build a config that reads a folder as the run reads its images. Folders beside `root` are not its splits.
 
-    Folders called as splits that are no classes of the run, such as `test/` with loose images, are left out.
+    Folders named like splits that are not classes of the run, such as `test/` with loose images, are skipped.
     """
     where: dict[str, object] = {"source": "folder", "path": str(root), "train": HERE, "validation": None, "test": None}
-    called = (name for name in sorted(os.listdir(root)) if name.lower() in NAMES_OF_SPLITS and name not in class_names)
-    where |= dict(zip(("validation", "test"), called, strict=False)) if class_names else {}
+    split_like = (name for name in sorted(os.listdir(root)) if name.lower() in NAMES_OF_SPLITS and name not in class_names)
+    where |= dict(zip(("validation", "test"), split_like, strict=False)) if class_names else {}
     if data.labels_file and (root / data.labels_file).is_file():
         return data.model_copy(update=where | dict.fromkeys(("name", "data_dir")) | {"remap_labels": False})
     return data.model_copy(update=where | dict.fromkeys(("name", "data_dir", "labels_file", "keys")) | {"remap_labels": False})
 
 
 def files_in(root: Path, data: DataSpec) -> list[Path]:
-    """Return the files of the images that `read_classes` reads, in its order."""
+    """List the image files that `read_classes` reads, in its order."""
     return [root.joinpath(*each.place) for each in _listed(root, data).labelled(HERE)]
 
 
 def some_originals(files: Sequence[Path], inside: Path | None) -> Originals:
-    """Look at images before they are fitted: at most `MAX_LOOKED_AT` of them, evenly chosen.
+    """Inspect at most `MAX_INSPECTED` images before fitting, evenly spread.
 
     Args:
         files: the images.
@@ -123,20 +124,20 @@ def some_originals(files: Sequence[Path], inside: Path | None) -> Originals:
     Raises:
         DataError: one cannot be read.
     """
-    chosen = evenly(len(files), 1, MAX_LOOKED_AT)
+    chosen = evenly(len(files), 1, MAX_INSPECTED)
     return Originals.joined([originals_of([open_image(files[position], inside)]) for position in chosen])
 
 
 def fitted_batches(
     files: Sequence[Path], data: DataSpec, batch_size: int, broken: list[str], inside: Path | None = None
 ) -> Iterator[tuple[list[Path], Pixels]]:
-    """Yields files and their images (B, H, W, C), a batch at a time, so that any number of files fits into memory.
+    """Yield files and their images (B, H, W, C) in batches, so that any number of files fits into memory.
 
     Args:
         files: in the order of the batches.
         data: a checked config.
-        batch_size: images at most in a batch.
-        broken: gets a message for each file that cannot be read; such a file is in no batch.
+        batch_size: maximum images per batch.
+        broken: receives one message per file that cannot be read. No batch contains such a file.
         inside: the folder that links must not lead out of; None lets them lead anywhere.
     """
     for start in range(0, len(files), batch_size):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnctl.data.findings import Finding, findings
 from cnnctl.data.image_set import ImageSet, Labels
-from cnnctl.data.new_images import Finding, findings
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.errors import DataError
 from cnnctl.evaluate.ensemble_tables import Member, ensemble_markdown, ensemble_text, members_as_plain

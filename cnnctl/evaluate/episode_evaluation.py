@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnctl.data.new_images import findings
+from cnnctl.data.findings import findings
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.evaluate.evaluated_images import EvaluatedImages, compare_with_training, read_evaluated, without_range
 from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions

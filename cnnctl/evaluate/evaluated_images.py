@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnctl.data.class_splits import read_disjoint_splits
+from cnnctl.data.findings import Finding
 from cnnctl.data.image_set import ImageSet, some_of
 from cnnctl.data.inspect.statistics import evenly, measured
-from cnnctl.data.new_images import Finding, NewImages
+from cnnctl.data.new_images import NewImages
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.data.store.memory import bytes_of_image

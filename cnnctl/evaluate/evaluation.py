@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnctl.data.findings import AS_IT_IS, Finding, confirmed, findings, transposed
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.images import WHITE, Pixels
 from cnnctl.data.inspect.statistics import evenly
-from cnnctl.data.new_images import AS_IT_IS, Finding, NewImages, confirmed, findings, transposed
+from cnnctl.data.new_images import NewImages
 from cnnctl.data.pipeline import as_read_error, ordered_batches, preparation
 from cnnctl.data.store.memory import bytes_of_image
 from cnnctl.evaluate.class_tables import evaluation_markdown, evaluation_text

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnctl.data.findings import Finding, findings, transposed, transposed_finding
 from cnnctl.data.images import Pixels
 from cnnctl.data.inputs import Inputs, source_of
 from cnnctl.data.inspect.originals import Thumbnail
 from cnnctl.data.inspect.statistics import ImageStatistics
-from cnnctl.data.new_images import Finding, NewImages, Sample, findings, transposed, transposed_finding
+from cnnctl.data.new_images import NewImages, Sample
 from cnnctl.data.store.lazy import in_blocks
 from cnnctl.data.store.memory import bytes_of_image
 from cnnctl.errors import DataError
@@ -53,15 +54,15 @@ class Predicted:
     findings: list[Finding]
 
 
-def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data: DataSpec, most_thumbnails: int) -> Inputs:
-    """Open the images to classify.
+def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data: DataSpec, max_thumbnails: int) -> Inputs:
+    """Return what is to be predicted.
 
     Args:
         files: in the order of the predictions.
         paths: of the command line: files, which may have many images each, and folders, in which the other files were found.
         own: how the run reads its own images.
         data: how these images are read.
-        most_thumbnails: number of images that are drawn.
+        max_thumbnails: of how many images a picture is drawn.
 
     Raises:
         DataError: a file of many images is damaged, or it is not clear which of them are meant.
@@ -70,7 +71,7 @@ def inputs_of(files: Sequence[Path], paths: Sequence[Path], own: DataSpec, data:
     named = set(paths).difference(roots)
     folders = {file: root for root in roots for file in files if file not in named and file.is_relative_to(root)}
     sources = [source_of(file, own) if file in named else file for file in files]
-    return Inputs(sources, data, most_thumbnails, folders)
+    return Inputs(sources, data, max_thumbnails, folders)
 
 
 def predicted(trained: Trained, inputs: Inputs, top: int, trained_on: ImageStatistics | None) -> Predicted:

@@ -1,7 +1,7 @@
-"""The files in which people have their image sets: IDX, npz, CSV, Matlab and Parquet.
+"""Read the file formats of image sets: IDX, npz, CSV, Matlab and Parquet.
 
-This package knows nothing of configs. It reads a set block by block, whatever its size, and raises `DataError` with one
-message for anything in a file. To import it is cheap: what reads a kind is imported when that kind is opened.
+This package knows nothing of configs. It reads a set of any size block by block, and raises `DataError` with one message for
+any content of a file. The import is cheap: the reader of a format is imported when a file of it is opened.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ __all__ = ["KINDS", "Keys", "Part", "Size", "folders_below", "open_parts", "reco
 
 KINDS = ("idx", "npz", "csv", "mat", "parquet")
 _NOT_STREAMED = ("npz", "mat", "parquet")
-"""Kinds that are read in another order than they are stored in, so not through gzip."""
+"""Kinds that need random access, so that gzip is not supported."""
 
 
 def open_parts(kind: str, path: Path, keys: Keys = None, size: Size = None) -> dict[str, Part]:
-    """Open the splits of a file or folder; of the images none is read yet.
+    """Open the splits of a file or folder. Reads no image yet.
 
     Args:
         kind: one of `KINDS`.
         path: a file, or a folder of several.
         keys: the names of images and labels: npz arrays, Parquet columns, Matlab variables; None finds them.
-        size: height and width of images that are rows of pixels (npz, CSV, Matlab) and no squares.
+        size: height and width of images that are rows of pixels (npz, CSV, Matlab) and not squares.
 
     Returns:
         Each split by its name.
 
     Raises:
-        DataError: it is of another kind, damaged, or does not say what its images and labels are.
+        DataError: the file has another kind, is damaged, or has no recognisable images and labels.
     """
     try:
         _check_kind(kind, path)
@@ -47,12 +47,12 @@ def open_parts(kind: str, path: Path, keys: Keys = None, size: Size = None) -> d
 
 
 def _check_kind(kind: str, path: Path) -> None:
-    """Refuse what is not there, and a file of another kind; which files of a folder are meant is found when it is opened."""
+    """Refuse a missing file, or a file of another kind. Folders are checked when they are opened."""
     if path.is_dir():
         return
     if not path.is_file():
-        what = "it is no regular file" if path.exists() else "there is no such file or folder"
-        raise DataError(f"{path}: {what}; give another data.path")
+        what = "not a regular file" if path.exists() else "no such file or folder"
+        raise DataError(f"{path}: {what}; write another data.path")
     if (found := recognised(path)) != kind:
         raise other_kind(path, kind, found)
     if kind in _NOT_STREAMED and is_packed(path):

@@ -1,39 +1,41 @@
-"""What arrays of images and of labels look like, and how they become `(B, H, W, C)` and `(N,)`."""
+"""Interpret arrays of images and labels as `(B, H, W, C)` and `(N,)`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt, prod
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnctl.errors import DataError
 from cnnctl.formats.names import MAX_CLASSES
-from cnnctl.formats.part import Labels, Size
+from cnnctl.formats.part import Labels, Part, Size
 from cnnctl.formats.streams import MAX_PIXELS
 
 PIXEL_KINDS = "buif"
-"""The kinds of dtype that pixels have: bool, integers and floats."""
+"""The dtype kinds of pixels: bool, integers and floats."""
 COLOURS = (1, 3)
 _EXPECTED = "expected (N, H, W), (N, H, W, C), (N, C, H, W) or (N, H·W)"
 MAX_NAME = 1000
-"""Characters of a class name."""
+"""Maximum characters of a class name."""
 _MAX_COLUMNS = 2**20
-"""Classes of one-hot labels."""
+"""Maximum number of classes of one-hot labels."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the images of an array are stored.
+    """The order in which an array stores images.
 
     Attributes:
-        height: pixels.
-        width: pixels.
+        height: in pixels.
+        width: in pixels.
         channels: values per pixel.
-        channels_first: rows are (C, H, W).
+        channels_first: True where images are (C, H, W).
     """
 
     height: int
@@ -48,16 +50,57 @@ class Layout:
         return np.ascontiguousarray(rows.reshape(len(rows), self.height, self.width, self.channels))
 
 
+class StoredArray(Protocol):
+    """An array in a file, read block by block."""
+
+    @property
+    def file(self) -> Path:
+        """The file of the array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the whole array."""
+
+    def rows(self, max_rows: int) -> Iterator[NDArray[Any]]:
+        """Yield the rows in blocks of at most `max_rows`."""
+        ...
+
+
+Stored = TypeVar("Stored", bound=StoredArray)
+
+
+def part_of(
+    name: str,
+    images: Stored,
+    labels: Stored | None,
+    layout: Layout,
+    read_labels: Callable[[Stored], Labels],
+    class_names: tuple[str, ...] = (),
+) -> Part:
+    """Build the split whose images and labels are two arrays."""
+    return Part(
+        name,
+        tuple(dict.fromkeys(array.file for array in (images, labels) if array)),
+        images.shape[0],
+        layout.height,
+        layout.width,
+        layout.channels,
+        partial(read_labels, labels) if labels else None,
+        lambda max_rows: map(layout.arrange, images.rows(max_rows)),
+        class_names,
+    )
+
+
 def layout_of(shape: Sequence[int], size: Size, where: str) -> Layout:
-    """Find out how images are stored in an array.
+    """Determine the layout of images from the shape of an array.
 
     Args:
         shape: of the array.
-        size: height and width of images that are rows of pixels; those of a square may do without.
+        size: height and width of images that are rows of pixels; None for squares.
         where: the file and the array, for messages.
 
     Raises:
-        DataError: no images have this shape, or they are larger than any that is read.
+        DataError: the shape is not that of images, or the images are too large.
     """
     if 0 in shape[1:]:
         raise DataError(f"{where} has the shape {shown(shape)}: its images have no pixels; {_EXPECTED}")
@@ -83,10 +126,10 @@ def _layout_of(shape: Sequence[int], size: Size, where: str) -> Layout:
 
 
 def side_lengths(values: int, size: Size, where: str) -> tuple[int, int]:
-    """Find height and width of an image that is a row of so many pixels.
+    """Determine height and width of an image stored as a row of pixels.
 
     Raises:
-        DataError: they are neither those of `size` nor of a square.
+        DataError: the row fits neither `size` nor a square.
     """
     found = fitting_size(values, size)
     if found is None:
@@ -99,7 +142,7 @@ def side_lengths(values: int, size: Size, where: str) -> tuple[int, int]:
 
 
 def fitting_size(values: int, size: Size) -> tuple[int, int] | None:
-    """Find height and width of so many pixels: those of `size` if they fit, else of a square; None if there is none."""
+    """Determine height and width for a number of pixels: `size` if it fits, else a square; None if neither fits."""
     if size and prod(size) == values:
         return size
     side = isqrt(max(values, 0))
@@ -107,20 +150,20 @@ def fitting_size(values: int, size: Size) -> tuple[int, int] | None:
 
 
 def shown(shape: Sequence[int]) -> str:
-    """Write a shape, such as (60000, 28, 28)."""
+    """Format a shape, such as (60000, 28, 28)."""
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
 def check_label_shape(shape: Sequence[int], images: int, where: str) -> None:
-    """Refuse an array that cannot hold the labels of so many images.
+    """Refuse an array whose shape cannot be that of the labels.
 
     Raises:
-        DataError: it has another number of rows, or more than a row of classes per image.
+        DataError: the number of rows differs, or the array has more than two dimensions.
     """
     if not 1 <= len(shape) <= 2 or (len(shape) == 2 and not 1 <= shape[1] <= _MAX_COLUMNS):
         raise DataError(f"{where} has the shape {shown(shape)}; expected labels of shape ({images},) or ({images}, 1)")
     if shape[0] != images:
-        raise DataError(f"{where} has {shape[0]:,} labels for {images:,} images; give each image one label")
+        raise DataError(f"{where} has {shape[0]:,} labels for {images:,} images; expected one label per image")
 
 
 def labels_of(blocks: Iterable[NDArray[Any]], where: str) -> Labels:
@@ -134,7 +177,7 @@ def labels_of(blocks: Iterable[NDArray[Any]], where: str) -> Labels:
         (N,) integers, or class names.
 
     Raises:
-        DataError: they are no labels, or an image has several.
+        DataError: the values are not labels, or an image has several.
     """
     found = [_plain(block, where) for block in blocks]
     if isinstance(found[0], list):
@@ -155,15 +198,15 @@ def _names(block: NDArray[Any], where: str) -> list[str]:
     if block.ndim != 1:
         raise DataError(f"{where} has {block.shape[1]} texts per image; expected one class name per image")
     texts = (text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in block.tolist())
-    known: dict[str, str] = {}  # the same text is in memory once
+    known: dict[str, str] = {}  # equal texts share memory
     return [known.setdefault(text, text) for text in texts]
 
 
 def check_names(names: Collection[str], where: str) -> None:
-    """Refuse texts that are too long or too many to be the names of classes.
+    """Refuse texts that are too long or too many to be class names.
 
     Raises:
-        DataError: they are.
+        DataError: a name is too long, or there are too many.
     """
     if len(names) > MAX_CLASSES:
         raise DataError(f"{where} has more than {MAX_CLASSES:,} different labels; expected class names or integers")
@@ -175,7 +218,7 @@ def whole_numbers(values: NDArray[Any], where: str) -> NDArray[np.int64]:
     """Convert labels (N,) of any dtype to integers.
 
     Raises:
-        DataError: a label is no integer.
+        DataError: a label is not an integer.
     """
     if values.dtype.kind == "u" and values.size and int(values.max()) >= 2**63:
         raise DataError(f"{where} has the label {values.max()}; expected integers below 2**63")
@@ -193,9 +236,7 @@ def _from_one_hot(block: NDArray[Any], where: str) -> NDArray[np.int64]:
             f"{where} has {block.shape[1]} values per image; expected one label per image, or one-hot labels of 0 and 1"
         )
     if (ones > 1).any():
-        raise DataError(f"{where} has more than one label per image; cnnctl learns one class per image: keep one label each")
+        raise DataError(f"{where} has more than one label per image; expected one class per image")
     if (ones < 1).any():
-        raise DataError(
-            f"{where} has images without a label: rows of {block.shape[1]} zeros; remove them, or give them a class"
-        )
+        raise DataError(f"{where} has images without a label: rows of {block.shape[1]} zeros; remove or label them")
     return np.asarray(block.argmax(axis=1), np.int64)

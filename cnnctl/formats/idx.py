@@ -1,4 +1,4 @@
-"""IDX files: MNIST, Fashion-MNIST, KMNIST, QMNIST and EMNIST, by their usual names.
+"""Read IDX files by their usual names: MNIST, Fashion-MNIST, KMNIST, QMNIST and EMNIST.
 
 The format is described at http://yann.lecun.com/exdb/mnist: two zero bytes, the type of the values, the number of dimensions,
 each dimension as a big-endian integer of 4 bytes, and the values.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnctl.errors import DataError
-from cnnctl.formats.arrays import check_label_shape, labels_of, layout_of, shown
+from cnnctl.formats.arrays import check_label_shape, labels_of, layout_of, part_of, shown
 from cnnctl.formats.names import names_of_codes
 from cnnctl.formats.part import Labels, Part
 from cnnctl.formats.recognise import IDX_FOLDERS, IDX_TYPES
@@ -38,9 +37,9 @@ class Array:
 
     Attributes:
         file: compressed or not.
-        inside: the folder that a link must not lead out of; None lets it lead anywhere.
+        inside: the folder that links must stay inside of; None allows any link.
         dtype: of the file.
-        shape: as its header says.
+        shape: from its header.
     """
 
     file: Path
@@ -48,19 +47,19 @@ class Array:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
-    def rows(self, most: int) -> Iterator[NDArray[Any]]:
-        """Read the rows, at most so many at a time."""
+    def rows(self, max_rows: int) -> Iterator[NDArray[Any]]:
+        """Yield the rows in blocks of at most `max_rows`."""
         with opened(self.file, self.inside) as stream:
             if _header(stream, self.file) != (self.dtype, self.shape):
-                raise DataError(f"{self.file}: it changed while it was read; run the command again")
-            yield from read_rows(stream, self.file, self.dtype, self.shape, most)
+                raise DataError(f"{self.file} changed while it was read; run the command again")
+            yield from read_rows(stream, self.file, self.dtype, self.shape, max_rows)
 
 
 def open_idx(path: Path) -> dict[str, Part]:
-    """Open the sets of a folder, or the one of a file of images, by the name of each.
+    """Open the sets of a folder, or the set of a file, by name.
 
     Raises:
-        DataError: there are no IDX files, one is missing, or one contradicts itself.
+        DataError: there are no IDX files, one is missing, or one is damaged.
     """
     if path.is_file():
         return _open_file(path)
@@ -70,14 +69,14 @@ def open_idx(path: Path) -> dict[str, Part]:
 
 
 def idx_folder(path: Path) -> Path | None:
-    """Find the folder with IDX files: `path`, or one that is below it in the usual downloads."""
+    """Find the folder with IDX files: `path`, or a subfolder used by common downloads."""
     with as_data_error(path):
         return next((each for each in (path / name for name in IDX_FOLDERS) if each.is_dir() and _sets(each)), None)
 
 
 def _open_file(path: Path) -> dict[str, Part]:
     found = _NAME.fullmatch(path.name)
-    if found is None:  # a name of one's own: images without labels
+    if found is None:  # another name: images without labels
         name = path.name.removesuffix(".gz").partition(".")[0]
         return {name: _part(name, {"images": path}, path.parent, path)}
     name = _set_name(found["set"])
@@ -86,7 +85,7 @@ def _open_file(path: Path) -> dict[str, Part]:
 
 
 def _sets(folder: Path) -> dict[str, dict[str, Path]]:
-    """Find the files of each set: of 'images' and 'labels' one each, uncompressed where there is a choice."""
+    """Find the files of each set, one for images and one for labels, uncompressed where there is a choice."""
     sets: dict[str, dict[str, Path]] = {}
     with as_data_error(folder):
         files = [(file, found) for file in folder.iterdir() if (found := _NAME.fullmatch(file.name)) and file.is_file()]
@@ -100,7 +99,7 @@ def _set_name(name: str) -> str:
 
 
 def _part(name: str, files: dict[str, Path], folder: Path, given: Path | None) -> Part:
-    """Open a set by its files; the one that was given may be a link that leads out of its folder."""
+    """Open a set by its files. The file that the user named may be a link out of its folder."""
     _check_complete(files)
     arrays = {what: _array(file, None if file == given else folder) for what, file in files.items()}
     images, labels = arrays["images"], arrays.get("labels")
@@ -109,26 +108,16 @@ def _part(name: str, files: dict[str, Path], folder: Path, given: Path | None) -
     layout = layout_of(images.shape, None, str(images.file))
     if labels:
         check_label_shape(labels.shape, images.shape[0], str(labels.file))
-    return Part(
-        name,
-        tuple(array.file for array in (images, labels) if array),
-        images.shape[0],
-        layout.height,
-        layout.width,
-        layout.channels,
-        partial(_labels, labels) if labels else None,
-        lambda most: map(layout.arrange, images.rows(most)),
-        _class_names(name, folder),
-    )
+    return part_of(name, images, labels, layout, _labels, _class_names(name, folder))
 
 
 def _check_complete(files: dict[str, Path]) -> None:
     for file in files.values():
         if file.suffix == ".xz":
-            raise DataError(f"{file}: it is compressed with xz; unpack it: xz -dk {quoted(file)}")
+            raise DataError(f"{file} is compressed with xz; unpack it: xz -dk {quoted(file)}")
     if "images" not in files:
         missing = files["labels"].name.replace("labels", "images").replace("idx1", "idx3").replace("idx2-int", "idx3-ubyte")
-        raise DataError(f"{files['labels']}: the images of these labels are missing; put {missing} beside it")
+        raise DataError(f"{files['labels']}: the images of these labels are missing; add {missing} to the same folder")
 
 
 def _labels(labels: Array) -> Labels:
@@ -141,7 +130,7 @@ def _array(file: Path, inside: Path | None) -> Array:
     """Read the header of a file.
 
     Raises:
-        DataError: it is no IDX file, or claims more or less than there is.
+        DataError: the file is not an IDX file, or its size differs from its header.
     """
     with opened(file, inside) as stream:
         dtype, shape = _header(stream, file)
@@ -155,14 +144,14 @@ def _header(stream: IO[bytes], file: Path) -> tuple[np.dtype[Any], tuple[int, ..
     zero, code, rank = begin[:2], begin[2], begin[3]
     if zero != b"\0\0" or code not in IDX_TYPES or not 1 <= rank <= 4:
         raise DataError(
-            f"{file}: not an IDX file: it begins with {begin.hex(' ')}, expected 00 00 08 03 or the like; download it again"
+            f"{file} is not an IDX file: expected 00 00 08 03 or similar at the start, received {begin.hex(' ')}; download it again"
         )
     sizes = np.frombuffer(read_exactly(stream, 4 * rank, file), ">u4")
     return np.dtype(IDX_TYPES[code]), tuple(map(int, sizes))
 
 
 def _class_names(name: str, folder: Path) -> tuple[str, ...]:
-    """Read the names that EMNIST writes beside a set: lines of a label and the character codes of its class."""
+    """Read the class names that EMNIST stores beside a set: lines of a label and its character codes."""
     file = folder / f"{re.sub(r'[-_.](train|test)$', '', name)}-mapping.txt"
     if not file.is_file():
         return ()

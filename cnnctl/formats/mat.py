@@ -1,8 +1,8 @@
-"""Matlab's MAT-files of level 5: EMNIST, SVHN and others.
+"""Read Matlab's MAT-files of level 5: EMNIST, SVHN and others.
 
-Written after "MAT-File Format" (MathWorks, R2024b), chapter 1. `scipy.io.loadmat` reads a variable as a whole, EMNIST's images
-for the sake of its labels, and allocates cells and structs by the sizes that a file claims. This reader walks through the
-elements as they are unpacked, keeps only the array asked for, and counts every byte.
+Based on "MAT-File Format" (MathWorks, R2024b), chapter 1. `scipy.io.loadmat` reads whole variables, so EMNIST's images to get
+its labels, and allocates cells and structs of any claimed size. This reader walks through the elements while unpacking,
+stores only the requested array, and limits the bytes.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from cnnctl.formats.streams import (
 from cnnctl.reading import open_regular
 
 MAX_MAT_BYTES = 2**32
-"""Bytes that a file may have unpacked, on a machine with four times as much memory; on others, a quarter of it."""
+"""Maximum unpacked bytes of a file; on a machine with little memory, a quarter of it."""
 _VALUES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 """Types of the values of an element (table 1-1), as NumPy's dtypes."""
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 """Classes of numeric arrays (table 1-3); their values may be stored in a smaller type."""
 _TEXTS = (1, 2, 16)
-"""Types of names: int8, as the description has it, and what other programs write."""
+"""Types of names: int8 according to the description, and those of other programs."""
 _MATRIX, _COMPRESSED, _STRUCT = 14, 15, 2
 _HEADER = 128
 _MAX_DEPTH, _MAX_TEXT, _MAX_DIMENSIONS, _MAX_ARRAYS = 8, 2**16, 32, 10_000
@@ -56,10 +56,10 @@ class Array:
     """A numeric array in a file.
 
     Attributes:
-        name: with the structs that it is in, such as 'dataset.train.images'.
-        shape: as Matlab says it.
-        stored: the dtype of its values in the file.
-        dtype: that of the array.
+        name: including its structs, such as 'dataset.train.images'.
+        shape: in Matlab's order.
+        stored: dtype of the values in the file.
+        dtype: dtype of the array.
     """
 
     name: str
@@ -69,10 +69,10 @@ class Array:
 
 
 def open_mat(path: Path, keys: Keys, size: Size) -> dict[str, Part]:
-    """Open the splits of a file, or of the files of a folder that have a split in their name.
+    """Open the splits of a file, or of the files of a folder with a split in their name.
 
     Raises:
-        DataError: its variables are not recognised, or the file is damaged or too large.
+        DataError: the variables are not recognised, or the file is damaged or too large.
     """
     if path.is_file():
         return _parts(path, None, keys, size)
@@ -111,13 +111,13 @@ def _part(name: str, file: Path, inside: Path | None, arrays: Mapping[str, Array
         layout.width,
         layout.channels,
         (lambda: _labels(read(labels), labels, file)) if labels else None,
-        lambda most: _blocks(read(images), images, axis, layout, most),
+        lambda max_rows: _blocks(read(images), images, axis, layout, max_rows),
         _class_names(read(mapping), file) if mapping else (),
     )
 
 
 def _image_axis(shape: Sequence[int], labels: Sequence[int] | None) -> int:
-    """Find the dimension that counts images: the first, or in much of Matlab's data, such as SVHN's (H, W, C, N), the last."""
+    """Determine the dimension that counts images: the first, or as in SVHN's (H, W, C, N) the last."""
     if labels is not None:
         count = _label_shape(labels)[0]
         return -1 if shape[-1] == count != shape[0] else 0
@@ -131,9 +131,9 @@ def _label_shape(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(reversed(shape)) if len(shape) == 2 and shape[0] == 1 else tuple(shape)
 
 
-def _blocks(values: NDArray[Any], array: Array, axis: int, layout: Layout, most: int) -> Iterator[NDArray[Any]]:
+def _blocks(values: NDArray[Any], array: Array, axis: int, layout: Layout, max_rows: int) -> Iterator[NDArray[Any]]:
     images = np.moveaxis(values, axis, 0)
-    at_once = rows_at_once(most, array.dtype.itemsize * prod(images.shape[1:]))
+    at_once = rows_at_once(max_rows, array.dtype.itemsize * prod(images.shape[1:]))
     for start in range(0, len(images), at_once):
         yield layout.arrange(images[start : start + at_once].astype(array.dtype))
 
@@ -143,7 +143,7 @@ def _labels(values: NDArray[Any], array: Array, file: Path) -> Labels:
 
 
 def _mapping(name: str, arrays: Mapping[str, Array]) -> Array | None:
-    """Find the array with which EMNIST names the classes: 'mapping', in a struct that the images are in."""
+    """Find the array of EMNIST's class names: 'mapping', in a struct that contains the images."""
     above = [name[:place] for place, sign in enumerate(name) if sign == "."]
     found = (arrays.get(f"{each}.mapping") for each in reversed(above))
     return next(
@@ -157,13 +157,13 @@ def _class_names(mapping: NDArray[Any], file: Path) -> tuple[str, ...]:
 
 
 def read_array(file: Path, inside: Path | None, array: Array) -> NDArray[Any]:
-    """Read the values of an array, in the dtype that they are stored in."""
+    """Read the values of an array in their stored dtype."""
     values = None
     for found, content in _walk(file, inside, array.name):
         if content is not None and found == array:
-            values = content  # the file is read on, since a damaged one is noticed at the end of a variable
+            values = content  # continue to the end of the variable, where damage is detected
     if values is None:
-        raise DataError(f"{file}: it changed while it was read; run the command again")
+        raise DataError(f"{file} changed while it was read; run the command again")
     return np.frombuffer(values, array.stored).reshape(array.shape, order="F")
 
 
@@ -171,22 +171,22 @@ def read_array(file: Path, inside: Path | None, array: Array) -> NDArray[Any]:
 
 
 def arrays_of(file: Path, inside: Path | None = None) -> dict[str, Array]:
-    """List the numeric arrays of a file by name, those in structs too.
+    """List the numeric arrays of a file by name, including those in structs.
 
     Raises:
-        DataError: the file is damaged, or unpacks to more than may be read.
+        DataError: the file is damaged, or too large when unpacked.
     """
     arrays: dict[str, Array] = {}
     for array, _ in _walk(file, inside, None):
         arrays[array.name] = array
         if len(arrays) > _MAX_ARRAYS:
-            raise DataError(f"{file}: it has more than {_MAX_ARRAYS:,} arrays; expected images and labels")
+            raise DataError(f"{file} has more than {_MAX_ARRAYS:,} arrays; expected images and labels")
     return arrays
 
 
 Order = Literal["<", ">"]
 Found = tuple[Array, bytearray | None]
-"""An array, and its values if it is the one that is wanted."""
+"""An array, and its values if it was requested."""
 
 
 def _walk(file: Path, inside: Path | None, wanted: str | None) -> Iterator[Found]:
@@ -198,11 +198,11 @@ def _walk(file: Path, inside: Path | None, wanted: str | None) -> Iterator[Found
             kind, length = struct.unpack(f"{order}II", read_exactly(raw, 8, file))
             start = raw.tell()
             if start + length > size:
-                raise damaged(file, f"it ends early, {start + length - size:,} bytes before a variable does")
+                raise damaged(file, f"it ends early, {start + length - size:,} bytes before the end of a variable")
             cursor = _Cursor(_Inflated(raw, length) if kind == _COMPRESSED else raw, file, order, left)
             inner = cursor.tag()[:2] if kind == _COMPRESSED else (kind, length)
             if inner[1] > MAX_RATIO * length:
-                raise damaged(file, f"a variable claims {inner[1]:,} bytes, and there are {length:,} compressed")
+                raise damaged(file, f"a variable claims {inner[1]:,} bytes from {length:,} compressed")
             if inner[0] == _MATRIX:
                 yield from _matrix(cursor, inner[1], "", wanted)
             left -= cursor.at
@@ -210,7 +210,7 @@ def _walk(file: Path, inside: Path | None, wanted: str | None) -> Iterator[Found
 
 
 def max_bytes() -> int:
-    """Compute how many bytes a file may have unpacked."""
+    """Compute the maximum unpacked bytes of a file."""
     return min(MAX_MAT_BYTES, memory_share())
 
 
@@ -223,7 +223,7 @@ def _byte_order(header: bytes, file: Path) -> Order:
 
 
 class _Inflated:
-    """The bytes that a compressed element becomes, unpacked piece by piece."""
+    """A compressed element, unpacked in pieces."""
 
     def __init__(self, raw: Readable, length: int) -> None:
         self._raw, self._left = raw, length
@@ -244,38 +244,38 @@ class _Inflated:
 
 
 class _Cursor:
-    """A place in an element.
+    """A position in an element.
 
     Attributes:
         file: for messages.
-        at: bytes from the start of the element, unpacked.
+        at: position in unpacked bytes from the start of the element.
     """
 
-    def __init__(self, stream: Readable, file: Path, order: Order, most: int) -> None:
-        self._stream, self._order, self._most = stream, order, most
+    def __init__(self, stream: Readable, file: Path, order: Order, max_size: int) -> None:
+        self._stream, self._order, self._max_size = stream, order, max_size
         self.file = file
         self.at = 0
 
     def take(self, count: int) -> bytearray:
-        """Read so many bytes."""
+        """Read `count` bytes."""
         self._count(count)
         return read_exactly(self._stream, count, self.file)
 
     def skip_to(self, place: int) -> None:
-        """Read on to a place; nothing is kept."""
+        """Read up to a position and discard the bytes."""
         if place < self.at:
-            raise damaged(self.file, "an element is longer than the variable that it is in")
+            raise damaged(self.file, "an element is longer than its variable")
         while self.at < place:
             step = min(PIECE_BYTES, place - self.at)
             self.take(step)
 
     def end(self) -> None:
-        """Read the end of a compressed element, behind which zlib compares the checksum of its content."""
+        """Read the end of a compressed element, where zlib verifies the checksum."""
         if isinstance(self._stream, _Inflated) and self._stream.read(1):
-            raise damaged(self.file, "a variable is longer than its header says")
+            raise damaged(self.file, "a variable is longer than its header states")
 
     def tag(self) -> tuple[int, int, int]:
-        """Read the type of an element, its bytes, and those of the padding behind them; up to four bytes share the tag's eight."""
+        """Read the type of an element, its bytes, and its padding; up to four bytes are stored in the tag itself."""
         word = self._word()
         if word >> 16:
             if word >> 16 > 4:
@@ -284,17 +284,19 @@ class _Cursor:
         length = self._word()
         return word, length, -length % 8
 
-    def integers(self, most: int) -> list[int]:
-        """Read an element of at most so many bytes, which has integers."""
+    def integers(self, max_size: int) -> list[int]:
+        """Read an element of integers with at most `max_size` bytes."""
         kind, length, padding = self.tag()
-        if length > most or kind not in _VALUES or "f" in _VALUES[kind]:
-            raise damaged(self.file, f"expected integers of at most {most:,} bytes, received {length:,} bytes of type {kind}")
+        if length > max_size or kind not in _VALUES or "f" in _VALUES[kind]:
+            raise damaged(
+                self.file, f"expected integers of at most {max_size:,} bytes, received {length:,} bytes of type {kind}"
+            )
         values = np.frombuffer(self.take(length), np.dtype(_VALUES[kind]).newbyteorder(self._order))
         self.take(padding)
         return [int(value) for value in values]
 
     def text(self) -> str:
-        """Read an element that has a name."""
+        """Read an element with a name."""
         kind, length, padding = self.tag()
         if length > _MAX_TEXT or kind not in _TEXTS:
             raise damaged(self.file, f"expected a name, received {length:,} bytes of type {kind}")
@@ -303,7 +305,7 @@ class _Cursor:
         return text
 
     def stored(self, kind: int) -> np.dtype[Any] | None:
-        """Find the dtype of values; None where the type is none of numbers."""
+        """Determine the dtype of values; None for a type that is not numeric."""
         return np.dtype(_VALUES[kind]).newbyteorder(self._order) if kind in _VALUES else None
 
     def _word(self) -> int:
@@ -311,15 +313,15 @@ class _Cursor:
 
     def _count(self, count: int) -> None:
         self.at += count
-        if self.at > self._most:
+        if self.at > self._max_size:
             raise DataError(
-                f"{self.file}: it unpacks to more than {max_bytes() / 1e9:,.1f} GB, which is the most that is read from a "
-                "Matlab file; save it as npz, which is read block by block"
+                f"{self.file} has more than {max_bytes() / 1e9:,.1f} GB unpacked, the limit for a Matlab file; save it as npz, "
+                "which is read block by block"
             )
 
 
 def _matrix(cursor: _Cursor, length: int, name: str, wanted: str | None, depth: int = 0) -> Iterator[Found]:
-    """Walk through a matrix element, whose tag has been read, and the structs in it."""
+    """Walk through a matrix element after its tag, and through the structs in it."""
     end = cursor.at + length
     if not length:  # an empty field of a struct
         return
@@ -338,7 +340,7 @@ def _matrix(cursor: _Cursor, length: int, name: str, wanted: str | None, depth: 
     elif code == _STRUCT and prod(shape) == 1 and depth < _MAX_DEPTH:
         yield from _fields(cursor, name, wanted, depth + 1)
         taken = True
-    if taken or depth:  # of other variables the rest is not unpacked
+    if taken or depth:  # the rest of other variables is not unpacked
         cursor.skip_to(end)
     if taken and not depth:
         cursor.end()
@@ -353,7 +355,7 @@ def _numbers(cursor: _Cursor, name: str, shape: tuple[int, ...], code: int, want
 
 
 def _fields(cursor: _Cursor, name: str, wanted: str | None, depth: int) -> Iterator[Found]:
-    """Walk through the fields of a struct: how long a name is, all names, and a matrix element for each."""
+    """Walk through the fields of a struct: the length of a name, all names, and one matrix element per name."""
     (width,) = cursor.integers(4)
     names = cursor.text()
     if not 0 < width <= len(names) + 1 or len(names) % width:

@@ -1,4 +1,4 @@
-"""What the names of files, folders, arrays and columns mean."""
+"""Interpret the names of files, folders, arrays and columns."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ ROLES = {
     "test": ("test", "testing", "t10k"),
 }
 IMAGE_WORDS = ("images", "image", "imgs", "img", "x", "data", "pixels")
-"""What images are called; of several in one file, the first of these is taken."""
+"""Usual names of images, in order of precedence."""
 LABEL_WORDS = ("labels", "label", "targets", "target", "y")
 ID_WORDS = (
     *("id", "ids", "index", "idx", "image_id", "imageid", "filename", "file_name", "path"),
-    *("unnamed: 0", "__index_level_0__", ""),  # as pandas writes its own
+    *("unnamed: 0", "__index_level_0__", ""),  # index columns of pandas
 )
-"""Columns that number the rows or name their files: neither pixels nor labels."""
+"""Names of columns with row numbers or file names."""
 FEW = 10
-"""Names that are listed in a message; of more, the first ones."""
+"""Maximum number of names in a message."""
 
 MAX_CLASSES = 100_000
-"""Classes that a file may name."""
+"""Maximum number of classes of a file."""
 
 _ROLE_OF_WORD = {word: role for role, words in ROLES.items() for word in words}
 _YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
-"""What YAML reads as something else than a text."""
+"""Words that YAML does not read as text."""
 _T10K = re.compile(r"(?<![^\W\d_])t10k(?![^\W\d_])")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 def role_of(name: str) -> str | None:
-    """Find the split that a name stands for: 'train', 'validation' or 'test'.
+    """Determine the split of a name: 'train', 'validation' or 'test'; None for other names.
 
-    A word counts only where it stands alone: 'mnist_train' and 'x-test2' have one, 'latest' and 'trainer' do not. A name
-    with words of two splits stands for neither.
+    Only separate words count: 'mnist_train' and 'x-test2' contain one, 'latest' and 'trainer' do not. A name with words of
+    two splits has none.
     """
     words = _WORD.findall(_T10K.sub("test", name.lower()))
     roles = {_ROLE_OF_WORD[word] for word in words if word in _ROLE_OF_WORD}
@@ -45,7 +45,7 @@ def role_of(name: str) -> str | None:
 
 
 def without_word(name: str, word: str) -> str | None:
-    """Remove a word and the separator beside it from a name: 'train' for 'x_train' without 'x'; None if it is not in it."""
+    """Remove a word and its separator from a name, such as 'x' from 'x_train'; None where it does not occur."""
     found = re.search(rf"(?:^|(?<=[-_. ])){re.escape(word)}(?=[-_. ]|$)", name, re.IGNORECASE)
     if found is None:
         return None
@@ -54,19 +54,19 @@ def without_word(name: str, word: str) -> str | None:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Join names for a message; of many, the first ones."""
+    """Join names for a message, at most FEW of them."""
     names = list(names)
     more = f" and {len(names) - FEW:,} more" if len(names) > FEW else ""
     return ", ".join(names[:FEW]) + more
 
 
 def keys_of(keys: Keys, split: str) -> tuple[str, str] | None:
-    """Choose the names that a config has for a split."""
+    """Select a config's names of images and labels for a split."""
     return keys.get(split) if isinstance(keys, Mapping) else keys
 
 
 def keys_line(images: str, labels: str) -> str:
-    """Write the line of a config that names images and labels."""
+    """Write the config line that names images and labels."""
     return f"data.keys: [{_in_yaml(images)}, {_in_yaml(labels)}]"
 
 
@@ -76,7 +76,7 @@ def _in_yaml(name: str) -> str:
 
 
 def names_of_codes(rows: Iterable[Sequence[int]]) -> tuple[str, ...]:
-    """Name classes as EMNIST does: each row has a label and the codes of its characters, so (1, 65, 97) is 'Aa' at place 1.
+    """Name classes from EMNIST's rows of a label and character codes: (1, 65, 97) is 'Aa' at position 1.
 
     Raises:
         ValueError: a label or a code is out of range.

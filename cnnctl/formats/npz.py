@@ -1,4 +1,4 @@
-"""NumPy's npz and npy files: those of Keras, MedMNIST, KMNIST and one's own, read without pickle and block by block."""
+"""Read npz and npy files block by block and without pickle: those of Keras, MedMNIST, KMNIST or NumPy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnctl.errors import DataError
-from cnnctl.formats.arrays import MAX_NAME, PIXEL_KINDS, check_label_shape, labels_of, layout_of
+from cnnctl.formats.arrays import MAX_NAME, PIXEL_KINDS, check_label_shape, labels_of, layout_of, part_of
 from cnnctl.formats.names import IMAGE_WORDS, LABEL_WORDS, keys_of, without_word
 from cnnctl.formats.pairs import find_pairs, left_over
 from cnnctl.formats.part import Keys, Labels, Part, Size
@@ -39,10 +38,10 @@ from cnnctl.formats.streams import (
 from cnnctl.reading import open_regular
 
 MAX_FORTRAN_BYTES = 10**9
-"""Bytes of an array in Fortran order, which stores the first value of all images first: it is read as a whole."""
+"""Maximum bytes of an array in Fortran order, which must be read as a whole."""
 MAX_DIRECTORY = 2**20
-"""Bytes of a zip file's list of members; one byte of it takes many in memory."""
-_MAX_HEADER = 10_000  # as NumPy's own limit: the text of a header goes through a parser
+"""Maximum bytes of a zip file's directory, which takes several times that in memory."""
+_MAX_HEADER = 10_000  # NumPy's own limit, since the header is parsed as Python
 _LENGTHS = {1: "<H", 2: "<I"}
 
 
@@ -53,10 +52,10 @@ class Array:
     Attributes:
         file: an npz or npy file.
         member: its name in the npz file, with '.npy'; None in an npy file.
-        inside: the folder that a link must not lead out of; None lets it lead anywhere.
+        inside: the folder that links must stay inside of; None allows any link.
         dtype: of the file.
-        shape: as its header says.
-        fortran: whether the first dimension varies fastest.
+        shape: from its header.
+        fortran: True where the first dimension varies fastest.
     """
 
     file: Path
@@ -71,32 +70,32 @@ class Array:
         """The file and the array, for messages."""
         return f"{self.file}: array '{self.member.removesuffix('.npy')}'" if self.member else str(self.file)
 
-    def rows(self, most: int) -> Iterator[NDArray[Any]]:
-        """Read the rows, at most so many at a time."""
+    def rows(self, max_rows: int) -> Iterator[NDArray[Any]]:
+        """Yield the rows in blocks of at most `max_rows`."""
         with opened_array(self.file, self.member, self.inside) as stream:
             header = read_header(stream, self.file)
             if (header.shape, header.fortran, header.dtype) != (self.shape, self.fortran, self.dtype):
-                raise DataError(f"{self.file}: it changed while it was read; run the command again")
+                raise DataError(f"{self.file} changed while it was read; run the command again")
             if self.fortran:
-                yield from self._rows_of_columns(stream, most)
+                yield from self._rows_of_columns(stream, max_rows)
             else:
-                yield from read_rows(stream, self.file, self.dtype, self.shape, most)
+                yield from read_rows(stream, self.file, self.dtype, self.shape, max_rows)
 
-    def _rows_of_columns(self, stream: Readable, most: int) -> Iterator[NDArray[Any]]:
+    def _rows_of_columns(self, stream: Readable, max_rows: int) -> Iterator[NDArray[Any]]:
         (values,) = read_rows(stream, self.file, self.dtype, (1, prod(self.shape)), 1)
         whole = values.reshape(self.shape, order="F")
-        for start in range(0, len(whole), most):
-            yield np.ascontiguousarray(whole[start : start + most])
+        for start in range(0, len(whole), max_rows):
+            yield np.ascontiguousarray(whole[start : start + max_rows])
 
 
 class Header(NamedTuple):
-    """What stands before the values of an npy file.
+    """The header of an npy file.
 
     Attributes:
         shape: of the array.
-        fortran: whether the first dimension varies fastest.
+        fortran: True where the first dimension varies fastest.
         dtype: of the values.
-        size: bytes of the header itself.
+        size: bytes of the header.
     """
 
     shape: tuple[int, ...]
@@ -109,14 +108,14 @@ def open_npz(path: Path, keys: Keys, size: Size) -> dict[str, Part]:
     """Open the splits of an npz file, or of a folder of npz and npy files.
 
     Raises:
-        DataError: its arrays are not recognised, one cannot be read safely, or one contradicts itself.
+        DataError: its arrays are not recognised, one cannot be read safely, or one is damaged.
     """
     if path.is_file():
         return _parts(arrays_of(path), keys, size, path, path.stem)
     with as_data_error(path):
         files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".npy") and file.is_file())
     by_file = {file: arrays_of(file, path) for file in files}
-    # kmnist-train-imgs.npz has its labels in another file, as npy files have
+    # the labels of kmnist-train-imgs.npz are in another file, as for npy files
     halves = {file.stem: next(iter(arrays.values())) for file, arrays in by_file.items() if _is_half(file, arrays)}
     whole = {file: arrays for file, arrays in by_file.items() if not _is_half(file, arrays)}
     parts = _parts(halves, None if whole else keys, size, path, path.name) if halves else {}
@@ -149,16 +148,7 @@ def _part(name: str, images: Array, labels: Array | None, size: Size) -> Part:
     if labels:
         _check_usable(labels, PIXEL_KINDS + "US", "integers or texts")
         check_label_shape(labels.shape, images.shape[0], labels.where)
-    return Part(
-        name,
-        tuple(dict.fromkeys(array.file for array in (images, labels) if array)),
-        images.shape[0],
-        layout.height,
-        layout.width,
-        layout.channels,
-        partial(_labels, labels) if labels else None,
-        lambda most: map(layout.arrange, images.rows(most)),
-    )
+    return part_of(name, images, labels, layout, _labels)
 
 
 def _labels(labels: Array) -> Labels:
@@ -166,11 +156,11 @@ def _labels(labels: Array) -> Labels:
 
 
 def _check_usable(array: Array, kinds: str, expected: str) -> None:
-    """Refuse arrays that are read with pickle, or that are not of the kind expected."""
+    """Refuse arrays that need pickle, or that have an unexpected dtype."""
     if array.dtype.hasobject:
         raise DataError(
-            f"{array.where} has Python objects (dtype object), which can run any code when they are read; "
-            f"save it again as {expected}, such as numpy.array(values.tolist()); images of different sizes belong into image files"
+            f"{array.where} has Python objects (dtype object), which can run any code on loading; "
+            f"save it again as {expected}, such as numpy.array(values.tolist()); save images of different sizes as image files"
         )
     if array.dtype.kind not in kinds:
         raise DataError(f"{array.where} has the dtype {array.dtype}; expected {expected}")
@@ -179,7 +169,7 @@ def _check_usable(array: Array, kinds: str, expected: str) -> None:
     if array.fortran and array.dtype.itemsize * prod(array.shape) > MAX_FORTRAN_BYTES:
         raise DataError(
             f"{array.where} is in Fortran order and has {array.dtype.itemsize * prod(array.shape) / 1e9:,.1f} GB; "
-            "save numpy.ascontiguousarray(values) instead, which is read block by block"
+            "save numpy.ascontiguousarray(values) instead, to read it block by block"
         )
 
 
@@ -187,10 +177,10 @@ def _check_usable(array: Array, kinds: str, expected: str) -> None:
 
 
 def arrays_of(file: Path, inside: Path | None = None) -> dict[str, Array]:
-    """List the arrays of an npz file by name, or the one of an npy file; only their headers are read.
+    """List the arrays of an npz file by name, or the array of an npy file. Reads only headers.
 
     Raises:
-        DataError: it is damaged, or an array claims more or less than there is.
+        DataError: the file is damaged, or the size of an array differs from its header.
     """
     with as_data_error(file):
         single = kind_of(first_bytes(file)) == "npy"
@@ -209,11 +199,11 @@ def _member(content: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path, insid
         header = read_header(stream, file)
     expected = header.size + _bytes_of(header)
     if not header.dtype.hasobject and member.file_size != expected:
-        raise damaged(file, f"array '{member.filename}' claims {expected:,} bytes and has {member.file_size:,}")
+        raise damaged(file, f"array '{member.filename}' has {member.file_size:,} bytes, expected {expected:,}")
     if member.file_size > MAX_RATIO * min(member.compress_size, file.stat().st_size):
         raise damaged(
             file,
-            f"array '{member.filename}' claims {member.file_size:,} bytes, and there are {member.compress_size:,} compressed",
+            f"array '{member.filename}' claims {member.file_size:,} bytes from {member.compress_size:,} compressed",
         )
     return Array(file, member.filename, inside, header.dtype, header.shape, header.fortran)
 
@@ -227,7 +217,7 @@ def opened_array(file: Path, member: str | None, inside: Path | None) -> Iterato
     """Open an npy file, or a member of an npz file, at its start.
 
     Raises:
-        DataError: it cannot be read, or turns out to be damaged while it is open.
+        DataError: the file cannot be read, or is found to be damaged while it is open.
     """
     if member is None:
         with opened(file, inside) as stream:
@@ -238,7 +228,7 @@ def opened_array(file: Path, member: str | None, inside: Path | None) -> Iterato
 
 
 class _Bounded:
-    """A file that refuses to read much at a time, as zipfile would the list of members at whatever size it claims."""
+    """A file that limits each read, since zipfile would read a directory of any claimed size."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
@@ -247,7 +237,7 @@ class _Bounded:
     def read(self, count: int = -1) -> bytes:
         content = self._raw.read(MAX_DIRECTORY + 1 if count < 0 else min(count, MAX_DIRECTORY + 1))
         if len(content) > MAX_DIRECTORY:
-            raise zipfile.BadZipFile(f"its list of members has more than {MAX_DIRECTORY:,} bytes")
+            raise zipfile.BadZipFile(f"its directory has more than {MAX_DIRECTORY:,} bytes")
         return content
 
 
@@ -262,10 +252,8 @@ def _opened_member(content: zipfile.ZipFile, name: str, file: Path) -> Iterator[
     member = content.getinfo(name)
     if member.flag_bits & 1:
         raise DataError(f"{file}: array '{name}' is protected with a password; save it again with numpy.savez_compressed")
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack any amount at a time
-        raise DataError(
-            f"{file}: array '{name}' has another compression than NumPy's; save it again with numpy.savez_compressed"
-        )
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # other methods may unpack any amount at a time
+        raise DataError(f"{file}: array '{name}' is not compressed as by NumPy; save it again with numpy.savez_compressed")
     with content.open(member) as stream:
         yield stream
 
@@ -274,18 +262,18 @@ def read_header(stream: Readable, file: Path) -> Header:
     """Read the header of an npy file (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
 
     Raises:
-        DataError: it is none, or longer than that of any array of numbers or texts.
+        DataError: the header is invalid, or too long for an array of numbers or texts.
     """
     begin = bytes(read_exactly(stream, 8, file))
     if begin[:6] != b"\x93NUMPY" or begin[6] not in _LENGTHS:
-        raise damaged(file, f"an array begins with {begin.hex(' ')}, expected 93 4e 55 4d 50 59 01 00")
+        raise damaged(file, f"an array starts with {begin.hex(' ')}, expected 93 4e 55 4d 50 59 01 00")
     packed = bytes(read_exactly(stream, struct.calcsize(_LENGTHS[begin[6]]), file))
     (length,) = struct.unpack(_LENGTHS[begin[6]], packed)
     if length > _MAX_HEADER:
         raise damaged(file, f"the header of an array has {length:,} bytes, expected at most {_MAX_HEADER:,}")
     text = bytes(read_exactly(stream, length, file))
     reader = np.lib.format.read_array_header_1_0 if begin[6] == 1 else np.lib.format.read_array_header_2_0
-    with warnings.catch_warnings(action="ignore"):  # of a header that Python 2 wrote
+    with warnings.catch_warnings(action="ignore"):  # headers of Python 2
         shape, fortran, dtype = _parsed(reader, packed + text, file)
     if any(side < 0 for side in shape):
         raise damaged(file, f"an array has the shape {shape}")
@@ -295,5 +283,5 @@ def read_header(stream: Readable, file: Path) -> Header:
 def _parsed(reader: Callable[[IO[bytes]], Any], content: bytes, file: Path) -> Any:
     try:
         return reader(io.BytesIO(content))
-    except Exception as error:  # the text of a header makes Python's tokenizer and parser stumble in a dozen ways
+    except Exception as error:  # Python's tokenizer and parser raise a dozen kinds of errors
         raise damaged(file, f"the header of an array cannot be read: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""The pages of a Parquet column: how large each becomes, found before Arrow allocates that.
+"""Find the unpacked size of the pages of a Parquet column before Arrow allocates it.
 
 A page's header is in Thrift's compact protocol (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md);
 its fields are those of https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
@@ -16,7 +16,7 @@ from cnnctl.formats.remedies import quoted
 from cnnctl.formats.streams import BLOCK_BYTES, damaged
 
 MAX_EXPANSION = 20
-"""Times its bytes in the file that a page may take in memory, once that is more than `BLOCK_BYTES`; images hardly shrink."""
+"""Maximum expansion of a page above `BLOCK_BYTES`; encoded images hardly compress."""
 _FIRST_LOOK, _MAX_HEADER = 2**12, 2**24
 _DICTIONARY_PAGE, _DELTA_BYTE_ARRAY = 2, 7
 _MAX_DEPTH, _MAX_VARINT = 8, 10
@@ -27,11 +27,11 @@ class Page:
     """A page of a column.
 
     Attributes:
-        dictionary: whether it has the values that other pages refer to.
-        unpacked: its bytes in memory.
-        packed: its bytes in the file.
-        values: how many it has.
-        encoding: of its values.
+        dictionary: True for the values that other pages refer to.
+        unpacked: bytes in memory.
+        packed: bytes in the file.
+        values: number of values.
+        encoding: of the values.
     """
 
     dictionary: bool
@@ -42,27 +42,27 @@ class Page:
 
 
 def bytes_per_value(raw: IO[bytes], file: Path, chunks: Iterable[Any]) -> int:
-    """Compute how many bytes a value of a column takes: any from a dictionary, and on average those of any other page.
+    """Compute the bytes per value of a column: the size of a dictionary, or the average of any other page.
 
     Args:
         raw: the file.
         file: for messages.
-        chunks: of the column, as Arrow describes them.
+        chunks: Arrow's metadata of the chunks.
 
     Raises:
-        DataError: a page is damaged, or takes far more memory than there is of it in the file.
+        DataError: a page is damaged, or far larger in memory than in the file.
     """
     pages = (page for chunk in chunks for page in pages_of(raw, file, chunk))
     return max((page.unpacked if page.dictionary else -(-page.unpacked // max(page.values, 1)) for page in pages), default=1)
 
 
 def pages_of(raw: IO[bytes], file: Path, chunk: Any) -> Iterator[Page]:
-    """List the pages of one chunk of a column, as `bytes_per_value` does for all."""
+    """Yield the pages of one chunk of a column. Raises as `bytes_per_value` does."""
     size = raw.seek(0, 2)
     at = min(place for place in (chunk.dictionary_page_offset, chunk.data_page_offset) if place)
     end, left = at + chunk.total_compressed_size, chunk.num_values
     if not 0 < at <= end <= size:
-        raise damaged(file, f"a column goes from byte {at:,} to {end:,}, and there are {size:,}")
+        raise damaged(file, f"a column goes from byte {at:,} to {end:,} of {size:,}")
     while at < end and left > 0:
         page, start = _page(raw, file, at)
         _check(page, file)
@@ -76,18 +76,18 @@ def _check(page: Page, file: Path) -> None:
         raise damaged(file, "a page has a negative size")
     if page.unpacked > max(BLOCK_BYTES, MAX_EXPANSION * page.packed):
         raise damaged(file, f"a page of {page.packed:,} bytes claims {page.unpacked:,} unpacked")
-    if page.encoding == _DELTA_BYTE_ARRAY:  # a value of a few bytes repeats the one before it, of any size
+    if page.encoding == _DELTA_BYTE_ARRAY:  # a value of a few bytes may expand to any size
         code = f"import pyarrow.parquet as p; p.write_table(p.read_table({str(file)!r}), {str(file.with_suffix('.new.parquet'))!r})"
         raise DataError(
-            f"{file}: a column is encoded as DELTA_BYTE_ARRAY, which cannot be read in bounded memory; write it again; type: "
+            f"{file}: a column is encoded as DELTA_BYTE_ARRAY, which cannot be read in bounded memory; rewrite it: "
             f"python -c {quoted(code)}"
         )
 
 
 def _page(raw: IO[bytes], file: Path, at: int) -> tuple[Page, int]:
-    """Read the header of the page at a place; return where its content starts, too."""
+    """Read the header of the page at a position; return also the start of its content."""
     look = _FIRST_LOOK
-    while True:  # a header may have the smallest and largest image of its page
+    while True:  # statistics in a header may contain whole images
         raw.seek(at)
         header = _Thrift(raw.read(look))
         try:
@@ -109,7 +109,7 @@ def _page_of(fields: dict[int, Any]) -> Page:
 
 
 class _Thrift:
-    """Values in the compact protocol; of texts only the length is read."""
+    """Values in the compact protocol. Texts are skipped."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -119,8 +119,8 @@ class _Thrift:
         """Read the fields of a struct by their numbers.
 
         Raises:
-            IndexError: it goes on behind the content.
-            ValueError: it is none.
+            IndexError: the struct continues after the content.
+            ValueError: the content is not a struct.
         """
         fields: dict[int, Any] = {}
         number = 0
@@ -142,7 +142,7 @@ class _Thrift:
             case 7:
                 self.at += 8
             case 8:
-                length = self._varint()  # before the place is read that it is added to
+                length = self._varint()  # first: reading the length advances the position
                 self.at += length
             case 9 | 10:
                 self._list(depth)

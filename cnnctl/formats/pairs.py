@@ -1,4 +1,4 @@
-"""Which arrays of a file are images, and which are their labels."""
+"""Match the arrays of images in a file with the arrays of labels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def find_pairs(shapes: Shapes, keys: Keys, file: Path, alone: str) -> dict[str, 
     """Find the images and labels of each split.
 
     Args:
-        shapes: of all arrays of a file, by name.
-        keys: their names, where a config has them.
+        shapes: shapes of all arrays of a file, by name.
+        keys: the config's names, or None.
         file: for messages.
-        alone: what a split is called that the arrays do not name.
+        alone: name of a split that the arrays do not name.
 
     Raises:
-        DataError: there is no array of that name, or it is not clear which arrays are meant.
+        DataError: an array does not exist, or the match is ambiguous.
     """
     if isinstance(keys, Mapping):
         return {split: _existing(pair, shapes, file) for split, pair in keys.items()}
@@ -44,13 +44,13 @@ def find_pairs(shapes: Shapes, keys: Keys, file: Path, alone: str) -> dict[str, 
 
 
 def left_over(pairs: Mapping[str, Pair], shapes: Shapes) -> tuple[str, ...]:
-    """List the arrays that no split is read from, each with its shape."""
+    """List the arrays that no split uses, each with its shape."""
     used = {name for pair in pairs.values() for name in pair}
     return tuple(f"{name} {shown(shape)}" for name, shape in shapes.items() if name not in used)
 
 
 def _named(shapes: Shapes, words: Sequence[str], rank: int) -> dict[str, list[str]]:
-    """Find the arrays with one of some words in their names, by what else is in the name; the first words come first."""
+    """Find the arrays whose names contain one of the words, grouped by the rest of the name, in the order of the words."""
     found: dict[str, list[str]] = {}
     for word in words:
         for name, shape in shapes.items():
@@ -61,7 +61,7 @@ def _named(shapes: Shapes, words: Sequence[str], rank: int) -> dict[str, list[st
 
 
 def _unnamed(shapes: Shapes) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Find images and labels where the names say nothing: np.savez(file, images, labels), or a single array."""
+    """Match arrays without telling names: np.savez(file, images, labels), or a single array."""
     if list(shapes) == ["arr_0", "arr_1"] and len(shapes["arr_0"]) > len(shapes["arr_1"]):
         return {"": ["arr_0"]}, {"": ["arr_1"]}
     only = [name for name, shape in shapes.items() if len(shapes) == 1 and len(shape) > 2]
@@ -82,26 +82,28 @@ def _one_of(labels: list[str], shapes: Shapes, file: Path) -> str | None:
 
 
 def _refuse_left_over(pairs: Mapping[str, Pair], labels: Mapping[str, list[str]], shapes: Shapes, file: Path) -> None:
-    """Refuse labels that may be those of images without any, such as 'fine_labels' beside 'images'."""
+    """Refuse unmatched labels that may belong to images without labels, such as 'fine_labels' beside 'images'."""
     lacking = {role_of(rest) for rest, (_, label) in pairs.items() if label is None}
     if any(rest not in pairs and role_of(rest) in lacking for rest in labels):
         raise _unclear(shapes, file)
 
 
 def _missing(name: str, shapes: Shapes, file: Path) -> DataError:
-    return DataError(f"{file}: data.keys: it has no array '{name}'{suggestion(name, shapes)}; it has {_all(shapes)}")
+    return DataError(f"{file}: data.keys: there is no array '{name}'{suggestion(name, shapes)}; expected one of {_all(shapes)}")
 
 
 def _unclear(shapes: Shapes, file: Path) -> DataError:
     if len(shapes) < 2:
-        return DataError(f"{file}: expected arrays of images and labels; it has {_all(shapes) or 'none'}; save both in it")
+        return DataError(
+            f"{file}: expected arrays of images and labels, received {_all(shapes) or 'none'}; save both in the file"
+        )
     likely = _likely(shapes)
-    line = keys_line(*likely) if likely else "data.keys: [IMAGES, LABELS] with the names of two of them"
-    return DataError(f"{file}: cannot tell which arrays are images and labels; it has {_all(shapes)}; write {line}")
+    line = keys_line(*likely) if likely else "data.keys: [IMAGES, LABELS] with two of these names"
+    return DataError(f"{file}: cannot tell which arrays are images and labels among {_all(shapes)}; write {line}")
 
 
 def _likely(shapes: Shapes) -> tuple[str, str] | None:
-    """Choose the names to suggest: the largest array, and the first small one with a value for each of its images, if any."""
+    """Choose names to suggest: the largest array, and the first small array with one value per image."""
     images = max(shapes, key=lambda name: (len(shapes[name]) > 1, prod(shapes[name])))
     counts = {count for count in shapes[images] if count > 1}
     others = [name for name in shapes if name != images]

@@ -1,4 +1,4 @@
-"""Parquet files with encoded images, as Hugging Face's datasets have them."""
+"""Read Parquet files with encoded images, such as Hugging Face's datasets."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from cnnctl.formats.streams import PIECE_BYTES, as_data_error, check_count, dama
 from cnnctl.reading import open_regular
 
 IMAGE_COLUMNS = ("image", "img", "images", "picture", "photo")
-"""What images are called; of several, the first of these is taken."""
+"""Usual names of images, in order of precedence."""
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "y", "digit", "character")
-"""What labels are called; the first of these is taken, so fine_label for CIFAR-100, which has coarse_label too."""
+"""Usual names of labels, in order of precedence: fine_label for CIFAR-100, which also has coarse_label."""
 _NUMBERS = (re.compile(r"^part-\d.*"), re.compile(r"-\d+-of-\d+(-[0-9a-f]+)?$"), re.compile(r"[-_]?\d+$"))
-"""What tells the files of one split apart."""
+"""Numbers in the names of the files of one split."""
 _MAX_DEPTH = 8
 _LABELS_AT_ONCE = 2**14
 
-# Arrow would take over SIGINT while it reads, and end a read with an error of its own
+# Arrow would handle SIGINT itself and end a read with its own error
 pa.enable_signal_handlers(False)
 
 
@@ -45,9 +45,9 @@ class File:
 
     Attributes:
         path: of the file.
-        inside: the folder that a link must not lead out of; None lets it lead anywhere.
-        rows: as its metadata says.
-        schema: its columns, as Arrow has them.
+        inside: the folder that links must stay inside of; None allows any link.
+        rows: number of rows from its metadata.
+        schema: its columns.
     """
 
     path: Path
@@ -58,11 +58,11 @@ class File:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns a split is read from.
+    """The columns of a split.
 
     Attributes:
-        image: the name of the column.
-        label: the name of the column; None without labels.
+        image: name of the column.
+        label: name of the column, or None.
         class_names: by label; empty where the file has none.
     """
 
@@ -73,14 +73,14 @@ class Columns:
 
 _SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{1,6})-of-(?P<of>\d{1,6})\.parquet")
 MAX_SHARDS = 100_000
-"""Files of a split that are looked for."""
+"""Maximum number of files of a split."""
 
 
 def open_parquet(path: Path, keys: Keys) -> dict[str, Part]:
-    """Open a file, or the files of a folder and of those below it; the files of one split are read in the order of their names.
+    """Open a file, or the files of a folder and its subfolders. The files of a split are read in the order of their names.
 
     Raises:
-        DataError: a file is damaged, or it is not clear which columns are meant.
+        DataError: a file is damaged, or the choice of columns is ambiguous.
     """
     if path.is_file():
         splits, inside = {_place(path, path.parent)[1]: [path]}, None
@@ -89,13 +89,13 @@ def open_parquet(path: Path, keys: Keys) -> dict[str, Part]:
     unknown = [name for name in keys if name not in splits] if isinstance(keys, Mapping) and splits else []
     if unknown:
         raise DataError(
-            f"{path}: data.keys: there is no split '{unknown[0]}'{suggestion(unknown[0], splits)}; it has {listed(splits)}"
+            f"{path}: data.keys: there is no split '{unknown[0]}'{suggestion(unknown[0], splits)}; expected one of {listed(splits)}"
         )
     return {name: _part(name, files, inside, keys_of(keys, name)) for name, files in sorted(splits.items())}
 
 
 def _splits(path: Path) -> dict[str, list[Path]]:
-    """Find the files of each split; where several folders have a split of the same name, their names come before it."""
+    """Find the files of each split. Where several folders have a split of the same name, the folder is a prefix of it."""
     with as_data_error(path):
         files = [file for file in files_below(path, _MAX_DEPTH) if file.suffix == ".parquet" and file.is_file()]
     _refuse_missing_shards(path, files)
@@ -148,7 +148,7 @@ def _part(name: str, paths: Sequence[Path], inside: Path | None, keys: tuple[str
     for file in files[1:]:
         if columns != _columns(file, keys):
             raise DataError(
-                f"{file.path}: its columns differ from those of {files[0].path.name}; give the folder of one set as data.path"
+                f"{file.path}: its columns differ from those of {files[0].path.name}; write the folder of one set as data.path"
             )
     count = sum(file.rows for file in files)
     check_count(str(files[0].path), count)
@@ -160,7 +160,7 @@ def _part(name: str, paths: Sequence[Path], inside: Path | None, keys: tuple[str
         None,
         None,
         partial(_labels, files, columns.label, count) if columns.label else None,
-        lambda most: _blocks(files, columns.image, count, most),
+        lambda max_rows: _blocks(files, columns.image, count, max_rows),
         columns.class_names,
         tuple(name for name in files[0].schema.names if name not in (columns.image, columns.label)),
     )
@@ -176,7 +176,7 @@ def _file(path: Path, inside: Path | None) -> File:
 
 @contextlib.contextmanager
 def _opened(path: Path, inside: Path | None) -> Iterator[pq.ParquetFile]:
-    """Open a file, of which Arrow then reads a megabyte at a time."""
+    """Open a file; Arrow reads it a megabyte at a time."""
     with as_data_error(path), open_regular(path, inside) as raw:
         try:
             with pq.ParquetFile(raw, pre_buffer=False, buffer_size=PIECE_BYTES) as content:
@@ -189,7 +189,7 @@ def _opened(path: Path, inside: Path | None) -> Iterator[pq.ParquetFile]:
 
 
 def _columns(file: File, keys: tuple[str, str] | None) -> Columns:
-    """Find the columns of images and labels: by their names in a config, by what Hugging Face wrote, or by type and name."""
+    """Find the columns of images and labels: from the config, from Hugging Face's metadata, or by type and name."""
     images = [column.name for column in file.schema if _is_image(column.type)]
     labels = [column.name for column in file.schema if _is_label(column.type)]
     features = _features(file.schema)
@@ -205,7 +205,7 @@ def _columns(file: File, keys: tuple[str, str] | None) -> Columns:
         image = _chosen([name for name in images if known.get(name) == "Image"] or images, IMAGE_COLUMNS, file)
         label = _chosen([name for name in labels if known.get(name) == "ClassLabel"] or named, LABEL_COLUMNS, file)
     if image is None:
-        raise DataError(f"{file.path}: expected a column of encoded images, binary or struct<bytes, path>; it has {_all(file)}")
+        raise DataError(f"{file.path}: expected a column of encoded images, binary or struct<bytes, path>, among {_all(file)}")
     return Columns(image, label, _class_names(features.get(label or "")))
 
 
@@ -230,7 +230,9 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _existing(name: str, fitting: Sequence[str], file: File) -> str:
     if name not in file.schema.names:
-        raise DataError(f"{file.path}: data.keys: it has no column '{name}'{suggestion(name, fitting)}; it has {_all(file)}")
+        raise DataError(
+            f"{file.path}: data.keys: there is no column '{name}'{suggestion(name, fitting)}; expected one of {_all(file)}"
+        )
     if name not in fitting:
         raise DataError(
             f"{file.path}: data.keys: column '{name}' has the type {file.schema.field(name).type}; expected a column of encoded images, "
@@ -247,7 +249,7 @@ def _chosen(found: Sequence[str], usual: Sequence[str], file: File) -> str | Non
     if len(found) > 1:
         images, labels = ([column.name for column in file.schema if fits(column.type)] for fits in (_is_image, _is_label))
         line = keys_line(images[0] if images else "image", labels[0] if labels else "label")
-        raise DataError(f"{file.path}: cannot tell which columns are images and labels; it has {_all(file)}; write {line}")
+        raise DataError(f"{file.path}: cannot tell which columns are images and labels among {_all(file)}; write {line}")
     return found[0] if found else None
 
 
@@ -256,7 +258,7 @@ def _all(file: File) -> str:
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
-    """Read what Hugging Face writes of each column; without it, or where it is broken, types and names decide."""
+    """Read Hugging Face's metadata of the columns; empty where it is missing or broken."""
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         return dict(json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"])
     return {}
@@ -272,14 +274,14 @@ def _class_names(feature: Any) -> tuple[str, ...]:
 # rows
 
 
-def _blocks(files: Sequence[File], column: str, count: int, most: int) -> Iterator[list[bytes]]:
-    for start, file, values in _read(files, column, count, most):
+def _blocks(files: Sequence[File], column: str, count: int, max_rows: int) -> Iterator[list[bytes]]:
+    for start, file, values in _read(files, column, count, max_rows):
         images = (values.flatten()[0] if pa.types.is_struct(values.type) else values).to_pylist()
         if not all(images):
             row = start + next(place for place, image in enumerate(images) if not image)
             raise DataError(
-                f"{file.path}: row {row + 1}: column '{column}' has no image; where a file has only the paths of images, "
-                "put these into a folder for each class and write source: folder"
+                f"{file.path}: row {row + 1}: column '{column}' has no image; if the file only has paths of images, "
+                "put the images into one folder per class and write source: folder"
             )
         yield images
 
@@ -291,7 +293,7 @@ def _labels(files: Sequence[File], column: str, count: int) -> Labels:
         where = f"{file.path}: column '{column}'"
         if values.null_count:
             row = start + values.is_null().to_pylist().index(True)
-            raise DataError(f"{where}: row {row + 1} has no label; remove the row, or give it a label")
+            raise DataError(f"{where}: row {row + 1} has no label; remove or label the row")
         if _is_text(values.type):
             codes.extend(names.setdefault(name, len(names)) for name in values.to_pylist())
             check_names(names, where)
@@ -303,18 +305,20 @@ def _labels(files: Sequence[File], column: str, count: int) -> Labels:
     return [known[code] for code in codes]
 
 
-def _read(files: Sequence[File], column: str, count: int, most: int) -> Iterator[tuple[int, File, pa.Array]]:
-    """Read a column, some rows at a time, with the number of the first of them in their file.
+def _read(files: Sequence[File], column: str, count: int, max_rows: int) -> Iterator[tuple[int, File, pa.Array]]:
+    """Yield a column in blocks, each with the index of its first row in the file.
 
     Raises:
-        DataError: a file is damaged, or has another number of rows than its metadata says.
+        DataError: a file is damaged, or its number of rows differs from its metadata.
     """
     seen = 0
     for file in files:
         row = 0
         with _opened(file.path, file.inside) as content:
             leaf = next(name for name in _leaves(content) if name in (column, f"{column}.bytes"))
-            at_once = rows_at_once(most, 2 * _value_bytes(file, content, leaf))  # a value is Arrow's first, then Python's
+            at_once = rows_at_once(
+                max_rows, 2 * _value_bytes(file, content, leaf)
+            )  # a value exists twice, for Arrow and for Python
             for batch in content.iter_batches(at_once, columns=[leaf], use_threads=False):
                 yield row, file, batch.column(0)
                 row += len(batch)

@@ -1,4 +1,4 @@
-"""One split of the original files of an image set."""
+"""Define one split of the data files of an image set."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Keys: TypeAlias = Mapping[str, tuple[str, str]] | tuple[str, str] | None
-"""The names of images and labels in a file: one pair for all splits, or one for each split; None finds them."""
+"""Names of images and labels in a file: one pair for all splits, or one per split; None finds them."""
 Size: TypeAlias = tuple[int, int] | None
-"""Height and width of images that are stored as one row of pixels each; None where that row is a square."""
+"""Height and width of images stored as rows of pixels; None for squares."""
 Labels: TypeAlias = "NDArray[np.int64] | list[str]"
 Block: TypeAlias = "NDArray[Any] | list[bytes]"
 
 
 @dataclass(frozen=True)
 class Part:
-    """One split of an original file or folder.
+    """One split of a data file or folder.
 
     Attributes:
-        name: as the files name it, such as 'train', 'val' or 'emnist-letters-train'; 't10k' is 'test'. A file without
+        name: name in the files, such as 'train', 'val' or 'emnist-letters-train'; 't10k' becomes 'test'. A file without
             splits has one part with the name of the file.
-        files: everything it is read from.
-        count: how many images it has.
-        height: pixels; None where images differ, or where that is not known without decoding.
-        width: as height.
-        channels: as height.
-        labels: reads (N,) integers as the file has them, or class names; None where the file has no labels.
-        blocks: reads at most n images at a time, each time from the start: arrays (B, H, W, C) of the file's own dtype, or
-            a list of encoded image files. There may be fewer than n, since a block has a limit in bytes too.
-        unread: arrays or columns of its files that no split is read from.
-        class_names: the name of label i at place i, where the files list them; '' for a label that they do not list.
+        files: all files of the split.
+        count: number of images.
+        height: in pixels; None where images differ, or where it is unknown before decoding.
+        width: the same.
+        channels: the same.
+        labels: reads the labels (N,), integers or class names; None where the file has no labels.
+        blocks: reads the images from the start, at most n at a time: arrays (B, H, W, C) in the dtype of the file, or a
+            list of encoded image files. A block may be smaller than n, since its bytes are limited too.
+        unread: arrays or columns of the files that no split uses.
+        class_names: name of label i at index i, where the files list names; '' for labels without a name.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a file or folder is, by its first bytes: names and endings are not asked."""
+"""Recognise files and folders by their first bytes, whatever their names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from cnnctl.reading import open_regular
 
 PEEKED = 2**16
-"""Bytes of a file that are looked at, and as many unpacked ones."""
+"""Bytes of a file to inspect, and of its unpacked content."""
 _MAX_FOLDERS, _FILES_PER_FOLDER, _MAX_DEPTH = 50, 20, 4
 IDX_FOLDERS = ("", "raw", "gzip")
-"""Where IDX files are in a folder: in it, or where torchvision and the archive of EMNIST leave them."""
+"""Subfolders for IDX files: the folder itself, and those of torchvision and of EMNIST's archive."""
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """The types of values in IDX files, as NumPy's dtypes."""
 _SIGNATURES = {
@@ -30,7 +30,7 @@ _SIGNATURES = {
     "mat73": re.compile(rb"\x89HDF\r\n\x1a\n|MATLAB 7\.3|.{512}\x89HDF\r\n\x1a\n", re.DOTALL),
     "mat": re.compile(rb".{124}(\x00\x01IM|\x01\x00MI)", re.DOTALL),
     "tar": re.compile(rb".{257}ustar", re.DOTALL),
-    "pickle": re.compile(  # protocol 2 and later; 0 and 1 begin with the opcodes of a list, a dict or a known class
+    "pickle": re.compile(  # protocol 2 and later; 0 and 1 start with the opcodes of a list, a dict or a known class
         rb"\x80[\x02-\x05][\x00-\x7f\x80-\x95]"
         rb"|\(*(?:\([dlt]p\d+\n|[\]}]q|c(?:numpy|copy_?reg|collections|__builtin__|builtins|_codecs)[\w.]*\n\w+\n)"
     ),
@@ -41,11 +41,11 @@ _MIN_CELLS, _MOSTLY = 5, 0.75
 
 
 def recognised(path: Path) -> str | None:
-    """Find out what a file or folder is; little of it is read, and gzip is looked through.
+    """Determine the kind of a file or folder. Reads little of it, and looks inside gzip.
 
     Returns:
         'idx', 'npz', 'npy', 'csv', 'mat', 'mat73' (HDF5), 'parquet', 'pickle', 'zip', 'tar' or 'image' for a file; 'idx', 'npz',
-        'parquet', 'csv' or 'mat' for a folder that holds such files, 'folder' for one with images; None for anything else.
+        'parquet', 'csv' or 'mat' for a folder with such files, 'folder' for one with images; None for anything else.
     """
     with contextlib.suppress(OSError):
         return _of_folder(path) if path.is_dir() else kind_of(first_bytes(path))
@@ -56,7 +56,7 @@ def first_bytes(file: Path) -> bytes:
     """Read the first bytes of a file, unpacked where it is compressed with gzip.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: the file cannot be read, or is not a regular file.
     """
     with open_regular(file) as raw:
         content = raw.read(PEEKED)
@@ -68,17 +68,17 @@ def first_bytes(file: Path) -> bytes:
 
 
 def is_packed(file: Path) -> bool:
-    """Return whether a file is compressed with gzip.
+    """Return True where a file is compressed with gzip.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with open_regular(file) as raw:
         return raw.read(2) == b"\x1f\x8b"
 
 
 def kind_of(content: bytes) -> str | None:
-    """Find out what a file is by its first bytes."""
+    """Determine the kind of a file from its first bytes."""
     for kind, signature in _SIGNATURES.items():
         if signature.match(content):
             return "npz" if kind == "zip" and _first_member(content).endswith(b".npy") else kind
@@ -99,7 +99,7 @@ def _is_idx(content: bytes) -> bool:
 
 
 def _is_table(content: bytes) -> bool:
-    """Return whether there are rows of numbers, below a row of names or not; a row may go on behind the bytes."""
+    """Return True for rows of numbers, with or without a header; the last row may be incomplete."""
     if b"\0" in content:
         return False
     text = content.decode("utf-8-sig", "replace")
@@ -140,13 +140,13 @@ def _of_folder(path: Path) -> str | None:
 
 
 def files_below(path: Path, depth: int, per_folder: int | None = None, folders: int | None = None) -> Iterator[Path]:
-    """List the files of a folder and of those below it, in the order of their names; hidden ones and links to folders aside.
+    """List the files of a folder and its subfolders, sorted by name, without hidden files and links to folders.
 
     Args:
         path: the folder.
-        depth: how many folders deep.
-        per_folder: at most so many files of each folder.
-        folders: at most so many folders.
+        depth: maximum depth of subfolders.
+        per_folder: maximum files per folder.
+        folders: maximum folders.
     """
     for visited, (root, below, names) in enumerate(os.walk(path)):
         if folders is not None and visited >= folders:
@@ -157,10 +157,12 @@ def files_below(path: Path, depth: int, per_folder: int | None = None, folders: 
 
 
 def folders_below(path: Path) -> list[Path]:
-    """List the folders below a folder that hold original files directly, such as MNIST/raw; those below them are left out."""
+    """List the subfolders that contain data files directly, such as MNIST/raw, without their own subfolders."""
     found: list[Path] = []
     for folder in dict.fromkeys(file.parent for file in files_below(path, _MAX_DEPTH, _FILES_PER_FOLDER, _MAX_FOLDERS)):
         kind = None if folder == path or any(folder.is_relative_to(each) for each in found) else recognised(folder)
-        if kind in ("idx", "csv", "mat", "parquet") or (kind == "npz" and any(folder.glob("*.npz"))):  # not one npy per image
+        if kind in ("idx", "csv", "mat", "parquet") or (
+            kind == "npz" and any(folder.glob("*.npz"))
+        ):  # skips folders with one npy per image
             found.append(folder)
     return found

@@ -1,4 +1,4 @@
-"""What to do about files that are of another kind than asked, or that are never read."""
+"""Explain what to do about files of another kind than expected, or of an unsupported kind."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def quoted(path: Path | str) -> str:
 
 
 def other_kind(path: Path, kind: str, found: str | None) -> DataError:
-    """Make the error for a file or folder that is of another kind than a config asks for.
+    """Build the error for a file or folder of another kind than the config asks for.
 
     Args:
-        path: of the file or folder.
-        kind: what was asked for, one of `KINDS`.
-        found: what it is, as `recognised` returns it.
+        path: the file or folder.
+        kind: the expected kind, one of `KINDS`.
+        found: its kind, from `recognised`.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the path cannot be read.
     """
     if found in WHAT and found != kind:
         has = "has" if path.is_dir() else "is"
-        return DataError(f"{path}: expected {_a(WHAT[kind])}, and this {has} {_a(WHAT[found])}; write source: {found}")
+        return DataError(f"{path}: expected {_a(WHAT[kind])}, but this {has} {_a(WHAT[found])}; write source: {found}")
     if found == kind:
-        usual = f"no file here has a usual name, such as {_USUAL[kind]}"
-        return DataError(f"{path}: {usual}; rename them, or give one file as data.path")
+        usual = f"no file has a usual name, such as {_USUAL[kind]}"
+        return DataError(f"{path}: {usual}; rename them, or write one file as data.path")
     for below in folders_below(path) if path.is_dir() else ():
         has = recognised(below) or kind
         source = "" if has == kind else f"source: {has}, "
@@ -59,11 +59,11 @@ def other_kind(path: Path, kind: str, found: str | None) -> DataError:
             f"{path}: expected {_a(WHAT[kind])}; a folder below it has {_a(WHAT[has])}: write {source}path: {below}"
         )
     remedy = _REMEDIES.get(found or "", _unknown)
-    return DataError(f"{path}: expected {_a(WHAT[kind])}, and {remedy(path)}")
+    return DataError(f"{path}: expected {_a(WHAT[kind])}, but {remedy(path)}")
 
 
 def unpack_first(path: Path, kind: str) -> DataError:
-    """Make the error for a compressed file of a kind that is not read from its start to its end."""
+    """Build the error for a compressed file of a kind that needs random access."""
     return DataError(f"{path}: this is {_a(WHAT[kind])} compressed with gzip; unpack it: python -m gzip -d {quoted(path)}")
 
 
@@ -73,7 +73,7 @@ def _a(what: str) -> str:
 
 def _unknown(path: Path) -> str:
     if path.is_dir():
-        return "this folder has none; give another data.path"
+        return "this folder has none; write another data.path"
     with open_regular(path) as content:
         begin = content.read(_TEXT_LOOKED_AT)
     if not begin:
@@ -84,12 +84,12 @@ def _unknown(path: Path) -> str:
     with contextlib.suppress(UnicodeDecodeError):
         first = begin.decode().partition("\n")[0].strip()
         if first.isprintable():
-            return f"this is a text that begins with '{first[:40]}', and not rows of pixels, one number per cell; give another file"
-    return f"this begins with {begin[:8].hex(' ')}, as no known kind does; download it again"
+            return f"this is a text that starts with '{first[:40]}', not rows of pixels with one number per cell; choose another file"
+    return f"this starts with {begin[:8].hex(' ')}, which is not a known kind; download it again"
 
 
 def _pickle(path: Path) -> str:
-    """Say how to convert a pickle, which has the layout of mnist.pkl.gz (https://deeplearning.net/tutorial/gettingstarted.html)."""
+    """Explain how to convert a pickle with the layout of mnist.pkl.gz (https://deeplearning.net/tutorial/gettingstarted.html)."""
     opening = f"gzip.open({json.dumps(str(path))})" if is_packed(path) else f'open({json.dumps(str(path))}, "rb")'
     target = path.with_name(path.name.partition(".")[0] + ".npz")
     code = (
@@ -97,8 +97,8 @@ def _pickle(path: Path) -> str:
         f"numpy.savez_compressed({json.dumps(str(target))}, x_train=a[0], y_train=a[1], x_val=b[0], y_val=b[1], x_test=c[0], y_test=c[1])"
     )
     return (
-        "this is a pickle, which can run any code when it is opened, so it is never read; if you trust it, and it has the layout of "
-        f"mnist.pkl.gz, convert it, and write source: npz, path: {target}, pixel_max: 1 (its pixels are 0 to 1); type: python -c {quoted(code)}"
+        "this is a pickle, which can run any code on loading and is never read. If you trust it and it has the layout of "
+        f"mnist.pkl.gz, convert it and write source: npz, path: {target}, pixel_max: 1 (its pixels are 0 to 1); type: python -c {quoted(code)}"
     )
 
 
@@ -127,7 +127,7 @@ _REMEDIES: dict[str, Callable[[Path], str]] = {
         f"and write source: npz, path: {path.parent}"
     ),
     "mat73": lambda path: (
-        f"this is an HDF5 file, as Matlab's -v7.3 writes it; save it again in Matlab: load('{path.name}'), save('{path.name}', '-v7')"
+        f"this is an HDF5 file, as written by Matlab's -v7.3; save it again in Matlab: load('{path.name}'), save('{path.name}', '-v7')"
     ),
     "image": lambda path: "this is an image; put the images of each class into a folder of its own, and write source: folder",
     "folder": lambda path: "this folder has images; write source: folder",

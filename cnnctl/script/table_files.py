@@ -89,8 +89,8 @@ def table_split(data: DataSpec, part: Part) -> TableSplit:
 
 
 def _table(data: DataSpec, file: Path) -> tuple[Table, str]:
-    """Read the layout of a file, and its first label."""
-    from cnnctl.formats.csv import columns_of
+    """Return how a file is laid out, and the first of its labels."""
+    from cnnctl.formats.csv_columns import columns_of
     from cnnctl.formats.recognise import delimiter_of
     from cnnctl.formats.streams import opened
 

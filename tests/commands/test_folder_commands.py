@@ -159,7 +159,7 @@ def test_predict_says_which_split_of_a_file_it_takes_and_of_which_images_it_take
     printed = capsys.readouterr()
     assert len(json.loads(printed.out)) == 10
     assert "note    1 image has several frames; the first is read" in printed.err
-    assert f"note    {root}/k.npz: the split 'test' is predicted, not train (60 images)" in printed.err
+    assert f"note    {root}/k.npz: predicting the split 'test', not train (60 images)" in printed.err
 
 
 def test_rows_that_are_transposed_are_predicted_as_they_are_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -258,7 +258,7 @@ def test_a_table_fits_100_columns_and_says_what_is_left_out(tmp_path: Path, caps
     heading = printed.out.splitlines()[0].split()
     assert heading[:4] == ["run", "state", "test", "validation"]
     assert printed.err.count("\n") == 1
-    named = re.search(r"not shown for want of room: (.*); --columns all shows all, --columns \+(\S+) this one", printed.err)
+    named = re.search(r"hidden columns: (.*)\. Show all with --columns all, one with --columns \+(\S+)", printed.err)
     assert named
     left_out = named[1].partition(" and ")[0].split(", ")
     runs(Path(), "table", None, [], False, Console(), f"+{named[2]}")
@@ -283,7 +283,7 @@ def test_a_key_of_two_meanings_is_refused_with_both(tmp_path: Path) -> None:
     make_run(tmp_path / "1", 0.9)
     make_run(tmp_path / "2", 0.9, optimizer={"sgd": {"learning_rate": 0.1}})
     either = "train.optimizer.adam.learning_rate, train.optimizer.sgd.learning_rate"
-    with pytest.raises(UsageError, match=f"'learning_rate' may be {either}; write which"):
+    with pytest.raises(UsageError, match=f"'learning_rate' is ambiguous; write one of {either}"):
         runs(Path(), "table", None, ["learning_rate=0.1"], False, Console())
 
 
@@ -352,9 +352,9 @@ def test_a_mean_over_some_of_the_seeds_says_how_many(tmp_path: Path, capsys: pyt
     [
         (("seed: 1", "seed: 7"), "seed is 7, trained with 1"),
         (("epochs: 2", "epochs: 9"), "train.epochs is 9, trained with 2"),
-        (("units: classes", "units: 11"), "it is wrong now: runs/1/config.yaml:"),
-        (("seed: 1", "sed: 1"), "it is wrong now: runs/1/config.yaml:"),
-        (("seed: 1", "seed: 1: 2"), "it is wrong now: runs/1/config.yaml:"),
+        (("units: classes", "units: 11"), "it is invalid now: runs/1/config.yaml:"),
+        (("seed: 1", "sed: 1"), "it is invalid now: runs/1/config.yaml:"),
+        (("seed: 1", "seed: 1: 2"), "it is invalid now: runs/1/config.yaml:"),
     ],
 )
 def test_a_run_is_shown_with_the_config_it_was_trained_with(
@@ -377,7 +377,7 @@ def test_a_run_is_shown_with_the_config_it_was_trained_with(
     printed = capsys.readouterr()
     assert [run["config"] for run in json.loads(printed.out)] == [{"seed": 1}, {"seed": 2}]
     assert printed.err.count("\n") == 1
-    assert f"runs/1/config.yaml was edited after the training began: {told}" in printed.err
+    assert f"runs/1/config.yaml was edited after training started: {told}" in printed.err
 
 
 def test_broken_and_foreign_folders_are_named_and_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -413,7 +413,9 @@ def test_a_key_that_is_not_there_is_one_message(tmp_path: Path, arguments: dict[
 
 
 def test_no_folder_and_no_run_are_one_message_each(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"there is no folder .*nowhere; runs lie in runs/, or where --run-dir put them"):
+    with pytest.raises(
+        UsageError, match=r"there is no folder .*nowhere; runs are in runs/ unless --run-dir named another folder"
+    ):
         runs(tmp_path / "nowhere", "table", None, [], False, Console())
-    with pytest.raises(UsageError, match="there is no run in "):
+    with pytest.raises(UsageError, match="contains no run"):
         runs(tmp_path, "table", None, [], False, Console())

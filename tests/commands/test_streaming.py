@@ -176,7 +176,7 @@ def test_a_file_that_is_cut_off_during_a_training_ends_it_with_a_message_and_clo
         return original(*arguments)
 
     monkeypatch.setattr(training, "plan_of", plan_of)
-    with pytest.raises(DataError, match=r"was cut off while images were read from it; run the command again$") as raised:
+    with pytest.raises(DataError, match=r"was truncated while images were read from it; run the command again$") as raised:
         training.train(session, RunFolder(tmp_path / "run"))
     left = iterators()
     assert raised.value.__cause__, "the traceback is still there"
@@ -287,5 +287,5 @@ class TestLessMemoryThanImages:
     def test_the_same_set_is_refused_in_memory(self, larger_than_memory: tuple[Path, Path], tmp_path: Path) -> None:
         done = limited(larger_than_memory, tmp_path, "keep")
         assert done.returncode == 1
-        assert "the 8,400 images of 'train' take, as 256×256×3, 3.3 GB, and this machine has" in done.stderr
+        assert "the 8,400 images of 'train' take, as 256×256×3, 3.3 GB, but this machine has" in done.stderr
         assert "say data.memory: stream" in done.stderr

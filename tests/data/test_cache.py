@@ -270,7 +270,7 @@ def test_what_is_no_entry_is_neither_waited_for_nor_read_and_told(
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
-    assert notes == [f"{entry} is damaged, or not what cnnctl keeps there; the images are decoded again"]
+    assert notes == [f"{entry} is damaged, or was not written by cnnctl; decoding the images again"]
     if put is not put_folder:  # which nothing removes
         assert cached({}, [source], never, notes=notes)["images"].tolist() == [3] * 5
         assert len(notes) == 1
@@ -307,7 +307,7 @@ def test_an_entry_of_other_arrays_is_decoded_again(wrong: str, memory: str, imag
     np.testing.assert_array_equal(found.images[:], pixels)
     assert found.original_sizes == expected.original_sizes
     assert [note for note in source.notes if "decoded again" in note] == [
-        f"{entry} is damaged, or not what cnnctl keeps there; the images are decoded again"
+        f"{entry} is damaged, or was not written by cnnctl; decoding the images again"
     ]
     assert {name: each.tolist() for name, each in (cache.read_entry(entry) or {}).items()} == {
         name: each.tolist() for name, each in arrays.items()

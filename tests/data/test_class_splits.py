@@ -165,15 +165,15 @@ def test_classes_of_a_folder_are_held_out_by_the_names_of_its_folders(tmp_path: 
         ),
         (
             {"validation": ["letter_1", "letter_2"], "test": ["letter_2"]},
-            r"data\.validation: class 'letter_2' is held out for the test already; leave it out of one$",
+            r"data\.validation: class 'letter_2' is held out for the test already; remove it of one$",
         ),
         (
             {"test": [f"letter_{number}" for number in range(10)]},
-            r"data: test and validation hold out every class of 'train'; hold out fewer$",
+            r"data: test and validation hold out every class of 'train'; hold out fewer of them of them$",
         ),
         (
             {"hold_out": "group", "group": "alphabet", "test": ["Runes", "Signs"], "validation": ["Early_Greek"]},
-            r"data: test and validation hold out every class of 'train'; hold out fewer$",
+            r"data: test and validation hold out every class of 'train'; hold out fewer of them of them$",
         ),
     ],
     ids=lambda value: "" if isinstance(value, str) else "-".join(value),
@@ -184,7 +184,7 @@ def test_names_that_cannot_be_held_out_are_refused(fields: dict[str, Any], messa
 
 
 def test_a_feature_that_says_no_groups_is_refused(prepared: Path) -> None:
-    message = r"data\.group: letters has no feature '{}' that says groups of classes; it has 'alphabet'$"
+    message = r"data\.group: letters has no label feature '{}' for groups of classes; it has 'alphabet'$"
     for feature in ("alphabets", "drawer", "label"):
         with pytest.raises(DataError, match=message.format(feature)):
             read_disjoint_splits(by_alphabet(prepared, group=feature, test=["Runes"]))
@@ -302,32 +302,32 @@ def test_a_split_of_other_classes_is_taken_as_it_is(prepared: Path) -> None:
     [
         (
             {"test": "mixed"},
-            r"data\.test: 2 of its 4 classes are in 'train' too \('letter_0', 'letter_9'\), and few-shot tasks are judged "
-            r"on classes never trained on; name another split, hold out classes of 'train' \(such as test: 0\.2\), or say shared_classes: drop$",
+            r"data\.test: 2 of its 4 classes are also in 'train' too \('letter_0', 'letter_9'\), and few-shot tasks are judged "
+            r"on classes never trained on; name another split, hold out classes of 'train' \(such as test: 0\.2\), or write shared_classes: drop$",
         ),
         (
             {"validation": "mixed", "test": ["letter_5"]},
-            r"data\.validation: 2 of its 4 classes are in 'train' too \('letter_0', 'letter_9'\)",
+            r"data\.validation: 2 of its 4 classes are also in 'train' too \('letter_0', 'letter_9'\)",
         ),
         (  # letter_9 is held out of train, but choices are made on it
             {"validation": ["letter_9"], "test": "mixed"},
-            r"data\.test: 2 of its 4 classes are in 'train' too \('letter_0', 'letter_9'\)",
+            r"data\.test: 2 of its 4 classes are also in 'train' too \('letter_0', 'letter_9'\)",
         ),
         (
             {"validation": ["letter_0", "letter_9"], "test": "mixed"},
-            r"data\.test: 2 of its 4 classes are in 'train' too \('letter_0', 'letter_9'\)",
+            r"data\.test: 2 of its 4 classes are also in 'train' too \('letter_0', 'letter_9'\)",
         ),
         (
             {"validation": "half_new", "test": "new", "train": "old"},
-            r"data\.test: 1 of its 2 classes are in 'old' or in validation too \('letter_10'\)",
+            r"data\.test: 1 of its 2 classes are also in 'old' or in validation too \('letter_10'\)",
         ),
         (
             {"test": "old"},
-            r"data\.test: 3 of its 3 classes are in 'train' too \(.*\), .*; name another split, hold out classes of 'train' \(such as test: 0\.2\)$",
+            r"data\.test: 3 of its 3 classes are also in 'train' too \(.*\), .*; name another split, hold out classes of 'train' \(such as test: 0\.2\)$",
         ),
         (
             {"test": "old", "shared_classes": "drop"},
-            r"data\.test: 3 of its 3 classes are in 'train' too \(.*\), .*; name another split, hold out classes of 'train' \(such as test: 0\.2\)$",
+            r"data\.test: 3 of its 3 classes are also in 'train' too \(.*\), .*; name another split, hold out classes of 'train' \(such as test: 0\.2\)$",
         ),
     ],
 )
@@ -341,14 +341,14 @@ def test_classes_that_are_shared_are_dropped_where_the_config_says_so(prepared: 
     assert letters_in(splits.train) == set(range(10))
     assert splits.read_test().images[:, 0, 0, 0].tolist() == [10, 11]
     assert splits.test_size == 2
-    assert splits.notes == ["test: 2 classes; 2 more were dropped, since they are in 'train' too"]
+    assert splits.notes == ["test: 2 classes; 2 more were dropped because they are also in 'train' too"]
 
 
 def test_the_test_loses_classes_of_validation_too(prepared: Path) -> None:
     data = letters(prepared, validation=["letter_9"], test="mixed", shared_classes="drop")
     splits = read_disjoint_splits(data)
     assert read_letters(data) == [set(range(9)), {9}, {10, 11}]
-    assert splits.notes == ["test: 2 classes; 2 more were dropped, since they are in 'train' too"]
+    assert splits.notes == ["test: 2 classes; 2 more were dropped because they are also in 'train' too"]
 
 
 def test_validation_and_test_that_are_both_splits_share_no_class(prepared: Path) -> None:
@@ -430,14 +430,16 @@ def test_two_alphabets_of_small2_are_in_small1_and_106_characters_are_not() -> N
     assert [len(np.unique(part.labels)) for part in parts_of(splits)] == [96, 40, 106]
     assert [len(part) for part in parts_of(splits)] == [1920, 800, 2120]
     assert splits.test_size == 2120
-    assert splits.notes == ["test: 106 classes; 50 more were dropped, since they are in 'small1' too"]
+    assert splits.notes == ["test: 106 classes; 50 more were dropped because they are also in 'small1' too"]
     for part in parts_of(splits):
         assert np.unique(np.unique(part.labels, return_counts=True)[1]).tolist() == [20]
 
 
 @real
 def test_small2_is_refused_where_nothing_says_that_shared_characters_are_dropped() -> None:
-    with pytest.raises(DataError, match=r"data\.test: 50 of its 156 classes are in 'small1' too \('\d+', .* and 45 more\)"):
+    with pytest.raises(
+        DataError, match=r"data\.test: 50 of its 156 classes are also in 'small1' too \('\d+', .* and 45 more\)"
+    ):
         read_disjoint_splits(omniglot())
 
 

@@ -353,7 +353,7 @@ def test_the_groups_of_each_split_are_those_of_the_classes_that_it_kept(monkeypa
     monkeypatch.setattr("cnnctl.data.class_splits.open_source", Glyphs)
     facts = few_shot_facts_of(glyphs(validation=["B"]))
     assert facts.groups == {"train": ["A", "C"], "validation": ["B"], "test": ["D"]}
-    assert facts.notes == ["test: 2 classes; 3 more were dropped, since they are in 'one' too"]
+    assert facts.notes == ["test: 2 classes; 3 more were dropped because they are also in 'one' too"]
 
 
 def test_an_image_in_two_splits_of_a_few_shot_task_is_no_conflict_since_its_class_cannot_be_in_both(
@@ -475,8 +475,8 @@ def test_samples_stand_beside_their_augmented_selves_where_there_is_augmentation
     splits = read_splits(digits())
     plain = samples(splits, experiment_with(None))
     both = samples(splits, experiment_with({"flip": True}))
-    assert list(plain.blocks) == ["as the network takes them"]
-    assert list(both.blocks) == ["as the network takes them", "as the first epoch changes them"]
+    assert list(plain.blocks) == ["as the network receives them"]
+    assert list(both.blocks) == ["as the network receives them", "after augmentation in the first epoch"]
     for images, changed in zip(*both.blocks.values(), strict=True):
         for image, other in zip(images / 255, changed, strict=True):
             assert np.allclose(image, other, atol=1e-5) or np.allclose(image[:, ::-1], other, atol=1e-5)
@@ -487,6 +487,6 @@ def test_samples_of_a_few_shot_task_do_not_claim_to_be_those_of_the_first_epoch(
     model = {"layers": ["flatten"]}
     experiment = Experiment.model_validate({"task": "few_shot", "data": data.model_dump(), "model": model})
     drawn = samples(read_disjoint_splits(data), experiment)
-    assert list(drawn.blocks) == ["as the network takes them", "as augmentation changes them"]
+    assert list(drawn.blocks) == ["as the network receives them", "after augmentation"]
     assert len(drawn.class_names) == 7  # one of the eight that are left is drawn for validation
     assert not {"8", "9"} & set(drawn.class_names)

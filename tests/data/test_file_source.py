@@ -236,7 +236,7 @@ def test_a_split_without_labels_is_no_split_and_for_predict(tmp_path: Path) -> N
     (note,) = [note for note in open_source(data).notes if "without labels" in note]
     assert (
         note
-        == f"'test' has 20 images without labels: it is no split; cnnctl predict RUN {tmp_path}/set/test.csv classifies them"
+        == f"'test' has 20 images without labels, so it is not a split; cnnctl predict RUN {tmp_path}/set/test.csv classifies them"
     )
     with pytest.raises(ConfigError, match=r"data\.test: 'test' has images and no labels.*predict is for it"):
         loaded("csv", tmp_path / "set", tmp_path, test="test")
@@ -334,7 +334,7 @@ def test_a_missing_file_of_a_series_is_told(tmp_path: Path) -> None:
 def test_values_beyond_white_are_a_warning(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", x_train=IMAGES.astype(np.uint16) * 16, y_train=LABELS)
     notes = read_splits(loaded("npz", tmp_path / "set.npz", tmp_path, pixel_max=255).data).notes
-    assert any("and what is above 255 becomes white; write data.pixel_max: 4095" in note for note in notes)
+    assert any("and what is above 255 become white; write data.pixel_max: 4095" in note for note in notes)
 
 
 def test_names_of_columns_that_pandas_made_of_a_row_are_no_image(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_pixels_that_are_no_number_are_counted(tmp_path: Path) -> None:
 def test_labels_from_one_on_name_the_remedy_where_one_class_alone_is_missing(tmp_path: Path) -> None:
     path = as_npz(tmp_path, LABELS + 1, TEST_LABELS + 1)
     (note,) = read_splits(loaded("npz", path, tmp_path).data).notes
-    assert note == "no images in 'train' of the class '0'; data.remap_labels: true numbers those that occur from 0"
+    assert note == "no images in 'train' of the class '0'; data.remap_labels: true removes them and numbers the others from 0"
 
 
 # what names another source

@@ -51,7 +51,7 @@ def test_images_come_in_their_order_in_whole_batches_whatever_they_lie_in(size: 
     arrays = OriginalFile(Path("test.csv"), part([IMAGES[2:5], IMAGES[5:6].astype(np.int32)]))
     encoded = OriginalFile(Path("a.parquet"), part([[png(pixels) for pixels in IMAGES[6:8]]]))
     (tmp_path / "last.png").write_bytes(png(IMAGES[8]))
-    inputs = Inputs([one, arrays, two, encoded, tmp_path / "last.png"], DATA, most_thumbnails=5)
+    inputs = Inputs([one, arrays, two, encoded, tmp_path / "last.png"], DATA, max_thumbnails=5)
     batches = list(inputs.batches(size))
     whole = InputBatch.joined(batches)
     order = [0, 2, 3, 4, 5, 1, 6, 7, 8]
@@ -138,7 +138,7 @@ def test_of_several_splits_the_test_split_is_taken_else_the_only_one(tmp_path: P
     labels = np.zeros(9, np.int64)
     assert chosen(x_train=IMAGES, y_train=labels, x_test=IMAGES[:4], y_test=labels[:4]).split.count == 4
     assert chosen(x_train=IMAGES, y_train=labels).split.count == 9
-    with pytest.raises(DataError, match=r"a\.npz: expected a test split or one split alone, found train, val; give a file"):
+    with pytest.raises(DataError, match=r"a\.npz: expected a test split or a single split, received train, val; give a file"):
         chosen(x_train=IMAGES, y_train=labels, x_val=IMAGES[:4], y_val=labels[:4])
 
 

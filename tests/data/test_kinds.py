@@ -239,12 +239,12 @@ def test_float_images_below_zero_and_beyond_white_are_warned_about(tmp_path: Pat
     root = folder(tmp_path / "set", {"0.tif": encoded(Image.fromarray((GREY / 127.5 - 1).astype(np.float32)), "TIFF")})
     source = open_source(spec(root))
     source.read("train")
-    printed = "warning: 1 of 9 images of 'train' has values below 0 or NaN, which become black; save them from 0 up"
+    printed = "warning: 1 of 9 images of 'train' has values below 0 or NaN, which become black; rescale them to 0 or more"
     assert printed in source.notes
     deep = folder(tmp_path / "deep", {"0.tif": encoded(Image.fromarray(GREY.astype(np.int32) * 1000), "TIFF")})
     source = open_source(spec(deep))
     source.read("train")
-    assert any("and what is above 65535 becomes white; write data.pixel_max: 262143" in note for note in source.notes)
+    assert any("and what is above 65535 become white; write data.pixel_max: 262143" in note for note in source.notes)
 
 
 def test_white_and_a_transparent_grey_go_together() -> None:

@@ -145,8 +145,8 @@ def folder(path: Path, **changes: Any) -> DataSpec:
 def test_a_test_split_with_a_class_that_train_has_no_image_of_is_refused(tmp_path: Path) -> None:
     root = folder_set(tmp_path, {"train": {"a": 3, "b": 3, "c": 0}, "test": {"a": 1, "c": 2}})
     message = (
-        r"data\.test: of the 2 classes of 'test' 1 occur in 'train', so a classifier trained on 'train' can never "
-        r"name the others\. Take part of every class instead, such as test: 0\.2"
+        r"data\.test: of the 2 classes of 'test' 1 occur in 'train', and a classifier trained on 'train' can never "
+        r"name the others\. Hold out part of every class instead, such as test: 0\.2"
     )
     with pytest.raises(DataError, match=message):
         read_splits(folder(root))
@@ -171,7 +171,7 @@ def test_a_class_without_images_is_noted(tmp_path: Path) -> None:
 
 def test_a_class_whose_every_image_is_held_out_is_refused(tmp_path: Path) -> None:
     root = folder_set(tmp_path, {"train": {"a": 2, "b": 2, "c": 2}})
-    message = r"test \(0\.5\) and validation \(0\.4\) take every image of 2 of 3 classes, such as 'a', so nothing learns them"
+    message = r"test \(0\.5\) and validation \(0\.4\) take every image of 2 of 3 classes, such as 'a'"
     with pytest.raises(DataError, match=message):
         read_splits(folder(root, test=0.5, validation=0.4))
 
@@ -182,7 +182,7 @@ def test_more_labels_than_classes_are_refused() -> None:
         read_splits(digits(classes=4))
 
 
-REMAP = "; data.remap_labels: true with data.classes: 3 leaves them out"
+REMAP = "; data.remap_labels: true with data.classes: 3 removes their outputs"
 
 
 @pytest.mark.parametrize(
@@ -191,8 +191,8 @@ REMAP = "; data.remap_labels: true with data.classes: 3 leaves them out"
         (3, 0, []),
         (4, 1, ["no images in 'train' of the class 'd0'"]),
         (5, 2, ["no images in 'train' of the classes 'd0', 'd1'"]),
-        (9, 6, ["3 of the 9 classes occur in 'train'; the others are never learned" + REMAP]),
-        (1200, 1, ["3 of the 1,200 classes occur in 'train'; the others are never learned" + REMAP]),
+        (9, 6, ["3 of the 9 classes occur in 'train'; the others have no training image" + REMAP]),
+        (1200, 1, ["3 of the 1,200 classes occur in 'train'; the others have no training image" + REMAP]),
     ],
 )
 def test_classes_that_nothing_learns_are_noted_once(classes: int, empty: int, notes: list[str], tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_classes_that_nothing_learns_are_noted_once(classes: int, empty: int, no
 
 def test_classes_that_no_split_has_are_noted_for_every_source() -> None:
     (note,) = read_splits(digits(classes=12)).notes
-    assert note.startswith("10 of the 12 classes occur in 'train'; the others are never learned")
+    assert note.startswith("10 of the 12 classes occur in 'train'; the others have no training image")
     assert read_splits(digits(classes=10, remap_labels=True)).notes == ["the 10 classes of 'train' are numbered from 0"]
 
 
@@ -214,8 +214,8 @@ def test_the_background_sets_of_real_omniglot_do_not_test_each_other() -> None:
     facts = {"image_size": [28, 28], "channels": 1, "classes": 1623, "validation": None}
     data = DataSpec.model_validate({"source": "tfds", "name": "omniglot", "train": "small1", "test": "small2", **facts})
     message = (
-        r"data\.test: of the 156 classes of 'small2' 50 occur in 'small1', so a classifier trained on 'small1' can never "
-        r"name the others\. Take part of every class instead, such as test: 0\.2"
+        r"data\.test: of the 156 classes of 'small2' 50 occur in 'small1', and a classifier trained on 'small1' can never "
+        r"name the others\. Hold out part of every class instead, such as test: 0\.2"
     )
     with pytest.raises(DataError, match=message):
         read_splits(data)

@@ -205,7 +205,7 @@ def test_messages_name_an_example_that_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "there is no such file or folder"),
+        (lambda path: None, "no such file or folder"),
         (lambda path: path.mkdir(), "it holds no image"),
         (lambda path: path.write_text("a text"), "not a set of images that can be read"),
         (lambda path: path.write_bytes(b"\x80\x04N."), "can run any code when it is opened"),

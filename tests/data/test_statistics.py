@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import cnnctl.data.store.lazy
+from cnnctl.data.findings import confirmed, findings, transposed
 from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.images import Pixels
 from cnnctl.data.inputs import InputBatch
@@ -20,7 +21,7 @@ from cnnctl.data.inspect import statistics
 from cnnctl.data.inspect.orientation import Orientation
 from cnnctl.data.inspect.originals import Originals, array_thumbnail, originals_in, originals_of, thumbnail
 from cnnctl.data.inspect.statistics import ImageMeasures, ImageStatistics, evenly, measured, statistics_of
-from cnnctl.data.new_images import NewImages, Sample, confirmed, findings, transposed
+from cnnctl.data.new_images import NewImages, Sample
 from cnnctl.data.store.lazy import LazyImages
 from cnnctl.spec.dataset import DataSpec
 
@@ -266,9 +267,7 @@ def test_what_a_network_bears_is_not_warned_about(turned: Callable[[Pixels], Pix
 
 def test_inverted_images_are_counted_with_the_option_that_helps() -> None:
     (said,) = found(255 - TEST[:5])
-    assert said == (
-        "5 of 5 images look inverted (dark on light as the network sees them, the training images light on dark): try --invert"
-    )
+    assert said == ("5 of 5 images look inverted (dark on light in the network's input, light on dark): try --invert")
     (one,) = found(255 - TEST[:1])
     assert one.startswith("the image looks inverted")
     with_option = OWN.model_copy(update={"invert": True})
@@ -280,7 +279,7 @@ def test_of_mixed_images_the_inverted_ones_are_named() -> None:
     names = [f"{number}.png" for number in range(10)]
     (said,) = found(mixed, names=names)
     assert said.startswith("3 of 10 images look inverted")
-    assert said.endswith("try --invert for these alone, '7.png', '8.png', '9.png'")
+    assert said.endswith("try --invert for these only, '7.png', '8.png', '9.png'")
     assert found(np.concatenate([TEST[:9], 255 - TEST[9:10]]), names=names) == []  # a tenth is no part to speak of
 
 
@@ -296,7 +295,7 @@ def test_transposed_digits_are_found(count: int) -> None:
     images = TEST[rows].swapaxes(1, 2)
     (said,) = found(images)
     subject = "the image looks" if count == 1 else f"the {count} images look"
-    assert said == f"{subject} transposed (rows and columns swapped), or turned by a quarter: try --transpose"
+    assert said == f"{subject} transposed (rows and columns swapped), or rotated by 90 degrees: try --transpose"
     with_option = OWN.model_copy(update={"transpose": True})
     assert found(images, data=with_option)[0].endswith(": leave --transpose out")
     assert kinds(255 - images) == ["inverted", "transposed"]
@@ -381,7 +380,7 @@ def test_transposes_have_the_shape_of_the_images() -> None:
 @pytest.mark.parametrize("grey", [0, 90, 255])
 def test_images_of_one_colour_are_empty(grey: int) -> None:
     images = np.full((4, 8, 8, 1), grey, np.uint8)
-    assert found(images) == ["4 of 4 images are of one colour, or nearly: look at them with predict --show OUT.png"]
+    assert found(images) == ["4 of 4 images have a single colour, or nearly: look at them with predict --show OUT.png"]
     images[:, 3, 3] ^= 7
     assert kinds(images, originals=None) == ["empty"]
 
@@ -389,7 +388,7 @@ def test_images_of_one_colour_are_empty(grey: int) -> None:
 def test_white_ink_on_a_transparent_page_is_told() -> None:
     page = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
     (said,) = found(np.full((1, 8, 8, 1), 255, np.uint8), originals=originals_of([page]))
-    assert said.endswith("transparent parts become white and hide white ink; save them on a dark background")
+    assert said.endswith("transparent parts become white, which hides white ink; save the images on a dark background")
 
 
 def with_values(highest: float, white: float = 255.0, count: int = 3) -> Originals:
@@ -406,7 +405,7 @@ def test_a_small_range_of_values_is_told_with_the_value_of_white(highest: float,
     seen = (TEST[:3] * (highest / white)).astype(np.uint8)
     said = found(seen, originals=with_values(highest, white))
     shown = f"{highest:,g} of {white:,g}"
-    assert said == [f"3 of 3 images use values up to {shown} only, which is nearly black: try --pixel-max {remedy}"]
+    assert said == [f"3 of 3 images use values up to {shown} , which is nearly black: try --pixel-max {remedy}"]
 
 
 def test_the_range_is_that_of_the_training_images() -> None:
@@ -425,15 +424,15 @@ def test_the_range_is_that_of_the_training_images() -> None:
 def test_a_value_of_white_that_is_too_low_or_too_high_is_told() -> None:
     low = OWN.model_copy(update={"pixel_max": 15.0})
     (said, *_) = found(TEST[:3], data=low)
-    assert said == "3 of 3 images have values up to 255, and all from 15 on are white: leave --pixel-max out"
+    assert said == "3 of 3 images have values up to 255, but all above 15 become white: remove --pixel-max"
     high = OWN.model_copy(update={"pixel_max": 4095.0})
     (said,) = found(TEST[:3] // 16, data=high, originals=originals_in(TEST[:3]))
-    assert said.endswith("255 of 4,095 only, which is nearly black: leave --pixel-max out")
+    assert said.endswith("255 of 4,095 , which is nearly black: remove --pixel-max")
 
 
 def test_floats_beyond_white_are_told() -> None:
     (said, *_) = found(TEST[:3], originals=with_values(4000))
-    assert said == "3 of 3 images have values up to 4,000, and all from 255 on are white: try --pixel-max 4095"
+    assert said == "3 of 3 images have values up to 4,000, but all above 255 become white: try --pixel-max 4095"
     assert found(TEST[:3], originals=with_values(255)) == []
 
 
@@ -444,7 +443,7 @@ def of_size(height: int, width: int) -> Originals:
 def test_images_far_larger_or_smaller_are_told_with_both_sizes() -> None:
     assert found(TEST[:3], originals=of_size(20, 40)) == [
         "3 of 3 images are far larger than the training images (up to 20×40 pixels, in training 8×8): "
-        "what is thin or small in them may be lost; look at them with predict --show OUT.png"
+        "thin or small details may be lost; look at them with predict --show OUT.png"
     ]
     (said,) = found(TEST[:3], originals=of_size(2, 2))
     assert said.startswith("3 of 3 images are far smaller than the training images (up to 2×2 pixels, in training 8×8)")
@@ -466,9 +465,9 @@ def test_what_is_drawn_too_small_is_to_be_cropped() -> None:
     trained_on = statistics_of(ImageSet(drawn(24, PIXELS[:1300]), LABELS[:1300]))
     assert kinds(drawn(20, TEST), trained_on) == []
     (said,) = found(drawn(10, TEST), trained_on)
-    assert "images show what is drawn 2.4 times smaller than the training images do: crop them" in said
+    assert "images show drawings 2.4 times smaller than in training: crop them" in said
     (said,) = found(drawn(24, TEST), statistics_of(ImageSet(drawn(16, PIXELS[:1300]), LABELS[:1300])))
-    assert "images show what is drawn 1.6 times larger than the training images do: leave a margin as in training" in said
+    assert "images show drawings 1.6 times larger than in training: leave a margin as in training" in said
 
 
 def test_noise_is_unlike_the_training_images_and_the_difference_is_told() -> None:
@@ -485,7 +484,7 @@ def test_colours_are_told_where_the_training_images_are_grey() -> None:
     assert kinds(red, trained_on) == []
     red[..., 1:] //= 2
     (said,) = found(red, trained_on)
-    assert said == "5 of 5 images have colour, the training images are grey: convert them to grey"
+    assert said == "5 of 5 images have colour, but the training images are grey: convert them to grey"
     assert kinds(red, statistics_of(ImageSet(np.concatenate([grey, red]), np.zeros(1305, np.int64)))) == ["colour"]
     half = statistics_of(ImageSet(np.concatenate([grey[:5], red]), np.zeros(10, np.int64)))
     assert "colour" not in kinds(red, half)

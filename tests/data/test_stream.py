@@ -267,7 +267,7 @@ def test_an_image_that_cannot_be_read_within_the_graph_is_told_as_it_is(sets: tu
     batches = training_batches(lazy, PLAIN, batch_size=100, seed=3, first_epoch=0, epochs=1)
     with pytest.raises(DataError) as raised, as_read_error():
         list(batches)
-    printed = f"the file of decoded images in {folder} was cut off while images were read from it; run the command again"
+    printed = f"the file of decoded images in {folder} was truncated while images were read from it; run the command again"
     assert str(raised.value) == printed
     with pytest.raises(tf.errors.InvalidArgumentError, match="Incompatible shapes"), as_read_error():
         tf.constant([1, 2]) + tf.constant([1, 2, 3])
@@ -333,7 +333,7 @@ def test_auto_counts_a_prepared_set_without_tfds(prepared: Path, monkeypatch: py
 
 def test_keep_that_does_not_fit_says_that_stream_would(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "machine_memory", lambda: 1000)
-    with pytest.raises(DataError, match=r"and this machine has 0\.0 GB of memory; say data\.memory: stream, give a smaller"):
+    with pytest.raises(DataError, match=r"but this machine has 0\.0 GB of memory; say data\.memory: stream, give a smaller"):
         read_splits(of_folder(images, "keep"))
 
 
@@ -429,7 +429,7 @@ def test_no_wrong_bit_anywhere_gives_wrong_images(source: Path, folder: Path) ->
 @pytest.mark.parametrize("count", [0, 49, 51, 80])
 def test_other_images_than_there_should_be_are_no_set(count: int, source: Path, folder: Path) -> None:
     for make in (lambda: streamed({}, [source], decoding(yields=count)), decoding(yields=count).in_memory):
-        with pytest.raises(DataError, match=f"expected 50 images and found {count}; put the data in order"):
+        with pytest.raises(DataError, match=f"expected 50 images, found {count}; put the data in order"):
             make()
     assert not list(folder.iterdir())
 
@@ -475,7 +475,7 @@ def test_a_run_says_that_images_are_decoded_for_it_alone(images: Path, monkeypat
     monkeypatch.setenv("CNNCTL_CACHE_DIR", "off")
     splits = read_splits(of_folder(images, "stream"))
     splits.read_test()
-    assert splits.notes.count("they are decoded for this run alone, since the cache is off") == 1
+    assert splits.notes.count("the decoded images are for this run only, since the cache is off") == 1
 
 
 def test_an_entry_that_makes_room_for_another_is_read_to_its_end_by_who_has_it(
@@ -508,8 +508,8 @@ def test_a_disk_with_too_little_room_is_told_before_anything_is_decoded(
     with pytest.raises(DataError) as raised:
         read_splits(of_folder(images, "stream"))
     assert str(raised.value) == (
-        f"the 40 images of 'train' take, as 6×6×3, 0.0 MB on disk, from which they are streamed, and {folder} has 0.0 MB free; "
-        "free some, set CNNCTL_CACHE_DIR to a folder on a larger disk, give a smaller data.image_size, or read a part of the split"
+        f"the 40 images of 'train' take, as 6×6×3, 0.0 MB on disk for streaming, but {folder} has 0.0 MB free; "
+        "free some, set CNNCTL_CACHE_DIR to a folder on a larger disk, set a smaller data.image_size, or read part of the split"
     )
     assert not list(folder.iterdir())
 

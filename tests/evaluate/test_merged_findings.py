@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cnnctl.data.new_images import Finding
+from cnnctl.data.findings import Finding
 from cnnctl.evaluate.evaluated_images import merge_findings
 
 INVERTED = Finding("inverted", "the 20 images look inverted", "try --invert")

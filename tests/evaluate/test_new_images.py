@@ -100,7 +100,7 @@ def evaluated(
     capsys: pytest.CaptureFixture[str], runs: Sequence[Path], data: Path, options: ImageOptions = AS_TRAINED
 ) -> tuple[dict[str, Any], list[str]]:
     capsys.readouterr()
-    evaluate(runs, None, str(data), "json", "cpu", Console(), verbose=True, options=options)
+    evaluate(runs, None, str(data), "json", "cpu", Console(), verbose=True, image_options=options)
     printed = capsys.readouterr()
     return json.loads(printed.out), warnings_in(printed.err)
 
@@ -168,9 +168,7 @@ def test_inverted_images_are_told_and_the_option_puts_them_right(
     wrong, warned = predicted(capsys, runs[name], saved(tmp_path / "wrong", 255 - digits.images[:5]))
     ours, theirs = ("dark on light", "light on dark")[:: 1 if name == "plain" else -1]
     assert quiet == []
-    assert warned == [
-        f"5 of 5 images look inverted ({ours} as the network sees them, the training images {theirs}): try --invert"
-    ]
+    assert warned == [f"5 of 5 images look inverted ({ours} in the network's input, {theirs}): try --invert"]
     assert answers(wrong) != answers(right)
     again, quiet = predicted(capsys, runs[name], tmp_path / "wrong", options=INVERT)
     assert quiet == []
@@ -215,9 +213,9 @@ def test_of_a_mixed_folder_the_images_are_named(
     _, (warned,) = evaluated(capsys, [run], folder)
     first = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.png") if int(file.stem) % 4 == 3)[:3]
     assert warned.startswith("10 of 40 images look inverted")
-    assert ": try --invert for these alone, '{}', '{}', '{}' and 7 more".format(*first) in warned
+    assert ": try --invert for these only, '{}', '{}', '{}' and 7 more".format(*first) in warned
     _, (warned,) = predicted(capsys, run, folder)
-    assert f"for these alone, '{folder / first[0]}'" in warned
+    assert f"for these only, '{folder / first[0]}'" in warned
 
 
 def test_runs_of_an_ensemble_are_compared_each_and_the_same_is_said_once(
@@ -251,7 +249,7 @@ def test_transposed_images_are_told_and_the_option_puts_them_right(
     right, _ = predicted(capsys, runs[name], saved(tmp_path / "right", digits.images[:30]))
     _, warned = predicted(capsys, runs[name], saved(tmp_path / "wrong", digits.images[:30].swapaxes(1, 2)))
     assert warned == [
-        "the 30 images look transposed (rows and columns swapped), or turned by a quarter: try --transpose",
+        "the 30 images look transposed (rows and columns swapped), or rotated by 90 degrees: try --transpose",
     ]
     again, quiet = predicted(capsys, runs[name], tmp_path / "wrong", options=TRANSPOSE)
     assert quiet == []
@@ -296,7 +294,7 @@ def test_where_the_pixels_do_not_tell_the_network_may_be_surer_of_the_transposes
     clear = sure[np.argsort(certainty[1] - certainty[0])[:90]]  # those whose transposes puzzle the network most
     _, warned = predicted(capsys, run, saved(tmp_path / "turned", clear.swapaxes(1, 2)))
     said = "the 90 images look transposed to the network, which is surer of their transposes"
-    assert warned == [f"{said} (rows and columns swapped), or turned by a quarter: try --transpose"]
+    assert warned == [f"{said} (rows and columns swapped), or rotated by 90 degrees: try --transpose"]
     assert predicted(capsys, run, saved(tmp_path / "right", clear))[1] == []
     assert predicted(capsys, run, *sorted((tmp_path / "turned").iterdir())[:49])[1] == []  # too few to say so
     monkeypatch.setattr(prediction_module, "MIN_CLASSES", 11)
@@ -328,7 +326,7 @@ def test_values_of_a_small_range_are_told_and_the_option_puts_them_right(
     right, _ = predicted(capsys, run, saved(tmp_path / "right", digits.images[:6]))
     deep = saved(tmp_path / "deep", digits.images[:6].astype(np.uint16), digits.labels[:6])
     found, warned = predicted(capsys, run, deep)
-    assert warned == ["6 of 6 images use values up to 255 of 65,535 only, which is nearly black: try --pixel-max 255"]
+    assert warned == ["6 of 6 images use values up to 255 of 65,535 , which is nearly black: try --pixel-max 255"]
     by_name = {Path(each["image"]).name: each["predictions"] for each in right}
     found, quiet = predicted(capsys, run, deep, options=ImageOptions(pixel_max=255))
     assert quiet == []
@@ -347,7 +345,7 @@ def test_empty_large_and_strange_images_are_told(
 ) -> None:
     blank = saved(tmp_path / "blank", np.full((2, 8, 8, 1), 255, np.uint8))
     assert predicted(capsys, run, blank)[1] == [
-        "2 of 2 images are of one colour, or nearly: look at them with predict --show OUT.png"
+        "2 of 2 images have a single colour, or nearly: look at them with predict --show OUT.png"
     ]
     clear = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
     clear.paste((255, 255, 255, 255), (2, 2, 5, 5))
@@ -368,7 +366,7 @@ def test_colours_are_told_to_a_network_that_sees_them(
     folder = saved(tmp_path / "red", red)
     assert predicted(capsys, runs["plain"], folder)[1] == []
     assert predicted(capsys, runs["colour"], folder)[1] == [
-        "3 of 3 images have colour, the training images are grey: convert them to grey"
+        "3 of 3 images have colour, but the training images are grey: convert them to grey"
     ]
 
 
@@ -401,12 +399,16 @@ def test_a_run_of_an_earlier_version_compares_nothing(
 def test_options_are_for_other_images_alone_and_for_values_that_can_be(run: Path, tmp_path: Path) -> None:
     for options, name in ((INVERT, "--invert"), (TRANSPOSE, "--transpose"), (ImageOptions(pixel_max=9), "--pixel-max")):
         with pytest.raises(UsageError, match=f"^{name} is for other images than the run's own; add --data FOLDER"):
-            evaluate([run], None, None, "json", "cpu", Console(), verbose=True, options=options)
+            evaluate([run], None, None, "json", "cpu", Console(), verbose=True, image_options=options)
     for value in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match=r"^--pixel-max: expected a "):
-            predict(run, [tmp_path], 3, None, "json", "cpu", Console(), verbose=True, options=ImageOptions(pixel_max=value))
+            predict(
+                run, [tmp_path], 3, None, "json", "cpu", Console(), verbose=True, options=ImageOptions(pixel_max=value)
+            )
         with pytest.raises(UsageError, match=r"^--pixel-max: expected a "):
-            evaluate([run], None, str(tmp_path), "json", "cpu", Console(), verbose=True, options=ImageOptions(pixel_max=value))
+            evaluate(
+                [run], None, str(tmp_path), "json", "cpu", Console(), verbose=True, options=ImageOptions(pixel_max=value)
+            )
 
 
 def test_the_command_line_has_the_options(
@@ -520,7 +522,7 @@ def test_a_picture_that_cannot_be_there_is_refused(name: str, message: str, run:
     with pytest.raises(UsageError, match=f"{name}:? {message}"):
         predict(run, [folder], 3, None, "json", "cpu", Console(), True, tmp_path / name)
     same = tmp_path / "same.png"
-    with pytest.raises(UsageError, match="--saliency and --show name one file; give each picture its own"):
+    with pytest.raises(UsageError, match="--saliency and --show name the same file; choose two different names"):
         predict(run, [folder], 3, same, "json", "cpu", Console(), True, same)
     assert contents(folder) == before
 

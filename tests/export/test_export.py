@@ -238,7 +238,7 @@ def test_people_read_what_lies_in_the_run_and_nothing_else(
     assert lines[0] == f"export  {plain_run / 'export' / name}"
     assert ("8-bit whole numbers inside, float32 outside" in lines[1]) == bool(quantize)
     assert lines[2].endswith("(B, 8, 8, 1) float32: grey images of 8×8, pixels / 255")
-    assert lines[3].endswith("(B, 10) float32: logits, whose softmax are probabilities")
+    assert lines[3].endswith("(B, 10) float32: logits, apply softmax for probabilities")
     with pytest.raises(UsageError, match=rf"{name} already exists; not overwriting\. Choose another name: --output"):
         export(plain_run, to, None, quantize, "json", Console(), verbose=False)
 
@@ -429,7 +429,7 @@ def test_a_run_cut_short_is_one_message(plain_run: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("to", "options", "message"),
     [
-        ("onnx", {"quantize": "int8"}, "--quantize int8 goes with --to tflite, not with --to onnx"),
+        ("onnx", {"quantize": "int8"}, "--quantize int8 requires --to tflite, received --to onnx"),
         ("onnx", {"output": "there.onnx"}, r"there\.onnx already exists; not overwriting"),
         ("onnx", {"output": "there"}, r"there: that is a folder; name a file in it, such as .*there/new\.onnx"),
         ("saved_model", {"output": "there"}, "there already exists; not overwriting"),
@@ -466,6 +466,6 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setattr(command, "import_tensorflow", lambda _: pytest.fail("TensorFlow was started"))
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "onnxruntime" else name)
-    message = r"^--to onnx needs onnxruntime, not installed here: pip install onnxruntime$"
+    message = r"^--to onnx needs onnxruntime; install with: pip install onnxruntime$"
     with pytest.raises(UsageError, match=message):
         export(plain_run, "onnx", tmp_path / "model.onnx", None, "json", Console(), verbose=False)

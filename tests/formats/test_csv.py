@@ -205,7 +205,7 @@ def test_one_file_in_a_folder_needs_no_split(tmp_path: Path) -> None:
     assert list(open_parts("csv", tmp_path)) == ["letters"]
     write(tmp_path / "numbers.csv", table(with_label(0)))
     with pytest.raises(
-        DataError, match=r"expected train.csv and test.csv, received letters, numbers; give one file as data.path"
+        DataError, match=r"expected train.csv and test.csv, received letters, numbers; write one file as data.path"
     ):
         open_parts("csv", tmp_path)
 
@@ -293,7 +293,9 @@ def test_a_size_that_does_not_fit_is_named(tmp_path: Path) -> None:
 
 def test_columns_without_names_that_fit_nothing_are_named(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", table(some(3, 24)))
-    with pytest.raises(DataError, match=r"24 columns are no square of pixels, with or without a label before them; write data"):
+    with pytest.raises(
+        DataError, match=r"24 columns are not a square of pixels, with or without a label before them; write data"
+    ):
         open_parts("csv", file)
 
 

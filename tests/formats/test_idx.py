@@ -149,7 +149,7 @@ def test_xz_is_to_be_unpacked(tmp_path: Path) -> None:
 
 def test_images_and_labels_are_as_many(tmp_path: Path) -> None:
     write_set(tmp_path, "train-images-idx3-ubyte", "train-labels-idx1-ubyte", y=Y[:-1])
-    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte has 19 labels for 20 images; give each image one label"):
+    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte has 19 labels for 20 images; expected one label per image"):
         open_parts("idx", tmp_path)
 
 
@@ -202,7 +202,5 @@ def test_no_images_are_refused(tmp_path: Path) -> None:
 
 def test_unusual_names_in_a_folder_are_named(tmp_path: Path) -> None:
     write(tmp_path / "mine.idx", idx(X))
-    with pytest.raises(
-        DataError, match="no file here has a usual name, such as train-images-idx3-ubyte; rename them, or give one"
-    ):
+    with pytest.raises(DataError, match="no file has a usual name, such as train-images-idx3-ubyte; rename them, or give one"):
         open_parts("idx", tmp_path)

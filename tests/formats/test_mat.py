@@ -126,7 +126,7 @@ def test_keys_name_variables_and_fields(tmp_path: Path) -> None:
     assert list(parts) == ["train", "test"]
     assert labels_of(parts["test"]) == (YT * 300.0).tolist()
     with pytest.raises(
-        DataError, match=r"data.keys: it has no array 'pic'; did you mean 'pics'\?; it has pics \(20, 6, 5\), kinds"
+        DataError, match=r"data.keys: there is no array 'pic'; did you mean 'pics'\?; it has pics \(20, 6, 5\), kinds"
     ):
         open_parts("mat", file, keys=("pic", "kinds"))
 
@@ -193,7 +193,7 @@ def matrix(order: str, name: bytes, values: np.ndarray, code: int, kind: int, sh
 def test_a_cut_file_is_named(length: int, compressed: bool, tmp_path: Path) -> None:
     file = save(tmp_path / "a.mat", compressed, images=X, labels=Y)
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(DataError, match=r"a.mat: (damaged|expected arrays of images and labels; it has none)"):
+    with pytest.raises(DataError, match=r"a.mat: (damaged|expected arrays of images and labels, received none)"):
         open_parts("mat", file)
 
 
@@ -217,7 +217,7 @@ def test_damage_is_noticed_by_the_checksum(tmp_path: Path) -> None:
 def test_a_variable_ends_where_its_header_says(tmp_path: Path) -> None:
     packed = zlib.compress(matrix("<", b"images", X, 9, 2) + bytes(8))
     content = b"MATLAB 5.0".ljust(124) + b"\0\1IM" + struct.pack("<II", 15, len(packed)) + packed
-    with pytest.raises(DataError, match=r"a.mat: damaged: a variable is longer than its header says"):
+    with pytest.raises(DataError, match=r"a.mat: damaged: a variable is longer than its header states"):
         images_of(open_parts("mat", write(tmp_path / "a.mat", content))["a"])
 
 
@@ -240,7 +240,7 @@ def test_what_unpacks_to_more_than_may_be_read_is_refused(
 def test_other_levels_are_refused(version: str, tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"images": X.reshape(20, 30), "labels": Y}, format=version)
     if version == "4":
-        with pytest.raises(DataError, match=r"a.mat: expected a Matlab file, and this begins with"):
+        with pytest.raises(DataError, match=r"a.mat: expected a Matlab file, and this starts with"):
             open_parts("mat", tmp_path / "a.mat")
     else:
         assert open_parts("mat", tmp_path / "a.mat", size=(6, 5))["a"].count == 20

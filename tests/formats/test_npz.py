@@ -216,7 +216,7 @@ def test_keys_hold_for_every_file_of_a_folder(tmp_path: Path) -> None:
 
 def test_unknown_keys_are_refused(tmp_path: Path) -> None:
     file = save(tmp_path / "a.npz", images=X, labels=Y)
-    message = r"data.keys: it has no array 'image'; did you mean 'images'\?; it has images \(20, 6, 5\), labels \(20,\)"
+    message = r"data.keys: there is no array 'image'; did you mean 'images'\?; it has images \(20, 6, 5\), labels \(20,\)"
     with pytest.raises(DataError, match=message):
         open_parts("npz", file, keys={"train": ("image", "labels")})
     with pytest.raises(DataError, match="it has no array 'pics'"):
@@ -226,7 +226,7 @@ def test_unknown_keys_are_refused(tmp_path: Path) -> None:
 def test_the_line_to_write_is_given_and_works(tmp_path: Path) -> None:
     file = save(tmp_path / "a.npz", mean=np.zeros(3), xt=X, t=Y)
     message = (
-        r"a.npz: cannot tell which arrays are images and labels; it has mean \(3,\), xt \(20, 6, 5\), t \(20,\); "
+        r"a.npz: cannot tell which arrays are images and labels among mean \(3,\), xt \(20, 6, 5\), t \(20,\); "
         r"write data.keys: \[xt, t\]$"
     )
     with pytest.raises(DataError, match=message):
@@ -285,7 +285,7 @@ def test_a_word_for_a_split_stands_alone(name: str, role: str | None) -> None:
         ({"x": some(5, 8, 8, 2), "y": Y[:5]}, r"has the shape \(5, 8, 8, 2\); expected .* with C 1 or 3"),
         ({"x": some(5, 0, 8), "y": Y[:5]}, r"its images have no pixels"),
         ({"x": some(0, 8, 8), "y": Y[:0]}, r"it has no images"),
-        ({"x": X, "y": YT}, r"array 'y' has 9 labels for 20 images; give each image one label"),
+        ({"x": X, "y": YT}, r"array 'y' has 9 labels for 20 images; expected one label per image"),
         ({"x": X, "y": some(20, 14, high=2)}, r"array 'y' has more than one label per image"),
         ({"x": X, "y": np.eye(20, 9)}, r"array 'y' has images without a label: rows of 9 zeros"),
         ({"x": X, "y": some(20, 4)}, r"array 'y' has 4 values per image; expected one label per image"),
@@ -296,7 +296,7 @@ def test_a_word_for_a_split_stands_alone(name: str, role: str | None) -> None:
         ({"x": X.astype(complex), "y": Y}, r"array 'x' has the dtype complex128; expected numbers"),
         ({"x": X, "y": np.array(["a" * 1001] * 20)}, r"expected class names of at most 1,000 characters"),
         ({"x": X, "y": np.array([["a", "b"]] * 20)}, r"array 'y' has 2 texts per image"),
-        ({"z": Y}, r"expected arrays of images and labels; it has z \(20,\); save both in it"),
+        ({"z": Y}, r"expected arrays of images and labels, received z \(20,\); save both in the file"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

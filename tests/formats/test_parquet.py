@@ -200,7 +200,7 @@ def test_keys_name_columns(tmp_path: Path) -> None:
     assert labels_of(parts["train"]) == Y[::-1]
     assert labels_of(parts["test"]) == Y
     for keys, message in (
-        (("third", "a"), r"data.keys: it has no column 'third'; it has first"),
+        (("third", "a"), r"data.keys: there is no column 'third'; it has first"),
         (("a", "b"), r"data.keys: column 'a' has the type int64; expected a column of encoded images"),
         (("first", "second"), r"data.keys: column 'second' has the type struct"),
         ({"dev": ("first", "a")}, r"data.keys: there is no split 'dev'; it has test, train"),
@@ -247,7 +247,7 @@ def test_wrong_labels_are_named(labels: pa.Array, message: str, tmp_path: Path) 
 def test_a_table_without_images_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=r"expected a column of encoded images, binary or struct<bytes, path>; it has text \(string\), label \(int64\)",
+        match=r"expected a column of encoded images, binary or struct<bytes, path>, among text \(string\), label \(int64\)",
     ):
         open_parts("parquet", save(tmp_path / "a.parquet", text=["a"] * 20, label=Y))
 
@@ -269,7 +269,7 @@ def test_repeated_prefixes_are_refused_and_the_command_given_writes_the_file_aga
     file = save(tmp_path / "it's.parquet", None, options, image=structs(), label=Y)
     (part,) = open_parts("parquet", file).values()
     with pytest.raises(
-        DataError, match=r"encoded as DELTA_BYTE_ARRAY, which cannot be read in bounded memory; write it again; type: "
+        DataError, match=r"encoded as DELTA_BYTE_ARRAY, which cannot be read in bounded memory; rewrite it: "
     ) as raised:
         encoded_of(part)
     subprocess.run(str(raised.value).partition("; type: ")[2], shell=True, check=True, cwd=tmp_path, env=with_this_python())

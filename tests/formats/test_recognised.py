@@ -197,8 +197,8 @@ def test_the_right_source_is_named(asked: str, name: str, tmp_path: Path) -> Non
             "npy",
             r"this is a single array; put the arrays .* into one folder as x_train.npy and y_train.npy, and write source: npz",
         ),
-        ("matlab 7.3", r"this is an HDF5 file, as Matlab's -v7.3 writes it; save it again in Matlab: .*'-v7'\)"),
-        ("png", r"this is an image; put the images of each class into a separate folder, and write source: folder"),
+        ("matlab 7.3", r"this is an HDF5 file, as written by Matlab's -v7.3; save it again in Matlab: .*'-v7'\)"),
+        ("png", r"this is an image; put the images of each class into a folder of its own, and write source: folder"),
     ],
 )
 @pytest.mark.parametrize("asked", KINDS)
@@ -250,9 +250,9 @@ def test_an_archive_is_unpacked_by_the_command_given(kind: str, packed: bool, na
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda path: None, "there is no such file or folder; give another data.path"),
-        (os.mkfifo, "it is no regular file; give another data.path"),
-        (Path.mkdir, "expected a CSV file, and this folder has none; give another data.path"),
+        (lambda path: None, "no such file or folder; write another data.path"),
+        (os.mkfifo, "not a regular file; write another data.path"),
+        (Path.mkdir, "expected a CSV file, and this folder has none; write another data.path"),
         (Path.touch, "expected a CSV file, and this file is empty; download it again"),
         (
             lambda path: write(path / "a" / "1.png", png(X[0])),

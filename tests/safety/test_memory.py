@@ -95,8 +95,8 @@ def test_every_verb_that_computes_asks_first(
 def test_images_beyond_the_memory_are_not_decoded(config: Path, command: Command) -> None:
     told = command("data", config, "--set", "data.image_size=[16384,16384]", "--set", "data.memory=keep")
     assert told.code == 1
-    assert "the 1,797 images of 'train' take, as 16384×16384×1, 964.8 GB, and this machine has" in told.refusal()
-    assert "of memory; say data.memory: stream, give a smaller data.image_size, or read a part of the split" in told.err
+    assert "the 1,797 images of 'train' take, as 16384×16384×1, 964.8 GB, but this machine has" in told.refusal()
+    assert "of memory; write data.memory: stream or a smaller data.image_size, or read part of the split" in told.err
 
 
 def test_images_beyond_memory_and_disk_are_not_decoded(config: Path, command: Command) -> None:

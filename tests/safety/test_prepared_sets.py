@@ -49,9 +49,9 @@ HOSTILE: dict[str, tuple[object, str]] = {
     ),
     "labels from a file": (
         legacy({"x": {"type": f"{TFDS}.class_label_feature.ClassLabel", "content": {"names_file": "/etc/passwd"}}}),
-        "names files by 'names_file'",
+        "names files in 'names_file'",
     ),
-    "a feature whose labels lie above": (described(**{"../../secret": LABEL}), "names files by '../../secret'"),
+    "a feature whose labels lie above": (described(**{"../../secret": LABEL}), "names files in '../../secret'"),
     "two thousand million classes": (
         described(label={**LABEL, "classLabel": {"numClasses": "2000000000"}}),
         "says 2000000000 classes",

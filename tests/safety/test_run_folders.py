@@ -141,7 +141,7 @@ def test_whoever_reads_an_edited_run_is_told(verb: str, run: Path, words: Callab
         return
     assert told.code == 0
     assert (
-        f"{run}/config.yaml was edited after the training began: data.invert is true, trained with false; train.batch_size"
+        f"{run}/config.yaml was edited after training started: data.invert is true, trained with false; train.batch_size"
         in said
     )
     assert f"{run}/environment.json was edited after the training began: device; cnnctl train --resume {run}" in said
@@ -330,9 +330,7 @@ def test_a_larger_network_than_the_file_has_is_not_built(run: Path, command: Com
 
 def test_names_for_more_classes_than_the_memory_holds_are_not_made() -> None:
     data = DataSpec.model_validate({"source": "digits", "image_size": [8, 8], "channels": 1, "classes": 2**31 - 1})
-    with pytest.raises(
-        DataError, match=r"data.classes is 2,147,483,647: to name them all takes 2,147\.5 GB, and this machine has"
-    ):
+    with pytest.raises(DataError, match=r"data.classes is 2,147,483,647: their names take 2,147\.5 GB, but this machine has"):
         named_outputs([], data)
 
 

@@ -1,6 +1,6 @@
 """Whatever a config says, `cnnctl summary` takes it or refuses it with a place: never a traceback, never a hang.
 
-The cases are mutations of every ready config, of its text and of its parsed tree, and `--set` texts; each comes
+The cases are mutations of every example config, of its text and of its parsed tree, and `--set` texts; each comes
 from a fixed seed. `CNNCTL_FUZZ=20` tries twenty times as many, see tests/spec/fuzz.py.
 """
 

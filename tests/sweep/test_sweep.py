@@ -531,7 +531,7 @@ def test_more_random_trials_than_there_are_combinations_are_warned_about(
         config = written(tmp_path, trials=trials, parameters=parameters)
         with pytest.raises(RunError, match="nobody"):
             sweep(config, [], SweepOptions(tmp_path / str(index)), Console())
-        text = "warning: the parameters have 6 combinations, and 7 trials train some of them again, to the same results; method: grid"
+        text = "warning: the parameters have 6 combinations, so 7 trials repeat some, with equal results; method: grid"
         assert (text in capsys.readouterr().err) is warned
     assert study_of(written(tmp_path), tmp_path / "endless").combinations == math.inf
 
@@ -689,7 +689,7 @@ def test_ctrl_c_ends_the_sweep_with_what_is_saved_and_the_command_to_go_on(tmp_p
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.splitlines()[-1] == (
-        f"interrupted; 0 trials have ended, 1 more begun. Go on with: cnnctl sweep {config} --dir sweep"
+        f"interrupted; 0 trials done, 1 more started. Resume with: cnnctl sweep {config} --dir sweep"
     )
     assert workers
     assert all(map(is_over, workers))
@@ -978,7 +978,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_without_a_study_there_is_nothing_to_show(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"there is no sweep in .*none; leave --show out to begin one"):
+    with pytest.raises(UsageError, match=r"none contains no sweep; remove --show to start one"):
         sweep(written(tmp_path), [], SweepOptions(tmp_path / "none", show=True), Console(quiet=True))
     assert not (tmp_path / "none").exists()
 
@@ -1002,9 +1002,7 @@ def test_where_every_trial_fails_the_message_has_the_first_reason(tmp_path: Path
     text = CONFIG.replace("[flatten,", "[flatten, {dense: {units: 8}},")
     config = written(tmp_path, text, method="grid", trials=None, pruning=None, parameters={RATE: [1e30, 1e31]})
     work(config, tmp_path / "sweep")
-    with pytest.raises(
-        RunError, match="none of 2 trials came to its end, so there is no best one; trial 0: the loss became nan"
-    ):
+    with pytest.raises(RunError, match="none of 2 trials completed, so there is no best trial; trial 0: the loss became nan"):
         sweep(config, [], SweepOptions(tmp_path / "sweep"), Console(quiet=True))
 
 
@@ -1158,13 +1156,13 @@ def test_the_command_that_trains_the_best_again_works_without_its_folder(
     shutil.copytree(folder, tmp_path / "sweep")
     sweep(config, [], SweepOptions(tmp_path / "sweep"), Console())
     printed = capsys.readouterr().err
-    assert f"train it again: cnnctl train {tmp_path}/sweep/trial_0000/config.yaml" in printed
+    assert f"retrain it:     cnnctl train {tmp_path}/sweep/trial_0000/config.yaml" in printed
     viewer = "tensorboard --logdir" if any((tmp_path / "sweep").glob("*/tensorboard")) else "cnnctl runs"
     assert f"see them all:   {viewer} {tmp_path}/sweep\n" in printed
     own = load(tmp_path / "sweep/trial_0000/config.yaml")
     shutil.rmtree(tmp_path / "sweep/trial_0000")
     sweep(config, ["train.precision=float32"], SweepOptions(tmp_path / "sweep"), Console())
-    line = next(each for each in capsys.readouterr().err.splitlines() if each.startswith("train it again: "))
+    line = next(each for each in capsys.readouterr().err.splitlines() if each.startswith("retrain it: "))
     _, _, file, *options = shlex.split(line.partition(": ")[2])
     again = load(Path(file), options[1::2])
     assert not list(differences(own, without_sweep(again), strict=True))

@@ -227,7 +227,7 @@ def test_without_a_config_differentiation_alone_is_explained(capsys: pytest.Capt
     [
         (None, "table", False, (), "give the config to verify, or --explain"),
         (None, "table", True, ("seed=1",), "--set changes a config, and none is given"),
-        (Path("x.yaml"), "json", True, (), "--explain is text for people; use it with --format table or markdown"),
+        (Path("x.yaml"), "json", True, (), "--explain has no JSON form; use --format table or markdown"),
     ],
 )
 def test_what_cannot_be_done_is_refused_at_once(

@@ -1,4 +1,4 @@
-"""What a set of images is like: counts, pixels, duplicates, orientation.
+"""Describe a set of images: counts, pixels, duplicates, orientation.
 
-In: `ImageSet`s, files and folders. Out: facts, findings and a first config; nothing here prints. Open `facts.py` first.
+In: `ImageSet`s, files and folders. Out: facts, findings and a starter config. Nothing here prints. Open `facts.py` first.
 """

@@ -1,4 +1,4 @@
-"""What a person should know of image files, counted while they are decoded."""
+"""Count properties of image files while they are decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.image_files import GREY_MODES
 
 SMALL_PART = 4
-"""Images of more than 8 bits whose values use less than a quarter of the range are nearly black."""
+"""Images with more than 8 bits that use less than a quarter of the range are nearly black."""
 
 
 CENSUS = "sizes counts highest"
@@ -22,7 +22,7 @@ CENSUS = "sizes counts highest"
 
 
 class Census:
-    """Counts over the images of a split, kept with the decoded images."""
+    """Counts over the images of a split, stored with the decoded images."""
 
     def __init__(self) -> None:
         self._sizes: list[tuple[int, int]] = []
@@ -32,17 +32,17 @@ class Census:
         self._below = 0
 
     def add(self, image: Image.Image) -> None:
-        """Count an opened image, turned as its EXIF data says."""
+        """Count a decoded image with its EXIF orientation applied."""
         self._sizes.append((image.height, image.width))
         self._colour += image.mode not in GREY_MODES
         self._frames += bool(image.info.get(SEVERAL_FRAMES))
         highest = deepest(image)
         if highest is not None:
-            self._below += not float(np.asarray(image).min()) >= 0  # NaN is not at least 0 either
+            self._below += not float(np.asarray(image).min()) >= 0  # true for NaN
             (self._floats if image.mode == "F" else self._sixteen).append(highest)
 
     def arrays(self) -> Arrays:
-        """Return the counts as arrays: `sizes` (N, 2), heights and widths; `counts` (5,); `highest` (2,)."""
+        """Convert the counts to arrays: `sizes` (N, 2), heights and widths; `counts` (5,); `highest` (2,)."""
         counts = [self._colour, self._frames, len(self._sixteen), len(self._floats), self._below]
         return {
             "sizes": np.array(self._sizes, np.int32).reshape(-1, 2),
@@ -52,22 +52,20 @@ class Census:
 
 
 def resized_note(sizes: NDArray[Any], split: str, data: DataSpec) -> list[str]:
-    """Return a note on how many images of a split, of heights and widths (N, 2), were resized."""
+    """Describe how many images of a split, with heights and widths (N, 2), were resized."""
     assert data.image_size
     own = data.image_size[::-1] if data.transpose else data.image_size
     resized = int((sizes != np.array(own)).any(axis=1).sum())
     size = "×".join(map(str, data.image_size))
-    return (
-        [
-            f"{resized:,} of {len(sizes):,} images of '{split}' {_were(resized)} resized to {size}{_proportions(sizes, own, data)}"
-        ]
-        if resized
-        else []
-    )
+    if not resized:
+        return []
+    return [
+        f"{resized:,} of {len(sizes):,} images of '{split}' {_were(resized)} resized to {size}{_proportions(sizes, own, data)}"
+    ]
 
 
 def _proportions(sizes: NDArray[Any], own: tuple[int, int], data: DataSpec) -> str:
-    """Return what became of images of other proportions; a pixel more or less counts for nothing."""
+    """Describe what happened to images of other proportions; a difference of one pixel does not count."""
     height, width = sizes[:, 0].astype(np.float64), sizes[:, 1].astype(np.float64)
     scale = np.maximum(own[0] / height, own[1] / width)
     other = int(((scale * height >= own[0] + 1) | (scale * width >= own[1] + 1)).sum())
@@ -79,13 +77,13 @@ def _proportions(sizes: NDArray[Any], own: tuple[int, int], data: DataSpec) -> s
 
 
 def census_notes(arrays: Arrays, split: str, data: DataSpec, grey_too: bool) -> list[str]:
-    """Return what a person should know of the images of a split.
+    """Describe the images of a split.
 
     Args:
-        arrays: of a `Census`.
-        split: what the source calls it.
+        arrays: from a `Census`.
+        split: its name in the source.
         data: a checked config.
-        grey_too: whether some images of the set are grey; one all of colour is grey only where the config says so.
+        grey_too: True where some images of the set are grey, so that conversion of the others was not asked for.
     """
     colour, frames, *deep, below = (int(count) for count in arrays["counts"])
     of = f"of {len(arrays['sizes']):,} images of '{split}'"
@@ -95,7 +93,9 @@ def census_notes(arrays: Arrays, split: str, data: DataSpec, grey_too: bool) -> 
     if frames:
         notes.append(f"{frames:,} {of} {_have(frames)} several frames; the first is read")
     if below:
-        notes.append(f"warning: {below:,} {of} {_have(below)} values below 0 or NaN, which become black; save them from 0 up")
+        notes.append(
+            f"warning: {below:,} {of} {_have(below)} values below 0 or NaN, which become black; rescale them to 0 or more"
+        )
     kinds = zip(deep, ("16-bit", "float"), (DEEP_WHITE, WHITE), arrays["highest"], strict=True)
     for count, kind, white, highest in kinds:
         images = f"{count:,} {of} {'is a' if count == 1 else 'are'} {kind} {'image' if count == 1 else 'images'}"
@@ -112,12 +112,12 @@ def _have(count: int) -> str:
 
 
 def _range_notes(images: str, usual: int, highest: float, data: DataSpec) -> list[str]:
-    """Return a warning where values use a small part of the range, or go beyond it; `usual` is white without `pixel_max`."""
+    """Warn where values use a small part of the range, or exceed it; `usual` is white without `pixel_max`."""
     white = data.pixel_max or usual
     if highest > white:
-        seen = f"up to {highest:g}, and what is above {white:g} becomes white"
+        seen = f"up to {highest:g}, and values above {white:g} become white"
     elif data.pixel_max is None and 0 < highest * SMALL_PART <= white:
-        seen = f"up to {highest:g} only, which is nearly black"
+        seen = f"of at most {highest:g}, which is nearly black"
     else:
         return []
     fitting = likely_white(highest, usual == WHITE and highest <= 1)

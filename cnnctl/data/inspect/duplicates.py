@@ -1,4 +1,4 @@
-"""Images with exactly the same pixels, in one split or across splits."""
+"""Find pixel-identical images, in one split or across splits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cnnctl.data.inspect.origins import Origin
 from cnnctl.data.store.lazy import AnyImages, in_blocks
 
 _DIGEST_BYTES = 16
-"""Of 2^32 different images, two have the same digest with a chance of 2^-65 (birthday bound)."""
+"""Among 2^32 different images, two have the same digest with probability 2^-65 (birthday bound)."""
 
 Place = tuple[str, int]
 """A split and a position in it."""
 
 
 def equal_images(sets: Mapping[str, ImageSet]) -> list[list[Place]]:
-    """Returns the places of every image that occurs more than once, a list for each such image.
+    """Find every image that occurs more than once, as a list of its places.
 
-    Both are in the order of the sets; memory is some dozens of bytes an image.
+    Images and places are in the order of the sets. Memory is some dozens of bytes per image.
     """
     digests = np.concatenate([_digests(each.images) for each in sets.values()])
     _, group, counts = np.unique(digests, return_inverse=True, return_counts=True)
@@ -36,7 +36,7 @@ def equal_images(sets: Mapping[str, ImageSet]) -> list[list[Place]]:
 
 
 def _digests(images: AnyImages) -> NDArray[np.void]:
-    """Returns a digest of each image, (N,), each of 16 bytes."""
+    """Compute a digest of 16 bytes per image, (N,)."""
     digests = bytearray()
     for block in in_blocks(images):
         for image in block:
@@ -45,25 +45,25 @@ def _digests(images: AnyImages) -> NDArray[np.void]:
 
 
 def repeated(groups: Sequence[Sequence[Origin]], split: str) -> int:
-    """Returns how many images of a split repeat an earlier one of the same split."""
+    """Count the images of a split that repeat an earlier one of it."""
     return sum(max(0, _count(group, split) - 1) for group in groups)
 
 
 def shared(groups: Sequence[Sequence[Origin]], split: str, other: str) -> int:
-    """Returns how many images of a split occur in another one too."""
+    """Count the images of a split that also occur in another."""
     return sum(_count(group, split) for group in groups if _count(group, other))
 
 
 def conflicts(groups: Sequence[Sequence[Origin]], within_a_split: bool = False) -> int:
-    """Returns how many images occur with different labels, in any splits or within one."""
+    """Count the images that occur with different labels, in all splits together or within one."""
     return sum(any(len(labels) > 1 for labels in _labels(group, within_a_split)) for group in groups)
 
 
-def _labels(group: Sequence[Origin], of_each_split: bool) -> list[set[str]]:
-    """Returns the labels that an image occurs with, of all splits together or of each apart."""
+def _labels(group: Sequence[Origin], per_split: bool) -> list[set[str]]:
+    """Collect the labels of an image, of all splits together or per split."""
     labels: dict[str, set[str]] = {}
     for origin in group:
-        labels.setdefault(origin.split if of_each_split else "", set()).add(origin.class_name)
+        labels.setdefault(origin.split if per_split else "", set()).add(origin.class_name)
     return list(labels.values())
 
 

@@ -1,4 +1,4 @@
-"""What the data of an experiment is like: counts and sums over pixels and labels. No network is judged."""
+"""Compute facts of the data of an experiment: counts and sums over pixels and labels, without a network."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from cnnctl.spec.found_files import open_originals
 from cnnctl.spec.tfds_images import prepared_dir, tfds_dir
 
 Counts = NDArray[np.int64]
-"""Images of each class."""
+"""Images per class."""
 
 ROLES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class PixelFacts:
-    """What the pixels of a split are like.
+    """Statistics of the pixels of a split.
 
     Attributes:
-        mean: of each channel, in [0, 1].
-        standard_deviation: of each channel, over all pixels of all images.
-        colourless: whether every pixel has the same value in all channels.
+        mean: per channel, in [0, 1].
+        standard_deviation: per channel, over all pixels of all images.
+        colourless: True where every pixel is grey.
     """
 
     mean: list[float]
@@ -46,11 +46,11 @@ class PixelFacts:
 
 @dataclass(frozen=True)
 class Balance:
-    """How the images of a split are spread over the classes that occur in it.
+    """The distribution of images over the classes that occur in a split.
 
     Attributes:
         fewest: images of the smallest class.
-        median: images of the class in the middle.
+        median: median of images per class.
         most: images of the largest class.
         ratio: most / fewest.
         largest: the name of the largest class.
@@ -67,18 +67,18 @@ class Balance:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What one split is like.
+    """Facts of one split.
 
     Attributes:
-        part: what the source calls it, the fraction of train that it is, or the classes or groups that it holds out of it.
-        images: how many.
-        classes: of which there are images.
-        missing: the names of the classes without an image; none where splits share no class.
-        balance: over the other classes.
-        pixels: of all its images.
-        blank: the images that are one single colour.
-        repeated: images that repeat an earlier one of the split, pixel for pixel.
-        shared: for each split before it, images that occur there too.
+        part: its name in the source, its fraction of train, or the classes or groups that it holds out of train.
+        images: number of images.
+        classes: number of classes with images.
+        missing: names of the classes without images; empty where splits share no class.
+        balance: over the classes with images.
+        pixels: statistics of all its images.
+        blank: images of a single colour.
+        repeated: number of images that repeat an earlier one of the split, pixel for pixel.
+        shared: number of images that also occur in an earlier split, by split.
     """
 
     part: str | float | list[str]
@@ -94,7 +94,7 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class ClassFacts:
-    """One class: its name, and how many images of it each split has."""
+    """One class: its name, and its number of images per split."""
 
     name: str
     images: dict[str, int]
@@ -102,15 +102,15 @@ class ClassFacts:
 
 @dataclass(frozen=True)
 class EpisodeFacts:
-    """How large the episodes of a split can be, beside what the config wants.
+    """The largest possible episodes of a split, and those of the config.
 
     Attributes:
-        classes: the most classes that an episode can be of; each turn of a class counts.
-        images: the most images that it can take of each class.
-        way: the classes that are wanted.
-        shot: the labelled images a class that are wanted.
-        query: the images a class to be classified that are wanted.
-        short: the classes, unturned, that have fewer than shot + query images.
+        classes: maximum number of classes; each rotation or reflection of a class counts.
+        images: maximum number of images per class.
+        way: configured classes per episode.
+        shot: configured labelled images per class.
+        query: configured images to classify per class.
+        short: number of original classes with fewer than shot + query images.
     """
 
     classes: int
@@ -123,28 +123,27 @@ class EpisodeFacts:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the data of an experiment is like.
+    """Facts of the data of an experiment.
 
     Attributes:
         source: of the config, such as `tfds` or `folder`.
         name: of a TFDS set.
-        folder: where the data was read; None for what comes with scikit-learn.
-        fingerprint: of the training images, as a run notes it in environment.json.
+        folder: the folder of the data; None for scikit-learn's digits.
+        fingerprint: of the training images, as in environment.json.
         image_shape: (H, W, C) of an image, before `data_format`.
-        source_shape: the same in the source, for a folder of its first image; None for what differs or is not known.
-        inverted: whether the config inverts the images.
-        hold_out: what the parts of train are made of: `image`, or, for few-shot tasks, `class` or `group`.
-        groups: that occur in each split, such as its alphabets; None where no groups are held out.
-        notes: what a person should know about how the images were read.
-        splits: by name; the test split comes last.
+        source_shape: the same in the source, for a folder of its first image; None for sides that differ or are unknown.
+        inverted: True where the config inverts the images.
+        hold_out: the unit held out of train: `image`, or, for few-shot tasks, `class` or `group`.
+        groups: groups per split, such as its alphabets; None where no groups are held out.
+        notes: messages about how the images were read.
+        splits: by name; the test split is the last.
         classes: in the order of the labels.
-        baseline: the share of test images that have the commonest class of train: who always names it has this accuracy;
-            None for few-shot tasks.
+        baseline: the accuracy of always predicting the most frequent class of train; None for few-shot tasks.
         method: of a few-shot task, such as `prototypical`; None for classification.
-        turns: the classes that each class of train becomes, turned.
-        episodes: of each split that a few-shot task draws episodes from; None for classification.
-        conflicts: images that occur with different labels; for few-shot tasks in one split, since two share no class.
-        copies: every image that occurs more than once, each with all the places where it does.
+        turns: number of classes that each class of train becomes by rotations and reflections.
+        episodes: per split that a few-shot task draws episodes from; None for classification.
+        conflicts: number of images with different labels; for few-shot tasks within one split, since two share no class.
+        copies: every image that occurs more than once, as a list of its places.
     """
 
     source: str
@@ -168,12 +167,12 @@ class DataFacts:
 
 
 def data_facts(data: DataSpec, splits: Splits, few_shot: FewShotSpec | None = None) -> DataFacts:
-    """Returns the facts of a checked config's data; reads the test split.
+    """Compute the facts of a checked config's data. Reads the test split.
 
     Args:
-        data: of the config.
-        splits: of `read_splits`, or of `read_disjoint_splits` for a few-shot task.
-        few_shot: of a few-shot task.
+        data: a checked config.
+        splits: from `read_splits`, or from `read_disjoint_splits` for a few-shot task.
+        few_shot: the section of a few-shot task.
 
     Raises:
         DataError: the test split cannot be read.
@@ -217,7 +216,7 @@ def _folder(data: DataSpec) -> str | None:
 
 
 def _source_shape(data: DataSpec) -> list[int | None]:
-    """Return (H, W, C) of the images in their source, swapped where the config transposes them; None for what is not known."""
+    """Find (H, W, C) of the images in their source, transposed where the config says so; None for unknown sides."""
     if data.source in FILE_SOURCES:
         part = open_originals(data)[data.train]
         height, width = (part.width, part.height) if data.transpose else (part.height, part.width)
@@ -246,7 +245,7 @@ def _split_facts(
 
 
 def _before(role: str, data: DataSpec) -> list[str]:
-    """Returns the splits that this one must share no image with, each pair once."""
+    """List the splits that must share no image with this one, each pair once."""
     roles = [each for each in ROLES if each != "validation" or data.validation is not None]
     return roles[: roles.index(role)]
 
@@ -271,14 +270,14 @@ def _episode_facts(counts: Counts, size: EpisodeSize, turns: int) -> EpisodeFact
 
 
 def balance(classes: Sequence[tuple[int, str]]) -> Balance:
-    """Returns how images are spread over classes, each given as (images, name)."""
+    """Compute the distribution of images over classes, given as (images, name)."""
     fewest, smallest = min(classes, key=lambda each: each[0])
     most, largest = max(classes, key=lambda each: each[0])
     return Balance(fewest, statistics.median(count for count, _ in classes), most, most / fewest, largest, smallest)
 
 
 def pixel_facts(images: AnyImages) -> PixelFacts:
-    """Returns the facts of images (N, H, W, C); the sums are whole numbers, so nothing is lost to rounding."""
+    """Compute statistics of images (N, H, W, C). The sums are integers, so there are no rounding errors."""
     count = images.size // images.shape[-1]
     sums, squares = np.zeros((2, images.shape[-1]), np.int64)
     colourless = True
@@ -293,6 +292,6 @@ def pixel_facts(images: AnyImages) -> PixelFacts:
 
 
 def blank_images(images: AnyImages) -> list[int]:
-    """Returns the positions of the images (N, H, W, C) whose pixels are all equal."""
+    """Find the images (N, H, W, C) whose pixels are all equal, by position."""
     blank = [(part == part[:, :1, :1]).all(axis=(1, 2, 3)) for part in in_blocks(images)]
     return np.flatnonzero(np.concatenate(blank)).tolist()

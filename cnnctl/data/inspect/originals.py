@@ -1,4 +1,4 @@
-"""Images as their files have them, before they are fitted: sizes, values, transparency."""
+"""Measure image files before they are fitted: sizes, values, transparency."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from PIL import Image
 from cnnctl.data.images import DEEP_WHITE, SIXTEEN_BIT_COLOUR, WHITE, deepest, likely_white, scaled
 
 THUMBNAIL = 256
-"""Pixels of the longer side at most."""
+"""Maximum pixels of the longer side."""
 CHECKS, LIGHT, DARK = 8, 255, 215
-"""Squares of a thumbnail's longer side, and their greys, that show where an image is transparent."""
+"""Number of squares along the longer side, and their greys, behind transparent parts."""
 
 
 @dataclass(frozen=True)
 class Originals:
-    """What images are like before they are fitted, one value per image (N,).
+    """Properties of images before fitting, one value per image (N,).
 
     Attributes:
-        heights: as the image is seen, turned as its EXIF data says.
-        widths: as heights.
-        lowest: the lowest pixel value, of the file's own range.
-        highest: the highest one.
-        white: the value that becomes white where `data.pixel_max` does not name another.
-        transparent: whether it has transparent parts.
+        heights: in pixels, after the EXIF orientation.
+        widths: the same.
+        lowest: the lowest pixel value, in the range of the file.
+        highest: the highest pixel value.
+        white: the value of white, unless `data.pixel_max` sets another.
+        transparent: True where an image has transparent parts.
     """
 
     heights: NDArray[np.int64]
@@ -42,17 +42,17 @@ class Originals:
         return len(self.heights)
 
     def take(self, indices: NDArray[np.int64]) -> Self:
-        """Return what the images at `indices` are like."""
+        """Select the images at `indices`."""
         return type(self)(*(getattr(self, each.name)[indices] for each in fields(self)))
 
     @classmethod
     def joined(cls, parts: Sequence[Originals]) -> Self:
-        """Return what the images of several sets are like, one set after the other."""
+        """Concatenate the properties of several sets."""
         return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
 
 def originals_of(images: Sequence[Image.Image]) -> Originals:
-    """Look at decoded images, each turned as its EXIF data says."""
+    """Measure decoded images with their EXIF orientation applied."""
     lowest, highest, white = np.array([_values(image) for image in images], np.float64).reshape(-1, 3).T
     return Originals(
         np.array([image.height for image in images], np.int64),
@@ -65,7 +65,7 @@ def originals_of(images: Sequence[Image.Image]) -> Originals:
 
 
 def originals_in(images: NDArray[Any]) -> Originals:
-    """Look at the images (N, H, W, C) of an array; the last of 2 or 4 channels is alpha."""
+    """Measure the images (N, H, W, C) of an array. The last of 2 or 4 channels is alpha."""
     count, height, width, channels = images.shape
     values = images[..., :-1] if channels in (2, 4) else images
     scale = WHITE if images.dtype == np.bool_ else 1.0
@@ -84,10 +84,10 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _values(image: Image.Image) -> tuple[float, float, float]:
-    """Return the lowest and the highest value of an image, and the one that becomes white."""
+    """Find the lowest and the highest value of an image, and its value of white."""
     high = deepest(image)
     if high is None:
-        grey = np.asarray(image.convert("L"))  # a palette has numbers of colours in place of values
+        grey = np.asarray(image.convert("L"))  # a palette has indices in place of values
         return float(grey.min()), float(grey.max()), WHITE
     low = 0.0 if image.info.get(SIXTEEN_BIT_COLOUR) else float(np.nan_to_num(np.asarray(image)).min())
     return low, high, WHITE if image.mode == "F" else DEEP_WHITE
@@ -95,12 +95,12 @@ def _values(image: Image.Image) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image as its file has it.
+    """A small version of an image file.
 
     Attributes:
-        pixels: (H, W, 3), of at most `THUMBNAIL` pixels a side.
-        height: of the image itself.
-        width: as height.
+        pixels: (H, W, 3), at most `THUMBNAIL` pixels per side.
+        height: of the original image.
+        width: of the original image.
     """
 
     pixels: NDArray[np.uint8]
@@ -109,7 +109,7 @@ class Thumbnail:
 
 
 def thumbnail(image: Image.Image) -> Thumbnail:
-    """Return a decoded image as a viewer shows it; grey squares show through its transparent parts."""
+    """Draw a decoded image as a viewer shows it, with grey squares behind transparent parts."""
     if _has_alpha(image):
         image = _on_squares(image.convert("RGBA"))
     elif image.mode.startswith("I"):
@@ -127,7 +127,7 @@ def _on_squares(image: Image.Image) -> Image.Image:
 
 
 def array_thumbnail(image: NDArray[Any]) -> Thumbnail:
-    """Return an image (H, W, C) of an array as `thumbnail` does; white is the value that it most likely has."""
+    """Draw an image (H, W, C) of an array as `thumbnail` does, with the most likely value of white."""
     highest = float(np.nan_to_num(image).max())
     fractions = image.dtype.kind == "f" and highest <= 1
     plain = scaled(image, 1 if image.dtype == np.bool_ else max(likely_white(highest, fractions), 1 if fractions else WHITE))

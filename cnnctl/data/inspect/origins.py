@@ -1,4 +1,4 @@
-"""Where the images of a split lie in their source, so that a person finds the one that a message is about."""
+"""Find the source files of images in a split, so that messages can name them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Origin:
 
     Attributes:
         split: `train`, `validation` or `test`.
-        read_from: what the source calls the split that the image was read from.
+        read_from: name in the source of the split that the image was read from.
         index: its position there, counted from 0.
-        file: its path below `data.path`; None where the source has no files.
-        class_name: what its label means.
+        file: its path below `data.path`; None where the source has no image files.
+        class_name: the class of its label.
     """
 
     split: str
@@ -36,12 +36,12 @@ class Origin:
 
 
 class Origins:
-    """Finds the origins of images; only a question opens the source again, for its labels.
+    """Finds the origins of images. Opens the source again only when needed, for its labels.
 
     Args:
         data: a checked config.
-        labels: of each split, in the order in which `read_splits` gives it, or `read_disjoint_splits` where `data`
-            holds out classes or groups.
+        labels: per split, in the order of `read_splits`, or of `read_disjoint_splits` where `data` holds out classes or
+            groups.
         class_names: in the order of the labels.
     """
 
@@ -52,7 +52,7 @@ class Origins:
         self._files = cache(self._files_of)
 
     def of(self, split: str, index: int) -> Origin:
-        """Returns the origin of the image at `index` of a split."""
+        """Find the origin of the image at `index` of a split."""
         read_from = self._read_from(split)
         position = index if self._is_whole(split) else int(self._positions[split][index])
         files = self._files(read_from) if self._data.source == "folder" else None
@@ -69,13 +69,13 @@ class Origins:
 
     @property
     def _fractions(self) -> dict[str, float]:
-        """Returns the fractions in the order in which `read_splits` draws them."""
+        """The fractions in the order in which `read_splits` draws them."""
         parts = {role: getattr(self._data, role) for role in ("test", "validation")}
         return {role: part for role, part in parts.items() if isinstance(part, float)}
 
     @cached_property
     def _positions(self) -> dict[str, Indices]:
-        """Returns where in what they were read from the images of each split are, as far as it is not the whole of it."""
+        """The positions of the images of each split in the split they were read from, where it is a part of that."""
         if self._data.holds_out_classes:
             return disjoint_positions(self._data)
         labels = open_source(self._data).labels(self._data.train)

@@ -1,4 +1,4 @@
-"""Some training images of each class, as the network takes them and as augmentation changes them."""
+"""Select training images of each class, as the network receives them and after augmentation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Samples:
     """Images of some classes.
 
     Attributes:
-        title: what they are.
-        class_names: of each row.
-        blocks: by what was done to them, for each class its images (N, H, W, C), uint8 or in [0, 1].
+        title: a description.
+        class_names: one per row.
+        blocks: by heading, the images (N, H, W, C) of each class, uint8 or in [0, 1].
     """
 
     title: str
@@ -33,24 +33,21 @@ class Samples:
 
 
 def samples(splits: Splits, experiment: Experiment) -> Samples:
-    """Returns training images of each class, or of a choice of classes that `data.split_seed` makes."""
+    """Select training images of each class, or of some classes chosen by `data.split_seed`."""
     train = splits.train
     rows = sampled(train.labels, experiment.data.split_seed)
-    blocks = {"as the network takes them": [train.images[indices] for indices in rows.values()]}
+    blocks = {"as the network receives them": [train.images[indices] for indices in rows.values()]}
     if experiment.data.augment:
-        # episodes draw images, and with them the changes, in another order: these are changes of the same kind
-        title = "as augmentation changes them" if experiment.few_shot else "as the first epoch changes them"
+        # episodes draw images, and so the augmentation, in another order: this shows augmentation of the same kind
+        title = "after augmentation" if experiment.few_shot else "after augmentation in the first epoch"
         blocks[title] = [augmented(train, indices, experiment) for indices in rows.values()]
-    of = (
-        "each class"
-        if len(rows) == len(np.unique(train.labels))
-        else f"{len(rows)} of {len(np.unique(train.labels)):,} classes"
-    )
+    count = len(np.unique(train.labels))
+    of = "each class" if len(rows) == count else f"{len(rows)} of {count:,} classes"
     return Samples(f"training images of {of}", [splits.class_names[label] for label in rows], blocks)
 
 
 def sampled(labels: Labels, seed: int) -> dict[int, Indices]:
-    """Returns positions of at most OF_EACH images for each class, of at most MAX_CLASSES classes that have some."""
+    """Select at most OF_EACH images per class, of at most MAX_CLASSES classes, by position."""
     generator = np.random.default_rng(seed)
     classes = np.unique(labels)
     if len(classes) > MAX_CLASSES:
@@ -59,7 +56,7 @@ def sampled(labels: Labels, seed: int) -> dict[int, Indices]:
 
 
 def augmented(train: ImageSet, indices: Indices, experiment: Experiment) -> NDArray[Any]:
-    """Returns training images (B, H, W, C) in [0, 1] as the first epoch sees them; imports TensorFlow."""
+    """Augment training images as in the first epoch: (B, H, W, C) in [0, 1]. Imports TensorFlow."""
     from cnnctl.data.pipeline import Preparation
 
     prepare = Preparation(classes=0, channels_first=False, augment=experiment.data.augment)

@@ -1,4 +1,4 @@
-"""What a set of fitted images is like, in few numbers: kept with a run, so that new images can be compared. NumPy alone."""
+"""Compute statistics of fitted images, stored with a run for comparison with new images. NumPy alone."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from cnnctl.data.store.lazy import AnyImages, in_blocks
 Values = NDArray[np.float32]
 
 MAX_IMAGES, MAX_VALUES = 10_000, 2**26
-"""Images that are measured, evenly chosen, and pixel values of all of them: MNIST's 60,000 and its 10,000 measure alike."""
+"""Maximum number of measured images, evenly spread, and of their pixel values. 10,000 images of MNIST measure like all 60,000."""
 TAIL = 0.005
-"""Share of images below `Measure.low`, and as many above `Measure.high`: a few odd training images excuse no others."""
+"""Share of images below `Measure.low`, and above `Measure.high`, so that a few outliers in training do not widen the range."""
 INK = 0.25
-"""Pixels that are further from the border's level than this part of an image's own contrast are ink."""
+"""A pixel is ink where it differs from the border by more than this part of the contrast of the image."""
 COLOURED, COLOURED_PIXELS = 0.1, 0.01
-"""An image has colour where channels differ by more than this in more than this share of its pixels; JPEG tints grey less."""
+"""An image has colour where channels differ by more than the first in more than the second share of pixels, beyond JPEG noise."""
 
 
 @dataclass(frozen=True)
 class ImageMeasures:
-    """One value per image (N,); brightness is from 0, black, to 1, white.
+    """One value per image (N,). Brightness is from 0, black, to 1, white.
 
     Attributes:
         mean: of all pixels.
-        border: the median of the outermost pixels. Not their mean: ink may reach the border.
+        border: the median of the outermost pixels, which ignores ink that reaches the border.
         spread: the standard deviation of all pixels.
         darkest: of all pixels.
         brightest: of all pixels.
         ink: the share of pixels that are ink.
-        extent: the root mean square distance of ink from its centre, in sides of the image.
-        polarity: how much brighter ink is than the border, in parts of the contrast: 1 is light ink on dark, -1 dark on light.
-        coloured: whether the image has colour.
-        maps: (N, M), what `orientation` compares.
+        extent: the root mean square distance of ink from its centre, as a fraction of the side of the image.
+        polarity: brightness of ink minus border, divided by the contrast: 1 is light ink on dark, -1 dark on light.
+        coloured: True where the image has colour.
+        maps: (N, M), for `orientation`.
     """
 
     mean: Values
@@ -58,18 +58,18 @@ class ImageMeasures:
 
     @classmethod
     def joined(cls, parts: Sequence[ImageMeasures]) -> Self:
-        """Return the measures of several sets, one after the other."""
+        """Concatenate the measures of several sets."""
         return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
     @property
     def contrast(self) -> Values:
-        """Return brightest - darkest (N,)."""
+        """The contrast, brightest - darkest (N,)."""
         return self.brightest - self.darkest
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How one of `ImageMeasures` is spread over images.
+    """The distribution of one of `ImageMeasures` over images.
 
     Attributes:
         mean: of all images.
@@ -86,19 +86,19 @@ class Measure:
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """What a set of images is like, as the network sees them.
+    """Statistics of a set of images, as the network receives them.
 
     Attributes:
-        images: how many were measured.
+        images: number of measured images.
         size: height and width.
         channels: 1 or 3.
-        original_sizes: of the images before they were resized; None where that is not known.
+        original_sizes: sizes before resizing; None where unknown.
         mean: see `ImageMeasures`, as are border, spread, ink and extent.
         contrast: brightest - darkest.
         range: the darkest and the brightest pixel value, without the tails.
         light_ink: the share of images whose ink is brighter than their border.
         coloured: the share of images that have colour.
-        orientation: what transposition changes; None where nothing can be said of it.
+        orientation: detects transposed images; None where it cannot be estimated.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
@@ -119,21 +119,21 @@ class ImageStatistics:
     orientation: Orientation | None
 
     def as_plain(self) -> dict[str, Any]:
-        """Return it for JSON, numbers with six digits."""
+        """Convert to JSON types, with numbers of six digits."""
         return {name: _rounded(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_plain(cls, plain: object) -> Self:
-        """Return what `as_plain` gave.
+        """Restore the statistics from the output of `as_plain`.
 
         Raises:
-            ValueError: it is something else, such as a damaged entry of a file.
+            ValueError: the data is something else, such as a damaged file.
         """
         return TypeAdapter(cls).validate_python(plain)
 
 
 def statistics_of(images: ImageSet) -> ImageStatistics:
-    """Measure a set of images that are fitted to a config, at most `MAX_IMAGES` of them, block by block."""
+    """Compute the statistics of a set of fitted images, of at most `MAX_IMAGES` of them, block by block."""
     chosen = evenly_chosen(images)
     each = measured(chosen.images)
     _, height, width, channels = images.images.shape
@@ -151,18 +151,18 @@ def statistics_of(images: ImageSet) -> ImageStatistics:
 
 
 def evenly_chosen(images: ImageSet) -> ImageSet:
-    """Return the images of a set that are measured, in order: all of few, and of many evenly chosen ones; none is read yet."""
+    """Select the images of a set to measure, in order: all of few, evenly spread ones of many. None is read yet."""
     return images.take(evenly(len(images), prod(images.images.shape[1:])))
 
 
 def evenly(count: int, values_each: int, max_images: int | None = None) -> NDArray[np.int64]:
-    """Return the positions of the images that are measured of `count`, each of so many pixel values."""
-    most = max(1, min(count, max_images or MAX_IMAGES, MAX_VALUES // values_each))
-    return np.linspace(0, count - 1, most).round().astype(np.int64)
+    """Choose evenly spread positions among `count` images of `values_each` pixel values."""
+    chosen = max(1, min(count, max_images or MAX_IMAGES, MAX_VALUES // values_each))
+    return np.linspace(0, count - 1, chosen).round().astype(np.int64)
 
 
 def measured(images: AnyImages) -> ImageMeasures:
-    """Measure images (N, H, W, C) block by block, so that the memory for it does not grow with N."""
+    """Measure images (N, H, W, C) block by block, so that memory does not grow with N."""
     return ImageMeasures.joined([_measured(np.asarray(block)) for block in in_blocks(images)])
 
 
@@ -191,7 +191,7 @@ def _measured(images: Pixels) -> ImageMeasures:
 
 
 def _outermost(grey: Values) -> Values:
-    """Return the outermost pixels (N, P) of images (N, H, W)."""
+    """Extract the outermost pixels (N, P) of images (N, H, W)."""
     return np.concatenate([grey[:, 0], grey[:, -1], grey[:, 1:-1, 0], grey[:, 1:-1, -1]], axis=1)
 
 
@@ -208,7 +208,7 @@ def _measure(values: Values) -> Measure:
 
 
 def _orientation(each: ImageMeasures, labels: Labels) -> Orientation | None:
-    drawn = each.ink > 0  # of a blank image there is nothing to be seen
+    drawn = each.ink > 0  # a blank image has no orientation
     return orientation_of(each.maps[drawn], labels[drawn])
 
 

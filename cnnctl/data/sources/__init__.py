@@ -1,4 +1,4 @@
-"""Where images come from: TensorFlow Datasets, folders, original files, the bundled digits.
+"""Read images from TensorFlow Datasets, folders, data files or the bundled digits.
 
 In: the section `data`. Out: a `Source`, whose splits are `ImageSet`s. Open `opening.py` first.
 """

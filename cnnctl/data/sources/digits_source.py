@@ -1,4 +1,4 @@
-"""The bundled set, which needs no download."""
+"""Read the bundled digits, which need no download."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnctl.spec.dataset import DataSpec
 
 
 class DigitsSource(Source):
-    """The 1,797 digits of 8×8 pixels that come with scikit-learn; no download."""
+    """scikit-learn's 1,797 digits of 8×8 pixels."""
 
     def __init__(self, data: DataSpec) -> None:
         from sklearn.datasets import load_digits
@@ -26,12 +26,12 @@ class DigitsSource(Source):
         self._labels: Labels = digits.target.astype(np.int64)
         self.class_names = [str(name) for name in digits.target_names]
         self.notes = []
-        self._held = ImageStore(data, lambda _: len(self._labels), self.notes)
+        self._store = ImageStore(data, lambda _: len(self._labels), self.notes)
 
     @cached_property
     def _set(self) -> ImageSet:
         options = {"source": "digits", "content": hashlib.sha256(self._pixels.data).hexdigest(), **image_options(self._data)}
-        images, _ = self._held.images(self._data.train, options, None, self._decoded, others=[""])
+        images, _ = self._store.images(self._data.train, options, None, self._decoded, others=[""])
         return ImageSet(images, self._labels, ((8, 8), (8, 8)))
 
     def _decoded(self) -> Blocks:

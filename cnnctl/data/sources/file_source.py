@@ -1,4 +1,4 @@
-"""The original files of a set: IDX, npz, CSV, Matlab or parquet, block by block."""
+"""Read the splits of data files: IDX, npz, CSV, Matlab or parquet, block by block."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cnnctl.data.image_set import (
 )
 from cnnctl.data.images import WHITE, Pixels, fit_array, fit_image, likely_white
 from cnnctl.data.inspect.census import CENSUS, SMALL_PART, Census, census_notes, resized_note
-from cnnctl.data.sources.folder_source import decoded
+from cnnctl.data.sources.folder_source import decoded, splits_with_classes
 from cnnctl.data.store.image_store import ImageStore
 from cnnctl.data.store.stream import Blocks
 from cnnctl.errors import DataError, counted, suggestions
@@ -41,24 +41,24 @@ if TYPE_CHECKING:
 
 
 ENCODED_AT_ONCE = 64
-"""Image files within a file that are in memory at a time."""
+"""Encoded images decoded at a time."""
 FEW = 8
-"""Names in a note; of more, the first ones."""
+"""Maximum number of names in a note."""
 LARGEST_VALUE = 8
-"""Bytes of one pixel value at most."""
+"""Maximum bytes of one pixel value."""
 
 
 class FileSource(Source):
-    """The splits of original files, with labels as the files number or name them.
+    """The splits of data files, with labels as numbered or named in the files.
 
-    With `data.remap_labels` those that occur in train are numbered from 0, and a label of another split alone keeps a number
-    beyond them, so that it stays different from all others.
+    With `data.remap_labels`, the labels that occur in train are numbered from 0. A label that occurs only in another split gets
+    a higher number of its own.
 
     Args:
         data: a checked config.
 
     Raises:
-        DataError: the files are not there, or not what the config says.
+        DataError: files are missing, or differ from what the config describes.
     """
 
     def __init__(self, data: DataSpec) -> None:
@@ -66,10 +66,10 @@ class FileSource(Source):
         with as_data_errors():
             self._parts = open_originals(data)
         self._numbers: dict[str, Labels] = {}
-        self._raw = {split: self._raw_labels(split) for split in _named_splits(data)}
+        self._raw = {split: self._raw_labels(split) for split in splits_with_classes(data)}
         self.class_names = self._names()
         self.notes = [*self._unlabelled_notes(), *self._unread_notes()]
-        self._held = ImageStore(data, lambda split: self._part(split).count, self.notes)
+        self._store = ImageStore(data, lambda split: self._part(split).count, self.notes)
 
     # labels
 
@@ -80,13 +80,15 @@ class FileSource(Source):
 
     def _part(self, split: str) -> Part:
         if split not in self._parts:
-            raise DataError(f"{self._data.path}: there is no split '{split}'; the files have {', '.join(self._parts)}")
+            raise DataError(f"{self._data.path}: there is no split '{split}'; expected one of {', '.join(self._parts)}")
         return self._parts[split]
 
     def _raw_labels(self, split: str) -> NDArray[np.int64] | list[str]:
         part = self._part(split)
         if part.labels is None:
-            raise DataError(f"{part.files[0]}: '{split}' has images and no labels, so nothing can be trained or tested on it")
+            raise DataError(
+                f"{part.files[0]}: '{split}' has images but no labels, so it cannot be used for training or evaluation"
+            )
         with as_data_errors():
             labels = part.labels()
         if isinstance(labels, np.ndarray) and len(labels) and not 0 <= labels.min() <= labels.max() <= MAX:
@@ -94,12 +96,12 @@ class FileSource(Source):
         return labels
 
     def _refuse_odd(self, labels: NDArray[np.int64], split: str) -> None:
-        """Raise for labels that number no outputs, unless they are to be remapped."""
+        """Raise DataError for labels that are not indices of outputs, unless they are to be remapped."""
         if not self._data.remap_labels:
             hint = "; -1 marks images without a label in many sets" if labels.min() == -1 else ""
             raise DataError(
                 f"{self._data.path}: the labels of '{split}' are {labels.min():,} to {labels.max():,}, expected 0 or more{hint}; "
-                "data.remap_labels: true numbers those that occur from 0"
+                "data.remap_labels: true numbers the labels that occur from 0"
             )
 
     def _names(self) -> list[str]:
@@ -114,13 +116,13 @@ class FileSource(Source):
         return [*named, *(str(label) for label in range(len(named), highest + 1))]
 
     def _numbered(self, split: str, raw: NDArray[np.int64] | list[str]) -> Labels:
-        """Return labels as numbers of `class_names`."""
+        """Convert labels to indices of `class_names`."""
         if isinstance(raw, list):
             numbers = {name: label for label, name in enumerate(self.class_names)}
-            if strange := sorted(set(raw) - set(numbers)):
+            if unknown := sorted(set(raw) - set(numbers)):
                 raise DataError(
-                    f"{self._data.path}: {some_of(strange)} of '{split}' {are_no_classes(len(strange))} of '{self._data.train}'"
-                    f"{suggestions(strange, numbers, of_data=True)}; give both splits the same labels"
+                    f"{self._data.path}: {some_of(unknown)} of '{split}' {are_no_classes(len(unknown))} of '{self._data.train}'"
+                    f"{suggestions(unknown, numbers, of_data=True)}; use the same labels in both splits"
                 )
             return np.array([numbers[name] for name in raw], np.int64)
         if not self._data.remap_labels:
@@ -136,9 +138,9 @@ class FileSource(Source):
             if part.labels is None:
                 alone = files.count(part.files[0]) == 1
                 predict = f"; cnnctl predict RUN {shell_word(part.files[0])} classifies them" if alone else ""
-                yield f"'{name}' has {counted(part.count, 'image')} without labels: it is no split{predict}"
+                yield f"'{name}' has {counted(part.count, 'image')} without labels, so it is not a split{predict}"
         if self._data.remap_labels:
-            yield f"the {len(self.class_names):,} labels that occur in '{self._data.train}' are numbered from 0"
+            yield f"the {len(self.class_names):,} labels in '{self._data.train}' are numbered from 0"
 
     def _unread_notes(self) -> Iterator[str]:
         unread = list(dict.fromkeys(name for part in self._parts.values() for name in part.unread))
@@ -152,7 +154,7 @@ class FileSource(Source):
         data, part = self._data, self._part(split)
         options = {"source": data.source, "split": split, "keys": _plain(data.keys), **image_options(data)}
         with as_data_errors():
-            images, arrays = self._held.images(
+            images, arrays = self._store.images(
                 split,
                 options,
                 list(part.files),
@@ -165,7 +167,7 @@ class FileSource(Source):
         return ImageSet(images, self.labels(split), range_of(arrays["sizes"]))
 
     def _is_quick(self, part: Part) -> bool:
-        """Return whether the file has the images as the network takes them, so that a cache would only cost time."""
+        """Return True where the file stores images in the shape of the network, so that a cache would save no time."""
         data = self._data
         size = (part.width, part.height) if data.transpose else (part.height, part.width)
         return data.source in ("idx", "npz") and data.image_size == size and data.channels == part.channels
@@ -198,14 +200,14 @@ class FileSource(Source):
             raise DataError(f"{file}: {error}") from error
 
     def _fitted(self, block: Sequence[bytes], file: Path, row: int, census: Census, broken: list[tuple[str, str]]) -> Pixels:
-        """Decode image files that lie in a file; those that cannot be read are added to `broken`."""
+        """Decode image files stored in a data file; append those that cannot be read to `broken`."""
         fitted = []
         for number, content in enumerate(block, row + 1):
             try:
                 image = opened_bytes(content)
                 census.add(image)
                 fitted.append(fit_image(image, self._data))
-            except Exception as error:  # Pillow passes on whatever its many readers stumble over
+            except Exception as error:  # Pillow's plugins raise errors of any type
                 broken.append((f"{file}: image {number:,}", reason(error)))
         return np.stack(fitted) if fitted else np.empty((0, 1, 1, 1), np.uint8)
 
@@ -216,30 +218,24 @@ class FileSource(Source):
         highest, white = float(arrays["largest"][0]), self._data.pixel_max
         if white is not None and highest > white:
             notes.append(
-                f"warning: the pixels of '{split}' are up to {highest:g}, and what is above {white:g} becomes white; "
+                f"warning: the pixels of '{split}' are up to {highest:g}, and values above {white:g} become white; "
                 f"write data.pixel_max: {likely_white(highest, fractions=False)}, the value of white"
             )
         if white is None and 0 < highest * 2 * SMALL_PART <= WHITE:
             notes.append(
-                f"warning: the pixels of '{split}' are {highest:g} at most, which is nearly black; "
+                f"warning: the pixels of '{split}' are at most {highest:g}, which is nearly black; "
                 f"write data.pixel_max: {likely_white(highest, fractions=False)}, the value of white"
             )
         return notes
 
 
 def opened_bytes(content: bytes) -> Image.Image:
-    """Decode an image file that is in memory; raises whatever Pillow raises."""
+    """Decode an image file in memory. Raises Pillow's errors."""
     if not content:
         raise ValueError("it is empty")
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         refuse_unusual_size(image)
         return decoded(image)
-
-
-def _named_splits(data: DataSpec) -> list[str]:
-    """Return the splits that may have classes: train, and for few-shot tasks, which are evaluated on other classes, all."""
-    others = [data.validation, data.test] if data.holds_out_classes else []
-    return [data.train, *(part for part in others if isinstance(part, str))]
 
 
 def _plain(keys: object) -> object:

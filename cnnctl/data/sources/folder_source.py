@@ -1,4 +1,4 @@
-"""One's own images: a folder for each class, or a file of labels."""
+"""Read the user's own images: one folder per class, or a labels file."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from cnnctl.spec.image_files import KINDS, broken_image, opened_image, reason
 
 
 class FolderSource(Source):
-    """The images of a folder with the classes that their folders or a labels file give them.
+    """The images of a folder, with classes from subfolders or from a labels file.
 
     Args:
         data: a checked config.
 
     Attributes:
-        folder: what lies in it.
+        folder: the listed files.
 
     Raises:
-        DataError: there is no such folder, or no class in it.
+        DataError: the folder does not exist, or contains no class.
     """
 
     def __init__(self, data: DataSpec) -> None:
@@ -49,15 +49,17 @@ class FolderSource(Source):
         try:
             with as_data_errors():
                 self.folder = FolderSet(data)
-                self.class_names = sorted({name for split in _named_splits(data) for name in self.folder.class_names(split)})
+                self.class_names = sorted(
+                    {name for split in splits_with_classes(data) for name in self.folder.class_names(split)}
+                )
                 if not self.class_names:
                     raise DataError(
-                        f"{self.folder.path}: there are no folders of classes; put the images of each class into a folder of its own"
+                        f"{self.folder.path} contains no class folders; put the images of each class into a folder of its own"
                     )
                 self.notes = folder_notes(data, self.folder)
         except NotUsable as error:
             raise DataError(error.message) from error
-        self._held = ImageStore(data, self._count, self.notes)
+        self._store = ImageStore(data, self._count, self.notes)
         self._read: dict[str, Arrays] = {}
         self._grey_too = False
 
@@ -65,7 +67,7 @@ class FolderSource(Source):
         files, labels = self._files(split)
         options = {"source": "folder", **image_options(self._data)}
         with as_data_errors():
-            images, arrays = self._held.images(
+            images, arrays = self._store.images(
                 split, options, files, lambda: self._decoded(files), lambda: len(files), others=[CENSUS]
             )
         self._read[split] = arrays
@@ -74,7 +76,7 @@ class FolderSource(Source):
         return ImageSet(images, labels, range_of(arrays["sizes"]))
 
     def _decoded(self, files: list[Path]) -> Blocks:
-        """Decode images block by block; once one is broken the others are only looked through, so that all are named."""
+        """Decode images block by block. After a broken image the rest is only checked, so that every broken image is named."""
         broken: list[tuple[str, str]] = []
         census, at_once = Census(), decoded_at_once(self._data)
         for start in range(0, len(files), at_once):
@@ -84,7 +86,7 @@ class FolderSource(Source):
                     image = _opened(file, self.folder.within)
                     census.add(image)
                     fitted.append(fit_image(image, self._data))
-                except Exception as error:  # Pillow passes on whatever its many readers stumble over
+                except Exception as error:  # Pillow's plugins raise errors of any type
                     broken.append((str(file), reason(error)))
             if not broken:
                 yield np.stack(fitted)
@@ -101,51 +103,55 @@ class FolderSource(Source):
 
     def groups(self, split: str) -> list[str]:
         if self._data.class_folders != "leaf" or self.folder.labels:
-            raise DataError("groups of a folder are the folders of its classes; write class_folders: leaf, or hold_out: class")
+            raise DataError(
+                "the groups of a folder are the parent folders of its classes; write class_folders: leaf, or hold_out: class"
+            )
         return self.folder.groups(split)
 
     def _files(self, split: str) -> tuple[list[Path], Labels]:
         with as_data_errors():
             names, found = self.folder.class_names(split), self.folder.labelled(split)
-        self._refuse_strange(split, names)
+        self._refuse_unknown(split, names)
         if not found:
-            raise DataError(f"{self.folder.path}: split '{split}' has no images ({KINDS} in a folder for each class)")
+            raise DataError(f"{self.folder.path}: split '{split}' has no images ({KINDS}, in one folder per class)")
         numbers = {name: label for label, name in enumerate(self.class_names)}
         files = [self.folder.path.joinpath(*each.place) for each in found]
         return files, np.array([numbers[each.class_name] for each in found], np.int64)
 
-    def _refuse_strange(self, split: str, names: list[str]) -> None:
-        """Raise where a split is not there, or has classes that nothing learns."""
+    def _refuse_unknown(self, split: str, names: list[str]) -> None:
+        """Raise DataError where a split does not exist, or has classes without training images."""
         place = self.folder.path / split
         if not names:
-            raise DataError(f"{self.folder.path}: there is no split '{split}', a folder {place} with a folder for each class")
-        strange = [name for name in names if name not in self.class_names]
-        if strange:
             raise DataError(
-                f"{place}: {some_of(strange)} {are_no_classes(len(strange))} of '{self._data.train}', so nothing learns them"
-                f"{suggestions(strange, self.class_names, of_data=True)}; give both splits the same folders"
+                f"{self.folder.path}: there is no split '{split}'; expected a folder {place} with one folder per class"
+            )
+        unknown = [name for name in names if name not in self.class_names]
+        if unknown:
+            raise DataError(
+                f"{place}: {some_of(unknown)} {are_no_classes(len(unknown))} of '{self._data.train}'"
+                f"{suggestions(unknown, self.class_names, of_data=True)}; use the same class folders in both splits"
             )
 
 
-def _named_splits(data: DataSpec) -> list[str]:
-    """Return the splits that may have classes: train, and for few-shot tasks, which are evaluated on other classes, all."""
+def splits_with_classes(data: DataSpec) -> list[str]:
+    """List the splits whose classes count: train, and for few-shot tasks, which evaluate on other classes, all."""
     others = [data.validation, data.test] if data.holds_out_classes else []
     return [data.train, *(part for part in others if isinstance(part, str))]
 
 
 def open_image(file: Path, inside: Path | None = None) -> Image.Image:
-    """Return an image as it is seen, turned as its EXIF data says.
+    """Decode an image and apply its EXIF orientation.
 
     Args:
         file: the image.
-        inside: the folder that a link must not lead out of; None lets it lead anywhere.
+        inside: the folder that links must stay inside of; None allows any link.
 
     Raises:
-        DataError: the file is no image, leads away, is cut off, or has so many pixels that Pillow takes it for an attack.
+        DataError: the file is not an image, is truncated, links out of `inside`, or has more pixels than Pillow allows.
     """
     try:
         return _opened(file, inside)
-    except Exception as error:  # Pillow passes on whatever its many readers stumble over
+    except Exception as error:  # Pillow's plugins raise errors of any type
         raise DataError(broken_image(file, error)) from error
 
 
@@ -155,9 +161,9 @@ def _opened(file: Path, inside: Path | None) -> Image.Image:
 
 
 def decoded(image: Image.Image) -> Image.Image:
-    """Decode an opened image, turned as its EXIF data says; raises whatever Pillow raises."""
+    """Decode an opened image and apply its EXIF orientation. Raises Pillow's errors."""
     deep = image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ""))
-    several = getattr(image, "is_animated", False)  # known while the file is open, which is closed later
+    several = getattr(image, "is_animated", False)  # known only while the file is open
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     image.info.update({SIXTEEN_BIT_COLOUR: deep, SEVERAL_FRAMES: several})
@@ -165,10 +171,10 @@ def decoded(image: Image.Image) -> Image.Image:
 
 
 def fit_opened(image: Image.Image, file: Path, data: DataSpec) -> Pixels:
-    """Return the image of a file as `fit_image` does.
+    """Fit the image of a file with `fit_image`.
 
     Raises:
-        DataError: it has a mode that Pillow cannot convert, or there is not enough memory.
+        DataError: Pillow cannot convert its mode, or there is not enough memory.
     """
     try:
         return fit_image(image, data)

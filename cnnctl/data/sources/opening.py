@@ -1,4 +1,4 @@
-"""Where images come from: TFDS, a folder, the bundled digits, original files; with their labels as they are or remapped."""
+"""Open the source of a config: TFDS, a folder, data files or the bundled digits, with original or remapped labels."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from cnnctl.data.sources.file_source import FileSource
 from cnnctl.data.sources.folder_source import FolderSource
 from cnnctl.data.sources.tfds_source import TfdsSource
 from cnnctl.data.store.memory import refuse_too_many_classes
-from cnnctl.errors import DataError
+from cnnctl.errors import DataError, counted
 from cnnctl.spec.dataset import DataSpec
 
 
 def open_source(data: DataSpec) -> Source:
-    """Returns the source of a checked config.
+    """Open the source of a checked config.
 
     Raises:
-        DataError: it is not there and cannot be had.
+        DataError: the data is missing and cannot be downloaded.
     """
     sources: dict[str, Callable[[DataSpec], Source]] = {"tfds": TfdsSource, "folder": FolderSource, "digits": DigitsSource}
     source = sources.get(data.source, FileSource)(data)
-    by_files = isinstance(source, FileSource)  # its labels need not be those of outputs, and it remaps them itself
+    by_files = isinstance(source, FileSource)  # its labels may be any integers, which it remaps itself
     return RemappedSource(source, data) if data.remap_labels and not by_files else source
 
 
 def named_outputs(known: list[str], data: DataSpec) -> list[str]:
-    """Returns a name for each output of a network; `data.classes` may be more than the data has.
+    """Name each output of a network; `data.classes` may be larger than the number of classes in the data.
 
     Raises:
-        DataError: it is so many more that this machine has not the memory for their names.
+        DataError: there are too many classes for the memory of this machine.
     """
     refuse_too_many_classes(data)
     return [*known, *(f"class {label}" for label in range(len(known), data.classes or 0))]
 
 
 class RemappedSource(Source):
-    """Another source whose classes are numbered from 0, in their order, as far as they occur in train.
+    """Another source with the classes that occur in train numbered from 0, in their order.
 
-    A class that occurs in another split alone keeps a number beyond them, so that it is told from all others.
+    A class that occurs only in another split gets a higher number of its own.
 
     Raises:
-        DataError: there are other than `data.classes` classes.
+        DataError: the number of classes differs from `data.classes`.
     """
 
     def __init__(self, source: Source, data: DataSpec) -> None:
@@ -53,7 +53,7 @@ class RemappedSource(Source):
         self._known = np.unique(source.labels(data.train))
         if len(self._known) != data.classes:
             raise DataError(
-                f"data.classes is {data.classes}, but {len(self._known)} classes occur in '{data.train}'; write data.classes: {len(self._known)}"
+                f"data.classes is {data.classes}, but {counted(len(self._known), 'class', 'classes')} {'occurs' if len(self._known) == 1 else 'occur'} in '{data.train}'; write data.classes: {len(self._known)}"
             )
         self.class_names = [source.class_names[label] for label in self._known]
         self.notes = source.notes

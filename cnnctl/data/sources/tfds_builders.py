@@ -1,4 +1,4 @@
-"""Builders of TensorFlow Datasets: found on this disk, or downloaded and prepared once."""
+"""Find builders of TensorFlow Datasets on this disk, or download and prepare them once."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.tfds_images import MAX_DESCRIBED, prepared_dir, tfds_dir
 
 MAX_NAMED = 10_000_000
-"""Classes that a set may say it has; TFDS makes a name for each."""
+"""Maximum number of classes in a description; TFDS builds a name for each."""
 
 
 def image_and_label(features: Any, name: str) -> tuple[str, str]:
-    """Returns the names of the image and of the label among a builder's features.
+    """Find the names of the image and the label among a builder's features.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no image or no label.
     """
     kinds = {key: type(feature).__name__ for key, feature in features.items()} if hasattr(features, "items") else {}
     images = [key for key, kind in kinds.items() if kind == "Image"]
@@ -33,15 +33,15 @@ def image_and_label(features: Any, name: str) -> tuple[str, str]:
     label = "label" if "label" in labels else next(iter(labels), None)
     if image is None or label is None:
         has = ", ".join(f"{key} ({kind})" for key, kind in kinds.items())
-        raise DataError(f"{name} is no set of images with a class each; its features are {has or features}")
+        raise DataError(f"{name} has no image with a class label; its features are {has or features}")
     return image, label
 
 
 def prepared_builder(data: DataSpec) -> Any:
-    """Returns the builder of a set on this disk, prepared first where it is not.
+    """Open the builder of a set; prepare it first where it is not on this disk.
 
     Raises:
-        DataError: it is not there and cannot be had.
+        DataError: the set is missing and cannot be downloaded.
     """
     import tensorflow_datasets as tfds
 
@@ -50,72 +50,74 @@ def prepared_builder(data: DataSpec) -> Any:
         _refuse_unsafe(data)
     except OSError as error:
         raise DataError(f"'{error.filename or 'the data'}' cannot be read: {error.strerror}") from error
-    if folder is not None:  # opened by its folder alone: no registry and no network is asked
+    if folder is not None:  # opened from its folder, without registry or network
         try:
             return tfds.builder_from_directory(folder)
-        except Exception as error:  # TFDS passes on what its readers of JSON and protocol buffers raise
-            raise DataError(f"{folder} cannot be opened: {first_line(error)}; prepare it anew") from error
+        except Exception as error:  # TFDS raises errors of its JSON and protocol buffer readers
+            raise DataError(f"{folder} cannot be opened: {first_line(error)}; prepare it again") from error
     builder = _registered_builder(data)
-    if Path(builder.data_dir).is_dir() and builder.is_prepared():  # by a default config, or a version such as 3.*.*
+    if Path(builder.data_dir).is_dir() and builder.is_prepared():  # found by a default config, or by a version such as 3.*.*
         return builder
-    image_and_label(builder.info.features, data.name or "")  # before a download that would be in vain
+    image_and_label(builder.info.features, data.name or "")  # before a useless download
     return _downloaded(builder, data)
 
 
 def _refuse_unsafe(data: DataSpec) -> None:
-    """Raises what is wrong with the descriptions of a set on this disk, before TFDS trusts them.
+    """Check the descriptions of a set on this disk before TFDS trusts them.
 
-    It imports whatever module a description names, and opens whatever file.
+    TFDS imports any module and opens any file that a description names.
 
     Raises:
         DataError: a description names code that is not TFDS's own, or files that are not beside it.
         OSError: a file cannot be read, or a link leads out of its folder.
     """
-    below = tfds_dir(data) / re.split("[/:]", data.name or "")[0]  # config and version lie below it
+    below = tfds_dir(data) / re.split("[/:]", data.name or "")[0]  # without config and version
     for file in [*below.rglob("features.json"), *below.rglob("dataset_info.json")]:
         for each in file.parent.iterdir():
             if each.is_symlink():
                 refuse_leading_away(each, file.parent)
         try:
-            for key, value in _said(json.loads(read_bounded(file, MAX_DESCRIBED, file.parent))):
-                _refuse_unsafe_word(file, key, value)
+            for key, value in _entries(json.loads(read_bounded(file, MAX_DESCRIBED, file.parent))):
+                _refuse_unsafe_entry(file, key, value)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{file} is damaged: {first_line(error)}; prepare the set anew") from error
+            raise DataError(f"{file} is damaged: {first_line(error)}; prepare the set again") from error
 
 
-def _said(content: Any) -> Iterator[tuple[str, Any]]:
-    """Yields every key of a description with its value; what stands in JSON inside a text, as old ones have it, too."""
+def _entries(content: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every key of a description with its value, including JSON inside a text, which old descriptions have."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield key, value
-            yield from _said(json.loads(value) if key == "content" and isinstance(value, str) else value)
+            yield from _entries(json.loads(value) if key == "content" and isinstance(value, str) else value)
     elif isinstance(content, list):
         for each in content:
-            yield from _said(each)
+            yield from _entries(each)
 
 
-def _refuse_unsafe_word(file: Path, key: str, value: Any) -> None:
-    word = key.replace("_", "").lower()  # protocol buffers take pythonClassName and python_class_name
+def _refuse_unsafe_entry(file: Path, key: str, value: Any) -> None:
+    word = key.replace("_", "").lower()  # protocol buffers accept pythonClassName and python_class_name
     if word == "filepathtemplate" and re.search(r"[/\\]", str(value)):
-        raise DataError(f"{file} names the files '{value}', which are not beside it; prepare the set anew")
+        raise DataError(f"{file} names the files '{value}', which are not beside it; prepare the set again")
     if file.name != "features.json":
         return
     if word in ("pythonclassname", "type") and not str(value).startswith("tensorflow_datasets."):
-        raise DataError(f"{file} names the class '{value}', and only TFDS's own are taken; prepare the set anew")
+        raise DataError(f"{file} names the class '{value}', but only TFDS's own are allowed; prepare the set again")
     if re.search(r"[/\\]", key) or word.endswith("file"):
-        raise DataError(f"{file} names files by '{key}', which may be anywhere; prepare the set anew")
+        raise DataError(f"{file} names files in '{key}', which is not allowed; prepare the set again")
     if word == "numclasses" and not (str(value).isdecimal() and int(value) <= MAX_NAMED):
-        raise DataError(f"{file} says {value} classes, expected at most {MAX_NAMED:,}; prepare the set anew")
+        raise DataError(f"{file} has {value} classes, expected at most {MAX_NAMED:,}; prepare the set again")
 
 
 def _registered_builder(data: DataSpec) -> Any:
-    """Returns the builder that TFDS knows by the set's name."""
+    """Open the builder that TFDS registers under the set's name."""
     import tensorflow_datasets as tfds
 
     try:
         return tfds.builder(data.name, data_dir=tfds_dir(data))
     except tfds.core.DatasetNotFoundError as error:
-        raise DataError(f"TensorFlow Datasets has no set '{data.name}', and none is prepared in {tfds_dir(data)}") from error
+        raise DataError(
+            f"TensorFlow Datasets has no set '{data.name}', and there is no prepared one in {tfds_dir(data)}"
+        ) from error
     except (ImportError, TypeError, ValueError, AssertionError, OSError) as error:
         raise DataError(f"TensorFlow Datasets cannot open '{data.name}': {first_line(error)}") from error
 
@@ -129,19 +131,19 @@ def _downloaded(builder: Any, data: DataSpec) -> Any:
         tfds.disable_progress_bar()
     try:
         builder.download_and_prepare()
-    except Exception as error:  # TFDS passes on what its many download and parsing libraries raise
+    except Exception as error:  # TFDS raises errors of its download and parsing libraries
         raise DataError(_how_to_prepare(data, first_line(error))) from error
     return builder
 
 
 def count_of(split: str, lengths: Mapping[str, int]) -> int:
-    """Returns the examples of a split such as `train[:50%]+test`, give or take one where a part is rounded.
+    """Count the examples of a split such as `train[:50%]+test`, within one where a part is rounded.
 
-    TFDS counts them exactly, but takes seconds to be imported.
+    TFDS counts exactly, but its import takes seconds.
 
     Args:
-        split: as TFDS takes it.
-        lengths: the examples of each split by its name; those of others count as none.
+        split: in the notation of TFDS.
+        lengths: number of examples per split; unknown splits count as 0.
     """
     return sum(_count_of_part(part.strip(), lengths) for part in split.split("+"))
 
@@ -156,7 +158,7 @@ def _count_of_part(part: str, lengths: Mapping[str, int]) -> int:
 
 
 def _place(number: str, unit: str, whole: int) -> int | None:
-    """Returns where a slice begins or ends among so many examples; None where it does not say."""
+    """Compute the index of one end of a slice among `whole` examples; None where that end is open."""
     if not number:
         return None
     place = whole * int(number) // 100 if unit else int(number)
@@ -164,7 +166,7 @@ def _place(number: str, unit: str, whole: int) -> int | None:
 
 
 def _network() -> bool:
-    """Returns whether names resolve; TFDS would retry for minutes before it says no."""
+    """Return True where host names resolve; TFDS would retry for minutes before it fails."""
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")):
         return True
     try:
@@ -175,7 +177,7 @@ def _network() -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or its type where it has none."""
+    """Return the first line of an error's message, or its type where the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 

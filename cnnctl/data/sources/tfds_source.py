@@ -1,4 +1,4 @@
-"""Any set of TensorFlow Datasets with an image and a label."""
+"""Read any set of TensorFlow Datasets with an image and a label."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.tfds_images import MAX_DESCRIBED, prepared_dir
 
 DESCRIPTIONS = ("features.json", "dataset_info.json")
-"""What TFDS writes beside the examples of a set."""
+"""The files that TFDS writes beside the examples of a set."""
 
 
 class TfdsSource(Source):
-    """Any builder of TensorFlow Datasets with an image and a label."""
+    """A builder of TensorFlow Datasets with an image and a label."""
 
     def __init__(self, data: DataSpec) -> None:
         self._data = data
         self.notes = []
-        self._held = ImageStore(data, self._count, self.notes)
+        self._store = ImageStore(data, self._count, self.notes)
         self._read: dict[str, Arrays] = {}
         if self._folder is None:
-            self._opened  # noqa: B018  # downloads it, or says what is wrong, before anything else happens
+            self._opened  # noqa: B018  # downloads the set, or fails, before anything else happens
 
     @cached_property
     def _folder(self) -> Path | None:
@@ -57,7 +57,7 @@ class TfdsSource(Source):
 
     @cached_property
     def _opened(self) -> tuple[Any, str, str]:
-        """The builder, and the names of its image and label; not needed for what is in the cache."""
+        """The builder, and the names of its image and label; not needed for a cached set."""
         builder = prepared_builder(self._data)
         return (builder, *image_and_label(builder.info.features, self._data.name or ""))
 
@@ -79,7 +79,7 @@ class TfdsSource(Source):
         options = {"source": "tfds", "split": split, **image_options(self._data)}
         files = self._files(split)
         with as_data_errors():
-            images, self._read[split] = self._held.images(
+            images, self._read[split] = self._store.images(
                 split,
                 options,
                 files,
@@ -103,7 +103,7 @@ class TfdsSource(Source):
         return {**known, "sizes": np.array(sorted(seen), np.int32).reshape(-1, 2)}
 
     def _count(self, split: str) -> int:
-        """Returns the examples of a split as what TFDS wrote beside them says it, give or take one; 0 where it does not."""
+        """Count the examples of a split from the descriptions on disk, within one; 0 where they do not say."""
         lengths = {}
         for name, each in self._described().items():
             with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -111,8 +111,8 @@ class TfdsSource(Source):
         return count_of(split, lengths)
 
     def _examples(self, split: str) -> int:
-        """Returns the examples of a split, counted by TFDS."""
-        with self._split_told(split):
+        """Count the examples of a split with TFDS, exactly."""
+        with self._as_split_error(split):
             return max(int(self._builder.info.splits[split].num_examples), 0)
 
     def labels(self, split: str) -> Labels:
@@ -120,21 +120,21 @@ class TfdsSource(Source):
             return {"labels": self._only(split, self._opened[2]), "class_names": np.array(self._known_names())}
 
         if split not in self._read:
-            self._read[split] = self._remembered({"split": split, "only": "labels"}, split, read, "labels class_names")
+            self._read[split] = self._cached({"split": split, "only": "labels"}, split, read, "labels class_names")
         labels: Labels = self._read[split]["labels"]
         return labels
 
     def _files(self, split: str) -> list[Path]:
-        """Returns the files that a split's examples are in, and what describes them, by what TFDS wrote beside them."""
+        """List the files of a split's examples, and their descriptions."""
         folder = self._place
         parts = dict.fromkeys(part.strip().partition("[")[0] for part in split.split("+"))
         known = self._described()
         for part in parts:
             if part not in known:
-                raise DataError(f"{self._data.name} has no split '{part}'; it has {', '.join(known)}")
+                raise DataError(f"{self._data.name} has no split '{part}'; expected one of {', '.join(known)}")
         shards = [file for part in parts for file in sorted(folder.glob(f"*-{part}.*"))]
         if not shards:
-            return sorted(folder.iterdir())  # a set may name its files otherwise
+            return sorted(folder.iterdir())  # a set may name its files in another way
         return [*(folder / name for name in DESCRIPTIONS), *shards]
 
     @property
@@ -142,37 +142,37 @@ class TfdsSource(Source):
         return self._folder or Path(self._builder.data_dir)
 
     def _described(self) -> dict[str, dict[str, Any]]:
-        """Returns what TFDS wrote of each split."""
+        """Read the description of each split that TFDS wrote."""
         folder = self._place
         try:
             _, described = (read_bounded(folder / name, MAX_DESCRIBED, folder) for name in DESCRIPTIONS)
             return {str(each["name"]): each for each in json.loads(described)["splits"]}
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"{folder} cannot be opened: {first_line(error)}; prepare it anew") from error
+            raise DataError(f"{folder} cannot be opened: {first_line(error)}; prepare it again") from error
 
     def groups(self, split: str) -> list[str]:
         name = self._data.group or ""
         only: dict[str, object] = {"split": split, "only": f"groups {name}"}
-        groups = self._remembered(only, split, lambda split: self._groups(split, name), "groups")
+        groups = self._cached(only, split, lambda split: self._groups(split, name), "groups")
         return [str(group) for group in groups["groups"]]
 
     def _groups(self, split: str, name: str) -> Arrays:
         builder, _, label = self._opened
         known = {key: each for key, each in builder.info.features.items() if hasattr(each, "int2str") and key != label}
         if name not in known:
-            remedy = f"it has {some_of(list(known))}" if known else "it has none; take hold_out: class"
-            raise DataError(f"data.group: {self._data.name} has no feature '{name}' that says groups of classes; {remedy}")
+            remedy = f"expected one of {some_of(list(known))}" if known else "write hold_out: class"
+            raise DataError(f"data.group: {self._data.name} has no label feature '{name}' for groups of classes; {remedy}")
         return {"groups": np.array([known[name].int2str(int(group)) for group in self._only(split, name)])}
 
     def _only(self, split: str, feature: str) -> Labels:
-        """Returns one feature of all examples; no image is decoded."""
+        """Read one feature of all examples. Decodes no image."""
         import tensorflow_datasets as tfds
 
         dataset = self._dataset(split, {self._opened[1]: tfds.decode.SkipDecoding()})
         only = dataset.map(lambda example: example[feature])
         return np.concatenate(list(self._batches(split, only, READ_AT_ONCE)))
 
-    def _remembered(self, options: dict[str, object], split: str, make: Callable[[str], Arrays], names: str) -> Arrays:
+    def _cached(self, options: dict[str, object], split: str, make: Callable[[str], Arrays], names: str) -> Arrays:
         files = self._files(split)
         with as_data_errors():
             layout = Layout([frozenset(names.split())])
@@ -186,19 +186,19 @@ class TfdsSource(Source):
         except tf.errors.OpError as error:
             raise DataError(
                 f"{self._data.name}: split '{split}' in {self._builder.data_dir} is damaged: "
-                f"{error.message.splitlines()[0]}; prepare it anew"
+                f"{error.message.splitlines()[0]}; prepare it again"
             ) from error
 
     def _dataset(self, split: str, decoders: Any) -> Any:
-        """Returns the examples of a split; of those read ahead and those decoded already few are in memory."""
+        """Build the dataset of a split without autocache and prefetch, so that few examples are in memory."""
         import tensorflow_datasets as tfds
 
         reading = tfds.ReadConfig(try_autocache=False, skip_prefetch=True)
-        with self._split_told(split):
+        with self._as_split_error(split):
             return self._builder.as_dataset(split=split, shuffle_files=False, decoders=decoders, read_config=reading)
 
     @contextlib.contextmanager
-    def _split_told(self, split: str) -> Iterator[None]:
+    def _as_split_error(self, split: str) -> Iterator[None]:
         try:
             yield
         except (ValueError, AssertionError) as error:

@@ -1,4 +1,4 @@
-"""Where decoded images are kept: in memory, in the cache on disk, or streamed from a file.
+"""Store decoded images in memory, in the cache on disk, or stream them from a file.
 
-In: images as they are decoded. Out: arrays, or `LazyImages` that are read when they are used. Open `image_store.py` first.
+In: decoded images, block by block. Out: arrays, or `LazyImages` that are read on demand. Open `image_store.py` first.
 """

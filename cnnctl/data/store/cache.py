@@ -1,10 +1,10 @@
-"""Decoded images on disk, so that a set is decoded once and not once a run.
+"""Cache decoded images on disk, so that a set is decoded once and not once per run.
 
-An entry is one `.npz` file of plain arrays (no pickle), named by the SHA-256 of all that its arrays follow
-from: the contents of the files that were read, and how the config wants the images. A changed file or
-option thus finds no entry, and nothing has to be kept up to date. Each array is checked whole by its CRC, and by what is
-expected of it (`Layout`); an entry that is damaged, or that somebody else put there, is made anew. Entries appear by one rename, so that several processes may read and write at once.
-`stream` writes and reads the same entries for sets that are not to be in memory.
+An entry is one `.npz` file of plain arrays (no pickle). Its name is the SHA-256 of everything that determines the arrays:
+the contents of the files, and the options of the config. A changed file or option has another entry, so no entry is ever
+updated. Each array is verified by its CRC and by its expected dtype and shape (`Layout`). An entry that is damaged, or not
+cnnctl's, is replaced. An entry appears by one rename, so several processes may read and write at once. `stream` writes and
+reads the same entries for sets that are streamed.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from cnnctl.surroundings import number_from
 
 Arrays = Mapping[str, NDArray[Any]]
 FORMAT = 2
-"""Counted up when the same files and options give other arrays."""
+"""Version number, raised when the same files and options give other arrays."""
 SIZE = 4 * 2**30
-"""Bytes that all entries may have together where `CNNCTL_CACHE_SIZE` does not say; the longest unused go first."""
+"""Maximum bytes of all entries unless `CNNCTL_CACHE_SIZE` is set; the least recently used are removed first."""
 STILL_WRITTEN = 600
-"""Seconds since its last change in which a part may belong to a living process."""
+"""Seconds after its last change in which a temporary file may belong to a running process."""
 NAMES = "names.json"
 _MAX_NAMES = 2**16
-"""Bytes of the list of arrays."""
+"""Maximum bytes of the list of arrays."""
 _MAX_OTHERS, _BYTES_AN_IMAGE = 2**26, 64
-"""Bytes of an array that holds no images: so many, and so many more per image."""
+"""Maximum bytes of an array other than `images`: a constant, and an amount per image."""
 _KINDS: Mapping[str, tuple[str, tuple[int | None, ...]]] = {
     "images": ("u1", (None, None, None, None)),
     "labels": ("iu", (None,)),
@@ -52,22 +52,22 @@ _KINDS: Mapping[str, tuple[str, tuple[int | None, ...]]] = {
     "highest": ("f8", (2,)),
     "largest": ("f8", (1,)),
 }
-"""The arrays that are kept: dtype (or its kinds, U for texts, iu for integers) and shape, None where it may be any."""
+"""The arrays of an entry: dtype (or its kinds, U for text, iu for integers) and shape, where None is any length."""
 _PER_IMAGE = ("images", "labels", "groups")
 
 
-class Strange(ValueError):
-    """An entry that is not what cnnctl keeps."""
+class ForeignEntry(ValueError):
+    """An entry that cnnctl did not write."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the arrays of an entry must be like.
+    """The expected arrays of an entry.
 
     Attributes:
-        names: the sets of names that they may have.
+        names: the allowed sets of array names.
         image: the shape of one image, (H, W, C); None where the entry has no images.
-        count: how many images there are; None where the entry itself knows best, by its labels.
+        count: the number of images; None where only the entry's labels determine it.
     """
 
     names: Collection[frozenset[str]]
@@ -75,20 +75,20 @@ class Layout:
     count: int | None = None
 
     def check(self, kinds: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
-        """Raise Strange where arrays, given by dtype and shape, are not as they must be."""
+        """Raise ForeignEntry where arrays, given by dtype and shape, differ from the layout."""
         if frozenset(kinds) not in self.names:
-            raise Strange(f"it has the arrays {', '.join(kinds)}")
+            raise ForeignEntry(f"it has the arrays {', '.join(kinds)}")
         for name, (dtype, shape) in kinds.items():
             expected, sides = _KINDS[name]
             if dtype.kind not in expected if expected.isalpha() else dtype != np.dtype(expected):
-                raise Strange(f"{name} are {dtype}")
+                raise ForeignEntry(f"{name} are {dtype}")
             if len(shape) != len(sides) or any(side not in (None, given) for side, given in zip(sides, shape, strict=True)):
-                raise Strange(f"{name} have the shape {shape}")
+                raise ForeignEntry(f"{name} have the shape {shape}")
         counts = {shape[0] for name, (_, shape) in kinds.items() if name in _PER_IMAGE}
         if len(counts) > 1 or (self.count is not None and counts - {self.count}):
-            raise Strange(f"it has arrays of {' and '.join(map(str, sorted(counts)))} images")
+            raise ForeignEntry(f"it has arrays of {' and '.join(map(str, sorted(counts)))} images")
         if self.image and kinds["images"][1][1:] != self.image:
-            raise Strange(f"its images have the shape {kinds['images'][1][1:]}")
+            raise ForeignEntry(f"its images have the shape {kinds['images'][1][1:]}")
 
 
 def cached(
@@ -98,18 +98,18 @@ def cached(
     layout: Layout | None = None,
     notes: list[str] | None = None,
 ) -> Arrays:
-    """Returns what `make` returns, from disk where it was made before from equal options and equal files.
+    """Load arrays from the cache, or make and store them where no entry has equal options and equal files.
 
     Args:
-        options: all that the arrays depend on beside the files; plain values.
-        files: what `make` reads.
-        make: may raise; then nothing is kept.
-        layout: what is expected of the arrays; None takes any.
-        notes: gets a line where there is an entry that cannot be used.
+        options: everything besides the files that determines the arrays, as plain values.
+        files: the files that `make` reads.
+        make: makes the arrays. Where it raises, nothing is stored.
+        layout: the expected arrays; None accepts any.
+        notes: receives a line where an entry exists but cannot be used.
 
     Raises:
         OSError: a file cannot be read.
-        UsageError: `CNNCTL_CACHE_SIZE` is no number of bytes.
+        UsageError: `CNNCTL_CACHE_SIZE` is not a number of bytes.
     """
     folder = cache_folder()
     if folder is None:
@@ -119,7 +119,7 @@ def cached(
     entry = folder / f"{key}.npz"
     arrays = read_entry(entry, layout)
     if arrays is None:
-        tell_strange(entry, notes)
+        note_unusable(entry, notes)
         arrays = make()
         if key_of(options, files) == key:  # no file changed while it was read
             _keep(entry, arrays)
@@ -127,11 +127,11 @@ def cached(
 
 
 def cache_folder() -> Path | None:
-    """Returns where entries are; None where `CNNCTL_CACHE_DIR` is `off` or nobody's home is known."""
-    said = os.environ.get("CNNCTL_CACHE_DIR")
-    if said == "off":
+    """Find the cache folder; None where `CNNCTL_CACHE_DIR` is `off` or no home folder is known."""
+    setting = os.environ.get("CNNCTL_CACHE_DIR")
+    if setting == "off":
         return None
-    below = Path(said) if said else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "cnnctl")
+    below = Path(setting) if setting else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "cnnctl")
     try:
         return below.expanduser()
     except RuntimeError:  # no HOME, and a user that the system does not know
@@ -139,7 +139,7 @@ def cache_folder() -> Path | None:
 
 
 def key_of(options: Mapping[str, object], files: Iterable[Path]) -> str:
-    """Returns the name of an entry: 32 hexadecimal digits of a SHA-256.
+    """Compute the name of an entry: 32 hexadecimal digits of a SHA-256.
 
     Raises:
         OSError: a file cannot be read.
@@ -154,35 +154,35 @@ def key_of(options: Mapping[str, object], files: Iterable[Path]) -> str:
 
 
 def read_entry(entry: Path, layout: Layout | None = None) -> Arrays | None:
-    """Returns the arrays of an entry, each checked whole; None where it is not there, damaged or another's."""
+    """Read the arrays of an entry, each verified; None where the entry is missing, damaged or not cnnctl's."""
     try:
         with open_regular(entry, entry.parent) as opened, zipfile.ZipFile(opened) as content:
             arrays = {name: _array_in(content, name, layout) for name in names_in(content)}
             if layout:
                 check_arrays(arrays, layout)
             used(opened.fileno())
-    except Exception:  # wrong bits make zipfile, NumPy and even Python's tokenizer stumble in a dozen ways
+    except Exception:  # damaged bytes raise a dozen kinds of errors in zipfile, NumPy and Python's tokenizer
         return None
     return arrays
 
 
 def names_in(content: zipfile.ZipFile) -> list[str]:
-    """Returns the names of an entry's arrays."""
+    """List the names of an entry's arrays."""
     names = json.loads(member_of(content, NAMES, _MAX_NAMES))
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise Strange("its list of arrays is none")
+        raise ForeignEntry("its list of arrays is invalid")
     return names
 
 
-def member_of(content: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """Returns what a member holds, checked by its CRC (NumPy's own reader stops before it).
+def member_of(content: zipfile.ZipFile, name: str, max_size: int) -> bytes:
+    """Read a member, verified by its CRC. NumPy's own reader stops before the CRC.
 
     Raises:
-        Strange: it has more than `most` bytes, or is compressed and could grow to any size.
+        ForeignEntry: it has more than `max_size` bytes, or is compressed and could expand to any size.
     """
     member = content.getinfo(name)
-    if member.compress_type != zipfile.ZIP_STORED or member.file_size > most:
-        raise Strange(f"{name} is compressed, or has more than {most:,} bytes")
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size > max_size:
+        raise ForeignEntry(f"{name} is compressed, or has more than {max_size:,} bytes")
     return content.read(member)
 
 
@@ -194,33 +194,33 @@ def _array_in(content: zipfile.ZipFile, name: str, layout: Layout | None) -> NDA
 
 
 def other_array(content: zipfile.ZipFile, name: str, count: int | None) -> NDArray[Any]:
-    """Returns an array that holds no images; `count` says how many there are, if that is known."""
-    most = max_bytes() if count is None else _MAX_OTHERS + _BYTES_AN_IMAGE * count
-    return array_of(member_of(content, f"{name}.npy", most))
+    """Read an array other than `images`; `count` is the number of images, where it is known."""
+    max_size = max_bytes() if count is None else _MAX_OTHERS + _BYTES_AN_IMAGE * count
+    return array_of(member_of(content, f"{name}.npy", max_size))
 
 
 def check_arrays(arrays: Arrays, layout: Layout, images: tuple[int, ...] | None = None) -> None:
-    """Raises Strange where arrays are not as they must be; `images` is the shape of those that are not read."""
+    """Raise ForeignEntry where arrays differ from a layout. `images` is the shape of images that are not read."""
     kinds = {name: (array.dtype, array.shape) for name, array in arrays.items()}
     layout.check(kinds | ({"images": (np.dtype(np.uint8), images)} if images else {}))
     if "sizes" in arrays and arrays["sizes"].min(initial=1) < 1:
-        raise Strange("there are images without pixels")
+        raise ForeignEntry("there are images without pixels")
 
 
-def tell_strange(entry: Path, notes: list[str] | None) -> None:
-    """Notes that there is an entry that could not be used."""
+def note_unusable(entry: Path, notes: list[str] | None) -> None:
+    """Append a note that an existing entry cannot be used."""
     if notes is not None and os.path.lexists(entry):
-        notes.append(f"{entry} is damaged, or not what cnnctl keeps there; the images are decoded again")
+        notes.append(f"{entry} is damaged, or was not written by cnnctl; decoding the images again")
 
 
 def used(entry: int) -> None:
-    """Notes that an entry, by its descriptor, was used just now: it goes after those that were not."""
-    with contextlib.suppress(OSError, TypeError):  # a cache that may only be read; on Windows there is no such call
+    """Mark an entry, given by its descriptor, as recently used, since the least recently used are removed first."""
+    with contextlib.suppress(OSError, TypeError):  # a read-only cache; Windows has no such call
         os.utime(entry)
 
 
 def array_of(content: bytes) -> NDArray[Any]:
-    """Returns the array that the bytes of an `.npy` file are."""
+    """Parse the bytes of an `.npy` file."""
     array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     return array
 
@@ -232,14 +232,14 @@ def _written(out: IO[bytes], arrays: Arrays) -> None:
 
 
 def write_arrays(content: zipfile.ZipFile, arrays: Arrays) -> None:
-    """Writes arrays into an entry; their names, under NAMES, come besides."""
+    """Write arrays to an entry. Their names are written separately, to NAMES."""
     for name, array in arrays.items():
         with content.open(f"{name}.npy", "w", force_zip64=True) as member:
             np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _keep(entry: Path, arrays: Arrays) -> None:
-    """Writes an entry; where it cannot be written, the run goes on without."""
+    """Write an entry. Where it cannot be written, the run continues without it."""
     size = sum(array.nbytes for array in arrays.values())
     if size > max_bytes():
         return
@@ -256,26 +256,26 @@ def _keep(entry: Path, arrays: Arrays) -> None:
 
 
 def part_of(entry: Path) -> tuple[int, Path]:
-    """Makes the file that becomes an entry once it is whole; returns its descriptor and its name.
+    """Create the temporary file of an entry; return its descriptor and path.
 
     Raises:
-        OSError: nothing can be written there.
+        OSError: the folder cannot be written.
     """
     handle, name = tempfile.mkstemp(prefix=f".{entry.stem}.", suffix=".part", dir=entry.parent)
     return handle, Path(name)
 
 
 def max_bytes() -> int:
-    """Returns how many bytes all entries may have together.
+    """Read the size limit of the cache in bytes.
 
     Raises:
-        UsageError: `CNNCTL_CACHE_SIZE` is no number of bytes.
+        UsageError: `CNNCTL_CACHE_SIZE` is not a number of bytes.
     """
     return number_from("CNNCTL_CACHE_SIZE", SIZE, 0, 2**63 - 1, f"a number of bytes such as {SIZE}")
 
 
 def make_room(folder: Path, size: int) -> None:
-    """Removes the entries longest unused, and what killed processes left half written, until `size` more bytes fit."""
+    """Remove the least recently used entries, and files left by killed processes, until `size` more bytes fit."""
     found = []
     for file in [*folder.glob("*.npz"), *folder.glob(".*.part")]:
         with contextlib.suppress(OSError):  # another process may remove it meanwhile
@@ -292,7 +292,7 @@ def make_room(folder: Path, size: int) -> None:
 
 
 def remove_left_behind(folder: Path) -> None:
-    """Removes what killed processes left half written, whether there is room or not."""
+    """Remove temporary files left by killed processes, even where there is room."""
     for file in folder.glob(".*.part"):
         with contextlib.suppress(OSError):  # another process may remove it meanwhile
             if time.time() - file.lstat().st_mtime >= STILL_WRITTEN:

@@ -1,4 +1,4 @@
-"""How much memory Linux lets the group of processes have that this one belongs to: a container, a Slurm job, a systemd slice."""
+"""Read the memory limits of the Linux control groups of this process, such as a container, a Slurm job or a systemd slice."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ OF_THIS_PROCESS = Path("/proc/self")
 
 
 def memory_limits(process: Path = OF_THIS_PROCESS) -> list[int]:
-    """Return the limits in bytes of a process's control group and of each above it; each of them counts.
+    """Read the limits in bytes of a process's control group and of each ancestor; the lowest one counts.
 
     Args:
-        process: its folder below /proc: `cgroup` names its groups, `mountinfo` says where they can be seen (proc(5),
-            cgroups(7)). Version 1 has a tree of groups for memory alone, version 2 one tree for all.
+        process: its folder below /proc. `cgroup` names its groups, `mountinfo` their mounts (proc(5), cgroups(7)).
+            Version 1 has a tree of groups for memory, version 2 one tree for all resources.
     """
     try:
         groups = (process / "cgroup").read_text(errors="surrogateescape")
         mounts = (process / "mountinfo").read_text(errors="surrogateescape")
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return []
     files = [file for mount in _mounts(mounts) for file in _limit_files(groups, *mount)]
     return [limit for file in files for limit in _limit(file)]
 
 
 def _mounts(mountinfo: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the file that holds a limit, the group at the top and the folder of each place where memory's groups are mounted."""
+    """Yield, for each mount of memory control groups, the name of its limit file, its root group and its folder."""
     for line in mountinfo.splitlines():
         fields, _, described = line.partition(" - ")
         kind, _, options = described.partition(" ")
@@ -43,7 +43,7 @@ def _unescaped(field: str) -> str:
 
 
 def _limit_files(groups: str, name: str, root: str, folder: str) -> Iterator[Path]:
-    """Yield the files with the limits of the process's group and those above it, as far up as they are mounted."""
+    """Yield the limit files of the process's group and its ancestors, up to the root of the mount."""
     for line in groups.splitlines():
         _, controllers, group = line.split(":", 2)
         version_2 = name == "memory.max"
@@ -53,12 +53,12 @@ def _limit_files(groups: str, name: str, root: str, folder: str) -> Iterator[Pat
 
 
 def _below(group: PurePosixPath, root: PurePosixPath) -> PurePosixPath:
-    """Return the way from the top of what is mounted to a group; none where the group is seen from elsewhere, as in a container."""
+    """Compute the path of a group below the root of the mount; empty where the group is outside, as in a container."""
     if ".." not in group.parts and group.is_relative_to(root):
         return group.relative_to(root)
     return PurePosixPath()
 
 
 def _limit(file: Path) -> Iterator[int]:
-    with contextlib.suppress(OSError, ValueError):  # `max` is no number: no limit
+    with contextlib.suppress(OSError, ValueError):  # `max` means no limit
         yield int(file.read_text())

@@ -1,4 +1,4 @@
-"""Where the decoded images of a set are: in memory, or in a file from which batches are read."""
+"""Hold the decoded images of a set in memory, or in a file from which batches are read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cnnctl.spec.dataset import DataSpec
 
 
 class ImageStore:
-    """Decodes the splits of a set, or takes them from the cache, to where `data.memory` wants them.
+    """Decodes the splits of a set, or loads them from the cache, to memory or disk according to `data.memory`.
 
     Args:
         data: a checked config.
-        count: says how many images a split has, as far as that is known without decoding any; else 0.
-        notes: what a person should know; gets a line where images are streamed.
+        count: counts the images of a split without decoding any; 0 where unknown.
+        notes: receives a line where images are streamed.
     """
 
     def __init__(self, data: DataSpec, count: Callable[[str], int], notes: list[str]) -> None:
@@ -30,7 +30,7 @@ class ImageStore:
 
     @cached_property
     def _streams(self) -> bool:
-        """Whether the images are streamed: those of all splits or of none."""
+        """Whether the images are streamed: those of all splits, or none."""
         splits = dict.fromkeys([self._data.train, *filter(_is_name, (self._data.validation, self._data.test))])
         why = why_streamed(self._data, sum(map(self._count, map(str, splits))) if self._data.memory == "auto" else 0)
         self._notes += [f"images are streamed from disk: {why}"] if why else []
@@ -46,19 +46,19 @@ class ImageStore:
         quick: bool = False,
         others: Sequence[str] = (),
     ) -> tuple[AnyImages, Arrays]:
-        """Returns the images of a split, and what else is known of it.
+        """Load the images of a split, and its other arrays.
 
         Args:
-            split: what the source calls it.
-            options: all that they depend on beside the files; plain values.
-            files: that they are decoded from; None for those that are decoded so fast that memory needs no cache of them.
-            blocks: decodes them.
-            count: says exactly how many there are, asked only where they are decoded; None where that is known anyway.
-            others: the names of the other arrays, those of a set in one text; several texts where there may be one or another.
-            quick: whether they are decoded as fast as they would be read from the cache; memory needs none of them then.
+            split: its name in the source.
+            options: everything besides the files that determines the images, as plain values.
+            files: the files to decode; None where decoding is so fast that images in memory need no cache.
+            blocks: decodes the images.
+            count: counts the images exactly, called only where they are decoded; None for the count of the constructor.
+            quick: True where decoding is as fast as reading the cache, so that images in memory need no cache.
+            others: the names of the other arrays, separated by spaces; several texts are alternatives.
 
         Raises:
-            DataError: they cannot be decoded, or there is no room for them.
+            DataError: an image cannot be decoded, or memory or disk space is too small.
             OSError: a file cannot be read.
         """
         data = self._data
@@ -66,7 +66,7 @@ class ImageStore:
         counted = count or partial(self._count, split)
         decoding = Decoding(lambda some: images_take(some, data, split), counted, (*data.image_size, data.channels), blocks)
         names = [frozenset(["images", *each.split()]) for each in others]
-        knows_itself = any("labels" in each for each in names)  # to count the images of such a set costs time
+        knows_itself = any("labels" in each for each in names)  # counting the images of such a set is slow
         layout = Layout(names, decoding.image, None if knows_itself else decoding.count()) if names else None
         if self._streams:
             return self._streamed(options, files or [], decoding, layout)
@@ -78,7 +78,7 @@ class ImageStore:
 
         try:
             arrays = decoded() if files is None or quick else cached(options, files, decoded, layout, self._notes)
-        except MemoryError as error:  # what a limit leaves may be less than the limit
+        except MemoryError as error:  # less may be free than the limit allows
             raise DataError(f"there is not enough memory for the images of '{split}'; {TOO_LARGE}") from error
         return arrays["images"], arrays
 
@@ -86,7 +86,7 @@ class ImageStore:
         self, options: Mapping[str, object], files: list[Path], decoding: Decoding, layout: Layout | None
     ) -> tuple[AnyImages, Arrays]:
         found = streamed(options, files, decoding, layout, self._notes)
-        note = f"they are decoded for this run alone, since {found.passing}"
+        note = f"the decoded images are for this run only, since {found.passing}"
         if found.passing and note not in self._notes:
             self._notes.append(note)
         return found.images, found.others

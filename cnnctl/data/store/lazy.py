@@ -1,4 +1,4 @@
-"""Images that are not in memory: those that are asked for are read, in the order in which they are asked for."""
+"""Read images from disk on demand, in the order of the request."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Indices = NDArray[np.int64]
 Shape = tuple[int, int, int, int]
 """Of images: (N, H, W, C)."""
 BLOCK_VALUES = 2**22
-"""So many pixel values are read or worked on at a time: 4 MB."""
+"""Pixel values read or processed at a time: 4 MB."""
 
 
 class LazyImages(ABC):
-    """Images (N, H, W, C), uint8, of which only those that are asked for are in memory.
+    """Images (N, H, W, C), uint8, of which only requested ones are in memory.
 
-    They are asked for as those of an array are, along its first axis: by a number, a slice, or numbers of any shape.
+    Indexing works as for the first axis of an array: by an integer, a slice, or an array of integers of any shape.
 
     Attributes:
         shape: (N, H, W, C).
@@ -40,7 +40,7 @@ class LazyImages(ABC):
 
     @property
     def size(self) -> int:
-        """Returns how many values all images have."""
+        """The number of values of all images."""
         return prod(self.shape)
 
     def __getitem__(self, index: Any) -> Pixels:
@@ -49,46 +49,46 @@ class LazyImages(ABC):
 
     def _checked(self, rows: NDArray[Any]) -> Indices:
         if not np.issubdtype(rows.dtype, np.integer) and rows.size:
-            raise IndexError(f"expected whole numbers, received {rows.dtype}")
+            raise IndexError(f"expected integers, received {rows.dtype}")
         if rows.size and not -len(self) <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"there are {len(self):,} images, and {rows.min()} to {rows.max()} were asked for")
+            raise IndexError(f"expected indices below {len(self):,}, received {rows.min()} to {rows.max()}")
         return np.where(rows < 0, rows + len(self), rows).astype(np.int64)
 
     def take(self, indices: Indices) -> LazyImages:
-        """Returns the images at `indices`, in that order; none is read yet."""
+        """Select the images at `indices`, in that order. None is read yet."""
         return _Part(self, self._checked(np.asarray(indices)))
 
     def turned(self, mirrored: bool, quarters: int) -> LazyImages:
-        """Returns the images, mirrored left and right or not, then turned by quarters; none is read yet."""
+        """Flip the images left to right where `mirrored`, then rotate by quarter turns. None is read yet."""
         return _Turned(self, mirrored, quarters)
 
     def __array__(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("these images may be more than fit into memory; ask for some of them")
+        raise TypeError("these images may not fit into memory; index some of them")
 
     @abstractmethod
     def _read(self, rows: Indices) -> Pixels:
-        """Returns the images at rows (B,) from 0 on, (B, H, W, C)."""
+        """Read the images at rows (B,), counted from 0: (B, H, W, C)."""
 
 
 AnyImages = Pixels | LazyImages
 
 
 def in_blocks(images: AnyImages) -> Iterator[Pixels]:
-    """Yields images (N, H, W, C) some at a time, so that the memory for what is done with them does not grow with N."""
+    """Yield images (N, H, W, C) in blocks, so that the memory for work on them does not grow with N."""
     at_once = max(1, BLOCK_VALUES // prod(images.shape[1:]))
     return (images[start : start + at_once] for start in range(0, len(images), at_once))
 
 
 class FileImages(LazyImages):
-    """Images that lie one after the other in a file, which is open as long as this is there.
+    """Images stored contiguously in a file. The file stays open as long as this object exists.
 
     Read at offsets and not mapped into memory: np.memmap would end the process by SIGBUS where the file is cut off or unreadable.
 
     Args:
-        descriptor: of the file, open to be read; closed in the end.
-        start: where in it the first image begins, in bytes.
+        descriptor: the file, open for reading; closed with this object.
+        start: offset of the first image in bytes.
         shape: (N, H, W, C).
-        name: what to call the file in messages.
+        name: name of the file in messages.
     """
 
     def __init__(self, descriptor: int, start: int, shape: Shape, name: str) -> None:
@@ -96,12 +96,12 @@ class FileImages(LazyImages):
         self._descriptor = descriptor
         self._start = start
         self._name = name
-        if hasattr(os, "posix_fadvise"):  # batches are read from all over the file: what lies beside an image is in vain
+        if hasattr(os, "posix_fadvise"):  # batches are random: reading ahead is useless
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
-        weakref.finalize(self, os.close, descriptor).atexit = False  # threads may still be reading then
+        weakref.finalize(self, os.close, descriptor).atexit = False  # threads may still be reading at exit
 
     def _read(self, rows: Indices) -> Pixels:
-        """Returns the images; those that are neighbours in the file too are read at once, and all by their place in it."""
+        """Read the images in the order of the file; neighbours are read in one call."""
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
         bytes_ = prod(self.shape[1:])
         firsts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
@@ -118,14 +118,14 @@ class FileImages(LazyImages):
             try:
                 count = read_at(self._descriptor, out, place)
             except OSError as error:
-                raise DataError(f"{self._name}: images cannot be read ({error.strerror}); run the command again") from error
+                raise DataError(f"{self._name}: cannot read images ({error.strerror}); run the command again") from error
             if not count:
-                raise DataError(f"{self._name} was cut off while images were read from it; run the command again")
+                raise DataError(f"{self._name} was truncated while images were read from it; run the command again")
             out, place = out[count:], place + count
 
 
 def read_at(descriptor: int, out: memoryview, place: int) -> int:
-    """Reads bytes from a place in a file; returns how many came, 0 at its end."""
+    """Read bytes at an offset into `out`; return their number, 0 at the end of the file."""
     if hasattr(os, "preadv"):
         return os.preadv(descriptor, [out], place)
     with _ONE_AT_A_TIME:  # Windows
@@ -139,7 +139,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class _Part(LazyImages):
-    """Some of other images, in an order of their own."""
+    """A selection of other images, in its own order."""
 
     def __init__(self, images: LazyImages, indices: Indices) -> None:
         super().__init__((len(indices), *images.shape[1:]))
@@ -166,12 +166,12 @@ class _Turned(LazyImages):
 
 
 def turned(images: Pixels, mirrored: bool, quarters: int) -> Pixels:
-    """Returns images (N, H, W, C), mirrored left and right or not, then turned by quarters; nothing is copied."""
+    """Flip images (N, H, W, C) left to right where `mirrored`, then rotate by quarter turns. Copies nothing."""
     return np.rot90(images[:, :, ::-1] if mirrored else images, quarters, axes=(1, 2))
 
 
 class JoinedImages(LazyImages):
-    """Sets of images of one size, one after the other."""
+    """Sets of images of one size, concatenated."""
 
     def __init__(self, sets: Sequence[LazyImages]) -> None:
         self._ends = np.cumsum([len(each) for each in sets])

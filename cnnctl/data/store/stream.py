@@ -1,8 +1,8 @@
-"""Sets that are not to be in memory: decoded block by block into a file on disk, from which images are read one by one.
+"""Decode a set block by block into a file on disk, and read single images from it.
 
-The file is an entry of the cache, the same that a set in memory has: its arrays are stored as they are, so the place
-of each image in it is known. An entry that is found is checked whole, block by block. What the cache has no room for, or
-may not hold, has a file without a name that is gone with the process, however it ends.
+The file is a cache entry, the same as for a set in memory. Its arrays are stored uncompressed, so the offset of each image
+is known. An existing entry is verified completely, block by block. A set that does not fit into the cache, or that must not
+be cached, goes to an unnamed file, which disappears with the process however it ends.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from cnnctl.data.store.cache import (
     make_room,
     max_bytes,
     names_in,
+    note_unusable,
     other_array,
     part_of,
     remove_left_behind,
-    tell_strange,
     used,
     write_arrays,
 )
@@ -48,10 +48,10 @@ from cnnctl.reading import open_regular
 
 IMAGES = "images.npy"
 _LOCAL_HEADER = 30
-"""Bytes of a zip file before the name of a member, the last four of them the lengths of name and extra field."""
+"""Bytes of a local file header before the member's name; the last four are the lengths of name and extra field."""
 
 Blocks = Generator[Pixels, None, Arrays]
-"""Gives images (B, H, W, C) some at a time, and returns what else is known once all are decoded."""
+"""Yields images (B, H, W, C) in blocks and returns the other arrays at the end."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Decoding:
     """A split that can be decoded.
 
     Attributes:
-        take: says the begin of a sentence on how much so many decoded images take.
-        count: says how many images there are; asked only where they are decoded.
-        image: the shape of one, (H, W, C).
-        blocks: decodes them, each time anew.
+        take: writes the start of a sentence on the memory of a number of decoded images.
+        count: counts the images; called only where they are decoded.
+        image: the shape of one image, (H, W, C).
+        blocks: decodes the images, from the start on each call.
     """
 
     take: Callable[[int], str]
@@ -72,33 +72,33 @@ class Decoding:
 
     @cached_property
     def shape(self) -> Shape:
-        """The shape of all images."""
+        """The shape of all images, (N, H, W, C)."""
         return self.count(), *self.image
 
     @property
     def bytes(self) -> int:
-        """Returns how many bytes the images have."""
+        """The bytes of all images."""
         return prod(self.shape)
 
     def in_memory(self) -> Arrays:
-        """Returns all arrays, among them `images`.
+        """Decode all arrays, including `images`, into memory.
 
         Raises:
-            DataError: the images cannot be decoded, or are not as many as they should be.
+            DataError: an image cannot be decoded, or their number differs from `count`.
         """
         images = np.empty(self.shape, np.uint8)
         start = 0
 
-        def keep(block: Pixels) -> None:
+        def store(block: Pixels) -> None:
             nonlocal start
             images[start : start + len(block)] = block
             start += len(block)
 
-        others = self.drained(keep)
+        others = self.drained(store)
         return {"images": images, **others}
 
     def drained(self, take: Callable[[Pixels], object]) -> Arrays:
-        """Hands each block to `take`; returns the other arrays; raises as `in_memory` does."""
+        """Pass each block to `take`; return the other arrays. Raises as `in_memory` does."""
         blocks, count = self.blocks(), 0
         while True:
             try:
@@ -110,18 +110,18 @@ class Decoding:
             if count <= self.shape[0]:
                 take(block)
         if count != self.shape[0]:
-            raise DataError(f"expected {self.shape[0]:,} images and found {count:,}; put the data in order, or prepare it anew")
+            raise DataError(f"expected {self.shape[0]:,} images, found {count:,}; repair the data, or prepare it again")
         return others
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """Images in a file, and what is known of them.
+    """Images in a file, with their other arrays.
 
     Attributes:
-        images: read from the file.
-        others: arrays, in memory.
-        passing: why the file is gone with this process; empty for an entry of the cache.
+        images: read from the file on demand.
+        others: the other arrays, in memory.
+        passing: the reason why the file is temporary; empty for a cache entry.
     """
 
     images: LazyImages
@@ -136,12 +136,12 @@ def streamed(
     layout: Layout | None = None,
     notes: list[str] | None = None,
 ) -> Streamed:
-    """Returns the images of a split from a file on disk, decoded before where there is none; arguments as in `cached`.
+    """Open the images of a split in a file on disk, decoded first where no entry exists. Arguments as in `cached`.
 
     Raises:
-        DataError: the images cannot be decoded, or there is no room for them on the disk.
-        OSError: a file that is decoded cannot be read.
-        UsageError: `CNNCTL_CACHE_SIZE` is no number of bytes.
+        DataError: an image cannot be decoded, or the disk has too little space.
+        OSError: a file cannot be read.
+        UsageError: `CNNCTL_CACHE_SIZE` is not a number of bytes.
     """
     folder = cache_folder()
     if folder is None:
@@ -151,7 +151,7 @@ def streamed(
     entry = folder / f"{key}.npz"
     if found := opened_entry(entry, layout):
         return found
-    tell_strange(entry, notes)
+    note_unusable(entry, notes)
     if not _can_be_written(folder):
         return _without_name(temporary_folder(), decoding, f"{folder} cannot be written")
     remove_left_behind(folder)
@@ -162,7 +162,7 @@ def streamed(
 
 
 def temporary_folder() -> Path:
-    """Returns where files are that the cache does not hold: `TMPDIR`, else /var/tmp, since /tmp is often in memory."""
+    """Choose the folder for files outside the cache: `TMPDIR`, else /var/tmp, since /tmp is often in memory."""
     lasting = Path("/var/tmp")  # noqa: S108  # the file has no name there
     return lasting if "TMPDIR" not in os.environ and os.access(lasting, os.W_OK) else Path(tempfile.gettempdir())
 
@@ -177,25 +177,25 @@ def _can_be_written(folder: Path) -> bool:
 
 
 def _entry(entry: Path, decoding: Decoding, unchanged: Callable[[], bool]) -> Streamed:
-    """Decodes a set into an entry of the cache; where a file changed meanwhile it is gone with this process."""
-    with _disk_told(entry.parent, decoding):
+    """Decode a set into an entry of the cache. Where a file changed meanwhile, the entry is temporary."""
+    with _as_disk_error(entry.parent, decoding):
         descriptor, beside = part_of(entry)
     try:
-        with _disk_told(entry.parent, decoding), os.fdopen(descriptor, "w+b") as out:
+        with _as_disk_error(entry.parent, decoding), os.fdopen(descriptor, "w+b") as out:
             found = _decoded_into(out, entry.parent, decoding)
         if not unchanged():
             return replace(found, passing="files changed while they were decoded")
-        with contextlib.suppress(OSError):  # then it has no name either
+        with contextlib.suppress(OSError):  # then it stays unnamed
             beside.replace(entry)
         return found
     finally:
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)  # it is there still where anything went wrong, Ctrl-C included
+            beside.unlink(missing_ok=True)  # it still exists after any failure, including Ctrl-C
 
 
 def _without_name(folder: Path, decoding: Decoding, why: str) -> Streamed:
-    """Decodes a set into a file that no folder lists, so that nothing is left of it even by a kill."""
-    with _disk_told(folder, decoding), tempfile.TemporaryFile(prefix=".cnnctl-", dir=folder) as out:
+    """Decode a set into an unnamed file, so that nothing is left of it even after a kill."""
+    with _as_disk_error(folder, decoding), tempfile.TemporaryFile(prefix=".cnnctl-", dir=folder) as out:
         return replace(_decoded_into(out, folder, decoding), passing=why)
 
 
@@ -208,7 +208,7 @@ def _decoded_into(out: IO[bytes], folder: Path, decoding: Decoding) -> Streamed:
 
 
 def _write(out: IO[bytes], decoding: Decoding) -> None:
-    """Writes all arrays as an entry of the cache has them."""
+    """Write all arrays in the format of a cache entry."""
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as content:
         with content.open(IMAGES, "w", force_zip64=True) as member:
             header = {"descr": "|u1", "fortran_order": False, "shape": decoding.shape}
@@ -220,8 +220,8 @@ def _write(out: IO[bytes], decoding: Decoding) -> None:
 
 
 @contextlib.contextmanager
-def _disk_told(folder: Path, decoding: Decoding) -> Iterator[None]:
-    """Raises as a DataError what a disk refuses, also when a file is closed."""
+def _as_disk_error(folder: Path, decoding: Decoding) -> Iterator[None]:
+    """Convert an OSError of writing to DataError, also on closing the file."""
     try:
         yield
     except OSError as error:
@@ -231,8 +231,8 @@ def _disk_told(folder: Path, decoding: Decoding) -> Iterator[None]:
 def _no_room(folder: Path, decoding: Decoding, reason: str) -> DataError:
     place = "TMPDIR" if cache_folder() != folder else "CNNCTL_CACHE_DIR"
     return DataError(
-        f"{decoding.take(decoding.shape[0])} {_shown(decoding.bytes)} on disk, from which they are streamed, and {folder} {reason}; "
-        f"free some, set {place} to a folder on a larger disk, give a smaller data.image_size, or read a part of the split"
+        f"{decoding.take(decoding.shape[0])} {_shown(decoding.bytes)} on disk for streaming, but {folder} {reason}; "
+        f"free some, set {place} to a folder on a larger disk, set a smaller data.image_size, or read part of the split"
     )
 
 
@@ -244,23 +244,23 @@ def _shown(count: int) -> str:
 
 
 def opened_entry(entry: Path, layout: Layout | None = None) -> Streamed | None:
-    """Returns the images of an entry of the cache, checked whole; None where it is not there, damaged or another's."""
+    """Open the images of a cache entry, verified; None where it is missing, damaged or not cnnctl's."""
     try:
         with open_regular(entry, entry.parent) as content:
             found = _opened(content, str(entry), checked=True)
             if layout:
                 check_arrays(found.others, layout, found.images.shape)
             used(content.fileno())
-    except Exception:  # wrong bits make zipfile, NumPy and even Python's tokenizer stumble in a dozen ways
+    except Exception:  # damaged bytes raise a dozen kinds of errors in zipfile, NumPy and Python's tokenizer
         return None
     return found
 
 
 def _opened(file: IO[bytes], name: str, checked: bool = False) -> Streamed:
-    """Returns the images of a file that has all arrays of an entry; the file may be closed then.
+    """Open the images of a file in the format of an entry. The file may be closed afterwards.
 
     Raises:
-        Exception: it is damaged.
+        Exception: the file is damaged.
     """
     with zipfile.ZipFile(file) as content:
         place = content.getinfo(IMAGES)
@@ -269,14 +269,14 @@ def _opened(file: IO[bytes], name: str, checked: bool = False) -> Streamed:
         others = {name: other_array(content, name, shape[0]) for name in names_in(content) if name != "images"}
     start = _start(file, place)
     if place.compress_type != zipfile.ZIP_STORED or place.file_size != header + prod(shape):
-        raise ValueError(f"{name} is damaged: the images are not stored as they are")
+        raise ValueError(f"{name} is damaged: the images are compressed or incomplete")
     if checked and _checksum(file, start, place.file_size) != place.CRC:
-        raise ValueError(f"{name} is damaged: its images have another checksum")
+        raise ValueError(f"{name} is damaged: the checksum of its images differs")
     return Streamed(FileImages(os.dup(file.fileno()), start + header, shape, name), others)
 
 
 def _shape(member: IO[bytes]) -> Shape:
-    """Returns the shape of the images whose header comes next, (N, H, W, C)."""
+    """Read the array header at the current position: (N, H, W, C)."""
     version = np.lib.format.read_magic(member)
     shape, by_columns, dtype = np.lib.format.read_array_header_1_0(member)
     if version != (1, 0) or by_columns or dtype != np.uint8 or len(shape) != len(("N", "H", "W", "C")):
@@ -286,14 +286,14 @@ def _shape(member: IO[bytes]) -> Shape:
 
 
 def _start(file: IO[bytes], place: zipfile.ZipInfo) -> int:
-    """Returns where in a zip file the content of a member begins (APPNOTE.TXT of PKWARE, 4.3.7)."""
+    """Find the offset of the content of a member in a zip file (APPNOTE.TXT of PKWARE, 4.3.7)."""
     file.seek(place.header_offset)
     name, extra = struct.unpack("<HH", file.read(_LOCAL_HEADER)[-4:])
     return place.header_offset + _LOCAL_HEADER + int(name) + int(extra)
 
 
 def _checksum(file: IO[bytes], start: int, count: int) -> int:
-    """Returns the CRC-32 of so many bytes, or of those that are there."""
+    """Compute the CRC-32 of `count` bytes, or of those up to the end of the file."""
     file.seek(start)
     checksum = 0
     while count and (block := file.read(min(count, BLOCK_VALUES))):
