@@ -115,7 +115,7 @@ def test_a_classification_becomes_a_few_shot_task_by_an_override_alone(tmp_path:
 
 # what does not go together
 
-MAML, CLASSIFIER, PROTOTYPICAL = "learner: maml", "learner: classifier", "learner: prototypical"
+MAML, CLASSIFIER, PROTOTYPICAL = "method: maml", "method: cosine_classifier", "method: prototypical"
 BY_EPISODES = "is for training by episodes, but cosine_classifier trains on batches of images (train.batch_size); remove it"
 
 WRONG: list[tuple[str, list[str]]] = [
@@ -170,7 +170,7 @@ WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(f"{MAML}, way: 2, train_way: 3"),
         [
-            "3:35  few_shot.train_way: maml has one output for each of the 2 classes of an episode, in training too; "
+            "3:34  few_shot.train_way: maml has one output for each of the 2 classes of an episode, in training too; "
             "remove train_way"
         ],
     ),
