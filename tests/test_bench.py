@@ -226,6 +226,7 @@ def test_growth_varies_one_thing_at_a_time_around_one_training() -> None:
     assert {point.grows for point in points("digits")} == {"width", "batch_size"}
 
 
+@pytest.mark.soak
 def test_sweeps_are_measured_in_turns_with_their_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "CONFIG", sweeps.CONFIG.replace(f"trials: {sweeps.TRIALS}", "trials: 3"))
     monkeypatch.setattr(sweeps, "AT", (1, 3))
@@ -240,6 +241,7 @@ def test_sweeps_are_measured_in_turns_with_their_memory(tmp_path: Path, monkeypa
     )
 
 
+@pytest.mark.soak
 def test_workers_are_measured_in_turns_against_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone, *_, several = (setup for setup in workers.setups() if setup.strategy != "one_device" or len(setup.cores[0]) == 1)
     monkeypatch.setattr(workers, "BATCH_SIZES", (512,))
