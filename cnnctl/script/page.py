@@ -182,7 +182,7 @@ def _provenance(command: str, needs: Needs) -> str:
             *_equality(needs),
             "Left out is what a run has besides: TensorBoard, checkpoints, the stop at a loss that is no number.",
             *(
-                ["All images are in memory here; data_code.memory: stream reads them from a file, with the same numbers."]
+                ["All images are in memory here; data.memory: stream reads them from a file, with the same numbers."]
                 if needs["streamed"]
                 else []
             ),
