@@ -38,7 +38,7 @@ from cnnctl.spec.load import load
 from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.observers import EpochRecord, StepsRecord
 
-KINDS = [("custom", "functional"), ("fit", "subclass"), ("custom", "subclass"), ("fit", "sequential")]
+KINDS = [("custom", "functional"), ("fit", "subclass"), ("fit", "sequential")]
 LAYERS: list[Any] = [
     {"conv2d": {"filters": 4, "kernel_size": 3, "activation": "relu"}},
     {"batch_normalization": {"momentum": 0.9}},
