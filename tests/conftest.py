@@ -6,10 +6,12 @@ import gc
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.fork_server import ForkServer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background, which processes that are started take over
@@ -26,6 +28,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "soak: holds beside other tests what they hold already; only scripts/soak runs it")
+
+
+SLOWEST = (
+    "test_workers.py", "test_sweep.py", "test_code.py", "test_few_shot.py", "test_readme.py", "test_docs.py", "test_kills.py",
+    "test_streaming.py", "test_scripts.py", "test_replicas.py", "test_tensorboard.py", "test_bench.py", "test_run_folder.py",
+    "test_surroundings.py", "test_reproducible.py", "test_pages.py", "test_faults.py", "test_fuzz.py", "test_styles.py",
+)  # fmt: skip
+"""Files that take longest, which begin first, so that the processes that share the suite end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the slowest files first, and skips what only scripts/soak runs, unless CNNCTL_SOAK is set."""
+    items.sort(key=lambda item: SLOWEST.index(item.path.name) if item.path.name in SLOWEST else len(SLOWEST))
+    if "CNNCTL_SOAK" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("soak"):
+                item.add_marker(pytest.mark.skip(reason="scripts/soak runs it, with CNNCTL_SOAK=1"))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def few_objects_to_look_through() -> None:
     """Spares the collector what earlier files left for good: TensorFlow keeps millions of objects.
@@ -34,6 +57,13 @@ def few_objects_to_look_through() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """One process that has imported everything, and starts the commands of all tests that need a process of their own."""
+    with ForkServer() as started:
+        yield started
 
 
 @pytest.fixture

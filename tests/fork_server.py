@@ -146,7 +146,10 @@ def _import_all() -> None:
     from cnnctl.train.quiet import import_tensorflow
 
     import_tensorflow(verbose=False)
-    import sklearn.datasets  # noqa: F401
+
+    import cnnctl.commands.train
+    import cnnctl.report.figures
+    import cnnctl.session.session  # noqa: F401
 
 
 def _tell(answers: Any, content: dict[str, Any]) -> None:

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,12 @@ from cnnctl.files import write_whole
 from cnnctl.run_folder import MetricsFile, new_run_folder
 from cnnctl.spec.load import load
 from cnnctl.train.observers import EpochRecord
+from tests.fork_server import ForkServer
 
 # Keras 3.15 writes and reads .keras files with an __array__ that numpy 2 finds old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 
-EPOCHS = 40  # some seconds, so that Ctrl-C comes while it trains
+EPOCHS = 20  # some seconds, so that Ctrl-C comes while it trains
 TRAINED = 809
 STEPS = 51
 LOOPS = ("fit", "custom")
@@ -120,25 +120,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, Run]]:
+def interrupted(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> dict[str, tuple[int, Run]]:
     """A run by each loop that got Ctrl-C in its third epoch, and its exit code."""
     configs = {loop: write_config(tmp_path_factory.mktemp(loop), loop) for loop in LOOPS}
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(LOOPS, pool.map(interrupt, configs.values()), strict=True))
+    return {loop: interrupt(config, fork_server) for loop, config in configs.items()}
 
 
-def interrupt(config: Path) -> tuple[int, Run]:
+def interrupt(config: Path, fork_server: ForkServer) -> tuple[int, Run]:
     """Trains until the second epoch is told, then presses Ctrl-C; returns the exit code and what is left."""
-    process = started(config, "--run-dir", "run")
-    assert process.stderr is not None
-    heard = []
-    for line in process.stderr:
-        heard.append(line)
-        if line.strip().startswith(f"2/{EPOCHS}"):
-            process.send_signal(signal.SIGINT)
-            break
-    out, rest = process.communicate(timeout=30)
-    return process.returncode, Run(config.parent / "run", config, out, "".join(heard) + rest)
+    folder, stdout = config.parent, "import os; os.dup2(os.open('out.txt', os.O_WRONLY | os.O_CREAT), 1)"
+    words = ["train", config.name, "--run-dir", "run"]
+    child = fork_server.start(*words, cwd=folder, output=folder / "err.txt", before=stdout)
+    assert child.has_said(f" 2/{EPOCHS} "), child.said()
+    child.send(signal.SIGINT)
+    return child.wait(), Run(folder / "run", config, (folder / "out.txt").read_text(), child.said())
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:

@@ -47,7 +47,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def written(case: str, folder: Path, **train: Any) -> Path:
     """Writes the config of a training that the tests of reliability kill, on fewer images and epochs."""
     content = {**CASES[case], "log": {"tensorboard": False}}
-    content["train"] = {**content["train"], "epochs": 3, **train}
+    content["train"] = {**content["train"], "epochs": 2, **train}
     (folder / "config.yaml").write_text(yaml.safe_dump(content))
     return folder / "config.yaml"
 
@@ -76,7 +76,7 @@ def test_both_loops_train_the_same_weights_to_the_bit(loop: str) -> None:
         assert all(mine[name].tobytes() == its[name].tobytes() for name in mine), what
 
 
-@pytest.mark.parametrize("case", ["fit-sequential", "custom-functional", "prototypical", "maml", "cosine_classifier"])
+@pytest.mark.parametrize("case", ["fit-sequential", "cosine_classifier"])
 def test_a_run_ends_as_one_in_memory(case: str, tmp_path: Path) -> None:
     config = written(case, tmp_path)
     runs = [trained(config, tmp_path / mode, f"data.memory={mode}") for mode in ("keep", "stream")]
@@ -91,7 +91,6 @@ def test_a_run_ends_as_one_in_memory(case: str, tmp_path: Path) -> None:
     ("case", "first", "then"),
     [
         ("fit-sequential", "stream", "stream"),
-        ("fit-sequential", "keep", "stream"),
         ("custom-functional", "stream", "keep"),
         ("prototypical", "keep", "stream"),
     ],
@@ -235,7 +234,7 @@ limit = taken() + int(room)
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 sys.exit(command("train", config, "--run-dir", run, "--device", "cpu", "--set", "data.memory=" + mode))
 """
-ROOM = 400_000_000
+ROOM = 250_000_000
 """Bytes that a training may take beside what TensorFlow has taken before."""
 
 
@@ -260,9 +259,9 @@ def large(folder: Path, images: int) -> Path:
 
 @pytest.fixture(scope="module")
 def larger_than_memory(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Configs of 80 images, and of 8,400: 1.65 GB decoded, four times ROOM."""
+    """Configs of 80 images, and of 5,200: 1.02 GB decoded, four times ROOM."""
     few, many = (tmp_path_factory.mktemp("few"), tmp_path_factory.mktemp("many"))
-    return large(few, 80), large(many, 8_400)
+    return large(few, 80), large(many, 5_200)
 
 
 def limited(configs: tuple[Path, Path], folder: Path, mode: str) -> subprocess.CompletedProcess[str]:
@@ -282,10 +281,10 @@ class TestLessMemoryThanImages:
         assert done.returncode == 0, done.stderr[-2000:]
         assert "images are streamed from disk: " in done.stderr
         result = json.loads((tmp_path / "run" / "result.json").read_text())
-        assert (result["steps"], result["test_accuracy"]) == (840, 1.0)
+        assert (result["steps"], result["test_accuracy"]) == (520, 1.0)
 
     def test_the_same_set_is_refused_in_memory(self, larger_than_memory: tuple[Path, Path], tmp_path: Path) -> None:
         done = limited(larger_than_memory, tmp_path, "keep")
         assert done.returncode == 1
-        assert "the 8,400 images of 'train' take, as 256×256×3, 3.3 GB, but this machine has" in done.stderr
+        assert "the 5,200 images of 'train' take, as 256×256×3, 2.0 GB, but this machine has" in done.stderr
         assert "say data.memory: stream" in done.stderr

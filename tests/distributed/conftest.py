@@ -10,6 +10,6 @@ from tests.fork_server import ForkServer
 
 
 @pytest.fixture(scope="session")
-def nurseries() -> Iterator[list[ForkServer]]:
-    with ForkServer() as first, ForkServer() as second:
-        yield [first, second]
+def nurseries(fork_server: ForkServer) -> Iterator[list[ForkServer]]:
+    with ForkServer() as second:
+        yield [fork_server, second]

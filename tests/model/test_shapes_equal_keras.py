@@ -30,6 +30,7 @@ from cnnctl.spec.load import load
 from cnnctl.spec.receptive import receptive_fields
 from cnnctl.spec.shapes import LayerContext, Misfit, Shape, Window, trace
 from cnnctl.spec.stack import INPUT, nodes_of
+from tests.spec.fuzz import times
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 CLASSES = 7
@@ -276,7 +277,7 @@ def fitting_stacks(draw: Draw) -> Drawn:
 # --- stacks that fit ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=250, derandomize=True, deadline=None)
+@settings(max_examples=times(100), derandomize=True, deadline=None)
 @given(fitting_stacks())
 def test_every_shape_and_parameter_count_of_a_stack_that_fits_equals_keras(drawn: Drawn) -> None:
     nodes, complaints = nodes_of(drawn.model())
@@ -377,7 +378,7 @@ def sums_to_one(output: NDArray[np.float64]) -> bool:
     return bool((output >= 0).all() and np.allclose(output.sum(-1), 1) and output.shape[-1] > 1)
 
 
-@settings(max_examples=30, derandomize=True, deadline=None)
+@settings(max_examples=times(15), derandomize=True, deadline=None)
 @given(fitting_stacks())
 def test_receptive_fields_and_probabilities_are_those_of_the_computed_outputs(drawn: Drawn) -> None:
     drawn.layers = smooth(drawn)
@@ -524,7 +525,7 @@ def _means_something(results: list[Any], noise_shape: list[int | None] | None) -
     return not (mixed or enlarged or short)
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=times(200), derandomize=True, deadline=None)
 @given(wild_stacks())
 def test_what_spec_refuses_keras_refuses_at_the_same_layer_and_the_other_way(stack: tuple[Shape, str, list[Plain]]) -> None:
     ours, theirs = spec_refuses_at(*stack), keras_refuses_at(*stack)

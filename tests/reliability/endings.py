@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 CLOCKS = ("seconds", "images_per_second", "train_seconds")
-EPOCHS = 8
+EPOCHS = 5
 _CONV: list[Any] = [
     {"conv2d": {"filters": 4, "kernel_size": 3, "kernel_regularizer": "l2"}},
     {"batch_normalization": {"momentum": 0.9}},

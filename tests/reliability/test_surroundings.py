@@ -44,6 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> 
     """A folder with a config, and the run that it gives where nothing is strange."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "q.yaml").write_text(CONFIG)
+    (folder / "matplotlibrc").write_text("backend: nonsense\nfigure.dpi: 1\n")
     output = folder / "output.txt"
     assert fork_server.run("train", "q.yaml", "--run-dir", "plain", "--device", "cpu", cwd=folder, output=output) == 0
     return folder
@@ -68,6 +69,7 @@ def home_with_settings(folder: Path) -> Path:
 
 HOSTILE = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "MATPLOTLIBRC": "matplotlibrc",
     "KERAS_BACKEND": "jax",
     "KERAS_MAX_EPOCHS": "x",
     "KERAS_MAX_STEPS_PER_EPOCH": "1",
@@ -106,14 +108,14 @@ def test_a_run_among_settings_of_other_programs_ends_as_any_other_with_closed_st
 def test_a_resume_among_settings_of_other_programs_ends_as_if_nothing_had_been(
     place: Path, fork_server: ForkServer, tmp_path: Path
 ) -> None:
-    """The run is killed on its way, and the resume reads to its end what nobody hears: its stderr is a full disk."""
+    """The run is killed on its way; the resume has no HOME, few open files, and a full disk for its stderr."""
     run, output = tmp_path / "run", tmp_path / "output.txt"
     child = fork_server.start("train", "q.yaml", "--run-dir", run, "--device", "cpu", cwd=place, output=output)
     assert child.has_said("1/2")
     child.send(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    home = home_with_settings(tmp_path / "home")
-    done = shell(f"eval $C train --resume {run} --device cpu '2>/dev/full'", place, HOME=str(home), KERAS_BACKEND="jax")
+    without = "unset HOME USER LOGNAME XDG_CACHE_HOME XDG_CONFIG_HOME; ulimit -n 40"
+    done = shell(f"{without}; eval $C train --resume {run} --device cpu '2>/dev/full'", place, KERAS_BACKEND="jax")
     assert done.returncode == 0, done.stdout
     assert_same_ending(run, place / "plain")
 

@@ -40,7 +40,7 @@ from cnnctl.train.checkpoint import Checkpoints
 from cnnctl.train.observers import EpochRecord, StepsRecord
 from tests.interruptions import prepared
 
-KINDS = [("custom", "functional"), ("fit", "subclass"), ("custom", "subclass"), ("fit", "sequential")]
+KINDS = [("custom", "functional"), ("fit", "subclass"), ("fit", "sequential")]
 LAYERS: list[Any] = [
     {"conv2d": {"filters": 4, "kernel_size": 3, "activation": "relu"}},
     {"batch_normalization": {"momentum": 0.9}},

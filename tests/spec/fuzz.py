@@ -1,6 +1,6 @@
 """What the fuzz tests share: the judge of one config, hostile values, and how many cases are tried.
 
-`CNNCTL_FUZZ=20 pytest -rP tests/spec/test_fuzz.py tests/spec/test_fuzz_schema.py` tries twenty times as many
+`CNNCTL_FUZZ=50 pytest -rP tests/spec/test_fuzz.py tests/spec/test_fuzz_schema.py` tries fifty times as many
 cases as usual, by the same code, and prints how many were accepted and refused. Every case comes from a fixed
 seed, so that a failure comes again; its message holds the config.
 """

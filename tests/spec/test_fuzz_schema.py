@@ -1,6 +1,6 @@
 """What the JSON Schema accepts the loader accepts, but for what no schema can say; documents are drawn from the schema.
 
-`CNNCTL_FUZZ=20` tries twenty times as many, see tests/spec/fuzz.py.
+`CNNCTL_FUZZ=50` tries fifty times as many, see tests/spec/fuzz.py.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ def broken_configs(draw: st.DrawFn) -> Any:
 def test_what_the_schema_accepts_as_a_config_the_loader_accepts() -> None:
     tally = Tally()
 
-    @usual(250)
+    @usual(100)
     @given(configs())
     def tried(content: Any) -> None:
         printed = refusals(content)
@@ -300,7 +300,7 @@ def refusals(content: Any) -> list[str]:
 def test_a_config_with_mishaps_is_taken_or_refused() -> None:
     tally = Tally()
 
-    @usual(200)
+    @usual(80)
     @given(broken_configs())
     def tried(content: Any) -> None:
         tally[

@@ -52,7 +52,7 @@ def test_remedies_are_read_out_of_a_message_one_by_one() -> None:
 
 
 def test_wrong_edits_are_named_at_their_line_and_every_remedy_works() -> None:
-    outcomes = [outcome(edit) for edit in edits(times(200))]  # CNNCTL_FUZZ=5 for the thousand of docs/reference/errors.md
+    outcomes = [outcome(edit) for edit in edits(times(100))]  # CNNCTL_FUZZ=10 for the thousand of docs/reference/errors.md
     rows = counted(outcomes)
     print(rows)
     assert [each.failed for each in outcomes if each.failed] == []

@@ -225,11 +225,11 @@ def test_other_images_than_those_of_the_first_trial_are_refused(tmp_path: Path) 
 
 
 def test_sizes_of_images_can_be_swept(tmp_path: Path) -> None:
-    parameters = {"data.image_size": [[8, 8], [12, 12]], "data.invert": [False, True]}
+    parameters = {"data.image_size": [[8, 8], [12, 12]]}
     config = written(tmp_path, method="grid", trials=None, pruning=None, parameters=parameters)
     rows = work(config, tmp_path / "sweep").results().trials
-    assert [row.state for row in rows] == [DONE] * 4
-    assert [load(Path(row.run) / "config.yaml").data.image_size for row in rows] == [(8, 8), (8, 8), (12, 12), (12, 12)]
+    assert [row.state for row in rows] == [DONE] * 2
+    assert [load(Path(row.run) / "config.yaml").data.image_size for row in rows] == [(8, 8), (12, 12)]
 
 
 def test_few_shot_tasks_are_swept_too(tmp_path: Path) -> None:
