@@ -18,7 +18,7 @@ import typer.core
 
 from cnnctl import __version__
 from cnnctl.errors import CnnctlError, Interrupted
-from cnnctl.last_words import dismiss, want_teller
+from cnnctl.last_words import dismiss, enable_reporter
 from cnnctl.report.console import Console
 from cnnctl.surroundings import expanded, from_system, open_closed_streams
 
@@ -648,7 +648,7 @@ def be_own_process() -> None:
     warnings.resetwarnings()
     for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", kind)
-    want_teller()
+    enable_reporter()
 
 
 def _is_flushed() -> bool:

@@ -1,11 +1,11 @@
-"""Everything that a user can cause, as one tree; each class knows its exit code.
+"""The errors that a user can cause, and suggestions for misspelled names. Each class has its exit code.
 
 CnnctlError
-├── UsageError       2  the command line asks for something that is not there
-├── ConfigError      2  the config is wrong; holds every `Problem` found
-├── DataError        1  the data is missing, broken or does not suit the config
-├── RunError         1  the run failed: divergence, disk, a damaged run folder
-└── Interrupted    130  Ctrl-C, or 128 and the number of another signal; the message says what was saved
+├── UsageError       2  a wrong argument or option, or one that does not fit the others
+├── ConfigError      2  a wrong config; lists every `Problem` found
+├── DataError        1  data that is missing, damaged or does not match the config
+├── RunError         1  a failed run: divergence, a full disk, a damaged run folder
+└── Interrupted    130  Ctrl-C (128 + the number of any other signal); the message names what was saved
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 
 class CnnctlError(Exception):
-    """A failure with one clear message; `main()` prints it and exits with `exit_code`.
+    """A failure with one clear message. `main()` prints it and exits with `exit_code`.
 
-    A run that it ends is called by its `state`.
+    `state` is the state of a run that it ends.
     """
 
     exit_code = 1
@@ -27,13 +27,13 @@ class CnnctlError(Exception):
 
 
 class UsageError(CnnctlError):
-    """The command line asks for something that is not there."""
+    """An argument or option is wrong, or does not fit the others."""
 
     exit_code = 2
 
 
 class DataError(CnnctlError):
-    """The data is missing, broken or does not suit the config."""
+    """The data is missing, damaged or does not match the config."""
 
 
 class RunError(CnnctlError):
@@ -41,23 +41,23 @@ class RunError(CnnctlError):
 
 
 class Interrupted(CnnctlError):
-    """A signal asked the process to end: SIGINT, which is Ctrl-C, or another one by its number."""
+    """A signal asked the process to end: SIGINT (Ctrl-C), or the one with `signal_number`."""
 
     state = "interrupted"
 
     def __init__(self, message: str, signal_number: int = 2) -> None:
-        self.exit_code = 128 + signal_number  # as shells tell it
+        self.exit_code = 128 + signal_number  # as shells report it
         super().__init__(message)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a config.
+    """One mistake in a config.
 
     Attributes:
-        location: where it was written: `file:line:column` or `--set path=value`.
-        path: what it is about, such as `model.layers[3].conv2d`; empty for the whole file.
-        message: what is wrong, what was expected and received, and what to do; may have several lines.
+        location: its source: `file:line:column` or `--set path=value`.
+        path: the field, such as `model.layers[3].conv2d`; empty for the whole file.
+        message: what is wrong, what was expected and received, and how to fix it; may have several lines.
     """
 
     location: str
@@ -70,7 +70,7 @@ class Problem:
 
 
 class ConfigError(CnnctlError):
-    """The config is wrong."""
+    """The config has one mistake or more."""
 
     exit_code = 2
 
@@ -80,30 +80,31 @@ class ConfigError(CnnctlError):
 
 
 MAX_SUGGESTIONS = 5
-"""Wrong words of one message whose near ones are named."""
+"""The most words of one message that get a suggestion."""
 
 
 def counted(count: int, noun: str, several: str = "") -> str:
-    """Return `1 epoch` or `1,200 epochs`; `several` where the plural is no s."""
+    """Return `1 epoch` or `1,200 epochs`; `several` is an irregular plural."""
     return f"{count:,} {noun if count == 1 else several or noun + 's'}"
 
 
 def suggestion(word: object, known: Iterable[str], of_data: bool = False) -> str:
-    """Returns `; did you mean 'x'?` for the nearest known word, or an empty string.
+    """Suggest the nearest known word: `; did you mean 'x'?`, or an empty string.
 
-    A word that differs in capitals, leading zeros, outer spaces or Unicode form alone is nearest, and what differs is said.
+    A word that differs only in capitals, leading zeros, outer spaces or Unicode form is the nearest, and the suggestion names
+    the difference.
 
     Args:
-        word: what was received.
-        known: what it may be.
-        of_data: whether these are names of the user's files, where capitals are said too.
+        word: the word received.
+        known: the words expected.
+        of_data: whether they are names in the user's data, where a difference in capitals is named too.
     """
     near = _nearest(word, list(known), of_data)
     return f"; did you mean '{near[0]}'{near[1]}?" if near else ""
 
 
 def suggestions(words: Sequence[object], known: Iterable[str], of_data: bool = False) -> str:
-    """Return `; did you mean 'x' for 'X'; 'y' for 'Y'?` for the first words that have a near one; as `suggestion` for one word."""
+    """Suggest known words for several: `; did you mean 'x' for 'X'; 'y' for 'Y'?`. One word gets the text of `suggestion`."""
     names = list(known)
     if len(words) == 1:
         return suggestion(words[0], names, of_data)
@@ -113,7 +114,7 @@ def suggestions(words: Sequence[object], known: Iterable[str], of_data: bool = F
 
 
 def _nearest(word: object, names: Sequence[str], of_data: bool) -> tuple[str, str] | None:
-    """Return the nearest name and what differs, empty where that shows; None where none is near."""
+    """Find the nearest name, and describe a difference that is hard to see; None if no name is near."""
     same = next((name for name in names if folded(name) == folded(str(word)) and name != word), None)
     if same is not None:
         return same, _difference(str(word), same, of_data)
@@ -124,7 +125,7 @@ def _nearest(word: object, names: Sequence[str], of_data: bool) -> tuple[str, st
 
 
 def _difference(word: str, same: str, of_data: bool) -> str:
-    """Returns what differs between two names that look alike."""
+    """Describe the difference between two names that look alike."""
     if unicodedata.normalize("NFC", same) == unicodedata.normalize("NFC", word):
         return ", the same letters in another Unicode form"
     if same.strip() == word.strip():
@@ -135,6 +136,6 @@ def _difference(word: str, same: str, of_data: bool) -> str:
 
 
 def folded(name: str) -> str:
-    """Returns a name without what people write now so, now so: capitals, outer spaces, zeros before a number, Unicode form."""
+    """Normalize a name: capitals, outer spaces, leading zeros of a number, Unicode form."""
     plain = unicodedata.normalize("NFC", name).strip().casefold()
     return (plain.lstrip("0") or "0") if plain.isdecimal() else plain

@@ -55,7 +55,7 @@ def refuse_output(path: Path, option: str, suffix: str = "", is_folder: bool = F
         raise UsageError(f"{path} already exists; not overwriting. Choose another name: {option} {shell_word(free_name(path))}")
     there = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if there.is_dir() and there != path.absolute().parent and not makes_folders:
-        raise UsageError(f"{option} {path}: there is no folder {path.parent}; make it: mkdir -p {shell_word(path.parent)}")
+        raise UsageError(f"{option} {path}: folder {path.parent} does not exist; create it: mkdir -p {shell_word(path.parent)}")
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "cannot be written" if there.is_dir() else "is a file"
         raise RunError(f"{path} cannot be written: {there} {reason}; choose another {option}")

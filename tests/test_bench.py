@@ -162,7 +162,7 @@ def test_contenders_take_turns_and_one_that_fails_is_named_while_the_others_go_o
         ("mute", "round 1 of 2"),
     ]
     assert outcome.failures[0].lines == ["no such layer", "exit code 1"]
-    assert "says nothing of itself: JSONDecodeError" in outcome.failures[1].lines[-1]
+    assert "reported no figures: JSONDecodeError" in outcome.failures[1].lines[-1]
 
 
 def test_a_process_is_measured_from_outside(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_the_machine_has_been_busy_for_a_while() -> None:
 def test_a_machine_that_others_use_is_said_and_one_that_is_idle_is_not() -> None:
     assert company([{"others_cores": {"median": 0.1, "min": 0.0, "max": 0.1}}, {"name": "failed"}], 2) == []
     (warning,) = company([{"others_cores": {"median": 0.1, "min": 0.0, "max": 0.9}}], 2)
-    assert warning.startswith("not alone: other processes kept up to 0.9 of 2 cores busy meanwhile")
+    assert warning.startswith("not alone: other processes kept up to 0.9 of 2 cores busy; measure again")
 
 
 def test_the_config_is_that_of_mnist_but_for_what_is_asked() -> None:
@@ -221,9 +221,9 @@ def test_the_config_is_that_of_mnist_but_for_what_is_asked() -> None:
 
 
 def test_growth_varies_one_thing_at_a_time_around_one_training() -> None:
-    wishes = {point.wish for point in points("mnist")}
-    assert len(wishes) == 8
-    assert all(sum(a != b for a, b in zip(wish, (60_000, 1.0, 128), strict=True)) <= 1 for wish in wishes)
+    sizes = {point.size for point in points("mnist")}
+    assert len(sizes) == 8
+    assert all(sum(a != b for a, b in zip(size, (60_000, 1.0, 128), strict=True)) <= 1 for size in sizes)
     assert {point.grows for point in points("digits")} == {"width", "batch_size"}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnctl.errors import CnnctlError, Interrupted
-from cnnctl.last_words import dismiss, keep_silent, want_teller
+from cnnctl.last_words import dismiss, enable_reporter, keep_silent
 from cnnctl.surroundings import from_system
 from cnnctl.train.signals import Interruption
 
@@ -81,7 +81,7 @@ def _end_with_stdin() -> None:
 
 def run_and_exit() -> None:
     """Run `main` and end the process at once, as `cli.run_and_exit` does."""
-    want_teller()
+    enable_reporter()
     code = main()
     dismiss()
     os._exit(code)  # nothing is buffered: events are written line by line

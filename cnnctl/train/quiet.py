@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from cnnctl.errors import CnnctlError, RunError
-from cnnctl.last_words import tell_if_killed, unseen
+from cnnctl.last_words import hidden_stderr, report_if_killed
 from cnnctl.surroundings import own_settings, small_limits
 
 _ENDED = "this process was ended before it was done, by TensorFlow or by the system, as for lack of memory"
@@ -46,7 +46,7 @@ def import_tensorflow(verbose: bool = False) -> None:
 
 def tell_of_end(what_next: str = "") -> None:
     """Sets what is told should this process be ended from here on, with what to do then."""
-    tell_if_killed(f"{_ENDED}{_perhaps()}{'. ' * bool(what_next)}{what_next}")
+    report_if_killed(f"{_ENDED}{_perhaps()}{'. ' * bool(what_next)}{what_next}")
 
 
 def _prepare_for_the_worst() -> None:
@@ -57,7 +57,7 @@ def _prepare_for_the_worst() -> None:
     """
     released = threading.Event()
     try:
-        tell_if_killed(f"TensorFlow ended this process as it started{_perhaps()}")
+        report_if_killed(f"TensorFlow ended this process as it started{_perhaps()}")
         for _ in range(min(_THREADS + _THREADS_PER_CORE * (os.cpu_count() or 1), _MAX_THREADS)):
             threading.Thread(target=released.wait).start()
     except (OSError, RuntimeError) as error:
@@ -139,7 +139,7 @@ def without_native_stderr() -> Iterator[None]:
     TensorFlow writes some lines before its log level is set up, so no variable can silence them.
     What Python writes still reaches the screen.
     """
-    python_stderr, heard = sys.stderr, unseen()
+    python_stderr, heard = sys.stderr, hidden_stderr()
     with contextlib.suppress(OSError):  # nobody can read it
         python_stderr.flush()
     with open(os.dup(2), "w", buffering=1, errors="replace") as screen:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .comparison import SweepOptions, compare
+from .comparison import BenchOptions, compare
 from .contenders import trainers
 from .memory import memory_rows, memory_table
 from .report import as_markdown, as_text
@@ -25,7 +25,7 @@ from .workers import worker_rows, worker_table
 
 
 def as_json(results: Results) -> str:
-    """Returns the results for programs."""
+    """Draw the results as JSON."""
     return json.dumps(results, indent=2)
 
 
@@ -33,42 +33,44 @@ FORMS: dict[str, Callable[[Results], str]] = {"table": as_text, "markdown": as_m
 
 
 def main(about: str) -> int:
-    """Returns the exit code: 0, or 1 where a contender failed.
+    """Run the benchmark; return the exit code: 0, or 1 if a contender failed.
 
     Args:
-        about: what the script is, for --help.
+        about: the description for --help.
     """
     options = _options(about)
     if options.memory:
-        return _print_rows(lambda folder: memory_rows(folder, _say), memory_table, options.format)
+        return _print_rows(lambda folder: memory_rows(folder, _print), memory_table, options.format)
     if options.workers:
         return _print_rows(
-            lambda folder: worker_rows(options.data, options.rounds, options.epochs, folder, _say), worker_table, options.format
+            lambda folder: worker_rows(options.data, options.rounds, options.epochs, folder, _print),
+            worker_table,
+            options.format,
         )
     if options.sweep:
         return _sweeps(options)
     if options.sources:
         return _print_rows(
-            lambda folder: source_rows(folder, _say, options.rounds, options.images), source_table, options.format
+            lambda folder: source_rows(folder, _print, options.rounds, options.images), source_table, options.format
         )
-    wish = SweepOptions(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
+    chosen = BenchOptions(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
-            results = compare(wish, Path(folder), _say)
+            results = compare(chosen, Path(folder), _print)
     except (NotPrepared, OSError) as error:
-        _say(str(error))
+        _print(str(error))
         return 1
-    _hand_out(results, options)
+    _write(results, options)
     return 1 if results["failures"] else 0
 
 
 def _print_rows(measure: Callable[[Path], Sequence[Any]], draw: Callable[[Any, str], str], form: str) -> int:
-    """Measures in a folder of its own, prints the rows (dataclasses), and returns the exit code."""
+    """Measure in a temporary folder, print the rows (dataclasses), and return the exit code."""
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
             rows = measure(Path(folder))
     except OSError as error:
-        _say(str(error))
+        _print(str(error))
         return 1
     plain = json.dumps([asdict(row) for row in rows], indent=2)
     sys.stdout.write((plain if form == "json" else draw(rows, form)) + "\n")
@@ -78,9 +80,9 @@ def _print_rows(measure: Callable[[Path], Sequence[Any]], draw: Callable[[Any, s
 def _sweeps(options: argparse.Namespace) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
-            results = compare_sweeps((1, 2), options.rounds, Path(folder), _say)
+            results = compare_sweeps((1, 2), options.rounds, Path(folder), _print)
     except OSError as error:
-        _say(str(error.strerror))
+        _print(str(error.strerror))
         return 1
     sys.stdout.write((json.dumps(results, indent=2) if options.format == "json" else as_table(results)) + "\n")
     return 0
@@ -90,13 +92,15 @@ def _options(about: str) -> argparse.Namespace:
     names = [each.name for each in trainers(sys.executable)]
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist", help="digits: 1,797 of 8×8 pixels, bundled")
-    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="turns of each contender [3]")
-    parser.add_argument("--epochs", type=_count, default=3, metavar="N", help="of each training [3]")
-    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="rounds of each contender [3]")
+    parser.add_argument("--epochs", type=_count, default=3, metavar="N", help="epochs of each training [3]")
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"contenders, from {', '.join(names)}"
+    )
     torch_help = "the interpreter for torch and lightning"
     parser.add_argument("--torch-python", type=_interpreter, default=sys.executable, metavar="PATH", help=torch_help)
     parser.add_argument("--growth", action="store_true", help="also vary images, width and batch size, one round each")
-    memory_help = "instead: how memory grows with the images, kept and streamed; takes some minutes and 3 GB of disk"
+    memory_help = "instead, how memory grows with the images, kept and streamed; takes some minutes and 3 GB of disk"
     parser.add_argument("--memory", action="store_true", help=memory_help)
     workers_help = "instead, how fast 1 and 2 workers of one core each are, and one process"
     parser.add_argument("--workers", action="store_true", help=workers_help)
@@ -105,42 +109,42 @@ def _options(about: str) -> argparse.Namespace:
     parser.add_argument("--sources", action="store_true", help=sources_help)
     parser.add_argument("--images", type=_count, default=IMAGES, metavar="N", help=f"of the set of --sources [{IMAGES}]")
     parser.add_argument("--format", choices=tuple(FORMS), default="table", help="how to print [table]")
-    parser.add_argument("--output", type=_file, metavar="OUT.json", help="write the results there, every round of them")
-    parser.add_argument("--plot", type=_file, metavar="OUT.png", help="draw them there")
+    parser.add_argument("--output", type=_file, metavar="OUT.json", help="write the results of every round to a file")
+    parser.add_argument("--plot", type=_file, metavar="OUT.png", help="draw the results")
     return parser.parse_args()
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 on, received {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, received {text!r}")
     return int(text)
 
 
 def _interpreter(text: str) -> str:
-    """Returns its whole path, since contenders run in other folders; links stay, by which it knows its environment."""
+    """Return the absolute path, since contenders run in other folders. Links stay: Python finds its environment by them."""
     found = shutil.which(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"there is no interpreter {text}")
+        raise argparse.ArgumentTypeError(f"interpreter {text} not found")
     return os.path.abspath(found)
 
 
 def _file(text: str) -> Path:
-    """Returns a path that can be written to once everything is measured."""
+    """Check that a file can be written after the measurements."""
     if not Path(text).parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
+        raise argparse.ArgumentTypeError(f"folder {Path(text).parent} does not exist")
     return Path(text)
 
 
-def _hand_out(results: Results, options: argparse.Namespace) -> None:
+def _write(results: Results, options: argparse.Namespace) -> None:
     sys.stdout.write(FORMS[options.format](results) + "\n")
     if options.output:
         options.output.write_text(as_json(results) + "\n")
     if options.plot:
-        from .picture import draw  # only now: every process that is measured counts what this one holds
+        from .picture import draw  # not earlier: the memory of this process counts in every measured process
 
         draw(results, options.plot)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()

@@ -22,16 +22,16 @@ NO_PEAK: dict[str, Any] = {"gpu": None, "gflops": {}}
 
 
 @dataclass(frozen=True)
-class SweepOptions:
-    """What is asked for.
+class BenchOptions:
+    """The options of a comparison.
 
     Attributes:
         data: `mnist` or `digits`.
-        rounds: turns of each contender.
+        rounds: measurements of each contender.
         epochs: of each training.
-        only: names of those who train.
+        only: the names of the contenders that train.
         torch_python: the interpreter for torch and lightning.
-        growth: whether sizes are varied too.
+        growth: whether to vary sizes too.
     """
 
     data: str
@@ -43,8 +43,8 @@ class SweepOptions:
 
 
 @dataclass
-class _Asked:
-    """Asks processes that compete with nobody for the JSON that they print."""
+class _Helpers:
+    """Run processes outside of the competition, and read the JSON that they print."""
 
     folder: Path
     failures: list[Failure] = field(default_factory=list)
@@ -52,66 +52,66 @@ class _Asked:
     def ask(self, what: str, command: Sequence[str]) -> dict[str, Any] | None:
         done = measure(command, self.folder, variables_for(sys.executable, self.folder / "cache"))
         if done.exit_code:
-            self.failures.append(Failure(what, "its only try", done.last_lines()))
+            self.failures.append(Failure(what, "its only run", done.last_lines()))
             return None
-        told: dict[str, Any] = json.loads(done.stdout)
-        return told
+        printed: dict[str, Any] = json.loads(done.stdout)
+        return printed
 
 
-def compare(wish: SweepOptions, folder: Path, say: Say) -> Results:
-    """Returns the results; what is written meanwhile goes into a folder.
+def compare(options: BenchOptions, folder: Path, say: Say) -> Results:
+    """Measure every contender in a temporary folder, and return the results.
 
     Raises:
         NotPrepared: the images cannot be read.
-        OSError: `torch_python` is no interpreter.
+        OSError: `torch_python` is not an interpreter.
     """
-    versions = versions_in(wish.torch_python)
-    taking_part, left_out = _taking_part(wish, versions)
+    versions = versions_in(options.torch_python)
+    taking_part, left_out = _taking_part(options, versions)
     for name, reason in left_out.items():
         say(f"{name} left out: {reason}")
-    say("reading the images, and measuring what the machine can do")
-    settings = Settings(wish.data, wish.epochs, folder)
-    setting, asked = settings.make(), _Asked(folder)
-    peak = asked.ask("peak", [sys.executable, str(PROCESSES / "peak.py")]) or NO_PEAK
-    training = compete(taking_part, setting, wish.rounds, folder, say)
-    summary = compete(summarizers(), setting, wish.rounds, folder, say)
-    growth, stunted = grow(taking_part, settings, folder, say) if wish.growth else ([], [])
-    macs = _macs(setting, asked)
+    say("reading the images, and measuring the peak of the machine")
+    settings = Settings(options.data, options.epochs, folder)
+    setting, helpers = settings.make(), _Helpers(folder)
+    peak = helpers.ask("peak", [sys.executable, str(PROCESSES / "peak.py")]) or NO_PEAK
+    training = compete(taking_part, setting, options.rounds, folder, say)
+    summary = compete(summarizers(), setting, options.rounds, folder, say)
+    growth, stunted = grow(taking_part, settings, folder, say) if options.growth else ([], [])
+    macs = _macs(setting, helpers)
     return {
         "machine": {**machine(versions), "gpu": peak["gpu"]},
-        "setting": _as_plain(wish, setting, macs),
+        "setting": _as_plain(options, setting, macs),
         "peak_gflops": peak["gflops"],
         "contenders": contender_rows(training.rounds, macs, peak["gflops"]),
         "summary": contender_rows(summary.rounds, None, {}),
         "ratios": ratio_rows({**training.rounds, **summary.rounds}),
         "growth": growth,
         "left_out": left_out,
-        "failures": failure_rows([*asked.failures, *training.failures, *summary.failures, *stunted]),
+        "failures": failure_rows([*helpers.failures, *training.failures, *summary.failures, *stunted]),
     }
 
 
-def _taking_part(wish: SweepOptions, versions: dict[str, str | None]) -> tuple[list[Contender], dict[str, str]]:
-    """Returns those who train, and why others do not."""
-    wanted = [each for each in trainers(wish.torch_python) if each.name in wish.only]
+def _taking_part(options: BenchOptions, versions: dict[str, str | None]) -> tuple[list[Contender], dict[str, str]]:
+    """Return the contenders that train, and the reasons why others do not."""
+    wanted = [each for each in trainers(options.torch_python) if each.name in options.only]
     missing = [name for name in TORCH_PACKAGES if versions[name] is None]
     left_out = {each.name: NOT_INSTALLED for each in wanted if each.name in missing}
     return [each for each in wanted if each.name not in left_out], left_out
 
 
-def _macs(setting: Setting, asked: _Asked) -> int | None:
-    """Returns the multiply-accumulates for one image."""
+def _macs(setting: Setting, helpers: _Helpers) -> int | None:
+    """Count the multiply-accumulates (MACs) per image."""
     command = [sys.executable, "-m", "cnnctl", "summary", str(setting.config), "--format", "json"]
-    told = asked.ask("multiply-accumulates", command)
-    return told["total"]["macs"] if told else None
+    summary = helpers.ask("MACs", command)
+    return summary["total"]["macs"] if summary else None
 
 
-def _as_plain(wish: SweepOptions, setting: Setting, macs: int | None) -> dict[str, Any]:
+def _as_plain(options: BenchOptions, setting: Setting, macs: int | None) -> dict[str, Any]:
     return {
-        "data": wish.data,
+        "data": options.data,
         "train_images": setting.images,
         "epochs": setting.epochs,
         "batch_size": setting.batch_size,
         "filters": list(setting.filters),
         "macs": macs,
-        "rounds": wish.rounds,
+        "rounds": options.rounds,
     }

@@ -1,4 +1,4 @@
-"""Who competes: how each is started, and what it says of itself."""
+"""The contenders: how each is started, and the figures that it reports."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .settings import PROCESSES, Setting
 FAST = ("train.precision=auto", "train.batch_parts=auto")
 FLOAT32 = ("train.precision=float32", "train.batch_parts=1")
 
-Told = dict[str, Any]
-"""What a contender says of itself.
+Reported = dict[str, Any]
+"""The figures that a contender reports.
 
-start_seconds: from the start of the process to that of its first step; None where it is not known.
-train_seconds: of the training steps; tracing and compiling in the first of them is counted, validation is not.
-epoch_seconds: the same, each epoch by itself.
+start_seconds: from the start of the process to its first step; None if unknown.
+train_seconds: of the training steps, with tracing and compiling but without validation.
+epoch_seconds: the same, per epoch.
 images_per_second: training images over train_seconds.
 test_accuracy: from 0 to 1.
-device, precision: what it computed on, and with.
+device, precision: of the computation.
 """
 
 
@@ -35,20 +35,20 @@ class Contender:
     """One way to train a setting.
 
     Attributes:
-        name: in every report.
-        python: the interpreter that it runs in.
-        command: returns the command for a setting; a run of cnnctl writes into the folder given.
-        told: returns what a process that has ended says of itself; raises OSError, ValueError, LookupError if it says nothing.
+        name: used in every report.
+        python: its interpreter.
+        command: builds the command for a setting; a run of cnnctl writes into the folder given.
+        reported: reads the figures of a process that has ended; raises OSError, ValueError or LookupError if there are none.
     """
 
     name: str
     python: str
     command: Callable[[Setting, Path], list[str]]
-    told: Callable[[Measured, Path], Told]
+    reported: Callable[[Measured, Path], Reported]
 
 
 def trainers(torch_python: str) -> list[Contender]:
-    """Returns all who train, installed or not."""
+    """List the contenders that train, installed or not."""
     return [
         _cnnctl("cnnctl-custom", "custom", FAST),
         _cnnctl("cnnctl-float32", "custom", FLOAT32),
@@ -60,7 +60,7 @@ def trainers(torch_python: str) -> list[Contender]:
 
 
 def summarizers() -> list[Contender]:
-    """Returns those who only print what the network looks like."""
+    """List the contenders that only print a summary of the network."""
 
     def cnnctl(setting: Setting, folder: Path) -> list[str]:
         return [sys.executable, "-m", "cnnctl", "summary", str(setting.config)]
@@ -90,8 +90,8 @@ def _plain(name: str, python: str, script: str) -> Contender:
     return Contender(name, python, command, _of_the_last_line)
 
 
-def _of_a_run(done: Measured, folder: Path) -> Told:
-    """Returns what a run folder says, and when the header of the progress appeared: just before the first step."""
+def _of_a_run(done: Measured, folder: Path) -> Reported:
+    """Read the run folder, and the time when the header of the progress appeared, just before the first step."""
     run = folder / "run"
     result = json.loads((run / "result.json").read_text())
     environment = json.loads((run / "environment.json").read_text())
@@ -108,10 +108,10 @@ def _of_a_run(done: Measured, folder: Path) -> Told:
     }
 
 
-def _of_the_last_line(done: Measured, folder: Path) -> Told:
-    told: Told = json.loads(done.stdout.splitlines()[-1])
-    return told
+def _of_the_last_line(done: Measured, folder: Path) -> Reported:
+    figures: Reported = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
-def _nothing(done: Measured, folder: Path) -> Told:
+def _nothing(done: Measured, folder: Path) -> Reported:
     return {}

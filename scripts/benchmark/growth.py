@@ -16,27 +16,27 @@ IMAGES = (5_000, 15_000, 30_000, 60_000)
 WIDTHS = (0.5, 1.0, 2.0)
 BATCH_SIZES = (32, 128, 512)
 GROWING = ("cnnctl-custom", "keras")
-SweepOptions = tuple[int | None, float, int | None]
-"""Images, width, batch size, as `Settings.make` takes them."""
+Size = tuple[int | None, float, int | None]
+"""Images, width, batch size: the arguments of `Settings.make`."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One size of one thing that grows.
+    """One value of a quantity that grows.
 
     Attributes:
         grows: `images`, `width` or `batch_size`.
-        value: how large it is here.
-        wish: what is trained; points of several curves may be one training.
+        value: of that quantity.
+        size: of the training, which may be a point of several curves.
     """
 
     grows: str
     value: float
-    wish: SweepOptions
+    size: Size
 
 
 def points(source: str) -> list[Point]:
-    """Returns what is measured of a source; the bundled digits are too few to take fewer."""
+    """List the points of a data source. The bundled digits are too few to take fewer."""
     images = [Point("images", count, (count, 1.0, 128)) for count in IMAGES] if source == "mnist" else []
     most = IMAGES[-1] if source == "mnist" else None
     widths = [Point("width", width, (most, width, 128)) for width in WIDTHS]
@@ -46,22 +46,22 @@ def points(source: str) -> list[Point]:
 def grow(
     contenders: Sequence[Contender], settings: Settings, folder: Path, say: Say
 ) -> tuple[list[dict[str, Any]], list[Failure]]:
-    """Returns a row of figures for each point and contender, and who failed; each training is done once."""
+    """Measure a row of figures per point and contender; return them and the failures. Each training is done once."""
     growing = [each for each in contenders if each.name in GROWING]
     wanted = points(settings.source)
     outcomes = {
-        wish: compete(growing, settings.make(*wish), 1, folder, say, _shown(wish))
-        for wish in dict.fromkeys(point.wish for point in wanted)
+        size: compete(growing, settings.make(*size), 1, folder, say, _shown(size))
+        for size in dict.fromkeys(point.size for point in wanted)
     }
     rows = [
         {"grows": point.grows, "value": point.value, "contender": name, **figures}
         for point in wanted
-        for name, (figures,) in outcomes[point.wish].rounds.items()
+        for name, (figures,) in outcomes[point.size].rounds.items()
         if figures is not None
     ]
     return rows, [failure for outcome in outcomes.values() for failure in outcome.failures]
 
 
-def _shown(wish: SweepOptions) -> str:
-    images, width, batch_size = wish
+def _shown(size: Size) -> str:
+    images, width, batch_size = size
     return f"{images or 'all'} images, width ×{width:g}, batches of {batch_size}"

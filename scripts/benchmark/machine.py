@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and versions that the figures were measured with."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
-"""Of x86 CPUs: what decides how fast they multiply matrices."""
+"""Features of x86 CPUs that decide how fast they multiply matrices."""
 PACKAGES = ("cnnctl", "tensorflow", "keras", "numpy")
 TORCH_PACKAGES = ("torch", "lightning")
-"""Of the extra `bench`; a contender is named after each."""
+"""Packages of the extra `bench`; a contender is named after each."""
 ASK_VERSIONS = """
 import importlib.metadata, json, sys
 def version(name):
@@ -28,7 +28,7 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 
 
 def machine(torch_versions: dict[str, str | None]) -> dict[str, Any]:
-    """Returns CPU, cores that this process may use, memory in bytes, system and versions."""
+    """Describe CPU, usable cores, memory in bytes, system and versions."""
     info = _cpuinfo()
     return {
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
@@ -42,7 +42,7 @@ def machine(torch_versions: dict[str, str | None]) -> dict[str, Any]:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """Returns what Linux says of the first CPU; nothing elsewhere."""
+    """Read the description of the first CPU on Linux; empty on other systems."""
     try:
         first = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0]
     except OSError:
@@ -59,16 +59,16 @@ def _version(package: str) -> str | None:
 
 
 def versions_in(python: str) -> dict[str, str | None]:
-    """Returns the versions of the torch packages of an interpreter; None for those that it does not have.
+    """Look up the versions of the torch packages of an interpreter; None for those not installed.
 
     Raises:
-        OSError: it cannot be started, or is no Python.
+        OSError: it cannot be started, or is not Python.
     """
     command = [python, "-c", ASK_VERSIONS, *TORCH_PACKAGES]
     variables = {name: value for name, value in os.environ.items() if python == sys.executable or name != "PYTHONPATH"}
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=variables)
-        told: dict[str, str | None] = json.loads(asked.stdout)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=variables)
+        versions: dict[str, str | None] = json.loads(done.stdout)
     except (subprocess.SubprocessError, ValueError) as error:
-        raise OSError(f"{python} is no Python interpreter that can be asked for its packages") from error
-    return told
+        raise OSError(f"{python} does not work as a Python interpreter") from error
+    return versions

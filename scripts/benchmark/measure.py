@@ -15,7 +15,7 @@ from typing import IO
 from .others import busy_seconds, cores_of_others
 
 STARTED = "CNNCTL_BENCH_STARTED"
-"""The environment variable that tells a process when it was started: seconds since 1970."""
+"""The environment variable with the start of the process, in seconds since 1970."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OMP_THREAD_LIMIT",
@@ -38,9 +38,9 @@ class Measured:
         exit_code: 0 for success; negative for a signal.
         wall_seconds: from just before it was started to its end.
         cpu_seconds: user and system, all threads.
-        peak_bytes: the most memory that was resident at once.
-        others_cores: how many cores other processes kept busy meanwhile, in the mean; None where it is not known.
-        stdout: what it printed.
+        peak_bytes: peak resident memory.
+        others_cores: the mean number of cores that other processes kept busy; None if unknown.
+        stdout: its output.
         stderr: its lines, each with the seconds after the start at which it came.
     """
 
@@ -53,12 +53,12 @@ class Measured:
     stderr: Sequence[tuple[float, str]]
 
     def last_lines(self) -> list[str]:
-        """Returns the end of stderr, which says what went wrong."""
+        """Return the last lines of stderr, which explain a failure."""
         return [line for _, line in self.stderr if line.strip()][-LAST_LINES:]
 
 
 def measure(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Measured:
-    """Runs a command in a folder to its end.
+    """Run a command in a folder to its end.
 
     The peak is never below the memory of this process at that moment: Linux counts it for the child until the child has
     become the command (exec_mmap in fs/exec.c). So this process must stay small: whatever needs NumPy or TensorFlow has
@@ -98,7 +98,7 @@ def measure(command: Sequence[str], folder: Path, variables: Mapping[str, str]) 
 
 
 class _Listener:
-    """Reads a stream to its end as it comes, so that the process never waits for a full pipe."""
+    """Read a stream to its end in a thread, so that the process never waits for a full pipe."""
 
     def __init__(self, stream: IO[str], start: float) -> None:
         self._stream = stream
@@ -113,17 +113,17 @@ class _Listener:
                 self._lines.append((time.perf_counter() - self._start, line))
 
     def lines(self) -> list[tuple[float, str]]:
-        """Returns the lines, each with its seconds, once the stream has ended."""
+        """Wait for the end of the stream, and return its lines, each with its seconds."""
         self._thread.join()
         return self._lines
 
 
 def variables_for(python: str, cache: Path) -> dict[str, str]:
-    """Returns the environment for a contender of an interpreter: as many threads as each library takes by itself.
+    """Build the environment of a contender: each library chooses its number of threads.
 
     Args:
-        python: the interpreter; search paths of this one are kept from another.
-        cache: where cnnctl keeps decoded images, unless the environment says it.
+        python: the interpreter; another interpreter does not get the search paths of this one.
+        cache: the folder of decoded images, unless the environment sets one.
     """
     unwanted = (*THREAD_VARIABLES, *(OTHER_PYTHON_VARIABLES if python != sys.executable else ()))
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}

@@ -1,4 +1,4 @@
-"""How the memory of a training grows with its images, kept in memory and streamed from disk."""
+"""Measure how the memory of a training grows with its images, kept in memory and streamed from disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGES = (8_192, 40_960, 163_840)
 MODES = ("keep", "stream")
 PROCESSES = Path(__file__).parent / "processes"
 OFTEN = 0.01
-"""Seconds between two looks at a process."""
+"""Seconds between two measurements of a process."""
 CONFIG = """
 data: {{source: folder, path: {path}, validation: 0.1, test: 0.1, memory: {mode}}}
 model: {{layers: [{{average_pooling2d: {{pool_size: 8}}}}, flatten, {{dense: {{units: classes}}}}]}}
@@ -38,7 +38,7 @@ class Row:
         images: of the whole set.
         mode: `keep` or `stream`.
         decoded_bytes: of all images.
-        peak_bytes: the most memory at once that is no file's: RssAnon of /proc/PID/status.
+        peak_bytes: peak anonymous memory: RssAnon of /proc/PID/status.
         wall_seconds: of the whole process, decoding included.
     """
 
@@ -50,7 +50,7 @@ class Row:
 
 
 def memory_rows(folder: Path, say: Say, counts: Sequence[int] = IMAGES) -> list[Row]:
-    """Returns a row for each count of images and each mode; each training decodes the images itself.
+    """Measure a row per number of images and mode; each training decodes the images itself.
 
     Raises:
         OSError: this system has no /proc, or a training failed.
@@ -77,15 +77,15 @@ def _trained(folder: Path, images: Path, count: int, mode: str) -> Row:
         while process.poll() is None:
             peak = max(peak, anonymous_bytes(process.pid))
             time.sleep(OFTEN)
-        told = process.stderr.read().decode(errors="replace") if process.stderr else ""
+        printed = process.stderr.read().decode(errors="replace") if process.stderr else ""
     if process.returncode:
-        raise OSError(f"the training failed: {told}")
+        raise OSError(f"the training failed: {printed}")
     shutil.rmtree(cache)
     return Row(count, mode, count * SIDE * SIDE * CHANNELS, peak, time.perf_counter() - start)
 
 
 def anonymous_bytes(process: int) -> int:
-    """Returns the memory of a process that is no file's; 0 where it has just ended."""
+    """Read the anonymous memory of a process; 0 if it has just ended."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -95,7 +95,7 @@ def anonymous_bytes(process: int) -> int:
 
 
 def memory_table(rows: Sequence[Row], form: str) -> str:
-    """Returns the rows as text or Markdown."""
+    """Draw the rows as text or Markdown."""
     columns = ["memory", "images", "decoded", "peak, anonymous", "whole"]
     cells = [
         [row.mode, f"{row.images:,}", show_bytes(row.decoded_bytes), show_bytes(row.peak_bytes), f"{row.wall_seconds:.1f} s"]

@@ -1,4 +1,4 @@
-"""What else a machine does while it is measured."""
+"""Measure the load of other processes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 ALONE = 0.1
-"""Cores that others may keep busy before it is said."""
+"""Cores that other processes may keep busy without a warning."""
 IDLE_FIELDS = (3, 4)
 """Of /proc/stat's first line, counted from 0: idle, and waiting for a disk."""
 FIELDS = 8
-"""How many count: user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already."""
+"""The number of fields that count: user, nice, system, idle, iowait, irq, softirq, steal; user includes guests."""
 
 
 def busy_seconds() -> float | None:
-    """Returns the CPU seconds that everyone together took since the machine started; None where no /proc/stat says it.
+    """Read the CPU seconds of all processes since the start of the machine; None without /proc/stat.
 
     Time stolen by other virtual machines is counted (proc_stat(5)).
     """
@@ -29,18 +29,18 @@ def busy_seconds() -> float | None:
 
 
 def cores_of_others(before: float | None, after: float | None, own: float, wall: float) -> float | None:
-    """Returns how many cores others kept busy, in the mean over the seconds `wall` that cost `own` CPU seconds."""
+    """Compute the mean number of cores that others kept busy during `wall` seconds, of which this process took `own`."""
     if before is None or after is None:
         return None
     return max(0.0, after - before - own) / wall
 
 
 def company(rows: Sequence[dict[str, Any]], cores: int) -> list[str]:
-    """Returns a warning where a contender was not alone on the machine."""
+    """Warn if a contender was not alone on the machine."""
     most = max((row["others_cores"]["max"] for row in rows if "others_cores" in row), default=0.0)
     if most <= ALONE:
         return []
     return [
-        f"not alone: other processes kept up to {most:.1f} of {cores} cores busy meanwhile, so measure again on an idle machine. "
-        "Threads that wait for each other by spinning, as PyTorch's do, suffer most"
+        f"not alone: other processes kept up to {most:.1f} of {cores} cores busy; measure again on an idle machine. "
+        "Threads that wait for each other by spinning, as in PyTorch, slow down most"
     ]

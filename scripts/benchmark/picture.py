@@ -1,4 +1,4 @@
-"""Results → one picture: bars with their spread, and lines for growth."""
+"""Draw the results: bars with their spread, and lines for growth."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .report import counted
 from .results import Results
 
 BARS = (
-    ("images_per_second", 1, "images a second in training", "{:,.0f}"),
+    ("images_per_second", 1, "images/s in training", "{:,.0f}"),
     ("wall_seconds", 1, "seconds, whole process", "{:.1f}"),
     ("peak_bytes", 1e9, "peak memory, GB", "{:.2f}"),
 )
 LINES = (("wall_seconds", 1, "seconds, whole process"), ("peak_bytes", 1e9, "peak memory, GB"))
-GROWS = {"images": "images", "width": "filters, times those of the config", "batch_size": "batch size"}
+GROWS = {"images": "images", "width": "filters, relative to the config", "batch_size": "batch size"}
 CNNCTL, OTHERS = "#2a6fb0", "#9a9a9a"
 DOTS_PER_INCH = 130
 
 
 def draw(results: Results, file: Path) -> None:
-    """Writes the picture as PNG."""
+    """Write the picture as PNG."""
     grown = [grows for grows in GROWS if any(row["grows"] == grows for row in results["growth"])]
     rows = 1 + (len(LINES) if grown else 0)
     names = len(results["contenders"])
@@ -38,7 +38,7 @@ def draw(results: Results, file: Path) -> None:
 
 def _title(results: Results) -> str:
     machine, setting = results["machine"], results["setting"]
-    rounds = f"; median of {setting['rounds']} rounds, lines from least to most" if setting["rounds"] > 1 else ""
+    rounds = f"; median of {setting['rounds']} rounds, lines from minimum to maximum" if setting["rounds"] > 1 else ""
     return (
         f"{setting['data']}, {counted(setting['epochs'], 'epoch')}, batches of {setting['batch_size']}{rounds}\n"
         f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores"

@@ -1,4 +1,4 @@
-"""Results → tables for people."""
+"""Draw the results as tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .others import company
 from .results import Results
 
 Table = tuple[str, Sequence[str], list[list[str]]]
-"""Title, columns, rows; the first column is a text, the others are numbers."""
+"""Title, columns, rows; text in the first column, numbers in the others."""
 Show = Callable[[float], str]
 
 FIGURES: tuple[tuple[str, str, Show], ...] = (
@@ -29,27 +29,27 @@ SUMMARY_FIGURES: tuple[tuple[str, str, Show], ...] = (
     ("cpu_seconds", "CPU", "{:.2f} s".format),
 )
 LEGEND = (
-    "images/s and training: the training steps alone, tracing and compiling included, validation left out; whole: the process "
-    "from start to end; start: until the first step begins; CPU: user and system; memory: the most resident at once, of the "
-    "host; peak: the share of the measured matrix products that the training reaches, by its precision"
+    "images/s and training: the training steps alone, with tracing and compiling, without validation; whole: the process "
+    "from start to end; start: until the first step; CPU: user and system; memory: peak resident memory of the host; "
+    "peak: the fraction of the measured speed of matrix products that the training reaches, by precision"
 )
 
 
 def as_text(results: Results) -> str:
-    """Returns the results as tables for a terminal."""
+    """Draw the results for a terminal."""
     drawn = [f"{title}\n\n{text_table(columns, rows, left=1)}" for title, columns, rows in tables(results)]
     before, after = ([fill(text, PAGE_WIDTH) for text in texts] for texts in (facts(results), [f"{LEGEND}."]))
     return "\n\n".join([*before, *drawn, *after, *failures(results)])
 
 
 def as_markdown(results: Results) -> str:
-    """Returns the results as Markdown."""
+    """Draw the results as Markdown."""
     drawn = [f"{title}:\n\n{markdown_table(columns, rows, left=1)}" for title, columns, rows in tables(results)]
     return "\n\n".join([*facts(results), *drawn, f"{LEGEND}.", *failures(results)])
 
 
 def facts(results: Results) -> list[str]:
-    """Returns what was measured on what, a paragraph each."""
+    """Describe setting, machine and peak in one paragraph each."""
     machine, setting = results["machine"], results["setting"]
     flags = ", ".join(machine["cpu_flags"]) or "no flags of interest"
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
@@ -66,12 +66,12 @@ def facts(results: Results) -> list[str]:
 
 
 def counted(count: int, what: str) -> str:
-    """Returns `1 round` or `3 rounds`."""
+    """Return `1 round` or `3 rounds`."""
     return f"{count} {what}{'s' if count > 1 else ''}"
 
 
 def tables(results: Results) -> list[Table]:
-    """Returns every table that has rows."""
+    """Build every table that has rows."""
     found = [
         _contenders("Training", results["contenders"], FIGURES),
         _contenders("Summary", results["summary"], SUMMARY_FIGURES),
@@ -93,7 +93,7 @@ def _contenders(title: str, contenders: Sequence[dict[str, Any]], figures: tuple
 
 
 def _cell(found: dict[str, float] | None, show: Show) -> str:
-    """Returns a median, and below it the spread where there is one."""
+    """Show a median, and below it the spread of several rounds."""
     if found is None:
         return "-"
     least, middle, most = (show(found[key]) for key in ("min", "median", "max"))
@@ -125,7 +125,7 @@ def _growth(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def failures(results: Results) -> list[str]:
-    """Returns who failed, each with its last lines."""
+    """Describe each failure with the last lines of its output."""
     return [
         "\n".join([f"{each['contender']} failed in {each['when']}:", *(f"    {line}" for line in each["lines"])])
         for each in results["failures"]

@@ -1,4 +1,4 @@
-"""Figures of all rounds → the results as programs read them."""
+"""Collect the figures of all rounds into the results, as plain values."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .ratios import RATIOS, Rounds, quotients, share_of_peak, spread, spreads
 from .rounds import Failure
 
 Results = dict[str, Any]
-"""What `--output` writes; plain values."""
+"""The content of the file of `--output`."""
 
 
 def contender_rows(rounds: Mapping[str, Rounds], macs: int | None, gflops: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Returns a row for each contender that took part: medians, spreads, share of the peak, and every round.
+    """Build a row per contender: medians, spreads, share of the peak, and every round.
 
     Args:
         rounds: the figures of each contender.
-        macs: multiply-accumulates for one image; None where they are not known.
+        macs: multiply-accumulates (MACs) per image; None if unknown.
         gflops: the measured peak, by precision.
     """
     rows = []
@@ -30,13 +30,13 @@ def contender_rows(rounds: Mapping[str, Rounds], macs: int | None, gflops: Mappi
 
 
 def _texts(figures: Rounds) -> dict[str, str]:
-    """Returns what the first round that went well says of device and precision."""
-    said = next((each for each in figures if each is not None), None) or {}
-    return {key: str(said[key]) for key in ("device", "precision") if key in said}
+    """Read device and precision from the first round that succeeded."""
+    first: dict[str, Any] = next((each for each in figures if each is not None), None) or {}
+    return {key: str(first[key]) for key in ("device", "precision") if key in first}
 
 
 def _share(found: dict[str, Any], texts: dict[str, str], macs: int | None, gflops: Mapping[str, float]) -> dict[str, Any]:
-    """Returns the share of the peak of the precision that the products are computed in."""
+    """Compute the share of the peak at the precision of the matrix products."""
     precision = texts.get("precision", "").removeprefix("mixed_")
     if macs is None or precision not in gflops or "images_per_second" not in found:
         return {}
@@ -45,7 +45,7 @@ def _share(found: dict[str, Any], texts: dict[str, str], macs: int | None, gflop
 
 
 def ratio_rows(rounds: dict[str, Rounds]) -> list[dict[str, Any]]:
-    """Returns a row for each ratio whose contenders took part; above 1, cnnctl is better."""
+    """Build a row per ratio whose contenders took part; above 1, cnnctl is better."""
     rows = []
     for ratio in RATIOS:
         found = quotients(ratio, rounds)
@@ -56,5 +56,5 @@ def ratio_rows(rounds: dict[str, Rounds]) -> list[dict[str, Any]]:
 
 
 def failure_rows(failures: list[Failure]) -> list[dict[str, Any]]:
-    """Returns who failed, and how."""
+    """Build a row per failure."""
     return [asdict(failure) for failure in failures]

@@ -1,4 +1,4 @@
-"""Contenders in turns: A B C, A B C, so that what slows the machine for a while slows all of them."""
+"""Run the contenders in turn, A B C, A B C, so that a slow phase of the machine slows all of them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .measure import measure, variables_for
 from .settings import Setting
 
 Figures = dict[str, Any]
-"""What one process took: `OUTSIDE`, and what it said of itself (`contenders.Told`)."""
+"""The figures of one process: `OUTSIDE`, and those that it reports (`contenders.Reported`)."""
 OUTSIDE = ("wall_seconds", "cpu_seconds", "peak_bytes", "others_cores")
-"""What of `Measured` is a figure."""
+"""The attributes of `Measured` that are figures."""
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A contender that gave no figures.
+    """A contender without figures.
 
     Attributes:
         contender: its name.
-        when: such as `round 2`.
-        lines: the last of its stderr.
+        when: the round, such as `round 2`.
+        lines: the last lines of its stderr.
     """
 
     contender: str
@@ -36,11 +36,11 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """What came of the rounds.
+    """The outcome of all rounds.
 
     Attributes:
-        rounds: of each contender, its figures a round; None where it failed.
-        failures: as they came.
+        rounds: per contender, its figures per round; None where it failed.
+        failures: in their order.
     """
 
     rounds: dict[str, list[Figures | None]] = field(default_factory=dict)
@@ -50,15 +50,15 @@ class Outcome:
 def compete(
     contenders: Sequence[Contender], setting: Setting, rounds: int, folder: Path, say: Say, what: str = "round"
 ) -> Outcome:
-    """Returns what each contender took in each round.
+    """Measure each contender in each round.
 
     Args:
-        contenders: in the order of their turns.
-        setting: what they train.
-        rounds: how many.
-        folder: for what they write while they run.
-        say: told after each process.
-        what: what a round is called.
+        contenders: in the order in which they run.
+        setting: of the training.
+        rounds: their number.
+        folder: for temporary files.
+        say: prints a line after each process.
+        what: the name of a round.
     """
     outcome = Outcome({each.name: [] for each in contenders})
     for number in range(1, rounds + 1):
@@ -78,9 +78,11 @@ def _take_turn(contender: Contender, setting: Setting, when: str, folder: Path) 
         if done.exit_code:
             return Failure(contender.name, when, [*done.last_lines(), f"exit code {done.exit_code}"])
         try:
-            return {**outside, **contender.told(done, Path(own))}
+            return {**outside, **contender.reported(done, Path(own))}
         except (OSError, ValueError, LookupError) as error:
-            return Failure(contender.name, when, [*done.last_lines(), f"it ended well, but says nothing of itself: {error!r}"])
+            return Failure(
+                contender.name, when, [*done.last_lines(), f"it ended without an error, but reported no figures: {error!r}"]
+            )
 
 
 def _line(when: str, contender: Contender, result: Figures | Failure) -> str:

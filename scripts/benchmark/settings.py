@@ -1,4 +1,4 @@
-"""What is trained: a config for cnnctl, and the same as arguments and one .npz file for the plain scripts."""
+"""The settings of a training: a config for cnnctl, and arguments and one .npz file for the plain scripts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ DIGITS = {"source": "digits", "validation": 0.1}
 
 
 class NotPrepared(Exception):
-    """The images could not be read; the message says why."""
+    """The images could not be read."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing to train.
+    """The settings of one training.
 
     Attributes:
         config: for cnnctl.
         data: the .npz file with the images that the config names.
-        images: of training.
-        epochs, batch_size: as the config says.
+        images: the number of training images.
+        epochs, batch_size: as in the config.
         filters: of the two convolutions.
         padding: of both.
     """
@@ -45,7 +45,7 @@ class Setting:
     padding: str
 
     def arguments(self) -> list[str]:
-        """Returns what a plain script takes; see processes/plain.py."""
+        """Build the arguments of a plain script; see processes/plain.py."""
         numbers = ["--epochs", str(self.epochs), "--batch-size", str(self.batch_size)]
         filters = ["--filters", *map(str, self.filters)]
         return [str(self.data), *numbers, *filters, "--padding", self.padding]
@@ -53,12 +53,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Settings:
-    """Makes settings that differ from configs/mnist.yaml in what is asked for.
+    """Make settings that differ from configs/mnist.yaml in the options chosen.
 
     Attributes:
         source: `mnist` or `digits`.
-        epochs: of each.
-        folder: where configs and images are written.
+        epochs: of each training.
+        folder: for configs and images.
     """
 
     source: str
@@ -66,12 +66,12 @@ class Settings:
     folder: Path
 
     def make(self, images: int | None = None, width: float = 1, batch_size: int | None = None) -> Setting:
-        """Returns a setting whose images are read and written.
+        """Write config and images of one setting.
 
         Args:
-            images: the first so many of the split train, before the validation part is taken; None for all.
-            width: times the filters of the config.
-            batch_size: images a step; None for the config's.
+            images: the first N images of the split train, from which the validation part is taken; None for all.
+            width: the factor for the filters of the config.
+            batch_size: images per step; None for that of the config.
 
         Raises:
             NotPrepared: the images cannot be read.
@@ -86,7 +86,7 @@ class Settings:
         return Setting(config, data, count, self.epochs, content["train"]["batch_size"], filters, first.get("padding", "valid"))
 
     def _prepare(self, config: Path, data: Path) -> int:
-        """Writes the images of a config, unless they are there; returns how many are trained on."""
+        """Write the images of a config unless they exist; return the number of training images."""
         counted = data.with_suffix(".json")
         if not counted.exists():
             command = [sys.executable, str(PROCESSES / "prepare.py"), str(config), str(data)]
@@ -100,7 +100,7 @@ class Settings:
 def changed(
     content: Mapping[str, Any], source: str, epochs: int, images: int | None, width: float, batch_size: int | None
 ) -> dict[str, Any]:
-    """Returns the content of a config with the changes of `Settings.make`."""
+    """Change the content of a config as `Settings.make` needs it."""
     new = copy.deepcopy(dict(content))
     new["train"]["epochs"] = epochs
     new["train"]["batch_size"] = batch_size or new["train"]["batch_size"]

@@ -29,7 +29,7 @@ PLACES = {
     "parquet": ("parquet", "train.parquet"),
     "folder of PNGs": ("folder", "folder"),
 }
-"""Source and place of each row."""
+"""Source and path of each row."""
 CONFIG = """
 data: {{{where}, validation: 0.1, test: 0.1, image_size: [28, 28], channels: 1, classes: 10}}
 model: {{layers: [flatten, {{dense: {{units: classes}}}}]}}
@@ -38,14 +38,14 @@ model: {{layers: [flatten, {{dense: {{units: classes}}}}]}}
 
 @dataclass(frozen=True)
 class Row:
-    """The reading of one source, the median of some rounds; each a process of its own.
+    """The time to read one source: the median of the rounds, each in a process of its own.
 
     Attributes:
-        source: and how it is stored.
-        images: that were read.
-        bytes: of the files.
-        cold_seconds: to check the config and read all images, the cache empty; starting Python and TensorFlow left out.
-        warm_seconds: the same once more.
+        source: the source and its format.
+        images: the number of images read.
+        bytes: the size of the files.
+        cold_seconds: to check the config and read all images with an empty cache, without the start of Python and TensorFlow.
+        warm_seconds: the same with a filled cache.
     """
 
     source: str
@@ -56,10 +56,10 @@ class Row:
 
 
 def source_rows(folder: Path, say: Say, rounds: int, count: int = IMAGES) -> list[Row]:
-    """Returns a row for each source.
+    """Measure a row per source.
 
     Raises:
-        OSError: something cannot be read or written.
+        OSError: a file cannot be read or written.
     """
     mnist = _prepared_mnist()
     made = [sys.executable, PROCESSES / "originals.py", folder, str(count), *([mnist] if mnist else [])]
@@ -101,7 +101,7 @@ def _read(folder: Path, cache: Path) -> dict[str, float]:
 
 
 def source_table(rows: Sequence[Row], form: str) -> str:
-    """Returns the rows as text or Markdown."""
+    """Draw the rows as text or Markdown."""
     columns = ["source", "images", "files", "cold", "warm"]
     cells = [
         [row.source, f"{row.images:,}", show_bytes(row.bytes), f"{row.cold_seconds:.2f} s", f"{row.warm_seconds:.2f} s"]

@@ -1,4 +1,4 @@
-"""`cnnctl sweep` measured from outside: the time of 16 short trials by one process and by several, and the memory of one."""
+"""Measure `cnnctl sweep` from outside: the time of 16 short trials in one and in several processes, and the memory of one."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ sweep:
   parameters: {{train.optimizer.adam.learning_rate: {{low: 1e-4, high: 1e-2, log: true}}}}
 """
 AT = (1, TRIALS)
-"""After so many trials the memory of a process is taken."""
+"""Numbers of trials after which the memory of a process is read."""
 
 
 def compare_sweeps(processes: Sequence[int], rounds: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Returns the seconds of whole sweeps, in turns, and the memory of the only process of the first.
+    """Measure the seconds of whole sweeps in turn, and the memory of a process that trains alone.
 
     Args:
-        processes: how many train at once, one contender each.
-        rounds: turns of each.
-        folder: for what they write.
-        say: hears of each.
+        processes: the numbers of processes to compare.
+        rounds: measurements of each.
+        folder: for temporary files.
+        say: prints a line after each sweep.
 
     Raises:
         OSError: a sweep failed.
@@ -76,7 +76,7 @@ def _sweep(config: Path, processes: int, to: Path, folder: Path) -> dict[str, An
 
 
 class _Memory:
-    """Watches, by Linux's /proc, how much memory the process that trains holds after so many trials."""
+    """Read from /proc (Linux) the memory of the training process after each number of trials in `AT`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -96,7 +96,7 @@ class _Memory:
         seen = 0
         over = False
         while not over:
-            over = self._stop.wait(0.05)  # and looks once more: the process ends right after its last trial
+            over = self._stop.wait(0.05)  # and reads once more: the process ends right after its last trial
             seen = _resident(self._folder) or seen
             done = len(list(self._folder.glob("trial_*/result.json")))
             if done in AT and done not in self.bytes and seen:
@@ -104,7 +104,7 @@ class _Memory:
 
 
 def _resident(folder: Path) -> int | None:
-    """Returns the memory of the process that holds a trial of a sweep, as its lock names it; None where there is none now."""
+    """Read the resident memory of the process that a trial's lock names; None if no trial is locked."""
     for file in sorted(folder.glob("trial_*/.lock")):
         words = file.read_text().split()
         try:
@@ -116,7 +116,7 @@ def _resident(folder: Path) -> int | None:
 
 
 def as_table(results: dict[str, Any]) -> str:
-    """Returns the results for people."""
+    """Draw the results as text."""
     lines = []
     for row in results["sweeps"]:
         wall, training = row["wall_seconds"], row["train_seconds"]

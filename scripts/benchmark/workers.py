@@ -1,4 +1,4 @@
-"""How much faster several workers train: each has one core, and the others come over loopback."""
+"""Measure the speedup of several workers with one core each, which communicate over loopback."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ DIGITS = ("data.source=digits", "data.name=null", "data.test=0.2", "data.image_s
 
 @dataclass(frozen=True)
 class Setup:
-    """Who trains.
+    """The processes of a training.
 
     Attributes:
-        name: for people.
+        name: its description.
         cores: of each worker.
-        strategy: of `train`; several workers only with `multi_worker`.
+        strategy: `train.strategy`; several workers require `multi_worker`.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Row:
     """One setup with one batch size.
 
     Attributes:
-        speeds: images a second in the fastest epoch, of each round.
+        speeds: images/s in the fastest epoch, per round.
         ratios: to the first setup in the same round.
     """
 
@@ -55,7 +55,7 @@ class Row:
 
 
 def setups() -> list[Setup]:
-    """Returns who takes part on this machine; the first is what the others are compared with."""
+    """List the setups for this machine; the others are compared with the first."""
     first, *more = sorted(os.sched_getaffinity(0))
     alone = frozenset({first})
     listed = [Setup("1 process, 1 core", (alone,), "one_device"), Setup("1 worker, 1 core", (alone,), "multi_worker")]
@@ -66,7 +66,7 @@ def setups() -> list[Setup]:
 
 
 def worker_rows(data: str, rounds: int, epochs: int, folder: Path, say: Say) -> list[Row]:
-    """Returns a row for each setup and batch size; in each round they take turns.
+    """Measure a row per setup and batch size; in each round they run in turn.
 
     Raises:
         OSError: a training failed.
@@ -86,7 +86,7 @@ def worker_rows(data: str, rounds: int, epochs: int, folder: Path, say: Say) -> 
 
 
 def _speed(setup: Setup, batch_size: int, data: str, epochs: int, folder: Path) -> float:
-    """Returns the images a second of the fastest epoch; in the first TensorFlow compiles."""
+    """Train, and return the images/s of the fastest epoch; TensorFlow compiles in the first."""
     shutil.rmtree(folder / "run", ignore_errors=True)
     changes = [
         *(DIGITS if data == "digits" else ()), f"train.batch_size={batch_size}", f"train.epochs={epochs}",
@@ -96,8 +96,8 @@ def _speed(setup: Setup, batch_size: int, data: str, epochs: int, folder: Path) 
     command += [word for change in changes for word in ("--set", change)]
     ports = free_ports(len(setup.cores))
     started = [_start(command, folder, cores, ports, index) for index, cores in enumerate(setup.cores)]
-    told = [process.communicate()[1].decode(errors="replace") for process in started]
-    failed = next((text for process, text in zip(started, told, strict=True) if process.returncode), None)
+    printed = [process.communicate()[1].decode(errors="replace") for process in started]
+    failed = next((text for process, text in zip(started, printed, strict=True) if process.returncode), None)
     if failed is not None:
         raise OSError(f"{setup.name}: the training failed: {failed}")
     with (folder / "run" / "metrics.csv").open() as opened:
@@ -111,7 +111,7 @@ def _start(command: list[str], folder: Path, cores: frozenset[int], ports: list[
         "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
     }
     own = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)  # a child takes over what its parent has
+    os.sched_setaffinity(0, cores)  # child processes inherit the affinity
     try:
         return subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     finally:
@@ -119,7 +119,7 @@ def _start(command: list[str], folder: Path, cores: frozenset[int], ports: list[
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns ports of this machine that nobody listens on."""
+    """Find free ports of this machine."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
@@ -130,8 +130,8 @@ def free_ports(count: int) -> list[int]:
 
 
 def worker_table(rows: Sequence[Row], form: str) -> str:
-    """Returns the rows as text or Markdown: medians, and the least and largest ratio."""
-    columns = ["who trains", "batch", "images a second", "ratio", "from", "to"]
+    """Draw the rows as text or Markdown: medians, and the lowest and highest ratio."""
+    columns = ["setup", "batch", "images/s", "ratio", "from", "to"]
     cells = [
         [
             row.setup,

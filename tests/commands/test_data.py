@@ -88,7 +88,7 @@ def test_samples_are_drawn(config: Path, capsys: pytest.CaptureFixture[str]) -> 
     [
         ("samples.jpg", r"--output .*samples\.jpg: expected a name that ends with \.png, such as .*samples\.png"),
         ("samples", r"expected a name that ends with \.png"),
-        ("nowhere/samples.png", r"there is no folder .*nowhere; make it: mkdir -p .*nowhere"),
+        ("nowhere/samples.png", r"folder .*nowhere does not exist; create it: mkdir -p .*nowhere"),
         ("folder.png", r"that is a folder; name a file in it, such as .*folder\.png/new\.png"),
     ],
 )

@@ -292,7 +292,7 @@ def test_a_system_without_threads_is_told_before_tensorflow_aborts(
     def refuse(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(last_words._Teller, "wanted", what == "fork")
+    monkeypatch.setattr(last_words._Reporter, "enabled", what == "fork")
     monkeypatch.setattr(os, "fork", refuse) if what == "fork" else monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RunError, match=r"^the system starts no more threads and processes, and TensorFlow needs some"):
         quiet.import_tensorflow()
@@ -303,7 +303,7 @@ def test_warnings_that_are_errors_elsewhere_end_nothing_here(monkeypatch: pytest
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        monkeypatch.setattr("cnnctl.cli.want_teller", lambda: None)
+        monkeypatch.setattr("cnnctl.cli.enable_reporter", lambda: None)
         be_own_process()
         warnings.warn("old", DeprecationWarning, stacklevel=1)
 

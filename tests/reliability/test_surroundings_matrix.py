@@ -23,7 +23,7 @@ def test_the_keras_json_of_a_home_is_looked_at_whatever_it_holds(
     monkeypatch.delenv("KERAS_HOME", raising=False)
     (tmp_path / ".keras").mkdir()
     (tmp_path / ".keras" / "keras.json").write_text(content, encoding="latin-1")
-    assert surroundings._of_keras_json() == ({str(tmp_path / ".keras" / "keras.json"): told} if told else {})
+    assert surroundings._changed_in_keras_json() == ({str(tmp_path / ".keras" / "keras.json"): told} if told else {})
 
 
 @pytest.mark.parametrize(

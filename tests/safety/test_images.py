@@ -106,12 +106,12 @@ def test_what_is_no_file_is_refused_where_it_is_named(
     ODD[name](odd)
     printed = command("predict", run, odd, digit, "--format", "json")
     assert printed.code == 1
-    assert f"{odd}: cannot be read as an image (it is no regular file); replace or remove it" in printed.err
+    assert f"{odd}: cannot be read as an image (it is not a regular file); replace or remove it" in printed.err
     assert [each["image"] for each in json.loads(printed.out)] == [str(digit)]
 
 
 def test_a_device_is_no_image(run: Path, command: Command) -> None:
-    assert "/dev/zero: cannot be read as an image (it is no regular file)" in command("predict", run, "/dev/zero").refusal()
+    assert "/dev/zero: cannot be read as an image (it is not a regular file)" in command("predict", run, "/dev/zero").refusal()
 
 
 def test_what_is_refused_in_training_is_refused_in_evaluation(folder: Path, run: Path, command: Command) -> None:

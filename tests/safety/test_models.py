@@ -473,7 +473,7 @@ def test_a_folder_is_no_model(run: Path, command: Command) -> None:
     (run / "model.keras").unlink()
     (run / "model.keras").mkdir()
     (run / "model.keras" / CONFIG).write_text("{}")
-    assert "it is no regular file" in refused(command, run)
+    assert "it is not a regular file" in refused(command, run)
 
 
 @pytest.mark.parametrize("verb", [("predict", "{digit}"), ("export", "--to", "onnx"), ("export", "--to", "keras")])

@@ -441,7 +441,7 @@ def test_nothing_waits_for_a_pipe_among_the_files_of_a_challenge(run: Path, chal
     assert command("one-shot", run, challenge).code == 0
     (challenge / "run01" / "class_labels.txt").unlink()
     make_fifo(challenge / "run01" / "class_labels.txt")
-    assert "cannot be read (it is no regular file)" in command("one-shot", run, challenge).refusal()
+    assert "cannot be read (it is not a regular file)" in command("one-shot", run, challenge).refusal()
 
 
 @pytest.mark.parametrize("part", ["run01", "run01/training", "run01/test/0.png", "run01/class_labels.txt"])

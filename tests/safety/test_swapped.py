@@ -157,6 +157,6 @@ def test_a_run_that_waits_for_nothing(root: Path, trained: Path) -> None:
     for file, read in ((run.environment, run.read_environment), (run.metrics, run.read_epochs)):
         file.unlink()
         os.mkfifo(file)
-        with pytest.raises(CnnctlError, match="it is no regular file"):
+        with pytest.raises(CnnctlError, match="it is not a regular file"):
             read()
     assert json.loads(run.result.read_bytes())

@@ -1,6 +1,6 @@
-"""Writes a folder of classes with small PNG images: images.py FOLDER IMAGES CLASSES SIDE.
+"""Write a folder of classes with small PNG images: images.py FOLDER IMAGES CLASSES SIDE.
 
-A few images are drawn; the others are links to them, since only how many there are matters.
+A few images are drawn; the others are links to them, since only their number matters.
 """
 
 from __future__ import annotations

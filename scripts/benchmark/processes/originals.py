@@ -1,4 +1,4 @@
-"""Writes a set in every kind of file that cnnctl reads: originals.py FOLDER COUNT [MNIST_DATA_DIR]."""
+"""Write a dataset in every file format that cnnctl reads: originals.py FOLDER COUNT [MNIST_DATA_DIR]."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIDE = 28
 
 
 def arrays(count: int, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images (N, 28, 28) and labels: MNIST's where it is prepared, else enlarged digits of scikit-learn."""
+    """Read images (N, 28, 28) and labels of MNIST if it is prepared, else enlarge the digits of scikit-learn."""
     if data_dir:
         import tensorflow_datasets as tfds
 

@@ -1,4 +1,4 @@
-"""Measures how fast this machine multiplies large matrices; prints the device and GFLOP/s by precision, as JSON."""
+"""Measure how fast this machine multiplies large matrices; print the device and GFLOP/s per precision as JSON."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 LONG_ENOUGH = 0.05
-"""Seconds that a product should take, so that starting it is nothing beside it."""
+"""Seconds per product, long enough to neglect its start."""
 LARGEST = 16384
 TIMES = 10
 
 
 def gflops(precision: str) -> float:
-    """Returns the best of several products of square matrices: 2·n³ operations each."""
+    """Measure the best of several products of square matrices, of 2·n³ operations each."""
     size = 1024
     while size < LARGEST and seconds_of(size, precision, 2) < LONG_ENOUGH:
         size *= 2
@@ -23,15 +23,15 @@ def gflops(precision: str) -> float:
 
 
 def seconds_of(size: int, precision: str, times: int) -> float:
-    """Returns the seconds of the fastest product."""
+    """Measure the seconds of the fastest product."""
     matrix = tf.cast(tf.random.uniform((size, size)), precision)
-    product(matrix)  # the first also chooses how
+    product(matrix)  # the first also selects the algorithm
     return min(product(matrix) for _ in range(times))
 
 
 def product(matrix: Any) -> float:
     start = time.perf_counter()
-    tf.linalg.matmul(matrix, matrix)[0, 0].numpy()  # one number, so that a device that works on its own has ended
+    tf.linalg.matmul(matrix, matrix)[0, 0].numpy()  # reading one number waits for the device
     return time.perf_counter() - start
 
 

@@ -1,4 +1,4 @@
-"""What the plain scripts share beside the network: their arguments, a stopwatch, and the line that they report."""
+"""Arguments, stopwatch and report of the plain scripts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def asked() -> argparse.Namespace:
-    """Returns what the bench asks for: data (.npz), epochs, batch_size, filters (two), padding."""
+def arguments() -> argparse.Namespace:
+    """Parse the arguments of the benchmark: data (.npz), epochs, batch_size, filters (two), padding."""
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
     parser.add_argument("--epochs", type=int, required=True)
@@ -23,10 +23,10 @@ def asked() -> argparse.Namespace:
 
 
 class Stopwatch:
-    """Takes the time of the training steps, each epoch by itself.
+    """Measure the time of the training steps per epoch.
 
     Attributes:
-        start_seconds: from the start of the process to that of the first step.
+        start_seconds: from the start of the process to the first step.
         epoch_seconds: of the steps of each epoch so far.
     """
 
@@ -36,21 +36,21 @@ class Stopwatch:
         self._began = 0.0
 
     def begin(self) -> None:
-        """Begins an epoch."""
+        """Start an epoch."""
         if not self.epoch_seconds:
             self.start_seconds = time.time() - float(os.environ["CNNCTL_BENCH_STARTED"])
         self.epoch_seconds.append(0.0)
         self._began = time.perf_counter()
 
     def lap(self) -> None:
-        """Says that the epoch has come so far; its last lap is its end."""
+        """Take the time of the epoch so far; its last lap is its end."""
         self.epoch_seconds[-1] = time.perf_counter() - self._began
 
 
 def report(watch: Stopwatch, images: int, accuracy: float, device: str) -> None:
-    """Prints the line that the bench reads."""
+    """Print the line that the benchmark reads."""
     seconds = sum(watch.epoch_seconds)
-    told: Mapping[str, Any] = {
+    figures: Mapping[str, Any] = {
         "start_seconds": watch.start_seconds,
         "train_seconds": seconds,
         "epoch_seconds": watch.epoch_seconds,
@@ -59,4 +59,4 @@ def report(watch: Stopwatch, images: int, accuracy: float, device: str) -> None:
         "device": device,
         "precision": "float32",
     }
-    sys.stdout.write(f"\n{json.dumps(told)}\n")
+    sys.stdout.write(f"\n{json.dumps(figures)}\n")

@@ -1,7 +1,7 @@
 """A training as the Keras site's first example has it: float32 arrays in memory, `fit` with validation, `evaluate`.
 
 After https://keras.io/examples/vision/mnist_convnet/, which ends in a softmax and takes one-hot labels; here the loss takes
-logits and integer labels, as that of the config does. What Keras decides by itself, such as XLA, is left to it.
+logits and integer labels, as that of the config does. Everything else, such as XLA, has the defaults of Keras.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from plain import Stopwatch, asked, report
+from plain import Stopwatch, arguments, report
 from plain_network import network
 
 
 class Timing(keras.callbacks.Callback):
-    """Takes the time of the steps, without what comes between epochs."""
+    """Measure the steps, without the time between epochs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,18 +30,18 @@ class Timing(keras.callbacks.Callback):
 
 
 def main() -> None:
-    wish = asked()
-    data = np.load(wish.data)
+    options = arguments()
+    data = np.load(options.data)
     train, validation, test = (data[f"{part}_images"].astype("float32") / 255 for part in ("train", "validation", "test"))
-    model = network(train.shape[1:], wish)
+    model = network(train.shape[1:], options)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
     timing = Timing()
     model.fit(
         train,
         data["train_labels"],
-        batch_size=wish.batch_size,
-        epochs=wish.epochs,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
         validation_data=(validation, data["validation_labels"]),
         callbacks=[timing],
     )

@@ -1,4 +1,4 @@
-"""The same training with Lightning, whose Trainer drives; all its defaults."""
+"""The same training with the Trainer of Lightning and its defaults."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning
 import torch
-from plain import Stopwatch, asked, report
+from plain import Stopwatch, arguments, report
 from plain_tensors import loader, network, splits
 from torch.nn import functional as F
 
@@ -23,12 +23,12 @@ class Classifier(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, index: int) -> None:
-        self._judge(batch, "validation")
+        self._evaluate(batch, "validation")
 
     def test_step(self, batch: Any, index: int) -> None:
-        self._judge(batch, "test")
+        self._evaluate(batch, "test")
 
-    def _judge(self, batch: Any, part: str) -> None:
+    def _evaluate(self, batch: Any, part: str) -> None:
         images, labels = batch
         output = self.model(images)
         self.log(f"{part}_loss", F.cross_entropy(output, labels))
@@ -50,13 +50,13 @@ class Timing(lightning.Callback):
 
 
 def main() -> None:
-    wish = asked()
-    training, validation, test = splits(wish.data)
-    model = Classifier(network(training.tensors[0].shape[1:], wish))
+    options = arguments()
+    training, validation, test = splits(options.data)
+    model = Classifier(network(training.tensors[0].shape[1:], options))
     timing = Timing()
-    trainer = lightning.Trainer(max_epochs=wish.epochs, callbacks=[timing])
-    trainer.fit(model, loader(training, wish.batch_size, shuffle=True), loader(validation, wish.batch_size))
-    (tested,) = trainer.test(model, loader(test, wish.batch_size))
+    trainer = lightning.Trainer(max_epochs=options.epochs, callbacks=[timing])
+    trainer.fit(model, loader(training, options.batch_size, shuffle=True), loader(validation, options.batch_size))
+    (tested,) = trainer.test(model, loader(test, options.batch_size))
     report(timing.watch, len(training), float(tested["test_accuracy"]), str(trainer.strategy.root_device))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from plain import asked
+from plain import arguments
 from plain_network import network
 
-wish = asked()
-network(np.load(wish.data)["test_images"].shape[1:], wish).summary()
+options = arguments()
+network(np.load(options.data)["test_images"].shape[1:], options).summary()

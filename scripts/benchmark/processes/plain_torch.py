@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from plain import Stopwatch, asked, report
+from plain import Stopwatch, arguments, report
 from plain_tensors import loader, network, splits
 from torch.nn import functional as F
 
@@ -28,7 +28,7 @@ def train(model: Any, device: Any, batches: Any, optimizer: Any, watch: Stopwatc
         if step % LOG_EVERY == 0:
             print(f"{step}/{len(batches)} loss {loss.item():.4f}")
     if device.type == "cuda":
-        torch.cuda.synchronize()  # the steps are done, and not only asked for
+        torch.cuda.synchronize()  # wait for the steps on the GPU
     watch.lap()
 
 
@@ -47,18 +47,18 @@ def accuracy(model: Any, device: Any, batches: Any) -> float:
 
 
 def main() -> None:
-    wish = asked()
+    options = arguments()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    training, validation, test = splits(wish.data)
-    model = network(training.tensors[0].shape[1:], wish).to(device)
+    training, validation, test = splits(options.data)
+    model = network(training.tensors[0].shape[1:], options).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     watch = Stopwatch()
-    batches = loader(training, wish.batch_size, shuffle=True)
-    held_out = loader(validation, wish.batch_size)
-    for _ in range(wish.epochs):
+    batches = loader(training, options.batch_size, shuffle=True)
+    held_out = loader(validation, options.batch_size)
+    for _ in range(options.epochs):
         train(model, device, batches, optimizer, watch)
         accuracy(model, device, held_out)
-    report(watch, len(training), accuracy(model, device, loader(test, wish.batch_size)), str(device))
+    report(watch, len(training), accuracy(model, device, loader(test, options.batch_size)), str(device))
 
 
 main()

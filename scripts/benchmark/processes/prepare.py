@@ -1,4 +1,4 @@
-"""Reads the images of a config as cnnctl does, and writes them for the plain scripts: prepare.py CONFIG OUT.npz."""
+"""Read the images of a config as cnnctl does, and write them for the plain scripts: prepare.py CONFIG OUT.npz."""
 
 from __future__ import annotations
 

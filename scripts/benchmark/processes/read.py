@@ -1,4 +1,4 @@
-"""Reads the splits of a config as `cnnctl train` does before its first step: read.py CONFIG; prints seconds and images."""
+"""Read the splits of a config as `cnnctl train` does before its first step, and print seconds and images: read.py CONFIG."""
 
 import time
 
