@@ -45,7 +45,7 @@ from cnnctl.script.page import needs_of, script
 from cnnctl.script.reading_code import reading_of
 from cnnctl.script.template import written
 from cnnctl.session.session import Session
-from cnnctl.spec import folders
+from cnnctl.spec import listing
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.dataset import FILE_SOURCES, Augment
 from cnnctl.spec.document import parse
@@ -483,7 +483,7 @@ def png_files(root: Path, counts: dict[str, int]) -> Path:
 
 def deep(root: Path) -> dict[str, Any]:
     png_files(root, {"a": 4, "a/own": 3, "b/x/y": 5, "b/x": 2, "": 2, ".git/a": 1, "c": 4, "c/.thumbs": 1})
-    for name in folders._HIDDEN:
+    for name in listing.SYSTEM_FOLDERS:
         png_files(root, {name: 1, f"{name}/a": 1, f"b/{name}": 1})
     write(root / "a" / "._0.png", b"")
     write(root / "scripts" / "make.py", b"print()")
