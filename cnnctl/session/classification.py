@@ -21,7 +21,7 @@ from cnnctl.model.replicated import train_as_one
 from cnnctl.report.tensorboard.observer import Predictions
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.head import chosen_loss, gives
+from cnnctl.spec.head import chosen_loss
 from cnnctl.train.diagnostics import Diagnostics
 from cnnctl.train.distributed.replicas import Replicas
 from cnnctl.train.inference import outputs_of
@@ -129,7 +129,9 @@ class Classification:
         split, images = ("validation", self.splits.validation) if self.splits.validation else ("train", self.splits.train)
         some = images.take(np.arange(min(len(images), EVALUATED)))
         outputs = outputs_of(self.learner.model, ordered_batches(some, self._prepare, self.batch_size))
-        probabilities = np.asarray(tf.nn.softmax(outputs)) if gives(self._experiment.network.nodes) == "logits" else outputs
+        probabilities = (
+            np.asarray(tf.nn.softmax(outputs)) if output_kind(self._experiment.network.nodes) == "logits" else outputs
+        )
         class_names = named_outputs(self.splits.class_names, self._experiment.data)
         return Predictions(split, some.images, some.labels, probabilities, class_names)
 
