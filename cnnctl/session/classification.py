@@ -21,7 +21,7 @@ from cnnctl.model.replicated import train_as_one
 from cnnctl.report.tensorboard.observer import Predictions
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.head import chosen_loss
+from cnnctl.spec.head import chosen_loss, output_kind
 from cnnctl.train.diagnostics import Diagnostics
 from cnnctl.train.distributed.replicas import Replicas
 from cnnctl.train.inference import outputs_of
