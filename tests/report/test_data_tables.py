@@ -278,7 +278,11 @@ def changed(facts: dict[str, Any], split: str, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("split", "values", "message"),
     [
-        ("test", {"shared": {"train": 36}}, r"duplicates across train and test \(leakage\): 36 of 359 test images are train images too, .* 10.03 percentage points too high"),
+        (
+            "test",
+            {"shared": {"train": 36}},
+            r"duplicates across train and test \(leakage\): 36 of 359 test images are train images too, .* 10.03 percentage points too high",
+        ),
         ("validation", {"shared": {"train": 9}}, "9 of 180 validation images are train images too"),
         ("test", {"shared": {"validation": 1}}, "1 of 359 test images are validation images too"),
         ("test", {"blank": ["one"]}, "1 image is a single color"),

@@ -216,7 +216,10 @@ def test_a_concatenation_names_its_axis() -> None:
             "conv2d: {filters: 2, kernel_size: 9, padding: same}, flatten",
             "8×8 pixels of the image; the window is larger and reaches into",
         ),
-        ("conv2d: {filters: 2, kernel_size: [8, 7]}, flatten", "8×7 pixels of the image; distance between neighbouring receptive fields: 1 column"),
+        (
+            "conv2d: {filters: 2, kernel_size: [8, 7]}, flatten",
+            "8×7 pixels of the image; distance between neighbouring receptive fields: 1 column",
+        ),
     ],
 )
 def test_sentences_speak_of_the_network_that_is_explained(layers: str, sentence: str) -> None:

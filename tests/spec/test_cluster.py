@@ -47,7 +47,10 @@ def test_a_task_of_type_chief_comes_first(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{x", r"is not valid JSON \(Expecting property name .* at character 2\); expected an object such as \{\"cluster\".*received '\{x'"),
+        (
+            "{x",
+            r"is not valid JSON \(Expecting property name .* at character 2\); expected an object such as \{\"cluster\".*received '\{x'",
+        ),
         ("[" * 100_000, "is not valid JSON"),
         ("9" * 5000, r"is not valid JSON \(a number has thousands of digits\)"),
         ("[1]", r"is \[1\]; expected an object such as"),

@@ -121,9 +121,7 @@ BY_EPISODES = "is for training by episodes, but classifier trains on batches of 
 WRONG: list[tuple[str, list[str]]] = [
     (
         few_shot(data="source: digits, hold_out: image"),
-        [
-            "2:24  data.hold_out: few-shot tasks are evaluated on classes not in training; write hold_out: class, or remove it"
-        ],
+        ["2:24  data.hold_out: few-shot tasks are evaluated on classes not in training; write hold_out: class, or remove it"],
     ),
     (
         few_shot(data="source: digits, labels: one_hot"),
@@ -190,17 +188,16 @@ WRONG: list[tuple[str, list[str]]] = [
     *(
         (
             few_shot(f"learner: {learner}", train="loss: sparse_categorical_crossentropy"),
-            [
-                "5:9  train.loss: few-shot methods have their own loss, cross-entropy over the classes of an episode; "
-                "remove it"
-            ],
+            ["5:9  train.loss: few-shot methods have their own loss, cross-entropy over the classes of an episode; remove it"],
         )
         for learner in ("prototypical", "maml", "classifier")
     ),
     *(
         (
             few_shot(MAML, train=f"precision: {precision}"),
-            ["5:9  train.precision: second derivatives lose too much precision in 16 bits, so maml trains in float32; remove precision"],
+            [
+                "5:9  train.precision: second derivatives lose too much precision in 16 bits, so maml trains in float32; remove precision"
+            ],
         )
         for precision in ("mixed_bfloat16", "mixed_float16")
     ),

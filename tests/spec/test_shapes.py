@@ -322,7 +322,10 @@ def test_join(join: Any, branches: tuple[Any, ...], expected: Shape) -> None:
     [
         (joined({"add": {}}, SAME, DEEPER), r"add requires inputs of the same shape, received \(4, 5, 6\) and \(4, 5, 4\)"),
         (joined({"add": {}}, SAME, WIDER), "add requires inputs of the same shape"),
-        (joined({"concatenate": {}}, SAME, WIDER), "concatenate along axis -1 requires inputs that are equal along the other axes"),
+        (
+            joined({"concatenate": {}}, SAME, WIDER),
+            "concatenate along axis -1 requires inputs that are equal along the other axes",
+        ),
         (joined({"concatenate": {}}, SAME, GLOBAL), "concatenate requires inputs of the same rank"),
         (joined({"concatenate": {"axis": 0}}, SAME, SAME), "axis 0 is not an axis of"),
         (joined({"concatenate": {"axis": 4}}, SAME, SAME), "axis 4 is not an axis of"),

@@ -122,9 +122,7 @@ def test_what_trials_are_judged_on_cannot_be_swept(path: str) -> None:
 @pytest.mark.parametrize("path", ["seed", "model.layers.2.dropout.seed"])
 def test_nothing_is_chosen_among_seeds(path: str) -> None:
     (told,) = complaints(parameters={path: [1, 2]}, repeat_best=0)
-    assert told.startswith(
-        f"sweep.parameters.{path}: the best of several seeds is only the luckiest; remove it; repeat_best "
-    )
+    assert told.startswith(f"sweep.parameters.{path}: the best of several seeds is only the luckiest; remove it; repeat_best ")
 
 
 @pytest.mark.parametrize(
