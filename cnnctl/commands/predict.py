@@ -16,8 +16,8 @@ from cnnctl.report.text import printable
 from cnnctl.run_folder import is_run_folder
 from cnnctl.session.run_files import config_of_run
 from cnnctl.spec.few_shot import refuse_few_shot
-from cnnctl.spec.folders import Unread, accounted, listed, refuse_images_away
 from cnnctl.spec.image_files import KINDS
+from cnnctl.spec.listing import Unread, accounted, listed, refuse_images_away
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:

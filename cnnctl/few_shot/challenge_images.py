@@ -21,7 +21,7 @@ from cnnctl.data.user_images import fitted_batches
 from cnnctl.errors import DataError, UsageError
 from cnnctl.reading import read_bounded, refuse_leading_away
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.folders import image_files
+from cnnctl.spec.listing import image_files
 
 TRAINING, TEST, LABELS = "training", "test", "class_labels.txt"
 MAX_LABELS = 10_000_000

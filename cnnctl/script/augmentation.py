@@ -9,7 +9,7 @@ from cnnctl.spec.draws import KNOTS, SMOOTHNESS, STREAM, STROKE_DRAWS, STROKE_ST
 
 AUGMENT = '''
 def augment(images, draws):
-    """Return the images, each $changed by its own random numbers.
+    """Return the images, each $changed by its own draws.
 
     Args:
         images: (B, $height, $width, $channels), float32.

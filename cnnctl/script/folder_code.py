@@ -11,8 +11,9 @@ from cnnctl.script.image_code import helpers, image_values
 from cnnctl.script.label_code import LABEL_OF, LABELS, LabelsCode, labels_code
 from cnnctl.script.reading_code import Reading, base_needs
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.folders import FolderSet, Place
+from cnnctl.spec.folders import FolderSet
 from cnnctl.spec.image_files import FORMATS, IMAGE_SUFFIXES
+from cnnctl.spec.listing import SYSTEM_FOLDERS, Place
 
 FOLDER = '''
 def is_image(file):
@@ -73,8 +74,6 @@ $suffixes  #? !by_content
 CLASSES = """
 $class_names
 """
-SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
-"""Folders that `cnnctl.spec.folders` also skips."""
 
 
 def folder_reading(data: DataSpec) -> Reading:

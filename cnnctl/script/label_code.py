@@ -12,8 +12,8 @@ from cnnctl.errors import UsageError
 from cnnctl.script.expressions import WIDTH, literal
 from cnnctl.script.template import Needs
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.folders import Place
 from cnnctl.spec.labels_file import FILE_COLUMNS, LABEL_COLUMNS
+from cnnctl.spec.listing import Place
 
 LABEL_OF = '''
 def label_of(file):

@@ -9,9 +9,10 @@ from pathlib import Path
 from cnnctl.errors import DataError, counted, suggestion
 from cnnctl.formats.names import ROLES, role_of
 from cnnctl.spec.dataset import DataSpec, NotUsable, Part
-from cnnctl.spec.folders import DEFAULT_TRAIN, FEWEST_CLASSES, HERE, FolderSet, Place, accounted, data_path
+from cnnctl.spec.folders import DEFAULT_TRAIN, FEWEST_CLASSES, HERE, FolderSet, data_path
 from cnnctl.spec.found import DEFAULT_TEST, Found
 from cnnctl.spec.image_files import KINDS, broken_images, image_header, opened_image, reason
+from cnnctl.spec.listing import Place, accounted
 from cnnctl.spec.section import one_line
 from cnnctl.spec.tfds_images import Images
 from cnnctl.surroundings import shell_word

@@ -1,13 +1,13 @@
 """Names from other tools, with the cnnctl field to write instead.
 
 Users who know Keras or PyTorch write `lr`, `input_shape` or `- relu`. The tables below map such names to fields of cnnctl.
-Fields in the wrong section are found through the models themselves. A test applies the remedy of every entry.
+Fields in the wrong section are found through the models themselves. Tests apply the remedies.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -424,8 +424,3 @@ def field_of_option(word: str, content: Any) -> tuple[str, str]:
         return "", habit.reason if habit else ""
     keys = _resolved(habit.target, content)
     return dotted(tuple(keys)), ""
-
-
-def words() -> Iterator[str]:
-    """Yield every unknown field in the tables, for the test that applies the remedies."""
-    yield from _FIELDS

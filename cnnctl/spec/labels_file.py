@@ -12,6 +12,7 @@ from cnnctl.formats.names import ROLES
 from cnnctl.reading import read_bounded
 from cnnctl.spec.dataset import DataSpec, NotUsable, expanded
 from cnnctl.spec.image_files import IMAGE_SUFFIXES
+from cnnctl.spec.listing import Place
 
 MAX_BYTES = 200_000_000
 ROWS_LOOKED_AT = 1_000
@@ -19,8 +20,6 @@ ROWS_LOOKED_AT = 1_000
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_name", "image_id", "img", "path", "filepath", "name", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "y")
 """Usual names of the two columns, in any case."""
-
-Place = tuple[str, ...]
 
 
 class LabelsFile:

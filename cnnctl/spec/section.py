@@ -34,7 +34,7 @@ from cnnctl.errors import suggestion
 if TYPE_CHECKING:
     from pydantic.json_schema import GenerateJsonSchema
 
-WORDED = "worded"  # the type of an error whose message is final
+TRANSLATED = "translated"  # the type of an error whose message is final
 UNKNOWN_FIELD = "unknown_field"  # the type of an error about a key, not about its value
 
 
@@ -55,7 +55,7 @@ MAX = 2**31 - 1
 
 def wrong(message: str, field: str = "") -> PydanticCustomError:
     """Create an error for validators to raise, with the final `message`, about `field` of the section."""
-    return PydanticCustomError(WORDED, "{message}", {"message": one_line(message), "field": field})
+    return PydanticCustomError(TRANSLATED, "{message}", {"message": one_line(message), "field": field})
 
 
 def expected(what: str, received: object, hint: str = "") -> PydanticCustomError:
@@ -90,10 +90,10 @@ FEW_WORDS = 6
 """Most words that are listed together with the nearest one; of more words, only one of the two."""
 
 
-def _worded(error: Any, known: Iterable[str], renamed: Mapping[str, str]) -> InitErrorDetails:
+def _translated(error: Any, known: Iterable[str], renamed: Mapping[str, str]) -> InitErrorDetails:
     """Translate one pydantic error into our message; `known` are the fields of its section, `renamed` the old ones."""
     kind, where, value = error["type"], error["loc"], error["input"]
-    if kind in (WORDED, UNKNOWN_FIELD):
+    if kind in (TRANSLATED, UNKNOWN_FIELD):
         field = error["ctx"].get("field")
         where = (*where, field) if field else where
         custom = PydanticCustomError(kind, "{message}", {"message": error["ctx"]["message"]})
@@ -133,7 +133,7 @@ class Section(BaseModel):
         try:
             return handler(value)
         except ValidationError as error:
-            details = [_worded(each, cls.model_fields, cls.renamed) for each in error.errors(include_url=False)]
+            details = [_translated(each, cls.model_fields, cls.renamed) for each in error.errors(include_url=False)]
             raise ValidationError.from_exception_data(cls.__name__, details) from None
 
     @classmethod

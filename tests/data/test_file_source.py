@@ -415,5 +415,7 @@ def test_a_folder_for_prepared_data_that_holds_idx_files_says_so(tmp_path: Path)
 
 
 def test_a_set_that_is_not_there_is_told(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data\.path: there is no file or folder '.*/nowhere'; a path starts at the folder"):
+    with pytest.raises(
+        ConfigError, match=r"data\.path: there is no file or folder '.*/nowhere'; a relative path starts at the current folder"
+    ):
         loaded(kind, tmp_path / "nowhere", tmp_path)

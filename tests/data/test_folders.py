@@ -224,7 +224,7 @@ def test_a_labels_file_labels_a_flat_folder(name: str, tmp_path: Path) -> None:
     assert counts_of(experiment) == {"x": 2, "y": 2}
     place = "sub/4.png" if name == "paths" else "4.png"
     assert open_source(experiment.data).notes[0] == (
-        "read 4 images in 2 classes; not read: 1 file (1 image that labels.csv does not name)"
+        "read 4 images in 2 classes; not read: 1 file (1 image not in labels.csv)"
     ), place
 
 

@@ -33,7 +33,7 @@ def test_auto_is_one_device_where_there_is_one() -> None:
 
 
 def test_auto_takes_all_gpus_where_each_gets_enough_images() -> None:
-    assert chosen(CARDS, ["train.batch_size=128"]) == Choice("mirrored", "4 GPUs, and 32 images or more each")
+    assert chosen(CARDS, ["train.batch_size=128"]) == Choice("mirrored", "4 GPUs, ≥ 32 images each")
     few = chosen(CARDS, ["train.batch_size=127"])
     assert few == Choice("one_device", "each of 4 GPUs would get 31 images per batch, fewer than 32")
 

@@ -208,7 +208,7 @@ def test_a_split_is_a_folder_of_the_set(images: Path, outside: Path, tmp_path: P
 
 def test_regular_files_are_listed_without_being_asked_for(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One call for a folder and none for a file, so that a set of many files is found fast."""
-    from cnnctl.spec.folders import listed
+    from cnnctl.spec.listing import listed
 
     asked: list[str] = []
 

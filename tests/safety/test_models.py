@@ -326,34 +326,34 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "config nested deeply": (deep_json, "is damaged and cannot be opened"),
     "config that is a list": (json_of_a_list, "is damaged and cannot be opened"),
     "config of 20 MB": (large_config, "its config.json has more than"),
-    "another member": (another_member, "it holds other things"),
-    "a member above": (a_member_above, "it holds other things"),
-    "an absolute member": (an_absolute_member, "it holds other things"),
-    "pickled weights": (pickled_weights, "it holds other things"),
+    "another member": (another_member, "it holds other members"),
+    "a member above": (a_member_above, "it holds other members"),
+    "an absolute member": (an_absolute_member, "it holds other members"),
+    "pickled weights": (pickled_weights, "it holds other members"),
     "a pickle for weights": (a_pickle_for_weights, "is damaged and cannot be opened"),
-    "no weights": (no_weights, "it holds other things"),
+    "no weights": (no_weights, "it holds other members"),
     "external link": (an_external_link, "has links"),
     "external link to a group": (a_group_by_an_external_link, "has links"),
     "external link to memory": (all_layers_by_an_external_link, "has links"),
     "soft link": (a_soft_link, "has links"),
     "circle of groups": (a_circle_of_groups, "has links, or more parts"),
     "many groups": (many_groups, "more parts"),
-    "external storage": (external_storage, "no plain array"),
-    "virtual dataset": (a_virtual_dataset, "no plain array"),
-    "shape without content": (replaced(shape=(10**6, 10**6), dtype="f4"), "no plain array"),
-    "chunks of nothing": (replaced(shape=(10**6, 10**6), dtype="f4", chunks=(1000, 1000)), "no plain array"),
-    "compressed": (replaced(data=np.zeros((3, 3, 1, 2), np.float32), compression="gzip"), "no plain array"),
-    "texts": (replaced(data=["a", "b"]), "no plain array"),
-    "references": (replaced(shape=(2,), dtype=h5py.ref_dtype), "no plain array"),
-    "no shape": (replaced(data=h5py.Empty("f4")), "no plain array"),
+    "external storage": (external_storage, "not a plain array"),
+    "virtual dataset": (a_virtual_dataset, "not a plain array"),
+    "shape without content": (replaced(shape=(10**6, 10**6), dtype="f4"), "not a plain array"),
+    "chunks of nothing": (replaced(shape=(10**6, 10**6), dtype="f4", chunks=(1000, 1000)), "not a plain array"),
+    "compressed": (replaced(data=np.zeros((3, 3, 1, 2), np.float32), compression="gzip"), "not a plain array"),
+    "texts": (replaced(data=["a", "b"]), "not a plain array"),
+    "references": (replaced(shape=(2,), dtype=h5py.ref_dtype), "not a plain array"),
+    "no shape": (replaced(data=h5py.Empty("f4")), "not a plain array"),
     "another shape": (replaced(data=np.zeros((3, 3, 2, 2), np.float32)), "is damaged and cannot be opened"),
-    "a named type": (a_type, "no plain array"),
+    "a named type": (a_type, "not a plain array"),
     "weights of nan": (replaced(data=np.full((3, 3, 1, 2), np.nan, np.float32)), "NaN or infinite weights"),
     "infinite weights": (replaced(data=np.full((3, 3, 1, 2), np.inf, np.float32)), "NaN or infinite weights"),
     "a layer less": (a_layer_less, "is damaged and cannot be opened"),
     "wrong bits": (wrong_bits, "model.keras is"),
-    "huge weights": (huge_weights, "its weights take"),
-    "few weights": (few_weights, "its weights take"),
+    "huge weights": (huge_weights, "its weights have"),
+    "few weights": (few_weights, "its weights have"),
 }
 
 
@@ -436,7 +436,7 @@ def test_a_member_that_is_there_twice_is_refused(run: Path, command: Command) ->
     members = members_of(run / "model.keras")
     with zipfile.ZipFile(run / "model.keras", "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr(WEIGHTS, members[WEIGHTS])
-    assert "it holds other things" in refused(command, run)
+    assert "it holds other members" in refused(command, run)
 
 
 def test_a_wrong_bit_in_the_weights_is_noticed(run: Path, command: Command) -> None:
@@ -480,7 +480,7 @@ def test_a_folder_is_no_model(run: Path, command: Command) -> None:
 def test_every_verb_refuses_it(verb: tuple[str, ...], run: Path, tmp_path: Path, digit: Path, command: Command) -> None:
     write(run / "model.keras", lambda_of_code(members_of(run / "model.keras"), tmp_path))
     told = command(verb[0], run, *(each.format(digit=digit) for each in verb[1:]))
-    assert "another network than config.yaml says" in told.refusal()
+    assert "another network than that of config.yaml" in told.refusal()
     assert not (tmp_path / SENTINEL).exists()
     assert not (run / "export").exists() or not any((run / "export").iterdir())
 

@@ -325,7 +325,7 @@ def test_a_config_that_asks_for_more_than_the_machine_has_is_refused(
 def test_a_larger_network_than_the_file_has_is_not_built(run: Path, command: Command) -> None:
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("filters: 2", "filters: 2000"))
-    assert "its weights take" in command("evaluate", run).refusal()
+    assert "its weights have" in command("evaluate", run).refusal()
 
 
 def test_names_for_more_classes_than_the_memory_holds_are_not_made() -> None:

@@ -45,7 +45,7 @@ from cnnctl.script.layer_names import MODEL_ATTRIBUTES
 from cnnctl.script.page import needs_of, script
 from cnnctl.script.reading_code import reading_of
 from cnnctl.script.template import written
-from cnnctl.spec import folders
+from cnnctl.spec import listing
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.dataset import FILE_SOURCES, Augment
 from cnnctl.spec.document import parse
@@ -492,7 +492,7 @@ def png_files(root: Path, counts: dict[str, int]) -> Path:
 
 def deep(root: Path) -> dict[str, Any]:
     png_files(root, {"a": 4, "a/own": 3, "b/x/y": 5, "b/x": 2, "": 2, ".git/a": 1, "c": 4, "c/.thumbs": 1})
-    for name in folders._HIDDEN:
+    for name in listing.SYSTEM_FOLDERS:
         png_files(root, {name: 1, f"{name}/a": 1, f"b/{name}": 1})
     write(root / "a" / "._0.png", b"")
     write(root / "scripts" / "make.py", b"print()")
@@ -934,11 +934,11 @@ def shards_between_others(root: Path) -> dict[str, Any]:
 
 
 REFUSED: dict[str, tuple[str, Callable[[Path], dict[str, Any]], str]] = {
-    "a circle of links": ("folder", circle, r"train/a/up leads to a folder that it lies in, .* again and again; remove it"),
+    "a circle of links": ("folder", circle, r"train/a/up is a link to a parent folder, .* without end; remove it"),
     "folders name classes in one split alone": (
         "folder",
         kept_in_one_split,
-        r"labels\.csv does not name have the class of their folder in some splits and none in 'test', .*; name all of them",
+        r"images not in labels\.csv have the class of their folder in some splits and no class in 'test', .*; add all images",
     ),
     "names that mean one image of several": (
         "folder",
@@ -948,19 +948,23 @@ REFUSED: dict[str, tuple[str, Callable[[Path], dict[str, Any]], str]] = {
     "splits stored in two ways": (
         "npz",
         lambda root: arrays(root, **pairs(other=some(12, 3, 6, 6))),
-        r"'train' has 6×6×1 .*, and 'test' has 6×6×3 \(channels before rows.*; store them alike, or hold fractions of 'train' out",
+        r"'train' has 6×6×1 .* and 'test' has 6×6×3 \(channels before rows.*; store them alike, or hold fractions of 'train' out",
     ),
     "tables laid out in two ways": (
         "csv",
         tables_of_two_kinds,
-        r"'train' has 37 columns with a header, labels in column 1, .*, and 'test' has 37 columns without a header",
+        r"'train' has 37 columns with a header, labels in column 1, .* and 'test' has 37 columns without a header",
     ),
-    "a table packed by another name": ("csv", packed_by_another_name, r"train\.csv: NumPy, .*, unpacks what is called \.gz"),
-    "halves of two kinds": ("npz", two_kinds_of_halves, r"train-images\.npz and .*train-labels\.npy are of two kinds"),
+    "a table packed by another name": (
+        "csv",
+        packed_by_another_name,
+        r"train\.csv: the script reads it by NumPy, which decompresses only files that end with \.gz",
+    ),
+    "halves of two kinds": ("npz", two_kinds_of_halves, r"train-images\.npz and .*train-labels\.npy have different formats"),
     "files between others": (
         "parquet",
         shards_between_others,
-        r"no pattern of names has train-0\.parquet to train-1\.parquet alone",
+        r"no file pattern matches only train-0\.parquet to train-1\.parquet",
     ),
 }
 

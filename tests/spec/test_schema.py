@@ -337,7 +337,7 @@ def test_schema_and_loader_agree_on_fields_that_go_together(content: Any, right:
 # Random changes of real configs
 
 BETWEEN_FIELDS = re.compile(
-    r"must be a multiple of groups|boundaries need|must rise|there is no axis|names one axis twice|orthogonal needs"
+    r"must be a multiple of groups|boundaries need|must be increasing|there is no axis|has a duplicate|orthogonal requires"
 )
 WHOLE_FLOAT = re.compile(r"received .*\d\.0\b")
 """JSON Schema takes 3.0 for an integer; the loader does not, since a config that says 3.0 means something else."""

@@ -39,7 +39,7 @@ def test_auto_is_decided_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(settled) == "mixed_bfloat16, each batch in 2 parts at once"
     assert settled.reasons == [
         "precision: auto is mixed_bfloat16: this CPU has bfloat16 instructions (avx512_bf16)",
-        "batch_parts: auto is 2: 2 cores, and 32 images or more a part",
+        "batch_parts: auto is 2: 2 cores, ≥ 32 images per part",
     ]
     card = resolve_auto(load(QUICKSTART, list(AUTO)), Device("gpu", "a card", cores=8, capability=(7, 5)))
     assert (card.experiment.train.precision, card.experiment.train.batch_parts) == ("mixed_float16", 1)

@@ -301,8 +301,10 @@ def test_boundaries_that_do_not_rise_in_steps_are_refused_before_the_training(
     schedule = {"piecewise": {"boundaries": boundaries, "values": [0.05, 0.006, 0.001]}}
     with pytest.raises(UsageError) as told:
         tiny_session("custom", {"sgd": {"learning_rate": schedule}})
-    assert str(told.value).startswith("train.optimizer.sgd.learning_rate.piecewise.boundaries: must rise, since values[i]")
-    assert f"which are the steps {steps}: an epoch has 4 steps here; {remedy}" in str(told.value)
+    assert str(told.value).startswith(
+        "train.optimizer.sgd.learning_rate.piecewise.boundaries: must be increasing, since values[i]"
+    )
+    assert f"which are steps {steps} with 4 steps per epoch; {remedy}" in str(told.value)
 
 
 def test_boundaries_in_both_units_give_the_values_that_are_written() -> None:
