@@ -584,7 +584,7 @@ def main() -> None:
     except CnnctlError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:  # before signals are heard
-        _fail("interrupted before anything was begun", 130)
+        _fail("interrupted during start-up", 130)
     except (OSError, MemoryError, RuntimeError) as error:
         refused = from_system(error)
         if refused is None:

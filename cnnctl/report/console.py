@@ -54,11 +54,7 @@ class Console:
         """Says that a signal was heard; by the system itself, since Python may be in the middle of printing."""
         if not self.live:
             return
-        hint = (
-            "stopping as soon as all is saved; once more to leave at once\n"
-            if number == signal.SIGINT and not self.quiet
-            else ""
-        )
+        hint = "Saving; press Ctrl-C again to quit now\n" if number == signal.SIGINT and not self.quiet else ""
         self._write_at_once(f"{SHOW_CURSOR}\n{hint}")  # below the bar, behind which the terminal has shown ^C
 
     def show_cursor(self) -> None:

@@ -30,7 +30,7 @@ from cnnctl.train.loops import LOOPS
 from cnnctl.train.memory_check import as_memory_error, refuse_too_large, smaller_training
 from cnnctl.train.observers import Observer, Observers, Plan
 from cnnctl.train.origin import Origin
-from cnnctl.train.quiet import tell_of_end
+from cnnctl.train.quiet import set_last_message
 from cnnctl.train.settings import resolve_auto, set_threads
 from cnnctl.train.signals import Interruption
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
@@ -95,7 +95,7 @@ def train(session: Session, run: RunFolder, more_epochs: bool = False, written: 
     """
     session.console.say(f"run     {shell_word(run.path)}")
     if not session.part_of:  # else the process that started this one reports its end
-        tell_of_end(f"Resume with: {resume_command(run)}")
+        set_last_message(f"Resume with: {resume_command(run)}")
     run.remove_unfinished()
     task = session.task
     with _noting_why_it_stopped(run), _tensorboard(session, run, written) as board:
@@ -120,7 +120,7 @@ def assist(session: Session) -> None:
     """
     task, stopping = session.task, {"stopping": session.stopping} if session.stopping else {}
     checkpoints = Checkpoints(Path(), task.learner.model, task.learner.optimizer, stopping)
-    tell_of_end(f"{AGAIN}, as the chief's message says")
+    set_last_message(f"{AGAIN}, as the chief's message says")
     try:
         with _as_errors(session, RESUMED_BY_ALL):
             session.workers.agree_on_start(checkpoints, task.splits, session.interruption)

@@ -199,7 +199,7 @@ def test_what_ctrl_c_says_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch)
     console = Console()
     console.live = True
     console.interrupted(signal.SIGINT)
-    assert told[0].endswith("\nstopping as soon as all is saved; once more to leave at once\n")
+    assert told[0].endswith("\nSaving; press Ctrl-C again to quit now\n")
 
 
 # Names and numbers

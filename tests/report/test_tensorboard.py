@@ -178,7 +178,7 @@ def test_a_histogram_of_the_weights_is_that_of_the_saved_network(run: Run) -> No
 
 
 def test_the_gradient_norm_is_that_of_the_gradients(run: Run) -> None:
-    seen = board_of(run.session, RunFolder(run.folder))._insight.look()
+    seen = board_of(run.session, RunFolder(run.folder))._insight.snapshot()
     norm = np.sqrt(sum(np.square(gradient).sum() for gradient in seen.gradients.values()))
     step, value = run.values("training/gradient_norm")[-1]
     assert step == EPOCHS * STEPS
@@ -196,7 +196,7 @@ def test_gradients_are_those_of_a_training_step() -> None:
     """Against a tape around an ordinary call, whose changes of state come after."""
     session = prepared(experiment())
     insight = board_of(session, RunFolder(Path("nowhere")))._insight
-    seen = insight.look()
+    seen = insight.snapshot()
     model = session.task.learner.model
     before = [variable.numpy() for variable in model.variables]
     with tf.GradientTape() as tape:
@@ -211,7 +211,7 @@ def test_looking_leaves_every_state_as_it_was() -> None:
     session = prepared(experiment())
     insight = board_of(session, RunFolder(Path("nowhere")))._insight
     before = [variable.numpy() for variable in session.task.learner.model.variables]
-    insight.look()
+    insight.snapshot()
     for old, variable in zip(before, session.task.learner.model.variables, strict=True):
         np.testing.assert_array_equal(old, variable.numpy())
 

@@ -174,7 +174,7 @@ class TensorBoardObserver(Observer):
         }
         self._events.write(summaries.scalars(values), record.step)
         if self._is_looked_into(record.epoch):
-            self._write_insight(self._insight.look(), record.step)
+            self._write_insight(self._insight.snapshot(), record.step)
         self._events.flush()
 
     def _is_looked_into(self, epoch: int) -> bool:
