@@ -34,8 +34,8 @@ def test_lengths_of_training() -> None:
 
 @pytest.mark.parametrize(("rows", "steps"), [(1, 0), (0, 1)])
 def test_what_is_saved_of_a_training(rows: int, steps: int) -> None:
-    begun = StepsRecord(1, steps, steps, 1, 0.0, 0.0, 0.0) if steps else None
-    done = messages.done_of(cast(Any, SimpleNamespace(rows=[None] * rows, begun=begun)), 1, 1)
+    partial = StepsRecord(1, steps, steps, 1, 0.0, 0.0, 0.0) if steps else None
+    done = messages.done_of(cast(Any, SimpleNamespace(rows=[None] * rows, partial_epoch=partial)), 1, 1)
     assert not PLURAL_OF_ONE.search(done), done
     assert done.startswith(f"{rows} of 1 epoch")
 

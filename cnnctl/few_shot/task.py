@@ -239,7 +239,7 @@ class FewShot:
         """Returns the episodes of validation."""
         return self._series
 
-    def insight(self) -> Diagnostics:
+    def diagnostics(self) -> Diagnostics:
         """Returns what looks at the network with a few training images, or with the first training episode."""
         nodes, _ = facts_of(self._experiment)
         images, _ = _sample(self._experiment, self._images)
@@ -267,7 +267,7 @@ class FewShot:
             "test_episodes": self._spec.test_episodes,
         }
 
-    def answers(self) -> Predictions | None:
+    def predictions(self) -> Predictions | None:
         """Returns None: an embedding has no classes to be confused."""
         return None
 

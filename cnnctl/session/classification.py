@@ -111,7 +111,7 @@ class Classification:
         images = self.splits.validation
         return ordered_batches(images, self._prepare, self.batch_size, self._shares) if images else None
 
-    def insight(self) -> Diagnostics:
+    def diagnostics(self) -> Diagnostics:
         """Return diagnostics with a few training images."""
         images, labels = training_sample(self.splits.train, self._prepare, count=SAMPLE_IMAGES, seed=self._experiment.seed)
         nodes, _ = facts_of(self._experiment)
@@ -130,7 +130,7 @@ class Classification:
         """Return the entries of result.json about the test."""
         return {"test_loss": score.loss, "test_accuracy": score.accuracy}
 
-    def answers(self) -> Predictions | None:
+    def predictions(self) -> Predictions | None:
         """Predict validation images, or training images without validation, at most `PREDICTED_IMAGES`."""
         split, images = ("validation", self.splits.validation) if self.splits.validation else ("train", self.splits.train)
         some = images.take(np.arange(min(len(images), PREDICTED_IMAGES)))

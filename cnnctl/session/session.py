@@ -168,7 +168,7 @@ def board_of(session: Session, run: RunFolder, written: str = "") -> TensorBoard
     nodes, _ = facts_of(session.experiment)
     compared_by = session.part_of.compared_by if session.part_of else {}
     return TensorBoardObserver(
-        run.tensorboard, session.experiment, nodes, session.task.insight(), str(run.path), compared_by, written
+        run.tensorboard, session.experiment, nodes, session.task.diagnostics(), str(run.path), compared_by, written
     )
 
 
@@ -274,7 +274,7 @@ def _as_diverged(session: Session, run: RunFolder, checkpoints: Checkpoints) -> 
         yield
     except Diverged as error:
         task = session.task
-        first = task.insight().first_not_finite(task.whole_batch(error.step - 1))
+        first = task.diagnostics().first_not_finite(task.whole_batch(error.step - 1))
         raise RunError(diverged(run, _done(session, checkpoints), error, task.steps_per_epoch, first)) from error
 
 

@@ -8,7 +8,7 @@ own mask for each image. Only the order of the sums differs, and so the last dig
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.data.pipeline import Shares, iterate, relay
+from cnnctl.data.pipeline import Shares
 from cnnctl.model.guard import only_if_finite
 from cnnctl.model.replicated import summed, training
 from cnnctl.train.steps import Agreement, Metrics
@@ -115,22 +115,9 @@ def steps_of_replicas(replicas: Replicas | None, batches: tf.data.Dataset) -> in
     return int(batches.cardinality()) // (len(replicas.shares.replicas) if replicas else 1)
 
 
-@contextlib.contextmanager
-def relay_for(replicas: Replicas | None, batches: tf.data.Dataset) -> Iterator[Any]:
-    """Give a dataset, distributed to replicas if there are any, whose threads stop at the end of the block."""
-    with relay(batches) as dataset:
-        yield replicas.distribute(dataset) if replicas else dataset
-
-
-@contextlib.contextmanager
-def iterate_for(replicas: Replicas | None, batches: tf.data.Dataset) -> Iterator[Any]:
-    """Give an iterator over a dataset, distributed to replicas if there are any; its threads stop at the end of the block."""
-    if replicas is None:
-        with iterate(batches) as iterator:
-            yield iterator
-    else:
-        with relay_for(replicas, batches) as dataset:
-            yield iter(dataset)
+def distribute_for(replicas: Replicas | None) -> Callable[[tf.data.Dataset], Any] | None:
+    """Return the function that distributes a dataset to replicas; None for one device."""
+    return replicas.distribute if replicas else None
 
 
 def agreement(replicas: Replicas | None) -> Agreement:
