@@ -1,4 +1,4 @@
-"""The run folder: names, paths, writing and reading it back."""
+"""The run folder: its names and paths, written and read."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from cnnctl.train.observers import EpochRecord, Observer, Plan
 from cnnctl.train.origin import Origin, newest_origin
 
 STUDY_FILE = "study.sqlite3"
-"""What the folder of a sweep has beside the run folders of its trials."""
+"""In the folder of a sweep, beside the run folders of its trials."""
 NAME_A_RUN = "'cnnctl runs' shows the runs in runs/"
 TRIAL_FILE = "sweep.json"
-"""What the run folder of a trial has besides: of which study it is, and which trial."""
+"""In the run folder of a trial: its study and its number."""
 INTERRUPTED = "interrupted"
 MAX_BYTES = 20_000_000
-"""So large may the JSON files and metrics.csv of a run be that are read: half a million classes, or 100,000 epochs."""
+"""Largest JSON file or metrics.csv that is read: half a million classes, or 100,000 epochs."""
 
 
 class RunFolder:
@@ -56,7 +56,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keeps other processes from training in this folder for the while; the system lets it go with the process.
+        """Lock the folder against other processes for the block; the system releases the lock when the process ends.
 
         Raises:
             UsageError: another process trains in it.
@@ -72,24 +72,21 @@ class RunFolder:
         return is_held(self.path / ".lock")
 
     def note_stopped(self, state: str, reason: str) -> None:
-        """Write stopped.json: why the training ended before its end. A disk that refuses it has been told of already.
-
-        Nothing for a run that has its result: what failed then, such as printing it to a full disk, came after its end.
-        """
-        if self.result.exists():
+        """Write stopped.json with the reason why the training stopped; do nothing if the run has its result."""
+        if self.result.exists():  # what failed, such as printing to a full disk, came after the training
             return
-        with contextlib.suppress(RunError):
+        with contextlib.suppress(RunError):  # a full disk was reported already
             self.write_json(self.stopped, {"state": state, "reason": reason})
 
     def state(self) -> tuple[str, str]:
-        """Return what became of the run, `finished`, `running`, `interrupted`, `failed` or `pruned`, and why; often without a why.
+        """Return the state of the run, `finished`, `running`, `interrupted`, `failed` or `pruned`, and the reason or an empty text.
 
-        A training that a power cut or SIGKILL ended could not say so: its lock is free, and it is interrupted.
+        A training that a power cut or SIGKILL ended wrote no reason; its lock is free, so it is interrupted.
 
         Raises:
             RunError: stopped.json cannot be read.
         """
-        if self.is_held:  # first: a finished run may be given more epochs
+        if self.is_held:  # checked first, since a finished run may be trained for more epochs
             return "running", ""
         if self.result.exists():
             return "finished", ""
@@ -99,20 +96,20 @@ class RunFolder:
         return str(noted.get("state", INTERRUPTED)), str(noted.get("reason", ""))
 
     def remove_unfinished(self) -> None:
-        """Removes what a killed process left half written."""
+        """Remove the partly written files of a killed process."""
         for folder in (self.path, self.checkpoints):
             remove_unfinished(folder)
 
     def write_config(self, experiment: Experiment) -> None:
-        """Writes the resolved config: every field said, so that later defaults cannot change it."""
+        """Write the config with all defaults filled in, so that later defaults cannot change it."""
         write_whole(self.config, dump(plain(experiment)).encode())
 
     def write_json(self, file: Path, content: Mapping[str, Any]) -> None:
-        """Writes one of the run's JSON files."""
+        """Write one of the run's JSON files."""
         write_whole(file, (json.dumps(content, indent=2) + "\n").encode())
 
     def read_config(self, overrides: Sequence[str] = (), look_at_data: bool = True) -> Experiment:
-        """Returns config.yaml, checked; arguments as those of `load`.
+        """Read and check config.yaml; arguments as in `load`.
 
         Raises:
             ConfigError: it cannot be read, or is wrong.
@@ -120,15 +117,15 @@ class RunFolder:
         return load(self.config, overrides, look_at_data, inside=self.path)
 
     def origin(self) -> Origin | None:
-        """Return what the newest checkpoint belongs to; None where there is none."""
+        """Read the origin of the newest checkpoint; None if there is none."""
         return newest_origin(self.checkpoints)
 
     def restored_by(self) -> str:
-        """Returns what brings back a file that is gone or damaged; empty where there is no checkpoint to make it from."""
+        """Return how to restore a missing or damaged file; empty if there is no checkpoint."""
         return f"cnnctl train --resume {shell_word(self.path)} restores it" if self.origin() else ""
 
     def read_result(self) -> dict[str, Any] | None:
-        """Returns result.json, or None where the run has not ended.
+        """Read result.json; None if the run has not ended.
 
         Raises:
             RunError: it cannot be read.
@@ -136,15 +133,15 @@ class RunFolder:
         return self._read_json(self.result) if self.result.exists() else None
 
     def read_environment(self) -> dict[str, Any]:
-        """Returns environment.json.
+        """Read environment.json.
 
         Raises:
-            RunError: it is not there, or cannot be read.
+            RunError: it is missing, or cannot be read.
         """
         return self._read_json(self.environment)
 
     def read_epochs(self) -> list[dict[str, str]]:
-        """Returns the rows of metrics.csv as texts by their columns, none where no epoch has ended.
+        """Read the rows of metrics.csv as texts by column; none if no epoch has ended.
 
         Raises:
             RunError: it cannot be read.
@@ -173,38 +170,38 @@ class RunFolder:
         return RunError(f"{file} cannot be read: {reason}{remedy and f'; {remedy}'}")
 
 
-def new_run_folder(name: str, wish: Path | None) -> RunFolder:
-    """Makes the folder of a new run: the one wished for, else `runs/NAME/DATE_TIME`.
+def new_run_folder(name: str, run_dir: Path | None) -> RunFolder:
+    """Make the folder of a new run: `run_dir`, or `runs/NAME/DATE_TIME`.
 
     Raises:
-        UsageError: the folder wished for holds something.
-        RunError: it cannot be made.
+        UsageError: `run_dir` is not empty.
+        RunError: the folder cannot be made.
     """
-    refuse_unusable(name, wish)
+    refuse_unusable(name, run_dir)
     try:
-        if wish is not None:
-            wish.mkdir(parents=True, exist_ok=True)
-            return RunFolder(wish)
+        if run_dir is not None:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            return RunFolder(run_dir)
         return RunFolder(_dated_folder(Path("runs") / name))
     except OSError as error:
-        raise _cannot_be_made(wish or Path("runs") / name, str(error.strerror)) from error
+        raise _cannot_be_made(run_dir or Path("runs") / name, str(error.strerror)) from error
 
 
-def refuse_unusable(name: str, wish: Path | None) -> None:
-    """Raises what `new_run_folder` would raise, and makes nothing: to be asked before anything slow."""
-    folder = wish or Path("runs") / name
+def refuse_unusable(name: str, run_dir: Path | None) -> None:
+    """Raise what `new_run_folder` would raise, before anything slow, and make nothing."""
+    folder = run_dir or Path("runs") / name
     try:
         there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-        if wish is not None and there == wish and not wish.is_dir():
-            raise UsageError(f"--run-dir {wish} is a file; give a new folder")
+        if run_dir is not None and there == run_dir and not run_dir.is_dir():
+            raise UsageError(f"--run-dir {run_dir} is a file; choose a new folder")
         if not there.is_dir():
             raise _cannot_be_made(folder, f"{there} is a file")
         if not os.access(there, os.W_OK | os.X_OK):
             raise _cannot_be_made(folder, f"{there} cannot be written")
-        if wish is not None and there == wish and any(wish.iterdir()):
-            other = shell_word(free_name(wish))
+        if run_dir is not None and there == run_dir and any(run_dir.iterdir()):
+            other = shell_word(free_name(run_dir))
             raise UsageError(
-                f"--run-dir {wish} already exists and is not empty; not overwriting. Choose another name: --run-dir {other}"
+                f"--run-dir {run_dir} already exists and is not empty; not overwriting. Choose another name: --run-dir {other}"
             )
     except OSError as error:
         raise _cannot_be_made(folder, str(error.strerror)) from error
@@ -222,29 +219,29 @@ def _dated_folder(parent: Path) -> Path:
         folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
         try:
             folder.mkdir()
-        except FileExistsError:  # another run began in the same second
+        except FileExistsError:  # another run started in the same second
             number += 1
             continue
         return folder
 
 
 def open_run_folder(path: Path, config_may_be_gone: bool = False) -> RunFolder:
-    """Returns the folder of an earlier run.
+    """Open the folder of an earlier run.
 
     Args:
         path: the folder.
-        config_may_be_gone: take a folder without config.yaml that has a checkpoint, which says the config.
+        config_may_be_gone: accept a folder without config.yaml that has a checkpoint, which contains the config.
 
     Raises:
-        UsageError: there is no run, or what is in the folder leads out of it or is no file.
+        UsageError: there is no run, or the folder has a link that leads out of it, or a special file.
     """
     if not path.exists():
-        raise UsageError(f"there is no folder {path}; 'cnnctl runs' shows the runs in runs/")
+        raise UsageError(f"there is no folder {path}; {NAME_A_RUN}")
     run = RunFolder(path)
     if not (os.access(run.config, os.R_OK) or (config_may_be_gone and newest_origin(run.checkpoints))):
-        raise UsageError(f"{path} is no run folder: it has no config.yaml; {run.restored_by() or NAME_A_RUN}")
+        raise UsageError(f"{path} is not a run folder: it has no config.yaml; {run.restored_by() or NAME_A_RUN}")
     try:
-        _refuse_strange(path)
+        _refuse_links_and_devices(path)
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be in a run folder: {error.strerror}") from error
     return run
@@ -256,26 +253,26 @@ def resume_command(run: RunFolder) -> str:
 
 
 def is_run_folder(path: Path) -> bool:
-    """Return whether a path is the folder of a run, trained or cut short, rather than a folder of images."""
+    """Find out whether a path is the folder of a run, not a folder of images."""
     run = RunFolder(path)
     return run.config.is_file() and run.environment.is_file()
 
 
-def _refuse_strange(folder: Path) -> None:
-    """Raises OSError where a run folder has a link that leads out of it or nowhere, or a pipe, a socket or a device.
+def _refuse_links_and_devices(folder: Path) -> None:
+    """Raise OSError if a run folder has a link that leads out of it or nowhere, or a pipe, a socket or a device.
 
-    cnnctl makes none, and who goes on with a run, or keeps an evaluation in it, would read and write elsewhere.
+    cnnctl makes none of them, and through a link a resume or an evaluation would read and write files outside the folder.
     """
     for each in _everything_in(folder):
         if each.is_symlink():
             refuse_leading_away(Path(each.path), folder)
-            each.stat()  # whether it leads anywhere
+            each.stat()  # raises for a link that leads nowhere
         elif not (each.is_file() or each.is_dir()):
             raise OSError(errno.EINVAL, "it is neither a file nor a folder; remove it", each.path)
 
 
 def _everything_in(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yields what is in a folder and in those below it; links are not followed."""
+    """Yield everything in a folder and the folders below it, without following links."""
     waiting = [str(folder)]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
@@ -286,21 +283,21 @@ def _everything_in(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 class MetricsFile(Observer):
-    """Keeps metrics.csv: one row an epoch, written whole after each."""
+    """Writes metrics.csv: one row per epoch, the whole file after each."""
 
     def __init__(self, file: Path, rows: Sequence[EpochRecord]) -> None:
         self._file = file
         self.rows = list(rows)
 
     def on_start(self, plan: Plan) -> None:
-        """Takes back what an interrupted run wrote beyond its checkpoint."""
+        """Remove rows that an interrupted run wrote after its last checkpoint."""
         if self.rows:
             self._write()
         else:
             self._file.unlink(missing_ok=True)
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Adds a row."""
+        """Add a row."""
         self.rows.append(record)
         self._write()
 
@@ -316,6 +313,6 @@ class MetricsFile(Observer):
 
 
 def best_epoch(rows: Sequence[EpochRecord]) -> int:
-    """Returns the epoch with the least validation loss, or training loss without validation; the first of equals."""
+    """Find the epoch with the lowest validation loss, or training loss without validation; the first of equals."""
     column = "validation_loss" if rows[-1].validation_loss is not None else "train_loss"
     return min(rows, key=lambda row: getattr(row, column)).epoch

@@ -360,13 +360,13 @@ def test_a_run_dir_that_holds_something_is_refused_and_left_alone(call: Call, tm
     (tmp_path / "file").write_text("mine")
     message = "--run-dir run already exists and is not empty; not overwriting. Choose another name: --run-dir run-2"
     assert refusal(call("train", DIGITS, "--run-dir", "run")) == message
-    assert refusal(call("train", DIGITS, "--run-dir", "file")) == "--run-dir file is a file; give a new folder"
+    assert refusal(call("train", DIGITS, "--run-dir", "file")) == "--run-dir file is a file; choose a new folder"
     assert sorted(each.name for each in tmp_path.rglob("*")) == ["file", "notes.txt", "run"]
 
 
 def test_resume_of_a_folder_without_a_run_is_refused(call: Call, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "empty is no run folder: it has no config.yaml" in refusal(call("train", "--resume", "empty"))
+    assert "empty is not a run folder: it has no config.yaml" in refusal(call("train", "--resume", "empty"))
 
 
 def test_device_gpu_without_one_is_refused_with_the_reason_and_leaves_nothing(call: Call, tmp_path: Path) -> None:

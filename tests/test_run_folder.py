@@ -457,7 +457,7 @@ def test_a_file_as_the_run_folder_is_one_message(
 ) -> None:
     (tmp_path / "taken").write_text("a file")
     assert refused(monkeypatch, capsys, tmp_path, "--run-dir", "taken") == (
-        2, "--run-dir taken is a file; give a new folder\n",
+        2, "--run-dir taken is a file; choose a new folder\n",
     )  # fmt: skip
 
 

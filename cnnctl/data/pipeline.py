@@ -185,13 +185,9 @@ def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     How many is said and not left to TensorFlow's autotuning: its thread sleeps for longer and longer, and whoever
     lets an iterator go waits for it to wake up, which took 22 s after a training of 20 s.
     """
-    return _without_autotune(batches.prefetch(AT_ONCE))
-
-
-def _without_autotune(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
-    return batches.with_options(options)
+    return batches.prefetch(AT_ONCE).with_options(options)
 
 
 def pixels_of(images: AnyImages) -> Rows:
@@ -208,36 +204,53 @@ def pixels_of(images: AnyImages) -> Rows:
 
 
 @contextlib.contextmanager
-def iterate(batches: tf.data.Dataset) -> Iterator[Any]:
-    """Iterate over a dataset for the block; at its end the threads that prepare batches stop.
+def owned(batches: tf.data.Dataset, distribute: Callable[[tf.data.Dataset], Any] | None = None) -> Iterator[Any]:
+    """Give a dataset to iterate over in the block; at its end all iterators are closed, also those that Keras made.
 
     An iterator that is only forgotten lives on in tracebacks and cycles until Python collects garbage. That may happen in
     any thread, also in one that reads images for this very iterator: it would wait for itself forever.
+
+    Args:
+        batches: the dataset.
+        distribute: gives the dataset of a strategy; None for one device.
     """
-    iterator = iter(batches)
+    opened: list[Any] = []
+    dataset = distribute(batches) if distribute else batches
+
+    class Recorded(type(dataset)):  # type: ignore[misc]
+        def __iter__(self) -> Any:
+            opened.append(super().__iter__())
+            return opened[-1]
+
+    own = object.__new__(Recorded)
+    own.__dict__.update(dataset.__dict__)
     try:
-        yield iterator
+        yield own
     finally:
-        (resource,) = tf.nest.flatten(iterator, expand_composites=True)
-        empty = tf.data.experimental.to_variant(batches.take(0))
-        tf.raw_ops.MakeIterator(dataset=empty, iterator=resource)  # stops what it did before, in this thread
+        for iterator in opened:
+            _close(iterator, tf.data.experimental.to_variant(batches.take(0)))
+
+
+def _close(iterator: Any, empty: Any) -> None:
+    """Let an iterator start again on an empty dataset, which ends the threads of its own in this thread."""
+    resource, *of_devices = tf.nest.flatten(iterator, expand_composites=True)
+    if of_devices:  # a strategy's
+        tf.raw_ops.MultiDeviceIteratorInit(dataset=empty, multi_device_iterator=resource, max_buffer_size=1)
+    else:
+        tf.raw_ops.MakeIterator(dataset=empty, iterator=resource)
+
+
+@contextlib.contextmanager
+def iterate(batches: tf.data.Dataset, distribute: Callable[[tf.data.Dataset], Any] | None = None) -> Iterator[Any]:
+    """Give an iterator that is closed at the end of the block; arguments as in `owned`."""
+    with owned(batches, distribute) as dataset:
+        yield iter(dataset)
 
 
 def first_of(batches: tf.data.Dataset) -> Any:
     """Return the first element of a dataset."""
     with iterate(batches) as iterator:
         return next(iterator)
-
-
-@contextlib.contextmanager
-def relay(batches: tf.data.Dataset) -> Iterator[tf.data.Dataset]:
-    """Give a dataset with the same batches, for Keras and strategies, which make iterators that nobody else can close.
-
-    Their iterators read from one that is closed at the end of the block, as in `iterate`. It must be read to its end once
-    only, and no further.
-    """
-    with iterate(batches) as iterator:
-        yield _without_autotune(tf.data.Dataset.counter().map(as_written(lambda _: iterator.get_next())))
 
 
 @contextlib.contextmanager

@@ -238,7 +238,7 @@ class FewShot:
         """Return the episodes of validation; None without validation data."""
         return self._series
 
-    def insight(self) -> Diagnostics:
+    def diagnostics(self) -> Diagnostics:
         """Returns what looks at the network with a few training images, or with the first training episode."""
         nodes = self._experiment.network.nodes
         images, _ = _sample(self._experiment, self._images)
@@ -266,8 +266,8 @@ class FewShot:
             "test_episodes": self._spec.test_episodes,
         }
 
-    def answers(self) -> Predictions | None:
-        """Return None: an embedding has no classes to confuse."""
+    def predictions(self) -> Predictions | None:
+        """Returns None: an embedding has no classes to be confused."""
         return None
 
 

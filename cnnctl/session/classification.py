@@ -1,4 +1,4 @@
-"""What a training of a classifier is made of; imported after TensorFlow is."""
+"""The task of a classifier; imported after TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from cnnctl.data.image_set import ImageSet
-from cnnctl.data.pipeline import WHOLE, Shares, ordered_batches, preparation, steps_of, training_batches, training_sample
+from cnnctl.data.pipeline import (
+    WHOLE,
+    Shares,
+    first_of,
+    ordered_batches,
+    preparation,
+    steps_of,
+    training_batches,
+    training_sample,
+)
 from cnnctl.data.sources.opening import named_outputs
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import counted
@@ -29,17 +38,14 @@ from cnnctl.train.learner import Learner
 from cnnctl.train.observers import Score
 from cnnctl.train.steps import build_metrics
 
-LOOKED_AT = 32
-"""Training images that gradients and activations are computed for."""
-EVALUATED = 5_000
-"""Images that the confusion matrix and the worst mistakes in TensorBoard are taken from."""
+SAMPLE_IMAGES = 32
+"""Training images for which gradients and activations are computed."""
+PREDICTED_IMAGES = 5_000
+"""Images for the confusion matrix and the worst mistakes in TensorBoard."""
 
 
 class Classification:
-    """Training on the classes of a set: batches of its images.
-
-    Attributes: see `task.Task`.
-    """
+    """Training on batches of images, to predict their classes; attributes as in `state.Task`."""
 
     def __init__(self, experiment: Experiment, replicas: Replicas | None = None) -> None:
         self._experiment = experiment
@@ -51,7 +57,7 @@ class Classification:
         self.steps_per_epoch = steps_of(self.examples, self.batch_size)
 
     def build(self) -> None:
-        """Builds the network and what trains it."""
+        """Build network and learner."""
         experiment, train = self._experiment, self._experiment.train
         parts = train.batch_parts
         assert isinstance(parts, int)  # resolved
@@ -67,7 +73,7 @@ class Classification:
         )
 
     def introduction(self) -> list[tuple[str, str]]:
-        """Returns the data and the loss."""
+        """Describe the data and the loss."""
         return [("data", self._description()), ("loss", chosen_loss(self._experiment).why)]
 
     def _description(self) -> str:
@@ -81,12 +87,12 @@ class Classification:
         return self._replicas.shares if self._replicas else WHOLE
 
     def training(self, first_step: int) -> tf.data.Dataset:
-        """Returns the batches from a step on, or the replicas' parts of them."""
+        """Make the batches from a step on, or the replicas' parts of them."""
         return self._batches(first_step, self._shares)
 
     def whole_batch(self, step: int) -> Any:
-        """Returns what a step trains on."""
-        return next(iter(self._batches(step, WHOLE)))
+        """Make the batch of one step."""
+        return first_of(self._batches(step, WHOLE))
 
     def _batches(self, first_step: int, shares: Shares) -> tf.data.Dataset:
         first_epoch, skip = divmod(first_step, self.steps_per_epoch)
@@ -96,38 +102,39 @@ class Classification:
             batch_size=self.batch_size,
             seed=self._experiment.seed,
             first_epoch=first_epoch,
-            epochs=max(self._experiment.train.epochs, first_epoch + 1),  # Keras wants a batch even where no epoch is left
+            epochs=max(self._experiment.train.epochs, first_epoch + 1),  # Keras takes a batch even if no epoch is left
             skip=skip,
             shares=shares,
         )
 
     def validation(self) -> Any | None:
-        """Returns the batches of one pass."""
+        """Make the batches of one pass over the validation images."""
         images = self.splits.validation
         return ordered_batches(images, self._prepare, self.batch_size, self._shares) if images else None
 
-    def insight(self) -> Diagnostics:
-        """Returns what looks at the network with a few training images."""
-        images, labels = training_sample(self.splits.train, self._prepare, count=LOOKED_AT, seed=self._experiment.seed)
-        alone = replace(self.learner, replicas=None)  # what is looked at, one device computes
-        return Diagnostics(alone, self.network, self._experiment.network.nodes, images, (images, labels))
+    def diagnostics(self) -> Diagnostics:
+        """Return diagnostics with a few training images."""
+        images, labels = training_sample(self.splits.train, self._prepare, count=SAMPLE_IMAGES, seed=self._experiment.seed)
+        nodes = self._experiment.network.nodes
+        alone = replace(self.learner, replicas=None)  # one device computes them
+        return Diagnostics(alone, self.network, nodes, images, (images, labels))
 
     def test(self, images: ImageSet) -> Score:
-        """Returns loss and accuracy on the test images."""
+        """Compute loss and accuracy on the test images."""
         return self.learner.evaluation()(ordered_batches(images, self._prepare, self.batch_size, self._shares))
 
     def tested_on(self) -> str:
-        """Returns what the test was."""
+        """Describe the test."""
         return counted(self.splits.test_size, "image")
 
     def result(self, score: Score) -> dict[str, Any]:
-        """Returns what result.json says of the test."""
+        """Return the entries of result.json about the test."""
         return {"test_loss": score.loss, "test_accuracy": score.accuracy}
 
-    def answers(self) -> Predictions | None:
-        """Returns what the network says of validation images, or of training images without validation, at most `EVALUATED`."""
+    def predictions(self) -> Predictions | None:
+        """Predict validation images, or training images without validation, at most `PREDICTED_IMAGES`."""
         split, images = ("validation", self.splits.validation) if self.splits.validation else ("train", self.splits.train)
-        some = images.take(np.arange(min(len(images), EVALUATED)))
+        some = images.take(np.arange(min(len(images), PREDICTED_IMAGES)))
         outputs = outputs_of(self.learner.model, ordered_batches(some, self._prepare, self.batch_size))
         probabilities = (
             np.asarray(tf.nn.softmax(outputs)) if output_kind(self._experiment.network.nodes) == "logits" else outputs
@@ -137,7 +144,7 @@ class Classification:
 
 
 def described(data: DataSpec, counts: str) -> str:
-    """Returns a set and the shape of its images, for people; `counts` says how many images each split has."""
+    """Describe a data set and the shape of its images; `counts` is a text with the images per split."""
     assert data.image_size and data.channels
     shape = f"{data.image_size[0]}×{data.image_size[1]}×{data.channels}"
     return f"{data.name or data.path or data.source}: {counts} images of {shape}"

@@ -1,4 +1,4 @@
-"""What a run's numbers depend on beside its config: versions, device, data, commit."""
+"""What a run's numbers depend on besides its config: versions, device, data, commit."""
 
 from __future__ import annotations
 
@@ -27,64 +27,63 @@ from cnnctl.train.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "scikit-learn", "pillow", "tensorboard")
 ROUNDING = ("device", "replicas", "processor", "instruction_sets", "cores", "variables", "versions")
-"""What decides in which order and by which instructions sums are computed, and so how they round."""
+"""Entries that decide the order and the instructions of sums, and so how they round."""
 _VARIABLES = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
-_SAY_NOTHING = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG", "TF_CLI_CONFIG_FILE")
-"""Variables that change what TensorFlow prints, or where workers are, and no number; how many they are say the replicas.
-
-TF_CLI_CONFIG_FILE is Terraform's.
-"""
+_IRRELEVANT = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG", "TF_CLI_CONFIG_FILE")
+"""Variables that change no number: TensorFlow's log level, the addresses of workers, and Terraform's TF_CLI_CONFIG_FILE."""
 _VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "neon")
 
 
 def note_environment(
     run: RunFolder, origin: Mapping[str, Any], device: Device, settings: Settings, splits: Splits, replicas: int = 1
 ) -> tuple[dict[str, Any], list[str]]:
-    """Writes environment.json, or adds to it that the run is resumed; returns it as the run began, and what to tell of it.
+    """Write environment.json, or add the resume to it.
 
     Args:
         run: its folder.
-        origin: what the checkpoint that is taken up says of it; empty where there is none.
+        origin: the environment in the restored checkpoint; empty without one.
         device: where it computes.
         settings: what `auto` became.
         splits: the data.
-        replicas: how many share each batch, those of all workers.
+        replicas: those of all workers that share each batch.
+
+    Returns:
+        The environment at the start of the run, and notes to print.
 
     Raises:
-        RunError: the run was begun on other training or validation images, or they had other classes.
+        RunError: the run was started on other training or validation images, or they had other classes.
     """
     now, rounding = _this_command(), {**_rounding(device), "replicas": replicas}
     if not (origin or run.environment.exists()):
         lasting = {**_lasting(settings, rounding), **_fingerprints(splits)}
         about_data = {"class_names": splits.class_names, "training_images": statistics_of(splits.train).as_plain()}
-        begun = {**now, **lasting, **about_data}
-        run.write_json(run.environment, begun)
-        return begun, []
-    begun, notes = restored_environment(run, origin) if origin else (run.read_environment(), [])
-    _refuse_other_data(run, begun, splits)
-    changed = [name for name in ROUNDING if _without_note(begun.get(name)) != _without_note(rounding[name])]
-    earlier = begun.pop(RESUMED, [])
-    run.write_json(run.environment, {**begun, RESUMED: [*(earlier if isinstance(earlier, list) else []), {**now, **rounding}]})
+        first = {**now, **lasting, **about_data}
+        run.write_json(run.environment, first)
+        return first, []
+    first, notes = restored_environment(run, origin) if origin else (run.read_environment(), [])
+    _refuse_other_data(run, first, splits)
+    changed = [name for name in ROUNDING if _without_note(first.get(name)) != _without_note(rounding[name])]
+    earlier = first.pop(RESUMED, [])
+    run.write_json(run.environment, {**first, RESUMED: [*(earlier if isinstance(earlier, list) else []), {**now, **rounding}]})
     if changed:
-        what = f"{' and '.join(changed)} changed since the run began"
-        notes.append(f"{what}: it may end with other last digits than a run that was not interrupted")
-    return begun, notes
+        notes.append(
+            f"{' and '.join(changed)} changed since the run began: the last digits may differ from those of an uninterrupted run"
+        )
+    return first, notes
 
 
-def _refuse_other_data(run: RunFolder, begun: Mapping[str, Any], splits: Splits) -> None:
-    """Raises RunError where the images that are there now are not those that the run was begun on."""
+def _refuse_other_data(run: RunFolder, first: Mapping[str, Any], splits: Splits) -> None:
+    """Raise RunError if the images are not those on which the run was started."""
     for name, value in _fingerprints(splits).items():
-        if begun.get(name) != value:
+        if first.get(name) != value:
             which = "training" if name == "data_fingerprint" else "validation"
-            raise RunError(f"{run.path} was begun on other {which} images; put them back, or train anew")
-    if begun.get("class_names") != splits.class_names:
-        raise RunError(f"{run.path} was begun on the same images with other names of classes; put them back, or train anew")
+            raise RunError(f"{run.path} was started on other {which} images; restore them, or start a new run")
+    if first.get("class_names") != splits.class_names:
+        raise RunError(f"{run.path} was started on the same images with other class names; restore them, or start a new run")
 
 
 def training_images(run: RunFolder, console: Console) -> ImageStatistics | None:
-    """Return what the training images of a run are like; None for a run of a version that did not note it.
-
-    A damaged note is said and no reason to stop: without it new images are only not compared.
+    """Read the statistics of a run's training images; None, after a message, if they are missing or damaged.
 
     Raises:
         RunError: environment.json cannot be read.
@@ -107,13 +106,13 @@ def _this_command() -> dict[str, Any]:
 
 
 def _fingerprints(splits: Splits) -> dict[str, str | None]:
-    """Returns what the images of training, and those that are chosen by, are known by."""
+    """Compute the fingerprints of the training and the validation images."""
     validation = fingerprint(splits.validation) if splits.validation else None
     return {"data_fingerprint": fingerprint(splits.train), "validation_fingerprint": validation}
 
 
 def _without_note(value: Any) -> Any:
-    """Returns what a device is called, without why it is no other; anything else as it is."""
+    """Remove the note from a device's name; return anything else unchanged."""
     return value.partition(" (")[0] if isinstance(value, str) and value.startswith(("CPU", "GPU")) else value
 
 
@@ -124,16 +123,14 @@ def _rounding(device: Device) -> dict[str, Any]:
         "instruction_sets": sorted(flag for flag in cpu_flags() if flag.startswith(_VECTORS)),
         "cores": device.cores,
         "variables": {
-            name: value
-            for name, value in sorted(os.environ.items())
-            if name.startswith(_VARIABLES) and name not in _SAY_NOTHING
+            name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES) and name not in _IRRELEVANT
         },
         "versions": {"cnnctl": __version__, **{name: _version(name) for name in PACKAGES}},
     }
 
 
 def _processor() -> str:
-    """Returns the name of the processor, as far as the system tells it."""
+    """Return the name of the processor, as far as the system reports it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):
@@ -166,9 +163,9 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Returns the commit of the folder that the command runs in, or None outside a repository."""
+    """Return the commit of the current folder, or None outside a repository."""
     try:
-        told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+        git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return told.stdout.strip() or None
+    return git.stdout.strip() or None

@@ -38,7 +38,7 @@ def finish(session: Session, run: RunFolder, rows: list[EpochRecord], board: Ten
     result = {key: _or_null(value) for key, value in _result(session, rows, score, test_fingerprint).items()}
     if board:
         step = result["weights_epoch"] * session.task.steps_per_epoch
-        board.finish(step, _for_board(score), session.task.answers(), result["weights"])
+        board.finish(step, _for_board(score), session.task.predictions(), result["weights"])
     run.write_json(run.result, result)
     if score and not session.part_of:
         _conclude(session, run, result, score)

@@ -1,11 +1,11 @@
-"""Which config a run goes on with: its own, in which nothing but more epochs may be asked for."""
+"""The config with which a run resumes: its own, with more epochs at most."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cnnctl.errors import RunError, UsageError
+from cnnctl.errors import RunError, UsageError, counted
 from cnnctl.report.console import Console
 from cnnctl.run_folder import RunFolder
 from cnnctl.session.run_files import PLACES, differences, experiment_of, filed_config, refuse_edited, restored_environment
@@ -21,18 +21,18 @@ NOTHING_WRITTEN = "interrupted before the training began; nothing was written"
 
 
 def restored(run: RunFolder, config: Path | None, overrides: Sequence[str], console: Console) -> tuple[Experiment, bool] | None:
-    """Returns what a run goes on with, and whether that is more epochs than it had; None, and says so, where it has finished.
+    """Return the config with which a run resumes, and whether it has more epochs; None, after a message, if the run has finished.
 
     A run's own config is that of its newest checkpoint; before there is one, its config.yaml.
 
     Args:
         run: held by this process.
-        config: what the user gave beside `--resume`; None for nothing.
+        config: the CONFIG argument beside `--resume`; None without it.
         overrides: `--set` texts.
-        console: where to say that there is nothing to do.
+        console: where to print.
 
     Raises:
-        UsageError: another config than the run's own is asked for, by options or in its config.yaml.
+        UsageError: the options or config.yaml differ from the run's own config.
     """
     filed = filed_config(run)
     origin = newest_origin(run.checkpoints)
@@ -52,39 +52,44 @@ def restored(run: RunFolder, config: Path | None, overrides: Sequence[str], cons
 
 
 def one_training(experiment: Experiment, console: Console) -> Experiment:
-    """Returns what one training of a config needs of it; says so where that leaves the section sweep out."""
+    """Remove the section sweep from a config, with a message."""
     if experiment.sweep:
-        console.say("sweep   is left to 'cnnctl sweep'; this is one training of the config as it is without it")
+        console.say("sweep   the section is for 'cnnctl sweep'; this is one training without it")
     return without_sweep(experiment)
 
 
 def refuse_other(run: RunFolder, own: Experiment, asked: Experiment) -> None:
-    """Raises UsageError for a config with which the run would end as no straight run does."""
-    lines = [f"  {path}: {show(before)} in the run, {show(now)} asked for" for path, before, now in differences(own, asked)]
+    """Raise UsageError for a config with which the run would end unlike any uninterrupted run."""
+    lines = [f"  {path}: {show(before)} in the run, {show(now)} requested" for path, before, now in differences(own, asked)]
     if lines:
         raise UsageError(
-            "\n".join((f"{run.path} goes on with its own config only; train anew to change more than train.epochs:", *lines))
+            "\n".join(
+                (
+                    f"{run.path} can be resumed with its own config only; start a new run to change more than train.epochs:",
+                    *lines,
+                )
+            )
         )
     if asked.train.epochs > own.train.epochs and _spans_the_training(own.train.optimizer.learning_rate):
         raise UsageError(
-            f"{run.path} cannot be given more epochs: its learning rate is spread over all {own.train.epochs}, so the epochs "
-            "done already would have had another one; train anew"
+            f"{run.path} cannot be given more epochs: its learning rate schedule spans {counted(own.train.epochs, 'epoch')}; "
+            "start a new run"
         )
 
 
 def _has_finished(run: RunFolder, origin: Origin | None, console: Console) -> bool:
-    """Return whether a run has ended and all that it left is there; what its newest checkpoint can bring back is brought back.
+    """Find out whether a run has ended and all its files are there; restore what its newest checkpoint can.
 
     Raises:
-        RunError: result.json is damaged, and there is no checkpoint to make it again from.
+        RunError: result.json is damaged, and there is no checkpoint to restore it from.
     """
     if origin is None:
         return run.read_result() is not None
     if not run.result.exists():
         return False
-    lost = [file for file, is_there in _left_by(run) if not is_there]
+    lost = [file for file, is_there in _final_files(run) if not is_there]
     for file in lost:
-        console.say(f"note    {file} is gone or damaged; it is made again from the checkpoint")
+        console.say(f"note    {file} is missing or damaged; restoring it from the checkpoint")
     environment, notes = restored_environment(run, origin.environment)
     if notes:
         run.write_json(run.environment, environment)
@@ -92,8 +97,8 @@ def _has_finished(run: RunFolder, origin: Origin | None, console: Console) -> bo
     return not lost
 
 
-def _left_by(run: RunFolder) -> Iterator[tuple[Path, bool]]:
-    """Yield the files that a run leaves when it has ended, and whether each is there and can be read."""
+def _final_files(run: RunFolder) -> Iterator[tuple[Path, bool]]:
+    """Yield the files of a run that has ended, and whether each can be read."""
     yield run.model, run.model.is_file()
     for file, read in ((run.result, run.read_result), (run.metrics, run.read_epochs)):
         try:
@@ -103,5 +108,5 @@ def _left_by(run: RunFolder) -> Iterator[tuple[Path, bool]]:
 
 
 def _spans_the_training(rate: object) -> bool:
-    """Returns whether a learning rate is spread over all epochs, however many there are."""
+    """Find out whether a learning rate schedule spans all epochs."""
     return (isinstance(rate, Cosine) and rate.decay_steps is None) or (isinstance(rate, OneCycle) and rate.total_steps is None)

@@ -29,7 +29,7 @@ from cnnctl.train.loops import LOOPS
 from cnnctl.train.memory_check import as_memory_error, refuse_too_large, smaller_training
 from cnnctl.train.observers import Observer, Observers, Plan
 from cnnctl.train.origin import Origin
-from cnnctl.train.quiet import tell_of_end
+from cnnctl.train.quiet import set_last_message
 from cnnctl.train.settings import resolve_auto, set_threads
 from cnnctl.train.signals import Interruption
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
@@ -94,7 +94,7 @@ def train(session: Session, run: RunFolder, more_epochs: bool = False, written: 
     """
     session.console.say(f"run     {shell_word(run.path)}")
     if not session.part_of:  # else the process that started this one reports its end
-        tell_of_end(f"Resume with: {resume_command(run)}")
+        set_last_message(f"Resume with: {resume_command(run)}")
     run.remove_unfinished()
     task = session.task
     with _noting_why_it_stopped(run), _tensorboard(session, run, written) as board:
@@ -119,7 +119,7 @@ def assist(session: Session) -> None:
     """
     task, stopping = session.task, {"stopping": session.stopping} if session.stopping else {}
     checkpoints = Checkpoints(Path(), task.learner.model, task.learner.optimizer, stopping)
-    tell_of_end(f"{AGAIN}, as the chief's message says")
+    set_last_message(f"{AGAIN}, as the chief's message says")
     try:
         with _as_errors(session, RESUMED_BY_ALL):
             session.workers.agree_on_start(checkpoints, task.splits, session.interruption)
@@ -169,7 +169,7 @@ def board_of(session: Session, run: RunFolder, written: str = "") -> TensorBoard
         run.tensorboard,
         session.experiment,
         session.experiment.network.nodes,
-        session.task.insight(),
+        session.task.diagnostics(),
         str(run.path),
         compared_by,
         written,
@@ -278,7 +278,7 @@ def _as_diverged(session: Session, run: RunFolder, checkpoints: Checkpoints) -> 
         yield
     except Diverged as error:
         task = session.task
-        first = task.insight().first_not_finite(task.whole_batch(error.step - 1))
+        first = task.diagnostics().first_not_finite(task.whole_batch(error.step - 1))
         raise RunError(diverged(run, _done(session, checkpoints), error, task.steps_per_epoch, first)) from error
 
 

@@ -63,7 +63,7 @@ class Task(Protocol):
         """Return what the learner's evaluation takes; None for no validation."""
         ...
 
-    def insight(self) -> Diagnostics:
+    def diagnostics(self) -> Diagnostics:
         """Return the diagnostics of the network."""
         ...
 
@@ -79,7 +79,7 @@ class Task(Protocol):
         """Return the entries of result.json about the test."""
         ...
 
-    def answers(self) -> Predictions | None:
+    def predictions(self) -> Predictions | None:
         """Return predictions for the images that TensorBoard shows at the end; None if the network has no classes."""
         ...
 

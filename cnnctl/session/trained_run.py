@@ -1,4 +1,4 @@
-"""A run that has ended, opened: its config and its network; imported after TensorFlow is."""
+"""A run that has ended: its config and its network; imported after TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from cnnctl.surroundings import shell_word
 from cnnctl.train.memory_check import refuse_too_large
 
 Values = NDArray[np.float32]
-DATA_HAS_CHANGED = "the training images are not those that the run saw, so its own splits may be others too"
+DATA_HAS_CHANGED = "the training images have changed since the run, so its splits may differ too"
 
 
 @dataclass(frozen=True)
 class EndedRun:
-    """What a run says of its network, which is there but not loaded.
+    """A run whose network is not loaded yet.
 
     Attributes:
         run: its folder.
-        experiment: its config, checked; the data it names may be gone.
+        experiment: its config, checked; its data may be missing.
         class_names: in the order of the outputs.
-        from_logits: whether the outputs are logits; otherwise they are probabilities.
-        data_fingerprint: of the images that it was trained on, see `data.splits.fingerprint`.
+        from_logits: the outputs are logits, else probabilities.
+        data_fingerprint: of its training images, see `data.splits.fingerprint`.
     """
 
     run: RunFolder
@@ -48,7 +48,7 @@ class EndedRun:
 
 @dataclass(frozen=True)
 class Trained(EndedRun):
-    """A trained network and what it was trained on.
+    """A run with its trained network.
 
     Attributes:
         model: takes (B, H, W, C), or (B, C, H, W) under channels_first, float32 in [0, 1].
@@ -58,33 +58,33 @@ class Trained(EndedRun):
 
     @property
     def channel_axis(self) -> int:
-        """Returns the axis of the channels in what the network takes."""
+        """The axis of the channels in the network's inputs."""
         return 1 if self.experiment.model.data_format == "channels_first" else 3
 
     def inputs(self, images: Pixels) -> Any:
-        """Returns what the network takes for images (B, H, W, C) that are fitted to the config."""
+        """Convert images (B, H, W, C), fitted to the config, to the network's inputs."""
         return preparation(self.experiment).network_inputs(images, tf.zeros(len(images), tf.int64))[0]
 
     def probabilities(self, outputs: Values) -> Values:
-        """Returns the probabilities of the classes for outputs of the network, both (B, classes)."""
+        """Convert outputs of the network to probabilities, both (B, classes)."""
         return np.asarray(tf.nn.softmax(outputs)) if self.from_logits else outputs
 
 
 def open_trained(path: Path) -> Trained:
-    """Returns the trained network of a run.
+    """Open a run and load its network.
 
     Raises:
         UsageError: there is no run.
-        RunError: the run was cut short, or its files are damaged.
+        RunError: the run has not ended, or its files are damaged.
     """
     return with_network(open_ended(path))
 
 
 def open_ended(path: Path) -> EndedRun:
-    """Returns a run as `open_trained` does, without its network; raises the same, but for a network that is damaged."""
+    """Open a run without loading its network; raises as `open_trained`, except for a damaged network."""
     run = open_run_folder(path)
     if not run.model.exists():
-        raise RunError(f"{path} has no trained network yet: it was cut short. Resume with: {resume_command(run)}")
+        raise RunError(f"{path} has no trained network yet: its training was interrupted. Resume with: {resume_command(run)}")
     experiment = run.read_config(look_at_data=False)
     refuse_too_large(experiment, images=1, training=False)
     nodes = experiment.network.nodes
@@ -93,7 +93,7 @@ def open_ended(path: Path) -> EndedRun:
 
 
 def with_network(ended: EndedRun) -> Trained:
-    """Returns a run with its network loaded.
+    """Load the network of a run.
 
     Raises:
         RunError: the network is damaged.
@@ -103,27 +103,27 @@ def with_network(ended: EndedRun) -> Trained:
 
 
 def data_changes(run: EndedRun, training: str, test: str | None = None) -> list[str]:
-    """Return what to say of a run's own data where it is not what the run saw.
+    """Describe the changes of a run's own data since its training.
 
     Args:
         run: that was trained on it.
-        training: the fingerprint of the training images as they are now.
-        test: that of the test images; None where they are not used.
+        training: the fingerprint of the training images now.
+        test: that of the test images; None if they are not used.
     """
     changes = [] if training == run.data_fingerprint else [DATA_HAS_CHANGED]
     try:
         result = run.run.read_result() or {}
-    except RunError:  # who needs it says so
+    except RunError:  # the commands that need it report it
         return changes
     before, accuracy = result.get("test_fingerprint"), result.get("test_accuracy")
     if test and isinstance(before, str) and before != test:
         was = f", which had an accuracy of {accuracy:.2%}" if isinstance(accuracy, float) else ""
-        changes.append(f"the test images are not those that the run was tested on{was}")
+        changes.append(f"the test images have changed since the run's test{was}")
     return changes
 
 
 def _model(ended: EndedRun) -> keras.Model:
-    file, again = ended.run.model, _makes_again(ended.run)
+    file, again = ended.run.model, _how_to_restore(ended.run)
     try:
         return saved_network(ended.experiment, file)
     except NotThisNetwork as error:
@@ -133,23 +133,23 @@ def _model(ended: EndedRun) -> keras.Model:
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise RunError(f"there is not enough memory for the network in {file}") from error
     except zipfile.BadZipFile as error:
-        raise RunError(f"{file} is damaged: it is no whole .keras file; {again}") from error
-    except Exception as error:  # wrong bits make zipfile, HDF5 and Keras stumble in a dozen ways
+        raise RunError(f"{file} is damaged: it is not a complete .keras file; {again}") from error
+    except Exception as error:  # damaged files raise a dozen kinds of errors in zipfile, HDF5 and Keras
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(f"{file} is damaged and cannot be opened ({reason}); {again}") from error
 
 
-def _makes_again(run: RunFolder) -> str:
-    """Return what brings back the network of a run."""
+def _how_to_restore(run: RunFolder) -> str:
+    """Return how to restore the network of a run."""
     if run.origin() is None:
-        return "train it again"
-    return f"to make it again from the checkpoint: rm -r {shell_word(run.model)} && {resume_command(run)}"
+        return "retrain it"
+    return f"to restore it from the checkpoint: rm -r {shell_word(run.model)} && {resume_command(run)}"
 
 
 def _noted(run: RunFolder, experiment: Experiment) -> tuple[list[str], str]:
-    """Returns the names of the classes and the fingerprint of the data; it is those who read the data who know them."""
+    """Read the names of the classes and the fingerprint of the training images from environment.json."""
     environment = run.read_environment()
     names, seen = environment.get("class_names"), environment.get("data_fingerprint")
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and isinstance(seen, str)):
-        raise RunError(f"{run.environment} is damaged: it does not say the names of the classes; train anew")
+        raise RunError(f"{run.environment} is damaged: it has no names of the classes; start a new run")
     return named_outputs(names, experiment.data), seen

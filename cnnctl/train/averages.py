@@ -1,4 +1,4 @@
-"""Averaged weights: the network that a run would leave, while the training goes on with its own weights."""
+"""Averaged weights: the network that a run would save, while the training continues with its own weights."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 
 class AveragedWeights:
-    """Puts the averages that an optimizer with `use_ema` keeps into its network, and takes them out again.
+    """Puts the averages of an optimizer with `use_ema` into its network, and the trained weights back.
 
-    Whatever is measured, chosen or shown after an epoch must be of the network that the run would leave then, and Keras makes
-    that network in the end only, by `finalize_variable_values`. Without `use_ema` nothing is done.
+    Everything that is measured, chosen or shown after an epoch must be of the network that the run would save, and Keras
+    makes that network only at the end, by `finalize_variable_values`. Without `use_ema` this does nothing.
 
     Args:
         model: built network.
@@ -28,7 +28,7 @@ class AveragedWeights:
 
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
-        """Gives the network the averages for the while."""
+        """Give the network the averages for the block."""
         try:
             self.put_in()
             yield
@@ -36,20 +36,20 @@ class AveragedWeights:
             self.take_out()
 
     def put_in(self) -> None:
-        """Gives the network the averages; does nothing where it has them already."""
+        """Give the network the averages; do nothing if it has them already."""
         if _uses_ema(self._optimizer) and self._trained is None:
             self._trained = [variable.numpy() for variable in self._model.trainable_variables]
             self._optimizer.finalize_variable_values(self._model.trainable_variables)
 
     def take_out(self) -> None:
-        """Gives the network back the weights that it trains with, to the bit."""
+        """Give the network its trained weights back, to the bit."""
         if self._trained is not None:
             for variable, value in zip(self._model.trainable_variables, self._trained, strict=True):
                 variable.assign(value)
-            self._trained = None  # last: Ctrl-C may come at any moment, and what is saved then is taken from here
+            self._trained = None  # last, since Ctrl-C may come at any moment and saves these
 
     def trained(self) -> dict[int, NDArray[Any]]:
-        """Returns the values that the training goes on with, by the ids of variables that hold averages instead."""
+        """Return the trained values, by the ids of the variables that hold averages now."""
         if self._trained is None:
             return {}
         return dict(zip(map(id, self._model.trainable_variables), self._trained, strict=True))

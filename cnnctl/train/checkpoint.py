@@ -1,9 +1,10 @@
-"""Checkpoints, from which a run goes on exactly: at the end of each epoch, now and then within, and when it is told to stop.
+"""Checkpoints, from which a run resumes exactly: after each epoch, within epochs if asked, and when a signal comes.
 
 A checkpoint is one `.npz` file of plain arrays (no pickle): every variable of the model (weights, moving averages,
-dropout seeds), every variable of the optimizer (slots, step count), the rows of metrics.csv, where the epoch stands
-that has partial_epoch, the states of those who listen, and what it all belongs to (see `origin`). What else a step depends on (order, augmentation, learning rate) is
-computed from the seed and the step. The file ends with the SHA-256 of all before it, as the archive's comment.
+dropout seeds), every variable of the optimizer (slots, step count), the rows of metrics.csv, the state of a partial
+epoch, the states of listeners, and the origin (see `origin`). Everything else that a step depends on (order,
+augmentation, learning rate) is computed from the seed and the step. The file ends with the SHA-256 of everything
+before it, as the archive's comment.
 """
 
 from __future__ import annotations
@@ -31,50 +32,50 @@ from cnnctl.train.steps import build_once
 from cnnctl.train.stopping import REMEDIES
 
 NAME = "step_{:09d}.npz"
-FORMAT = 2
-"""Goes up when what a checkpoint holds is read otherwise."""
+FORMAT = 3
+"""Version of the content; raised when it changes."""
 DAMAGE = (
     OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile,
 )  # fmt: skip
-"""What numpy, json and zipfile, and our own reading of them, raise for content that cnnctl did not write."""
-_MORE_THAN_VARIABLES = 2**26
-"""Bytes for what a checkpoint holds besides variables: rows, names, the states of listeners."""
+"""What numpy, json, zipfile and the code below raise for content that cnnctl did not write."""
+_BYTES_BESIDE_VARIABLES = 2**26
+"""Upper bound for rows, names and the states of listeners."""
 KEPT = 2
-"""How many checkpoints stay: the newest, and the one before it in case the newest is damaged."""
+"""Checkpoints that are kept: the newest, and the one before it in case the newest is damaged."""
 _DIGEST = hashlib.sha256().digest_size * 2
 _COMMENT_LENGTH = 2
-"""Bytes at the end of a zip file without a comment, which say that it has none."""
+"""Bytes at the end of a zip file that hold the length of its comment."""
 
 
 class Stateful(Protocol):
-    """A listener whose later doing depends on what it has heard."""
+    """An observer whose later behaviour depends on earlier records."""
 
     def state(self) -> Mapping[str, Any]:
-        """Returns arrays and numbers from which `restore` makes an equal listener."""
+        """Return arrays and numbers from which `restore` makes an equal observer."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes up what `state` returned."""
+        """Restore what `state` returned."""
         ...
 
 
 class Checkpoints(Observer):
-    """Saves after every epoch, and within epochs as asked; keeps the newest two.
+    """Saves after every epoch, and within epochs if asked; keeps the newest two checkpoints.
 
     Args:
-        folder: where to.
+        folder: of the checkpoints.
         model, optimizer: what is trained.
-        listeners: who else has a state, by a name; they hear everything before this one does.
-        every_steps: steps between checkpoints within epochs; None for none.
-        every_minutes: minutes after which a checkpoint is due within an epoch; None for none.
-        averages: what puts other weights into the model for the while, which are not those that a run goes on with.
+        listeners: other observers with a state, by a name; they are notified before this one.
+        every_steps: optimizer steps between checkpoints within epochs; None for none.
+        every_minutes: minutes between checkpoints within epochs; None for none.
+        averages: put other weights into the model for a while; a run resumes from the trained ones.
 
     Attributes:
-        rows: the records of all epochs that are saved, those before a resume included.
-        partial_epoch: where the epoch after them stands, as far as it is saved; None if nothing of it is.
-        notes: what a person should know about how the run was taken up.
-        restored: the bytes of the checkpoint that the training goes on from; empty where it begins.
-        origin: what is saved belongs to; that of the checkpoint that was taken up, until the training says its own.
+        rows: the records of all saved epochs, those before a resume included.
+        partial_epoch: the saved state of the epoch after them; None if nothing of it is saved.
+        notes: messages about damaged checkpoints that were skipped.
+        restored: the bytes of the restored checkpoint; empty for a new run.
+        origin: config and environment that are saved; those of the restored checkpoint until the training sets its own.
     """
 
     def __init__(
@@ -101,14 +102,14 @@ class Checkpoints(Observer):
         self._saved_at = time.monotonic()
         self._steps_per_epoch = 0
         self._unsaved: StepsRecord | None = None
-        self._good: list[Path] = []
+        self._intact: list[Path] = []
 
     def on_start(self, plan: Plan) -> None:
-        """Learns how long an epoch is."""
+        """Store how long an epoch is."""
         self._steps_per_epoch = plan.steps_per_epoch
 
     def on_steps(self, record: StepsRecord) -> None:
-        """Writes a checkpoint within an epoch if one is due."""
+        """Write a checkpoint within an epoch if one is due."""
         self._unsaved = record
         if record.steps_in_epoch < self._steps_per_epoch and self._is_due(record.step):
             self.save_now()
@@ -119,14 +120,11 @@ class Checkpoints(Observer):
         return by_steps or by_time
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Writes the checkpoint of a finished epoch."""
+        """Write the checkpoint of a finished epoch."""
         self._save([*self.rows, record], None, record.step)
 
     def save_now(self) -> None:
-        """Writes a checkpoint of the step that was last heard of, if there is none yet.
-
-        The weights must still be those of that step.
-        """
+        """Write a checkpoint of the last step, if there is none yet; the weights must still be those of that step."""
         if self._unsaved:
             self._save(self.rows, self._unsaved, self._unsaved.step)
 
@@ -140,7 +138,7 @@ class Checkpoints(Observer):
         self._folder.mkdir(exist_ok=True)
         file = self._folder / NAME.format(step)
         write_whole(file, _archive(arrays), verified=True)
-        self.rows, self.partial_epoch, self._unsaved = rows, partial_epoch, None  # only now are they saved
+        self.rows, self.partial_epoch, self._unsaved = rows, partial_epoch, None  # only once the file is written
         self._saved_at = time.monotonic()
         self._keep(file)
 
@@ -153,47 +151,47 @@ class Checkpoints(Observer):
         return {**variables, **{name: listener.state() for name, listener in self._listeners.items()}}
 
     def _keep(self, newest: Path) -> None:
-        """Removes all checkpoints but the newest two that are known to be good."""
-        self._good = [*(file for file in self._good if file != newest), newest][-KEPT:]
+        """Remove all checkpoints but the newest two that are known to be intact."""
+        self._intact = [*(file for file in self._intact if file != newest), newest][-KEPT:]
         for other in checkpoint_files(self._folder):
-            if other not in self._good:
+            if other not in self._intact:
                 other.unlink()
 
     def restore(self) -> None:
-        """Takes up the newest checkpoint that is whole; nothing happens where there is none.
+        """Restore the newest intact checkpoint; do nothing if there is no checkpoint.
 
         Raises:
-            RunError: all are damaged, or the newest whole one belongs to another network.
+            RunError: all are damaged, or the newest intact one belongs to another network.
         """
         damaged: list[str] = []
         build_once(self._groups["optimizer"], self._groups["model"])
         for file in reversed(checkpoint_files(self._folder)):
             try:
-                content = read_bounded(file, self._most_bytes(), file.parent.parent)
-                self._take_up(str(file), _arrays_in(content))
+                content = read_bounded(file, self._max_bytes(), file.parent.parent)
+                self._load(str(file), _arrays_in(content))
             except DAMAGE as error:
                 damaged.append(f"{file} is damaged ({_reason(error)})")
                 continue
-            self.notes = [f"{each}; an earlier checkpoint is taken" for each in damaged]
-            self._good = [file]
+            self.notes = [f"{each}; an earlier checkpoint is used" for each in damaged]
+            self._intact = [file]
             self.restored = content
             return
         if damaged:
-            raise RunError(f"{'; '.join(damaged)}; no other checkpoint is there, train anew")
+            raise RunError(f"{'; '.join(damaged)}; there is no other checkpoint, start a new run")
 
     def load_bytes(self, content: bytes) -> None:
-        """Takes up a checkpoint that another worker has read; see `restored`."""
+        """Restore a checkpoint that another worker has read; see `restored`."""
         build_once(self._groups["optimizer"], self._groups["model"])
         if content:
-            self._take_up("the chief's checkpoint", _arrays_in(content))
+            self._load("the chief's checkpoint", _arrays_in(content))
 
-    def _most_bytes(self) -> int:
-        """Returns more bytes than a checkpoint of this training has; early stopping may keep the weights a second time."""
+    def _max_bytes(self) -> int:
+        """Bound the bytes of a checkpoint; with early stopping the weights may be in it twice."""
         variables = [variable for owner in self._groups.values() for variable in owner.variables]
-        return 2 * sum(int(variable.numpy().nbytes) for variable in variables) + _MORE_THAN_VARIABLES
+        return 2 * sum(int(variable.numpy().nbytes) for variable in variables) + _BYTES_BESIDE_VARIABLES
 
-    def _take_up(self, file: str, arrays: dict[str, Any]) -> None:
-        """Makes everything that was saved what it was; raises one of `DAMAGE` where something is missing."""
+    def _load(self, file: str, arrays: dict[str, Any]) -> None:
+        """Load everything that was saved; raise one of `DAMAGE` if something is missing."""
         if int(arrays["format"]) != FORMAT:
             raise ValueError("another version of cnnctl wrote it")
         rows = [EpochRecord(**row) for row in _content(arrays["rows"])]
@@ -207,12 +205,10 @@ class Checkpoints(Observer):
 
 
 def _refuse_not_finite(arrays: Mapping[str, Any], step: int) -> None:
-    """Raises RunError for weights that are no numbers: the loss was finite, but its gradient was not."""
+    """Raise RunError for weights that are NaN or infinite: the loss was finite, its gradient was not."""
     for name, array in arrays.items():
         if name.startswith("model/") and np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise RunError(
-                f"after step {step} there are weights that are infinite or no numbers, which are not saved; {REMEDIES}"
-            )
+            raise RunError(f"weights became NaN or infinite by step {step}; they are not saved; {REMEDIES}")
 
 
 def _as_array(content: Any) -> Any:
@@ -229,7 +225,7 @@ def _group(arrays: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _archive(arrays: Mapping[str, Any]) -> bytes:
-    """Returns arrays as the bytes of a checkpoint."""
+    """Pack arrays into the bytes of a checkpoint."""
     content = io.BytesIO()
     np.savez(content, **arrays)
     body = content.getvalue()[:-_COMMENT_LENGTH] + _DIGEST.to_bytes(_COMMENT_LENGTH, "little")
@@ -237,22 +233,22 @@ def _archive(arrays: Mapping[str, Any]) -> bytes:
 
 
 def _reason(error: BaseException) -> str:
-    """Returns why a checkpoint cannot be read, for people."""
+    """Describe why a checkpoint cannot be read."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, MemoryError):
-        return "it claims to hold more than there is memory"
+        return "its header asks for more than the memory of this machine"
     return f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
 def _arrays_in(content: bytes) -> dict[str, Any]:
-    """Returns the arrays of a checkpoint; raises one of `DAMAGE` where it is not as it was written."""
+    """Unpack the arrays of a checkpoint; raise one of `DAMAGE` if its bytes have changed."""
     body, digest = content[:-_DIGEST], content[-_DIGEST:]
     if hashlib.sha256(body).hexdigest().encode() != digest:
-        raise ValueError("it is not what was written: its checksum is another")
+        raise ValueError("its checksum does not match")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
-            raise ValueError("it is compressed, and cnnctl compresses no checkpoint")  # it could grow without bound
+            raise ValueError("it is compressed, unlike the checkpoints of cnnctl")  # decompressed it could be of any size
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -261,6 +257,6 @@ def _assign(file: str, group: str, variables: Any, arrays: Mapping[str, Any]) ->
     saved = [arrays.get(f"{index}") for index in range(len(variables))]
     shapes = [tuple(variable.shape) for variable in variables]
     if len(arrays) != len(variables) or [None if array is None else array.shape for array in saved] != shapes:
-        raise RunError(f"{file} holds another {group}: its arrays are not those of the run's config.yaml")
+        raise RunError(f"{file} is of another {group}: its arrays do not match the run's config.yaml")
     for variable, array in zip(variables, saved, strict=True):
         variable.assign(array)

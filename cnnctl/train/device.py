@@ -1,4 +1,4 @@
-"""Which device trains, and why not another."""
+"""The device that trains, and why there is no GPU."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MAX_REPLICAS = 64
 
 @dataclass(frozen=True)
 class Device:
-    """Where a run computes.
+    """The device on which a run computes.
 
     Attributes:
         kind: `gpu` or `cpu`.
-        name: the GPU's name, or how many cores the CPU has.
-        note: why there is no GPU; empty where there is one or none was asked for.
+        name: the GPU's name, or the number of the CPU's cores.
+        note: why there is no GPU; empty if there is one or none was asked for.
         cores: of the CPU, for this process.
-        capability: of an NVIDIA GPU, such as (8, 6); None elsewhere.
+        capability: compute capability of an NVIDIA GPU, such as (8, 6); None for other devices.
         replicas: GPUs, or the logical CPUs that `CNNCTL_CPU_REPLICAS` asks for.
     """
 
@@ -40,20 +40,20 @@ class Device:
         return f"{text} ({self.note})" if self.note else text
 
 
-def choose_device(wish: str) -> Device:
-    """Returns the device for `auto`, `cpu` or `gpu`, and prepares TensorFlow for it.
+def choose_device(kind: str) -> Device:
+    """Choose the device for `auto`, `cpu` or `gpu`, and set TensorFlow up for it.
 
-    GPU memory is taken as it is needed, so that other programs can share the card.
+    GPU memory is allocated as it is needed, so that other programs can share the card.
 
     Raises:
-        UsageError: `gpu` is asked for and there is none, or `CNNCTL_CPU_REPLICAS` is no number.
+        UsageError: `gpu` is asked for and there is none, or `CNNCTL_CPU_REPLICAS` is not a number.
     """
     gpus = tf.config.list_physical_devices("GPU")
-    if wish == "cpu":
+    if kind == "cpu":
         tf.config.set_visible_devices([], "GPU")
         return _cpu()
     if not gpus:
-        if wish == "gpu":
+        if kind == "gpu":
             raise UsageError(f"--device gpu: {_why_no_gpu()}; leave --device out to compute on the CPU")
         return _cpu(f"no GPU: {_why_no_gpu()}")
     for gpu in gpus:
@@ -69,7 +69,7 @@ def _cpu(note: str = "") -> Device:
 
 
 def _cpu_replicas() -> int:
-    """Returns into how many logical devices the CPU is divided, for trying out what several GPUs would compute."""
+    """Divide the CPU into logical devices, to try out what several GPUs would compute; return how many."""
     count = number_from(CPU_REPLICAS, 1, 1, _MAX_REPLICAS, f"a number from 1 to {_MAX_REPLICAS}")
     if count > 1:
         logical = [tf.config.LogicalDeviceConfiguration()] * count
@@ -87,5 +87,5 @@ def _why_no_gpu() -> str:
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return "CUDA_VISIBLE_DEVICES hides it"
     if not Path("/dev/nvidiactl").exists():
-        return "this machine shows no NVIDIA device"
+        return "this machine has no NVIDIA device"
     return "TensorFlow cannot load the CUDA libraries; pip install 'tensorflow[and-cuda]'"

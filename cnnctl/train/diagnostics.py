@@ -1,4 +1,4 @@
-"""What goes on inside a network while it trains, looked at from outside: nothing of the training changes."""
+"""Weights, gradients and activations of a network while it trains; nothing of the training changes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from cnnctl.train.steps import build_once
 
 
 class Diagnostics:
-    """Looks at a network with a few training images, always the same.
+    """Inspects a network with a few training images, always the same.
 
     Args:
         learner: what is trained.
-        network: its network, in any style, whose layers are looked at.
-        nodes: the stack of the network.
+        network: its network, in any style, whose layers are inspected.
+        nodes: the layers of the network.
         images: (B, H, W, C), float32, as the network takes them.
-        batch: that the gradients are of, as the learner's step takes it; of training images.
-        in_training: whether activations are those of training, for a network whose moving averages nobody uses.
+        batch: training images for the gradients, as the learner's step takes them.
+        in_training: compute activations as in training, for a network whose moving averages are not used.
     """
 
     def __init__(
@@ -47,27 +47,24 @@ class Diagnostics:
         self._batch = [tf.convert_to_tensor(part) for part in batch]
 
     def step_graph(self) -> bytes:
-        """Returns the graph of a training step, a serialized `GraphDef`: forward, loss, backward and the optimizer's changes.
-
-        It is the custom loop's; `fit` computes the same.
-        """
+        """Return the graph of a training step of the custom loop, a serialized `GraphDef`; `fit` computes the same."""
         build_once(self._learner.optimizer, self._model)
         specs = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in self._batch]
         graph = self._learner.step.get_concrete_function(*specs).graph
         serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()
         return serialized
 
-    def look(self) -> SnapshotRecord:
-        """Returns weights, gradients and activations as they are now."""
+    def snapshot(self) -> SnapshotRecord:
+        """Compute weights, gradients and activations as they are now."""
         gradients = self._gradients()
         norm = float(np.sqrt(sum(float(np.sum(np.square(each, dtype=np.float64))) for each in gradients.values())))
         weights = {name: weight.numpy() for name, weight in self._named("weights")}
         return SnapshotRecord(weights, gradients, norm, self._activations())
 
     def first_not_finite(self, batch: Sequence[Any]) -> str:
-        """Returns, for people, where in the stack values first are infinite or no numbers when a batch is trained on.
+        """Describe the first layer whose values are NaN or infinite for a training batch.
 
-        Few-shot tasks are looked at by all images of the batch at once.
+        Of few-shot tasks all images of the batch are used at once.
         """
         shape = self.images.shape[1:]
         images = tf.concat([tf.reshape(part, (-1, *shape)) for part in batch if part.shape[-len(shape) :] == shape], axis=0)
@@ -75,23 +72,22 @@ class Diagnostics:
             outputs = outputs_of_layers(self._layers, self._wiring, images, training=True)
         for layer in self._layers:
             if not all(_is_finite(weight) for weight in layer.trainable_weights):
-                return f"the weights of layer '{layer.name}' are the first values that are infinite or no numbers"
+                return f"the first NaN or Inf is in the weights of layer '{layer.name}'"
             if not _is_finite(outputs[layer.name]):
                 largest = max(_largest(outputs[name]) for name in self._wiring[layer.name])
-                return (
-                    f"layer '{layer.name}' is the first whose values are infinite or no numbers; "
-                    f"what it was given reached {largest:.2g}"
-                )
-        where = "in the steps within an episode, whose rate is inner_learning_rate" if self._in_training else "in the loss"
-        return f"the outputs of all layers are finite, so it arose {where}"
+                return f"the first NaN or Inf is in the output of layer '{layer.name}', whose inputs had values up to {largest:.2g}"
+        where = (
+            "in the steps within an episode, whose learning rate is inner_learning_rate" if self._in_training else "in the loss"
+        )
+        return f"the outputs of all layers are finite, so it began {where}"
 
     def _activations(self) -> dict[str, NDArray[Any]]:
-        with keras.StatelessScope():  # in training the moving averages would move
+        with keras.StatelessScope():  # keeps the moving averages as they are
             outputs = outputs_of_layers(self._layers, self._wiring, self.images, self._in_training)
         return {layer.name: tf.cast(outputs[layer.name], tf.float32).numpy() for layer in self._layers}
 
     def _gradients(self) -> dict[str, NDArray[Any]]:
-        """Returns the gradients of the loss in training by the weights of the network."""
+        """Compute the gradients of the training loss by the weights of the network."""
         weights = [tf.convert_to_tensor(variable) for variable in self._model.trainable_variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)

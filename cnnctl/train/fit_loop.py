@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cnnctl.data.pipeline import owned
 from cnnctl.train import steps
 from cnnctl.train.averages import AveragedWeights
-from cnnctl.train.distributed.replicas import Replicas, Totals, count_once, relay_for, steps_of_replicas
+from cnnctl.train.distributed.replicas import Replicas, Totals, count_once, distribute_for, steps_of_replicas
 from cnnctl.train.learner import Batches, Learner
 from cnnctl.train.observers import EndRecord, Observer, Plan, Score
 from cnnctl.train.records import as_diverged_error, epoch_record, steps_record
@@ -47,7 +48,7 @@ def _compiled(learner: Learner) -> keras.Model:
 
 @dataclass(frozen=True)
 class _KerasCalls:
-    """Calls of Keras, on datasets whose threads stop when the call ends.
+    """Calls of Keras, on datasets whose iterators are closed when the call ends.
 
     Attributes:
         model: compiled.
@@ -65,10 +66,10 @@ class _KerasCalls:
 
     def fit(self, epochs: int, steps_per_epoch: int) -> None:
         """Train up to the end of `epochs` epochs, counted from the start of the training."""
-        batches = self.train(self.relay.step)
-        with relay_for(self.replicas, batches) as own, self._validation_data() as (validation, validation_steps):
+        train = owned(self.train(self.relay.step), distribute_for(self.replicas))
+        with train as batches, self._validation_data() as (validation, validation_steps):
             self.model.fit(
-                own,
+                batches,
                 epochs=epochs,
                 initial_epoch=self.relay.epochs,
                 steps_per_epoch=steps_per_epoch,
@@ -91,12 +92,15 @@ class _KerasCalls:
 
     @contextlib.contextmanager
     def _validation_data(self) -> Iterator[tuple[Any, int | None]]:
-        """Give the validation batches, pass after pass, and the steps of one pass."""
+        """Give the validation batches and the steps of one pass; of replicas pass after pass, as Keras needs the steps."""
         if self.validation is None:
             yield None, None
-            return
-        with relay_for(self.replicas, self.validation.repeat()) as batches:
-            yield batches, steps_of_replicas(self.replicas, self.validation)
+        elif self.replicas is None:
+            with owned(self.validation) as batches:
+                yield batches, None
+        else:
+            with owned(self.validation.repeat(), self.replicas.distribute) as batches:
+                yield batches, steps_of_replicas(self.replicas, self.validation)
 
 
 class _SharedByReplicas(keras.Model):

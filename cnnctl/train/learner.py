@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
+from cnnctl.data.pipeline import iterate
 from cnnctl.train.averages import AveragedWeights
 from cnnctl.train.distributed.replicas import (
     Replicas,
     Totals,
     agreement,
+    distribute_for,
     evaluate_together,
-    iterate_for,
     steps_of_replicas,
     train_together,
 )
@@ -138,7 +139,7 @@ class Learner(Averaged):
         def evaluate(dataset: tf.data.Dataset) -> Score:
             metrics.reset()
             stops = [steps_of_replicas(replicas, dataset)]
-            with iterate_for(replicas, dataset) as batches:
+            with iterate(dataset, distribute_for(replicas)) as batches:
                 for _ in run_in_chunks(run_steps, batches, stops, 0, agreement(replicas)):
                     pass
             return Score(*metrics.values(), penalty=penalty_of(self.model))

@@ -12,7 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from cnnctl.train.distributed.replicas import agreement, iterate_for
+from cnnctl.data.pipeline import iterate
+from cnnctl.train.distributed.replicas import agreement, distribute_for
 from cnnctl.train.fit_loop import run_fit
 from cnnctl.train.learner import Batches, Learner, Trainable
 from cnnctl.train.observers import EndRecord, Observer, Plan
@@ -41,7 +42,7 @@ def run_custom(learner: Trainable, train: Batches, validation: Any | None, plan:
     run_steps, agree = compiled_steps(learner.step, metrics, started), agreement(learner.replicas)
     evaluate = learner.evaluation()
     epoch, reason = plan.first_epoch, None
-    with iterate_for(learner.replicas, train(plan.first_step)) as batches:
+    with iterate(train(plan.first_step), distribute_for(learner.replicas)) as batches:
         observer.on_start(plan)
         while epoch < plan.epochs and not reason:
             before = plan.start_of(epoch)

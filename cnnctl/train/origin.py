@@ -1,7 +1,7 @@
-"""What a checkpoint belongs to: the config, the data and the environment of its run.
+"""The origin of a checkpoint: the config, the data and the environment of its run.
 
-It lies in the checkpoint itself, so that it cannot be edited, lost or mixed up with another's: the files of a run that say the
-same (config.yaml, environment.json) are for people and for later commands. It is read without TensorFlow.
+It is stored in the checkpoint itself, so that it cannot be edited, lost or mixed up with another's. The files of a run with the
+same content (config.yaml, environment.json) are for people and for later commands. It is read without TensorFlow.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from cnnctl.reading import open_regular
 
 MEMBER = "origin"
 MAX_BYTES = 2**25
-"""Of an origin: the names of half a million classes."""
+"""Largest origin that is read: the names of half a million classes."""
 _NPY_HEADER = 10
-"""Bytes of an `.npy` file of version 1.0 before its header, the last two of them its length (numpy.lib.format)."""
+"""Bytes of an `.npy` file of version 1.0 before its header; the last two are the header's length (numpy.lib.format)."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint belongs to.
+    """The config and environment that a checkpoint belongs to.
 
     Attributes:
         config: the resolved config as plain data.
-        environment: what environment.json said when the run began: the fingerprints of the images and the names of their
+        environment: environment.json at the start of the run: fingerprints of the images, names of their
             classes, versions, device, and what `auto` became.
     """
 
@@ -37,31 +37,31 @@ class Origin:
 
     @classmethod
     def from_plain(cls, content: Any) -> Origin:
-        """Return the origin that a checkpoint holds as plain data.
+        """Convert the plain data in a checkpoint to an origin.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it has another form.
         """
         match content:
             case {"config": dict(config), "environment": dict(environment)}:
                 return cls(config, environment)
-        raise ValueError("it does not say what it belongs to")
+        raise ValueError("it has no valid origin")
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """Return the checkpoints in a folder, the newest last."""
+    """List the checkpoints in a folder, the newest last."""
     return sorted(folder.glob("step_*.npz"))
 
 
 def newest_origin(folder: Path) -> Origin | None:
-    """Return the origin of the newest checkpoint that says it; None where there is none.
+    """Read the origin of the newest checkpoint that has one; None if there is none.
 
-    Of a checkpoint nothing else is read. Whether it is whole is seen when it is taken up.
+    Nothing else of the checkpoint is read; whether it is intact is checked when it is restored.
     """
     for file in reversed(checkpoint_files(folder)):
         try:
             return _origin_in(file)
-        except Exception:  # noqa: S112  # wrong bits make zipfile and json stumble in a dozen ways; the resume says how
+        except Exception:  # noqa: S112  # damaged files raise a dozen kinds of errors; the resume reports them
             continue
     return None
 
@@ -70,7 +70,7 @@ def _origin_in(file: Path) -> Origin:
     with open_regular(file, file.parent.parent) as opened, zipfile.ZipFile(opened) as archive:
         member = archive.getinfo(f"{MEMBER}.npy")
         if member.compress_type != zipfile.ZIP_STORED or member.file_size > MAX_BYTES:
-            raise ValueError("cnnctl writes no such member")
+            raise ValueError("its origin is compressed or too large")
         content = archive.read(member)  # checks its CRC
     start = _NPY_HEADER + int.from_bytes(content[_NPY_HEADER - 2 : _NPY_HEADER], "little")
     return Origin.from_plain(json.loads(content[start:]))

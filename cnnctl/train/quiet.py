@@ -1,4 +1,4 @@
-"""Imports TensorFlow and Keras without their start-up chatter."""
+"""Import TensorFlow and Keras without their start-up messages."""
 
 from __future__ import annotations
 
@@ -16,97 +16,98 @@ from cnnctl.last_words import hidden_stderr, report_if_killed
 from cnnctl.surroundings import own_settings, small_limits
 
 _ENDED = "this process was ended before it was done, by TensorFlow or by the system, as for lack of memory"
-"""What is told of an end where nothing else is known of it."""
+"""The message for an end of which nothing else is known."""
 _THREADS, _THREADS_PER_CORE, _MAX_THREADS = 8, 4, 64
 """About as many as a training has: 17 on two cores, 13 on one."""
 _READS = ("TF_", "XLA_", "CUDA_", "NVIDIA_", "ONEDNN_", "OMP_", "LD_")
-"""How the names of variables begin that TensorFlow and its libraries may stumble over; not so the harmless ones below."""
+"""Prefixes of variables that TensorFlow and its libraries read, and that may stop them; the ones below cannot."""
 _HARMLESS = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG", "TF_CLI_CONFIG_FILE")
 
 
 def import_tensorflow(verbose: bool = False) -> None:
-    """Imports TensorFlow and Keras and starts the runtime; `verbose` lets their messages through.
+    """Import TensorFlow and Keras and start the runtime; `verbose` shows their messages.
 
-    Should this process be ended without a word, as by a library that finds a variable wrong, it is told from here on.
+    From here on a second process reports if this one is ended without a message, as by a library that rejects a variable.
 
     Raises:
-        RunError: this process has not the memory, threads or files for it, or TensorFlow is not whole.
+        RunError: memory, threads or files are too few, or TensorFlow's installation is damaged.
     """
     own_settings()
-    _prepare_for_the_worst()
+    _check_threads()
     if verbose:
-        _start_or_tell()
+        _start_or_raise()
     else:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         with without_native_stderr():
-            _start_or_tell()
-    tell_of_end()
+            _start_or_raise()
+    set_last_message()
 
 
-def tell_of_end(what_next: str = "") -> None:
-    """Sets what is told should this process be ended from here on, with what to do then."""
-    report_if_killed(f"{_ENDED}{_perhaps()}{'. ' * bool(what_next)}{what_next}")
+def set_last_message(what_next: str = "") -> None:
+    """Set the message for an unexpected end of this process, with what to do then."""
+    report_if_killed(f"{_ENDED}{_possible_causes()}{'. ' * bool(what_next)}{what_next}")
 
 
-def _prepare_for_the_worst() -> None:
-    """Sets what is told should TensorFlow end this process, and sees whether there is room for its threads.
+def _check_threads() -> None:
+    """Set the message for an end by TensorFlow, and check that the system allows its threads.
 
     Raises:
-        RunError: there is not; TensorFlow would abort, and NumPy send itself a Ctrl-C.
+        RunError: it does not; TensorFlow would abort, and NumPy would raise KeyboardInterrupt.
     """
     released = threading.Event()
     try:
-        report_if_killed(f"TensorFlow ended this process as it started{_perhaps()}")
+        report_if_killed(f"TensorFlow ended this process as it started{_possible_causes()}")
         for _ in range(min(_THREADS + _THREADS_PER_CORE * (os.cpu_count() or 1), _MAX_THREADS)):
             threading.Thread(target=released.wait).start()
     except (OSError, RuntimeError) as error:
-        told = "the system starts no more threads and processes, and TensorFlow needs some"
-        raise RunError(f"{told}{_perhaps()}") from error
+        raise RunError(
+            f"the system starts no more threads and processes, and TensorFlow needs some{_possible_causes()}"
+        ) from error
     finally:
         released.set()
 
 
-def _start_or_tell() -> None:
+def _start_or_raise() -> None:
     try:
         _start()
     except (ImportError, OSError, MemoryError, RuntimeError, SystemError) as error:
-        raise RunError(f"TensorFlow cannot be started: {_reason(error)}{_perhaps()}") from error
+        raise RunError(f"TensorFlow cannot be started: {_reason(error)}{_possible_causes()}") from error
 
 
 def _reason(error: Exception) -> str:
-    """Returns why, in one line: TensorFlow has the traceback of what went wrong within its message."""
+    """Extract the reason in one line, since TensorFlow's message contains a traceback."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     named = [line.partition(": ")[2] for line in lines if re.match(r"\w+Error: ", line)]
     return (named[-1:] or lines[:1] or [type(error).__name__])[0]
 
 
-def _perhaps() -> str:
-    """Returns what may keep TensorFlow from working here, and what to do about it; empty where nothing is known."""
+def _possible_causes() -> str:
+    """Describe what may keep TensorFlow from working here, and the remedy; empty if nothing is known."""
     variables = [name for name in sorted(os.environ) if name.startswith(_READS) and name not in _HARMLESS]
-    unset = f"it reads {', '.join(variables)}: see whether they are right, or unset them" if variables else ""
+    unset = f"it reads {', '.join(variables)}: check them, or unset them" if variables else ""
     return "".join(f"; {part}" for part in (small_limits(), unset) if part)
 
 
 def _start() -> None:
-    with _without("sklearn", "matplotlib"), _hollow("requests"):
+    with _without("sklearn", "matplotlib"), _empty("requests"):
         import keras
         import tensorflow as tf
 
-    keras.config.disable_traceback_filtering()  # a bug's traceback shows where it is
+    keras.config.disable_traceback_filtering()  # full tracebacks for --verbose
     tf.get_logger().setLevel("ERROR")
-    tf.config.list_physical_devices()  # asks the driver, which speaks up where there is none
+    tf.config.list_physical_devices()  # loads the driver now, whose messages are hidden here
 
 
 @contextlib.contextmanager
 def _without(*packages: str) -> Iterator[None]:
-    """Lets imports of packages fail for the while.
+    """Let imports of packages fail for the block.
 
-    Keras imports them where they are, for wrappers and plots that nothing here uses, and does without where they are
-    not: a second saved at each start.
+    Keras imports them if they are installed, for wrappers and plots that are not used here. Without them each start is a
+    second faster.
     """
     absent = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is how Python marks what must not be imported
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None marks a module that must not be imported
     try:
         yield
     finally:
@@ -115,12 +116,11 @@ def _without(*packages: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hollow(package: str) -> Iterator[None]:
-    """Lets imports of a package give an empty module for the while.
+def _empty(package: str) -> Iterator[None]:
+    """Let imports of a package give an empty module for the block.
 
-    TensorFlow imports `requests` for machines that Google may take away and for a callback, neither of which is used
-    here, and with it comes urllib3, which opens a socket as it is imported: to see whether there is IPv6. Whoever
-    imports it later, as TFDS for a download, gets the real one.
+    TensorFlow imports `requests` for preemptible machines and for a callback, which are not used here. It imports urllib3,
+    which opens a socket to test for IPv6. Later imports, as by TFDS for a download, get the real package.
     """
     if package in sys.modules:
         yield
@@ -134,28 +134,28 @@ def _hollow(package: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_native_stderr() -> Iterator[None]:
-    """Sends what C++ writes to stderr into a file for the while; shows it if the block fails.
+    """Redirect what C++ writes to stderr into a file for the block, and print it if the block fails.
 
-    TensorFlow writes some lines before its log level is set up, so no variable can silence them.
-    What Python writes still reaches the screen.
+    TensorFlow writes some lines before it reads its log level, so no variable can silence them. What Python writes is
+    still printed.
     """
-    python_stderr, heard = sys.stderr, hidden_stderr()
-    with contextlib.suppress(OSError):  # nobody can read it
+    python_stderr, written = sys.stderr, hidden_stderr()
+    with contextlib.suppress(OSError):  # stderr is closed
         python_stderr.flush()
     with open(os.dup(2), "w", buffering=1, errors="replace") as screen:
-        os.dup2(heard.fileno(), 2)
+        os.dup2(written.fileno(), 2)
         sys.stderr = screen
         try:
             yield
         except CnnctlError:
-            raise  # its message says all that is to be said
+            raise  # its message is complete
         except Exception:
-            heard.seek(0)
+            written.seek(0)
             with contextlib.suppress(OSError):
-                screen.write(heard.read().decode(errors="replace"))
+                screen.write(written.read().decode(errors="replace"))
             raise
         finally:
-            heard.truncate(0)
+            written.truncate(0)
             with contextlib.suppress(OSError):
                 screen.flush()
             os.dup2(screen.fileno(), 2)

@@ -1,4 +1,4 @@
-"""What both loops tell: records for their observers, and a loss that is no number."""
+"""The records that both loops send to their observers, and the error of a non-finite loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnctl.train.stopping import Diverged
 
 
 def steps_record(plan: Plan, epoch: int, done: int, seconds: float, metrics: Metrics) -> StepsRecord:
-    """Returns where an epoch, counted from 0, stands after so many of its steps."""
+    """Make the record of an epoch, counted from 0, after `done` of its steps."""
     images = min(done * plan.batch_size, plan.examples)
     step = epoch * plan.steps_per_epoch + done
     return StepsRecord(epoch + 1, step, done, images, seconds, *metrics.values(), metrics.totals())
@@ -29,7 +29,7 @@ def epoch_record(
     validation: Score | None,
     optimizer: keras.Optimizer,
 ) -> EpochRecord:
-    """Returns the record of a finished epoch, counted from 1; `train` is (loss, accuracy)."""
+    """Make the record of a finished epoch, counted from 1; `train` is (loss, accuracy)."""
     step = epoch * plan.steps_per_epoch
     return EpochRecord(
         epoch=epoch,
@@ -47,16 +47,16 @@ def epoch_record(
 
 
 def learning_rate_of_last_step(optimizer: keras.Optimizer) -> float:
-    """Returns the rate that the last step was made with; steps that loss scaling left out are none."""
+    """Return the learning rate of the last step; steps that loss scaling skipped do not count."""
     plain = getattr(optimizer, "inner_optimizer", optimizer)
-    schedule = plain._learning_rate  # the public attribute is already the next step's value
+    schedule = plain._learning_rate  # the public attribute has the next step's value
     made = int(plain._iterations.numpy())
     return float(schedule(max(made - 1, 0)) if callable(schedule) else plain.learning_rate.numpy())
 
 
 @contextlib.contextmanager
 def as_diverged_error(step: Callable[[], int]) -> Iterator[None]:
-    """Tells a loss that was refused with its step, counted from 1 since the start of the training."""
+    """Raise Diverged for a refused loss, with its step, counted from 1 since the start of the training."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:

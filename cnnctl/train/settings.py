@@ -1,4 +1,4 @@
-"""What `auto` in a config becomes on the device that trains, and how TensorFlow's threads are set for it."""
+"""`auto` in a config resolved for a device, and TensorFlow's threads set for it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ONE_DEVICE = Choice("one_device")
 
 @dataclass(frozen=True)
 class Settings:
-    """An experiment without `auto`.
+    """A config with every `auto` resolved.
 
     Attributes:
-        experiment: with what was chosen.
-        precision, batch_parts, strategy: what was chosen and why; no reason where the config said it.
+        experiment: the resolved config.
+        precision, batch_parts, strategy: the values and why they were chosen; no reason where the config sets them.
     """
 
     experiment: Experiment
@@ -29,23 +29,23 @@ class Settings:
     strategy: Choice = ONE_DEVICE
 
     def __str__(self) -> str:
-        parts = f", each batch in {self.parts} parts at once" if self.parts > 1 else ""
+        parts = f", each batch in {self.parts} parallel parts" if self.parts > 1 else ""
         return f"{self.precision.value}{parts}"
 
     @property
     def parts(self) -> int:
-        """Returns in how many parts at once a batch is computed."""
+        """The number of parts in which a batch is computed in parallel."""
         return int(self.batch_parts.value)
 
     @property
     def reasons(self) -> list[str]:
-        """Returns why each `auto` became what it did."""
+        """Describe what each `auto` became, and why."""
         chosen = (("precision", self.precision), ("batch_parts", self.batch_parts), ("strategy", self.strategy))
-        return [f"{name}: auto is {choice.value}: {choice.why}" for name, choice in chosen if choice.why]
+        return [f"{name}: auto → {choice.value} ({choice.why})" for name, choice in chosen if choice.why]
 
 
 def resolve_auto(experiment: Experiment, device: Device, strategy: Choice = ONE_DEVICE) -> Settings:
-    """Returns the experiment with each `auto` decided for a device, and with the strategy that was chosen."""
+    """Resolve each `auto` of a config for a device; the strategy was chosen before."""
     train = experiment.train
     precision = _precision(experiment, device) if train.precision == "auto" else Choice(train.precision)
     parts = _parts(experiment, device, strategy) if train.batch_parts == "auto" else Choice(train.batch_parts)
@@ -55,24 +55,28 @@ def resolve_auto(experiment: Experiment, device: Device, strategy: Choice = ONE_
 
 def _precision(experiment: Experiment, device: Device) -> Choice:
     if experiment.few_shot and isinstance(experiment.few_shot.method, Maml):
-        return Choice("float32", "second derivatives lose too much in 16 bits")
+        return Choice("float32", "16 bits are too few for second derivatives")
     if device.kind == "cpu":
         return precision_on_cpu()
-    return precision_on_gpu(device.capability) if device.capability else Choice("float32", "this GPU does not say what it can")
+    return (
+        precision_on_gpu(device.capability)
+        if device.capability
+        else Choice("float32", "this GPU does not report its compute capability")
+    )
 
 
 def _parts(experiment: Experiment, device: Device, strategy: Choice) -> Choice:
     if strategy.value != ONE_DEVICE.value:
-        return Choice(1, "replicas compute parts of each batch already")
+        return Choice(1, "replicas already split each batch")
     if device.kind == "gpu":
-        return Choice(1, "a GPU shares an operation among its cores without waiting")
+        return Choice(1, "a GPU runs each operation on all its cores")
     return parts_on_cpu(experiment, device.cores)
 
 
 def set_threads(parts: int, device: Device) -> None:
-    """Gives each part of a batch its own cores; called before TensorFlow computes anything.
+    """Give each part of a batch its own cores; called before TensorFlow computes anything.
 
-    In a process that has computed already the threads stay as they are; it is only slower.
+    In a process that has computed already TensorFlow keeps its threads, which is only slower.
     """
     if parts == 1 or device.kind != "cpu":
         return

@@ -30,8 +30,7 @@ from cnnctl.data.pipeline import (
     as_read_error,
     iterate,
     ordered_batches,
-    relay,
-    steps_of,
+    owned,
     training_batches,
     training_sample,
 )
@@ -290,14 +289,15 @@ def test_an_error_closes_the_batches_even_where_its_traceback_holds_them(
     assert next(held[0], None) is None
 
 
-def test_what_relays_batches_gives_them_all_and_ends_with_its_source(sets: tuple[ImageSet, ImageSet]) -> None:
+def test_all_iterators_over_an_owned_dataset_are_closed_at_its_end(sets: tuple[ImageSet, ImageSet]) -> None:
     batches = training_batches(sets[1], PLAIN, batch_size=10, seed=3, first_epoch=0, epochs=1)
-    with relay(batches) as dataset:
-        relayed = list(dataset.take(steps_of(len(sets[1]), 10)).as_numpy_iterator())
-        left = iter(dataset)
-    assert_same_batches(relayed, list(batches.as_numpy_iterator()))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="OutOfRange"):
-        next(left)
+    with owned(batches) as dataset:
+        twice = [list(dataset.as_numpy_iterator()) for _ in range(2)]
+        left = [iter(dataset), iter(dataset)]
+        next(left[1])
+    for passed in twice:
+        assert_same_batches(passed, list(batches.as_numpy_iterator()))
+    assert [next(each, None) for each in left] == [None, None]
 
 
 # chosen by size

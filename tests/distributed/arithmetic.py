@@ -97,7 +97,7 @@ def trained(name: str, count: int) -> tuple[list[tuple[float, ...]], list[Any], 
     build_once(learner.optimizer, learner.model)
     batches = task.training(0)
     run = compiled_steps(learner.step, learner.metrics)
-    iterator = iter(learner.replicas.dealt_out(batches) if learner.replicas else batches)
+    iterator = iter(learner.replicas.distribute(batches) if learner.replicas else batches)
     totals: list[tuple[float, ...]] = []
     after_one: list[Any] = []
     for _ in range(STEPS):

@@ -15,7 +15,7 @@ import pytest
 
 from cnnctl.errors import UsageError
 from cnnctl.spec.cluster import Cluster
-from cnnctl.train.distributed.rendezvous import meet, patience, unknown_hosts
+from cnnctl.train.distributed.rendezvous import meet, timeout_seconds, unknown_hosts
 from scripts.benchmark.workers import free_ports
 
 GREETING = {"train.batch_size": 64}
@@ -63,7 +63,7 @@ def test_a_worker_that_ends_while_it_waits_does_not_count_and_may_come_again() -
 
 def test_an_unknown_host_is_told_before_anyone_waits_for_it() -> None:
     told = unknown_hosts(Cluster(("127.0.0.1:2222", "nobody.invalid:2222", "localhost:2223", f"{'a' * 70}:1"), 0))
-    assert [line.partition(", is unknown here (")[0] for line in told] == [
+    assert [line.partition(", cannot be resolved (")[0] for line in told] == [
         "warning: the host of worker 1, nobody.invalid:2222",
         f"warning: the host of worker 3, {'a' * 70}:1",
     ]
@@ -87,7 +87,7 @@ def test_two_processes_with_one_index_are_told_apart() -> None:
 def test_a_limit_that_is_no_number_of_seconds_is_told(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNNCTL_WORKERS_TIMEOUT", said)
     with pytest.raises(UsageError, match=f"CNNCTL_WORKERS_TIMEOUT is '{said}', expected a number of seconds such as 300"):
-        patience()
+        timeout_seconds()
 
 
 def test_a_start_that_lets_python_do_nothing_is_ended_with_a_message() -> None:

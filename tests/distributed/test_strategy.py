@@ -51,7 +51,7 @@ def test_what_shares_batches_already_stays_on_one_device() -> None:
 @pytest.mark.parametrize(
     ("device", "overrides", "cluster", "told"),
     [
-        (CPU, ["train.strategy=multi_worker"], None, "TF_CONFIG does not say who the workers are"),
+        (CPU, ["train.strategy=multi_worker"], None, "TF_CONFIG names no workers"),
         (
             CPU,
             ["train.strategy=mirrored"],
@@ -77,8 +77,8 @@ def test_the_settled_config_says_the_strategy_and_replicas_take_no_further_parts
     settled = resolve_auto(wish, CPU, Choice("mirrored", "2 GPUs"))
     assert settled.experiment.train.strategy == "mirrored"
     assert settled.parts == 1
-    assert "batch_parts: auto is 1: replicas compute parts of each batch already" in settled.reasons
-    assert "strategy: auto is mirrored: 2 GPUs" in settled.reasons
+    assert "batch_parts: auto → 1 (replicas already split each batch)" in settled.reasons
+    assert "strategy: auto → mirrored (2 GPUs" in settled.reasons
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_a_loss_that_is_no_number_ends_all_workers_at_the_same_step(nurseries: l
     assert [child.wait() for child in children] == [1, 1]
     chief, other = (child.said() for child in children)
     assert re.search(r"the loss became \S+ at step 2 \(step 2 of epoch 1\); .*smaller learning_rate", chief), chief
-    assert re.search(r"the loss became \S+ at step 2; .*the chief says since which layer", other), other
+    assert re.search(r"the loss became \S+ at step 2; .*the chief reports the layer where it began", other), other
 
 
 def test_workers_that_are_about_to_train_different_things_are_refused(nurseries: list[ForkServer], folder: Path) -> None:
@@ -218,7 +218,7 @@ def test_workers_that_are_about_to_train_different_things_are_refused(nurseries:
     assert [child.wait() for child in children] == [2, 2]
     what = r"worker 1, 127\.0\.0\.1:\d+, has another train\.batch_size than the chief: 64, not 98"
     assert re.search(f"^{what}", children[0].said(), re.MULTILINE), children[0].said()
-    assert re.search(f"^the chief says: {what}", children[1].said(), re.MULTILINE), children[1].said()
+    assert re.search(f"^the chief reports: {what}", children[1].said(), re.MULTILINE), children[1].said()
     assert not (folder / "other").exists()
 
 
@@ -240,9 +240,7 @@ def test_workers_that_never_come_are_named_when_the_time_is_over(nurseries: list
         for index, fork_server in enumerate(nurseries)
     ]
     assert [child.wait() for child in children] == [1, 1]
-    absent = (
-        rf"worker 2, 127\.0\.0\.1:{ports[2]} has not come within 3 s; see whether it is started.* set CNNCTL_WORKERS_TIMEOUT"
-    )
+    absent = rf"worker 2, 127\.0\.0\.1:{ports[2]} has not connected within 3 s; check that it is started.* set CNNCTL_WORKERS_TIMEOUT"
     for child in children:
         assert re.search(absent, child.said()), child.said()
 
@@ -252,7 +250,7 @@ def test_a_chief_that_never_comes_is_named_when_the_time_is_over(nurseries: list
     output = folder / "alone.txt"
     assert nurseries[0].run("train", "config.yaml", cwd=folder, output=output, before=before) == 1
     assert "the chief, worker 0, 127.0.0.1" in output.read_text()
-    assert "has not come within 1 s" in output.read_text()
+    assert "has not connected within 1 s" in output.read_text()
 
 
 def test_a_port_in_use_is_told_at_once(nurseries: list[ForkServer], folder: Path) -> None:

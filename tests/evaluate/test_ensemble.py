@@ -302,7 +302,7 @@ def test_the_run_that_saw_other_training_images_is_named(
     note(odd, data_fingerprint="0" * 16)
     evaluate([runs["logits"], odd], None, None, "table", "cpu", Console(), verbose=True)
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note")]
-    reason = "the training images are not those that the run saw, so its own splits may be others too"
+    reason = "the training images have changed since the run, so its splits may differ too"
     assert notes == [f"note        {odd}: {reason}"]
 
 
@@ -380,7 +380,7 @@ def test_a_run_that_was_cut_short_is_told_before_any_network_is_loaded(
     (short / "model.keras").unlink()
     monkeypatch.delattr(ensemble, "with_network")
     with pytest.raises(
-        RunError, match=r"short has no trained network yet: it was cut short\. Resume with: cnnctl train --resume"
+        RunError, match=r"short has no trained network yet: its training was interrupted\. Resume with: cnnctl train --resume"
     ):
         evaluate([runs["logits"], short], None, None, "table", "cpu", Console(), verbose=True)
 

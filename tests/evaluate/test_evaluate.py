@@ -194,7 +194,7 @@ def test_a_run_that_is_not_there_or_was_cut_short_is_one_message(run: Path, tmp_
     with pytest.raises(UsageError, match=r"there is no folder .*nowhere"):
         evaluate([tmp_path / "nowhere"], None, None, "table", "cpu", Console(), verbose=True)
     (run / "model.keras").unlink()
-    with pytest.raises(RunError, match=r"it was cut short\. Resume with: cnnctl train --resume"):
+    with pytest.raises(RunError, match=r"its training was interrupted\. Resume with: cnnctl train --resume"):
         evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
 
 
@@ -297,7 +297,7 @@ def test_training_images_that_have_changed_are_noted(
     assert "note        the training images" not in capsys.readouterr().err
     Image.new("L", (6, 6), 99).save(tmp_path / "images/white/more.png")
     evaluate([of_a_folder], None, None, "json", "cpu", Console(), verbose=True)
-    assert "note        the training images are not those that the run saw" in capsys.readouterr().err
+    assert "note        the training images have changed since the run" in capsys.readouterr().err
 
 
 def test_test_images_that_have_changed_are_noted(of_a_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,5 +307,5 @@ def test_test_images_that_have_changed_are_noted(of_a_folder: Path, tmp_path: Pa
     file.write_text(json.dumps({**result, "test_fingerprint": "0" * 16, "test_accuracy": 0.125}))
     evaluate([of_a_folder], None, None, "json", "cpu", Console(), verbose=True)
     told = " ".join(capsys.readouterr().err.split())
-    assert "the test images are not those that the run was tested on, which had an accuracy of 12.50%" in told
+    assert "the test images have changed since the run's test, which had an accuracy of 12.50%" in told
     assert "the training images are not" not in told

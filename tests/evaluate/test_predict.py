@@ -291,7 +291,7 @@ def test_a_picture_that_cannot_be_there_is_refused(
 def test_a_run_cut_short_is_one_message(runs: dict[str, Path], digits: Path, tmp_path: Path) -> None:
     shutil.copytree(runs["logits"], tmp_path / "run")
     (tmp_path / "run/model.keras").unlink()
-    with pytest.raises(RunError, match=r"it was cut short\. Resume with: cnnctl train --resume"):
+    with pytest.raises(RunError, match=r"its training was interrupted\. Resume with: cnnctl train --resume"):
         predict(tmp_path / "run", [digits], 3, None, "table", "cpu", Console(), verbose=True)
 
 

@@ -383,8 +383,8 @@ def test_images_that_were_changed_since_the_training_are_told(
     export(run_without_data, "keras", tmp_path / "changed.keras", None, "table", Console(), verbose=False)
     printed = capsys.readouterr()
     told = " ".join(printed.err.split())
-    assert "the training images are not those that the run saw" in told
-    assert f"the test images are not those that the run was tested on, which had an accuracy of {before:.2%}" in told
+    assert "the training images have changed since the run" in told
+    assert f"the test images have changed since the run's test, which had an accuracy of {before:.2%}" in told
     trained = open_trained(run_without_data)
     test = read_splits(trained.experiment.data).read_test()
     right = np.asarray(trained.model(trained.inputs(test.images[:]), training=False)).argmax(axis=1) == test.labels
@@ -421,7 +421,9 @@ def test_without_its_data_nothing_is_quantized(run_without_data: Path, tmp_path:
 def test_a_run_cut_short_is_one_message(plain_run: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/config.yaml").write_bytes((plain_run / "config.yaml").read_bytes())
-    with pytest.raises(RunError, match=r"has no trained network yet: it was cut short\. Resume with: cnnctl train --resume"):
+    with pytest.raises(
+        RunError, match=r"has no trained network yet: its training was interrupted\. Resume with: cnnctl train --resume"
+    ):
         export(tmp_path / "run", "keras", None, None, "json", Console(), verbose=False)
     assert not (tmp_path / "run/export").exists()
 

@@ -265,13 +265,13 @@ def test_a_network_without_a_dense_layer_is_refused(runs: dict[str, Path], digit
 
 
 def test_a_folder_that_is_no_run_is_refused(digits: Path) -> None:
-    with pytest.raises(UsageError, match=r"is no run folder: it has no config\.yaml"):
+    with pytest.raises(UsageError, match=r"is not a run folder: it has no config\.yaml"):
         one_shot(digits, digits, 0, None, "table", "cpu", Console(), verbose=True)
 
 
 def test_a_run_that_was_cut_short_is_refused(runs: dict[str, Path], digits: Path, tmp_path: Path) -> None:
     shutil.copytree(runs["logits"], tmp_path / "run", ignore=shutil.ignore_patterns("model.keras"))
-    with pytest.raises(RunError, match="it was cut short"):
+    with pytest.raises(RunError, match="its training was interrupted"):
         one_shot(tmp_path / "run", digits, 0, None, "table", "cpu", Console(), verbose=True)
 
 

@@ -178,7 +178,7 @@ def test_a_histogram_of_the_weights_is_that_of_the_saved_network(run: Run) -> No
 
 
 def test_the_gradient_norm_is_that_of_the_gradients(run: Run) -> None:
-    seen = board_of(run.session, RunFolder(run.folder))._insight.look()
+    seen = board_of(run.session, RunFolder(run.folder))._diagnostics.snapshot()
     norm = np.sqrt(sum(np.square(gradient).sum() for gradient in seen.gradients.values()))
     step, value = run.values("training/gradient_norm")[-1]
     assert step == EPOCHS * STEPS
@@ -195,12 +195,12 @@ def test_watching_changes_nothing(run: Run, tmp_path: Path) -> None:
 def test_gradients_are_those_of_a_training_step() -> None:
     """Against a tape around an ordinary call, whose changes of state come after."""
     session = prepared(experiment())
-    insight = board_of(session, RunFolder(Path("nowhere")))._insight
-    seen = insight.look()
+    diagnostics = board_of(session, RunFolder(Path("nowhere")))._diagnostics
+    seen = diagnostics.snapshot()
     model = session.task.learner.model
     before = [variable.numpy() for variable in model.variables]
     with tf.GradientTape() as tape:
-        loss = session.task.learner.loss(insight._batch[1], model(insight.images, training=True))
+        loss = session.task.learner.loss(diagnostics._batch[1], model(diagnostics.images, training=True))
     expected = tape.gradient(loss, model.trainable_variables)
     for found, gradient in zip(seen.gradients.values(), expected, strict=True):
         np.testing.assert_allclose(found, gradient.numpy(), rtol=1e-5, atol=1e-7)
@@ -209,9 +209,9 @@ def test_gradients_are_those_of_a_training_step() -> None:
 
 def test_looking_leaves_every_state_as_it_was() -> None:
     session = prepared(experiment())
-    insight = board_of(session, RunFolder(Path("nowhere")))._insight
+    diagnostics = board_of(session, RunFolder(Path("nowhere")))._diagnostics
     before = [variable.numpy() for variable in session.task.learner.model.variables]
-    insight.look()
+    diagnostics.snapshot()
     for old, variable in zip(before, session.task.learner.model.variables, strict=True):
         np.testing.assert_array_equal(old, variable.numpy())
 
@@ -245,7 +245,7 @@ def test_pictures_show_images_filters_and_feature_maps(run: Run) -> None:
 def test_training_images_are_shown_as_the_network_sees_them(run: Run) -> None:
     """The first tile, shrunk again, is the first image that the board has, augmented."""
     sheet = pictures(run)["pictures/training_images"][0][1]
-    seen = np.asarray(board_of(run.session, RunFolder(run.folder))._insight.images[0])
+    seen = np.asarray(board_of(run.session, RunFolder(run.folder))._diagnostics.images[0])
     times = sheet.shape[0] // (5 * 9 - 1)
     tile = sheet[: 8 * times : times, : 8 * times : times, 0]
     np.testing.assert_array_equal(tile, np.rint(seen[..., 0] * 255))

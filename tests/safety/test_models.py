@@ -466,7 +466,7 @@ def test_a_legacy_model_is_refused(run: Path, command: Command) -> None:
     """Keras itself does without its safe mode for HDF5 files."""
     with h5py.File(run / "model.keras", "w") as file:
         file.attrs["model_config"] = "{}"
-    assert "it is no whole .keras file" in refused(command, run)
+    assert "it is not a complete .keras file" in refused(command, run)
 
 
 def test_a_folder_is_no_model(run: Path, command: Command) -> None:

@@ -76,11 +76,11 @@ def test_another_config_is_refused_with_what_differs(config: Path, finished: Pat
     with pytest.raises(UsageError) as raised:
         resume(finished, config, "train.batch_size=64", "seed=3", "model.layers.1.dropout.rate=0.5", "train.epochs=1")
     assert str(raised.value).splitlines() == [
-        f"{finished} goes on with its own config only; train anew to change more than train.epochs:",
-        "  seed: 0 in the run, 3 asked for",
-        "  model.layers.dropout.rate: 0.2 in the run, 0.5 asked for",
-        "  train.epochs: 2 in the run, 1 asked for",
-        "  train.batch_size: 48 in the run, 64 asked for",
+        f"{finished} can be resumed with its own config only; start a new run to change more than train.epochs:",
+        "  seed: 0 in the run, 3 requested",
+        "  model.layers.dropout.rate: 0.2 in the run, 0.5 requested",
+        "  train.epochs: 2 in the run, 1 requested",
+        "  train.batch_size: 48 in the run, 64 requested",
     ]
 
 
@@ -123,7 +123,7 @@ def test_more_epochs_are_refused_where_the_rate_is_spread_over_all(schedule: str
     file = tmp_path / "spread.yaml"
     file.write_text(CONFIG.replace("epochs: 2,", f"epochs: 1, optimizer: {{adam: {{learning_rate: {schedule}}}}},"))
     folder = trained(file, tmp_path / "run")
-    message = "cannot be given more epochs: its learning rate is spread over all 1, so the epochs done already would have had"
+    message = "cannot be given more epochs: its learning rate schedule spans 1 epoch; start a new run"
     with pytest.raises(UsageError, match=message):
         resume(folder, None, "train.epochs=2")
     assert (folder / "result.json").exists()
@@ -137,7 +137,7 @@ def test_a_run_on_another_machine_says_so(config: Path, tmp_path: Path, capsys: 
         patched.setattr(environment, "_rounding", lambda device: {**original(device), **other})
         interrupt(load(config), folder, after_epoch=1)
     train_command.train(None, (), None, folder, "cpu", Console(), verbose=True)
-    assert "device and cores changed since the run began: it may end with other last" in capsys.readouterr().err
+    assert "device and cores changed since the run began: the last digits may differ" in capsys.readouterr().err
     resumed = json.loads((folder / "environment.json").read_text())["resumed"]
     assert resumed[0]["cores"] == len(os.sched_getaffinity(0))
 
@@ -264,7 +264,7 @@ def test_a_file_that_was_lost_before_a_resume_is_written_again(
     train_command.train(None, (), None, half, "cpu", Console(), verbose=True)
     assert without_clocks(half) == without_clocks(finished)
     if name != "metrics.csv":  # which is written anew after each epoch anyway
-        assert f"{half / name} was gone; it is written again from the checkpoint" in " ".join(capsys.readouterr().err.split())
+        assert f"{half / name} was missing; restored from the checkpoint" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("damage", ["class_names", "data_fingerprint", "damaged"])
@@ -277,7 +277,7 @@ def test_an_edited_environment_is_told_and_the_checkpoint_s_is_taken(
     file.write_text("[" if damage == "damaged" else edited)
     train_command.train(None, (), None, half, "cpu", Console(), verbose=True)
     told = "was damaged" if damage == "damaged" else f"was edited ({damage})"
-    assert f"{file} {told}; it is written again from the checkpoint" in " ".join(capsys.readouterr().err.split())
+    assert f"{file} {told}; restored from the checkpoint" in " ".join(capsys.readouterr().err.split())
     assert without_clocks(half) == without_clocks(finished)
 
 
@@ -358,14 +358,14 @@ def test_a_run_is_not_resumed_on_other_images(which: str, environment_is: str, i
         assert splits.validation
         prints = {"data_fingerprint": fingerprint(splits.train), "validation_fingerprint": fingerprint(splits.validation)}
         file.write_text(json.dumps({**json.loads(file.read_text()), **prints}))
-    with pytest.raises(RunError, match=f"{of_images} was begun on other {which} images; put them back, or train anew"):
+    with pytest.raises(RunError, match=f"{of_images} was started on other {which} images; restore them, or start a new run"):
         resume(of_images)
 
 
 def test_a_run_is_not_resumed_on_classes_of_other_names(images: Path, of_images: Path) -> None:
     for split in ("train", "validation", "test"):
         (images / split / "b").rename(images / split / "c")
-    with pytest.raises(RunError, match="on the same images with other names of classes; put them back, or train anew"):
+    with pytest.raises(RunError, match="on the same images with other class names; restore them, or start a new run"):
         resume(of_images)
 
 

@@ -1225,9 +1225,7 @@ def test_tables_json_and_plots_show_in_what_stacks_differ(tmp_path: Path, monkey
 def test_train_says_that_it_leaves_the_sweep_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     experiment = load(written(tmp_path))
     assert one_training(experiment, Console()).sweep is None
-    assert capsys.readouterr().err == (
-        "sweep   is left to 'cnnctl sweep'; this is one training of the config as it is without it\n"
-    )
+    assert capsys.readouterr().err == ("sweep   the section is for 'cnnctl sweep'; this is one training without it\n")
     one_training(one_training(experiment, Console(quiet=True)), Console())
     assert capsys.readouterr().err == ""
 

@@ -210,7 +210,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_serves(
     resumed = prepared(experiment(), Console())
     train_session(resumed, RunFolder(half_way))
     said = capsys.readouterr().err
-    assert f"{newest} is damaged (it is not what was written: its checksum is another); an earlier checkpoint is taken" in said
+    assert f"{newest} is damaged (its checksum does not match); an earlier checkpoint is used" in said
     assert "resumes after 2 of 4 epochs\n" in said
     straight = run(experiment(), half_way.parent / "straight")
     assert_same_end((resumed, half_way), (straight, half_way.parent / "straight"))
@@ -221,7 +221,7 @@ def test_a_run_all_of_whose_checkpoints_are_damaged_is_not_begun_anew(half_way: 
     for file in checkpoint_files(half_way / "checkpoints"):
         file.write_bytes(b"")
     with pytest.raises(
-        RunError, match=r"step_000000012\.npz is damaged .*step_000000008\.npz is damaged .*no other .*train anew"
+        RunError, match=r"step_000000012\.npz is damaged .*step_000000008\.npz is damaged .*no other .*start a new run"
     ):
         run(experiment(), half_way)
 
@@ -235,14 +235,12 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_a_good_one(half_way: Pa
 
 
 def test_a_checkpoint_of_another_network_is_refused(half_way: Path) -> None:
-    with pytest.raises(
-        RunError, match=r"step_000000012\.npz holds another model: its arrays are not those of the run's config"
-    ):
+    with pytest.raises(RunError, match=r"step_000000012\.npz is of another model: its arrays do not match the run's config"):
         run(experiment(layers=LAYERS[4:]), half_way)
 
 
 def test_a_checkpoint_of_another_optimizer_is_refused(half_way: Path) -> None:
-    with pytest.raises(RunError, match=r"step_000000012\.npz holds another optimizer"):
+    with pytest.raises(RunError, match=r"step_000000012\.npz is of another optimizer"):
         run(experiment(optimizer="sgd"), half_way)
 
 
@@ -271,7 +269,7 @@ def with_checksum(content: bytes) -> bytes:
     ids=["empty", "only a start", "text", "cut off", "without checksum", "pickle"],
 )
 def test_no_content_of_a_checkpoint_gives_anything_but_one_message(content: bytes, tmp_path: Path) -> None:
-    refused(tmp_path, content, r"it is not what was written")
+    refused(tmp_path, content, "its checksum does not match")
 
 
 def refused(folder: Path, content: bytes, reason: str) -> None:
@@ -279,7 +277,7 @@ def refused(folder: Path, content: bytes, reason: str) -> None:
     (folder / "step_000000001.npz").write_bytes(content)
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     with pytest.raises(
-        RunError, match=rf"step_000000001\.npz is damaged \({reason}.*; no other checkpoint is there, train anew$"
+        RunError, match=rf"step_000000001\.npz is damaged \({reason}.*; there is no other checkpoint, start a new run$"
     ):
         checkpoint.Checkpoints(folder, network, keras.optimizers.SGD(), {}).restore()
 
@@ -292,7 +290,7 @@ RECORD = asdict(EpochRecord(1, 4, 2.0, 0.1, None, None, 0.01, 1.5, 120.0))
 WHOLE = {
     "format": np.array(checkpoint.FORMAT),
     "rows": json_array([RECORD]),
-    "begun": json_array(None),
+    "partial_epoch": json_array(None),
     "origin": json_array({"config": {}, "environment": {}}),
 }
 
@@ -306,10 +304,10 @@ WHOLE = {
         ({"rows": json_array(7)}, ".*not iterable"),
         ({"rows": np.zeros(0)}, "Expecting value"),
         ({"rows": np.frombuffer(b"[" * 100_000, np.uint8)}, "maximum recursion|.*"),
-        ({"begun": json_array({"epoch": 1})}, "it has no 'totals'"),
-        ({"begun": json_array([1])}, "list indices|.*"),
-        ({"origin": json_array(None)}, "it does not say what it belongs to"),
-        ({"origin": json_array({"config": [], "environment": {}})}, "it does not say what it belongs to"),
+        ({"partial_epoch": json_array({"epoch": 1})}, "it has no 'totals'"),
+        ({"partial_epoch": json_array([1])}, "list indices|.*"),
+        ({"origin": json_array(None)}, "it has no valid origin"),
+        ({"origin": json_array({"config": [], "environment": {}})}, "it has no valid origin"),
     ],
 )
 def test_a_checkpoint_with_a_right_checksum_and_wrong_content_is_damaged(
@@ -331,7 +329,7 @@ def test_a_checkpoint_that_is_too_large_or_says_so_takes_no_memory(tmp_path: Pat
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as out:
         out.writestr("format.npy", header.getvalue())
-    refused(tmp_path, with_checksum(content.getvalue()), "it claims to hold more than there is memory|.*")
+    refused(tmp_path, with_checksum(content.getvalue()), "its header asks for more than the memory of this machine|.*")
     with (tmp_path / "step_000000001.npz").open("wb") as sparse:
         sparse.truncate(10**12)
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -348,7 +346,7 @@ def test_every_single_wrong_bit_is_found(tmp_path: Path) -> None:
         changed = bytearray(good)
         changed[position] ^= 1 << position % 8
         file.write_bytes(changed)
-        with pytest.raises(ValueError, match="it is not what was written"):
+        with pytest.raises(ValueError, match="its checksum does not match"):
             checkpoint._arrays_in(file.read_bytes())
 
 
@@ -412,7 +410,7 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(straight: Straight,
 
 
 def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"{tmp_path} is no run folder: it has no config.yaml"):
+    with pytest.raises(UsageError, match=f"{tmp_path} is not a run folder: it has no config.yaml"):
         train_command.train(None, (), None, tmp_path, "cpu", Console(quiet=True), verbose=False)
 
 

@@ -80,8 +80,8 @@ def test_the_step_is_named_and_changes_no_weight(loop: str, bad: float, told: st
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_step_is_counted_from_the_start_of_the_training(loop: str) -> None:
-    begun = StepsRecord(2, 7, 1, 4, 0.1, 0.5, 0.5, (2.0, 4.0, 2.0, 4.0))
-    plan = Plan(3, 1, 6, 24, 4, partial_epoch=begun)
+    partial = StepsRecord(2, 7, 1, 4, 0.1, 0.5, 0.5, (2.0, 4.0, 2.0, 4.0))
+    plan = Plan(3, 1, 6, 24, 4, partial_epoch=partial)
     with pytest.raises(Diverged, match="at step 10;"):
         LOOPS[loop](learner(), lambda first: batches_with(np.nan, at=2) if first == 7 else 1 / 0, None, plan, Observer())
 
@@ -115,8 +115,8 @@ def test_another_failure_of_a_step_is_not_taken_for_divergence(loop: str) -> Non
 def test_the_first_layer_with_values_that_are_no_numbers_is_named(loop: str, style: str, tmp_path: Path) -> None:
     layers = [{"conv2d": {"filters": 4, "kernel_size": 3, "name": "edges"}}, "batch_normalization", *DENSE]
     message = (
-        r"^the loss became nan at step 2 \(step 2 of epoch 1\); layer 'scores' is the first whose values are infinite or no "
-        r"numbers; what it was given reached \d\.\de\+2\d\. That step changed no trained weight; the usual remedies are a smaller"
+        r"^the loss became nan at step 2 \(step 2 of epoch 1\); the first NaN or Inf is in the output of layer 'scores', whose inputs "
+        r"had values up to \d\.\de\+2\d\. That step changed no trained weight; the usual remedies are a smaller"
     )
     with pytest.raises(RunError, match=message):
         run(experiment(layers, loop, 1e25, style), tmp_path / "run")
@@ -145,7 +145,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
     record = EpochRecord(1, 4, 0.5, 0.5, None, None, 0.1, 1.0, 100.0)
     checkpoints.on_epoch(record)
     network.trainable_variables[0].assign([[np.nan], [0.0]])
-    with pytest.raises(RunError, match=r"^after step 8 there are weights that are infinite .* not saved; the usual remedies"):
+    with pytest.raises(RunError, match=r"^weights became NaN or infinite by step 8; they are not saved; the usual remedies"):
         checkpoints.on_epoch(EpochRecord(2, 8, 0.5, 0.5, None, None, 0.1, 1.0, 100.0))
     assert [file.name for file in tmp_path.iterdir()] == ["step_000000004.npz"]
     assert checkpoints.rows == [record]

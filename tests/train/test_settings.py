@@ -38,8 +38,8 @@ def test_auto_is_decided_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     settled = resolve_auto(load(QUICKSTART, [*AUTO, "train.batch_size=64"]), CPU)
     assert str(settled) == "mixed_bfloat16, each batch in 2 parts at once"
     assert settled.reasons == [
-        "precision: auto is mixed_bfloat16: this CPU has bfloat16 instructions (avx512_bf16)",
-        "batch_parts: auto is 2: 2 cores, ≥ 32 images per part",
+        "precision: auto → mixed_bfloat16 (this CPU has bfloat16 instructions (avx512_bf16))",
+        "batch_parts: auto → 2 (2 cores, ≥ 32 images per part)",
     ]
     card = resolve_auto(load(QUICKSTART, list(AUTO)), Device("gpu", "a card", cores=8, capability=(7, 5)))
     assert (card.experiment.train.precision, card.experiment.train.batch_parts) == ("mixed_float16", 1)

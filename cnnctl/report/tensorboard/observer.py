@@ -80,7 +80,7 @@ class TensorBoardObserver(Observer):
         folder: the run's `tensorboard/`.
         experiment: its config.
         nodes: its stack.
-        insight: has `look()` for a snapshot of the network on its `images` (B, H, W, C), and `step_graph()`.
+        diagnostics: has `snapshot()` for a snapshot of the network on its `images` (B, H, W, C), and `step_graph()`.
         name: the name of the run in the HParams tab.
         compared_by: further values in the HParams tab, by config path.
         written: the config as the user wrote it; empty if unknown.
@@ -91,7 +91,7 @@ class TensorBoardObserver(Observer):
         folder: Path,
         experiment: Experiment,
         nodes: Sequence[Node],
-        insight: Any,
+        diagnostics: Any,
         name: str,
         compared_by: Mapping[str, Any] | None = None,
         written: str = "",
@@ -99,7 +99,7 @@ class TensorBoardObserver(Observer):
         self._folder = folder
         self._experiment = experiment
         self._nodes = nodes
-        self._insight = insight
+        self._diagnostics = diagnostics
         self._name = printable(name)
         self._compared_by = compared_by or {}
         self._written = written
@@ -137,13 +137,13 @@ class TensorBoardObserver(Observer):
         write(summaries.texts(self._experiment, self._written), 0)
         write(summaries.hyperparameters(self._experiment, self._name, self._compared_by), 0)
         self._events.write_graph(summaries.network_graph(self._experiment, self._nodes).SerializeToString())
-        write(summaries.second_graph("training_step", self._insight.step_graph()), 0)
+        write(summaries.second_graph("training_step", self._diagnostics.step_graph()), 0)
         sheet = tiles.png(tiles.images_picture(self._shown_images(SHOWN)))
         write(summaries.picture("pictures/training_images", sheet, "As the network sees them."), 0)
 
     def _shown_images(self, count: int) -> NDArray[Any]:
         """Return the first training images of the snapshots, (N, H, W, C)."""
-        return self._channels_last(np.asarray(self._insight.images[:count]))
+        return self._channels_last(np.asarray(self._diagnostics.images[:count]))
 
     def on_steps(self, record: StepsRecord) -> None:
         """Write the means since the last point."""
@@ -174,7 +174,7 @@ class TensorBoardObserver(Observer):
         }
         self._events.write(summaries.scalars(values), record.step)
         if self._has_snapshot(record.epoch):
-            self._write_snapshot(self._insight.look(), record.step)
+            self._write_snapshot(self._diagnostics.snapshot(), record.step)
         self._events.flush()
 
     def _has_snapshot(self, epoch: int) -> bool:

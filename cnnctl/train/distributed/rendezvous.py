@@ -1,8 +1,8 @@
-"""Workers find each other before TensorFlow starts: it would wait for those that never come without end or message.
+"""Workers find each other before TensorFlow starts, which would wait forever, without a message, for those that never come.
 
-Each worker other than the chief calls the chief at its address of `TF_CONFIG`, and says in one line of JSON who it is and what
-it is about to train. The chief answers all at once when all have come, or says why they cannot train together. After
-that TensorFlow's own servers take over the addresses.
+Each worker other than the chief connects to the chief's address in `TF_CONFIG`, and sends one line of JSON with its number and
+what it is about to train. The chief answers all at once when all are connected, or sends the reason why they cannot train
+together. After that TensorFlow's own servers use the addresses.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from cnnctl.surroundings import number_from
 
 LIMIT = "CNNCTL_WORKERS_TIMEOUT"
 SECONDS = 300
-"""How long workers wait for each other where the variable does not say."""
+"""How long workers wait for each other unless the variable is set."""
 _MAX_SECONDS = 31_536_000
 """A year."""
 _PAUSE = 0.2
-"""Seconds between two calls to a chief that is not there yet."""
+"""Seconds between two attempts to connect to the chief."""
 _MAX_BYTES = 2**20
-"""Of a message; whatever else calls a port says more, or something else."""
-_TO_SAY = 2.0
-"""Seconds that a caller has to say who it is."""
+"""Largest message that is read."""
+_GREETING_SECONDS = 2.0
+"""Seconds within which a connection must send its greeting."""
 Greeting = Mapping[str, Any]
-"""What all workers must agree on, by its name for people."""
+"""What all workers must have in common, by the name that messages use."""
 Arrived = Callable[[int], None]
-"""Told how many workers have come, each time another has."""
+"""Called with the number of connected workers whenever it changes."""
 
 
-def patience() -> float:
-    """Returns for how many seconds workers wait for each other; raises UsageError for a limit that is no number."""
+def timeout_seconds() -> float:
+    """Read for how many seconds workers wait for each other; raise UsageError if the limit is not a number."""
     what = f"a number of seconds such as {SECONDS}, at most {_MAX_SECONDS:,}"
     return float(number_from(LIMIT, SECONDS, 1, _MAX_SECONDS, what))
 
 
 def unknown_hosts(cluster: Cluster) -> list[str]:
-    """Return a warning for each host of `TF_CONFIG` that no name server knows, before all wait for it.
+    """Return a warning for each host of `TF_CONFIG` that cannot be resolved, before all wait for it.
 
-    It is no error: the name of a Pod of Kubernetes is known only once the Pod has started.
+    It is not an error, since the name of a Kubernetes Pod resolves only once the Pod has started.
     """
     warnings = []
     for index, address in enumerate(cluster.addresses):
@@ -54,21 +54,21 @@ def unknown_hosts(cluster: Cluster) -> list[str]:
         try:
             socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "no name of a host"
+            reason = getattr(error, "strerror", None) or "not a host name"
             warnings.append(
-                f"warning: the host of {cluster.named(index)}, is unknown here ({reason}); check TF_CONFIG, unless it is still starting"
+                f"warning: the host of {cluster.named(index)}, cannot be resolved ({reason}); check TF_CONFIG, unless the host is still starting"
             )
     return warnings
 
 
 def meet(cluster: Cluster, greeting: Greeting, arrived: Arrived) -> None:
-    """Returns as soon as all workers are there.
+    """Wait until all workers are connected.
 
     Raises:
         UsageError: this worker's port is in use, or the workers are about to train different things.
-        RunError: somebody has not come in time.
+        RunError: a worker is missing after the time limit.
     """
-    until = time.monotonic() + patience()
+    until = time.monotonic() + timeout_seconds()
     with _listening(cluster) as server:
         if cluster.index == 0:
             _await_all(cluster, server, greeting, until, arrived)
@@ -78,7 +78,7 @@ def meet(cluster: Cluster, greeting: Greeting, arrived: Arrived) -> None:
 
 @contextlib.contextmanager
 def _listening(cluster: Cluster) -> Iterator[socket.socket]:
-    """Takes the worker's own port, which is also how it is found to be free."""
+    """Bind the worker's own port, which also checks that it is free."""
     server = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
     with server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -106,42 +106,42 @@ def _await_all(cluster: Cluster, server: socket.socket, greeting: Greeting, unti
             while len(callers) + 1 < len(cluster):
                 arrived(len(callers) + 1)
                 caller = closing.enter_context(_next_caller(server, cluster, callers, until))
-                _forget_gone(callers)
+                _remove_closed(callers)
                 _receive(caller, cluster, greeting, callers)
         except CnnctlError as error:
             for caller in callers.values():
-                _say(caller, {"refused": str(error), "late": isinstance(error, RunError)})
+                _send(caller, {"refused": str(error), "late": isinstance(error, RunError)})
             raise
         arrived(len(cluster))
         for caller in callers.values():
-            _say(caller, {"go": True})
+            _send(caller, {"go": True})
 
 
 def _receive(caller: socket.socket, cluster: Cluster, greeting: Greeting, callers: dict[int, socket.socket]) -> None:
-    """Takes a worker among the callers; whoever else calls is left alone."""
-    said = _message(caller) or {}
-    worker = said.get("worker")
+    """Add a worker to the callers; ignore any other connection."""
+    received = _message(caller) or {}
+    worker = received.get("worker")
     if type(worker) is not int or worker not in range(1, len(cluster)):
         return
     if worker in callers:
-        _say(caller, {"refused": f"another process is {cluster.named(worker)}, already; give each its own task index"})
+        _send(caller, {"refused": f"another process is already {cluster.named(worker)}; give each worker its own task index"})
         return
     callers[worker] = caller
-    _refuse_other(greeting, said.get("greeting"), cluster.named(worker))
+    _refuse_other(greeting, received.get("greeting"), cluster.named(worker))
 
 
-def _forget_gone(callers: dict[int, socket.socket]) -> None:
-    """Takes out who has hung up: it has ended, and may call again."""
+def _remove_closed(callers: dict[int, socket.socket]) -> None:
+    """Remove closed connections, whose workers have ended and may connect again."""
     for worker, caller in list(callers.items()):
         caller.settimeout(0)
         try:
-            gone = caller.recv(1, socket.MSG_PEEK) == b""
+            closed = caller.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
-            gone = False  # it waits for the answer
+            closed = False  # still connected, waiting for the answer
         except OSError:
-            gone = True
-        caller.settimeout(_TO_SAY)
-        if gone:
+            closed = True
+        caller.settimeout(_GREETING_SECONDS)
+        if closed:
             del callers[worker]
 
 
@@ -150,27 +150,26 @@ def _next_caller(server: socket.socket, cluster: Cluster, callers: dict[int, soc
     try:
         caller, _ = server.accept()
     except TimeoutError as error:
-        _forget_gone(callers)
-        absent = [cluster.named(index) for index in range(1, len(cluster)) if index not in callers]
-        raise RunError(_not_come(absent, "they are")) from error
-    caller.settimeout(_TO_SAY)
+        _remove_closed(callers)
+        missing = [cluster.named(index) for index in range(1, len(cluster)) if index not in callers]
+        raise RunError(_timed_out(missing)) from error
+    caller.settimeout(_GREETING_SECONDS)
     return caller
 
 
-def _not_come(absent: list[str], who: str) -> str:
-    verb = "has" if len(absent) == 1 else "have"
-    who = "it is" if len(absent) == 1 else who
+def _timed_out(missing: list[str]) -> str:
+    verb, who = ("has", "it is") if len(missing) == 1 else ("have", "they are")
     return (
-        f"{' and '.join(absent)} {verb} not come within {patience():g} s; see whether {who} started, with the same TF_CONFIG "
-        f"but for the task index, and can be reached. To wait longer set {LIMIT}"
+        f"{' and '.join(missing)} {verb} not connected within {timeout_seconds():g} s; check that {who} started, with the same "
+        f"TF_CONFIG except for the task index, and can be reached. To wait longer set {LIMIT}"
     )
 
 
 def _refuse_other(own: Greeting, other: object, name: str) -> None:
-    said = other if isinstance(other, dict) else {}
+    received = other if isinstance(other, dict) else {}
     for what, value in own.items():
-        if said.get(what) != value:
-            raise UsageError(f"{name}, has another {what} than the chief: {show(said.get(what))}, not {show(value)}")
+        if received.get(what) != value:
+            raise UsageError(f"{name}, has another {what} than the chief: {show(received.get(what))}, not {show(value)}")
 
 
 # The others
@@ -188,26 +187,28 @@ def _call_chief(cluster: Cluster, greeting: Greeting, until: float) -> None:
             return
         if answer and "refused" in answer:
             kind = RunError if answer.get("late") else UsageError
-            raise kind(f"the chief says: {answer['refused']}")
+            raise kind(f"the chief reports: {answer['refused']}")
         time.sleep(_PAUSE)
-    raise RunError(_not_come([f"{cluster.named(0)}{reason}"], ""))
+    raise RunError(_timed_out([f"{cluster.named(0)}{reason}"]))
 
 
 def _answer(cluster: Cluster, greeting: Greeting, until: float) -> dict[str, Any] | None:
-    """Returns what the chief answers as soon as it knows; None where it hangs up."""
-    with socket.create_connection(address_of(cluster.addresses[0]), timeout=_TO_SAY) as chief:
-        _say(chief, {"worker": cluster.index, "greeting": greeting})
-        chief.settimeout(max(until - time.monotonic(), 0.001) + _TO_SAY)  # the chief's own limit comes first, with its reason
+    """Wait for the chief's answer; None if it closes the connection."""
+    with socket.create_connection(address_of(cluster.addresses[0]), timeout=_GREETING_SECONDS) as chief:
+        _send(chief, {"worker": cluster.index, "greeting": greeting})
+        chief.settimeout(
+            max(until - time.monotonic(), 0.001) + _GREETING_SECONDS
+        )  # the chief's own limit comes first, with its reason
         return _message(chief)
 
 
-def _say(other: socket.socket, content: Mapping[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # who has hung up calls again
+def _send(other: socket.socket, content: Mapping[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # a worker whose connection closed connects again
         other.sendall(json.dumps(content).encode() + b"\n")
 
 
 def _message(other: socket.socket) -> dict[str, Any] | None:
-    """Returns one line of JSON; None for anything else."""
+    """Receive one line of JSON; None for anything else."""
     try:
         with other.makefile("rb") as stream:
             content = json.loads(stream.readline(_MAX_BYTES))
