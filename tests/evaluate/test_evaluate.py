@@ -45,7 +45,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 def train_digits(folder: Path, **changes: Any) -> Path:
-    """Trains a config on the digits for two epochs; returns the folder of the run."""
+    """Train a config on the digits for two epochs and return the run folder."""
     config = {
         "data": {"source": "digits", **changes.get("data", {})},
         "model": changes["model"],
@@ -81,7 +81,7 @@ def scores(capsys: pytest.CaptureFixture[str], run: Path, split: str | None = No
 
 
 def write_digits(run: Path, folder: Path, labels: tuple[int, ...] = tuple(range(10))) -> Path:
-    """Writes the run's test images as files, a folder a class."""
+    """Write the run's test images as files, a folder per class."""
     images = read_splits(load(run / "config.yaml").data).read_test()
     for index, (pixels, label) in enumerate(zip(images.images[:], images.labels, strict=True)):
         if label in labels:
@@ -306,6 +306,6 @@ def test_test_images_that_have_changed_are_noted(of_a_folder: Path, tmp_path: Pa
     result = json.loads(file.read_text())
     file.write_text(json.dumps({**result, "test_fingerprint": "0" * 16, "test_accuracy": 0.125}))
     evaluate([of_a_folder], None, None, "json", "cpu", Console(), verbose=True)
-    told = " ".join(capsys.readouterr().err.split())
-    assert "the test images are not those that the run was tested on, which had an accuracy of 12.50%" in told
-    assert "the training images are not" not in told
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "the test images are not those that the run was tested on, which had an accuracy of 12.50%" in printed
+    assert "the training images are not" not in printed

@@ -96,7 +96,7 @@ def output_for(to: str, folder: Path) -> Path:
 
 
 def used(facts: dict[str, Any], images: Values) -> Values:
-    """Returns what the line of Python gives that an export prints."""
+    """Run the line of Python that an export prints."""
     names = {"keras": keras, "tf": tf, "onnxruntime": onnxruntime, "images": images}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # tf.lite.Interpreter has a successor
@@ -182,7 +182,7 @@ def test_labels_lie_in_a_tflite_file_where_others_look_for_them(
 
 
 def modules_of(config: Any) -> set[str]:
-    """Returns the modules that Keras takes classes from when it loads a config."""
+    """List the modules of the classes that Keras loads a config with."""
     if isinstance(config, list):
         return {name for part in config for name in modules_of(part)}
     if not isinstance(config, dict):
@@ -289,7 +289,7 @@ def test_int8_ranges_come_from_training_images_alone(
 
 
 def rolled(opened: Opened) -> Opened:
-    """Returns a runtime that gives each class the number of its neighbour."""
+    """Create a runtime that shifts the outputs by one class."""
     return Opened(
         "Rolled 1.0", lambda images: np.roll(opened.outputs(images), 1, axis=1), opened.input_name, opened.output_name
     )
@@ -382,9 +382,9 @@ def test_images_that_were_changed_since_the_training_are_told(
         Image.new("L", (8, 8), 40 + shade).save(images / "light" / f"more_{shade}.png")
     export(run_without_data, "keras", tmp_path / "changed.keras", None, "table", Console(), verbose=False)
     printed = capsys.readouterr()
-    told = " ".join(printed.err.split())
-    assert "the training images are not those that the run saw" in told
-    assert f"the test images are not those that the run was tested on, which had an accuracy of {before:.2%}" in told
+    message = " ".join(printed.err.split())
+    assert "the training images are not those that the run saw" in message
+    assert f"the test images are not those that the run was tested on, which had an accuracy of {before:.2%}" in message
     trained = open_trained(run_without_data)
     test = read_splits(trained.experiment.data).read_test()
     right = np.asarray(trained.model(trained.inputs(test.images[:]), training=False)).argmax(axis=1) == test.labels

@@ -321,8 +321,8 @@ def test_a_class_without_images_and_one_with_too_few_are_named(
         for number in range(1 if name == "gamma" else 4):
             save(tmp_path / name / f"{number}.png", np.full((8, 8), 40 * number, np.uint8))
     assert cnnctl("evaluate", runs["prototypical"], "--data", tmp_path, "--query", 2, "--episodes", 2) == 1
-    assert "of the 3 classes of" in (told := capsys.readouterr().err)
-    assert "has fewer: 'gamma' has 1; lower --shot or --query" in told
+    assert "of the 3 classes of" in (message := capsys.readouterr().err)
+    assert "has fewer: 'gamma' has 1; lower --shot or --query" in message
     save(tmp_path / "gamma" / "1.png", np.zeros((8, 8), np.uint8))
     save(tmp_path / "gamma" / "2.png", np.zeros((8, 8), np.uint8))
     assert cnnctl("evaluate", runs["prototypical"], "--data", tmp_path, "--query", 2, "--episodes", 2) == 0
@@ -483,4 +483,4 @@ def test_episode_options_are_refused_for_a_classifier(tmp_path: Path, capsys: py
         cnnctl("train", written(tmp_path, {**content, "train": {"epochs": 1}}), "--run-dir", tmp_path / "run", "--quiet") == 0
     )
     assert cnnctl("evaluate", tmp_path / "run", "--shot", 5) == 2
-    assert "--shot is for runs of few-shot tasks, and this run tells classes apart" in capsys.readouterr().err
+    assert "--shot is for few-shot tasks, and this is a classification run; remove the option" in capsys.readouterr().err
