@@ -349,7 +349,7 @@ def test_other_images_are_compared_with_the_training_images(
     assert (inverted["warnings"], inverted["options"]["invert"]) == ([], True)
     capsys.readouterr()
     assert cnnctl("evaluate", runs["prototypical"], "--invert") == 2
-    assert "--invert is for images that the config does not name; give --data FOLDER" in capsys.readouterr().err
+    assert "--invert is for other images than the run's own; add --data FOLDER" in capsys.readouterr().err
 
 
 def test_augmented_views_are_reported_and_saved_in_a_file_of_their_own(
@@ -360,7 +360,7 @@ def test_augmented_views_are_reported_and_saved_in_a_file_of_their_own(
     assert (runs["cosine_classifier"] / "evaluation" / "test-2way-1shot-5query-200episodes-2tta.json").exists()
 
 
-def test_turns_are_told_and_kept_apart(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_poses_are_reported_and_saved_in_a_file_of_their_own(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     found = evaluated(runs["cosine_classifier"], capsys, "--tta-poses")
     assert (found["tta_poses"], found["tta"]) == (4, 0)
     assert found["accuracy"] != result(runs["cosine_classifier"])["test_accuracy"]
@@ -391,7 +391,7 @@ def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pyt
             "an episode needs 3 classes, but test has 2; lower --way",
         ),
         ("prototypical", ("--query", "400"), 1, "an episode needs 1 + 400 images per class, but 2 of the 2 classes of test"),
-        ("maml", ("--way", "3"), 2, "--way 3: this network of maml has 2 outputs and does 2-way only"),
+        ("maml", ("--way", "3"), 2, "--way 3: this maml network has 2 outputs and classifies 2-way episodes only"),
         ("maml", ("--tta", "2"), 2, "--tta 2: maml adapts weights and has no embeddings to average"),
         ("maml", ("--tta-poses",), 2, "--tta-poses: maml adapts weights and has no embeddings to average"),
         ("maml", ("--data", "nowhere"), 2, "--data nowhere: there is no such folder"),
