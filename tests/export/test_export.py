@@ -200,7 +200,7 @@ def test_json_says_all_that_a_program_needs(branched_run: Path, tmp_path: Path, 
         "name": "input", "shape": [None, 8, 8, 1], "dtype": "float32", "range": [0, 1],
         "data_format": "channels_last", "inverted": True,
     }  # fmt: skip
-    assert facts["output"] == {"name": "output", "shape": [None, 10], "dtype": "float32", "gives": "probabilities"}
+    assert facts["output"] == {"name": "output", "shape": [None, 10], "dtype": "float32", "values": "probabilities"}
     assert facts["classes"] == [str(digit) for digit in range(10)]
     check = facts["check"]
     assert (check["images"], check["of"]) == (359, "test")
