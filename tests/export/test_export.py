@@ -322,7 +322,7 @@ def test_int8_that_costs_much_accuracy_is_warned_of(
         ("open_onnx", "the network cannot be exported to onnx: no such operator; nothing was written"),
         (
             "outputs",
-            r"Broken 1\.0 cannot run the network it was given: no such operator; nothing was written, export to another runtime",
+            r"Broken 1\.0 cannot run the exported network: no such operator; nothing was written, export to another runtime",
         ),
     ],
 )
