@@ -121,7 +121,7 @@ def _facts(trained: Trained, exported: Exported, to: str, quantize: str | None, 
             "name": exported.output_name,
             "shape": [None, exported.outputs],
             "dtype": "float32",
-            "gives": gives,
+            "values": gives,
         },
         "classes": trained.class_names,
         "preparation": preparation_facts(trained.experiment, trained.class_names, gives),
@@ -135,14 +135,14 @@ def _facts(trained: Trained, exported: Exported, to: str, quantize: str | None, 
 def _lines(trained: Trained, facts: dict[str, Any]) -> list[str]:
     images, outputs = facts["input"], facts["output"]
     inside = "; int8 inside, float32 inputs and outputs" if facts["quantize"] else ""
-    softmax = ", apply softmax for probabilities" if outputs["gives"] == "logits" else ""
+    softmax = ", apply softmax for probabilities" if outputs["values"] == "logits" else ""
     names = facts["classes"]
     more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
     return [
         f"export  {printable(facts['path'])}",
         f"size    {show_bytes(facts['bytes'])}, model.keras of the run {show_bytes(facts['bytes_before'])}{inside}",
         f"input   {_tensor(images)}: {_prepared(trained)}",
-        f"output  {_tensor(outputs)}: {outputs['gives']}{softmax}",
+        f"output  {_tensor(outputs)}: {outputs['values']}{softmax}",
         f"classes {', '.join(map(printable, names[:MAX_NAMES]))}{more}",
         *_prepare_lines(facts["preparation"]["steps"]),
         *_check_lines(facts["check"]),

@@ -36,7 +36,7 @@ def preparation_facts(experiment: Experiment, class_names: Sequence[str], output
     assert data.image_size
     return {
         "classes": list(class_names),
-        "outputs": outputs,
+        "values": outputs,
         "height": data.image_size[0],
         "width": data.image_size[1],
         "channels": data.channels,

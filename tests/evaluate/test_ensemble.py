@@ -1,4 +1,4 @@
-"""`cnnctl evaluate RUN RUN...` on small networks that are trained here: judged as one, or refused."""
+"""`cnnctl evaluate RUN RUN...` on small networks that are trained here: evaluated as an ensemble, or refused."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 def train_digits(folder: Path, **changes: Any) -> Path:
-    """Trains a config on the digits for an epoch; returns the folder of the run."""
+    """Train a config on the digits for an epoch and return the run folder."""
     config = {
         "seed": changes.get("seed", 0),
         "data": {"source": "digits", **changes.get("data", {})},
@@ -108,7 +108,7 @@ def images_of(run: Path) -> ImageSet:
 
 
 def answers(run: Path, name: str, images: ImageSet) -> np.ndarray:
-    """Returns the probabilities that a network gives, worked out from its file alone."""
+    """Compute the probabilities of a network from its file alone."""
     inputs = images.images[:].astype(np.float32) / 255
     if name == "probabilities":
         return np.asarray(keras.models.load_model(run / "model.keras", compile=False)(inputs.transpose(0, 3, 1, 2)), np.float64)
@@ -171,10 +171,10 @@ def test_new_images_get_the_mean_of_the_probabilities_worked_out_apart(
         for name, each in zip(names, fitted, strict=True)
     ]
     mean = np.mean(alone, axis=0)
-    told = np.array(
+    expected_text = np.array(
         [[guess["probability"] for guess in sorted(each["predictions"], key=lambda guess: guess["label"])] for each in found]
     )
-    np.testing.assert_allclose(told, mean, atol=1e-5)
+    np.testing.assert_allclose(expected_text, mean, atol=1e-5)
 
 
 def test_runs_and_images_to_predict_are_told_apart(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -354,8 +354,8 @@ def test_runs_that_hold_out_other_images_are_refused(
     runs: dict[str, Path], tmp_path: Path, data: dict[str, Any], split: str | None, message: str
 ) -> None:
     other = copied(runs["logits"], tmp_path / "other", **data)
-    told = message if message.startswith("--") else rf"other cannot be in an ensemble with {runs['logits']}: {message}"
-    with pytest.raises(UsageError, match=told):
+    expected_text = message if message.startswith("--") else rf"other cannot be in an ensemble with {runs['logits']}: {message}"
+    with pytest.raises(UsageError, match=expected_text):
         evaluate([runs["logits"], other], split, None, "table", "cpu", Console(), verbose=True)
 
 
@@ -429,7 +429,7 @@ def goes_together(one: DataSpec, other: DataSpec, split: str) -> bool:
 
 
 def kinds(images: ImageSet | None) -> set[bytes]:
-    """Returns each image of the digits as bytes; no two of them are equal."""
+    """List each image of the digits as bytes; no two of them are equal."""
     return {each.tobytes() for each in images.images[:]} if images else set()
 
 

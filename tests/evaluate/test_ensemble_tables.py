@@ -1,4 +1,4 @@
-"""How several networks judged as one are drawn, beside what each reached alone."""
+"""The tables of an ensemble, with each network alone."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 def train_digits(folder: Path, **changes: Any) -> Path:
-    """Trains a config on the digits for two epochs; returns the folder of the run."""
+    """Train a config on the digits for two epochs and return the run folder."""
     config = {
         "data": {"source": "digits", **changes.get("data", {})},
         "model": changes["model"],
@@ -81,7 +81,7 @@ def scores(capsys: pytest.CaptureFixture[str], run: Path, split: str | None = No
 
 
 def write_digits(run: Path, folder: Path, labels: tuple[int, ...] = tuple(range(10))) -> Path:
-    """Writes the run's test images as files, a folder a class."""
+    """Write the run's test images as files, a folder per class."""
     images = read_splits(load(run / "config.yaml").data).read_test()
     for index, (pixels, label) in enumerate(zip(images.images[:], images.labels, strict=True)):
         if label in labels:

@@ -78,7 +78,7 @@ def digits(runs: dict[str, Path]) -> Digits:
 
 
 def saved(folder: Path, images: NDArray[Any], labels: Sequence[int] | NDArray[np.int64] | None = None) -> Path:
-    """Writes images as PNG files, in a folder for each class where there are labels."""
+    """Write images as PNG files, in a folder for each class where there are labels."""
     for number, pixels in enumerate(images):
         place = folder if labels is None else folder / str(labels[number])
         place.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def saved(folder: Path, images: NDArray[Any], labels: Sequence[int] | NDArray[np
 def predicted(
     capsys: pytest.CaptureFixture[str], run: Path, *images: Path, options: ImageOptions = AS_TRAINED
 ) -> tuple[list[Any], list[str]]:
-    """Returns the predictions and the warnings."""
+    """Predict, and return predictions and warnings."""
     capsys.readouterr()
     predict(run, images, 3, None, "json", "cpu", Console(), verbose=True, options=options)
     printed = capsys.readouterr()
@@ -260,7 +260,7 @@ def test_transposed_images_are_told_and_the_option_puts_them_right(
 
 
 def without_orientation(run: Path) -> Path:
-    """Makes the pixels of the training images of a run say nothing of how they lie; its checkpoints know it better."""
+    """Remove the orientation from the statistics of a run's training images, but not from its checkpoints."""
     shutil.rmtree(run / "checkpoints")
     environment = json.loads((run / "environment.json").read_text())
     environment["training_images"]["orientation"] = None

@@ -207,7 +207,7 @@ def test_batches_do_not_change_what_is_predicted(
 
 
 def header_of_a_bomb() -> bytes:
-    """Returns a PNG whose header says that it has 60,000×60,000 pixels, and no more."""
+    """Create a PNG whose header says that it has 60,000×60,000 pixels, and no more."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     chunks = [struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in (header, b"IDAT")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

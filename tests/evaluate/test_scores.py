@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def certain(predicted: Sequence[int], classes: int, confidence: float = 0.9) -> np.ndarray:
-    """Returns probabilities that name `predicted`, each with the same confidence."""
+    """Create probabilities that predict `predicted`, each with the same confidence."""
     probabilities = np.full((len(predicted), classes), (1 - confidence) / (classes - 1), np.float32)
     probabilities[np.arange(len(predicted)), predicted] = confidence
     return probabilities

@@ -96,7 +96,7 @@ def output_for(to: str, folder: Path) -> Path:
 
 
 def used(facts: dict[str, Any], images: Values) -> Values:
-    """Returns what the line of Python gives that an export prints."""
+    """Run the line of Python that an export prints."""
     names = {"keras": keras, "tf": tf, "onnxruntime": onnxruntime, "images": images}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # tf.lite.Interpreter has a successor
@@ -182,7 +182,7 @@ def test_labels_lie_in_a_tflite_file_where_others_look_for_them(
 
 
 def modules_of(config: Any) -> set[str]:
-    """Returns the modules that Keras takes classes from when it loads a config."""
+    """List the modules of the classes that Keras loads a config with."""
     if isinstance(config, list):
         return {name for part in config for name in modules_of(part)}
     if not isinstance(config, dict):
@@ -200,7 +200,7 @@ def test_json_says_all_that_a_program_needs(branched_run: Path, tmp_path: Path, 
         "name": "input", "shape": [None, 8, 8, 1], "dtype": "float32", "range": [0, 1],
         "data_format": "channels_last", "inverted": True,
     }  # fmt: skip
-    assert facts["output"] == {"name": "output", "shape": [None, 10], "dtype": "float32", "gives": "probabilities"}
+    assert facts["output"] == {"name": "output", "shape": [None, 10], "dtype": "float32", "values": "probabilities"}
     assert facts["classes"] == [str(digit) for digit in range(10)]
     check = facts["check"]
     assert (check["images"], check["of"]) == (359, "test")
@@ -289,7 +289,7 @@ def test_int8_ranges_come_from_training_images_alone(
 
 
 def rolled(opened: Opened) -> Opened:
-    """Returns a runtime that gives each class the number of its neighbour."""
+    """Create a runtime that shifts the outputs by one class."""
     return Opened(
         "Rolled 1.0", lambda images: np.roll(opened.outputs(images), 1, axis=1), opened.input_name, opened.output_name
     )
@@ -322,7 +322,7 @@ def test_int8_that_costs_much_accuracy_is_warned_of(
         ("open_onnx", "the network cannot be exported to onnx: no such operator; nothing was written"),
         (
             "outputs",
-            r"Broken 1\.0 cannot run the network it was given: no such operator; nothing was written, export to another runtime",
+            r"Broken 1\.0 cannot run the exported network: no such operator; nothing was written, export to another runtime",
         ),
     ],
 )

@@ -69,7 +69,7 @@ def experiment(layers: Layers, data_format: str = "channels_last") -> Experiment
 
 
 def network_of(spec: Experiment) -> keras.Model:
-    """Returns the network with weights that leave none of their parts at zero or one."""
+    """Build the network with random weights, none of them zero or one."""
     network = build_model(spec)
     random = np.random.default_rng(0)
     for weight in network.weights:

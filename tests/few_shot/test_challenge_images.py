@@ -21,14 +21,14 @@ DATA = DataSpec.model_validate({"source": "digits", "image_size": [9, 9], "chann
 
 
 def save_glyph(file: Path, seed: int) -> None:
-    """Writes black strokes on white, 21×21, one bit a pixel as in the challenge."""
+    """Write black strokes on white, 21×21, one bit per pixel as in the challenge."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).random((21, 21)) > 0.3
     Image.fromarray(pixels).save(file)
 
 
 def right(run: int, test: int) -> int:
-    """Returns the class of a test image; not the test's own number, which would hide a mix-up."""
+    """Choose the class of a test image; not the test's own number, which would hide a mix-up."""
     return (test + run) % CLASSES + 1
 
 

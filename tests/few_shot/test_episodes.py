@@ -29,7 +29,7 @@ SEED = 7
 
 
 def some_images(labels: Array = LABELS) -> ImageSet:
-    """Images of 5×5 whose upper left value is their number, so that a batch tells which images it holds."""
+    """Images of 5×5 whose upper left value is their number, so that a batch shows which images it has."""
     pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 5, 5, 1), np.uint8)
     pixels[:, 0, 0, 0] = np.arange(len(labels))
     return ImageSet(pixels, labels.astype(np.int64))
@@ -40,7 +40,7 @@ def episodes(size: EpisodeSize = SIZE, labels: Array = LABELS) -> Episodes:
 
 
 def drawn(count: int, seed: int = SEED, of: Episodes | None = None) -> Array:
-    """Returns the indices of the first episodes of a seed, (count, way, shot + query)."""
+    """Draw the indices of the first episodes of a seed, (count, way, shot + query)."""
     of = of or episodes()
     return np.stack([of.indices(seed, number).numpy() for number in range(count)])
 
@@ -61,7 +61,7 @@ def turnable() -> ImageSet:
 
 
 def rotated(image: Array, quarters: int) -> Array:
-    """Returns an image (H, W, C) turned against the clock: what was on the right is then at the top."""
+    """Rotate an image (H, W, C) counter-clockwise: what was on the right is then at the top."""
     for _ in range(quarters):
         size = len(image)
         image = np.array([[image[column, size - 1 - row] for column in range(size)] for row in range(size)])
@@ -230,7 +230,7 @@ def test_a_set_that_is_just_large_enough_gives_episodes_of_all_of_it() -> None:
     assert indices[0].tolist() != indices[1].tolist()
 
 
-# episodes to be judged by
+# episodes of an evaluation
 
 
 @pytest.mark.parametrize(("at_once", "sizes"), [(3, [3, 3, 1]), (7, [7]), (100, [7])])
@@ -244,7 +244,7 @@ def test_index_batches_are_the_first_episodes_in_their_order(at_once: int, sizes
 
 
 def trained_on(prepare: Preparation = PLAIN, first: int = 0, epochs: int = 2, **changes: Any) -> list[tuple[Array, Array]]:
-    """Returns what a training gets: epochs of 5 episodes, 2 a step."""
+    """Create the batches of a training: epochs of 5 episodes, 2 per step."""
     settings: dict[str, Any] = {"seed": SEED, "at_once": 2, "per_epoch": 5, **changes}
     per_epoch = settings["per_epoch"]
     dataset = training_episodes(episodes(), prepare, first=first * per_epoch, count=epochs * per_epoch, **settings)
@@ -252,7 +252,7 @@ def trained_on(prepare: Preparation = PLAIN, first: int = 0, epochs: int = 2, **
 
 
 def stream(batches: list[tuple[Array, Array]]) -> Array:
-    """Returns all images of all episodes, (E, way, shot + query, H, W, C)."""
+    """Collect all images of all episodes, (E, way, shot + query, H, W, C)."""
     return np.concatenate([np.concatenate(batch, axis=2) for batch in batches])
 
 
@@ -316,7 +316,7 @@ def test_episodes_follow_from_the_seed() -> None:
 
 
 def test_augmentation_changes_every_image_of_every_episode_in_its_own_way() -> None:
-    """In a set of equal images only augmentation tells them apart."""
+    """In a set of equal images only augmentation makes them differ."""
     pixels = np.broadcast_to(np.random.default_rng(3).integers(0, 256, (1, 5, 5, 1), np.uint8), (len(LABELS), 5, 5, 1))
     equal = Episodes(ImageSet(np.ascontiguousarray(pixels), LABELS.astype(np.int64)), SIZE, "train")
     dataset = training_episodes(equal, MOVING, seed=SEED, first=0, count=10, at_once=2, per_epoch=5)

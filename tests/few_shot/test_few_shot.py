@@ -327,8 +327,8 @@ def test_a_class_without_images_and_one_with_too_few_are_named(
         for number in range(1 if name == "gamma" else 4):
             save(tmp_path / name / f"{number}.png", np.full((8, 8), 40 * number, np.uint8))
     assert cnnctl("evaluate", runs["prototypical"], "--data", tmp_path, "--query", 2, "--episodes", 2) == 1
-    assert "of the 3 classes of" in (told := capsys.readouterr().err)
-    assert "has fewer: 'gamma' has 1; lower --shot or --query" in told
+    assert "of the 3 classes of" in (message := capsys.readouterr().err)
+    assert "has fewer: 'gamma' has 1; lower --shot or --query" in message
     save(tmp_path / "gamma" / "1.png", np.zeros((8, 8), np.uint8))
     save(tmp_path / "gamma" / "2.png", np.zeros((8, 8), np.uint8))
     assert cnnctl("evaluate", runs["prototypical"], "--data", tmp_path, "--query", 2, "--episodes", 2) == 0
@@ -355,7 +355,7 @@ def test_other_images_are_compared_with_the_training_images(
     assert (inverted["warnings"], inverted["options"]["invert"]) == ([], True)
     capsys.readouterr()
     assert cnnctl("evaluate", runs["prototypical"], "--invert") == 2
-    assert "--invert is for images that the config does not name; give --data FOLDER" in capsys.readouterr().err
+    assert "--invert is for other images than the run's own; add --data FOLDER" in capsys.readouterr().err
 
 
 def test_augmented_views_are_reported_and_saved_in_a_file_of_their_own(
@@ -366,7 +366,7 @@ def test_augmented_views_are_reported_and_saved_in_a_file_of_their_own(
     assert (runs["cosine_classifier"] / "evaluation" / "test-2way-1shot-5query-200episodes-2tta.json").exists()
 
 
-def test_turns_are_told_and_kept_apart(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_poses_are_reported_and_saved_in_a_file_of_their_own(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     found = evaluated(runs["cosine_classifier"], capsys, "--tta-poses")
     assert (found["tta_poses"], found["tta"]) == (4, 0)
     assert found["accuracy"] != result(runs["cosine_classifier"])["test_accuracy"]
@@ -397,7 +397,7 @@ def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pyt
             "an episode needs 3 classes, but test has 2; lower --way",
         ),
         ("prototypical", ("--query", "400"), 1, "an episode needs 1 + 400 images per class, but 2 of the 2 classes of test"),
-        ("maml", ("--way", "3"), 2, "--way 3: this network of maml has 2 outputs and does 2-way only"),
+        ("maml", ("--way", "3"), 2, "--way 3: this maml network has 2 outputs and classifies 2-way episodes only"),
         ("maml", ("--tta", "2"), 2, "--tta 2: maml adapts weights and has no embeddings to average"),
         ("maml", ("--tta-poses",), 2, "--tta-poses: maml adapts weights and has no embeddings to average"),
         ("maml", ("--data", "nowhere"), 2, "--data nowhere: there is no such folder"),
@@ -489,4 +489,4 @@ def test_episode_options_are_refused_for_a_classifier(tmp_path: Path, capsys: py
         cnnctl("train", written(tmp_path, {**content, "train": {"epochs": 1}}), "--run-dir", tmp_path / "run", "--quiet") == 0
     )
     assert cnnctl("evaluate", tmp_path / "run", "--shot", 5) == 2
-    assert "--shot is for runs of few-shot tasks, and this run tells classes apart" in capsys.readouterr().err
+    assert "--shot is for few-shot tasks, and this is a classification run; remove the option" in capsys.readouterr().err

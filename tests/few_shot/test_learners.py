@@ -80,7 +80,7 @@ LABELS = np.repeat(np.arange(WAY), QUERY)
 
 
 def expected_scores(vectors: Array, of: EpisodeSeries, distance: str, scale: float = 10.0) -> EpisodeScores:
-    """Returns losses and accuracies, episode by episode and image by image."""
+    """Compute losses and accuracies, episode by episode and image by image."""
     losses, accuracies = [], []
     for indices in drawn(of):
         means = vectors[indices[:, :SHOT]].mean(axis=1)
@@ -94,18 +94,18 @@ def expected_scores(vectors: Array, of: EpisodeSeries, distance: str, scale: flo
     return EpisodeScores(np.array(losses), np.array(accuracies))
 
 
-def comparisons_averaged(turns: list[Array], scale: float) -> EpisodeScores:
-    """Returns what comes of the mean over the turns of the cosines with the class means, in float64."""
+def comparisons_averaged(poses: list[Array], scale: float) -> EpisodeScores:
+    """Compute the scores by the mean over the poses of the cosines with the class means, in float64."""
     losses, accuracies = [], []
     for indices in drawn(series()):
-        logits = np.mean([scale * cosines(turn.astype(np.float64)[indices]) for turn in turns], axis=0)
+        logits = np.mean([scale * cosines(turn.astype(np.float64)[indices]) for turn in poses], axis=0)
         losses.append(softmax_loss(logits, LABELS))
         accuracies.append(float((logits.argmax(axis=1) == LABELS).mean()))
     return EpisodeScores(np.array(losses), np.array(accuracies))
 
 
 def cosines(episode: Array) -> Array:
-    """Returns the cosine of each query (way · query) with each class mean (way), of vectors (way, shot + query, D)."""
+    """Compute the cosine of each query (way · query) with each class mean (way), of vectors (way, shot + query, D)."""
     means, queries = episode[:, :SHOT].mean(axis=1), episode[:, SHOT:].reshape(WAY * QUERY, -1)
     lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(means, axis=1)
     found: Array = queries @ means.T / lengths
@@ -118,7 +118,7 @@ def assert_same(found: EpisodeScores, expected: EpisodeScores) -> None:
     assert 1 / WAY < found.accuracies.mean() < 1
 
 
-# judged
+# evaluation
 
 
 def test_the_interval_is_twice_the_standard_error_of_the_episodes() -> None:
@@ -144,8 +144,8 @@ def test_the_nearest_class_mean_is_found_as_by_hand(spec: MethodSpec, distance: 
 
 def test_it_does_not_matter_how_many_images_the_network_takes_at_once() -> None:
     model = network({"prototypical": {}})
-    judge = episode_evaluator(model, Prototypical())
-    np.testing.assert_allclose(judge(series(at_once=7)).losses, judge(series(at_once=64)).losses, rtol=1e-5)
+    evaluate = episode_evaluator(model, Prototypical())
+    np.testing.assert_allclose(evaluate(series(at_once=7)).losses, evaluate(series(at_once=64)).losses, rtol=1e-5)
 
 
 def test_copies_are_averaged_with_the_image_itself() -> None:
@@ -159,24 +159,24 @@ def test_copies_are_averaged_with_the_image_itself() -> None:
         seen.append(np.asarray(changed))
         total = total + model.predict(changed, verbose=0)
     assert np.abs(seen[0] - seen[1]).max() > 0.1
-    judge = episode_evaluator(model, Prototypical())
-    assert_same(judge(series(prepare, Views(augmented=2))), expected_scores(total / 3, series(), "squared_euclid"))
-    assert not np.allclose(judge(series(prepare)).losses, judge(series(prepare, Views(augmented=2))).losses)
+    evaluate = episode_evaluator(model, Prototypical())
+    assert_same(evaluate(series(prepare, Views(augmented=2))), expected_scores(total / 3, series(), "squared_euclid"))
+    assert not np.allclose(evaluate(series(prepare)).losses, evaluate(series(prepare, Views(augmented=2))).losses)
 
 
-@pytest.mark.parametrize(("rotations", "mirrors", "turns"), [(True, True, 8), (True, False, 4), (False, True, 2)])
-def test_turns_average_the_comparisons_by_cosine_also_with_several_shots(rotations: bool, mirrors: bool, turns: int) -> None:
+@pytest.mark.parametrize(("rotations", "mirrors", "poses"), [(True, True, 8), (True, False, 4), (False, True, 2)])
+def test_turns_average_the_comparisons_by_cosine_also_with_several_shots(rotations: bool, mirrors: bool, poses: int) -> None:
     model, images = network({"prototypical": {}}), some_images()
     parts = []
     for side in [floats(images), floats(images)[:, :, ::-1]][: 1 + mirrors]:
         for quarter in range(4 if rotations else 1):
             parts.append(model.predict(np.rot90(side, quarter, axes=(1, 2)), verbose=0))
     assert SHOT > 1
-    assert len(parts) == turns
-    judge = episode_evaluator(model, CosineClassifier(scale=10.0))
+    assert len(parts) == poses
+    evaluate = episode_evaluator(model, CosineClassifier(scale=10.0))
     views = Views(rotations=rotations, mirrors=mirrors)
-    assert views.poses == turns
-    assert_same(judge(series(views=views)), comparisons_averaged(parts, 10.0))
+    assert views.poses == poses
+    assert_same(evaluate(series(views=views)), comparisons_averaged(parts, 10.0))
 
 
 def test_turns_average_the_squared_distances_of_the_images_turned_alike() -> None:
@@ -226,7 +226,7 @@ def test_judging_changes_nothing_of_the_network() -> None:
 
 
 def episodes(count: int) -> tuple[Array, Array]:
-    """Returns labelled images (E, way, shot, H, W, C) and query images (E, way, query, H, W, C)."""
+    """Create labelled images (E, way, shot, H, W, C) and query images (E, way, query, H, W, C)."""
     pixels = floats(some_images())
     chosen = np.stack([pixels[indices] for indices in drawn(series())[:count]])
     return chosen[:, :, :SHOT], chosen[:, :, SHOT:]
@@ -286,7 +286,7 @@ def test_a_maml_step_descends_the_mean_gradient_of_its_episodes(first_order: boo
 
 
 def stepped(spec: Maml, which: list[int]) -> list[Array]:
-    """Returns how one step on some episodes changes the weights of a fresh network."""
+    """Compute how one step on some episodes changes the weights of a new network."""
     model = network({"maml": {}}, twice_differentiable=True)
     before = arrays(model.trainable_variables)
     support, queries = episodes(3)

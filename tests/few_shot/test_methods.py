@@ -109,7 +109,7 @@ def gradients(network: keras.Model, first_order: bool) -> list[NDArray[np.float6
 
 
 def differences(network: keras.Model, step: float = 1e-5) -> list[NDArray[np.float64]]:
-    """Returns central differences of the outer loss by every weight of the network."""
+    """Compute central differences of the outer loss by every weight of the network."""
     start = [variable.numpy() for variable in network.trainable_variables]
     found = []
     for index, value in enumerate(start):
@@ -157,7 +157,7 @@ def test_adapting_changes_no_state_of_the_network(network: keras.Model) -> None:
 
 
 def test_keras_own_batch_norm_gives_wrong_second_derivatives(network: keras.Model) -> None:
-    """Why `TwiceDifferentiableBatchNormalization` is there; when this fails, Keras has mended it and ours can go."""
+    """Why `TwiceDifferentiableBatchNormalization` is there; when this fails, Keras has fixed it and ours can go."""
     plain = keras.Sequential(
         [
             keras.Input((4, 4, 1)),

@@ -173,7 +173,7 @@ def test_copies_without_augmentation_are_refused(runs: dict[str, Path], digits: 
         one_shot(runs["headless"], digits, 3, None, "table", "cpu", Console(), verbose=True)
 
 
-# what is told
+# output
 
 
 @pytest.fixture
@@ -216,9 +216,9 @@ def test_the_picture_is_written_and_said(
     wrong = Matcher(lambda training, tests: np.zeros(len(tests), np.int64), "by a test", NO_VIEWS)
     monkeypatch.setattr(challenge_module, "matcher_of", lambda trained, copies: wrong)
     one_shot(runs["logits"], digits, 0, tmp_path / "m.png", "table", "cpu", Console(), verbose=True)
-    told = capsys.readouterr()
-    assert "error rate              90.00%: 54 of 60 images in 2 runs" in told.out
-    assert f"mistakes   {tmp_path / 'm.png'}\n" in told.err
+    printed = capsys.readouterr()
+    assert "error rate              90.00%: 54 of 60 images in 2 runs" in printed.out
+    assert f"mistakes   {tmp_path / 'm.png'}\n" in printed.err
     with Image.open(tmp_path / "m.png") as picture:
         assert picture.format == "PNG"
 
@@ -230,9 +230,9 @@ def test_without_mistakes_there_is_no_picture(
     for line in "\n".join((folder / f"run0{run}" / "class_labels.txt").read_text() for run in (1, 2)).splitlines():
         shutil.copy(folder / line.split()[1], folder / line.split()[0])
     one_shot(runs["logits"], folder, 0, tmp_path / "m.png", "markdown", "cpu", Console(), verbose=True)
-    told = capsys.readouterr()
-    assert "| run01 | 10 | 30 | 0 | 0.00% |" in told.out
-    assert "none, and so no picture" in told.err
+    printed = capsys.readouterr()
+    assert "| run01 | 10 | 30 | 0 | 0.00% |" in printed.out
+    assert "none, and so no picture" in printed.err
     assert not (tmp_path / "m.png").exists()
 
 

@@ -1,4 +1,4 @@
-"""`cnnctl sweep`: what is tried, what is chosen by, what is kept, and how it goes on after everything that may end it."""
+"""`cnnctl sweep`: the values of trials, the best trial, the files, and resuming after everything that may end a sweep."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ SWEEP: dict[str, Any] = {
 
 
 def written(folder: Path, text: str = CONFIG, **changes: Any) -> Path:
-    """Writes a config whose sweep is `SWEEP` with changes; None leaves a field out."""
+    """Write a config whose sweep is `SWEEP` with changes; None leaves a field out."""
     fields = {key: value for key, value in {**SWEEP, **changes}.items() if value is not None}
     file = folder / "digits.yaml"
     file.write_text(f"{text}sweep: {json.dumps(fields)}\n")
@@ -76,7 +76,7 @@ def written(folder: Path, text: str = CONFIG, **changes: Any) -> Path:
 
 
 def study_of(config: Path, folder: Path, *overrides: str) -> Study:
-    """Returns the study of a config, made where there is none."""
+    """Open the study of a config; create it if there is none."""
     experiment, place = load(config, overrides), SweepFolder(folder)
     if not place.study.exists():
         folder.mkdir(exist_ok=True)
@@ -87,15 +87,15 @@ def study_of(config: Path, folder: Path, *overrides: str) -> Study:
 
 
 def work(config: Path, folder: Path, *overrides: str, interruption: Interruption | None = None) -> Study:
-    """Trains all that a study has to train, in this process."""
+    """Train everything that a study has to train, in this process."""
     study = study_of(config, folder, *overrides)
     while not TrialRunner(study, "cpu", interruption or Interruption(), lambda _: None).work(math.inf):
-        pass  # threads set otherwise would need a new process; here they cannot
+        pass  # other settings of threads would need a new process
     return study
 
 
-def told(study: Study) -> list[tuple[Any, ...]]:
-    """Returns what came of the trials, without folders and times."""
+def outcomes(study: Study) -> list[tuple[Any, ...]]:
+    """List the results of the trials, without folders and times."""
     return [
         (row.number, row.state, dict(row.values), row.value, row.validation_accuracy, row.validation_loss, row.epochs, row.reason)
         for row in study.results().trials
@@ -198,7 +198,7 @@ def test_a_full_disk_ends_the_sweep_and_the_trial_goes_on_later(
         with pytest.raises(RunError, match="No space left on device"):
             work(config, tmp_path / "sweep")
     assert [row.state for row in study_of(config, tmp_path / "sweep").results().trials] == [INTERRUPTED]
-    assert told(work(config, tmp_path / "sweep")) == told(finished)
+    assert outcomes(work(config, tmp_path / "sweep")) == outcomes(finished)
 
 
 def test_data_that_is_missing_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +384,7 @@ def test_a_repeat_that_ends_while_another_process_looks_is_not_taken_up(
 
 
 def value_of(taken: Work) -> float:
-    """Returns what is best at a rate of 0.03 and small batches."""
+    """Compute a value that is best at a rate of 0.03 and small batches."""
     away: float = abs(math.log10(taken.values[RATE]) + 1.5) + taken.values["train.batch_size"] / 1000
     return 1 / (1 + away)
 
@@ -405,8 +405,8 @@ def test_a_study_that_was_cut_short_draws_as_one_that_was_not(method: str, tmp_p
     whole = drawn(study_of(config, tmp_path / "whole"), 13)
     assert len({json.dumps(each) for each in whole}) == 13
     parts = [*drawn(study_of(config, tmp_path / "parts"), 5), *drawn(study_of(config, tmp_path / "parts"), 6)]
-    begun = study_of(config, tmp_path / "parts")
-    begun.optuna.ask()  # killed before its values were drawn
+    study_in_parts = study_of(config, tmp_path / "parts")
+    study_in_parts.optuna.ask()  # killed before its values were drawn
     assert [*parts, *drawn(study_of(config, tmp_path / "parts"), 2)] == whole
 
 
@@ -620,7 +620,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
         except (Interrupted, KeyboardInterrupt):
             interruptions += 1
     assert interruptions >= 2
-    assert told(study) == told(finished)
+    assert outcomes(study) == outcomes(finished)
 
 
 def test_a_judgement_that_a_killed_process_did_not_write_is_made_again(straight: tuple[Path, Study], tmp_path: Path) -> None:
@@ -636,7 +636,7 @@ def test_a_judgement_that_a_killed_process_did_not_write_is_made_again(straight:
         study.execute("DELETE FROM trial_user_attributes WHERE trial_id NOT IN (SELECT trial_id FROM trials)")
     for later in range(number + 1, 4):
         shutil.rmtree(tmp_path / f"sweep/trial_{later:04}")
-    assert told(work(config, tmp_path / "sweep"))[: number + 1] == told(finished)[: number + 1]
+    assert outcomes(work(config, tmp_path / "sweep"))[: number + 1] == outcomes(finished)[: number + 1]
 
 
 # the command, with processes of its own
@@ -657,7 +657,7 @@ def started(folder: Path, *arguments: object) -> subprocess.Popen[str]:
 
 
 def wait_for(found: Callable[[], Any]) -> Any:
-    """Returns what is found, as soon as it is."""
+    """Wait for a result and return it."""
     for _ in range(1200):
         if result := found():
             return result
@@ -810,8 +810,8 @@ def test_a_study_of_another_config_is_refused_with_what_differs(tmp_path: Path) 
 
 def test_more_trials_go_on_with_the_same_study(tmp_path: Path) -> None:
     config = written(tmp_path, trials=2)
-    first = told(work(config, tmp_path / "sweep"))
-    more = told(work(config, tmp_path / "sweep", "sweep.trials=3"))
+    first = outcomes(work(config, tmp_path / "sweep"))
+    more = outcomes(work(config, tmp_path / "sweep", "sweep.trials=3"))
     assert (more[:2], len(more)) == (first, 3)
 
 
@@ -902,7 +902,7 @@ def shown_only(config: Path, folder: Path) -> None:
 
 
 def looked_at(config: Path, folder: Path) -> None:
-    """Does what a process that trains does before it trains."""
+    """Do what a trial process does before it trains."""
     study = study_of(config, folder)
     study.refuse_other_images({"train": "x", "validation": None})
     taken = study.next_work(math.inf)
@@ -1026,7 +1026,7 @@ def test_a_folder_that_no_url_can_name_is_taken(tmp_path: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Returns everything in a folder."""
+    """Read everything in a folder."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
@@ -1242,7 +1242,7 @@ def test_a_process_makes_room_for_one_with_other_threads(tmp_path: Path) -> None
     states = [row.state for row in worker.study.results().trials]
     assert states == [DONE, INTERRUPTED]
     with hold(tmp_path / "sweep/trial_0001/.lock") as other:
-        assert other is None  # whoever comes next can take it
+        assert other is None  # another process can lock it
 
 
 def test_sessions_of_a_sweep_say_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ def experiment(layers: str = EVERYTHING, model: str = "", data: str = "", train:
 
 
 def rows_of(spec: Experiment, shape: tuple[int, ...] = (8, 8, 1)) -> list[GradientRow]:
-    """Returns the rows for random images, at weights moved from where they start, as training moves them."""
+    """Compare gradients for random images, at weights moved from their start as by a training."""
     generator = np.random.default_rng(5)
     images = generator.random((8, *shape)).astype(np.float32)
     labels: Any = generator.integers(0, 10, 8)

@@ -55,7 +55,7 @@ STEPS = 3
 
 @pytest.fixture
 def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns a config in an empty folder, which is where the test runs."""
+    """Write a config into an empty folder, the working directory of the test."""
     return written(tmp_path, monkeypatch, CHAIN)
 
 
@@ -74,7 +74,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def proof() -> Proof:
-    """Returns what is found where nothing is broken."""
+    """Verify a config where nothing is broken."""
     return prove(check(parse(CHAIN, "config.yaml")), STEPS, Console(quiet=True))
 
 
@@ -149,8 +149,8 @@ def test_a_stack_that_branches_is_compared_in_two_styles_and_nothing_is_written(
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
-    """Returns the error and the JSON of a run in which everything that is compared is broken somewhere."""
+def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
+    """Verify with every compared value broken somewhere; return the error and the JSON."""
     config = tmp_path_factory.mktemp("broken") / "config.yaml"
     config.write_text(CHAIN)
     printed: list[str] = []
@@ -198,16 +198,16 @@ def break_everything(patch: pytest.MonkeyPatch) -> None:
         r"gradients of dense/kernel: differ from numerical ones by \S+, expected at most 1e-05",
     ],
 )
-def test_what_disagrees_is_named_for_people_and_programs(line: str, told: tuple[str, Any]) -> None:
-    message, found = told
+def test_what_disagrees_is_named_for_people_and_programs(line: str, broken: tuple[str, Any]) -> None:
+    message, found = broken
     assert re.search(f"^  {line}$", message, flags=re.M)
     assert message.endswith("please report it with the config")
     assert not found["agrees"]
     assert any(re.fullmatch(line, each) for each in found["disagreements"])
 
 
-def test_batches_that_were_changed_after_they_were_noted_are_no_other_batches(told: tuple[str, Any]) -> None:
-    assert "batches of sequential by fit" not in told[0]
+def test_batches_that_were_changed_after_their_checksums_are_no_other_batches(broken: tuple[str, Any]) -> None:
+    assert "batches of sequential by fit" not in broken[0]
 
 
 def test_a_loss_that_is_no_number_is_one_message(chain: Path) -> None:
