@@ -100,7 +100,7 @@ def evaluated(
     capsys: pytest.CaptureFixture[str], runs: Sequence[Path], data: Path, options: ImageOptions = AS_TRAINED
 ) -> tuple[dict[str, Any], list[str]]:
     capsys.readouterr()
-    evaluate(runs, None, str(data), "json", "cpu", Console(), verbose=True, options=options)
+    evaluate(runs, None, str(data), "json", "cpu", Console(), verbose=True, image_options=options)
     printed = capsys.readouterr()
     return json.loads(printed.out), warnings_in(printed.err)
 
@@ -399,12 +399,12 @@ def test_a_run_of_an_earlier_version_compares_nothing(
 def test_options_are_for_other_images_alone_and_for_values_that_can_be(run: Path, tmp_path: Path) -> None:
     for options, name in ((INVERT, "--invert"), (TRANSPOSE, "--transpose"), (ImageOptions(pixel_max=9), "--pixel-max")):
         with pytest.raises(UsageError, match=f"^{name} is for images that the config does not name; give --data FOLDER"):
-            evaluate([run], None, None, "json", "cpu", Console(), verbose=True, options=options)
+            evaluate([run], None, None, "json", "cpu", Console(), verbose=True, image_options=options)
     for value in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match=r"^--pixel-max .*: expected a number above 0"):
             predict(run, [tmp_path], 3, None, "json", "cpu", Console(), verbose=True, options=ImageOptions(pixel_max=value))
         with pytest.raises(UsageError, match=r"^--pixel-max .*: expected a number above 0"):
-            evaluate([run], None, str(tmp_path), "json", "cpu", Console(), verbose=True, options=ImageOptions(pixel_max=value))
+            evaluate([run], None, str(tmp_path), "json", "cpu", Console(), verbose=True, image_options=ImageOptions(pixel_max=value))
 
 
 def test_the_command_line_has_the_options(
