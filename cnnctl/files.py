@@ -22,30 +22,30 @@ _SURELY_LOCKED = 5
 
 
 def refuse_output(path: Path, option: str, suffix: str = "", is_folder: bool = False, makes_folders: bool = False) -> None:
-    """Raise what speaks against writing a new file, before anything slow is done; whatever is there stays.
+    """Check that a new file can be written, before anything slow is done. Every command checks its outputs here.
 
     Args:
-        path: the file, or the folder, to be.
-        option: that names it, such as `--output`.
-        suffix: how its name must end; empty for any.
-        is_folder: whether it is a folder that is to be.
-        makes_folders: whether the folders that it is to lie in are made.
+        path: the file or folder to create.
+        option: the option that names it, such as `--output`.
+        suffix: the required suffix; empty for any.
+        is_folder: True for a folder.
+        makes_folders: True where missing parent folders will be created.
 
     Raises:
-        UsageError: the name is wrong, something is there already, or the folder that it is to lie in is not.
-        RunError: nothing can be written there.
+        UsageError: the suffix is wrong, the path exists, or its parent folder does not.
+        RunError: the parent folder is not writable.
     """
     if suffix and path.suffix.lower() != suffix and not path.is_dir():
         raise UsageError(
-            f"{option} {path}: expected a name that ends with {suffix}, such as {shell_word(path.with_suffix(suffix))}"
+            f"{option} {path}: expected a name ending with {suffix}, such as {shell_word(path.with_suffix(suffix))}"
         )
     if path.is_dir() and not is_folder:
-        raise UsageError(f"{option} {path}: that is a folder; name a file in it, such as {shell_word(path / f'new{suffix}')}")
+        raise UsageError(f"{option} {path} is a folder; choose a file in it, such as {shell_word(path / f'new{suffix}')}")
     if os.path.lexists(path):
         raise UsageError(f"{path} already exists; not overwriting. Choose another name: {option} {shell_word(free_name(path))}")
     there = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if there.is_dir() and there != path.absolute().parent and not makes_folders:
-        raise UsageError(f"{option} {path}: there is no folder {path.parent}; make it: mkdir -p {shell_word(path.parent)}")
+        raise UsageError(f"{option} {path}: there is no folder {path.parent}; create it: mkdir -p {shell_word(path.parent)}")
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "cannot be written" if there.is_dir() else "is a file"
         raise RunError(f"{path} cannot be written: {there} {reason}; choose another {option}")

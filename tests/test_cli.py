@@ -137,6 +137,12 @@ def test_completion_is_offered_for_the_usual_shells(shell: str, call: Call) -> N
         ("cnnctl su", ["summary"]),
         ("cnnctl summary --ch", ["--check"]),
         ("cnnctl help o", ["one-shot"]),
+        ("cnnctl train c.yaml --set train.ep", ["train.epochs"]),
+        (
+            "cnnctl train c.yaml --set train.early",
+            [f"train.early_stopping.{name}" for name in ("monitor", "patience", "min_delta", "restore_best")],
+        ),
+        ("cnnctl train c.yaml --set nowhere.x", []),
         ("cnnctl init mnist-", ["mnist-best", "mnist-fast"]),
         ("cnnctl evaluate runs/f", ["runs/first"]),
         ("cnnctl train --resume elsewhere/", ["elsewhere/one"]),

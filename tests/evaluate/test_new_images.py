@@ -507,7 +507,7 @@ def test_both_pictures_may_be_asked_for_of_the_first_images(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("out.jpg", "expected a name that ends with .png, such as"),
+        ("out.jpg", "expected a name ending with .png, such as"),
         ("gone/out.png", "there is no folder .*gone"),
         ("images/000.png", "already exists; not overwriting"),
     ],

@@ -431,9 +431,9 @@ def test_a_run_cut_short_is_one_message(plain_run: Path, tmp_path: Path) -> None
     [
         ("onnx", {"quantize": "int8"}, "--quantize int8 requires --to tflite, received --to onnx"),
         ("onnx", {"output": "there.onnx"}, r"there\.onnx already exists; not overwriting"),
-        ("onnx", {"output": "there"}, r"there: that is a folder; name a file in it, such as .*there/new\.onnx"),
+        ("onnx", {"output": "there"}, r"there is a folder; choose a file in it, such as .*there/new\.onnx"),
         ("saved_model", {"output": "there"}, "there already exists; not overwriting"),
-        ("keras", {"output": "net.h5"}, r"net\.h5: expected a name that ends with \.keras, such as .*net\.keras"),
+        ("keras", {"output": "net.h5"}, r"net\.h5: expected a name ending with \.keras, such as .*net\.keras"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_slow(

@@ -242,9 +242,9 @@ def test_without_mistakes_there_is_no_picture(
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("m.jpg", "--mistakes {folder}/m.jpg: expected a name that ends with .png, such as"),
+        ("m.jpg", "--mistakes {folder}/m.jpg: expected a name ending with .png, such as"),
         ("no/m.png", "--mistakes {folder}/no/m.png: there is no folder {folder}/no"),
-        ("folder.png", "--mistakes {folder}/folder.png: that is a folder; name a file in it"),
+        ("folder.png", "--mistakes {folder}/folder.png is a folder; choose a file in it"),
         ("copied/run01/test/item01.png", "item01.png already exists; not overwriting"),
     ],
 )
