@@ -122,7 +122,7 @@ def test_data_larger_than_the_memory_is_told(config: Path, monkeypatch: pytest.M
         raise MemoryError
 
     monkeypatch.setattr("cnnctl.data.splits.open_source", too_much)
-    with pytest.raises(RunError, match=r"the images do not fit into memory; give a smaller data\.image_size"):
+    with pytest.raises(RunError, match=r"the images do not fit into memory; write a smaller data\.image_size"):
         data(config, [], None, "table", Console(), False)
 
 

@@ -208,7 +208,7 @@ def test_messages_name_an_example_that_is_there(tmp_path: Path) -> None:
         (lambda path: None, "no such file or folder"),
         (lambda path: path.mkdir(), "it holds no image"),
         (lambda path: path.write_text("a text"), "not a readable set of images"),
-        (lambda path: path.write_bytes(b"\x80\x04N."), "can run any code when it is opened"),
+        (lambda path: path.write_bytes(b"\x80\x04N."), "can run any code on loading"),
         (lambda path: path.write_bytes(b"PK\x05\x06" + bytes(18)), "unpack it, and write path: .*; type: python -m zipfile -e"),
     ],
     ids=["nothing", "empty folder", "text", "pickle", "zip"],

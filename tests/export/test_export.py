@@ -236,7 +236,7 @@ def test_people_read_what_lies_in_the_run_and_nothing_else(
     words = ["export", "size", "input", "output", "classes", "prepare", "check", "use", "inside"]
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == words
     assert lines[0] == f"export  {plain_run / 'export' / name}"
-    assert ("8-bit whole numbers inside, float32 outside" in lines[1]) == bool(quantize)
+    assert ("int8 inside, float32 inputs and outputs" in lines[1]) == bool(quantize)
     assert lines[2].endswith("(B, 8, 8, 1) float32: grey images of 8×8, pixels / 255")
     assert lines[3].endswith("(B, 10) float32: logits, apply softmax for probabilities")
     with pytest.raises(UsageError, match=rf"{name} already exists; not overwriting\. Choose another name: --output"):

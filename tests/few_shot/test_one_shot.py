@@ -232,7 +232,7 @@ def test_without_mistakes_there_is_no_picture(
     one_shot(runs["logits"], folder, 0, tmp_path / "m.png", "markdown", "cpu", Console(), verbose=True)
     told = capsys.readouterr()
     assert "| run01 | 10 | 30 | 0 | 0.00% |" in told.out
-    assert "none, and so no picture" in told.err
+    assert "none, so no picture" in told.err
     assert not (tmp_path / "m.png").exists()
 
 
