@@ -136,6 +136,17 @@ def _complete_verb(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+def _complete_override(incomplete: str) -> list[str]:
+    """Complete `--set` with the paths of config fields; a single section is opened."""
+    from cnnctl.spec.reference import fields_below
+
+    try:
+        found = [each.path for each in fields_below(incomplete.rpartition(".")[0]) if each.path.startswith(incomplete)]
+        return [each.path for each in fields_below(found[0])] if len(found) == 1 else found
+    except CnnctlError:  # such as a path that does not exist
+        return []
+
+
 def _complete_example(incomplete: str) -> list[str]:
     """Complete the name of an example config."""
     from cnnctl.commands.init import example_configs
@@ -199,7 +210,12 @@ TtaPoses = Annotated[
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file of the experiment.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the config; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change one value of the config; repeatable.",
+        autocompletion=_complete_override,
+    ),
 ]
 Run = Annotated[
     Path,

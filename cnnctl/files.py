@@ -32,30 +32,30 @@ _LOCKED_BYTE = 2**30
 
 
 def refuse_output(path: Path, option: str, suffix: str = "", is_folder: bool = False, makes_folders: bool = False) -> None:
-    """Check that a new file can be written, before anything slow is done.
+    """Check that a new file can be written, before anything slow is done. Every command checks its outputs here.
 
     Args:
-        path: the new file or folder.
+        path: the file or folder to create.
         option: the option that names it, such as `--output`.
-        suffix: how its name must end; empty for any suffix.
-        is_folder: whether a folder is to be made.
-        makes_folders: whether missing parent folders are made.
+        suffix: the required suffix; empty for any.
+        is_folder: True for a folder.
+        makes_folders: True where missing parent folders will be created.
 
     Raises:
-        UsageError: the name is wrong, the path already exists, or its parent folder does not.
-        RunError: the parent folder cannot be written.
+        UsageError: the suffix is wrong, the path exists, or its parent folder does not.
+        RunError: the parent folder is not writable.
     """
     if suffix and path.suffix.lower() != suffix and not path.is_dir():
         raise UsageError(
-            f"{option} {path}: expected a name that ends with {suffix}, such as {shell_word(path.with_suffix(suffix))}"
+            f"{option} {path}: expected a name ending with {suffix}, such as {shell_word(path.with_suffix(suffix))}"
         )
     if path.is_dir() and not is_folder:
-        raise UsageError(f"{option} {path}: that is a folder; name a file in it, such as {shell_word(path / f'new{suffix}')}")
+        raise UsageError(f"{option} {path} is a folder; choose a file in it, such as {shell_word(path / f'new{suffix}')}")
     if os.path.lexists(path):
         raise UsageError(f"{path} already exists; not overwriting. Choose another name: {option} {shell_word(free_name(path))}")
     there = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if there.is_dir() and there != path.absolute().parent and not makes_folders:
-        raise UsageError(f"{option} {path}: folder {path.parent} does not exist; create it: mkdir -p {shell_word(path.parent)}")
+        raise UsageError(f"{option} {path}: there is no folder {path.parent}; create it: mkdir -p {shell_word(path.parent)}")
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "cannot be written" if there.is_dir() else "is a file"
         raise RunError(f"{path} cannot be written: {there} {reason}; choose another {option}")

@@ -137,6 +137,12 @@ def test_completion_is_offered_for_the_usual_shells(shell: str, call: Call) -> N
         ("cnnctl su", ["summary"]),
         ("cnnctl summary --ch", ["--check"]),
         ("cnnctl help o", ["one-shot"]),
+        ("cnnctl train c.yaml --set train.ep", ["train.epochs"]),
+        (
+            "cnnctl train c.yaml --set train.early",
+            [f"train.early_stopping.{name}" for name in ("monitor", "patience", "min_delta", "restore_best")],
+        ),
+        ("cnnctl train c.yaml --set nowhere.x", []),
         ("cnnctl init mnist-", ["mnist-best", "mnist-fast"]),
         ("cnnctl evaluate runs/f", ["runs/first"]),
         ("cnnctl train --resume elsewhere/", ["elsewhere/one"]),
@@ -174,7 +180,7 @@ def test_help_of_a_verb_explains_each_of_its_options(verb: str, call: Call) -> N
         (("trian",), "No such command 'trian'. Did you mean 'train'?"),
         (("summary",), "Missing argument"),
         (("summary", MNIST, "--batchsize", "3"), "No such option: --batchsize"),
-        (("train", MNIST, "--epochs", "5"), "which is a field of the config; use --set train.epochs=5"),
+        (("train", MNIST, "--epochs", "5"), "which is a config field; use --set train.epochs=5"),
         (("summary", MNIST, "--batch-size", "0"), "'--batch-size': expected a number greater than or equal to 1, received '0'"),
         (("summary", MNIST, "--batch-size", "many"), "'--batch-size': expected a valid integer, received 'many'"),
         (("export", "run", "--to", "tflite", "--quantize", "float16"), "'--quantize': expected int8, received 'float16'"),
@@ -287,7 +293,7 @@ def test_set_changes_what_is_summed(call: Call) -> None:
 def test_explain_is_text_and_does_not_mix_with_json(call: Call) -> None:
     assert "3·3·1·32 + 32 = 320" in done_well(call("summary", MNIST, "--explain"))
     assert "3·3·1·32 + 32 = 320" in done_well(call("summary", MNIST, "--explain", "--format", "markdown"))
-    assert "--explain is text for people" in refusal(call("summary", MNIST, "--explain", "--format", "json"))
+    assert "--explain has no JSON form" in refusal(call("summary", MNIST, "--explain", "--format", "json"))
 
 
 def test_a_terminal_that_knows_only_ascii_gets_the_numbers_all_the_same(call: Call) -> None:

@@ -31,7 +31,7 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
     if output is not None:
         refuse_output(output, "--output")
     experiment = load(config, overrides)
-    refuse_few_shot(experiment, "code", "its methods are in cnnctl/few_shot/learners.py")
+    refuse_few_shot(experiment, "code", "its training steps are in cnnctl/few_shot/learners.py")
     text = script(experiment, _command(config, overrides), f"{config.stem}.keras")
     if output is None:
         console.result(text)

@@ -10,14 +10,14 @@ from textwrap import wrap
 
 from cnnctl.report import tables
 from cnnctl.report.console import Console
-from cnnctl.spec.reference import Field, fields_below
+from cnnctl.spec.reference import REQUIRED, Field, fields_below
 from cnnctl.spec.schema import json_schema
 
 COLUMNS = ("field", "type", "default", "meaning")
 PIPE_WIDTH = 100
 TYPE_WIDTH = 26
-LEAST_WIDTH = 24
-"""Letters of a line of a meaning, however narrow the terminal."""
+MIN_MEANING = 24
+"""Columns for meanings; in a narrower terminal each field is a paragraph instead of a row."""
 
 
 def schema(path: str | None, form: str, console: Console) -> None:
@@ -49,7 +49,15 @@ def _table(path: str, fields: Sequence[Field]) -> str:
     headed = zip(COLUMNS, (names, types, defaults), strict=False)
     taken = sum(max(len(line) for cell in (heading, *cells) for line in cell.split("\n")) + 2 for heading, cells in headed)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
-    room = max(LEAST_WIDTH, width - taken)
+    room = width - taken
+    if room < MIN_MEANING:
+        return "\n\n".join([path, *(_paragraph(name, each, width) for name, each in zip(names, fields, strict=True))])
     meanings = ["\n".join(wrap(each.meaning, room)) for each in fields]
     rows = list(zip(names, types, defaults, meanings, strict=True))
     return f"{path}\n\n{tables.text_table(COLUMNS, rows, left=4)}"
+
+
+def _paragraph(name: str, field: Field, width: int) -> str:
+    default = {"": "", REQUIRED: f", {REQUIRED}"}.get(field.default, f", default {field.default}")
+    head = wrap(f"{name}: {field.type}{default}", width, subsequent_indent="    ")
+    return "\n".join([*head, *wrap(field.meaning, width, initial_indent="    ", subsequent_indent="    ")])

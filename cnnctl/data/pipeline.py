@@ -180,10 +180,10 @@ def _rows_of(element: Any, batch_size: int, count: int, shares: Shares) -> tuple
 
 
 def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns the same batches, some of them prepared while the network computes.
+    """Prefetch some of the batches while the network computes.
 
-    How many is said and not left to TensorFlow's autotuning: its thread sleeps for longer and longer, and whoever
-    lets an iterator go waits for it to wake up, which took 22 s after a training of 20 s.
+    The number is fixed, not autotuned: TensorFlow's tuning thread sleeps longer and longer, and closing an iterator waits
+    for it, which took 22 s after a training of 20 s.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -191,7 +191,7 @@ def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def pixels_of(images: AnyImages) -> Rows:
-    """Returns what gives, in the input pipeline, the images at indices of any shape: (...) → (..., H, W, C), uint8."""
+    """Build the function that reads images by index inside the pipeline: (...) → (..., H, W, C), uint8."""
     if not isinstance(images, LazyImages):
         pixels = _on_host(images)
         return lambda indices: tf.gather(pixels, indices)
@@ -266,6 +266,6 @@ def as_read_error() -> Iterator[None]:
 
 
 def _on_host(values: NDArray[Any]) -> Any:
-    """Returns a tensor in main memory, where the input pipeline runs."""
+    """Build a tensor in main memory, where the input pipeline runs."""
     with tf.device("CPU:0"):
         return tf.constant(values)

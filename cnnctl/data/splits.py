@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cnnctl.data.image_set import FEW_NAMES, ImageSet, Labels, Sizes, Source, some_of
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.store.lazy import Indices, in_blocks
-from cnnctl.errors import DataError, counted
+from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
 
 
@@ -114,7 +114,7 @@ def _larger(labels: Labels, name: str, fractions: dict[str, float]) -> str:
     """Suggest a fraction that holds at least one image, or another remedy."""
     classes = np.unique(labels)
     if len(labels) < len(classes) + len(fractions):
-        return f"expected {counted(len(fractions), 'image')} more than one per class; add images to the classes"
+        return f"expected one image per class to train on and {len(fractions)} more; add images to the classes"
     larger = f"write data.{name}: {math.ceil(1000 / len(labels)) / 1000:g}"
     return larger + (" or data.validation: null" if name == "validation" else "")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt, prod
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,34 +49,15 @@ class Layout:
         return np.ascontiguousarray(rows.reshape(len(rows), self.height, self.width, self.channels))
 
 
-class StoredArray(Protocol):
-    """An array in a file, read block by block."""
-
-    @property
-    def file(self) -> Path:
-        """The file of the array."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the whole array."""
-
-    def rows(self, max_rows: int) -> Iterator[NDArray[Any]]:
-        """Yield the rows in blocks of at most `max_rows`."""
-        ...
-
-
-Stored = TypeVar("Stored", bound=StoredArray)
-
-
 def part_of(
     name: str,
-    images: Stored,
-    labels: Stored | None,
+    images: Any,
+    labels: Any,
     layout: Layout,
-    read_labels: Callable[[Stored], Labels],
+    read_labels: Callable[[Any], Labels],
     class_names: tuple[str, ...] = (),
 ) -> Part:
-    """Build the split whose images and labels are two arrays."""
+    """Build a split of two stored arrays, each with `file`, `shape` and `rows(max_rows)`; `labels` may be None."""
     return Part(
         name,
         tuple(dict.fromkeys(array.file for array in (images, labels) if array)),

@@ -86,10 +86,10 @@ def test_samples_are_drawn(config: Path, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("samples.jpg", r"--output .*samples\.jpg: expected a name that ends with \.png, such as .*samples\.png"),
-        ("samples", r"expected a name that ends with \.png"),
-        ("nowhere/samples.png", r"folder .*nowhere does not exist; create it: mkdir -p .*nowhere"),
-        ("folder.png", r"that is a folder; name a file in it, such as .*folder\.png/new\.png"),
+        ("samples.jpg", r"--output .*samples\.jpg: expected a name ending with \.png, such as .*samples\.png"),
+        ("samples", r"expected a name ending with \.png"),
+        ("nowhere/samples.png", r"there is no folder .*nowhere; create it: mkdir -p .*nowhere"),
+        ("folder.png", r"is a folder; choose a file in it, such as .*folder\.png/new\.png"),
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_the_data_is_read(
@@ -122,7 +122,7 @@ def test_data_larger_than_the_memory_is_told(config: Path, monkeypatch: pytest.M
         raise MemoryError
 
     monkeypatch.setattr("cnnctl.data.splits.open_source", too_much)
-    with pytest.raises(RunError, match=r"the images do not fit into memory; give a smaller data\.image_size"):
+    with pytest.raises(RunError, match=r"the images do not fit into memory; write a smaller data\.image_size"):
         data(config, [], None, "table", Console(), False)
 
 

@@ -66,7 +66,7 @@ def test_no_command_writes_over_what_is_there(
     told = " ".join(capsys.readouterr().err.split())
     assert left.value.code == 2, told
     if kind == "folder" and verb != "export to a folder":
-        assert f"{words[-2]} {output}: that is a folder; name a file in it" in told
+        assert f"{words[-2]} {output} is a folder; choose a file in it" in told
     else:
         other = output.with_name(f"there-2{output.suffix}")
         assert told == f"{output} already exists; not overwriting. Choose another name: {words[-2]} {other}"

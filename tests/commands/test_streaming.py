@@ -284,4 +284,4 @@ class TestLessMemoryThanImages:
         done = limited(larger_than_memory, tmp_path, "keep")
         assert done.returncode == 1
         assert "the 5,200 images of 'train' take, as 256×256×3, 2.0 GB, but this machine has" in done.stderr
-        assert "say data.memory: stream" in done.stderr
+        assert "write data.memory: stream" in done.stderr

@@ -306,7 +306,7 @@ def test_an_entry_of_other_arrays_is_decoded_again(wrong: str, memory: str, imag
     found = source.read("train")
     np.testing.assert_array_equal(found.images[:], pixels)
     assert found.original_sizes == expected.original_sizes
-    assert [note for note in source.notes if "decoded again" in note] == [
+    assert [note for note in source.notes if "decoding the images again" in note] == [
         f"{entry} is damaged, or was not written by cnnctl; decoding the images again"
     ]
     assert {name: each.tolist() for name, each in (cache.read_entry(entry) or {}).items()} == {

@@ -165,15 +165,15 @@ def test_classes_of_a_folder_are_held_out_by_the_names_of_its_folders(tmp_path: 
         ),
         (
             {"validation": ["letter_1", "letter_2"], "test": ["letter_2"]},
-            r"data\.validation: class 'letter_2' is held out for the test already; remove it of one$",
+            r"data\.validation: class 'letter_2' is already held out for test; remove it from one of the two$",
         ),
         (
             {"test": [f"letter_{number}" for number in range(10)]},
-            r"data: test and validation hold out every class of 'train'; hold out fewer of them of them$",
+            r"data: test and validation hold out every class of 'train'; hold out fewer of them$",
         ),
         (
             {"hold_out": "group", "group": "alphabet", "test": ["Runes", "Signs"], "validation": ["Early_Greek"]},
-            r"data: test and validation hold out every class of 'train'; hold out fewer of them of them$",
+            r"data: test and validation hold out every class of 'train'; hold out fewer of them$",
         ),
     ],
     ids=lambda value: "" if isinstance(value, str) else "-".join(value),
@@ -184,7 +184,7 @@ def test_names_that_cannot_be_held_out_are_refused(fields: dict[str, Any], messa
 
 
 def test_a_feature_that_says_no_groups_is_refused(prepared: Path) -> None:
-    message = r"data\.group: letters has no label feature '{}' for groups of classes; it has 'alphabet'$"
+    message = r"data\.group: letters has no label feature '{}' for groups of classes; expected one of 'alphabet'$"
     for feature in ("alphabets", "drawer", "label"):
         with pytest.raises(DataError, match=message.format(feature)):
             read_disjoint_splits(by_alphabet(prepared, group=feature, test=["Runes"]))
@@ -302,20 +302,20 @@ def test_a_split_of_other_classes_is_taken_as_it_is(prepared: Path) -> None:
     [
         (
             {"test": "mixed"},
-            r"data\.test: 2 of its 4 classes are also in 'train' too \('letter_0', 'letter_9'\), and few-shot tasks are judged "
+            r"data\.test: 2 of its 4 classes are also in 'train' \('letter_0', 'letter_9'\), but few-shot tasks are evaluated "
             r"on classes never trained on; name another split, hold out classes of 'train' \(such as test: 0\.2\), or write shared_classes: drop$",
         ),
         (
             {"validation": "mixed", "test": ["letter_5"]},
-            r"data\.validation: 2 of its 4 classes are also in 'train' too \('letter_0', 'letter_9'\)",
+            r"data\.validation: 2 of its 4 classes are also in 'train' \('letter_0', 'letter_9'\)",
         ),
         (  # letter_9 is held out of train, but choices are made on it
             {"validation": ["letter_9"], "test": "mixed"},
-            r"data\.test: 2 of its 4 classes are also in 'train' too \('letter_0', 'letter_9'\)",
+            r"data\.test: 2 of its 4 classes are also in 'train' \('letter_0', 'letter_9'\)",
         ),
         (
             {"validation": ["letter_0", "letter_9"], "test": "mixed"},
-            r"data\.test: 2 of its 4 classes are also in 'train' too \('letter_0', 'letter_9'\)",
+            r"data\.test: 2 of its 4 classes are also in 'train' \('letter_0', 'letter_9'\)",
         ),
         (
             {"validation": "half_new", "test": "new", "train": "old"},
@@ -323,11 +323,11 @@ def test_a_split_of_other_classes_is_taken_as_it_is(prepared: Path) -> None:
         ),
         (
             {"test": "old"},
-            r"data\.test: 3 of its 3 classes are also in 'train' too \(.*\), .*; name another split, hold out classes of 'train' \(such as test: 0\.2\)$",
+            r"data\.test: 3 of its 3 classes are also in 'train' \(.*\), .*; name another split, hold out classes of 'train' \(such as test: 0\.2\)$",
         ),
         (
             {"test": "old", "shared_classes": "drop"},
-            r"data\.test: 3 of its 3 classes are also in 'train' too \(.*\), .*; name another split, hold out classes of 'train' \(such as test: 0\.2\)$",
+            r"data\.test: 3 of its 3 classes are also in 'train' \(.*\), .*; name another split, hold out classes of 'train' \(such as test: 0\.2\)$",
         ),
     ],
 )
@@ -341,14 +341,14 @@ def test_classes_that_are_shared_are_dropped_where_the_config_says_so(prepared: 
     assert letters_in(splits.train) == set(range(10))
     assert splits.read_test().images[:, 0, 0, 0].tolist() == [10, 11]
     assert splits.test_size == 2
-    assert splits.notes == ["test: 2 classes; 2 more were dropped because they are also in 'train' too"]
+    assert splits.notes == ["test: 2 classes; 2 more were dropped because they are also in 'train'"]
 
 
 def test_the_test_loses_classes_of_validation_too(prepared: Path) -> None:
     data = letters(prepared, validation=["letter_9"], test="mixed", shared_classes="drop")
     splits = read_disjoint_splits(data)
     assert read_letters(data) == [set(range(9)), {9}, {10, 11}]
-    assert splits.notes == ["test: 2 classes; 2 more were dropped because they are also in 'train' too"]
+    assert splits.notes == ["test: 2 classes; 2 more were dropped because they are also in 'train'"]
 
 
 def test_validation_and_test_that_are_both_splits_share_no_class(prepared: Path) -> None:

@@ -353,7 +353,7 @@ def test_the_groups_of_each_split_are_those_of_the_classes_that_it_kept(monkeypa
     monkeypatch.setattr("cnnctl.data.class_splits.open_source", Glyphs)
     facts = few_shot_facts_of(glyphs(validation=["B"]))
     assert facts.groups == {"train": ["A", "C"], "validation": ["B"], "test": ["D"]}
-    assert facts.notes == ["test: 2 classes; 3 more were dropped because they are also in 'one' too"]
+    assert facts.notes == ["test: 2 classes; 3 more were dropped because they are also in 'one'"]
 
 
 def test_an_image_in_two_splits_of_a_few_shot_task_is_no_conflict_since_its_class_cannot_be_in_both(

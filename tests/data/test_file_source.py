@@ -159,7 +159,7 @@ def test_labels_that_begin_at_one_or_leave_gaps_are_remapped(kind: str, tmp_path
     place = MAKERS[kind](tmp_path / "set", LABELS * 3 + 1, TEST_LABELS * 3 + 1)
     plain = loaded(kind, place, tmp_path).data
     assert plain.classes == 14
-    (note,) = [note for note in read_splits(plain).notes if "never learned" in note]
+    (note,) = [note for note in read_splits(plain).notes if "have no training image" in note]
     assert "data.remap_labels: true with data.classes: 5" in note
     data = loaded(kind, place, tmp_path, remap_labels=True).data
     assert data.classes == 5
@@ -195,7 +195,7 @@ def test_labels_by_name_are_numbered_in_their_order(tmp_path: Path) -> None:
     odd = names[:20].copy()
     odd[3] = "Dog"
     path = as_npz(tmp_path, names, odd)
-    with pytest.raises(DataError, match=r"'Dog' of 'test' is no class of 'train'; did you mean 'dog'"):
+    with pytest.raises(DataError, match=r"'Dog' of 'test' is not a class of 'train'; did you mean 'dog'"):
         read_splits(loaded("npz", path, tmp_path).data)
 
 
@@ -334,7 +334,7 @@ def test_a_missing_file_of_a_series_is_told(tmp_path: Path) -> None:
 def test_values_beyond_white_are_a_warning(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", x_train=IMAGES.astype(np.uint16) * 16, y_train=LABELS)
     notes = read_splits(loaded("npz", tmp_path / "set.npz", tmp_path, pixel_max=255).data).notes
-    assert any("and what is above 255 become white; write data.pixel_max: 4095" in note for note in notes)
+    assert any("and values above 255 become white; write data.pixel_max: 4095" in note for note in notes)
 
 
 def test_names_of_columns_that_pandas_made_of_a_row_are_no_image(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_pixels_that_are_no_number_are_counted(tmp_path: Path) -> None:
     images = IMAGES.astype(np.float32)
     images[3, 2, 1] = np.nan
     np.savez(tmp_path / "set.npz", x_train=images, y_train=LABELS)
-    with pytest.raises(DataError, match=r"1 pixels are NaN, expected numbers from 0 up"):
+    with pytest.raises(DataError, match=r"expected pixels of 0 or more, received NaN 1 times"):
         read_splits(loaded("npz", tmp_path / "set.npz", tmp_path).data)
 
 

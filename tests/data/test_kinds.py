@@ -231,7 +231,7 @@ def test_arrays_of_any_type_become_pixels(name: str) -> None:
 def test_negative_pixels_and_those_that_are_no_number_are_refused() -> None:
     for values in (GREY.astype(np.int16) - 128, GREY / 127.5 - 1, np.where(GREY > 9, GREY, np.nan)):
         for white in (None, 1.0, 255.0):
-            with pytest.raises(DataError, match=r"expected (0 or more; save them again|numbers) from 0 up"):
+            with pytest.raises(DataError, match=r"expected (0 or more; rescale them|pixels of 0 or more)"):
                 as_bytes(values, white)
 
 
@@ -244,7 +244,7 @@ def test_float_images_below_zero_and_beyond_white_are_warned_about(tmp_path: Pat
     deep = folder(tmp_path / "deep", {"0.tif": encoded(Image.fromarray(GREY.astype(np.int32) * 1000), "TIFF")})
     source = open_source(spec(deep))
     source.read("train")
-    assert any("and what is above 65535 become white; write data.pixel_max: 262143" in note for note in source.notes)
+    assert any("and values above 65535 become white; write data.pixel_max: 262143" in note for note in source.notes)
 
 
 def test_white_and_a_transparent_grey_go_together() -> None:

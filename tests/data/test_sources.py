@@ -258,19 +258,19 @@ def test_a_cut_off_image_is_named(tmp_path: Path, suffix: str) -> None:
 
 def test_a_folder_without_classes_says_how_to_lay_images_out(tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "1.png")
-    with pytest.raises(DataError, match="there are no folders of classes; put the images of each class into a folder of its"):
+    with pytest.raises(DataError, match="contains no class folders; put the images of each class into a folder of its"):
         open_source(spec("folder", path=str(tmp_path)))
 
 
 def test_a_set_of_empty_classes_is_refused(tmp_path: Path) -> None:
     source = open_source(spec("folder", path=str(write_images(tmp_path, {"a": [], "b": []}))))
-    with pytest.raises(DataError, match=r"split 'train' has no images \(PNG, JPEG, .* , in one folder per class\)"):
+    with pytest.raises(DataError, match=r"split 'train' has no images \(PNG, JPEG, .*, in one folder per class\)"):
         source.read("train")
 
 
 def test_a_split_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     source = open_source(spec("folder", path=str(write_images(tmp_path / "train", CLASSES))))
-    with pytest.raises(DataError, match=r"there is no split 'tset', a folder .*/tset with one folder per class"):
+    with pytest.raises(DataError, match=r"there is no split 'tset'; expected a folder .*/tset with one folder per class"):
         source.labels("tset")
 
 
@@ -278,7 +278,7 @@ def test_a_split_with_a_class_that_train_lacks_is_refused(tmp_path: Path) -> Non
     write_images(tmp_path / "train", CLASSES)
     write_images(tmp_path / "test", {"ant": ["1.png"], "dog": ["1.png"]})
     source = open_source(spec("folder", path=str(tmp_path)))
-    with pytest.raises(DataError, match=r"test: 'dog' is no class of 'train'"):
+    with pytest.raises(DataError, match=r"test: 'dog' is not a class of 'train'"):
         source.read("test")
 
 
@@ -383,7 +383,7 @@ def test_a_name_with_a_version_takes_that_version(tmp_path: Path) -> None:
 
 
 def test_no_such_split_lists_the_splits(prepared: Path) -> None:
-    with pytest.raises(DataError, match="tiny has no split 'validation'; it has train, test"):
+    with pytest.raises(DataError, match="tiny has no split 'validation'; expected one of train, test"):
         open_source(tiny(prepared)).read("validation")
 
 

@@ -83,7 +83,7 @@ def test_a_fraction_of_less_than_one_image_is_refused_with_one_that_works() -> N
 
 
 def test_a_set_too_small_for_its_parts_says_so() -> None:
-    with pytest.raises(DataError, match=r"2 images beside one of each class to train on are needed, so give the classes more"):
+    with pytest.raises(DataError, match=r"expected one image per class to train on and 2 more; add images"):
         hold_out(np.array([0, 1]), {"test": 0.2, "validation": 0.1}, 0)
 
 
@@ -146,7 +146,7 @@ def test_a_test_split_with_a_class_that_train_has_no_image_of_is_refused(tmp_pat
     root = folder_set(tmp_path, {"train": {"a": 3, "b": 3, "c": 0}, "test": {"a": 1, "c": 2}})
     message = (
         r"data\.test: of the 2 classes of 'test' 1 occur in 'train', and a classifier trained on 'train' can never "
-        r"name the others\. Hold out part of every class instead, such as test: 0\.2"
+        r"predict the others\. Hold out part of every class instead, such as test: 0\.2"
     )
     with pytest.raises(DataError, match=message):
         read_splits(folder(root))
@@ -215,7 +215,7 @@ def test_the_background_sets_of_real_omniglot_do_not_test_each_other() -> None:
     data = DataSpec.model_validate({"source": "tfds", "name": "omniglot", "train": "small1", "test": "small2", **facts})
     message = (
         r"data\.test: of the 156 classes of 'small2' 50 occur in 'small1', and a classifier trained on 'small1' can never "
-        r"name the others\. Hold out part of every class instead, such as test: 0\.2"
+        r"predict the others\. Hold out part of every class instead, such as test: 0\.2"
     )
     with pytest.raises(DataError, match=message):
         read_splits(data)

@@ -187,7 +187,7 @@ def test_folders_that_look_like_splits_are_written_as_splits(names: tuple[str, s
 def test_several_sets_in_a_folder_are_told(tmp_path: Path) -> None:
     for name in ("MNIST", "FashionMNIST"):
         MAKERS["idx"](tmp_path / "root" / name / "raw", np.arange(60) % 5, np.arange(20) % 5)
-    with pytest.raises(UsageError, match=r"there are several sets in it; give one: .*FashionMNIST.*, .*MNIST"):
+    with pytest.raises(UsageError, match=r"contains several sets; choose one of .*FashionMNIST.*, .*MNIST"):
         init(None, tmp_path / "root", tmp_path / "made.yaml", Console(quiet=True))
 
 
@@ -195,7 +195,7 @@ def test_messages_name_an_example_that_is_there(tmp_path: Path) -> None:
     for name in ("letters", "digits"):
         write(tmp_path / "set" / f"emnist-{name}-train-images-idx3-ubyte", idx(PIXELS[:60]))
         write(tmp_path / "set" / f"emnist-{name}-train-labels-idx1-ubyte", idx(DIGITS.target[:60].astype(np.uint8)))
-    with pytest.raises(UsageError, match=r"such lines go below data: in a config, such as cnnctl init (\w+) copies") as raised:
+    with pytest.raises(UsageError, match=r"in a config, this goes below data\. Copy one with: cnnctl init (\w+)") as raised:
         init(None, tmp_path / "set", tmp_path / "made.yaml", Console(quiet=True))
     found = re.search(r"cnnctl init (\w+)", str(raised.value))
     assert found
@@ -207,8 +207,8 @@ def test_messages_name_an_example_that_is_there(tmp_path: Path) -> None:
     [
         (lambda path: None, "no such file or folder"),
         (lambda path: path.mkdir(), "it holds no image"),
-        (lambda path: path.write_text("a text"), "not a set of images that can be read"),
-        (lambda path: path.write_bytes(b"\x80\x04N."), "can run any code when it is opened"),
+        (lambda path: path.write_text("a text"), "not a readable set of images"),
+        (lambda path: path.write_bytes(b"\x80\x04N."), "can run any code on loading"),
         (lambda path: path.write_bytes(b"PK\x05\x06" + bytes(18)), "unpack it, and write path: .*; type: python -m zipfile -e"),
     ],
     ids=["nothing", "empty folder", "text", "pickle", "zip"],

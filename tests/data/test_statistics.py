@@ -267,11 +267,13 @@ def test_what_a_network_bears_is_not_warned_about(turned: Callable[[Pixels], Pix
 
 def test_inverted_images_are_counted_with_the_option_that_helps() -> None:
     (said,) = found(255 - TEST[:5])
-    assert said == ("5 of 5 images look inverted (dark on light in the network's input, light on dark): try --invert")
+    assert said == (
+        "5 of 5 images look inverted (dark on light in the network's input, light on dark in training): try --invert"
+    )
     (one,) = found(255 - TEST[:1])
     assert one.startswith("the image looks inverted")
     with_option = OWN.model_copy(update={"invert": True})
-    assert found(255 - TEST[:5], data=with_option)[0].endswith(": leave --invert out")
+    assert found(255 - TEST[:5], data=with_option)[0].endswith(": remove --invert")
 
 
 def test_of_mixed_images_the_inverted_ones_are_named() -> None:
@@ -297,7 +299,7 @@ def test_transposed_digits_are_found(count: int) -> None:
     subject = "the image looks" if count == 1 else f"the {count} images look"
     assert said == f"{subject} transposed (rows and columns swapped), or rotated by 90 degrees: try --transpose"
     with_option = OWN.model_copy(update={"transpose": True})
-    assert found(images, data=with_option)[0].endswith(": leave --transpose out")
+    assert found(images, data=with_option)[0].endswith(": remove --transpose")
     assert kinds(255 - images) == ["inverted", "transposed"]
 
 
@@ -405,7 +407,7 @@ def test_a_small_range_of_values_is_told_with_the_value_of_white(highest: float,
     seen = (TEST[:3] * (highest / white)).astype(np.uint8)
     said = found(seen, originals=with_values(highest, white))
     shown = f"{highest:,g} of {white:,g}"
-    assert said == [f"3 of 3 images use values up to {shown} , which is nearly black: try --pixel-max {remedy}"]
+    assert said == [f"3 of 3 images use values up to {shown}, which is nearly black: try --pixel-max {remedy}"]
 
 
 def test_the_range_is_that_of_the_training_images() -> None:
@@ -427,7 +429,7 @@ def test_a_value_of_white_that_is_too_low_or_too_high_is_told() -> None:
     assert said == "3 of 3 images have values up to 255, but all above 15 become white: remove --pixel-max"
     high = OWN.model_copy(update={"pixel_max": 4095.0})
     (said,) = found(TEST[:3] // 16, data=high, originals=originals_in(TEST[:3]))
-    assert said.endswith("255 of 4,095 , which is nearly black: remove --pixel-max")
+    assert said.endswith("255 of 4,095, which is nearly black: remove --pixel-max")
 
 
 def test_floats_beyond_white_are_told() -> None:

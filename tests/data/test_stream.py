@@ -333,7 +333,7 @@ def test_auto_counts_a_prepared_set_without_tfds(prepared: Path, monkeypatch: py
 
 def test_keep_that_does_not_fit_says_that_stream_would(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "machine_memory", lambda: 1000)
-    with pytest.raises(DataError, match=r"but this machine has 0\.0 GB of memory; say data\.memory: stream, give a smaller"):
+    with pytest.raises(DataError, match=r"but this machine has 0\.0 GB of memory; write data\.memory: stream or a smaller"):
         read_splits(of_folder(images, "keep"))
 
 
@@ -429,7 +429,7 @@ def test_no_wrong_bit_anywhere_gives_wrong_images(source: Path, folder: Path) ->
 @pytest.mark.parametrize("count", [0, 49, 51, 80])
 def test_other_images_than_there_should_be_are_no_set(count: int, source: Path, folder: Path) -> None:
     for make in (lambda: streamed({}, [source], decoding(yields=count)), decoding(yields=count).in_memory):
-        with pytest.raises(DataError, match=f"expected 50 images, found {count}; put the data in order"):
+        with pytest.raises(DataError, match=f"expected 50 images, found {count}; repair the data"):
             make()
     assert not list(folder.iterdir())
 
@@ -535,7 +535,7 @@ def test_a_disk_that_gets_full_is_told_and_nothing_is_left(cache_dir: str, image
     words = [sys.executable, "-c", FULL, of_folder(images, "stream").model_dump_json()]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
     where, variable = (folder, "CNNCTL_CACHE_DIR") if cache_dir == "on" else (tmp_path, "TMPDIR")
-    assert f"and {where} cannot be written (File too large); free some, set {variable} to a folder" in done.stdout
+    assert f"but {where} cannot be written (File too large); free some, set {variable} to a folder" in done.stdout
     assert sorted(file.name for file in tmp_path.rglob(".*")) == []
     assert not folder.is_dir() or not list(folder.iterdir())
 

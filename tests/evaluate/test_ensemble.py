@@ -186,7 +186,7 @@ def test_runs_and_images_to_predict_are_told_apart(runs: dict[str, Path], tmp_pa
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     assert "is a run, like every argument before it; add images after the runs" in refused([runs["mixed"]])
     assert "is given twice; give each run once" in refused([runs["logits"], tmp_path / "a.png"])
-    assert "give one RUN, or leave it out" in refused([runs["mixed"], tmp_path / "a.png"], tmp_path / "s.png")
+    assert "--saliency needs exactly one RUN, received" in refused([runs["mixed"], tmp_path / "a.png"], tmp_path / "s.png")
     other = copied(runs["mixed"], tmp_path / "other")
     note(other, class_names=[*"abcdefghij"])
     assert "its output 0 is class 'a', expected '0'; remove it" in refused([other, tmp_path / "a.png"])

@@ -210,12 +210,12 @@ def test_other_images_of_another_class_are_one_message(run: Path, tmp_path: Path
     [
         (None, "nowhere", UsageError, "--data .*nowhere: there is no such folder"),
         ("train", "empty", UsageError, "--split train: there is no folder .*empty/train .* leave --split out"),
-        (None, "empty", DataError, "empty: there are no images in folders of classes"),
+        (None, "empty", DataError, "empty: no images \\(.*\\) in class folders"),
         (
             None,
             "hollow",
             DataError,
-            "hollow: there are no images in folders of classes \\(PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM\\); read 0 images",
+            "hollow: no images \\(PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM\\) in class folders; read 0 images",
         ),
     ],
 )

@@ -350,7 +350,7 @@ def test_empty_large_and_strange_images_are_told(
     clear = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
     clear.paste((255, 255, 255, 255), (2, 2, 5, 5))
     clear.save(tmp_path / "clear.png")
-    assert "transparent parts become white and hide white ink" in predicted(capsys, run, tmp_path / "clear.png")[1][0]
+    assert "transparent parts become white, which hides white ink" in predicted(capsys, run, tmp_path / "clear.png")[1][0]
     large = saved(tmp_path / "large", digits.images[:3].repeat(40, axis=1).repeat(40, axis=2))
     (said,) = predicted(capsys, run, large)[1]
     assert said.startswith("3 of 3 images are far larger than the training images (up to 320×320 pixels, in training 8×8)")
@@ -509,7 +509,7 @@ def test_both_pictures_may_be_asked_for_of_the_first_images(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("out.jpg", "expected a name that ends with .png, such as"),
+        ("out.jpg", "expected a name ending with .png, such as"),
         ("gone/out.png", "there is no folder .*gone"),
         ("images/000.png", "already exists; not overwriting"),
     ],

@@ -274,7 +274,7 @@ def test_what_is_not_there_is_named_before_anything_slow(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("out.jpg", "expected a name that ends with .png, such as"),
+        ("out.jpg", "expected a name ending with .png, such as"),
         ("gone/out.png", "there is no folder .*gone"),
         ("digits/05.png", "already exists; not overwriting"),
     ],

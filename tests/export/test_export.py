@@ -236,7 +236,7 @@ def test_people_read_what_lies_in_the_run_and_nothing_else(
     words = ["export", "size", "input", "output", "classes", "prepare", "check", "use", "inside"]
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == words
     assert lines[0] == f"export  {plain_run / 'export' / name}"
-    assert ("8-bit whole numbers inside, float32 outside" in lines[1]) == bool(quantize)
+    assert ("int8 inside, float32 inputs and outputs" in lines[1]) == bool(quantize)
     assert lines[2].endswith("(B, 8, 8, 1) float32: grey images of 8×8, pixels / 255")
     assert lines[3].endswith("(B, 10) float32: logits, apply softmax for probabilities")
     with pytest.raises(UsageError, match=rf"{name} already exists; not overwriting\. Choose another name: --output"):
@@ -433,9 +433,9 @@ def test_a_run_cut_short_is_one_message(plain_run: Path, tmp_path: Path) -> None
     [
         ("onnx", {"quantize": "int8"}, "--quantize int8 requires --to tflite, received --to onnx"),
         ("onnx", {"output": "there.onnx"}, r"there\.onnx already exists; not overwriting"),
-        ("onnx", {"output": "there"}, r"there: that is a folder; name a file in it, such as .*there/new\.onnx"),
+        ("onnx", {"output": "there"}, r"there is a folder; choose a file in it, such as .*there/new\.onnx"),
         ("saved_model", {"output": "there"}, "there already exists; not overwriting"),
-        ("keras", {"output": "net.h5"}, r"net\.h5: expected a name that ends with \.keras, such as .*net\.keras"),
+        ("keras", {"output": "net.h5"}, r"net\.h5: expected a name ending with \.keras, such as .*net\.keras"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_slow(

@@ -230,9 +230,9 @@ def test_without_mistakes_there_is_no_picture(
     for line in "\n".join((folder / f"run0{run}" / "class_labels.txt").read_text() for run in (1, 2)).splitlines():
         shutil.copy(folder / line.split()[1], folder / line.split()[0])
     one_shot(runs["logits"], folder, 0, tmp_path / "m.png", "markdown", "cpu", Console(), verbose=True)
-    printed = capsys.readouterr()
-    assert "| run01 | 10 | 30 | 0 | 0.00% |" in printed.out
-    assert "none, and so no picture" in printed.err
+    told = capsys.readouterr()
+    assert "| run01 | 10 | 30 | 0 | 0.00% |" in told.out
+    assert "none, so no picture" in told.err
     assert not (tmp_path / "m.png").exists()
 
 
@@ -242,9 +242,9 @@ def test_without_mistakes_there_is_no_picture(
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("m.jpg", "--mistakes {folder}/m.jpg: expected a name that ends with .png, such as"),
+        ("m.jpg", "--mistakes {folder}/m.jpg: expected a name ending with .png, such as"),
         ("no/m.png", "--mistakes {folder}/no/m.png: there is no folder {folder}/no"),
-        ("folder.png", "--mistakes {folder}/folder.png: that is a folder; name a file in it"),
+        ("folder.png", "--mistakes {folder}/folder.png is a folder; choose a file in it"),
         ("copied/run01/test/item01.png", "item01.png already exists; not overwriting"),
     ],
 )

@@ -126,13 +126,13 @@ def test_keys_name_variables_and_fields(tmp_path: Path) -> None:
     assert list(parts) == ["train", "test"]
     assert labels_of(parts["test"]) == (YT * 300.0).tolist()
     with pytest.raises(
-        DataError, match=r"data.keys: there is no array 'pic'; did you mean 'pics'\?; it has pics \(20, 6, 5\), kinds"
+        DataError, match=r"data.keys: there is no array 'pic'; did you mean 'pics'\?; expected one of pics \(20, 6, 5\), kinds"
     ):
         open_parts("mat", file, keys=("pic", "kinds"))
 
 
 def test_the_line_to_write_is_given(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"it has a \(20, 6, 5\), b \(1, 20\); write data.keys: \[a, b\]"):
+    with pytest.raises(DataError, match=r"among a \(20, 6, 5\), b \(1, 20\); write data.keys: \[a, b\]"):
         open_parts("mat", save(tmp_path / "a.mat", a=X, b=Y))
 
 
@@ -232,7 +232,7 @@ def test_what_unpacks_to_more_than_may_be_read_is_refused(
     file = save(tmp_path / "a.mat", **variables)
     assert images_of(open_parts("mat", file)["dataset" if nested else "a"], 2000).shape == (2000, 28, 28, 1)
     monkeypatch.setattr(mat, "MAX_MAT_BYTES", 10**6)
-    with pytest.raises(DataError, match=r"it unpacks to more than 0.0 GB.*; save it as npz, which is read block by block"):
+    with pytest.raises(DataError, match=r"has more than 0.0 GB unpacked, .*; save it as npz, which is read block by block"):
         images_of(open_parts("mat", file)["a"])
 
 
@@ -240,7 +240,7 @@ def test_what_unpacks_to_more_than_may_be_read_is_refused(
 def test_other_levels_are_refused(version: str, tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"images": X.reshape(20, 30), "labels": Y}, format=version)
     if version == "4":
-        with pytest.raises(DataError, match=r"a.mat: expected a Matlab file, and this starts with"):
+        with pytest.raises(DataError, match=r"a.mat: expected a Matlab file, but this starts with"):
             open_parts("mat", tmp_path / "a.mat")
     else:
         assert open_parts("mat", tmp_path / "a.mat", size=(6, 5))["a"].count == 20

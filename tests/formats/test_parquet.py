@@ -190,7 +190,7 @@ def test_keys_name_columns(tmp_path: Path) -> None:
     save(tmp_path / "test.parquet", first=structs(), second=structs(PNGS[::-1]), a=Y, b=Y[::-1])
     with pytest.raises(
         DataError,
-        match=r"it has first \(struct<bytes: binary, path: string>\), second \(.*, a \(int64\).*; write data.keys: \[first, a\]",
+        match=r"among first \(struct<bytes: binary, path: string>\), second \(.*, a \(int64\).*; write data.keys: \[first, a\]",
     ):
         open_parts("parquet", tmp_path)
     parts = open_parts("parquet", tmp_path, keys=("second", "b"))
@@ -200,7 +200,7 @@ def test_keys_name_columns(tmp_path: Path) -> None:
     assert labels_of(parts["train"]) == Y[::-1]
     assert labels_of(parts["test"]) == Y
     for keys, message in (
-        (("third", "a"), r"data.keys: there is no column 'third'; it has first"),
+        (("third", "a"), r"data.keys: there is no column 'third'; expected one of first"),
         (("a", "b"), r"data.keys: column 'a' has the type int64; expected a column of encoded images"),
         (("first", "second"), r"data.keys: column 'second' has the type struct"),
         ({"dev": ("first", "a")}, r"data.keys: there is no split 'dev'; it has test, train"),
@@ -215,7 +215,7 @@ def test_keys_name_columns(tmp_path: Path) -> None:
 def test_images_have_to_be_in_the_file(tmp_path: Path) -> None:
     images = [{"bytes": PNGS[0], "path": None}, {"bytes": None, "path": "0.png"}]
     (part,) = open_parts("parquet", save(tmp_path / "a.parquet", image=pa.array(images, STRUCT), label=Y[:2])).values()
-    with pytest.raises(DataError, match=r"a.parquet: row 2: column 'image' has no image; where a file has only the paths"):
+    with pytest.raises(DataError, match=r"a.parquet: row 2: column 'image' has no image; if the file only has paths"):
         encoded_of(part)
 
 
@@ -231,7 +231,7 @@ def test_a_missing_image_is_named(image: pa.Array, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (pa.array([1, None]), "column 'label': row 2 has no label; remove the row"),
+        (pa.array([1, None]), "column 'label': row 2 has no label; remove or label the row"),
         (pa.array(["a", None]), "column 'label': row 2 has no label"),
         (pa.array([1.5, 2.0]), "column 'label' has the label 1.5; expected integers"),
         (pa.array(["a", "b" * 1001]), "column 'label' has a label of more than 1,000 characters"),
@@ -260,7 +260,7 @@ def test_the_files_of_a_split_have_the_same_columns(tmp_path: Path) -> None:
 
 
 def test_no_rows_are_no_images(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="it has no images"):
+    with pytest.raises(DataError, match="expected images, received none"):
         open_parts("parquet", save(tmp_path / "a.parquet", image=structs([]), label=pa.array([], pa.int64())))
 
 
@@ -272,7 +272,9 @@ def test_repeated_prefixes_are_refused_and_the_command_given_writes_the_file_aga
         DataError, match=r"encoded as DELTA_BYTE_ARRAY, which cannot be read in bounded memory; rewrite it: "
     ) as raised:
         encoded_of(part)
-    subprocess.run(str(raised.value).partition("; type: ")[2], shell=True, check=True, cwd=tmp_path, env=with_this_python())
+    subprocess.run(
+        str(raised.value).partition("; rewrite it: ")[2], shell=True, check=True, cwd=tmp_path, env=with_this_python()
+    )
     assert encoded_of(open_parts("parquet", file.with_suffix(".new.parquet"))["it's"]) == PNGS
 
 

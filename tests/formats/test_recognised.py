@@ -182,11 +182,11 @@ def test_the_right_source_is_named(asked: str, name: str, tmp_path: Path) -> Non
     file = write(tmp_path / "file", content)
     if kind == asked:
         return
-    with pytest.raises(DataError, match=rf"/file: expected an? .* file, and this is an? .* file; write source: {kind}$"):
+    with pytest.raises(DataError, match=rf"/file: expected an? .* file, but this is an? .* file; write source: {kind}$"):
         open_parts(asked, file)
     (tmp_path / "folder").mkdir()
     file.rename(tmp_path / "folder" / {"idx": "train-images-idx3-ubyte"}.get(kind, f"train.{kind}"))
-    with pytest.raises(DataError, match=rf"/folder: expected an? .* file, and this has an? .* file; write source: {kind}$"):
+    with pytest.raises(DataError, match=rf"/folder: expected an? .* file, but this has an? .* file; write source: {kind}$"):
         open_parts(asked, tmp_path / "folder")
 
 
@@ -221,9 +221,7 @@ def test_what_is_not_read_through_gzip_is_to_be_unpacked_by_the_command_given(ki
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_a_pickle_is_converted_by_the_command_given(name: str, protocol: int, tmp_path: Path) -> None:
     file = write(tmp_path / name, mnist_pickle(protocol))
-    with pytest.raises(
-        DataError, match=r"this is a pickle, which can run any code when it is opened, so it is never read"
-    ) as raised:
+    with pytest.raises(DataError, match=r"this is a pickle, which can run any code on loading and is never read") as raised:
         open_parts("npz", file)
     run(str(raised.value).partition("; type: ")[2], tmp_path)
     parts = open_parts("npz", tmp_path / f"{name.partition('.')[0]}.npz")
@@ -252,11 +250,11 @@ def test_an_archive_is_unpacked_by_the_command_given(kind: str, packed: bool, na
     [
         (lambda path: None, "no such file or folder; write another data.path"),
         (os.mkfifo, "not a regular file; write another data.path"),
-        (Path.mkdir, "expected a CSV file, and this folder has none; write another data.path"),
-        (Path.touch, "expected a CSV file, and this file is empty; download it again"),
+        (Path.mkdir, "expected a CSV file, but this folder has none; write another data.path"),
+        (Path.touch, "expected a CSV file, but this file is empty; download it again"),
         (
             lambda path: write(path / "a" / "1.png", png(X[0])),
-            "expected a CSV file, and this folder has images; write source: folder",
+            "expected a CSV file, but this folder has images; write source: folder",
         ),
     ],
 )

@@ -54,9 +54,9 @@ HOSTILE: dict[str, tuple[object, str]] = {
     "a feature whose labels lie above": (described(**{"../../secret": LABEL}), "names files in '../../secret'"),
     "two thousand million classes": (
         described(label={**LABEL, "classLabel": {"numClasses": "2000000000"}}),
-        "says 2000000000 classes",
+        "has 2000000000 classes",
     ),
-    "fewer than no classes": (described(label={**LABEL, "classLabel": {"numClasses": "-1"}}), "says -1 classes"),
+    "fewer than no classes": (described(label={**LABEL, "classLabel": {"numClasses": "-1"}}), "has -1 classes"),
 }
 
 
@@ -90,7 +90,7 @@ def test_a_hostile_description_is_refused(name: str, prepared: Path, command: Co
     (prepared / "features.json").write_text(json.dumps(content))
     told = refused(prepared, command, monkeypatch)
     assert f"{prepared / 'features.json'} {reason}" in told
-    assert "; prepare the set anew" in told
+    assert "; prepare the set again" in told
 
 
 @pytest.mark.parametrize("name", ["tiny/config", "tiny:1.0.0", "tiny/config:1.0.0"])

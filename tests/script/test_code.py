@@ -1029,9 +1029,9 @@ def test_the_command_writes_a_new_file_and_writes_nothing_over(tmp_path: Path, c
 
 def test_a_folder_and_a_file_in_a_folder_that_is_not_there_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
-    with pytest.raises(UsageError, match=r"that is a folder; name a file in it"):
+    with pytest.raises(UsageError, match=r"is a folder; choose a file in it"):
         code(tmp_path / "tiny.yaml", [], tmp_path, Console())
-    with pytest.raises(UsageError, match=r"there is no folder .*none; make it: mkdir -p .*none"):
+    with pytest.raises(UsageError, match=r"there is no folder .*none; create it: mkdir -p .*none"):
         code(tmp_path / "tiny.yaml", [], tmp_path / "none" / "x.py", Console())
 
 

@@ -138,7 +138,7 @@ def test_a_stack_that_branches_is_compared_in_two_styles_and_nothing_is_written(
     config = written(tmp_path, monkeypatch, BRANCHES)
     run(config, "markdown", explain=True, steps=1)
     text = capsys.readouterr().out
-    assert "Sequential is left out: the stack branches" in " ".join(text.split())
+    assert "Sequential is left out: it cannot build a stack with branches" in " ".join(text.split())
     assert "Trainings: 1 step of 16 images, in float32 on the CPU, against subclass by fit" in " ".join(text.split())
     assert "| functional by custom | equal |" in text
     assert "| sequential" not in text
@@ -201,7 +201,7 @@ def break_everything(patch: pytest.MonkeyPatch) -> None:
 def test_what_disagrees_is_named_for_people_and_programs(line: str, broken: tuple[str, Any]) -> None:
     message, found = broken
     assert re.search(f"^  {line}$", message, flags=re.M)
-    assert message.endswith("please report it with the config")
+    assert message.endswith("Please report it with the config.")
     assert not found["agrees"]
     assert any(re.fullmatch(line, each) for each in found["disagreements"])
 
@@ -225,8 +225,8 @@ def test_without_a_config_differentiation_alone_is_explained(capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("config", "form", "explain", "overrides", "message"),
     [
-        (None, "table", False, (), "give the config to verify, or --explain"),
-        (None, "table", True, ("seed=1",), "--set changes a config, and none is given"),
+        (None, "table", False, (), "expected a config to verify, or --explain"),
+        (None, "table", True, ("seed=1",), "--set needs a config to change"),
         (Path("x.yaml"), "json", True, (), "--explain has no JSON form; use --format table or markdown"),
     ],
 )
@@ -245,7 +245,7 @@ def test_a_wrong_config_is_told_before_tensorflow_starts(chain: Path, monkeypatc
 
 def test_a_network_without_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "data: {source: digits, classes: 64}\nmodel: {layers: [flatten]}"
-    with pytest.raises(RunError, match="no weights to train, so there is nothing to verify"):
+    with pytest.raises(RunError, match="no trainable weights to verify"):
         run(written(tmp_path, monkeypatch, text))
 
 
