@@ -64,7 +64,7 @@ def _advice(verb: str, options: Mapping[str, bool], word: str, value: str, argum
     if not word.startswith("-"):
         if not configurable:
             return None
-        return f"{word}={value} is a field of the config; use --set {word}={value}"
+        return f"{word}={value} is a config field; use --set {word}={value}"
     plain = re.sub(r"[-_]", "", word.lower())
     if plain in {re.sub("-", "", option) for option in options}:
         return None  # a misspelling of the verb's own option: Typer suggests it
