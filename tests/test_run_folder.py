@@ -164,7 +164,8 @@ def test_a_run_lies_in_a_dated_folder_with_these_files(loop: str, finished: dict
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints", "config.yaml", "environment.json", "metrics.csv", "model.keras", "result.json", "tensorboard",
     ]  # fmt: skip
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step_000001989.npz", "step_000002040.npz"]
+    saved = [f"step_{STEPS * epoch:09}.npz" for epoch in (EPOCHS - 1, EPOCHS)]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == saved
     assert [path.suffix for path in (folder / "tensorboard").iterdir()] == [".v2"]
 
 

@@ -32,6 +32,7 @@ train: {batch_size: 98, epochs: 3, optimizer: {adam: {learning_rate: 0.01, globa
 log: {tensorboard: false}
 """
 """1,079 images are 11 batches and one of a single image, which one of two replicas gets none of."""
+CUT_SHORT = r"interrupted; 1 of 3 epochs and \d of 12 steps of the next are saved. Go on with, in all workers"
 COLUMNS = slice(0, 6)
 """Of metrics.csv: what does not depend on time."""
 
@@ -158,11 +159,16 @@ def test_the_chief_alone_writes_and_each_worker_says_what_it_does(straight: Path
             [-9, 1],
             r"the chief, worker 0, 127\.0\.0\.1:\d+, has ended or .* Start all workers again: the chief with cnnctl train --resume",
         ),
-        (
+        pytest.param(
             1,
             signal.SIGTERM,
             [130, 143],
+<<<<<<< .merge_file_KKk5k7
             r"interrupted; 1 of 3 epochs and \d of 12 steps of the next are saved. Resume with, in all workers",
+=======
+            CUT_SHORT,
+            marks=pytest.mark.soak,  # the next test sends it to the chief
+>>>>>>> .merge_file_U33JaS
         ),
     ],
 )
@@ -198,6 +204,7 @@ def test_workers_that_do_not_see_the_run_folder_go_on_from_the_checkpoint_of_the
     words = ("train", "config.yaml", "--run-dir", "run")
     children = start_workers(nurseries, *words, folder=tmp_path, hindered={0: signal_at(15, signal.SIGTERM)})
     assert [child.wait() for child in children] == [143, 130]
+    assert re.search(CUT_SHORT, children[0].said()), children[0].said()
     others = ("train", "config.yaml")
     end_well(start_workers(nurseries, "train", "--resume", "run", folder=tmp_path, others=others))
     same(straight, tmp_path / "run")
