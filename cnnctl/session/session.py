@@ -104,7 +104,7 @@ def train(session: Session, run: RunFolder, more_epochs: bool = False, written: 
             # Listeners with a state come before the checkpoints, which save that state.
             first = [metrics, *([board] if board else [])]
             last = [checkpoints, *([session.part_of.listener] if session.part_of else [])]
-            with _observers(session, first, last) as observers, _as_diverged(session, run, checkpoints):
+            with _as_diverged(session, run, checkpoints), _observers(session, first, last) as observers:
                 plan = plan_of(session, checkpoints)
                 LOOPS[session.experiment.train.loop](task.learner, task.training, task.validation(), plan, observers)
             finish(session, run, metrics.rows, board)
