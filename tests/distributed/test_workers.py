@@ -32,7 +32,7 @@ train: {batch_size: 98, epochs: 3, optimizer: {adam: {learning_rate: 0.01, globa
 log: {tensorboard: false}
 """
 """1,079 images are 11 batches and one of a single image, which one of two replicas gets none of."""
-CUT_SHORT = r"interrupted; 1 of 3 epochs and \d of 12 steps of the next are saved. Go on with, in all workers"
+CUT_SHORT = r"interrupted; 1 of 3 epochs and \d of 12 steps of the next are saved. Resume with, in all workers"
 COLUMNS = slice(0, 6)
 """Of metrics.csv: what does not depend on time."""
 
@@ -163,12 +163,8 @@ def test_the_chief_alone_writes_and_each_worker_says_what_it_does(straight: Path
             1,
             signal.SIGTERM,
             [130, 143],
-<<<<<<< .merge_file_KKk5k7
-            r"interrupted; 1 of 3 epochs and \d of 12 steps of the next are saved. Resume with, in all workers",
-=======
             CUT_SHORT,
             marks=pytest.mark.soak,  # the next test sends it to the chief
->>>>>>> .merge_file_U33JaS
         ),
     ],
 )
