@@ -187,7 +187,7 @@ def _probabilities(trained: Trained, images: Pixels) -> Values:
 
 
 def _findings(trained: Trained, new: NewImages, some: Pixels) -> list[Finding]:
-    """Find the differences of new images from the training images. Where pixels cannot tell the orientation, the network does.
+    """Find the differences of new images from the training images. Where pixels do not show the orientation, the network does.
 
     Args:
         trained: the run.

@@ -231,7 +231,7 @@ class FewShot:
         return self._training.batches(first_step)
 
     def whole_batch(self, step: int) -> Any:
-        """Returns what a step trains on."""
+        """Return the batch of a step."""
         return first_of(self.training(step))
 
     def validation(self) -> EpisodeSeries | None:
@@ -239,7 +239,7 @@ class FewShot:
         return self._series
 
     def diagnostics(self) -> Diagnostics:
-        """Returns what looks at the network with a few training images, or with the first training episode."""
+        """Create the diagnostics of the network, on a few training images or on the first training episode."""
         nodes = self._experiment.network.nodes
         images, _ = _sample(self._experiment, self._images)
         maml = isinstance(self._spec.method, Maml)

@@ -61,7 +61,7 @@ def _named(shapes: Shapes, words: Sequence[str], rank: int) -> dict[str, list[st
 
 
 def _unnamed(shapes: Shapes) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Match arrays without telling names: np.savez(file, images, labels), or a single array."""
+    """Match arrays without usual names: np.savez(file, images, labels), or a single array."""
     if list(shapes) == ["arr_0", "arr_1"] and len(shapes["arr_0"]) > len(shapes["arr_1"]):
         return {"": ["arr_0"]}, {"": ["arr_1"]}
     only = [name for name, shape in shapes.items() if len(shapes) == 1 and len(shape) > 2]
@@ -99,7 +99,7 @@ def _unclear(shapes: Shapes, file: Path) -> DataError:
         )
     likely = _likely(shapes)
     line = keys_line(*likely) if likely else "data.keys: [IMAGES, LABELS] with two of these names"
-    return DataError(f"{file}: cannot tell which arrays are images and labels among {_all(shapes)}; write {line}")
+    return DataError(f"{file}: it is not clear which arrays are images and labels among {_all(shapes)}; write {line}")
 
 
 def _likely(shapes: Shapes) -> tuple[str, str] | None:

@@ -249,7 +249,7 @@ def _chosen(found: Sequence[str], usual: Sequence[str], file: File) -> str | Non
     if len(found) > 1:
         images, labels = ([column.name for column in file.schema if fits(column.type)] for fits in (_is_image, _is_label))
         line = keys_line(images[0] if images else "image", labels[0] if labels else "label")
-        raise DataError(f"{file.path}: cannot tell which columns are images and labels among {_all(file)}; write {line}")
+        raise DataError(f"{file.path}: it is not clear which columns are images and labels among {_all(file)}; write {line}")
     return found[0] if found else None
 
 

@@ -30,7 +30,7 @@ ROUNDING = ("device", "replicas", "processor", "instruction_sets", "cores", "var
 """Entries that decide the order and the instructions of sums, and so how they round."""
 _VARIABLES = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
 _IRRELEVANT = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG", "TF_CLI_CONFIG_FILE")
-"""Variables that change no number: TensorFlow's log level, the addresses of workers, and Terraform's TF_CLI_CONFIG_FILE."""
+"""Variables without an effect on results: TensorFlow's log level, the addresses of workers, and Terraform's TF_CLI_CONFIG_FILE."""
 _VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "neon")
 
 

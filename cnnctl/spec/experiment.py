@@ -72,7 +72,7 @@ class FewShotSpec(Section):
         train_way: classes per training episode; null for `way`, which `maml` requires.
         train_shot: labelled images per class in a training episode; null for `shot`.
         train_query: images per class to classify in a training episode; null for `query`.
-        episodes: training episodes an epoch; null for 100. `cosine_classifier` trains on batches of images instead.
+        episodes: training episodes per epoch; null for 100. `cosine_classifier` trains on batches of images instead.
         episodes_per_step: training episodes averaged per step; null for 1.
         validation_episodes: episodes after each epoch, the same each time.
         test_episodes: episodes of the test.

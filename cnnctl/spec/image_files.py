@@ -117,7 +117,7 @@ def _identified(content: BufferedReader) -> Image.Image:
 
 
 def refuse_unusual_size(image: Image.Image) -> None:
-    """Raise if an image has no pixels, or so many that it may exhaust the memory."""
+    """Raise if an image has no pixels, or more than memory may hold."""
     from PIL import Image
 
     pixels = image.width * image.height

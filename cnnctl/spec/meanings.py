@@ -87,7 +87,7 @@ OF_KIND = {
     ("concatenate", "axis"): "The axis along which the layers are joined; -1 is the last.",
     ("dropout", "rate"): "Fraction of the values that are set to 0; the others are scaled by 1 / (1 - rate).",
     ("dropout", "seed"): "Seed of the random draws; null to derive it from the seed of the config.",
-    ("repeat", "layers"): "The block, one layer an item.",
+    ("repeat", "layers"): "The block, one layer per item.",
     ("cosine_classifier", "scale"): "Factor of the cosines before the softmax.",
     ("variance_scaling", "scale"): "Factor of the variance.",
     ("min_max_norm", "rate"): "How far a norm moves towards the bounds per step; 1 moves it all the way.",

@@ -85,7 +85,7 @@ class Interruption(Observer):
         """Stop all workers when one is asked to; a worker that stopped by itself would leave the others waiting.
 
         Args:
-            any_worker: returns whether any worker passes True; all call it at the same places.
+            any_worker: True if any worker passes True; all call it at the same places.
         """
         self._any_worker = any_worker
         self.in_steps = True

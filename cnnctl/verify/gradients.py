@@ -127,7 +127,7 @@ class _Objective:
 
 
 def _needs_xla(experiment: Experiment) -> bool:
-    """Returns whether a layer takes (B, C, H, W): TensorFlow itself has such convolutions in float64 on no CPU."""
+    """Return True if a layer takes (B, C, H, W): on a CPU, only XLA has such convolutions in float64."""
     network = experiment.network
     formats = [format_of(node.layer, network.context) for node in network.nodes if hasattr(node.layer, "data_format")]
     return "channels_first" in formats

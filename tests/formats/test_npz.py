@@ -228,7 +228,7 @@ def test_unknown_keys_are_refused(tmp_path: Path) -> None:
 def test_the_line_to_write_is_given_and_works(tmp_path: Path) -> None:
     file = save(tmp_path / "a.npz", mean=np.zeros(3), xt=X, t=Y)
     message = (
-        r"a.npz: cannot tell which arrays are images and labels among mean \(3,\), xt \(20, 6, 5\), t \(20,\); "
+        r"a.npz: it is not clear which arrays are images and labels among mean \(3,\), xt \(20, 6, 5\), t \(20,\); "
         r"write data.keys: \[xt, t\]$"
     )
     with pytest.raises(DataError, match=message):
