@@ -37,7 +37,7 @@ def test_another_seed_trains_to_other_weights(fork_server: ForkServer, tmp_path:
 def test_a_process_started_by_itself_ends_as_one_of_the_nursery(fork_server: ForkServer, tmp_path: Path) -> None:
     """So that what is found with forked processes holds for those that users start."""
     config, output = write_case("fit-subclass", tmp_path), tmp_path / "output.txt"
-    words = ["train", config, "--device", "cpu", "--run-dir"]
+    words = ["train", config, "--device", "cpu", "--set", "log.tensorboard=false", "--run-dir"]
     assert fork_server.run(*words, tmp_path / "forked", cwd=tmp_path, output=output) == 0, output.read_text()
     command = [sys.executable, "-m", "cnnctl", *map(str, words), str(tmp_path / "started")]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)

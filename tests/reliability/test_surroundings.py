@@ -100,7 +100,7 @@ def test_a_run_among_settings_of_other_programs_ends_as_any_other_with_closed_st
     environment = json.loads((run / "environment.json").read_text())
     assert environment["overridden"] == {
         str(home / ".keras/keras.json"): KERAS_FILE,
-        **{name: value for name, value in HOSTILE.items() if name.startswith(("KERAS_", "MPL"))},
+        **{name: value for name, value in HOSTILE.items() if name.startswith(("KERAS_", "MPL", "MATPLOTLIB"))},
     }
     assert not [name for name in environment["variables"] if name.startswith("KERAS_")]
 
