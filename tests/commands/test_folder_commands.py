@@ -21,7 +21,7 @@ from tests.data.test_file_source import MAKERS
 
 DIGITS = load_digits()
 ACCOUNT = "read 120 images in 10 classes; not read: 4 files (2 .txt, 1 .mp4, 1 empty)"
-SIZE = "image_size [8, 8] is that of the first image, 0/0.png, and of all 50 looked at"
+SIZE = "image_size [8, 8] is that of the first image, 0/0.png, and of all 50 inspected"
 STACK = (
     "model: {layers: [flatten, {dense: {units: classes}}]}\ntrain: {epochs: 1, precision: float32}\nlog: {tensorboard: false}\n"
 )

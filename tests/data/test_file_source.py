@@ -238,7 +238,7 @@ def test_a_split_without_labels_is_no_split_and_for_predict(tmp_path: Path) -> N
         note
         == f"'test' has 20 images without labels, so it is not a split; cnnctl predict RUN {tmp_path}/set/test.csv classifies them"
     )
-    with pytest.raises(ConfigError, match=r"data\.test: 'test' has images and no labels.*predict is for it"):
+    with pytest.raises(ConfigError, match=r"data\.test: 'test' has images without labels.*use cnnctl predict"):
         loaded("csv", tmp_path / "set", tmp_path, test="test")
 
 

@@ -258,10 +258,10 @@ def test_names_without_an_image_are_counted(tmp_path: Path) -> None:
     [
         ("", "expected two columns, file names and labels; received 0"),
         ("file\n0.png\n", "expected two columns, file names and labels; received 1"),
-        ("file,label\n7.png,x\n", r"names no image of .*, such as '7\.png', where there is 0\.png; its columns must be"),
+        ("file,label\n7.png,x\n", r"names no image of .*, such as '7\.png' \(the folder has 0\.png\); its columns must be"),
         ("file,label\n0.png,x\n0.png,y\n", r"'0\.png' has two labels, 'x' and 'y'; remove one of them"),
         ("file,label\n0.png\n", "row 2 has 1 columns, expected 2 or more"),
-        ("file,label\n0.png,x\n1.png,x\n", r"the images of 'train' have 1 of its labels; two at least"),
+        ("file,label\n0.png,x\n1.png,x\n", r"the images of 'train' have 1 class; at least 2 are required"),
         ('file,label\n"0.png,x\n', "cannot be read as CSV"),
     ],
 )
@@ -321,7 +321,7 @@ def test_a_table_in_a_folder_is_named_by_its_path(tmp_path: Path) -> None:
 def test_a_name_that_may_be_two_images_is_told(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"one": 2, "two": 2})
     (root / "labels.csv").write_text("file,label\n0.png,x\n1.png,y\n")
-    with pytest.raises(ConfigError, match=r"'0\.png' may be one/0\.png and two/0\.png; write its path below data\.path"):
+    with pytest.raises(ConfigError, match=r"'0\.png' matches one/0\.png and two/0\.png; write its path below data\.path"):
         loaded(root, tmp_path, labels_file="labels.csv")
 
 
@@ -374,7 +374,7 @@ def test_folders_that_look_like_splits_are_no_classes(layout: dict[str, str], li
     folders = [f"{split}/{name}" for split, names in layout.items() for name in names or [""]]
     root = write(tmp_path / "set", dict.fromkeys(folders, 5))
     with pytest.raises(
-        ConfigError, match=r"look like splits, not classes; write .* \(or train: \. where they are classes\)$"
+        ConfigError, match=r"look like splits, not classes; write .* \(or train: \. if they are classes\)$"
     ) as raised:
         loaded(root, tmp_path)
     written = dict(part.split(": ") for part in str(raised.value).partition("; write ")[2].partition(" (")[0].split(", "))
@@ -563,7 +563,7 @@ def test_a_broken_link_is_told_as_one(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"a": 3, "b": 3})
     (root / "a" / "gone.png").symlink_to("/nowhere/x.png")
     with pytest.raises(
-        ConfigError, match=r"a/gone\.png' cannot be read: No such file or directory: it is a link that leads nowhere; remove"
+        ConfigError, match=r"a/gone\.png' cannot be read: No such file or directory: it is a broken link; remove"
     ):
         loaded(root, tmp_path)
 
@@ -575,7 +575,7 @@ def test_where_the_size_comes_from_is_said(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"a": 4, "b": 4})
     notes: list[str] = []
     load(config(root, tmp_path / "x.yaml"), notes=notes)
-    assert notes == ["image_size [6, 6] is that of the first image, a/0.png, and of all 8 looked at"]
+    assert notes == ["image_size [6, 6] is that of the first image, a/0.png, and of all 8 inspected"]
     load(config(root, tmp_path / "x.yaml", image_size=[6, 6]), notes=(said := list[str]()))
     assert said == []
 

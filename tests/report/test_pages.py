@@ -73,7 +73,7 @@ PAGES = {
     "histograms": ["outputs/conv2d", "weight_gradients", "weights", *EVERY_RUN],
     "histograms&tagFilter=conv2d/kernel": ["weight_gradients/conv2d/kernel", "weights/conv2d/kernel"],
     "hparams": ["model.style", "functional", "subclass", "train.loop", "train.batch_size", "test/accuracy"],
-    "text": ["config", "summary", "source: digits", "# --set model.style=subclass", "multiply-accumulates for one image"],
+    "text": ["config", "summary", "source: digits", "# --set model.style=subclass", "MACs per image"],
 }
 
 
