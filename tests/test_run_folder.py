@@ -360,8 +360,8 @@ def test_the_test_split_is_read_once_and_after_the_training(tmp_path: Path, monk
 def test_ctrl_c_ends_the_command_with_130_and_how_to_go_on(loop: str, interrupted: dict[str, tuple[int, Run]]) -> None:
     code, run = interrupted[loop]
     said = re.fullmatch(
-        rf"interrupted; (\d) of {EPOCHS} epochs( and \d+ of \d+ steps of the next)? are saved. "
-        r"Go on with: cnnctl train --resume run",
+        rf"interrupted; (\d) of {EPOCHS} epochs( and (?:\d+ of|all) \d+ steps of the next( \(not validated yet\))?)? are saved. "
+        r"Resume with: cnnctl train --resume run",
         run.err.splitlines()[-1],
     )
     assert code == 130

@@ -411,7 +411,7 @@ def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_resuming_takes_no_other_folder(straight: Straight) -> None:
-    with pytest.raises(UsageError, match="--resume goes on in the run's own folder; --run-dir does not go with it"):
+    with pytest.raises(UsageError, match="--resume continues in the run's own folder; leave out --run-dir"):
         train_command.train(None, (), Path("elsewhere"), straight[2], "cpu", Console(quiet=True), verbose=False)
 
 
