@@ -87,7 +87,7 @@ def test_the_name_that_is_offered_is_free_and_usable(tmp_path: Path) -> None:
 def test_a_missing_folder_is_told_with_what_makes_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         refuse_output(tmp_path / "a b/c/x.png", "--output", ".png")
-    subprocess.run(shlex.split(str(raised.value).partition("make it: ")[2]), check=True)
+    subprocess.run(shlex.split(str(raised.value).partition("create it: ")[2]), check=True)
     refuse_output(tmp_path / "a b/c/x.png", "--output", ".png")
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=re.escape(f"{tmp_path / 'file'} is a file; choose another --output")):
