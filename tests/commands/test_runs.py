@@ -402,7 +402,7 @@ def test_broken_and_foreign_folders_are_named_and_passed_over(tmp_path: Path, ca
         ({"sort": "test_acuracy"}, r"no run has 'test_acuracy'; did you mean 'test_accuracy'\?"),
         ({"sort": "-colour"}, "no run has 'colour'; results are test_accuracy, validation_accuracy"),
         ({"wanted": ["loop"]}, "--filter loop: expected key=value, such as train.loop=fit"),
-        ({"wanted": ["train.loop=neither"]}, "no run has train.loop=neither; there is train.loop=fit"),
+        ({"wanted": ["train.loop=neither"]}, "no run has train.loop=neither; found train.loop=fit"),
     ],
 )
 def test_a_key_that_is_not_there_is_one_message(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:

@@ -11,8 +11,8 @@ from cnnctl.report.console import Console
 from cnnctl.spec.reference import fields_below
 
 
-@pytest.mark.parametrize("width", [40, 60, 74, 100])
-@pytest.mark.parametrize("path", ["data", "train", "train.optimizer.adam", "model.layers.conv2d"])
+@pytest.mark.parametrize("width", [40, 100])
+@pytest.mark.parametrize("path", ["data", "train.optimizer.adam"])
 def test_fields_fit_the_terminal(
     path: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -319,7 +319,7 @@ def test_a_split_of_other_classes_is_taken_as_it_is(prepared: Path) -> None:
         ),
         (
             {"validation": "half_new", "test": "new", "train": "old"},
-            r"data\.test: 1 of its 2 classes are also in 'old' or in validation too \('letter_10'\)",
+            r"data\.test: 1 of its 2 classes are also in 'old' or in validation \('letter_10'\)",
         ),
         (
             {"test": "old"},
