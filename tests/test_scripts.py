@@ -23,7 +23,7 @@ def test_a_script_is_executable_and_has_no_syntax_error(name: str) -> None:
 
 @pytest.mark.skipif(not (ROOT / ".venv/bin/cnnctl").exists(), reason="scripts/environment has not made .venv here")
 def test_quickstart_trains_for_real_and_says_where_to_look() -> None:
-    words = [ROOT / "scripts/quickstart", "--set", "train.epochs=20"]
+    words = [str(ROOT / "scripts/quickstart"), "--set", "train.epochs=20"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     assert "test    accuracy 9" in done.stdout
