@@ -286,7 +286,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         **{f"branching_{style}": model(style, BRANCHES) for style in BRANCHING_STYLES},
     }
     for name, each in built.items():
-        each.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+        each.compile(optimizer="adam", loss="sparse_categorical_crossentropy", run_eagerly=True)  # without tracing
         each.fit(images(8), np.arange(8), epochs=2, verbose=0)
         each.save(folder / f"{name}.keras")
         np.save(folder / f"{name}.npy", each(images()))

@@ -13,7 +13,7 @@ from tests.fork_server import ForkServer
 from tests.reliability.endings import assert_same_ending, ending, write_case
 
 
-@pytest.mark.parametrize("case", ["custom-subclass", "fit-functional", "maml", "bfloat16"])
+@pytest.mark.parametrize("case", ["custom-subclass", "fit-functional", "maml"])
 def test_another_process_trains_the_run_s_own_config_to_the_same_weights(
     case: str, fork_server: ForkServer, tmp_path: Path
 ) -> None:
