@@ -206,7 +206,7 @@ class _Reader:
     def value(self, node: yaml.Node, path: Where) -> Any:
         self.places.setdefault(path, _place(node))
         if len(self.places) > MAX_VALUES:
-            message = f"more than {MAX_VALUES:,} values, including those repeated by aliases; a config has far fewer"
+            message = f"more than {MAX_VALUES:,} values, including those repeated by aliases: too many for a config"
             raise ConfigError([Problem(f"{self.name}:{_place(node)}", "", message)])
         if any(node is above for above in self.open):
             raise ConfigError(

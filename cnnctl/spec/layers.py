@@ -191,7 +191,7 @@ class Conv2D(Weighted):
         if self.filters % self.groups:
             raise wrong(f"filters ({self.filters}) must be a multiple of groups ({self.groups})")
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise wrong("strides and dilation_rate cannot both be above 1; Keras has no such convolution")
+            raise wrong("strides and dilation_rate cannot both be above 1: Keras has no such convolution")
         return self
 
 

@@ -245,7 +245,7 @@ class SweepSpec(Section):
 
 def _no_points(path: str, parameter: Range) -> InitErrorDetails:
     if parameter.log:
-        message = "log: true is for drawing values, and a grid draws none; list the values, or write method: random"
+        message = "log: true is for drawing values, and a grid draws none; list the values, or use method: random"
         return InitErrorDetails(type=wrong(message), loc=("parameters", path, "log"), input=parameter.log)
-    message = "a grid requires a step for a range of numbers; set step, list the values, or write method: random"
+    message = "a grid requires a step for a range of numbers; set step, list the values, or use method: random"
     return InitErrorDetails(type=wrong(message), loc=("parameters", path), input=None)
