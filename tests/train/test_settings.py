@@ -36,7 +36,7 @@ def test_what_the_config_says_stays_and_needs_no_reason() -> None:
 def test_auto_is_decided_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
     settled = resolve_auto(load(QUICKSTART, [*AUTO, "train.batch_size=64"]), CPU)
-    assert str(settled) == "mixed_bfloat16, each batch in 2 parts at once"
+    assert str(settled) == "mixed_bfloat16, each batch in 2 parallel parts"
     assert settled.reasons == [
         "precision: auto → mixed_bfloat16 (this CPU has bfloat16 instructions (avx512_bf16))",
         "batch_parts: auto → 2 (2 cores, ≥ 32 images per part)",
