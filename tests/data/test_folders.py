@@ -233,7 +233,7 @@ def test_a_labels_file_overrides_folders(tmp_path: Path) -> None:
     assert counts_of(loaded(root, tmp_path, labels_file="fixed.csv")) == {"a": 5, "b": 3}
     (root / "fixed.csv").write_text("file,label\na/0.png,x\nb/1.png,y\n")
     experiment = loaded(root, tmp_path, labels_file="fixed.csv", validation=None, test=0.5)
-    assert counts_of(experiment) == {"x": 1, "y": 1}, "labels that are no folders say that folders are not classes"
+    assert counts_of(experiment) == {"x": 1, "y": 1}, "labels that are no folders say that folders are no classes"
 
 
 def test_a_labels_file_means_the_images_of_train_where_those_of_test_have_the_same_names(tmp_path: Path) -> None:
@@ -586,7 +586,7 @@ def test_a_first_image_unlike_most_others_is_a_warning_with_a_size_that_fits(tmp
     notes: list[str] = []
     load(config(root, tmp_path / "x.yaml"), notes=notes)
     (warning,) = [
-        note for note in notes if note.startswith("warning: 9 of 10 sampled images have another size, most often 8×12")
+        note for note in notes if note.startswith("warning: 9 of 10 images looked at have another size, most often 8×12")
     ]
     found = re.search(r"write data\.image_size: (\[\d+, \d+\])", warning)
     assert found
