@@ -73,7 +73,7 @@ def test_a_field_of_the_config_as_an_option_is_refused_with_the_set_that_works(v
     [
         (
             ["train", "--config", MNIST],
-            f"train has no option --config; give the config without an option: cnnctl train {MNIST}",
+            f"train has no option --config; pass the config as an argument: cnnctl train {MNIST}",
         ),
         (["train", MNIST, "--gpu"], "train has no option --gpu; use --device gpu"),
         (["train", MNIST, "--output-dir", "x"], "train has no option --output-dir; use --run-dir x"),

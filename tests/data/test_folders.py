@@ -234,7 +234,7 @@ def test_a_labels_file_overrides_folders(tmp_path: Path) -> None:
     assert counts_of(loaded(root, tmp_path, labels_file="fixed.csv")) == {"a": 5, "b": 3}
     (root / "fixed.csv").write_text("file,label\na/0.png,x\nb/1.png,y\n")
     experiment = loaded(root, tmp_path, labels_file="fixed.csv", validation=None, test=0.5)
-    assert counts_of(experiment) == {"x": 1, "y": 1}, "labels that are no folders say that folders are not classes"
+    assert counts_of(experiment) == {"x": 1, "y": 1}, "labels that are no folders say that folders are no classes"
 
 
 def test_a_labels_file_means_the_images_of_train_where_those_of_test_have_the_same_names(tmp_path: Path) -> None:

@@ -491,7 +491,7 @@ def test_a_download_that_fails_says_what_to_run_where(tmp_path: Path, monkeypatc
         ("mnist/no_such_config", "TensorFlow Datasets cannot open 'mnist/no_such_config': .*no_such_config"),
         ("not a name", "TensorFlow Datasets cannot open 'not a name': "),
         ("mnist/x=3", "TensorFlow Datasets cannot open 'mnist/x=3': .*unexpected keyword argument"),
-        ("imdb_reviews", "imdb_reviews is no set of images with a class each"),
+        ("imdb_reviews", "imdb_reviews has no image with a class label"),
     ],
 )
 def test_a_name_that_is_no_image_set_is_refused_before_any_download(tmp_path: Path, name: str, message: str) -> None:

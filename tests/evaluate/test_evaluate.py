@@ -201,7 +201,7 @@ def test_a_run_that_is_not_there_or_was_cut_short_is_one_message(run: Path, tmp_
 def test_other_images_of_another_class_are_one_message(run: Path, tmp_path: Path) -> None:
     write_digits(run, tmp_path / "data", (3,))
     shutil.copytree(tmp_path / "data/3", tmp_path / "data/dog")
-    with pytest.raises(DataError, match="the network knows no class 'dog'; expected folders named '0', '1', '2'"):
+    with pytest.raises(DataError, match="the network has no class 'dog'; expected folders named '0', '1', '2'"):
         evaluate([run], None, str(tmp_path / "data"), "table", "cpu", Console(), verbose=True)
 
 
@@ -209,7 +209,7 @@ def test_other_images_of_another_class_are_one_message(run: Path, tmp_path: Path
     ("split", "data", "error", "message"),
     [
         (None, "nowhere", UsageError, "--data .*nowhere: there is no such folder"),
-        ("train", "empty", UsageError, "--split train: there is no folder .*empty/train .* leave --split out"),
+        ("train", "empty", UsageError, "--split train: there is no folder .*empty/train .* remove --split"),
         (None, "empty", DataError, "empty: no images \\(.*\\) in class folders"),
         (
             None,

@@ -174,7 +174,7 @@ def test_inverted_images_are_told_and_the_option_puts_them_right(
     assert quiet == []
     assert answers(again) == answers(right)
     _, warned = predicted(capsys, runs[name], tmp_path / "right", options=INVERT)
-    assert warned[0].endswith("): leave --invert out")
+    assert warned[0].endswith("): remove --invert")
     assert contents(runs[name]) == before
 
 
@@ -255,7 +255,7 @@ def test_transposed_images_are_told_and_the_option_puts_them_right(
     assert quiet == []
     assert answers(again) == answers(right)
     _, warned = predicted(capsys, runs[name], tmp_path / "right", options=TRANSPOSE)
-    assert warned[0].endswith(": leave --transpose out")
+    assert warned[0].endswith(": remove --transpose")
     assert contents(runs[name]) == before
 
 

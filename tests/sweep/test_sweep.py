@@ -972,7 +972,7 @@ def test_a_study_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"mine holds notes.txt and no study, and nothing is written over"):
+    with pytest.raises(UsageError, match=r"mine contains notes.txt but no study; not overwriting"):
         sweep(written(tmp_path), [], SweepOptions(tmp_path / "mine"), Console(quiet=True))
     assert [each.name for each in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
@@ -987,7 +987,7 @@ def test_a_config_without_a_sweep_is_refused_with_an_example(tmp_path: Path) -> 
     config = tmp_path / "plain.yaml"
     config.write_text(CONFIG)
     for wish in (SweepOptions(), SweepOptions(trials=3)):
-        with pytest.raises(CnnctlError, match=r"plain.yaml  there is no section sweep, .*sweep: \{trials: 10") as caught:
+        with pytest.raises(CnnctlError, match=r"plain.yaml  expected a section sweep, .*sweep: \{trials: 10") as caught:
             sweep(config, [], wish, Console(quiet=True))
         assert caught.value.exit_code == 2
 
@@ -1254,6 +1254,6 @@ def test_sessions_of_a_sweep_say_nothing(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_sweep_on_several_workers_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
     config = written(tmp_path)
     with pytest.raises(
-        UsageError, match=r"train\.strategy is multi_worker, and a trial .* trains in one process; .*--processes"
+        UsageError, match=r"train\.strategy is multi_worker, but a trial trains in a single process\. .*--processes"
     ):
         sweep(config, ["train.strategy=multi_worker"], SweepOptions(folder=tmp_path / "sweep"), Console(quiet=True))
