@@ -47,8 +47,8 @@ def _document(facts: Facts, line: Callable[[Entry], str], draw: Callable[[Table]
 
     classes = [draw(_class_rows(facts))] if len(facts["classes"]) <= MAX_LISTED else []
     episodes = [draw(_episode_rows(facts))] if facts["episodes"] else []
-    copies = [draw(_duplicate_rows(facts))] if facts["copies"] else []
-    tables = [draw(_split_rows(facts)), *classes, lines(_about_classes(facts)), *episodes, *copies]
+    duplicates = [draw(_duplicate_rows(facts))] if facts["duplicates"] else []
+    tables = [draw(_split_rows(facts)), *classes, lines(_about_classes(facts)), *episodes, *duplicates]
     advised = [("advice", each) for each in advice(facts)]
     return "\n\n".join([lines(_origin(facts)), *tables, lines([*_duplicates(facts), *advised])])
 
@@ -219,18 +219,18 @@ def _duplicate_rows(facts: Facts) -> Table:
 
 
 def _duplicates(facts: Facts) -> list[Entry]:
-    if not facts["copies"]:
+    if not facts["duplicates"]:
         return [("duplicates", "none; no pixel-identical images")]
-    return [("such as", _equation(group)) for group in _examples(facts["copies"])]
+    return [("such as", _equation(group)) for group in _examples(facts["duplicates"])]
 
 
-def _examples(copies: Sequence[Sequence[Facts]]) -> list[Sequence[Facts]]:
+def _examples(duplicates: Sequence[Sequence[Facts]]) -> list[Sequence[Facts]]:
     """Choose some images that occur more than once: those with different labels first, then those in different splits."""
 
     def order(places: Sequence[Facts]) -> tuple[bool, bool]:
         return len({place["class_name"] for place in places}) == 1, len({place["split"] for place in places}) == 1
 
-    return sorted(copies, key=order)[:FEW]
+    return sorted(duplicates, key=order)[:FEW]
 
 
 def _equation(places: Sequence[Facts]) -> str:

@@ -53,7 +53,7 @@ def test_json_has_everything(config: Path, capsys: pytest.CaptureFixture[str]) -
     assert {name: split["images"] for name, split in facts["splits"].items()} == {"train": 1258, "validation": 180, "test": 359}
     assert sum(each["images"]["train"] for each in facts["classes"]) == 1258
     assert facts["splits"]["test"]["shared"] == {"train": 0, "validation": 0}
-    assert (facts["copies"], facts["conflicts"], facts["advice"]) == ([], 0, [])
+    assert (facts["duplicates"], facts["conflicts"], facts["advice"]) == ([], 0, [])
 
 
 @pytest.mark.parametrize(("form", "line"), [("table", "train        1,258       10"), ("markdown", "| train | 1,258 | 10 |")])

@@ -328,7 +328,7 @@ def test_the_test_images_of_real_mnist_have_their_known_mean_and_spread_and_no_c
     pixels = facts.splits["train"].pixels
     assert (round(pixels.mean[0], 4), round(pixels.standard_deviation[0], 4)) == (0.1325, 0.3105)
     different = {image.tobytes() for part in (splits.train, splits.read_test()) for image in part.images[:]}
-    assert (len(different), facts.copies) == (16_000, [])
+    assert (len(different), facts.duplicates) == (16_000, [])
     assert facts.folder == str(REAL_MNIST / "3.0.1")
 
 

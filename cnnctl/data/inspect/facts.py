@@ -143,7 +143,7 @@ class DataFacts:
         turns: number of classes that each class of train becomes by rotations and reflections.
         episodes: per split that a few-shot task draws episodes from; None for classification.
         conflicts: number of images with different labels; for few-shot tasks within one split, since two share no class.
-        copies: every image that occurs more than once, as a list of its places.
+        duplicates: every image that occurs more than once, as a list of its places.
     """
 
     source: str
@@ -163,7 +163,7 @@ class DataFacts:
     turns: int
     episodes: dict[str, EpisodeFacts] | None
     conflicts: int
-    copies: list[list[Origin]]
+    duplicates: list[list[Origin]]
 
 
 def data_facts(data: DataSpec, splits: Splits, few_shot: FewShotSpec | None = None) -> DataFacts:
@@ -180,7 +180,7 @@ def data_facts(data: DataSpec, splits: Splits, few_shot: FewShotSpec | None = No
     sets = _sets(splits)
     names = splits.class_names if few_shot else named_outputs(splits.class_names, data)
     origins = Origins(data, {role: each.labels for role, each in sets.items()}, names)
-    copies = [[origins.of(*place) for place in places] for places in equal_images(sets)]
+    duplicates = [[origins.of(*place) for place in places] for places in equal_images(sets)]
     of_classes = {role: np.bincount(each.labels, minlength=len(names)) for role, each in sets.items()}
     return DataFacts(
         source=data.source,
@@ -193,14 +193,14 @@ def data_facts(data: DataSpec, splits: Splits, few_shot: FewShotSpec | None = No
         hold_out=data.hold_out or "image",
         groups=disjoint_groups(data) if data.hold_out == "group" else None,
         notes=splits.notes,
-        splits={role: _split_facts(role, each, data, names, origins, copies) for role, each in sets.items()},
+        splits={role: _split_facts(role, each, data, names, origins, duplicates) for role, each in sets.items()},
         classes=[ClassFacts(name, {role: int(of_classes[role][label]) for role in sets}) for label, name in enumerate(names)],
         baseline=None if few_shot else float(np.mean(sets["test"].labels == of_classes["train"].argmax())),
         method=few_shot.method.kind if few_shot else None,
         turns=turns_of(few_shot.rotations, few_shot.mirrors) if few_shot else 1,
         episodes=_episodes(few_shot, of_classes) if few_shot else None,
-        conflicts=conflicts(copies, within_a_split=few_shot is not None),
-        copies=copies,
+        conflicts=conflicts(duplicates, within_a_split=few_shot is not None),
+        duplicates=duplicates,
     )
 
 
@@ -227,7 +227,7 @@ def _source_shape(data: DataSpec) -> list[int | None]:
 
 
 def _split_facts(
-    role: str, images: ImageSet, data: DataSpec, names: list[str], origins: Origins, copies: list[list[Origin]]
+    role: str, images: ImageSet, data: DataSpec, names: list[str], origins: Origins, duplicates: list[list[Origin]]
 ) -> SplitFacts:
     counts = np.bincount(images.labels, minlength=len(names)).tolist()
     part = getattr(data, role)
@@ -239,8 +239,8 @@ def _split_facts(
         balance=balance([(count, name) for name, count in zip(names, counts, strict=True) if count]),
         pixels=pixel_facts(images.images),
         blank=[origins.of(role, index) for index in blank_images(images.images)],
-        repeated=repeated(copies, role),
-        shared={other: shared(copies, role, other) for other in _before(role, data)},
+        repeated=repeated(duplicates, role),
+        shared={other: shared(duplicates, role, other) for other in _before(role, data)},
     )
 
 
