@@ -59,7 +59,7 @@ def source_of(path: Path) -> str:
     try:
         formats.open_parts("npz", path)
     except DataError as error:
-        return str(error).partition(", and ")[2] or "give a folder of images"
+        return str(error).partition(", but ")[2] or "give a folder of images"
     return "give a folder of images"
 
 
