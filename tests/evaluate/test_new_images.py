@@ -230,7 +230,7 @@ def test_runs_of_an_ensemble_are_compared_each_and_the_same_is_said_once(
     assert (warned, document["options"]["invert"]) == ([], True)
     assert document["accuracy"] > 0.8
     _, (ours, theirs) = evaluated(capsys, [runs["plain"], runs["inverted"]], folder)
-    assert "dark on light as" in ours and "light on dark as" in theirs
+    assert "dark on light in the network's" in ours and "light on dark in the network's" in theirs
     document, warned = evaluated(
         capsys, [runs[name] for name in CONFIGS], saved(tmp_path / "right", digits.images[:20], digits.labels[:20])
     )
