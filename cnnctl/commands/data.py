@@ -53,7 +53,9 @@ def data(config: Path, overrides: Sequence[str], output: Path | None, form: str,
         if not output:
             console.say("To draw samples of up to 20 classes, add: --output samples.png")
     except MemoryError as error:
-        raise RunError("the images do not fit into memory; write a smaller data.image_size, or read part of the split") from error
+        raise RunError(
+            "the images do not fit into memory; write a smaller data.image_size, or read part of the split"
+        ) from error
 
 
 def _show(experiment: Experiment, found: Sequence[str], form: str, console: Console, verbose: bool) -> Splits:

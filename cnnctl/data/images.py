@@ -79,7 +79,9 @@ def _refuse_negative(values: NDArray[Any]) -> None:
     if values.dtype.kind == "u" or not values.size or float(values.min()) >= 0:
         return  # NaN fails the comparison
     if np.isnan(values).any():
-        raise DataError(f"expected pixels of 0 or more, received NaN {int(np.isnan(values).sum()):,} times; replace it, for example by 0")
+        raise DataError(
+            f"expected pixels of 0 or more, received NaN {int(np.isnan(values).sum()):,} times; replace it, for example by 0"
+        )
     raise DataError(
         f"the pixels are {values.dtype} from {values.min():g} to {values.max():g}, expected 0 or more; "
         "rescale them, for example (values - values.min()) / (values.max() - values.min())"

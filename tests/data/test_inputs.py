@@ -138,7 +138,9 @@ def test_of_several_splits_the_test_split_is_taken_else_the_only_one(tmp_path: P
     labels = np.zeros(9, np.int64)
     assert chosen(x_train=IMAGES, y_train=labels, x_test=IMAGES[:4], y_test=labels[:4]).split.count == 4
     assert chosen(x_train=IMAGES, y_train=labels).split.count == 9
-    with pytest.raises(DataError, match=r"a\.npz: expected a test split or a single split, received train, val; split it into one"):
+    with pytest.raises(
+        DataError, match=r"a\.npz: expected a test split or a single split, received train, val; split it into one"
+    ):
         chosen(x_train=IMAGES, y_train=labels, x_val=IMAGES[:4], y_val=labels[:4])
 
 

@@ -267,7 +267,9 @@ def test_what_a_network_bears_is_not_warned_about(turned: Callable[[Pixels], Pix
 
 def test_inverted_images_are_counted_with_the_option_that_helps() -> None:
     (said,) = found(255 - TEST[:5])
-    assert said == ("5 of 5 images look inverted (dark on light in the network's input, light on dark in training): try --invert")
+    assert said == (
+        "5 of 5 images look inverted (dark on light in the network's input, light on dark in training): try --invert"
+    )
     (one,) = found(255 - TEST[:1])
     assert one.startswith("the image looks inverted")
     with_option = OWN.model_copy(update={"invert": True})

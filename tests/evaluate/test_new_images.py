@@ -404,7 +404,9 @@ def test_options_are_for_other_images_alone_and_for_values_that_can_be(run: Path
         with pytest.raises(UsageError, match=r"^--pixel-max .*: expected a number above 0"):
             predict(run, [tmp_path], 3, None, "json", "cpu", Console(), verbose=True, options=ImageOptions(pixel_max=value))
         with pytest.raises(UsageError, match=r"^--pixel-max .*: expected a number above 0"):
-            evaluate([run], None, str(tmp_path), "json", "cpu", Console(), verbose=True, image_options=ImageOptions(pixel_max=value))
+            evaluate(
+                [run], None, str(tmp_path), "json", "cpu", Console(), verbose=True, image_options=ImageOptions(pixel_max=value)
+            )
 
 
 def test_the_command_line_has_the_options(

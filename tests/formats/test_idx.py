@@ -135,7 +135,9 @@ def test_a_link_may_be_given_and_may_not_lead_out_of_a_folder(tmp_path: Path) ->
 
 def test_labels_without_images_name_the_missing_file(tmp_path: Path) -> None:
     write(tmp_path / "train-labels-idx1-ubyte.gz", idx(Y))
-    with pytest.raises(DataError, match=r"the images of these labels are missing; add train-images-idx3-ubyte.gz to the same folder"):
+    with pytest.raises(
+        DataError, match=r"the images of these labels are missing; add train-images-idx3-ubyte.gz to the same folder"
+    ):
         open_parts("idx", tmp_path)
 
 

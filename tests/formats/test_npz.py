@@ -216,7 +216,9 @@ def test_keys_hold_for_every_file_of_a_folder(tmp_path: Path) -> None:
 
 def test_unknown_keys_are_refused(tmp_path: Path) -> None:
     file = save(tmp_path / "a.npz", images=X, labels=Y)
-    message = r"data.keys: there is no array 'image'; did you mean 'images'\?; expected one of images \(20, 6, 5\), labels \(20,\)"
+    message = (
+        r"data.keys: there is no array 'image'; did you mean 'images'\?; expected one of images \(20, 6, 5\), labels \(20,\)"
+    )
     with pytest.raises(DataError, match=message):
         open_parts("npz", file, keys={"train": ("image", "labels")})
     with pytest.raises(DataError, match="there is no array 'pics'"):

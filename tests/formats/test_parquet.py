@@ -272,7 +272,9 @@ def test_repeated_prefixes_are_refused_and_the_command_given_writes_the_file_aga
         DataError, match=r"encoded as DELTA_BYTE_ARRAY, which cannot be read in bounded memory; rewrite it: "
     ) as raised:
         encoded_of(part)
-    subprocess.run(str(raised.value).partition("; rewrite it: ")[2], shell=True, check=True, cwd=tmp_path, env=with_this_python())
+    subprocess.run(
+        str(raised.value).partition("; rewrite it: ")[2], shell=True, check=True, cwd=tmp_path, env=with_this_python()
+    )
     assert encoded_of(open_parts("parquet", file.with_suffix(".new.parquet"))["it's"]) == PNGS
 
 

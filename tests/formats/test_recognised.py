@@ -221,9 +221,7 @@ def test_what_is_not_read_through_gzip_is_to_be_unpacked_by_the_command_given(ki
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_a_pickle_is_converted_by_the_command_given(name: str, protocol: int, tmp_path: Path) -> None:
     file = write(tmp_path / name, mnist_pickle(protocol))
-    with pytest.raises(
-        DataError, match=r"this is a pickle, which can run any code on loading and is never read"
-    ) as raised:
+    with pytest.raises(DataError, match=r"this is a pickle, which can run any code on loading and is never read") as raised:
         open_parts("npz", file)
     run(str(raised.value).partition("; type: ")[2], tmp_path)
     parts = open_parts("npz", tmp_path / f"{name.partition('.')[0]}.npz")

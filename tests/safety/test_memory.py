@@ -102,9 +102,7 @@ def test_images_beyond_the_memory_are_not_decoded(config: Path, command: Command
 def test_images_beyond_memory_and_disk_are_not_decoded(config: Path, command: Command) -> None:
     told = command("data", config, "--set", "data.image_size=[16384,16384]")
     assert told.code == 1
-    assert (
-        "the 1,797 images of 'train' take, as 16384×16384×1, 482.4 GB on disk for streaming" in told.refusal()
-    )
+    assert "the 1,797 images of 'train' take, as 16384×16384×1, 482.4 GB on disk for streaming" in told.refusal()
 
 
 @pytest.mark.parametrize(("test", "copies"), [("0.2", 2), ("test", 1)])

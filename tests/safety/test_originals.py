@@ -208,7 +208,13 @@ def test_a_long_list_of_members_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("claimed", "reason"),
-    [(TRILLION, "claims 1,000,000,000,000 images in"), (-1, "claims -1"), (21, "rows"), (19, "rows"), (0, "expected images, received none")],
+    [
+        (TRILLION, "claims 1,000,000,000,000 images in"),
+        (-1, "claims -1"),
+        (21, "rows"),
+        (19, "rows"),
+        (0, "expected images, received none"),
+    ],
 )
 def test_the_rows_of_a_parquet_file_are_those_that_it_has(claimed: int, reason: str, tmp_path: Path) -> None:
     content = parquet()
