@@ -60,7 +60,7 @@ def source_of(path: Path) -> str:
     try:
         formats.open_parts("npz", path)
     except DataError as error:
-        return str(error).partition(", and ")[2] or "pass a folder of images"
+        return str(error).partition(", but ")[2] or "pass a folder of images"
     return "pass a folder of images"
 
 

@@ -168,7 +168,7 @@ def test_inverted_images_are_told_and_the_option_puts_them_right(
     wrong, warned = predicted(capsys, runs[name], saved(tmp_path / "wrong", 255 - digits.images[:5]))
     ours, theirs = ("dark on light", "light on dark")[:: 1 if name == "plain" else -1]
     assert quiet == []
-    assert warned == [f"5 of 5 images look inverted ({ours} in the network's input, {theirs}): try --invert"]
+    assert warned == [f"5 of 5 images look inverted ({ours} in the network's input, {theirs} in training): try --invert"]
     assert answers(wrong) != answers(right)
     again, quiet = predicted(capsys, runs[name], tmp_path / "wrong", options=INVERT)
     assert quiet == []
@@ -230,7 +230,7 @@ def test_runs_of_an_ensemble_are_compared_each_and_the_same_is_said_once(
     assert (warned, document["options"]["invert"]) == ([], True)
     assert document["accuracy"] > 0.8
     _, (ours, theirs) = evaluated(capsys, [runs["plain"], runs["inverted"]], folder)
-    assert "dark on light as" in ours and "light on dark as" in theirs
+    assert "dark on light in the network's" in ours and "light on dark in the network's" in theirs
     document, warned = evaluated(
         capsys, [runs[name] for name in CONFIGS], saved(tmp_path / "right", digits.images[:20], digits.labels[:20])
     )
@@ -326,7 +326,7 @@ def test_values_of_a_small_range_are_told_and_the_option_puts_them_right(
     right, _ = predicted(capsys, run, saved(tmp_path / "right", digits.images[:6]))
     deep = saved(tmp_path / "deep", digits.images[:6].astype(np.uint16), digits.labels[:6])
     found, warned = predicted(capsys, run, deep)
-    assert warned == ["6 of 6 images use values up to 255 of 65,535 , which is nearly black: try --pixel-max 255"]
+    assert warned == ["6 of 6 images use values up to 255 of 65,535, which is nearly black: try --pixel-max 255"]
     by_name = {Path(each["image"]).name: each["predictions"] for each in right}
     found, quiet = predicted(capsys, run, deep, options=ImageOptions(pixel_max=255))
     assert quiet == []
