@@ -479,5 +479,5 @@ def test_a_split_by_name_is_the_same_whatever_is_drawn_beside_it(
 
 def test_a_few_shot_run_goes_with_no_other() -> None:
     experiments = [experiment(section()), experiment(section(), FewShotSpec())]
-    with pytest.raises(UsageError, match="other is a run of few-shot learning"):
+    with pytest.raises(UsageError, match="other is a few-shot run"):
         check_compatible([Path("one"), Path("other")], experiments, None)
