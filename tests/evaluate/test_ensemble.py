@@ -27,7 +27,7 @@ from cnnctl.data.image_set import ImageSet
 from cnnctl.data.images import fit_image
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import DataError, RunError, UsageError
-from cnnctl.evaluate import ensemble, evaluation
+from cnnctl.evaluate import ensemble, evaluated_images, evaluation
 from cnnctl.evaluate.same_images import check_compatible
 from cnnctl.evaluate.scores import calibration_error
 from cnnctl.report.console import Console
@@ -252,7 +252,7 @@ def test_images_are_read_once_for_runs_that_read_them_alike(
         read.append(data)
         return read_splits(data)
 
-    monkeypatch.setattr(evaluation, "read_splits", counted)
+    monkeypatch.setattr(evaluated_images, "read_splits", counted)
     scores(capsys, runs["logits"], runs["large"], runs["probabilities"], runs["mixed"])
     assert [each.image_size for each in read] == [(8, 8), (10, 12)]
 
@@ -479,5 +479,5 @@ def test_a_split_by_name_is_the_same_whatever_is_drawn_beside_it(
 
 def test_a_few_shot_run_goes_with_no_other() -> None:
     experiments = [experiment(section()), experiment(section(), FewShotSpec())]
-    with pytest.raises(UsageError, match="other is a run of few-shot learning"):
+    with pytest.raises(UsageError, match="other is a few-shot run"):
         check_compatible([Path("one"), Path("other")], experiments, None)
