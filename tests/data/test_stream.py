@@ -169,7 +169,7 @@ def test_what_lies_beside_a_folder_to_be_judged_on_is_not_looked_at(mode: str, i
 
 def test_the_facts_of_a_set_are_those_in_memory(images: Path) -> None:
     kept, lazy = (data_facts(data, read_splits(data)) for data in (of_folder(images, mode) for mode in ("keep", "stream")))
-    assert len(kept.copies) > 0
+    assert len(kept.duplicates) > 0
     assert {**vars(lazy), "notes": []} == {**vars(kept), "notes": []}
     assert "images are streamed from disk: data.memory is stream" in lazy.notes
 
