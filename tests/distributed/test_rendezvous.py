@@ -78,7 +78,7 @@ def test_two_processes_with_one_index_are_told_apart() -> None:
         while 2 not in counts:
             time.sleep(0.01)
         with pytest.raises(
-            UsageError, match=r"another process is worker 1, 127\.0\.0\.1:\d+, already; give each its own task index"
+            UsageError, match=r"another process is already worker 1, 127\.0\.0\.1:\d+; give each worker its own task index"
         ):
             meet(first, GREETING, counts.append)
 

@@ -113,7 +113,7 @@ def test_both_loops_go_on_exactly_on_several_devices_and_with_one_device_where_t
 
     output = tmp_path / "output.txt"
     assert nurseries[0].run("train", "--resume", "other", cwd=tmp_path, output=output) == 2
-    assert "take --set train.strategy=auto" in output.read_text()
+    assert "add --set train.strategy=auto" in output.read_text()
     words = ("train", "--resume", "other", "--set", "train.strategy=auto")
     assert nurseries[0].run(*words, cwd=tmp_path, output=output) == 0, output.read_text()
     assert "replicas changed since the run began" in output.read_text()
