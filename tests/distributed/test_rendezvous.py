@@ -67,7 +67,7 @@ def test_an_unknown_host_is_told_before_anyone_waits_for_it() -> None:
         "warning: the host of worker 1, nobody.invalid:2222",
         f"warning: the host of worker 3, {'a' * 70}:1",
     ]
-    assert all(line.endswith("check TF_CONFIG, unless it is still starting") for line in told)
+    assert all(line.endswith("check TF_CONFIG, unless the host is still starting") for line in told)
 
 
 def test_two_processes_with_one_index_are_told_apart() -> None:
@@ -78,7 +78,7 @@ def test_two_processes_with_one_index_are_told_apart() -> None:
         while 2 not in counts:
             time.sleep(0.01)
         with pytest.raises(
-            UsageError, match=r"another process is worker 1, 127\.0\.0\.1:\d+, already; give each its own task index"
+            UsageError, match=r"another process is already worker 1, 127\.0\.0\.1:\d+; give each worker its own task index"
         ):
             meet(first, GREETING, counts.append)
 

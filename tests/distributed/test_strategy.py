@@ -56,7 +56,7 @@ def test_what_shares_batches_already_stays_on_one_device() -> None:
             CPU,
             ["train.strategy=mirrored"],
             None,
-            "takes two GPUs or more, and this is CPU, 2 cores; take --set train.strategy=auto",
+            "needs two GPUs or more, and this is CPU, 2 cores; add --set train.strategy=auto",
         ),
         (
             CPU,
@@ -78,7 +78,7 @@ def test_the_settled_config_says_the_strategy_and_replicas_take_no_further_parts
     assert settled.experiment.train.strategy == "mirrored"
     assert settled.parts == 1
     assert "batch_parts: auto → 1 (replicas already split each batch)" in settled.reasons
-    assert "strategy: auto → mirrored (2 GPUs" in settled.reasons
+    assert "strategy: auto → mirrored (2 GPUs)" in settled.reasons
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def with_one_device(fork_server: ForkServer, folder: Path) -> None:
     """Asserts that a run of several devices is resumed on one device only where that is asked for."""
     output = folder / "output.txt"
     assert fork_server.run("train", "--resume", "other", cwd=folder, output=output) == 2
-    assert "take --set train.strategy=auto" in output.read_text()
+    assert "add --set train.strategy=auto" in output.read_text()
     words = ("train", "--resume", "other", "--set", "train.strategy=auto")
     assert fork_server.run(*words, cwd=folder, output=output) == 0, output.read_text()
     assert "replicas changed since the run began" in output.read_text()
