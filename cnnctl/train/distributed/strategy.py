@@ -51,7 +51,7 @@ def chosen_strategy(experiment: Experiment, device: Device, cluster: Cluster | N
     if strategy == "multi_worker" and not workers:
         raise UsageError(
             f"train.strategy is multi_worker, but the environment variable {VARIABLE} does not say who the workers are; "
-            "set it for each of them, as docs/guide/distributed.md shows, or take --set train.strategy=auto"
+            "set it for each of them, as docs/guide/distributed.md shows, or add --set train.strategy=auto"
         )
     if strategy == "mirrored" and device.replicas < 2:
         raise UsageError(
