@@ -324,7 +324,7 @@ def summary(
     check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show every layer: shape, parameters, multiplications, receptive field, memory. No TensorFlow."""
+    """Show every layer: shape, parameters, MACs, receptive field, memory. No TensorFlow."""
     from cnnctl.commands.summary import summary as run
 
     run(config, overrides or [], form.value, batch_size, explain, check, Console(), verbose)

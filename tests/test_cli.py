@@ -187,7 +187,7 @@ def test_help_of_a_verb_explains_each_of_its_options(verb: str, call: Call) -> N
         (("summary", MNIST, "--format", "xml"), "expected one of table, json, markdown, received 'xml'"),
         (("summary", MNIST, "--set", "train.epochs"), "--set train.epochs  expected path=value, such as train.epochs=3"),
         (("summary", MNIST, "--set", "train.epohs=3"), "train: unknown field 'epohs'; did you mean 'epochs'?"),
-        (("train",), "give the config to train, or --resume with the folder of the run to resume"),
+        (("train",), "expected a config, or --resume RUN"),
         (("train", MNIST, "--resume", "no-run"), "there is no folder no-run"),
         (("train", "--resume", "no-run"), "there is no folder no-run; 'cnnctl runs' shows the runs in runs/"),
         (("train", "--resume", "no-run", "--set", "seed=1"), "there is no folder no-run"),

@@ -97,7 +97,7 @@ def _interruptible(resume: Path | None, console: Console) -> Iterator[Interrupti
 
 def _request_for_new_run(config: Path | None, overrides: Sequence[str], run_dir: Path | None, console: Console) -> _Request:
     if config is None:
-        raise UsageError("give the config to train, or --resume with the folder of the run to resume")
+        raise UsageError("expected a config, or --resume RUN; for example: cnnctl train config.yaml")
     found: list[str] = []
     experiment = one_training(load(config, overrides, notes=found), console)
     for note in found:

@@ -205,18 +205,19 @@ def pixels_of(images: AnyImages) -> Rows:
 
 @contextlib.contextmanager
 def owned(batches: tf.data.Dataset, distribute: Callable[[tf.data.Dataset], Any] | None = None) -> Iterator[Any]:
-    """Give a dataset to iterate over in the block; at its end all iterators are closed, also those that Keras made.
+    """Yield the dataset; close every iterator over it at the end of the block, also those that Keras made.
 
     An iterator that is only forgotten lives on in tracebacks and cycles until Python collects garbage. That may happen in
     any thread, also in one that reads images for this very iterator: it would wait for itself forever.
 
     Args:
         batches: the dataset.
-        distribute: gives the dataset of a strategy; None for one device.
+        distribute: makes the dataset of a strategy; None for one device.
     """
     opened: list[Any] = []
     dataset = distribute(batches) if distribute else batches
 
+    # Keras calls iter() itself, so the class of the dataset records what it returns.
     class Recorded(type(dataset)):  # type: ignore[misc]
         def __iter__(self) -> Any:
             opened.append(super().__iter__())
@@ -242,7 +243,7 @@ def _close(iterator: Any, empty: Any) -> None:
 
 @contextlib.contextmanager
 def iterate(batches: tf.data.Dataset, distribute: Callable[[tf.data.Dataset], Any] | None = None) -> Iterator[Any]:
-    """Give an iterator that is closed at the end of the block; arguments as in `owned`."""
+    """Yield an iterator that is closed at the end of the block; arguments as in `owned`."""
     with owned(batches, distribute) as dataset:
         yield iter(dataset)
 

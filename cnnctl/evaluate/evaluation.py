@@ -33,7 +33,6 @@ from cnnctl.train.inference import Scored, evaluate_batches
 from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error, refuse_too_large
 from cnnctl.train.steps import build_metrics
 
-NOT_ENOUGH_MEMORY = "there is not enough memory for these images and this network; evaluate fewer images, or with --device cpu"
 MAX_TRIED = 1_000
 """Images, evenly chosen, that are evaluated inverted and transposed."""
 FAR_BELOW = 0.1

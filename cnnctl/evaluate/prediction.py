@@ -32,7 +32,6 @@ MAX_AT_ONCE = 256
 MIN_IMAGES, MIN_CLASSES, CERTAIN, HALVED = 50, 8, 4, 0.5
 """Conditions for a network to be surer of the transposes of images: images, predicted classes, standard errors of the entropy,
 and the fraction of the entropy that is left."""
-NOT_ENOUGH_MEMORY = "there is not enough memory for this network; predict with --device cpu"
 
 
 @dataclass(frozen=True)

@@ -65,11 +65,11 @@ def read_challenge(folder: Path, data: DataSpec) -> list[OneShotRun]:
 
 def _run_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such folder; give the folder with run01, run02 ... of the one-shot challenge")
+        raise UsageError(f"{folder}: there is no such folder; pass the folder with run01, run02 ... of the one-shot challenge")
     runs = [each for each in folder.iterdir() if re.fullmatch("run[0-9]+", each.name) and each.is_dir()]
     if runs:
         return sorted(runs, key=lambda run: (int(run.name.removeprefix("run")), run.name))
-    remedy = "give the folder above it" if (folder / LABELS).exists() else "give the folder that has them"
+    remedy = "pass the folder above it" if (folder / LABELS).exists() else "pass the folder that has them"
     raise DataError(f"{folder}: expected the folders run01, run02 ... of a one-shot challenge, found none; {remedy}")
 
 

@@ -143,7 +143,7 @@ class _ByEpisodes:
 
 
 def make_task(experiment: Experiment, replicas: Replicas | None = None) -> FewShot | Classification:
-    """Read the data of a checked config, and make its task."""
+    """Read the data of a checked config, and make its task: the one place that chooses between classification and few-shot."""
     return FewShot(experiment) if experiment.few_shot else Classification(experiment, replicas)
 
 

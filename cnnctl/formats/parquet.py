@@ -120,7 +120,7 @@ def _refuse_missing_shards(path: Path, files: Sequence[Path]) -> None:
         if missing:
             raise DataError(
                 f"{path}: {name} has {len(numbers):,} of its {of:,} files; {name}-{missing[0]:05d}-of-{of:05d}.parquet "
-                f"is missing in {folder}; download it, or give one file as data.path"
+                f"is missing in {folder}; download it, or set data.path to one file"
             )
 
 

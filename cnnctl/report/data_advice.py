@@ -117,7 +117,7 @@ def _missing(facts: Facts) -> Iterator[str]:
 def _unbalanced(facts: Facts) -> Iterator[str]:
     if facts["splits"]["train"]["balance"]["ratio"] >= UNBALANCED:
         yield (
-            "the classes are imbalanced, so accuracy says little about the small ones; "
+            "the classes are imbalanced, so accuracy hides errors on small classes; "
             "check the row of each class in cnnctl evaluate, and compare accuracy with the baseline"
         )
 

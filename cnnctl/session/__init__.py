@@ -1,5 +1,5 @@
 """One training from data to result.
 
-In: a checked config, the function that makes its task, and who is notified. Out: a run folder. Knows neither which task it trains
-nor which loop runs. Open `session.py` first, then `finish.py`.
+In: a checked config, the function that makes its task, and the observer of a sweep, if any. Out: a run folder. `session.py` knows
+neither the task nor the loop; `classification.py` is the task of plain trainings. Open `session.py` first, then `finish.py`.
 """

@@ -53,7 +53,7 @@ def _save_model(experiment: Experiment, trained: keras.Model, run: RunFolder) ->
         plain.save(beside)
         put_in_place(beside, run.model)
     except OSError as error:
-        raise RunError(f"{run.model} cannot be written: {error.strerror}. Once there is room: {resume_command(run)}") from error
+        raise RunError(f"{run.model} cannot be written: {error.strerror}. Once this is fixed: {resume_command(run)}") from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -113,7 +113,7 @@ def _conclude(session: Session, run: RunFolder, result: dict[str, Any], score: S
     loss = loss_text(score.loss, result["loss_includes_regularization"])
     say(f"test    accuracy {accuracy_text(score)}, {loss}, on {session.task.tested_on()}")
     say(f"weights {result['weights']}")
-    speed = f"{result['images_per_second']:,.0f} images per second"
+    speed = f"{result['images_per_second']:,.0f} images/s"
     say(f"time    {show_seconds(result['train_seconds'])} of training, {counted(result['epochs'], 'epoch')}, {speed}")
     say(f"run     {shell_word(run.path)}")
     if session.experiment.log.tensorboard:

@@ -119,7 +119,7 @@ def assist(session: Session) -> None:
     """
     task, stopping = session.task, {"stopping": session.stopping} if session.stopping else {}
     checkpoints = Checkpoints(Path(), task.learner.model, task.learner.optimizer, stopping)
-    set_last_message(f"{AGAIN}, as the chief's message says")
+    set_last_message(f"{AGAIN}, as the chief reports")
     try:
         with _as_errors(session, RESUMED_BY_ALL):
             session.workers.agree_on_start(checkpoints, task.splits, session.interruption)

@@ -151,5 +151,5 @@ def _noted(run: RunFolder, experiment: Experiment) -> tuple[list[str], str]:
     environment = run.read_environment()
     names, seen = environment.get("class_names"), environment.get("data_fingerprint")
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and isinstance(seen, str)):
-        raise RunError(f"{run.environment} is damaged: it has no names of the classes; start a new run")
+        raise RunError(f"{run.environment} is damaged: class_names or data_fingerprint is missing; start a new run")
     return named_outputs(names, experiment.data), seen

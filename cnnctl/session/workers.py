@@ -108,7 +108,7 @@ class Workers:
         failed = [self.cluster.named(worker) for worker, (number,) in enumerate(self.replicas.gathered([0])) if number]
         if failed:
             self.replicas.leave_together()
-            raise RunError(f"{' and '.join(failed)}, could not {what}; its own output says why. {AGAIN}")
+            raise RunError(f"{' and '.join(failed)}, could not {what}; see its output. {AGAIN}")
 
     @contextlib.contextmanager
     def as_lost_worker_error(self, how_to_resume: str) -> Iterator[None]:
@@ -119,8 +119,8 @@ class Workers:
             if self.cluster is None:
                 raise
             raise RunError(
-                f"{lost_worker(error, self.cluster)}, has ended or cannot be reached, so the training cannot continue; its own "
-                f"output says why. {how_to_resume}"
+                f"{lost_worker(error, self.cluster)}, has ended or cannot be reached, so the training cannot continue; see "
+                f"its output. {how_to_resume}"
             ) from error
 
 
@@ -168,5 +168,5 @@ def _refuse_other_images(replicas: Replicas, splits: Splits) -> None:
         if others:
             replicas.leave_together()
             raise DataError(
-                f"worker {', '.join(others)} has read other {name} images than the chief; give all workers the same data"
+                f"worker {', '.join(others)} has read different {name} images from the chief's; use the same data for all workers"
             )

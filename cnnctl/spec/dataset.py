@@ -275,7 +275,7 @@ class DataSpec(Section):
             if self.source == "digits" and isinstance(getattr(self, field), str):
                 raise wrong(f"source 'digits' has no named splits; write {field}: 0.2, or another fraction", field)
         if self.source == "digits" and self.train != "train":
-            raise wrong("source 'digits' has no named splits; leave it out", "train")
+            raise wrong("source 'digits' has no named splits; remove train", "train")
         return self
 
 

@@ -385,6 +385,23 @@ def _about_sizes(content: Any, where: Where) -> str | None:
 
 NO_VALUE = ("none", "off", "no", "false", "nil")
 """Words that users write for null; YAML reads each as a text."""
+_INTEGERS = (
+    *(
+        "epochs",
+        "batch_size",
+        "filters",
+        "units",
+        "kernel_size",
+        "strides",
+        "pool_size",
+        "classes",
+        "channels",
+        "seed",
+        "split_seed",
+    ),
+    *("patience", "trials", "way", "shot", "query", "episodes", "every_steps", "every_epochs"),
+)
+"""Fields that a number with decimals cannot fix."""
 _MAY_BE_NULL = ("validation", "test", "early_stopping", "checkpoint", "loss", "augment", "activation", "pruning")
 
 
@@ -394,7 +411,8 @@ def _about_numbers(content: Any, where: Where) -> str | None:
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:[.,]\d+)?)\s*%", value)):
         return f"expected a fraction, received {show(value)}; write {field}: {float(match[1].replace(',', '.')) / 100:g}"
     if isinstance(value, str) and re.fullmatch(r"\d+,\d+", value):
-        return f"{show(value)} has a decimal comma, which makes it a text; write {field}: {value.replace(',', '.')}"
+        as_decimal = f"; write {field}: {value.replace(',', '.')}" if field not in _INTEGERS else ""
+        return f"{show(value)} has a decimal comma, which makes it a text{as_decimal}"
     if field == "units" and isinstance(value, str) and value != "classes":
         return f"expected a positive integer or 'classes', received {show(value)}; write units: classes"
     if field == "padding" and type(value) is int and where[-2] != "zero_padding2d":

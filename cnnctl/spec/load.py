@@ -59,6 +59,11 @@ def load(
     return check(document, look_at_data, notes)
 
 
+def _is_classification(document: Document) -> bool:
+    """Return True if neither the task nor a section is few_shot; also known where other sections are invalid."""
+    return "few_shot" not in (document.content.get("task"), *document.content)
+
+
 def check(document: Document, look_at_data: bool = True, notes: list[str] | None = None, explained: bool = True) -> Experiment:
     """Validate a document and return its experiment; see `load`.
 
@@ -70,7 +75,7 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
     data, model = _valid_sections(experiment, document)
     data = _with_source_facts(data, document, look_at_data, notes, problems) if data else None
     checked = _with_data(experiment, data) if experiment and data else None
-    found = complaints(data, model, checked, classifies="few_shot" not in (document.content.get("task"), *document.content))
+    found = complaints(data, model, checked, _is_classification(document))
     problems += [_problem(document, *each) for each in found]
     problems += _sweep_problems(checked or experiment, document)
     if problems:

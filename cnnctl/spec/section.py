@@ -103,7 +103,7 @@ def _translated(error: Any, known: Iterable[str], renamed: Mapping[str, str]) ->
         names = ", ".join(known)
         message = f"unknown field '{where[-1]}'{suggestion(where[-1], known) or f'; known: {names}'}"
         if where[-1] in renamed:
-            message = f"'{where[-1]}' is now called '{renamed[where[-1]]}'; did you mean '{renamed[where[-1]]}'?"
+            message = f"'{where[-1]}' has been renamed; did you mean '{renamed[where[-1]]}'?"
         custom = PydanticCustomError(UNKNOWN_FIELD, "{message}", {"message": one_line(message)})
     elif kind in _EXPECTED:
         context = {key: f"{limit:g}" if isinstance(limit, float) else limit for key, limit in error.get("ctx", {}).items()}

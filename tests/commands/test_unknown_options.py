@@ -79,9 +79,9 @@ def test_a_field_of_the_config_as_an_option_is_refused_with_the_set_that_works(v
         (["train", MNIST, "--output-dir", "x"], "train has no option --output-dir; use --run-dir x"),
         (
             ["train", MNIST, "--shuffle"],
-            "train has no option --shuffle, images are always prefetched and shuffled; leave it out",
+            "train has no option --shuffle, images are always prefetched and shuffled; remove it",
         ),
-        (["summary", MNIST, "--gpu"], "summary has no option --gpu, option --device selects the device; leave it out"),
+        (["summary", MNIST, "--gpu"], "summary has no option --gpu, option --device selects the device; remove it"),
         (["data", MNIST, "--data", "images"], "data has no option --data; use --set data.path=images"),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_worker_that_cannot_read_its_data_is_named_by_the_others(nurseries: li
     children = start_workers(nurseries, "train", "config.yaml", "--run-dir", "unread", folder=folder, hindered={1: broken})
     assert [child.wait() for child in children] == [1, 1]
     chief, other = (child.said() for child in children)
-    assert re.search(r"worker 1, 127\.0\.0\.1:\d+, could not read its data; its own output says why", chief), chief
+    assert re.search(r"worker 1, 127\.0\.0\.1:\d+, could not read its data; see its output", chief), chief
     assert "no digits here" in other
     assert "Traceback" not in chief + other
 
@@ -219,7 +219,7 @@ def test_workers_that_are_about_to_train_different_things_are_refused(nurseries:
     others = ("train", "config.yaml", "--set", "train.batch_size=64")
     children = start_workers(nurseries, "train", "config.yaml", "--run-dir", "other", folder=folder, others=others)
     assert [child.wait() for child in children] == [2, 2]
-    what = r"worker 1, 127\.0\.0\.1:\d+, has another train\.batch_size than the chief: 64, not 98"
+    what = r"worker 1, 127\.0\.0\.1:\d+, differs from the chief: train\.batch_size is 64, expected 98"
     assert re.search(f"^{what}", children[0].said(), re.MULTILINE), children[0].said()
     assert re.search(f"^the chief reports: {what}", children[1].said(), re.MULTILINE), children[1].said()
     assert not (folder / "other").exists()
@@ -232,7 +232,7 @@ def test_workers_with_other_images_are_refused(nurseries: list[ForkServer], fold
     children = start_workers(nurseries, "train", "config.yaml", "--run-dir", "images", folder=folder, hindered={1: changed})
     assert [child.wait() for child in children] == [1, 1]
     for child in children:
-        assert "worker 1 has read other" in child.said(), child.said()
+        assert "worker 1 has read different" in child.said(), child.said()
 
 
 def test_workers_that_never_come_are_named_when_the_time_is_over(nurseries: list[ForkServer], folder: Path) -> None:

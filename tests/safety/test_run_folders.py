@@ -233,7 +233,7 @@ CLASS_NAMES: dict[str, object] = {
 @pytest.mark.parametrize("what", CLASS_NAMES)
 def test_class_names_that_are_none_are_refused(what: str, run: Path, command: Command) -> None:
     change(run, class_names=CLASS_NAMES[what])
-    wanted = f"{run / 'environment.json'} is damaged: it has no names of the classes; start a new run"
+    wanted = f"{run / 'environment.json'} is damaged: class_names or data_fingerprint is missing; start a new run"
     assert wanted in command("evaluate", run).refusal()
 
 

@@ -155,7 +155,7 @@ def _keys(problem: Problem) -> Where:
 
 
 def _unknown_field(problem: Problem) -> str | None:
-    match = re.match(r"(?:unknown field '(.+?)'|'(\w+)' is now called)", problem.message)
+    match = re.match(r"(?:unknown field '(.+?)'|'(\w+)' has been renamed)", problem.message)
     return (match[1] or match[2]) if match else None
 
 

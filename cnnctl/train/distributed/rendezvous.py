@@ -169,7 +169,7 @@ def _refuse_other(own: Greeting, other: object, name: str) -> None:
     received = other if isinstance(other, dict) else {}
     for what, value in own.items():
         if received.get(what) != value:
-            raise UsageError(f"{name}, has another {what} than the chief: {show(received.get(what))}, not {show(value)}")
+            raise UsageError(f"{name}, differs from the chief: {what} is {show(received.get(what))}, expected {show(value)}")
 
 
 # The others

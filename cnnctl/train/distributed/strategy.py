@@ -50,7 +50,7 @@ def chosen_strategy(experiment: Experiment, device: Device, cluster: Cluster | N
         return _for_workers(experiment, workers) if workers > 1 else strategy_on(experiment, device.replicas, what)
     if strategy == "multi_worker" and not workers:
         raise UsageError(
-            f"train.strategy is multi_worker, but the environment variable {VARIABLE} does not say who the workers are; "
+            f"train.strategy is multi_worker, but the environment variable {VARIABLE} lists no workers; "
             "set it for each of them, as docs/guide/distributed.md shows, or add --set train.strategy=auto"
         )
     if strategy == "mirrored" and device.replicas < 2:
