@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 SLOWEST = (
-    "test_workers.py", "test_sweep.py", "test_code.py", "test_few_shot.py", "test_readme.py", "test_docs.py", "test_kills.py",
+    "test_workers.py", "test_sweep.py", "test_code.py", "test_few_shot.py", "test_docs.py", "test_kills.py",
     "test_streaming.py", "test_scripts.py", "test_replicas.py", "test_tensorboard.py", "test_bench.py", "test_run_folder.py",
     "test_surroundings.py", "test_reproducible.py", "test_pages.py", "test_faults.py", "test_fuzz.py", "test_styles.py",
 )  # fmt: skip
@@ -41,7 +41,7 @@ SLOWEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the slowest files first, and skips what only scripts/soak runs, unless CNNCTL_SOAK is set."""
+    """Put the slowest files first, and skip what only scripts/soak runs, unless CNNCTL_SOAK is set."""
     items.sort(key=lambda item: SLOWEST.index(item.path.name) if item.path.name in SLOWEST else len(SLOWEST))
     if "CNNCTL_SOAK" not in os.environ:
         for item in items:

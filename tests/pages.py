@@ -7,8 +7,6 @@ what is left out. A plain block whose lines begin with `$ ` is a session: comman
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import itertools
 import re
 import shlex
@@ -18,7 +16,8 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from tests.fork_server import ForkServer
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -82,9 +81,7 @@ class Commands:
     """Runs commands of pages, each in a process of its own that is forked from one with everything imported."""
 
     def __init__(self) -> None:
-        there = importlib.util.find_spec("tests.fork_server")
-        module = importlib.import_module("tests.fork_server" if there else "tests.reliability.nursery")
-        self._server: Any = (module.ForkServer if there else module.Nursery)()
+        self._server = ForkServer()
         self._kept = tempfile.TemporaryDirectory(prefix="cnnctl-pages-")
         self._done: dict[tuple[str, ...], tuple[str, Path]] = {}
 

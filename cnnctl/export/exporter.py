@@ -186,7 +186,7 @@ def _random(experiment: Experiment) -> ImageSet:
 
 
 def _inputs(experiment: Experiment, images: ImageSet) -> Iterator[Values]:
-    """Yields the images in batches as the network takes them, (B, H, W, C) or (B, C, H, W)."""
+    """Yield the images in batches, prepared for the network, (B, H, W, C) or (B, C, H, W)."""
     with iterate(ordered_batches(images, preparation(experiment), experiment.train.batch_size)) as batches:
         for inputs, _ in batches:
             yield np.asarray(inputs)

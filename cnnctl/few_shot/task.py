@@ -267,7 +267,7 @@ class FewShot:
         }
 
     def predictions(self) -> Predictions | None:
-        """Returns None: an embedding has no classes to be confused."""
+        """Return None: an embedding has no classes to confuse."""
         return None
 
 

@@ -27,7 +27,7 @@ class Interruption(Observer):
     those before it nor those after it. At any other time KeyboardInterrupt is raised at once, since imports, reading data,
     tracing and evaluation have no place where a flag could be read soon enough. After the first signal the default
     handlers are back, so a second one ends the process at once. As an observer it comes after all others, which
-    are notified of the step before it raises.
+    are notified of the step before it raises. The first call of TensorFlow, which traces, is cut at once: nothing of it is saved.
 
     Args:
         notify: called with the signal when it comes.

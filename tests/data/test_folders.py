@@ -73,7 +73,7 @@ def test_the_classes_are_those_that_keras_finds(tmp_path: Path) -> None:
     assert counts_of(loaded(root, tmp_path, test=0.2)) == labels
 
 
-def test_leaf_makes_each_folder_of_images_per_class_named_by_its_path(tmp_path: Path) -> None:
+def test_leaf_makes_each_folder_of_images_a_class_named_by_its_path(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"Greek/alpha": 2, "Greek/beta": 3, "Latin/a": 4})
     experiment = loaded(root, tmp_path, class_folders="leaf")
     assert counts_of(experiment) == {"Greek/alpha": 2, "Greek/beta": 3, "Latin/a": 4}

@@ -10,6 +10,6 @@ from tests.fork_server import ForkServer
 
 
 @pytest.fixture(scope="session")
-def nurseries(fork_server: ForkServer) -> Iterator[list[ForkServer]]:
+def fork_servers(fork_server: ForkServer) -> Iterator[list[ForkServer]]:
     with ForkServer() as second:
         yield [fork_server, second]

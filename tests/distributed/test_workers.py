@@ -45,11 +45,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def straight(nurseries: list[ForkServer], folder: Path) -> Path:
+def straight(fork_servers: list[ForkServer], folder: Path) -> Path:
     """The run of two workers that nothing interrupts, though strangers call the port of the chief."""
     ports, late = free_ports(2), {1: "import time; time.sleep(2)"}
     words = ("train", "config.yaml", "--set", "log.tensorboard=true", "--run-dir", "straight")
-    children = start_workers(nurseries, *words, folder=folder, hindered=late, ports=ports)
+    children = start_workers(fork_servers, *words, folder=folder, hindered=late, ports=ports)
     assert children[0].has_said("waiting for the others")
     for message in (b"GET / HTTP/1.1\r\n\r\n", b'{"worker": 7}\n', b'{"worker": true}\n', b"[" * 100_000 + b"\n", b""):
         with socket.create_connection(("127.0.0.1", ports[0])) as stranger:
@@ -80,11 +80,11 @@ def same(first: Path, second: Path) -> None:
 
 
 def test_two_workers_compute_what_two_devices_of_one_process_do_to_the_bit(
-    straight: Path, nurseries: list[ForkServer], folder: Path
+    straight: Path, fork_servers: list[ForkServer], folder: Path
 ) -> None:
     words = ("train", "config.yaml", "--set", "train.strategy=mirrored", "--run-dir", "mirrored")
     output = folder / "output.txt"
-    code = nurseries[0].run(*words, cwd=folder, output=output, before=environment(**{SEVERAL_DEVICES: "2"}))
+    code = fork_servers[0].run(*words, cwd=folder, output=output, before=environment(**{SEVERAL_DEVICES: "2"}))
     assert code == 0, output.read_text()
     same(straight, folder / "mirrored")
 
@@ -98,17 +98,17 @@ def mirrored(fork_server: ForkServer, *words: object, folder: Path, before: str 
 
 @pytest.mark.parametrize("loop", ["fit", "custom"])
 def test_both_loops_go_on_exactly_on_several_devices(
-    straight: Path, nurseries: list[ForkServer], tmp_path: Path, loop: str
+    straight: Path, fork_servers: list[ForkServer], tmp_path: Path, loop: str
 ) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     changes = ("--set", "train.strategy=mirrored", "--set", f"train.loop={loop}")
     cut = signal_at(15, signal.SIGTERM)
-    code, said = mirrored(nurseries[0], "config.yaml", *changes, "--run-dir", "run", folder=tmp_path, before=cut)
+    code, said = mirrored(fork_servers[0], "config.yaml", *changes, "--run-dir", "run", folder=tmp_path, before=cut)
     assert code == 143, said
     if loop == "custom":
         shutil.copytree(tmp_path / "run", tmp_path / "other")
-        with_one_device(nurseries[0], tmp_path)
-    code, said = mirrored(nurseries[0], "--resume", "run", folder=tmp_path)
+        with_one_device(fork_servers[0], tmp_path)
+    code, said = mirrored(fork_servers[0], "--resume", "run", folder=tmp_path)
     assert code == 0, said
     same(straight, tmp_path / "run")
 
@@ -123,9 +123,9 @@ def with_one_device(fork_server: ForkServer, folder: Path) -> None:
     assert "replicas changed since the run began" in output.read_text()
 
 
-def test_a_worker_that_cannot_read_its_data_is_named_by_the_others(nurseries: list[ForkServer], folder: Path) -> None:
+def test_a_worker_that_cannot_read_its_data_is_named_by_the_others(fork_servers: list[ForkServer], folder: Path) -> None:
     broken = "import sklearn.datasets as s\nfrom cnnctl.errors import DataError\ndef f(): raise DataError('no digits here')\ns.load_digits = f"
-    children = start_workers(nurseries, "train", "config.yaml", "--run-dir", "unread", folder=folder, hindered={1: broken})
+    children = start_workers(fork_servers, "train", "config.yaml", "--run-dir", "unread", folder=folder, hindered={1: broken})
     assert [child.wait() for child in children] == [1, 1]
     chief, other = (child.said() for child in children)
     assert re.search(r"worker 1, 127\.0\.0\.1:\d+, could not read its data; see its output", chief), chief
@@ -170,7 +170,7 @@ def test_the_chief_alone_writes_and_each_worker_says_what_it_does(straight: Path
 )
 def test_one_worker_that_ends_stops_the_others_and_all_can_resume(
     straight: Path,
-    nurseries: list[ForkServer],
+    fork_servers: list[ForkServer],
     folder: Path,
     tmp_path: Path,
     who: int,
@@ -180,44 +180,44 @@ def test_one_worker_that_ends_stops_the_others_and_all_can_resume(
 ) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     words = ("train", "config.yaml", "--run-dir", "run")
-    children = start_workers(nurseries, *words, folder=tmp_path, hindered={who: signal_at(15, number)})
+    children = start_workers(fork_servers, *words, folder=tmp_path, hindered={who: signal_at(15, number)})
     assert [child.wait() for child in children] == codes, "\n".join(child.said() for child in children)
     teller = children[1 if who == 0 else 0].said()
     assert re.search(told, teller), teller
     assert "Traceback" not in teller
     if (who, number) != (1, signal.SIGKILL):
         return  # the checkpoint is the chief's in each case; the test below resumes that of a chief that got SIGTERM
-    again = start_workers(nurseries, "train", "--resume", "run", folder=tmp_path)
+    again = start_workers(fork_servers, "train", "--resume", "run", folder=tmp_path)
     end_well(again)
     same(straight, tmp_path / "run")
     assert "changed since the run began" not in again[0].said()  # other ports change no number
 
 
 def test_workers_that_do_not_see_the_run_folder_go_on_from_the_checkpoint_of_the_chief(
-    straight: Path, nurseries: list[ForkServer], tmp_path: Path
+    straight: Path, fork_servers: list[ForkServer], tmp_path: Path
 ) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     words = ("train", "config.yaml", "--run-dir", "run")
-    children = start_workers(nurseries, *words, folder=tmp_path, hindered={0: signal_at(15, signal.SIGTERM)})
+    children = start_workers(fork_servers, *words, folder=tmp_path, hindered={0: signal_at(15, signal.SIGTERM)})
     assert [child.wait() for child in children] == [143, 130]
     assert re.search(CUT_SHORT, children[0].said()), children[0].said()
     others = ("train", "config.yaml")
-    end_well(start_workers(nurseries, "train", "--resume", "run", folder=tmp_path, others=others))
+    end_well(start_workers(fork_servers, "train", "--resume", "run", folder=tmp_path, others=others))
     same(straight, tmp_path / "run")
 
 
-def test_a_loss_that_is_no_number_ends_all_workers_at_the_same_step(nurseries: list[ForkServer], folder: Path) -> None:
+def test_a_loss_that_is_no_number_ends_all_workers_at_the_same_step(fork_servers: list[ForkServer], folder: Path) -> None:
     words = ("train", "config.yaml", "--set", "train.optimizer={sgd: {learning_rate: 1e30}}", "--run-dir", "diverged")
-    children = start_workers(nurseries, *words, folder=folder)
+    children = start_workers(fork_servers, *words, folder=folder)
     assert [child.wait() for child in children] == [1, 1]
     chief, other = (child.said() for child in children)
     assert re.search(r"the loss became \S+ at step 2 \(step 2 of epoch 1\); .*smaller learning_rate", chief), chief
     assert re.search(r"the loss became \S+ at step 2; .*the chief reports the layer where it began", other), other
 
 
-def test_workers_that_are_about_to_train_different_things_are_refused(nurseries: list[ForkServer], folder: Path) -> None:
+def test_workers_that_are_about_to_train_different_things_are_refused(fork_servers: list[ForkServer], folder: Path) -> None:
     others = ("train", "config.yaml", "--set", "train.batch_size=64")
-    children = start_workers(nurseries, "train", "config.yaml", "--run-dir", "other", folder=folder, others=others)
+    children = start_workers(fork_servers, "train", "config.yaml", "--run-dir", "other", folder=folder, others=others)
     assert [child.wait() for child in children] == [2, 2]
     what = r"worker 1, 127\.0\.0\.1:\d+, differs from the chief: train\.batch_size is 64, expected 98"
     assert re.search(f"^{what}", children[0].said(), re.MULTILINE), children[0].said()
@@ -225,22 +225,22 @@ def test_workers_that_are_about_to_train_different_things_are_refused(nurseries:
     assert not (folder / "other").exists()
 
 
-def test_workers_with_other_images_are_refused(nurseries: list[ForkServer], folder: Path) -> None:
+def test_workers_with_other_images_are_refused(fork_servers: list[ForkServer], folder: Path) -> None:
     changed = (
         "import sklearn.datasets as s; o = s.load_digits\ndef f():\n  d = o(); d.images[7] += 1; return d\ns.load_digits = f"
     )
-    children = start_workers(nurseries, "train", "config.yaml", "--run-dir", "images", folder=folder, hindered={1: changed})
+    children = start_workers(fork_servers, "train", "config.yaml", "--run-dir", "images", folder=folder, hindered={1: changed})
     assert [child.wait() for child in children] == [1, 1]
     for child in children:
         assert "worker 1 has read different" in child.said(), child.said()
 
 
-def test_workers_that_never_come_are_named_when_the_time_is_over(nurseries: list[ForkServer], folder: Path) -> None:
+def test_workers_that_never_come_are_named_when_the_time_is_over(fork_servers: list[ForkServer], folder: Path) -> None:
     ports = free_ports(3)
     before = [environment(TF_CONFIG=cluster_config(ports, index), CNNCTL_WORKERS_TIMEOUT="3") for index in range(2)]
     children = [
         fork_server.start("train", "config.yaml", cwd=folder, output=folder / f"late_{index}.txt", before=before[index])
-        for index, fork_server in enumerate(nurseries)
+        for index, fork_server in enumerate(fork_servers)
     ]
     assert [child.wait() for child in children] == [1, 1]
     absent = rf"worker 2, 127\.0\.0\.1:{ports[2]} has not connected within 3 s; check that it is started.* set CNNCTL_WORKERS_TIMEOUT"
@@ -248,20 +248,20 @@ def test_workers_that_never_come_are_named_when_the_time_is_over(nurseries: list
         assert re.search(absent, child.said()), child.said()
 
 
-def test_a_chief_that_never_comes_is_named_when_the_time_is_over(nurseries: list[ForkServer], folder: Path) -> None:
+def test_a_chief_that_never_comes_is_named_when_the_time_is_over(fork_servers: list[ForkServer], folder: Path) -> None:
     before = environment(TF_CONFIG=cluster_config(free_ports(2), 1), CNNCTL_WORKERS_TIMEOUT="1")
     output = folder / "alone.txt"
-    assert nurseries[0].run("train", "config.yaml", cwd=folder, output=output, before=before) == 1
+    assert fork_servers[0].run("train", "config.yaml", cwd=folder, output=output, before=before) == 1
     assert "the chief, worker 0, 127.0.0.1" in output.read_text()
     assert "has not connected within 1 s" in output.read_text()
 
 
-def test_a_port_in_use_is_told_at_once(nurseries: list[ForkServer], folder: Path) -> None:
+def test_a_port_in_use_is_told_at_once(fork_servers: list[ForkServer], folder: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = int(taken.getsockname()[1])
         before = environment(TF_CONFIG=cluster_config([port, *free_ports(1)], 0))
         output = folder / "in_use.txt"
-        assert nurseries[0].run("train", "config.yaml", cwd=folder, output=output, before=before) == 2
+        assert fork_servers[0].run("train", "config.yaml", cwd=folder, output=output, before=before) == 2
     assert f"port {port} of this machine is in use by another process" in output.read_text()

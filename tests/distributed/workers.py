@@ -24,7 +24,7 @@ def cluster_config(ports: Sequence[int], index: int, kind: str = "worker") -> st
 
 
 def start_workers(
-    nurseries: Sequence[ForkServer],
+    fork_servers: Sequence[ForkServer],
     *words: object,
     folder: Path,
     limit: int = 60,
@@ -35,7 +35,7 @@ def start_workers(
     """Starts `cnnctl WORDS` as one worker a fork_server, the chief first.
 
     Args:
-        nurseries: start one each.
+        fork_servers: start one each.
         words: of the command.
         folder: where it runs, and where `output_0.txt` and so on go.
         limit: seconds that workers wait for each other.
@@ -43,9 +43,9 @@ def start_workers(
         hindered: by a worker's number, Python that it runs first.
         ports: of the workers; free ones where none are given.
     """
-    ports = ports or free_ports(len(nurseries))
+    ports = ports or free_ports(len(fork_servers))
     children = []
-    for index, fork_server in enumerate(nurseries):
+    for index, fork_server in enumerate(fork_servers):
         said = environment(TF_CONFIG=cluster_config(ports, index), CNNCTL_WORKERS_TIMEOUT=str(limit))
         said += "\n" + (hindered or {}).get(index, "")
         command = words if index == 0 or others is None else others

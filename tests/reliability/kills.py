@@ -41,7 +41,7 @@ class Victim:
     def __init__(self, fork_server: ForkServer, case: str, folder: Path) -> None:
         self.config = write_case(case, folder)
         self.run = folder / "run"
-        self._nursery = fork_server
+        self._fork_server = fork_server
         self._output = folder / "output.txt"
 
     def words(self) -> list[object]:
@@ -56,12 +56,12 @@ class Victim:
 
     def finish(self) -> None:
         """Lets the training come to its end."""
-        code = self._nursery.run(*self.words(), cwd=self.run.parent, output=self._output)
+        code = self._fork_server.run(*self.words(), cwd=self.run.parent, output=self._output)
         assert code == 0, self._output.read_text()
 
     def strike(self, number: signal.Signals, after: float, count: Count) -> None:
         """Starts the training or goes on with it, and sends a signal after so many seconds."""
-        child = self._nursery.start(*self.words(), cwd=self.run.parent, output=self._output)
+        child = self._fork_server.start(*self.words(), cwd=self.run.parent, output=self._output)
         time.sleep(after)
         sent = time.monotonic()
         child.send(number)

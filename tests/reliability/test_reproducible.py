@@ -34,7 +34,7 @@ def test_another_seed_trains_to_other_weights(fork_server: ForkServer, tmp_path:
     assert ending(tmp_path / "3")["metrics"] != ending(tmp_path / "4")["metrics"]
 
 
-def test_a_process_started_by_itself_ends_as_one_of_the_nursery(fork_server: ForkServer, tmp_path: Path) -> None:
+def test_a_process_started_by_itself_ends_as_one_of_the_fork_server(fork_server: ForkServer, tmp_path: Path) -> None:
     """So that what is found with forked processes holds for those that users start."""
     config, output = write_case("fit-subclass", tmp_path), tmp_path / "output.txt"
     words = ["train", config, "--device", "cpu", "--set", "log.tensorboard=false", "--run-dir"]

@@ -251,7 +251,7 @@ def _before(role: str, data: DataSpec) -> list[str]:
 
 
 def _episodes(few_shot: FewShotSpec, of_classes: Mapping[str, Counts]) -> dict[str, EpisodeFacts]:
-    """Returns the facts of the episodes of each split; `cosine_classifier` draws none from train."""
+    """Describe the episodes of each split; `cosine_classifier` draws none from train."""
     return {
         role: _training_facts(few_shot, counts) if role == "train" else _episode_facts(counts, size_of(few_shot), turns=1)
         for role, counts in of_classes.items()
