@@ -52,7 +52,7 @@ class Summary:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates per image."""
+        """MACs (multiply-accumulate operations) per image."""
         return sum(row.facts.macs for row in self.rows)
 
     @property
