@@ -197,7 +197,7 @@ def test_a_training_that_stops_before_its_last_batch_closes_its_batches(loop: st
 def test_a_script_says_that_its_images_are_in_memory(tmp_path: Path) -> None:
     from cnnctl.script.page import script
 
-    told = "All images are in memory here; data.memory: stream reads them from a file, with the same numbers."
+    told = "All images are in memory here; data.memory: stream reads them from a file, with the same results."
     config = written("custom-sequential", tmp_path)
     texts = {mode: script(load(config, [f"data.memory={mode}"]), "command", "x.keras") for mode in ("auto", "keep", "stream")}
     assert told in texts["stream"]

@@ -383,7 +383,7 @@ def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pyt
     assert lines[2] == "episodes                200: 2-way, 1-shot, 5 queries per class"
     assert (
         lines[4]
-        == "compared                by the outputs after 3 steps of gradient descent, all images to be named in one batch"
+        == "compared                by the outputs after 3 steps of gradient descent, all query images in one batch"
     )
 
 
@@ -400,7 +400,7 @@ def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pyt
         ("maml", ("--way", "3"), 2, "--way 3: this maml network has 2 outputs and classifies 2-way episodes only"),
         ("maml", ("--tta", "2"), 2, "--tta 2: maml adapts weights and has no embeddings to average"),
         ("maml", ("--tta-poses",), 2, "--tta-poses: maml adapts weights and has no embeddings to average"),
-        ("maml", ("--data", "nowhere"), 2, "--data nowhere: there is no such folder"),
+        ("maml", ("--data", "nowhere"), 2, "--data nowhere: no such folder"),
     ],
 )
 def test_episodes_that_cannot_be_are_refused(
@@ -435,7 +435,7 @@ def test_maml_refuses_a_challenge_of_another_way(
     save(tmp_path / "run01" / "test" / "item.png", np.zeros((8, 8), np.uint8))
     (tmp_path / "run01" / "class_labels.txt").write_text("run01/test/item.png run01/training/class0.png")
     assert cnnctl("one-shot", runs["maml"], tmp_path) == 2
-    assert "does 2-way tasks only, and a run of the challenge has 3 classes" in capsys.readouterr().err
+    assert "classifies 2-way episodes only, and a run of the challenge has 3 classes" in capsys.readouterr().err
 
 
 # what other verbs say

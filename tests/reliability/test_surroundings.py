@@ -73,6 +73,7 @@ HOSTILE = {
     "KERAS_BACKEND": "jax",
     "KERAS_MAX_EPOCHS": "x",
     "KERAS_MAX_STEPS_PER_EPOCH": "1",
+    "KERAS_FLOATX": "float16",
     "PYTHONWARNINGS": "error",
     "PYTHONIOENCODING": "ascii",
     "LC_ALL": "C",
