@@ -381,10 +381,7 @@ def test_a_person_reads_accuracy_and_interval(runs: dict[str, Path], capsys: pyt
     accuracy, interval = found["test_accuracy"], found["test_interval"]
     assert lines[0] == f"accuracy                {accuracy:.2%} ± {100 * interval:.2f} % (95 % interval); guessing 50.00%"
     assert lines[2] == "episodes                200: 2-way, 1-shot, 5 queries per class"
-    assert (
-        lines[4]
-        == "compared                by the outputs after 3 steps of gradient descent, all query images in one batch"
-    )
+    assert lines[4] == "compared                by the outputs after 3 steps of gradient descent, all query images in one batch"
 
 
 @pytest.mark.parametrize(
