@@ -61,7 +61,7 @@ def load(
 
 def _is_classification(document: Document) -> bool:
     """Return True if neither the task nor a section is few_shot; also known where other sections are invalid."""
-    return "few_shot" not in (document.content.get("task"), *document.content)
+    return document.content.get("task") != "few_shot" and document.content.get("few_shot") is None
 
 
 def check(document: Document, look_at_data: bool = True, notes: list[str] | None = None, explained: bool = True) -> Experiment:

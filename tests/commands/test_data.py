@@ -152,7 +152,7 @@ def test_json_of_a_few_shot_task_has_its_episodes(few_shot: Path, capsys: pytest
 
 @pytest.mark.parametrize(
     ("form", "line"),
-    [("table", "test          2           2         1 + 5         174"), ("markdown", "| test | 2 | 2 | 1 + 5 | 174 |")],
+    [("table", "test          2        2         1 + 5      174"), ("markdown", "| test | 2 | 2 | 1 + 5 | 174 |")],
 )
 def test_people_see_how_large_an_episode_can_be(
     form: str, line: str, few_shot: Path, capsys: pytest.CaptureFixture[str]

@@ -430,16 +430,14 @@ def test_two_alphabets_of_small2_are_in_small1_and_106_characters_are_not() -> N
     assert [len(np.unique(part.labels)) for part in parts_of(splits)] == [96, 40, 106]
     assert [len(part) for part in parts_of(splits)] == [1920, 800, 2120]
     assert splits.test_size == 2120
-    assert splits.notes == ["test: 106 classes; 50 more were dropped because they are also in 'small1' too"]
+    assert splits.notes == ["test: 106 classes; 50 more were dropped because they are also in 'small1'"]
     for part in parts_of(splits):
         assert np.unique(np.unique(part.labels, return_counts=True)[1]).tolist() == [20]
 
 
 @real
 def test_small2_is_refused_where_nothing_says_that_shared_characters_are_dropped() -> None:
-    with pytest.raises(
-        DataError, match=r"data\.test: 50 of its 156 classes are also in 'small1' too \('\d+', .* and 45 more\)"
-    ):
+    with pytest.raises(DataError, match=r"data\.test: 50 of its 156 classes are also in 'small1' \('\d+', .* and 45 more\)"):
         read_disjoint_splits(omniglot())
 
 
