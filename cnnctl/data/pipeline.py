@@ -17,8 +17,7 @@ from cnnctl.data.augment import augment, draw, draw_rows
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.store.lazy import AnyImages, LazyImages
 from cnnctl.errors import DataError
-from cnnctl.spec.dataset import Augment
-from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.dataset import Augment, DataSpec
 
 AT_ONCE = 4
 """Batches prepared in parallel, and length of the prefetch queue."""
@@ -86,11 +85,10 @@ WHOLE = Shares()
 """One element per batch."""
 
 
-def preparation(experiment: Experiment) -> Preparation:
-    """Build the `Preparation` of a config."""
-    data = experiment.data
+def preparation(data: DataSpec, data_format: str) -> Preparation:
+    """Build the `Preparation` of a data section and the data format of the model."""
     classes = (data.classes or 0) if data.labels == "one_hot" else 0
-    return Preparation(classes, experiment.model.data_format == "channels_first", data.augment)
+    return Preparation(classes, data_format == "channels_first", data.augment)
 
 
 def steps_of(examples: int, batch_size: int) -> int:

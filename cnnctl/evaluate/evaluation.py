@@ -123,8 +123,10 @@ def evaluate_images(images: ImageSet, trained: Trained) -> tuple[Scored, Values]
     """Compute loss, accuracy and outputs as the evaluation in training does, and the probabilities (N, classes)."""
     experiment = trained.experiment
     refuse_too_large(experiment, min(experiment.train.batch_size, len(images)), training=False)
-    batches = ordered_batches(images, preparation(experiment), experiment.train.batch_size)
-    scored = evaluate_batches(trained.model, build_loss(chosen_loss(experiment)), build_metrics(experiment), batches)
+    batches = ordered_batches(images, preparation(experiment.data, experiment.model.data_format), experiment.train.batch_size)
+    scored = evaluate_batches(
+        trained.model, build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels), batches
+    )
     return scored, trained.probabilities(scored.outputs)
 
 

@@ -187,7 +187,9 @@ def _random(experiment: Experiment) -> ImageSet:
 
 def _inputs(experiment: Experiment, images: ImageSet) -> Iterator[Values]:
     """Yield the images in batches, prepared for the network, (B, H, W, C) or (B, C, H, W)."""
-    with iterate(ordered_batches(images, preparation(experiment), experiment.train.batch_size)) as batches:
+    with iterate(
+        ordered_batches(images, preparation(experiment.data, experiment.model.data_format), experiment.train.batch_size)
+    ) as batches:
         for inputs, _ in batches:
             yield np.asarray(inputs)
 

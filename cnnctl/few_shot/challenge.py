@@ -130,7 +130,7 @@ def by_embedding(trained: Trained, embed: Embed, distance: str, views: Views) ->
         vectors = embed_views(
             embed,
             np.concatenate([training, tests]),
-            preparation(trained.experiment),
+            preparation(trained.experiment.data, trained.experiment.model.data_format),
             views,
             seed=trained.experiment.seed,
             at_once=len(training) + len(tests),

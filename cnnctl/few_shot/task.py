@@ -65,7 +65,11 @@ def series_of(
     """
     seed = experiment.data.split_seed ^ _SERIES.get(split, _OTHER_SERIES)
     return EpisodeSeries(
-        Episodes(images, size, split, fields, class_names), preparation(experiment), seed, count, experiment.train.batch_size
+        Episodes(images, size, split, fields, class_names),
+        preparation(experiment.data, experiment.model.data_format),
+        seed,
+        count,
+        experiment.train.batch_size,
     )
 
 
@@ -91,7 +95,7 @@ class _ByBatches:
         first_epoch, skip = divmod(first_step, steps_of(self.examples, self.batch_size))
         return training_batches(
             self._images,
-            preparation(self._experiment),
+            preparation(self._experiment.data, self._experiment.model.data_format),
             batch_size=self.batch_size,
             seed=self._experiment.seed,
             first_epoch=first_epoch,
@@ -126,7 +130,7 @@ class _ByEpisodes:
         first_epoch, skip = divmod(first_step, steps_of(self.examples, self.batch_size))
         return training_episodes(
             self._episodes,
-            preparation(self._experiment),
+            preparation(self._experiment.data, self._experiment.model.data_format),
             seed=self._experiment.seed,
             first=first_epoch * self._per_epoch,
             count=(self._experiment.train.epochs - first_epoch) * self._per_epoch,
@@ -273,7 +277,9 @@ class FewShot:
 
 def _sample(experiment: Experiment, images: ImageSet) -> tuple[Any, Any]:
     """Prepare a few training images for the network, with their labels."""
-    return training_sample(images, preparation(experiment), count=DIAGNOSTIC_IMAGES, seed=experiment.seed)
+    return training_sample(
+        images, preparation(experiment.data, experiment.model.data_format), count=DIAGNOSTIC_IMAGES, seed=experiment.seed
+    )
 
 
 def _fields(few_shot: FewShotSpec) -> list[str]:

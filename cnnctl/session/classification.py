@@ -50,7 +50,7 @@ class Classification:
     def __init__(self, experiment: Experiment, replicas: Replicas | None = None) -> None:
         self._experiment = experiment
         self._replicas = replicas
-        self._prepare = preparation(experiment)
+        self._prepare = preparation(experiment.data, experiment.model.data_format)
         self.splits = read_splits(experiment.data)
         self.examples = len(self.splits.train)
         self.batch_size = experiment.train.batch_size
@@ -61,7 +61,7 @@ class Classification:
         experiment, train = self._experiment, self._experiment.train
         parts = train.batch_parts
         assert isinstance(parts, int)  # resolved
-        loss, metrics = build_loss(chosen_loss(experiment)), build_metrics(experiment)
+        loss, metrics = build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels)
         with self._replicas.strategy.scope() if self._replicas else contextlib.nullcontext():
             self.network = build_model(experiment)
             steps, alone = self.steps_per_epoch, self._replicas is None

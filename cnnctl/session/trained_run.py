@@ -63,7 +63,9 @@ class Trained(EndedRun):
 
     def inputs(self, images: Pixels) -> Any:
         """Convert images (B, H, W, C), fitted to the config, to the network's inputs."""
-        return preparation(self.experiment).network_inputs(images, tf.zeros(len(images), tf.int64))[0]
+        return preparation(self.experiment.data, self.experiment.model.data_format).network_inputs(
+            images, tf.zeros(len(images), tf.int64)
+        )[0]
 
     def probabilities(self, outputs: Values) -> Values:
         """Convert outputs of the network to probabilities, both (B, classes)."""

@@ -12,8 +12,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cnnctl.spec.experiment import Experiment
-
 SECONDS_PER_CALL = 0.2
 """Target length of one call of TensorFlow: observers are notified, and signals handled, between calls only."""
 
@@ -51,16 +49,10 @@ class Metrics:
         return [*self.loss.variables, *self.accuracy.variables]
 
 
-def build_metrics(experiment: Experiment) -> Metrics:
-    """Build loss and accuracy for the kind of labels that the config sets."""
-    return Metrics(keras.metrics.Mean(name="loss"), accuracy_metric(experiment))
-
-
-def accuracy_metric(experiment: Experiment) -> keras.metrics.Metric:
-    """Build the accuracy for integer or one-hot labels."""
-    if experiment.data.labels == "one_hot":
-        return keras.metrics.CategoricalAccuracy(name="accuracy")
-    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+def build_metrics(labels: str) -> Metrics:
+    """Build loss and accuracy for `integer` or `one_hot` labels."""
+    accuracy = keras.metrics.CategoricalAccuracy if labels == "one_hot" else keras.metrics.SparseCategoricalAccuracy
+    return Metrics(keras.metrics.Mean(name="loss"), accuracy(name="accuracy"))
 
 
 def build_once(optimizer: keras.Optimizer, model: keras.Model) -> None:

@@ -120,7 +120,7 @@ def first_batches(experiment: Experiment, images: ImageSet, steps: int) -> tf.da
     """Create the first `steps` batches of the training of a config, over as many epochs as needed."""
     batch_size = experiment.train.batch_size
     epochs = -(-steps // steps_of(len(images), batch_size))
-    prepare = preparation(experiment)
+    prepare = preparation(experiment.data, experiment.model.data_format)
     batches = training_batches(images, prepare, batch_size=batch_size, seed=experiment.seed, first_epoch=0, epochs=epochs)
     return batches.take(steps)
 
@@ -162,7 +162,7 @@ def _learner(experiment: Experiment, examples: int) -> Learner:
     spec = experiment.train
     model = build_model(experiment)
     optimizer = build_optimizer(spec.optimizer, steps_of(examples, spec.batch_size), spec.epochs, spec.precision)
-    return Learner(model, optimizer, build_loss(chosen_loss(experiment)), build_metrics(experiment))
+    return Learner(model, optimizer, build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels))
 
 
 def _with_checksums(batches: tf.data.Dataset, checksums: list[int]) -> tf.data.Dataset:

@@ -462,7 +462,12 @@ def test_augmented_samples_are_those_that_the_first_epoch_trains_on() -> None:
     train = read_splits(experiment.data).train
     indices = np.array([3, 400, 1200])
     ((batch, _),) = training_batches(
-        train, preparation(experiment), batch_size=len(train), seed=experiment.seed, first_epoch=0, epochs=1
+        train,
+        preparation(experiment.data, experiment.model.data_format),
+        batch_size=len(train),
+        seed=experiment.seed,
+        first_epoch=0,
+        epochs=1,
     )
     trained_on = {image.tobytes() for image in np.asarray(batch)[:, 0]}
     changed = augmented(train, indices, experiment)

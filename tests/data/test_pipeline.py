@@ -109,14 +109,19 @@ def test_channels_first_moves_the_channels_alone() -> None:
         np.testing.assert_array_equal(turned, images.transpose(0, 3, 1, 2))
 
 
+def prepared_by(content: dict[str, Any]) -> Preparation:
+    experiment = Experiment.model_validate(content)
+    return preparation(experiment.data, experiment.model.data_format)
+
+
 def test_the_config_says_how_batches_are_made() -> None:
     content = {
         "data": {"source": "digits", "classes": 10, "labels": "one_hot", "augment": {"shift": 0.1}},
         "model": {"data_format": "channels_first", "layers": ["flatten"]},
     }
-    assert preparation(Experiment.model_validate(content)) == Preparation(10, True, Augment(shift=0.1))
+    assert prepared_by(content) == Preparation(10, True, Augment(shift=0.1))
     content["data"] = {"source": "digits", "classes": 10}
-    assert preparation(Experiment.model_validate(content)) == Preparation(0, True, None)
+    assert prepared_by(content) == Preparation(0, True, None)
 
 
 # Augmentation

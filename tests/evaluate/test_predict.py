@@ -92,7 +92,7 @@ def test_a_test_image_from_a_file_has_the_outputs_that_evaluation_sees(
         as_it_was = 255 - pixels if trained.experiment.data.invert else pixels
         files.append(tmp_path / f"{index}.png")
         Image.fromarray(as_it_was.squeeze()).save(files[-1])
-    ((inputs, _),) = ordered_batches(some, preparation(trained.experiment), 40)
+    ((inputs, _),) = ordered_batches(some, preparation(trained.experiment.data, trained.experiment.model.data_format), 40)
     expected = trained.probabilities(np.asarray(trained.model(inputs)))
     found = predictions(capsys, runs[name], *files, top=10)
     assert [each["image"] for each in found] == [str(file) for file in files]

@@ -375,7 +375,9 @@ def test_the_script_makes_the_batches_of_cnnctl_to_the_bit(moves: dict[str, Any]
     scope: dict[str, Any] = {"math": math, "np": np, "tf": tf, "SEED": 3, "EPOCHS": 2, "BATCH_SIZE": 16}
     exec("\n".join(batching(experiment, needs_of(experiment, reading_of(experiment.data)))), scope)
     theirs = scope["training_batches"](images.images, images.labels).as_numpy_iterator()
-    mine = training_batches(images, preparation(experiment), batch_size=16, seed=3, first_epoch=0, epochs=2)
+    mine = training_batches(
+        images, preparation(experiment.data, experiment.model.data_format), batch_size=16, seed=3, first_epoch=0, epochs=2
+    )
     for (expected, labels), (found, other_labels) in zip(mine.as_numpy_iterator(), theirs, strict=True):
         np.testing.assert_array_equal(labels, other_labels)
         np.testing.assert_array_equal(found, expected)

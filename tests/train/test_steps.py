@@ -49,7 +49,7 @@ def experiment(layers: list[Any], optimizer: Any = "sgd", **train: Any) -> Exper
 def learner(spec: Experiment) -> Learner:
     loss = build_loss(chosen_loss(spec))
     optimizer = build_optimizer(spec.train.optimizer, 2, 1, spec.train.precision)
-    made = Learner(build_model(spec), optimizer, loss, build_metrics(spec))
+    made = Learner(build_model(spec), optimizer, loss, build_metrics(spec.data.labels))
     made.optimizer.build(made.model.trainable_variables)
     return made
 

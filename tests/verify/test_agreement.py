@@ -79,7 +79,11 @@ def test_the_batches_are_those_that_the_training_starts_with_over_several_epochs
     spec = experiment()
     images = read_splits(spec.data).train
     ours = list(first_batches(spec, images, 5))
-    theirs = list(training_batches(images, preparation(spec), batch_size=100, seed=0, first_epoch=0, epochs=2))[:5]
+    theirs = list(
+        training_batches(
+            images, preparation(spec.data, spec.model.data_format), batch_size=100, seed=0, first_epoch=0, epochs=2
+        )
+    )[:5]
     assert [len(labels) for _, labels in ours] == [100, 100, 69, 100, 100]
     for (mine, labels), (other, other_labels) in zip(ours, theirs, strict=True):
         assert np.array_equal(mine, other)
