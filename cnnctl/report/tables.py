@@ -130,9 +130,7 @@ def totals(summary: Summary) -> list[str]:
     """Format the totals below a summary."""
     parameters = counted(summary.trainable + summary.non_trainable, "parameter")
     if summary.non_trainable:
-        parameters += (
-            f": {summary.trainable:,} trainable, {summary.non_trainable:,} non-trainable (moving averages, after the +)"
-        )
+        parameters += f": {summary.trainable:,} trainable, {summary.non_trainable:,} non-trainable (moving averages)"
     images = "image" if summary.batch_size == 1 else f"batch of {summary.batch_size:,}"
     memory = f"{show_bytes(summary.activation_bytes)} for the outputs of all layers per {images}"
     return [parameters, f"{show_count(summary.macs)} MACs per image", memory, *_field_notes(summary)]

@@ -65,7 +65,7 @@ def refuse_edited(run: RunFolder, own: Experiment, filed: Experiment) -> None:
     ]
     if lines:
         new = f"To train a new run with the edited config: cnnctl train {shell_word(run.config)}"
-        changed = f"{run.config} was edited after the training began, and a run can be resumed with its own config only:"
+        changed = f"{run.config} was edited after training started, and a run can be resumed with its own config only:"
         raise UsageError("\n".join((changed, *lines, _restoring(run), new)))
 
 
@@ -90,7 +90,7 @@ def filed_config(run: RunFolder) -> Experiment:
             raise
         with contextlib.suppress(RunError):  # another version of cnnctl wrote it
             experiment_of(origin, run)
-            changed = f"{run.config} was edited after the training began, and is wrong now."
+            changed = f"{run.config} was edited after training started, and is wrong now."
             raise UsageError("\n".join((str(error), changed, _restoring(run)))) from error
         raise
 
@@ -164,7 +164,7 @@ def warn_of_edits(run: RunFolder, filed: Experiment, console: Console) -> None:
         return
     for file, edits in ((run.config, config_edits(run, filed)), (run.environment, _environment_edits(run, origin))):
         if edits:
-            console.say(f"warning  {file} was edited after the training began: {'; '.join(edits)}")
+            console.say(f"warning  {file} was edited after training started: {'; '.join(edits)}")
 
 
 def config_edits(run: RunFolder, filed: Experiment, strict: bool = False) -> list[str]:

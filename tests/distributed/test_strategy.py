@@ -51,7 +51,7 @@ def test_what_shares_batches_already_stays_on_one_device() -> None:
 @pytest.mark.parametrize(
     ("device", "overrides", "cluster", "told"),
     [
-        (CPU, ["train.strategy=multi_worker"], None, "TF_CONFIG names no workers"),
+        (CPU, ["train.strategy=multi_worker"], None, "TF_CONFIG lists no workers"),
         (
             CPU,
             ["train.strategy=mirrored"],
@@ -64,7 +64,7 @@ def test_what_shares_batches_already_stays_on_one_device() -> None:
             TWO,
             "names 2 workers, but Keras 3 cannot train by model.fit on several workers; write loop: custom",
         ),
-        (CPU, ["train.batch_parts=2"], TWO, "names 2 workers, but train.batch_parts shares each batch"),
+        (CPU, ["train.batch_parts=2"], TWO, "names 2 workers, but train.batch_parts already splits each batch"),
     ],
 )
 def test_what_cannot_be_had_is_told(device: Device, overrides: list[str], cluster: Cluster | None, told: str) -> None:

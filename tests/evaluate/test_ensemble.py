@@ -185,7 +185,7 @@ def test_runs_and_images_to_predict_are_told_apart(runs: dict[str, Path], tmp_pa
 
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     assert "is a run, like every argument before it; add images after the runs" in refused([runs["mixed"]])
-    assert "is given twice; give each run once" in refused([runs["logits"], tmp_path / "a.png"])
+    assert "is given twice; name each run once" in refused([runs["logits"], tmp_path / "a.png"])
     assert "--saliency needs exactly one RUN, received" in refused([runs["mixed"], tmp_path / "a.png"], tmp_path / "s.png")
     other = copied(runs["mixed"], tmp_path / "other")
     note(other, class_names=[*"abcdefghij"])
@@ -389,7 +389,7 @@ def test_too_little_memory_is_one_message(runs: dict[str, Path], monkeypatch: py
     def run_out(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(evaluation, "judge", run_out)
+    monkeypatch.setattr(evaluation, "evaluate_batches", run_out)
     with pytest.raises(RunError, match="not enough memory for this network; use fewer images or --device cpu"):
         evaluate([runs["logits"], runs["mixed"]], None, None, "table", "cpu", Console(), verbose=True)
 

@@ -208,7 +208,7 @@ def test_other_images_of_another_class_are_one_message(run: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("split", "data", "error", "message"),
     [
-        (None, "nowhere", UsageError, "--data .*nowhere: there is no such folder"),
+        (None, "nowhere", UsageError, "--data .*nowhere: no such folder"),
         ("train", "empty", UsageError, "--split train: there is no folder .*empty/train .* remove --split"),
         (None, "empty", DataError, "empty: no images \\(.*\\) in class folders"),
         (
@@ -242,14 +242,14 @@ def test_a_run_that_cannot_be_written_to_is_evaluated_and_the_reason_told(
     evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
     said = capsys.readouterr()
     assert "accuracy" in said.out
-    assert f"not kept    {run}/evaluation cannot be created: File exists" in said.err
+    assert f"not saved   {run}/evaluation cannot be created: File exists" in said.err
 
 
 def test_too_little_memory_is_one_message(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run_out(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(evaluation_module, "judge", run_out)
+    monkeypatch.setattr(evaluation_module, "evaluate_batches", run_out)
     with pytest.raises(RunError, match="not enough memory for this network; use fewer images or --device cpu"):
         evaluate([run], None, None, "table", "cpu", Console(), verbose=True)
 
@@ -283,7 +283,7 @@ def test_images_that_are_gone_are_one_message(of_a_folder: Path, tmp_path: Path)
     (tmp_path / "images").rename(tmp_path / "moved")
     with pytest.raises(
         DataError,
-        match=r"there is no folder .*images'; a path starts at the folder where cnnctl is called\. To evaluate other images: --data FOLDER",
+        match=r"there is no folder .*images'; a relative path starts at the current folder\. To evaluate other images: --data FOLDER",
     ):
         evaluate([of_a_folder], None, None, "table", "cpu", Console(), verbose=True)
     evaluate([of_a_folder], None, str(tmp_path / "moved"), "table", "cpu", Console(quiet=True), verbose=True)

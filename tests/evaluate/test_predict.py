@@ -260,7 +260,7 @@ def test_what_is_not_there_is_named_before_anything_slow(
     runs: dict[str, Path], digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cnnctl.commands.predict.import_tensorflow", lambda _: pytest.fail("TensorFlow was started"))
-    with pytest.raises(UsageError, match=r"x\.png: no such file or folder.*\n.*y\.png: there is no such"):
+    with pytest.raises(UsageError, match=r"x\.png: no such file or folder.*\n.*y\.png: no such file"):
         predict(runs["logits"], [tmp_path / "x.png", digits, tmp_path / "y.png"], 3, None, "table", "cpu", Console(), True)
     (tmp_path / "none/below").mkdir(parents=True)
     with pytest.raises(

@@ -85,18 +85,18 @@ def test_runs_come_in_the_order_of_their_numbers_and_other_folders_are_left_alon
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"nowhere: there is no such folder; give the folder with run01, run02 ... of the one-shot challenge"
+        UsageError, match=r"nowhere: there is no such folder; pass the folder with run01, run02 ... of the one-shot challenge"
     ):
         read_challenge(tmp_path / "nowhere", DATA)
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected the folders run01, run02 \.\.\. .*, found none; give the folder that has"):
+    with pytest.raises(DataError, match=r"expected the folders run01, run02 \.\.\. .*, found none; pass the folder that has"):
         read_challenge(tmp_path, DATA)
 
 
 def test_one_run_in_place_of_all_is_refused_with_the_remedy(challenge: Path) -> None:
-    with pytest.raises(DataError, match=r"run01: expected the folders .*; give the folder above it"):
+    with pytest.raises(DataError, match=r"run01: expected the folders .*; pass the folder above it"):
         read_challenge(challenge / "run01", DATA)
 
 

@@ -286,7 +286,7 @@ def test_too_little_memory_is_told_in_one_message(made_up: list[OneShotRun]) -> 
     def full(training: Any, tests: Any) -> Any:
         raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
 
-    with pytest.raises(RunError, match="not enough memory for this network and the images of a run; try --device cpu"):
+    with pytest.raises(RunError, match="not enough memory for this network; use fewer images or --device cpu"):
         run_challenge(Matcher(full, "by a test", NO_VIEWS), made_up)
 
 

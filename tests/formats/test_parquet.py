@@ -203,7 +203,7 @@ def test_keys_name_columns(tmp_path: Path) -> None:
         (("third", "a"), r"data.keys: there is no column 'third'; expected one of first"),
         (("a", "b"), r"data.keys: column 'a' has the type int64; expected a column of encoded images"),
         (("first", "second"), r"data.keys: column 'second' has the type struct"),
-        ({"dev": ("first", "a")}, r"data.keys: there is no split 'dev'; it has test, train"),
+        ({"dev": ("first", "a")}, r"data.keys: there is no split 'dev'; expected one of test, train"),
     ):
         with pytest.raises(DataError, match=message):
             open_parts("parquet", tmp_path, keys=keys)

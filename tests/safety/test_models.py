@@ -320,7 +320,10 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "TextVectorization with a path": (a_text_vectorization, "another network"),
     "TFSMLayer": (a_saved_model, "another network"),
     "cnnctl's own class": (our_own_class, "another network"),
-    "another activation": (another_activation, r"another network than config\.yaml says: config\.json differs in .*activation"),
+    "another activation": (
+        another_activation,
+        r"another network than that of config\.yaml: config\.json differs in .*activation",
+    ),
     "another order of layers": (another_order, "another network"),
     "config that is no JSON": (no_json, "is damaged and cannot be opened"),
     "config nested deeply": (deep_json, "is damaged and cannot be opened"),

@@ -144,7 +144,7 @@ def test_whoever_reads_an_edited_run_is_told(verb: str, run: Path, words: Callab
         f"{run}/config.yaml was edited after training started: data.invert is true, trained with false; train.batch_size"
         in said
     )
-    assert f"{run}/environment.json was edited after the training began: device; cnnctl train --resume {run}" in said
+    assert f"{run}/environment.json was edited after training started: device; cnnctl train --resume {run}" in said
 
 
 def test_a_run_without_its_environment_says_what_brings_it_back(run: Path, digit: Path, command: Command) -> None:

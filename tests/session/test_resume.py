@@ -210,7 +210,7 @@ def test_what_is_advised_for_an_edited_config_restores_the_run(
 def test_an_edited_config_that_is_wrong_now_comes_back_as_the_message_says(wrong: str, finished: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished, tmp_path / "run")
     (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + wrong)
-    with pytest.raises(UsageError, match=r"config\.yaml was edited after the training began, and is wrong now") as read:
+    with pytest.raises(UsageError, match=r"config\.yaml was edited after training started, and is wrong now") as read:
         config_of_run(folder, Console())
     with pytest.raises(UsageError) as raised:
         resume(folder)
@@ -339,7 +339,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def of_images(images: Path, tmp_path: Path) -> Path:
     file = tmp_path / "images.yaml"
-    text = CONFIG.replace("{source: digits, test: 0.8}", f"{{source: folder, path: {images}}}").replace("48", "4")
+    text = CONFIG.replace("48", "4").replace("{source: digits, test: 0.8}", f"{{source: folder, path: {images}}}")
     file.write_text(text)
     interrupt(load(file), tmp_path / "run", after_epoch=1)
     return tmp_path / "run"

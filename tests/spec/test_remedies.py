@@ -63,7 +63,7 @@ def test_wrong_edits_are_named_at_their_line_and_every_remedy_works() -> None:
 
 
 def test_the_page_has_the_counts_of_a_thousand_edits() -> None:
-    page = (BAD.parents[2] / "docs" / "errors.md").read_text()
+    page = (BAD.parents[2] / "docs" / "reference" / "errors.md").read_text()
     rows = {
         kind: [int(number) for number in re.findall(r"\d+", row)]
         for kind, row in re.findall(r"^\| (.+?) \|(.+)\|$", page, re.M)

@@ -111,7 +111,7 @@ def test_where_rounding_differs_the_number_and_what_it_means_are_shown(proof: Pr
     text = shown(replace(proof, trainings=[proof.trainings[0], training]), "table")
     assert "sequential by fit    equal  3.0e-08       equal    equal      equal" in text
     assert "not all of it to the bit" in text
-    assert "up to 1e-04 agrees." in text
+    assert "Up to 1e-04 counts as agreement." in text
 
 
 def test_weights_are_compared_by_how_far_training_moved_them() -> None:
@@ -139,7 +139,7 @@ def test_a_stack_that_branches_is_compared_in_two_styles_and_nothing_is_written(
     run(config, "markdown", explain=True, steps=1)
     text = capsys.readouterr().out
     assert "Sequential is left out: it cannot build a stack with branches" in " ".join(text.split())
-    assert "Trainings: 1 step of 16 images, in float32 on the CPU, against subclass by fit" in " ".join(text.split())
+    assert "Trainings: 1 step of 16 images, in float32 on the CPU, compared with subclass by fit" in " ".join(text.split())
     assert "| functional by custom | equal |" in text
     assert "| sequential" not in text
     assert "| stem | kernel | 18 | 5 |" in text
