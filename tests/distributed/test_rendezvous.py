@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnctl.errors import UsageError
+from cnnctl.errors import RunError, UsageError
 from cnnctl.spec.cluster import Cluster
 from cnnctl.train.distributed.rendezvous import meet, timeout_seconds, unknown_hosts
 from scripts.benchmark.workers import free_ports
@@ -70,10 +71,16 @@ def test_an_unknown_host_is_told_before_anyone_waits_for_it() -> None:
     assert all(line.endswith("check TF_CONFIG, unless the host is still starting") for line in told)
 
 
-def test_two_processes_with_one_index_are_told_apart() -> None:
+def test_two_processes_with_one_index_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNCTL_WORKERS_TIMEOUT", "3")  # the third never comes
     chief, first, _ = clusters(3)
     counts: list[int] = []
-    in_thread(lambda: meet(chief, GREETING, counts.append))
+
+    def wait_in_vain() -> None:
+        with contextlib.suppress(RunError):
+            meet(chief, GREETING, counts.append)
+
+    waiting = in_thread(wait_in_vain)
     with call(chief, {"worker": 1, "greeting": GREETING}):
         while 2 not in counts:
             time.sleep(0.01)
@@ -81,6 +88,8 @@ def test_two_processes_with_one_index_are_told_apart() -> None:
             UsageError, match=r"another process is already worker 1, 127\.0\.0\.1:\d+; give each worker its own task index"
         ):
             meet(first, GREETING, counts.append)
+    waiting.join(timeout=20)
+    assert not waiting.is_alive()  # else its error would fail a later test
 
 
 @pytest.mark.parametrize("said", ["0", "-3", "soon", "1.5"])
