@@ -436,7 +436,7 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 def during(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], None]], int]]:
     """Runs the command, in this process, with something else in place of what its verb does; returns its exit code."""
     before = {number: signal.getsignal(number) for number, _ in SIGNALS}
-    for number in before:  # as where nohup has not told the process to ignore them
+    for number in before:  # as where nohup has not made the process ignore them
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def run(act: Callable[[], None]) -> int:

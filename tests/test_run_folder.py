@@ -127,7 +127,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServe
 
 
 def interrupt(config: Path, fork_server: ForkServer) -> tuple[int, Run]:
-    """Trains until the second epoch is told, then presses Ctrl-C; returns the exit code and what is left."""
+    """Trains until the second epoch is reported, then presses Ctrl-C; returns the exit code and what is left."""
     folder, stdout = config.parent, "import os; os.dup2(os.open('out.txt', os.O_WRONLY | os.O_CREAT), 1)"
     words = ["train", config.name, "--run-dir", "run"]
     child = fork_server.start(*words, cwd=folder, output=folder / "err.txt", before=stdout)

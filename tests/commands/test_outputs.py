@@ -63,13 +63,13 @@ def test_no_command_writes_over_what_is_there(
     monkeypatch.setattr(sys, "argv", ["cnnctl", *words])
     with pytest.raises(SystemExit) as left:
         cli.main()
-    told = " ".join(capsys.readouterr().err.split())
-    assert left.value.code == 2, told
+    reported = " ".join(capsys.readouterr().err.split())
+    assert left.value.code == 2, reported
     if kind == "folder" and verb != "export to a folder":
-        assert f"{words[-2]} {output} is a folder; choose a file in it" in told
+        assert f"{words[-2]} {output} is a folder; choose a file in it" in reported
     else:
         other = output.with_name(f"there-2{output.suffix}")
-        assert told == f"{output} already exists; not overwriting. Choose another name: {words[-2]} {other}"
+        assert reported == f"{output} already exists; not overwriting. Choose another name: {words[-2]} {other}"
     assert not Path("nowhere").exists()
     assert list(Path("run").glob(".cnnctl*")) == []
 

@@ -348,7 +348,7 @@ def test_a_mean_over_some_of_the_seeds_says_how_many(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "reported"),
     [
         (("seed: 1", "seed: 7"), "seed is 7, trained with 1"),
         (("epochs: 2", "epochs: 9"), "train.epochs is 9, trained with 2"),
@@ -358,7 +358,7 @@ def test_a_mean_over_some_of_the_seeds_says_how_many(tmp_path: Path, capsys: pyt
     ],
 )
 def test_a_run_is_shown_with_the_config_it_was_trained_with(
-    edit: tuple[str, str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    edit: tuple[str, str], reported: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("1", "2"):
         make_run(tmp_path / "runs" / name, 0.9, seed=int(name), epochs=2)
@@ -377,7 +377,7 @@ def test_a_run_is_shown_with_the_config_it_was_trained_with(
     printed = capsys.readouterr()
     assert [run["config"] for run in json.loads(printed.out)] == [{"seed": 1}, {"seed": 2}]
     assert printed.err.count("\n") == 1
-    assert f"runs/1/config.yaml was edited after training started: {told}" in printed.err
+    assert f"runs/1/config.yaml was edited after training started: {reported}" in printed.err
 
 
 def test_broken_and_foreign_folders_are_named_and_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,8 +127,8 @@ def test_a_run_says_that_and_why_it_streams(
     config = written("custom-sequential", tmp_path, epochs=1)
     monkeypatch.setattr(memory, "machine_memory", lambda: 800_000)
     train_command.train(config, [], tmp_path / "run", None, "cpu", Console(), verbose=True)
-    told = "images are streamed from disk: decoded they take 0.0 GB, more than an eighth of the 0.0 GB of memory"
-    assert told in capsys.readouterr().err
+    reported = "images are streamed from disk: decoded they take 0.0 GB, more than an eighth of the 0.0 GB of memory"
+    assert reported in capsys.readouterr().err
 
 
 def iterators() -> dict[int, Any]:
@@ -197,11 +197,11 @@ def test_a_training_that_stops_before_its_last_batch_closes_its_batches(loop: st
 def test_a_script_says_that_its_images_are_in_memory(tmp_path: Path) -> None:
     from cnnctl.script.page import script
 
-    told = "All images are in memory here; data.memory: stream reads them from a file, with the same results."
+    reported = "All images are in memory here; data.memory: stream reads them from a file, with the same results."
     config = written("custom-sequential", tmp_path)
     texts = {mode: script(load(config, [f"data.memory={mode}"]), "command", "x.keras") for mode in ("auto", "keep", "stream")}
-    assert told in texts["stream"]
-    assert texts["stream"].replace(f"{told}\n", "") == texts["keep"] == texts["auto"]
+    assert reported in texts["stream"]
+    assert texts["stream"].replace(f"{reported}\n", "") == texts["keep"] == texts["auto"]
 
 
 # less memory than images

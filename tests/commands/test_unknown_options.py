@@ -19,7 +19,7 @@ MNIST = str(Path(__file__).parents[2] / "configs" / "mnist.yaml")
 VERBS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]  # it is a group
 
 
-def told(verb: str, *arguments: str) -> str:
+def reported(verb: str, *arguments: str) -> str:
     """Returns the refusal of a command line, an empty text where the options are left to Typer."""
     try:
         refuse_fields(verb, options_of(VERBS[verb]), arguments)
@@ -30,10 +30,10 @@ def told(verb: str, *arguments: str) -> str:
 
 @pytest.mark.parametrize("option", ["--run-dir", "--output", "--logdir", "--jobs", "--n-jobs", "--n-trials"])
 def test_an_option_of_another_program_names_one_that_sweep_has(option: str) -> None:
-    message = told("sweep", MNIST, option, "2")
+    message = reported("sweep", MNIST, option, "2")
     assert re.fullmatch(rf"sweep has no option {option}; use (--\S+) 2", message), message
     assert message.split()[-2] in options_of(VERBS["sweep"])
-    assert "--dir" not in told("train", MNIST, option, "2")
+    assert "--dir" not in reported("train", MNIST, option, "2")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_an_option_of_another_program_names_one_that_sweep_has(option: str) -> N
 )
 @pytest.mark.parametrize("verb", ["train", "sweep", "summary", "verify", "code", "data"])
 def test_a_field_of_the_config_as_an_option_is_refused_with_the_set_that_works(verb: str, option: list[str], path: str) -> None:
-    message = told(verb, MNIST, *option)
+    message = reported(verb, MNIST, *option)
     said = re.search(r"; use --set ((\S+)=\S+)$", message)
     assert said, message
     assert said[2] == path
@@ -86,7 +86,7 @@ def test_a_field_of_the_config_as_an_option_is_refused_with_the_set_that_works(v
     ],
 )
 def test_options_of_other_programs_are_refused_with_what_there_is(arguments: list[str], message: str) -> None:
-    assert told(*arguments) == message
+    assert reported(*arguments) == message
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_options_of_other_programs_are_refused_with_what_there_is(arguments: lis
     ],
 )
 def test_other_options_are_left_to_typer(arguments: list[str]) -> None:
-    assert told(*arguments) == ""
+    assert reported(*arguments) == ""

@@ -81,7 +81,7 @@ def by_alphabet(prepared: Path, **fields: Any) -> DataSpec:
 
 
 def letters_in(images: ImageSet | None) -> set[int]:
-    """Returns the letters that a split shows, told by its pixels."""
+    """Returns the letters of a split, read from its pixels."""
     assert images is not None
     return set(images.images[:, 0, 0, 0].tolist())
 

@@ -1,4 +1,4 @@
-"""Streamed sets: equal to those in memory to the bit, whole or not there, and told where the disk is too small."""
+"""Streamed sets: equal to those in memory to the bit, whole or not there, and reported where the disk is too small."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from scripts.benchmark.workers import free_ports
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/guide/distributed.md").read_text()
-TELL = 'echo "$TF_CONFIG $*" >> told\n'
+TELL = 'echo "$TF_CONFIG $*" >> reported\n'
 
 
 def blocks(language: str) -> list[str]:
@@ -67,10 +67,10 @@ def test_the_commands_for_two_terminals_train_together(place: Path) -> None:
     assert "1 of 2; the chief, " in other
 
 
-def told(place: Path) -> list[tuple[dict[str, Any], str]]:
+def reported(place: Path) -> list[tuple[dict[str, Any], str]]:
     """Returns TF_CONFIG and words of each stand-in for cnnctl that was called."""
     decoder, found = json.JSONDecoder(), []
-    for line in (place / "told").read_text().splitlines():
+    for line in (place / "reported").read_text().splitlines():
         content, end = decoder.raw_decode(line)
         found.append((content, line[end:].strip()))
     return found
@@ -82,12 +82,12 @@ def test_the_lines_for_slurm_give_each_task_its_tf_config(place: Path) -> None:
     stand_in(place, "scontrol", '[ "$*" = "show hostnames node[1-2]" ] && printf "node1\\nnode2\\n"')
     stand_in(place, "srun", 'for each in 0 1; do SLURM_PROCID=$each "$@"; done')
     ended_well(start(script, place, SLURM_JOB_NODELIST="node[1-2]", SLURM_JOB_ID="77"))
-    for index, (content, words) in enumerate(told(place)):
+    for index, (content, words) in enumerate(reported(place)):
         assert content == {
             "cluster": {"worker": ["node1:2222", "node2:2222"]}, "task": {"type": "worker", "index": index}
         }  # fmt: skip
         assert words == "train config.yaml --run-dir runs/job-77"
-    assert len(told(place)) == 2
+    assert len(reported(place)) == 2
 
 
 def test_the_lines_for_kubernetes_give_each_pod_its_tf_config(place: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_lines_for_kubernetes_give_each_pod_its_tf_config(place: Path) -> No
     for index in range(spec["completions"]):
         ended_well(start(container["args"][0], place, JOB_COMPLETION_INDEX=str(index)))
     names = [f"{job['metadata']['name']}-{index}.{pod['subdomain']}:2222" for index in range(2)]
-    assert told(place) == [
+    assert reported(place) == [
         ({"cluster": {"worker": names}, "task": {"type": "worker", "index": index}}, "train config.yaml --run-dir runs/digits")
         for index in range(2)
     ]

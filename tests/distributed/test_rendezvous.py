@@ -1,4 +1,4 @@
-"""Workers find each other, or are told who is missing, before TensorFlow starts; and what ends a start that hangs."""
+"""Workers find each other, or are given the missing ones by name, before TensorFlow starts; and what ends a start that hangs."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_a_worker_that_ends_while_it_waits_does_not_count_and_may_come_again() -
 
 
 def test_an_unknown_host_is_told_before_anyone_waits_for_it() -> None:
-    told = unknown_hosts(Cluster(("127.0.0.1:2222", "nobody.invalid:2222", "localhost:2223", f"{'a' * 70}:1"), 0))
-    assert [line.partition(", cannot be resolved (")[0] for line in told] == [
+    reported = unknown_hosts(Cluster(("127.0.0.1:2222", "nobody.invalid:2222", "localhost:2223", f"{'a' * 70}:1"), 0))
+    assert [line.partition(", cannot be resolved (")[0] for line in reported] == [
         "warning: the host of worker 1, nobody.invalid:2222",
         f"warning: the host of worker 3, {'a' * 70}:1",
     ]
-    assert all(line.endswith("check TF_CONFIG, unless the host is still starting") for line in told)
+    assert all(line.endswith("check TF_CONFIG, unless the host is still starting") for line in reported)
 
 
 def test_two_processes_with_one_index_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

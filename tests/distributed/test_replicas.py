@@ -29,7 +29,7 @@ REPLICAS = (2, 3)
 
 @cache
 def computed(count: int) -> dict[str, Any]:
-    """Trains in a process of its own: how many logical devices there are, TensorFlow is told once."""
+    """Trains in a process of its own: the number of logical devices is set once."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "tests.distributed.arithmetic", folder, str(count)]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -49,7 +49,7 @@ def test_what_shares_batches_already_stays_on_one_device() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "overrides", "cluster", "told"),
+    ("device", "overrides", "cluster", "reported"),
     [
         (CPU, ["train.strategy=multi_worker"], None, "TF_CONFIG lists no workers"),
         (
@@ -67,8 +67,8 @@ def test_what_shares_batches_already_stays_on_one_device() -> None:
         (CPU, ["train.batch_parts=2"], TWO, "names 2 workers, but train.batch_parts already splits each batch"),
     ],
 )
-def test_what_cannot_be_had_is_told(device: Device, overrides: list[str], cluster: Cluster | None, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_what_cannot_be_had_is_told(device: Device, overrides: list[str], cluster: Cluster | None, reported: str) -> None:
+    with pytest.raises(UsageError, match=reported):
         chosen(device, overrides, cluster)
 
 
@@ -82,7 +82,7 @@ def test_the_settled_config_says_the_strategy_and_replicas_take_no_further_parts
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "reported"),
     [
         ("unhealthy tasks:\n/job:worker/replica:0/task:1\n", "worker 1, b:1"),
         ("from /job:worker/replica:0/task:0: and /job:worker/replica:0/task:1", "worker 1, b:1"),
@@ -90,5 +90,5 @@ def test_the_settled_config_says_the_strategy_and_replicas_take_no_further_parts
         ("something else", "another worker (something else)"),
     ],
 )
-def test_who_is_lost_is_named_as_far_as_tensorflow_says_it(message: str, told: str) -> None:
-    assert lost_worker(tf.errors.UnavailableError(None, None, message), TWO) == told
+def test_who_is_lost_is_named_as_far_as_tensorflow_says_it(message: str, reported: str) -> None:
+    assert lost_worker(tf.errors.UnavailableError(None, None, message), TWO) == reported

@@ -145,7 +145,7 @@ def test_the_chief_alone_writes_and_each_worker_says_what_it_does(straight: Path
 
 
 @pytest.mark.parametrize(
-    ("who", "number", "codes", "told"),
+    ("who", "number", "codes", "reported"),
     [
         (
             1,
@@ -176,14 +176,14 @@ def test_one_worker_that_ends_stops_the_others_and_all_can_resume(
     who: int,
     number: signal.Signals,
     codes: list[int],
-    told: str,
+    reported: str,
 ) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     words = ("train", "config.yaml", "--run-dir", "run")
     children = start_workers(fork_servers, *words, folder=tmp_path, hindered={who: signal_at(15, number)})
     assert [child.wait() for child in children] == codes, "\n".join(child.said() for child in children)
     teller = children[1 if who == 0 else 0].said()
-    assert re.search(told, teller), teller
+    assert re.search(reported, teller), teller
     assert "Traceback" not in teller
     if (who, number) != (1, signal.SIGKILL):
         return  # the checkpoint is the chief's in each case; the test below resumes that of a chief that got SIGTERM

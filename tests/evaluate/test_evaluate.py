@@ -306,6 +306,6 @@ def test_test_images_that_have_changed_are_noted(of_a_folder: Path, tmp_path: Pa
     result = json.loads(file.read_text())
     file.write_text(json.dumps({**result, "test_fingerprint": "0" * 16, "test_accuracy": 0.125}))
     evaluate([of_a_folder], None, None, "json", "cpu", Console(), verbose=True)
-    told = " ".join(capsys.readouterr().err.split())
-    assert "the test images have changed since the run's test, which had an accuracy of 12.50%" in told
-    assert "the training images are not" not in told
+    reported = " ".join(capsys.readouterr().err.split())
+    assert "the test images have changed since the run's test, which had an accuracy of 12.50%" in reported
+    assert "the training images are not" not in reported

@@ -382,9 +382,9 @@ def test_images_that_were_changed_since_the_training_are_told(
         Image.new("L", (8, 8), 40 + shade).save(images / "light" / f"more_{shade}.png")
     export(run_without_data, "keras", tmp_path / "changed.keras", None, "table", Console(), verbose=False)
     printed = capsys.readouterr()
-    told = " ".join(printed.err.split())
-    assert "the training images have changed since the run" in told
-    assert f"the test images have changed since the run's test, which had an accuracy of {before:.2%}" in told
+    reported = " ".join(printed.err.split())
+    assert "the training images have changed since the run" in reported
+    assert f"the test images have changed since the run's test, which had an accuracy of {before:.2%}" in reported
     trained = open_trained(run_without_data)
     test = read_splits(trained.experiment.data).read_test()
     right = np.asarray(trained.model(trained.inputs(test.images[:]), training=False)).argmax(axis=1) == test.labels

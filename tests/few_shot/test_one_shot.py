@@ -230,9 +230,9 @@ def test_without_mistakes_there_is_no_picture(
     for line in "\n".join((folder / f"run0{run}" / "class_labels.txt").read_text() for run in (1, 2)).splitlines():
         shutil.copy(folder / line.split()[1], folder / line.split()[0])
     one_shot(runs["logits"], folder, 0, tmp_path / "m.png", "markdown", "cpu", Console(), verbose=True)
-    told = capsys.readouterr()
-    assert "| run01 | 10 | 30 | 0 | 0.00% |" in told.out
-    assert "none, so no picture" in told.err
+    reported = capsys.readouterr()
+    assert "| run01 | 10 | 30 | 0 | 0.00% |" in reported.out
+    assert "none, so no picture" in reported.err
     assert not (tmp_path / "m.png").exists()
 
 

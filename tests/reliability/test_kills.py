@@ -97,14 +97,14 @@ def test_a_signal_saves_and_then_ends_the_command_with_its_code(
     child.send(number)
     assert child.wait() == code
     last = child.said().splitlines()[-1]
-    told = re.fullmatch(
+    reported = re.fullmatch(
         r"interrupted; (\d+) of 100,000 epochs"
         r"( and (\d+) of 23 steps of the next| and all 23 steps of the next \(not validated yet\))? are saved. "
         rf"Resume with: cnnctl train --resume {tmp_path / 'run'}",
         last,
     )
-    assert told, child.said()
-    step = 23 * int(told[1]) + (23 if " all 23 " in last else int(told[3] or 0))
+    assert reported, child.said()
+    step = 23 * int(reported[1]) + (23 if " all 23 " in last else int(reported[3] or 0))
     assert max((tmp_path / "run/checkpoints").iterdir()).name == f"step_{step:09}.npz"
     assert not list((tmp_path / "run").rglob(".*"))  # neither a lock nor half a file
 

@@ -133,34 +133,34 @@ def test_whoever_is_killed_has_it_told_how_to_go_on(place: Path, fork_server: Fo
         if "Resume with" in child.said():
             break
         signal.sigtimedwait([], 0.01)
-    told = child.said().splitlines()[-1]
-    assert told.startswith("this process was ended before it was done, by TensorFlow or by the system")
-    assert told.endswith(f". Resume with: cnnctl train --resume {run}")
+    reported = child.said().splitlines()[-1]
+    assert reported.startswith("this process was ended before it was done, by TensorFlow or by the system")
+    assert reported.endswith(f". Resume with: cnnctl train --resume {run}")
 
 
 def test_the_last_words_of_a_library_that_ends_the_process_are_heard(place: Path) -> None:
     done = shell("eval $C train q.yaml --run-dir never", place, TF_XLA_FLAGS="--nonsense=1")
-    words, told = done.stderr.splitlines()
+    words, reported = done.stderr.splitlines()
     assert done.returncode == 1
     assert "Unknown flag in TF_XLA_FLAGS: --nonsense=1" in words
-    assert told.startswith("TensorFlow ended this process as it started; it reads ")
-    assert "TF_XLA_FLAGS" in told
+    assert reported.startswith("TensorFlow ended this process as it started; it reads ")
+    assert "TF_XLA_FLAGS" in reported
     assert not (place / "never").exists()
 
 
 def test_too_little_address_space_is_told_in_one_line(place: Path) -> None:
     done = shell("ulimit -v 600000; eval $C train q.yaml --run-dir never", place)
-    (told,) = done.stderr.splitlines()
+    (reported,) = done.stderr.splitlines()
     assert done.returncode == 1
-    assert told.startswith(("TensorFlow cannot be started: ", "the system starts no more threads"))
-    assert "a limit of 614,400,000 bytes of address space (ulimit -v); raise it" in told
+    assert reported.startswith(("TensorFlow cannot be started: ", "the system starts no more threads"))
+    assert "a limit of 614,400,000 bytes of address space (ulimit -v); raise it" in reported
 
 
 FULL = "output: No space left on device\n"
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "told"),
+    ("command", "code", "reported"),
     [
         ("summary q.yaml >&-", 0, ""),
         ("--version >&-", 0, ""),
@@ -172,12 +172,12 @@ FULL = "output: No space left on device\n"
     ],
 )
 def test_commands_with_closed_or_full_streams_end_as_they_should(
-    command: str, code: int, told: str | None, place: Path
+    command: str, code: int, reported: str | None, place: Path
 ) -> None:
     done = shell(f"$C {command}".replace("$C", CNNCTL), place)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    assert told is None or done.stderr == told
+    assert reported is None or done.stderr == reported
 
 
 def test_messages_never_land_in_a_file_that_takes_the_number_of_a_closed_stream(tmp_path: Path) -> None:
@@ -197,12 +197,12 @@ def test_a_message_that_nobody_can_read_does_not_end_a_training(monkeypatch: pyt
 
 
 def test_what_ctrl_c_says_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(Console, "_write_at_once", lambda _, text: told.append(text))
+    reported: list[str] = []
+    monkeypatch.setattr(Console, "_write_at_once", lambda _, text: reported.append(text))
     console = Console()
     console.live = True
     console.interrupted(signal.SIGINT)
-    assert told[0].endswith("\nSaving; press Ctrl-C again to quit now\n")
+    assert reported[0].endswith("\nSaving; press Ctrl-C again to quit now\n")
 
 
 # Names and numbers
@@ -213,8 +213,8 @@ def test_a_shell_reads_back_the_name_that_is_shown(name: str) -> None:
     word = shell_word(Path(name))
     assert word.isprintable()
     assert is_utf8(word)
-    told = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
-    assert told == os.fsencode(name)
+    reported = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
+    assert reported == os.fsencode(name)
 
 
 @pytest.mark.parametrize("said", ["9" * 5000, "-1", "", "1.5", "x", "65", "0"])

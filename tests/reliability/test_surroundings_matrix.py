@@ -14,16 +14,16 @@ KERAS_JSON = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channel
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(json.dumps(KERAS_JSON), KERAS_JSON), ("[1]", None), ("{", "not JSON"), ("\xe9", "not JSON")]
+    ("content", "reported"), [(json.dumps(KERAS_JSON), KERAS_JSON), ("[1]", None), ("{", "not JSON"), ("\xe9", "not JSON")]
 )
 def test_the_keras_json_of_a_home_is_looked_at_whatever_it_holds(
-    content: str, told: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: str, reported: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KERAS_HOME", raising=False)
     (tmp_path / ".keras").mkdir()
     (tmp_path / ".keras" / "keras.json").write_text(content, encoding="latin-1")
-    assert surroundings._changed_in_keras_json() == ({str(tmp_path / ".keras" / "keras.json"): told} if told else {})
+    assert surroundings._changed_in_keras_json() == ({str(tmp_path / ".keras" / "keras.json"): reported} if reported else {})
 
 
 @pytest.mark.parametrize(

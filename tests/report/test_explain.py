@@ -48,7 +48,7 @@ def test_every_equation_of_an_explanation_holds(config: Path) -> None:
     found = list(equations(unwrapped(explanation(experiment))))
     windows_and_dense = [each for each in experiment.network.facts if each.macs or "pooling2d" in each.kind]
     assert len(found) >= len(windows_and_dense)
-    assert [text for text, value, told in found if not math.isclose(value, told)] == []
+    assert [text for text, value, reported in found if not math.isclose(value, reported)] == []
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
@@ -89,9 +89,9 @@ def test_groups_and_dilation_and_padding_are_told() -> None:
 
 def test_same_padding_tells_which_side_gets_the_odd_zero() -> None:
     text = explained("[max_pooling2d: {pool_size: 2, strides: 1, padding: same}, flatten, dense: {units: classes}]")
-    told = " ".join(text.split())
-    assert "rows and columns: ceil(8 / 1) = 8; padding added, which is ignored: 0 before, 1 after" in told
-    assert "1 after; the odd one is after" in told
+    reported = " ".join(text.split())
+    assert "rows and columns: ceil(8 / 1) = 8; padding added, which is ignored: 0 before, 1 after" in reported
+    assert "1 after; the odd one is after" in reported
     assert "strides 1×1; no parameters" in text
 
 

@@ -86,23 +86,23 @@ def test_every_verb_that_computes_asks_first(
     }
     if verb == "predict":
         has_only(monkeypatch, 60_000)
-    told = command(verb, *words[verb]).refusal()
-    assert "the weights of this network and its outputs for a batch of" in told
-    assert "of memory; lower train.batch_size, filters, units or image_size" in told
+    reported = command(verb, *words[verb]).refusal()
+    assert "the weights of this network and its outputs for a batch of" in reported
+    assert "of memory; lower train.batch_size, filters, units or image_size" in reported
     assert not (config.parent / "new").exists()
 
 
 def test_images_beyond_the_memory_are_not_decoded(config: Path, command: Command) -> None:
-    told = command("data", config, "--set", "data.image_size=[16384,16384]", "--set", "data.memory=keep")
-    assert told.code == 1
-    assert "the 1,797 images of 'train' take, as 16384×16384×1, 964.8 GB, but this machine has" in told.refusal()
-    assert "of memory; write data.memory: stream or a smaller data.image_size, or read part of the split" in told.err
+    reported = command("data", config, "--set", "data.image_size=[16384,16384]", "--set", "data.memory=keep")
+    assert reported.code == 1
+    assert "the 1,797 images of 'train' take, as 16384×16384×1, 964.8 GB, but this machine has" in reported.refusal()
+    assert "of memory; write data.memory: stream or a smaller data.image_size, or read part of the split" in reported.err
 
 
 def test_images_beyond_memory_and_disk_are_not_decoded(config: Path, command: Command) -> None:
-    told = command("data", config, "--set", "data.image_size=[16384,16384]")
-    assert told.code == 1
-    assert "the 1,797 images of 'train' take, as 16384×16384×1, 482.4 GB on disk for streaming" in told.refusal()
+    reported = command("data", config, "--set", "data.image_size=[16384,16384]")
+    assert reported.code == 1
+    assert "the 1,797 images of 'train' take, as 16384×16384×1, 482.4 GB on disk for streaming" in reported.refusal()
 
 
 @pytest.mark.parametrize(("test", "copies"), [("0.2", 2), ("test", 1)])
@@ -127,9 +127,9 @@ def test_the_copies_that_fractions_make_are_counted(
 def test_an_image_beyond_all_measure_is_refused_with_the_config(
     verb: str, setting: str, config: Path, command: Command
 ) -> None:
-    told = command(verb, config, "--set", setting)
-    assert told.code == 2
-    assert "or another smaller size" in told.refusal()
+    reported = command(verb, config, "--set", setting)
+    assert reported.code == 2
+    assert "or another smaller size" in reported.refusal()
 
 
 @pytest.mark.parametrize(

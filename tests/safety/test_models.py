@@ -375,15 +375,15 @@ def refused(command: Command, run: Path) -> str:
     """Returns how `evaluate` refuses a run, having seen that nothing was run, written or read elsewhere."""
     others = [file for file in run.parent.iterdir() if file != run]
     before = {file: os.stat(file).st_atime_ns for file in others}
-    told = command("evaluate", run)
-    assert told.code == 1
-    assert told.refusal().count("\n") == 1
+    reported = command("evaluate", run)
+    assert reported.code == 1
+    assert reported.refusal().count("\n") == 1
     assert not list(run.parent.rglob(SENTINEL))
     assert not Path(SENTINEL).exists()
     assert "hostile_module" not in sys.modules
     assert {file: os.stat(file).st_atime_ns for file in others} == before
     assert not (run / "evaluation").exists()
-    return told.err
+    return reported.err
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -482,8 +482,8 @@ def test_a_folder_is_no_model(run: Path, command: Command) -> None:
 @pytest.mark.parametrize("verb", [("predict", "{digit}"), ("export", "--to", "onnx"), ("export", "--to", "keras")])
 def test_every_verb_refuses_it(verb: tuple[str, ...], run: Path, tmp_path: Path, digit: Path, command: Command) -> None:
     write(run / "model.keras", lambda_of_code(members_of(run / "model.keras"), tmp_path))
-    told = command(verb[0], run, *(each.format(digit=digit) for each in verb[1:]))
-    assert "another network than that of config.yaml" in told.refusal()
+    reported = command(verb[0], run, *(each.format(digit=digit) for each in verb[1:]))
+    assert "another network than that of config.yaml" in reported.refusal()
     assert not (tmp_path / SENTINEL).exists()
     assert not (run / "export").exists() or not any((run / "export").iterdir())
 

@@ -76,21 +76,21 @@ def refused(prepared: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.syspath_prepend(root)
     said = {"image_size": [8, 8], "channels": 1, "classes": 2, "test": 0.2}
     (root / "x.yaml").write_text(config_of({"source": "tfds", "name": "tiny", "data_dir": str(prepared.parents[1]), **said}))
-    told = command("data", root / "x.yaml")
-    assert told.code == 1
-    assert told.refusal().count("\n") == 1
+    reported = command("data", root / "x.yaml")
+    assert reported.code == 1
+    assert reported.refusal().count("\n") == 1
     assert not (root / "sentinel").exists()
     assert "hostile_module" not in sys.modules
-    return told.err
+    return reported.err
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_description_is_refused(name: str, prepared: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     content, reason = HOSTILE[name]
     (prepared / "features.json").write_text(json.dumps(content))
-    told = refused(prepared, command, monkeypatch)
-    assert f"{prepared / 'features.json'} {reason}" in told
-    assert "; prepare the set again" in told
+    reported = refused(prepared, command, monkeypatch)
+    assert f"{prepared / 'features.json'} {reason}" in reported
+    assert "; prepare the set again" in reported
 
 
 @pytest.mark.parametrize("name", ["tiny/config", "tiny:1.0.0", "tiny/config:1.0.0"])
@@ -167,6 +167,6 @@ def test_a_strange_description_is_as_good_as_none(features: object, prepared: Pa
     (prepared / "features.json").write_text(json.dumps(features))
     config = prepared.parents[2] / "x.yaml"
     config.write_text(config_of({"source": "tfds", "name": "tiny", "data_dir": str(prepared.parents[1])}))
-    told = command("summary", config)
-    assert told.code == 2
-    assert "data.name: " in told.refusal()
+    reported = command("summary", config)
+    assert reported.code == 2
+    assert "data.name: " in reported.refusal()

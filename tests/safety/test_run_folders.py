@@ -84,9 +84,9 @@ def test_what_is_no_file_of_the_run_is_refused(
             continue  # looked at by none of them but `train --resume`, below
         if name == "metrics.csv" and what == "folder":
             continue  # written, and never read by these
-        told = command(*words(verb))
-        told.refusal()
-        assert name in told.err or str(run) in told.err
+        reported = command(*words(verb))
+        reported.refusal()
+        assert name in reported.err or str(run) in reported.err
     assert not (run / "evaluation").exists()
     assert not (run / "export").exists()
 
@@ -104,8 +104,8 @@ def test_a_folder_that_leads_away_is_refused(
     shutil.rmtree(run / name, ignore_errors=True)
     (run / name).symlink_to(other)
     (run / "result.json").unlink()
-    told = command(*words(verb)).refusal()
-    assert f"{run / name} cannot be in a run folder: it leads to {other}, out of {run}" in told
+    reported = command(*words(verb)).refusal()
+    assert f"{run / name} cannot be in a run folder: it leads to {other}, out of {run}" in reported
     kept = {str(file.relative_to(other)): file.read_text() for file in other.rglob("*") if file.is_file()}
     assert kept == dict.fromkeys(["test/keep.txt", "epoch_00001.npz", "x.tfevents.1", "test.json"], "mine")
 
@@ -134,12 +134,12 @@ def test_whoever_reads_an_edited_run_is_told(verb: str, run: Path, words: Callab
     (run / "config.yaml").write_text(text.replace("batch_size: 64", "batch_size: 32").replace("invert: false", "invert: true"))
     noted = json.loads((run / "environment.json").read_text())
     (run / "environment.json").write_text(json.dumps({**noted, "device": "GPU"}))
-    told = command(*words(verb))
-    said = " ".join(told.err.split())
+    reported = command(*words(verb))
+    said = " ".join(reported.err.split())
     if verb == "resume":
-        assert "data.invert: false in the checkpoint, true in config.yaml" in " ".join(told.refusal().split())
+        assert "data.invert: false in the checkpoint, true in config.yaml" in " ".join(reported.refusal().split())
         return
-    assert told.code == 0
+    assert reported.code == 0
     assert (
         f"{run}/config.yaml was edited after training started: data.invert is true, trained with false; train.batch_size"
         in said
@@ -198,17 +198,17 @@ JSON: dict[str, str] = {
 def test_json_that_no_run_has_is_named(name: str, what: str, run: Path, command: Command) -> None:
     encoding = "utf-16" if what == "UTF-16" else "utf-8"
     (run / name).write_text(JSON[what], encoding=encoding)
-    told = command("evaluate", run) if name == "environment.json" else command("runs", run.parent)
-    assert f"{run / name}" in told.refusal()
-    assert max(map(len, told.err.splitlines())) < 1000
+    reported = command("evaluate", run) if name == "environment.json" else command("runs", run.parent)
+    assert f"{run / name}" in reported.refusal()
+    assert max(map(len, reported.err.splitlines())) < 1000
 
 
 def test_a_file_beyond_all_measure_is_not_read(run: Path, command: Command) -> None:
     for name in ("environment.json", "result.json", "metrics.csv"):
         with (run / name).open("ab") as file:
             file.truncate(10**12)  # takes no room on the disk
-    told = command("evaluate", run)
-    assert f"{run / 'environment.json'} cannot be read: it has more than 20,000,000 bytes" in told.refusal()
+    reported = command("evaluate", run)
+    assert f"{run / 'environment.json'} cannot be read: it has more than 20,000,000 bytes" in reported.refusal()
     assert f"{run} is skipped: {run / 'result.json'} cannot be read" in command("runs", run.parent).refusal()
 
 
@@ -247,8 +247,8 @@ def test_a_fingerprint_that_is_none_is_refused(seen: object, run: Path, command:
 def test_as_many_class_names_as_it_pleases_do_no_harm(names: list[str], run: Path, digit: Path, command: Command) -> None:
     change(run, class_names=names)
     for form in ("table", "json", "markdown"):
-        told = command("predict", run, digit, "--top", 10, "--format", form)
-        assert told.code == 0, told.err[:300]
+        reported = command("predict", run, digit, "--top", 10, "--format", form)
+        assert reported.code == 0, reported.err[:300]
     assert command("evaluate", run).code in (0, 1)  # its own data has other classes
 
 
@@ -294,9 +294,9 @@ def test_a_hostile_config_of_a_run_is_refused(
     monkeypatch.chdir(run.parent)
     (run / "config.yaml").write_text(text)
     for verb in VERBS:
-        told = command(*words(verb))
-        assert told.code == 2
-        assert f"{run / 'config.yaml'}" in told.refusal()
+        reported = command(*words(verb))
+        assert reported.code == 2
+        assert f"{run / 'config.yaml'}" in reported.refusal()
     assert not (run.parent / "sentinel").exists()
 
 
@@ -359,14 +359,14 @@ def test_hostile_runs_do_not_hide_the_good_ones(run: Path, trained: Path, comman
             STRANGE[what](folder / file)
             hostile += 1
     for form in ("table", "json", "markdown"):
-        told = command("runs", root, "--format", form)
-        assert told.code == 0, told.err
-        passed = [line for line in told.err.splitlines() if "is skipped: " in line]
-        others = [line for line in told.err.splitlines() if line not in passed]
+        reported = command("runs", root, "--format", form)
+        assert reported.code == 0, reported.err
+        passed = [line for line in reported.err.splitlines() if "is skipped: " in line]
+        others = [line for line in reported.err.splitlines() if line not in passed]
         assert len(passed) == hostile and all("hidden columns" in line for line in others)
         assert max(map(len, passed)) < 600
         if form == "json":
-            assert {Path(each["run"]).name for each in json.loads(told.out)} == {"run", "trained", "outside"}
+            assert {Path(each["run"]).name for each in json.loads(reported.out)} == {"run", "trained", "outside"}
     assert hostile > 30
 
 
@@ -422,10 +422,10 @@ def test_odd_values_of_a_config_are_shown_safely(form: str, run: Path, trained: 
     )
     with (run / "config.yaml").open("a") as file:
         file.write(f"odd: {odd}\n")
-    told = command("runs", run.parent, "--format", form)
-    assert told.code == 0, told.err
+    reported = command("runs", run.parent, "--format", form)
+    assert reported.code == 0, reported.err
     if form == "json":
-        json.loads(told.out, parse_constant=pytest.fail)
+        json.loads(reported.out, parse_constant=pytest.fail)
     assert command("runs", run.parent, "--sort", "odd.a", "--format", form).code == 0
     assert command("runs", run.parent, "--seeds", "--format", form).code == 0
 
@@ -433,8 +433,8 @@ def test_odd_values_of_a_config_are_shown_safely(form: str, run: Path, trained: 
 def test_a_folder_of_runs_that_leads_in_circles_ends(run: Path, command: Command) -> None:
     (run / "circle").symlink_to("..")
     (run.parent / "circle").symlink_to(".")
-    told = command("runs", run.parent, "--format", "json")
-    assert [each["run"] for each in json.loads(told.out)] == [str(run)]
+    reported = command("runs", run.parent, "--format", "json")
+    assert [each["run"] for each in json.loads(reported.out)] == [str(run)]
 
 
 def test_nothing_waits_for_a_pipe_among_the_files_of_a_challenge(run: Path, challenge: Path, command: Command) -> None:
@@ -453,8 +453,8 @@ def test_a_challenge_that_leads_away_is_refused(part: str, run: Path, challenge:
 
 def test_a_long_name_of_other_images_is_no_reason_to_fail(run: Path, command: Command) -> None:
     images = digits_in_folders(run.parent / ("x" * 250), map(str, range(10)), 1)
-    told = command("evaluate", run, "--data", images)
-    assert told.code == 0
+    reported = command("evaluate", run, "--data", images)
+    assert reported.code == 0
     assert os.listdir(run / "evaluation")
 
 

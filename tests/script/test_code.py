@@ -771,7 +771,7 @@ CASES: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "folder, splits beside classes": ("folder", splits_beside_classes),
     "folder, a class called train": ("folder", class_called_as_a_split),
     "folder, train is the folder": ("folder", lambda root: {**class_called_as_a_split(root), "train": "."}),
-    "folder, told by content": ("folder", told_by_content),
+    "folder, reported by content": ("folder", told_by_content),
     "folder, linked": ("folder", linked),
     "folder, remapped": ("folder", remapped_folder),
     "folder, every kind": ("folder", every_kind),

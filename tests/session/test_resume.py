@@ -177,14 +177,14 @@ EDITS = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "told"), EDITS, ids=[told.partition(":")[0] for _, _, told in EDITS])
-def test_an_edited_config_is_refused_with_every_field_that_differs(old: str, new: str, told: str, half: Path) -> None:
+@pytest.mark.parametrize(("old", "new", "reported"), EDITS, ids=[reported.partition(":")[0] for _, _, reported in EDITS])
+def test_an_edited_config_is_refused_with_every_field_that_differs(old: str, new: str, reported: str, half: Path) -> None:
     before = {file: file.read_bytes() for file in half.rglob("*") if file.is_file()}
     edit(half / "config.yaml", old, new)
     for overrides in ((), ("train.epochs=9",)):
         with pytest.raises(UsageError) as raised:
             resume(half, None, *overrides)
-        assert str(raised.value).splitlines()[1] == f"  {told}"
+        assert str(raised.value).splitlines()[1] == f"  {reported}"
     edit(half / "config.yaml", new, old)
     assert {file: file.read_bytes() for file in half.rglob("*") if file.is_file()} == before
 
@@ -276,8 +276,8 @@ def test_an_edited_environment_is_told_and_the_checkpoint_s_is_taken(
     edited = json.dumps({**noted, damage: noted["class_names"][::-1]})
     file.write_text("[" if damage == "damaged" else edited)
     train_command.train(None, (), None, half, "cpu", Console(), verbose=True)
-    told = "was damaged" if damage == "damaged" else f"was edited ({damage})"
-    assert f"{file} {told}; restored from the checkpoint" in " ".join(capsys.readouterr().err.split())
+    reported = "was damaged" if damage == "damaged" else f"was edited ({damage})"
+    assert f"{file} {reported}; restored from the checkpoint" in " ".join(capsys.readouterr().err.split())
     assert without_clocks(half) == without_clocks(finished)
 
 

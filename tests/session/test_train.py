@@ -147,10 +147,10 @@ def test_a_last_batch_of_one_image_that_batch_norm_cannot_use_is_warned_about(
     config = tmp_path / "digits.yaml"
     layers: list[Any] = ["flatten", {"dense": {"units": 4}}, "batch_normalization", {"dense": {"units": "classes"}}]
     config.write_text(yaml.safe_dump({"data": {"source": "digits", "validation": 0.1}, "model": {"layers": layers}}))
-    told = []
+    reported = []
     for batch_size in (419, 420):  # 1,258 images: 3 batches of 419 and one image
         prepared(load(config, [f"train.batch_size={batch_size}"]), Console())
-        told.append("".join(capsys.readouterr().err.split("\n")))
-    assert "one image (1,258 images in batches of 419)" in told[0]
-    assert "set train.batch_size to 420" in told[0]
-    assert "last batch" not in told[1]
+        reported.append("".join(capsys.readouterr().err.split("\n")))
+    assert "one image (1,258 images in batches of 419)" in reported[0]
+    assert "set train.batch_size to 420" in reported[0]
+    assert "last batch" not in reported[1]

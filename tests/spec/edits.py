@@ -47,7 +47,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a wrong edit was told.
+    """A wrong edit and its messages.
 
     Attributes:
         named: whether the first message names the right line.
@@ -225,7 +225,7 @@ _EDITS: dict[str, Callable[[Random, str, str], Edit | None]] = dict(
 
 
 def outcome(edit: Edit) -> Outcome:
-    """Returns what an edit is told, and what became of each remedy in the messages."""
+    """Return the messages for an edit, and the outcome of each suggested fix."""
     problems = refused(edit.text)
     first = problems[0]
     applied, for_people, failed = 0, 0, []

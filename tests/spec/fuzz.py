@@ -262,7 +262,7 @@ def _written(stream: io.TextIOWrapper) -> str:
 
 
 def complaints(content: Any, section: type[Section] = Experiment) -> list[str]:
-    """Returns what a section alone is told, with the field that it is about."""
+    """Return the messages for a section alone, with their fields."""
     try:
         section.model_validate(content)
     except ValidationError as error:

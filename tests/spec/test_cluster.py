@@ -45,7 +45,7 @@ def test_a_task_of_type_chief_comes_first(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (
             "{x",
@@ -76,7 +76,7 @@ def test_a_task_of_type_chief_comes_first(monkeypatch: pytest.MonkeyPatch) -> No
         ({"cluster": TWO, "task": {"type": ["worker"], "index": 0}}, "which is not in its cluster"),
     ],
 )
-def test_what_tensorflow_would_not_take_is_told(monkeypatch: pytest.MonkeyPatch, content: Any, told: str) -> None:
+def test_what_tensorflow_would_not_take_is_told(monkeypatch: pytest.MonkeyPatch, content: Any, reported: str) -> None:
     said(monkeypatch, content)
-    with pytest.raises(UsageError, match=f"^the environment variable TF_CONFIG .*{told}"):
+    with pytest.raises(UsageError, match=f"^the environment variable TF_CONFIG .*{reported}"):
         known_cluster()

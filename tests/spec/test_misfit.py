@@ -102,7 +102,7 @@ def test_the_problem_is_located_at_the_layer() -> None:
             ["global_max_pooling2d", "max_pooling2d", "max_pooling2d", DENSE],
             ["move 'global_max_pooling2d' below 'max_pooling2d_1'"],
         ),
-        # wrong at its end as well, which is told next: removing is as far as it goes
+        # wrong at its end as well, which is reported next: removing is as far as it goes
         (["flatten", "max_pooling2d", {"dense": {"units": 3}}], ["remove 'flatten'"]),
         # moving it below a layer that a repeat builds twice would not do
         (["flatten", {"repeat": {"times": 2, "layers": ["max_pooling2d"]}}, "flatten", DENSE], ["remove 'flatten'"]),

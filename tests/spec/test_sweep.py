@@ -115,14 +115,16 @@ def test_a_path_or_value_that_the_config_has_no_place_for_is_refused(parameters:
     ],
 )
 def test_what_trials_are_judged_on_cannot_be_swept(path: str) -> None:
-    (told,) = complaints(parameters={path: [1, 2]})
-    assert told.startswith(f"sweep.parameters.{path}: defines the evaluation of a trial")
+    (reported,) = complaints(parameters={path: [1, 2]})
+    assert reported.startswith(f"sweep.parameters.{path}: defines the evaluation of a trial")
 
 
 @pytest.mark.parametrize("path", ["seed", "model.layers.2.dropout.seed"])
 def test_nothing_is_chosen_among_seeds(path: str) -> None:
-    (told,) = complaints(parameters={path: [1, 2]}, repeat_best=0)
-    assert told.startswith(f"sweep.parameters.{path}: the best of several seeds is only the luckiest; remove it; repeat_best ")
+    (reported,) = complaints(parameters={path: [1, 2]}, repeat_best=0)
+    assert reported.startswith(
+        f"sweep.parameters.{path}: the best of several seeds is only the luckiest; remove it; repeat_best "
+    )
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def measured(weights: Weights, session: Session) -> tuple[float, float]:
 
 @pytest.mark.parametrize("loop", ["fit", "custom"])
 def test_each_epoch_is_validated_with_the_averages_that_the_run_would_leave(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnctl.train.steps.SECONDS_PER_CALL", 0.0)  # every step is told
+    monkeypatch.setattr("cnnctl.train.steps.SECONDS_PER_CALL", 0.0)  # every step is reported
     session = prepared(experiment(loop))
     watch = Watch(session.task.learner.model)
     run_loop(session, watch)

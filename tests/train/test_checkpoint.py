@@ -269,7 +269,7 @@ def test_no_content_of_a_checkpoint_gives_anything_but_one_message(content: byte
 
 
 def refused(folder: Path, content: bytes, reason: str) -> None:
-    """Asserts that a checkpoint with this content is told as damaged, and why."""
+    """Asserts that a checkpoint with this content is reported as damaged, and why."""
     (folder / "step_000000001.npz").write_bytes(content)
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     with pytest.raises(

@@ -63,16 +63,16 @@ def batches_with(bad: float, at: int) -> tf.data.Dataset:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize(("bad", "told"), [(np.nan, "nan"), (np.inf, "nan"), (1e30, "")])
-def test_the_step_is_named_and_changes_no_weight(loop: str, bad: float, told: str) -> None:
+@pytest.mark.parametrize(("bad", "reported"), [(np.nan, "nan"), (np.inf, "nan"), (1e30, "")])
+def test_the_step_is_named_and_changes_no_weight(loop: str, bad: float, reported: str) -> None:
     made, straight = learner(), learner()
     plan = Plan(1, 0, 6, 24, 4)
-    if not told:  # large, and a number
+    if not reported:  # large, and a number
         LOOPS[loop](made, lambda _: batches_with(bad, at=2), None, plan, Observer())
         return
-    with pytest.raises(Diverged, match=f"^the loss became {told} at step 3; the usual remedies") as raised:
+    with pytest.raises(Diverged, match=f"^the loss became {reported} at step 3; the usual remedies") as raised:
         LOOPS[loop](made, lambda _: batches_with(bad, at=2), None, plan, Observer())
-    assert (raised.value.step, raised.value.loss) == (3, told)
+    assert (raised.value.step, raised.value.loss) == (3, reported)
     LOOPS[loop](straight, lambda _: batches_with(bad, at=2).take(2), None, Plan(1, 0, 2, 8, 4), Observer())
     for array, expected in zip(made.model.get_weights(), straight.model.get_weights(), strict=True):
         np.testing.assert_array_equal(array, expected)

@@ -26,27 +26,27 @@ PIECES = {"piecewise": {"boundaries": [4, 9], "values": [0.3, 0.2, 0.1]}}  # ste
 
 
 class Story(Observer):
-    """Keeps everything that is told, in its order; stops after an epoch if asked to."""
+    """Keeps everything that is reported, in its order; stops after an epoch if asked to."""
 
     def __init__(self, stop_after: int = 0) -> None:
-        self.told: list[Any] = []
+        self.reported: list[Any] = []
         self._stop_after = stop_after
 
     def on_start(self, plan: Plan) -> None:
-        self.told.append(plan)
+        self.reported.append(plan)
 
     def on_steps(self, record: StepsRecord) -> None:
-        self.told.append(record)
+        self.reported.append(record)
 
     def on_epoch(self, record: EpochRecord) -> str | None:
-        self.told.append(record)
+        self.reported.append(record)
         return "that will do" if record.epoch == self._stop_after else None
 
     def on_end(self, record: EndRecord) -> None:
-        self.told.append(record)
+        self.reported.append(record)
 
     def of(self, kind: type[Any]) -> list[Any]:
-        return [record for record in self.told if isinstance(record, kind)]
+        return [record for record in self.reported if isinstance(record, kind)]
 
 
 def session(loop: str, epochs: int = 3, validation: float | None = 0.1) -> Session:
@@ -80,12 +80,12 @@ def told_by(loop: str, story: Story | None = None, **arguments: Any) -> Story:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_training_is_told_from_its_start_to_its_end(loop: str) -> None:
     story = told_by(loop)
-    kinds = [type(record) for record in story.told if not isinstance(record, StepsRecord)]
-    examples = story.told[0].examples
+    kinds = [type(record) for record in story.reported if not isinstance(record, StepsRecord)]
+    examples = story.reported[0].examples
     assert kinds == [Plan, EpochRecord, EpochRecord, EpochRecord, EndRecord]
-    assert story.told[0] == Plan(epochs=3, first_epoch=0, steps_per_epoch=4, examples=examples, batch_size=48)
+    assert story.reported[0] == Plan(epochs=3, first_epoch=0, steps_per_epoch=4, examples=examples, batch_size=48)
     assert 3 * 48 < examples < 4 * 48
-    assert story.told[-1] == EndRecord(epochs=3, step=12, reason="")
+    assert story.reported[-1] == EndRecord(epochs=3, step=12, reason="")
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -122,7 +122,7 @@ def test_progress_within_an_epoch_goes_forward_to_its_end(
 ) -> None:
     monkeypatch.setattr("cnnctl.train.steps.SECONDS_PER_CALL", seconds_per_call)
     story = told_by(loop)
-    examples = story.told[0].examples
+    examples = story.reported[0].examples
     for epoch in (1, 2, 3):
         steps = [record for record in story.of(StepsRecord) if record.epoch == epoch]
         assert [record.steps_in_epoch for record in steps] == sorted({record.steps_in_epoch for record in steps})
@@ -139,7 +139,7 @@ def test_progress_within_an_epoch_goes_forward_to_its_end(
 def test_a_reason_from_a_listener_ends_the_training(loop: str) -> None:
     story = told_by(loop, Story(stop_after=2), epochs=5)
     assert [row.epoch for row in story.of(EpochRecord)] == [1, 2]
-    assert story.told[-1] == EndRecord(epochs=2, step=8, reason="that will do")
+    assert story.reported[-1] == EndRecord(epochs=2, step=8, reason="that will do")
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -152,7 +152,7 @@ def test_an_error_of_a_listener_ends_the_training_at_once(loop: str) -> None:
     story = Failing()
     with pytest.raises(RunError, match="no more"):
         told_by(loop, story)
-    assert [type(record) for record in story.told] == [Plan, StepsRecord]
+    assert [type(record) for record in story.reported] == [Plan, StepsRecord]
 
 
 # Several listeners as one
@@ -171,7 +171,7 @@ def test_all_listeners_hear_everything_even_after_one_gave_a_reason() -> None:
     together.on_steps(records[1])
     assert together.on_epoch(records[2]) == "that will do"
     together.on_end(records[3])
-    assert first.told == second.told == third.told == records
+    assert first.reported == second.reported == third.reported == records
 
 
 # Early stopping
@@ -290,7 +290,7 @@ def test_an_interruption_while_the_best_weights_are_copied_changes_nothing() -> 
             stopping.on_epoch(row(2, validation_loss=1.0))
     assert str(stopping.state()) == str(before)
     stopping.on_epoch(row(2, validation_loss=1.0))
-    stopping.on_epoch(row(2, validation_loss=1.0))  # told again after a resume
+    stopping.on_epoch(row(2, validation_loss=1.0))  # reported again after a resume
     assert (stopping.best_epoch, stopping.reason()) == (2, None)
 
 

@@ -63,8 +63,8 @@ def test_a_run_s_own_config_trains_to_the_same_weights_wherever(tmp_path: Path, 
     monkeypatch.setattr(settings, "precision_on_cpu", lambda: auto.Choice("mixed_bfloat16", "a test"))
     monkeypatch.setattr(settings, "parts_on_cpu", lambda *_: auto.Choice(2, "another"))
     environment = trained(tmp_path / "first", *AUTO)
-    told = [environment[name] for name in ("precision", "precision_why", "batch_parts", "batch_parts_why")]
-    assert told == ["mixed_bfloat16", "a test", 2, "another"]
+    reported = [environment[name] for name in ("precision", "precision_why", "batch_parts", "batch_parts_why")]
+    assert reported == ["mixed_bfloat16", "a test", 2, "another"]
     monkeypatch.setattr(settings, "precision_on_cpu", lambda: auto.Choice("float32", "another machine"))
     written = tmp_path / "first/config.yaml"
     assert (load(written).train.precision, load(written).train.batch_parts) == ("mixed_bfloat16", 2)

@@ -1,4 +1,4 @@
-"""What is heard and told of a signal inside of foreign code."""
+"""Signals inside code of libraries: handled and reported."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_what_foreign_code_prints_is_told_until_a_signal_comes(capfd: pytest.Cap
 
 
 def test_what_the_interpreter_drops_is_told_until_a_signal_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr("sys.unraisablehook", lambda each: told.append(str(each.exc_value)))
+    reported: list[str] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda each: reported.append(str(each.exc_value)))
     with Interruption().listening():
         drop(RuntimeError("before"))
         drop(KeyboardInterrupt("by another worker"))
@@ -55,4 +55,4 @@ def test_what_the_interpreter_drops_is_told_until_a_signal_comes(monkeypatch: py
         drop(KeyboardInterrupt("after"))
         drop(SystemError("after"))
     drop(RuntimeError("behind"))
-    assert told == ["before", "behind"]
+    assert reported == ["before", "behind"]

@@ -299,12 +299,12 @@ def test_boundaries_that_do_not_rise_in_steps_are_refused_before_the_training(
 ) -> None:
     """Keras would train at the sum of two values, a rate that nobody wrote."""
     schedule = {"piecewise": {"boundaries": boundaries, "values": [0.05, 0.006, 0.001]}}
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as reported:
         tiny_session("custom", {"sgd": {"learning_rate": schedule}})
-    assert str(told.value).startswith(
+    assert str(reported.value).startswith(
         "train.optimizer.sgd.learning_rate.piecewise.boundaries: must be increasing, since values[i]"
     )
-    assert f"which are steps {steps} with 4 steps per epoch; {remedy}" in str(told.value)
+    assert f"which are steps {steps} with 4 steps per epoch; {remedy}" in str(reported.value)
 
 
 def test_boundaries_in_both_units_give_the_values_that_are_written() -> None:
@@ -326,7 +326,7 @@ def test_a_step_that_loss_scaling_leaves_out_does_not_move_the_schedule() -> Non
     assert all(np.isfinite(array).all() for array in weights(made))
 
 
-# What the optimizer is told
+# Arguments of the optimizer
 
 
 def change(optimizer: Any, steps: int = 1) -> list[Array]:
