@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import weakref
 from itertools import combinations, product
 from pathlib import Path
@@ -257,27 +256,25 @@ def test_images_are_read_once_for_runs_that_read_them_alike(
     assert [each.image_size for each in read] == [(8, 8), (10, 12)]
 
 
-def test_one_network_at_a_time_is_in_memory(
+def test_networks_do_not_pile_up_in_memory(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     loaded: list[weakref.ref[Any]] = []
+    alive: list[int] = []
 
-    def in_memory() -> int:
-        gc.collect()  # does nothing while another thread is collecting
-        return sum(each() is not None for each in loaded)
-
-    def watched(run: EndedRun) -> Trained:
-        deadline = time.monotonic() + 10
-        while in_memory() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not in_memory()
+    def counted(run: EndedRun) -> Trained:
+        gc.collect()
+        alive.append(sum(each() is not None for each in loaded))
         trained = with_network(run)
         loaded.append(weakref.ref(trained.model))
         return trained
 
-    monkeypatch.setattr(ensemble, "with_network", watched)
-    scores(capsys, runs["logits"], runs["probabilities"], runs["mixed"])
-    assert len(loaded) == 3
+    monkeypatch.setattr(ensemble, "with_network", counted)
+    scores(capsys, *runs.values())
+    assert len(loaded) == len(runs) > 3
+    # A thread of TensorFlow that has yet to wake up may hold the last one, and a collection that another
+    # thread has begun makes gc.collect() do nothing; all of them stay only if the evaluation holds them.
+    assert max(alive) <= 1
 
 
 def test_other_images_are_judged_by_runs_of_any_split(
