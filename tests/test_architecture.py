@@ -30,13 +30,14 @@ HEAVY = {
     "scipy",
 }
 
-BASE = {"errors", "files", "reading", "surroundings", "last_words"}
+BASE = {"errors", "files", "reading", "surroundings", "last_words", "svg"}
 CORE = BASE | {"formats", "spec", "model", "data", "train", "run_folder", "report", "session"}
 MAY_IMPORT = {
     # package: what it may import besides itself; whatever is not here it may not
     "errors": set(),
     "reading": set(),
     "last_words": set(),
+    "svg": set(),
     "surroundings": {"errors", "reading"},
     "files": {"errors", "surroundings"},
     "formats": {"errors", "reading", "surroundings"},
@@ -54,7 +55,9 @@ MAY_IMPORT = {
     "export": CORE,
     "verify": CORE,
     "script": BASE | {"formats", "spec"},
-    "commands": CORE | {"few_shot", "evaluate", "sweep", "export", "verify", "script"},
+    "draw": BASE | {"spec"},
+    "explore": CORE | {"few_shot", "evaluate"},
+    "commands": CORE | {"few_shot", "evaluate", "sweep", "export", "verify", "script", "draw", "explore"},
     "cli": CORE | {"few_shot", "evaluate", "commands", ""},
     "__main__": {"cli"},
     "": set(),  # cnnctl/__init__.py
