@@ -47,6 +47,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.csv"
+        self.curves = path / "curves.svg"
         self.result = path / "result.json"
         self.stopped = path / "stopped.json"
         self.checkpoints = path / "checkpoints"

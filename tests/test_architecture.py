@@ -190,7 +190,10 @@ LIGHT = {
         "cnnctl.script",
         "cnnctl.commands",
     ),
-    *(f"cnnctl.report.{name}" for name in ("comparison", "console", "data_tables", "explain", "rows", "tables", "text")),
+    *(
+        f"cnnctl.report.{name}"
+        for name in ("chart", "comparison", "console", "curves", "data_tables", "explain", "rows", "tables", "text")
+    ),
     *("cnnctl.train.observers", "cnnctl.train.signals"),
     *(f"cnnctl.session.{name}" for name in ("resume", "run_files")),
     *(f"cnnctl.few_shot.{name}" for name in ("challenge_tables", "episode_tables", "options")),

@@ -162,7 +162,7 @@ def test_a_run_lies_in_a_dated_folder_with_these_files(loop: str, finished: dict
     folder = finished[loop].folder
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", folder.name)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "checkpoints", "config.yaml", "environment.json", "metrics.csv", "model.keras", "result.json", "tensorboard",
+        "checkpoints", "config.yaml", "curves.svg", "environment.json", "metrics.csv", "model.keras", "result.json", "tensorboard",
     ]  # fmt: skip
     saved = [f"step_{STEPS * epoch:09}.npz" for epoch in (EPOCHS - 1, EPOCHS)]
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == saved
@@ -257,12 +257,13 @@ def test_results_go_to_stdout_and_the_way_there_to_stderr(loop: str, finished: d
     run, result = finished[loop], finished[loop].result()
     path = Path("runs") / loop / run.folder.name
     lines = run.out.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert lines[0] == f"test    accuracy {result['test_accuracy']:.2%}, loss {result['test_loss']:.4f}, on 898 images"
     assert lines[1] == f"weights {result['weights']}"
     assert lines[2].startswith("time    ") and f"{EPOCHS} epochs" in lines[2]
     assert lines[3] == f"run     {path}"
-    assert lines[4] == f"see     tensorboard --logdir {path}"
+    assert lines[4] == f"curves  {path}/curves.svg"
+    assert lines[5] == f"see     tensorboard --logdir {path}"
     starts = [line.split()[0] for line in run.err.splitlines()]
     epochs = [f"{epoch}/{EPOCHS}" for epoch in range(1, EPOCHS + 1)]
     assert starts == ["data", "model", "loss", "loop", "run", "epoch", *epochs]
@@ -371,7 +372,15 @@ def test_ctrl_c_ends_the_command_with_130_and_how_to_go_on(loop: str, interrupte
     assert run.out == ""
     assert "Traceback" not in run.err
     left = sorted(path.name for path in run.folder.iterdir())
-    assert left == ["checkpoints", "config.yaml", "environment.json", "metrics.csv", "stopped.json", "tensorboard"]
+    assert left == [
+        "checkpoints",
+        "config.yaml",
+        "curves.svg",
+        "environment.json",
+        "metrics.csv",
+        "stopped.json",
+        "tensorboard",
+    ]
 
 
 @pytest.mark.parametrize("loop", LOOPS)

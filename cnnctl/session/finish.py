@@ -11,6 +11,7 @@ from cnnctl.data.splits import fingerprint
 from cnnctl.errors import DataError, RunError, counted
 from cnnctl.files import UNFINISHED, put_in_place
 from cnnctl.model import build_model
+from cnnctl.report.curves import CurvesFile
 from cnnctl.report.progress import show_seconds
 from cnnctl.report.tensorboard.observer import TensorBoardObserver
 from cnnctl.report.text import accuracy_text, loss_text
@@ -22,7 +23,9 @@ from cnnctl.surroundings import shell_word
 from cnnctl.train.observers import EpochRecord, Score
 
 
-def finish(session: Session, run: RunFolder, rows: list[EpochRecord], board: TensorBoardObserver | None) -> None:
+def finish(
+    session: Session, run: RunFolder, rows: list[EpochRecord], board: TensorBoardObserver | None, curves: CurvesFile
+) -> None:
     """Save the network, evaluate it on the test split for the only time, and write result.json.
 
     Args:
@@ -30,6 +33,7 @@ def finish(session: Session, run: RunFolder, rows: list[EpochRecord], board: Ten
         run: its folder.
         rows: the records of all epochs.
         board: writes to TensorBoard; None without it.
+        curves: draws the picture of the training.
     """
     _save_model(session.experiment, session.task.network, run)
     session.interruption.leave_if_asked()
@@ -39,7 +43,8 @@ def finish(session: Session, run: RunFolder, rows: list[EpochRecord], board: Ten
     if board:
         step = result["weights_epoch"] * session.task.steps_per_epoch
         board.finish(step, _for_board(score), session.task.predictions(), result["weights"])
-    run.write_json(run.result, result)
+    curves.finish(_test_text(result, score) if score else "")
+    run.write_json(run.result, result)  # last, since with it the run has finished
     if score and not session.part_of:
         _conclude(session, run, result, score)
 
@@ -116,8 +121,14 @@ def _conclude(session: Session, run: RunFolder, result: dict[str, Any], score: S
     speed = f"{result['images_per_second']:,.0f} images/s"
     say(f"time    {show_seconds(result['train_seconds'])} of training, {counted(result['epochs'], 'epoch')}, {speed}")
     say(f"run     {shell_word(run.path)}")
+    say(f"curves  {shell_word(run.curves)}")
     if session.experiment.log.tensorboard:
         say(f"see     tensorboard --logdir {shell_word(run.path)}")
+
+
+def _test_text(result: dict[str, Any], score: Score) -> str:
+    loss = loss_text(score.loss, result["loss_includes_regularization"])
+    return f"test accuracy {accuracy_text(score)}, {loss}, weights of epoch {result['weights_epoch']}"
 
 
 def _for_board(score: Score | None) -> dict[str, float | None]:

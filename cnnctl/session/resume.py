@@ -100,6 +100,7 @@ def _has_finished(run: RunFolder, origin: Origin | None, console: Console) -> bo
 def _final_files(run: RunFolder) -> Iterator[tuple[Path, bool]]:
     """Yield the files of a run that has ended, and whether each can be read."""
     yield run.model, run.model.is_file()
+    yield run.curves, run.curves.is_file()
     for file, read in ((run.result, run.read_result), (run.metrics, run.read_epochs)):
         try:
             yield file, bool(read())

@@ -9,6 +9,7 @@ from pathlib import Path
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.errors import CnnctlError, ConfigError, Interrupted, RunError, UsageError
 from cnnctl.report.console import Console
+from cnnctl.report.curves import CurvesFile, Training, name_of
 from cnnctl.report.progress import progress_for
 from cnnctl.report.tensorboard.observer import TensorBoardObserver, report_at, report_every
 from cnnctl.run_folder import MetricsFile, RunFolder, resume_command
@@ -102,12 +103,13 @@ def train(session: Session, run: RunFolder, more_epochs: bool = False, written: 
         with _saving_on_interruption(session, run, checkpoints), _as_errors(session, _how_to_resume(session, run)):
             metrics = _restore(session, run, checkpoints, more_epochs)
             # Listeners with a state come before the checkpoints, which save that state.
-            first = [metrics, *([board] if board else [])]
+            curves = _curves(session, run, metrics)
+            first = [metrics, curves, *([board] if board else [])]
             last = [checkpoints, *([session.part_of.listener] if session.part_of else [])]
             with _as_diverged(session, run, checkpoints), _observers(session, first, last) as observers:
                 plan = plan_of(session, checkpoints)
                 LOOPS[session.experiment.train.loop](task.learner, task.training, task.validation(), plan, observers)
-            finish(session, run, metrics.rows, board)
+            finish(session, run, metrics.rows, board, curves)
             session.workers.agree_on_end()
 
 
@@ -183,6 +185,11 @@ def _tensorboard(session: Session, run: RunFolder, written: str) -> Iterator[Ten
             yield board
     else:
         yield None
+
+
+def _curves(session: Session, run: RunFolder, metrics: MetricsFile) -> CurvesFile:
+    train = session.experiment.train
+    return CurvesFile(run.curves, Training(name_of(run.path), train.epochs, list(metrics.rows), train.early_stopping))
 
 
 def _checkpoints(session: Session, run: RunFolder, board: TensorBoardObserver | None) -> Checkpoints:

@@ -138,6 +138,7 @@ def test_the_run_folder_is_that_of_any_run(method: str, runs: dict[str, Path]) -
     names = {file.name for file in run.iterdir()}
     assert names >= {
         "config.yaml",
+        "curves.svg",
         "environment.json",
         "metrics.csv",
         "result.json",

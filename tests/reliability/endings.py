@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,18 @@ def ending(run: Path) -> dict[str, Any]:
         "metrics": [{name: value for name, value in row.items() if name not in CLOCKS} for row in rows],
         "result": {name: value for name, value in result.items() if name not in CLOCKS},
         "tensorboard": scalars(run / "tensorboard"),
+        "curves": curves(run),
         "files": sorted(file.name for file in run.iterdir()),
         "config": (run / "config.yaml").read_text(),
     }
+
+
+def curves(run: Path) -> str:
+    """Returns the picture of a run without its name, the first title and the first text, as a test may have copied the folder."""
+    picture = (run / "curves.svg").read_text()
+    for heading in (r"<title>.*?</title>", r"<text .*?</text>"):
+        picture = re.sub(heading, "", picture, count=1, flags=re.DOTALL)
+    return picture
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -25,6 +25,7 @@ from cnnctl.session import environment
 from cnnctl.session.run_files import config_of_run
 from cnnctl.spec.load import load
 from tests.interruptions import interrupt, press_ctrl_c, run
+from tests.reliability.endings import curves
 
 CONFIG = """
 data: {source: digits, test: 0.8}
@@ -246,6 +247,7 @@ def without_clocks(folder: Path) -> dict[str, Any]:
         "config": (folder / "config.yaml").read_text(),
         "environment": {name: value for name, value in noted.items() if name not in ("time", "command", "resumed")},
         "weights": weights(folder),
+        "curves": curves(folder),
     }
 
 
@@ -289,6 +291,7 @@ def test_an_edited_environment_is_told_and_the_checkpoint_s_is_taken(
         ("result.json", "empty"),
         ("metrics.csv", "gone"),
         ("metrics.csv", "empty"),
+        ("curves.svg", "gone"),
     ],
 )
 def test_what_a_finished_run_lost_is_made_again_from_its_checkpoint(
