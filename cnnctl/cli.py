@@ -204,6 +204,13 @@ class Quantize(str, Enum):
     int8 = "int8"
 
 
+class PlotOf(str, Enum):
+    """What a picture of runs shows."""
+
+    curves = "curves"
+    gradients = "gradients"
+
+
 TtaPoses = Annotated[
     bool, typer.Option("--tta-poses", help="Average over the rotations and reflections that were classes in training.")
 ]
@@ -469,7 +476,10 @@ def code(
 
 @app.command(rich_help_panel="Look")
 def runs(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to search for runs.")] = Path("runs"),
+    roots: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR]...", help="Runs, and folders to search for runs. [default: runs]", show_default=False),
+    ] = None,
     form: Format = Form.table,
     sort: Annotated[
         str | None, typer.Option(metavar="KEY", help="Sort by a config path or result; -KEY for descending order.")
@@ -486,11 +496,20 @@ def runs(
             metavar="KEY,KEY", help="Columns of the table; +KEY adds to the default ones, all shows all.", show_default=False
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.svg", help="Draw up to 20 runs: loss and accuracy by epoch.", show_default=False),
+    ] = None,
+    of: Annotated[
+        PlotOf | None,
+        typer.Option(help="What --plot draws: curves, or the norms of one run's gradients by layer.", show_default=False),
+    ] = None,
 ) -> None:
     """Compare runs: results, state, and the config values that differ."""
     from cnnctl.commands.runs import runs as run
 
-    run(root, form.value, sort, filters or [], seeds, Console(), columns)
+    what = of.value if of else None
+    run(roots or [Path("runs")], form.value, sort, filters or [], seeds, Console(), columns, plot, what)
 
 
 @app.command(rich_help_panel="Use")

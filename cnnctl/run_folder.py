@@ -9,6 +9,7 @@ import errno
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -31,6 +32,7 @@ NAME_A_RUN = "'cnnctl runs' shows the runs in runs/"
 TRIAL_FILE = "sweep.json"
 """In the run folder of a trial: its study and its number."""
 INTERRUPTED = "interrupted"
+_SNAPSHOT = re.compile(r"epoch-(\d{4,10})\.weights\.npz", re.ASCII)
 MAX_BYTES = 20_000_000
 """Largest JSON file or metrics.csv that is read: half a million classes, or 100,000 epochs."""
 
@@ -53,6 +55,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.model = path / "model.keras"
         self.tensorboard = path / "tensorboard"
+        self.snapshots = path / "snapshots"
         self.lock = path / ".lock"
 
     @contextlib.contextmanager
@@ -98,8 +101,17 @@ class RunFolder:
 
     def remove_unfinished(self) -> None:
         """Remove the partly written files of a killed process."""
-        for folder in (self.path, self.checkpoints):
+        for folder in (self.path, self.checkpoints, self.snapshots):
             remove_unfinished(folder)
+
+    def snapshot_file(self, epoch: int) -> Path:
+        """Return the file of the weights after an epoch, counted from 1; 0 is before the training."""
+        return self.snapshots / f"epoch-{epoch:04d}.weights.npz"
+
+    def snapshot_files(self) -> dict[int, Path]:
+        """Return the files of the snapshots by epoch, in order; none without `log.snapshots`."""
+        found = {int(match[1]): file for file in self.snapshots.glob("*.npz") if (match := _SNAPSHOT.fullmatch(file.name))}
+        return dict(sorted(found.items()))
 
     def write_config(self, experiment: Experiment) -> None:
         """Write the config with all defaults filled in, so that later defaults cannot change it."""

@@ -175,7 +175,7 @@ def test_only_events_writes_event_files() -> None:
 
 def test_only_reports_know_tensorboard() -> None:
     knowing = {module for module, tree in MODULES.items() if any(name.startswith("tensorboard") for name in imported(tree))}
-    assert knowing == {"cnnctl.report.tensorboard.events", "cnnctl.report.tensorboard.summaries"}
+    assert knowing == {f"cnnctl.report.tensorboard.{name}" for name in ("events", "reading", "summaries")}
 
 
 LIGHT = {
@@ -192,7 +192,18 @@ LIGHT = {
     ),
     *(
         f"cnnctl.report.{name}"
-        for name in ("chart", "comparison", "console", "curves", "data_tables", "explain", "rows", "tables", "text")
+        for name in (
+            "chart",
+            "comparison",
+            "console",
+            "curves",
+            "data_tables",
+            "explain",
+            "rows",
+            "runs_plot",
+            "tables",
+            "text",
+        )
     ),
     *("cnnctl.train.observers", "cnnctl.train.signals"),
     *(f"cnnctl.session.{name}" for name in ("resume", "run_files")),
@@ -201,7 +212,7 @@ LIGHT = {
         f"cnnctl.evaluate.{name}"
         for name in ("class_tables", "ensemble_tables", "image_options", "prediction_tables", "same_images")
     ),
-    *("cnnctl.export.preparation",),
+    *("cnnctl.export.preparation", "cnnctl.report.tensorboard.reading"),
     *(f"cnnctl.sweep.{name}" for name in ("results", "sweep_folder", "trial_pool", "trial_process")),
 }
 

@@ -8,28 +8,41 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cnnctl.errors import ConfigError, UsageError, suggestion
-from cnnctl.report import comparison, tables
+from cnnctl.files import refuse_output, write_whole
+from cnnctl.report import comparison, runs_plot, tables
 from cnnctl.report.comparison import Column, RunRow
 from cnnctl.report.console import Console
+from cnnctl.report.text import printable
 from cnnctl.run_folder import RunFolder
 from cnnctl.session.run_files import config_edits
 from cnnctl.spec.leaves import text_of
+from cnnctl.surroundings import shell_word
 
 PIPE_WIDTH = 100
 """Width in columns where stdout is not a terminal."""
 GAP = 2
+CURVES, GRADIENTS = "curves", "gradients"
+"""What `--plot` draws."""
 ALL = "all"
 MAX_NAMED = 6
 """Names of hidden columns, and known values, listed in a message."""
 
 
 def runs(
-    root: Path, form: str, sort: str | None, filters: Sequence[str], seeds: bool, console: Console, shown: str | None = None
+    roots: Sequence[Path],
+    form: str,
+    sort: str | None,
+    filters: Sequence[str],
+    seeds: bool,
+    console: Console,
+    shown: str | None = None,
+    plot: Path | None = None,
+    of: str | None = None,
 ) -> None:
     """Print one row per run. Folders that cannot be read are reported on stderr and skipped.
 
     Args:
-        root: the folder to search, with all its subfolders.
+        roots: runs, and folders to search with all their subfolders.
         form: `table`, `json` or `markdown`.
         sort: a config path or result to sort by, descending with a leading minus; None for oldest first.
         filters: `key=value` texts; only runs that match all of them are shown.
@@ -37,21 +50,69 @@ def runs(
         console: prints results and messages.
         shown: keys of the columns, separated by commas; with a leading plus, in addition to the default columns; `all` for
             every column. None for the default columns that fit the terminal.
+        plot: SVG file for a picture of the runs, or None.
+        of: what the picture shows, `curves` or `gradients`; None for curves.
 
     Raises:
-        UsageError: the folder does not exist or contains no run, or a key is unknown.
+        UsageError: a folder does not exist or contains no run, a key is unknown, or the picture cannot show these runs.
+        RunError: what the picture needs is missing or damaged.
     """
-    if not root.is_dir():
-        raise UsageError(f"there is no folder {root}; runs are in runs/ unless --run-dir named another folder")
-    rows, skipped = comparison.read_runs(root)
-    for line in skipped:
-        console.say(line)
-    if not rows:
-        raise UsageError(f"{root} contains no run")
+    _refuse_unusable(plot, of, seeds)
+    rows = _found(roots, console)
     for row in rows:
         if row.edited:
             _warn_edited(RunFolder(Path(row.name)), console)
     rows = _arranged(rows, sort, filters, seeds)
+    content = _picture(rows, of, console) if plot else ""
+    _print(rows, form, shown, console)
+    if plot:
+        write_whole(plot, content.encode())
+        console.say(f"plot    {printable(str(plot))}")
+
+
+def _refuse_unusable(plot: Path | None, of: str | None, seeds: bool) -> None:
+    if plot is None:
+        if of:
+            raise UsageError(f"--of {of} is what --plot draws; add --plot OUT.svg")
+        return
+    refuse_output(plot, "--plot", ".svg")
+    if seeds:
+        raise UsageError("--plot draws single runs; remove --seeds, which shows runs that differ in the seed as one")
+
+
+def _found(roots: Sequence[Path], console: Console) -> list[RunRow]:
+    """Read the runs in all folders, each once, in the order of the folders."""
+    found: dict[Path, RunRow] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise UsageError(f"there is no folder {root}; runs are in runs/ unless --run-dir named another folder")
+        rows, skipped = comparison.read_runs(root)
+        for line in skipped:
+            console.say(line)
+        if not rows:
+            raise UsageError(f"{root} contains no run")
+        for row in rows:
+            found.setdefault(Path(row.name).resolve(), row)
+    return list(found.values())
+
+
+def _picture(rows: Sequence[RunRow], of: str | None, console: Console) -> str:
+    if of == GRADIENTS:
+        if len(rows) > 1:
+            raise UsageError(
+                f"--of {GRADIENTS} draws one run, received {len(rows)}; name one, such as {shell_word(rows[0].name)}"
+            )
+        return runs_plot.gradients_svg(RunFolder(Path(rows[0].name)))
+    curves = [runs_plot.read_curves(row) for row in rows]
+    for each in curves:
+        if not each.epochs:
+            console.say(f"note    {printable(each.row.name)} has no finished epoch; it is not drawn")
+    if not any(each.epochs for each in curves):
+        raise UsageError("--plot: no run has a finished epoch; wait for one")
+    return runs_plot.runs_svg([each for each in curves if each.epochs])
+
+
+def _print(rows: list[RunRow], form: str, shown: str | None, console: Console) -> None:
     if form == "json":
         console.result(tables.as_json(comparison.as_plain(rows)))
         return

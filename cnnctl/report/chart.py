@@ -134,7 +134,7 @@ def drawn(panel: Panel, frame: Frame, top: float) -> list[str]:
     parts += _grid(panel, frame, up)
     for line in panel.lines:
         parts += _line(line, across, up, panel.percent)
-    return [*parts, *_end_labels(panel, frame, up)]
+    return [*parts, *_end_labels(panel, frame, across, up)]
 
 
 def notes(panel: Panel, log: bool) -> str:
@@ -257,8 +257,8 @@ def _line(line: Line, across: Scale, up: Scale, percent: bool) -> Iterator[str]:
         yield element("path", d=_path([*there, *back]) + "Z", class_=line.colour, fill_opacity=0.18)
     elif band:
         x = across.at(band[0].epoch)
-        ends = {"y1": up.at(band[0].low), "y2": up.at(band[0].high)}
-        yield element("line", x1=x, x2=x, **ends, class_=f"{line.colour}-line", stroke_width=6, stroke_opacity=0.3)
+        low, high = up.at(band[0].low), up.at(band[0].high)
+        yield element("line", x1=x, x2=x, y1=low, y2=high, class_=f"{line.colour}-line", stroke_width=6, stroke_opacity=0.3)
     for run in _runs(line.points, up.log):
         places = [(across.at(point.epoch), up.at(point.value)) for point in run]
         if len(places) > 1:
@@ -289,12 +289,21 @@ def _path(places: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
 
 
-def _end_labels(panel: Panel, frame: Frame, up: Scale) -> Iterator[str]:
-    """Write the label of each line at the height of its last point, moved where labels would overlap."""
-    ended = [(line, run[-1][-1]) for line in panel.lines if line.label and (run := _runs(line.points, up.log))]
-    heights = spread([up.at(point.value) for _, point in ended], up.end, up.start)
-    for (line, _), y in zip(ended, heights, strict=True):
-        yield text(frame.left + frame.width + 10, y + 4.5, line.label, line.colour)
+def _end_labels(panel: Panel, frame: Frame, across: Scale, up: Scale) -> Iterator[str]:
+    """Write the label of each line beside its last point, moved where labels of the same epoch would overlap."""
+    ended: dict[float, list[tuple[Line, Point]]] = {}
+    for line in panel.lines:
+        if line.label and (run := _runs(line.points, up.log)):
+            ended.setdefault(line.points[-1].epoch, []).append((line, run[-1][-1]))
+    for epoch, labelled in ended.items():
+        heights = spread([up.at(point.value) for _, point in labelled], up.end, up.start)
+        x = across.at(epoch) + 10
+        for (line, _), y in zip(labelled, heights, strict=True):
+            if epoch < frame.epochs[1]:  # other lines continue behind it
+                yield element(
+                    "rect", x=x - 3, y=y - 6, width=width_of(line.label) + 6, height=12, class_="paper", fill_opacity=0.8
+                )
+            yield text(x, y + 4.5, line.label, line.colour)
 
 
 def spread(heights: Sequence[float], top: float, bottom: float, gap: float = LABEL_GAP) -> list[float]:

@@ -17,6 +17,7 @@ from cnnctl.session.environment import note_environment
 from cnnctl.session.finish import finish
 from cnnctl.session.messages import diverged, done_of, interrupted, introduction
 from cnnctl.session.run_files import PLACES, refuse_other_origin
+from cnnctl.session.snapshots import SnapshotFiles
 from cnnctl.session.state import MakeTask, Part, Session
 from cnnctl.session.workers import AGAIN, RESUMED_BY_ALL, start_workers
 from cnnctl.spec.cluster import Cluster
@@ -102,9 +103,10 @@ def train(session: Session, run: RunFolder, more_epochs: bool = False, written: 
         checkpoints = _checkpoints(session, run, board)
         with _saving_on_interruption(session, run, checkpoints), _as_errors(session, _how_to_resume(session, run)):
             metrics = _restore(session, run, checkpoints, more_epochs)
-            # Listeners with a state come before the checkpoints, which save that state.
+            # Listeners with a state come before the checkpoints, which save that state; and files before the checkpoint whose
+            # epoch would not be trained again after a kill.
             curves = _curves(session, run, metrics)
-            first = [metrics, curves, *([board] if board else [])]
+            first = [metrics, curves, *_snapshots(session, run), *([board] if board else [])]
             last = [checkpoints, *([session.part_of.listener] if session.part_of else [])]
             with _as_diverged(session, run, checkpoints), _observers(session, first, last) as observers:
                 plan = plan_of(session, checkpoints)
@@ -190,6 +192,11 @@ def _tensorboard(session: Session, run: RunFolder, written: str) -> Iterator[Ten
 def _curves(session: Session, run: RunFolder, metrics: MetricsFile) -> CurvesFile:
     train = session.experiment.train
     return CurvesFile(run.curves, Training(name_of(run.path), train.epochs, list(metrics.rows), train.early_stopping))
+
+
+def _snapshots(session: Session, run: RunFolder) -> list[SnapshotFiles]:
+    count, nodes = session.experiment.log.snapshots, session.experiment.network.nodes
+    return [SnapshotFiles(run, [session.task.network.get_layer(node.name) for node in nodes], count)] if count else []
 
 
 def _checkpoints(session: Session, run: RunFolder, board: TensorBoardObserver | None) -> Checkpoints:

@@ -142,6 +142,17 @@ def check_strategy(experiment: Experiment) -> Iterator[Complaint]:
         yield ("train", "strategy"), NOT_BY_FIT
 
 
+def check_snapshots(experiment: Experiment) -> Iterator[Complaint]:
+    """Check that there are enough epochs for the snapshots."""
+    asked, epochs = experiment.log.snapshots, experiment.train.epochs
+    if asked and asked > epochs + 1:
+        yield (
+            ("log", "snapshots"),
+            f"{counted(epochs, 'epoch')} and the weights before training give {epochs + 1} snapshots, received {asked}; "
+            f"write snapshots: {epochs + 1}, or less",
+        )
+
+
 # the network
 
 
@@ -204,7 +215,7 @@ def check_batch_norm(experiment: Experiment, network: Network) -> Iterable[Compl
 
 
 DATA_CHECKS = (check_image_size, check_fractions, check_splits_are_disjoint)
-EXPERIMENT_CHECKS = (few_shot_complaints, check_early_stopping, check_strategy)
+EXPERIMENT_CHECKS = (few_shot_complaints, check_early_stopping, check_strategy, check_snapshots)
 NETWORK_CHECKS = (check_bias,)
 CLASSIFIER_CHECKS = (check_head,)
 TRAINING_CHECKS = (check_embedding, check_loss, check_batch_parts, check_batch_norm)

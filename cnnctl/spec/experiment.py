@@ -123,12 +123,15 @@ class LogSpec(Section):
         every_epochs: epochs between histograms and images of weights and activations; null for about six times per run,
             0 for never.
         profile: [first, last] steps to profile, counted from 1 since the start of the training; null for none.
+        snapshots: number of epochs whose weights are kept in `snapshots/`, evenly spaced: the first before the training, the
+            last after it; null for none.
     """
 
     tensorboard: bool = True
     every_steps: Count | None = None
     every_epochs: Annotated[int, Field(ge=0, le=MAX)] | None = None
     profile: Profile | None = None
+    snapshots: Annotated[int, Field(ge=2, le=MAX)] | None = None
 
     @model_validator(mode="after")
     def _tensorboard_has_its_fields(self) -> Self:

@@ -399,10 +399,10 @@ _INTEGERS = (
         "seed",
         "split_seed",
     ),
-    *("patience", "trials", "way", "shot", "query", "episodes", "every_steps", "every_epochs"),
+    *("patience", "trials", "way", "shot", "query", "episodes", "every_steps", "every_epochs", "snapshots"),
 )
 """Fields that a number with decimals cannot fix."""
-_MAY_BE_NULL = ("validation", "test", "early_stopping", "checkpoint", "loss", "augment", "activation", "pruning")
+_MAY_BE_NULL = ("validation", "test", "early_stopping", "checkpoint", "loss", "augment", "activation", "pruning", "snapshots")
 
 
 def _about_numbers(content: Any, where: Where) -> str | None:

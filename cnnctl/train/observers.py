@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -166,6 +167,14 @@ class SnapshotRecord:
     gradients: Mapping[str, NDArray[Any]]
     gradient_norm: float
     activations: Mapping[str, NDArray[Any]]
+
+    def gradient_norms(self) -> dict[str, float]:
+        """Compute the Euclidean norm of the gradients of each layer's weights together, by layer name, in the order of the layers."""
+        squares: dict[str, float] = {}
+        for name, gradient in self.gradients.items():
+            layer = name.rpartition("/")[0]
+            squares[layer] = squares.get(layer, 0.0) + float((gradient.astype(float) ** 2).sum())
+        return {layer: math.sqrt(each) for layer, each in squares.items()}
 
 
 class Observer:

@@ -55,7 +55,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(root: Path, capsys: pytest.CaptureFixture[str], *wanted: str, sort: str | None = None, seeds: bool = False) -> Any:
-    runs(root, "json", sort, wanted, seeds, Console())
+    runs([root], "json", sort, wanted, seeds, Console())
     return json.loads(capsys.readouterr().out)
 
 
@@ -110,7 +110,7 @@ def test_stacks_are_told_apart_by_their_layers_and_the_fields_of_these(
     assert [row["config"]["model.layers.activation.activation"] for row in rows] == [None, None, "relu"]
     assert rows[1]["config"]["model.layers"] == ["flatten", "dense", "dropout", "dense_1"]
     assert not any("dense_1" in key for key in rows[0]["config"])
-    runs(Path(), "table", None, [], False, Console(), "layers")
+    runs([Path()], "table", None, [], False, Console(), "layers")
     assert [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[2:]] == [
         "…, …",
         "…, dropout, …",
@@ -168,7 +168,7 @@ def test_the_state_is_what_became_of_a_run(tmp_path: Path, capsys: pytest.Captur
     with RunFolder(tmp_path / "running").held():
         assert state("running", capsys) == ("running", None)
     assert state("running", capsys)[0] == "interrupted"
-    runs(Path(), "table", None, ["state=failed"], False, Console())
+    runs([Path()], "table", None, ["state=failed"], False, Console())
     table = capsys.readouterr().out.splitlines()
     assert table[3].startswith("failed  failed: the loss")
 
@@ -201,7 +201,7 @@ def test_results_come_first_and_the_path_is_what_the_next_command_takes(
 ) -> None:
     make_run(tmp_path / "runs/first", 0.9)
     make_run(tmp_path / "runs/with space", 0.8, optimizer={"adam": {"learning_rate": 0.4655131827503319}})
-    runs(Path("runs"), "table", None, [], False, Console())
+    runs([Path("runs")], "table", None, [], False, Console())
     heading, below, _, first, second = capsys.readouterr().out.splitlines()
     assert heading.split() == ["run", "state", "test", "validation", "test", "epochs", "seconds", "learning_rate"]
     assert below.split() == ["accuracy", "accuracy", "loss"]
@@ -217,7 +217,7 @@ def test_every_key_of_the_json_chooses_orders_and_is_shown(tmp_path: Path, capsy
     first, _ = shown(Path("runs"), capsys)
     for key, value in (first | first.pop("config")).items():
         assert first["run"] in [each["run"] for each in shown(Path("runs"), capsys, f"{key}={json.dumps(value)}")]
-        runs(Path("runs"), "table", key, (), False, Console(), key)
+        runs([Path("runs")], "table", key, (), False, Console(), key)
         heading = comparison.HEADINGS.get(key, key).rpartition(".")[2].partition("_")[0]
         assert heading in capsys.readouterr().out.partition("─")[0]
     assert [each["run"] for each in shown(Path("runs"), capsys, "run=runs/2")] == ["runs/2"]
@@ -227,7 +227,7 @@ def test_a_name_that_is_not_utf8_is_shown_as_the_next_command_takes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run(tmp_path / os.fsdecode(b"a\xe9 b"), 0.9)
-    runs(Path(), "table", None, [], False, Console())
+    runs([Path()], "table", None, [], False, Console())
     assert r"$'a\xe9 b'" in capsys.readouterr().out
 
 
@@ -240,7 +240,7 @@ def test_what_fails_after_the_result_is_there_is_not_noted_as_the_end_of_the_run
 def test_numbers_that_differ_are_never_rounded_to_one_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, rate in (("1", 0.46551), ("2", 0.465512)):
         make_run(tmp_path / name, 0.9, optimizer={"adam": {"learning_rate": rate}})
-    runs(Path(), "table", None, [], False, Console())
+    runs([Path()], "table", None, [], False, Console())
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[3:]] == ["0.46551", "0.465512"]
 
 
@@ -252,7 +252,7 @@ def many_differences(tmp_path: Path) -> None:
 
 def test_a_table_fits_100_columns_and_says_what_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many_differences(tmp_path)
-    runs(Path(), "table", None, [], False, Console())
+    runs([Path()], "table", None, [], False, Console())
     printed = capsys.readouterr()
     assert max(map(len, printed.out.splitlines())) <= 100
     heading = printed.out.splitlines()[0].split()
@@ -261,11 +261,11 @@ def test_a_table_fits_100_columns_and_says_what_is_left_out(tmp_path: Path, caps
     named = re.search(r"hidden columns: (.*)\. Show all with --columns all, one with --columns \+(\S+)", printed.err)
     assert named
     left_out = named[1].partition(" and ")[0].split(", ")
-    runs(Path(), "table", None, [], False, Console(), f"+{named[2]}")
+    runs([Path()], "table", None, [], False, Console(), f"+{named[2]}")
     assert named[2].rpartition(".")[2].split("_")[-1] in capsys.readouterr().out
-    runs(Path(), "table", None, [], False, Console(), ",".join(left_out))
+    runs([Path()], "table", None, [], False, Console(), ",".join(left_out))
     assert len(capsys.readouterr().out.splitlines()[3].split()) == len(left_out) + 1
-    runs(Path(), "table", None, [], False, Console(), "all")
+    runs([Path()], "table", None, [], False, Console(), "all")
     printed = capsys.readouterr()
     assert printed.out.count("units") == 12
     assert printed.err == ""
@@ -273,10 +273,10 @@ def test_a_table_fits_100_columns_and_says_what_is_left_out(tmp_path: Path, caps
 
 def test_columns_are_those_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(tmp_path / "1", 0.9)
-    runs(Path(), "table", None, [], False, Console(), "seed,learning_rate,device")
+    runs([Path()], "table", None, [], False, Console(), "seed,learning_rate,device")
     assert capsys.readouterr().out.splitlines()[0].split() == ["run", "seed", "learning_rate", "device"]
     with pytest.raises(UsageError, match="no run has 'colour'"):
-        runs(Path(), "table", None, [], False, Console(), "colour")
+        runs([Path()], "table", None, [], False, Console(), "colour")
 
 
 def test_a_key_of_two_meanings_is_refused_with_both(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_key_of_two_meanings_is_refused_with_both(tmp_path: Path) -> None:
     make_run(tmp_path / "2", 0.9, optimizer={"sgd": {"learning_rate": 0.1}})
     either = "train.optimizer.adam.learning_rate, train.optimizer.sgd.learning_rate"
     with pytest.raises(UsageError, match=f"'learning_rate' is ambiguous; write one of {either}"):
-        runs(Path(), "table", None, ["learning_rate=0.1"], False, Console())
+        runs([Path()], "table", None, ["learning_rate=0.1"], False, Console())
 
 
 def test_a_run_cut_short_shows_what_it_reached(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,7 +334,7 @@ def test_seeds_of_one_config_become_mean_and_deviation(tmp_path: Path, capsys: p
     assert three["test_accuracy"] == [statistics.mean(accuracies), statistics.stdev(accuracies)]
     assert one["test_accuracy"] == [0.5]
     assert three["config"] == {"train.loop": "fit"}
-    runs(tmp_path, "markdown", None, [], True, Console())
+    runs([tmp_path], "markdown", None, [], True, Console())
     assert "| 97.00% (sd 1.00%) |" in capsys.readouterr().out
 
 
@@ -373,7 +373,7 @@ def test_a_run_is_shown_with_the_config_it_was_trained_with(
     file = tmp_path / "runs/1/config.yaml"
     assert before in file.read_text()
     file.write_text(file.read_text().replace(before, after, 1))
-    runs(Path("runs"), "json", None, (), False, Console())
+    runs([Path("runs")], "json", None, (), False, Console())
     printed = capsys.readouterr()
     assert [run["config"] for run in json.loads(printed.out)] == [{"seed": 1}, {"seed": 2}]
     assert printed.err.count("\n") == 1
@@ -389,7 +389,7 @@ def test_broken_and_foreign_folders_are_named_and_passed_over(tmp_path: Path, ca
     (tmp_path / "half/result.json").write_text("{")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign/config.yaml").write_text("- 1")
-    runs(Path(), "json", None, [], False, Console())
+    runs([Path()], "json", None, [], False, Console())
     printed = capsys.readouterr()
     assert [row["run"] for row in json.loads(printed.out)] == ["good"]
     for name in ("no-config", "no-environment", "half", "foreign"):
@@ -409,13 +409,13 @@ def test_a_key_that_is_not_there_is_one_message(tmp_path: Path, arguments: dict[
     make_run(tmp_path / "1", 0.9)
     asked: dict[str, Any] = {"sort": None, "wanted": [], **arguments}
     with pytest.raises(UsageError, match=message):
-        runs(tmp_path, "table", asked["sort"], asked["wanted"], False, Console())
+        runs([tmp_path], "table", asked["sort"], asked["wanted"], False, Console())
 
 
 def test_no_folder_and_no_run_are_one_message_each(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"there is no folder .*nowhere; runs are in runs/ unless --run-dir named another folder"
     ):
-        runs(tmp_path / "nowhere", "table", None, [], False, Console())
+        runs([tmp_path / "nowhere"], "table", None, [], False, Console())
     with pytest.raises(UsageError, match="contains no run"):
-        runs(tmp_path, "table", None, [], False, Console())
+        runs([tmp_path], "table", None, [], False, Console())

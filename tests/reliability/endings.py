@@ -15,6 +15,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 CLOCKS = ("seconds", "images_per_second", "train_seconds")
 EPOCHS = 5
+_LOG = {"snapshots": 4}
 _CONV: list[Any] = [
     {"conv2d": {"filters": 4, "kernel_size": 3, "kernel_regularizer": "l2"}},
     {"batch_normalization": {"momentum": 0.9}},
@@ -54,13 +55,14 @@ def _classification(loop: str, style: str, layers: list[Any] = [*_CONV, *_HEAD],
             "checkpoint": {"every_steps": 5},
             **train,
         },
+        "log": _LOG,
     }
 
 
 def _few_shot(method: dict[str, Any], **few_shot: Any) -> dict[str, Any]:
     spec = {**_FEW_SHOT["few_shot"], "method": method, **few_shot}
     train = {"epochs": EPOCHS, "batch_size": 32, "checkpoint": {"every_steps": 4}, "early_stopping": {"patience": 20}}
-    return {**_FEW_SHOT, "few_shot": spec, "train": train}
+    return {**_FEW_SHOT, "few_shot": spec, "train": train, "log": _LOG}
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -105,6 +107,7 @@ def ending(run: Path) -> dict[str, Any]:
         "result": {name: value for name, value in result.items() if name not in CLOCKS},
         "tensorboard": scalars(run / "tensorboard"),
         "curves": curves(run),
+        "snapshots": {file.name: file.read_bytes() for file in (run / "snapshots").glob("*")},
         "files": sorted(file.name for file in run.iterdir()),
         "config": (run / "config.yaml").read_text(),
     }

@@ -31,6 +31,7 @@ seed: 4
 data: {source: digits, test: 0.8}
 model: {layers: [flatten, batch_normalization, dropout: {rate: 0.2}, dense: {units: classes}]}
 train: {epochs: 2, batch_size: 48, checkpoint: {every_steps: 3}}
+log: {snapshots: 2}
 """
 WITHOUT_TENSORBOARD = ["log.tensorboard=false"]
 

@@ -29,6 +29,7 @@ from cnnctl.errors import Interrupted, RunError
 from cnnctl.report.tensorboard import events as events_module
 from cnnctl.report.tensorboard import summaries
 from cnnctl.report.tensorboard.observer import Predictions, TensorBoardObserver, _endings, _since
+from cnnctl.report.tensorboard.reading import scalars as read_scalars
 from cnnctl.run_folder import RunFolder
 from cnnctl.session.session import board_of
 from cnnctl.session.session import train as train_session
@@ -183,6 +184,18 @@ def test_the_gradient_norm_is_that_of_the_gradients(run: Run) -> None:
     step, value = run.values("training/gradient_norm")[-1]
     assert step == EPOCHS * STEPS
     assert float(value) == pytest.approx(float(norm), rel=1e-5)
+    for layer in ("conv2d", "batch_normalization", "dense"):
+        of_layer = np.concatenate([array.ravel() for name, array in seen.gradients.items() if name.startswith(f"{layer}/")])
+        step, value = run.values(f"training/gradient_norm/{layer}")[-1]
+        assert step == EPOCHS * STEPS
+        assert float(value) == pytest.approx(float(np.linalg.norm(of_layer)), rel=1e-5)
+
+
+def test_the_norms_of_the_gradients_are_read_back_without_tensorflow(run: Run) -> None:
+    found = read_scalars(run.folder / "tensorboard", "training/gradient_norm/", run.folder)
+    assert list(found) == ["conv2d", "batch_normalization", "dense"]
+    for layer, values in found.items():
+        assert values == [(step, float(value)) for step, value in run.values(f"training/gradient_norm/{layer}")]
 
 
 def test_watching_changes_nothing(run: Run, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ WRONG = 10
 """Mistakes shown: more would be too small to read."""
 COLOURS = "White is 0, red is positive, blue is negative, on the scale of this picture. Maps are of the image beside them."
 CONFUSION, MISTAKES = "pictures/confusion_matrix", "pictures/worst_mistakes"
+GRADIENT_NORM = "training/gradient_norm"
+"""Tag of the norm of all gradients; with a slash and a layer's name, of its gradients."""
 ENDING = {CONFUSION, MISTAKES, "test/loss", "test/accuracy", "test/accuracy_interval"}
 """Tags written once, after the last step."""
 
@@ -184,7 +186,8 @@ class TensorBoardObserver(Observer):
         return every > 0 and (epoch == 1 or epoch % every == 0 or epoch == self._plan.epochs)
 
     def _write_snapshot(self, seen: SnapshotRecord, step: int) -> None:
-        self._events.write(summaries.scalars({"training/gradient_norm": seen.gradient_norm}), step)
+        norms = {f"{GRADIENT_NORM}/{layer}": norm for layer, norm in seen.gradient_norms().items()}
+        self._events.write(summaries.scalars({GRADIENT_NORM: seen.gradient_norm, **norms}), step)
         groups = {"weights": seen.weights, "weight_gradients": seen.gradients, "outputs": seen.activations}
         for group, arrays in groups.items():
             self._events.write(summaries.histograms(group, arrays), step)
