@@ -204,6 +204,13 @@ class Quantize(str, Enum):
     int8 = "int8"
 
 
+class SaliencyMethod(str, Enum):
+    """How `predict --saliency` finds what a class score depends on."""
+
+    gradient = "gradient"
+    grad_cam = "grad_cam"
+
+
 class PlotOf(str, Enum):
     """What a picture of runs shows."""
 
@@ -404,6 +411,13 @@ def predict(
             metavar="OUT.png", help="Draw a saliency map: the pixels that the class score depends on.", show_default=False
         ),
     ] = None,
+    saliency_method: Annotated[
+        SaliencyMethod | None,
+        typer.Option(
+            help="Its method: the gradient by the pixels, or Grad-CAM, the places of the last convolution. [default: gradient]",
+            show_default=False,
+        ),
+    ] = None,
     show: Annotated[
         Path | None,
         typer.Option(metavar="OUT.png", help="Draw each image beside the network's input.", show_default=False),
@@ -420,7 +434,8 @@ def predict(
     from cnnctl.evaluate.image_options import ImageOptions
 
     options = ImageOptions(invert, transpose, pixel_max)
-    run(folder, images, top, saliency, form.value, device.value, Console(), verbose, show, options)
+    method = saliency_method.value if saliency_method else None
+    run(folder, images, top, saliency, form.value, device.value, Console(), verbose, show, options, method)
 
 
 @app.command("one-shot", rich_help_panel="Use")

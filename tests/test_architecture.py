@@ -210,7 +210,7 @@ LIGHT = {
     *(f"cnnctl.few_shot.{name}" for name in ("challenge_tables", "episode_tables", "options")),
     *(
         f"cnnctl.evaluate.{name}"
-        for name in ("class_tables", "ensemble_tables", "image_options", "prediction_tables", "same_images")
+        for name in ("class_tables", "ensemble_tables", "image_options", "prediction_tables", "saliency_methods", "same_images")
     ),
     *("cnnctl.export.preparation", "cnnctl.report.tensorboard.reading"),
     *(f"cnnctl.sweep.{name}" for name in ("results", "sweep_folder", "trial_pool", "trial_process")),

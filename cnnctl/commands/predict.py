@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from cnnctl.errors import DataError, UsageError, counted
 from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
 from cnnctl.evaluate.prediction_tables import MAX_DRAWN, predictions_json, predictions_markdown, predictions_table
+from cnnctl.evaluate.saliency_methods import GRADIENT, refuse_method
 from cnnctl.evaluate.same_images import check_compatible
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.text import printable
 from cnnctl.run_folder import is_run_folder
 from cnnctl.session.run_files import config_of_run
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.image_files import KINDS
 from cnnctl.spec.listing import Unread, accounted, listed, refuse_images_away
@@ -39,6 +41,7 @@ def predict(
     verbose: bool,
     show: Path | None = None,
     options: ImageOptions = AS_TRAINED,
+    method: str | None = None,
 ) -> None:
     """Print the most probable classes of each image; for several runs, by the mean of their probabilities.
 
@@ -57,14 +60,16 @@ def predict(
         verbose: show TensorFlow's log.
         show: PNG file for each image beside the network's input, or None.
         options: changes to how the run reads images.
+        method: of the saliency maps, `gradient` or `grad_cam`; None for the gradient.
 
     Raises:
-        UsageError: a run or an image does not exist, or a picture cannot be created.
+        UsageError: a run or an image does not exist, a picture cannot be created, or the network does not suit the method.
         RunError: the run is incomplete or damaged.
         DataError: a folder contains no image, or some files cannot be read as images.
     """
     folders, images = _runs_and_images(folder, images)
-    _refuse_unusable_runs(folders, saliency, console)
+    experiments = _refuse_unusable_runs(folders, saliency, console)
+    refuse_method(method, saliency, folder, experiments[0])
     options.refuse_unusable()
     notes: list[str] = []
     files = _files(images, notes)
@@ -83,7 +88,7 @@ def predict(
         console.say(f"runs    the mean of the probabilities of {len(folders)} runs")
     _print(named, input_notes, form, console)
     if named.predictions:
-        _draw(pictures, named, trained, console)
+        _draw(pictures, named, trained, method or GRADIENT, console)
     if named.broken:
         raise DataError("\n".join(map(printable, named.broken)))
 
@@ -129,12 +134,12 @@ def _print(named: Predicted, notes: Sequence[str], form: str, console: Console) 
         console.say(f"warning  {finding}")
 
 
-def _draw(pictures: Mapping[str, Path], named: Predicted, trained: Trained | None, console: Console) -> None:
+def _draw(pictures: Mapping[str, Path], named: Predicted, trained: Trained | None, method: str, console: Console) -> None:
     """Write the requested pictures. `pictures` maps options to files; `trained` is the network of a single run."""
     from cnnctl.evaluate.prediction import saliency_picture, seen_picture
 
     for option, file in pictures.items():
-        picture = saliency_picture(trained, named) if trained and option == "--saliency" else seen_picture(named)
+        picture = saliency_picture(trained, named, method) if trained and option == "--saliency" else seen_picture(named)
         write_whole(file, picture)
         console.say(_drawn(option, file, len(named.predictions)))
 
@@ -152,8 +157,8 @@ def _runs_and_images(folder: Path, others: Sequence[Path]) -> tuple[list[Path], 
     return [folder, *more], images
 
 
-def _refuse_unusable_runs(folders: Sequence[Path], saliency: Path | None, console: Console) -> None:
-    """Check each run, and that the runs can be averaged, before anything slow."""
+def _refuse_unusable_runs(folders: Sequence[Path], saliency: Path | None, console: Console) -> list[Experiment]:
+    """Check each run, and that the runs can be averaged, before anything slow; return their configs."""
     experiments = [config_of_run(folder, console) for folder in folders]
     for experiment in experiments:
         refuse_few_shot(experiment, "predict", "its network has no class outputs; use cnnctl evaluate or cnnctl one-shot")
@@ -161,6 +166,7 @@ def _refuse_unusable_runs(folders: Sequence[Path], saliency: Path | None, consol
         check_compatible(folders, experiments, None)
         if saliency:
             raise UsageError(f"--saliency needs exactly one RUN, received {len(folders)}; remove --saliency or the other runs")
+    return experiments
 
 
 def _files(paths: Sequence[Path], notes: list[str]) -> list[Path]:

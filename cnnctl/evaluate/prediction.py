@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.data.findings import Finding, findings, transposed, transposed_finding
@@ -21,11 +23,12 @@ from cnnctl.data.store.memory import bytes_of_image
 from cnnctl.errors import DataError
 from cnnctl.evaluate.evaluated_images import merge_findings
 from cnnctl.evaluate.prediction_tables import MAX_DRAWN, Guess, Prediction, saliency_title, seen_title
+from cnnctl.evaluate.saliency_methods import GRAD_CAM, GRADIENT, last_convolution
 from cnnctl.report.console import Console
 from cnnctl.session.environment import training_images
 from cnnctl.session.trained_run import EndedRun, Trained, Values, with_network
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.train.inference import saliency
+from cnnctl.train.inference import grad_cam, saliency
 from cnnctl.train.memory_check import FEWER_IMAGES, as_memory_error, refuse_too_large
 
 MAX_AT_ONCE = 256
@@ -233,14 +236,38 @@ def _guesses(probabilities: Values, class_names: Sequence[str], top: int) -> lis
     return [Guess(class_names[label], int(label), float(probabilities[label])) for label in most_probable]
 
 
-def saliency_picture(trained: Trained, named: Predicted) -> bytes:
-    """Draw the first images and the pixels that the score of their most probable class depends on, as a PNG."""
+def saliency_picture(trained: Trained, named: Predicted, method: str = GRADIENT) -> bytes:
+    """Draw the first images and what the score of their most probable class depends on, as a PNG.
+
+    Args:
+        trained: the run.
+        named: its predictions.
+        method: `gradient`, by pixel, or `grad_cam`, by place of the last convolution.
+    """
     from cnnctl.report.figures import saliency_png
 
     shown = named.predictions[:MAX_DRAWN]
     labels = np.array([each.guesses[0].label for each in shown])
-    maps = saliency(trained.model, trained.inputs(named.drawn), labels, trained.from_logits, trained.channel_axis)
-    return saliency_png(named.drawn, maps, [saliency_title(each) for each in shown])
+    images = trained.inputs(named.drawn)
+    if method == GRAD_CAM:
+        maps = _grad_cam(trained, images, labels, named.drawn.shape[1:3])
+    else:
+        maps = saliency(trained.model, images, labels, trained.from_logits, trained.channel_axis)
+    empty = ["" if each.any() else "; the map is all 0" for each in maps]
+    titles = [f"{saliency_title(each)}{note}" for each, note in zip(shown, empty, strict=True)]
+    return saliency_png(named.drawn, maps, titles)
+
+
+def _grad_cam(trained: Trained, images: Any, labels: NDArray[np.int64], size: tuple[int, ...]) -> Values:
+    """Compute Grad-CAM for the last convolution, enlarged bilinearly to the size of the images, as in the paper."""
+    nodes = trained.experiment.network.nodes
+    layers = [trained.model.get_layer(node.name) for node in nodes]
+    wiring = {node.name: list(node.inputs) for node in nodes}
+    last = last_convolution(nodes)
+    assert last is not None  # refused before
+    maps = grad_cam(layers, wiring, last, images, labels, trained.from_logits)
+    enlarged: Values = tf.image.resize(maps[..., np.newaxis], size, method="bilinear")[..., 0].numpy()
+    return enlarged
 
 
 def seen_picture(named: Predicted) -> bytes:

@@ -26,9 +26,13 @@ from cnnctl.data.splits import read_splits
 from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.evaluate import prediction as prediction_module
 from cnnctl.evaluate.prediction_tables import MAX_DRAWN
+from cnnctl.evaluate.saliency_methods import last_convolution
 from cnnctl.report.console import Console
 from cnnctl.session.trained_run import open_trained
+from cnnctl.spec.experiment import Experiment
+from cnnctl.train.inference import grad_cam
 
+SHAPE = {"image_size": [8, 8], "channels": 1, "classes": 10}
 CONV: dict[str, Any] = {"filters": 4, "kernel_size": 3, "activation": "relu"}
 ENDS = ("flatten", {"dense": {"units": "classes"}})
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -375,3 +379,46 @@ def test_the_picture_has_the_pixels_that_the_network_saw_and_a_value_for_each(
     np.testing.assert_array_equal(images, seen[np.newaxis])
     assert maps.shape == (1, 8, 8)
     assert titles[0].endswith("%")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_grad_cam_is_drawn_at_the_size_of_the_images(
+    name: str, runs: dict[str, Path], digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+    for method in ("gradient", "grad_cam"):
+        monkeypatch.setattr("cnnctl.report.figures.saliency_png", lambda *drawing: drawn.update({method: drawing}) or b"")  # noqa: B023
+        out = tmp_path / f"{method}.png"
+        predict(runs[name], [digits], 3, out, "json", "cpu", Console(), verbose=True, method=method)
+    images, found, titles = drawn["grad_cam"]
+    assert found.shape == drawn["gradient"][1].shape == (MAX_DRAWN, 8, 8)
+    assert not np.allclose(found, drawn["gradient"][1])
+    trained = open_trained(runs[name])
+    nodes, pixels = trained.experiment.network.nodes, trained.inputs(images)
+    layers, wiring = [trained.model.get_layer(node.name) for node in nodes], {node.name: list(node.inputs) for node in nodes}
+    labels = np.asarray(trained.model(pixels, training=False)).argmax(axis=1)
+    small = grad_cam(layers, wiring, "conv2d", pixels, labels, trained.from_logits)
+    assert small.shape == (MAX_DRAWN, 6, 6)
+    assert small.max() > 0
+    corners = (slice(None), [0, 0, -1, -1], [0, -1, 0, -1])
+    np.testing.assert_allclose(found[corners], small[corners], rtol=1e-5)  # bilinear: there the nearest value alone counts
+    assert (found.max(axis=(1, 2)) <= small.max(axis=(1, 2)) * (1 + 1e-5)).all()
+    assert [title.endswith("; the map is all 0") for title in titles] == [not each.any() for each in small]
+
+
+def test_grad_cam_needs_a_convolution_and_a_picture(runs: dict[str, Path], digits: Path, tmp_path: Path) -> None:
+    flat = train_digits(tmp_path, model={"layers": list(ENDS)})
+    with pytest.raises(
+        UsageError, match=r"the maps of the last convolution, and .*run has no conv2d; write --saliency-method gr"
+    ):
+        predict(flat, [digits], 3, tmp_path / "out.png", "json", "cpu", Console(), verbose=True, method="grad_cam")
+    with pytest.raises(UsageError, match=r"--saliency-method grad_cam is how --saliency draws; add --saliency OUT\.png"):
+        predict(runs["logits"], [digits], 3, None, "json", "cpu", Console(), verbose=True, method="grad_cam")
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_the_last_convolution_is_taken() -> None:
+    layers = [{"conv2d": CONV}, {"conv2d": {**CONV, "name": "late"}}, "max_pooling2d", *ENDS]
+    experiment = Experiment.model_validate({"data": {"source": "digits", **SHAPE}, "model": {"layers": layers}})
+    assert last_convolution(experiment.network.nodes) == "late"
+    assert last_convolution(experiment.network.nodes[2:]) is None

@@ -129,7 +129,7 @@ def test_the_best_epoch_and_the_wait_are_those_of_early_stopping(monitor: Any) -
     draws = random.Random(monitor)
     for _ in range(20):
         spec = EarlyStopping(monitor=monitor, patience=3, min_delta=draws.choice([0.0, 0.1]), restore_best=False)
-        observer = StopWithoutProgress(spec, SimpleNamespace(get_weights=list))  # type: ignore[arg-type]
+        observer = StopWithoutProgress(spec, SimpleNamespace(get_weights=list))
         rows = [row(epoch, **{monitor: draws.random()}) for epoch in range(1, 9)]
         for count, each in enumerate(rows, 1):
             reason = observer.on_epoch(each)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cnnctl.train.inference import evaluate_batches, saliency
+from cnnctl.train.inference import evaluate_batches, grad_cam, saliency
 from cnnctl.train.steps import Metrics
 
 SHAPE = (5, 4, 2)
@@ -71,6 +73,58 @@ def test_the_saliency_does_not_depend_on_where_the_channels_are() -> None:
     expected = saliency(last, images(2), labels, from_logits=True, channel_axis=3)
     found = saliency(first, images(2).transpose(0, 3, 1, 2), labels, from_logits=True, channel_axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+# Grad-CAM
+
+
+def wiring(model: keras.Model) -> dict[str, list[str]]:
+    names = ["input", *(layer.name for layer in model.layers)]
+    return {name: [before] for before, name in pairwise(names)}
+
+
+def cam(model: keras.Model, batch: np.ndarray, labels: np.ndarray, from_logits: bool) -> np.ndarray:
+    return grad_cam(model.layers, wiring(model), model.layers[0].name, batch, labels, from_logits)
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_grad_cam_is_equations_1_and_2_in_numpy(activation: str | None) -> None:
+    model, batch, labels = network(activation), images(3), np.array([1, 0, 2])
+    norm, dense = model.layers[1], model.layers[-1]
+    draws = np.random.default_rng(2)
+    norm.set_weights([draws.random(3) + 0.5 for _ in range(4)])
+    maps = np.asarray(model.layers[0](batch), np.float64)  # (B, h, w, K)
+    gamma, _, _, variance = (np.asarray(each, np.float64) for each in norm.get_weights())
+    kernel = dense.kernel.numpy().astype(np.float64).reshape(*maps.shape[1:], CLASSES)
+    by_class = (
+        gamma[:, np.newaxis] / np.sqrt(variance + norm.epsilon)[:, np.newaxis] * kernel
+    )  # of every logit, (h, w, K, classes)
+    probabilities = np.asarray(model(batch, training=False), np.float64)
+    expected = np.zeros(maps.shape[:3])
+    for index, label in enumerate(labels):
+        gradient = by_class[..., label]
+        if activation == "softmax":  # of the logarithm of the probability
+            gradient = gradient - by_class @ probabilities[index]
+        alpha = gradient.mean(axis=(0, 1))  # equation 1
+        expected[index] = np.maximum((alpha * maps[index]).sum(axis=-1), 0)  # equation 2
+    assert 0.1 < np.mean(expected > 0) < 0.9  # the ReLU has something to do
+    np.testing.assert_allclose(cam(model, batch, labels, activation is None), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_grad_cam_does_not_depend_on_where_the_channels_are() -> None:
+    last, first, labels = network(None), network(None, channels_first=True), np.array([1, 2])
+    first.layers[0].set_weights(last.layers[0].get_weights())
+    kernel = last.layers[-1].kernel.numpy().reshape(4, 3, 3, CLASSES)  # rows, columns, maps
+    first.layers[-1].kernel.assign(kernel.transpose(2, 0, 1, 3).reshape(-1, CLASSES))
+    found = cam(first, images(2).transpose(0, 3, 1, 2), labels, from_logits=True)
+    assert found.shape == (2, 4, 3)
+    np.testing.assert_allclose(found, cam(last, images(2), labels, from_logits=True), rtol=1e-4, atol=1e-6)
+
+
+def test_grad_cam_of_an_image_does_not_depend_on_the_others_of_its_batch() -> None:
+    model, batch, labels = network(None), images(3), np.array([1, 0, 2])
+    alone = [cam(model, batch[index : index + 1], labels[index : index + 1], from_logits=True)[0] for index in range(3)]
+    np.testing.assert_allclose(cam(model, batch, labels, from_logits=True), alone, rtol=1e-4, atol=1e-6)
 
 
 def test_loss_and_accuracy_are_means_over_the_images_whatever_the_batches() -> None:
