@@ -189,6 +189,21 @@ class Split(str, Enum):
     test = "test"
 
 
+class Layout(str, Enum):
+    """The direction in which a picture of a network computes."""
+
+    row = "row"
+    column = "column"
+
+
+class Theme(str, Enum):
+    """The colours of a picture."""
+
+    auto = "auto"
+    light = "light"
+    dark = "dark"
+
+
 class Target(str, Enum):
     """What a network is exported to."""
 
@@ -328,6 +343,29 @@ def summary(
     from cnnctl.commands.summary import summary as run
 
     run(config, overrides or [], form.value, batch_size, explain, check, Console(), verbose)
+
+
+@app.command(rich_help_panel="Look")
+def draw(
+    config: Config,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT.svg", help="The .svg, .png or .pdf file. [default: NAME.svg]", show_default=False
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Draw one layer in motion, with numbers, instead of the network.", show_default=False),
+    ] = None,
+    layout: Annotated[Layout, typer.Option(help="A row for a slide, or a column for a page.")] = Layout.row,
+    theme: Annotated[Theme, typer.Option(help="Colours; auto follows the page that shows the picture.")] = Theme.auto,
+) -> None:
+    """Draw the network to scale, or one layer in motion, as SVG, PNG or PDF. No TensorFlow."""
+    from cnnctl.commands.draw import draw as run
+
+    run(config, overrides or [], output, layer, layout.value, theme.value, Console())
 
 
 @app.command(rich_help_panel="Use")

@@ -1,0 +1,115 @@
+"""Draw a network: boxes to scale with their windows, text and connections, and the shares of the layers below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from cnnctl.draw.boxes import box_of, drawn_box, scale_of
+from cnnctl.draw.brackets import drawn_brackets
+from cnnctl.draw.labels import LINE, NAME_SIZE, SIZE, lines_of, short
+from cnnctl.draw.lanes import edges_of, lanes_of, ranks_of
+from cnnctl.draw.placing import Drawing, Page, Slot, page_width, place
+from cnnctl.draw.routes import drawn_edges
+from cnnctl.draw.shares import drawn_shares
+from cnnctl.draw.stations import Station, stations_of
+from cnnctl.draw.windows import drawn_windows
+from cnnctl.errors import counted
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.shapes import show_shape
+from cnnctl.svg import element, picture, text
+
+MARGIN, HEADER, SHARES, LEGEND = 24.0, 62.0, 70.0, 44.0
+SMALLEST = {"row": 760.0, "column": 480.0}
+"""Pixels of width that the title and the legend need."""
+NOTES = (
+    "Height and width of maps are to scale. Depth shows the channels and length the values of a vector, both by their logarithm.",
+    "A frame is one position of a layer's window on its input; it leads to the value that is computed from it.",
+)
+STYLE = """
+.front{fill-opacity:.3;stroke-width:1.1;stroke-linejoin:round}.top{fill-opacity:.13;stroke-width:1.1;stroke-linejoin:round}
+.side{fill-opacity:.22;stroke-width:1.1;stroke-linejoin:round}.cell{stroke-width:.8;stroke-opacity:.7}
+.sheet{stroke-width:2.5;stroke-linecap:round}.edge{stroke-width:1.4}.way{fill-opacity:.1;stroke-opacity:.3;stroke-width:.8}
+.window{fill-opacity:.22;stroke-width:1.6}.value{stroke-width:.8}.share{fill-opacity:.4;stroke-width:1.5}
+.bracket{stroke-width:1.4;stroke-linejoin:round}
+"""
+
+
+def network_picture(experiment: Experiment, title: str, layout: str = "row", theme: str = "auto") -> str:
+    """Draw the network of a config.
+
+    Args:
+        experiment: the checked config.
+        title: the name of the network.
+        layout: `row` computes from left to right and fits a slide; `column` computes downwards and fits a sheet of A4.
+        theme: `auto`, `light` or `dark`, see `svg.picture`.
+    """
+    network, stations = experiment.network, stations_of(experiment)
+    scale = scale_of(stations)
+    ranks = ranks_of(stations)
+    lanes = lanes_of(stations, ranks)
+    edges = edges_of(stations, ranks, lanes)
+    boxes = [box_of(station, scale, lying=layout == "column") for station in stations]
+    lines = [lines_of(station, network.parameters) for station in stations]
+    brackets = [len(station.rounds) for station in stations]
+    around = HEADER + SHARES + LEGEND + 2 * MARGIN
+    page = place(Drawing(boxes, lines, ranks, lanes, edges, brackets), layout, around)
+    height = page.height + around
+    width = max(page_width(page, around) + 2 * MARGIN, SMALLEST[layout])
+    numbers = f"{counted(network.parameters, 'parameter')}, {short(sum(each.macs for each in network.facts))} MACs per image"
+    parts = [
+        *_header(title, f"{numbers}, {counted(len(network.nodes), 'layer')}"),
+        element("g", _body(stations, lines, edges, page, scale), transform=f"translate({(width - page.width) / 2:.1f} {MARGIN / 2 + HEADER})"),
+        *drawn_shares(stations, MARGIN, page.height + HEADER + MARGIN, width - 2 * MARGIN),
+        *_legend(height - MARGIN - LINE, width),
+    ]
+    return picture(width, height, parts, title, _description(experiment), theme, STYLE)
+
+
+def _header(title: str, numbers: str) -> Iterator[str]:
+    yield text(MARGIN, MARGIN + 16, title, font_size=19, font_weight="bold")
+    yield text(MARGIN, MARGIN + 36, numbers, "faint", font_size=12.5)
+
+
+def _body(stations, lines, edges, page, scale) -> Iterator[str]:
+    yield from drawn_edges(stations, edges, page)
+    for station, slot in zip(stations, page.slots, strict=True):
+        about = element("title", escape(_about(station)))
+        yield element("g", [about, *drawn_box(station, slot.box)], data_layer=station.name, class_="box")
+    yield from drawn_windows(stations, page.slots, scale)
+    yield from drawn_brackets(stations, page)
+    for station, slot, own in zip(stations, page.slots, lines, strict=True):
+        yield from _labels(own, slot, page.layout, station)
+
+
+def _labels(lines, slot: Slot, layout: str, station: Station) -> Iterator[str]:
+    x, y = slot.text
+    for place, line in enumerate(lines):
+        weight = "bold" if line.is_name else None
+        anchor = "middle" if layout == "row" else None
+        size = NAME_SIZE if line.is_name else SIZE
+        yield text(
+            x, y + place * LINE, line.content, line.colour,
+            text_anchor=anchor, font_weight=weight, font_size=size, data_of=station.name,
+        )  # fmt: skip
+
+
+def _about(station: Station) -> str:
+    """Describe a box in one line, with the full names of its layers."""
+    sheets = ", ".join(f"{sheet.name or station.name}: {sheet.label}" for sheet in station.sheets)
+    costs = f"{counted(station.parameters, 'parameter')}, {station.macs:,} MACs"
+    return f"{station.name}: {station.kind}, {show_shape(station.shape)}, {costs}" + (f"; {sheets}" if sheets else "")
+
+
+def _legend(y: float, width: float) -> Iterator[str]:
+    for place, note in enumerate(NOTES):
+        yield text(MARGIN, y + place * LINE, note, "faint", font_size=11)
+
+
+def _description(experiment: Experiment) -> str:
+    """Describe the network for screen readers: every layer with its inputs and its shape."""
+    layers = "; ".join(
+        f"{each.name} ({each.kind}) from {' and '.join(each.inputs)}: {show_shape(each.output_shape)}"
+        for each in experiment.network.facts
+    )
+    return f"Input {show_shape(experiment.network.image)}; {layers}"
