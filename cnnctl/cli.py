@@ -357,7 +357,9 @@ def draw(
     ] = None,
     layer: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Draw one layer in motion, with numbers, instead of the network.", show_default=False),
+        typer.Option(
+            metavar="NAME", help="Draw one layer in motion, with numbers, instead of the network.", show_default=False
+        ),
     ] = None,
     layout: Annotated[Layout, typer.Option(help="A row for a slide, or a column for a page.")] = Layout.row,
     theme: Annotated[Theme, typer.Option(help="Colours; auto follows the page that shows the picture.")] = Theme.auto,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cnnctl.draw.layer_picture import layer_named, layer_picture
+from cnnctl.draw.network_picture import network_picture
 from cnnctl.draw.rendering import refuse_suffix, rendered
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
@@ -37,19 +39,18 @@ def draw(
         UsageError: the output exists already or has another suffix, or the layer cannot be drawn.
         RunError: the file cannot be written.
     """
-    target = output or Path(f"{config.stem}-{layer}.svg" if layer else f"{config.stem}.svg")
+    target = output or Path(f"{config.stem}.svg")
     refuse_suffix(target)
-    refuse_output(target, "--output")
     experiment = load(config, overrides)
+    if layer:
+        layer_named(experiment, layer)
+        target = output or Path(f"{config.stem}-{layer}.svg")
+    refuse_output(target, "--output")
     suffix = target.suffix.lower()
     seen = "light" if theme == "auto" and suffix != ".svg" else theme  # a PNG or PDF file follows no viewer
     if layer:
-        from cnnctl.draw.layer_picture import layer_picture
-
         svg = layer_picture(experiment, layer, seen)
     else:
-        from cnnctl.draw.network_picture import network_picture
-
         svg = network_picture(experiment, config.stem, layout, seen)
     write_whole(target, rendered(svg, suffix))
     console.result(f"{target} is ready. Open it in a browser: {shell_word(target)}")

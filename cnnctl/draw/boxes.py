@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log2
+from typing import Any
 
 from cnnctl.draw.stations import Station
 from cnnctl.svg import element
@@ -109,7 +110,13 @@ def drawn_box(station: Station, box: Box) -> Iterator[str]:
     yield from _sheets(station, box)
     if box.depth:
         yield from _solid(box, colour)
-    face = {"x": box.left, "y": box.top, "width": box.width, "height": box.height, "rx": None if box.depth else 2.5}
+    face: dict[str, Any] = {
+        "x": box.left,
+        "y": box.top,
+        "width": box.width,
+        "height": box.height,
+        "rx": None if box.depth else 2.5,
+    }
     yield element("rect", **face, class_="paper")
     yield element("rect", **face, class_=f"front {colour} {colour}-edge")
     if len(station.size) == 1 and station.size[0] <= CELLS:

@@ -35,7 +35,7 @@ class Line:
 def lines_of(station: Station, parameters: int) -> list[Line]:
     """Write the lines of a box; `parameters` are those of the whole network."""
     lines = [Line(shortened(station.name), is_name=True), Line(show_shape(station.shape))]
-    lines += [Line(text, "faint") for text in _details(station.layer)]
+    lines += [Line(text, "faint") for text in details_of(station.layer)]
     lines += [Line(f"+ {sheet.label}", COLOURS[sheet.kind]) for sheet in station.sheets]
     many = f"{station.times} × " if station.times > 1 else ""
     if station.parameters:
@@ -66,7 +66,8 @@ def short(count: int) -> str:
     return str(count)
 
 
-def _details(layer: L.Layer | None) -> Iterator[str]:
+def details_of(layer: L.Layer | None) -> Iterator[str]:
+    """Yield what a layer does, in words of a few characters each."""
     match layer:
         case L.Conv2D():
             yield f"{layer.filters} filter{'s' * (layer.filters > 1)} {by(layer.kernel_size)}"

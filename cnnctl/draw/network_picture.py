@@ -7,9 +7,9 @@ from html import escape
 
 from cnnctl.draw.boxes import box_of, drawn_box, scale_of
 from cnnctl.draw.brackets import drawn_brackets
-from cnnctl.draw.labels import LINE, NAME_SIZE, SIZE, lines_of, short
+from cnnctl.draw.labels import LINE, NAME_SIZE, SIZE, Line, lines_of, short
 from cnnctl.draw.lanes import edges_of, lanes_of, ranks_of
-from cnnctl.draw.placing import Drawing, Page, Slot, page_width, place
+from cnnctl.draw.placing import Drawing, Page, Slot, page_width, placed
 from cnnctl.draw.routes import drawn_edges
 from cnnctl.draw.shares import drawn_shares
 from cnnctl.draw.stations import Station, stations_of
@@ -45,53 +45,56 @@ def network_picture(experiment: Experiment, title: str, layout: str = "row", the
         theme: `auto`, `light` or `dark`, see `svg.picture`.
     """
     network, stations = experiment.network, stations_of(experiment)
-    scale = scale_of(stations)
-    ranks = ranks_of(stations)
-    lanes = lanes_of(stations, ranks)
-    edges = edges_of(stations, ranks, lanes)
-    boxes = [box_of(station, scale, lying=layout == "column") for station in stations]
     lines = [lines_of(station, network.parameters) for station in stations]
-    brackets = [len(station.rounds) for station in stations]
     around = HEADER + SHARES + LEGEND + 2 * MARGIN
-    page = place(Drawing(boxes, lines, ranks, lanes, edges, brackets), layout, around)
+    drawing = _drawing(stations, lines, layout)
+    page = placed(drawing, layout, around)
     height = page.height + around
     width = max(page_width(page, around) + 2 * MARGIN, SMALLEST[layout])
-    numbers = f"{counted(network.parameters, 'parameter')}, {short(sum(each.macs for each in network.facts))} MACs per image"
+    shift = f"translate({(width - page.width) / 2:.1f} {MARGIN / 2 + HEADER:.1f})"
     parts = [
-        *_header(title, f"{numbers}, {counted(len(network.nodes), 'layer')}"),
-        element("g", _body(stations, lines, edges, page, scale), transform=f"translate({(width - page.width) / 2:.1f} {MARGIN / 2 + HEADER})"),
+        *_header(title, experiment),
+        element("g", _body(stations, drawing, page), transform=shift),
         *drawn_shares(stations, MARGIN, page.height + HEADER + MARGIN, width - 2 * MARGIN),
-        *_legend(height - MARGIN - LINE, width),
+        *_legend(height - MARGIN - LINE),
     ]
     return picture(width, height, parts, title, _description(experiment), theme, STYLE)
 
 
-def _header(title: str, numbers: str) -> Iterator[str]:
+def _drawing(stations: Sequence[Station], lines: Sequence[Sequence[Line]], layout: str) -> Drawing:
+    """Collect what is placed on the page."""
+    scale, ranks = scale_of(stations), ranks_of(stations)
+    lanes = lanes_of(stations, ranks)
+    boxes = [box_of(station, scale, lying=layout == "column") for station in stations]
+    return Drawing(boxes, lines, ranks, lanes, edges_of(stations, ranks, lanes), [len(each.rounds) for each in stations])
+
+
+def _header(title: str, experiment: Experiment) -> Iterator[str]:
+    network = experiment.network
+    macs = short(sum(each.macs for each in network.facts))
+    counts = f"{counted(len(network.nodes), 'layer')}, {counted(network.parameters, 'parameter')}, {macs} MACs per image"
     yield text(MARGIN, MARGIN + 16, title, font_size=19, font_weight="bold")
-    yield text(MARGIN, MARGIN + 36, numbers, "faint", font_size=12.5)
+    yield text(MARGIN, MARGIN + 36, counts, "faint", font_size=12.5)
 
 
-def _body(stations, lines, edges, page, scale) -> Iterator[str]:
-    yield from drawn_edges(stations, edges, page)
+def _body(stations: Sequence[Station], drawing: Drawing, page: Page) -> Iterator[str]:
+    """Yield what is behind first: connections, boxes, windows, brackets, text."""
+    yield from drawn_edges(stations, drawing.edges, page)
     for station, slot in zip(stations, page.slots, strict=True):
         about = element("title", escape(_about(station)))
         yield element("g", [about, *drawn_box(station, slot.box)], data_layer=station.name, class_="box")
-    yield from drawn_windows(stations, page.slots, scale)
+    yield from drawn_windows(stations, page.slots, scale_of(stations))
     yield from drawn_brackets(stations, page)
-    for station, slot, own in zip(stations, page.slots, lines, strict=True):
-        yield from _labels(own, slot, page.layout, station)
+    for station, slot, lines in zip(stations, page.slots, drawing.lines, strict=True):
+        yield from _labels(lines, slot, page.layout, station.name)
 
 
-def _labels(lines, slot: Slot, layout: str, station: Station) -> Iterator[str]:
+def _labels(lines: Sequence[Line], slot: Slot, layout: str, name: str) -> Iterator[str]:
     x, y = slot.text
-    for place, line in enumerate(lines):
-        weight = "bold" if line.is_name else None
-        anchor = "middle" if layout == "row" else None
-        size = NAME_SIZE if line.is_name else SIZE
-        yield text(
-            x, y + place * LINE, line.content, line.colour,
-            text_anchor=anchor, font_weight=weight, font_size=size, data_of=station.name,
-        )  # fmt: skip
+    for number, line in enumerate(lines):
+        weight, size = ("bold", NAME_SIZE) if line.is_name else (None, SIZE)
+        looks = {"font_weight": weight, "font_size": size, "text_anchor": "middle" if layout == "row" else None}
+        yield text(x, y + number * LINE, line.content, line.colour, data_of=name, **looks)
 
 
 def _about(station: Station) -> str:
@@ -101,9 +104,9 @@ def _about(station: Station) -> str:
     return f"{station.name}: {station.kind}, {show_shape(station.shape)}, {costs}" + (f"; {sheets}" if sheets else "")
 
 
-def _legend(y: float, width: float) -> Iterator[str]:
-    for place, note in enumerate(NOTES):
-        yield text(MARGIN, y + place * LINE, note, "faint", font_size=11)
+def _legend(y: float) -> Iterator[str]:
+    for number, note in enumerate(NOTES):
+        yield text(MARGIN, y + number * LINE, note, "faint", font_size=11)
 
 
 def _description(experiment: Experiment) -> str:

@@ -113,7 +113,7 @@ class Drawing:
         return left, right, max(line.width for line in self.lines[place])
 
 
-def place(drawing: Drawing, layout: str, around: float) -> Page:
+def placed(drawing: Drawing, layout: str, around: float) -> Page:
     """Place a drawing on the page that shows it largest.
 
     Args:
@@ -171,7 +171,9 @@ def _broken(sizes: Sequence[float], length: float) -> list[tuple[int, int]]:
     return [*parts, (start, len(sizes))]
 
 
-def _page(drawing: Drawing, layout: str, widths: Sequence[tuple[float, float]], parts: Sequence[tuple[int, int]], gap: float) -> Page:
+def _page(
+    drawing: Drawing, layout: str, widths: Sequence[tuple[float, float]], parts: Sequence[tuple[int, int]], gap: float
+) -> Page:
     centres, starts = [0.0] * len(widths), [0.0] * len(widths)
     bands: list[Band] = []
     room = EDGE_ROOM if len(parts) > 1 else 0.0

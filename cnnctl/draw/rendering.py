@@ -38,7 +38,9 @@ def rendered(svg: str, suffix: str) -> bytes:
     try:
         import cairosvg
     except OSError as error:
-        raise RunError(f"{suffix} needs the system's library Cairo, which CairoSVG does not find; write .svg instead") from error
+        raise RunError(
+            f"{suffix} needs the system's library Cairo, which CairoSVG does not find; write .svg instead"
+        ) from error
     if suffix == ".pdf":
         content: bytes = cairosvg.svg2pdf(bytestring=svg.encode())
         return content

@@ -81,9 +81,7 @@ def _rounds(where: Where, layers: Sequence[Section], occurrence: int) -> tuple[R
     for _, times in reversed(found):  # the innermost repeat counts fastest
         occurrence, number = divmod(occurrence, times)
         numbers.insert(0, number)
-    return tuple(
-        Round((path, tuple(numbers[:depth])), numbers[depth], times) for depth, (path, times) in enumerate(found)
-    )
+    return tuple(Round((path, tuple(numbers[:depth])), numbers[depth], times) for depth, (path, times) in enumerate(found))
 
 
 def _repeats(where: Where, layers: Sequence[Section]) -> Iterator[tuple[Where, int]]:

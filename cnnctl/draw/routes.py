@@ -17,7 +17,7 @@ PORTS_APART = 13.0
 RADIUS, HEAD, SIGN = 7.0, 6.0, 8.5
 APART = 5.0
 """Pixels between connections that go to another band side by side."""
-SIGNS = {"add": "+", "concatenate": "‖"}
+SIGNS = {"add": "+", "concatenate": "∥"}
 
 
 def drawn_edges(stations: Sequence[Station], edges: Sequence[Edge], page: Page) -> Iterator[str]:
@@ -110,7 +110,9 @@ def _towards(corner: Point, other: Point) -> Point:
 
 def _head(before: Point, tip: Point) -> str:
     (x, y), down = tip, before[0] == tip[0]
-    wings = [(x - HEAD / 2, y - HEAD), (x + HEAD / 2, y - HEAD)] if down else [(x - HEAD, y - HEAD / 2), (x - HEAD, y + HEAD / 2)]
+    wings = (
+        [(x - HEAD / 2, y - HEAD), (x + HEAD / 2, y - HEAD)] if down else [(x - HEAD, y - HEAD / 2), (x - HEAD, y + HEAD / 2)]
+    )
     return element("path", d="M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in [tip, *wings]) + "Z", class_="grey")
 
 

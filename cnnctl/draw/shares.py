@@ -30,9 +30,7 @@ def drawn_shares(stations: Sequence[Station], x: float, y: float, width: float) 
         yield from _bar(stations, counts, x + NAMES, top, width - NAMES, what)
 
 
-def _bar(
-    stations: Sequence[Station], counts: Sequence[int], x: float, y: float, width: float, what: str
-) -> Iterator[str]:
+def _bar(stations: Sequence[Station], counts: Sequence[int], x: float, y: float, width: float, what: str) -> Iterator[str]:
     whole = sum(counts)
     for station, count in zip(stations, counts, strict=True):
         if not count:
