@@ -42,6 +42,7 @@ VERBS = {
         "--verbose",
     ),
     "summary": ("--set", "--format", "--batch-size", "--explain", "--check"),
+    "draw": ("--set", "--output", "--layer", "--layout", "--theme"),
     "evaluate": ("--split", "--data", "--format", "--device", "--no-cache", "--verbose"),
     "predict": ("--top", "--saliency", "--format", "--device", "--verbose"),
     "one-shot": ("--tta", "--mistakes", "--format", "--device", "--verbose"),

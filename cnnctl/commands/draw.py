@@ -48,9 +48,6 @@ def draw(
     refuse_output(target, "--output")
     suffix = target.suffix.lower()
     seen = "light" if theme == "auto" and suffix != ".svg" else theme  # a PNG or PDF file follows no viewer
-    if layer:
-        svg = layer_picture(experiment, layer, seen)
-    else:
-        svg = network_picture(experiment, config.stem, layout, seen)
+    svg = layer_picture(experiment, layer, seen) if layer else network_picture(experiment, config.stem, layout, seen)
     write_whole(target, rendered(svg, suffix))
     console.result(f"{target} is ready. Open it in a browser: {shell_word(target)}")

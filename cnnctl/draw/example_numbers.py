@@ -99,12 +99,12 @@ def _side(window: Window, pixels: int, axis: int) -> int:
 def strokes(size: HeightWidth, channel: int) -> Map:
     """Draw a stroke of 3 with edges of 1: falling, rising or level."""
     rows, columns = size
-    apart = (
-        lambda r, c: r - c,
-        lambda r, c: r + c - min(rows, columns) + 1,
-        lambda r, c: r - rows // 2,
-    )[channel]
-    return [[max(0, 3 - 2 * abs(apart(r, c))) for c in range(columns)] for r in range(rows)]
+    return [[max(0, 3 - 2 * abs(_apart(r, c, rows, columns, channel))) for c in range(columns)] for r in range(rows)]
+
+
+def _apart(r: int, c: int, rows: int, columns: int, channel: int) -> int:
+    """Compute how far a place is from the stroke of a channel."""
+    return (r - c, r + c - min(rows, columns) + 1, r - rows // 2)[channel]
 
 
 def _filter(size: HeightWidth, channel: int) -> Map:

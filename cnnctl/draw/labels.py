@@ -82,6 +82,10 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield f"zeros: {top} per side" if equal else f"zeros: {top}, {bottom}; {left}, {right}"
         case L.Flatten():
             yield "all values in a row"
+        case L.ActivationLayer():
+            yield layer.activation
+        case L.Dropout():
+            yield f"rate {layer.rate:g}"
         case L.Add():
             yield "sum of its inputs"
         case L.Concatenate():

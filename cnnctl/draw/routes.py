@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Iterator, Sequence
 
 from cnnctl.draw.lanes import Edge
-from cnnctl.draw.placing import BAND_GAP, JOIN, TRACK, Page
+from cnnctl.draw.placing import BAND_GAP, TRACK, Page
 from cnnctl.draw.stations import Station
 from cnnctl.svg import element, text
 
 Point = tuple[float, float]
 LEAVE, ARRIVE = 12.0, 12.0
 """Pixels behind a rank and before one at which a connection changes its lane."""
-PORTS_APART = 13.0
+PORTS_APART = 10.0
 RADIUS, HEAD, SIGN = 7.0, 6.0, 8.5
-APART = 5.0
-"""Pixels between connections that go to another band side by side."""
+SIGN_PLACE = SIGN + 1.5
+"""Pixels from the middle of a join's sign to its box."""
+APART, ROOM = 5.0, 15.0
+"""Pixels between connections that go to another band side by side, and of all of them, at most."""
 SIGNS = {"add": "+", "concatenate": "∥"}
 
 
 def drawn_edges(stations: Sequence[Station], edges: Sequence[Edge], page: Page) -> Iterator[str]:
     """Yield each connection with its arrowhead, and the sign of each join."""
     offsets = _offsets(edges)
-    used: Counter[int] = Counter()
+    shifts = _shifts(edges, page)
     for edge in edges:
-        points = _route(edge, page, offsets[edge], used)
+        points = _route(edge, page, offsets[edge], shifts.get(edge, 0.0))
         names = {"data_from": stations[edge.start].name, "data_to": stations[edge.end].name}
         yield element("path", d=_rounded(points), class_="edge grey-line", **names)
         yield _head(points[-2], points[-1])
@@ -43,28 +45,44 @@ def _offsets(edges: Sequence[Edge]) -> dict[Edge, float]:
     for group in by_end.values():
         ordered = sorted(group, key=lambda edge: (edge.track is None, edge.lane, -edge.start))
         straight = next((place for place, edge in enumerate(ordered) if edge.track is None), 0)
-        offsets.update({edge: (place - straight) * PORTS_APART for place, edge in enumerate(ordered)})
+        apart = min(PORTS_APART, SIGN / max(straight, len(ordered) - 1 - straight, 1))
+        offsets.update({edge: (place - straight) * apart for place, edge in enumerate(ordered)})
     return offsets
 
 
-def _route(edge: Edge, page: Page, offset: float, used: Counter[int]) -> list[Point]:
+def _shifts(edges: Sequence[Edge], page: Page) -> dict[Edge, float]:
+    """Compute how far apart those connections run that leave a band side by side."""
+    shifts = {}
+    leaving: dict[int, list[Edge]] = {}
+    for edge in edges:
+        start, end = page.slots[edge.start].band, page.slots[edge.end].band
+        if start != end:
+            leaving.setdefault(start, []).append(edge)
+    for group in leaving.values():
+        shifts.update({edge: number * min(APART, ROOM / len(group)) for number, edge in enumerate(group)})
+    return shifts
+
+
+def _route(edge: Edge, page: Page, offset: float, shift: float) -> list[Point]:
     """Compute the corners of a connection, from the middle of its first box to the edge of its second."""
     start, end = page.slots[edge.start], page.slots[edge.end]
     first, last = page.bands[start.band], page.bands[end.band]
     (main, cross), (goal, across) = _turned(page, start.box.x, start.box.y), _turned(page, end.box.x, end.box.y)
     tip = goal - (end.box.width / 2 if page.layout == "row" else end.box.height / 2 + end.box.rise)
-    tip -= 2 * SIGN + 3 if edge.ports > 1 else 0
+    tip -= _before_join(offset) if edge.ports > 1 else 0.0
     leave, arrive = start.end + LEAVE, end.start - ARRIVE
     points = [(main, cross), (leave, cross), (leave, _cross(edge, first.centres, first.tracks, cross))]
     if first is not last:
-        number = used[start.band]
-        used[start.band] += 1
-        turn, back = first.length - 2 + APART * number, 6 + APART * number
-        gutter = first.end + BAND_GAP / 2 + APART * number
+        turn, back, gutter = first.length - 2 + shift, 6 + shift, first.end + BAND_GAP / 2 + shift
         points += [(turn, points[-1][1]), (turn, gutter), (back, gutter)]
         points.append((back, _cross(edge, last.centres, last.tracks, across)))
     points += [(arrive, points[-1][1]), (arrive, across + offset), (tip, across + offset)]
     return [_turned(page, *point) for point in _simple(points)]
+
+
+def _before_join(offset: float) -> float:
+    """Compute how far before a box its sign is reached, at a distance from the sign's middle."""
+    return SIGN_PLACE + math.sqrt(max(SIGN**2 - offset**2, 0.0))
 
 
 def _cross(edge: Edge, centres: dict[int, float], tracks: dict[int, float], default: float) -> float:
@@ -119,8 +137,6 @@ def _head(before: Point, tip: Point) -> str:
 def _sign(station: Station, page: Page, place: int) -> Iterator[str]:
     """Yield the sign of a join in a circle, before its box."""
     box = page.slots[place].box
-    far = SIGN + 1.5
-    x, y = (box.left - far, box.y) if page.layout == "row" else (box.x, box.top - box.rise - far)
-    assert JOIN > 2 * SIGN
+    x, y = (box.left - SIGN_PLACE, box.y) if page.layout == "row" else (box.x, box.top - box.rise - SIGN_PLACE)
     yield element("circle", cx=x, cy=y, r=SIGN, class_="front purple purple-edge")
     yield text(x, y + 4.5, SIGNS[station.kind], "purple", text_anchor="middle", font_weight="bold")

@@ -51,7 +51,7 @@ def _padding(layer: L.ZeroPadding2D, size: tuple[int, int]) -> tuple[list[str], 
     """Draw a map with the zeros around it; return the elements, and the right and lower end."""
     (above, below), (before, after) = layer.padding
     rows, columns = above + size[0] + below, before + size[1] + after
-    cell = min(CELL, MOST_CELLS * 20.0 / max(rows, columns))
+    cell: float = min(CELL, MOST_CELLS * 20.0 / max(rows, columns))
     grid = Grid(MARGIN + before * cell, TOP + LABEL + above * cell, *size, cell)
     label = text(MARGIN, TOP + LABEL - 7, f"{by(size)} becomes {by((rows, columns))}", font_size=11.5)
     parts = [label, *drawn_padding(grid, layer.padding, "0"), *drawn_grid(grid, strokes(size, 0), "blue")]

@@ -22,6 +22,7 @@ CONFIG = "data: {source: digits}\nmodel: {layers: [flatten, dense: {units: class
 VERBS = {
     "code": "code q.yaml --output {there}.py",
     "data": "data q.yaml --output {there}.png",
+    "draw": "draw q.yaml --output {there}.svg",
     "init": "init quickstart --output {there}.yaml",
     "init --from": "init --from images.npz --output {there}.yaml",
     "export": "export run --to keras --output {there}.keras",
