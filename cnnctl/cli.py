@@ -483,6 +483,12 @@ def verify(
     overrides: Overrides = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps to compare the builds and loops over.")] = 20,
     explain: Annotated[bool, typer.Option("--explain", help="Explain differentiation with a small worked example.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT.svg", help="With --explain: draw the example's graph and tape.", show_default=False
+        ),
+    ] = None,
     form: Format = Form.table,
     no_cache: NoCache = False,
     verbose: Verbose = False,
@@ -490,7 +496,7 @@ def verify(
     """Check that three builds and two loops of a config agree, and that its gradients are right."""
     from cnnctl.commands.verify import verify as run
 
-    run(config, overrides or [], steps, explain, form.value, Console(), verbose)
+    run(config, overrides or [], steps, explain, form.value, Console(), verbose, output)
 
 
 @app.command(rich_help_panel="Use")

@@ -46,7 +46,7 @@ VERBS = {
     "evaluate": ("--split", "--data", "--format", "--device", "--no-cache", "--verbose"),
     "predict": ("--top", "--saliency", "--format", "--device", "--verbose"),
     "one-shot": ("--tta", "--mistakes", "--format", "--device", "--verbose"),
-    "verify": ("--set", "--steps", "--explain", "--format", "--no-cache", "--verbose"),
+    "verify": ("--set", "--steps", "--explain", "--output", "--format", "--no-cache", "--verbose"),
     "code": ("--set", "--output"),
     "runs": ("--format", "--sort", "--filter", "--seeds", "--columns"),
     "export": ("--to", "--output", "--quantize", "--format", "--verbose"),

@@ -29,6 +29,7 @@ VERBS = {
     "export to a folder": "export run --to saved_model --output {there}",
     "predict --show": "predict run 0.png --show {there}.png",
     "predict --saliency": "predict run 0.png --saliency {there}.png",
+    "verify --explain": "verify --explain --output {there}.svg",
     "one-shot": "one-shot run challenge --mistakes {there}.png",
 }
 

@@ -183,7 +183,9 @@ def test_a_layer_without_a_picture_is_refused_with_those_that_have_one(tmp_path:
     assert str(raised.value) == (
         "--layer answer: dense has no picture of its own; expected one of it, row. The whole network is drawn without --layer"
     )
-    with pytest.raises(UsageError, match=r"--layer answr: there is no such layer; did you mean 'answer'\?; expected one of it, row"):
+    with pytest.raises(
+        UsageError, match=r"--layer answr: there is no such layer; did you mean 'answer'\?; expected one of it, row"
+    ):
         layer_picture(experiment, "answr")
     twice = experiment_of("- flatten\n- flatten: {name: again}\n- dense: {units: classes}", tmp_path)
     with pytest.raises(UsageError, match="--layer again: flatten has no picture of its own; expected one of flatten"):
