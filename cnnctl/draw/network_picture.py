@@ -19,7 +19,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import show_shape
 from cnnctl.svg import element, picture, text
 
-MARGIN, HEADER, SHARES, LEGEND = 24.0, 62.0, 70.0, 44.0
+MARGIN, HEADER, SHARES, LEGEND = 24.0, 62.0, 56.0, 44.0
 SMALLEST = {"row": 760.0, "column": 480.0}
 """Pixels of width that the title and the legend need."""
 NOTES = (
