@@ -361,13 +361,16 @@ def draw(
             metavar="NAME", help="Draw one layer in motion, with numbers, instead of the network.", show_default=False
         ),
     ] = None,
-    layout: Annotated[Layout, typer.Option(help="A row for a slide, or a column for a page.")] = Layout.row,
+    layout: Annotated[
+        Layout | None,
+        typer.Option(help="A row for a slide, or a column for a page. [default: row]", show_default=False),
+    ] = None,
     theme: Annotated[Theme, typer.Option(help="Colours; auto follows the page that shows the picture.")] = Theme.auto,
 ) -> None:
     """Draw the network to scale, or one layer in motion, as SVG, PNG or PDF. No TensorFlow."""
     from cnnctl.commands.draw import draw as run
 
-    run(config, overrides or [], output, layer, layout.value, theme.value, Console())
+    run(config, overrides or [], output, layer, layout.value if layout else None, theme.value, Console())
 
 
 @app.command(rich_help_panel="Use")

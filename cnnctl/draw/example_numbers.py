@@ -78,12 +78,17 @@ def example_of(layer: L.Conv2D | L.Pooling, window: Window, size: HeightWidth, c
         size: rows and columns of its own input.
         channels: maps that one of its filters takes.
     """
-    shown = _side(window, size[0], 0), _side(window, size[1], 1)
+    shown = shown_size(window, size)
     if not isinstance(layer, L.Conv2D):
         return Example(window, shown, [_varied(shown)], [])
     count = min(channels, MOST_CHANNELS)
     maps = [strokes(shown, channel) for channel in range(count)]
     return Example(window, shown, maps, [_filter(layer.kernel_size, channel) for channel in range(count)])
+
+
+def shown_size(window: Window, size: HeightWidth) -> HeightWidth:
+    """Choose the rows and columns of the shown input for a layer whose own input has `size`."""
+    return _side(window, size[0], 0), _side(window, size[1], 1)
 
 
 def _side(window: Window, pixels: int, axis: int) -> int:

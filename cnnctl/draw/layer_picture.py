@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnctl.draw.example_numbers import BIAS, MOST_CHANNELS, Example, example_of
+from cnnctl.draw.example_numbers import BIAS, MOST_CHANNELS, Example, example_of, shown_size
 from cnnctl.draw.labels import by, details_of
 from cnnctl.draw.motion import motion_picture
-from cnnctl.draw.still import still_picture
+from cnnctl.draw.still import PADDED_SIDE, still_picture
 from cnnctl.errors import UsageError, suggestion
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
@@ -16,13 +16,15 @@ from cnnctl.spec.stack import Node
 
 DRAWN = (L.Conv2D, L.Pooling, L.ZeroPadding2D, L.Flatten)
 """The layers that have a picture of their own."""
+MOST_CELLS = 32
+"""Rows or columns of cells in which numbers can be read."""
 
 
 def layer_named(experiment: Experiment, name: str) -> tuple[Node, Facts]:
     """Return the layer with this name.
 
     Raises:
-        UsageError: there is no such layer, or its kind has no picture of its own.
+        UsageError: there is no such layer, its kind has no picture of its own, or it is too large for one.
     """
     network = experiment.network
     found = {node.name: (node, facts) for node, facts in zip(network.nodes, network.facts, strict=True)}
@@ -36,7 +38,26 @@ def layer_named(experiment: Experiment, name: str) -> tuple[Node, Facts]:
             f"--layer {name}: {node.layer.kind} has no picture of its own; expected {choices}. "
             "The whole network is drawn without --layer"
         )
+    cells = _cells(node.layer, facts, format_of(node.layer, network.context))
+    if max(cells) > MOST_CELLS:
+        raise UsageError(
+            f"--layer {name}: a picture with every value would have {by(cells)} cells; the maximum is {by((MOST_CELLS, MOST_CELLS))}. "
+            "The whole network is drawn without --layer"
+        )
     return node, facts
+
+
+def _cells(layer: L.Layer, facts: Facts, data_format: L.DataFormat) -> tuple[int, int]:
+    """Count the rows and columns of cells that the picture of a layer needs for its input with padding."""
+    pixels, _ = spatial(facts.input_shapes[0], data_format, layer.kind)
+    if isinstance(layer, L.Conv2D | L.Pooling):
+        window = window_of(layer)
+        rows, columns = shown_size(window, pixels)
+        return rows + sum(window.padding(rows, 0)), columns + sum(window.padding(columns, 1))
+    if isinstance(layer, L.ZeroPadding2D):
+        rows, columns = (min(side, PADDED_SIDE) + sum(zeros) for side, zeros in zip(pixels, layer.padding, strict=True))
+        return rows, columns
+    return 1, 1
 
 
 def _has_picture(node: Node, facts: Facts) -> bool:
@@ -56,11 +77,11 @@ def layer_picture(experiment: Experiment, name: str, theme: str = "auto") -> str
         UsageError: there is no such layer, or its kind has no picture of its own.
     """
     node, facts = layer_named(experiment, name)
-    layer = node.layer
+    layer, data_format = node.layer, format_of(node.layer, experiment.network.context)
     if isinstance(layer, L.Flatten | L.ZeroPadding2D):
-        return still_picture(layer, facts, format_of(layer, experiment.network.context), theme)
-    pixels, channels = spatial(facts.input_shapes[0], format_of(layer, experiment.network.context), layer.kind)
+        return still_picture(layer, facts, data_format, theme)
     assert isinstance(layer, L.Conv2D | L.Pooling)
+    pixels, channels = spatial(facts.input_shapes[0], data_format, layer.kind)
     maps = channels // layer.groups if isinstance(layer, L.Conv2D) else channels
     window = window_of(layer)
     example = example_of(layer, window, pixels, maps)

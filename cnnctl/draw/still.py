@@ -16,7 +16,9 @@ from cnnctl.svg import element, picture, text
 TOP, CELL, LABEL, SMALLEST = 104.0, 30.0, 24.0, 480.0
 SIDE, MAPS = 3, 3
 """Rows and columns, and maps, of the example of flatten, at most."""
-PADDED_SIDE, MOST_CELLS = 6, 24
+PADDED_SIDE = 6
+"""Rows and columns of the example of zero padding, at most."""
+WIDEST = 480.0
 COLOURS = ("blue", "orange", "green")
 BY_ROW = 14
 """Values of a vector that are drawn in one line."""
@@ -51,7 +53,7 @@ def _padding(layer: L.ZeroPadding2D, size: tuple[int, int]) -> tuple[list[str], 
     """Draw a map with the zeros around it; return the elements, and the right and lower end."""
     (above, below), (before, after) = layer.padding
     rows, columns = above + size[0] + below, before + size[1] + after
-    cell: float = min(CELL, MOST_CELLS * 20.0 / max(rows, columns))
+    cell: float = min(CELL, WIDEST / max(rows, columns))
     grid = Grid(MARGIN + before * cell, TOP + LABEL + above * cell, *size, cell)
     label = text(MARGIN, TOP + LABEL - 7, f"{by(size)} becomes {by((rows, columns))}", font_size=11.5)
     parts = [label, *drawn_padding(grid, layer.padding, "0"), *drawn_grid(grid, strokes(size, 0), "blue")]

@@ -62,6 +62,7 @@ def test_options_change_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
         (("-o", "q.yaml"), "--output q.yaml: expected a name ending with .svg, .png or .pdf, such as q.svg"),
         (("-o", "no/x.svg"), "--output no/x.svg: there is no folder no; create it: mkdir -p no"),
         (("--layer", "../x"), "--layer ../x: there is no such layer; expected one of conv2d, flatten"),
+        (("--layer", "conv2d", "--layout", "row"), "--layout row is for a whole network; remove it, or --layer conv2d"),
         (("--layout", "circle"), "expected one of row, column, received 'circle'"),
         (("--set", "model.layers.0.conv2d.filters=0"), "model.layers[0].conv2d.filters: expected"),
     ],

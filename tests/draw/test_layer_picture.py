@@ -192,6 +192,19 @@ def test_a_layer_without_a_picture_is_refused_with_those_that_have_one(tmp_path:
         layer_picture(twice, "again")
 
 
+@pytest.mark.parametrize(
+    ("layer", "cells"),
+    [
+        ("conv2d: {name: it, filters: 2, kernel_size: 40}", "41×41"),
+        ("max_pooling2d: {name: it, pool_size: 40}", "80×80"),
+        ("zero_padding2d: {name: it, padding: [20, 1]}", "46×8"),
+    ],
+)
+def test_a_picture_with_more_numbers_than_can_be_read_is_refused(layer: str, cells: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"would have {cells} cells; the maximum is 32×32"):
+        layer_picture(experiment_of(stack(layer), tmp_path, "[90, 90]"), "it")
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_in_a_browser_values_appear_step_by_step_and_less_motion_shows_one_step(tmp_path: Path) -> None:
     svg = layer_picture(experiment_of(stack("max_pooling2d: {name: it}"), tmp_path, "[8, 8]"), "it")
