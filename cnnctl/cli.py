@@ -189,6 +189,21 @@ class Split(str, Enum):
     test = "test"
 
 
+class Layout(str, Enum):
+    """The direction in which a picture of a network computes."""
+
+    row = "row"
+    column = "column"
+
+
+class Theme(str, Enum):
+    """The colours of a picture."""
+
+    auto = "auto"
+    light = "light"
+    dark = "dark"
+
+
 class Target(str, Enum):
     """What a network is exported to."""
 
@@ -344,6 +359,34 @@ def summary(
     run(config, overrides or [], form.value, batch_size, explain, check, Console(), verbose)
 
 
+@app.command(rich_help_panel="Look")
+def draw(
+    config: Config,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT.svg", help="The .svg, .png or .pdf file. [default: NAME.svg]", show_default=False
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Draw one layer in motion, with numbers, instead of the network.", show_default=False
+        ),
+    ] = None,
+    layout: Annotated[
+        Layout | None,
+        typer.Option(help="A row for a slide, or a column for a page. [default: row]", show_default=False),
+    ] = None,
+    theme: Annotated[Theme, typer.Option(help="Colours; auto follows the page that shows the picture.")] = Theme.auto,
+) -> None:
+    """Draw the network to scale, or one layer in motion, as SVG, PNG or PDF. No TensorFlow."""
+    from cnnctl.commands.draw import draw as run
+
+    run(config, overrides or [], output, layer, layout.value if layout else None, theme.value, Console())
+
+
 @app.command(rich_help_panel="Use")
 def evaluate(
     folders: Runs,
@@ -465,6 +508,12 @@ def verify(
     overrides: Overrides = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps to compare the builds and loops over.")] = 20,
     explain: Annotated[bool, typer.Option("--explain", help="Explain differentiation with a small worked example.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT.svg", help="With --explain: draw the example's graph and tape.", show_default=False
+        ),
+    ] = None,
     form: Format = Form.table,
     no_cache: NoCache = False,
     verbose: Verbose = False,
@@ -472,7 +521,7 @@ def verify(
     """Check that three builds and two loops of a config agree, and that its gradients are right."""
     from cnnctl.commands.verify import verify as run
 
-    run(config, overrides or [], steps, explain, form.value, Console(), verbose)
+    run(config, overrides or [], steps, explain, form.value, Console(), verbose, output)
 
 
 @app.command(rich_help_panel="Use")

@@ -1,7 +1,7 @@
 """Write SVG pictures for light and dark pages, with text that can be selected; no library needed.
 
 Colours are CSS classes, so that a picture follows the page it is shown on. They are those of Okabe and Ito, "Color Universal
-Design" (2008), which colour-blind people can tell apart; the dark ones are lightened.
+Design" (2008), which colour-blind people can distinguish; the dark ones are lightened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ DARK = {
     "paper": "#12181f", "ink": "#e6ebf0", "faint": "#a3b0bf", "line": "#445161", "blue": "#56b4e9", "orange": "#f0894a",
     "green": "#3fc79f", "purple": "#dd97bd", "yellow": "#e6b84a", "sky": "#8fd0f5", "grey": "#9aa7b5",
 }  # fmt: skip
-"""Colours by name. The class `blue` fills a shape or a text with blue, `blue-line` draws its outline in blue."""
+"""Colours by name. The class `blue` fills a shape or a text with blue, `blue-line` draws its outline alone in blue, and
+`blue-edge` gives a filled shape a blue outline."""
 
 FONT = "system-ui, -apple-system, Roboto, Arial, sans-serif"
 
@@ -44,7 +45,15 @@ def text(x: float, y: float, content: object, colour: str = "ink", **attributes:
     return element("text", escape(str(content)), x=x, y=y, class_=colour, **attributes)
 
 
-def picture(width: float, height: float, parts: Iterable[str], title: str, description: str = "", theme: str = "auto") -> str:
+def picture(
+    width: float,
+    height: float,
+    parts: Iterable[str],
+    title: str,
+    description: str = "",
+    theme: str = "auto",
+    style: str = "",
+) -> str:
     """Write a whole picture.
 
     Args:
@@ -53,12 +62,13 @@ def picture(width: float, height: float, parts: Iterable[str], title: str, descr
         title: for screen readers and for tooltips.
         description: for screen readers: what can be seen.
         theme: `auto` follows the page that shows it; `light` or `dark` is fixed, for viewers without media queries.
+        style: more CSS, such as animations.
     """
     about = element("title", escape(title)) + (element("desc", escape(description)) if description else "")
     paper = element("rect", width="100%", height="100%", class_="paper")
     return element(
         "svg",
-        ["\n", about, "\n", element("style", _style(theme)), "\n", paper, "\n", "\n".join(parts), "\n"],
+        ["\n", about, "\n", element("style", _style(theme) + style), "\n", paper, "\n", "\n".join(parts), "\n"],
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {_number(width)} {_number(height)}",
         width=width,
@@ -76,7 +86,10 @@ def _style(theme: str) -> str:
 
 
 def _rules(colours: dict[str, str]) -> str:
-    return "".join(f".{name}{{fill:{colour}}}.{name}-line{{stroke:{colour};fill:none}}" for name, colour in colours.items())
+    return "".join(
+        f".{name}{{fill:{colour}}}.{name}-line{{stroke:{colour};fill:none}}.{name}-edge{{stroke:{colour}}}"
+        for name, colour in colours.items()
+    )
 
 
 def _number(value: object) -> str:

@@ -188,6 +188,8 @@ LIGHT = {
         "cnnctl.run_folder",
         "cnnctl.spec",
         "cnnctl.script",
+        "cnnctl.svg",
+        "cnnctl.draw",
         "cnnctl.commands",
     ),
     *(

@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
+
+import pytest
+
+from cnnctl import cli
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+SCRIPT = (ROOT / "scripts/pictures").read_text()
+CONFIGS = [file.stem for file in sorted((ROOT / "configs").glob("*.yaml"))]
+
+
+def commands() -> dict[str, str]:
+    """Read the commands that draw pictures from the script, which needs TensorFlow to be imported."""
+    (table,) = (
+        node.value
+        for node in ast.parse(SCRIPT).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "COMMANDS"
+    )
+    found: dict[str, str] = ast.literal_eval(table)
+    return found | {f"configs/{name}": f"draw configs/{name}.yaml" for name in CONFIGS}
+
+
+def names() -> set[str]:
+    """List all pictures, such as `configs/mnist.svg`."""
+    return {file.relative_to(PICTURES).as_posix() for file in PICTURES.rglob("*.*")}
 
 
 def test_the_script_draws_every_svg_file_and_nothing_else() -> None:
-    drawn = re.findall(r'^    "([\w-]+)": \(\w+, \(', (ROOT / "scripts/pictures").read_text(), re.MULTILINE)
-    assert sorted(drawn) == sorted(file.stem for file in PICTURES.glob("*.svg"))
+    drawn = re.findall(r'^    "([\w-]+)": \(\w+, \(', SCRIPT, re.MULTILINE)
+    assert sorted([*drawn, *commands()]) == sorted(name.removesuffix(".svg") for name in names() if name.endswith(".svg"))
 
 
 def test_every_picture_is_shown_by_a_page_and_every_shown_one_is_there() -> None:
-    shown = {name for page in PAGES for name in re.findall(r"!\[[^\]]+\]\([./\w]*pictures/([\w.-]+)\)", page.read_text())}
-    assert shown == {file.name for file in PICTURES.iterdir()}
+    shown = {name for page in PAGES for name in re.findall(r"!\[[^\]]+\]\([./\w]*pictures/([\w./-]+)\)", page.read_text())}
+    assert shown == names()
+
+
+def test_every_example_config_is_drawn_on_the_page_about_drawing() -> None:
+    shown = re.findall(r"!\[[^\]]+\]\(\.\./pictures/configs/([\w-]+)\.svg\)", (ROOT / "docs/guide/draw.md").read_text())
+    assert sorted(shown) == sorted(CONFIGS)
+
+
+@pytest.mark.parametrize("name", [name for name, words in commands().items() if words.startswith("draw ")])
+def test_a_picture_is_what_its_command_draws_now(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    cli.app([*commands()[name].split(), "--output", str(tmp_path / "now.svg")], standalone_mode=False)
+    now, shown = (tmp_path / "now.svg").read_text(), (PICTURES / f"{name}.svg").read_text()
+    assert now == shown, f".venv/bin/python scripts/pictures {name}"
+
+
+def test_the_tape_is_what_verify_draws_now() -> None:
+    from cnnctl.verify.tape_picture import tape_picture
+
+    assert commands()["gradient-tape"] == "verify --explain"
+    assert f"{tape_picture()}\n" == (PICTURES / "gradient-tape.svg").read_text(), (
+        ".venv/bin/python scripts/pictures gradient-tape"
+    )
 
 
 def test_text_in_pictures_can_be_selected() -> None:
-    assert [file.name for file in PICTURES.glob("*.svg") if "<text" not in file.read_text()] == []
+    assert [name for name in names() if name.endswith(".svg") and "<text" not in (PICTURES / name).read_text()] == []
 
 
 def test_the_chart_shows_the_speeds_of_the_results() -> None:

@@ -10,12 +10,14 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from cnnctl.errors import RunError, UsageError, counted
+from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.rows import summarize
 from cnnctl.report.tables import PAGE_WIDTH, as_json, markdown_table, text_table
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.load import load
+from cnnctl.surroundings import shell_word
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def verify(
     form: str,
     console: Console,
     verbose: bool,
+    output: Path | None = None,
 ) -> None:
     """Compare the builds, loops and gradients of a config, and print the differences.
 
@@ -46,20 +49,30 @@ def verify(
         form: `table`, `json` or `markdown`.
         console: prints results and messages.
         verbose: show TensorFlow's log.
+        output: the .svg file to draw the worked example in; None for none.
 
     Raises:
         ConfigError: the config is wrong.
-        UsageError: there is nothing to do, or options conflict.
+        UsageError: there is nothing to do, options conflict, or the output exists already.
         RunError: something does not agree, or the loss is NaN or infinite.
         CnnctlError: any other failure; see `errors`.
     """
     _refuse(config, overrides, explain, form)
+    if output is not None:
+        if not explain:
+            raise UsageError("--output draws the worked example of --explain; add --explain, or remove --output")
+        refuse_output(output, "--output", ".svg")
     experiment = load(config, overrides) if config else None
     if experiment:
         refuse_few_shot(experiment, "verify", "it has only one loop; compare its shapes with Keras: cnnctl summary --check")
     if experiment and not summarize(experiment).trainable:
         raise RunError("the network has no trainable weights to verify; add a conv2d or dense layer")
     disagreements = _show(experiment, steps, explain, form, console, verbose)
+    if output is not None:
+        from cnnctl.verify.tape_picture import tape_picture
+
+        write_whole(output, f"{tape_picture()}\n".encode())
+        console.result(f"\n{output} is ready. Open it in a browser: {shell_word(output)}")
     if disagreements:
         remedy = "This is a bug in cnnctl or a package it uses, not in the config. Please report it with the config."
         raise RunError("\n".join(["not everything agrees:", *(f"  {line}" for line in disagreements), remedy]))

@@ -22,12 +22,14 @@ CONFIG = "data: {source: digits}\nmodel: {layers: [flatten, dense: {units: class
 VERBS = {
     "code": "code q.yaml --output {there}.py",
     "data": "data q.yaml --output {there}.png",
+    "draw": "draw q.yaml --output {there}.svg",
     "init": "init quickstart --output {there}.yaml",
     "init --from": "init --from images.npz --output {there}.yaml",
     "export": "export run --to keras --output {there}.keras",
     "export to a folder": "export run --to saved_model --output {there}",
     "predict --show": "predict run 0.png --show {there}.png",
     "predict --saliency": "predict run 0.png --saliency {there}.png",
+    "verify --explain": "verify --explain --output {there}.svg",
     "one-shot": "one-shot run challenge --mistakes {there}.png",
 }
 

@@ -1,0 +1,258 @@
+"""Places of the boxes on a page: ranks side by side, lanes below each other, and as many bands as fit the page best.
+
+Everything is computed along two axes: `main`, in which the network computes, and `cross`. In the layout `row` main is x, in
+`column` it is y. A band is a row or a column of the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from cnnctl.draw.boxes import Box
+from cnnctl.draw.labels import LINE, Line
+from cnnctl.draw.lanes import Edge
+
+PAGE = {"row": 9 / 16, "column": 297 / 210}
+"""Height over width: of a slide for `row`, of a sheet of A4 for `column`."""
+GAP, MAX_MORE = 40.0, 60.0
+"""Pixels between ranks, and the most that are added where a page has room."""
+LANE_GAP, BAND_GAP, TRACK, BRACKET = 20.0, 40.0, 12.0, 24.0
+TEXT_GAP = {"row": 7.0, "column": 14.0}
+JOIN = 22.0
+"""Pixels before a join, for the sign at which its inputs meet."""
+EDGE_ROOM = 24.0
+"""Pixels at both ends of a band, for the connections to the next one."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """A row, or a column, of the page.
+
+    Attributes:
+        ranks: the first rank and the one after the last.
+        start, end: of the band along the cross axis.
+        length: along the main axis.
+        centres: of the lanes, along the cross axis.
+        tracks: where the tracks of each lane begin, along the cross axis; they go down from there.
+        brackets: where the outermost bracket is, along the cross axis.
+    """
+
+    ranks: tuple[int, int]
+    start: float
+    end: float
+    length: float
+    centres: dict[int, float]
+    tracks: dict[int, float]
+    brackets: float
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a station: its box, and where its text is.
+
+    Attributes:
+        box: with its centre.
+        band: the index of its band; rank, lane: its place in the order of computation, and the branch it lies in.
+        start, end: of its rank along the main axis, without the gap.
+        text: (x, y) of the first line: its middle in a row, its start in a column.
+    """
+
+    box: Box
+    band: int
+    rank: int
+    lane: int
+    start: float
+    end: float
+    text: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All places, and the size of what is drawn, in pixels."""
+
+    layout: str
+    slots: list[Slot]
+    bands: list[Band]
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is placed: boxes, their lines of text, ranks, lanes, connections, and the depth of brackets of each station."""
+
+    boxes: Sequence[Box]
+    lines: Sequence[Sequence[Line]]
+    ranks: Sequence[int]
+    lanes: Sequence[int]
+    edges: Sequence[Edge]
+    brackets: Sequence[int]
+
+    @cached_property
+    def joins(self) -> set[int]:
+        """The stations with several inputs."""
+        return {edge.end for edge in self.edges if edge.ports > 1}
+
+    def main(self, place: int, layout: str) -> tuple[float, float]:
+        """Compute the pixels that a station takes before and after its centre, along the main axis."""
+        left, right, up, down = self.boxes[place].reach
+        join = JOIN if place in self.joins else 0.0
+        if layout == "row":
+            half = max(line.width for line in self.lines[place]) / 2
+            return max(left + join, half), max(right, half)
+        half = len(self.lines[place]) * LINE / 2
+        return max(up + join, half), max(down, half)
+
+    def cross(self, place: int, layout: str) -> tuple[float, float, float]:
+        """Compute the pixels across: of the box before and after its centre, and of the text."""
+        left, right, up, down = self.boxes[place].reach
+        if layout == "row":
+            return up, down, len(self.lines[place]) * LINE
+        return left, right, max(line.width for line in self.lines[place])
+
+
+def placed(drawing: Drawing, layout: str, around: float) -> Page:
+    """Place a drawing on the page that shows it largest.
+
+    Args:
+        drawing: what is placed.
+        layout: `row` or `column`.
+        around: pixels of height that the title and the legend need.
+    """
+    widths = _rank_widths(drawing, layout)
+    pages = [_page(drawing, layout, widths, parts, GAP) for parts in _partitions(widths)]
+    best = min(pages, key=lambda page: page_width(page, around))
+    if layout == "column":
+        return best
+    room = (page_width(best, around) - best.width) / max(last - first for first, last in (band.ranks for band in best.bands))
+    return _page(drawing, layout, widths, [band.ranks for band in best.bands], GAP + min(room, MAX_MORE))
+
+
+def page_width(page: Page, around: float) -> float:
+    """Compute the width of the smallest page of the layout's proportions that holds a drawing.
+
+    Args:
+        page: the drawing, placed.
+        around: pixels of height that the title and the legend need.
+    """
+    return max(page.width, (page.height + around) / PAGE[page.layout])
+
+
+def _rank_widths(drawing: Drawing, layout: str) -> list[tuple[float, float]]:
+    widths = [(0.0, 0.0)] * (max(drawing.ranks) + 1)
+    for each, rank in enumerate(drawing.ranks):
+        before, after = drawing.main(each, layout)
+        widths[rank] = max(widths[rank][0], before), max(widths[rank][1], after)
+    return widths
+
+
+def _partitions(widths: Sequence[tuple[float, float]]) -> list[list[tuple[int, int]]]:
+    """List ways to break the ranks into bands, one for each number of bands that a length allows, bands of similar length."""
+    sizes = [before + after + GAP for before, after in widths]
+    found: dict[int, list[tuple[int, int]]] = {}
+    longest, total = max(sizes), sum(sizes)
+    steps = 120
+    for step in range(steps + 1):
+        parts = _broken(sizes, longest * (total / longest) ** (step / steps) + 1e-6)
+        found.setdefault(len(parts), parts)  # the shortest length first: the most even bands of this number
+    return list(found.values())
+
+
+def _broken(sizes: Sequence[float], length: float) -> list[tuple[int, int]]:
+    """Fill bands up to a length."""
+    parts, start, used = [], 0, 0.0
+    for rank, size in enumerate(sizes):
+        if used + size > length and rank > start:
+            parts.append((start, rank))
+            start, used = rank, 0.0
+        used += size
+    return [*parts, (start, len(sizes))]
+
+
+def _page(
+    drawing: Drawing, layout: str, widths: Sequence[tuple[float, float]], parts: Sequence[tuple[int, int]], gap: float
+) -> Page:
+    centres, starts = [0.0] * len(widths), [0.0] * len(widths)
+    bands: list[Band] = []
+    room = EDGE_ROOM if len(parts) > 1 else 0.0
+    cross = 0.0
+    for first, last in parts:
+        main = room
+        for rank in range(first, last):
+            before, after = widths[rank]
+            starts[rank], centres[rank] = main, main + before
+            main += before + after + gap
+        length = main - gap + room
+        bands.append(_band(drawing, layout, (first, last), cross, length))
+        cross = bands[-1].end + BAND_GAP
+    slots = _slots(drawing, layout, widths, bands, centres, starts)
+    main, cross = max(band.length for band in bands), bands[-1].end
+    return Page(layout, slots, bands, *((main, cross) if layout == "row" else (cross, main)))
+
+
+def _band(drawing: Drawing, layout: str, ranks: tuple[int, int], start: float, length: float) -> Band:
+    """Place the lanes of a band below each other."""
+    inside = [each for each, rank in enumerate(drawing.ranks) if ranks[0] <= rank < ranks[1]]
+    cross = start + BRACKET * max((drawing.brackets[each] for each in inside), default=0)
+    centres, tracks = {}, {}
+    for lane in sorted({drawing.lanes[each] for each in inside} | _crossing_lanes(drawing, ranks)):
+        mine = [drawing.cross(each, layout) for each in inside if drawing.lanes[each] == lane]
+        before, after, text = (max((each[axis] for each in mine), default=8.0) for axis in range(3))
+        tracks[lane] = cross + TRACK / 2
+        cross += TRACK * _tracks(drawing, lane, ranks)
+        centres[lane] = cross + before
+        cross += before + after + TEXT_GAP[layout] + text + LANE_GAP
+    return Band(ranks, start, cross - LANE_GAP, length, centres, tracks, start)
+
+
+def _crossing_lanes(drawing: Drawing, ranks: tuple[int, int]) -> set[int]:
+    """Find the lanes that only connections use in a band."""
+    return {edge.lane for edge in _passing(drawing, ranks)}
+
+
+def _passing(drawing: Drawing, ranks: tuple[int, int]) -> list[Edge]:
+    """List the connections over several ranks that touch a band."""
+    found = []
+    for edge in drawing.edges:
+        start, end = drawing.ranks[edge.start], drawing.ranks[edge.end]
+        if end > start + 1 and start < ranks[1] and end > ranks[0]:
+            found.append(edge)
+    return found
+
+
+def _tracks(drawing: Drawing, lane: int, ranks: tuple[int, int]) -> int:
+    tracks = [edge.track + 1 for edge in _passing(drawing, ranks) if edge.track is not None and edge.lane == lane]
+    return max(tracks, default=0)
+
+
+def _slots(
+    drawing: Drawing,
+    layout: str,
+    widths: Sequence[tuple[float, float]],
+    bands: Sequence[Band],
+    centres: Sequence[float],
+    starts: Sequence[float],
+) -> list[Slot]:
+    band_of = {rank: number for number, band in enumerate(bands) for rank in range(*band.ranks)}
+    texts = _text_starts(drawing, layout, band_of)
+    slots = []
+    for each, (rank, lane) in enumerate(zip(drawing.ranks, drawing.lanes, strict=True)):
+        number = band_of[rank]
+        main, cross = centres[rank], bands[number].centres[lane]
+        text = cross + texts[number, lane] + TEXT_GAP[layout]
+        x, y = (main, cross) if layout == "row" else (cross, main)
+        at = (main, text + LINE * 0.75) if layout == "row" else (text, main - (len(drawing.lines[each]) / 2 - 0.75) * LINE)
+        end = starts[rank] + sum(widths[rank])
+        slots.append(Slot(replace(drawing.boxes[each], x=x, y=y), number, rank, lane, starts[rank], end, at))
+    return slots
+
+
+def _text_starts(drawing: Drawing, layout: str, band_of: dict[int, int]) -> dict[tuple[int, int], float]:
+    """Compute how far from its centre the text of each lane begins."""
+    starts: dict[tuple[int, int], float] = {}
+    for each, (rank, lane) in enumerate(zip(drawing.ranks, drawing.lanes, strict=True)):
+        key = band_of[rank], lane
+        starts[key] = max(starts.get(key, 0.0), drawing.cross(each, layout)[1])
+    return starts

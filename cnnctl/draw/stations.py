@@ -1,0 +1,117 @@
+"""Stations: what a picture has a box for. A layer that keeps the shape, such as an activation, is a sheet of its input's box."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from cnnctl.draw.repeats import Item, Round, items_of
+from cnnctl.spec import layers as L
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.shapes import LayerContext, Shape, format_of, spatial
+from cnnctl.spec.stack import INPUT
+
+SHEETS = (L.BatchNormalization, L.ActivationLayer, L.Dropout)
+"""Layers that are drawn as sheets on the box of their input, where nothing else takes that output."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A layer, or a layer's own activation, that keeps the shape of a box.
+
+    Attributes:
+        label: such as `batch norm`.
+        kind: `normalization`, `activation` or `dropout`.
+        name: the layer's name; empty for the activation of another layer.
+    """
+
+    label: str
+    kind: str
+    name: str = ""
+
+
+@dataclass
+class Station:
+    """A box of the picture.
+
+    Attributes:
+        name: of the layer, or `input`.
+        layer: None for the input.
+        shape: of the output, as `summary` prints it.
+        size: (height, width, channels) of maps, or (values,) of a vector.
+        inputs: indices of the stations before it.
+        rounds: the repeats around it, outermost first.
+        times: layers of the network that it is drawn for.
+        parameters, macs: of all those layers, with the sheets.
+        sheets: from the layer on.
+    """
+
+    name: str
+    layer: L.Layer | None
+    shape: Shape
+    size: tuple[int, ...]
+    inputs: tuple[int, ...] = ()
+    rounds: tuple[Round, ...] = ()
+    times: int = 1
+    parameters: int = 0
+    macs: int = 0
+    sheets: list[Sheet] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """The layer's kind, or `input`."""
+        return self.layer.kind if self.layer else INPUT
+
+
+def stations_of(experiment: Experiment) -> list[Station]:
+    """List the boxes of a network in order of computation, the input first."""
+    network = experiment.network
+    items = items_of(network, experiment.model)
+    uses = Counter(name for item in items for name in item.inputs)
+    stations = [Station(INPUT, None, network.image, _size(network.image, network.data_format))]
+    place = {INPUT: 0}
+    for item in items:
+        before = place[item.inputs[0]]
+        if _is_sheet(item, stations[before], uses):
+            stations[before].sheets.append(_sheet(item))
+            stations[before].parameters += item.facts.parameters * item.times
+            place[item.name] = before
+        else:
+            place[item.name] = len(stations)
+            stations.append(_station(item, tuple(place[name] for name in item.inputs), network.context))
+    return stations
+
+
+def _is_sheet(item: Item, before: Station, uses: Counter[str]) -> bool:
+    """Decide whether a layer only changes the values of a box that nothing else takes."""
+    if not isinstance(item.node.layer, SHEETS) or before.layer is None:
+        return False
+    return uses[item.inputs[0]] == 1 and item.rounds == before.rounds
+
+
+def _station(item: Item, inputs: tuple[int, ...], context: LayerContext) -> Station:
+    layer, shape = item.node.layer, item.facts.output_shape
+    station = Station(item.name, layer, shape, _size(shape, format_of(layer, context)), inputs, item.rounds, item.times)
+    station.parameters, station.macs = item.facts.parameters * item.times, item.facts.macs * item.times
+    activation = getattr(layer, "activation", None)
+    if activation not in (None, "linear") and not isinstance(layer, L.ActivationLayer):
+        station.sheets.append(Sheet(activation, "activation"))
+    return station
+
+
+def _size(shape: Shape, data_format: L.DataFormat) -> tuple[int, ...]:
+    if len(shape) != 3:
+        return shape
+    (height, width), channels = spatial(shape, data_format, "")
+    return height, width, channels
+
+
+def _sheet(item: Item) -> Sheet:
+    match item.node.layer:
+        case L.BatchNormalization():
+            return Sheet("batch norm", "normalization", item.name)
+        case L.Dropout(rate=rate):
+            return Sheet(f"dropout {rate:g}", "dropout", item.name)
+        case L.ActivationLayer(activation=activation):
+            return Sheet(activation, "activation", item.name)
+    raise AssertionError(item.node.layer)
