@@ -1,0 +1,174 @@
+/**
+ * What the page shows at this moment, in one object. `change` merges new values and recomputes what depends on them, once
+ * per animation frame; views listen with `subscribe` and read `state`.
+ */
+
+import { Network } from "./arithmetic/network.js";
+import { partners } from "./data.js";
+
+export const state = {
+  page: null,
+  network: null, // with the weights of the snapshot
+  image: null, // {values, label, name}
+  batch: [], // the images of the pass: `image`, in training mode followed by its partners
+  givenPartners: null, // partners set by the API instead of those of the page
+  training: false,
+  batchSize: 8,
+  maskSeed: 1,
+  masks: null, // dropout masks set by the API, {layer: nested lists}
+  snapshot: 0, // index of page.snapshots
+  target: { kind: "class", class: 0, follows: true },
+  selected: null, // {layer, map, row, column}
+  temperature: 1,
+  showGradients: false,
+  pass: null,
+  gradients: null, // Map of names to tensors while something needs them
+};
+
+const PASS_DEPENDS_ON = ["image", "givenPartners", "training", "batchSize", "maskSeed", "masks", "snapshot"];
+const SLOW = 120; // milliseconds: a slower pass waits for a pause, so that drawing itself stays smooth
+const PAUSE = 150;
+const listeners = new Set();
+const gradientOwners = new Set();
+const networks = [];
+const frameTimes = [];
+const stale = { pass: true, gradients: true };
+let scheduled = false;
+let lastWork = 0;
+let lastFrame = 0;
+let waiting = 0;
+
+/** Start with a page's data; shows the network itself, which is the last snapshot. */
+export function startState(page) {
+  state.page = page;
+  state.snapshot = page.snapshots.length - 1;
+  state.network = networkOf(state.snapshot);
+}
+
+/** Return the network with the weights of a snapshot; each is created once. */
+export function networkOf(snapshot) {
+  const set = state.page.snapshots[snapshot].set;
+  networks[set] ??= new Network(state.page.network, state.page.weights[set]);
+  return networks[set];
+}
+
+/**
+ * Merge values into the state and notify listeners in the next frame.
+ * @param {object} patch new values by key; the pass and the gradients are recomputed where they depend on one of them.
+ */
+export function change(patch) {
+  Object.assign(state, patch);
+  if (PASS_DEPENDS_ON.some((key) => key in patch)) stale.pass = true;
+  if (stale.pass || "target" in patch) stale.gradients = true;
+  schedule();
+}
+
+/** Call `listener(state)` after each change; returns a function that ends this. */
+export function subscribe(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** Ask for gradients, or stop asking: they are computed while at least one owner needs them. */
+export function needGradients(owner, needed) {
+  if (needed === gradientOwners.has(owner)) return;
+  if (needed) gradientOwners.add(owner);
+  else gradientOwners.delete(owner);
+  stale.gradients = true;
+  schedule();
+}
+
+/** Compute what is stale at once, for code that must not wait for a frame. */
+export function refresh() {
+  if (!state.image) return;
+  if (stale.pass) computePass();
+  if (stale.gradients && gradientOwners.size) state.gradients = computeGradients();
+  if (!gradientOwners.size) state.gradients = null;
+  stale.gradients = state.gradients === null;
+}
+
+/** Return the gradients of the target, computed now if nothing shows them. */
+export function gradientsNow() {
+  refresh();
+  return state.gradients ?? computeGradients();
+}
+
+function computePass() {
+  const started = performance.now();
+  state.network = networkOf(state.snapshot);
+  state.batch = [state.image, ...(state.training ? batchPartners() : [])];
+  const options = { training: state.training, masks: state.masks ?? {}, seed: state.maskSeed };
+  state.pass = state.network.forward(batchTensor(state.batch, state.page.network.input.shape), options);
+  stale.pass = false;
+  lastWork = performance.now() - started;
+  if (state.target.follows) followPrediction();
+}
+
+/** Return the other images of a training batch. */
+function batchPartners() {
+  return state.givenPartners ?? partners(state.page, state.batchSize - 1);
+}
+
+/** Put images one after another into one tensor (B, ...shape). */
+export function batchTensor(images, shape) {
+  const size = shape.reduce((product, length) => product * length, 1);
+  const values = new Float32Array(images.length * size);
+  images.forEach((image, index) => values.set(image.values, index * size));
+  return { shape: [images.length, ...shape], values };
+}
+
+/** Let the target be the predicted class, until a person chooses one. */
+function followPrediction() {
+  const outputs = outputValues();
+  const best = outputs.reduce((found, value, index) => (value > outputs[found] ? index : found), 0);
+  if (best === state.target.class) return;
+  state.target = { ...state.target, class: best };
+  stale.gradients = true;
+}
+
+function computeGradients() {
+  return state.network.backward(state.pass, targetOf(state.target));
+}
+
+/** Translate the target of the page into one of the arithmetic. */
+function targetOf(target) {
+  if (target.kind === "class") return { kind: "class", index: 0, class: target.class };
+  if (target.kind !== "loss") return target;
+  return { kind: "loss", labels: state.batch.map((image, index) => (index === 0 ? target.class : (image.label ?? 0))) };
+}
+
+/** Return the outputs of the last layer for the image of the page, before softmax where they are logits. */
+export function outputValues() {
+  const tensor = state.pass.outputs.get(state.page.network.layers.at(-1).name);
+  const size = tensor.values.length / tensor.shape[0];
+  return tensor.values.subarray(0, size);
+}
+
+/** Compute and notify in the next frame; where a pass is slow, after a pause. */
+function schedule() {
+  if (stale.pass && lastWork > SLOW) {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => requestAnimationFrame(update), PAUSE);
+  } else if (!scheduled) {
+    scheduled = true;
+    requestAnimationFrame(update);
+  }
+}
+
+function update(now) {
+  scheduled = false;
+  const started = performance.now();
+  refresh();
+  if (state.pass) for (const listener of [...listeners]) listener(state);
+  frameTimes.push({ at: now, interval: now - lastFrame, work: performance.now() - started });
+  if (frameTimes.length > 240) frameTimes.shift();
+  lastFrame = now;
+}
+
+/**
+ * Return the latest frames in which something changed.
+ * @returns {{at: number, interval: number, work: number}[]} milliseconds: when, since the frame before, and the time spent.
+ */
+export function recentFrames() {
+  return frameTimes.map((frame) => ({ ...frame }));
+}
