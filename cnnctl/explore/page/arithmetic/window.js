@@ -1,6 +1,8 @@
 // Where the window of a convolution or a pooling lies, and what part of the image a value depends on.
 // Formulas: V. Dumoulin and F. Visin 2016, "A guide to convolution arithmetic for deep learning".
 
+import { slidesOf, windowAlong } from "./sliding.js";
+
 const WHOLE_NETWORK_INPUT = "input";
 
 /** Split a shape without its batch axis: an image's (H, W, C) or (C, H, W), or a vector's (D), which is 1 row of D columns. */
@@ -33,31 +35,20 @@ export function shapeOf(network, name) {
   return name === WHOLE_NETWORK_INPUT ? network.description.input.shape : network.layer(name).shape;
 }
 
-function windowFields(layer) {
-  const fields = layer.fields;
-  return {
-    size: fields.kernel_size ?? fields.pool_size,
-    strides: fields.strides ?? fields.pool_size,
-    dilation: fields.dilation_rate ?? [1, 1],
-    same: fields.padding === "same",
-  };
-}
-
-function paddingAlong(pixels, axis, { size, strides, dilation, same }) {
-  if (!same) return [0, 0];
-  const extent = dilation[axis] * (size[axis] - 1) + 1;
-  const positions = Math.ceil(pixels / strides[axis]);
-  const total = Math.max((positions - 1) * strides[axis] + extent - pixels, 0);
-  return [Math.floor(total / 2), total - Math.floor(total / 2)]; // TensorFlow adds the odd zero after
+function slidesOver(layer, inputShape) {
+  const { height, width } = spatial(inputShape, layer.fields.data_format);
+  return slidesOf(layer.fields, height, width);
 }
 
 /** Compute the zeros that `same` adds on each side of the input; 0 for `valid`. */
 export function paddingOf(layer, inputShape) {
-  const { height, width } = spatial(inputShape, layer.fields.data_format);
-  const fields = windowFields(layer);
-  const [top, bottom] = paddingAlong(height, 0, fields);
-  const [left, right] = paddingAlong(width, 1, fields);
-  return { top, bottom, left, right };
+  const { rows, columns } = slidesOver(layer, inputShape);
+  const after = (slide) => Math.max(windowAlong(slide, slide.count - 1).at(-1) + 1 - slide.pixels, 0);
+  const same = layer.fields.padding === "same";
+  return {
+    top: rows.before, bottom: same ? after(rows) : 0,
+    left: columns.before, right: same ? after(columns) : 0,
+  };
 }
 
 /**
@@ -65,13 +56,10 @@ export function paddingOf(layer, inputShape) {
  * They are below 0 or beyond the last row or column where the window covers zeros of the padding.
  */
 export function windowOf(layer, inputShape, row, column) {
-  const { size, strides, dilation } = windowFields(layer);
-  const padding = paddingOf(layer, inputShape);
-  const top = row * strides[0] - padding.top;
-  const left = column * strides[1] - padding.left;
-  const rows = Array.from({ length: size[0] }, (_, step) => top + step * dilation[0]);
-  const columns = Array.from({ length: size[1] }, (_, step) => left + step * dilation[1]);
-  return { top, left, rows, columns };
+  const slides = slidesOver(layer, inputShape);
+  const rows = windowAlong(slides.rows, row);
+  const columns = windowAlong(slides.columns, column);
+  return { top: rows[0], left: columns[0], rows, columns };
 }
 
 function everything(shape, dataFormat) {
