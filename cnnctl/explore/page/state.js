@@ -4,7 +4,7 @@
  */
 
 import { Network } from "./arithmetic/network.js";
-import { partners } from "./data.js";
+import { comparesEmbeddings, episodeScores, scoreGradient } from "./episode.js";
 
 export const state = {
   page: null,
@@ -106,7 +106,7 @@ function computePass() {
 
 /** Return the other images of a training batch. */
 function batchPartners() {
-  return state.givenPartners ?? partners(state.page, state.batchSize - 1);
+  return (state.givenPartners ?? state.page.batch).slice(0, state.batchSize - 1);
 }
 
 /** Put images one after another into one tensor (B, ...shape). */
@@ -119,8 +119,8 @@ export function batchTensor(images, shape) {
 
 /** Let the target be the predicted class, until a person chooses one. */
 function followPrediction() {
-  const outputs = outputValues();
-  const best = outputs.reduce((found, value, index) => (value > outputs[found] ? index : found), 0);
+  const scores = scoresOfClasses();
+  const best = scores.reduce((found, value, index) => (value > scores[found] ? index : found), 0);
   if (best === state.target.class) return;
   state.target = { ...state.target, class: best };
   stale.gradients = true;
@@ -132,6 +132,7 @@ function computeGradients() {
 
 /** Translate the target of the page into one of the arithmetic. */
 function targetOf(target) {
+  if (target.kind === "class" && comparesEmbeddings(state.page)) return { kind: "adjoint", values: adjointOfScore(target.class) };
   if (target.kind === "class") return { kind: "class", index: 0, class: target.class };
   if (target.kind !== "loss") return target;
   return { kind: "loss", labels: state.batch.map((image, index) => (index === 0 ? target.class : (image.label ?? 0))) };
@@ -142,6 +143,20 @@ export function outputValues() {
   const tensor = state.pass.outputs.get(state.page.network.layers.at(-1).name);
   const size = tensor.values.length / tensor.shape[0];
   return tensor.values.subarray(0, size);
+}
+
+/** Return the score of each class for the image of the page: the outputs, or those of an episode from an embedding. */
+export function scoresOfClasses() {
+  const outputs = outputValues();
+  if (!comparesEmbeddings(state.page)) return outputs;
+  return episodeScores(state.page, state.network, outputs).map((each) => each.score);
+}
+
+/** Return the gradient of an episode's score by the outputs of the batch; only the page's image has one. */
+function adjointOfScore(chosen) {
+  const values = new Float32Array(state.pass.outputs.get(state.network.last.name).values.length);
+  values.set(scoreGradient(state.page, state.network, outputValues(), chosen));
+  return values;
 }
 
 /** Compute and notify in the next frame; where a pass is slow, after a pause. */
