@@ -26,6 +26,31 @@ export function placeOf(network, name, index) {
   return { map: index % channels, row: Math.floor(pixel / width), column: pixel % width };
 }
 
+/** Return the values along the last axis at a place, such as the logits of softmax, and the index there: { values, unit }. */
+export function lastAxisAt(network, tensors, name, image, place) {
+  const { shape, values } = tensors.get(name);
+  const length = shape.at(-1);
+  const index = image * (values.length / shape[0]) + indexOf(network, name, place);
+  const start = Math.floor(index / length) * length;
+  return { values: values.subarray(start, start + length), unit: index - start };
+}
+
+/** Read a dropout's mask (0 or 1) at a place; along an axis of length 1 all values share it. 1 where there is no mask. */
+export function maskAt(network, pass, name, image, place) {
+  const mask = pass.masks.get(name);
+  if (!mask) return 1;
+  const { shape } = pass.outputs.get(name);
+  let rest = indexOf(network, name, place);
+  let index = 0;
+  let step = 1;
+  for (let axis = shape.length - 1; axis > 0; axis -= 1) {
+    if (mask.shape[axis] > 1) index += (rest % shape[axis]) * step;
+    rest = Math.floor(rest / shape[axis]);
+    step *= mask.shape[axis];
+  }
+  return mask.values[index + (mask.shape[0] > 1 ? image * step : 0)];
+}
+
 /** Return the input maps that a filter of a convolution reads: first and the one after the last. */
 export function groupOf(network, layer, filter) {
   const { channels } = spatial(shapeOf(network, layer.inputs[0]), layer.fields.data_format);

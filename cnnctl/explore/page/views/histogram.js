@@ -1,0 +1,45 @@
+// A histogram of values with lines at some of them.
+
+import { element, number, setText, svgElement } from "../dom.js";
+import { scaleOf } from "../paint.js";
+import { figureOf, refill } from "./parts.js";
+
+const WIDTH = 240;
+const HEIGHT = 110;
+const BINS = 40;
+
+/** Count values in equal bins from low to high. */
+function binned(values, low, high) {
+  const counts = new Array(BINS).fill(0);
+  for (const value of values) counts[Math.min(Math.floor(((value - low) / (high - low)) * BINS), BINS - 1)] += 1;
+  return counts;
+}
+
+/** A histogram with a title. */
+export class Histogram {
+  constructor(title) {
+    this.drawing = svgElement("svg", { class: "histogram", viewBox: `0 0 ${WIDTH} ${HEIGHT + 16}`, role: "img", aria: { label: title } });
+    this.caption = element("span");
+    this.root = figureOf(title, this.drawing, this.caption);
+  }
+
+  /** Draw values; `lines` are [value, label], `chosen` is the value that is looked at. */
+  update(values, lines, chosen) {
+    const scale = scaleOf(values);
+    const [low, high] = scale.low === scale.high ? [scale.low - 0.5, scale.high + 0.5] : [scale.low, scale.high];
+    const counts = binned(values, low, high);
+    const most = Math.max(...counts);
+    const across = (value) => ((value - low) / (high - low)) * WIDTH;
+    // The square root keeps small bins visible beside the many zeros after relu.
+    const bars = counts.map((count, bin) => svgElement("rect", {
+      class: "histogram-bar", x: (bin * WIDTH) / BINS, width: WIDTH / BINS - 0.6, y: HEIGHT * (1 - Math.sqrt(count / most)), height: HEIGHT * Math.sqrt(count / most),
+    }));
+    const line = ([value, label]) => [
+      svgElement("line", { class: "histogram-line", x1: across(value), x2: across(value), y1: 0, y2: HEIGHT }),
+      svgElement("text", { class: "histogram-text", x: Math.min(across(value) + 4, WIDTH - 44), y: 12 }, label),
+    ];
+    refill(this.drawing, ...bars, ...lines.filter(([value]) => value >= low && value <= high).flatMap(line),
+      svgElement("path", { class: "histogram-chosen", d: `M${across(chosen)} ${HEIGHT}l-5 9h10z` }));
+    setText(this.caption, `${values.length} values from ${number(scale.low)} to ${number(scale.high)}; height: √count`);
+  }
+}
