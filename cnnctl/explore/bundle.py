@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 
 FOLDER = Path(__file__).parent / "page"
 ENTRY = "main.js"
-FIRST_STYLE = "base.css"
-"""The style sheet that all others build on."""
+FIRST_STYLES = ("base.css", "layout.css")
+"""The style sheets that the others build on."""
 _IMPORT = re.compile(r'^import\s*\{([^{}]*)\}\s*from\s*"([^"\n]+)";[^\S\n]*\n?', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function|function|const|let|class)\b)", re.MULTILINE)
 _DECLARED = re.compile(r"^(export )?(?:async function|function\*?|const|let|var|class)\s+([\w$]+)", re.MULTILINE)
@@ -141,13 +141,14 @@ def _refuse_broken(modules: list[Module]) -> None:
 
 
 def joined_style(folder: Path = FOLDER) -> str:
-    """Join the style sheets of `style/`: `base.css` first, the others by name."""
-    return _inert("\n".join(text for _, text in _styles(folder)), "style")
+    """Join the style sheets of `style/`: those of `FIRST_STYLES` first, the others by name."""
+    return _inert("\n".join(_styles(folder)), "style")
 
 
-def _styles(folder: Path) -> Iterator[tuple[str, str]]:
-    for file in sorted((folder / "style").glob("*.css"), key=lambda file: (file.name != FIRST_STYLE, file.name)):
-        yield file.name, file.read_text(encoding="utf-8")
+def _styles(folder: Path) -> Iterator[str]:
+    files = {file.name: file for file in sorted((folder / "style").glob("*.css"))}
+    for name in sorted(files, key=lambda name: FIRST_STYLES.index(name) if name in FIRST_STYLES else len(FIRST_STYLES)):
+        yield files[name].read_text(encoding="utf-8")
 
 
 def _inert(text: str, name: str) -> str:
