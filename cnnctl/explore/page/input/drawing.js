@@ -22,8 +22,8 @@ export function drawingPanel(page, show) {
   const ink = new Ink(canvas, page.pad.paper, page.pad.ink);
   const brush = element("input", { type: "range", min: 0.5, max: Math.max(3, width / 5), step: 0.1, value: page.pad.stroke, aria: { label: "width of the brush" } });
   const centre = element("input", { type: "checkbox", on: { change: showDrawing } });
-  const undo = button("Undo", () => ink.undo());
-  const clear = button("Clear", () => ink.clear());
+  const undo = toolButton("Undo", () => ink.undo());
+  const clear = toolButton("Clear", () => ink.clear());
   const cursor = element("span", { class: "pad-cursor", aria: { hidden: true } });
 
   function showDrawing() {
@@ -31,7 +31,7 @@ export function drawingPanel(page, show) {
     show(lazyImage(() => preparedDrawing(ink, centre.checked, page)));
   }
 
-  function button(text, act) {
+  function toolButton(text, act) {
     const click = () => {
       act();
       showDrawing();

@@ -41,7 +41,7 @@ export function uprightImage(image, orientation) {
   const bytes = new image.bytes.constructor(image.bytes.length);
   for (let row = 0; row < height; row++) {
     for (let column = 0; column < width; column++) {
-      const from = sourceOf(orientation, row, column, image) * image.channels;
+      const from = storedPixel(orientation, row, column, image) * image.channels;
       bytes.set(image.bytes.subarray(from, from + image.channels), (row * width + column) * image.channels);
     }
   }
@@ -49,7 +49,7 @@ export function uprightImage(image, orientation) {
 }
 
 /** Return the pixel of the stored image that belongs at a place of the upright one. */
-function sourceOf(orientation, row, column, { width, height }) {
+function storedPixel(orientation, row, column, { width, height }) {
   const [lastRow, lastColumn] = [height - 1, width - 1];
   const places = {
     2: [row, lastColumn - column],

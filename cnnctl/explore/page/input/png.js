@@ -109,7 +109,7 @@ function samplesOf(packed, header, passes) {
     for (let row = 0; row < pass.height; row++) {
       const line = packed.subarray(place + 1, place + 1 + pass.line);
       unfilter(packed[place], line, above, step);
-      spread(line, samples, header, pass, row);
+      spreadLine(line, samples, header, pass, row);
       above = line;
       place += pass.line + 1;
     }
@@ -134,7 +134,7 @@ function paeth(left, above, corner) {
 }
 
 /** Put the samples of one line of a pass where they belong. */
-function spread(line, samples, { width, depth, channels }, pass, row) {
+function spreadLine(line, samples, { width, depth, channels }, pass, row) {
   const start = (pass.top + row * pass.down) * width;
   for (let sample = 0; sample < pass.width * channels; sample++) {
     const column = pass.left + Math.floor(sample / channels) * pass.across;

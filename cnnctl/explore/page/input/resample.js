@@ -70,7 +70,7 @@ function resizeRows(image, { first, counts, weights, most }, width, rows, down) 
         let source = from + first[column] * channels + channel;
         const weight = column * most;
         for (let step = 0; step < counts[column]; step++, source += channels) sum += image.bytes[source] * weights[weight + step];
-        bytes[to++] = clipped(sum);
+        bytes[to++] = clippedByte(sum);
       }
     }
   }
@@ -85,12 +85,12 @@ function resizeColumns(image, { first, counts, weights, most }, height) {
       let sum = HALF;
       let source = first[row] * line + place;
       for (let step = 0; step < counts[row]; step++, source += line) sum += image.bytes[source] * weights[row * most + step];
-      bytes[row * line + place] = clipped(sum);
+      bytes[row * line + place] = clippedByte(sum);
     }
   }
   return { ...image, height, bytes };
 }
 
-function clipped(sum) {
+function clippedByte(sum) {
   return Math.min(Math.max(sum >> PRECISION_BITS, 0), 255);
 }
