@@ -44,8 +44,8 @@ export function setText(target, text) {
 export function number(value) {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
-  if (size === 0) return "0";
-  if (size < 1e-3 || size >= 1e5) return value.toExponential(1).replace("e+", "e").replace("-", "\u2212");
+  if ((size < 1e-3 && size > 0) || size >= 1e5) return value.toExponential(1).replace("e+", "e").replaceAll("-", "\u2212");
+  if (Number.isInteger(value)) return String(value).replace("-", "\u2212");
   const digits = size >= 100 ? 1 : size >= 10 ? 2 : 3;
   return value.toFixed(digits).replace("-", "\u2212");
 }

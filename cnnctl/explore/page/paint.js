@@ -129,11 +129,9 @@ export function legend(scale) {
   return element("span", { class: "legend", role: "img", aria: { label } }, number(low), ramp, number(high));
 }
 
-const STRIP = 64;
-
 /** Return the size of the grid in which a vector of `length` values is laid out, column by column. */
 export function stripOf(length) {
-  const height = Math.min(length, STRIP);
+  const height = Math.min(length, length > 512 ? 96 : 64);
   return { height, width: Math.ceil(length / height) };
 }
 
@@ -141,7 +139,7 @@ export function stripOf(length) {
  * Take one map of one image.
  * @param {{shape: number[], values: Float32Array}} tensor (B, H, W, C), (B, C, H, W) for channels_first, or (B, N).
  * @param {number} image its index in the batch.
- * @param {number} map its channel; for a vector it is ignored: all values are laid out in columns of at most 64.
+ * @param {number} map its channel; for a vector it is ignored: all values are laid out in columns.
  * @returns {{values: Float32Array, height: number, width: number}}
  */
 export function channelOf(tensor, image, map, dataFormat) {
@@ -157,10 +155,15 @@ export function channelOf(tensor, image, map, dataFormat) {
   return { values: taken, height, width };
 }
 
-/** Lay a vector out in a grid, column by column; cells after its end are NaN. */
-function stripValues(vector) {
-  const { height, width } = stripOf(vector.length);
-  const taken = new Float32Array(height * width).fill(NaN);
-  for (let index = 0; index < vector.length; index++) taken[(index % height) * width + Math.floor(index / height)] = vector[index];
-  return { values: taken, height, width };
+/**
+ * Lay a vector out in a grid; cells after its end are NaN.
+ * @param {boolean} across row by row, else column by column.
+ * @returns {{values: Float32Array, height: number, width: number}}
+ */
+export function stripValues(vector, across = false) {
+  const { height: length, width: count } = stripOf(vector.length);
+  const taken = new Float32Array(length * count).fill(NaN);
+  const placeOf = across ? (index) => index : (index) => (index % length) * count + Math.floor(index / length);
+  for (let index = 0; index < vector.length; index++) taken[placeOf(index)] = vector[index];
+  return across ? { values: taken, height: count, width: length } : { values: taken, height: length, width: count };
 }

@@ -23,7 +23,7 @@ export function classPanel(host) {
   const list = element("ol", { class: "bars", aria: { label: "probability of each class" } });
   const pages = pager(names.length, names.length > MAX_IN_ORDER ? PER_PAGE : names.length, "classes", () => update());
   host.append(element("h2", { text: "Prediction" }), verdict, truth, list, pages.root);
-  const rows = Array.from({ length: Math.min(names.length, PER_PAGE) }, () => barRow());
+  const rows = Array.from({ length: Math.min(names.length, PER_PAGE) }, () => classBar());
   list.append(...rows.map((row) => row.root));
 
   function update() {
@@ -57,12 +57,12 @@ function setTruth(host, names, best) {
 
 /** Format a share of 1 as a percentage: 99.2 %, <0.1 %. */
 export function percent(share) {
-  if (share > 0 && share < 0.0005) return "<0.1 %";
-  return `${(100 * share).toFixed(1)} %`;
+  if (share < 0.0005) return "<0.1 %";
+  return share > 0.9995 ? "100 %" : `${(100 * share).toFixed(1)} %`;
 }
 
 /** Create a row whose button makes its class the target of the gradients. */
-function barRow() {
+function classBar() {
   let shownClass = 0;
   const [label, value] = [element("span", { class: "bar-label" }), element("span", { class: "bar-value" })];
   const bar = element("span", { class: "bar" });

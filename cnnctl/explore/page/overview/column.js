@@ -1,16 +1,23 @@
 /** The column of one layer: its facts and its maps, as many as fit on a page. */
 
 import { element, number, setText, shapeText } from "../dom.js";
-import { channelOf, paintMap, scaleOf, stripOf } from "../paint.js";
+import { channelOf, paintMap, scaleOf, stripOf, stripValues } from "../paint.js";
 import { change, state } from "../state.js";
-import { costText, settingsText } from "./facts.js";
+import { costTexts, settingsText } from "./facts.js";
 import { extentOf, mapsOf } from "./graph.js";
 import { pager } from "./pager.js";
 
 const MAX_CELLS = 2048; // values of a vector on one page
 // Sizes on the page, in rem: of a map's longer side, of any side, of a value in a strip, and of a strip.
-const [MAX_MAP, MIN_MAP, MIN_SIDE] = [2.75, 1.5, 0.375];
-const [MAX_CELL, STRIP_HEIGHT] = [1.25, 23];
+const MAX_MAP = 2.75;
+const MIN_MAP = 1.5;
+const MIN_SIDE = 0.375;
+const MAX_CELL = 1.25;
+const STRIP_HEIGHT = 23;
+const STRIP_ACROSS = 16;
+
+/** Whether the window is so narrow that the layers are a list. The style sheets have the same limit. */
+export const LIST = matchMedia("(max-width: 46rem)");
 
 /**
  * Create the column of a layer.
@@ -30,11 +37,12 @@ export function layerColumn(layer, options) {
   const head = columnHead(layer, () => open(0));
   const root = element("article", { class: `column kind-${layer.kind}`, data: { layer: layer.name } }, head, factsOf(layer), maps, pages.root, range);
   let shown = [];
+  LIST.addEventListener("change", () => (setSizes(), update()));
   setSizes();
   turned(pages.first, pages.end, false);
 
   function setSizes() {
-    const [height, width] = isVector ? stripSize(layer.shape[0]) : mapSize(extentOf(layer.shape, options.format), options.largest);
+    const [height, width] = isVector ? stripSize(layer.shape[0], LIST.matches) : mapSize(extentOf(layer.shape, options.format), options.largest);
     root.style.setProperty("--map-width", `${width.toFixed(3)}rem`);
     root.style.setProperty("--map-height", `${height.toFixed(3)}rem`);
     root.classList.toggle("single", total === 1);
@@ -58,8 +66,7 @@ export function layerColumn(layer, options) {
   }
 
   function paintOne(canvas, tensor, map, scale) {
-    const part = isVector && total > 1 ? pageOfVector(tensor, map) : tensor;
-    const { values, height, width } = channelOf(part, 0, map, options.format);
+    const { values, height, width } = isVector ? pageOfVector(tensor, map) : channelOf(tensor, 0, map, options.format);
     paintMap(canvas, values, height, width, scale);
   }
 
@@ -84,17 +91,17 @@ function mapSize([height, width], largest) {
   return [Math.max(MIN_SIDE, (size * height) / longest), Math.max(MIN_SIDE, (size * width) / longest)];
 }
 
-/** Return [height, width] of a strip on the page in rem. */
-function stripSize(length) {
+/** Return [height, width] of a strip on the page in rem; in a list it lies on its side. */
+function stripSize(length, across) {
   const { height, width } = stripOf(Math.min(length, MAX_CELLS));
-  const cell = Math.min(MAX_CELL, STRIP_HEIGHT / height);
-  return [cell * height, Math.max(1, cell * width)];
+  const cell = Math.min(MAX_CELL, (across ? STRIP_ACROSS : STRIP_HEIGHT) / height);
+  return across ? [Math.max(1, cell * width), cell * height] : [cell * height, Math.max(1, cell * width)];
 }
 
-/** Take the values of a long vector that are on one page, as a tensor of one image. */
+/** Take the values of a vector that are on one page, as a strip. */
 function pageOfVector(tensor, page) {
-  const values = tensor.values.subarray(page * MAX_CELLS, Math.min((page + 1) * MAX_CELLS, tensor.shape[1]));
-  return { shape: [1, values.length], values };
+  const end = Math.min((page + 1) * MAX_CELLS, tensor.shape[1]);
+  return stripValues(tensor.values.subarray(page * MAX_CELLS, end), LIST.matches);
 }
 
 function columnHead(layer, open) {
@@ -104,10 +111,10 @@ function columnHead(layer, open) {
 }
 
 function factsOf(layer) {
-  const lines = [shapeText(layer.shape), settingsText(layer), costText(layer)];
   const kind = layer.name.startsWith(layer.kind) ? "" : layer.kind;
-  const parts = [kind && element("div", { class: "kind", text: kind }), ...lines.map((text, index) => element("div", { class: ["shape", "settings", "cost"][index], text, title: text }))];
-  return element("div", { class: "column-facts" }, ...parts.filter(Boolean));
+  const lines = [["kind", kind], ["settings", settingsText(layer)], ["shape", shapeText(layer.shape)], ...costTexts(layer).map((text) => ["cost", text])]; // prettier-ignore
+  const shown = lines.filter(([, text]) => text);
+  return element("div", { class: "column-facts" }, ...shown.map(([name, text]) => element("div", { class: name, text })));
 }
 
 function mapButton(layer, map, total, open) {

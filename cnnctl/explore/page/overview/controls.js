@@ -27,7 +27,7 @@ function modeControl() {
   const kinds = new Set(state.page.network.layers.map((layer) => layer.kind));
   const explanation = "training: batch norm uses the statistics of the batch, dropout sets values to zero";
   const mode = segmented("mode", [["inference", "Inference", "as in evaluate and predict"], ["training", "Training", explanation]], (value) => change({ training: value === "training" })); // prettier-ignore
-  const size = select("batch", batchSizes().map((count) => [String(count), `batch of ${count}`]), (value) => change({ batchSize: Number(value) })); // prettier-ignore
+  const size = selectMenu("batch", batchSizes().map((count) => [String(count), `batch of ${count}`]), (value) => change({ batchSize: Number(value) })); // prettier-ignore
   const masks = element("button", { type: "button", text: "New dropout masks", on: { click: () => change({ maskSeed: state.maskSeed + 1 }) } });
   const root = element("div", { class: "control" }, mode.root, size, ...(kinds.has("dropout") ? [masks] : []));
 
@@ -51,14 +51,14 @@ function nearestSize() {
   return batchSizes().reduce((found, size) => (size <= state.batchSize ? size : found), batchSizes()[0]);
 }
 
-function select(label, choices, chosen) {
+function selectMenu(label, choices, chosen) {
   const options = choices.map(([value, text]) => element("option", { value, text }));
   return element("select", { aria: { label }, on: { change: (event) => chosen(event.target.value) } }, ...options);
 }
 
 function gradientControl() {
   const show = element("button", { type: "button", class: "toggle", text: "Gradients", title: "colour every map by the gradient of the target", on: { click: toggle } });
-  const target = select("target of the gradients", targetChoices(), choose);
+  const target = selectMenu("target of the gradients", targetChoices(), choose);
   const root = element("div", { class: "control" }, show, ...(targetChoices().length ? [target] : []));
 
   function toggle() {

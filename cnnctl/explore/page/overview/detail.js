@@ -3,7 +3,7 @@
 import { element, shapeText } from "../dom.js";
 import { change, state } from "../state.js";
 import { viewFor } from "../views/index.js";
-import { costText, settingsText } from "./facts.js";
+import { costTexts, settingsText } from "./facts.js";
 
 /**
  * Create the panel in a host, hidden until a layer is selected.
@@ -52,7 +52,7 @@ function detailHead(layer, close) {
   const index = layers.findIndex((each) => each.name === layer.name);
   const step = (text, label, other) =>
     element("button", { type: "button", class: "arrow", text, disabled: !other, title: other?.name, aria: { label: other ? `${label} layer, ${other.name}` : `no ${label} layer` }, on: { click: () => change({ selected: { layer: other.name, map: 0, row: null, column: null } }) } });
-  const facts = [layer.kind, settingsText(layer), `output ${shapeText(layer.shape)}`, costText(layer), inputsText(layer, layers[index - 1])];
+  const facts = [layer.kind, settingsText(layer), `output ${shapeText(layer.shape)}`, ...costTexts(layer), inputsText(layer, layers[index - 1])];
   return element(
     "header",
     { class: "detail-head" },

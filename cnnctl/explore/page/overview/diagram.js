@@ -2,13 +2,11 @@
 
 import { element, svgElement } from "../dom.js";
 import { state } from "../state.js";
-import { layerColumn } from "./column.js";
+import { layerColumn, LIST } from "./column.js";
 import { arrange, extentOf, formatsOf, INPUT_NAME } from "./graph.js";
 import { inputColumn } from "./input_column.js";
 import { moveBetweenMaps } from "./keys.js";
 import { drawLines } from "./lines.js";
-
-const LIST = "(max-width: 46rem)";
 
 /**
  * Create the diagram in a host that scrolls.
@@ -16,13 +14,13 @@ const LIST = "(max-width: 46rem)";
  */
 export function diagram(host, network) {
   const graph = arrange(network.layers);
-  const columns = columnsOf(network, graph);
+  const columns = columnsByLayer(network, graph);
   const svg = svgElement("svg", { class: "lines", "aria-hidden": "true" });
   const grid = element("div", { class: "diagram" }, svg, ...graph.brackets.map(bracketElement), ...[...columns.values()].map((each) => each.root));
   place(grid, graph, columns);
   host.append(grid);
   const visible = watchVisible(columns);
-  const redraw = () => drawLines(svg, graph, new Map([...columns].map(([name, each]) => [name, each.head])), layoutOf(grid, graph, columns));
+  const redraw = () => drawLines(svg, graph, new Map([...columns].map(([name, each]) => [name, each.head])), linesLayout(grid, graph, columns));
   new ResizeObserver(redraw).observe(grid);
   grid.addEventListener("keydown", moveBetweenMaps);
 
@@ -32,7 +30,7 @@ export function diagram(host, network) {
   };
 }
 
-function columnsOf(network, graph) {
+function columnsByLayer(network, graph) {
   const formats = formatsOf(network);
   const largest = Math.max(...extentOf(network.input.shape, network.input.data_format));
   const columns = new Map([[INPUT_NAME, inputColumn(network.input, network.input.data_format)]]);
@@ -64,8 +62,8 @@ function bracketElement(bracket) {
 }
 
 /** Measure where lines may run. */
-function layoutOf(grid, graph, columns) {
-  const across = !matchMedia(LIST).matches;
+function linesLayout(grid, graph, columns) {
+  const across = !LIST.matches;
   const outer = grid.getBoundingClientRect();
   const laneHeads = Array.from({ length: graph.lanes }, (_, lane) => {
     const name = [...graph.cells].find(([, cell]) => cell.lane === lane)?.[0];

@@ -43,9 +43,9 @@ export function parametersOf(layer) {
   return layer.trainable + layer.non_trainable;
 }
 
-/** Return the costs of a layer as text: "320 parameters, 194,688 MACs"; what is 0 is left out. */
-export function costText(layer) {
+/** Return the costs of a layer: ["320 parameters", "194,688 MACs"]; what is 0 is left out. */
+export function costTexts(layer) {
   const parameters = parametersOf(layer);
   const parts = [parameters && `${countText(parameters)} parameter${parameters === 1 ? "" : "s"}`, layer.macs && `${countText(layer.macs)} MACs`];
-  return parts.filter(Boolean).join(", ");
+  return parts.filter(Boolean);
 }

@@ -59,8 +59,8 @@ function routed(layers, cells) {
   });
 }
 
-/** Take the lowest track that no other line uses between two columns. */
-function freeTrack(tracks, first, last) {
+/** Take the lowest track that no other line uses between two columns; `tracks` lists the spans of each. */
+export function freeTrack(tracks, first, last) {
   let track = tracks.findIndex((spans) => spans.every(([from, to]) => last <= from || first >= to));
   if (track < 0) track = tracks.push([]) - 1;
   tracks[track].push([first, last]);

@@ -1,10 +1,10 @@
 /** Arrow keys among the maps of the diagram: each column is one stop of the Tab key. */
 
-const STEPS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+const KEY_STEPS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 
 /** Move the focus from a map to its nearest neighbour in the direction of the pressed arrow key. */
 export function moveBetweenMaps(event) {
-  const step = STEPS[event.key];
+  const step = KEY_STEPS[event.key];
   const current = event.target.closest(".map");
   if (!step || !current || event.altKey || event.ctrlKey || event.metaKey) return;
   const next = nearest(current, [...event.currentTarget.querySelectorAll(".map")], step);

@@ -1,6 +1,7 @@
 /** The lines between columns: along the heads of the layers, through free lanes, or above or beside all of them. */
 
 import { svgElement } from "../dom.js";
+import { freeTrack } from "./graph.js";
 
 const TRACK = 10; // pixels between lines that run side by side
 const ROUND = 6;
@@ -18,7 +19,7 @@ export function drawLines(svg, graph, heads, layout) {
   const points = layout.across ? graph.edges.map((edge) => acrossPoints(edge, graph, boxes, layout)) : listPoints(graph, boxes);
   svg.replaceChildren(
     ...points.map((each, index) => svgElement("path", { d: roundedPath(each), class: "line", "data-from": graph.edges[index].from, "data-to": graph.edges[index].to })),
-    ...points.map((each) => arrowHead(each.at(-1), layout.across || each.length > 2)),
+    ...points.map((each) => arrowHead(each.at(-1))),
   );
 }
 
@@ -42,18 +43,15 @@ function acrossPoints(edge, graph, boxes, layout) {
   return [[from.right, from.middle], [first, from.middle], [first, height], [second, height], [second, to.middle], [to.left, to.middle]]; // prettier-ignore
 }
 
-/** Route the lines of a list: down to the next column, or through a gutter at the left. */
+/** Route the lines of a list through a gutter at its left; a line that passes other layers has a track of its own. */
 function listPoints(graph, boxes) {
   const order = [...boxes.keys()];
   const tracks = [];
   return graph.edges.map((edge) => {
     const [from, to] = [boxes.get(edge.from), boxes.get(edge.to)];
     const [first, last] = [order.indexOf(edge.from), order.indexOf(edge.to)];
-    if (last === first + 1) return [[from.left + 2 * TRACK, from.bottom], [to.left + 2 * TRACK, to.top]]; // prettier-ignore
-    let track = tracks.findIndex((end) => end <= first);
-    if (track < 0) track = tracks.push(0) - 1;
-    tracks[track] = last;
-    const gutter = from.left - TRACK * (track + 0.75);
+    const track = last === first + 1 ? 0 : 1 + freeTrack(tracks, first, last);
+    const gutter = from.left - TRACK * (track + 1);
     return [[from.left, from.middle], [gutter, from.middle], [gutter, to.middle], [to.left, to.middle]]; // prettier-ignore
   });
 }
@@ -77,7 +75,6 @@ function towards(corner, other) {
   return [corner[0] + across * share, corner[1] + down * share];
 }
 
-function arrowHead([x, y], rightwards) {
-  const d = rightwards ? `M${x - 5} ${y - 3.5}L${x} ${y}L${x - 5} ${y + 3.5}Z` : `M${x - 3.5} ${y - 5}L${x} ${y}L${x + 3.5} ${y - 5}Z`;
-  return svgElement("path", { d, class: "arrow-head" });
+function arrowHead([x, y]) {
+  return svgElement("path", { d: `M${x - 5} ${y - 3.5}L${x} ${y}L${x - 5} ${y + 3.5}Z`, class: "arrow-head" });
 }
