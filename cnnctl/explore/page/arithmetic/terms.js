@@ -1,6 +1,7 @@
 // The computation of one output value in numbers, for each kind of layer that multiplies, chooses or averages.
 // A place is { row, column, map }; a value of a vector is at row 0, column = unit, map 0.
 
+import { biasIsOfColumns } from "./convolution.js";
 import { flatIndex, formatOf, paddingOf, shapeOf, spatial, windowOf } from "./window.js";
 
 /** Read one value of a layer's output, or of "input", for one image of the batch. */
@@ -91,7 +92,7 @@ export function convolutionTerms(network, pass, name, image, place) {
     channels.push({ channel, terms, sum: terms.reduce((total, term) => total + term.product, 0) });
   }
   const sum = channels.reduce((total, each) => total + each.sum, 0);
-  const bias = biasOf(network, layer, place.map);
+  const bias = biasOf(network, layer, biasIsOfColumns(layer) ? place.column : place.map);
   return { channels, sum, bias, before: sum + (bias ?? 0), window };
 }
 
@@ -203,9 +204,8 @@ export function normalizationTerms(network, pass, name, image, place) {
   const unit = normalizedAxis(network, name, place);
   const weight = (which, missing) => (layer.weights[which] ? network.weight(name, which).values[unit] : missing);
   const used = pass.statistics.get(name);
-  const at = (statistic) => (statistic.values ?? statistic)[unit];
   const value = valueAt(network, pass.outputs, layer.inputs[0], image, place);
-  const [mean, variance, epsilon] = [at(used.mean), at(used.variance), layer.fields.epsilon];
+  const [mean, variance, epsilon] = [used.mean[unit], used.variance[unit], layer.fields.epsilon];
   const [gamma, beta] = [weight("gamma", null), weight("beta", null)];
   const normalized = (value - mean) / Math.sqrt(variance + epsilon);
   return {

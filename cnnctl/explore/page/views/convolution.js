@@ -89,14 +89,16 @@ class ConvolutionView {
     this.field = new FieldPicture(name);
     this.curve = curveOf(this.layer);
     this.equation = element("div");
-    this.frame.stage.append(this.output.root, figureOf("the value", this.equation, outputSize(this.layer, this.layer.input_shapes[0])),
+    this.frame.stage.append(this.output.root, figureOf("the value", this.equation, outputSize(this.layer)),
       ...(this.curve ? [this.curve.root] : []), this.field.root);
     this.pager = new ViewPager(ROWS_PER_PAGE, "input maps", () => this.update());
     this.rows = element("div", { class: "contributions" });
     this.rowParts = [];
     this.products = element("div", { class: "products-scroll", tabindex: "0", role: "group", aria: { label: "products" } });
     this.productsTitle = element("h4");
-    this.frame.body.append(element("h4", {}, "Input maps ∗ kernels = contributions, which are summed ", this.pager.root), this.rows, this.productsTitle, this.products);
+    this.frame.body.append(element("div", { class: "view-columns" },
+      element("div", { class: "wide" }, element("h4", {}, "Input maps ∗ kernels = contributions, which are summed ", this.pager.root), this.rows),
+      element("div", {}, this.productsTitle, this.products)));
   }
 
   /** Show the products of an input map. */

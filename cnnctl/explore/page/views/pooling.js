@@ -27,7 +27,7 @@ class PoolingView {
     this.equation = element("div");
     this.table = element("div", { class: "products-scroll", tabindex: "0", role: "group", aria: { label: "values of the window" } });
     this.frame.stage.append(figureOf("input map", this.input.root, this.inputTitle), this.output.root,
-      figureOf("the value", this.equation, this.global ? "the window is the whole map" : outputSize(this.layer, this.layer.input_shapes[0])), this.field.root);
+      figureOf("the value", this.equation, this.global ? "the window is the whole map" : outputSize(this.layer)), this.field.root);
     this.frame.body.append(element("h4", { text: "The window in numbers" }), this.table);
   }
 
