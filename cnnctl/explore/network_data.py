@@ -45,21 +45,37 @@ def network_description(experiment: Experiment, class_names: Sequence[str]) -> P
         UsageError: the page cannot compute a layer.
     """
     network = experiment.network
-    _refuse_unknown(network.nodes)
-    fields = receptive_fields(network.nodes, network.facts, network.image, network.context)
-    groups = list(_groups(with_head(experiment).model.layers))
-    layers, offset = [], 0
-    for node, facts, field, group in zip(network.nodes, network.facts, fields, groups, strict=True):
-        places, offset = _places(weight_shapes(node.layer, facts.input_shapes[0], network.context), offset)
-        layers.append(_layer(node, facts, network.context, field) | {"group": group, "weights": places})
+    layers = layers_of(network)
+    for layer, group in zip(layers, _groups(with_head(experiment).model.layers), strict=True):
+        layer["group"] = group
     return {
         "input": {"shape": list(network.image), "data_format": network.data_format},
         "classes": list(class_names),
         "output": _output(experiment, network),
         "loss": _loss(experiment),
         "layers": layers,
-        "weights_count": offset,
+        "weights_count": count_weights(layers),
     }
+
+
+def layers_of(network: Network) -> list[Plain]:
+    """Describe the layers: resolved fields, shapes, costs, receptive fields, and where their weights are in a set.
+
+    Raises:
+        UsageError: the page cannot compute a layer.
+    """
+    _refuse_unknown(network.nodes)
+    fields = receptive_fields(network.nodes, network.facts, network.image, network.context)
+    layers, offset = [], 0
+    for node, facts, field in zip(network.nodes, network.facts, fields, strict=True):
+        places, offset = _places(weight_shapes(node.layer, facts.input_shapes[0], network.context), offset)
+        layers.append(_layer(node, facts, network.context, field) | {"group": [], "weights": places})
+    return layers
+
+
+def count_weights(layers: Sequence[Plain]) -> int:
+    """Count the values of one set of weights."""
+    return sum(prod(place["shape"]) for layer in layers for place in layer["weights"].values())
 
 
 def _refuse_unknown(nodes: Sequence[Node]) -> None:

@@ -10,10 +10,10 @@ const SELU_ALPHA = 1.6732632423543772;
 
 const sigmoid = (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 const softplus = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
-const clip = (x, low, high) => Math.min(Math.max(x, low), high);
-const hardSigmoid = (x) => clip(x + 3, 0, 6) / 6;
+const clipped = (x, low, high) => Math.min(Math.max(x, low), high);
+const hardSigmoid = (x) => clipped(x + 3, 0, 6) / 6;
 const hardSigmoidSlope = (x) => (x > -3 && x < 3 ? 1 / 6 : 0);
-const normal = (x) => (1 + errorFunction(x * Math.SQRT1_2)) / 2;
+const normalDistribution = (x) => (1 + errorFunction(x * Math.SQRT1_2)) / 2;
 const normalDensity = (x) => Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
 const silu = { forward: (x) => x * sigmoid(x), derivative: (x) => sigmoid(x) * (1 + x * (1 - sigmoid(x))) };
 
@@ -23,10 +23,10 @@ export const ACTIVATIONS = {
   celu: { forward: (x) => (x > 0 ? x : Math.expm1(x)), derivative: (x, y) => (x > 0 ? 1 : x === 0 ? 2 : y + 1) },
   elu: { forward: (x) => (x > 0 ? x : Math.expm1(x)), derivative: (x, y) => (x >= 0 ? 1 : y + 1) },
   exponential: { forward: Math.exp, derivative: (x, y) => y },
-  gelu: { forward: (x) => x * normal(x), derivative: (x) => normal(x) + x * normalDensity(x) },
+  gelu: { forward: (x) => x * normalDistribution(x), derivative: (x) => normalDistribution(x) + x * normalDensity(x) },
   hard_sigmoid: { forward: hardSigmoid, derivative: hardSigmoidSlope },
   hard_silu: { forward: (x) => x * hardSigmoid(x), derivative: (x) => hardSigmoid(x) + x * hardSigmoidSlope(x) },
-  hard_tanh: { forward: (x) => clip(x, -1, 1), derivative: (x) => (x >= -1 && x <= 1 ? 1 : 0) },
+  hard_tanh: { forward: (x) => clipped(x, -1, 1), derivative: (x) => (x >= -1 && x <= 1 ? 1 : 0) },
   leaky_relu: { forward: (x) => (x > 0 ? x : 0.2 * x), derivative: (x) => (x > 0 ? 1 : 0.2) },
   linear: { forward: (x) => x, derivative: () => 1 },
   log_sigmoid: { forward: (x) => -softplus(-x), derivative: (x) => sigmoid(-x) },
@@ -35,7 +35,7 @@ export const ACTIVATIONS = {
     derivative: (x) => Math.tanh(softplus(x)) + x * (1 - Math.tanh(softplus(x)) ** 2) * sigmoid(x),
   },
   relu: { forward: (x) => Math.max(x, 0), derivative: (x) => (x > 0 ? 1 : 0) },
-  relu6: { forward: (x) => clip(x, 0, 6), derivative: (x) => (x > 0 && x < 6 ? 1 : 0) },
+  relu6: { forward: (x) => clipped(x, 0, 6), derivative: (x) => (x > 0 && x < 6 ? 1 : 0) },
   selu: {
     forward: (x) => SELU_SCALE * (x > 0 ? x : SELU_ALPHA * Math.expm1(x)),
     derivative: (x, y) => (x >= 0 ? SELU_SCALE : y + SELU_SCALE * SELU_ALPHA),

@@ -8,15 +8,35 @@ import { channelsToEnd, channelsToFront, makeTensor } from "./tensor.js";
 export function convolutionForward({ layer, inputs, weights }) {
   const first = layer.fields.data_format === "channels_first";
   const input = first ? channelsToEnd(inputs[0]) : inputs[0];
-  const output = convolve(input, weights.kernel, weights.bias, layer.fields);
+  const columns = weights.bias && biasIsOfColumns(layer);
+  const output = convolve(input, weights.kernel, columns ? null : weights.bias, layer.fields);
+  if (columns) addToColumns(output, weights.bias.values);
   return { output: first ? channelsToFront(output) : output };
+}
+
+/**
+ * Return whether the bias of a column is added, not that of a filter: under channels_first, Keras 3.15 takes a bias with as
+ * many values as the output has columns for one along the last axis (keras/src/backend/tensorflow/numpy.py, `add`).
+ * The page shows what the network computes, and was trained with.
+ */
+export function biasIsOfColumns(layer) {
+  const [filters, , columns] = layer.shape;
+  return layer.fields.data_format === "channels_first" && filters === columns;
+}
+
+/** Add to each value of (B, H, W, C) the bias of its column. */
+function addToColumns(output, bias) {
+  const [, , columns, filters] = output.shape;
+  for (let index = 0; index < output.values.length; index += 1) {
+    output.values[index] += bias[Math.floor(index / filters) % columns];
+  }
 }
 
 /** Compute the gradient of a convolution's input. */
 export function convolutionBackward({ layer, inputs, weights }, adjoint) {
   const first = layer.fields.data_format === "channels_first";
   const shape = first ? channelsToEnd(inputs[0]).shape : inputs[0].shape;
-  const gradient = spread(shape, first ? channelsToEnd(adjoint) : adjoint, weights.kernel, layer.fields);
+  const gradient = spreadAdjoints(shape, first ? channelsToEnd(adjoint) : adjoint, weights.kernel, layer.fields);
   return [first ? channelsToFront(gradient) : gradient];
 }
 
@@ -37,7 +57,7 @@ function convolve(input, kernel, bias, fields) {
         if (bias) sums.set(bias.values);
         else sums.fill(0);
         for (let group = 0; group < fields.groups; group += 1) {
-          gather(patch, input, image, vertical, horizontal, fields, kernel, group);
+          gatherWindow(patch, input, image, vertical, horizontal, fields, kernel, group);
           const share = filters / fields.groups;
           patch.addTo(sums, group * share, share, kernel.values, group * share);
         }
@@ -50,7 +70,7 @@ function convolve(input, kernel, bias, fields) {
 }
 
 /** Collect the pixels of one window and one group of channels, with the places of their rows in the kernel. */
-function gather(patch, input, image, vertical, horizontal, fields, kernel, group) {
+function gatherWindow(patch, input, image, vertical, horizontal, fields, kernel, group) {
   const [, height, width, channels] = input.shape;
   const [, kernelWidth, share, filters] = kernel.shape;
   const [downwards, sideways] = fields.dilation_rate;
@@ -80,7 +100,7 @@ function turnedKernel(kernel) {
 }
 
 /** Spread the adjoints of the outputs over the pixels of their windows. */
-function spread(shape, adjoint, kernel, fields) {
+function spreadAdjoints(shape, adjoint, kernel, fields) {
   const [batch, height, width, channels] = shape;
   const { rows, columns } = slidesOf(fields, height, width);
   const [, kernelWidth, share, filters] = kernel.shape;
@@ -94,7 +114,7 @@ function spread(shape, adjoint, kernel, fields) {
       for (let column = 0; column < columns.count; column += 1) {
         const horizontal = insideAlong(columns, column);
         for (let group = 0; group < fields.groups; group += 1) {
-          collect(outputs, adjoint.values, at, group * (filters / fields.groups), filters / fields.groups, share);
+          collectAdjoints(outputs, adjoint.values, at, group * (filters / fields.groups), filters / fields.groups, share);
           if (outputs.count === 0) continue;
           for (let i = vertical.first; i < vertical.end; i += 1) {
             const line = (image * height + vertical.start + i * rows.dilation) * width;
@@ -112,7 +132,7 @@ function spread(shape, adjoint, kernel, fields) {
 }
 
 /** Collect the adjoints of one group's filters, with the places of their rows in the turned kernel. */
-function collect(outputs, adjoints, at, start, count, share) {
+function collectAdjoints(outputs, adjoints, at, start, count, share) {
   outputs.clear();
   for (let filter = start; filter < start + count; filter += 1) outputs.add(adjoints[at + filter], filter * share);
 }

@@ -12,12 +12,12 @@ export function dropoutForward({ layer, inputs, training, mask: given, seed }) {
   if (mask.shape.join() !== shape.join()) {
     throw new Error(`the mask of '${layer.name}' must have shape (${shape.join(", ")}), received (${mask.shape.join(", ")})`);
   }
-  return { output: masked(inputs[0], mask, layer.fields.rate), mask };
+  return { output: withMask(inputs[0], mask, layer.fields.rate), mask };
 }
 
 /** Apply the same mask to the adjoint. */
 export function dropoutBackward({ layer, mask }, adjoint) {
-  return [mask ? masked(adjoint, mask, layer.fields.rate) : adjoint];
+  return [mask ? withMask(adjoint, mask, layer.fields.rate) : adjoint];
 }
 
 /** Resolve a noise shape: an axis of length 1 shares its mask, null stands for the length of the input. */
@@ -33,7 +33,7 @@ export function drawnMask(shape, rate, seed) {
   return mask;
 }
 
-function masked(tensor, mask, rate) {
+function withMask(tensor, mask, rate) {
   const indices = broadcastIndices(tensor.shape, mask.shape);
   const scale = 1 / (1 - rate);
   const output = makeTensor(tensor.shape);

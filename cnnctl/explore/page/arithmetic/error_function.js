@@ -7,12 +7,12 @@ export function errorFunction(x) {
   const size = Math.abs(x);
   if (Number.isNaN(x)) return x;
   if (size > 6) return Math.sign(x);
-  const value = size < SERIES_ENDS ? series(size) : 1 - continuedFraction(size);
+  const value = size < SERIES_ENDS ? erfSeries(size) : 1 - erfcFraction(size);
   return x < 0 ? -value : value;
 }
 
 /** Sum 2 / sqrt(pi) · exp(-x²) · x · (1 + 2x²/3 + (2x²)²/(3·5) + ...), Abramowitz and Stegun 7.1.6: no term is negative. */
-function series(x) {
+function erfSeries(x) {
   let [term, sum] = [x, x];
   for (let n = 1; term > sum * 1e-17; n += 1) {
     term *= (2 * x * x) / (2 * n + 1);
@@ -22,7 +22,7 @@ function series(x) {
 }
 
 /** Compute 1 - erf(x) for large x by Abramowitz and Stegun 7.1.14: x + (1/2)/(x + 1/(x + (3/2)/(x + ...))). */
-function continuedFraction(x) {
+function erfcFraction(x) {
   let fraction = x;
   for (let n = 60; n > 0; n -= 1) fraction = x + n / 2 / fraction;
   return Math.exp(-x * x) / Math.sqrt(Math.PI) / fraction;

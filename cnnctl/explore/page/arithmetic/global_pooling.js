@@ -27,7 +27,7 @@ export function globalAverageBackward(step, adjoint) {
 export function globalMaxForward(step) {
   const output = globalOutput(step);
   visitChannels(step, (at, pixels) => {
-    output.values[at] = largest(step.inputs[0].values, pixels).value;
+    output.values[at] = largestOfChannel(step.inputs[0].values, pixels).value;
   });
   return { output };
 }
@@ -37,7 +37,7 @@ export function globalMaxBackward(step, adjoint) {
   const gradient = makeTensor(step.inputs[0].shape);
   const values = step.inputs[0].values;
   visitChannels(step, (at, pixels) => {
-    const { value, count } = largest(values, pixels);
+    const { value, count } = largestOfChannel(values, pixels);
     for (let pixel = pixels.first; pixel < pixels.end; pixel += pixels.step) {
       if (values[pixel] === value) gradient.values[pixel] = adjoint.values[at] / count;
     }
@@ -45,7 +45,7 @@ export function globalMaxBackward(step, adjoint) {
   return [gradient];
 }
 
-function largest(values, pixels) {
+function largestOfChannel(values, pixels) {
   let [value, count] = [values[pixels.first], 0];
   for (let pixel = pixels.first; pixel < pixels.end; pixel += pixels.step) {
     if (values[pixel] > value) [value, count] = [values[pixel], 1];

@@ -47,17 +47,17 @@ export function imageShape(batch, height, width, channels, dataFormat) {
 /** Move axis 1 to the end, (B, C, ...) → (B, ..., C). */
 export function channelsToEnd(tensor) {
   const [batch, channels, ...rest] = tensor.shape;
-  return makeTensor([batch, ...rest, channels], swapped(tensor.values, batch, channels, sizeOf(rest)));
+  return makeTensor([batch, ...rest, channels], swappedAxes(tensor.values, batch, channels, sizeOf(rest)));
 }
 
 /** Move the last axis to place 1, (B, ..., C) → (B, C, ...). */
 export function channelsToFront(tensor) {
   const channels = tensor.shape[tensor.shape.length - 1];
   const [batch, ...rest] = tensor.shape.slice(0, -1);
-  return makeTensor([batch, channels, ...rest], swapped(tensor.values, batch, sizeOf(rest), channels));
+  return makeTensor([batch, channels, ...rest], swappedAxes(tensor.values, batch, sizeOf(rest), channels));
 }
 
-function swapped(values, batch, rows, columns) {
+function swappedAxes(values, batch, rows, columns) {
   const result = new Float32Array(values.length);
   for (let image = 0; image < batch; image += 1) {
     const start = image * rows * columns;
