@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.images import WHITE, Pixels
@@ -188,3 +189,13 @@ def look_of(pixels: Pixels) -> Look:
     limit = max(min(pixels.shape[1:3]) / 4, 1.0)
     stroke = float(np.clip(np.median(drawn), _LEAST_STROKE, limit)) if len(drawn) else limit / 3
     return Look(round(paper), round(ink), stroke)
+
+
+def tall_first() -> bool:
+    """Find out whether Pillow resizes the columns of tall images before their rows, as it does from version 13 on.
+
+    Each pass rounds to integers, so the page must know the order to get the same pixels.
+    """
+    image = Image.fromarray((np.arange(60 * 9).reshape(60, 9) ** 2 % 251).astype(np.uint8))
+    rows_first = image.resize((5, 60), Image.Resampling.BILINEAR).resize((5, 7), Image.Resampling.BILINEAR)
+    return image.resize((5, 7), Image.Resampling.BILINEAR).tobytes() != rows_first.tobytes()

@@ -30,6 +30,7 @@ from cnnctl.explore.images import (
     entries_of,
     look_of,
     partners,
+    tall_first,
 )
 from cnnctl.explore.network_data import network_description, weights_from, weights_of
 from cnnctl.explore.page import FORMAT
@@ -171,7 +172,7 @@ def _preparation(experiment: Experiment) -> dict[str, Any]:
     data = experiment.data
     assert data.image_size
     height, width = data.image_size
-    size = {"height": height, "width": width, "channels": data.channels}
+    size = {"height": height, "width": width, "channels": data.channels, "tall_first": tall_first()}
     return size | {name: getattr(data, name) for name in ("invert", "transpose", "fit", "pixel_max")}
 
 

@@ -13,7 +13,7 @@ const DEEP_WHITE = 65535;
  *
  * @param image {width, height, channels, bytes, deep}: channels 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA); uint8, or
  *   uint16 for grey of 16 bits; `deep` for colours of 16 bits, of which the bytes are the upper half.
- * @param preparation of the page's data: height, width, channels, invert, transpose, fit, pixel_max.
+ * @param preparation of the page's data: height, width, channels, invert, transpose, fit, pixel_max, tall_first.
  * @returns the pixels, uint8, H·W·C of the preparation.
  */
 export function prepareImage(image, preparation) {
@@ -88,11 +88,15 @@ function greyOf(red, green, blue) {
 export function fitImage(image, preparation) {
   const { height, width } = preparation;
   let fitted = preparation.transpose ? transposedImage(image) : image;
-  if (fitted.width !== width || fitted.height !== height) fitted = FITS[preparation.fit](fitted, width, height);
+  if (fitted.width !== width || fitted.height !== height) fitted = FITS[preparation.fit](fitted, width, height, preparation.tall_first);
   return preparation.invert ? fitted.bytes.map((value) => WHITE_BYTE - value) : fitted.bytes;
 }
 
-const FITS = { stretch: resizeImage, crop: croppedImage, pad: paddedImage };
+const FITS = { stretch: stretchedImage, crop: croppedImage, pad: paddedImage };
+
+function stretchedImage(image, width, height, tallFirst) {
+  return resizeImage(image, width, height, null, tallFirst);
+}
 
 function transposedImage({ width, height, channels, bytes }) {
   const turned = new Uint8Array(bytes.length);
@@ -106,23 +110,21 @@ function transposedImage({ width, height, channels, bytes }) {
 }
 
 /** Resize the largest centred part of an image that has the proportions of the result. */
-function croppedImage(image, width, height) {
+function croppedImage(image, width, height, tallFirst) {
   const smaller = Math.min(image.width / width, image.height / height);
   const across = width * smaller;
   const down = height * smaller;
   const left = (image.width - across) / 2;
   const top = (image.height - down) / 2;
-  return resizeImage(image, width, height, [left, top, left + across, top + down]);
+  return resizeImage(image, width, height, [left, top, left + across, top + down], tallFirst);
 }
 
 /** Resize an image in its own proportions, and pad it with the median colour of its border. */
-function paddedImage(image, width, height) {
+function paddedImage(image, width, height, tallFirst) {
   const larger = Math.max(image.width / width, image.height / height);
-  const inner = resizeImage(
-    image,
-    Math.max(roundedToEven(image.width / larger), 1),
-    Math.max(roundedToEven(image.height / larger), 1),
-  );
+  const innerWidth = Math.max(roundedToEven(image.width / larger), 1);
+  const innerHeight = Math.max(roundedToEven(image.height / larger), 1);
+  const inner = resizeImage(image, innerWidth, innerHeight, null, tallFirst);
   const bytes = new Uint8Array(width * height * image.channels);
   const colour = borderColour(image);
   for (let place = 0; place < bytes.length; place++) bytes[place] = colour[place % image.channels];

@@ -12,16 +12,23 @@ const HALF = 1 << (PRECISION_BITS - 1);
  * @param image {width, height, channels, bytes}: uint8, H·W·C.
  * @param width, height of the result, in pixels.
  * @param box [left, top, right, bottom], the part to resize, with fractions of pixels; null for the whole image.
+ * @param tallFirst whether columns are resized first where the height shrinks by more than twice as many pixels as the
+ *   width, as Pillow does from version 13 on. Each pass rounds, so their order matters for a few pixels.
  * @returns an image of the same form; the same object where nothing changes.
  */
-export function resizeImage(image, width, height, box = null) {
+export function resizeImage(image, width, height, box = null, tallFirst = false) {
   const [left, top, right, bottom] = (box ?? [0, 0, image.width, image.height]).map(Math.fround);
   const across = width !== image.width || left !== 0 || right !== width;
   const down = height !== image.height || top !== 0 || bottom !== height;
   const columns = triangleWeights(image.width, left, right, width);
   const rows = triangleWeights(image.height, top, bottom, height);
-  const narrowed = across ? resizeRows(image, columns, width, rows, down) : image;
-  return down ? resizeColumns(narrowed, rows, height) : narrowed;
+  const passes = [
+    across ? (each) => resizeRows(each, columns, width) : null,
+    down ? (each) => resizeColumns(each, rows, height) : null,
+  ];
+  const isTall = image.height - height > 2 * Math.max(image.width - width, 0);
+  if (tallFirst && isTall) passes.reverse();
+  return passes.reduce((resized, pass) => (pass ? pass(resized) : resized), image);
 }
 
 /**
@@ -54,14 +61,10 @@ function triangle(distance) {
   return Math.max(1 - Math.abs(distance), 0);
 }
 
-/** Resize each row; rows that no resized row will be made of are left empty. */
-function resizeRows(image, { first, counts, weights, most }, width, rows, down) {
+function resizeRows(image, { first, counts, weights, most }, width) {
   const { channels, height } = image;
   const bytes = new Uint8Array(width * height * channels);
-  const last = rows.first.length - 1;
-  const begin = down ? rows.first[0] : 0;
-  const end = down ? rows.first[last] + rows.counts[last] : height;
-  for (let row = begin; row < end; row++) {
+  for (let row = 0; row < height; row++) {
     const from = row * image.width * channels;
     let to = row * width * channels;
     for (let column = 0; column < width; column++) {
