@@ -168,15 +168,23 @@ function limited(network, name, box) {
   return inside.top > inside.bottom || inside.left > inside.right ? null : inside;
 }
 
-/** Compute the box of the image that a box of a layer's values depends on; null if on nothing. */
-function boxOnImage(network, name, box, clip) {
+/**
+ * Compute the box of the image that a box of a layer's values depends on; null if on nothing.
+ * `known` has the results so far: the paths through a stack of joins are many, the boxes on them few.
+ */
+function boxOnImage(network, name, box, clip, known) {
   const own = clip ? limited(network, name, box) : box;
   if (!own || name === WHOLE_NETWORK_INPUT) return own;
-  const layer = network.layer(name);
+  const key = [name, own.top, own.left, own.bottom, own.right].join();
+  if (!known.has(key)) known.set(key, boxThroughInputs(network, network.layer(name), own, clip, known));
+  return known.get(key);
+}
+
+function boxThroughInputs(network, layer, box, clip, known) {
   const boxes = layer.inputs
     .map((input) => {
-      const inside = boxInInput(network, layer, input, own);
-      return inside && boxOnImage(network, input, inside, clip);
+      const inside = boxInInput(network, layer, input, box);
+      return inside && boxOnImage(network, input, inside, clip, known);
     })
     .filter(Boolean);
   return boxes.length ? union(boxes) : null;
@@ -191,6 +199,6 @@ function boxOnImage(network, name, box, clip) {
  */
 export function receptiveField(network, name, row, column) {
   const value = { top: row, left: column, bottom: row, right: column };
-  const clipped = boxOnImage(network, name, value, true);
-  return clipped && { ...clipped, unclipped: boxOnImage(network, name, value, false) };
+  const clipped = boxOnImage(network, name, value, true, new Map());
+  return clipped && { ...clipped, unclipped: boxOnImage(network, name, value, false, new Map()) };
 }
