@@ -9,7 +9,7 @@ import { curveOf } from "./curve.js";
 import { FieldPicture, Frame } from "./frame.js";
 import { layerScale, mapOf } from "./maps.js";
 import { OutputMap } from "./output_map.js";
-import { equationOf, figureOf, refill, signed, valueOf, ViewPager } from "./parts.js";
+import { applied, equationOf, figureOf, outputSteps, refill, signed, valueOf, ViewPager } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { placeIn, placeText, select, sizesOf } from "./selection.js";
 import { outputSize } from "./window_text.js";
@@ -149,11 +149,10 @@ class ConvolutionView {
     refill(this.equation, equationOf([
       { name: "sum", label: `sum of ${count} products`, value: sum },
       ...(bias === null ? [] : [{ name: "bias", label: "bias", value: bias, sign: "+" }]),
-      { name: "before", label: "before activation", value: before, sign: "=" },
-      { name: "output", label: activation === "linear" ? "output" : `${activation} →  output`, value: output, total: true },
+      ...outputSteps(activation, before, output),
     ]));
     this.curve?.update(before);
-    this.frame.say(`${placeText(this.name, place)}: ${number(output)} = ${activation}(${number(sum)}${bias === null ? "" : ` + ${number(bias)}`})`);
+    this.frame.say(`${placeText(this.name, place)}: ${number(output)} = ${applied(activation, number(sum) + (bias === null ? "" : ` + ${number(bias)}`))}`);
   }
 
   close() {

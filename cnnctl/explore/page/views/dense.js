@@ -10,7 +10,7 @@ import { FieldPicture, Frame } from "./frame.js";
 import { cellOf, vectorMap } from "./maps.js";
 import { OutputMap } from "./output_map.js";
 import { OutputSection } from "./output.js";
-import { Chooser, equationOf, figureOf, refill, ViewPager } from "./parts.js";
+import { applied, Chooser, equationOf, figureOf, outputSteps, refill, ViewPager } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { placeIn, placeText, sizesOf } from "./selection.js";
 
@@ -142,11 +142,10 @@ class DenseView {
       { name: "negative", label: "negative products", value: sum - positive, sign: "+" },
       { name: "sum", label: `sum of ${terms.length} products`, value: sum, sign: "=" },
       ...(bias === null ? [] : [{ name: "bias", label: "bias", value: bias, sign: "+" }]),
-      { name: "before", label: activation === "softmax" ? "logit" : "before activation", value: before, sign: "=" },
-      { name: "output", label: activation === "linear" ? "output" : `${activation} → output`, value: output, total: true },
+      ...outputSteps(activation, before, output),
     ]));
     this.curve?.update(before);
-    this.frame.say(`${placeText(this.name, place)}: ${number(output)} = ${activation}(${number(sum)}${bias === null ? "" : ` + ${number(bias)}`})`);
+    this.frame.say(`${placeText(this.name, place)}: ${number(output)} = ${applied(activation, number(sum) + (bias === null ? "" : ` + ${number(bias)}`))}`);
   }
 
   close() {

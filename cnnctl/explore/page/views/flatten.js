@@ -4,7 +4,7 @@ import { flattenedUnit, unflattenedPlace, valueAt } from "../arithmetic/terms.js
 import { element, number, setText } from "../dom.js";
 import { state } from "../state.js";
 import { Frame } from "./frame.js";
-import { layerScale, mapOf } from "./maps.js";
+import { layerScale, mapOf, rowsOf } from "./maps.js";
 import { OutputMap } from "./output_map.js";
 import { Chooser, figureOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
@@ -17,7 +17,7 @@ class FlattenView {
     [this.source] = this.frame.layer.inputs;
     this.input = new MapPicture({ label: "input map", kind: "output-picture", onPoint: (row, column) => this.#choose({ row, column }) });
     this.chooser = new Chooser("map", (map) => this.#choose({ map }));
-    this.output = new OutputMap(name, "output: one vector, in rows of 32");
+    this.output = new OutputMap(name, `output: one vector, shown in rows of ${rowsOf(sizesOf(name).width).width}`);
     this.formula = element("p", { class: "formula" });
     this.frame.stage.append(figureOf("input map", this.input.root, this.chooser.root), this.output.root);
     this.frame.body.append(element("h4", { text: "Where the value goes" }), this.formula);

@@ -5,7 +5,7 @@ import { valueAt } from "../arithmetic/terms.js";
 import { element, setText } from "../dom.js";
 import { legend, scaleOf } from "../paint.js";
 import { needGradients, state } from "../state.js";
-import { inputPicture, paintInput } from "./input_picture.js";
+import { inputPicture, paintHeat, paintInput } from "./input_picture.js";
 import { cellOf, mapOf, unitAt } from "./maps.js";
 import { equationOf, figureOf, refill, Section } from "./parts.js";
 import { MapPicture } from "./picture.js";
@@ -84,7 +84,7 @@ export class GradientSection {
     if (!this.camera) return;
     paintInput(this.camera.image);
     const map = gradCam(state.network, state.pass, state.gradients, this.convolution);
-    this.camera.heat.show(map, scaleOf(map.values));
+    paintHeat(this.camera.heat, map);
   }
 
   #write() {

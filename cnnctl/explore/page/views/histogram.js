@@ -6,12 +6,14 @@ import { figureOf, refill } from "./parts.js";
 
 const WIDTH = 240;
 const HEIGHT = 110;
-const BINS = 40;
+const FEWEST_BINS = 8;
+const MOST_BINS = 48;
 
 /** Count values in equal bins from low to high. */
 function binned(values, low, high) {
-  const counts = new Array(BINS).fill(0);
-  for (const value of values) counts[Math.min(Math.floor(((value - low) / (high - low)) * BINS), BINS - 1)] += 1;
+  const bins = Math.min(Math.max(Math.round(Math.sqrt(values.length)), FEWEST_BINS), MOST_BINS);
+  const counts = new Array(bins).fill(0);
+  for (const value of values) counts[Math.min(Math.floor(((value - low) / (high - low)) * bins), bins - 1)] += 1;
   return counts;
 }
 
@@ -28,11 +30,12 @@ export class Histogram {
     const scale = scaleOf(values);
     const [low, high] = scale.low === scale.high ? [scale.low - 0.5, scale.high + 0.5] : [scale.low, scale.high];
     const counts = binned(values, low, high);
+    const step = WIDTH / counts.length;
     const most = Math.max(...counts);
     const across = (value) => ((value - low) / (high - low)) * WIDTH;
     // The square root keeps small bins visible beside the many zeros after relu.
     const bars = counts.map((count, bin) => svgElement("rect", {
-      class: "histogram-bar", x: (bin * WIDTH) / BINS, width: WIDTH / BINS - 0.6, y: HEIGHT * (1 - Math.sqrt(count / most)), height: HEIGHT * Math.sqrt(count / most),
+      class: "histogram-bar", x: bin * step, width: step - 0.6, y: HEIGHT * (1 - Math.sqrt(count / most)), height: HEIGHT * Math.sqrt(count / most),
     }));
     const line = ([value, label]) => [
       svgElement("line", { class: "histogram-line", x1: across(value), x2: across(value), y1: 0, y2: HEIGHT }),

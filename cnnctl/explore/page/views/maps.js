@@ -4,11 +4,14 @@ import { channelOf, IMAGE_SCALE, scaleOf } from "../paint.js";
 import { state } from "../state.js";
 import { sizesOf } from "./selection.js";
 
-const ROW = 32;
+const ONE_ROW = 12;
+const NARROWEST = 8;
+const WIDEST = 64;
 
-/** Return the number of rows and columns in which a vector is shown. */
+/** Return the number of rows and columns in which a vector is shown: a few values in one row, more nearly in a square. */
 export function rowsOf(length) {
-  const width = Math.min(length, ROW);
+  const square = 2 ** Math.ceil(Math.log2(Math.sqrt(length)));
+  const width = length <= ONE_ROW ? length : Math.min(Math.max(square, NARROWEST), WIDEST);
   return { height: Math.ceil(length / width), width };
 }
 

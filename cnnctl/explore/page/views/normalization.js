@@ -27,7 +27,7 @@ class NormalizationView {
     this.field = new FieldPicture(name);
     this.histograms = [new Histogram("values before"), new Histogram("values after")];
     this.frame.root.prepend(element("div", { class: "view-controls" }, this.mode.root));
-    this.frame.stage.append(this.before.root, this.output.root, figureOf("the value", this.equation), figureOf("of this map", this.statistics), this.field.root);
+    this.frame.stage.append(this.before.root, this.output.root, figureOf("the value", this.equation), figureOf("statistics of this map", this.statistics), this.field.root);
     this.frame.body.append(element("h4", { text: "All values of this map in the batch" }), element("div", { class: "view-stage" }, ...this.histograms.map((each) => each.root)));
   }
 

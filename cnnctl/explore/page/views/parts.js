@@ -33,6 +33,20 @@ export function equationOf(steps) {
   return element("div", { class: "equation" }, ...rows);
 }
 
+/** Return the last steps of a weighted sum: its value before the activation, and the output. */
+export function outputSteps(activation, before, output) {
+  if (activation === "linear") return [{ name: "output", label: "output", value: output, sign: "=", total: true }];
+  return [
+    { name: "before", label: activation === "softmax" ? "logit" : "before activation", value: before, sign: "=" },
+    { name: "output", label: `${activation} → output`, value: output, total: true },
+  ];
+}
+
+/** Write an activation of a term: relu(0.31 + 0.11), or the term alone for linear. */
+export function applied(activation, term) {
+  return activation === "linear" ? term : `${activation}(${term})`;
+}
+
 /**
  * Pages of a long list: "1–8 of 32" between two arrows.
  * `onPage()` is called when the page changes; `range(count)` gives the first item and the one after the last.
