@@ -9,7 +9,7 @@ import { BeforeMap } from "./before_map.js";
 import { OutputMap } from "./output_map.js";
 import { OutputSection } from "./output.js";
 import { equationOf, figureOf, refill } from "./parts.js";
-import { placeIn, placeText } from "./selection.js";
+import { chosenPlace, placeText } from "./selection.js";
 
 class ActivationView {
   constructor(host, name) {
@@ -28,7 +28,7 @@ class ActivationView {
   }
 
   update() {
-    const place = placeIn(this.name);
+    const place = chosenPlace(this.name);
     const activation = this.layer.fields.activation;
     const before = valueAt(state.network, state.pass.before, this.name, 0, place);
     const output = valueAt(state.network, state.pass.outputs, this.name, 0, place);

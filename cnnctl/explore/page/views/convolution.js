@@ -11,7 +11,7 @@ import { layerScale, mapOf } from "./maps.js";
 import { OutputMap } from "./output_map.js";
 import { applied, equationOf, figureOf, outputSteps, refill, signed, valueOf, ViewPager } from "./parts.js";
 import { MapPicture } from "./picture.js";
-import { placeIn, placeText, select, sizesOf } from "./selection.js";
+import { chosenPlace, placeText, select, sizesOf } from "./selection.js";
 import { outputSize } from "./window_text.js";
 
 const ROWS_PER_PAGE = 8;
@@ -109,7 +109,7 @@ class ConvolutionView {
 
   update() {
     this.layer = this.frame.layer;
-    const place = placeIn(this.name);
+    const place = chosenPlace(this.name);
     const terms = convolutionTerms(state.network, state.pass, this.name, 0, place);
     if (!terms.channels.some((each) => each.channel === this.channel)) this.channel = terms.channels[0].channel;
     this.output.update(place);

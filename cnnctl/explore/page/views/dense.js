@@ -12,7 +12,7 @@ import { OutputMap } from "./output_map.js";
 import { OutputSection } from "./output.js";
 import { applied, Chooser, equationOf, figureOf, outputSteps, refill, ViewPager } from "./parts.js";
 import { MapPicture } from "./picture.js";
-import { placeIn, placeText, sizesOf } from "./selection.js";
+import { chosenPlace, placeText, sizesOf } from "./selection.js";
 
 const ROWS = 10;
 const SAME_ORDER = ["dropout", "activation", "batch_normalization"];
@@ -90,7 +90,7 @@ class DenseView {
 
   update() {
     this.layer = this.frame.layer;
-    const place = placeIn(this.name);
+    const place = chosenPlace(this.name);
     const terms = denseTerms(state.network, state.pass, this.name, 0, place);
     const sorted = [...terms.terms].sort((a, b) => Math.abs(b.product) - Math.abs(a.product));
     this.output.update(place);

@@ -12,7 +12,7 @@ import { ModeSwitch } from "./mode.js";
 import { OutputMap } from "./output_map.js";
 import { equationOf, figureOf, refill } from "./parts.js";
 import { MapPicture } from "./picture.js";
-import { placeIn, placeText } from "./selection.js";
+import { chosenPlace, placeText } from "./selection.js";
 
 const MASKS = 4;
 
@@ -34,7 +34,7 @@ class DropoutView {
   }
 
   update() {
-    const place = placeIn(this.name);
+    const place = chosenPlace(this.name);
     this.mode.update();
     this.before.update(place);
     this.output.update(place);

@@ -8,7 +8,7 @@ import { layerScale, mapOf, rowsOf } from "./maps.js";
 import { OutputMap } from "./output_map.js";
 import { Chooser, figureOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
-import { placeIn, select, sizesOf } from "./selection.js";
+import { chosenPlace, select, sizesOf } from "./selection.js";
 
 class FlattenView {
   constructor(host, name) {
@@ -24,12 +24,12 @@ class FlattenView {
   }
 
   #choose(part) {
-    const place = { ...unflattenedPlace(state.network, this.name, placeIn(this.name).column), ...part };
+    const place = { ...unflattenedPlace(state.network, this.name, chosenPlace(this.name).column), ...part };
     select(this.name, { column: flattenedUnit(state.network, this.name, place) });
   }
 
   update() {
-    const place = placeIn(this.name);
+    const place = chosenPlace(this.name);
     const source = unflattenedPlace(state.network, this.name, place.column);
     const { channels, width, vector } = sizesOf(this.source);
     this.input.show(mapOf(state.pass.outputs, this.source, source.map), layerScale(this.source));

@@ -2,12 +2,12 @@
 
 import { element, setText } from "../dom.js";
 import { needGradients, state } from "../state.js";
-import { receptiveField } from "../arithmetic/window.js";
+import { receptiveField } from "../arithmetic/receptive.js";
 import { GradientSection } from "./gradients.js";
 import { GraphSection } from "./graph.js";
 import { inputPicture, paintInput } from "./input_picture.js";
 import { figureOf } from "./parts.js";
-import { placeIn, sizesOf } from "./selection.js";
+import { chosenPlace, sizesOf } from "./selection.js";
 
 /** The frame of the view of one layer. Put pictures into `stage` and other parts into `body`. */
 export class Frame {
@@ -35,7 +35,7 @@ export class Frame {
 
   /** Draw the sections that are open. */
   update() {
-    const place = placeIn(this.name);
+    const place = chosenPlace(this.name);
     this.gradients.update(place);
     this.graph.update(place);
   }

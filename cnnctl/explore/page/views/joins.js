@@ -8,7 +8,7 @@ import { cellOf, layerScale, mapOf, unitAt } from "./maps.js";
 import { OutputMap } from "./output_map.js";
 import { equationOf, figureOf, refill } from "./parts.js";
 import { MapPicture } from "./picture.js";
-import { placeIn, placeText, select, sizesOf } from "./selection.js";
+import { chosenPlace, placeText, select, sizesOf } from "./selection.js";
 
 /** The picture of one input of a layer. */
 class SourcePicture {
@@ -58,7 +58,7 @@ class MovingView {
   }
 
   update() {
-    const place = placeIn(this.name);
+    const place = chosenPlace(this.name);
     this.output.update(place);
     this.field.update(place);
     const output = valueAt(state.network, state.pass.outputs, this.name, 0, place);

@@ -12,7 +12,7 @@ import { mapOf } from "./maps.js";
 import { ModeSwitch } from "./mode.js";
 import { OutputMap } from "./output_map.js";
 import { equationOf, figureOf, refill, valueOf } from "./parts.js";
-import { placeIn, placeText } from "./selection.js";
+import { chosenPlace, placeText } from "./selection.js";
 
 class NormalizationView {
   constructor(host, name) {
@@ -32,7 +32,7 @@ class NormalizationView {
   }
 
   update() {
-    const place = placeIn(this.name);
+    const place = chosenPlace(this.name);
     const terms = normalizationTerms(state.network, state.pass, this.name, 0, place);
     this.mode.update();
     this.before.update(place);

@@ -9,7 +9,7 @@ import { layerScale, mapOf } from "./maps.js";
 import { OutputMap } from "./output_map.js";
 import { equationOf, figureOf, refill, valueOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
-import { placeIn, placeText, select, sizesOf } from "./selection.js";
+import { chosenPlace, placeText, select, sizesOf } from "./selection.js";
 import { outputSize } from "./window_text.js";
 
 const LARGEST_TABLE = 400;
@@ -42,7 +42,7 @@ class PoolingView {
   }
 
   update() {
-    const place = placeIn(this.name);
+    const place = chosenPlace(this.name);
     const pooled = poolingTerms(state.network, state.pass, this.name, 0, place);
     const [input] = this.layer.inputs;
     setText(this.inputTitle, `map ${pooled.map} of ${input}`);

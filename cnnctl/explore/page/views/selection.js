@@ -22,7 +22,7 @@ function largestUnit(name) {
 }
 
 /** Return the place { row, column, map } that is looked at in a layer's output: the selected one, else the middle. */
-export function placeIn(name) {
+export function chosenPlace(name) {
   const { height, width, channels, vector } = sizesOf(name);
   const chosen = state.selected?.layer === name ? state.selected : {};
   const column = chosen.column ?? (vector ? largestUnit(name) : Math.floor(width / 2));
@@ -35,7 +35,7 @@ export function placeIn(name) {
 
 /** Look at a value of a layer; what `place` leaves out stays. */
 export function select(name, place) {
-  const before = placeIn(name);
+  const before = chosenPlace(name);
   change({ selected: { layer: name, ...before, ...place } });
 }
 
