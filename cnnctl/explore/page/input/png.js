@@ -59,7 +59,7 @@ function chunksOf(bytes) {
     place += 12 + length;
   }
   if (!chunks.has("IHDR") || !data.length) throw new Error("it is damaged");
-  return chunks.set("IDAT", new Blob(data));
+  return chunks.set("IDAT", data);
 }
 
 function headerOf(content) {
@@ -86,7 +86,11 @@ function passesOf({ width, height, depth, channels, interlaced }) {
 
 /** Inflate the image data, and stop at the length that it must have: a small file can inflate to a thousand times its size. */
 async function inflated(data, length) {
-  const reader = data.stream().pipeThrough(new DecompressionStream("deflate")).getReader();
+  const stream = new DecompressionStream("deflate");
+  const writer = stream.writable.getWriter();
+  const written = Promise.all([...data.map((part) => writer.write(part)), writer.close()]);
+  written.catch(() => {}); // what is wrong with the data, the reader reports too
+  const reader = stream.readable.getReader();
   const all = new Uint8Array(length);
   let filled = 0;
   while (filled < length) {
