@@ -27,7 +27,7 @@ function startPage() {
   const parts = [network, ...outputs, controls(hosts.controls), batchStrip(hosts.batch), detailPanel(hosts.detail, network.focus)];
   subscribe(() => parts.forEach((part) => part.update()));
   window.cnnctl = createApi();
-  change({ image: page.images[0] ?? blankImage(page) });
+  change({ image: firstImage(page) });
   mountInput(hosts.input);
 }
 
@@ -57,18 +57,26 @@ function pageHead(page, controlsHost) {
   return element(
     "header",
     { class: "page-head" },
-    element("div", { class: "page-title" }, element("h1", { text: page.title }), element("p", { class: "totals", text: totals.join(" · ") })),
+    element("div", { class: "page-title" }, element("h1", { text: page.title }), element("p", { class: "totals", text: `${sourceText(page)} · ${totals.join(" · ")}` })),
     controlsHost,
     themeButton(),
   );
 }
 
+function sourceText({ source }) {
+  return source.kind === "run" ? `trained network of ${source.name}` : `${source.name}, before training`;
+}
+
 function pageFoot(page) {
-  const from = page.source.kind === "run" ? `from ${page.source.name}` : `${page.source.name} before training: its weights are the initial ones`;
   const key = element("p", { class: "key" }, "Maps: blue is negative, orange is positive, each layer has its own scale. Image: ", legend(IMAGE_SCALE));
   const keys = "Arrow keys move between maps, Enter opens one, Esc closes it. In the console: window.cnnctl.";
   const notes = (page.notes ?? []).map((text) => element("p", { text }));
-  return element("footer", { class: "page-foot" }, key, ...notes, element("p", { text: `${keys} Made by cnnctl ${page.cnnctl} ${from}.` }));
+  return element("footer", { class: "page-foot" }, key, ...notes, element("p", { text: `${keys} Made by cnnctl ${page.cnnctl}.` }));
+}
+
+/** Return the image that is shown at first: a query of the episode, else the first of the page. */
+function firstImage(page) {
+  return page.images[page.few_shot?.queries[0] ?? 0] ?? blankImage(page);
 }
 
 function blankImage(page) {

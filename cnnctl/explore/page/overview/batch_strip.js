@@ -7,14 +7,15 @@ import { change, state } from "../state.js";
 /** Create the strip in a host; returns {update}. */
 export function batchStrip(host) {
   const title = element("h2");
-  const list = element("ol", { class: "thumbs" });
+  const list = element("ol", { class: "batch-images" });
   host.append(title, list);
+  const hasBatchNorm = state.page.network.layers.some((layer) => layer.kind === "batch_normalization");
   let shown = [];
 
   function update() {
     host.hidden = !state.training;
     if (host.hidden) return;
-    setText(title, `Batch of ${state.batch.length}: statistics of batch norm are computed over these images`);
+    setText(title, `Batch of ${state.batch.length}${hasBatchNorm ? ": batch norm uses the mean and variance over these images" : ""}`);
     if (shown.length !== state.batch.length || shown.some((image, index) => index > 0 && image !== state.batch[index])) renew();
     paintThumb(list.firstElementChild.querySelector("canvas"), 0);
     shown = state.batch;

@@ -20,8 +20,8 @@ export function classPanel(host) {
   const names = classNames(state.page);
   const verdict = element("p", { class: "prediction", role: "status", aria: { live: "polite" } });
   const truth = element("p", { class: "truth" });
-  const list = element("ol", { class: "bars", aria: { label: "probability of each class" } });
-  const pages = pager(names.length, names.length > MAX_IN_ORDER ? PER_PAGE : names.length, "classes", () => update());
+  const list = element("ol", { class: "class-list", aria: { label: "probability of each class" } });
+  const pages = pager(names.length, names.length > MAX_IN_ORDER ? PER_PAGE : names.length, "classes", 1, () => update());
   host.append(element("h2", { text: "Prediction" }), verdict, truth, list, pages.root);
   const rows = Array.from({ length: Math.min(names.length, PER_PAGE) }, () => classBar());
   list.append(...rows.map((row) => row.root));
@@ -64,10 +64,10 @@ export function percent(share) {
 /** Create a row whose button makes its class the target of the gradients. */
 function classBar() {
   let shownClass = 0;
-  const [label, value] = [element("span", { class: "bar-label" }), element("span", { class: "bar-value" })];
-  const bar = element("span", { class: "bar" });
+  const [label, value] = [element("span", { class: "class-label" }), element("span", { class: "class-value" })];
+  const bar = element("span", { class: "class-bar" });
   const choose = () => change({ target: { kind: "class", class: shownClass, follows: false } });
-  const button = element("button", { type: "button", class: "bar-row", on: { click: choose } }, label, element("span", { class: "bar-track" }, bar), value);
+  const button = element("button", { type: "button", class: "class-row", on: { click: choose } }, label, element("span", { class: "class-track" }, bar), value);
   const root = element("li", {}, button);
 
   function show(index, name, share, isBest) {

@@ -31,7 +31,7 @@ export function layerColumn(layer, options) {
   const total = isVector ? Math.ceil(layer.shape[0] / MAX_CELLS) : mapsOf(layer.shape, options.format);
   const perPage = isVector ? 1 : options.perPage;
   const maps = element("div", { class: isVector ? "maps vector" : "maps", role: "group", aria: { label: `maps of ${layer.name}` } });
-  const pages = pager(total, perPage, `maps of ${layer.name}`, turned);
+  const pages = pager(total, perPage, `maps of ${layer.name}`, 0, turned);
   const range = element("span", { class: "range" });
   const open = (map) => change({ selected: { layer: layer.name, map, row: null, column: null } });
   const head = columnHead(layer, () => open(0));
@@ -120,7 +120,7 @@ function factsOf(layer) {
 function mapButton(layer, map, total, open) {
   const canvas = element("canvas");
   const isVector = layer.shape.length < 3;
-  const label = isVector ? `values of ${layer.name}` : `map ${map + 1} of ${total} of ${layer.name}`;
+  const label = isVector ? `values of ${layer.name}` : `map ${map} of ${layer.name}, 0 to ${total - 1}`;
   const properties = { class: "map", type: "button", tabindex: -1, title: label, aria: { label }, on: { click: () => open(isVector ? 0 : map) } };
   return { root: element("button", properties, canvas), canvas, map };
 }

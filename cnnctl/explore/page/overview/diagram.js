@@ -8,6 +8,8 @@ import { inputColumn } from "./input_column.js";
 import { moveBetweenMaps } from "./keys.js";
 import { drawLines } from "./lines.js";
 
+const LANE_GAP = 16; // pixels
+
 /**
  * Create the diagram in a host that scrolls.
  * @returns {{update: () => void, focus: (layer: string, map: number) => void}}
@@ -20,7 +22,10 @@ export function diagram(host, network) {
   place(grid, graph, columns);
   host.append(grid);
   const visible = watchVisible(columns);
-  const redraw = () => drawLines(svg, graph, new Map([...columns].map(([name, each]) => [name, each.head])), linesLayout(grid, graph, columns));
+  const redraw = () => {
+    liftSegments(graph, columns);
+    drawLines(svg, graph, new Map([...columns].map(([name, each]) => [name, each.head])), linesLayout(grid, columns));
+  };
   new ResizeObserver(redraw).observe(grid);
   grid.addEventListener("keydown", moveBetweenMaps);
 
@@ -54,25 +59,37 @@ function place(grid, graph, columns) {
 }
 
 function bracketElement(bracket) {
-  const text = `${bracket.label} · ${bracket.round}`;
+  const text = `${bracket.label} · round ${bracket.round}`;
   const made = element("div", { class: "bracket", title: text }, element("span", { text }));
   made.style.gridColumn = `${bracket.first + 1} / ${bracket.last + 2}`;
   made.style.gridRow = bracket.level + 1;
   return made;
 }
 
+/** Move the parts of lower lanes up to the columns above them, which are often shorter than the tallest of their row. */
+function liftSegments(graph, columns) {
+  const sides = new Map([...columns].map(([name, { root }]) => [name, { top: root.offsetTop + liftOf(root), bottom: root.offsetTop + root.offsetHeight }]));
+  for (const segment of graph.segments) {
+    const isAbove = ([, cell]) => cell.lane < segment.lane && cell.depth >= segment.first && cell.depth <= segment.last;
+    const above = Math.max(...[...graph.cells].filter(isAbove).map(([name]) => sides.get(name).bottom));
+    for (const name of segment.names) {
+      const { root } = columns.get(name);
+      const lift = LIST.matches ? 0 : Math.max(0, Math.floor(sides.get(name).top - above - LANE_GAP));
+      sides.set(name, { ...sides.get(name), bottom: sides.get(name).top - lift + root.offsetHeight });
+      if (lift !== liftOf(root)) root.style.marginTop = `${-lift}px`;
+    }
+  }
+}
+
+/** Return by how many pixels a column was moved up. */
+function liftOf(root) {
+  return -parseFloat(root.style.marginTop || "0");
+}
+
 /** Measure where lines may run. */
-function linesLayout(grid, graph, columns) {
-  const across = !LIST.matches;
-  const outer = grid.getBoundingClientRect();
-  const laneHeads = Array.from({ length: graph.lanes }, (_, lane) => {
-    const name = [...graph.cells].find(([, cell]) => cell.lane === lane)?.[0];
-    if (!name) return grid.clientHeight - 6; // a lane of lines alone lies below all layers
-    const box = columns.get(name).head.getBoundingClientRect();
-    return box.top - outer.top + box.height / 2;
-  });
-  const top = columns.get(INPUT_NAME).head.getBoundingClientRect().top - outer.top;
-  return { across, laneHeads, trackTop: top - 8, gap: parseFloat(getComputedStyle(grid).columnGap) || 0 };
+function linesLayout(grid, columns) {
+  const top = columns.get(INPUT_NAME).head.getBoundingClientRect().top - grid.getBoundingClientRect().top;
+  return { across: !LIST.matches, trackTop: top - 8, gap: parseFloat(getComputedStyle(grid).columnGap) || 0 };
 }
 
 /** Keep the set of columns in the window; a column that comes into it is painted. */
@@ -96,5 +113,7 @@ function watchVisible(columns) {
 function focusMap(column, map) {
   if (!column) return;
   column.showMap(map);
-  (column.root.querySelector(".map.selected") ?? column.head).focus({ preventScroll: true });
+  const target = column.root.querySelector(".map.selected") ?? column.head;
+  target.focus({ preventScroll: true });
+  target.scrollIntoView({ block: "nearest", inline: "nearest" });
 }

@@ -36,15 +36,15 @@ function classCard({ name, support }, episode) {
   const images = support.map((index) => state.page.images[index]);
   const thumbs = images.map((image) => supportButton(image, name));
   const measured = element("span", { class: "measured" });
-  const share = element("span", { class: "bar-value" });
-  const bar = element("span", { class: "bar" });
+  const share = element("span", { class: "class-value" });
+  const bar = element("span", { class: "class-bar" });
   const root = element(
     "li",
     { class: "episode-class" },
     element("h3", { text: name, title: name }),
-    element("div", { class: "supports" }, ...thumbs.map((thumb) => thumb.root)),
+    element("div", { class: "supports" }, ...batch-images.map((thumb) => thumb.root)),
     ...(episode.distance ? [measured] : []),
-    element("div", { class: "episode-share" }, element("span", { class: "bar-track" }, bar), share),
+    element("div", { class: "episode-share" }, element("span", { class: "class-track" }, bar), share),
   );
 
   function show(score, probability, isBest) {

@@ -6,19 +6,22 @@ export const INPUT_NAME = "input";
  * Arrange layers in columns and lanes.
  * @param {{name: string, inputs: string[], group: [string, number][]}[]} layers in order of computation.
  * @returns {{cells: Map<string, {depth: number, lane: number}>, depths: number, lanes: number, edges: object[], tracks: number,
- *   brackets: object[], levels: number}} `edges` have {from, to, lane} or {from, to, track}: a line that passes other layers
- *   runs in a free lane, or in a track above all of them; `brackets` have {label, level, first, last} in columns.
+ *   brackets: object[], levels: number, segments: object[]}} `edges` have {from, to, lane} or {from, to, track}: a line that passes other layers
+ *   runs in a free lane, or in a track above all of them; `brackets` have {label, level, first, last} in columns;
+ *   `segments` are the parts of the lower lanes, {lane, first, last, names}, which may move up to what is above them.
  */
 export function arrange(layers) {
   const cells = placed(layers);
   const depths = 1 + Math.max(...[...cells.values()].map((cell) => cell.depth));
-  const edges = routed(layers, cells);
+  const taken = new Set([...cells.values()].map((cell) => `${cell.depth} ${cell.lane}`));
+  const edges = routed(layers, cells, taken);
   const brackets = bracketsOf(layers, cells);
   return {
     cells,
     depths,
     edges,
     brackets,
+    segments: segmentsOf(cells, taken, depths),
     lanes: 1 + Math.max(...[...cells.values()].map((cell) => cell.lane), ...edges.map((edge) => edge.lane ?? 0)),
     tracks: 1 + Math.max(-1, ...edges.map((edge) => edge.track ?? -1)),
     levels: 1 + Math.max(-1, ...brackets.map((bracket) => bracket.level)),
@@ -42,8 +45,7 @@ function placed(layers) {
 }
 
 /** Choose for each line a lane that is free between its ends, or a track above the layers. */
-function routed(layers, cells) {
-  const taken = new Set([...cells.values()].map((cell) => `${cell.depth} ${cell.lane}`));
+function routed(layers, cells, taken) {
   const tracks = [];
   const edges = layers.flatMap((layer) => layer.inputs.map((from) => ({ from, to: layer.name })));
   return edges.map((edge) => {
@@ -65,6 +67,22 @@ export function freeTrack(tracks, first, last) {
   if (track < 0) track = tracks.push([]) - 1;
   tracks[track].push([first, last]);
   return track;
+}
+
+/** Find the runs of columns that layers or lines take in the lanes below the first. */
+function segmentsOf(cells, taken, depths) {
+  const lanes = 1 + Math.max(...[...taken].map((place) => Number(place.split(" ")[1])));
+  const segments = [];
+  for (let lane = 1; lane < lanes; lane++) {
+    for (let depth = 0; depth < depths; depth++) {
+      if (!taken.has(`${depth} ${lane}`)) continue;
+      const last = segments.at(-1);
+      if (last?.lane === lane && last.last === depth - 1) last.last = depth;
+      else segments.push({ lane, first: depth, last: depth });
+    }
+  }
+  const within = (segment) => ([, cell]) => cell.lane === segment.lane && cell.depth >= segment.first && cell.depth <= segment.last;
+  return segments.map((segment) => ({ ...segment, names: [...cells].filter(within(segment)).map(([name]) => name) }));
 }
 
 /** Find the columns that each round of a repeat or block spans, outermost first. */

@@ -37,7 +37,7 @@ export function inputColumn(input, format) {
     const { height, width } = planes[0];
     const largest = Float32Array.from({ length: height * width }, (_, index) => strongest(planes, index));
     paintMap(saliency.canvas, largest, height, width, scaleOf(largest));
-    setText(saliency.caption, channels === 1 ? "∂/∂input" : "∂/∂input, strongest channel");
+    setText(saliency.caption, channels === 1 ? "saliency: ∂/∂input" : "saliency: ∂/∂input of the strongest channel");
     paintCamera(camera, height, width);
   }
 

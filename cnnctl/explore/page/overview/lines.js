@@ -11,8 +11,8 @@ const ROUND = 6;
  * @param {SVGElement} svg emptied first.
  * @param {{edges: object[], cells: Map}} graph from `arrange`.
  * @param {Map<string, HTMLElement>} heads the head of each layer's column.
- * @param {{across: boolean, laneHeads: number[], trackTop: number}} layout `across` for columns side by side; else they are in
- *   a list. `laneHeads` are the middles of the heads by lane, `trackTop` the height of the lowest track, in pixels.
+ * @param {{across: boolean, trackTop: number, gap: number}} layout `across` for columns side by side; else they are in a list.
+ *   `trackTop` is the height of the lowest track and `gap` the space between columns, in pixels.
  */
 export function drawLines(svg, graph, heads, layout) {
   const boxes = new Map([...heads].map(([name, head]) => [name, boxIn(svg.parentElement, head)]));
@@ -34,7 +34,7 @@ function boxIn(host, inner) {
 function acrossPoints(edge, graph, boxes, layout) {
   const [from, to] = [boxes.get(edge.from), boxes.get(edge.to)];
   const [start, end] = [graph.cells.get(edge.from), graph.cells.get(edge.to)];
-  const height = edge.track === undefined ? layout.laneHeads[edge.lane] : layout.trackTop - edge.track * TRACK;
+  const height = edge.track === undefined ? (start.lane === edge.lane ? from : to).middle : layout.trackTop - edge.track * TRACK;
   const shift = edge.track === undefined ? 0 : 3; // a line that leaves for a track is not hidden behind the one that goes on
   const first = from.right + layout.gap / 2 - shift;
   const second = to.left - layout.gap / 2 + shift;

@@ -7,10 +7,11 @@ import { countText, element, setText } from "../dom.js";
  * @param {number} total number of things.
  * @param {number} size things per page.
  * @param {string} noun what they are, for screen readers: "maps of conv2d".
+ * @param {number} base the number of the first thing: 0 for maps, which are numbered as in arrays.
  * @param {(first: number, end: number) => void} turned called with the range of the new page.
  * @returns {{root: HTMLElement, first: number, end: number, show: (index: number) => void}} `show` turns to the page of a thing.
  */
-export function pager(total, size, noun, turned) {
+export function pager(total, size, noun, base, turned) {
   const range = element("span", { class: "pager-range" });
   const arrow = (symbol, label, step) =>
     element("button", { class: "arrow", type: "button", text: symbol, aria: { label: `${label} ${noun}` }, on: { click: () => go(made.first + step * size) } });
@@ -30,7 +31,7 @@ export function pager(total, size, noun, turned) {
   }
 
   function label() {
-    setText(range, `${countText(made.first + 1)}–${countText(made.end)} of ${countText(total)}`);
+    setText(range, `${countText(made.first + base)}–${countText(made.end - 1 + base)} of ${countText(total)}`);
     previous.disabled = made.first === 0;
     next.disabled = made.end === total;
   }
