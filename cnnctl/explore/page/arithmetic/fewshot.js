@@ -31,16 +31,6 @@ export function classScores(query, supports, { distance = "squared_euclid", scal
   });
 }
 
-/**
- * Compute the logits of the head that `cosine_classifier` trains: the scaled cosines with each class's weight vector.
- * @param kernel tensor (D, classes)
- */
-export function cosineHeadLogits(query, kernel, scale) {
-  const [length, classes] = kernel.shape;
-  const column = (index) => Float64Array.from({ length }, (_, row) => kernel.values[row * classes + index]);
-  return Float64Array.from({ length: classes }, (_, index) => scale * dotProduct(unitVector(query), unitVector(column(index))));
-}
-
 /** Compute the gradient of a class's score by the query's embedding; a start for Network.backward, { kind: "adjoint" }. */
 export function gradientOfScore(query, supports, chosen, { distance = "squared_euclid", scale = COSINE_SCALE } = {}) {
   const prototype = prototypeOf(supports[chosen]);

@@ -166,13 +166,15 @@ export function poolingTerms(network, pass, name, image, place) {
   const input = layer.inputs[0];
   const shape = shapeOf(network, input);
   const { height, width } = spatial(shape, layer.fields.data_format);
+  const { values } = pass.outputs.get(input);
   const global = layer.kind.startsWith("global_");
   const all = (length) => Array.from({ length }, (_, i) => i);
   const window = global ? { top: 0, left: 0, rows: all(height), columns: all(width) } : windowOf(layer, shape, place.row, place.column);
   const map = global && layer.shape.length === 1 ? place.column : place.map;
   const terms = window.rows.flatMap((row) => window.columns.map((column) => {
     const padding = row < 0 || column < 0 || row >= height || column >= width;
-    return { row, column, padding, value: padding ? 0 : valueAt(network, pass.outputs, input, image, { row, column, map }) };
+    const value = padding ? 0 : values[flatIndex(shape, layer.fields.data_format, image, row, column, map)];
+    return { row, column, padding, value };
   }));
   const real = terms.filter((term) => !term.padding);
   const largest = Math.max(...real.map((term) => term.value));
