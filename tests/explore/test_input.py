@@ -392,7 +392,7 @@ def test_a_drawn_digit_is_classified_as_predict_classifies_its_pixels(
     Image.fromarray(pixels).save(tmp_path / "drawn.png")
     capsys.readouterr()
     predict(run, [tmp_path / "drawn.png"], 10, None, "json", "cpu", Console(), verbose=True)
-    guesses = json.loads(capsys.readouterr().out)[0]["classes"]
+    guesses = json.loads(capsys.readouterr().out)[0]["predictions"]
     in_the_page = classified(page)
     assert max(in_the_page, key=lambda name: in_the_page[name]) == guesses[0]["class"] == digit
     assert in_the_page == pytest.approx({each["class"]: each["probability"] for each in guesses}, abs=1e-4)
@@ -401,10 +401,9 @@ def test_a_drawn_digit_is_classified_as_predict_classifies_its_pixels(
 
 def test_a_stroke_is_seen_while_it_is_drawn(page: Browser) -> None:
     select(page, "draw")
-    empty = network_input(page)
     points = pad_points(page, ONE)
     page.mouse("pressed", *points[0])
-    seen = [empty]
+    seen = [network_input(page)]
     for point in points[1::6]:
         page.mouse("moved", *point, pressed=True)
         seen.append(network_input(page))
@@ -439,6 +438,17 @@ def test_strokes_can_be_undone_and_cleared(page: Browser) -> None:
     assert not network_input(page).any()
     page.compute(press.format("Undo"))
     assert np.array_equal(network_input(page), one)
+
+
+def test_a_drawing_is_shown_again_when_its_tab_is(page: Browser) -> None:
+    select(page, "draw")
+    page.drag(pad_points(page, ONE))
+    drawn = network_input(page)
+    select(page, "images")
+    page.compute("document.querySelectorAll('.thumb')[3].click()")
+    assert not np.array_equal(network_input(page), drawn)
+    select(page, "draw")
+    assert np.array_equal(network_input(page), drawn)
 
 
 def test_keys_draw(page: Browser) -> None:

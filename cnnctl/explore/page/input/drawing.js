@@ -12,7 +12,7 @@ const PER_STEP = { false: 0.5, true: 4 }; // how far an arrow key moves, in pixe
  * Build the pad. While one draws, `show` receives an image whose values are computed when they are first read, which
  * happens once per frame however many points came since.
  *
- * @returns {root, showDrawing()}.
+ * @returns {root, showDrawing(), showIfDrawn()}: the last shows the drawing unless the pad is untouched.
  */
 export function drawingPanel(page, show) {
   const { height, width } = page.preparation;
@@ -51,7 +51,8 @@ export function drawingPanel(page, show) {
   const centreLabel = element("label", { class: "pad-centre" }, centre, "Centre by mass");
   centreLabel.title = "Moves the drawing so that its centre of mass is in the middle, as the digits of MNIST are";
   const tools = element("div", { class: "pad-tools" }, undo, clear, centreLabel, brushLabel);
-  return { root: element("div", { class: "drawing" }, element("div", { class: "pad-frame" }, canvas, cursor), tools), showDrawing };
+  const root = element("div", { class: "drawing" }, element("div", { class: "pad-frame" }, canvas, cursor), tools);
+  return { root, showDrawing, showIfDrawn: () => ink.canUndo && showDrawing() };
 }
 
 /** Scale a drawing to the network's input by the same resizing as images of the data. It has their look already. */

@@ -18,7 +18,7 @@ export function mountInput(host) {
   const drawing = drawingPanel(page, show);
   const file = filePanel(page, show, () => tabs.select("file"));
   const panels = [
-    { name: "draw", title: "Draw", content: drawing.root },
+    { name: "draw", title: "Draw", content: drawing.root, chosen: drawing.showIfDrawn },
     { name: "file", title: "Your image", content: file.root },
   ];
   if (page.images.length) panels.unshift({ name: "images", title: "Images", content: pickerPanel(page, show).root });
