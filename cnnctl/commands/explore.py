@@ -104,10 +104,10 @@ def _page(content: Content, output: Path, options: PageOptions) -> bytes:
     Raises:
         UsageError: it is larger than allowed.
     """
-    from cnnctl.explore.page import own_size, page_of
+    from cnnctl.explore.page import page_of
 
     weights, images = _encoded(len(content.weights)), _encoded(content.images.size)
-    size = weights + images + own_size()
+    size = weights + images  # the page's own script and style are small
     if size <= options.max_size * MEGABYTE:  # else the page might not fit into memory
         page = page_of(content.data, content.weights)
         size = len(page)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 FOLDER = Path(__file__).parent / "page"
@@ -40,22 +41,22 @@ class Module:
     path: str
     text: str
 
-    @property
+    @cached_property
     def imports(self) -> list[tuple[str, list[str]]]:
         """The imported modules, in order, each with the imported names."""
         return [(self._resolved(path), _names(names)) for names, path in _IMPORT.findall(self.text)]
 
-    @property
+    @cached_property
     def declared(self) -> list[str]:
         """The names that the module declares at its top level, which starts in the first column."""
         return [name for _, name in _DECLARED.findall(self.text)]
 
-    @property
+    @cached_property
     def exported(self) -> set[str]:
         """The names that other modules may import."""
         return {name for export, name in _DECLARED.findall(self.text) if export}
 
-    @property
+    @cached_property
     def body(self) -> str:
         """The text without imports and without `export`."""
         return _EXPORT.sub("", _IMPORT.sub("", self.text)).strip("\n")

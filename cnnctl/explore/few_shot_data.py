@@ -99,8 +99,8 @@ def _method(method: Any) -> dict[str, Any]:
     if isinstance(method, Maml):
         steps = counted(method.test_steps or method.inner_steps, "step")
         note = (
-            f"The last weights are adapted to the support images by {steps} of gradient descent; those before are the trained "
-            "initial weights. MAML uses batch statistics in tests too, those of all query images: switch to training to see them."
+            f"The last weights are adapted to the support images by {steps} of gradient descent, which starts from the weights "
+            "before them. MAML uses batch statistics in tests too, those of all query images: switch to training to see them."
         )
         return {"method": method.kind, "distance": None, "scale": None, "note": note}
     scale = method.scale if isinstance(method, CosineClassifier) else COSINE_SCALE

@@ -77,8 +77,3 @@ def as_json_text(data: Mapping[str, Any]) -> str:
     """
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return "".join(_ESCAPES.get(character, character) for character in text)
-
-
-def own_size(folder: Path = FOLDER) -> int:
-    """Compute the bytes of the page without data."""
-    return len(joined_script(folder)) + len(joined_style(folder))
