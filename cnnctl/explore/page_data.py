@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,7 @@ def content_of_run(folder: Path, images: int, snapshots: int | None) -> Content:
     shown = _images_of_run(trained, images) if images else _Images(_NONE, list(trained.class_names), [])
     class_names = _outputs(experiment, shown)
     network = network_description(experiment, class_names)
+    shown = replace(shown, notes=[*shown.notes, *_rounding(experiment)])
     sets = [*_kept(folder, network, snapshots), (TRAINED, None, weights_of(network, trained.model))]
     sets = _without_repeated(sets)
     return _content(experiment, _title(folder), {"kind": "run", "name": str(folder)}, network, sets, shown, trained.model)
@@ -147,6 +148,12 @@ def _content(
     }
     weights = b"".join(weights for _, _, weights in sets)
     return Content(data, weights, len(sets), shown.chosen, shown.notes)
+
+
+def _rounding(experiment: Experiment) -> list[str]:
+    """Describe how the page's numbers differ from those of the run, if they do."""
+    precision = experiment.train.precision
+    return [] if precision == "float32" else [f"the run computes in {precision}, the page in float32: the last digits differ"]
 
 
 def _adapted(experiment: Experiment, network: dict[str, Any], episode: Episode | None, model: keras.Model) -> list[_Set]:
