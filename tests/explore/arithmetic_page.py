@@ -23,7 +23,12 @@ import { classScores, gradientOfScore } from "./arithmetic/fewshot.js";
 import { gradCam, lastConvolution } from "./arithmetic/gradcam.js";
 import { Network } from "./arithmetic/network.js";
 import { OPERATIONS } from "./arithmetic/operations.js";
-import { crossEntropy, softmax } from "./arithmetic/softmax.js";
+import { receptiveField } from "./arithmetic/receptive.js";
+import { crossEntropy, crossEntropyOfProbabilities, softmax } from "./arithmetic/softmax.js";
+import {
+  broadcastPlace, convolutionTerms, denseTerms, flattenedUnit, groupOf, maskAt, normalizationTerms, partialMap, placeOf, poolingTerms,
+  sourceOf, unflattenedPlace, unpaddedPlace, valueAt,
+} from "./arithmetic/terms.js";
 
 const decoded = (text) => new Float32Array(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
 const tensorOf = ({ shape, values }) => ({ shape, values: decoded(values) });
@@ -44,6 +49,94 @@ function computed({ network, weights, images, training, masks, seed, target }) {
   return { outputs: encodedMap(pass.outputs), masks: encodedMap(pass.masks), gradients: encodedMap(gradients) };
 }
 
+/** Compute one value of a layer from its terms, without its activation. */
+function fromTerms(network, pass, layer, image, place) {
+  const { name, kind, inputs } = layer;
+  const value = (input, at) => valueAt(network, pass.outputs, input, image, at);
+  if (kind === "conv2d") return convolutionTerms(network, pass, name, image, place).before;
+  if (kind === "dense") return denseTerms(network, pass, name, image, place).before;
+  if (kind.includes("pooling")) return poolingTerms(network, pass, name, image, place).output;
+  if (kind === "batch_normalization") return normalizationTerms(network, pass, name, image, place).output;
+  if (kind === "flatten") {
+    const source = unflattenedPlace(network, name, place.column);
+    return flattenedUnit(network, name, source) === place.column ? value(inputs[0], source) : NaN;
+  }
+  if (kind === "add") return inputs.reduce((sum, input) => sum + value(input, broadcastPlace(network, name, input, place)), 0);
+  if (kind === "activation") return value(inputs[0], place);
+  if (kind === "dropout") {
+    const scale = pass.training ? 1 / (1 - layer.fields.rate) : 1;
+    return value(inputs[0], place) * maskAt(network, pass, name, image, place) * scale;
+  }
+  if (kind === "concatenate") {
+    const source = sourceOf(network, name, place);
+    return value(source.input, source.place);
+  }
+  const inside = unpaddedPlace(network, name, place);
+  return inside ? value(inputs[0], inside) : 0;
+}
+
+/** Compute every value of every layer from its terms, in the order of the layer's output. */
+function termsOf({ network, weights, images, training, masks }) {
+  const made = new Network(network, decoded(weights));
+  const given = Object.fromEntries(Object.entries(masks).map(([name, mask]) => [name, tensorOf(mask)]));
+  const pass = made.forward(tensorOf(images), { training, masks: given });
+  const results = made.layers.map((layer) => {
+    const { shape } = pass.outputs.get(layer.name);
+    const size = layer.shape.reduce((product, length) => product * length, 1);
+    const values = Float32Array.from({ length: shape[0] * size }, (_, index) =>
+      fromTerms(made, pass, layer, Math.floor(index / size), placeOf(made, layer.name, index % size)));
+    return [layer.name, { shape, values }];
+  });
+  const before = made.layers.map(({ name }) => [name, pass.before.get(name) ?? pass.outputs.get(name)]);
+  return { terms: encodedMap(results), before: encodedMap(before) };
+}
+
+/** Add the maps of all input channels of each filter. */
+function sumsOfPartialMaps({ network, weights, images }, name) {
+  const made = new Network(network, decoded(weights));
+  const pass = made.forward(tensorOf(images));
+  const layer = made.layer(name);
+  return Array.from({ length: layer.fields.filters }, (_, filter) => {
+    const { first, end } = groupOf(made, layer, filter);
+    const maps = Array.from({ length: end - first }, (_, index) => partialMap(made, pass, name, 0, filter, first + index));
+    return [...maps.reduce((sum, map) => sum.map((value, index) => value + map[index]))];
+  });
+}
+
+/** Compute for some values of every layer the box of the image whose gradient is not 0, and the receptive field. */
+function fieldsOf({ network, weights, images }) {
+  const made = new Network(network, decoded(weights));
+  const pass = made.forward(tensorOf(images));
+  return made.layers.flatMap((layer) => {
+    const size = layer.shape.reduce((product, length) => product * length, 1);
+    const places = [0, Math.floor(size / 3), Math.floor(size / 2), size - 1].map((index) => placeOf(made, layer.name, index));
+    return places.map(({ row, column }) => {
+      const field = receptiveField(made, layer.name, row, column);
+      return { layer: layer.name, row, column, field, found: boxOfGradients(made, pass, layer, row, column) };
+    });
+  });
+}
+
+/** Find the box of the image that changes a value of any map at a place: where a gradient is not 0. */
+function boxOfGradients(network, pass, layer, row, column) {
+  const box = { top: Infinity, left: Infinity, bottom: -Infinity, right: -Infinity };
+  const size = layer.shape.reduce((product, length) => product * length, 1);
+  for (let index = 0; index < size; index += 1) {
+    const place = placeOf(network, layer.name, index);
+    if (place.row !== row || place.column !== column) continue;
+    const { values } = network.backward(pass, { kind: "value", layer: layer.name, index }).get("input");
+    values.forEach((value, pixel) => {
+      if (value === 0) return;
+      const at = placeOf(network, "input", pixel);
+      box.top = Math.min(box.top, at.row);
+      box.bottom = Math.max(box.bottom, at.row);
+      box.left = Math.min(box.left, at.column);
+      box.right = Math.max(box.right, at.column);
+    });
+  }
+  return box.top === Infinity ? null : box;
+}
+
 /** Measure the median duration of a forward pass and of a backward pass, in milliseconds. */
 function timed({ network, weights, images, target }, rounds) {
   const made = new Network(network, decoded(weights));
@@ -61,7 +154,8 @@ function timed({ network, weights, images, target }, rounds) {
 }
 
 window.arithmetic = {
-  ACTIVATIONS, OPERATIONS, Network, classScores, computed, crossEntropy, gradCam, gradientOfScore, lastConvolution, softmax, timed,
+  ACTIVATIONS, OPERATIONS, Network, classScores, computed, crossEntropy, crossEntropyOfProbabilities, fieldsOf, gradCam,
+  gradientOfScore, lastConvolution, softmax, sumsOfPartialMaps, termsOf, timed,
 };
 """
 
@@ -103,19 +197,32 @@ class ArithmeticPage:
         seed: int = 0,
     ) -> dict[str, dict[str, Values]]:
         """Return `outputs`, `masks` and `gradients` by layer name, of a forward and a backward pass."""
-        request = {
-            "network": network,
-            "weights": base64.b64encode(weights).decode(),
-            "images": encoded(images),
-            "target": dict(target),
-            "training": training,
-            "masks": {name: encoded(mask) for name, mask in (masks or {}).items()},
-            "seed": seed,
-        }
+        request = request_for(network, weights, images, training=training, masks=masks) | {"target": dict(target), "seed": seed}
         if isinstance(values := target.get("values"), np.ndarray):
             request["target"] = {**target, "values": encoded(values)["values"]}
-        result = self.call("computed", request)
-        return {kind: {name: decoded(*each) for name, each in tensors.items()} for kind, tensors in result.items()}
+        return decoded_all(self.call("computed", request))
+
+
+def request_for(
+    network: Mapping[str, Any],
+    weights: bytes,
+    images: Values,
+    *,
+    training: bool = False,
+    masks: Mapping[str, Values] | None = None,
+) -> dict[str, Any]:
+    """Return the argument of the page's functions: a network, its weights and a batch."""
+    return {
+        "network": network,
+        "weights": base64.b64encode(weights).decode(),
+        "images": encoded(images),
+        "training": training,
+        "masks": {name: encoded(mask) for name, mask in (masks or {}).items()},
+    }
+
+
+def decoded_all(result: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Values]]:
+    return {kind: {name: decoded(*each) for name, each in tensors.items()} for kind, tensors in result.items()}
 
 
 def encoded(values: Values) -> dict[str, Any]:

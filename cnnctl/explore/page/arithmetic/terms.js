@@ -238,18 +238,23 @@ export function sourceOf(network, name, place) {
 
 /** Compute the place that an input of `add` is read at: an axis of length 1 is read at 0, missing axes are left out. */
 export function broadcastPlace(network, name, input, place) {
-  const own = spatial(shapeOf(network, input), formatOf(network, input));
-  const whole = spatial(shapeOf(network, name), formatOf(network, name));
-  if (shapeOf(network, input).length === 1 && shapeOf(network, name).length === 3) {
-    const last = formatOf(network, name) === "channels_first" ? place.column : place.map;
-    return { row: 0, column: own.width === 1 ? 0 : last, map: 0 };
+  const [own, whole] = [shapeOf(network, input), shapeOf(network, name)];
+  let rest = indexOf(network, name, place);
+  let index = 0;
+  let step = 1;
+  for (let axis = 1; axis <= own.length; axis += 1) { // from the last axis on
+    const [length, full] = [own.at(-axis), whole.at(-axis)];
+    if (length > 1) index += (rest % full) * step;
+    rest = Math.floor(rest / full);
+    step *= length;
   }
-  const limit = (value, side, full) => (side === 1 && full > 1 ? 0 : value);
-  return {
-    row: limit(place.row, own.height, whole.height),
-    column: limit(place.column, own.width, whole.width),
-    map: limit(place.map, own.channels, whole.channels),
-  };
+  return placeOf(network, input, index);
+}
+
+/** Compute the place in a layer's input, which may have another data format, of what the layer takes for (row, column, map). */
+function placeTaken(network, layer, row, column, map) {
+  const [input] = layer.inputs;
+  return placeOf(network, input, flatIndex(shapeOf(network, input), layer.fields.data_format, 0, row, column, map));
 }
 
 /** Compute the place in the input that a value of `zero_padding2d` is; null for a zero of the padding. */
@@ -259,15 +264,18 @@ export function unpaddedPlace(network, name, place) {
   const { height, width } = spatial(shapeOf(network, layer.inputs[0]), layer.fields.data_format);
   const [row, column] = [place.row - top, place.column - left];
   const inside = row >= 0 && column >= 0 && row < height && column < width;
-  return inside ? { row, column, map: place.map } : null;
+  return inside ? placeTaken(network, layer, row, column, place.map) : null;
 }
 
 /** Compute the unit of `flatten`'s output that an input value goes to: Keras puts channels last first. */
 export function flattenedUnit(network, name, place) {
   const layer = network.layer(name);
-  const shape = shapeOf(network, layer.inputs[0]);
-  const { width, channels } = spatial(shape, layer.fields.data_format);
-  return shape.length === 1 ? place.column : (place.row * width + place.column) * channels + place.map;
+  const [input] = layer.inputs;
+  const shape = shapeOf(network, input);
+  const index = indexOf(network, input, place);
+  if (shape.length === 1 || layer.fields.data_format !== "channels_first") return index;
+  const pixels = shape[1] * shape[2];
+  return (index % pixels) * shape[0] + Math.floor(index / pixels);
 }
 
 /** Compute the input value that a unit of `flatten`'s output comes from: the reverse of `flattenedUnit`. */
@@ -277,5 +285,5 @@ export function unflattenedPlace(network, name, unit) {
   if (shape.length === 1) return { row: 0, column: unit, map: 0 };
   const { width, channels } = spatial(shape, layer.fields.data_format);
   const pixel = Math.floor(unit / channels);
-  return { row: Math.floor(pixel / width), column: pixel % width, map: unit % channels };
+  return placeTaken(network, layer, Math.floor(pixel / width), pixel % width, unit % channels);
 }
