@@ -13,21 +13,20 @@ export function barOf(value, largest) {
 }
 
 /**
- * Create a table of contributions: [{ label, detail, value, onChoose, name }], each with its bar.
- * A row with `onChoose` is a button.
+ * Create a table of contributions: [{ label, detail, value, onChoose, others, data }], each with its bar.
+ * A row with `onChoose` is a button; one that is the sum of others has no bar, which would be out of scale.
  */
 export function barTable(rows) {
-  const largest = Math.max(...rows.map((row) => Math.abs(row.value)), 0);
+  const largest = Math.max(...rows.filter((row) => !row.others).map((row) => Math.abs(row.value)), 0);
   return element("div", { class: "bar-table", role: "table" }, ...rows.map((row) => barRow(row, largest)));
 }
 
-function barRow({ label, detail = "", value, onChoose, onPoint, data = {} }, largest) {
+function barRow({ label, detail = "", value, onChoose, others = false, data = {} }, largest) {
   const title = onChoose ? element("button", { type: "button", text: label, on: { click: onChoose } }) : element("span", { text: label });
   const row = element("div", { class: "bar-row", role: "row", data },
     element("span", { class: "bar-label", role: "cell" }, title),
     element("span", { class: "bar-detail", role: "cell", text: detail }),
-    barOf(value, largest),
+    others ? element("span") : barOf(value, largest),
     element("span", { class: "bar-value", role: "cell" }, valueOf(value, signed(value))));
-  if (onPoint) row.addEventListener("pointerenter", onPoint);
   return row;
 }

@@ -31,7 +31,7 @@ class ContributionRow {
   }
 
   /** Draw an input map's part of the output map. */
-  update(channel, place, scales) {
+  update(channel, partial, place, scales) {
     const { name, layer } = this.view;
     const [input] = layer.inputs;
     this.channel = channel;
@@ -41,9 +41,7 @@ class ContributionRow {
     this.input.show(mapOf(state.pass.outputs, input, channel), scales.input, paddingOf(layer, state.network.layer(name).input_shapes[0]));
     this.input.describe(`${input}, map ${channel}, with the window of the value`);
     this.kernel.show(kernelMap(name, place.map, channel), scales.kernel);
-    const { height, width } = sizesOf(name);
-    const values = partialMap(state.network, state.pass, name, 0, place.map, channel);
-    this.partial.show({ values, height, width }, scales.partial);
+    this.partial.show(partial, scales.partial);
     this.partial.mark([{ ...place, kind: "looked-at" }]);
     this.partial.point(place.row, place.column);
     this.partial.describe(`contribution of input map ${channel} to map ${place.map}`);
@@ -51,9 +49,19 @@ class ContributionRow {
 
   /** Draw the window in the input map, and the sum of its products. */
   mark({ terms, sum }) {
-    this.input.mark(terms.map((term) => ({ ...term, kind: term.padding ? "window-cell outside" : "window-cell", text: term.padding ? "0" : "" })));
+    const box = { top: terms[0].row, left: terms[0].column, rows: [...new Set(terms.map((term) => term.row))].join(" "), columns: [...new Set(terms.map((term) => term.column))].join(" ") };
+    Object.assign(this.root.dataset, box, { sum });
+    this.input.mark(...windowMarks(terms, this.view.layer.fields.dilation_rate));
     refill(this.sum, "sum of products ", valueOf(sum, signed(sum)));
   }
+}
+
+/** Return the marks of a window: [cells, boxes]; a window without gaps is one box, zeros of the padding are cells. */
+function windowMarks(terms, dilation) {
+  const outside = terms.filter((term) => term.padding).map((term) => ({ ...term, kind: "window-cell outside", text: "0" }));
+  if (Math.max(...dilation) > 1) return [[...outside, ...terms.filter((term) => !term.padding).map((term) => ({ ...term, kind: "window-cell" }))], []];
+  const [first, last] = [terms[0], terms.at(-1)];
+  return [outside, [{ top: first.row, left: first.column, bottom: last.row, right: last.column, kind: "window-box" }]];
 }
 
 /** Return the part of a filter's kernel that reads one input map. */
@@ -70,6 +78,13 @@ function kernelScale(name, filter) {
   const kernel = state.network.weight(name, "kernel");
   const filters = kernel.shape[3];
   return scaleOf(Float32Array.from({ length: kernel.values.length / filters }, (_, i) => kernel.values[i * filters + filter]));
+}
+
+/** Return the scale of several maps, so that they can be compared. */
+function commonScale(maps) {
+  const scales = maps.map((map) => scaleOf(map.values));
+  const [low, high] = [Math.min(...scales.map((scale) => scale.low)), Math.max(...scales.map((scale) => scale.high))];
+  return { ...scales[0], low, high, signed: low < 0 };
 }
 
 /** The products of one input map in a table of the kernel's shape. */
@@ -125,12 +140,11 @@ class ConvolutionView {
     while (this.rowParts.length < end - first) this.rowParts.push(new ContributionRow(this));
     const shown = this.rowParts.slice(0, end - first);
     if (this.rows.children.length !== shown.length) refill(this.rows, ...shown.map((row) => row.root));
-    const scales = {
-      input: layerScale(this.layer.inputs[0]), kernel: kernelScale(this.name, place.map),
-      partial: layerScale(this.name, state.pass.before.has(this.name) ? state.pass.before : state.pass.outputs),
-    };
+    const { height, width } = sizesOf(this.name);
+    const partials = channels.slice(first, end).map(({ channel }) => ({ values: partialMap(state.network, state.pass, this.name, 0, place.map, channel), height, width }));
+    const scales = { input: layerScale(this.layer.inputs[0]), kernel: kernelScale(this.name, place.map), partial: commonScale(partials) };
     shown.forEach((row, index) => {
-      row.update(channels[first + index].channel, place, scales);
+      row.update(channels[first + index].channel, partials[index], place, scales);
       row.mark(channels[first + index]);
     });
   }

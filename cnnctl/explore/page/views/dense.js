@@ -30,7 +30,7 @@ class ContributionMap {
   constructor(view) {
     this.view = view;
     this.map = 0;
-    this.picture = new MapPicture({ label: "contributions", kind: "output-picture" });
+    this.picture = new MapPicture({ label: "contributions" });
     this.sums = new MapPicture({ label: "contributions summed over maps" });
     this.key = element("span");
     this.sumsKey = element("span");
@@ -111,7 +111,7 @@ class DenseView {
       data: { index: term.index, value: String(term.value), weight: String(term.weight) }, onChoose: () => this.#choose(term.index),
     }));
     const sum = rest.reduce((total, term) => total + term.product, 0);
-    const others = rest.length ? [{ label: `${rest.length} others`, detail: "sum", value: sum, data: { name: "others" } }] : [];
+    const others = rest.length ? [{ label: `${rest.length} others`, detail: "sum", value: sum, others: true, data: { name: "others" } }] : [];
     refill(this.table, barTable([...rows, ...others]));
   }
 

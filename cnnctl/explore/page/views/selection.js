@@ -1,6 +1,7 @@
 // Which value of a layer the person looks at, and how views refer to it in words.
 
 import { formatOf, shapeOf, spatial } from "../arithmetic/window.js";
+import { channelOf } from "../paint.js";
 import { change, state } from "../state.js";
 
 /** Return { height, width, channels, vector, dataFormat } of a layer's output, or of "input". */
@@ -14,29 +15,31 @@ function limitedTo(value, length) {
   return Math.min(Math.max(value, 0), length - 1);
 }
 
-/** Return the unit of a vector with the largest value. */
-function largestUnit(name) {
+/** Return the place of the largest value of a map, or of a vector. */
+function largestPlace(name, map) {
+  const { height, width, vector, dataFormat } = sizesOf(name);
   const tensor = state.pass.outputs.get(name);
-  const values = tensor.values.subarray(0, tensor.values.length / tensor.shape[0]);
-  return values.reduce((best, value, unit) => (value > values[best] ? unit : best), 0);
+  const { values } = vector ? { values: tensor.values.subarray(0, width) } : channelOf(tensor, 0, map, dataFormat);
+  const index = values.reduce((best, value, each) => (value > values[best] ? each : best), 0);
+  return { row: Math.floor(index / width) % height, column: index % width };
 }
 
-/** Return the place { row, column, map } that is looked at in a layer's output: the selected one, else the middle. */
+/** Return the place { row, column, map } that is looked at in a layer's output: the selected one, else the largest of the map. */
 export function chosenPlace(name) {
   const { height, width, channels, vector } = sizesOf(name);
   const chosen = state.selected?.layer === name ? state.selected : {};
-  const column = chosen.column ?? (vector ? largestUnit(name) : Math.floor(width / 2));
-  return {
-    map: limitedTo(vector ? 0 : (chosen.map ?? 0), channels),
-    row: limitedTo(vector ? 0 : (chosen.row ?? Math.floor(height / 2)), height),
-    column: limitedTo(column, width),
-  };
+  const map = vector ? 0 : limitedTo(chosen.map ?? 0, channels);
+  const { row, column } = Number.isInteger(chosen.column) ? chosen : largestPlace(name, map);
+  return { map, row: vector ? 0 : limitedTo(row ?? 0, height), column: limitedTo(column, width) };
 }
 
 /** Look at a value of a layer; what `place` leaves out stays. */
 export function select(name, place) {
   const before = chosenPlace(name);
-  change({ selected: { layer: name, ...before, ...place } });
+  const after = { ...before, ...place };
+  // Another map, with no value chosen in it yet, shows its own largest value.
+  const unchosen = !Number.isInteger(state.selected?.column) && place.column === undefined;
+  change({ selected: { layer: name, ...after, ...(unchosen ? { row: null, column: null } : {}) } });
 }
 
 /** Name a value in words: "output (3, 5) of map 7", "unit 4"; the classes have their names in the network's output. */
