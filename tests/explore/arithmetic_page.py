@@ -24,7 +24,7 @@ import { gradCam, lastConvolution } from "./arithmetic/gradcam.js";
 import { Network } from "./arithmetic/network.js";
 import { OPERATIONS } from "./arithmetic/operations.js";
 import { receptiveField } from "./arithmetic/receptive.js";
-import { crossEntropy, crossEntropyOfProbabilities, softmax } from "./arithmetic/softmax.js";
+import { crossEntropy, crossEntropyOfProbabilities } from "./arithmetic/softmax.js";
 import {
   broadcastPlace, convolutionTerms, denseTerms, flattenedUnit, groupOf, maskAt, normalizationTerms, partialMap, placeOf, poolingTerms,
   sourceOf, unflattenedPlace, unpaddedPlace, valueAt,
@@ -137,6 +137,23 @@ function boxOfGradients(network, pass, layer, row, column) {
   return box.top === Infinity ? null : box;
 }
 
+/** Call a function of steps, with its typed arrays as lists. */
+function asLists(name, ...values) {
+  const steps = Object.entries(window.arithmetic[name](...values));
+  return Object.fromEntries(steps.map(([step, value]) => [step, ArrayBuffer.isView(value) ? [...value] : value]));
+}
+
+const gradientOfScoreAsList = (...values) => [...gradientOfScore(...values)];
+
+function gradCamOf({ network, weights, images, target }, image) {
+  const made = new Network(network, decoded(weights));
+  const layer = lastConvolution(made);
+  if (!layer) return null;
+  const pass = made.forward(tensorOf(images));
+  const { values, height, width } = gradCam(made, pass, made.backward(pass, target), layer.name, image);
+  return { layer: layer.name, map: [[height, width], encoded(values)] };
+}
+
 /** Measure the median duration of a forward pass and of a backward pass, in milliseconds. */
 function timed({ network, weights, images, target }, rounds) {
   const made = new Network(network, decoded(weights));
@@ -154,8 +171,8 @@ function timed({ network, weights, images, target }, rounds) {
 }
 
 window.arithmetic = {
-  ACTIVATIONS, OPERATIONS, Network, classScores, computed, crossEntropy, crossEntropyOfProbabilities, fieldsOf, gradCam,
-  gradientOfScore, lastConvolution, softmax, sumsOfPartialMaps, termsOf, timed,
+  ACTIVATIONS, OPERATIONS, asLists, classScores, computed, crossEntropy, crossEntropyOfProbabilities, fieldsOf, gradCamOf,
+  gradientOfScoreAsList, sumsOfPartialMaps, termsOf, timed,
 };
 """
 
@@ -201,6 +218,24 @@ class ArithmeticPage:
         if isinstance(values := target.get("values"), np.ndarray):
             request["target"] = {**target, "values": encoded(values)["values"]}
         return decoded_all(self.call("computed", request))
+
+    def grad_cam(
+        self, network: Mapping[str, Any], weights: bytes, images: Values, target: Mapping[str, Any], *, image: int
+    ) -> dict[str, Any] | None:
+        """Return the last convolution, `layer`, and its Grad-CAM (H, W), `map`, for one image of a batch; None without one."""
+        found = self.call("gradCamOf", request_for(network, weights, images) | {"target": dict(target)}, image)
+        return found and {"layer": found["layer"], "map": decoded(*found["map"])}
+
+    def error_of(self, network: Mapping[str, Any], weights: bytes, images: Values, change: str) -> str:
+        """Return the message of the error that a computation throws after a change of its request."""
+        request = request_for(network, weights, images) | {"target": {"kind": "value", "layer": "a", "index": 0}, "seed": 0}
+        message = self.evaluate(f"""(() => {{
+          const request = {json.dumps(request)};
+          {change};
+          try {{ arithmetic.computed(request); }} catch (error) {{ return error.message; }}
+          return "no error";
+        }})()""")
+        return str(message)
 
 
 def request_for(

@@ -118,8 +118,10 @@ function weightsOf(layer, weights) {
 }
 
 function checkImages(images, shape) {
-  if (images.shape.slice(1).join() === shape.join()) return;
-  throw new Error(`the network takes images (B, ${shape.join(", ")}), received (${images.shape.join(", ")})`);
+  if (images.shape.slice(1).join() !== shape.join()) {
+    throw new Error(`the network takes images (B, ${shape.join(", ")}), received (${images.shape.join(", ")})`);
+  }
+  makeTensor(images.shape, images.values); // as many values as the shape has
 }
 
 /** Add zeros for the layers on which the target does not depend. */
