@@ -14,11 +14,12 @@
  *   cnnctl.setSnapshot(0)              the weights of `cnnctl.snapshots[0]`
  *   cnnctl.classify()                  [{class, probability}, …]
  *   cnnctl.frames()                    the latest redraws: [{at, interval, work}, …] in milliseconds
+ *   await cnnctl.drawn()               resolves when the page shows all that was set
  */
 
 import { classNames } from "./episode.js";
 import { probabilities } from "./overview/classes.js";
-import { change, gradientsNow, recentFrames, refresh, state } from "./state.js";
+import { change, gradientsNow, recentFrames, refresh, state, whenDrawn } from "./state.js";
 
 /** Create the interface; the page must have its data. */
 export function createApi() {
@@ -37,6 +38,7 @@ export function createApi() {
     setSnapshot,
     classify: () => passNow() && Array.from(probabilities(), (probability, index) => ({ class: names[index] ?? String(index), probability })),
     frames: recentFrames,
+    drawn: whenDrawn,
   });
 }
 
@@ -54,7 +56,8 @@ function answerOf(tensors, name) {
 }
 
 function givenImage(given, call) {
-  const { values, label = null, name = "given image" } = given?.values ? given : { values: given };
+  const isEntry = Object.hasOwn(given ?? {}, "values"); // arrays have a method of that name
+  const { values, label = null, name = "given image" } = isEntry ? given : { values: given };
   const flat = Float32Array.from(flattened(values));
   const { shape } = state.page.network.input;
   const expected = shape.reduce((product, length) => product * length, 1);

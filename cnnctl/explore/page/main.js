@@ -27,8 +27,9 @@ function startPage() {
   const parts = [network, ...outputs, controls(hosts.controls), batchStrip(hosts.batch), detailPanel(hosts.detail, network.focus)];
   subscribe(() => parts.forEach((part) => part.update()));
   window.cnnctl = createApi();
-  change({ image: firstImage(page) });
-  mountInput(hosts.input);
+  change({ image: blankImage(page) });
+  mountInput(hosts.input); // shows an image, if the page has one
+  if (page.few_shot?.queries.length) change({ image: page.images[page.few_shot.queries[0]] });
 }
 
 /** Create the regions of the page. */
@@ -72,11 +73,6 @@ function pageFoot(page) {
   const keys = "Arrow keys move between maps, Enter opens one, Esc closes it. In the console: window.cnnctl.";
   const notes = (page.notes ?? []).map((text) => element("p", { text }));
   return element("footer", { class: "page-foot" }, key, ...notes, element("p", { text: `${keys} Made by cnnctl ${page.cnnctl}.` }));
-}
-
-/** Return the image that is shown at first: a query of the episode, else the first of the page. */
-function firstImage(page) {
-  return page.images[page.few_shot?.queries[0] ?? 0] ?? blankImage(page);
 }
 
 function blankImage(page) {

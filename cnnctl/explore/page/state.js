@@ -164,14 +164,23 @@ function schedule() {
   if (stale.pass && lastWork > SLOW) {
     clearTimeout(waiting);
     waiting = setTimeout(() => requestAnimationFrame(update), PAUSE);
-  } else if (!scheduled) {
+  } else if (!scheduled && !waiting) {
     scheduled = true;
     requestAnimationFrame(update);
   }
 }
 
+/** Return a promise that is kept when all changes have been computed and drawn. */
+export function whenDrawn() {
+  return new Promise((kept) => {
+    const look = () => (scheduled || waiting ? requestAnimationFrame(look) : kept());
+    requestAnimationFrame(look);
+  });
+}
+
 function update(now) {
   scheduled = false;
+  waiting = 0;
   const started = performance.now();
   refresh();
   if (state.pass) for (const listener of [...listeners]) listener(state);

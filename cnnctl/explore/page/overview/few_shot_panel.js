@@ -42,7 +42,7 @@ function classCard({ name, support }, episode) {
     "li",
     { class: "episode-class" },
     element("h3", { text: name, title: name }),
-    element("div", { class: "supports" }, ...batch-images.map((thumb) => thumb.root)),
+    element("div", { class: "supports" }, ...thumbs.map((thumb) => thumb.root)),
     ...(episode.distance ? [measured] : []),
     element("div", { class: "episode-share" }, element("span", { class: "class-track" }, bar), share),
   );
