@@ -121,7 +121,7 @@ def opened(browser: Browser, address: str, width: int = 1280, height: int = 900,
 
 def click(page: Browser, element: str) -> None:
     """Clicks the middle of an element, as a mouse does."""
-    script = f"(() => {{ const e = {element}; e.scrollIntoView({{block: 'center', inline: 'center', behavior: 'instant'}}); const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})()"  # noqa: E501
+    script = f"(() => {{ const e = {element}; e.scrollIntoView({{block: 'center', inline: 'center', behavior: 'instant'}}); const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})()"
     page.click(*page.compute(script))
     settle(page)
 
@@ -235,7 +235,7 @@ LINES = """(() => {
     const start = box(heads.get(from)), end = box(heads.get(to));
     return { from, to, crossed: crossed.map((each) => each.dataset.layer), first: points[0], last: points.at(-1), start: [start.left, start.right, start.top, start.bottom], end: [end.left, end.right, end.top, end.bottom] };
   });
-})()"""  # noqa: E501
+})()"""
 
 
 @pytest.mark.parametrize("width", [1280, 3840, 360])
@@ -254,7 +254,7 @@ def test_repeats_are_bracketed_with_their_rounds(page: Browser) -> None:
     texts = page.compute("[...document.querySelectorAll('.bracket')].map((each) => each.textContent)")
     assert len(texts) == 6  # two rounds, each with two inner ones
     assert all(re.search(r"repeat.*round [12]$", text) for text in texts)
-    inner = "[...document.querySelectorAll('.bracket')].map((each) => [each.style.gridColumnStart, each.style.gridColumnEnd, each.style.gridRowStart].map(Number))"  # noqa: E501
+    inner = "[...document.querySelectorAll('.bracket')].map((each) => [each.style.gridColumnStart, each.style.gridColumnEnd, each.style.gridRowStart].map(Number))"
     spans = page.compute(inner)
     outer = [span for span in spans if span[2] == 1]
     assert len(outer) == 2
@@ -335,7 +335,7 @@ def test_the_batch_has_the_chosen_size_and_names_its_images(page: Browser, conte
     assert page.compute(count) == 8
     page.compute(
         "(() => { const s = document.querySelector('select[aria-label=batch]'); s.value = '32'; s.dispatchEvent(new Event('change')); })()"
-    )  # noqa: E501
+    )
     settle(page)
     assert page.compute(count) == 32
     labels = page.compute("[...document.querySelectorAll('.batch-images button')].map((each) => each.ariaLabel)")
@@ -512,7 +512,7 @@ def test_given_masks_replace_drawn_ones(page: Browser) -> None:
     mask = [index % 3 == 0 for index in range(size)]
     page.compute(
         f"cnnctl.setBatch([Array(64).fill(0.5)]); cnnctl.setTraining(true); cnnctl.setMasks({{dropout: [{json.dumps([int(each) for each in mask])}]}})"
-    )  # noqa: E501
+    )
     before, after = activations(page, "vector"), activations(page, "dropout")
     np.testing.assert_allclose(after, np.where(mask, before / 0.75, 0), rtol=1e-5)
 
@@ -555,7 +555,7 @@ def test_distances_to_the_classes_of_an_episode_are_those_of_the_embeddings(chro
     np.testing.assert_allclose([each["probability"] for each in page.compute("cnnctl.classify()")], shares, rtol=1e-3)
     assert page.compute("document.querySelectorAll('.support canvas').length") == sum(
         len(each["support"]) for each in episode["classes"]
-    )  # noqa: E501
+    )
     assert page.events.errors == []
 
 

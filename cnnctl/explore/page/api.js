@@ -36,7 +36,8 @@ export function createApi() {
     setMasks: (masks) => change({ masks: masks === null ? null : givenMasks(masks) }),
     setBatch,
     setSnapshot,
-    classify: () => passNow() && Array.from(probabilities(), (probability, index) => ({ class: names[index] ?? String(index), probability })),
+    classify: () =>
+      passNow() && Array.from(probabilities(), (probability, index) => ({ class: names[index] ?? String(index), probability })),
     frames: recentFrames,
     drawn: whenDrawn,
   });
@@ -61,7 +62,8 @@ function givenImage(given, call) {
   const flat = Float32Array.from(flattened(values));
   const { shape } = state.page.network.input;
   const expected = shape.reduce((product, length) => product * length, 1);
-  if (flat.length !== expected) throw new Error(`${call}: expected ${expected} values for ${JSON.stringify(shape)}; received ${flat.length}`);
+  if (flat.length !== expected)
+    throw new Error(`${call}: expected ${expected} values for ${JSON.stringify(shape)}; received ${flat.length}`);
   if (flat.some((value) => !Number.isFinite(value))) throw new Error(`${call}: a value is not a finite number`);
   return { values: flat, label, name };
 }
@@ -74,12 +76,18 @@ function setTarget(given) {
   const kind = Object.hasOwn(given, "loss") ? "loss" : "class";
   const count = classNames(state.page).length;
   const index = given[kind];
-  if (!Number.isInteger(index) || index < 0 || index >= count) throw new Error(`setTarget: expected a class from 0 to ${count - 1}; received ${index}`);
+  if (!Number.isInteger(index) || index < 0 || index >= count)
+    throw new Error(`setTarget: expected a class from 0 to ${count - 1}; received ${index}`);
   change({ target: { kind, class: index, follows: false } });
 }
 
 function givenMasks(masks) {
-  return Object.fromEntries(Object.entries(masks).map(([name, nested]) => [name, { shape: nestedShape(nested), values: Float32Array.from(flattened(nested)) }]));
+  return Object.fromEntries(
+    Object.entries(masks).map(([name, nested]) => [
+      name,
+      { shape: nestedShape(nested), values: Float32Array.from(flattened(nested)) },
+    ]),
+  );
 }
 
 function nestedShape(nested) {
@@ -96,6 +104,7 @@ function setBatch(images) {
 
 function setSnapshot(index) {
   const { length } = state.page.snapshots;
-  if (!Number.isInteger(index) || index < 0 || index >= length) throw new Error(`setSnapshot: expected 0 to ${length - 1}; received ${index}`);
+  if (!Number.isInteger(index) || index < 0 || index >= length)
+    throw new Error(`setSnapshot: expected 0 to ${length - 1}; received ${index}`);
   change({ snapshot: index });
 }

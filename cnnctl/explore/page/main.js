@@ -24,7 +24,13 @@ function startPage() {
   document.getElementById("app").append(...hosts.all);
   const network = diagram(hosts.network, page.network);
   const outputs = [classPanel(hosts.outputs), ...(page.few_shot ? [fewShotPanel(hosts.episode)] : [])];
-  const parts = [network, ...outputs, controls(hosts.controls), batchStrip(hosts.batch), detailPanel(hosts.detail, network.focus)];
+  const parts = [
+    network,
+    ...outputs,
+    controls(hosts.controls),
+    batchStrip(hosts.batch),
+    detailPanel(hosts.detail, network.focus),
+  ];
   subscribe(() => parts.forEach((part) => part.update()));
   window.cnnctl = createApi();
   change({ image: blankImage(page) });
@@ -54,11 +60,22 @@ function pageHead(page, controlsHost) {
   const { layers, input } = page.network;
   const parameters = layers.reduce((sum, layer) => sum + parametersOf(layer), 0);
   const macs = layers.reduce((sum, layer) => sum + layer.macs, 0);
-  const totals = [`${layers.length} layers`, `${countText(parameters)} parameters`, `${countText(macs)} MACs per image`, input.shape.join("×"), classesText(classNames(page).length)];
+  const totals = [
+    `${layers.length} layers`,
+    `${countText(parameters)} parameters`,
+    `${countText(macs)} MACs per image`,
+    input.shape.join("×"),
+    classesText(classNames(page).length),
+  ];
   return element(
     "header",
     { class: "page-head" },
-    element("div", { class: "page-title" }, element("h1", { text: page.title }), element("p", { class: "totals", text: `${sourceText(page)} · ${totals.join(" · ")}` })),
+    element(
+      "div",
+      { class: "page-title" },
+      element("h1", { text: page.title }),
+      element("p", { class: "totals", text: `${sourceText(page)} · ${totals.join(" · ")}` }),
+    ),
     controlsHost,
     themeButton(),
   );
@@ -69,10 +86,21 @@ function sourceText({ source }) {
 }
 
 function pageFoot(page) {
-  const key = element("p", { class: "key" }, "Maps: blue is negative, orange is positive, each layer has its own scale. Image: ", legend(IMAGE_SCALE));
+  const key = element(
+    "p",
+    { class: "key" },
+    "Maps: blue is negative, orange is positive, each layer has its own scale. Image: ",
+    legend(IMAGE_SCALE),
+  );
   const keys = "Arrow keys move between maps, Enter opens one, Esc closes it. In the console: window.cnnctl.";
   const notes = (page.notes ?? []).map((text) => element("p", { text }));
-  return element("footer", { class: "page-foot" }, key, ...notes, element("p", { text: `${keys} Made by cnnctl ${page.cnnctl}.` }));
+  return element(
+    "footer",
+    { class: "page-foot" },
+    key,
+    ...notes,
+    element("p", { text: `${keys} Made by cnnctl ${page.cnnctl}.` }),
+  );
 }
 
 function blankImage(page) {

@@ -19,7 +19,10 @@ const images = new WeakMap();
 function tableOf(palette) {
   const table = new Uint32Array(2 * STEPS + 1);
   for (let step = -STEPS; step <= STEPS; step++) {
-    const [red, green, blue] = mixed([palette.zero, ...(step < 0 ? palette.negative : palette.positive)], Math.abs(step) / STEPS);
+    const [red, green, blue] = mixed(
+      [palette.zero, ...(step < 0 ? palette.negative : palette.positive)],
+      Math.abs(step) / STEPS,
+    );
     table[step + STEPS] = pixelOf(red, green, blue);
   }
   return table;

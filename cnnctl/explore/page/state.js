@@ -132,7 +132,8 @@ function computeGradients() {
 
 /** Translate the target of the page into one of the arithmetic. */
 function targetOf(target) {
-  if (target.kind === "class" && comparesEmbeddings(state.page)) return { kind: "adjoint", values: adjointOfScore(target.class) };
+  if (target.kind === "class" && comparesEmbeddings(state.page))
+    return { kind: "adjoint", values: adjointOfScore(target.class) };
   if (target.kind === "class") return { kind: "class", index: 0, class: target.class };
   if (target.kind !== "loss") return target;
   return { kind: "loss", labels: state.batch.map((image, index) => (index === 0 ? target.class : (image.label ?? 0))) };

@@ -15,7 +15,10 @@ export function batchStrip(host) {
   function update() {
     host.hidden = !state.training;
     if (host.hidden) return;
-    setText(title, `Batch of ${state.batch.length}${hasBatchNorm ? ": batch norm uses the mean and variance over these images" : ""}`);
+    setText(
+      title,
+      `Batch of ${state.batch.length}${hasBatchNorm ? ": batch norm uses the mean and variance over these images" : ""}`,
+    );
     if (shown.length !== state.batch.length || shown.some((image, index) => index > 0 && image !== state.batch[index])) renew();
     paintThumb(list.firstElementChild.querySelector("canvas"), 0);
     shown = state.batch;
@@ -32,17 +35,27 @@ export function batchStrip(host) {
 function thumb(image, index) {
   const name = index === 0 ? "your image" : nameOf(image);
   const swap = () => index > 0 && change({ image });
-  const button = element("button", { type: "button", title: name, aria: { label: name }, on: { click: swap } }, element("canvas"), element("span", { text: index === 0 ? "this" : shortName(image) }));
+  const button = element(
+    "button",
+    { type: "button", title: name, aria: { label: name }, on: { click: swap } },
+    element("canvas"),
+    element("span", { text: index === 0 ? "this" : shortName(image) }),
+  );
   return element("li", {}, button);
 }
 
 function nameOf(image) {
-  const label = image.label === null || image.label === undefined ? "" : `, class ${state.page.network.classes[image.label] ?? image.label}`;
+  const label =
+    image.label === null || image.label === undefined
+      ? ""
+      : `, class ${state.page.network.classes[image.label] ?? image.label}`;
   return `${image.name ?? "image"}${label}`;
 }
 
 function shortName(image) {
-  return image.label === null || image.label === undefined ? (image.name ?? "") : String(state.page.network.classes[image.label] ?? image.label);
+  return image.label === null || image.label === undefined
+    ? (image.name ?? "")
+    : String(state.page.network.classes[image.label] ?? image.label);
 }
 
 /** Paint the first channel of an image of the batch. */

@@ -51,7 +51,10 @@ function orderOf(shares) {
 function setTruth(host, names, best) {
   const { label } = state.image;
   const known = label !== null && label !== undefined;
-  setText(host, known ? `${label === best ? "✓ right" : "✗ wrong"}: the true class is ${names[label]}` : "the true class is not known");
+  setText(
+    host,
+    known ? `${label === best ? "✓ right" : "✗ wrong"}: the true class is ${names[label]}` : "the true class is not known",
+  );
   host.classList.toggle("wrong", known && label !== best);
 }
 
@@ -67,7 +70,13 @@ function classBar() {
   const [label, value] = [element("span", { class: "class-label" }), element("span", { class: "class-value" })];
   const bar = element("span", { class: "class-bar" });
   const choose = () => change({ target: { kind: "class", class: shownClass, follows: false } });
-  const button = element("button", { type: "button", class: "class-row", on: { click: choose } }, label, element("span", { class: "class-track" }, bar), value);
+  const button = element(
+    "button",
+    { type: "button", class: "class-row", on: { click: choose } },
+    label,
+    element("span", { class: "class-track" }, bar),
+    value,
+  );
   const root = element("li", {}, button);
 
   function show(index, name, share, isBest) {

@@ -30,19 +30,33 @@ export function layerColumn(layer, options) {
   const isVector = layer.shape.length < 3;
   const total = isVector ? Math.ceil(layer.shape[0] / MAX_CELLS) : mapsOf(layer.shape, options.format);
   const perPage = isVector ? 1 : options.perPage;
-  const maps = element("div", { class: isVector ? "maps vector" : "maps", role: "group", aria: { label: `maps of ${layer.name}` } });
+  const maps = element("div", {
+    class: isVector ? "maps vector" : "maps",
+    role: "group",
+    aria: { label: `maps of ${layer.name}` },
+  });
   const pages = pager(total, perPage, `maps of ${layer.name}`, 0, turned);
   const range = element("span", { class: "range" });
   const open = (map) => change({ selected: { layer: layer.name, map, row: null, column: null } });
   const head = columnHead(layer, () => open(0));
-  const root = element("article", { class: `column kind-${layer.kind}`, data: { layer: layer.name } }, head, factsOf(layer), maps, pages.root, range);
+  const root = element(
+    "article",
+    { class: `column kind-${layer.kind}`, data: { layer: layer.name } },
+    head,
+    factsOf(layer),
+    maps,
+    pages.root,
+    range,
+  );
   let shown = [];
   LIST.addEventListener("change", () => (setSizes(), update()));
   setSizes();
   turned(pages.first, pages.end, false);
 
   function setSizes() {
-    const [height, width] = isVector ? stripSize(layer.shape[0], LIST.matches) : mapSize(extentOf(layer.shape, options.format), options.largest);
+    const [height, width] = isVector
+      ? stripSize(layer.shape[0], LIST.matches)
+      : mapSize(extentOf(layer.shape, options.format), options.largest);
     root.style.setProperty("--map-width", `${width.toFixed(3)}rem`);
     root.style.setProperty("--map-height", `${height.toFixed(3)}rem`);
     root.classList.toggle("single", total === 1);
@@ -73,7 +87,8 @@ export function layerColumn(layer, options) {
   function markSelected() {
     const selected = state.selected?.layer === layer.name ? state.selected : null;
     root.classList.toggle("selected", selected !== null);
-    for (const each of shown) each.root.classList.toggle("selected", selected !== null && (isVector || each.map === selected.map));
+    for (const each of shown)
+      each.root.classList.toggle("selected", selected !== null && (isVector || each.map === selected.map));
   }
 
   return { root, head, update, showMap: (map) => pages.show(isVector ? Math.floor(map / MAX_CELLS) : map) };
@@ -121,6 +136,13 @@ function mapButton(layer, map, total, open) {
   const canvas = element("canvas");
   const isVector = layer.shape.length < 3;
   const label = isVector ? `values of ${layer.name}` : `map ${map} of ${layer.name}, 0 to ${total - 1}`;
-  const properties = { class: "map", type: "button", tabindex: -1, title: label, aria: { label }, on: { click: () => open(isVector ? 0 : map) } };
+  const properties = {
+    class: "map",
+    type: "button",
+    tabindex: -1,
+    title: label,
+    aria: { label },
+    on: { click: () => open(isVector ? 0 : map) },
+  };
   return { root: element("button", properties, canvas), canvas, map };
 }

@@ -19,7 +19,8 @@ function segmented(label, choices, chosen) {
     element("button", { type: "button", class: "segment", text, title, data: { value }, on: { click: () => chosen(value) } }),
   );
   const root = element("div", { class: "segments", role: "group", aria: { label } }, ...buttons);
-  const mark = (value) => buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.value === value)));
+  const mark = (value) =>
+    buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.value === value)));
   return { root, mark };
 }
 
@@ -28,7 +29,11 @@ function modeControl() {
   const explanation = "training: batch norm uses the statistics of the batch, dropout sets values to zero";
   const mode = segmented("mode", [["inference", "Inference", "as in evaluate and predict"], ["training", "Training", explanation]], (value) => change({ training: value === "training" })); // prettier-ignore
   const size = selectMenu("batch", batchSizes().map((count) => [String(count), `batch of ${count}`]), (value) => change({ batchSize: Number(value) })); // prettier-ignore
-  const masks = element("button", { type: "button", text: "New dropout masks", on: { click: () => change({ maskSeed: state.maskSeed + 1 }) } });
+  const masks = element("button", {
+    type: "button",
+    text: "New dropout masks",
+    on: { click: () => change({ maskSeed: state.maskSeed + 1 }) },
+  });
   const root = element("div", { class: "control" }, mode.root, size, ...(kinds.has("dropout") ? [masks] : []));
 
   function update() {
@@ -57,7 +62,13 @@ function selectMenu(label, choices, chosen) {
 }
 
 function gradientControl() {
-  const show = element("button", { type: "button", class: "toggle", text: "Gradients", title: "colour every map by the gradient of the target", on: { click: toggle } });
+  const show = element("button", {
+    type: "button",
+    class: "toggle",
+    text: "Gradients",
+    title: "colour every map by the gradient of the target",
+    on: { click: toggle },
+  });
   const target = selectMenu("target of the gradients", targetChoices(), choose);
   const root = element("div", { class: "control" }, show, ...(targetChoices().length ? [target] : []));
 
@@ -89,7 +100,8 @@ function valueOfTarget(target) {
 }
 
 function choose(value) {
-  if (value === "follow") return change({ target: { kind: "class", class: state.target.class, follows: true }, image: state.image });
+  if (value === "follow")
+    return change({ target: { kind: "class", class: state.target.class, follows: true }, image: state.image });
   const [kind, index] = value.split(" ");
   return change({ target: { kind, class: Number(index), follows: false } });
 }
@@ -99,7 +111,14 @@ function snapshotControl() {
   const { snapshots } = state.page;
   if (snapshots.length < 2) return null;
   const text = element("output", { class: "epoch" });
-  const slider = element("input", { type: "range", min: 0, max: snapshots.length - 1, step: 1, aria: { label: "epoch of the weights" }, on: { input: () => change({ snapshot: Number(slider.value) }) } });
+  const slider = element("input", {
+    type: "range",
+    min: 0,
+    max: snapshots.length - 1,
+    step: 1,
+    aria: { label: "epoch of the weights" },
+    on: { input: () => change({ snapshot: Number(slider.value) }) },
+  });
   const root = element("label", { class: "control snapshots" }, element("span", { text: "Weights" }), slider, text);
 
   function update() {

@@ -41,7 +41,10 @@ export function detailPanel(host, returnFocus) {
     host.append(head, content);
     view = viewFor(layer)(content, name);
     head.querySelector("h2").focus({ preventScroll: true });
-    host.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    host.scrollIntoView({
+      block: "start",
+      behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
+    });
   }
 
   return { update };
@@ -51,8 +54,22 @@ function detailHead(layer, close) {
   const { layers } = state.page.network;
   const index = layers.findIndex((each) => each.name === layer.name);
   const step = (text, label, other) =>
-    element("button", { type: "button", class: "arrow", text, disabled: !other, title: other?.name, aria: { label: other ? `${label} layer, ${other.name}` : `no ${label} layer` }, on: { click: () => change({ selected: { layer: other.name, map: 0, row: null, column: null } }) } });
-  const facts = [layer.kind, settingsText(layer), `output ${shapeText(layer.shape)}`, ...costTexts(layer), inputsText(layer, layers[index - 1])];
+    element("button", {
+      type: "button",
+      class: "arrow",
+      text,
+      disabled: !other,
+      title: other?.name,
+      aria: { label: other ? `${label} layer, ${other.name}` : `no ${label} layer` },
+      on: { click: () => change({ selected: { layer: other.name, map: 0, row: null, column: null } }) },
+    });
+  const facts = [
+    layer.kind,
+    settingsText(layer),
+    `output ${shapeText(layer.shape)}`,
+    ...costTexts(layer),
+    inputsText(layer, layers[index - 1]),
+  ];
   return element(
     "header",
     { class: "detail-head" },

@@ -18,7 +18,13 @@ export function diagram(host, network) {
   const graph = arrange(network.layers);
   const columns = columnsByLayer(network, graph);
   const svg = svgElement("svg", { class: "lines", "aria-hidden": "true" });
-  const grid = element("div", { class: "diagram" }, svg, ...graph.brackets.map(bracketElement), ...[...columns.values()].map((each) => each.root));
+  const grid = element(
+    "div",
+    { class: "diagram" },
+    svg,
+    ...graph.brackets.map(bracketElement),
+    ...[...columns.values()].map((each) => each.root),
+  );
   place(grid, graph, columns);
   host.append(grid);
   const visible = watchVisible(columns);
@@ -49,7 +55,11 @@ function columnsByLayer(network, graph) {
 
 /** Set the cells of the grid; rows hold the brackets, the lines above the layers, and the lanes. */
 function place(grid, graph, columns) {
-  const rows = [...Array(graph.levels).fill("1.6rem"), `${10 + 10 * graph.tracks}px`, ...Array(graph.lanes).fill("max-content")];
+  const rows = [
+    ...Array(graph.levels).fill("1.6rem"),
+    `${10 + 10 * graph.tracks}px`,
+    ...Array(graph.lanes).fill("max-content"),
+  ];
   grid.style.gridTemplateRows = rows.join(" ");
   for (const [name, { depth, lane }] of graph.cells) {
     const { root } = columns.get(name);
@@ -68,7 +78,12 @@ function bracketElement(bracket) {
 
 /** Move the parts of lower lanes up to the columns above them, which are often shorter than the tallest of their row. */
 function liftSegments(graph, columns) {
-  const sides = new Map([...columns].map(([name, { root }]) => [name, { top: root.offsetTop + liftOf(root), bottom: root.offsetTop + root.offsetHeight }]));
+  const sides = new Map(
+    [...columns].map(([name, { root }]) => [
+      name,
+      { top: root.offsetTop + liftOf(root), bottom: root.offsetTop + root.offsetHeight },
+    ]),
+  );
   for (const segment of graph.segments) {
     const isAbove = ([, cell]) => cell.lane < segment.lane && cell.depth >= segment.first && cell.depth <= segment.last;
     const above = Math.max(...[...graph.cells].filter(isAbove).map(([name]) => sides.get(name).bottom));

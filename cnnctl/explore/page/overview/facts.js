@@ -30,7 +30,11 @@ function activationText(name) {
 
 function poolingDetails(fields) {
   const strides = fields.strides ?? fields.pool_size;
-  return [pair(fields.pool_size), pair(strides) !== pair(fields.pool_size) && `stride ${pair(strides)}`, fields.padding === "same" && "same"];
+  return [
+    pair(fields.pool_size),
+    pair(strides) !== pair(fields.pool_size) && `stride ${pair(strides)}`,
+    fields.padding === "same" && "same",
+  ];
 }
 
 /** Return the settings of a layer as text, such as "3×3, same, relu"; empty for layers without any. */
@@ -46,6 +50,9 @@ export function parametersOf(layer) {
 /** Return the costs of a layer: ["320 parameters", "194,688 MACs"]; what is 0 is left out. */
 export function costTexts(layer) {
   const parameters = parametersOf(layer);
-  const parts = [parameters && `${countText(parameters)} parameter${parameters === 1 ? "" : "s"}`, layer.macs && `${countText(layer.macs)} MACs`];
+  const parts = [
+    parameters && `${countText(parameters)} parameter${parameters === 1 ? "" : "s"}`,
+    layer.macs && `${countText(layer.macs)} MACs`,
+  ];
   return parts.filter(Boolean);
 }

@@ -13,7 +13,11 @@ export function fewShotPanel(host) {
   const episode = state.page.few_shot;
   const cards = episode.classes.map((each) => classCard(each, episode));
   const title = `${episode.way}-way ${episode.shot}-shot episode: ${methodText(episode)}`;
-  host.append(element("h2", { text: title }), ...(episode.note ? [element("p", { class: "note", text: episode.note })] : []), element("ol", { class: "episode" }, ...cards.map((card) => card.root)));
+  host.append(
+    element("h2", { text: title }),
+    ...(episode.note ? [element("p", { class: "note", text: episode.note })] : []),
+    element("ol", { class: "episode" }, ...cards.map((card) => card.root)),
+  );
   cards.forEach((card) => card.paint());
 
   function update() {
@@ -61,7 +65,11 @@ function classCard({ name, support }, episode) {
 function supportButton(image, name) {
   const canvas = element("canvas");
   const label = `${image.name ?? "support image"} of ${name}: show it`;
-  const root = element("button", { type: "button", class: "support", title: label, aria: { label }, on: { click: () => change({ image }) } }, canvas);
+  const root = element(
+    "button",
+    { type: "button", class: "support", title: label, aria: { label }, on: { click: () => change({ image }) } },
+    canvas,
+  );
   const { shape, data_format: format } = state.page.network.input;
   const paint = () => {
     const { values, height, width } = channelOf({ shape: [1, ...shape], values: image.values }, 0, 0, format);

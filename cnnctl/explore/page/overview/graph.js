@@ -81,7 +81,10 @@ function segmentsOf(cells, taken, depths) {
       else segments.push({ lane, first: depth, last: depth });
     }
   }
-  const within = (segment) => ([, cell]) => cell.lane === segment.lane && cell.depth >= segment.first && cell.depth <= segment.last;
+  const within =
+    (segment) =>
+    ([, cell]) =>
+      cell.lane === segment.lane && cell.depth >= segment.first && cell.depth <= segment.last;
   return segments.map((segment) => ({ ...segment, names: [...cells].filter(within(segment)).map(([name]) => name) }));
 }
 

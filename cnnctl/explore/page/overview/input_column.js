@@ -24,7 +24,9 @@ export function inputColumn(input, format) {
     const tensor = state.pass.outputs.get(INPUT_NAME);
     const planes = Array.from({ length: channels }, (_, map) => channelOf(tensor, 0, map, format));
     paintImage(image.canvas, planes);
-    separate.forEach((each, map) => paintMap(each.canvas, planes[map].values, planes[map].height, planes[map].width, IMAGE_SCALE));
+    separate.forEach((each, map) =>
+      paintMap(each.canvas, planes[map].values, planes[map].height, planes[map].width, IMAGE_SCALE),
+    );
     const scale = scaleOf(state.image.values);
     setText(range, `${number(scale.low)} … ${number(scale.high)}`);
     const gradient = state.showGradients && state.gradients?.get(INPUT_NAME);
@@ -53,7 +55,10 @@ function strongest(planes, index) {
 function paintImage(canvas, planes) {
   const { height, width } = planes[0];
   if (planes.length !== 3) return paintMap(canvas, planes[0].values, height, width, IMAGE_SCALE);
-  const values = Float32Array.from({ length: 3 * height * width }, (_, index) => planes[index % 3].values[Math.floor(index / 3)]);
+  const values = Float32Array.from(
+    { length: 3 * height * width },
+    (_, index) => planes[index % 3].values[Math.floor(index / 3)],
+  );
   return paintColours(canvas, values, height, width);
 }
 

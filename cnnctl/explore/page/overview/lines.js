@@ -18,7 +18,14 @@ export function drawLines(svg, graph, heads, layout) {
   const boxes = new Map([...heads].map(([name, head]) => [name, boxIn(svg.parentElement, head)]));
   const points = layout.across ? graph.edges.map((edge) => acrossPoints(edge, graph, boxes, layout)) : listPoints(graph, boxes);
   svg.replaceChildren(
-    ...points.map((each, index) => svgElement("path", { d: roundedPath(each), class: "line", "data-from": graph.edges[index].from, "data-to": graph.edges[index].to })),
+    ...points.map((each, index) =>
+      svgElement("path", {
+        d: roundedPath(each),
+        class: "line",
+        "data-from": graph.edges[index].from,
+        "data-to": graph.edges[index].to,
+      }),
+    ),
     ...points.map((each) => arrowHead(each.at(-1))),
   );
 }
@@ -34,7 +41,8 @@ function boxIn(host, inner) {
 function acrossPoints(edge, graph, boxes, layout) {
   const [from, to] = [boxes.get(edge.from), boxes.get(edge.to)];
   const [start, end] = [graph.cells.get(edge.from), graph.cells.get(edge.to)];
-  const height = edge.track === undefined ? (start.lane === edge.lane ? from : to).middle : layout.trackTop - edge.track * TRACK;
+  const height =
+    edge.track === undefined ? (start.lane === edge.lane ? from : to).middle : layout.trackTop - edge.track * TRACK;
   const shift = edge.track === undefined ? 0 : 3; // a line that leaves for a track is not hidden behind the one that goes on
   const first = from.right + layout.gap / 2 - shift;
   const second = to.left - layout.gap / 2 + shift;

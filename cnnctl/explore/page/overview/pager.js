@@ -14,7 +14,13 @@ import { countText, element, setText } from "../dom.js";
 export function pager(total, size, noun, base, turned) {
   const range = element("span", { class: "pager-range" });
   const arrow = (symbol, label, step) =>
-    element("button", { class: "arrow", type: "button", text: symbol, aria: { label: `${label} ${noun}` }, on: { click: () => go(made.first + step * size) } });
+    element("button", {
+      class: "arrow",
+      type: "button",
+      text: symbol,
+      aria: { label: `${label} ${noun}` },
+      on: { click: () => go(made.first + step * size) },
+    });
   const [previous, next] = [arrow("‹", "previous", -1), arrow("›", "next", 1)];
   const made = { root: element("div", { class: "pager" }, previous, range, next), first: 0, end: Math.min(size, total), show };
   made.root.hidden = total <= size;
