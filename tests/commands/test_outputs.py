@@ -24,6 +24,7 @@ VERBS = {
     "data": "data q.yaml --output {there}.png",
     "init": "init quickstart --output {there}.yaml",
     "init --from": "init --from images.npz --output {there}.yaml",
+    "explore": "explore run --output {there}.html",
     "export": "export run --to keras --output {there}.keras",
     "export to a folder": "export run --to saved_model --output {there}",
     "predict --show": "predict run 0.png --show {there}.png",
