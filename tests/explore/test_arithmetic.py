@@ -153,7 +153,7 @@ def test_example_configs_equal_keras(page: ArithmeticPage, config: Path, trainin
     count = 3
     images = case.generator.uniform(size=(count, *case.network.image)).astype("float32")
     masks = case.masks(count) if training else {}
-    targets = [{"kind": "class", "index": 1, "class": 2}, {"kind": "loss", "labels": [1, 0, 3]}]
+    targets: list[Plain] = [{"kind": "class", "index": 1, "class": 2}, {"kind": "loss", "labels": [1, 0, 3]}]
     for target in targets[: 1 if case.description["output"] == "embedding" else 2]:
         outputs, gradients = case.by_keras(images, _score(case.description, target), training, masks)
         found = page.compute(case.description, case.weights, images, target, training=training, masks=masks)

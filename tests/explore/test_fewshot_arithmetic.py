@@ -74,7 +74,7 @@ def test_grad_cam_weighs_each_map_by_its_mean_gradient(page: ArithmeticPage, mod
     maps, slopes = outputs["last"][1], gradients["last"][1]
     expected = np.maximum((maps * slopes.mean(axes, keepdims=True)).sum(0 if model_format == FIRST else -1), 0)
     found = page.grad_cam(case.description, case.weights, images, {"kind": "class", "index": 1, "class": 4}, image=1)
-    assert found["layer"] == "last"
+    assert found is not None and found["layer"] == "last"
     assert expected.max() > 0
     np.testing.assert_allclose(found["map"], expected, atol=1e-4 * expected.max())
 
