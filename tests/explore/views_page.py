@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,6 +23,14 @@ READ_STEPS = """
 Object.fromEntries([...document.querySelectorAll('SELECTOR .step')].map((step) =>
   [step.dataset.name, {exact: Number(step.querySelector('.value').dataset.value), text: step.querySelector('.value').textContent}]))
 """
+
+NO_SMOOTH_SCROLLING = """
+(() => {
+  const scroll = Element.prototype.scrollIntoView;
+  Element.prototype.scrollIntoView = function (options) { scroll.call(this, {...options, behavior: 'instant'}); };
+})()
+"""
+"""So that a test need not wait until the page has scrolled to a view."""
 
 
 @dataclass
@@ -44,7 +53,7 @@ class Shown:
         """Open the page from the start."""
         self.browser.show_as(width, 900, theme, touch)
         self.browser.open_loaded(self.file.as_uri())
-        self.browser.settle(3)
+        self.run(NO_SMOOTH_SCROLLING)
 
     def layer(self, name: str) -> dict[str, Any]:
         """Return the description of a layer."""
@@ -66,6 +75,16 @@ class Shown:
         self.browser.settle(3)
         return result
 
+    def change(self, script: str) -> None:
+        """Run a script that changes images, batch or mode, and wait until the page has computed it, which it may put off."""
+        latest = "(cnnctl.frames().at(-1)?.at ?? 0)"
+        before = self.read(latest)
+        self.read(script)
+        end = time.monotonic() + 20
+        while self.read(latest) == before:
+            assert time.monotonic() < end, f"the page draws nothing after {script[:200]}"
+            self.browser.settle(1)
+
     def read(self, script: str) -> Any:
         """Return the value of an expression."""
         return self.browser.compute(script)
@@ -86,14 +105,14 @@ class Shown:
         """Compute where the middle of a map's value is in the window; scrolls there."""
         script = f"""(() => {{
           const picture = document.querySelector({json.dumps(selector)});
-          picture.scrollIntoView({{block: 'center', behavior: 'instant'}});
+          picture.scrollIntoView({{block: 'center'}});
           const box = picture.querySelector('canvas').getBoundingClientRect();
           const {{width, height}} = picture.querySelector('canvas');
           return [box.x + box.width * ({column} + 0.5) / width, box.y + box.height * ({row} + 0.5) / height];
         }})()"""
         before, now = None, self.read(script)
-        while before != now:  # the page may still be scrolling to a view that was opened
-            self.browser.settle(1)
+        while before != now:  # the page may still be laid out or scrolled
+            self.browser.settle(2)
             before, now = now, self.read(script)
         return now[0], now[1]
 

@@ -28,7 +28,7 @@ export class MapPicture {
   #listen() {
     const point = (event) => {
       const cell = this.#cellAt(event);
-      if (cell && (cell[0] !== this.place?.[0] || cell[1] !== this.place?.[1])) this.onPoint(...cell);
+      if (cell && (cell[0] !== this.place?.[0] || cell[1] !== this.place?.[1])) this.#choose(...cell);
     };
     this.root.addEventListener("pointermove", point);
     this.root.addEventListener("pointerdown", point);
@@ -49,7 +49,13 @@ export class MapPicture {
     event.preventDefault();
     const [row, column] = this.place ?? [0, 0];
     const within = (value, length) => Math.min(Math.max(value, 0), length - 1);
-    this.onPoint(within(row + step[0], this.height), within(column + step[1], this.width));
+    this.#choose(within(row + step[0], this.height), within(column + step[1], this.width));
+  }
+
+  /** Note the place at once: the next key may come before the page has drawn this one. */
+  #choose(row, column) {
+    this.place = [row, column];
+    this.onPoint(row, column);
   }
 
   /** Paint the values of a map { values, height, width } with a scale of colours; `margin` is in cells. */
