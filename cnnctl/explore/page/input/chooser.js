@@ -15,10 +15,21 @@ import { paintBytes } from "./thumbnail.js";
  */
 export function filePanel(page, show, reveal) {
   const { height, width, channels } = page.preparation;
-  const choose = element("input", { type: "file", accept: "image/*", class: "file-input", on: { change: () => take(choose.files[0]) } });
+  const choose = element("input", {
+    type: "file",
+    accept: "image/*",
+    class: "file-input",
+    on: { change: () => take(choose.files[0]) },
+  });
   const invert = element("input", { type: "checkbox", on: { change: () => decoded && showDecoded() } });
   const status = element("p", { class: "input-caption", role: "status" });
-  const seen = element("canvas", { class: "seen", width, height, role: "img", aria: { label: "the image as the network takes it" } });
+  const seen = element("canvas", {
+    class: "seen",
+    width,
+    height,
+    role: "img",
+    aria: { label: "the image as the network takes it" },
+  });
   seen.hidden = true;
   let decoded = null;
   let latest = 0;
@@ -48,9 +59,16 @@ export function filePanel(page, show, reveal) {
   }
 
   listenToDrops(take);
-  const zone = element("label", { class: "drop-zone" }, element("span", { text: "Drop an image anywhere, paste one, or choose a file. It stays in this page." }), choose);
+  const zone = element(
+    "label",
+    { class: "drop-zone" },
+    element("span", { text: "Drop an image anywhere, paste one, or choose a file. It stays in this page." }),
+    choose,
+  );
   const invertLabel = element("label", {}, invert, "Invert, for dark ink where the data has light ink or the other way round");
-  return { root: element("div", { class: "file-panel" }, zone, invertLabel, element("div", { class: "seen-row" }, seen, status)) };
+  return {
+    root: element("div", { class: "file-panel" }, zone, invertLabel, element("div", { class: "seen-row" }, seen, status)),
+  };
 }
 
 /** Describe in words what happened to the pixels. */

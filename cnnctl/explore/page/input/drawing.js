@@ -18,9 +18,23 @@ export function drawingPanel(page, show) {
   const { height, width } = page.preparation;
   const multiple = Math.max(2, Math.round(PAD_PIXELS / Math.max(height, width)));
   const label = "drawing pad; with keys: arrows move, Space lowers and lifts the pen";
-  const canvas = element("canvas", { class: "pad", width: width * multiple, height: height * multiple, tabindex: 0, role: "img", aria: { label } });
+  const canvas = element("canvas", {
+    class: "pad",
+    width: width * multiple,
+    height: height * multiple,
+    tabindex: 0,
+    role: "img",
+    aria: { label },
+  });
   const ink = new Ink(canvas, page.pad.paper, page.pad.ink);
-  const brush = element("input", { type: "range", min: 0.5, max: Math.max(3, width / 5), step: 0.1, value: page.pad.stroke, aria: { label: "width of the brush" } });
+  const brush = element("input", {
+    type: "range",
+    min: 0.5,
+    max: Math.max(3, width / 5),
+    step: 0.1,
+    value: page.pad.stroke,
+    aria: { label: "width of the brush" },
+  });
   const centre = element("input", { type: "checkbox", on: { change: showDrawing } });
   const undo = toolButton("Undo", () => ink.undo());
   const clear = toolButton("Clear", () => ink.clear());
@@ -60,7 +74,10 @@ function preparedDrawing(ink, centred, page) {
   const { height, width, channels } = page.preparation;
   const drawn = centred ? centredImage(ink.pixels(), ink.paper) : ink.pixels();
   const grey = fitImage(drawn, { height, width, fit: "stretch", transpose: false, invert: false });
-  const bytes = channels === 1 ? grey : Uint8Array.from({ length: grey.length * channels }, (_, place) => grey[Math.floor(place / channels)]);
+  const bytes =
+    channels === 1
+      ? grey
+      : Uint8Array.from({ length: grey.length * channels }, (_, place) => grey[Math.floor(place / channels)]);
   return toValues(bytes, page);
 }
 

@@ -17,8 +17,18 @@ const IMAGE_TAGS = [
 export function pickerPanel(page, show) {
   const grid = element("div", { class: "thumbs", role: "listbox", aria: { label: "images" }, on: { keydown: moveByKey } });
   const filter = element("select", { aria: { label: "which images" }, on: { change: () => list(0) } }, ...tagOptions(page));
-  const previous = element("button", { type: "button", text: "‹", aria: { label: "previous images" }, on: { click: () => list(first - THUMBS_PER_PAGE) } });
-  const next = element("button", { type: "button", text: "›", aria: { label: "next images" }, on: { click: () => list(first + THUMBS_PER_PAGE) } });
+  const previous = element("button", {
+    type: "button",
+    text: "‹",
+    aria: { label: "previous images" },
+    on: { click: () => list(first - THUMBS_PER_PAGE) },
+  });
+  const next = element("button", {
+    type: "button",
+    text: "›",
+    aria: { label: "next images" },
+    on: { click: () => list(first + THUMBS_PER_PAGE) },
+  });
   const range = element("span", { class: "thumb-range" });
   const pager = element("div", { class: "thumb-pager" }, previous, range, next);
   const caption = element("p", { class: "input-caption", aria: { live: "polite" } });
@@ -68,7 +78,11 @@ export function pickerPanel(page, show) {
 
 function tagOptions(page) {
   const all = element("option", { value: "", text: `all ${page.images.length} images` });
-  const counted = IMAGE_TAGS.map(([tag, title]) => [tag, title, page.images.filter((image) => image.tags.includes(tag)).length]);
+  const counted = IMAGE_TAGS.map(([tag, title]) => [
+    tag,
+    title,
+    page.images.filter((image) => image.tags.includes(tag)).length,
+  ]);
   const some = counted.filter(([, , count]) => count > 0 && count < page.images.length);
   return [all, ...some.map(([tag, title, count]) => element("option", { value: tag, text: `${title} (${count})` }))];
 }

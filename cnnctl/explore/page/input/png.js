@@ -49,7 +49,7 @@ function chunksOf(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const chunks = new Map();
   const data = [];
-  for (let place = SIGNATURE.length; place + 8 <= bytes.length; ) {
+  for (let place = SIGNATURE.length; place + 8 <= bytes.length;) {
     const length = view.getUint32(place);
     const name = String.fromCharCode(...bytes.subarray(place + 4, place + 8));
     if (place + 12 + length > bytes.length || name === "IEND") break;
@@ -180,7 +180,10 @@ function looked(samples, palette, transparent) {
 /** Add an alpha channel that is 0 for the one colour that the file names, and 255 for all others. */
 function withAlpha(image, samples, transparent) {
   const { channels } = image;
-  const named = Array.from({ length: channels }, (_, channel) => (transparent[2 * channel] << 8) | transparent[2 * channel + 1]);
+  const named = Array.from(
+    { length: channels },
+    (_, channel) => (transparent[2 * channel] << 8) | transparent[2 * channel + 1],
+  );
   const bytes = new Uint8Array((samples.length / channels) * (channels + 1));
   for (let pixel = 0; pixel < samples.length / channels; pixel++) {
     const from = pixel * channels;

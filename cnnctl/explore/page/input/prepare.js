@@ -88,7 +88,8 @@ function greyOf(red, green, blue) {
 export function fitImage(image, preparation) {
   const { height, width } = preparation;
   let fitted = preparation.transpose ? transposedImage(image) : image;
-  if (fitted.width !== width || fitted.height !== height) fitted = FITS[preparation.fit](fitted, width, height, preparation.tall_first);
+  if (fitted.width !== width || fitted.height !== height)
+    fitted = FITS[preparation.fit](fitted, width, height, preparation.tall_first);
   return preparation.invert ? fitted.bytes.map((value) => WHITE_BYTE - value) : fitted.bytes;
 }
 

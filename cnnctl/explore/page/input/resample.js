@@ -72,7 +72,8 @@ function resizeRows(image, { first, counts, weights, most }, width) {
         let sum = HALF;
         let source = from + first[column] * channels + channel;
         const weight = column * most;
-        for (let step = 0; step < counts[column]; step++, source += channels) sum += image.bytes[source] * weights[weight + step];
+        for (let step = 0; step < counts[column]; step++, source += channels)
+          sum += image.bytes[source] * weights[weight + step];
         bytes[to++] = clippedByte(sum);
       }
     }
