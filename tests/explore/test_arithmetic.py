@@ -107,7 +107,7 @@ def test_the_gradient_of_equal_maxima_goes_where_tensorflow_sends_it(page: Arith
 
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 def test_random_stacks_equal_keras(page: ArithmeticPage, training: bool) -> None:
-    @settings(max_examples=times(40), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=times(30), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
     @given(fitting_stacks())
     def agrees(drawn: Drawn) -> None:
         assert_agrees(page, Case(network_from(drawn.layers, drawn.image, drawn.model_format)), 2, training)

@@ -81,7 +81,7 @@ def visible(layers: list[Plain]) -> list[Plain]:
 
 
 def test_receptive_fields_of_random_stacks_are_the_boxes_that_change_their_values(page: ArithmeticPage) -> None:
-    @settings(max_examples=times(30), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=times(20), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
     @given(fitting_stacks())
     def agrees(drawn: Drawn) -> None:
         assert_fields(page, Case(network_from(smooth(drawn), drawn.image, drawn.model_format)))

@@ -17,7 +17,14 @@ export class Gradients extends Map {
   /** Add a tensor to the adjoint of an output, which several layers may take. */
   accumulate(name, tensor) {
     const known = this.get(name);
-    if (known) this.set(name, makeTensor(known.shape, known.values.map((value, index) => value + tensor.values[index])));
+    if (known)
+      this.set(
+        name,
+        makeTensor(
+          known.shape,
+          known.values.map((value, index) => value + tensor.values[index]),
+        ),
+      );
     else this.set(name, tensor);
   }
 }

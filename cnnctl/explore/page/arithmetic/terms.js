@@ -83,12 +83,15 @@ export function convolutionTerms(network, pass, name, image, place) {
   const channels = [];
   for (let channel = first; channel < end; channel += 1) {
     const terms = [];
-    window.rows.forEach((row, kernelRow) => window.columns.forEach((column, kernelColumn) => {
-      const padding = row < 0 || column < 0 || row >= height || column >= width;
-      const value = padding ? 0 : values[flatIndex(shape, layer.fields.data_format, image, row, column, channel)];
-      const weight = kernel.values[((kernelRow * kernelWidth + kernelColumn) * depth + channel - first) * filters + place.map];
-      terms.push({ row, column, kernelRow, kernelColumn, padding, value, weight, product: value * weight });
-    }));
+    window.rows.forEach((row, kernelRow) =>
+      window.columns.forEach((column, kernelColumn) => {
+        const padding = row < 0 || column < 0 || row >= height || column >= width;
+        const value = padding ? 0 : values[flatIndex(shape, layer.fields.data_format, image, row, column, channel)];
+        const weight =
+          kernel.values[((kernelRow * kernelWidth + kernelColumn) * depth + channel - first) * filters + place.map];
+        terms.push({ row, column, kernelRow, kernelColumn, padding, value, weight, product: value * weight });
+      }),
+    );
     channels.push({ channel, terms, sum: terms.reduce((total, term) => total + term.product, 0) });
   }
   const sum = channels.reduce((total, each) => total + each.sum, 0);
@@ -169,20 +172,28 @@ export function poolingTerms(network, pass, name, image, place) {
   const { values } = pass.outputs.get(input);
   const global = layer.kind.startsWith("global_");
   const all = (length) => Array.from({ length }, (_, i) => i);
-  const window = global ? { top: 0, left: 0, rows: all(height), columns: all(width) } : windowOf(layer, shape, place.row, place.column);
+  const window = global
+    ? { top: 0, left: 0, rows: all(height), columns: all(width) }
+    : windowOf(layer, shape, place.row, place.column);
   const map = global && layer.shape.length === 1 ? place.column : place.map;
-  const terms = window.rows.flatMap((row) => window.columns.map((column) => {
-    const padding = row < 0 || column < 0 || row >= height || column >= width;
-    const value = padding ? 0 : values[flatIndex(shape, layer.fields.data_format, image, row, column, map)];
-    return { row, column, padding, value };
-  }));
+  const terms = window.rows.flatMap((row) =>
+    window.columns.map((column) => {
+      const padding = row < 0 || column < 0 || row >= height || column >= width;
+      const value = padding ? 0 : values[flatIndex(shape, layer.fields.data_format, image, row, column, map)];
+      return { row, column, padding, value };
+    }),
+  );
   const real = terms.filter((term) => !term.padding);
   const largest = Math.max(...real.map((term) => term.value));
   const winner = layer.kind.includes("max") ? real.find((term) => term.value === largest) : null;
   const sum = real.reduce((total, term) => total + term.value, 0);
   return {
     terms: terms.map((term) => ({ ...term, winner: term === winner })),
-    count: real.length, sum, map, window, maximum: winner !== null,
+    count: real.length,
+    sum,
+    map,
+    window,
+    maximum: winner !== null,
     output: winner ? winner.value : sum / real.length,
   };
 }
@@ -211,9 +222,17 @@ export function normalizationTerms(network, pass, name, image, place) {
   const [gamma, beta] = [weight("gamma", null), weight("beta", null)];
   const normalized = (value - mean) / Math.sqrt(variance + epsilon);
   return {
-    unit, value, mean, variance, epsilon, gamma, beta, normalized,
+    unit,
+    value,
+    mean,
+    variance,
+    epsilon,
+    gamma,
+    beta,
+    normalized,
     output: normalized * (gamma ?? 1) + (beta ?? 0),
-    movingMean: weight("moving_mean"), movingVariance: weight("moving_variance"),
+    movingMean: weight("moving_mean"),
+    movingVariance: weight("moving_variance"),
   };
 }
 
@@ -242,7 +261,8 @@ export function broadcastPlace(network, name, input, place) {
   let rest = indexOf(network, name, place);
   let index = 0;
   let step = 1;
-  for (let axis = 1; axis <= own.length; axis += 1) { // from the last axis on
+  for (let axis = 1; axis <= own.length; axis += 1) {
+    // from the last axis on
     const [length, full] = [own.at(-axis), whole.at(-axis)];
     if (length > 1) index += (rest % full) * step;
     rest = Math.floor(rest / full);

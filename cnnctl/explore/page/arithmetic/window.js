@@ -46,8 +46,10 @@ export function paddingOf(layer, inputShape) {
   const after = (slide) => Math.max(windowAlong(slide, slide.count - 1).at(-1) + 1 - slide.pixels, 0);
   const same = layer.fields.padding === "same";
   return {
-    top: rows.before, bottom: same ? after(rows) : 0,
-    left: columns.before, right: same ? after(columns) : 0,
+    top: rows.before,
+    bottom: same ? after(rows) : 0,
+    left: columns.before,
+    right: same ? after(columns) : 0,
   };
 }
 
