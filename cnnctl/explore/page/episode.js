@@ -9,9 +9,12 @@ export function comparesEmbeddings(page) {
   return Boolean(page.few_shot?.distance);
 }
 
-/** Return the names of the classes among which the page classifies. */
+/** Return the names of the classes among which the page classifies; an embedding without an episode has none. */
 export function classNames(page) {
-  return comparesEmbeddings(page) ? page.few_shot.classes.map((each) => each.name) : page.network.classes;
+  if (comparesEmbeddings(page)) return page.few_shot.classes.map((each) => each.name);
+  const { classes, layers, output } = page.network;
+  if (classes.length || output === "embedding") return classes;
+  return Array.from({ length: layers.at(-1).shape[0] }, (_, index) => String(index));
 }
 
 /** Compute {prototype, distance, score} of each class of the episode for an embedding. */

@@ -23,7 +23,10 @@ function startPage() {
   const hosts = hostsOf(page);
   document.getElementById("app").append(...hosts.all);
   const network = diagram(hosts.network, page.network);
-  const outputs = [classPanel(hosts.outputs), ...(page.few_shot ? [fewShotPanel(hosts.episode)] : [])];
+  const outputs = [
+    ...(classNames(page).length ? [classPanel(hosts.outputs)] : []),
+    ...(page.few_shot ? [fewShotPanel(hosts.episode)] : []),
+  ];
   const parts = [
     network,
     ...outputs,
@@ -53,6 +56,7 @@ function hostsOf(page) {
   const stage = element("main", { class: "stage" }, hosts.input, hosts.network, hosts.outputs);
   hosts.batch.hidden = true;
   hosts.episode.hidden = !page.few_shot;
+  hosts.outputs.hidden = !classNames(page).length;
   return { ...hosts, all: [pageHead(page, hosts.controls), stage, hosts.episode, hosts.batch, hosts.detail, pageFoot(page)] };
 }
 
@@ -65,7 +69,7 @@ function pageHead(page, controlsHost) {
     `${countText(parameters)} parameters`,
     `${countText(macs)} MACs per image`,
     input.shape.join("×"),
-    classesText(classNames(page).length),
+    classNames(page).length ? classesText(classNames(page).length) : "an embedding",
   ];
   return element(
     "header",

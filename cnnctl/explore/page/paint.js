@@ -92,11 +92,31 @@ export function paintMap(canvas, values, height, width, scale) {
 /** Paint an image of three channels (H, W, 3) in its colours; values from 0 to 1. */
 export function paintColours(canvas, values, height, width) {
   const { context, image, pixels } = imageFor(canvas, height, width);
-  const byte = (value) => Math.max(0, Math.min(255, Math.round(255 * value)));
   for (let index = 0; index < pixels.length; index++) {
-    pixels[index] = pixelOf(byte(values[3 * index]), byte(values[3 * index + 1]), byte(values[3 * index + 2]));
+    pixels[index] = pixelOf(byteOf(values[3 * index]), byteOf(values[3 * index + 1]), byteOf(values[3 * index + 2]));
   }
   context.putImageData(image, 0, 0);
+}
+
+/** Paint a grey image with a map of the same size over it: the larger a value, the more orange. */
+export function paintOverlay(canvas, grey, map, height, width) {
+  const { context, image, pixels } = imageFor(canvas, height, width);
+  const limit = map.reduce((high, value) => Math.max(high, value), 0);
+  const [red, green, blue] = PALETTES.dark.positive[1];
+  for (let index = 0; index < pixels.length; index++) {
+    const share = limit > 0 ? 0.85 * (Math.max(0, map[index]) / limit) : 0;
+    const under = byteOf(grey[index]) * (1 - share);
+    pixels[index] = pixelOf(
+      byteOf((under + red * share) / 255),
+      byteOf((under + green * share) / 255),
+      byteOf((under + blue * share) / 255),
+    );
+  }
+  context.putImageData(image, 0, 0);
+}
+
+function byteOf(value) {
+  return Math.max(0, Math.min(255, Math.round(255 * value)));
 }
 
 /** Return the context and pixel buffer of a canvas, made once per size. */

@@ -8,6 +8,7 @@ import { pager } from "./pager.js";
 
 const MAX_IN_ORDER = 12; // more classes are sorted by their probability
 const PER_PAGE = 12;
+const QUIET = 700; // milliseconds
 
 /** Compute the probability of each class for the image of the page. */
 export function probabilities() {
@@ -18,11 +19,12 @@ export function probabilities() {
 /** Create the panel of classes in a host; returns {update}. */
 export function classPanel(host) {
   const names = classNames(state.page);
-  const verdict = element("p", { class: "prediction", role: "status", aria: { live: "polite" } });
+  const verdict = element("p", { class: "prediction" });
+  const spoken = element("p", { class: "spoken", role: "status" });
   const truth = element("p", { class: "truth" });
   const list = element("ol", { class: "class-list", aria: { label: "probability of each class" } });
   const pages = pager(names.length, names.length > MAX_IN_ORDER ? PER_PAGE : names.length, "classes", 1, () => update());
-  host.append(element("h2", { text: "Prediction" }), verdict, truth, list, pages.root);
+  host.append(element("h2", { text: "Prediction" }), verdict, truth, spoken, list, pages.root);
   const rows = Array.from({ length: Math.min(names.length, PER_PAGE) }, () => classBar());
   list.append(...rows.map((row) => row.root));
 
@@ -31,6 +33,7 @@ export function classPanel(host) {
     const order = orderOf(shares);
     const best = shares.indexOf(Math.max(...shares));
     setText(verdict, `${names[best]} · ${percent(shares[best])}`);
+    speakLater(spoken, `predicted: ${names[best]}, ${percent(shares[best])}`);
     setTruth(truth, names, best);
     rows.forEach((row, index) => {
       const place = pages.first + index;
@@ -40,6 +43,13 @@ export function classPanel(host) {
   }
 
   return { update };
+}
+
+/** Let screen readers speak a text once it has not changed for a while: while one draws, it changes many times a second. */
+function speakLater(host, text) {
+  if (host.dataset.next === text) return;
+  host.dataset.next = text;
+  setTimeout(() => host.dataset.next === text && setText(host, text), QUIET);
 }
 
 /** Return the classes in order: as they are, or the likeliest first where they are many. */

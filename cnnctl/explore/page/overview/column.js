@@ -75,7 +75,7 @@ export function layerColumn(layer, options) {
     const size = tensor.values.length / tensor.shape[0];
     const scale = scaleOf(tensor.values.subarray(0, size));
     for (const { canvas, map } of shown) paintOne(canvas, tensor, map, scale);
-    setText(range, `${number(scale.low)} … ${number(scale.high)}`);
+    setText(range, `${state.showGradients ? "∂ " : ""}${number(scale.low)} … ${number(scale.high)}`);
     markSelected();
   }
 
@@ -122,7 +122,8 @@ function pageOfVector(tensor, page) {
 function columnHead(layer, open) {
   const label = `${layer.name}, ${layer.kind}, output ${shapeText(layer.shape)}: open`;
   const properties = { class: "column-head", type: "button", title: layer.name, aria: { label }, on: { click: open } };
-  return element("button", properties, element("span", { text: layer.name }));
+  const parts = layer.name.split(/(?<=_)(?!\d)/).flatMap((part) => [part, element("wbr")]); // long names break after underscores
+  return element("button", properties, element("span", {}, ...parts));
 }
 
 function factsOf(layer) {

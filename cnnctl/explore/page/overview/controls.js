@@ -5,6 +5,7 @@ import { classNames } from "../episode.js";
 import { change, needGradients, state } from "../state.js";
 
 const BATCH_SIZES = [8, 32, 128];
+const STEP_TIME = 700; // milliseconds per snapshot
 
 /** Create the controls in a host; returns {update}. */
 export function controls(host) {
@@ -119,9 +120,31 @@ function snapshotControl() {
     aria: { label: "epoch of the weights" },
     on: { input: () => change({ snapshot: Number(slider.value) }) },
   });
-  const root = element("label", { class: "control snapshots" }, element("span", { text: "Weights" }), slider, text);
+  const play = element("button", { type: "button", class: "arrow play", on: { click: turnPlaying } });
+  const label = element("label", {}, "Weights ", slider);
+  const root = element("div", { class: "control snapshots" }, play, label, text);
+  let playing = 0;
+
+  /** Show one snapshot after another, from the first if the last is shown, until the last or until pressed again. */
+  function turnPlaying() {
+    if (playing) return stop();
+    if (state.snapshot === snapshots.length - 1) change({ snapshot: 0 });
+    playing = setInterval(
+      () => (state.snapshot < snapshots.length - 1 ? change({ snapshot: state.snapshot + 1 }) : stop()),
+      STEP_TIME,
+    );
+    return update();
+  }
+
+  function stop() {
+    clearInterval(playing);
+    playing = 0;
+    update();
+  }
 
   function update() {
+    setText(play, playing ? "❚❚" : "▶");
+    play.setAttribute("aria-label", playing ? "stop" : "play the training");
     slider.value = String(state.snapshot);
     setText(text, snapshotText(snapshots[state.snapshot]));
     slider.setAttribute("aria-valuetext", text.textContent);

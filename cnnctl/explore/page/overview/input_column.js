@@ -2,7 +2,7 @@
 
 import { gradCam, lastConvolution } from "../arithmetic/gradcam.js";
 import { element, number, setText, shapeText } from "../dom.js";
-import { channelOf, IMAGE_SCALE, paintColours, paintMap, scaleOf } from "../paint.js";
+import { channelOf, IMAGE_SCALE, paintColours, paintMap, paintOverlay, scaleOf } from "../paint.js";
 import { state } from "../state.js";
 import { INPUT_NAME, mapsOf } from "./graph.js";
 
@@ -15,7 +15,7 @@ export function inputColumn(input, format) {
   const camera = figure("Grad-CAM");
   const extra = element("div", { class: "maps inputs" }, saliency.root, camera.root);
   const range = element("span", { class: "range" });
-  const head = element("div", { class: "column-head" }, element("span", { text: INPUT_NAME }));
+  const head = element("div", { class: "column-head" }, INPUT_NAME);
   const facts = element("div", { class: "column-facts" }, element("div", { class: "shape", text: shapeText(input.shape) }));
   const maps = element("div", { class: "maps inputs" }, image.root, ...separate.map((each) => each.root));
   const root = element("article", { class: "column kind-input", data: { layer: INPUT_NAME } }, head, facts, maps, extra, range);
@@ -31,16 +31,16 @@ export function inputColumn(input, format) {
     setText(range, `${number(scale.low)} … ${number(scale.high)}`);
     const gradient = state.showGradients && state.gradients?.get(INPUT_NAME);
     extra.hidden = !gradient;
-    if (gradient) paintGradients(gradient);
+    if (gradient) paintGradients(gradient, planes);
   }
 
-  function paintGradients(gradient) {
+  function paintGradients(gradient, imagePlanes) {
     const planes = Array.from({ length: channels }, (_, map) => channelOf(gradient, 0, map, format));
     const { height, width } = planes[0];
     const largest = Float32Array.from({ length: height * width }, (_, index) => strongest(planes, index));
     paintMap(saliency.canvas, largest, height, width, scaleOf(largest));
-    setText(saliency.caption, channels === 1 ? "saliency: ∂/∂input" : "saliency: ∂/∂input of the strongest channel");
-    paintCamera(camera, height, width);
+    setText(saliency.caption, channels === 1 ? "saliency: the gradient" : "saliency: the largest gradient of the channels");
+    paintCamera(camera, imagePlanes);
   }
 
   return { root, head, update, showMap: () => {} };
@@ -51,27 +51,25 @@ function strongest(planes, index) {
   return planes.reduce((found, plane) => (Math.abs(plane.values[index]) > Math.abs(found) ? plane.values[index] : found), 0);
 }
 
-/** Paint an image in grey, or in colours where it has three channels; other images by their first channel. */
+/** Paint an image in its colours where it has three channels; else its first channel in grey. */
 function paintImage(canvas, planes) {
-  const { height, width } = planes[0];
-  if (planes.length !== 3) return paintMap(canvas, planes[0].values, height, width, IMAGE_SCALE);
-  const values = Float32Array.from(
-    { length: 3 * height * width },
-    (_, index) => planes[index % 3].values[Math.floor(index / 3)],
-  );
-  return paintColours(canvas, values, height, width);
+  const { values, height, width } = planes[0];
+  if (planes.length !== 3) return paintMap(canvas, values, height, width, IMAGE_SCALE);
+  const colours = new Float32Array(3 * height * width);
+  planes.forEach((plane, channel) => plane.values.forEach((value, index) => (colours[3 * index + channel] = value)));
+  return paintColours(canvas, colours, height, width);
 }
 
-/** Paint the Grad-CAM of the last convolution, enlarged to the image by bilinear interpolation. */
-function paintCamera(camera, height, width) {
+/** Paint the Grad-CAM of the last convolution over the image, enlarged by bilinear interpolation. */
+function paintCamera(camera, planes) {
   const layer = lastConvolution(state.network);
   camera.root.hidden = !layer;
   if (!layer) return;
-  const name = layer.name ?? layer;
-  const map = gradCam(state.network, state.pass, state.gradients, name);
-  const enlarged = resized(map, height, width);
-  paintMap(camera.canvas, enlarged, height, width, scaleOf(enlarged));
-  setText(camera.caption, `Grad-CAM, ${name}`);
+  const { height, width } = planes[0];
+  const map = gradCam(state.network, state.pass, state.gradients, layer.name);
+  const grey = planes[0].values.map((_, index) => planes.reduce((sum, plane) => sum + plane.values[index], 0) / planes.length);
+  paintOverlay(camera.canvas, grey, resized(map, height, width), height, width);
+  setText(camera.caption, `Grad-CAM of ${layer.name}`);
 }
 
 /** Resize a map {values, height, width} bilinearly, with centres of pixels aligned. */
