@@ -239,12 +239,12 @@ def test_arrow_keys_and_a_finger_choose_values(every_kind: Shown) -> None:
     every_kind.show(width=360, touch=True)
     every_kind.open("same")
     every_kind.browser.touch([every_kind.place(OUTPUT, 3, 1)])
-    every_kind.browser.settle(3)
+    every_kind.wait()
     assert every_kind.sentence().startswith("output (3, 1) of map 0: ")
     every_kind.run("document.querySelector('.output-picture').focus()")
     for key in ["ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowLeft", "ArrowUp"]:
         every_kind.browser.press(key)
-        every_kind.browser.settle(2)
+        every_kind.wait()
     assert every_kind.sentence().startswith("output (3, 1) of map 0: ")
     assert every_kind.read("document.querySelector('.view-sentence').getAttribute('aria-live')") == "polite"
 
@@ -432,7 +432,7 @@ def test_training_normalizes_with_the_batch(page: Shown) -> None:
     page.hover(SECOND, 3, 2)
     outputs = set()
     for size in (8, 32):
-        page.change(
+        page.run(
             f"[...document.querySelectorAll('.mode-switch button')].find((button) => button.textContent === '{size}').click()"
         )
         steps = page.steps()
@@ -445,7 +445,7 @@ def test_training_normalizes_with_the_batch(page: Shown) -> None:
         assert steps["output"] == pytest.approx(normalized(page, row[2], row[3], steps["value"]), abs=1e-5)
         outputs.add(steps["output"])
     assert len(outputs) == 2
-    page.change(
+    page.run(
         "[...document.querySelectorAll('.mode-switch button')].find((button) => button.textContent === 'inference').click()"
     )
     assert page.read("document.querySelector('.statistics .used').dataset.name") == "moving"
@@ -454,11 +454,11 @@ def test_training_normalizes_with_the_batch(page: Shown) -> None:
 def test_statistics_of_a_batch_are_those_of_all_its_values(page: Shown) -> None:
     random = np.random.default_rng(3)
     images = random.uniform(0, 1, (4, 64)).astype(np.float32)
-    page.change("cnnctl.setTraining(true)")
+    page.run("cnnctl.setTraining(true)")
     values = []
     for first in range(4):
         order = [first, *(each for each in range(4) if each != first)]
-        page.change(f"cnnctl.setBatch({images[order].tolist()})")
+        page.run(f"cnnctl.setBatch({images[order].tolist()})")
         values.append(page.activations("dilated")[..., 1])
     page.open("norm")
     page.run(
@@ -475,7 +475,7 @@ def test_dropout_drops_and_scales_in_training_and_takes_new_masks(page: Shown) -
     np.testing.assert_array_equal(page.activations("drop"), source)
     masks = []
     for _ in range(3):
-        page.change("[...document.querySelectorAll('button')].find((button) => button.textContent === 'new masks').click()")
+        page.run("[...document.querySelectorAll('button')].find((button) => button.textContent === 'new masks').click()")
         source, output = page.activations("flat"), page.activations("drop")
         kept = output != 0
         np.testing.assert_allclose(output[kept], source[kept] / 0.6, rtol=1e-5)
@@ -551,7 +551,7 @@ def graph_of(page: Shown, name: str, selector: str, place: tuple[int, int]) -> l
 def some_images(page: Shown, count: int, training: bool) -> Values:
     """Let the page show a batch of random images."""
     images = np.random.default_rng(5).uniform(0, 1, (count, *page.network["input"]["shape"])).astype(np.float32)
-    page.change(f"cnnctl.setTraining({str(training).lower()}); cnnctl.setBatch({images.reshape(count, -1).tolist()})")
+    page.run(f"cnnctl.setTraining({str(training).lower()}); cnnctl.setBatch({images.reshape(count, -1).tolist()})")
     return images
 
 
@@ -630,7 +630,7 @@ def test_terms_not_shown_are_one_node_that_a_key_opens(page: Shown) -> None:
     value = nodes[-1]["value"]
     page.run("document.querySelector('.graph .more').focus()")
     page.browser.press("Enter")
-    page.browser.settle(3)
+    page.wait()
     opened = page.read(NODES)
     assert [node for node in opened if node["kind"] == "more"] == []
     assert opened[-1]["value"] == pytest.approx(value, abs=1e-6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -72,18 +71,13 @@ class Shown:
     def run(self, script: str) -> Any:
         """Run a script and wait until the page shows what it changed."""
         result = self.browser.compute(script)
-        self.browser.settle(3)
+        self.wait()
         return result
 
-    def change(self, script: str) -> None:
-        """Run a script that changes images, batch or mode, and wait until the page has computed it, which it may put off."""
-        latest = "(cnnctl.frames().at(-1)?.at ?? 0)"
-        before = self.read(latest)
-        self.read(script)
-        end = time.monotonic() + 20
-        while self.read(latest) == before:
-            assert time.monotonic() < end, f"the page draws nothing after {script[:200]}"
-            self.browser.settle(1)
+    def wait(self) -> None:
+        """Wait until the page has computed and drawn what was changed; a slow pass is put off for a moment."""
+        self.browser.compute("cnnctl.drawn()")
+        self.browser.settle(1)
 
     def read(self, script: str) -> Any:
         """Return the value of an expression."""
@@ -119,7 +113,7 @@ class Shown:
     def hover(self, selector: str, row: int, column: int) -> None:
         """Point with the mouse at a value of a map."""
         self.browser.mouse("moved", *self.place(selector, row, column))
-        self.browser.settle(3)
+        self.wait()
 
     def steps(self, selector: str = ".view-stage") -> dict[str, float]:
         """Read the equation of the value: the steps by name."""

@@ -21,8 +21,13 @@ class ActivationView {
     this.curve = curveOf(this.layer);
     this.equation = element("div");
     this.field = new FieldPicture(name);
-    this.frame.stage.append(this.before.root, this.output.root, ...(this.curve ? [this.curve.root] : []),
-      figureOf("the value", this.equation), this.field.root);
+    this.frame.stage.append(
+      this.before.root,
+      this.output.root,
+      ...(this.curve ? [this.curve.root] : []),
+      figureOf("the value", this.equation),
+      this.field.root,
+    );
     this.end = OutputSection.shows(name) ? new OutputSection(name) : null;
     if (this.end) this.frame.body.append(this.end.root);
   }
@@ -36,10 +41,17 @@ class ActivationView {
     this.output.update(place);
     this.field.update(place);
     this.curve?.update(before);
-    refill(this.equation, equationOf(activation === "softmax" ? this.#softmaxSteps(place, before, output) : [
-      { name: "before", label: "input", value: before },
-      { name: "output", label: `${activation} → output`, value: output, total: true },
-    ]));
+    refill(
+      this.equation,
+      equationOf(
+        activation === "softmax"
+          ? this.#softmaxSteps(place, before, output)
+          : [
+              { name: "before", label: "input", value: before },
+              { name: "output", label: `${activation} → output`, value: output, total: true },
+            ],
+      ),
+    );
     this.frame.say(`${placeText(this.name, place)}: ${number(output)} = ${activation}(${number(before)})`);
     this.end?.update();
     this.frame.update();

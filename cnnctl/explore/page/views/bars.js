@@ -22,11 +22,16 @@ export function barTable(rows) {
 }
 
 function barRow({ label, detail = "", value, onChoose, others = false, data = {} }, largest) {
-  const title = onChoose ? element("button", { type: "button", text: label, on: { click: onChoose } }) : element("span", { text: label });
-  const row = element("div", { class: "bar-row", role: "row", data },
+  const title = onChoose
+    ? element("button", { type: "button", text: label, on: { click: onChoose } })
+    : element("span", { text: label });
+  const row = element(
+    "div",
+    { class: "bar-row", role: "row", data },
     element("span", { class: "bar-label", role: "cell" }, title),
     element("span", { class: "bar-detail", role: "cell", text: detail }),
     others ? element("span") : barOf(value, largest),
-    element("span", { class: "bar-value", role: "cell" }, valueOf(value, signed(value))));
+    element("span", { class: "bar-value", role: "cell" }, valueOf(value, signed(value))),
+  );
   return row;
 }

@@ -13,7 +13,11 @@ export class BeforeMap {
   constructor(name, title = "input") {
     this.name = name;
     [this.input] = state.network.layer(name).inputs;
-    this.picture = new MapPicture({ label: `input of ${name}`, kind: "output-picture", onPoint: (row, column) => this.#choose(row, column) });
+    this.picture = new MapPicture({
+      label: `input of ${name}`,
+      kind: "output-picture",
+      onPoint: (row, column) => this.#choose(row, column),
+    });
     this.key = element("span");
     this.root = figureOf(`${title}: ${this.input}`, this.picture.root, this.key);
   }

@@ -12,7 +12,12 @@ export class ActivationCurve {
   constructor(name) {
     this.activation = ACTIVATIONS[name];
     this.name = name;
-    this.drawing = svgElement("svg", { class: "curve", viewBox: `0 0 ${SIDE} ${SIDE}`, role: "img", aria: { label: `curve of ${name}` } });
+    this.drawing = svgElement("svg", {
+      class: "curve",
+      viewBox: `0 0 ${SIDE} ${SIDE}`,
+      role: "img",
+      aria: { label: `curve of ${name}` },
+    });
     this.caption = element("span");
     this.root = figureOf(name, this.drawing, this.caption);
   }
@@ -29,12 +34,14 @@ export class ActivationCurve {
     const up = (value) => SIDE - 6 - ((value - low) / (high - low)) * (SIDE - 12);
     const path = xs.map((each, step) => `${step ? "L" : "M"}${across(each).toFixed(1)} ${up(ys[step]).toFixed(1)}`).join("");
     const [y, slope] = [forward(x), derivative(x, forward(x))];
-    refill(this.drawing,
+    refill(
+      this.drawing,
       svgElement("line", { class: "axis", x1: 0, x2: SIDE, y1: up(0), y2: up(0) }),
       svgElement("line", { class: "axis", x1: across(0), x2: across(0), y1: 0, y2: SIDE }),
       svgElement("path", { class: "curve-line", d: path }),
       svgElement("path", { class: "curve-guide", d: `M${across(x)} ${up(0)}V${up(y)}H${across(0)}` }),
-      svgElement("circle", { class: "curve-point", cx: across(x), cy: up(y), r: 4.5 }));
+      svgElement("circle", { class: "curve-point", cx: across(x), cy: up(y), r: 4.5 }),
+    );
     setText(this.caption, `${this.name}(${number(x)}) = ${number(y)}, slope ${number(slope)}`);
   }
 }

@@ -1,7 +1,7 @@
 // dense: the largest contributions to a unit, their sum, bias and activation; on maps where the input was flattened.
 
 import { denseTerms, placeOf, unflattenedPlace, valueAt } from "../arithmetic/terms.js";
-import { element, number, setText } from "../dom.js";
+import { element, number } from "../dom.js";
 import { legend, scaleOf } from "../paint.js";
 import { state } from "../state.js";
 import { barTable } from "./bars.js";
@@ -48,7 +48,9 @@ class ContributionMap {
     const products = terms.map((term) => term.product);
     const scale = scaleOf(products);
     const map = Math.min(this.map, channels - 1);
-    const values = flatten ? Float32Array.from({ length: height * width }, (_, pixel) => products[pixel * channels + map]) : null;
+    const values = flatten
+      ? Float32Array.from({ length: height * width }, (_, pixel) => products[pixel * channels + map])
+      : null;
     this.picture.show(flatten ? { values, height, width } : vectorMap(Float32Array.from(products)), scale);
     const cell = flatten ? unflattenedPlace(state.network, flatten.name, chosen) : cellOf(chosen, terms.length);
     this.picture.mark(!flatten || cell.map === map ? [{ ...cell, kind: "looked-at" }] : []);
@@ -79,8 +81,14 @@ class DenseView {
     this.curve = curveOf(this.layer);
     this.maps = new ContributionMap(this);
     this.field = new FieldPicture(name);
-    this.frame.stage.append(this.output.root, figureOf("the value", this.equation), ...(this.curve ? [this.curve.root] : []),
-      this.maps.all, this.maps.one, this.field.root);
+    this.frame.stage.append(
+      this.output.root,
+      figureOf("the value", this.equation),
+      ...(this.curve ? [this.curve.root] : []),
+      this.maps.all,
+      this.maps.one,
+      this.field.root,
+    );
     this.pager = new ViewPager(ROWS, "contributions", () => this.update());
     this.table = element("div");
     this.frame.body.append(element("h4", {}, "Contributions, largest first: input × weight ", this.pager.root), this.table);
@@ -107,11 +115,16 @@ class DenseView {
     const [first, end] = this.pager.range(sorted.length);
     const rest = sorted.filter((_, index) => index < first || index >= end);
     const rows = sorted.slice(first, end).map((term) => ({
-      label: this.#nameOf(term), detail: `${number(term.value)} × ${number(term.weight)}`, value: term.product,
-      data: { index: term.index, value: String(term.value), weight: String(term.weight) }, onChoose: () => this.#choose(term.index),
+      label: this.#nameOf(term),
+      detail: `${number(term.value)} × ${number(term.weight)}`,
+      value: term.product,
+      data: { index: term.index, value: String(term.value), weight: String(term.weight) },
+      onChoose: () => this.#choose(term.index),
     }));
     const sum = rest.reduce((total, term) => total + term.product, 0);
-    const others = rest.length ? [{ label: `${rest.length} others`, detail: "sum", value: sum, others: true, data: { name: "others" } }] : [];
+    const others = rest.length
+      ? [{ label: `${rest.length} others`, detail: "sum", value: sum, others: true, data: { name: "others" } }]
+      : [];
     refill(this.table, barTable([...rows, ...others]));
   }
 
@@ -137,15 +150,20 @@ class DenseView {
     const output = valueAt(state.network, state.pass.outputs, this.name, 0, place);
     const activation = this.layer.fields.activation ?? "linear";
     const positive = terms.reduce((total, term) => total + Math.max(term.product, 0), 0);
-    refill(this.equation, equationOf([
-      { name: "positive", label: "positive products", value: positive },
-      { name: "negative", label: "negative products", value: sum - positive, sign: "+" },
-      { name: "sum", label: `sum of ${terms.length} products`, value: sum, sign: "=" },
-      ...(bias === null ? [] : [{ name: "bias", label: "bias", value: bias, sign: "+" }]),
-      ...outputSteps(activation, before, output),
-    ]));
+    refill(
+      this.equation,
+      equationOf([
+        { name: "positive", label: "positive products", value: positive },
+        { name: "negative", label: "negative products", value: sum - positive, sign: "+" },
+        { name: "sum", label: `sum of ${terms.length} products`, value: sum, sign: "=" },
+        ...(bias === null ? [] : [{ name: "bias", label: "bias", value: bias, sign: "+" }]),
+        ...outputSteps(activation, before, output),
+      ]),
+    );
     this.curve?.update(before);
-    this.frame.say(`${placeText(this.name, place)}: ${number(output)} = ${applied(activation, number(sum) + (bias === null ? "" : ` + ${number(bias)}`))}`);
+    this.frame.say(
+      `${placeText(this.name, place)}: ${number(output)} = ${applied(activation, number(sum) + (bias === null ? "" : ` + ${number(bias)}`))}`,
+    );
   }
 
   close() {

@@ -15,7 +15,11 @@ class FlattenView {
     this.name = name;
     this.frame = new Frame(host, name, "flatten");
     [this.source] = this.frame.layer.inputs;
-    this.input = new MapPicture({ label: "input map", kind: "output-picture", onPoint: (row, column) => this.#choose({ row, column }) });
+    this.input = new MapPicture({
+      label: "input map",
+      kind: "output-picture",
+      onPoint: (row, column) => this.#choose({ row, column }),
+    });
     this.chooser = new Chooser("map", (map) => this.#choose({ map }));
     this.output = new OutputMap(name, `output: one vector, shown in rows of ${rowsOf(sizesOf(name).width).width}`);
     this.formula = element("p", { class: "formula" });
@@ -35,13 +39,21 @@ class FlattenView {
     this.input.show(mapOf(state.pass.outputs, this.source, source.map), layerScale(this.source));
     this.input.mark([{ ...source, kind: "looked-at" }]);
     this.input.point(source.row, source.column);
-    this.input.describe(`map ${source.map} of ${this.source}: the value at row ${source.row}, column ${source.column} goes to unit ${place.column}`);
+    this.input.describe(
+      `map ${source.map} of ${this.source}: the value at row ${source.row}, column ${source.column} goes to unit ${place.column}`,
+    );
     this.chooser.show(source.map, channels);
     this.output.update(place);
-    setText(this.formula, vector ? `unit = ${place.column}: the input is a vector already`
-      : `unit = (row · width + column) · maps + map = (${source.row} · ${width} + ${source.column}) · ${channels} + ${source.map} = ${place.column}`);
+    setText(
+      this.formula,
+      vector
+        ? `unit = ${place.column}: the input is a vector already`
+        : `unit = (row · width + column) · maps + map = (${source.row} · ${width} + ${source.column}) · ${channels} + ${source.map} = ${place.column}`,
+    );
     const value = valueAt(state.network, state.pass.outputs, this.name, 0, place);
-    this.frame.say(`value ${number(value)} at (${source.row}, ${source.column}) of map ${source.map} goes to unit ${place.column}; the batch axis stays`);
+    this.frame.say(
+      `value ${number(value)} at (${source.row}, ${source.column}) of map ${source.map} goes to unit ${place.column}; the batch axis stays`,
+    );
     this.frame.update();
   }
 

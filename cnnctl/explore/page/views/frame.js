@@ -18,8 +18,15 @@ export class Frame {
     this.body = element("div", { class: "view-body" });
     this.gradients = new GradientSection(name);
     this.graph = new GraphSection(name);
-    this.root = element("div", { class: `view view-${kind}` }, this.stage, this.sentence, this.body,
-      this.gradients.root, this.graph.root);
+    this.root = element(
+      "div",
+      { class: `view view-${kind}` },
+      this.stage,
+      this.sentence,
+      this.body,
+      this.gradients.root,
+      this.graph.root,
+    );
     host.append(this.root);
   }
 
@@ -70,8 +77,14 @@ export class FieldPicture {
     const { unclipped } = field;
     const [rows, columns] = [field.bottom - field.top + 1, field.right - field.left + 1];
     const beyond = unclipped.top < 0 || unclipped.left < 0 || unclipped.bottom >= height || unclipped.right >= width;
-    setText(this.caption, `rows ${field.top}–${field.bottom}, columns ${field.left}–${field.right}: ${rows} × ${columns} pixels`
-      + (beyond ? `, of a field of ${unclipped.bottom - unclipped.top + 1} × ${unclipped.right - unclipped.left + 1} with padding` : ""));
+    setText(
+      this.caption,
+      `rows ${field.top}–${field.bottom}, columns ${field.left}–${field.right}: ${rows} × ${columns} pixels${
+        beyond
+          ? `, of a field of ${unclipped.bottom - unclipped.top + 1} × ${unclipped.right - unclipped.left + 1} with padding`
+          : ""
+      }`,
+    );
     Object.assign(this.root.dataset, { top: field.top, left: field.left, bottom: field.bottom, right: field.right });
   }
 }

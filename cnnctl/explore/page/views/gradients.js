@@ -33,7 +33,9 @@ export class GradientSection {
   constructor(name) {
     this.name = name;
     this.choice = new TargetChoice();
-    this.map = new GradientFigure("gradient of this map", `gradient by the output of ${name}`, (row, column) => this.#choose(row, column));
+    this.map = new GradientFigure("gradient of this map", `gradient by the output of ${name}`, (row, column) =>
+      this.#choose(row, column),
+    );
     this.saliency = new GradientFigure("gradient of the input", "gradient by the input image: saliency");
     this.camera = this.#cameraFigure();
     this.numbers = element("div");
@@ -49,7 +51,10 @@ export class GradientSection {
     this.convolution = lastConvolution(state.network)?.name;
     const names = state.network.layers.map((layer) => layer.name);
     if (!this.convolution || names.indexOf(this.name) < names.indexOf(this.convolution)) return null;
-    const [image, heat] = [inputPicture("the input image"), new MapPicture({ label: `Grad-CAM of ${this.convolution}`, kind: "heat" })];
+    const [image, heat] = [
+      inputPicture("the input image"),
+      new MapPicture({ label: `Grad-CAM of ${this.convolution}`, kind: "heat" }),
+    ];
     const root = figureOf(`Grad-CAM of ${this.convolution}`, element("div", { class: "overlaid" }, image.root, heat.root));
     return { root, image, heat };
   }
@@ -90,12 +95,19 @@ export class GradientSection {
   #write() {
     const value = valueAt(state.network, state.gradients, this.name, 0, this.place);
     const where = placeText(this.name, this.place);
-    refill(this.numbers, equationOf([
-      { name: "output", label: where, value: valueAt(state.network, state.pass.outputs, this.name, 0, this.place) },
-      { name: "gradient", label: `gradient of ${targetText()}`, value, total: true },
-    ]));
-    setText(this.note, `If ${where} grows by a small h, ${targetText()} changes by about h × its gradient. `
-      + (sizesOf("input").channels > 1 ? "For each pixel of the input: the gradient of the channel where it is largest." : ""));
+    refill(
+      this.numbers,
+      equationOf([
+        { name: "output", label: where, value: valueAt(state.network, state.pass.outputs, this.name, 0, this.place) },
+        { name: "gradient", label: `gradient of ${targetText()}`, value, total: true },
+      ]),
+    );
+    setText(
+      this.note,
+      `If ${where} grows by a small h, ${targetText()} changes by about h × its gradient. ${
+        sizesOf("input").channels > 1 ? "For each pixel of the input: the gradient of the channel where it is largest." : ""
+      }`,
+    );
   }
 }
 
@@ -103,7 +115,8 @@ export class GradientSection {
 function saliencyMap() {
   const { channels } = sizesOf("input");
   const maps = Array.from({ length: channels }, (_, channel) => mapOf(state.gradients, "input", channel));
-  const values = maps[0].values.map((_, pixel) => maps.reduce((largest, map) => (
-    Math.abs(map.values[pixel]) > Math.abs(largest) ? map.values[pixel] : largest), 0));
+  const values = maps[0].values.map((_, pixel) =>
+    maps.reduce((largest, map) => (Math.abs(map.values[pixel]) > Math.abs(largest) ? map.values[pixel] : largest), 0),
+  );
   return { ...maps[0], values };
 }

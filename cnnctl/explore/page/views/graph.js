@@ -8,7 +8,13 @@ import { refill, Section, Switch } from "./parts.js";
 import { placeText } from "./selection.js";
 import { Tape } from "./tape.js";
 import {
-  tapeOfAdd, tapeOfConcatenate, tapeOfDropout, tapeOfFlatten, tapeOfNormalization, tapeOfPooling, tapeOfZeroPadding,
+  tapeOfAdd,
+  tapeOfConcatenate,
+  tapeOfDropout,
+  tapeOfFlatten,
+  tapeOfNormalization,
+  tapeOfPooling,
+  tapeOfZeroPadding,
 } from "./tape_others.js";
 import { tapeOfActivation, tapeOfConvolution, tapeOfDense } from "./tape_products.js";
 import { targetText } from "./target.js";
@@ -31,16 +37,34 @@ const WRITERS = {
 const FIRST_TERMS = 4;
 const MORE_TERMS = 24;
 
+function softmaxed(name) {
+  return state.network.layer(name).fields.activation === "softmax";
+}
+
 /** The section with the computation graph of one value of a layer. */
 export class GraphSection {
   constructor(name) {
     this.name = name;
     this.terms = FIRST_TERMS;
     this.ofTarget = false;
-    this.choice = new Switch("adjoint of", [[false, "this value"], [true, "the target"]], (ofTarget) => this.#choose(ofTarget));
+    this.choice = new Switch(
+      "adjoint of",
+      [
+        [false, "this value"],
+        [true, "the target"],
+      ],
+      (ofTarget) => this.#choose(ofTarget),
+    );
     this.note = element("p", { class: "view-note" });
-    this.drawing = element("div", { class: "graph-scroll", tabindex: "0", role: "group", aria: { label: "computation graph" } });
-    this.section = new Section("Computation graph: forward values and adjoints", (body) => this.#draw(body), { onToggle: () => this.#need() });
+    this.drawing = element("div", {
+      class: "graph-scroll",
+      tabindex: "0",
+      role: "group",
+      aria: { label: "computation graph" },
+    });
+    this.section = new Section("Computation graph: forward values and adjoints", (body) => this.#draw(body), {
+      onToggle: () => this.#need(),
+    });
     this.section.body.append(this.choice.root, this.note, this.drawing);
     this.root = this.section.root;
   }
@@ -57,7 +81,8 @@ export class GraphSection {
 
   /** Draw the graph of the value at a place, if the section is open. */
   update(place) {
-    if (this.place && (this.place.row !== place.row || this.place.column !== place.column || this.place.map !== place.map)) this.terms = FIRST_TERMS;
+    if (this.place && (this.place.row !== place.row || this.place.column !== place.column || this.place.map !== place.map))
+      this.terms = FIRST_TERMS;
     this.place = place;
     this.section.update();
   }
@@ -70,7 +95,10 @@ export class GraphSection {
     tape.backward(output, seed);
     this.choice.show(this.ofTarget);
     this.note.replaceChildren(...this.#explanation(output, seed));
-    refill(this.drawing, drawTape(tape, () => this.#open()));
+    refill(
+      this.drawing,
+      drawTape(tape, () => this.#open()),
+    );
   }
 
   /** Return the adjoint of the value itself: 1, or its gradient of the target. */
@@ -83,9 +111,12 @@ export class GraphSection {
     const value = placeText(this.name, this.place);
     const of = this.ofTarget ? `of ${targetText()}, which is ${number(seed)} at ${value}` : `of ${value}, which is 1 at itself`;
     return [
-      element("span", { class: "key-value", text: "value" }), ` ${value} = ${number(output.value)} · `,
-      element("span", { class: "key-adjoint", text: "adjoint" }), ` the derivative ${of}: from right to left, each operation multiplies it by its own derivative. `,
+      element("span", { class: "key-value", text: "value" }),
+      ` ${value} = ${number(output.value)} · `,
+      element("span", { class: "key-adjoint", text: "adjoint" }),
+      ` the derivative ${of}: from right to left, each operation multiplies it by its own derivative. `,
       this.ofTarget ? "Other values use the same inputs and weights: their gradients are the sums over all of them." : "",
+      softmaxed(this.name) ? "The other logits are given values here: their own dependence on the inputs is left out." : "",
     ];
   }
 
@@ -94,4 +125,3 @@ export class GraphSection {
     this.section.update();
   }
 }
-

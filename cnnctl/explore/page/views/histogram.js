@@ -20,7 +20,12 @@ function binned(values, low, high) {
 /** A histogram with a title. */
 export class Histogram {
   constructor(title) {
-    this.drawing = svgElement("svg", { class: "histogram", viewBox: `0 0 ${WIDTH} ${HEIGHT + 16}`, role: "img", aria: { label: title } });
+    this.drawing = svgElement("svg", {
+      class: "histogram",
+      viewBox: `0 0 ${WIDTH} ${HEIGHT + 16}`,
+      role: "img",
+      aria: { label: title },
+    });
     this.caption = element("span");
     this.root = figureOf(title, this.drawing, this.caption);
   }
@@ -34,15 +39,25 @@ export class Histogram {
     const most = Math.max(...counts);
     const across = (value) => ((value - low) / (high - low)) * WIDTH;
     // The square root keeps small bins visible beside the many zeros after relu.
-    const bars = counts.map((count, bin) => svgElement("rect", {
-      class: "histogram-bar", x: bin * step, width: step - 0.6, y: HEIGHT * (1 - Math.sqrt(count / most)), height: HEIGHT * Math.sqrt(count / most),
-    }));
+    const bars = counts.map((count, bin) =>
+      svgElement("rect", {
+        class: "histogram-bar",
+        x: bin * step,
+        width: step - 0.6,
+        y: HEIGHT * (1 - Math.sqrt(count / most)),
+        height: HEIGHT * Math.sqrt(count / most),
+      }),
+    );
     const line = ([value, label]) => [
       svgElement("line", { class: "histogram-line", x1: across(value), x2: across(value), y1: 0, y2: HEIGHT }),
       svgElement("text", { class: "histogram-text", x: Math.min(across(value) + 4, WIDTH - 44), y: 12 }, label),
     ];
-    refill(this.drawing, ...bars, ...lines.filter(([value]) => value >= low && value <= high).flatMap(line),
-      svgElement("path", { class: "histogram-chosen", d: `M${across(chosen)} ${HEIGHT}l-5 9h10z` }));
+    refill(
+      this.drawing,
+      ...bars,
+      ...lines.filter(([value]) => value >= low && value <= high).flatMap(line),
+      svgElement("path", { class: "histogram-chosen", d: `M${across(chosen)} ${HEIGHT}l-5 9h10z` }),
+    );
     setText(this.caption, `${values.length} values from ${number(scale.low)} to ${number(scale.high)}; height: √count`);
   }
 }

@@ -19,7 +19,12 @@ export function paintInput(picture) {
     return;
   }
   const maps = [0, 1, 2].map((channel) => channelOf(tensor, 0, channel, dataFormat).values);
-  paintColours(picture.canvas, Float32Array.from({ length: 3 * height * width }, (_, i) => maps[i % 3][Math.floor(i / 3)]), height, width);
+  paintColours(
+    picture.canvas,
+    Float32Array.from({ length: 3 * height * width }, (_, i) => maps[i % 3][Math.floor(i / 3)]),
+    height,
+    width,
+  );
   picture.frame(height, width);
 }
 

@@ -50,7 +50,12 @@ class MovingView {
     this.field = new FieldPicture(name);
     this.equation = element("div");
     this.sources = this.layer.inputs.map((input) => new SourcePicture(name, input, this.margin()));
-    this.frame.stage.append(...this.sources.map((source) => source.root), this.output.root, figureOf("the value", this.equation), this.field.root);
+    this.frame.stage.append(
+      ...this.sources.map((source) => source.root),
+      this.output.root,
+      figureOf("the value", this.equation),
+      this.field.root,
+    );
   }
 
   margin() {
@@ -84,7 +89,12 @@ class AddView extends MovingView {
       source.update(own, own.map);
       return this.read(source.input, own);
     });
-    const steps = values.map((value, index) => ({ name: `input ${index}`, label: this.layer.inputs[index], value, sign: index ? "+" : "" }));
+    const steps = values.map((value, index) => ({
+      name: `input ${index}`,
+      label: this.layer.inputs[index],
+      value,
+      sign: index ? "+" : "",
+    }));
     return {
       steps: [...steps, { name: "output", label: "output", value: output, sign: "=", total: true }],
       text: `= ${values.map(number).join(" + ")}`,
@@ -100,7 +110,10 @@ class ConcatenateView extends MovingView {
       source.update(read ? found.place : null, read ? found.place.map : 0);
     });
     const from = `${found.input}, ${placeText(found.input, found.place)}`;
-    return { steps: [{ name: "output", label: `copy of ${from}`, value: output, total: true }], text: `is a copy of ${from}; joined along axis ${this.layer.fields.axis}` };
+    return {
+      steps: [{ name: "output", label: `copy of ${from}`, value: output, total: true }],
+      text: `is a copy of ${from}; joined along axis ${this.layer.fields.axis}`,
+    };
   }
 }
 
@@ -115,7 +128,10 @@ class ZeroPaddingView extends MovingView {
     const [input] = this.layer.inputs;
     const [[top, bottom], [left, right]] = this.layer.fields.padding;
     this.sources[0].update(source, place.map);
-    if (!source) this.sources[0].picture.mark([{ row: place.row - top, column: place.column - left, kind: "window-cell outside", text: "0" }]);
+    if (!source)
+      this.sources[0].picture.mark([
+        { row: place.row - top, column: place.column - left, kind: "window-cell outside", text: "0" },
+      ]);
     const from = source ? `copy of ${placeText(input, source)}` : "a zero of the padding";
     return {
       steps: [{ name: "output", label: from, value: output, total: true }],

@@ -7,8 +7,19 @@ import { Switch } from "./parts.js";
 /** Buttons for the mode of the page; with `sizes` also for the size of the batch. */
 export class ModeSwitch {
   constructor(sizes = []) {
-    this.mode = new Switch("mode", [[false, "inference"], [true, "training"]], (training) => change({ training }));
-    this.size = new Switch("batch", sizes.map((size) => [size, String(size)]), (batchSize) => change({ batchSize, training: true }));
+    this.mode = new Switch(
+      "mode",
+      [
+        [false, "inference"],
+        [true, "training"],
+      ],
+      (training) => change({ training }),
+    );
+    this.size = new Switch(
+      "batch",
+      sizes.map((size) => [size, String(size)]),
+      (batchSize) => change({ batchSize, training: true }),
+    );
     this.size.root.hidden = sizes.length === 0;
     this.root = element("span", { class: "mode-switch" }, this.mode.root, this.size.root);
   }

@@ -12,9 +12,15 @@ import { placeText, select, sizesOf } from "./selection.js";
 export class OutputMap {
   constructor(name, title = "output") {
     this.name = name;
-    this.picture = new MapPicture({ label: `output of ${name}`, kind: "output-picture", onPoint: (row, column) => this.#choose(row, column) });
+    this.picture = new MapPicture({
+      label: `output of ${name}`,
+      kind: "output-picture",
+      onPoint: (row, column) => this.#choose(row, column),
+    });
     this.key = element("span");
-    this.chooser = new Chooser(sizesOf(name).vector ? "unit" : "map", (value) => select(name, sizesOf(name).vector ? { column: value } : { map: value }));
+    this.chooser = new Chooser(sizesOf(name).vector ? "unit" : "map", (value) =>
+      select(name, sizesOf(name).vector ? { column: value } : { map: value }),
+    );
     this.root = figureOf(title, this.picture.root, element("span", {}, this.key, this.chooser.root));
   }
 
@@ -33,7 +39,9 @@ export class OutputMap {
     const cell = vector ? cellOf(place.column, width) : place;
     this.picture.mark([{ row: cell.row, column: cell.column, kind: "looked-at" }]);
     this.picture.point(cell.row, cell.column);
-    this.picture.describe(`output of ${this.name}, ${shapeText(state.network.layer(this.name).shape)}: ${placeText(this.name, place)} is chosen`);
+    this.picture.describe(
+      `output of ${this.name}, ${shapeText(state.network.layer(this.name).shape)}: ${placeText(this.name, place)} is chosen`,
+    );
     refill(this.key, legend(scale));
     this.chooser.show(vector ? place.column : place.map, vector ? width : channels);
   }

@@ -25,11 +25,15 @@ export function valueOf(value, text = number(value)) {
  * `name` is for tests and scripts (`data-name`); `label` is read by people.
  */
 export function equationOf(steps) {
-  const rows = steps.map(({ name, label, value, sign = "", total = false }) => element("div",
-    { class: total ? "step total" : "step", data: { name } },
-    element("span", { class: "step-label", text: label }),
-    element("span", { class: "step-sign", text: sign }),
-    valueOf(value)));
+  const rows = steps.map(({ name, label, value, sign = "", total = false }) =>
+    element(
+      "div",
+      { class: total ? "step total" : "step", data: { name } },
+      element("span", { class: "step-label", text: label }),
+      element("span", { class: "step-sign", text: sign }),
+      valueOf(value),
+    ),
+  );
   return element("div", { class: "equation" }, ...rows);
 }
 
@@ -83,7 +87,10 @@ export class ViewPager {
     this.count = count;
     this.first = Math.min(this.first, this.#lastPage());
     const end = Math.min(this.first + this.size, count);
-    setText(this.text, end - this.first === 1 ? `${this.first} of 0–${count - 1}` : `${this.first}–${end - 1} of 0–${count - 1}`);
+    setText(
+      this.text,
+      end - this.first === 1 ? `${this.first} of 0–${count - 1}` : `${this.first}–${end - 1} of 0–${count - 1}`,
+    );
     this.back.disabled = this.first === 0;
     this.next.disabled = end === count;
     this.root.hidden = count <= this.size;
@@ -95,11 +102,24 @@ export class ViewPager {
 export class Chooser {
   constructor(word, onChoose) {
     Object.assign(this, { value: 0, count: 1, onChoose });
-    this.field = element("input", { type: "number", min: "0", aria: { label: word }, on: { change: () => this.#take(Number(this.field.value)) } });
+    this.field = element("input", {
+      type: "number",
+      min: "0",
+      aria: { label: word },
+      on: { change: () => this.#take(Number(this.field.value)) },
+    });
     this.after = element("span", { class: "pager-text" });
-    const arrow = (sign, label, step) => element("button", { type: "button", text: sign, aria: { label }, on: { click: () => this.#take(this.value + step) } });
-    this.root = element("span", { class: "view-pager chooser" },
-      element("span", { class: "pager-text", text: word }), arrow("‹", `previous ${word}`, -1), this.field, arrow("›", `next ${word}`, 1), this.after);
+    const arrow = (sign, label, step) =>
+      element("button", { type: "button", text: sign, aria: { label }, on: { click: () => this.#take(this.value + step) } });
+    this.root = element(
+      "span",
+      { class: "view-pager chooser" },
+      element("span", { class: "pager-text", text: word }),
+      arrow("‹", `previous ${word}`, -1),
+      this.field,
+      arrow("›", `next ${word}`, 1),
+      this.after,
+    );
   }
 
   #take(value) {
@@ -144,10 +164,18 @@ export function refill(target, ...children) {
 /** Create a switch between a few values, as buttons of which one is pressed: [[value, text], ...]. */
 export class Switch {
   constructor(label, choices, onChoose) {
-    this.buttons = new Map(choices.map(([value, text]) => [value,
-      element("button", { type: "button", text, on: { click: () => onChoose(value) } })]));
-    this.root = element("span", { class: "view-switch", role: "group", aria: { label } },
-      element("span", { class: "switch-label", text: label }), ...this.buttons.values());
+    this.buttons = new Map(
+      choices.map(([value, text]) => [
+        value,
+        element("button", { type: "button", text, on: { click: () => onChoose(value) } }),
+      ]),
+    );
+    this.root = element(
+      "span",
+      { class: "view-switch", role: "group", aria: { label } },
+      element("span", { class: "switch-label", text: label }),
+      ...this.buttons.values(),
+    );
   }
 
   /** Show which value is on. */

@@ -44,18 +44,14 @@ export function select(name, place) {
 
 /** Name a value in words: "output (3, 5) of map 7", "unit 4"; the classes have their names in the network's output. */
 export function placeText(name, place) {
-  if (!sizesOf(name).vector) return `${name === "input" ? "pixel" : "output"} (${place.row}, ${place.column})${mapText(name, place.map)}`;
+  if (!sizesOf(name).vector)
+    return `${name === "input" ? "pixel" : "output"} (${place.row}, ${place.column})${mapText(name, place.map)}`;
   const layers = state.network.layers;
-  const title = layers.at(-1).name === name ? state.page.network.classes?.[place.column] : undefined;
+  const title = layers.at(-1).name === name ? state.page.network.classes[place.column] : undefined;
   return title === undefined || title === String(place.column) ? `unit ${place.column}` : `unit ${place.column} (${title})`;
 }
 
 function mapText(name, map) {
   if (sizesOf(name).channels === 1) return "";
   return name === "input" ? ` of channel ${map}` : ` of map ${map}`;
-}
-
-/** Name a layer's maps: the input has channels, layers have maps. */
-export function mapsWord(name) {
-  return name === "input" ? "channel" : "map";
 }

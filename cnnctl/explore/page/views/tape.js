@@ -23,24 +23,38 @@ export class Tape {
 
   /** Write a product. */
   multiply(a, b, label = "×") {
-    return this.#write("operation", label, a.value * b.value, [{ node: a, derivative: b.value }, { node: b, derivative: a.value }]);
+    return this.#write("operation", label, a.value * b.value, [
+      { node: a, derivative: b.value },
+      { node: b, derivative: a.value },
+    ]);
   }
 
   /** Write a sum. */
   sum(nodes, label = "Σ") {
     const value = nodes.reduce((total, node) => total + node.value, 0);
-    return this.#write("operation", label, value, nodes.map((node) => ({ node, derivative: 1 })));
+    return this.#write(
+      "operation",
+      label,
+      value,
+      nodes.map((node) => ({ node, derivative: 1 })),
+    );
   }
 
   /** Write a difference. */
   subtract(a, b, label = "−") {
-    return this.#write("operation", label, a.value - b.value, [{ node: a, derivative: 1 }, { node: b, derivative: -1 }]);
+    return this.#write("operation", label, a.value - b.value, [
+      { node: a, derivative: 1 },
+      { node: b, derivative: -1 },
+    ]);
   }
 
   /** Write a quotient. */
   divide(a, b, label = "÷") {
     const value = a.value / b.value;
-    return this.#write("operation", label, value, [{ node: a, derivative: 1 / b.value }, { node: b, derivative: -value / b.value }]);
+    return this.#write("operation", label, value, [
+      { node: a, derivative: 1 / b.value },
+      { node: b, derivative: -value / b.value },
+    ]);
   }
 
   /** Write a function of one node: its value and derivative are given. */
@@ -50,7 +64,12 @@ export class Tape {
 
   /** Write the largest of nodes, `winner`: it alone has a derivative. */
   chosen(nodes, winner, label = "max") {
-    return this.#write("operation", label, winner.value, nodes.map((node) => ({ node, derivative: node === winner ? 1 : 0 })));
+    return this.#write(
+      "operation",
+      label,
+      winner.value,
+      nodes.map((node) => ({ node, derivative: node === winner ? 1 : 0 })),
+    );
   }
 
   /** Compute the adjoint of every node: the derivative of the target by its value, where that by `output` is `seed`. */

@@ -1,7 +1,14 @@
 // The computation of one value on a tape: poolings, normalization, dropout, and layers that move or add values.
 
 import {
-  broadcastPlace, maskAt, normalizationTerms, poolingTerms, sourceOf, unflattenedPlace, unpaddedPlace, valueAt,
+  broadcastPlace,
+  maskAt,
+  normalizationTerms,
+  poolingTerms,
+  sourceOf,
+  unflattenedPlace,
+  unpaddedPlace,
+  valueAt,
 } from "../arithmetic/terms.js";
 import { state } from "../state.js";
 import { largestOf, nodeName, writeRest } from "./tape_products.js";
@@ -21,7 +28,9 @@ export function tapeOfPooling(tape, name, place, count) {
     const sum = tape.sum([...leaves, ...writeRest(tape, rest, (term) => term.value)]);
     return tape.apply(`÷ ${pooled.count}`, sum, sum.value / pooled.count, 1 / pooled.count);
   }
-  const others = rest.length ? [tape.leaf("more", `max of ${rest.length} more`, Math.max(...rest.map((term) => term.value)))] : [];
+  const others = rest.length
+    ? [tape.leaf("more", `max of ${rest.length} more`, Math.max(...rest.map((term) => term.value)))]
+    : [];
   return tape.chosen([...leaves, ...others], leaves[shown.findIndex((term) => term.winner)]);
 }
 
@@ -31,13 +40,15 @@ export function tapeOfNormalization(tape, name, place) {
   const x = leafOf(tape, state.network.layer(name).inputs[0], place);
   const size = state.pass.outputs.get(name).values.length / state.pass.statistics.get(name).mean.length;
   // In training x is one of `size` values: d mean / dx = 1 / size and d variance / dx = 2 (x − mean) / size.
-  const statistic = (label, value, slope) => (state.pass.training ? tape.apply(label, x, value, slope) : tape.leaf("weight", label, value));
+  const statistic = (label, value, slope) =>
+    state.pass.training ? tape.apply(label, x, value, slope) : tape.leaf("weight", label, value);
   const mean = statistic("mean", terms.mean, 1 / size);
   const variance = statistic("variance", terms.variance, (2 * (terms.value - terms.mean)) / size);
   const root = Math.sqrt(terms.variance + terms.epsilon);
   const deviation = tape.apply("√(variance + ε)", variance, root, 1 / (2 * root));
   const normalized = tape.divide(tape.subtract(x, mean), deviation);
-  const scaled = terms.gamma === null ? normalized : tape.multiply(normalized, tape.leaf("weight", "gamma", terms.gamma), "× gamma");
+  const scaled =
+    terms.gamma === null ? normalized : tape.multiply(normalized, tape.leaf("weight", "gamma", terms.gamma), "× gamma");
   return terms.beta === null ? scaled : tape.sum([scaled, tape.leaf("weight", "beta", terms.beta)], "+ beta");
 }
 
