@@ -1,7 +1,7 @@
 """Write SVG pictures for light and dark pages, with text that can be selected; no library needed.
 
 Colours are CSS classes, so that a picture follows the page it is shown on. They are those of Okabe and Ito, "Color Universal
-Design" (2008), which colour-blind people can tell apart; the dark ones are lightened.
+Design" (2008), which colour-blind people can distinguish; the dark ones are lightened.
 """
 
 from __future__ import annotations
