@@ -26,8 +26,8 @@ export const state = {
 };
 
 const PASS_DEPENDS_ON = ["image", "givenPartners", "training", "batchSize", "maskSeed", "masks", "snapshot"];
-const SLOW = 120; // milliseconds: a slower pass waits for a pause, so that drawing itself stays smooth
-const PAUSE = 150;
+const SLOW = 60; // milliseconds: after a slower update the next one waits, so that drawing itself stays smooth
+const LONGEST_PAUSE = 250;
 const listeners = new Set();
 const gradientOwners = new Set();
 const networks = [];
@@ -36,7 +36,6 @@ const stale = { pass: true, gradients: true };
 let scheduled = false;
 let lastWork = 0;
 let lastFrame = 0;
-let waiting = 0;
 
 /** Start with a page's data; shows the network itself, which is the last snapshot. */
 export function startState(page) {
@@ -94,13 +93,11 @@ export function gradientsNow() {
 }
 
 function computePass() {
-  const started = performance.now();
   state.network = networkOf(state.snapshot);
   state.batch = [state.image, ...(state.training ? batchPartners() : [])];
   const options = { training: state.training, masks: state.masks ?? {}, seed: state.maskSeed };
   state.pass = state.network.forward(batchTensor(state.batch, state.page.network.input.shape), options);
   stale.pass = false;
-  lastWork = performance.now() - started;
   if (state.target.follows) followPrediction();
 }
 
@@ -160,32 +157,30 @@ function adjointOfScore(chosen) {
   return values;
 }
 
-/** Compute and notify in the next frame; where a pass is slow, after a pause. */
+/** Compute and notify in the next frame; where that took long the last time, after a pause for the pointer and the keys. */
 function schedule() {
-  if (stale.pass && lastWork > SLOW) {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => requestAnimationFrame(update), PAUSE);
-  } else if (!scheduled && !waiting) {
-    scheduled = true;
-    requestAnimationFrame(update);
-  }
+  if (scheduled) return;
+  scheduled = true;
+  const next = () => requestAnimationFrame(update);
+  if (stale.pass && lastWork > SLOW) setTimeout(next, Math.min(lastWork, LONGEST_PAUSE));
+  else next();
 }
 
 /** Return a promise that is kept when all changes have been computed and drawn. */
 export function whenDrawn() {
   return new Promise((kept) => {
-    const look = () => (scheduled || waiting ? requestAnimationFrame(look) : kept());
+    const look = () => (scheduled ? requestAnimationFrame(look) : kept());
     requestAnimationFrame(look);
   });
 }
 
 function update(now) {
   scheduled = false;
-  waiting = 0;
   const started = performance.now();
   refresh();
   if (state.pass) for (const listener of [...listeners]) listener(state);
-  frameTimes.push({ at: now, interval: now - lastFrame, work: performance.now() - started });
+  lastWork = performance.now() - started;
+  frameTimes.push({ at: now, interval: now - lastFrame, work: lastWork });
   if (frameTimes.length > 240) frameTimes.shift();
   lastFrame = now;
 }
