@@ -2,7 +2,9 @@
 
 import { convolutionTerms, valueAt } from "../arithmetic/terms.js";
 import { element, number, setText } from "../dom.js";
+import { legend } from "../paint.js";
 import { state } from "../state.js";
+import { BeforeActivation } from "./before_map.js";
 import { ContributionRow, contributionsOf } from "./contribution.js";
 import { curveOf } from "./curve.js";
 import { FieldPicture, Frame } from "./frame.js";
@@ -11,7 +13,7 @@ import { applied, equationOf, figureOf, outputSteps, refill, valueOf, ViewPager 
 import { chosenPlace, placeText } from "./selection.js";
 import { outputSize } from "./window_text.js";
 
-const ROWS_PER_PAGE = 8;
+const ROWS_PER_PAGE = 12;
 
 /** The products of one input map in a table of the kernel's shape. */
 function productTable({ terms }, width) {
@@ -47,8 +49,10 @@ class ConvolutionView {
     this.output = new OutputMap(name);
     this.field = new FieldPicture(name);
     this.curve = curveOf(this.layer);
+    this.before = this.layer.fields.activation ? new BeforeActivation(name) : null;
     this.equation = element("div");
     this.frame.stage.append(
+      ...(this.before ? [this.before.root] : []),
       this.output.root,
       figureOf("the value", this.equation, outputSize(this.layer)),
       ...(this.curve ? [this.curve.root] : []),
@@ -57,6 +61,7 @@ class ConvolutionView {
     this.pager = new ViewPager(ROWS_PER_PAGE, "input maps", () => this.update());
     this.rows = element("div", { class: "contributions" });
     this.rowParts = [];
+    this.keys = element("span", { class: "view-keys" });
     this.products = element("div", { class: "products-scroll", tabindex: "0", role: "group", aria: { label: "products" } });
     this.productsTitle = element("h4");
     this.frame.body.append(
@@ -67,6 +72,7 @@ class ConvolutionView {
           "div",
           { class: "wide" },
           element("h4", {}, "Input maps ∗ kernels = contributions, which are summed ", this.pager.root),
+          this.keys,
           this.rows,
         ),
         element("div", {}, this.productsTitle, this.products),
@@ -85,6 +91,7 @@ class ConvolutionView {
     const place = chosenPlace(this.name);
     const terms = convolutionTerms(state.network, state.pass, this.name, 0, place);
     if (!terms.channels.some((each) => each.channel === this.channel)) this.channel = terms.channels[0].channel;
+    this.before?.update(place);
     this.output.update(place);
     this.field.update(place);
     this.#drawRows(place, terms);
@@ -99,6 +106,8 @@ class ConvolutionView {
     const shown = this.rowParts.slice(0, end - first);
     if (this.rows.children.length !== shown.length) refill(this.rows, ...shown.map((row) => row.root));
     const { partials, scales } = contributionsOf(this.name, place, channels.slice(first, end));
+    this.rows.classList.toggle("few", channels.length < 3);
+    refill(this.keys, "kernels ", legend(scales.kernel), " contributions ", legend(scales.partial));
     shown.forEach((row, index) => {
       row.update(channels[first + index].channel, partials[index], place, scales);
       row.mark(channels[first + index]);

@@ -6,6 +6,7 @@ import { figureOf, refill } from "./parts.js";
 
 const WIDTH = 240;
 const HEIGHT = 110;
+const TITLE = 14; // above the bars, for the labels of lines
 const FEWEST_BINS = 8;
 const MOST_BINS = 48;
 
@@ -22,7 +23,7 @@ export class Histogram {
   constructor(title) {
     this.drawing = svgElement("svg", {
       class: "histogram",
-      viewBox: `0 0 ${WIDTH} ${HEIGHT + 16}`,
+      viewBox: `0 ${-TITLE} ${WIDTH} ${TITLE + HEIGHT + 10}`,
       role: "img",
       aria: { label: title },
     });
@@ -49,8 +50,8 @@ export class Histogram {
       }),
     );
     const line = ([value, label]) => [
-      svgElement("line", { class: "histogram-line", x1: across(value), x2: across(value), y1: 0, y2: HEIGHT }),
-      svgElement("text", { class: "histogram-text", x: Math.min(across(value) + 4, WIDTH - 44), y: 12 }, label),
+      svgElement("line", { class: "histogram-line", x1: across(value), x2: across(value), y1: -TITLE, y2: HEIGHT }),
+      svgElement("text", { class: "histogram-text", x: Math.min(across(value) + 4, WIDTH - 44), y: -3 }, label),
     ];
     refill(
       this.drawing,

@@ -29,8 +29,12 @@ class NormalizationView {
     this.frame.stage.append(
       this.before.root,
       this.output.root,
-      figureOf("the value", this.equation),
-      figureOf("statistics of this map", this.statistics),
+      element(
+        "div",
+        { class: "view-stack" },
+        figureOf("the value", this.equation),
+        figureOf("statistics of this map", this.statistics),
+      ),
       this.field.root,
     );
     this.frame.body.append(
