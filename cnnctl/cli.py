@@ -503,6 +503,36 @@ def one_shot(
 
 
 @app.command(rich_help_panel="Look")
+def explore(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|CONFIG",
+            help="The folder of a trained run, or a YAML file: its network before training.",
+            show_default=False,
+            autocompletion=_complete_run,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.html", help="The page to write.", show_default=False)],
+    overrides: Overrides = None,
+    images: Annotated[int, typer.Option(min=0, max=10_000, help="Number of images in the page; 0 reads no data.")] = 60,
+    snapshots: Annotated[
+        int | None,
+        typer.Option(min=0, help="Most weight sets kept during training. [default: all]", show_default=False),
+    ] = None,
+    max_size: Annotated[int, typer.Option(metavar="MB", min=1, help="Largest size of the page, in MB.")] = 20,
+    device: Where = Device.auto,
+    no_cache: NoCache = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write one HTML page to explore a network in a browser: every layer, value and gradient."""
+    from cnnctl.commands.explore import PageOptions
+    from cnnctl.commands.explore import explore as run
+
+    run(source, overrides or [], output, PageOptions(max_size, images, snapshots), device.value, Console(), verbose)
+
+
+@app.command(rich_help_panel="Look")
 def verify(
     config: OptionalConfig = None,
     overrides: Overrides = None,

@@ -25,6 +25,7 @@ VERBS = {
     "draw": "draw q.yaml --output {there}.svg",
     "init": "init quickstart --output {there}.yaml",
     "init --from": "init --from images.npz --output {there}.yaml",
+    "explore": "explore run --output {there}.html",
     "export": "export run --to keras --output {there}.keras",
     "export to a folder": "export run --to saved_model --output {there}",
     "predict --show": "predict run 0.png --show {there}.png",

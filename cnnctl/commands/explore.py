@@ -1,0 +1,142 @@
+"""`cnnctl explore`: write one HTML file in which a network is explored. TensorFlow starts after the arguments are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnctl.errors import UsageError, counted
+from cnnctl.files import refuse_output, write_whole
+from cnnctl.report.console import Console
+from cnnctl.report.text import printable
+from cnnctl.run_folder import NAME_A_RUN
+from cnnctl.session.run_files import config_of_run
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.load import load
+from cnnctl.train.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from cnnctl.explore.page_data import Content
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """What a page contains at most.
+
+    Attributes:
+        max_size: of the file, in MB of 1,000,000 bytes.
+        images: number of images to choose; 0 for none.
+        snapshots: number of weight sets that a run kept during training; None for all.
+    """
+
+    max_size: int
+    images: int
+    snapshots: int | None
+
+
+def explore(
+    source: Path, overrides: Sequence[str], output: Path, options: PageOptions, device: str, console: Console, verbose: bool
+) -> None:
+    """Write the page of a run, or of a config before training.
+
+    Args:
+        source: the folder of a run, or a YAML file.
+        overrides: values of `--set` for a config.
+        output: the HTML file to create.
+        options: what the page contains.
+        device: `auto`, `cpu` or `gpu`.
+        console: prints results and messages.
+        verbose: show TensorFlow's log.
+
+    Raises:
+        UsageError: there is no such run or config, the file exists, or the page would be too large.
+        ConfigError: the config is wrong.
+        DataError: the images cannot be read.
+        RunError: the run is incomplete or damaged, or the file cannot be written.
+    """
+    refuse_output(output, "--output", ".html")
+    experiment = _experiment(source, overrides, console)
+    _refuse_large_weights(experiment, output, options)
+    with console.working("starting TensorFlow"):
+        import_tensorflow(verbose)
+        from cnnctl.explore.page_data import content_of_config, content_of_run
+        from cnnctl.train.device import choose_device
+    computes_on = choose_device(device)
+    with console.working("reading network and images"):
+        if source.is_dir():
+            content = content_of_run(source, options.images, options.snapshots)
+        else:
+            content = content_of_config(experiment, source, options.images)
+    page = _page(content, output, options)
+    write_whole(output, page)
+    console.say(f"device  {computes_on}")
+    for note in content.notes:
+        console.say(f"note    {printable(note)}")
+    console.say(f"page    {_parts(content)}")
+    console.result(f"{printable(str(output))} is ready, {_megabytes(len(page))}. Open it in a browser; it needs no network.")
+
+
+def _experiment(source: Path, overrides: Sequence[str], console: Console) -> Experiment:
+    if not source.exists():
+        raise UsageError(f"{printable(str(source))}: no such run or config; {NAME_A_RUN}, 'cnnctl init' the example configs")
+    if not source.is_dir():
+        return load(source, overrides)
+    if overrides:
+        raise UsageError(f"--set changes a config before training, and {printable(str(source))} is a run; remove --set")
+    return config_of_run(source, console)
+
+
+def _refuse_large_weights(experiment: Experiment, output: Path, options: PageOptions) -> None:
+    """Refuse a network whose weights alone are too large, before TensorFlow starts."""
+    size = _encoded(4 * experiment.network.parameters)
+    if size > options.max_size * MEGABYTE:
+        parameters = f"{experiment.network.parameters:,} parameters alone take {_megabytes(size)}"
+        raise _too_large(f"{printable(str(output))} would be too large: {parameters}", size, options)
+
+
+def _page(content: Content, output: Path, options: PageOptions) -> bytes:
+    """Create the page.
+
+    Raises:
+        UsageError: it is larger than allowed.
+    """
+    from cnnctl.explore.page import page_of
+
+    weights, images = _encoded(len(content.weights)), _encoded(content.images.size)
+    size = weights + images  # the page's own script and style are small
+    if size <= options.max_size * MEGABYTE:  # else the page might not fit into memory
+        page = page_of(content.data, content.weights)
+        size = len(page)
+        if size <= options.max_size * MEGABYTE:
+            return page
+    sets = f" ({content.sets} sets)" if content.sets > 1 else ""
+    fewer = ["--images"] * bool(content.images.images) + ["--snapshots"] * (content.sets > 1)
+    parts = f"weights {_megabytes(weights)}{sets}, images {_megabytes(images)}"
+    raise _too_large(f"{printable(str(output))} would have {_megabytes(size)}: {parts}", size, options, fewer)
+
+
+def _too_large(what: str, size: int, options: PageOptions, fewer: Sequence[str] = ()) -> UsageError:
+    lower = f", or lower {' or '.join(fewer)}" if fewer else ""
+    return UsageError(f"{what}; the limit is {options.max_size} MB. Add --max-size {-(-size // MEGABYTE) + 1}{lower}")
+
+
+def _encoded(size: int) -> int:
+    """Compute the bytes of base64."""
+    return -(-size // 3) * 4
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / MEGABYTE:.1f} MB"
+
+
+def _parts(content: Content) -> str:
+    images = counted(len(content.images.images), "image")
+    partners = f" and {len(content.images.batch)} more for batches" if content.images.batch else ""
+    sets = f"{content.sets} sets of weights" if content.sets > 1 else "weights"
+    return (
+        f"{sets} {_megabytes(_encoded(len(content.weights)))}, {images}{partners} {_megabytes(_encoded(content.images.size))}"
+    )

@@ -1,0 +1,59 @@
+// The layer types of the config: kind → { forward(step), backward(step, adjoint) }.
+//
+// A step is { layer, inputs: [tensor], weights: { name: tensor }, training, seed, mask, statistics }.
+// forward returns { output, mask?, statistics? }, without the activation of conv2d and dense, which the network applies;
+// backward takes the adjoint of that output and returns the adjoints of the inputs.
+
+import { activationBackward, activationForward } from "./activations.js";
+import { convolutionBackward, convolutionForward } from "./convolution.js";
+import { denseBackward, denseForward } from "./dense.js";
+import { dropoutBackward, dropoutForward } from "./dropout.js";
+import { globalAverageBackward, globalAverageForward, globalMaxBackward, globalMaxForward } from "./global_pooling.js";
+import { addBackward, addForward, concatenateBackward, concatenateForward } from "./joins.js";
+import { normalizationBackward, normalizationForward } from "./normalization.js";
+import { averagePoolingBackward, averagePoolingForward, maxPoolingBackward, maxPoolingForward } from "./pooling.js";
+import { flattenBackward, flattenForward, zeroPaddingBackward, zeroPaddingForward } from "./shape.js";
+
+const unchanged = { forward: ({ inputs }) => ({ output: inputs[0] }), backward: (step, adjoint) => [adjoint] };
+
+/** The operations of all kinds; an `activation` layer is its activation alone. */
+export const OPERATIONS = {
+  conv2d: { forward: convolutionForward, backward: convolutionBackward },
+  zero_padding2d: { forward: zeroPaddingForward, backward: zeroPaddingBackward },
+  max_pooling2d: { forward: maxPoolingForward, backward: maxPoolingBackward },
+  average_pooling2d: { forward: averagePoolingForward, backward: averagePoolingBackward },
+  global_average_pooling2d: { forward: globalAverageForward, backward: globalAverageBackward },
+  global_max_pooling2d: { forward: globalMaxForward, backward: globalMaxBackward },
+  flatten: { forward: flattenForward, backward: flattenBackward },
+  dense: { forward: denseForward, backward: denseBackward },
+  batch_normalization: { forward: normalizationForward, backward: normalizationBackward },
+  dropout: { forward: dropoutForward, backward: dropoutBackward },
+  activation: unchanged,
+  add: { forward: addForward, backward: addBackward },
+  concatenate: { forward: concatenateForward, backward: concatenateBackward },
+};
+
+/** Return the operation of a layer. */
+export function operationOf(layer) {
+  if (!Object.hasOwn(OPERATIONS, layer.kind)) throw new Error(`layer '${layer.name}' has an unknown type: ${layer.kind}`);
+  return OPERATIONS[layer.kind];
+}
+
+/** Compute a layer: { output, before?, mask?, statistics? }, `before` being the values before an activation. */
+export function layerForward(step) {
+  const result = operationOf(step.layer).forward(step);
+  const { activation } = step.layer.fields;
+  if (!activation) return result;
+  return { ...result, before: result.output, output: activationForward(activation, result.output) };
+}
+
+/**
+ * Compute the adjoints of a layer's inputs from that of its output: { inputs: [tensor], before? }.
+ * `adjointBefore` replaces the adjoint before the activation, where it is known more exactly.
+ */
+export function layerBackward(step, adjoint, adjointBefore) {
+  const { activation } = step.layer.fields;
+  if (!activation) return { inputs: operationOf(step.layer).backward(step, adjoint) };
+  const before = adjointBefore ?? activationBackward(activation, step.before, step.output, adjoint);
+  return { before, inputs: operationOf(step.layer).backward(step, before) };
+}

@@ -1,0 +1,158 @@
+// The receptive field: the smallest box of the input image that one value of a layer can depend on, in inference.
+// A region has, along each axis without the batch, the sorted places that count: windows with dilation or strides have gaps,
+// which decide what is left where a window lies partly in a padding. Layers may differ in their data formats.
+
+import { slidesOf, windowAlong } from "./sliding.js";
+import { formatOf, shapeOf } from "./window.js";
+
+/**
+ * Compute the receptive field of the values of all maps at a place; a value of a vector is at row 0, column = unit.
+ * @returns { top, left, bottom, right, unclipped }, the last pixels included: the box on the image, and the same box with
+ * the zeros of paddings around the image; null where the value depends on no pixel
+ */
+export function receptiveField(network, name, row, column) {
+  const shape = shapeOf(network, name);
+  const region = shape.map(allPlaces);
+  const [rows, columns] = shape.length === 3 ? imageAxes(formatOf(network, name)) : [undefined, 0];
+  if (rows !== undefined) region[rows] = [row];
+  region[columns] = [column];
+  const clipped = regionOfInput(network, name, region, true, new Map());
+  const unclipped = regionOfInput(network, name, region, false, new Map());
+  return clipped && { ...boxAround(network, clipped), unclipped: boxAround(network, unclipped ?? clipped) };
+}
+
+/** Return the axes of rows, columns and channels of (H, W, C) or (C, H, W). */
+function imageAxes(dataFormat) {
+  return dataFormat === "channels_first" ? [1, 2, 0] : [0, 1, 2];
+}
+
+function boxAround(network, region) {
+  const [rows, columns] = imageAxes(network.description.input.data_format).map((axis) => region[axis]);
+  return { top: rows[0], left: columns[0], bottom: rows.at(-1), right: columns.at(-1) };
+}
+
+/**
+ * Compute the region of the network's input that a region of a layer's output depends on; null if on nothing.
+ * `known` has the results so far: the paths through a stack of joins are many, the regions on them few.
+ */
+function regionOfInput(network, name, region, clip, known) {
+  const own = clip ? insideOf(shapeOf(network, name), region) : region;
+  if (own.some((places) => places.length === 0)) return null;
+  if (name === "input") return own;
+  const key = `${name} ${own.join(" ")}`;
+  if (!known.has(key)) {
+    const layer = network.layer(name);
+    const mixed = layer.fields.activation === "softmax" ? wholeLastAxis(layer.shape, own) : own;
+    const regions = layer.inputs.map((input, index) =>
+      regionOfInput(network, input, regionBefore(layer, index, mixed), clip, known),
+    );
+    known.set(key, unionOf(regions.filter((each) => each !== null)));
+  }
+  return known.get(key);
+}
+
+function insideOf(shape, region) {
+  return region.map((places, axis) => places.filter((place) => place >= 0 && place < shape[axis]));
+}
+
+function unionOf(regions) {
+  if (regions.length === 0) return null;
+  return regions[0].map((_, axis) => sortedPlaces(regions.flatMap((region) => region[axis])));
+}
+
+function sortedPlaces(places) {
+  return [...new Set(places)].sort((first, second) => first - second);
+}
+
+function allPlaces(length) {
+  return Array.from({ length }, (_, place) => place);
+}
+
+function wholeLastAxis(shape, region) {
+  return [...region.slice(0, -1), allPlaces(shape[shape.length - 1])];
+}
+
+/** Compute the region of one input of a layer that a region of its output, before the activation, depends on. */
+function regionBefore(layer, index, region) {
+  const shape = layer.input_shapes[index];
+  switch (layer.kind) {
+    case "conv2d":
+    case "max_pooling2d":
+    case "average_pooling2d":
+      return regionOfWindows(layer, shape, region);
+    case "zero_padding2d":
+      return regionWithoutPadding(layer, region);
+    case "global_average_pooling2d":
+    case "global_max_pooling2d":
+      return regionOfChannels(layer, shape, region);
+    case "flatten":
+      return regionBeforeFlatten(layer, shape, region[0]);
+    case "dense":
+      return wholeLastAxis(shape, region);
+    case "add":
+      return regionBeforeBroadcast(shape, layer.shape, region);
+    case "concatenate":
+      return regionOfPart(layer, index, region);
+    default:
+      return region;
+  }
+}
+
+function regionOfWindows(layer, shape, region) {
+  const [rows, columns, channels] = imageAxes(layer.fields.data_format);
+  const slides = slidesOf(layer.fields, shape[rows], shape[columns]);
+  const result = [...region];
+  result[rows] = sortedPlaces(region[rows].flatMap((place) => windowAlong(slides.rows, place)));
+  result[columns] = sortedPlaces(region[columns].flatMap((place) => windowAlong(slides.columns, place)));
+  if (layer.kind === "conv2d") result[channels] = channelsOfGroups(layer, shape[channels], region[channels]);
+  return result;
+}
+
+function channelsOfGroups({ fields }, channels, filters) {
+  const groups = new Set(filters.map((filter) => Math.floor((filter * fields.groups) / fields.filters)));
+  return allPlaces(channels).filter((channel) => groups.has(Math.floor((channel * fields.groups) / channels)));
+}
+
+function regionWithoutPadding({ fields }, region) {
+  const [rows, columns] = imageAxes(fields.data_format);
+  const [[top], [left]] = fields.padding;
+  const result = [...region];
+  result[rows] = region[rows].map((place) => place - top);
+  result[columns] = region[columns].map((place) => place - left);
+  return result;
+}
+
+function regionOfChannels(layer, shape, region) {
+  const [, , channels] = imageAxes(layer.fields.data_format);
+  const result = shape.map(allPlaces);
+  result[channels] = region.length === 1 ? region[0] : region[channels];
+  return result;
+}
+
+/** Find the places along each axis of the values with these indices in a flattened tensor. */
+function regionBeforeFlatten(layer, shape, indices) {
+  const moves = layer.fields.data_format === "channels_first" && shape.length > 1;
+  const order = moves ? [...shape.slice(1), shape[0]] : shape;
+  let step = 1;
+  const region = new Array(order.length);
+  for (let axis = order.length - 1; axis >= 0; axis -= 1) {
+    const [size, length] = [step, order[axis]];
+    region[axis] = sortedPlaces(indices.map((index) => Math.floor(index / size) % length));
+    step *= length;
+  }
+  return moves ? [region[region.length - 1], ...region.slice(0, -1)] : region;
+}
+
+/** Keep the axes that an input of add has; one of length 1 is read at 0 wherever the output is. */
+function regionBeforeBroadcast(shape, whole, region) {
+  const missing = whole.length - shape.length;
+  return shape.map((length, axis) => (length === 1 && whole[axis + missing] > 1 ? [0] : region[axis + missing]));
+}
+
+function regionOfPart(layer, index, region) {
+  const shapes = layer.input_shapes;
+  const axis = layer.fields.axis < 0 ? shapes[0].length + layer.fields.axis : layer.fields.axis - 1;
+  const before = shapes.slice(0, index).reduce((sum, shape) => sum + shape[axis], 0);
+  const own = region[axis].map((place) => place - before).filter((place) => place >= 0 && place < shapes[index][axis]);
+  return [...region.slice(0, axis), own, ...region.slice(axis + 1)];
+}

@@ -1,0 +1,56 @@
+// zero_padding2d and flatten: values move, none changes.
+
+import { asPlanes, channelsToEnd, channelsToFront, imageShape, makeTensor, sizeOf } from "./tensor.js";
+
+/** Put zeros around images. */
+export function zeroPaddingForward({ layer, inputs }) {
+  const { data_format: dataFormat, padding } = layer.fields;
+  const { height, width } = asPlanes(inputs[0].shape, dataFormat);
+  const [[top, bottom], [left, right]] = padding;
+  const channels = inputs[0].shape[dataFormat === "channels_first" ? 1 : 3];
+  const shape = imageShape(inputs[0].shape[0], height + top + bottom, width + left + right, channels, dataFormat);
+  const output = makeTensor(shape);
+  visitLines(inputs[0].shape, layer.fields, (from, to, count) => {
+    output.values.set(inputs[0].values.subarray(from, from + count), to);
+  });
+  return { output };
+}
+
+/** Cut off the adjoints of the zeros. */
+export function zeroPaddingBackward({ layer, inputs }, adjoint) {
+  const gradient = makeTensor(inputs[0].shape);
+  visitLines(inputs[0].shape, layer.fields, (from, to, count) => {
+    gradient.values.set(adjoint.values.subarray(to, to + count), from);
+  });
+  return [gradient];
+}
+
+/** Call `visit(index in the image, index in the padded image, count)` for every row of pixels. */
+function visitLines(shape, { data_format: dataFormat, padding }, visit) {
+  const { outer, height, width, inner } = asPlanes(shape, dataFormat);
+  const [[top, bottom], [left, right]] = padding;
+  const [padded, wide] = [height + top + bottom, width + left + right];
+  for (let plane = 0; plane < outer; plane += 1) {
+    for (let row = 0; row < height; row += 1) {
+      const to = ((plane * padded + top + row) * wide + left) * inner;
+      visit((plane * height + row) * width * inner, to, width * inner);
+    }
+  }
+}
+
+/** Put all values of an image in one row; Keras moves the channels to the end first. */
+export function flattenForward({ layer, inputs }) {
+  const input = movesChannels(layer, inputs[0]) ? channelsToEnd(inputs[0]) : inputs[0];
+  return { output: makeTensor([input.shape[0], sizeOf(input.shape.slice(1))], input.values) };
+}
+
+/** Put the adjoints back to where their values came from. */
+export function flattenBackward({ layer, inputs }, adjoint) {
+  const [batch, channels, ...rest] = inputs[0].shape;
+  if (!movesChannels(layer, inputs[0])) return [makeTensor(inputs[0].shape, adjoint.values)];
+  return [channelsToFront(makeTensor([batch, ...rest, channels], adjoint.values))];
+}
+
+function movesChannels(layer, input) {
+  return layer.fields.data_format === "channels_first" && input.shape.length > 2;
+}

@@ -1,0 +1,127 @@
+// The computation graph of the value that is looked at: forward values and adjoints in numbers.
+
+import { valueAt } from "../arithmetic/terms.js";
+import { element, number } from "../dom.js";
+import { needGradients, state } from "../state.js";
+import { drawTape } from "./graph_drawing.js";
+import { refill, Section, Switch } from "./parts.js";
+import { placeText } from "./selection.js";
+import { Tape } from "./tape.js";
+import {
+  tapeOfAdd,
+  tapeOfConcatenate,
+  tapeOfDropout,
+  tapeOfFlatten,
+  tapeOfNormalization,
+  tapeOfPooling,
+  tapeOfZeroPadding,
+} from "./tape_others.js";
+import { tapeOfActivation, tapeOfConvolution, tapeOfDense } from "./tape_products.js";
+import { targetText } from "./target.js";
+
+const WRITERS = {
+  conv2d: tapeOfConvolution,
+  dense: tapeOfDense,
+  max_pooling2d: tapeOfPooling,
+  average_pooling2d: tapeOfPooling,
+  global_average_pooling2d: tapeOfPooling,
+  global_max_pooling2d: tapeOfPooling,
+  batch_normalization: tapeOfNormalization,
+  dropout: tapeOfDropout,
+  activation: tapeOfActivation,
+  add: tapeOfAdd,
+  concatenate: tapeOfConcatenate,
+  flatten: tapeOfFlatten,
+  zero_padding2d: tapeOfZeroPadding,
+};
+const FIRST_TERMS = 4;
+const MORE_TERMS = 24;
+
+function softmaxed(name) {
+  return state.network.layer(name).fields.activation === "softmax";
+}
+
+/** The section with the computation graph of one value of a layer. */
+export class GraphSection {
+  constructor(name) {
+    this.name = name;
+    this.terms = FIRST_TERMS;
+    this.ofTarget = false;
+    this.choice = new Switch(
+      "adjoint of",
+      [
+        [false, "this value"],
+        [true, "the target"],
+      ],
+      (ofTarget) => this.#choose(ofTarget),
+    );
+    this.note = element("p", { class: "view-note" });
+    this.drawing = element("div", {
+      class: "graph-scroll",
+      tabindex: "0",
+      role: "group",
+      aria: { label: "computation graph" },
+    });
+    this.section = new Section("Computation graph: forward values and adjoints", (body) => this.#draw(body), {
+      onToggle: () => this.#need(),
+    });
+    this.section.body.append(this.choice.root, this.note, this.drawing);
+    this.root = this.section.root;
+  }
+
+  #choose(ofTarget) {
+    this.ofTarget = ofTarget;
+    this.#need();
+    this.section.update();
+  }
+
+  #need() {
+    needGradients("view graph", this.ofTarget && this.root.open);
+  }
+
+  /** Draw the graph of the value at a place, if the section is open. */
+  update(place) {
+    if (this.place && (this.place.row !== place.row || this.place.column !== place.column || this.place.map !== place.map))
+      this.terms = FIRST_TERMS;
+    this.place = place;
+    this.section.update();
+  }
+
+  #draw() {
+    if (!this.place) return;
+    const tape = new Tape();
+    const output = WRITERS[state.network.layer(this.name).kind](tape, this.name, this.place, this.terms);
+    const seed = this.#seed();
+    tape.backward(output, seed);
+    this.choice.show(this.ofTarget);
+    this.note.replaceChildren(...this.#explanation(output, seed));
+    refill(
+      this.drawing,
+      drawTape(tape, () => this.#open()),
+    );
+  }
+
+  /** Return the adjoint of the value itself: 1, or its gradient of the target. */
+  #seed() {
+    if (!this.ofTarget) return 1;
+    return state.gradients ? valueAt(state.network, state.gradients, this.name, 0, this.place) : NaN;
+  }
+
+  #explanation(output, seed) {
+    const value = placeText(this.name, this.place);
+    const of = this.ofTarget ? `of ${targetText()}, which is ${number(seed)} at ${value}` : `of ${value}, which is 1 at itself`;
+    return [
+      element("span", { class: "key-value", text: "value" }),
+      ` ${value} = ${number(output.value)} · `,
+      element("span", { class: "key-adjoint", text: "adjoint" }),
+      ` the derivative ${of}: from right to left, each operation multiplies it by its own derivative. `,
+      this.ofTarget ? "Other values use the same inputs and weights: their gradients are the sums over all of them." : "",
+      softmaxed(this.name) ? "The other logits are given values here: their own dependence on the inputs is left out." : "",
+    ];
+  }
+
+  #open() {
+    this.terms += MORE_TERMS;
+    this.section.update();
+  }
+}

@@ -1,0 +1,32 @@
+// The view of each kind of layer: viewFor(layer) → (host, layerName) → { update(), close() }.
+
+import { activationView } from "./activation.js";
+import { convolutionView } from "./convolution.js";
+import { denseView } from "./dense.js";
+import { dropoutView } from "./dropout.js";
+import { flattenView } from "./flatten.js";
+import { addView, concatenateView, zeroPaddingView } from "./joins.js";
+import { normalizationView } from "./normalization.js";
+import { poolingView } from "./pooling.js";
+
+const VIEWS = {
+  conv2d: convolutionView,
+  zero_padding2d: zeroPaddingView,
+  max_pooling2d: poolingView,
+  average_pooling2d: poolingView,
+  global_average_pooling2d: poolingView,
+  global_max_pooling2d: poolingView,
+  flatten: flattenView,
+  dense: denseView,
+  batch_normalization: normalizationView,
+  dropout: dropoutView,
+  activation: activationView,
+  add: addView,
+  concatenate: concatenateView,
+};
+
+/** Return the function that creates the view of a layer. */
+export function viewFor(layer) {
+  if (!Object.hasOwn(VIEWS, layer.kind)) throw new Error(`layer '${layer.name}' has a type without a view: ${layer.kind}`);
+  return VIEWS[layer.kind];
+}

@@ -1,0 +1,156 @@
+// Layers that move or add values: add, concatenate, zero_padding2d.
+
+import { broadcastPlace, sourceOf, unpaddedPlace, valueAt } from "../arithmetic/terms.js";
+import { element, number, setText } from "../dom.js";
+import { state } from "../state.js";
+import { FieldPicture, Frame } from "./frame.js";
+import { cellOf, layerScale, mapOf, unitAt } from "./maps.js";
+import { OutputMap } from "./output_map.js";
+import { equationOf, figureOf, refill } from "./parts.js";
+import { MapPicture } from "./picture.js";
+import { chosenPlace, placeText, select, sizesOf } from "./selection.js";
+
+/** The picture of one input of a layer. */
+class SourcePicture {
+  constructor(name, input, margin) {
+    Object.assign(this, { name, input, margin });
+    this.picture = new MapPicture({ label: input, onPoint: (row, column) => this.#choose(row, column) });
+    this.caption = element("span");
+    this.root = figureOf(input, this.picture.root, this.caption);
+  }
+
+  /** Pointing at an input value looks at the output value at the same place. */
+  #choose(row, column) {
+    const { top, left } = this.margin ?? { top: 0, left: 0 };
+    const { vector, width } = sizesOf(this.input);
+    const unit = vector ? unitAt(row, column, width) : null;
+    if (!vector) select(this.name, { row: row + top, column: column + left });
+    else if (unit !== null) select(this.name, { column: unit });
+  }
+
+  /** Draw the map of a place; `place` is null where no value of it is read. */
+  update(place, map, kind = "looked-at") {
+    const { vector, width } = sizesOf(this.input);
+    this.picture.show(mapOf(state.pass.outputs, this.input, map), layerScale(this.input), this.margin);
+    const cell = place && (vector ? cellOf(place.column, width) : place);
+    this.picture.mark(cell ? [{ ...cell, kind }] : []);
+    if (cell) this.picture.point(cell.row, cell.column);
+    this.root.classList.toggle("not-read", !place);
+    setText(this.caption, vector ? "" : `map ${map}`);
+  }
+}
+
+/** What the three views have in common. */
+class MovingView {
+  constructor(host, name, kind) {
+    this.name = name;
+    this.frame = new Frame(host, name, kind);
+    this.layer = this.frame.layer;
+    this.output = new OutputMap(name);
+    this.field = new FieldPicture(name);
+    this.equation = element("div");
+    this.sources = this.layer.inputs.map((input) => new SourcePicture(name, input, this.margin()));
+    this.frame.stage.append(
+      ...this.sources.map((source) => source.root),
+      this.output.root,
+      figureOf("the value", this.equation),
+      this.field.root,
+    );
+  }
+
+  margin() {
+    return undefined;
+  }
+
+  update() {
+    const place = chosenPlace(this.name);
+    this.output.update(place);
+    this.field.update(place);
+    const output = valueAt(state.network, state.pass.outputs, this.name, 0, place);
+    const { steps, text } = this.explain(place, output);
+    refill(this.equation, equationOf(steps));
+    this.frame.say(`${placeText(this.name, place)}: ${number(output)} ${text}`);
+    this.frame.update();
+  }
+
+  read(input, place) {
+    return valueAt(state.network, state.pass.outputs, input, 0, place);
+  }
+
+  close() {
+    this.frame.close();
+  }
+}
+
+class AddView extends MovingView {
+  explain(place, output) {
+    const values = this.sources.map((source) => {
+      const own = broadcastPlace(state.network, this.name, source.input, place);
+      source.update(own, own.map);
+      return this.read(source.input, own);
+    });
+    const steps = values.map((value, index) => ({
+      name: `input ${index}`,
+      label: this.layer.inputs[index],
+      value,
+      sign: index ? "+" : "",
+    }));
+    return {
+      steps: [...steps, { name: "output", label: "output", value: output, sign: "=", total: true }],
+      text: `= ${values.map(number).join(" + ")}`,
+    };
+  }
+}
+
+class ConcatenateView extends MovingView {
+  explain(place, output) {
+    const found = sourceOf(state.network, this.name, place);
+    this.sources.forEach((source) => {
+      const read = source.input === found.input;
+      source.update(read ? found.place : null, read ? found.place.map : 0);
+    });
+    const from = `${found.input}, ${placeText(found.input, found.place)}`;
+    return {
+      steps: [{ name: "output", label: `copy of ${from}`, value: output, total: true }],
+      text: `is a copy of ${from}; joined along axis ${this.layer.fields.axis}`,
+    };
+  }
+}
+
+class ZeroPaddingView extends MovingView {
+  margin() {
+    const [[top, bottom], [left, right]] = this.layer.fields.padding;
+    return { top, bottom, left, right };
+  }
+
+  explain(place, output) {
+    const source = unpaddedPlace(state.network, this.name, place);
+    const [input] = this.layer.inputs;
+    const [[top, bottom], [left, right]] = this.layer.fields.padding;
+    this.sources[0].update(source, place.map);
+    if (!source)
+      this.sources[0].picture.mark([
+        { row: place.row - top, column: place.column - left, kind: "window-cell outside", text: "0" },
+      ]);
+    const from = source ? `copy of ${placeText(input, source)}` : "a zero of the padding";
+    return {
+      steps: [{ name: "output", label: from, value: output, total: true }],
+      text: `${source ? "is a " : "is "}${from}; ${top} rows above, ${bottom} below, ${left} columns left, ${right} right`,
+    };
+  }
+}
+
+/** Create the view of a sum of layers. */
+export function addView(host, name) {
+  return new AddView(host, name, "add");
+}
+
+/** Create the view of layers joined along an axis. */
+export function concatenateView(host, name) {
+  return new ConcatenateView(host, name, "concatenate");
+}
+
+/** Create the view of a padding with zeros. */
+export function zeroPaddingView(host, name) {
+  return new ZeroPaddingView(host, name, "zero-padding");
+}

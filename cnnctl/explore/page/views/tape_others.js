@@ -1,0 +1,94 @@
+// The computation of one value on a tape: poolings, normalization, dropout, and layers that move or add values.
+
+import {
+  broadcastPlace,
+  maskAt,
+  normalizationTerms,
+  poolingTerms,
+  sourceOf,
+  unflattenedPlace,
+  unpaddedPlace,
+  valueAt,
+} from "../arithmetic/terms.js";
+import { state } from "../state.js";
+import { largestOf, nodeName, writeRest } from "./tape_products.js";
+
+function leafOf(tape, input, place, name = nodeName(input, place)) {
+  return tape.leaf("input", name, valueAt(state.network, state.pass.outputs, input, 0, place));
+}
+
+/** Write one value of a pooling: the largest value, or the sum over real pixels divided by their number. */
+export function tapeOfPooling(tape, name, place, count) {
+  const pooled = poolingTerms(state.network, state.pass, name, 0, place);
+  const input = state.network.layer(name).inputs[0];
+  const real = pooled.terms.filter((term) => !term.padding);
+  const [shown, rest] = largestOf(real, count, (term) => (term.winner ? Infinity : term.value));
+  const leaves = shown.map((term) => tape.leaf("input", nodeName(input, { ...term, map: pooled.map }), term.value));
+  if (!pooled.maximum) {
+    const sum = tape.sum([...leaves, ...writeRest(tape, rest, (term) => term.value)]);
+    return tape.apply(`÷ ${pooled.count}`, sum, sum.value / pooled.count, 1 / pooled.count);
+  }
+  const others = rest.length
+    ? [tape.leaf("more", `max of ${rest.length} more`, Math.max(...rest.map((term) => term.value)))]
+    : [];
+  return tape.chosen([...leaves, ...others], leaves[shown.findIndex((term) => term.winner)]);
+}
+
+/** Write one value of a normalization; in training the mean and the variance depend on the value too. */
+export function tapeOfNormalization(tape, name, place) {
+  const terms = normalizationTerms(state.network, state.pass, name, 0, place);
+  const x = leafOf(tape, state.network.layer(name).inputs[0], place);
+  const size = state.pass.outputs.get(name).values.length / state.pass.statistics.get(name).mean.length;
+  // In training x is one of `size` values: d mean / dx = 1 / size and d variance / dx = 2 (x − mean) / size.
+  const statistic = (label, value, slope) =>
+    state.pass.training ? tape.apply(label, x, value, slope) : tape.leaf("weight", label, value);
+  const mean = statistic("mean", terms.mean, 1 / size);
+  const variance = statistic("variance", terms.variance, (2 * (terms.value - terms.mean)) / size);
+  const root = Math.sqrt(terms.variance + terms.epsilon);
+  const deviation = tape.apply("√(variance + ε)", variance, root, 1 / (2 * root));
+  const normalized = tape.divide(tape.subtract(x, mean), deviation);
+  const scaled =
+    terms.gamma === null ? normalized : tape.multiply(normalized, tape.leaf("weight", "gamma", terms.gamma), "× gamma");
+  return terms.beta === null ? scaled : tape.sum([scaled, tape.leaf("weight", "beta", terms.beta)], "+ beta");
+}
+
+/** Write one value of a dropout: kept and scaled, or 0; in inference nothing happens. */
+export function tapeOfDropout(tape, name, place) {
+  const { fields, inputs } = state.network.layer(name);
+  const x = leafOf(tape, inputs[0], place);
+  if (!state.pass.masks.has(name)) return tape.apply("unchanged", x, x.value, 1);
+  const mask = tape.leaf("weight", "mask", maskAt(state.network, state.pass, name, 0, place));
+  const masked = tape.multiply(x, mask, "× mask");
+  const scale = 1 / (1 - fields.rate);
+  return tape.apply(`÷ (1 − ${fields.rate})`, masked, masked.value * scale, scale);
+}
+
+/** Write one value of a sum of layers. */
+export function tapeOfAdd(tape, name, place) {
+  const leaves = state.network.layer(name).inputs.map((input) => {
+    const own = broadcastPlace(state.network, name, input, place);
+    return leafOf(tape, input, own, input);
+  });
+  return tape.sum(leaves, "+");
+}
+
+/** Write one value of a concatenation: a copy of the value of one input. */
+export function tapeOfConcatenate(tape, name, place) {
+  const source = sourceOf(state.network, name, place);
+  return copyOf(tape, leafOf(tape, source.input, source.place, source.input));
+}
+
+/** Write one value of flatten: a copy. */
+export function tapeOfFlatten(tape, name, place) {
+  return copyOf(tape, leafOf(tape, state.network.layer(name).inputs[0], unflattenedPlace(state.network, name, place.column)));
+}
+
+/** Write one value of zero_padding2d: a copy, or a zero. */
+export function tapeOfZeroPadding(tape, name, place) {
+  const source = unpaddedPlace(state.network, name, place);
+  return source ? copyOf(tape, leafOf(tape, state.network.layer(name).inputs[0], source)) : tape.leaf("input", "padding", 0);
+}
+
+function copyOf(tape, node) {
+  return tape.apply("copy", node, node.value, 1);
+}
