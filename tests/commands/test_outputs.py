@@ -28,6 +28,7 @@ VERBS = {
     "export to a folder": "export run --to saved_model --output {there}",
     "predict --show": "predict run 0.png --show {there}.png",
     "predict --saliency": "predict run 0.png --saliency {there}.png",
+    "runs --plot": "runs run --plot {there}.svg",
     "one-shot": "one-shot run challenge --mistakes {there}.png",
 }
 
