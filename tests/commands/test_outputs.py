@@ -31,6 +31,7 @@ VERBS = {
     "predict --show": "predict run 0.png --show {there}.png",
     "predict --saliency": "predict run 0.png --saliency {there}.png",
     "verify --explain": "verify --explain --output {there}.svg",
+    "runs --plot": "runs run --plot {there}.svg",
     "one-shot": "one-shot run challenge --mistakes {there}.png",
 }
 

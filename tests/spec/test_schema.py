@@ -42,7 +42,7 @@ ONLY_THE_LOADER_KNOWS = {
     "batch-parts-and-batch-norm",
     "batch-parts-beyond-the-batch",
     "boundaries-fall", "filters-not-divided-by-groups", "fractions-leave-nothing",
-    "logits-and-not-from-logits", "piecewise-lengths", "repeats-of-repeats", "softmax-and-from-logits",
+    "logits-and-not-from-logits", "more-snapshots-than-epochs", "piecewise-lengths", "repeats-of-repeats", "softmax-and-from-logits",
     "softmax-under-flatten-and-from-logits", "split-with-line-break", "test-is-train", "validation-is-test", "validation-is-train",
     # names that refer to layers
     "cycle", "forward-reference", "inputs-in-sequential", "name-twice", "no-such-input-in-repeat", "two-inputs-without-join",
