@@ -95,6 +95,19 @@ class Drawing:
         """The stations with several inputs."""
         return {edge.end for edge in self.edges if edge.ports > 1}
 
+    @cached_property
+    def by_rank(self) -> list[list[int]]:
+        """The stations of each rank."""
+        found: list[list[int]] = [[] for _ in range(max(self.ranks) + 1)]
+        for each, rank in enumerate(self.ranks):
+            found[rank].append(each)
+        return found
+
+    @cached_property
+    def long_edges(self) -> list[Edge]:
+        """The connections over several ranks."""
+        return [edge for edge in self.edges if self.ranks[edge.end] > self.ranks[edge.start] + 1]
+
     def main(self, place: int, layout: str) -> tuple[float, float]:
         """Compute the pixels that a station takes before and after its centre, along the main axis."""
         left, right, up, down = self.boxes[place].reach
@@ -153,7 +166,7 @@ def _partitions(widths: Sequence[tuple[float, float]]) -> list[list[tuple[int, i
     sizes = [before + after + GAP for before, after in widths]
     found: dict[int, list[tuple[int, int]]] = {}
     longest, total = max(sizes), sum(sizes)
-    steps = 120
+    steps = 60
     for step in range(steps + 1):
         parts = _broken(sizes, longest * (total / longest) ** (step / steps) + 1e-6)
         found.setdefault(len(parts), parts)  # the shortest length first: the most even bands of this number
@@ -193,38 +206,25 @@ def _page(
 
 
 def _band(drawing: Drawing, layout: str, ranks: tuple[int, int], start: float, length: float) -> Band:
-    """Place the lanes of a band below each other."""
-    inside = [each for each, rank in enumerate(drawing.ranks) if ranks[0] <= rank < ranks[1]]
+    """Place the lanes of a band below each other; a lane may have connections alone."""
+    inside = [each for rank in range(*ranks) for each in drawing.by_rank[rank]]
+    passing = _passing(drawing, ranks)
     cross = start + BRACKET * max((drawing.brackets[each] for each in inside), default=0)
     centres, tracks = {}, {}
-    for lane in sorted({drawing.lanes[each] for each in inside} | _crossing_lanes(drawing, ranks)):
+    for lane in sorted({drawing.lanes[each] for each in inside} | {edge.lane for edge in passing}):
         mine = [drawing.cross(each, layout) for each in inside if drawing.lanes[each] == lane]
         before, after, text = (max((each[axis] for each in mine), default=8.0) for axis in range(3))
         tracks[lane] = cross + TRACK / 2
-        cross += TRACK * _tracks(drawing, lane, ranks)
+        cross += TRACK * max((edge.track + 1 for edge in passing if edge.track is not None and edge.lane == lane), default=0)
         centres[lane] = cross + before
         cross += before + after + TEXT_GAP[layout] + text + LANE_GAP
     return Band(ranks, start, cross - LANE_GAP, length, centres, tracks, start)
 
 
-def _crossing_lanes(drawing: Drawing, ranks: tuple[int, int]) -> set[int]:
-    """Find the lanes that only connections use in a band."""
-    return {edge.lane for edge in _passing(drawing, ranks)}
-
-
 def _passing(drawing: Drawing, ranks: tuple[int, int]) -> list[Edge]:
     """List the connections over several ranks that touch a band."""
-    found = []
-    for edge in drawing.edges:
-        start, end = drawing.ranks[edge.start], drawing.ranks[edge.end]
-        if end > start + 1 and start < ranks[1] and end > ranks[0]:
-            found.append(edge)
-    return found
-
-
-def _tracks(drawing: Drawing, lane: int, ranks: tuple[int, int]) -> int:
-    tracks = [edge.track + 1 for edge in _passing(drawing, ranks) if edge.track is not None and edge.lane == lane]
-    return max(tracks, default=0)
+    first, last = ranks
+    return [edge for edge in drawing.long_edges if drawing.ranks[edge.start] < last and drawing.ranks[edge.end] > first]
 
 
 def _slots(
