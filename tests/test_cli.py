@@ -45,6 +45,7 @@ VERBS = {
     "evaluate": ("--split", "--data", "--format", "--device", "--no-cache", "--verbose"),
     "predict": ("--top", "--saliency", "--format", "--device", "--verbose"),
     "one-shot": ("--tta", "--mistakes", "--format", "--device", "--verbose"),
+    "explore": ("--output", "--set", "--images", "--snapshots", "--max-size", "--device", "--no-cache", "--verbose"),
     "verify": ("--set", "--steps", "--explain", "--format", "--no-cache", "--verbose"),
     "code": ("--set", "--output"),
     "runs": ("--format", "--sort", "--filter", "--seeds", "--columns"),

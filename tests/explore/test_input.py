@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ def modules(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Brows
     return browser
 
 
-def spec(channels: int = 1, size: tuple[int, int] = (12, 10), **options: Any) -> DataSpec:
+def spec(channels: Literal[1, 3] = 1, size: tuple[int, int] = (12, 10), **options: Any) -> DataSpec:
     return DataSpec(source="folder", path="x", image_size=size, channels=channels, classes=2, **options)
 
 
@@ -236,7 +236,7 @@ def test_every_option_at_every_size(modules: Browser, options: dict[str, Any]) -
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 def test_the_orientation_of_exif_data_is_applied(modules: Browser, orientation: int, form: str) -> None:
-    image = Image.fromarray(np.kron(np.arange(0, 240, 40, np.uint8).reshape(2, 3), np.ones((16, 16), np.uint8)))
+    image = Image.fromarray(np.kron(np.arange(0, 240, 40).astype(np.uint8).reshape(2, 3), np.ones((16, 16), np.uint8)))
     exif = Image.Exif()
     exif[0x0112] = orientation
     out = io.BytesIO()
