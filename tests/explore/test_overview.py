@@ -371,6 +371,21 @@ def test_the_slider_moves_the_whole_page_to_the_weights_of_its_snapshot(page: Br
     assert activations(page, "stem").any()
 
 
+def test_playing_shows_every_snapshot_from_the_first_to_the_last(page: Browser) -> None:
+    click(page, "document.querySelector('.play')")
+    texts = page.compute(
+        """new Promise((done) => {
+          const texts = [document.querySelector(".epoch").textContent];
+          const watch = new MutationObserver(() => {
+            texts.push(document.querySelector(".epoch").textContent);
+            if (cnnctl.activations("stem").values.some(Boolean)) done(texts);
+          });
+          watch.observe(document.querySelector(".epoch"), { childList: true });
+        })"""
+    )
+    assert texts[-2:] == ["before training", "epoch 1"]
+
+
 def test_gradients_colour_each_map_by_the_gradient_of_the_chosen_class(page: Browser) -> None:
     click(page, button("Gradients"))
     page.compute("cnnctl.setTarget({class: 3})")
@@ -556,6 +571,20 @@ def test_distances_to_the_classes_of_an_episode_are_those_of_the_embeddings(chro
     assert page.compute("document.querySelectorAll('.support canvas').length") == sum(
         len(each["support"]) for each in episode["classes"]
     )
+    assert page.events.errors == []
+
+
+def test_maml_starts_in_training_with_the_batch_of_its_query_images(chromium: Browser, folder: Path) -> None:
+    method = "few_shot.method={maml: {inner_steps: 1, test_steps: 1, inner_learning_rate: 0.01}}"
+    config = Path("configs/few-shot.yaml").resolve()
+    content = content_of_config(load(config, [method, "few_shot.train_way=null"]), config, 20)
+    file = folder / "maml.html"
+    file.write_bytes(page_of(content.data, content.weights))
+    page = opened(chromium, file.as_uri())
+    assert page.compute(f"{button('Training')}.getAttribute('aria-pressed')") == "true"
+    names = page.compute("[...document.querySelectorAll('.batch-images button')].map((each) => each.ariaLabel.split(',')[0])")
+    queries = [content.data["images"][index]["name"] for index in content.data["few_shot"]["queries"]]
+    assert names == ["your image", *queries[1:]]
     assert page.events.errors == []
 
 
