@@ -30,6 +30,7 @@ from cnnctl.report.console import Console
 from cnnctl.run_folder import RunFolder
 from cnnctl.session.trained_run import open_ended
 from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.load import load
 from tests.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
@@ -541,3 +542,25 @@ def test_arrow_keys_choose_images(page: Browser) -> None:
     assert page.compute("[...document.querySelectorAll('.thumb')].indexOf(document.activeElement)") == 1
     assert page.compute("document.querySelectorAll('.thumb')[1].getAttribute('aria-selected')") == "true"
     assert not np.array_equal(network_input(page), first)
+
+
+def test_channels_come_first_where_the_network_has_them_first(browser: Browser, tmp_path: Path) -> None:
+    content = {
+        "data": {"source": "digits", "channels": 3, "invert": True},
+        "model": {"data_format": "channels_first", "layers": [{"conv2d": {"filters": 2, "kernel_size": 3}}, "flatten", {"dense": {"units": "classes"}}]},
+    }  # fmt: skip
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(content))
+    explore(tmp_path / "c.yaml", [], tmp_path / "c.html", PageOptions(20, 4, None), "cpu", Console(quiet=True), verbose=True)
+    browser.show_as(1280, 900)
+    browser.open_loaded((tmp_path / "c.html").as_uri())
+    dropped = as_png(colour(np.random.default_rng(5), (20, 30)))
+    drop(browser, dropped, "c.png")
+    assert caption_of_file(browser, "→") == "c.png: 20 × 30 → RGB, stretched to 8 × 8, inverted"
+    browser.settle()
+    seen = browser.compute("(({shape, values}) => ({shape, values: Array.from(values)}))(cnnctl.activations('input'))")
+    assert seen["shape"] == [3, 8, 8]
+    data = load(tmp_path / "c.yaml", []).data
+    values = np.array(seen["values"]).reshape(3, 8, 8).transpose(1, 2, 0)
+    assert np.allclose(values * 255, expected(dropped, data), atol=1e-4)
+    assert browser.events.errors == []
+
