@@ -250,6 +250,13 @@ def test_lines_join_the_heads_of_their_layers_and_cross_no_other_column(chromium
         assert line["end"][2] < line["last"][1] < line["end"][3]
 
 
+def test_branches_lie_close_below_the_columns_above_them(page: Browser) -> None:
+    script = "Object.fromEntries([...document.querySelectorAll('.column')].map((each) => [each.dataset.layer, [each.offsetTop, each.offsetTop + each.offsetHeight]]))"
+    sides = page.compute(script)
+    assert 0 < sides["narrow"][0] - sides["one"][1] <= 24
+    assert 0 < sides["pool"][0] - max(sides["narrow"][1], sides["three"][1]) <= 24
+
+
 def test_repeats_are_bracketed_with_their_rounds(page: Browser) -> None:
     texts = page.compute("[...document.querySelectorAll('.bracket')].map((each) => each.textContent)")
     assert len(texts) == 6  # two rounds, each with two inner ones
@@ -431,7 +438,7 @@ def test_maps_are_reached_and_opened_by_keys_and_closing_returns_to_the_map(page
     page.press("ArrowDown")
     assert page.compute(focused) == "map 3 of stem, 0 to 39"
     page.press("ArrowRight")
-    assert page.compute(focused).endswith("of one, 0 to 7")
+    assert page.compute(focused) == "map 2 of one, 0 to 7"
     page.press("ArrowLeft")
     page.press("Enter")
     settle(page)
