@@ -563,4 +563,3 @@ def test_channels_come_first_where_the_network_has_them_first(browser: Browser, 
     values = np.array(seen["values"]).reshape(3, 8, 8).transpose(1, 2, 0)
     assert np.allclose(values * 255, expected(dropped, data), atol=1e-4)
     assert browser.events.errors == []
-
