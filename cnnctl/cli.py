@@ -507,8 +507,8 @@ def explore(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN|CONFIG",
-            help="The folder of a trained run, or a YAML file: its network before training.",
+            metavar="SOURCE",
+            help="The folder of a trained run, or the YAML file of an experiment: its network before training.",
             show_default=False,
             autocompletion=_complete_run,
         ),

@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "verify": CORE,
     "script": BASE | {"formats", "spec"},
     "draw": BASE | {"spec"},
-    "explore": CORE | {"few_shot", "evaluate"},
+    "explore": CORE | {"few_shot", "evaluate", ""},
     "commands": CORE | {"few_shot", "evaluate", "sweep", "export", "verify", "script", "draw", "explore"},
     "cli": CORE | {"few_shot", "evaluate", "commands", ""},
     "__main__": {"cli"},

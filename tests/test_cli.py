@@ -46,6 +46,7 @@ VERBS = {
     "evaluate": ("--split", "--data", "--format", "--device", "--no-cache", "--verbose"),
     "predict": ("--top", "--saliency", "--saliency-method", "--format", "--device", "--verbose"),
     "one-shot": ("--tta", "--mistakes", "--format", "--device", "--verbose"),
+    "explore": ("--output", "--set", "--images", "--snapshots", "--max-size", "--device", "--no-cache", "--verbose"),
     "verify": ("--set", "--steps", "--explain", "--output", "--format", "--no-cache", "--verbose"),
     "code": ("--set", "--output"),
     "runs": ("--format", "--sort", "--filter", "--seeds", "--columns", "--plot", "--of"),

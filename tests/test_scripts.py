@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("coverage", "docs", "environment", "lint", "quickstart", "test")
+SCRIPTS = ("coverage", "docs", "environment", "lint", "lint_javascript", "quickstart", "test")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]
 PYTHONS = [each.rpartition(" ")[2] for each in PROJECT["classifiers"] if each.startswith("Programming Language")]

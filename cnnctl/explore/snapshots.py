@@ -24,7 +24,7 @@ from cnnctl.reading import read_bounded
 
 FOLDER = "snapshots"
 """In a run folder."""
-_NAME = re.compile(r"epoch-(\d{1,9})\.weights\.npz")
+_NAME = re.compile(r"epoch-(\d{1,9})\.weights\.npz", re.ASCII)
 _OVERHEAD = 10_000
 """More bytes per array than its npy header, its name and its entries in the zip file take."""
 Weights = dict[str, NDArray[np.float32]]

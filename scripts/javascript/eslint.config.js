@@ -4,8 +4,8 @@ import js from "@eslint/js";
 const BROWSER = `
   AbortController Blob ClipboardEvent CSS CustomEvent DataTransfer DecompressionStream DragEvent Event File HTMLElement Image ImageData
   IntersectionObserver KeyboardEvent MouseEvent MutationObserver Node OffscreenCanvas Path2D PointerEvent ResizeObserver
-  atob btoa cancelAnimationFrame clearTimeout console createImageBitmap crypto document getComputedStyle innerHeight innerWidth
-  localStorage location matchMedia navigator performance queueMicrotask requestAnimationFrame requestIdleCallback setTimeout
+  atob btoa cancelAnimationFrame clearInterval clearTimeout console createImageBitmap crypto document getComputedStyle innerHeight innerWidth
+  localStorage location matchMedia navigator performance queueMicrotask requestAnimationFrame requestIdleCallback setInterval setTimeout
   structuredClone window
 `;
 

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -30,6 +30,7 @@ from cnnctl.report.console import Console
 from cnnctl.run_folder import RunFolder
 from cnnctl.session.trained_run import open_ended
 from cnnctl.spec.dataset import DataSpec
+from cnnctl.spec.load import load
 from tests.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
@@ -82,7 +83,7 @@ def modules(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Brows
     return browser
 
 
-def spec(channels: int = 1, size: tuple[int, int] = (12, 10), **options: Any) -> DataSpec:
+def spec(channels: Literal[1, 3] = 1, size: tuple[int, int] = (12, 10), **options: Any) -> DataSpec:
     return DataSpec(source="folder", path="x", image_size=size, channels=channels, classes=2, **options)
 
 
@@ -236,7 +237,7 @@ def test_every_option_at_every_size(modules: Browser, options: dict[str, Any]) -
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 def test_the_orientation_of_exif_data_is_applied(modules: Browser, orientation: int, form: str) -> None:
-    image = Image.fromarray(np.kron(np.arange(0, 240, 40, np.uint8).reshape(2, 3), np.ones((16, 16), np.uint8)))
+    image = Image.fromarray(np.kron(np.arange(0, 240, 40).astype(np.uint8).reshape(2, 3), np.ones((16, 16), np.uint8)))
     exif = Image.Exif()
     exif[0x0112] = orientation
     out = io.BytesIO()
@@ -541,3 +542,24 @@ def test_arrow_keys_choose_images(page: Browser) -> None:
     assert page.compute("[...document.querySelectorAll('.thumb')].indexOf(document.activeElement)") == 1
     assert page.compute("document.querySelectorAll('.thumb')[1].getAttribute('aria-selected')") == "true"
     assert not np.array_equal(network_input(page), first)
+
+
+def test_channels_come_first_where_the_network_has_them_first(browser: Browser, tmp_path: Path) -> None:
+    content = {
+        "data": {"source": "digits", "channels": 3, "invert": True},
+        "model": {"data_format": "channels_first", "layers": [{"conv2d": {"filters": 2, "kernel_size": 3}}, "flatten", {"dense": {"units": "classes"}}]},
+    }  # fmt: skip
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(content))
+    explore(tmp_path / "c.yaml", [], tmp_path / "c.html", PageOptions(20, 4, None), "cpu", Console(quiet=True), verbose=True)
+    browser.show_as(1280, 900)
+    browser.open_loaded((tmp_path / "c.html").as_uri())
+    dropped = as_png(colour(np.random.default_rng(5), (20, 30)))
+    drop(browser, dropped, "c.png")
+    assert caption_of_file(browser, "→") == "c.png: 20 × 30 → RGB, stretched to 8 × 8, inverted"
+    browser.settle()
+    seen = browser.compute("(({shape, values}) => ({shape, values: Array.from(values)}))(cnnctl.activations('input'))")
+    assert seen["shape"] == [3, 8, 8]
+    data = load(tmp_path / "c.yaml", []).data
+    values = np.array(seen["values"]).reshape(3, 8, 8).transpose(1, 2, 0)
+    assert np.allclose(values * 255, expected(dropped, data), atol=1e-4)
+    assert browser.events.errors == []

@@ -250,6 +250,13 @@ def test_lines_join_the_heads_of_their_layers_and_cross_no_other_column(chromium
         assert line["end"][2] < line["last"][1] < line["end"][3]
 
 
+def test_branches_lie_close_below_the_columns_above_them(page: Browser) -> None:
+    script = "Object.fromEntries([...document.querySelectorAll('.column')].map((each) => [each.dataset.layer, [each.offsetTop, each.offsetTop + each.offsetHeight]]))"
+    sides = page.compute(script)
+    assert 0 < sides["narrow"][0] - sides["one"][1] <= 24
+    assert 0 < sides["pool"][0] - max(sides["narrow"][1], sides["three"][1]) <= 24
+
+
 def test_repeats_are_bracketed_with_their_rounds(page: Browser) -> None:
     texts = page.compute("[...document.querySelectorAll('.bracket')].map((each) => each.textContent)")
     assert len(texts) == 6  # two rounds, each with two inner ones
@@ -371,6 +378,21 @@ def test_the_slider_moves_the_whole_page_to_the_weights_of_its_snapshot(page: Br
     assert activations(page, "stem").any()
 
 
+def test_playing_shows_every_snapshot_from_the_first_to_the_last(page: Browser) -> None:
+    click(page, "document.querySelector('.play')")
+    texts = page.compute(
+        """new Promise((done) => {
+          const texts = [document.querySelector(".epoch").textContent];
+          const watch = new MutationObserver(() => {
+            texts.push(document.querySelector(".epoch").textContent);
+            if (cnnctl.activations("stem").values.some(Boolean)) done(texts);
+          });
+          watch.observe(document.querySelector(".epoch"), { childList: true });
+        })"""
+    )
+    assert texts[-2:] == ["before training", "epoch 1"]
+
+
 def test_gradients_colour_each_map_by_the_gradient_of_the_chosen_class(page: Browser) -> None:
     click(page, button("Gradients"))
     page.compute("cnnctl.setTarget({class: 3})")
@@ -416,7 +438,7 @@ def test_maps_are_reached_and_opened_by_keys_and_closing_returns_to_the_map(page
     page.press("ArrowDown")
     assert page.compute(focused) == "map 3 of stem, 0 to 39"
     page.press("ArrowRight")
-    assert page.compute(focused).endswith("of one, 0 to 7")
+    assert page.compute(focused) == "map 2 of one, 0 to 7"
     page.press("ArrowLeft")
     page.press("Enter")
     settle(page)
@@ -556,6 +578,20 @@ def test_distances_to_the_classes_of_an_episode_are_those_of_the_embeddings(chro
     assert page.compute("document.querySelectorAll('.support canvas').length") == sum(
         len(each["support"]) for each in episode["classes"]
     )
+    assert page.events.errors == []
+
+
+def test_maml_starts_in_training_with_the_batch_of_its_query_images(chromium: Browser, folder: Path) -> None:
+    method = "few_shot.method={maml: {inner_steps: 1, test_steps: 1, inner_learning_rate: 0.01}}"
+    config = Path("configs/few-shot.yaml").resolve()
+    content = content_of_config(load(config, [method, "few_shot.train_way=null"]), config, 20)
+    file = folder / "maml.html"
+    file.write_bytes(page_of(content.data, content.weights))
+    page = opened(chromium, file.as_uri())
+    assert page.compute(f"{button('Training')}.getAttribute('aria-pressed')") == "true"
+    names = page.compute("[...document.querySelectorAll('.batch-images button')].map((each) => each.ariaLabel.split(',')[0])")
+    queries = [content.data["images"][index]["name"] for index in content.data["few_shot"]["queries"]]
+    assert names == ["your image", *queries[1:]]
     assert page.events.errors == []
 
 

@@ -335,10 +335,10 @@ def test_maml_has_a_second_set_that_is_adapted_to_the_episode(tmp_path: Path) ->
 # snapshots
 
 
-def kept(run: Path, epoch: int, scale: float) -> dict[str, Any]:
+def kept(run: Path, epoch: int, scale: float) -> Json:
     """Write the weights of the run, times a factor, as its training would have kept them."""
     model = open_trained(run).model
-    arrays = {}
+    arrays: Json = {}
     for layer in model.layers:
         for variable in layer.variables:
             if variable.name in ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"):

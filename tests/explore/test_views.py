@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from cnnctl.spec.shapes import Window
 from tests.browser import CHROMIUM, Browser
@@ -51,6 +52,30 @@ model:
     - dense: {name: probabilities, units: classes, activation: softmax}
 """
 
+ODD_OPTIONS = """
+data: {{source: folder, path: {path}, image_size: [9, 7], channels: 3, validation: 0.5}}
+model:
+  style: functional
+  layers:
+    - zero_padding2d: {{name: padded, padding: [[0, 2], [1, 0]]}}
+    - conv2d: {{name: strided, filters: 6, kernel_size: [4, 3], strides: [2, 3], padding: same, groups: 3, activation: selu}}
+    - batch_normalization: {{name: rows, axis: 1, scale: false}}
+    - conv2d: {{name: own_format, filters: 6, kernel_size: 1, data_format: channels_first, use_bias: false}}
+    - dense: {{name: mixed, units: 4, activation: softmax}}
+    - activation: {{name: soft, activation: softmax}}
+    - dropout: {{name: shared, rate: 0.25, noise_shape: [null, 1, 1, 4]}}
+    - global_average_pooling2d: {{name: kept, keepdims: true}}
+    - add: {{name: broadcast, inputs: [soft, kept]}}
+    - concatenate: {{name: stacked, axis: 1, inputs: [broadcast, mixed]}}
+    - average_pooling2d: {{name: wide, pool_size: [4, 2], strides: [3, 1], padding: same}}
+    - max_pooling2d: {{name: gaps, pool_size: 1, strides: [3, 2], padding: same}}
+    - flatten: {{name: flat}}
+    - batch_normalization: {{name: vector, center: false}}
+    - dense: {{name: hidden, units: 40, activation: mish, use_bias: false}}
+    - dense: {{name: scores, units: classes}}
+    - activation: {{name: ending, activation: softmax}}
+"""
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
@@ -74,6 +99,18 @@ def every_kind(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Sh
 @pytest.fixture(scope="module")
 def channels_first(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Shown:
     return shown(browser, tmp_path_factory.mktemp("first"), CHANNELS_FIRST, 2)
+
+
+@pytest.fixture(scope="module")
+def odd_options(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    """Show colour images of 9×7 pixels."""
+    folder = tmp_path_factory.mktemp("odd")
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 9, 7, 3), np.uint8)
+    for number, image in enumerate(pixels):
+        file = folder / "set" / ("train", "test")[number % 2] / f"class {number // 2 % 3}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+    return shown(browser, folder, ODD_OPTIONS.format(path=folder / "set"), 3)
 
 
 @pytest.fixture
@@ -662,6 +699,41 @@ def test_grad_cam_is_shown_from_the_last_convolution_on(page: Shown) -> None:
       const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
       return Array.from({length: data.length / 4}, (_, pixel) => data[4 * pixel + 3]); })()""")
     np.testing.assert_allclose(np.reshape(alpha, heat.shape), 220 * heat / max(heat.max(), 1e-9), atol=1)
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_with_every_option_the_first_value_is_what_its_equation_says(odd_options: Shown, training: bool) -> None:
+    page = odd_options
+    page.show()
+    page.run(f"cnnctl.setTraining({str(training).lower()})")
+    for layer in page.network["layers"]:
+        name, kind = layer["name"], layer["kind"]
+        page.open(name)
+        page.hover(".output-picture" if page.read("document.querySelectorAll('.output-picture').length") == 1 else SECOND, 0, 0)
+        page.open_sections()
+        steps, output = page.steps(), float(page.activations(name).ravel()[0])
+        assert steps.get("output", output) == output, name
+        if kind in ("conv2d", "dense"):
+            assert steps["sum"] + steps.get("bias", 0) == pytest.approx(steps.get("before", output), abs=1e-5), name
+        if kind == "batch_normalization":
+            scaled = steps["normalized"] * steps.get("gamma", 1) + steps.get("beta", 0)
+            assert (steps["value"] - steps["mean"]) / steps["deviation"] == pytest.approx(steps["normalized"], abs=1e-5), name
+            assert scaled == pytest.approx(output, abs=1e-5), name
+        if kind == "average_pooling2d":
+            assert steps["sum"] / steps["count"] == pytest.approx(output, abs=1e-6), name
+        if kind == "dropout":
+            assert steps["input"] * steps.get("mask", 1) * steps.get("scale", 1) == pytest.approx(output, abs=1e-6), name
+        if kind == "activation":
+            assert steps["exponential"] / steps["sum"] == pytest.approx(output, abs=1e-6), name
+        if kind == "add":
+            assert steps["input 0"] + steps["input 1"] == pytest.approx(output, abs=1e-6), name
+        nodes = page.read(NODES)
+        assert nodes[-1]["value"] == pytest.approx(output, abs=1e-5), name
+        assert page.steps(".view-section")["gradient"] == pytest.approx(float(page.gradients(name).ravel()[0]), rel=1e-5), name
+    assert page.browser.events.errors == []
 
 
 # --- the page as a whole --------------------------------------------------------------------------------------------

@@ -55,14 +55,6 @@ export function toValues(bytes, page) {
   return Float32Array.from(bytes, (_, place) => bytes[order ? order[place] : place] / WHITE);
 }
 
-/** Convert what the network takes to pixels (uint8, H·W·C), rounded and limited to 0 to 255. */
-export function toBytes(values, page) {
-  const order = placesOf(page);
-  const bytes = new Uint8ClampedArray(values.length);
-  for (let place = 0; place < values.length; place++) bytes[order ? order[place] : place] = values[place] * WHITE;
-  return bytes;
-}
-
 /** Find, for channels first, the place in H·W·C of every place in C·H·W; null for channels last, where they are equal. */
 function placesOf(page) {
   const { height, width, channels } = page.preparation;

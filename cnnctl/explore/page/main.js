@@ -34,7 +34,10 @@ function startPage() {
     batchStrip(hosts.batch),
     detailPanel(hosts.detail, network.focus),
   ];
-  subscribe(() => parts.forEach((part) => part.update()));
+  subscribe(() => {
+    parts.forEach((part) => part.update());
+    hosts.hint.hidden = state.selected !== null;
+  });
   window.cnnctl = createApi();
   change({ image: blankImage(page) });
   mountInput(hosts.input); // shows an image, if the page has one
@@ -52,12 +55,16 @@ function hostsOf(page) {
     episode: region("section", "episode-panel", "support images and distances"),
     batch: region("section", "batch-panel", "images of the batch"),
     detail: region("section", "detail-panel", "layer"),
+    hint: element("p", { class: "hint", text: "Open a map or a layer to see how each of its values is computed." }),
   };
   const stage = element("main", { class: "stage" }, hosts.input, hosts.network, hosts.outputs);
   hosts.batch.hidden = true;
   hosts.episode.hidden = !page.few_shot;
   hosts.outputs.hidden = !classNames(page).length;
-  return { ...hosts, all: [pageHead(page, hosts.controls), stage, hosts.episode, hosts.batch, hosts.detail, pageFoot(page)] };
+  return {
+    ...hosts,
+    all: [pageHead(page, hosts.controls), stage, hosts.episode, hosts.batch, hosts.hint, hosts.detail, pageFoot(page)],
+  };
 }
 
 function pageHead(page, controlsHost) {

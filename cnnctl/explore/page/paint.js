@@ -1,6 +1,6 @@
 /**
  * Values as colours. Zero has the colour of the paper, positive values are orange and negative ones blue (Okabe and Ito,
- * "Color Universal Design", 2008): colour-blind people can tell them apart. Images are grey, black for 0 and white for 1.
+ * "Color Universal Design", 2008): colour-blind people can distinguish them. Images are grey, black for 0 and white for 1.
  */
 
 import { element, number } from "./dom.js";

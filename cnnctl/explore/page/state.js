@@ -41,6 +41,8 @@ let lastFrame = 0;
 export function startState(page) {
   state.page = page;
   state.snapshot = page.snapshots.length - 1;
+  state.training = page.few_shot?.method === "maml"; // which uses the statistics of the batch in tests too
+  if (state.training) state.batchSize = page.batch.length;
   state.network = networkOf(state.snapshot);
 }
 
@@ -103,7 +105,8 @@ function computePass() {
 
 /** Return the other images of a training batch. */
 function batchPartners() {
-  return (state.givenPartners ?? state.page.batch).slice(0, state.batchSize - 1);
+  const others = state.givenPartners ?? state.page.batch.filter(({ name }) => name !== state.image.name);
+  return others.slice(0, state.batchSize - 1);
 }
 
 /** Put images one after another into one tensor (B, ...shape). */

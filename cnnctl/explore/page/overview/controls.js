@@ -40,21 +40,17 @@ function modeControl() {
   function update() {
     mode.mark(state.training ? "training" : "inference");
     size.hidden = masks.hidden = !state.training;
-    size.value = String(nearestSize());
+    size.value = String(state.batch.length);
   }
 
   return { root, update };
 }
 
-/** Return the batch sizes that the page has images for; all of its images where they are fewer than the smallest. */
+/** Return the batch sizes that the page has images for, with the one it starts with. */
 function batchSizes() {
   const most = state.page.batch.length + 1;
-  const possible = BATCH_SIZES.filter((size) => size <= most);
-  return possible.length ? possible : [most];
-}
-
-function nearestSize() {
-  return batchSizes().reduce((found, size) => (size <= state.batchSize ? size : found), batchSizes()[0]);
+  const possible = [...BATCH_SIZES.filter((size) => size <= most), Math.min(state.batchSize, most)];
+  return [...new Set(possible)].sort((a, b) => a - b);
 }
 
 function selectMenu(label, choices, chosen) {

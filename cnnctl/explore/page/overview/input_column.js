@@ -9,16 +9,26 @@ import { INPUT_NAME, mapsOf } from "./graph.js";
 /** Create the column of the input; `format` is its data format. Returned as `layerColumn` does. */
 export function inputColumn(input, format) {
   const channels = mapsOf(input.shape, format);
-  const image = figure(channels === 3 ? "image, 3 channels" : "image");
-  const separate = channels > 1 ? Array.from({ length: channels }, (_, map) => figure(`channel ${map + 1}`)) : [];
-  const saliency = figure("saliency");
+  const image = figure("image");
+  const separate = channels > 1 ? Array.from({ length: channels }, (_, map) => figure(`channel ${map}`, String(map))) : [];
+  const saliency = figure("saliency: the gradient by each pixel, of the channel where it is largest", "saliency");
   const camera = figure("Grad-CAM");
   const extra = element("div", { class: "maps inputs" }, saliency.root, camera.root);
   const range = element("span", { class: "range" });
   const head = element("div", { class: "column-head" }, INPUT_NAME);
   const facts = element("div", { class: "column-facts" }, element("div", { class: "shape", text: shapeText(input.shape) }));
-  const maps = element("div", { class: "maps inputs" }, image.root, ...separate.map((each) => each.root));
-  const root = element("article", { class: "column kind-input", data: { layer: INPUT_NAME } }, head, facts, maps, extra, range);
+  const maps = element("div", { class: "maps inputs" }, image.root);
+  const split = element("div", { class: "maps channels" }, ...separate.map((each) => each.root));
+  const root = element(
+    "article",
+    { class: "column kind-input", data: { layer: INPUT_NAME } },
+    head,
+    facts,
+    maps,
+    split,
+    extra,
+    range,
+  );
 
   function update() {
     const tensor = state.pass.outputs.get(INPUT_NAME);
@@ -39,7 +49,6 @@ export function inputColumn(input, format) {
     const { height, width } = planes[0];
     const largest = Float32Array.from({ length: height * width }, (_, index) => strongest(planes, index));
     paintMap(saliency.canvas, largest, height, width, scaleOf(largest));
-    setText(saliency.caption, channels === 1 ? "saliency: the gradient" : "saliency: the largest gradient of the channels");
     paintCamera(camera, imagePlanes);
   }
 
@@ -95,8 +104,8 @@ function neighbours(index, large, length) {
   return [low, Math.min(low + 1, length - 1), place - low];
 }
 
-function figure(text) {
-  const canvas = element("canvas", { role: "img", aria: { label: text } });
+function figure(label, text = label) {
+  const canvas = element("canvas", { role: "img", title: label, aria: { label } });
   const caption = element("figcaption", { text });
   return { root: element("figure", {}, canvas, caption), canvas, caption };
 }

@@ -43,7 +43,7 @@ function acrossPoints(edge, graph, boxes, layout) {
   const [start, end] = [graph.cells.get(edge.from), graph.cells.get(edge.to)];
   const height =
     edge.track === undefined ? (start.lane === edge.lane ? from : to).middle : layout.trackTop - edge.track * TRACK;
-  const shift = edge.track === undefined ? 0 : 3; // a line that leaves for a track is not hidden behind the one that goes on
+  const shift = edge.track === undefined ? 0 : 3; // a line that leaves for a track lies beside the one straight ahead
   const first = from.right + layout.gap / 2 - shift;
   const second = to.left - layout.gap / 2 + shift;
   const straight = edge.track === undefined && start.lane === edge.lane && end.lane === edge.lane;

@@ -28,7 +28,7 @@ export function pager(total, size, noun, base, turned) {
   function go(first) {
     made.first = Math.max(0, Math.min(first, Math.floor((total - 1) / size) * size));
     made.end = Math.min(made.first + size, total);
-    label();
+    showRange();
     turned(made.first, made.end);
   }
 
@@ -36,12 +36,12 @@ export function pager(total, size, noun, base, turned) {
     if (index < made.first || index >= made.end) go(Math.floor(index / size) * size);
   }
 
-  function label() {
+  function showRange() {
     setText(range, `${countText(made.first + base)}–${countText(made.end - 1 + base)} of ${countText(total)}`);
     previous.disabled = made.first === 0;
     next.disabled = made.end === total;
   }
 
-  label();
+  showRange();
   return made;
 }

@@ -91,9 +91,15 @@ class DenseView {
     );
     this.pager = new ViewPager(ROWS, "contributions", () => this.update());
     this.table = element("div");
-    this.frame.body.append(element("h4", {}, "Contributions, largest first: input × weight ", this.pager.root), this.table);
     this.end = OutputSection.shows(name) ? new OutputSection(name) : null;
-    if (this.end) this.frame.body.append(this.end.root);
+    this.frame.body.append(
+      element(
+        "div",
+        { class: "view-columns" },
+        element("div", {}, element("h4", {}, "Contributions, largest first: input × weight ", this.pager.root), this.table),
+        ...(this.end ? [this.end.root] : []),
+      ),
+    );
   }
 
   update() {
