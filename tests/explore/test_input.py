@@ -160,6 +160,7 @@ KINDS: dict[str, Callable[[np.random.Generator, tuple[int, int]], bytes]] = {
     "RGBA": lambda generator, size: as_png(with_alpha(generator, size, "RGBA")),
     "RGB of 16 bits": lambda generator, size: raw_png(generator.integers(0, 65536, (*size, 3), np.uint16)),
     "RGBA of 16 bits": lambda generator, size: raw_png(generator.integers(0, 65536, (*size, 4), np.uint16)),
+    "every filter": lambda generator, size: raw_png(photo(generator, *size, 3)),
     "interlaced": lambda generator, size: raw_png(photo(generator, *size, 3), interlaced=True),
     "interlaced grey": lambda generator, size: raw_png(photo(generator, *size, 1), interlaced=True),
 }
@@ -183,10 +184,27 @@ def raw_png(values: NDArray[Any], interlaced: bool = False) -> bytes:
     kind = {1: 0, 3: 2, 4: 6}[channels]
     depth = values.dtype.itemsize * 8
     parts = [values[top::down, left::across] for left, top, across, down in PASSES] if interlaced else [values]
-    lines = [b"\0" + line.astype(line.dtype.newbyteorder(">")).tobytes() for part in parts for line in part if line.size]
+    lines = [line for part in parts if part.size for line in filtered(part)]
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, int(interlaced))
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks)
+
+
+def filtered(values: NDArray[Any]) -> Iterator[bytes]:
+    """Apply the five filters of PNG in turn to the lines of an image (H, W, C): none, left, above, mean and Paeth's."""
+    step = values.shape[2] * values.dtype.itemsize
+    lines = (
+        np.frombuffer(values.astype(values.dtype.newbyteorder(">")).tobytes(), np.uint8).reshape(len(values), -1).astype(int)
+    )
+    for number, line in enumerate(lines):
+        above = lines[number - 1] if number else np.zeros_like(line)
+        left, corner = (np.concatenate([np.zeros(step, int), each[:-step]]) for each in (line, above))
+        distances = [np.abs(left + above - corner - each) for each in (left, above, corner)]
+        paeth = np.select(
+            [distances[0] <= np.minimum(distances[1], distances[2]), distances[1] <= distances[2]], [left, above], corner
+        )
+        guess = (np.zeros_like(line), left, above, (left + above) // 2, paeth)[number % 5]
+        yield bytes([number % 5]) + ((line - guess) % 256).astype(np.uint8).tobytes()
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
@@ -208,7 +226,16 @@ OPTIONS: list[dict[str, Any]] = [
     {"size": (40, 33), "fit": "pad"},
     {"size": (40, 33), "fit": "crop"},
 ]
-SIZES = [(12, 10), (10, 12), (31, 47), (90, 25), (7, 5), (1, 60)]
+SIZES = [
+    (12, 10),
+    (10, 12),
+    (31, 47),
+    (90, 25),
+    (7, 5),
+    (1, 60),
+    (96, 20),
+    (15, 50),
+]  # padded, the last two end in half a pixel
 
 
 FILES_PER_KIND = 24
