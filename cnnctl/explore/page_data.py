@@ -34,8 +34,9 @@ from cnnctl.explore.images import (
 )
 from cnnctl.explore.network_data import network_description, weights_from, weights_of
 from cnnctl.explore.page import FORMAT
-from cnnctl.explore.snapshots import evenly_spread, read_snapshot, snapshot_files
 from cnnctl.model import build_model
+from cnnctl.run_folder import RunFolder
+from cnnctl.session.snapshots import read_snapshot
 from cnnctl.session.trained_run import Trained, open_trained
 from cnnctl.spec.experiment import Experiment, Maml
 from cnnctl.train.inference import outputs_of
@@ -96,7 +97,7 @@ def content_of_run(folder: Path, images: int, snapshots: int | None) -> Content:
     class_names = _outputs(experiment, shown)
     network = network_description(experiment, class_names)
     shown = replace(shown, notes=[*shown.notes, *_rounding(experiment)])
-    sets = [*_kept(folder, network, snapshots), (TRAINED, None, weights_of(network, trained.model))]
+    sets = [*_kept(trained.run, network, snapshots), (TRAINED, None, weights_of(network, trained.model))]
     sets = _without_repeated(sets)
     return _content(experiment, _title(folder), {"kind": "run", "name": str(folder)}, network, sets, shown, trained.model)
 
@@ -242,18 +243,25 @@ def _with_partners(images: ImageSet, split: str, tags: dict[int, tuple[str, ...]
 # Snapshots
 
 
-def _kept(folder: Path, network: dict[str, Any], most: int | None) -> list[_Set]:
+def _kept(run: RunFolder, network: dict[str, Any], most: int | None) -> list[_Set]:
     """Read the weights that a run kept during training."""
     shapes = {
         f"{layer['name']}/{name}": tuple(weight["shape"])
         for layer in network["layers"]
         for name, weight in layer["weights"].items()
     }
-    read = (read_snapshot(epoch, file, shapes, folder) for epoch, file in evenly_spread(snapshot_files(folder), most).items())
     return [
-        (f"epoch {each.epoch}" if each.epoch else BEFORE_TRAINING, each.epoch, weights_from(network, each.weights))
-        for each in read
+        (f"epoch {epoch}" if epoch else BEFORE_TRAINING, epoch, weights_from(network, read_snapshot(run, epoch, shapes)))
+        for epoch in evenly_spread(list(run.snapshot_files()), most)
     ]
+
+
+def evenly_spread(epochs: Sequence[int], most: int | None) -> list[int]:
+    """Choose at most `most` epochs, evenly spread with the first and the last; all for None."""
+    if most is None or len(epochs) <= most:
+        return list(epochs)
+    places = np.linspace(0, len(epochs) - 1, most).round().astype(int) if most > 1 else range(-most, 0)
+    return [epochs[place] for place in places]
 
 
 def _without_repeated(sets: Sequence[_Set]) -> list[_Set]:

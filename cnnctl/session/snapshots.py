@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnctl.errors import RunError
+from cnnctl.errors import DataError, RunError
 from cnnctl.files import write_whole
+from cnnctl.formats.npz import Header, read_header
 from cnnctl.reading import read_bounded
 from cnnctl.run_folder import RunFolder
 from cnnctl.train.checkpoint import DAMAGE
@@ -21,6 +22,7 @@ from cnnctl.train.observers import EndRecord, EpochRecord, Observer, Plan
 
 Weights = dict[str, NDArray[np.float32]]
 """Arrays by `LAYER/WEIGHT`, such as `conv2d/kernel`, in the order of the layers."""
+_REMEDY = "remove it, and the other snapshots can be used"
 _BYTES_BESIDE_ARRAY = 2_000
 """Upper bound for the headers and names of one array in a file."""
 
@@ -97,33 +99,42 @@ def read_snapshot(run: RunFolder, epoch: int, shapes: Mapping[str, Sequence[int]
         RunError: the file cannot be read, is damaged, or belongs to another network.
     """
     file = run.snapshot_file(epoch)
-    max_bytes = sum(4 * int(np.prod(shape)) + _BYTES_BESIDE_ARRAY for shape in shapes.values()) + _BYTES_BESIDE_ARRAY
+    max_bytes = sum(4 * prod(shape) + _BYTES_BESIDE_ARRAY for shape in shapes.values()) + _BYTES_BESIDE_ARRAY
     try:
-        arrays = _arrays_in(read_bounded(file, max_bytes, run.path))
-    except DAMAGE as error:
+        with zipfile.ZipFile(io.BytesIO(read_bounded(file, max_bytes, run.path))) as archive:
+            found = _found_in(archive, file)
+            _refuse_other(file, {name: header for name, (header, _) in found.items()}, shapes)
+            arrays = {name: _array(name, *found[name]) for name in shapes}
+    except (DataError, *DAMAGE) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-        raise RunError(f"{file} cannot be read: {reason}; remove it, and the other snapshots can be used") from error
-    _refuse_other(file, arrays, shapes)
-    return {name: arrays[name] for name in shapes}
+        raise RunError(f"{file} cannot be read: {reason}; {_REMEDY}") from error
+    return arrays
 
 
-def _arrays_in(content: bytes) -> dict[str, Any]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
+def _found_in(archive: zipfile.ZipFile, file: Path) -> dict[str, tuple[Header, bytes]]:
+    """Read the header and the bytes of each array; NumPy would allocate an array of any size that a header claims."""
+    found = {}
+    for each in archive.infolist():
+        if each.compress_type != zipfile.ZIP_STORED:
             raise ValueError("it is compressed, unlike the snapshots of cnnctl")  # decompressed it could be of any size
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return dict(arrays)
+        stream = io.BytesIO(archive.read(each))
+        found[each.filename.removesuffix(".npy")] = read_header(stream, file), stream.read()
+    return found
 
 
-def _refuse_other(file: Path, arrays: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> None:
-    """Raise RunError unless the arrays are finite weights of the network."""
-    expected = {name: tuple(shape) for name, shape in shapes.items()}
-    found = {name: array.shape for name, array in arrays.items()}
-    if found != expected:
-        wrong = next(name for name in (*expected, *found) if found.get(name) != expected.get(name))
-        raise RunError(
-            f"{file} belongs to another network: '{wrong}' is {found.get(wrong, 'missing')} there, "
-            f"expected {expected.get(wrong, 'no such weight')}"
-        )
-    if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in arrays.values()):
-        raise RunError(f"{file} is damaged: expected finite values of float32; remove it, and the other snapshots can be used")
+def _refuse_other(file: Path, found: Mapping[str, Header], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Raise RunError unless the arrays have the names, shapes and type of the network's weights."""
+    for name in (*shapes, *found):
+        expected = tuple(shapes[name]) if name in shapes else "no such weight"
+        received = found[name].shape if name in found else "missing"
+        if received != expected:
+            raise RunError(f"{file} belongs to another network: '{name}' is {received} there, expected {expected}")
+        if found[name].dtype != np.dtype("<f4"):
+            raise ValueError(f"'{name}' is of {found[name].dtype}, expected float32")
+
+
+def _array(name: str, header: Header, content: bytes) -> NDArray[np.float32]:
+    values = np.frombuffer(content, "<f4")
+    if values.size != prod(header.shape) or not np.isfinite(values).all():
+        raise ValueError(f"'{name}' is incomplete, or has NaN or infinite values")
+    return values.reshape(header.shape, order="F" if header.fortran else "C")

@@ -20,8 +20,7 @@ from cnnctl.commands.train import train
 from cnnctl.errors import DataError, RunError
 from cnnctl.explore.images import Look, chosen_tags, look_of, partners, tall_first
 from cnnctl.explore.page import as_json_text, filled, page_of, policy_of
-from cnnctl.explore.page_data import BEFORE_TRAINING, TRAINED, content_of_config, content_of_run
-from cnnctl.explore.snapshots import evenly_spread
+from cnnctl.explore.page_data import BEFORE_TRAINING, TRAINED, content_of_config, content_of_run, evenly_spread
 from cnnctl.model import build_model
 from cnnctl.report.console import Console
 from cnnctl.session.trained_run import open_trained
@@ -382,7 +381,7 @@ def test_at_most_so_many_snapshots_as_asked_for_are_read(copied: Path) -> None:
 
 @pytest.mark.parametrize(("most", "expected"), [(None, [1, 2, 3, 9]), (4, [1, 2, 3, 9]), (2, [1, 9]), (1, [9]), (0, [])])
 def test_snapshots_are_evenly_spread_with_the_first_and_the_last(most: int | None, expected: list[int]) -> None:
-    assert list(evenly_spread({epoch: Path() for epoch in (1, 2, 3, 9)}, most)) == expected
+    assert evenly_spread([1, 2, 3, 9], most) == expected
 
 
 def spoiled(arrays: Json, kind: str) -> Json:
@@ -405,7 +404,7 @@ def test_arrays_that_are_not_the_networks_are_refused(copied: Path, kind: str) -
     arrays = kept(copied, 1, 1.5)
     file = copied / "snapshots" / "epoch-0001.weights.npz"
     np.savez(file, **spoiled(arrays, kind))
-    with pytest.raises(RunError, match=re.escape(f"{file} cannot be used: ")):
+    with pytest.raises(RunError, match=re.escape(str(file))):
         content_of_run(copied, 0, None)
 
 
@@ -414,7 +413,7 @@ def test_a_damaged_snapshot_is_named(copied: Path, content: bytes) -> None:
     kept(copied, 1, 1.5)
     file = copied / "snapshots" / "epoch-0001.weights.npz"
     file.write_bytes(content)
-    with pytest.raises(RunError, match=re.escape(f"{file} cannot be used: ")):
+    with pytest.raises(RunError, match=re.escape(str(file))):
         content_of_run(copied, 0, None)
 
 
@@ -424,7 +423,7 @@ def test_a_snapshot_that_inflates_beyond_its_arrays_is_refused(copied: Path) -> 
     file = copied / "snapshots" / "epoch-0001.weights.npz"
     np.savez_compressed(file, **(arrays | {first: np.zeros(20_000_000, np.float32)}))
     assert file.stat().st_size < 200_000
-    with pytest.raises(RunError, match="is larger than its array"):
+    with pytest.raises(RunError, match="it is compressed"):
         content_of_run(copied, 0, None)
 
 
