@@ -12,6 +12,7 @@ Map = list[list[int]]
 LARGEST, MOST_POSITIONS, MOST_CHANNELS = 8, 5, 3
 """Rows or columns of the shown input, positions of the window along them, and maps that a filter is shown on, at most."""
 BIAS = 1
+"""The bias of a layer that has one."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Example:
         size: rows and columns of the shown input.
         maps: the values of each shown input map.
         filters: the weights on each map; empty for a pooling.
+        bias: what is added to the sum of the products; 0 for a layer without one.
     """
 
     window: Window
     size: HeightWidth
     maps: list[Map]
     filters: list[Map]
+    bias: int = 0
 
     @property
     def output(self) -> HeightWidth:
@@ -83,7 +86,8 @@ def example_of(layer: L.Conv2D | L.Pooling, window: Window, size: HeightWidth, c
         return Example(window, shown, [_varied(shown)], [])
     count = min(channels, MOST_CHANNELS)
     maps = [strokes(shown, channel) for channel in range(count)]
-    return Example(window, shown, maps, [_filter(layer.kernel_size, channel) for channel in range(count)])
+    filters = [_filter(layer.kernel_size, channel) for channel in range(count)]
+    return Example(window, shown, maps, filters, BIAS if layer.use_bias else 0)
 
 
 def shown_size(window: Window, size: HeightWidth) -> HeightWidth:
@@ -134,7 +138,7 @@ def _varied(size: HeightWidth) -> Map:
 def convolved(example: Example, row: int, column: int) -> int:
     """Compute one output value of a convolution, before its activation."""
     products = (pair for channel in range(len(example.maps)) for pair in example.products(channel, row, column))
-    return sum(value * weight for value, weight in products) + BIAS
+    return sum(value * weight for value, weight in products) + example.bias
 
 
 def rounded(value: float) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnctl.draw.example_numbers import BIAS, MOST_CHANNELS, Example, example_of, shown_size
+from cnnctl.draw.example_numbers import MOST_CHANNELS, Example, example_of, shown_size
 from cnnctl.draw.labels import by, details_of
 from cnnctl.draw.motion import motion_picture
 from cnnctl.draw.still import PADDED_SIDE, still_picture
 from cnnctl.errors import UsageError, suggestion
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.shapes import Facts, Window, arithmetic, format_of, show_shape, spatial, window_of
+from cnnctl.spec.shapes import Facts, arithmetic, format_of, show_shape, spatial, window_of
 from cnnctl.spec.stack import Node
 
 DRAWN = (L.Conv2D, L.Pooling, L.ZeroPadding2D, L.Flatten)
@@ -85,25 +85,26 @@ def layer_picture(experiment: Experiment, name: str, theme: str = "auto") -> str
     maps = channels // layer.groups if isinstance(layer, L.Conv2D) else channels
     window = window_of(layer)
     example = example_of(layer, window, pixels, maps)
-    return motion_picture(layer, example, list(_texts(node, facts, example, window, pixels)), maps, theme)
+    return motion_picture(layer, example, list(_texts(node, facts, example, pixels, maps)), maps, theme)
 
 
-def _texts(node: Node, facts: Facts, example: Example, window: Window, pixels: tuple[int, int]) -> Iterator[str]:
+def _texts(node: Node, facts: Facts, example: Example, pixels: tuple[int, int], maps: int) -> Iterator[str]:
     """Yield the title, the arithmetic of the layer's sizes, and what the shown numbers are."""
     layer = node.layer
     details = ", ".join(details_of(layer))
     yield f"{node.name}: {details}" if node.name.startswith(layer.kind) else f"{node.name}: {layer.kind}, {details}"
-    rows, columns = arithmetic(window, pixels[0], 0), arithmetic(window, pixels[1], 1)
+    rows, columns = (arithmetic(example.window, pixels[axis], axis) for axis in (0, 1))
     sizes = f"rows and columns {rows}" if rows == columns else f"rows {rows}, columns {columns}"
     yield f"{show_shape(facts.input_shapes[0])} → {show_shape(facts.output_shape)}: {sizes}"
     its = "its" if example.size == pixels else "a smaller"
     yield f"Shown on {its} input of {by(example.size)}, which gives {by(example.output)}."
-    yield _numbers(layer, example)
+    yield _numbers(layer, example, maps)
 
 
-def _numbers(layer: L.Layer, example: Example) -> str:
+def _numbers(layer: L.Layer, example: Example, maps: int) -> str:
     if not isinstance(layer, L.Conv2D):
         return "The numbers are an example. Each map is pooled by itself."
     before = f", before {layer.activation}" if layer.activation not in (None, "linear") else ""
-    some = f" on {MOST_CHANNELS} of its maps" if len(example.maps) == MOST_CHANNELS else ""
-    return f"The numbers are an example, not trained weights: one filter{some}, bias {BIAS}{before}."
+    bias = f", bias {example.bias}" if example.bias else ""
+    some = f" on {MOST_CHANNELS} of its {maps} maps" if maps > MOST_CHANNELS else ""
+    return f"The numbers are an example, not trained weights: one filter{some}{bias}{before}."

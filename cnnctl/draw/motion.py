@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cnnctl.draw.boxes import COLOURS
-from cnnctl.draw.example_numbers import BIAS, Example, convolved, rounded
+from cnnctl.draw.example_numbers import Example, convolved, rounded
 from cnnctl.draw.grids import STYLE, Grid, drawn_grid, drawn_padding, field, shown
+from cnnctl.draw.labels import SIZE
 from cnnctl.draw.texts import MARGIN, drawn_texts, text_width
 from cnnctl.draw.timeline import animations
 from cnnctl.spec import layers as L
@@ -54,7 +55,8 @@ def motion_picture(layer: L.Conv2D | L.Pooling, example: Example, texts: Sequenc
     places = _places(example, LABEL + MARGIN + 28 + 17 * (len(texts) - 1))
     steps = list(example.positions())
     still = len(steps) // 2
-    width = max(places.width + MARGIN, text_width(texts), SMALLEST)
+    lines = _lines(layer, example, steps)
+    width = max(places.width + MARGIN, text_width([texts[0], *texts[1:], *lines]), SMALLEST)
     parts = [
         *drawn_texts(texts),
         *_inputs(layer, example, places, maps),
@@ -189,23 +191,38 @@ def _winners(layer: L.Conv2D | L.Pooling, example: Example, grid: Grid, steps: S
 def _arithmetic(
     layer: L.Conv2D | L.Pooling, example: Example, places: Places, steps: Sequence[tuple[int, int]]
 ) -> Iterator[str]:
-    for step, (row, column) in enumerate(steps):
-        line = f"output ({row}, {column}) = {_terms(layer, example, row, column)}"
-        yield text(MARGIN, places.bottom + 22, line, f"ink now n{step}", font_size=12.5)
+    for step, line in enumerate(_lines(layer, example, steps)):
+        yield text(MARGIN, places.bottom + 22, line, f"ink now n{step}", font_size=SIZE)
 
 
-def _terms(layer: L.Conv2D | L.Pooling, example: Example, row: int, column: int) -> str:
-    """Write the arithmetic of one value."""
-    result = shown(rounded(_number(layer, example, row, column)))
-    if isinstance(layer, L.Conv2D):
-        several = len(example.maps) > 1
-        return f"{_map_sums(example, row, column) if several else _products(example, row, column)} + bias {BIAS} = {result}"
+def _lines(layer: L.Conv2D | L.Pooling, example: Example, steps: Sequence[tuple[int, int]]) -> list[str]:
+    """Write the arithmetic of every value."""
+    terms = _sum_terms if isinstance(layer, L.Conv2D) else _pool_terms
+    results = [shown(rounded(_number(layer, example, *place))) for place in steps]
+    return [
+        f"output ({row}, {column}) = {terms(layer, example, row, column)} = {result}"
+        for (row, column), result in zip(steps, results, strict=True)
+    ]
+
+
+def _sum_terms(layer: L.Conv2D | L.Pooling, example: Example, row: int, column: int) -> str:
+    """Write the sum of a convolution: its products, or with several maps the sum of each."""
+    several = len(example.maps) > 1
+    terms = _map_sums(example, row, column) if several else _products(example, row, column)
+    return terms + (f" + bias {example.bias}" if example.bias else "")
+
+
+def _pool_terms(layer: L.Conv2D | L.Pooling, example: Example, row: int, column: int) -> str:
+    """Write the maximum or the mean of a window, which leaves out the padding."""
     values = example.pooled(row, column)
-    left_out = len(values) < example.window.size[0] * example.window.size[1]
-    note = "; the padding is left out" if left_out else ""
+    whole = example.window.size[0] * example.window.size[1]
+    note = "" if len(values) == whole else " without the padding"
     if isinstance(layer, L.MaxPooling2D):
-        return f"max({', '.join(map(str, values))}) = {result}{note}"
-    return f"({' + '.join(map(str, values))}) / {len(values)} = {result}{note}"
+        return (
+            f"max({', '.join(map(str, values))}){note}" if len(values) <= MOST_TERMS else f"max of {len(values)} values{note}"
+        )
+    total = f"({' + '.join(map(str, values))})" if len(values) <= MOST_TERMS else str(sum(values))
+    return f"{total} / {len(values)}{note}"
 
 
 def _map_sums(example: Example, row: int, column: int) -> str:
@@ -216,7 +233,10 @@ def _map_sums(example: Example, row: int, column: int) -> str:
 
 
 def _products(example: Example, row: int, column: int) -> str:
+    """Write the products of one map; of many those that are not 0, and where these are many too, their sum."""
     pairs = example.products(0, row, column)
     listed = pairs if len(pairs) <= MOST_TERMS else [pair for pair in pairs if pair[0] * pair[1]]
+    if len(listed) > MOST_TERMS:
+        return f"{shown(sum(value * weight for value, weight in listed))} from {len(pairs)} products"
     terms = [f"{value}·({shown(weight)})" if weight < 0 else f"{value}·{weight}" for value, weight in listed]
     return " + ".join(terms) or "0"

@@ -45,8 +45,8 @@ def still_picture(layer: L.Flatten | L.ZeroPadding2D, facts: Facts, data_format:
         parts, right, bottom = _flatten(size, maps)
     title = f"{facts.name}: {', '.join(details_of(layer))}"
     texts = [title, f"{show(facts.input_shapes[0])} → {show(facts.output_shape)}", *notes]
-    width = max(right + MARGIN, text_width(texts), SMALLEST)
-    return picture(width, bottom + MARGIN, [*drawn_texts(texts), *parts], title, " ".join(texts[1:]), theme, STYLE)
+    page = max(right + MARGIN, text_width(texts), SMALLEST)
+    return picture(page, bottom + MARGIN, [*drawn_texts(texts), *parts], title, " ".join(texts[1:]), theme, STYLE)
 
 
 def _padding(layer: L.ZeroPadding2D, size: tuple[int, int]) -> tuple[list[str], float, float]:

@@ -16,9 +16,11 @@ from cnnctl.verify.differentiation import FACTOR, A, B, C
 
 WIDTH, HEIGHT = 800.0, 500.0
 NODE_WIDTH, NODE_HEIGHT = 112.0, 66.0
-PLACES = {"a": (90, 138), "b": (90, 243), "c": (90, 348), "u": (320, 296), "v": (520, 212), "J": (715, 212)}
+PLACES = {
+    "a": (90.0, 138.0), "b": (90.0, 243.0), "c": (90.0, 348.0), "u": (320.0, 296.0), "v": (520.0, 212.0), "J": (715.0, 212.0),
+}  # fmt: skip
 """The middle of each node, in pixels."""
-LABELS = {"a": (0, -24), "b": (14, -22), "c": (14, 30), "u": (26, 44), "v": (0, 28)}
+LABELS = {"a": (0.0, -24.0), "b": (14.0, -22.0), "c": (14.0, 30.0), "u": (26.0, 44.0), "v": (0.0, 28.0)}
 """How far the derivative that belongs to the arrow from a node is from the middle of the arrow, in pixels."""
 EDGES = (("b", "u"), ("c", "u"), ("a", "v"), ("u", "v"), ("v", "J"))
 FORMULAS = {"u": "b·c", "v": "a + u", "J": f"{FACTOR:g}·v"}
@@ -71,7 +73,13 @@ def tape_picture() -> str:
 def _node(name: str, case: Case) -> Iterator[str]:
     """Yield a node: its formula, its value, and its adjoint."""
     x, y = PLACES[name]
-    corner = {"x": x - NODE_WIDTH / 2, "y": y - NODE_HEIGHT / 2, "width": NODE_WIDTH, "height": NODE_HEIGHT, "rx": 8}
+    corner: dict[str, Any] = {
+        "x": x - NODE_WIDTH / 2,
+        "y": y - NODE_HEIGHT / 2,
+        "width": NODE_WIDTH,
+        "height": NODE_HEIGHT,
+        "rx": 8,
+    }
     yield element("rect", class_="node paper grey-edge", **corner)
     formula = f"{name} = {FORMULAS[name]}" if name in FORMULAS else name
     bold = {"text_anchor": "middle", "font_weight": "bold"}

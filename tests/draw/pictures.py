@@ -72,7 +72,7 @@ def random_stack(seed: int) -> str:
             layers.append({"batch_normalization": {"name": name}})
         else:
             inputs = {"inputs": [draw.choice(names)]} if kind == "branch" else {}
-            options = draw.choice([{}, {"activation": "relu"}, {"dilation_rate": 2}])
+            options: dict[str, Any] = draw.choice([{}, {"activation": "relu"}, {"dilation_rate": 2}])
             layers.append({"conv2d": {"name": name, "filters": 8, "kernel_size": draw.choice([1, 3, 5]), "padding": "same", **inputs, **options}})  # fmt: skip
         names.append(name)
     layers.append({"add": {"name": "all", "inputs": names}} if len(names) > 1 else {"max_pooling2d": {}})

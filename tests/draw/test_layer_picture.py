@@ -28,6 +28,7 @@ OPTIONS = [
     "kernel_size: 11, strides: 3",
     "kernel_size: 1",
     "kernel_size: 7, padding: same",
+    "kernel_size: 3, use_bias: false",
 ]
 POOLS = [
     "pool_size: 2",
@@ -73,7 +74,7 @@ def test_the_values_of_a_convolution_are_those_of_keras(options: str, channels: 
     assert images.shape[-1] == kernel.shape[-2] == min(channels, 3)
     expected = ops.conv(images, kernel, layer.strides, layer.padding, dilation_rate=layer.dilation_rate)
     found = as_numbers(numbers_of(layer_picture(experiment, "it")))
-    assert found == [float(value) + BIAS for value in np.ravel(ops.convert_to_numpy(expected))]
+    assert found == [float(value) + (BIAS if layer.use_bias else 0) for value in np.ravel(ops.convert_to_numpy(expected))]
     assert len(set(found)) > 1
 
 
@@ -96,8 +97,9 @@ def test_the_values_of_a_pooling_are_those_of_keras(options: str, kind: str, tmp
 
 def evaluated(line: str) -> float:
     """Compute the arithmetic of a line, such as `output (0, 1) = 3·1 + 0·(−1) + bias 1 = 4`."""
-    text = line.split(" = ")[1].replace("\u2212", "-").replace("·", "*").replace("bias ", "").partition(";")[0]
-    return float(eval(text, {"max": max}))
+    text = line.split(" = ")[1].replace("\u2212", "-").replace("·", "*").replace("bias ", "")
+    text = re.sub(r" from \d+ products| without the padding", "", text)
+    return float(eval(text, {"max": lambda *values: max(values)}))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_each_line_of_arithmetic_gives_its_value(layer: str, channels: int, tmp_
     values = as_numbers(numbers_of(svg))
     assert len(lines) == len(values) > 1
     assert [evaluated(line) for line in lines] == pytest.approx(values, abs=0.0051)
-    assert as_numbers([line.partition(";")[0].rpartition("= ")[2] for line in lines]) == values
+    assert as_numbers([line.rpartition("= ")[2] for line in lines]) == values
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -138,6 +140,24 @@ def test_the_window_walks_by_the_strides_from_the_padding_on(options: str, tmp_p
     taps = [each for each in group if "tap" in each.attrib["class"]]
     starts = sorted({round((float(each.attrib["y"]) - float(taps[0].attrib["y"])) / cell) for each in taps})
     assert starts == [row * layer.dilation_rate[0] for row in range(layer.kernel_size[0])]
+
+
+@pytest.mark.parametrize(
+    "layer", ["conv2d: {name: it, filters: 2, kernel_size: 16}", "max_pooling2d: {name: it, pool_size: 8}"]
+)
+def test_a_line_of_arithmetic_is_never_wider_than_the_picture(layer: str, tmp_path: Path) -> None:
+    picture = Picture(layer_picture(experiment_of(stack(layer), tmp_path), "it"))
+    lines = [each for each in picture.all("text") if (each.text or "").startswith("output (")]
+    assert lines
+    assert [
+        each.text for each in lines if 24 + len(each.text or "") * 0.55 * float(each.attrib["font-size"]) > picture.width
+    ] == []
+
+
+def test_a_layer_without_bias_adds_none(tmp_path: Path) -> None:
+    for option, shows in (("true", True), ("false", False)):
+        layer = f"conv2d: {{name: it, filters: 2, kernel_size: 3, use_bias: {option}}}"
+        assert ("bias" in layer_picture(experiment_of(stack(layer), tmp_path), "it")) == shows
 
 
 def test_padding_is_shown_as_on_the_layers_own_input() -> None:

@@ -17,7 +17,7 @@ from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.shapes import show_shape
-from tests.draw.pictures import BRANCHES, FOLDED, Picture, experiment_of, random_stack
+from tests.draw.pictures import BRANCHES, FOLDED, Box, Picture, Text, experiment_of, random_stack
 
 ROOT = Path(__file__).parents[2]
 LAYOUTS = ("row", "column")
@@ -225,7 +225,7 @@ def test_a_row_fits_a_slide_and_a_column_a_page_and_nothing_is_outside(layers: s
     assert column.height <= column.width * 297 / 210 + 0.02
     for picture in (row, column):
         x, y = picture.shift
-        ends = [*picture.texts(), *picture.boxes.values()]
+        ends: list[Text | Box] = [*picture.texts(), *picture.boxes.values()]
         assert min(each.left for each in ends) + x >= 0 and max(each.right for each in ends) + x <= picture.width
         assert min(each.top for each in ends) + y >= 0 and max(each.bottom for each in ends) + y <= picture.height
         points = [point for each in picture.all("path", "edge") for point in points_of(each.attrib["d"])]
