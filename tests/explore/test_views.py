@@ -145,6 +145,11 @@ PRODUCTS = """[...document.querySelectorAll('.products td')].map((cell) => ({
   row: Number(cell.dataset.row), column: Number(cell.dataset.column), padding: cell.classList.contains('padding'),
   value: Number(cell.dataset.value), weight: Number(cell.dataset.weight), product: Number(cell.dataset.product),
   text: cell.textContent.replaceAll('\u2212', '-')}))"""
+ACTIVATIONS: dict[str | None, Callable[[float], float]] = {
+    None: lambda x: x,
+    "tanh": math.tanh,
+    "relu": lambda x: max(x, 0.0),
+}
 CONVOLUTIONS = [
     ("every_kind", "same", (0, 0)),
     ("every_kind", "same", (4, 3)),
@@ -211,8 +216,7 @@ def test_the_products_of_a_hovered_value_add_up_to_it(
     bias = page.weight(name, "bias")[chosen] if layer["fields"]["use_bias"] else 0.0
     assert steps["sum"] == pytest.approx(total)
     assert steps.get("bias", 0.0) == pytest.approx(bias)
-    activations: dict[str | None, Callable[[float], float]] = {None: float, "tanh": math.tanh, "relu": lambda x: max(x, 0.0)}
-    activation = activations[layer["fields"]["activation"]]
+    activation = ACTIVATIONS[layer["fields"]["activation"]]
     assert activation(total + bias) == pytest.approx(steps["output"], abs=1e-5)
     assert steps["output"] == output[(*place, chosen)]
     assert page.browser.events.errors == []

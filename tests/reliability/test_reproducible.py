@@ -27,7 +27,7 @@ def test_another_process_trains_the_run_s_own_config_to_the_same_weights(
 
 def test_another_seed_trains_to_other_weights(fork_server: ForkServer, tmp_path: Path) -> None:
     config, output = write_case("custom-sequential", tmp_path), tmp_path / "output.txt"
-    changes = ["--set", "train.epochs=1", "--set", "log.tensorboard=false", "--device", "cpu"]
+    changes = ["--set", "train.epochs=1", "--set", "log={tensorboard: false}", "--device", "cpu"]
     for seed in (3, 4):
         words = ["train", config, "--run-dir", tmp_path / str(seed), "--set", f"seed={seed}", *changes]
         assert fork_server.run(*words, cwd=tmp_path, output=output) == 0, output.read_text()
