@@ -228,3 +228,13 @@ class Browser:
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         answer = self._ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         file.write_bytes(base64.b64decode(answer["data"]))
+
+    def part_picture(self, file: Path, selector: str) -> None:
+        """Writes what one element of the page looks like, wherever one would have to scroll to see it."""
+        place = f"const place = document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        x, y, width, height = self.evaluate(
+            f"(() => {{ {place}; return [place.x + scrollX, place.y + scrollY, place.width, place.height]; }})()"
+        )
+        clip = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
+        answer = self._ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        file.write_bytes(base64.b64decode(answer["data"]))

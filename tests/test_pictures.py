@@ -17,15 +17,18 @@ SCRIPT = (ROOT / "scripts/pictures").read_text()
 CONFIGS = [file.stem for file in sorted((ROOT / "configs").glob("*.yaml"))]
 
 
-def commands() -> dict[str, str]:
-    """Read the commands that draw pictures from the script, which needs TensorFlow to be imported."""
-    (table,) = (
-        node.value
-        for node in ast.parse(SCRIPT).body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "COMMANDS"
+def table(name: str) -> dict[str, str]:
+    """Read a table of the script, which needs TensorFlow to be imported."""
+    (found,) = (
+        node.value for node in ast.parse(SCRIPT).body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
     )
-    found: dict[str, str] = ast.literal_eval(table)
-    return found | {f"configs/{name}": f"draw configs/{name}.yaml" for name in CONFIGS}
+    read: dict[str, str] = ast.literal_eval(found)
+    return read
+
+
+def commands() -> dict[str, str]:
+    """Read the commands that draw pictures."""
+    return table("COMMANDS") | {f"configs/{name}": f"draw configs/{name}.yaml" for name in CONFIGS}
 
 
 def names() -> set[str]:
@@ -35,7 +38,13 @@ def names() -> set[str]:
 
 def test_the_script_draws_every_svg_file_and_nothing_else() -> None:
     drawn = re.findall(r'^    "([\w-]+)": \(\w+, \(', SCRIPT, re.MULTILINE)
-    assert sorted([*drawn, *commands()]) == sorted(name.removesuffix(".svg") for name in names() if name.endswith(".svg"))
+    every = [*drawn, *commands(), *table("OF_RUNS")]
+    assert sorted(every) == sorted(name.removesuffix(".svg") for name in names() if name.endswith(".svg"))
+
+
+def test_every_screen_of_the_explore_page_is_taken_by_the_script() -> None:
+    taken = {name.removesuffix(".png") for name in names() if name.startswith("explore")}
+    assert set(table("SCREENS")) == taken
 
 
 def test_every_picture_is_shown_by_a_page_and_every_shown_one_is_there() -> None:
