@@ -140,8 +140,8 @@ def _least_and_most(largest: float | None) -> tuple[PlainValidator, PlainSeriali
         numbers = [float(each) for each in both if type(each) in (int, float) and 0 < each <= (largest or sys.float_info.max)]
         if len(both) == len(numbers) == 2 and numbers[0] <= numbers[1]:
             return numbers[0], numbers[1]
-        bounds = f"between 0 and {largest:g}" if largest else "greater than 0"
-        raise expected(f"the smallest and the largest value, both {bounds}, such as [0.1, 0.3]", value)
+        bounds = f"between 0 and {largest:g}, such as [0.1, 0.3]" if largest else "greater than 0, such as [0.5, 2.0]"
+        raise expected(f"the smallest and the largest value, both {bounds}", value)
 
     one = {"type": "number", "exclusiveMinimum": 0, **({"maximum": largest} if largest else {})}
     schema = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
