@@ -7,45 +7,95 @@ size, and after a resume.
 from __future__ import annotations
 
 import math
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cnnctl.data.philox import uniform_rows
-from cnnctl.spec.dataset import Augment
-from cnnctl.spec.draws import DRAWS, KNOTS, SMOOTHNESS, STREAM, STROKE_DRAWS, STROKE_STREAM
+from cnnctl.spec.dataset import Augment, Erase
+from cnnctl.spec.draws import (
+    DRAWS,
+    ERASE_DRAWS,
+    ERASE_STREAM,
+    KNOTS,
+    MIXUP_DRAWS,
+    MIXUP_STREAM,
+    PARTNER_STREAM,
+    SMOOTHNESS,
+    STREAM,
+    STROKE_DRAWS,
+    STROKE_STREAM,
+)
 
 
 def draw(count: Any, seed: int, epoch: Any, settings: Augment) -> Any:
-    """Draw uniform numbers in [-1, 1), (count, DRAWS), for all examples of one epoch; STROKE_DRAWS more where settings need them."""
-    moves = _uniform((count, DRAWS), _seeds(seed ^ STREAM, epoch))
-    if not _changes_strokes(settings):
-        return moves
-    return tf.concat([moves, _uniform((count, STROKE_DRAWS), _seeds(seed ^ STROKE_STREAM, epoch))], axis=1)
+    """Draw uniform numbers in [-1, 1) for all examples of one epoch, (count, DRAWS); more columns where settings need them."""
+    parts = [_uniform((count, width), _seeds(seed ^ stream, epoch)) for stream, width in _streams(settings)]
+    return tf.concat(parts, axis=1)
 
 
 def draw_rows(rows: Any, seed: int, epoch: Any, settings: Augment) -> Any:
     """Draw the rows (B,) of `draw` alone, equal to the bit, in memory that does not grow with the set."""
-    moves = uniform_rows(rows, DRAWS, _seeds(seed ^ STREAM, epoch))
-    if not _changes_strokes(settings):
-        return moves
-    return tf.concat([moves, uniform_rows(rows, STROKE_DRAWS, _seeds(seed ^ STROKE_STREAM, epoch))], axis=1)
+    parts = [uniform_rows(rows, width, _seeds(seed ^ stream, epoch)) for stream, width in _streams(settings)]
+    return tf.concat(parts, axis=1)
+
+
+def draw_partners(count: Any, seed: int, epoch: Any) -> Any:
+    """Draw the permutation (count,) that gives each example the one that it is mixed with in an epoch."""
+    return tf.random.experimental.stateless_shuffle(tf.range(count), _seeds(seed ^ PARTNER_STREAM, epoch))
 
 
 def augment(images: Any, draws: Any, settings: Augment) -> Any:
-    """Transform each image of `images` (B, H, W, C), float, by its own draws. Edge pixels repeat outwards."""
-    height, width = images.shape[1], images.shape[2]
-    transforms = _transforms(draws[:, :DRAWS], settings, height, width)
-    if settings.elastic:
-        moved = _bent(images, transforms, draws[:, DRAWS + 1 :], settings.elastic)
-    else:
-        moved = _moved(images, transforms)
-    return _with_strokes(moved, draws[:, DRAWS] * settings.thickness) if settings.thickness else moved
+    """Transform each image of `images` (B, H, W, C), float in [0, 1], by its own draws. Edge pixels repeat outwards."""
+    changed = images
+    if _moves(settings):
+        height, width = images.shape[1], images.shape[2]
+        transforms = _transforms(draws[:, :DRAWS], settings, height, width)
+        changed = (
+            _bent(images, transforms, _part(draws, STROKE_STREAM, settings)[:, 1:], settings.elastic)
+            if settings.elastic
+            else _moved(images, transforms)
+        )
+    if settings.thickness:
+        changed = _with_strokes(changed, _part(draws, STROKE_STREAM, settings)[:, 0] * settings.thickness)
+    return erased(changed, _part(draws, ERASE_STREAM, settings), settings.erase) if settings.erase else changed
 
 
-def _changes_strokes(settings: Augment) -> bool:
-    return bool(settings.elastic or settings.thickness)
+def mix(values: Any, draws: Any, settings: Augment) -> Any:
+    """Mix the rows of the first half of `values`, (2 · B, ...), with their partners, the rows of the second half: (B, ...).
+
+    H. Zhang, M. Cisse, Y. N. Dauphin and D. Lopez-Paz, "mixup: Beyond empirical risk minimization", ICLR 2018. The
+    draws, (2 · B, ...), are those of `draw`. The first half of them sets the shares, one for each image, not one for a batch.
+    """
+    first, partners = tf.split(values, 2)
+    shares = _shares(tf.split(_part(draws, MIXUP_STREAM, settings), 2)[0], settings.mixup)
+    shares = tf.reshape(shares, (-1, *[1] * (len(values.shape) - 1)))
+    return partners + shares * (first - partners)  # where both labels are equal exactly 1
+
+
+def _streams(settings: Augment) -> list[tuple[int, int]]:
+    """List the streams of random numbers that settings need, each with its numbers per image, in the order of the columns."""
+    needed = {
+        (STREAM, DRAWS): True,
+        (STROKE_STREAM, STROKE_DRAWS): settings.elastic or settings.thickness,
+        (ERASE_STREAM, ERASE_DRAWS): settings.erase,
+        (MIXUP_STREAM, MIXUP_DRAWS): settings.mixup,
+    }
+    return [each for each, needs in needed.items() if needs]
+
+
+def _part(draws: Any, stream: int, settings: Augment) -> Any:
+    """Return the columns of one stream."""
+    before = list(takewhile(lambda each: each[0] != stream, _streams(settings)))
+    start = sum(width for _, width in before)
+    return draws[:, start : start + dict(_streams(settings))[stream]]
+
+
+def _moves(settings: Augment) -> bool:
+    fields = (settings.rotation, settings.shift, settings.zoom, settings.shear, settings.flip, settings.elastic)
+    return any(fields)
 
 
 def _seeds(seed: int, epoch: Any) -> Any:
@@ -161,3 +211,72 @@ def _with_strokes(images: Any, pixels: Any) -> Any:
     share = tf.abs(pixels)[:, tf.newaxis, tf.newaxis, tf.newaxis]
     grown = side * tf.nn.max_pool2d(side * images, 3, 1, "SAME")  # the minimum, where side is -1
     return images + share * (grown - images)
+
+
+# erased
+
+
+def erased(images: Any, draws: Any, settings: Erase) -> Any:
+    """Fill a rectangle in some of the images (B, H, W, C), float in [0, 1], by draws (B, ERASE_DRAWS).
+
+    Z. Zhong, L. Zheng, G. Kang, S. Li and Y. Yang, "Random erasing data augmentation", 2017. They draw again until the
+    rectangle fits into the image. Here a side that is too long is cut instead, so that each image needs as many numbers.
+    """
+    height, width = images.shape[1], images.shape[2]
+    happens, area, ratio, down, right, _, _ = tf.unstack((draws + 1.0) / 2.0, axis=1)  # (B,), in [0, 1)
+    pixels = _within(area, *settings.scale) * (height * width)
+    ratio = tf.exp(_within(ratio, *map(math.log, settings.ratio)))  # 1/2 as often as 2
+    rows = tf.clip_by_value(tf.floor(tf.sqrt(pixels * ratio) + 0.5), 1.0, height)
+    columns = tf.clip_by_value(tf.floor(tf.sqrt(pixels / ratio) + 0.5), 1.0, width)
+    rows = tf.where(happens < settings.probability, rows, 0.0)
+    inside = _covered(height, down, rows)[:, :, tf.newaxis] & _covered(width, right, columns)[:, tf.newaxis, :]
+    fill = _noise(images, draws) if settings.fill_value is None else settings.fill_value
+    return tf.where(inside[..., tf.newaxis], fill, images)
+
+
+def _within(share: Any, least: float, most: float) -> Any:
+    return least + share * (most - least)
+
+
+def _covered(length: int, place: Any, covered: Any) -> Any:
+    """Mark which of `length` pixels lie in an interval of `covered` pixels, (B, length); `place` in [0, 1) chooses its start."""
+    start = tf.floor(place * (length - covered + 1.0))[:, tf.newaxis]
+    at = tf.range(length, dtype=tf.float32)
+    return (at >= start) & (at < start + covered[:, tf.newaxis])
+
+
+def _noise(images: Any, draws: Any) -> Any:
+    """Draw a value in [0, 1) for each value of the images (B, H, W, C); the bits of its last two draws seed an image.
+
+    The generator is SplitMix64, which computes any number of a series alone: G. L. Steele, D. Lea and C. H. Flood, "Fast
+    splittable pseudorandom number generators", OOPSLA 2014. A `stateless_uniform` for each image takes ten times as long.
+    """
+    shape = images.shape[1:]
+    seeds = tf.bitcast(draws[:, -2:], tf.uint64)  # (B,)
+    numbers = tf.range(1, math.prod(shape) + 1, dtype=tf.int64)
+    mixed = seeds[:, tf.newaxis] + tf.cast(numbers, tf.uint64) * tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+    mixed = _shifted(mixed, 30) * tf.constant(0xBF58476D1CE4E5B9, tf.uint64)
+    mixed = _shifted(mixed, 27) * tf.constant(0x94D049BB133111EB, tf.uint64)
+    top = tf.bitwise.right_shift(_shifted(mixed, 31), tf.constant(40, tf.uint64))  # as many bits as a float32 has
+    return tf.reshape(tf.cast(top, tf.float32) / 2.0**24, (-1, *shape))
+
+
+def _shifted(bits: Any, by: int) -> Any:
+    return tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, tf.constant(by, tf.uint64)))
+
+
+# mixed
+
+
+def _shares(draws: Any, alpha: float) -> Any:
+    """Compute numbers of Beta(alpha, alpha), (B,), from pairs of uniform ones in [-1, 1), (B, 2), without rejection.
+
+    L. Devroye, "Random variate generation in one line of code", 1996: with U and V uniform in [0, 1), the number is
+    1/2 + 1/2 · cos(2πV) · sqrt((1 - q) / (q + (1 - q) · cos²(2πV))), where q = U^(1 / alpha). It is R. W. Bailey's
+    "Polar generation of random variates with the t-distribution", 1994, put through T / sqrt(2 · alpha + T²).
+    """
+    power = tf.pow((draws[:, 0] + 1.0) / 2.0, 1.0 / alpha)
+    cosine = tf.cos(math.pi * draws[:, 1])
+    rest = 1.0 - power
+    signed = cosine * tf.sqrt(rest / (power + rest * cosine * cosine))
+    return tf.clip_by_value((1.0 + signed) / 2.0, 0.0, 1.0)  # rounding may leave it by one bit

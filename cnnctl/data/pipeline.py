@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.data.augment import augment, draw, draw_rows
+from cnnctl.data.augment import augment, draw, draw_partners, draw_rows, mix
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.store.lazy import AnyImages, LazyImages
 from cnnctl.errors import DataError
@@ -51,14 +51,24 @@ class Preparation:
         """Draw the rows (B,) of `draws` alone, equal to the bit, in memory that does not grow with the set."""
         return draw_rows(rows, seed, epoch, self.augment) if self.augment else tf.zeros((tf.size(rows), 0))
 
+    def partners(self, count: Any, seed: int, epoch: Any) -> Any | None:
+        """Draw the example (count,) that each is mixed with in one epoch; None without mixup."""
+        return draw_partners(count, seed, epoch) if self.augment and self.augment.mixup else None
+
     def network_inputs(self, images: Any, labels: Any, draws: Any | None = None) -> tuple[Any, Any]:
-        """Convert to float32 images in [0, 1] and to labels, as the network and the loss expect them."""
+        """Convert to float32 images in [0, 1] and to labels, as the network and the loss expect them.
+
+        With mixup and draws the images, labels and draws are those of `with_partners`, and half as many are returned.
+        """
         scaled = tf.cast(images, tf.float32) / 255.0
+        targets = tf.one_hot(labels, self.classes) if self.classes else labels
         if self.augment and draws is not None:
             scaled = augment(scaled, draws, self.augment)
+            if self.augment.mixup:
+                scaled, targets = mix(scaled, draws, self.augment), mix(targets, draws, self.augment)
         if self.channels_first:
             scaled = tf.transpose(scaled, [0, 3, 1, 2])
-        return scaled, tf.one_hot(labels, self.classes) if self.classes else labels
+        return scaled, targets
 
 
 @dataclass(frozen=True)
@@ -122,11 +132,12 @@ def training_batches(
     def epoch_indices(epoch: Any) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), tf.stack([tf.cast(seed, tf.int64), epoch]))
         draws = None if by_row else prepare.draws(count, seed, epoch)
+        partners = prepare.partners(count, seed, epoch)
 
         @as_written
         def element_indices(element: Any) -> tuple[Any, Any, Any]:
             first, end, own = _rows_of(element, batch_size, count, shares)
-            chosen = order[first:end]
+            chosen = with_partners(order[first:end], partners)
             return chosen, epoch if by_row else tf.gather(draws, chosen), own
 
         return tf.data.Dataset.range(steps_of(count, batch_size) * each).map(element_indices)
@@ -141,10 +152,21 @@ def training_batches(
     return prepared_ahead(indices.map(fetch, num_parallel_calls=AT_ONCE))
 
 
+def with_partners(rows: Any, partners: Any | None) -> Any:
+    """Return rows (B,), followed by the partners of each for mixup, (2 · B,); without partners the rows alone."""
+    return rows if partners is None else tf.concat([rows, tf.cast(tf.gather(partners, rows), rows.dtype)], axis=0)
+
+
 def training_sample(images: ImageSet, prepare: Preparation, *, count: int, seed: int) -> tuple[Any, Any]:
     """Prepare one batch of at most `count` training images, spread over the set, as in the first epoch."""
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
-    return prepare.network_inputs(images.images[chosen], images.labels[chosen], prepare.draws_of(chosen, seed, 0))
+    return in_first_epoch(images, prepare, chosen, seed)
+
+
+def in_first_epoch(images: ImageSet, prepare: Preparation, rows: NDArray[np.int64], seed: int) -> tuple[Any, Any]:
+    """Prepare the images and labels at some rows (B,) as they are in the first epoch."""
+    rows = np.asarray(with_partners(rows, prepare.partners(len(images), seed, 0)))
+    return prepare.network_inputs(images.images[rows], images.labels[rows], prepare.draws_of(rows, seed, 0))
 
 
 def ordered_batches(images: ImageSet, prepare: Preparation, batch_size: int, shares: Shares = WHOLE) -> tf.data.Dataset:

@@ -55,6 +55,10 @@ class PlainProgress(Observer):
         if record.reason:
             self._say(f"stopped after epoch {record.epochs}: {record.reason}")
 
+    def note(self, text: str) -> None:
+        """Print a message between the lines of the epochs."""
+        self._say(text)
+
     def _say(self, text: str) -> None:
         self._console.say(text)
 

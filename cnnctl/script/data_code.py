@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnnctl.script.augmentation import SEEDS, augmenting
+from cnnctl.script.augmentation import SEEDS, augmenting, numbers_of
 from cnnctl.script.expressions import literal
 from cnnctl.script.reading_code import Reading
 from cnnctl.script.template import Needs, written
@@ -40,11 +40,14 @@ def prepare(images, labels):  #? !augment
 def prepare(images, labels, draws=None):  #? augment
     """Return float32 images $batch in [0, 1], $changed by `draws`, and $labels labels."""  #? augment
     images = tf.cast(images, tf.float32) / 255.0
+    labels = tf.one_hot(labels, CLASSES)  #? mixup
     if draws is not None:  #? augment
-        images = augment(images, draws)  #? augment
+        images = augment(images, draws)  #? changed
+        images, labels = mix(images, draws[:, $mixup_columns]), mix(labels, draws[:, $mixup_columns])  #? mixup
     images = tf.transpose(images, (0, 3, 1, 2))  #? channels_first
     return images, labels  #? !one_hot
-    return images, tf.one_hot(labels, CLASSES)  #? one_hot
+    return images, labels  #? mixup
+    return images, tf.one_hot(labels, CLASSES)  #? one_hot !mixup
 
 
 def training_batches(images, labels):
@@ -56,13 +59,25 @@ def training_batches(images, labels):
         draws = tf.random.stateless_uniform((len(labels), 6), ($stream, number), -1.0, 1.0)  #? augment
         more = tf.random.stateless_uniform((len(labels), 51), ($strokes, number), -1.0, 1.0)  #? strokes
         draws = tf.concat([draws, more], axis=1)  #? strokes
-        examples = tf.data.Dataset.from_tensor_slices((order, tf.gather(draws, order)))  #? augment
+        more = tf.random.stateless_uniform((len(labels), 7), ($erasing, number), -1.0, 1.0)  #? erase
+        draws = tf.concat([draws, more], axis=1)  #? erase
+        more = tf.random.stateless_uniform((len(labels), 2), ($mixing, number), -1.0, 1.0)  #? mixup
+        draws = tf.concat([draws, more], axis=1)  #? mixup
+        partners = tf.random.experimental.stateless_shuffle(  #? mixup
+            tf.range(len(labels)), ($partnering, number)  #? mixup
+        )  #? mixup
+        pairs = tf.stack([order, tf.gather(partners, order)], axis=1)  # each image and its partner  #? mixup
+        examples = tf.data.Dataset.from_tensor_slices((pairs, tf.gather(draws, pairs)))  #? mixup
+        examples = tf.data.Dataset.from_tensor_slices((order, tf.gather(draws, order)))  #? augment !mixup
         examples = tf.data.Dataset.from_tensor_slices(order)  #? !augment
         return examples.batch(BATCH_SIZE)
 
     def batch_of(indices):  #? !augment
         return prepare(tf.gather(images, indices), tf.gather(labels, indices))  #? !augment
-    def batch_of(indices, draws):  #? augment
+    def batch_of(pairs, draws):  #? mixup
+        indices = tf.reshape(tf.transpose(pairs), (-1,))  # all images, then their partners  #? mixup
+        draws = tf.reshape(tf.transpose(draws, (1, 0, 2)), (-1, $numbers))  #? mixup
+    def batch_of(indices, draws):  #? augment !mixup
         return prepare(tf.gather(images, indices), tf.gather(labels, indices), draws)  #? augment
 
     batches = tf.data.Dataset.range(EPOCHS).flat_map(epoch_of)
@@ -99,8 +114,9 @@ def batching(experiment: Experiment, needs: Needs) -> list[str]:
     data, shape = experiment.data, _sides(experiment.data)
     batch = f"(B, {', '.join(map(str, (shape[-1:] + shape[:-1]) if needs['channels_first'] else shape))})"
     labels = "one-hot" if needs["one_hot"] else "integer"
-    changed = "changed" if needs["strokes"] else "moved"
-    batches = written(BATCHES, needs, batch=batch, labels=labels, changed=changed, **SEEDS)
+    changed = "changed" if needs["more"] else "moved"
+    columns = {"numbers": numbers_of(needs)["numbers"], "mixup_columns": f"{numbers_of(needs)['before_mixup']}:"}
+    batches = written(BATCHES, needs, batch=batch, labels=labels, changed=changed, **columns, **SEEDS)
     return [*augmenting(data.augment, shape, needs), batches] if data.augment and needs["augment"] else [batches]
 
 

@@ -127,6 +127,7 @@ def _data_needs(experiment: Experiment) -> Needs:
 
 def _training_needs(experiment: Experiment) -> Needs:
     train = experiment.train
+    plateau = train.reduce_on_plateau
     restores = bool(train.early_stopping and train.early_stopping.restore_best)
     measured = restores or experiment.data.validation is not None
     return {
@@ -134,6 +135,10 @@ def _training_needs(experiment: Experiment) -> Needs:
         "subclass": experiment.model.style == "subclass",
         "stopping": train.early_stopping is not None,
         "restore": restores,
+        "plateau": plateau is not None,
+        "rising": bool(plateau and plateau.monitor.endswith("accuracy")),
+        "cooldown": bool(plateau and plateau.cooldown),
+        "min_lr": bool(plateau and plateau.min_lr),
         "regularized": network_code.is_regularized(experiment),
         "scaled": train.precision == "mixed_float16" or train.optimizer.loss_scale_factor is not None,
         "averaged": train.optimizer.use_ema,

@@ -62,9 +62,7 @@ model.fit(
     epochs=EPOCHS,
     steps_per_epoch=steps_per_epoch,
     validation_data=validation_batches,  #? validation
-    callbacks=[early_stopping],  #? stopping !swapped
-    callbacks=[AveragedWeights()],  #? swapped !stopping
-    callbacks=[AveragedWeights(), early_stopping],  #? swapped stopping
+    callbacks=[$callbacks],  #? callbacks
     shuffle=False,  # the batches have their order
     verbose=2,  # one line per epoch
 )
@@ -117,6 +115,9 @@ def run(step, batches):
 
 best, best_epoch, best_weights = $worst, 0, model.get_weights()  #? stopping restore
 best, best_epoch = $worst, 0  #? stopping !restore
+lowest, waited = math.inf, 0  #? plateau !rising
+highest, waited = -math.inf, 0  #? plateau rising
+cooldown = 0  #? cooldown
 batches = iter(train_batches)
 for epoch in range(1, EPOCHS + 1):
     train_loss, train_accuracy = run(train_step, itertools.islice(batches, steps_per_epoch))
@@ -125,6 +126,22 @@ for epoch in range(1, EPOCHS + 1):
     optimizer.finalize_variable_values(model.trainable_variables)  # use the averages  #? swapped
     validation_loss, validation_accuracy = run(evaluate_step, validation_batches)  #? validation
     print(f"    validation: loss {validation_loss:.4f}, accuracy {validation_accuracy:.2%}")  #? validation
+    waited = 0 if cooldown else waited  #? cooldown
+    cooldown = max(cooldown - 1, 0)  #? cooldown
+    if np.float32($plateau + $plateau_delta) < np.float32(lowest):  #? plateau !rising
+        lowest, waited = $plateau, 0  #? plateau !rising
+    if np.float32($plateau - $plateau_delta) > np.float32(highest):  #? plateau rising
+        highest, waited = $plateau, 0  #? plateau rising
+    elif not cooldown:  #? cooldown
+    else:  #? plateau !cooldown
+        waited += 1  #? plateau
+        rate = float(optimizer.learning_rate.numpy())  #? plateau
+        if waited >= $plateau_patience:  #? plateau !min_lr
+        if waited >= $plateau_patience and rate > np.float32($min_lr):  #? min_lr
+            optimizer.learning_rate = rate * $factor  #? plateau !min_lr
+            optimizer.learning_rate = max(rate * $factor, $min_lr)  #? min_lr
+            waited = 0  #? plateau !cooldown
+            waited, cooldown = 0, $cooldown  #? cooldown
     if $better:  #? stopping
         best, best_epoch, best_weights = $monitor, epoch, model.get_weights()  #? stopping restore
         best, best_epoch = $monitor, epoch  #? stopping !restore
@@ -169,10 +186,14 @@ def loop(experiment: Experiment, needs: Needs) -> str:
     """Generate the training loop."""
     if needs["fit"]:
         averages = f"{written(AVERAGES, needs)}\n\n\n" if needs["swapped"] else ""
-        return averages + written(FIT, needs, callback=_callback(experiment)).replace("\n\n", "\n")
+        own = {"swapped": "AveragedWeights()", "stopping": "early_stopping", "plateau": "reduce_on_plateau"}
+        names = [name for need, name in own.items() if needs[need]]
+        flags = {**needs, "callbacks": bool(names)}
+        values = {"callback": _callbacks(experiment), "callbacks": ", ".join(names)}
+        return averages + written(FIT, flags, **values).replace("\n\n", "\n")
     accuracy = "CategoricalAccuracy" if needs["one_hot"] else "SparseCategoricalAccuracy"
     outputs = f"(B, {experiment.data.classes})"
-    return written(CUSTOM, needs, accuracy=accuracy, outputs=outputs, **_stopping(experiment))
+    return written(CUSTOM, needs, accuracy=accuracy, outputs=outputs, **_stopping(experiment), **_plateau(experiment))
 
 
 def test(needs: Needs, split: str, model_file: str) -> str:
@@ -276,15 +297,36 @@ _KERAS_MONITORS = {
 }
 
 
-def _callback(experiment: Experiment) -> str:
-    spec = experiment.train.early_stopping
+def _callbacks(experiment: Experiment) -> str:
+    """Generate the callbacks of Keras that stop the training and reduce its learning rate."""
+    stopping, plateau = experiment.train.early_stopping, experiment.train.reduce_on_plateau
+    lines = []
+    if stopping:
+        arguments = [*_monitoring(stopping.monitor), f"patience={stopping.patience}"]
+        arguments += [f"min_delta={literal(stopping.min_delta)}"] if stopping.min_delta else []
+        arguments += ["restore_best_weights=True"] if stopping.restore_best else []
+        lines += laid_out("early_stopping = ", Call("keras.callbacks.EarlyStopping", tuple(arguments)))
+    if plateau:
+        fields = {name: getattr(plateau, name) for name in ("factor", "patience", "min_delta", "cooldown", "min_lr")}
+        arguments = [*_monitoring(plateau.monitor), *(f"{name}={literal(value)}" for name, value in fields.items())]
+        lines += laid_out("reduce_on_plateau = ", Call("keras.callbacks.ReduceLROnPlateau", tuple(arguments)))
+    return "\n".join(lines)
+
+
+def _monitoring(monitor: str) -> tuple[str, str]:
+    """Generate the arguments of a callback that say what it monitors."""
+    mode = "max" if monitor.endswith("accuracy") else "min"
+    return f"monitor={literal(_KERAS_MONITORS[monitor])}", f"mode={literal(mode)}"
+
+
+def _plateau(experiment: Experiment) -> dict[str, object]:
+    """Return the template values of reductions of the learning rate."""
+    spec = experiment.train.reduce_on_plateau
+    names = ("plateau", "plateau_delta", "plateau_patience", "factor", "min_lr", "cooldown")
     if spec is None:
-        return ""
-    mode = "max" if spec.monitor.endswith("accuracy") else "min"
-    arguments = [f"monitor={literal(_KERAS_MONITORS[spec.monitor])}", f"mode={literal(mode)}", f"patience={spec.patience}"]
-    arguments += [f"min_delta={literal(spec.min_delta)}"] if spec.min_delta else []
-    arguments += ["restore_best_weights=True"] if spec.restore_best else []
-    return "\n".join(laid_out("early_stopping = ", Call("keras.callbacks.EarlyStopping", tuple(arguments))))
+        return dict.fromkeys(names, "")
+    values = (spec.monitor, *map(literal, (spec.min_delta, spec.patience, spec.factor, spec.min_lr, spec.cooldown)))
+    return dict(zip(names, values, strict=True))
 
 
 def _stopping(experiment: Experiment) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cnnctl.data.pipeline import as_read_error
@@ -22,6 +22,7 @@ from cnnctl.session.state import MakeTask, Part, Session
 from cnnctl.session.workers import AGAIN, RESUMED_BY_ALL, start_workers
 from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.optimizers import constant_rate
 from cnnctl.spec.section import plain
 from cnnctl.surroundings import shell_word
 from cnnctl.train.checkpoint import Checkpoints
@@ -29,8 +30,9 @@ from cnnctl.train.device import choose_device
 from cnnctl.train.distributed.strategy import chosen_strategy
 from cnnctl.train.loops import LOOPS
 from cnnctl.train.memory_check import as_memory_error, refuse_too_large, smaller_training
-from cnnctl.train.observers import Observer, Observers, Plan
+from cnnctl.train.observers import EpochRecord, Observer, Observers, Plan
 from cnnctl.train.origin import Origin
+from cnnctl.train.plateau import ReduceLearningRate
 from cnnctl.train.quiet import set_last_message
 from cnnctl.train.settings import resolve_auto, set_threads
 from cnnctl.train.signals import Interruption
@@ -108,7 +110,7 @@ def train(session: Session, run: RunFolder, more_epochs: bool = False, written: 
             curves = _curves(session, run, metrics)
             first = [metrics, curves, *_snapshots(session, run), *([board] if board else [])]
             last = [checkpoints, *([session.part_of.listener] if session.part_of else [])]
-            with _as_diverged(session, run, checkpoints), _observers(session, first, last) as observers:
+            with _as_diverged(session, run, checkpoints), _observers(session, checkpoints, first, last) as observers:
                 plan = plan_of(session, checkpoints)
                 LOOPS[session.experiment.train.loop](task.learner, task.training, task.validation(), plan, observers)
             finish(session, run, metrics.rows, board, curves)
@@ -127,7 +129,7 @@ def assist(session: Session) -> None:
     try:
         with _as_errors(session, RESUMED_BY_ALL):
             session.workers.agree_on_start(checkpoints, task.splits, session.interruption)
-            with _observers(session) as observers:
+            with _observers(session, checkpoints) as observers:
                 plan = plan_of(session, checkpoints)
                 LOOPS[session.experiment.train.loop](task.learner, task.training, task.validation(), plan, observers)
             session.interruption.leave_if_asked()
@@ -247,11 +249,27 @@ def _done(session: Session, checkpoints: Checkpoints) -> str:
 
 
 @contextlib.contextmanager
-def _observers(session: Session, first: Sequence[Observer] = (), last: Sequence[Observer] = ()) -> Iterator[Observers]:
+def _observers(
+    session: Session, checkpoints: Checkpoints, first: Sequence[Observer] = (), last: Sequence[Observer] = ()
+) -> Iterator[Observers]:
     """Give the observers of a training in their order: those of every worker, with the chief's own first and last."""
     with contextlib.closing(progress_for(session.console)) as progress:
         stopping = [session.stopping] if session.stopping else []
-        yield Observers([StopWhenNotFinite(), *first, progress, *stopping, *last, session.interruption])
+        # After the checkpoints, which save the learning rate of the steps that are done.
+        reducing = reducing_of(session, checkpoints.rows, progress.note)
+        yield Observers([StopWhenNotFinite(), *first, progress, *stopping, *last, *reducing, session.interruption])
+
+
+def reducing_of(
+    session: Session, done: Sequence[EpochRecord] = (), say: Callable[[str], None] = lambda text: None
+) -> list[ReduceLearningRate]:
+    """Make the observer that reduces the learning rate, if the config asks for it; `done` are the epochs that are done."""
+    train = session.experiment.train
+    if train.reduce_on_plateau is None:
+        return []
+    initial = constant_rate(train.optimizer.learning_rate)
+    assert initial is not None  # checked
+    return [ReduceLearningRate(train.reduce_on_plateau, session.task.learner.optimizer, initial, done, say)]
 
 
 # Errors

@@ -19,6 +19,7 @@ from cnnctl.spec.head import head_complaints, loss_complaints
 from cnnctl.spec.layers import Conv2D
 from cnnctl.spec.network import Network, input_of, network_of
 from cnnctl.spec.oddities import batch_norm_complaints
+from cnnctl.spec.optimizers import constant_rate
 from cnnctl.spec.section import one_line
 from cnnctl.spec.shapes import MAX_VALUES, Misfit, format_of, show_shape
 from cnnctl.spec.stack import Complaint, nodes_of
@@ -119,14 +120,30 @@ def _parts_overlap(one: str, other: str) -> bool:
 # the whole config
 
 
-def check_early_stopping(experiment: Experiment) -> Iterator[Complaint]:
-    """Check that the monitored column exists."""
-    stopping = experiment.train.early_stopping
-    if stopping and experiment.data.validation is None and stopping.monitor.startswith("validation"):
+def check_monitors(experiment: Experiment) -> Iterator[Complaint]:
+    """Check that the columns monitored by early stopping and by reductions of the learning rate exist."""
+    for field in ("early_stopping", "reduce_on_plateau"):
+        section = getattr(experiment.train, field)
+        if section and experiment.data.validation is None and section.monitor.startswith("validation"):
+            yield (
+                ("train", field, "monitor"),
+                f"'{section.monitor}' requires validation data, but data.validation is null; "
+                "write monitor: train_loss, or set data.validation to a fraction",
+            )
+
+
+def check_plateau(experiment: Experiment) -> Iterator[Complaint]:
+    """Check that the learning rate that is to be reduced is constant.
+
+    A schedule sets the rate of every step from the step alone. Keras refuses to change it too.
+    """
+    optimizer = experiment.train.optimizer
+    if experiment.train.reduce_on_plateau and constant_rate(optimizer.learning_rate) is None:
+        rate = f"train.optimizer.{optimizer.kind}.learning_rate"
         yield (
-            ("train", "early_stopping", "monitor"),
-            f"'{stopping.monitor}' requires validation data, but data.validation is null; "
-            "write monitor: train_loss, or set data.validation to a fraction",
+            ("train", "reduce_on_plateau"),
+            f"reduces a constant learning rate, but {rate} is the schedule '{optimizer.learning_rate.kind}', which sets the rate of "
+            "every step; write learning_rate: 0.001, or remove reduce_on_plateau",
         )
 
 
@@ -215,7 +232,7 @@ def check_batch_norm(experiment: Experiment, network: Network) -> Iterable[Compl
 
 
 DATA_CHECKS = (check_image_size, check_fractions, check_splits_are_disjoint)
-EXPERIMENT_CHECKS = (few_shot_complaints, check_early_stopping, check_strategy, check_snapshots)
+EXPERIMENT_CHECKS = (few_shot_complaints, check_monitors, check_plateau, check_strategy, check_snapshots)
 NETWORK_CHECKS = (check_bias,)
 CLASSIFIER_CHECKS = (check_head,)
 TRAINING_CHECKS = (check_embedding, check_loss, check_batch_parts, check_batch_norm)

@@ -1,6 +1,7 @@
 """The section `data`: where images come from and how they are prepared."""
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -131,6 +132,43 @@ def _source(value: object) -> object:
     return value
 
 
+def _least_and_most(largest: float | None) -> tuple[PlainValidator, PlainSerializer, WithJsonSchema]:
+    """Build the annotations of a pair of positive numbers in ascending order, at most `largest`."""
+
+    def read(value: object) -> tuple[float, float]:
+        both = value if isinstance(value, list | tuple) else ()
+        numbers = [float(each) for each in both if type(each) in (int, float) and 0 < each <= (largest or sys.float_info.max)]
+        if len(both) == len(numbers) == 2 and numbers[0] <= numbers[1]:
+            return numbers[0], numbers[1]
+        bounds = f"between 0 and {largest:g}, such as [0.1, 0.3]" if largest else "greater than 0, such as [0.5, 2.0]"
+        raise expected(f"the smallest and the largest value, both {bounds}", value)
+
+    one = {"type": "number", "exclusiveMinimum": 0, **({"maximum": largest} if largest else {})}
+    schema = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
+    return PlainValidator(read), PlainSerializer(list), WithJsonSchema(schema)
+
+
+Fractions = Annotated[tuple[float, float], *_least_and_most(1.0)]
+Ratios = Annotated[tuple[float, float], *_least_and_most(None)]
+
+
+class Erase(Section):
+    """Random erasing of a rectangle in training images (Zhong et al. 2017), after all other transformations.
+
+    Attributes:
+        probability: of each image to lose a rectangle.
+        scale: the smallest and the largest area of the rectangle, as a fraction of the image.
+        ratio: the smallest and the largest ratio of its height to its width. A side longer than that of the image is cut.
+        fill_value: the value that fills it, from 0 (black) to 1 (white); null for noise, an independent uniform value for each
+            pixel and channel.
+    """
+
+    probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    scale: Fractions = (0.02, 0.33)
+    ratio: Ratios = (0.3, 3.3)
+    fill_value: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
 class Augment(Section):
     """Random transformations of training images, drawn from (seed, epoch, example).
 
@@ -143,6 +181,10 @@ class Augment(Section):
         elastic: smooth elastic distortion: maximum displacement of a pixel as a fraction of height and width; most pixels
             move by less than a third of it.
         thickness: maximum growth or shrinkage of strokes on each side, in pixels.
+        erase: random erasing of a rectangle; null for none.
+        mixup: alpha of mixup (Zhang et al. 2018), such as 0.2; 0 for none. Each image and its label are mixed with those of a
+            random other one, in shares lambda and 1 - lambda, lambda from Beta(alpha, alpha). Requires `labels: one_hot`. The
+            training accuracy then counts predictions of the class with the larger share; validation and test are not mixed.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -152,6 +194,8 @@ class Augment(Section):
     flip: bool = False
     elastic: Annotated[float, Field(ge=0, lt=1)] = 0.0
     thickness: Annotated[float, Field(ge=0, le=1)] = 0.0
+    erase: Erase | None = None
+    mixup: Annotated[float, Field(ge=0)] = 0.0
 
 
 class DataSpec(Section):

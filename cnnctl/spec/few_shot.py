@@ -154,6 +154,11 @@ def _classification_complaints(data: DataSpec) -> Iterator[Complaint]:
     for role in ("validation", "test"):
         if isinstance(getattr(data, role), tuple):
             yield ("data", role), f"a list holds whole classes out of training, {never} write {role}: 0.1"
+    if data.augment and data.augment.mixup and data.labels == "integer":
+        yield (
+            ("data", "augment", "mixup"),
+            "mixes the labels of two images, which integer labels cannot express; write labels: one_hot, or remove it",
+        )
     if data.shared_classes == "drop":
         yield (
             ("data", "shared_classes"),
@@ -175,6 +180,9 @@ def _data_complaints(data: DataSpec) -> Iterator[Complaint]:
         yield ("data", "shared_classes"), "validation and test are held out of train and share no class with it; remove it"
     if data.labels != "integer":
         yield ("data", "labels"), "few-shot methods number the classes of each episode themselves; remove labels"
+    if data.augment and data.augment.mixup:
+        message = "mixes images of two classes, and few-shot methods compare images of one class with each other; remove it"
+        yield ("data", "augment", "mixup"), message
     if data.remap_labels:
         yield (
             ("data", "remap_labels"),

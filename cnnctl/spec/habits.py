@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnctl.errors import suggestion
-from cnnctl.spec.dataset import Augment, DataSpec
+from cnnctl.spec.dataset import Augment, DataSpec, Erase
 from cnnctl.spec.document import Where, dotted
 from cnnctl.spec.experiment import Experiment, FewShotSpec, LogSpec, ModelSpec
 from cnnctl.spec.layers import STACK_ITEM, Activation
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
 from cnnctl.spec.section import Section, show
-from cnnctl.spec.training import CheckpointSpec, EarlyStopping, TrainSpec
+from cnnctl.spec.training import CheckpointSpec, EarlyStopping, ReduceOnPlateau, TrainSpec
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,13 @@ _FIELDS: Mapping[str, _Habit] = {
     "transforms": _Habit("data.augment", "{rotation: 10, shift: 0.1}"),
     "horizontalflip": _Habit("data.augment.flip"), "rotationrange": _Habit("data.augment.rotation"),
     "zoomrange": _Habit("data.augment.zoom"), "shearrange": _Habit("data.augment.shear"),
+    "randomerasing": _Habit("data.augment.erase"), "randomerase": _Habit("data.augment.erase"),
+    "cutout": _Habit("data.augment.erase", "{probability: 0.5}"), "mixupalpha": _Habit("data.augment.mixup"),
+    "reducelronplateau": _Habit("train.reduce_on_plateau"), "reducelr": _Habit("train.reduce_on_plateau"),
+    "plateau": _Habit("train.reduce_on_plateau"),
     "network": _Habit("model"), "architecture": _Habit("model"), "training": _Habit("train"),
     "metrics": _MEASURED, "metric": _MEASURED,
-    "callbacks": _Habit(reason="train.early_stopping and train.checkpoint replace callbacks"),
+    "callbacks": _Habit(reason="train.early_stopping, train.reduce_on_plateau and train.checkpoint replace callbacks"),
     "verbose": _Habit(reason="option --quiet controls the output"),
     "shuffle": _PREPARED, "numworkers": _PREPARED, "workers": _PREPARED, "pinmemory": _PREPARED, "prefetch": _PREPARED,
     "download": _Habit(reason="TFDS datasets are downloaded when they are needed"),
@@ -137,7 +141,8 @@ _LOSSES = ("crossentropy", "crossentropyloss", "ce", "nll", "nllloss", "binarycr
 
 _SECTIONS: Mapping[str, type[Section]] = {
     "": Experiment, "train": TrainSpec, "data": DataSpec, "model": ModelSpec, "data.augment": Augment,
-    "train.early_stopping": EarlyStopping, "train.checkpoint": CheckpointSpec, "log": LogSpec, "few_shot": FewShotSpec,
+    "data.augment.erase": Erase, "train.early_stopping": EarlyStopping, "train.reduce_on_plateau": ReduceOnPlateau,
+    "train.checkpoint": CheckpointSpec, "log": LogSpec, "few_shot": FewShotSpec,
 }  # fmt: skip
 """Sections searched for a misplaced field, in this order."""
 _TOO_COMMON = ("name", "path", "train", "test", "keys", "group", "loop", "method", "memory", "rate")
@@ -293,6 +298,8 @@ def _activations() -> tuple[str, ...]:
 
 _LINES: Mapping[str, Mapping[str, str]] = {
     "train.early_stopping": {"True": "early_stopping: {patience: 5}", "False": "early_stopping: null"},
+    "train.reduce_on_plateau": {"True": "reduce_on_plateau: {patience: 10}", "False": "reduce_on_plateau: null"},
+    "data.augment.erase": {"True": "erase: {probability: 0.5}", "False": "erase: null"},
     "train.checkpoint": {"True": "checkpoint: null", "False": "checkpoint: null"},
     "data.augment": {"True": "augment: {rotation: 10, shift: 0.1}", "False": "augment: null"},
     "train.precision": {
@@ -402,7 +409,10 @@ _INTEGERS = (
     *("patience", "trials", "way", "shot", "query", "episodes", "every_steps", "every_epochs", "snapshots"),
 )
 """Fields that a number with decimals cannot fix."""
-_MAY_BE_NULL = ("validation", "test", "early_stopping", "checkpoint", "loss", "augment", "activation", "pruning", "snapshots")
+_MAY_BE_NULL = (
+    *("validation", "test", "early_stopping", "reduce_on_plateau", "checkpoint", "loss", "augment", "erase"),
+    *("activation", "pruning", "snapshots"),
+)
 
 
 def _about_numbers(content: Any, where: Where) -> str | None:

@@ -168,6 +168,13 @@ def _learning_rate(value: object) -> float | Section:
     raise expected("a number greater than 0 or a schedule", value)
 
 
+def constant_rate(rate: float | Section) -> float | None:
+    """Return a learning rate that is the same in every step; None for a schedule that changes it."""
+    if isinstance(rate, Constant):
+        return rate.learning_rate
+    return None if isinstance(rate, Section) else rate
+
+
 def _plain_rate(rate: float | Section, info: SerializationInfo) -> object:
     return rate if isinstance(rate, float) else Named.write(rate, info)
 

@@ -11,7 +11,7 @@ from cnnctl.spec.experiment import CosineClassifier, Experiment, Maml
 from cnnctl.spec.few_shot import BY_EPISODES, FAR_TURNED
 from cnnctl.spec.leaves import NAMED
 from cnnctl.spec.meanings import KINDS, meaning_of, summary_of
-from cnnctl.spec.optimizers import Span, plain_span
+from cnnctl.spec.optimizers import SCHEDULES, Constant, Span, plain_span
 from cnnctl.spec.section import REFERS, Section
 from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
@@ -148,6 +148,7 @@ def json_schema() -> dict[str, Any]:
 
 _TRUE = {"const": True}
 _NOT_TRUE = {"not": _TRUE}
+_ONE_HOT = {"const": "one_hot"}
 
 
 def _part(path: str, schema: Any) -> Any:
@@ -183,6 +184,10 @@ def _of_classification() -> list[Any]:
         _part("data.validation", {"not": {"type": "array"}}),
         _part("data.test", {"not": {"type": "array"}}),
         _part("data.shared_classes", {"not": {"const": "drop"}}),
+        _where(
+            _is_set("data.augment", {"not": _NULL, **_is_set("mixup", {"exclusiveMinimum": 0})}),
+            _is_set("data.labels", _ONE_HOT),
+        ),
         *_losses_by_labels(),
     ]
 
@@ -190,7 +195,7 @@ def _of_classification() -> list[Any]:
 def _losses_by_labels() -> list[Any]:
     """Build the rules that match losses with labels."""
     one_hot, sparse, dense = (
-        _is_set("data.labels", {"const": "one_hot"}),
+        _is_set("data.labels", _ONE_HOT),
         SparseCategoricalCrossentropy,
         CategoricalCrossentropy,
     )
@@ -214,6 +219,7 @@ def _of_few_shot() -> list[Any]:
         _part("data.hold_out", {"not": {"const": "image"}}),
         _part("data.labels", {"not": {"const": "one_hot"}}),
         _part("data.remap_labels", _NOT_TRUE),
+        _part("data.augment.mixup", {"maximum": 0}),
         _part("train.loop", {"not": {"const": "fit"}}),
         _part("train.loss", _NULL),
         _part("train.batch_parts", {"enum": [1, "auto"]}),
@@ -231,6 +237,9 @@ def _of_few_shot() -> list[Any]:
     ]
 
 
+_CONSTANT_RATE = {"properties": {schedule.kind: False for schedule in SCHEDULES if schedule is not Constant}}
+
+
 def _between_sections() -> list[Any]:
     shares = {"enum": ["mirrored", "multi_worker"]}
     return [
@@ -243,7 +252,14 @@ def _between_sections() -> list[Any]:
         },
         _where(
             _is_set("data.validation", _NULL),
-            _part("train.early_stopping", _null_or("monitor", "train_loss", "train_accuracy")),
+            *(
+                _part(f"train.{field}", _null_or("monitor", "train_loss", "train_accuracy"))
+                for field in ("early_stopping", "reduce_on_plateau")
+            ),
+        ),
+        _where(
+            _is_set("train.reduce_on_plateau", {"not": _NULL}),
+            _part("train.optimizer", {"additionalProperties": _part("learning_rate", _CONSTANT_RATE)}),
         ),
         _where(_is_set("data.validation", _NULL), _part("sweep", _NULL)),
     ]

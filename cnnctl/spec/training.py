@@ -37,6 +37,10 @@ class CategoricalCrossentropy(Section):
 LOSS = Named("loss", (SparseCategoricalCrossentropy, CategoricalCrossentropy))
 
 
+Monitor = Literal["validation_loss", "validation_accuracy", "train_loss", "train_accuracy"]
+"""A column of metrics.csv."""
+
+
 class EarlyStopping(Section):
     """Stops the training when the monitored value has not improved for `patience` epochs.
 
@@ -47,10 +51,30 @@ class EarlyStopping(Section):
         restore_best: restore the weights of the best epoch.
     """
 
-    monitor: Literal["validation_loss", "validation_accuracy", "train_loss", "train_accuracy"] = "validation_loss"
+    monitor: Monitor = "validation_loss"
     patience: Count = 5
     min_delta: Annotated[float, Field(ge=0)] = 0.0
     restore_best: bool = True
+
+
+class ReduceOnPlateau(Section):
+    """Reduces the learning rate when the monitored value has not improved for `patience` epochs (Keras ReduceLROnPlateau).
+
+    Attributes:
+        monitor: a column of metrics.csv: `validation_loss`, `validation_accuracy`, `train_loss` or `train_accuracy`.
+        factor: factor of the learning rate at each reduction.
+        patience: epochs.
+        min_delta: the smallest change that counts as an improvement.
+        cooldown: epochs after a reduction in which none are counted.
+        min_lr: the learning rate is not reduced below this.
+    """
+
+    monitor: Monitor = "validation_loss"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    patience: Count = 10
+    min_delta: Annotated[float, Field(ge=0)] = 1e-4
+    cooldown: Annotated[int, Field(ge=0, le=MAX)] = 0
+    min_lr: Annotated[float, Field(ge=0)] = 0.0
 
 
 class CheckpointSpec(Section):
@@ -97,6 +121,7 @@ class TrainSpec(Section):
             if it lists several, all GPUs if there are several and each gets at least 32 images per batch, else one device.
             `batch_size` is the total over all of them.
         early_stopping: null for no early stopping.
+        reduce_on_plateau: reduces a constant learning rate when training stops improving; null for never.
         checkpoint: additional checkpoints within epochs; null for checkpoints after each epoch and on Ctrl-C only.
     """
 
@@ -109,4 +134,5 @@ class TrainSpec(Section):
     batch_parts: Parts = 1
     strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
     early_stopping: EarlyStopping | None = None
+    reduce_on_plateau: ReduceOnPlateau | None = None
     checkpoint: CheckpointSpec | None = None

@@ -44,13 +44,14 @@ from cnnctl.data.store.stream import Blocks, Decoding, opened_entry, streamed
 from cnnctl.data.user_images import read_classes
 from cnnctl.errors import DataError
 from cnnctl.few_shot.episodes import Episodes, add_pose_classes, training_episodes
-from cnnctl.spec.dataset import Augment, DataSpec
+from cnnctl.spec.dataset import Augment, DataSpec, Erase
 from cnnctl.spec.few_shot import EpisodeSize
 from tests.data.test_class_splits import letters, prepared  # noqa: F401  # a fixture
 
 COUNT, SIDE = 40, 6
 PLAIN = Preparation(0, False, None)
 CHANGED = Preparation(COUNT, True, Augment(rotation=20, shift=0.1, zoom=0.1, shear=5, flip=True, elastic=0.1, thickness=0.5))
+MIXED = Preparation(COUNT, False, Augment(rotation=20, erase=Erase(), mixup=0.4))
 
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -191,7 +192,7 @@ def sets() -> tuple[ImageSet, ImageSet]:
     return kept, lazy
 
 
-@pytest.mark.parametrize("prepare", [PLAIN, CHANGED], ids=["plain", "augmented"])
+@pytest.mark.parametrize("prepare", [PLAIN, CHANGED, MIXED], ids=["plain", "augmented", "mixed"])
 @pytest.mark.parametrize("skip", [0, 1, 12, 25])
 def test_training_batches_are_those_in_memory_to_the_bit(
     prepare: Preparation, skip: int, sets: tuple[ImageSet, ImageSet]
@@ -220,17 +221,19 @@ def test_the_shares_of_replicas_are_those_in_memory_to_the_bit(replicas: range, 
     shares = Shares(replicas, 3)
     trained, judged = [], []
     for each in sets:
-        batches = training_batches(each, CHANGED, batch_size=100, seed=3, first_epoch=0, epochs=2, skip=12, shares=shares)
-        trained.append(list(batches.as_numpy_iterator()))
+        for prepare in (CHANGED, MIXED):
+            batches = training_batches(each, prepare, batch_size=100, seed=3, first_epoch=0, epochs=2, skip=12, shares=shares)
+            trained.append(list(batches.as_numpy_iterator()))
         judged.append(list(ordered_batches(each, PLAIN, 100, shares).as_numpy_iterator()))
     assert len(trained[0]) == 14 * len(replicas)
-    assert_same_batches(*trained)
+    assert_same_batches(trained[0] + trained[1], trained[2] + trained[3])
     assert_same_batches(*judged)
 
 
 def test_a_sample_is_that_in_memory_to_the_bit(sets: tuple[ImageSet, ImageSet]) -> None:
-    kept, lazy = (training_sample(each, CHANGED, count=32, seed=5) for each in sets)
-    assert_same_batches([tuple(map(np.asarray, kept))], [tuple(map(np.asarray, lazy))])
+    for prepare in (CHANGED, MIXED):
+        kept, lazy = (training_sample(each, prepare, count=32, seed=5) for each in sets)
+        assert_same_batches([tuple(map(np.asarray, kept))], [tuple(map(np.asarray, lazy))])
 
 
 def test_the_batches_of_a_streamed_set_know_their_shape(sets: tuple[ImageSet, ImageSet]) -> None:

@@ -50,9 +50,14 @@ CASES: dict[str, tuple[str, list[str]]] = {
             "model.style=functional",
         ],
     ),
-    "muon, one hot, subclassed": (
+    "muon, one hot, erased and mixed, subclassed": (
         STACK,
-        ["train.optimizer={muon: {learning_rate: 0.001, epsilon: 0.001}}", "data.labels=one_hot", "model.style=subclass"],
+        [
+            "train.optimizer={muon: {learning_rate: 0.001, epsilon: 0.001}}",
+            "data.labels=one_hot",
+            "data.augment={erase: {probability: 0.5}, mixup: 0.4}",
+            "model.style=subclass",
+        ],
     ),
     "batch norm, a last batch of one image": (NORMALIZED, []),
     "batch norm, small parts": (NORMALIZED, ["train.batch_size=7"]),
@@ -100,7 +105,9 @@ def trained(name: str, count: int) -> tuple[list[tuple[float, ...]], list[Any], 
     iterator = iter(learner.replicas.distribute(batches) if learner.replicas else batches)
     totals: list[tuple[float, ...]] = []
     after_one: list[Any] = []
-    for _ in range(STEPS):
+    for step in range(STEPS):
+        if step == STEPS // 2:  # as on a plateau
+            learner.optimizer.learning_rate = float(learner.optimizer.learning_rate.numpy()) / 2
         run(iterator, tf.constant(1))
         totals.append(learner.metrics.totals())
         after_one = after_one or values(learner)

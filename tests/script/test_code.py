@@ -45,6 +45,7 @@ from cnnctl.script.layer_names import MODEL_ATTRIBUTES
 from cnnctl.script.page import needs_of, script
 from cnnctl.script.reading_code import reading_of
 from cnnctl.script.template import written
+from cnnctl.session.session import reducing_of
 from cnnctl.spec import listing
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.dataset import FILE_SOURCES, Augment
@@ -53,7 +54,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, load
 from cnnctl.spec.optimizers import OPTIMIZERS
 from cnnctl.spec.overrides import override
-from cnnctl.train.observers import Observer
+from cnnctl.train.observers import Observers
 from tests.formats.originals import idx, png, some, write
 from tests.interruptions import prepared, run_loop
 
@@ -98,6 +99,33 @@ VARIANTS: dict[str, list[str]] = {
         "model.style=subclass",
         "data.augment={rotation: 10, shift: 0.1, elastic: 0.15, thickness: 0.5}",
         "train.loop=fit",
+    ],
+    "mixed, erased with noise, lower rate with cooldown": [
+        "data.labels=one_hot",
+        "data.augment={rotation: 10, erase: {probability: 0.7}, mixup: 0.4}",
+        "train.epochs=4",
+        "train.reduce_on_plateau={patience: 1, min_delta: 0.5, factor: 0.3, cooldown: 1, min_lr: 0.001}",
+    ],
+    "mixed alone, by fit, lower rate by accuracy, stops": [
+        "data.labels=one_hot",
+        "data.augment={mixup: 1.0}",
+        "train.epochs=4",
+        "train.loop=fit",
+        "train.early_stopping={monitor: train_accuracy, patience: 2, min_delta: 0.9, restore_best: false}",
+        "train.reduce_on_plateau={monitor: validation_accuracy, patience: 1, min_delta: 0.3, factor: 0.3}",
+    ],
+    "bent, thickened, erased in grey, mixed, lower rate by accuracy": [
+        "data.labels=one_hot",
+        "data.augment={elastic: 0.1, thickness: 0.5, erase: {scale: [0.1, 0.2], ratio: [1, 1], fill_value: 0.5}, mixup: 0.2}",
+        "train.epochs=3",
+        "train.reduce_on_plateau={monitor: train_accuracy, patience: 1, min_delta: 0.5, min_lr: 0.0025}",
+    ],
+    "erased alone, channels first, lower rate by fit": [
+        "data.augment={erase: {probability: 1, fill_value: 0}}",
+        "train.epochs=3",
+        "train.loop=fit",
+        "train.precision=mixed_float16",
+        "train.reduce_on_plateau={monitor: train_loss, patience: 1, min_delta: 1, factor: 0.25}",
     ],
     "softmax, sheared, resized, inverted, in colour, exponential within an epoch": [
         "model.layers.4.dense.activation=softmax",
@@ -188,7 +216,7 @@ def trained(experiment: Experiment) -> list[Any]:
     """Returns every variable of the network that cnnctl trains."""
     session = prepared(experiment)
     before = [variable.numpy() for variable in session.task.learner.model.trainable_variables]
-    run_loop(session, session.stopping or Observer())
+    run_loop(session, Observers([*([session.stopping] if session.stopping else []), *reducing_of(session)]))
     after = session.task.learner.model.trainable_variables
     assert not any(np.array_equal(old, new.numpy()) for old, new in zip(before, after, strict=True)), "all are trained"
     return [variable.numpy() for variable in session.task.learner.model.variables]
@@ -386,12 +414,14 @@ def test_the_script_makes_the_batches_of_cnnctl_to_the_bit(moves: dict[str, Any]
 @pytest.mark.parametrize("size", range(1, 8))
 def test_the_script_fits_its_lines_whatever_changes_images(size: int) -> None:
     values: dict[str, Any] = {
-        "rotation": 12.25, "shift": 0.125, "zoom": 0.125, "shear": 11.25, "flip": True, "elastic": 0.0625, "thickness": 0.375
+        "rotation": 12.25, "shift": 0.125, "zoom": 0.125, "shear": 11.25, "flip": True, "elastic": 0.0625, "thickness": 0.375,
+        "erase": {"probability": 0.125, "scale": [0.0125, 0.3125], "ratio": [0.3125, 3.0625], "fill_value": 0.0625}, "mixup": 0.3125,
     }  # fmt: skip
     assert list(values) == list(Augment.model_fields)
-    for names in itertools.combinations(values, size):
-        chosen = {name: values[name] for name in names}
-        text = text_of(load(ROOT / "configs" / "mnist.yaml", [f"data.augment={json.dumps(chosen)}"]))
+    others = ((), ("erase",), ("mixup",), ("erase", "mixup"))
+    for number, names in enumerate(itertools.combinations(list(values)[:-2], size)):
+        chosen = {name: values[name] for name in (*names, *others[(number + size) % 4])}
+        text = text_of(load(ROOT / "configs" / "mnist.yaml", [f"data.augment={json.dumps(chosen)}", "data.labels=one_hot"]))
         compile(text, ",".join(names), "exec")
         assert [line for line in text.splitlines() if len(line) > WIDTH] == [], names
 

@@ -30,7 +30,7 @@ from cnnctl.commands.summary import summary
 from cnnctl.errors import ConfigError, Problem
 from cnnctl.report.console import Console
 from cnnctl.run_folder import RunFolder
-from cnnctl.spec.dataset import Augment, DataSpec
+from cnnctl.spec.dataset import Augment, DataSpec, Erase
 from cnnctl.spec.document import Document, dump, read_document
 from cnnctl.spec.experiment import METHOD, Experiment, FewShotSpec, LogSpec, ModelSpec
 from cnnctl.spec.layers import STACK_ITEM
@@ -40,7 +40,7 @@ from cnnctl.spec.overrides import override
 from cnnctl.spec.schema import json_schema
 from cnnctl.spec.section import Named, Section
 from cnnctl.spec.sweep import PRUNER, SweepSpec
-from cnnctl.spec.training import LOSS, CheckpointSpec, EarlyStopping, TrainSpec
+from cnnctl.spec.training import LOSS, CheckpointSpec, EarlyStopping, ReduceOnPlateau, TrainSpec
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
 
 SCALE = float(os.environ.get("CNNCTL_FUZZ", "1"))
@@ -64,7 +64,10 @@ SECTIONS: list[tuple[dict[str, Any], type[Section]]] = [
     *((_fields(named, kind), choice) for named in NAMED for kind, choice in named.choices.items()),
     *(
         (SCHEMA["$defs"][choice.__name__], choice)
-        for choice in (DataSpec, ModelSpec, FewShotSpec, TrainSpec, LogSpec, Augment, EarlyStopping, CheckpointSpec, SweepSpec)
+        for choice in (
+            *(DataSpec, ModelSpec, FewShotSpec, TrainSpec, LogSpec, Augment, Erase),
+            *(EarlyStopping, ReduceOnPlateau, CheckpointSpec, SweepSpec),
+        )
     ),
     (SCHEMA, Experiment),
 ]

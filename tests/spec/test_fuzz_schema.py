@@ -38,7 +38,7 @@ ONLY_THE_LOADER_SEES_IN_A_SECTION = {
     r"must be a multiple of groups": "the arithmetic of two fields",
     r"boundaries need \d+ values": "the lengths of two lists",
     r"must be increasing": "the order of a list",
-    r"expected the first and the last step": "the order of a list",
+    r"expected the first and the last step|expected the smallest and the largest": "the order of a list",
     r"has a duplicate": "axis 3 is also -1",
     r"the range is empty|positive bounds|steps of .* do not reach|first step of .* is beyond|cannot be combined with log": "the arithmetic of a range",
     r"the grid has (more than )?[\d,]+ points|a grid requires a step|a grid draws none": "a product, and which of two forms a range has",
@@ -300,7 +300,7 @@ def refusals(content: Any) -> list[str]:
 def test_a_config_with_mishaps_is_taken_or_refused() -> None:
     tally = Tally()
 
-    @usual(80)
+    @usual(120)
     @given(broken_configs())
     def tried(content: Any) -> None:
         tally[

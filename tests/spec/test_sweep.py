@@ -49,6 +49,27 @@ def test_a_path_that_is_left_to_its_default_can_be_swept() -> None:
     assert (trial.train.batch_size, trial.train.early_stopping and trial.train.early_stopping.patience) == (16, 2)
 
 
+def test_training_options_can_be_swept_down_to_their_fields() -> None:
+    values: dict[str, Any] = {
+        "train.reduce_on_plateau.factor": [0.1, 0.5],
+        "data.augment.erase.probability": [0.25, 0.5],
+        "data.augment.erase.scale": [[0.02, 0.1], [0.02, 0.33]],
+        "data.augment.mixup": [0.0, 0.2],
+    }
+    base = content(parameters=values)
+    base["data"]["labels"] = "one_hot"
+    trial = with_values(check(Document("x.yaml", base)), {path: choices[1] for path, choices in values.items()})
+    assert trial.train.reduce_on_plateau and trial.data.augment and trial.data.augment.erase
+    assert trial.train.reduce_on_plateau.factor == 0.5
+    assert trial.data.augment.erase.model_dump() == {
+        "probability": 0.5,
+        "scale": [0.02, 0.33],
+        "ratio": [0.3, 3.3],
+        "fill_value": None,
+    }
+    assert trial.data.augment.mixup == 0.2
+
+
 def test_the_config_of_a_trial_has_no_sweep_and_is_that_of_an_ordinary_run(tmp_path: Path) -> None:
     trial = with_values(checked(parameters={"train.epochs": [1, 2]}), {"train.epochs": 2})
     run = RunFolder(tmp_path)

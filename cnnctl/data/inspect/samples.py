@@ -57,9 +57,7 @@ def sampled(labels: Labels, seed: int) -> dict[int, Indices]:
 
 def augmented(train: ImageSet, indices: Indices, experiment: Experiment) -> NDArray[Any]:
     """Augment training images as in the first epoch: (B, H, W, C) in [0, 1]. Imports TensorFlow."""
-    from cnnctl.data.pipeline import Preparation
+    from cnnctl.data.pipeline import in_first_epoch, preparation
 
-    prepare = Preparation(classes=0, channels_first=False, augment=experiment.data.augment)
-    draws = prepare.draws_of(indices, experiment.seed, 0)
-    images, _ = prepare.network_inputs(train.images[indices], train.labels[indices], draws)
+    images, _ = in_first_epoch(train, preparation(experiment.data, "channels_last"), indices, experiment.seed)
     return np.asarray(images)
