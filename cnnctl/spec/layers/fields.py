@@ -1,15 +1,9 @@
-"""The layer vocabulary: one frozen model per layer.
-
-A layer's name in a config is Keras's class name in snake case, its fields are Keras's arguments
-with Keras's defaults (`average_pooling2d` has `pool_size: 2`, which has no default in Keras).
-`data_format: null` means `model.data_format`.
-"""
+"""What the fields of layers may be, and the base classes of all layers."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
@@ -21,20 +15,15 @@ from pydantic_core import CoreSchema
 
 from cnnctl.spec.section import (
     MAX,
-    Count,
-    Named,
     Names,
     Section,
-    Seed,
-    Size,
-    TwoNames,
     at_most,
     expected,
     is_integer,
     show,
     wrong,
 )
-from cnnctl.spec.weights import CONSTRAINTS, Constraint, GlorotUniform, Initializer, Ones, Orthogonal, Regularizer, Zeros
+from cnnctl.spec.weights import CONSTRAINTS, GlorotUniform, Ones, Orthogonal, Zeros
 
 DataFormat = Literal["channels_last", "channels_first"]
 Padding = Literal["valid", "same"]
@@ -110,10 +99,6 @@ class Layer(Section):
     inputs: Names | None = None
 
 
-_ONE = {"anyOf": [{"const": 1}, {"const": [1, 1]}]}
-_STRIDES_OR_DILATION: dict[str, Any] = {"anyOf": [{"properties": {"strides": _ONE}}, {"properties": {"dilation_rate": _ONE}}]}
-
-
 class Weighted(Layer):
     """A layer with weights: vectors, and in some layers a kernel of `kernel_axes` axes."""
 
@@ -163,153 +148,3 @@ def _axes_complaint(constraint: Section | None, weight: str, count: int) -> str:
         has = f"{count} axes, 0 to {count - 1}" if count > 1 else "1 axis, 0"
         return f"there is no axis {outside[0]}: {weight} has {has}"
     return f"axis {show(axes)} has a duplicate" if len({axis % count for axis in axes}) < len(axes) else ""
-
-
-class Conv2D(Weighted):
-    kind: ClassVar[str] = "conv2d"
-    kernel_axes: ClassVar[int] = 4
-    model_config = ConfigDict(json_schema_extra=_STRIDES_OR_DILATION)
-    filters: Count
-    kernel_size: Size
-    strides: Size = (1, 1)
-    padding: Padding = "valid"
-    data_format: DataFormat | None = None
-    dilation_rate: Size = (1, 1)
-    groups: Count = 1
-    activation: Activation | None = None
-    use_bias: bool = True
-    kernel_initializer: Initializer = GLOROT_UNIFORM
-    bias_initializer: Initializer = ZEROS
-    kernel_regularizer: Regularizer | None = None
-    bias_regularizer: Regularizer | None = None
-    activity_regularizer: Regularizer | None = None
-    kernel_constraint: Constraint | None = None
-    bias_constraint: Constraint | None = None
-
-    @model_validator(mode="after")
-    def _keras_can_build_it(self) -> Self:
-        if self.filters % self.groups:
-            raise wrong(f"filters ({self.filters}) must be a multiple of groups ({self.groups})")
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise wrong("strides and dilation_rate cannot both be above 1: Keras has no such convolution")
-        return self
-
-
-class ZeroPadding2D(Layer):
-    kind: ClassVar[str] = "zero_padding2d"
-    padding: ZeroPadding = ((1, 1), (1, 1))
-    data_format: DataFormat | None = None
-
-
-class Pooling(Layer):
-    """Fields of both pooling layers; `strides: null` means the pool size."""
-
-    pool_size: Size = (2, 2)
-    strides: Size | None = None
-    padding: Padding = "valid"
-    data_format: DataFormat | None = None
-
-
-class MaxPooling2D(Pooling):
-    kind: ClassVar[str] = "max_pooling2d"
-
-
-class AveragePooling2D(Pooling):
-    kind: ClassVar[str] = "average_pooling2d"
-
-
-class GlobalPooling(Layer):
-    """Fields of both global pooling layers."""
-
-    data_format: DataFormat | None = None
-    keepdims: bool = False
-
-
-class GlobalAveragePooling2D(GlobalPooling):
-    kind: ClassVar[str] = "global_average_pooling2d"
-
-
-class GlobalMaxPooling2D(GlobalPooling):
-    kind: ClassVar[str] = "global_max_pooling2d"
-
-
-class Flatten(Layer):
-    kind: ClassVar[str] = "flatten"
-    data_format: DataFormat | None = None
-
-
-class Dense(Weighted):
-    kind: ClassVar[str] = "dense"
-    kernel_axes: ClassVar[int] = 2
-    units: Units
-    activation: Activation | None = None
-    use_bias: bool = True
-    kernel_initializer: Initializer = GLOROT_UNIFORM
-    bias_initializer: Initializer = ZEROS
-    kernel_regularizer: Regularizer | None = None
-    bias_regularizer: Regularizer | None = None
-    activity_regularizer: Regularizer | None = None
-    kernel_constraint: Constraint | None = None
-    bias_constraint: Constraint | None = None
-
-
-class BatchNormalization(Weighted):
-    kind: ClassVar[str] = "batch_normalization"
-    axis: int = -1
-    momentum: Annotated[float, Field(ge=0, le=1)] = 0.99
-    epsilon: Annotated[float, Field(gt=0)] = 0.001
-    center: bool = True
-    scale: bool = True
-    beta_initializer: Initializer = ZEROS
-    gamma_initializer: Initializer = ONES
-    moving_mean_initializer: Initializer = ZEROS
-    moving_variance_initializer: Initializer = ONES
-    beta_regularizer: Regularizer | None = None
-    gamma_regularizer: Regularizer | None = None
-    beta_constraint: Constraint | None = None
-    gamma_constraint: Constraint | None = None
-
-
-class Dropout(Layer):
-    kind: ClassVar[str] = "dropout"
-    rate: Annotated[float, Field(ge=0, lt=1)]
-    noise_shape: NoiseShape | None = None
-    seed: Seed | None = None
-
-
-class ActivationLayer(Layer):
-    kind: ClassVar[str] = "activation"
-    activation: Activation
-
-
-class Join(Layer):
-    """Fields of both layers with several inputs."""
-
-    inputs: TwoNames
-
-
-class Add(Join):
-    kind: ClassVar[str] = "add"
-
-
-class Concatenate(Join):
-    kind: ClassVar[str] = "concatenate"
-    axis: int = -1
-
-
-LAYERS: tuple[type[Layer], ...] = (
-    Conv2D, ZeroPadding2D, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D,
-    Flatten, Dense, BatchNormalization, Dropout, ActivationLayer, Add, Concatenate,
-)  # fmt: skip
-
-
-class Repeat(Section):
-    """A block of layers, built `times` times in sequence."""
-
-    kind: ClassVar[str] = "repeat"
-    times: Annotated[int, Field(gt=0, le=1000)]
-    layers: "Stack"
-
-
-STACK_ITEM = Named("layer", (*LAYERS, Repeat))
-Stack = Annotated[list[Annotated[Section, STACK_ITEM]], Field(min_length=1)]

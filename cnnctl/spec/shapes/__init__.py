@@ -1,0 +1,136 @@
+"""Integer arithmetic on stacks: output shape, parameters and MACs of each layer.
+
+Shapes are without the batch axis: (H, W, C), or (C, H, W) with `channels_first`. The formulas are from Dumoulin and Visin,
+"A guide to convolution arithmetic for deep learning" (2016). A property-based test compares them with Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from cnnctl.spec import layers as L
+from cnnctl.spec.shapes.basics import (
+    MAX,
+    MAX_VALUES,
+    Costs,
+    DoesNotFit,
+    HeightWidth,
+    LayerContext,
+    Shape,
+    Window,
+    format_of,
+    input_shape,
+    show_shape,
+    spatial,
+)
+from cnnctl.spec.shapes.images import global_pooling, zero_padding
+from cnnctl.spec.shapes.joins import concatenation, sum_shape
+from cnnctl.spec.shapes.values import batch_normalization, dense, dropout, units_of
+from cnnctl.spec.shapes.windows import arithmetic, convolution, slide, window_of
+from cnnctl.spec.stack import INPUT, Node
+
+__all__ = [
+    "MAX", "MAX_VALUES", "Costs", "DoesNotFit", "Facts", "HeightWidth", "LayerContext", "Misfit", "Shape", "Window",
+    "apply", "arithmetic", "format_of", "input_shape", "show_shape", "spatial", "trace", "units_of", "window_of",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Shapes and costs of one layer, per image.
+
+    Attributes:
+        name: the layer's name; `kind`: its kind, such as conv2d.
+        inputs: names of its inputs; `input_shapes`: their shapes.
+        output_shape: without the batch axis.
+        trainable: parameters that training updates.
+        non_trainable: other parameters, such as moving averages.
+        macs: multiply-accumulates with weights, without biases and batch norm.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+    trainable: int
+    non_trainable: int
+    macs: int
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, trainable and non-trainable."""
+        return self.trainable + self.non_trainable
+
+
+def trace(nodes: Sequence[Node], image: Shape, context: LayerContext) -> list[Facts]:
+    """Compute the facts of every layer.
+
+    Args:
+        nodes: the stack, as returned by `stack.nodes_of`.
+        image: shape of one image, (H, W, C) or (C, H, W).
+        context: the number of classes and the model's data format.
+
+    Raises:
+        Misfit: a layer does not fit; it has the facts of the layers before it.
+    """
+    facts: dict[str, Facts] = {}
+    for node in nodes:
+        try:
+            facts[node.name] = _facts(node, facts, image, context)
+        except DoesNotFit as reason:
+            raise Misfit(node, list(facts.values()), reason) from None
+    return list(facts.values())
+
+
+class Misfit(Exception):
+    """The stack does not fit at `node`; `facts` are those of the layers before it."""
+
+    def __init__(self, node: Node, facts: list[Facts], reason: DoesNotFit) -> None:
+        super().__init__(reason.message)
+        self.node = node
+        self.facts = facts
+        self.reason = reason
+
+
+def _facts(node: Node, known: dict[str, Facts], image: Shape, context: LayerContext) -> Facts:
+    shapes = tuple(image if name == INPUT else known[name].output_shape for name in node.inputs)
+    output, costs = apply(node.layer, shapes, context)
+    if prod(output) > MAX:
+        raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, the limit of a tensor")
+    return Facts(
+        node.name, node.layer.kind, node.inputs, shapes, output, costs.trainable, costs.non_trainable, costs.macs
+    )  # fmt: skip
+
+
+def apply(layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> tuple[Shape, Costs]:
+    """Compute the output shape of `layer` and the costs of its weights.
+
+    Raises:
+        DoesNotFit: the layer does not accept these shapes.
+    """
+    shape = shapes[0]
+    match layer:
+        case L.Conv2D():
+            return convolution(layer, shape, context)
+        case L.Pooling():
+            return slide(window_of(layer), shape, format_of(layer, context), layer.kind), Costs()
+        case L.ZeroPadding2D():
+            return zero_padding(layer, shape, context), Costs()
+        case L.GlobalPooling():
+            return global_pooling(layer, shape, context), Costs()
+        case L.Flatten():
+            return (prod(shape),), Costs()
+        case L.Dense():
+            return dense(layer, shape, context)
+        case L.BatchNormalization():
+            return shape, batch_normalization(layer, shape)
+        case L.Dropout():
+            return dropout(layer, shape), Costs()
+        case L.Add():
+            return sum_shape(shapes), Costs()
+        case L.Concatenate():
+            return concatenation(layer, shapes), Costs()
+    return shape, Costs()
