@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -175,8 +176,8 @@ def _translate(graph: _Graph, place: _Place) -> str:
             return _batch_normalization(graph, place, spec)
         case L.ActivationLayer():
             return _activate(graph, tensor, spec.activation)
-        case L.Add():
-            return _sum(graph, place)
+        case L.ValueJoin():
+            return _combined(graph, place, spec)
         case L.Concatenate():
             return graph.operator("Concat", *place.inputs, axis=spec.axis)
     assert isinstance(spec, L.Dropout)  # acts in training only
@@ -245,14 +246,19 @@ def _batch_normalization(graph: _Graph, place: _Place, spec: L.BatchNormalizatio
     return graph.operator("Add", product, graph.constant(shift.reshape(spread), "shift"))
 
 
-def _sum(graph: _Graph, place: _Place) -> str:
-    """Add the sum. Keras inserts the missing axes of an input after the batch axis, ONNX before it."""
+_JOINS = {"add": "Sum", "average": "Mean", "maximum": "Max", "minimum": "Min", "subtract": "Sub"}
+
+
+def _combined(graph: _Graph, place: _Place, spec: L.ValueJoin) -> str:
+    """Add a join value by value. Keras inserts the missing axes of an input after the batch axis, ONNX before it."""
     rank = max(map(len, place.shapes))
     inputs = [
         tensor if len(shape) == rank else _reshape(graph, tensor, ((1,) * (rank - len(shape)) + shape))
         for tensor, shape in zip(place.inputs, place.shapes, strict=True)
     ]
-    return graph.operator("Sum", *inputs)
+    if isinstance(spec, L.Multiply):  # ONNX multiplies two at a time
+        return reduce(lambda product, each: graph.operator("Mul", product, each), inputs)
+    return graph.operator(_JOINS[spec.kind], *inputs)
 
 
 def _activate(graph: _Graph, tensor: str, activation: str | None, axis: int = -1) -> str:

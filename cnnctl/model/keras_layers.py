@@ -26,6 +26,11 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.Dropout: keras.layers.Dropout,
     L.ActivationLayer: keras.layers.Activation,
     L.Add: keras.layers.Add,
+    L.Subtract: keras.layers.Subtract,
+    L.Multiply: keras.layers.Multiply,
+    L.Average: keras.layers.Average,
+    L.Maximum: keras.layers.Maximum,
+    L.Minimum: keras.layers.Minimum,
     L.Concatenate: keras.layers.Concatenate,
 }
 

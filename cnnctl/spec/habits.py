@@ -120,6 +120,7 @@ _LAYERS: Mapping[str, str] = {
     "globalavgpool2d": "global_average_pooling2d", "adaptiveavgpool2d": "global_average_pooling2d",
     "globalmaxpool": "global_max_pooling2d", "globalmaxpool2d": "global_max_pooling2d",
     "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
+    "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
     "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {

@@ -48,14 +48,14 @@ class Values:
             description in words.
         node: the layer that determines the kind; None for the image.
         remedy: the change that makes them logits or probabilities, if they are neither.
-        softmax: the layer whose softmax they still derive from, if any.
+        softmax: the layers whose softmax they still derive from: several after an average.
         made_from: the activation whose means, maxima or sums the logits are, if any.
     """
 
     kind: str
     node: Node | None
     remedy: str = ""
-    softmax: Node | None = None
+    softmax: tuple[Node, ...] = ()
     made_from: str = ""
 
     @property
@@ -108,8 +108,8 @@ def _made_by(node: Node, taken: Sequence[Values], facts: Facts | None, softmax_o
             return values if values.kind != PROBABILITIES else _no_longer(node, "zeros around probabilities")
         case L.Pooling() | L.GlobalPooling():
             return _pooled(node, values, facts, softmax_of_columns)
-        case L.Add():
-            return _added(node, taken)
+        case L.ValueJoin():
+            return _combined(node, layer, taken)
         case L.Concatenate():
             return _side_by_side(node, taken)
     return values
@@ -135,7 +135,7 @@ def _softmax(node: Node, values: Values, facts: Facts | None) -> Values:
     if facts and facts.output_shape[-1] == 1:
         kind = f"1 everywhere (softmax over one value, the last axis of {show_shape(facts.output_shape)})"
         return Values(kind, node, WITHOUT_SOFTMAX)
-    return Values(PROBABILITIES, node, softmax=node)
+    return Values(PROBABILITIES, node, softmax=(node,))
 
 
 def _dropped(node: Node, layer: L.Dropout, values: Values) -> Values:
@@ -164,10 +164,32 @@ def _pooled(node: Node, values: Values, facts: Facts | None, softmax_of_columns:
     return _no_longer(node, "maxima of probabilities, which do not sum to 1") if maxima and places > 1 else values
 
 
-def _added(node: Node, taken: Sequence[Values]) -> Values:
+_OF_SOFTMAX = {
+    "add": "the sum of {n} softmax outputs, which sums to {n}",
+    "multiply": "the product of {n} softmax outputs, which does not sum to 1",
+    "maximum": "the maximum of {n} softmax outputs, which does not sum to 1",
+    "minimum": "the minimum of {n} softmax outputs, which does not sum to 1",
+    "subtract": "the difference of {n} softmax outputs, which sums to 0",
+}
+_OF_VALUES = {
+    "add": "sums",
+    "multiply": "products",
+    "average": "means",
+    "maximum": "maxima",
+    "minimum": "minima",
+    "subtract": "differences",
+}
+
+
+def _combined(node: Node, layer: L.ValueJoin, taken: Sequence[Values]) -> Values:
+    """Describe a join value by value; the average of probabilities is probabilities."""
+    if len(set(node.inputs)) == 1 and isinstance(layer, L.Average | L.Maximum | L.Minimum):
+        return taken[0]  # of a layer with itself
     if all(values.kind == PROBABILITIES for values in taken):
-        return _no_longer(node, f"the sum of {len(taken)} softmax outputs, which sums to {len(taken)}")
-    return _summed(node, taken, "sums")
+        if isinstance(layer, L.Average):
+            return Values(PROBABILITIES, node, softmax=tuple(each for values in taken for each in values.softmax))
+        return _no_longer(node, _OF_SOFTMAX[layer.kind].format(n=len(taken)))
+    return _summed(node, taken, _OF_VALUES[layer.kind])
 
 
 def _summed(node: Node, taken: Sequence[Values], how: str) -> Values:
@@ -180,7 +202,7 @@ def _summed(node: Node, taken: Sequence[Values], how: str) -> Values:
         return Values(LOGITS, node, made_from="" if LOGITS in free else f"{how} of {' and '.join(dict.fromkeys(kinds))}")
     only = taken[0] if len(set(kinds)) == 1 else None
     if only and not only.usable:
-        return replace(only, softmax=None)
+        return replace(only, softmax=())
     return Values(f"{how} of {' and '.join(dict.fromkeys(kinds))}", node, "remove the activations before it for logits")
 
 
@@ -237,7 +259,7 @@ def _value_complaints(nodes: Sequence[Node], facts: Sequence[Facts], context: La
     assert values.node
     if values.kind == "softmax of a softmax":
         assert values.softmax
-        message = f"softmax of a softmax: '{values.softmax.name}' already outputs probabilities; remove one of the two"
+        message = f"softmax of a softmax: '{values.softmax[0].name}' already outputs probabilities; remove one of the two"
         return [(values.node.where, message)]
     return [(values.node.where, f"{_described(values)}; {values.remedy}")]
 

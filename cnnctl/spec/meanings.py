@@ -22,6 +22,11 @@ KINDS = {
     "dropout": "Sets a fraction of the values to 0, in training only (Keras Dropout).",
     "activation": "A function of each value (Keras Activation).",
     "add": "The sum of two or more layers (Keras Add).",
+    "subtract": "The first of two layers minus the second (Keras Subtract).",
+    "multiply": "The product of two or more layers, value by value (Keras Multiply).",
+    "average": "The mean of two or more layers, value by value (Keras Average).",
+    "maximum": "The largest value of two or more layers at each position (Keras Maximum).",
+    "minimum": "The smallest value of two or more layers at each position (Keras Minimum).",
     "concatenate": "Two or more layers joined along an axis (Keras Concatenate).",
     "repeat": "A block of layers, built several times in sequence.",
     # optimizers

@@ -19,18 +19,19 @@ def oddities(experiment: Experiment) -> list[str]:
     network = experiment.network
     layers = network.nodes, network.facts, network.context
     warnings: dict[Where, str] = {}
-    found = [*_unequal_channels(*layers), *_hidden_softmax(*layers)]
+    found = [*_unequal_channels(*layers), *_cancelled(network.nodes), *_hidden_softmax(*layers)]
     for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(network.nodes))]:
         warnings.setdefault(node.where, f"warning: '{node.name}' {text}")
     return list(warnings.values())
 
 
 def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> Iterator[tuple[Node, str]]:
-    """Yield the add layers that broadcast an input with one channel over several."""
+    """Yield the joins that broadcast an input with one channel over several; a product with one map is a usual mask."""
     by_name = {node.name: node for node in nodes}
     for node, each in zip(nodes, facts, strict=True):
-        if not isinstance(node.layer, L.Add):
+        if not isinstance(node.layer, L.ValueJoin) or isinstance(node.layer, L.Multiply):
             continue
+        verb, to = ("adds", "to") if isinstance(node.layer, L.Add) else ("combines", "with")
         output = each.output_shape
         axis = 0 if len(output) == 3 and context.data_format == "channels_first" else len(output) - 1
         for name, shape in zip(each.inputs, each.input_shapes, strict=True):
@@ -38,7 +39,7 @@ def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], context: La
             if aligned[axis] < output[axis]:
                 yield (
                     node,
-                    f"adds the one channel of '{name}' {show_shape(shape)} to each of the {output[axis]} channels of its output "
+                    f"{verb} the one channel of '{name}' {show_shape(shape)} {to} each of the {output[axis]} channels of its output "
                     f"{show_shape(output)}. Unless this is intended, {_with_channels(by_name.get(name), name, output[axis])}",
                 )
 
@@ -51,11 +52,21 @@ def _with_channels(node: Node | None, name: str, count: int) -> str:
     return f"insert conv2d: {{filters: {count}, kernel_size: 1}} between them"
 
 
+def _cancelled(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
+    """Yield the layers that subtract an output from itself."""
+    for node in nodes:
+        if isinstance(node.layer, L.Subtract) and len(set(node.inputs)) == 1:
+            yield (
+                node,
+                f"subtracts '{node.inputs[0]}' from itself, which is 0 for every image: no layer before it can learn by it",
+            )
+
+
 def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> Iterator[tuple[Node, str]]:
     """Yield the layers with a softmax that is not the output of the network."""
     last = values_of(nodes, facts, context)[nodes[-1].name].softmax
     for node, each in zip(nodes, facts, strict=True):
-        if getattr(node.layer, "activation", None) != "softmax" or node in (last, nodes[-1]):
+        if getattr(node.layer, "activation", None) != "softmax" or node in (*last, nodes[-1]):
             continue
         if each.output_shape[-1] == 1:
             yield node, "is a softmax over one value, the last axis, which is always 1: no layer before it can learn"

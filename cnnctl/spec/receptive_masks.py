@@ -141,8 +141,10 @@ def field_after(layer: L.Layer, taken: Sequence[AxisField], facts: Facts, contex
             field = _flattened(field, layer, context)
         case L.Dense():
             field = _dense(field, output)
-        case L.Add():
-            field = _added(taken, facts)
+        case L.Subtract() if len(set(facts.inputs)) == 1:  # x - x is 0
+            field = AxisField(output, (), field.zeros, None, None)
+        case L.ValueJoin():
+            field = _combined(taken, facts)
         case L.Concatenate():
             field = _side_by_side(_tensors(taken, facts), layer.axis - 1 if layer.axis > 0 else len(output) + layer.axis)
     return _normalized(field, output) if getattr(layer, "activation", None) == "softmax" else field
@@ -249,7 +251,7 @@ def _normalized(field: AxisField, output: Shape) -> AxisField:
     return _dense(field, output)
 
 
-def _added(taken: Sequence[AxisField], facts: Facts) -> AxisField:
+def _combined(taken: Sequence[AxisField], facts: Facts) -> AxisField:
     if len(set(facts.input_shapes)) == 1 and len({field.shape for field in taken}) == 1:
         return _joined(taken)
     output = facts.output_shape

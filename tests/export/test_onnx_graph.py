@@ -55,6 +55,15 @@ STACKS: dict[str, Layers] = {
     "add a vector to maps": [
         conv(name="maps"), {"global_average_pooling2d": {"name": "mean"}}, {"add": {"inputs": ["maps", "mean"]}}, *END,
     ],
+    "subtract": joined({"subtract": {"inputs": ["left", "right"]}}),
+    "multiply three": joined({"multiply": {"inputs": ["left", "right", "left"]}}),
+    "average": joined({"average": {"inputs": ["left", "right", "right"]}}),
+    "maximum": joined({"maximum": {"inputs": ["left", "right"]}}),
+    "minimum": joined({"minimum": {"inputs": ["left", "right"]}}),
+    "a gate": [
+        conv(name="maps"), {"global_average_pooling2d": {}}, {"dense": {"units": 6, "activation": "sigmoid"}},
+        {"multiply": {"inputs": ["maps", "dense"]}}, *END,
+    ],
     "concatenate": joined({"concatenate": {"inputs": ["left", "right"]}}),
     "concatenate rows": joined({"concatenate": {"inputs": ["right", "left"], "axis": 1}}),
     "softmax": ["flatten", {"dense": {"units": "classes", "activation": "softmax"}}],

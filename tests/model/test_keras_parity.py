@@ -176,13 +176,18 @@ SAID: dict[str, dict[str, Any]] = {
     "dropout": {"rate": 0.25, "noise_shape": [None, 1, 1, 2], "seed": 9},
     "activation": {"activation": "selu"},
     "add": {},
+    "subtract": {},
+    "multiply": {},
+    "average": {},
+    "maximum": {},
+    "minimum": {},
     "concatenate": {"axis": 2},
 }  # fmt: skip
 
 
 def built(kind: str, fields: dict[str, Any], data_format: str = "channels_last") -> keras.Layer:
     """Returns the Keras layer that cnnctl makes of one layer of a config."""
-    inputs = {"inputs": ["input", "input"]} if kind in ("add", "concatenate") else {}
+    inputs = {"inputs": ["input", "input"]} if issubclass(L.STACK_ITEM.choices[kind], L.Join) else {}
     plain = {"style": "functional", "data_format": data_format, "layers": [{kind: {**fields, **inputs}}]}
     model = ModelSpec.model_validate(plain)
     nodes, complaints = nodes_of(model)

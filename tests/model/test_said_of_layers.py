@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,30 @@ def test_batch_norm_of_one_value_outputs_beta_whatever_the_image() -> None:
     for image in images:
         assert np.allclose(layer(image[None], training=True), 1)
     assert not np.allclose(layer(images, training=True), 1)
+
+
+def gradients(layer: keras.layers.Layer, *inputs: Any) -> list[Any]:
+    """Return the gradients of the sum of a join's outputs by its inputs."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        total = tf.reduce_sum(layer(list(inputs)))
+    return [gradient.numpy() for gradient in tape.gradient(total, inputs)]
+
+
+def test_gradients_of_joins_flow_as_explained() -> None:
+    draw = np.random.default_rng(0)
+    one, other = (tf.constant(draw.normal(size=(2, 3)), tf.float32) for _ in range(2))
+    larger = one.numpy() > other.numpy()
+    expected = {
+        keras.layers.Multiply: (other, one),
+        keras.layers.Average: (np.full((2, 3), 0.5), np.full((2, 3), 0.5)),
+        keras.layers.Maximum: (larger, ~larger),
+        keras.layers.Minimum: (~larger, larger),
+        keras.layers.Subtract: (np.ones((2, 3)), -np.ones((2, 3))),
+    }
+    for kind, both in expected.items():
+        for found, wanted in zip(gradients(kind(), one, other), both, strict=True):
+            np.testing.assert_allclose(found, wanted, err_msg=kind.__name__)
 
 
 def test_the_gradient_of_an_input_that_is_broadcast_is_the_sum_over_where_it_is_added() -> None:

@@ -167,6 +167,21 @@ def test_an_add_of_equal_shapes_passes_gradients_on() -> None:
     assert "broadcast" not in text
 
 
+@pytest.mark.parametrize(
+    ("join", "sentence"),
+    [
+        ("multiply: {inputs: [a, b]}", "the product of a and b, value by value; the gradient of each is that of the output times the other"),
+        ("average: {inputs: [a, b, a]}", "the mean of a, b and a, value by value; each gets 1/3 of the gradient"),
+        ("maximum: {inputs: [a, b]}", "the larger value of a and b, value by value; each gradient flows into the input whose value is the largest"),
+        ("minimum: {inputs: [a, b, input]}", "the smallest value of a, b and input, value by value"),
+        ("subtract: {inputs: [b, a]}", "b minus a, value by value; gradients flow into b unchanged and into a with the opposite sign"),
+    ],
+)  # fmt: skip
+def test_a_join_value_by_value_tells_where_its_gradients_flow(join: str, sentence: str) -> None:
+    convs = "conv2d: {filters: 1, kernel_size: 1, name: a}, conv2d: {filters: 1, kernel_size: 1, name: b}"
+    assert f"{sentence}" in of_branches(f"{convs}, {join}")
+
+
 def test_an_add_that_broadcasts_sums_the_gradient_of_the_smaller_input() -> None:
     convs = "conv2d: {filters: 4, kernel_size: 1, name: a}, conv2d: {filters: 1, kernel_size: 1, name: b}"
     text = of_branches(f"{convs}, add: {{inputs: [a, b]}}")

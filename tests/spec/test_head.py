@@ -59,6 +59,11 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
         (two("relu", "linear", {"add": {}}), "logits"),
         (two("linear", "linear", {"concatenate": {}}, 5), "logits"),
         ([*two("softmax", "softmax", {"add": {}}), dense()], "logits"),
+        (two("softmax", "softmax", {"average": {}}), "probabilities"),
+        (two("linear", "sigmoid", {"multiply": {}}), "logits"),
+        (two("relu", "relu", {"subtract": {}}), "logits"),
+        (two("linear", "linear", {"maximum": {}}), "logits"),
+        (["flatten", dense(activation="softmax", name="a"), {"minimum": {"inputs": ["a", "a"]}}], "probabilities"),
     ],
 )
 def test_outputs_are_followed_through_the_layers_after_the_activation(layers: Layers, expected: str) -> None:
@@ -80,6 +85,10 @@ def without_softmax(layers: Layers, end: Layers) -> Layers:
     ("layers", "data_format", "message"),
     [
         (two("softmax", "softmax", {"add": {}}), "channels_last", "the sum of 2 softmax outputs, which sums to 2"),
+        (two("softmax", "softmax", {"subtract": {}}), "channels_last", "the difference of 2 softmax outputs, which sums to 0"),
+        (two("softmax", "softmax", {"multiply": {}}), "channels_last", "the product of 2 softmax outputs, which does not"),
+        (two("softmax", "softmax", {"maximum": {}}), "channels_last", "the maximum of 2 softmax outputs, which does not"),
+        (two("softmax", "softmax", {"minimum": {}}), "channels_last", "the minimum of 2 softmax outputs, which does not"),
         (two("softmax", "softmax", {"concatenate": {}}, 5), "channels_last", "2 softmax outputs side by side, which sum to 2"),
         (
             [{"conv2d": {"filters": 5, "kernel_size": [8, 7], "activation": "softmax"}}, "flatten"],
@@ -137,6 +146,11 @@ def test_sigmoid_at_the_end_scores_each_class_by_itself(layers: Layers) -> None:
 def test_what_was_never_logits_or_probabilities_is_refused(layers: Layers, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         checked(layers)
+
+
+def test_a_softmax_of_an_average_of_two_is_refused() -> None:
+    with pytest.raises(ConfigError, match="softmax of a softmax: 'a' already outputs probabilities"):
+        checked([*two("softmax", "softmax", {"average": {}}), SOFTMAX])
 
 
 def test_from_logits_is_compared_with_the_outputs_and_not_with_the_last_layer() -> None:

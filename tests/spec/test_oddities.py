@@ -46,6 +46,22 @@ def test_an_add_of_one_value_to_a_vector_says_units() -> None:
     assert warnings(layers)[0].endswith("set units: 8 for 'b'")
 
 
+def test_a_mean_of_one_channel_with_several_is_warned_about_and_a_mask_of_one_channel_is_not() -> None:
+    (warning,) = warnings([conv(4, "a"), conv(1, "b"), {"average": {"inputs": ["a", "b"]}}, "flatten", dense()])
+    assert "combines the one channel of 'b' (8, 8, 1) with each of the 4 channels" in warning
+    assert warnings([conv(4, "a"), conv(1, "b"), {"multiply": {"inputs": ["a", "b"]}}, "flatten", dense()]) == []
+
+
+def test_a_difference_of_a_layer_and_itself_is_warned_about() -> None:
+    (warning,) = warnings([conv(4, "a"), {"subtract": {"inputs": ["a", "a"]}}, "flatten", dense()])
+    assert "subtracts 'a' from itself, which is 0 for every image" in warning
+
+
+def test_no_softmax_of_an_average_at_the_end_is_warned_about() -> None:
+    heads = [dense(activation="softmax", name=name, inputs=["flatten"]) for name in ("a", "b")]
+    assert warnings(["flatten", *heads, {"average": {"inputs": ["a", "b"]}}]) == []
+
+
 def test_a_softmax_between_layers_is_warned_about() -> None:
     (warning,) = warnings([maps("softmax"), "flatten", dense(activation="softmax")])
     assert warning.startswith("warning: 'conv2d' is a softmax, but more layers follow")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cnnctl.spec.layers.fields import CLASSES, Activation, DataFormat, Layer, Padding, Weighted
 from cnnctl.spec.layers.images import Flatten, ZeroPadding2D
-from cnnctl.spec.layers.joins import Add, Concatenate, Join
+from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
 from cnnctl.spec.layers.normalizations import BatchNormalization
 from cnnctl.spec.layers.values import ActivationLayer, Dense, Dropout
 from cnnctl.spec.layers.windows import (
@@ -26,14 +26,14 @@ from cnnctl.spec.layers.windows import (
 from cnnctl.spec.section import Named, Section
 
 __all__ = [
-    "CLASSES", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AveragePooling2D", "BatchNormalization",
+    "CLASSES", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "Average", "AveragePooling2D", "BatchNormalization",
     "Concatenate", "Conv2D", "DataFormat", "Dense", "Dropout", "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
-    "GlobalPooling", "Join", "Layer", "MaxPooling2D", "Padding", "Pooling", "Repeat", "Stack", "Weighted", "ZeroPadding2D",
+    "GlobalPooling", "Join", "Layer", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "Padding", "Pooling", "Repeat", "Stack", "Subtract", "ValueJoin", "Weighted", "ZeroPadding2D",
 ]  # fmt: skip
 
 LAYERS: tuple[type[Layer], ...] = (
     Conv2D, ZeroPadding2D, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D,
-    Flatten, Dense, BatchNormalization, Dropout, ActivationLayer, Add, Concatenate,
+    Flatten, Dense, BatchNormalization, Dropout, ActivationLayer, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate,
 )  # fmt: skip
 
 

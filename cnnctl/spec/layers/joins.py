@@ -3,17 +3,42 @@
 from typing import ClassVar
 
 from cnnctl.spec.layers.fields import Layer
-from cnnctl.spec.section import TwoNames
+from cnnctl.spec.section import ExactlyTwoNames, TwoNames
 
 
 class Join(Layer):
-    """Fields of both layers with several inputs."""
+    """Fields of all layers with several inputs."""
 
     inputs: TwoNames
 
 
-class Add(Join):
+class ValueJoin(Join):
+    """A join that combines its inputs value by value; smaller inputs are broadcast."""
+
+
+class Add(ValueJoin):
     kind: ClassVar[str] = "add"
+
+
+class Multiply(ValueJoin):
+    kind: ClassVar[str] = "multiply"
+
+
+class Average(ValueJoin):
+    kind: ClassVar[str] = "average"
+
+
+class Maximum(ValueJoin):
+    kind: ClassVar[str] = "maximum"
+
+
+class Minimum(ValueJoin):
+    kind: ClassVar[str] = "minimum"
+
+
+class Subtract(ValueJoin):
+    kind: ClassVar[str] = "subtract"
+    inputs: ExactlyTwoNames
 
 
 class Concatenate(Join):

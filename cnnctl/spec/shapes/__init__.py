@@ -26,7 +26,7 @@ from cnnctl.spec.shapes.basics import (
     spatial,
 )
 from cnnctl.spec.shapes.images import global_pooling, zero_padding
-from cnnctl.spec.shapes.joins import concatenation, sum_shape
+from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
 from cnnctl.spec.shapes.values import batch_normalization, dense, dropout, units_of
 from cnnctl.spec.shapes.windows import arithmetic, convolution, slide, window_of
 from cnnctl.spec.stack import INPUT, Node
@@ -129,8 +129,8 @@ def apply(layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> t
             return shape, batch_normalization(layer, shape)
         case L.Dropout():
             return dropout(layer, shape), Costs()
-        case L.Add():
-            return sum_shape(shapes), Costs()
+        case L.ValueJoin():
+            return broadcast_shape(layer, shapes), Costs()
         case L.Concatenate():
             return concatenation(layer, shapes), Costs()
     return shape, Costs()

@@ -6,12 +6,12 @@ from cnnctl.spec import layers as L
 from cnnctl.spec.shapes.basics import DoesNotFit, Shape, axis_of, show_shape
 
 
-def sum_shape(shapes: tuple[Shape, ...]) -> Shape:
+def broadcast_shape(layer: L.ValueJoin, shapes: tuple[Shape, ...]) -> Shape:
     """Compute the broadcast shape, as Keras does: axes of length 1 and missing axes are expanded."""
     rank = max(map(len, shapes))
     sides = list(zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True))
     if any(len({*axis} - {1}) > 1 for axis in sides):
-        raise DoesNotFit(f"add requires inputs of the same shape, received {' and '.join(map(show_shape, shapes))}")
+        raise DoesNotFit(f"{layer.kind} requires inputs of the same shape, received {' and '.join(map(show_shape, shapes))}")
     return tuple(max(axis) for axis in sides)
 
 

@@ -1,0 +1,63 @@
+"""Sentences about dense layers, activations and dropout."""
+
+from __future__ import annotations
+
+from math import prod
+
+from cnnctl.report.explain.subject import Subject, axis_name
+from cnnctl.spec import layers as L
+from cnnctl.spec.section import show
+from cnnctl.spec.shapes import Facts, LayerContext
+
+
+def weighted(subject: Subject) -> list[str]:
+    """Explain a dense layer."""
+    facts = subject.facts
+    inputs, units = facts.input_shapes[0][-1], facts.output_shape[-1]
+    bias = f" + {units}" if isinstance(subject.node.layer, L.Dense) and subject.node.layer.use_bias else ""
+    rank = len(facts.output_shape)
+    along = f" along the last axis, the {axis_name(rank, rank, subject.context)}s" if rank > 1 else ""
+    places = prod(facts.output_shape[:-1])
+    where = f"at each of {places:,} positions, with the same weights, " if places > 1 else ""
+    return [
+        f"{where}every output is connected to every input{along}: {inputs}·{units}{bias} = {facts.parameters:,} parameters, "
+        f"{_share(facts.parameters, subject.total)} of all"
+    ]
+
+
+def _share(part: int, whole: int) -> str:
+    """Format a share in percent; 0 and 100 only if exact."""
+    if part < whole and part / whole > 0.995:
+        return "more than 99%"
+    return f"{part / whole:.0%}" if part / whole >= 0.005 else "less than 1%"
+
+
+def activated(activation: str | None, facts: Facts, context: LayerContext) -> list[str]:
+    """Explain an activation; no sentence for none."""
+    if activation in (None, "linear"):
+        return []
+    if activation != "softmax":
+        return [f"{activation}, value by value"]
+    rank, size = len(facts.output_shape), facts.output_shape[-1]
+    if size == 1:
+        return ["softmax over one value, the last axis: always 1 for any input"]
+    if rank == 1:
+        return ["softmax: exp(z) / sum of all exp(z); the outputs are positive and sum to 1"]
+    name = axis_name(rank, rank, context)
+    return [
+        f"softmax at each of {prod(facts.output_shape[:-1]):,} positions, over the {size} {name}s of the last axis: "
+        "exp(z) / sum of their exp(z); they are positive and sum to 1"
+    ]
+
+
+def dropped(layer: L.Dropout) -> str:
+    """Explain a dropout."""
+    if not layer.rate:
+        return "with rate 0 values are unchanged, also in training"
+    scale = 1 - layer.rate
+    shape = show(layer.noise_shape)
+    together = f" (values along axes where noise_shape {shape} has a 1 share one draw)" if layer.noise_shape else ""
+    return (
+        f"in training each value is set to 0 with probability {layer.rate:g}{together} and the others are divided by "
+        f"1 - {layer.rate:g} = {scale:g}; in validation, test and prediction values are unchanged"
+    )
