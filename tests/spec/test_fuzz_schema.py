@@ -270,7 +270,7 @@ def configs(draw: st.DrawFn) -> Any:
 
 @st.composite
 def broken_configs(draw: st.DrawFn) -> Any:
-    return with_an_end(Drawing(draw, draw(st.sampled_from([1, 1, 2, 5]))).value(SCHEMA), draw)
+    return with_an_end(Drawing(draw, draw(st.sampled_from([0, 1, 1, 2, 5]))).value(SCHEMA), draw)
 
 
 @pytest.mark.usefixtures("_in_a_folder_with_images")
