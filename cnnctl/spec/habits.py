@@ -106,6 +106,7 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "regularizer": _Habit("kernel_regularizer"), "bias": _Habit("use_bias"),
     "l2": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "l1": _Habit("kernel_regularizer", "{l1: {l1: VALUE}}"),
     "weightdecay": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "eps": _Habit("epsilon"),
+    "alpha": _Habit("negative_slope"), "slope": _Habit("negative_slope"), "dim": _Habit("axis"),
     "batchnorm": _NORM, "batchnormalization": _NORM, "dropout": _DROPOUT, "dropoutrate": _DROPOUT,
     "training": _Habit(reason="layers switch between training and inference themselves"),
 }  # fmt: skip
@@ -272,6 +273,8 @@ def _about_layer(content: Any, where: Where) -> str | None:
     if not isinstance(name, str) or name in STACK_ITEM.choices:
         return None
     plain = _plain(name)
+    if kind := next((kind for kind in STACK_ITEM.choices if _plain(kind) == plain), None):
+        return f"unknown layer {show(name)}; did you mean '{kind}'?"
     activation = next((each for each in _activations() if _plain(each) == plain), None)
     if activation and plain != "linear":
         return f"{show(name)} is an activation; write - activation: {{activation: {activation}}}"

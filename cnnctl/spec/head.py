@@ -9,7 +9,7 @@ from math import prod
 from cnnctl.errors import counted
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.shapes import Facts, LayerContext, format_of, show_shape
+from cnnctl.spec.shapes import Facts, LayerContext, Shape, format_of, show_shape, softmax_places
 from cnnctl.spec.stack import INPUT, Complaint, Node, nodes_of
 from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
@@ -18,7 +18,7 @@ BOUNDED = ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "relu6")
 """Activations whose means and sums stay within a few units: not logits, since softmax would never come near 0 or 1."""
 EACH_BY_ITSELF = ("sigmoid", "hard_sigmoid")
 WITHOUT_SOFTMAX = "remove that softmax for logits, or end the network with it: activation: {activation: softmax}"
-UNCHANGED = ("linear", "relu", "relu6", "leaky_relu", "elu", "celu")
+UNCHANGED = ("linear", "relu", "relu6", "leaky_relu", "prelu", "elu", "celu")
 """Activations that do not change values between 0 and 1."""
 
 
@@ -96,8 +96,10 @@ def _made_by(node: Node, taken: Sequence[Values], facts: Facts | None, softmax_o
     match layer:
         case L.Conv2D() | L.Dense():
             return _activated(node, Values(LOGITS, node), facts)
-        case L.ActivationLayer():
+        case L.ActivationLayer() | L.ReLU() | L.LeakyReLU() | L.PReLU() | L.ELU():
             return _activated(node, values, facts)
+        case L.Softmax():
+            return _softmax(node, values, facts)
         case L.BatchNormalization():
             return Values(LOGITS, node)
         case L.Dropout():
@@ -121,21 +123,45 @@ def _no_longer(node: Node, kind: str) -> Values:
 
 
 def _activated(node: Node, values: Values, facts: Facts | None) -> Values:
-    activation = getattr(node.layer, "activation", None) or "linear"
+    activation = activation_of(node.layer)
     if activation == "softmax":
         return _softmax(node, values, facts)
-    if activation == "linear" or (values.kind == PROBABILITIES and activation in UNCHANGED):
+    if activation == "linear" or (values.kind == PROBABILITIES and _keeps_fractions(node.layer, activation)):
         return values
     return Values(activation, node, "remove the activation for logits, or set softmax for probabilities")
 
 
+def activation_of(layer: L.Layer) -> str:
+    """Return the activation with which a layer ends, by Keras's name or described; `linear` for none."""
+    if isinstance(layer, L.ReLU) and layer.max_value is not None:
+        return f"relu of at most {layer.max_value:g}"
+    if isinstance(layer, L.ReLU | L.LeakyReLU | L.PReLU | L.ELU):
+        return layer.kind
+    return getattr(layer, "activation", None) or "linear"
+
+
+def _keeps_fractions(layer: L.Layer, activation: str) -> bool:
+    """Return True if an activation does not change values between 0 and 1."""
+    if isinstance(layer, L.ReLU):
+        return layer.threshold == 0 and (layer.max_value is None or layer.max_value >= 1)
+    return activation in UNCHANGED
+
+
 def _softmax(node: Node, values: Values, facts: Facts | None) -> Values:
+    if facts and not _over_last(node.layer, facts.output_shape):
+        return Values("outputs of a softmax along other axes than the last", node, WITHOUT_SOFTMAX)
     if values.softmax:
         return Values("softmax of a softmax", node, softmax=values.softmax)
     if facts and facts.output_shape[-1] == 1:
         kind = f"1 everywhere (softmax over one value, the last axis of {show_shape(facts.output_shape)})"
         return Values(kind, node, WITHOUT_SOFTMAX)
     return Values(PROBABILITIES, node, softmax=(node,))
+
+
+def _over_last(layer: L.Layer, shape: Shape) -> bool:
+    """Return True if a softmax makes values along the last axis sum to 1: its other axes have length 1."""
+    *others, last = softmax_places(layer, shape)
+    return last == len(shape) - 1 and all(shape[place] == 1 for place in others)
 
 
 def _dropped(node: Node, layer: L.Dropout, values: Values) -> Values:

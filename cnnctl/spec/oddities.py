@@ -10,7 +10,7 @@ from cnnctl.spec.document import Where
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.few_shot import images_at_once
 from cnnctl.spec.head import LOGITS, values_of
-from cnnctl.spec.shapes import Facts, LayerContext, show_shape
+from cnnctl.spec.shapes import Facts, LayerContext, show_shape, softmax_places
 from cnnctl.spec.stack import Complaint, Node
 
 
@@ -66,11 +66,13 @@ def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], context: Laye
     """Yield the layers with a softmax that is not the output of the network."""
     last = values_of(nodes, facts, context)[nodes[-1].name].softmax
     for node, each in zip(nodes, facts, strict=True):
-        if getattr(node.layer, "activation", None) != "softmax" or node in (*last, nodes[-1]):
+        places = softmax_places(node.layer, each.output_shape)
+        if not places or node in (*last, nodes[-1]):
             continue
-        if each.output_shape[-1] == 1:
-            yield node, "is a softmax over one value, the last axis, which is always 1: no layer before it can learn"
-        else:
+        if prod(each.output_shape[place] for place in places) == 1:
+            axis = "the last axis" if places == (len(each.output_shape) - 1,) else "along axes of length 1"
+            yield node, f"is a softmax over one value, {axis}, which is always 1: no layer before it can learn"
+        elif places == (len(each.output_shape) - 1,):  # along other axes it is attention
             yield node, "is a softmax, but more layers follow and receive values that sum to 1; between layers relu is usual"
 
 

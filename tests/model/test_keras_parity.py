@@ -54,7 +54,7 @@ NOT_OFFERED = {
     "reduction": "losses are averaged over the images of a batch in both loops",
     "dtype": "losses compute in float32, whatever train.precision",
 }
-AXIS_OFFERED = (L.BatchNormalization, L.Concatenate, W.MaxNorm, W.MinMaxNorm, W.UnitNorm)
+AXIS_OFFERED = (L.BatchNormalization, L.Concatenate, L.Softmax, W.MaxNorm, W.MinMaxNorm, W.UnitNorm)
 # Defaults that differ, each with the reason.
 OTHER_DEFAULTS: dict[tuple[type[Section], str], Any] = {
     (L.AveragePooling2D, "pool_size"): (2, 2),  # Keras 3 forgot it; max pooling's
@@ -107,7 +107,7 @@ def test_defaults_are_those_of_the_keras_class(section: type[Section]) -> None:
             assert field.is_required(), name
         elif isinstance(field.default, Section):
             assert field.default == type(field.default)(), "a bare name is the section with its own defaults"
-            assert field.default.kind == default, name
+            assert field.default.kind == default.lower(), name
         else:
             assert field.default == default, name
 
@@ -175,6 +175,14 @@ SAID: dict[str, dict[str, Any]] = {
     },
     "dropout": {"rate": 0.25, "noise_shape": [None, 1, 1, 2], "seed": 9},
     "activation": {"activation": "selu"},
+    "relu": {"max_value": 3.0, "negative_slope": 0.25, "threshold": 0.5},
+    "leaky_relu": {"negative_slope": 0.125},
+    "prelu": {
+        "alpha_initializer": {"constant": {"value": 0.5}}, "alpha_regularizer": "l2", "alpha_constraint": "non_neg",
+        "shared_axes": [1, 2],
+    },
+    "elu": {"alpha": 0.5},
+    "softmax": {"axis": [1, 2]},
     "add": {},
     "subtract": {},
     "multiply": {},

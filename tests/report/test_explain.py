@@ -161,6 +161,29 @@ def of_branches(layers: str, head: str = "flatten, dense: {units: classes}") -> 
     return unwrapped(explanation(check(parse(text, "x.yaml"))))
 
 
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        ("relu", "value by value: x where it is positive, else 0; no parameters"),
+        (
+            "relu: {max_value: 6.0, negative_slope: 0.1, threshold: 0.5}",
+            "x where it is above 0.5, but at most 6, else 0.1 · (x - 0.5)",
+        ),
+        ("leaky_relu", "value by value: x where it is positive, else 0.3 · x"),
+        ("elu: {alpha: 0.5}", "value by value: x where it is positive, else 0.5 · (exp(x) - 1)"),
+        ("prelu", "parameters: 8·8·1 = 64; each position has its own"),
+        ("prelu: {shared_axes: [1, 2]}", "parameters: 1·1·1 = 1; 64 positions share each (shared_axes)"),
+        ("softmax: {axis: 1}", "softmax at each of 8 positions, over the 8 rows of axis 1: exp(z)"),
+        (
+            "softmax: {axis: [1, 2]}",
+            "softmax at each of 1 position, over the 64 values over the rows and columns of axes [1, 2]",
+        ),
+    ],
+)
+def test_an_activation_is_explained_with_its_arguments(layer: str, sentence: str) -> None:
+    assert sentence in explained(f"[{layer}, flatten, dense: {{units: classes}}]")
+
+
 def test_an_add_of_equal_shapes_passes_gradients_on() -> None:
     text = of_branches("zero_padding2d: {padding: 0, name: a}, add: {inputs: [a, input]}")
     assert "the sum of a and input, value by value; gradients flow into each unchanged" in text

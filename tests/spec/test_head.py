@@ -49,6 +49,11 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
         (["flatten", dense(5, activation="softmax"), {"dropout": {"rate": 0.5}}, dense()], "logits"),
         (["flatten", dense(), {"dropout": {"rate": 0.5}}], "logits"),
         (["flatten", dense(), "batch_normalization"], "logits"),
+        (["flatten", dense(), "softmax"], "probabilities"),
+        (["flatten", dense(), {"softmax": {"axis": 1}}], "probabilities"),
+        (["flatten", dense(), "softmax", "relu", {"relu": {"max_value": 1.0}}, "leaky_relu", "prelu", "elu"], "probabilities"),
+        ([maps("linear", 8), {"softmax": {"axis": [1, 2, 3]}}, "flatten"], "probabilities"),
+        ([maps(), "relu", "global_average_pooling2d"], "logits"),
         (["flatten", dense(activation="sigmoid"), "batch_normalization"], "logits"),
         ([maps("softmax", 8), "flatten"], "probabilities"),
         ([maps("softmax", 8), {"global_max_pooling2d": {}}], "probabilities"),
@@ -137,6 +142,13 @@ def test_sigmoid_at_the_end_scores_each_class_by_itself(layers: Layers) -> None:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
+        (["flatten", dense(), "prelu"], "ends with prelu, which outputs neither logits nor probabilities"),
+        (["flatten", dense(), {"relu": {"max_value": 6.0}}], "the outputs are relu of at most 6: neither"),
+        (
+            [maps(), {"softmax": {"axis": 1}}, "global_average_pooling2d"],
+            "the outputs are outputs of a softmax along other axes",
+        ),
+        (["flatten", dense(activation="softmax"), {"relu": {"threshold": 0.5}}], "ends with relu, which"),
         (["flatten", dense(activation="relu")], "ends with relu, which outputs neither logits nor probabilities"),
         (two("sigmoid", "tanh", {"add": {}}), "the outputs are sums of sigmoid and tanh: neither"),
         (two("softmax", "linear", {"concatenate": {}}, 5), "probabilities and logits side by side: neither"),

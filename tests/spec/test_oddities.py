@@ -68,6 +68,14 @@ def test_a_softmax_between_layers_is_warned_about() -> None:
     assert warnings([maps("relu"), "flatten", dense(), SOFTMAX]) == []
 
 
+def test_a_softmax_layer_between_others_is_warned_about_unless_it_is_along_other_axes() -> None:
+    (warning,) = warnings([maps(), "softmax", "flatten", dense()])
+    assert warning.startswith("warning: 'softmax' is a softmax, but more layers follow")
+    assert warnings([maps(), {"softmax": {"axis": [1, 2]}}, "flatten", dense()]) == []
+    (warning,) = warnings([maps(size=8), {"softmax": {"axis": [1, 2]}}, "flatten", dense()])
+    assert "over one value, along axes of length 1, which is always 1" in warning
+
+
 def test_a_softmax_over_one_value_is_warned_about() -> None:
     (warning,) = warnings([conv(1, "a", activation="softmax"), "flatten", dense()])
     assert "over one value, the last axis, which is always 1" in warning

@@ -7,7 +7,6 @@ from math import prod
 from cnnctl.report.explain.subject import Subject, axis_name
 from cnnctl.spec import layers as L
 from cnnctl.spec.section import show
-from cnnctl.spec.shapes import Facts, LayerContext
 
 
 def weighted(subject: Subject) -> list[str]:
@@ -30,24 +29,6 @@ def _share(part: int, whole: int) -> str:
     if part < whole and part / whole > 0.995:
         return "more than 99%"
     return f"{part / whole:.0%}" if part / whole >= 0.005 else "less than 1%"
-
-
-def activated(activation: str | None, facts: Facts, context: LayerContext) -> list[str]:
-    """Explain an activation; no sentence for none."""
-    if activation in (None, "linear"):
-        return []
-    if activation != "softmax":
-        return [f"{activation}, value by value"]
-    rank, size = len(facts.output_shape), facts.output_shape[-1]
-    if size == 1:
-        return ["softmax over one value, the last axis: always 1 for any input"]
-    if rank == 1:
-        return ["softmax: exp(z) / sum of all exp(z); the outputs are positive and sum to 1"]
-    name = axis_name(rank, rank, context)
-    return [
-        f"softmax at each of {prod(facts.output_shape[:-1]):,} positions, over the {size} {name}s of the last axis: "
-        "exp(z) / sum of their exp(z); they are positive and sum to 1"
-    ]
 
 
 def dropped(layer: L.Dropout) -> str:

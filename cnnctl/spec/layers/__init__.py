@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from cnnctl.spec.layers.activations import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from cnnctl.spec.layers.fields import CLASSES, Activation, DataFormat, Layer, Padding, Weighted
 from cnnctl.spec.layers.images import Flatten, ZeroPadding2D
 from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
@@ -26,14 +27,14 @@ from cnnctl.spec.layers.windows import (
 from cnnctl.spec.section import Named, Section
 
 __all__ = [
-    "CLASSES", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "Average", "AveragePooling2D", "BatchNormalization",
+    "CLASSES", "ELU", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "Average", "AveragePooling2D", "BatchNormalization",
     "Concatenate", "Conv2D", "DataFormat", "Dense", "Dropout", "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
-    "GlobalPooling", "Join", "Layer", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "Padding", "Pooling", "Repeat", "Stack", "Subtract", "ValueJoin", "Weighted", "ZeroPadding2D",
+    "GlobalPooling", "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "ReLU", "Repeat", "Softmax", "Stack", "Subtract", "ValueJoin", "Weighted", "ZeroPadding2D",
 ]  # fmt: skip
 
 LAYERS: tuple[type[Layer], ...] = (
     Conv2D, ZeroPadding2D, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D,
-    Flatten, Dense, BatchNormalization, Dropout, ActivationLayer, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate,
+    Flatten, Dense, BatchNormalization, Dropout, ActivationLayer, ReLU, LeakyReLU, PReLU, ELU, Softmax, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate,
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What the fields of layers may be, and the base classes of all layers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -58,6 +58,26 @@ def _zero_padding(value: object) -> tuple[tuple[int, int], tuple[int, int]]:
     return (top, bottom), (left, right)
 
 
+def _axes_from(low: int) -> Any:
+    """Build the type of an axis or a list of different ones, as Keras counts: the batch is 0."""
+
+    def read(value: Any) -> int | tuple[int, ...]:
+        axes: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
+        if not axes or not all(type(axis) is int and axis >= low for axis in axes) or len(set(axes)) < len(axes):
+            raise expected("an axis or a list of different axes, such as [1, 2]; 0 is the batch", value)
+        return tuple(axes) if isinstance(value, list | tuple) else int(value)
+
+    one = {"type": "integer"} if low < 0 else {"type": "integer", "minimum": low}
+    many = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}
+    write = PlainSerializer(lambda axes: axes if isinstance(axes, int) else list(axes))
+    return Annotated[int | tuple[int, ...], PlainValidator(read), write, WithJsonSchema({"anyOf": [one, many]})]
+
+
+Axes = _axes_from(-MAX)
+InputAxes = _axes_from(1)
+"""Axes counted from the first after the batch, which is 1."""
+
+
 def _noise_shape(value: object) -> tuple[int | None, ...]:
     if isinstance(value, list | tuple) and value and all(n is None or is_integer(n, 1) for n in value):
         return tuple(value)
@@ -100,21 +120,26 @@ class Layer(Section):
 
 
 class Weighted(Layer):
-    """A layer with weights: vectors, and in some layers a kernel of `kernel_axes` axes."""
+    """A layer with weights.
 
-    kernel_axes: ClassVar[int] = 0
+    `weight_axes` has the number of axes of each weight that is not a vector; None where it depends on the input.
+    """
+
+    weight_axes: ClassVar[Mapping[str, int | None]] = {}
 
     @classmethod
-    def _weights(cls) -> Iterator[tuple[str, str, str, int]]:
+    def weights(cls) -> Iterator[tuple[str, str, str, int | None]]:
         """Yield (field, weight, property, axes of the weight), such as (`bias_constraint`, `bias`, `constraint`, 1)."""
         for field in cls.model_fields:
             weight, _, part = field.rpartition("_")
-            yield field, weight, part, cls.kernel_axes if weight == "kernel" else 1
+            yield field, weight, part, cls.weight_axes.get(weight, 1)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler.resolve_ref_schema(handler(core_schema))
-        for field, _, part, axes in cls._weights():
+        for field, _, part, axes in cls.weights():
+            if axes is None:
+                continue
             if part == "initializer" and axes < 2:
                 schema["properties"][field] |= {"not": {"const": Orthogonal.kind}, "properties": {Orthogonal.kind: False}}
             if part == "constraint":
@@ -123,13 +148,17 @@ class Weighted(Layer):
 
     @model_validator(mode="after")
     def _weights_have_such_axes(self) -> Self:
-        for field, weight, part, axes in self._weights():
-            value = getattr(self, field)
-            if part == "initializer" and isinstance(value, Orthogonal) and axes < 2:
-                raise wrong(f"orthogonal requires a weight of at least 2 axes, but {weight} has 1; write {field}: zeros", field)
-            if part == "constraint" and (complaint := _axes_complaint(value, weight, axes)):
+        for field, weight, part, axes in self.weights():
+            if axes is not None and (complaint := weight_complaint(getattr(self, field), field, weight, part, axes)):
                 raise wrong(complaint, field)
         return self
+
+
+def weight_complaint(value: object, field: str, weight: str, part: str, axes: int) -> str:
+    """Describe what is wrong with an initializer or constraint of a weight of `axes` axes; empty if nothing is."""
+    if part == "initializer" and isinstance(value, Orthogonal) and axes < 2:
+        return f"orthogonal requires a weight of at least 2 axes, but {weight} has 1; write {field}: zeros"
+    return _axes_complaint(value, weight, axes) if part == "constraint" else ""
 
 
 def _axes_schema(count: int) -> dict[str, Any]:
@@ -139,7 +168,7 @@ def _axes_schema(count: int) -> dict[str, Any]:
     return {choice.kind: {"properties": {"axis": axis}} for choice in CONSTRAINTS if "axis" in choice.model_fields}
 
 
-def _axes_complaint(constraint: Section | None, weight: str, count: int) -> str:
+def _axes_complaint(constraint: object, weight: str, count: int) -> str:
     """Describe what is wrong with the axes of a constraint on a weight of `count` axes; empty if nothing is."""
     given = getattr(constraint, "axis", ())
     axes = [given] if isinstance(given, int) else list(given)

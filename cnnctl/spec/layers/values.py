@@ -11,7 +11,7 @@ from cnnctl.spec.weights import Constraint, Initializer, Regularizer
 
 class Dense(Weighted):
     kind: ClassVar[str] = "dense"
-    kernel_axes: ClassVar[int] = 2
+    weight_axes: ClassVar = {"kernel": 2}
     units: Units
     activation: Activation | None = None
     use_bias: bool = True

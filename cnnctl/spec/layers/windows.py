@@ -14,7 +14,7 @@ _STRIDES_OR_DILATION: dict[str, Any] = {"anyOf": [{"properties": {"strides": _ON
 
 class Conv2D(Weighted):
     kind: ClassVar[str] = "conv2d"
-    kernel_axes: ClassVar[int] = 4
+    weight_axes: ClassVar = {"kernel": 4}
     model_config = ConfigDict(json_schema_extra=_STRIDES_OR_DILATION)
     filters: Count
     kernel_size: Size

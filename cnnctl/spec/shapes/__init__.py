@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from cnnctl.spec import layers as L
+from cnnctl.spec.shapes.activations import alpha_shape, prelu, softmax_places
 from cnnctl.spec.shapes.basics import (
     MAX,
     MAX_VALUES,
@@ -20,6 +21,8 @@ from cnnctl.spec.shapes.basics import (
     LayerContext,
     Shape,
     Window,
+    axes_of,
+    axis_of,
     format_of,
     input_shape,
     show_shape,
@@ -33,7 +36,7 @@ from cnnctl.spec.stack import INPUT, Node
 
 __all__ = [
     "MAX", "MAX_VALUES", "Costs", "DoesNotFit", "Facts", "HeightWidth", "LayerContext", "Misfit", "Shape", "Window",
-    "apply", "arithmetic", "format_of", "input_shape", "show_shape", "spatial", "trace", "units_of", "window_of",
+    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "format_of", "input_shape", "show_shape", "softmax_places", "spatial", "trace", "units_of", "window_of",
 ]  # fmt: skip
 
 
@@ -129,6 +132,10 @@ def apply(layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> t
             return shape, batch_normalization(layer, shape)
         case L.Dropout():
             return dropout(layer, shape), Costs()
+        case L.PReLU():
+            return shape, prelu(layer, shape)
+        case L.Softmax():
+            axes_of(layer.axis, shape)  # refuses others
         case L.ValueJoin():
             return broadcast_shape(layer, shapes), Costs()
         case L.Concatenate():

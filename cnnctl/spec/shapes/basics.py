@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnnctl.spec import layers as L
+from cnnctl.spec.section import show
 
 Shape = tuple[int, ...]
 HeightWidth = tuple[int, int]
@@ -110,6 +111,18 @@ def axis_of(axis: int, shape: Shape) -> int:
     if axis == 0 or not 0 <= place < len(shape):
         raise DoesNotFit(f"axis {axis} is not an axis of (batch, {str(shape)[1:]} other than the batch")
     return place
+
+
+def axes_of(axis: int | tuple[int, ...], shape: Shape) -> tuple[int, ...]:
+    """Convert one or several Keras axes to sorted indices of `shape`.
+
+    Raises:
+        DoesNotFit: an axis is the batch, outside of the shape, or the same as another.
+    """
+    places = [axis_of(each, shape) for each in ([axis] if isinstance(axis, int) else axis)]
+    if len(set(places)) < len(places):
+        raise DoesNotFit(f"axis {show(axis)} has the same axis of {show_shape(shape)} twice")
+    return tuple(sorted(places))
 
 
 def show_shape(shape: Shape) -> str:
