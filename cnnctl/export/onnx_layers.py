@@ -135,7 +135,7 @@ def _(spec: L.BatchNormalization, graph: Graph, place: Place) -> str:
 
 
 @translate.register
-def _(spec: L.Dropout, graph: Graph, place: Place) -> str:
+def _(spec: L.RandomLayer, graph: Graph, place: Place) -> str:
     return place.inputs[0]  # acts in training only
 
 

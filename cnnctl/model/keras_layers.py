@@ -25,6 +25,10 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.BatchNormalization: keras.layers.BatchNormalization,
     L.Dropout: keras.layers.Dropout,
     L.ActivationLayer: keras.layers.Activation,
+    L.SpatialDropout2D: keras.layers.SpatialDropout2D,
+    L.GaussianNoise: keras.layers.GaussianNoise,
+    L.GaussianDropout: keras.layers.GaussianDropout,
+    L.AlphaDropout: keras.layers.AlphaDropout,
     L.ReLU: keras.layers.ReLU,
     L.LeakyReLU: keras.layers.LeakyReLU,
     L.PReLU: keras.layers.PReLU,
@@ -38,6 +42,10 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.Minimum: keras.layers.Minimum,
     L.Concatenate: keras.layers.Concatenate,
 }
+
+
+RANDOM = (keras.layers.Dropout, keras.layers.GaussianNoise, keras.layers.GaussianDropout, keras.layers.AlphaDropout)
+"""Layers that draw random numbers in training; spatial dropout is a `Dropout`."""
 
 
 @keras.saving.register_keras_serializable(package="cnnctl")
@@ -124,8 +132,8 @@ def keras_layer(
         arguments["data_format"] = format_of(layer, context)
     if isinstance(layer, L.Dense):
         arguments["units"] = units_of(layer, context)
-    if isinstance(layer, L.Dropout):
-        arguments["seed"] = seeds.of("seed") if layer.seed is None else layer.seed
+    if isinstance(layer, L.RandomLayer) and arguments["seed"] is None:
+        arguments["seed"] = seeds.of("seed")
     kind = KERAS_LAYERS[type(layer)]
     if twice_differentiable and kind is keras.layers.BatchNormalization:
         kind = TwiceDifferentiableBatchNormalization

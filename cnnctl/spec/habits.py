@@ -123,6 +123,7 @@ _LAYERS: Mapping[str, str] = {
     "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
     "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
     "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
+    "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {
     "input": "the shape of the input comes from data", "inputlayer": "the shape of the input comes from data",
@@ -285,7 +286,14 @@ def _about_layer(content: Any, where: Where) -> str | None:
     meant = _LAYERS[plain]
     required = STACK_ITEM.choices[meant].required()
     if fields is None and required:  # a bare name: with the fields that it needs
-        examples = {"units": "classes", "filters": "32", "kernel_size": "3", "rate": "0.5", "inputs": "[first, second]"}
+        examples = {
+            "units": "classes",
+            "filters": "32",
+            "kernel_size": "3",
+            "rate": "0.5",
+            "stddev": "0.1",
+            "inputs": "[first, second]",
+        }
         line = ", ".join(f"{field}: {examples[field]}" for field in required)
         return f"unknown layer {show(name)}; write - {meant}: {{{line}}}"
     return f"unknown layer {show(name)}; did you mean '{meant}'?"

@@ -102,8 +102,8 @@ def _made_by(node: Node, taken: Sequence[Values], facts: Facts | None, softmax_o
             return _softmax(node, values, facts)
         case L.BatchNormalization():
             return Values(LOGITS, node)
-        case L.Dropout():
-            return _dropped(node, layer, values)
+        case L.RandomLayer():
+            return _changed_at_random(node, layer, values)
         case L.Flatten():
             return _flattened(node, values, facts)
         case L.ZeroPadding2D():
@@ -164,12 +164,14 @@ def _over_last(layer: L.Layer, shape: Shape) -> bool:
     return last == len(shape) - 1 and all(shape[place] == 1 for place in others)
 
 
-def _dropped(node: Node, layer: L.Dropout, values: Values) -> Values:
-    if values.kind != PROBABILITIES or not layer.rate:
+def _changed_at_random(node: Node, layer: L.RandomLayer, values: Values) -> Values:
+    if values.kind != PROBABILITIES or not layer.acts:
         return values
     assert values.node
-    kind = f"probabilities after dropout, which sets some to 0 and divides the others by {1 - layer.rate:g} in training"
-    return Values(kind, node, f"move the dropout before the softmax of '{values.node.name}'", values.softmax)
+    kind = f"probabilities after {layer.kind}, which changes them at random in training"
+    if isinstance(layer, L.Dropout):
+        kind = f"probabilities after dropout, which sets some to 0 and divides the others by {1 - layer.rate:g} in training"
+    return Values(kind, node, f"move the {layer.kind} before the softmax of '{values.node.name}'", values.softmax)
 
 
 def _flattened(node: Node, values: Values, facts: Facts | None) -> Values:

@@ -77,16 +77,18 @@ def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], context: Laye
 
 
 def _dropped_outputs(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
-    """Yield the dropout layers between the last weights and the outputs."""
+    """Yield the dropout and noise between the last weights and the outputs."""
     by_name = {node.name: node for node in nodes}
     values = values_of(nodes)[nodes[-1].name]
     node = nodes[-1]
     while values.kind == LOGITS and node is not values.node:
-        if isinstance(node.layer, L.Dropout) and node.layer.rate and values.node:
-            yield (
-                node,
-                f"sets outputs of the network to 0 in training; move it before '{values.node.name}'",
+        if isinstance(node.layer, L.RandomLayer) and node.layer.acts and values.node:
+            does = (
+                "sets outputs of the network to 0"
+                if isinstance(node.layer, L.Dropout | L.SpatialDropout2D)
+                else "changes outputs of the network at random"
             )
+            yield node, f"{does} in training; move it before '{values.node.name}'"
         if node.inputs[0] not in by_name:
             return
         node = by_name[node.inputs[0]]

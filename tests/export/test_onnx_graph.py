@@ -50,6 +50,10 @@ STACKS: dict[str, Layers] = {
     "batch norm of vectors": ["flatten", {"batch_normalization": {"center": False}}, POINTWISE],
     "dropout": [conv(), {"dropout": {"rate": 0.5}}, *END],
     "dropout at the end": [*END, {"dropout": {"rate": 0.5}}],
+    "noise": [
+        conv(), {"spatial_dropout2d": {"rate": 0.5}}, {"gaussian_noise": {"stddev": 0.5}}, {"gaussian_dropout": {"rate": 0.5}},
+        {"alpha_dropout": {"rate": 0.5}}, *END,
+    ],
     "relu": [conv(), "relu", *END],
     "relu up to 1": [conv(), {"relu": {"max_value": 0.5}}, *END],
     "relu with everything": [conv(), {"relu": {"max_value": 0.5, "negative_slope": 0.2, "threshold": 0.1}}, *END],

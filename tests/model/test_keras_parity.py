@@ -175,6 +175,10 @@ SAID: dict[str, dict[str, Any]] = {
     },
     "dropout": {"rate": 0.25, "noise_shape": [None, 1, 1, 2], "seed": 9},
     "activation": {"activation": "selu"},
+    "spatial_dropout2d": {"rate": 0.25, "seed": 9, **FORMAT},
+    "gaussian_noise": {"stddev": 0.25, "seed": 9},
+    "gaussian_dropout": {"rate": 0.25, "seed": 9},
+    "alpha_dropout": {"rate": 0.25, "noise_shape": [None, 1, 1, 2], "seed": 9},
     "relu": {"max_value": 3.0, "negative_slope": 0.25, "threshold": 0.5},
     "leaky_relu": {"negative_slope": 0.125},
     "prelu": {
@@ -251,7 +255,7 @@ def test_dilation_reaches_keras() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind, said in SAID.items() if "data_format" in said])
 def test_a_layer_takes_the_models_data_format_unless_it_says_its_own(kind: str) -> None:
-    required = {"filters": 2, "kernel_size": 1} if kind == "conv2d" else {}
+    required = {name: SAID[kind][name] for name in L.STACK_ITEM.choices[kind].required()}
     assert built(kind, required, "channels_first").data_format == "channels_first"
     assert built(kind, required).data_format == "channels_last"
     assert built(kind, {**required, "data_format": "channels_last"}, "channels_first").data_format == "channels_last"

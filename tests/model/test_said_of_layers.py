@@ -17,6 +17,20 @@ def test_batch_norm_of_one_value_outputs_beta_whatever_the_image() -> None:
     assert not np.allclose(layer(images, training=True), 1)
 
 
+def test_noise_is_distributed_as_explained() -> None:
+    ones, unit = np.ones((400, 8, 8, 6), "float32"), np.random.default_rng(0).normal(size=(400, 384)).astype("float32")
+    maps = keras.layers.SpatialDropout2D(0.25, seed=1)(ones, training=True).numpy().reshape(400, 64, 6)
+    assert (maps == maps[:, :1]).all(), "a map as a whole"
+    assert set(np.unique(maps)) == {np.float32(0), np.float32(1 / 0.75)}
+    added = keras.layers.GaussianNoise(0.5, seed=1)(ones, training=True).numpy() - 1
+    assert np.allclose([added.mean(), added.std()], [0, 0.5], atol=0.01)
+    factors = keras.layers.GaussianDropout(0.2, seed=1)(ones, training=True).numpy()
+    assert np.allclose([factors.mean(), factors.std()], [1, 0.5], atol=0.01)
+    dropped = keras.layers.AlphaDropout(0.1, seed=1)(unit, training=True).numpy()
+    assert np.allclose([dropped.mean(), dropped.std()], [0, 1], atol=0.02)
+    assert round(-keras.activations.selu(-1e3).numpy().item(), 3) == 1.758
+
+
 def gradients(layer: keras.layers.Layer, *inputs: Any) -> list[Any]:
     """Return the gradients of the sum of a join's outputs by its inputs."""
     with tf.GradientTape() as tape:

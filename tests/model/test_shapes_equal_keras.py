@@ -156,6 +156,23 @@ def dropout(draw: Draw, shape: Shape, model_format: str) -> Plain:
     return maybe(draw, {"rate": one_of(draw, 0.0, 0.25, 0.5)}, noise_shape=noise, seed=3)
 
 
+def alpha_dropout(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    return dropout(draw, shape, model_format)
+
+
+def gaussian_dropout(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    return maybe(draw, {"rate": one_of(draw, 0.0, 0.5)}, seed=3)
+
+
+def gaussian_noise(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    return maybe(draw, {"stddev": one_of(draw, 0.0, 0.5)}, seed=3)
+
+
+def spatial_dropout2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields, *_ = format_and_pixels(draw, shape, model_format)
+    return maybe(draw, {**fields, "rate": one_of(draw, 0.0, 0.5)}, seed=3)
+
+
 def activation(draw: Draw, shape: Shape, model_format: str) -> Plain:
     return {"activation": one_of(draw, "relu", "mish", "log_sigmoid", "linear")}
 
@@ -193,6 +210,9 @@ ANYWHERE = {
     "dense": dense,
     "batch_normalization": batch_normalization,
     "dropout": dropout,
+    "alpha_dropout": alpha_dropout,
+    "gaussian_dropout": gaussian_dropout,
+    "gaussian_noise": gaussian_noise,
     "activation": activation,
 }
 ON_IMAGES = {
@@ -200,6 +220,7 @@ ON_IMAGES = {
     "max_pooling2d": pooling,
     "average_pooling2d": pooling,
     "zero_padding2d": zero_padding2d,
+    "spatial_dropout2d": spatial_dropout2d,
     "global_average_pooling2d": global_pooling,
     "global_max_pooling2d": global_pooling,
 }
@@ -474,9 +495,20 @@ def wild_layer(draw: Draw, kind: str) -> Plain:
             return own
         case "global_average_pooling2d" | "global_max_pooling2d":
             return maybe(draw, own, keepdims=True)
+    return wild_values(draw, kind, own)
+
+
+def wild_values(draw: Draw, kind: str, own: Plain) -> Plain:
+    match kind:
         case "batch_normalization":
             return {"axis": number(draw, -5, 5)}
-        case "dropout":
+        case "gaussian_noise":
+            return {"stddev": 0.5}
+        case "spatial_dropout2d":
+            return {**own, "rate": 0.5}
+        case "gaussian_dropout":
+            return {"rate": 0.5}
+        case "dropout" | "alpha_dropout":
             noise = [one_of(draw, None, 1), *(one_of(draw, None, 1, 2, 3) for _ in range(one_of(draw, 1, 3, 3)))]
             return maybe(draw, {"rate": 0.5}, noise_shape=noise)
         case "concatenate":
@@ -543,7 +575,7 @@ def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tu
             arguments.setdefault("data_format", model_format)
         if kind == "average_pooling2d":
             arguments.setdefault("pool_size", 2)
-        mode = {"training": True} if kind == "dropout" else {}
+        mode = {"training": True} if "dropout" in kind else {}
         try:
             made = KERAS_CLASSES[kind.replace("_", "")](**arguments)
             results = []
@@ -606,6 +638,8 @@ SPOILERS: dict[str, list[Plain]] = {
     "a noise shape that does not spread": [{"dropout": {"rate": 0.5, "noise_shape": [None, 3, 1, 1]}}],
     "a softmax along an axis past the last": [{"softmax": {"axis": 4}}],
     "slopes shared along an axis past the last": [{"prelu": {"shared_axes": [1, 4]}}],
+    "a noise shape of alpha dropout": [{"alpha_dropout": {"rate": 0.5, "noise_shape": [None, 3, 1, 1]}}],
+    "channels of a vector": [{"flatten": {}}, {"spatial_dropout2d": {"rate": 0.5}}],
     "a sum of unlike images": [conv(filters=2), {"add": {"inputs": ["layer0", INPUT]}}],
     "a product of unlike images": [conv(filters=2), {"multiply": {"inputs": ["layer0", INPUT]}}],
     "a difference of three": [{"subtract": {"inputs": [INPUT, INPUT, INPUT]}}],

@@ -123,6 +123,29 @@ def test_dropout_acts_in_training_only() -> None:
     assert "in validation, test and prediction values are unchanged" in text
 
 
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (
+            "spatial_dropout2d: {rate: 0.25}",
+            "each map is set to 0 as a whole with probability 0.25 and the others are divided by 1 - 0.25 = 0.75",
+        ),
+        (
+            "gaussian_noise: {stddev: 0.1}",
+            "a random number is added to each value, from a normal distribution with standard deviation 0.1;",
+        ),
+        ("gaussian_dropout: {rate: 0.2}", "with mean 1 and standard deviation 0.5, the root of 0.2 / (1 - 0.2); in validation"),
+        (
+            "alpha_dropout: {rate: 0.1}",
+            "each value is set to -1.758, the lowest output of SELU, with probability 0.1, and all are scaled",
+        ),
+        ("gaussian_noise: {stddev: 0.0}", "with stddev 0 values are unchanged, also in training"),
+    ],
+)
+def test_noise_acts_in_training_only(layer: str, sentence: str) -> None:
+    assert sentence in explained(f"[{layer}, flatten, dense: {{units: classes}}]")
+
+
 def test_rank_is_not_shape() -> None:
     text = explained("[flatten, dense: {units: classes}]", rest="train: {batch_size: 7}")
     assert re.match(

@@ -160,6 +160,15 @@ def test_what_was_never_logits_or_probabilities_is_refused(layers: Layers, messa
         checked(layers)
 
 
+@pytest.mark.parametrize("layer", [{"gaussian_noise": {"stddev": 0.1}}, {"alpha_dropout": {"rate": 0.1}}])
+def test_noise_on_probabilities_is_refused_and_may_stand_before_the_softmax(layer: Any) -> None:
+    (kind,) = layer
+    end = dense(activation="softmax")
+    with pytest.raises(ConfigError, match=f"after {kind}, which changes them at random in training.*move the {kind} before"):
+        checked(["flatten", end, layer])
+    checked(["flatten", layer, end])
+
+
 def test_a_softmax_of_an_average_of_two_is_refused() -> None:
     with pytest.raises(ConfigError, match="softmax of a softmax: 'a' already outputs probabilities"):
         checked([*two("softmax", "softmax", {"average": {}}), SOFTMAX])

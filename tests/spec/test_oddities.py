@@ -88,6 +88,12 @@ def test_dropout_of_the_outputs_is_warned_about_and_may_stand_before_the_last_we
     assert warnings(["flatten", dense(), {"dropout": {"rate": 0.0}}]) == []
 
 
+def test_noise_on_the_outputs_is_warned_about() -> None:
+    (warning,) = warnings(["flatten", dense(), {"gaussian_noise": {"stddev": 0.1}}])
+    assert warning.endswith("changes outputs of the network at random in training; move it before 'dense'")
+    assert warnings(["flatten", dense(), {"gaussian_noise": {"stddev": 0.0}}]) == []
+
+
 def test_of_a_repeated_layer_the_first_is_warned_about() -> None:
     block = {"repeat": {"times": 3, "layers": [{"dense": {"units": 5, "activation": "softmax"}}]}}
     assert len(warnings(["flatten", block, dense()])) == 1

@@ -13,9 +13,10 @@ from cnnctl.errors import counted
 from cnnctl.report.explain.activations import activated, activation_lines
 from cnnctl.report.explain.images import flattened, zeros
 from cnnctl.report.explain.joins import combined, side_by_side
+from cnnctl.report.explain.noise import noise
 from cnnctl.report.explain.normalizations import normalized
 from cnnctl.report.explain.subject import Subject
-from cnnctl.report.explain.values import dropped, weighted
+from cnnctl.report.explain.values import weighted
 from cnnctl.report.explain.windows import field_lines, filter_lines, pooled, pooled_globally, sliding
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import CosineClassifier, Experiment, FewShotSpec, Maml
@@ -80,8 +81,8 @@ def _layer_lines(subject: Subject) -> list[str]:
             return [*weighted(subject), *activated(layer.activation, facts, context), *field]
         case L.BatchNormalization():
             return normalized(layer, subject)
-        case L.Dropout():
-            return [dropped(layer)]
+        case L.RandomLayer():
+            return [noise(layer)]
         case L.ActivationLayer() | L.ReLU() | L.LeakyReLU() | L.PReLU() | L.ELU() | L.Softmax():
             return activation_lines(layer, facts, context)
         case L.ValueJoin():

@@ -6,7 +6,6 @@ from math import prod
 
 from cnnctl.report.explain.subject import Subject, axis_name
 from cnnctl.spec import layers as L
-from cnnctl.spec.section import show
 
 
 def weighted(subject: Subject) -> list[str]:
@@ -29,16 +28,3 @@ def _share(part: int, whole: int) -> str:
     if part < whole and part / whole > 0.995:
         return "more than 99%"
     return f"{part / whole:.0%}" if part / whole >= 0.005 else "less than 1%"
-
-
-def dropped(layer: L.Dropout) -> str:
-    """Explain a dropout."""
-    if not layer.rate:
-        return "with rate 0 values are unchanged, also in training"
-    scale = 1 - layer.rate
-    shape = show(layer.noise_shape)
-    together = f" (values along axes where noise_shape {shape} has a 1 share one draw)" if layer.noise_shape else ""
-    return (
-        f"in training each value is set to 0 with probability {layer.rate:g}{together} and the others are divided by "
-        f"1 - {layer.rate:g} = {scale:g}; in validation, test and prediction values are unchanged"
-    )

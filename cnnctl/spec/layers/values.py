@@ -1,11 +1,8 @@
 """Layers that compute on values: dense, activations and dropout."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
-
-from cnnctl.spec.layers.fields import GLOROT_UNIFORM, ZEROS, Activation, Layer, NoiseShape, Units, Weighted
-from cnnctl.spec.section import Seed
+from cnnctl.spec.layers.fields import GLOROT_UNIFORM, ZEROS, Activation, Layer, Units, Weighted
 from cnnctl.spec.weights import Constraint, Initializer, Regularizer
 
 
@@ -27,10 +24,3 @@ class Dense(Weighted):
 class ActivationLayer(Layer):
     kind: ClassVar[str] = "activation"
     activation: Activation
-
-
-class Dropout(Layer):
-    kind: ClassVar[str] = "dropout"
-    rate: Annotated[float, Field(ge=0, lt=1)]
-    noise_shape: NoiseShape | None = None
-    seed: Seed | None = None

@@ -6,12 +6,13 @@ Shapes are without the batch axis: (H, W, C), or (C, H, W) with `channels_first`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes.activations import alpha_shape, prelu, softmax_places
+from cnnctl.spec.shapes.activations import alpha_shape, prelu, softmax, softmax_places
 from cnnctl.spec.shapes.basics import (
     MAX,
     MAX_VALUES,
@@ -28,10 +29,10 @@ from cnnctl.spec.shapes.basics import (
     show_shape,
     spatial,
 )
-from cnnctl.spec.shapes.images import global_pooling, zero_padding
+from cnnctl.spec.shapes.images import global_pooling, unchanged_image, zero_padding
 from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
 from cnnctl.spec.shapes.values import batch_normalization, dense, dropout, units_of
-from cnnctl.spec.shapes.windows import arithmetic, convolution, slide, window_of
+from cnnctl.spec.shapes.windows import arithmetic, convolution, pooling, window_of
 from cnnctl.spec.stack import INPUT, Node
 
 __all__ = [
@@ -108,36 +109,40 @@ def _facts(node: Node, known: dict[str, Facts], image: Shape, context: LayerCont
     )  # fmt: skip
 
 
+Rule = Callable[[Any, Shape, LayerContext], tuple[Shape, Costs]]
+
+_SHAPES: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], Shape]] = {
+    L.Pooling: pooling,
+    L.ZeroPadding2D: zero_padding,
+    L.GlobalPooling: global_pooling,
+    L.Flatten: lambda layer, shape, context: (prod(shape),),
+    L.Dropout: dropout,
+    L.AlphaDropout: dropout,
+    L.SpatialDropout2D: unchanged_image,
+    L.Softmax: softmax,
+}
+"""Output shapes of layers without weights; the shape of others is unchanged."""
+_WITH_WEIGHTS: dict[type[L.Layer], Rule] = {
+    L.Conv2D: convolution,
+    L.Dense: dense,
+    L.BatchNormalization: batch_normalization,
+    L.PReLU: prelu,
+}
+
+
 def apply(layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> tuple[Shape, Costs]:
     """Compute the output shape of `layer` and the costs of its weights.
 
     Raises:
         DoesNotFit: the layer does not accept these shapes.
     """
-    shape = shapes[0]
-    match layer:
-        case L.Conv2D():
-            return convolution(layer, shape, context)
-        case L.Pooling():
-            return slide(window_of(layer), shape, format_of(layer, context), layer.kind), Costs()
-        case L.ZeroPadding2D():
-            return zero_padding(layer, shape, context), Costs()
-        case L.GlobalPooling():
-            return global_pooling(layer, shape, context), Costs()
-        case L.Flatten():
-            return (prod(shape),), Costs()
-        case L.Dense():
-            return dense(layer, shape, context)
-        case L.BatchNormalization():
-            return shape, batch_normalization(layer, shape)
-        case L.Dropout():
-            return dropout(layer, shape), Costs()
-        case L.PReLU():
-            return shape, prelu(layer, shape)
-        case L.Softmax():
-            axes_of(layer.axis, shape)  # refuses others
-        case L.ValueJoin():
-            return broadcast_shape(layer, shapes), Costs()
-        case L.Concatenate():
-            return concatenation(layer, shapes), Costs()
-    return shape, Costs()
+    if isinstance(layer, L.ValueJoin):
+        return broadcast_shape(layer, shapes), Costs()
+    if isinstance(layer, L.Concatenate):
+        return concatenation(layer, shapes), Costs()
+    for kind in type(layer).__mro__:
+        if kind in _WITH_WEIGHTS:
+            return _WITH_WEIGHTS[kind](layer, shapes[0], context)
+        if kind in _SHAPES:
+            return _SHAPES[kind](layer, shapes[0], context), Costs()
+    return shapes[0], Costs()

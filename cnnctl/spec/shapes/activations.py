@@ -6,10 +6,10 @@ from math import prod
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.layers.fields import weight_complaint
-from cnnctl.spec.shapes.basics import Costs, DoesNotFit, Shape, axes_of
+from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, axes_of
 
 
-def prelu(layer: L.PReLU, shape: Shape) -> Costs:
+def prelu(layer: L.PReLU, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
     """Count the slopes of a parametric ReLU.
 
     Raises:
@@ -18,13 +18,19 @@ def prelu(layer: L.PReLU, shape: Shape) -> Costs:
     for field, weight, part, _ in layer.weights():
         if complaint := weight_complaint(getattr(layer, field), field, weight, part, len(shape)):
             raise DoesNotFit(complaint)
-    return Costs(prod(alpha_shape(layer, shape)))
+    return shape, Costs(prod(alpha_shape(layer, shape)))
 
 
 def alpha_shape(layer: L.PReLU, shape: Shape) -> Shape:
     """Return the shape of the slopes: 1 along the shared axes."""
     shared = axes_of(layer.shared_axes, shape) if layer.shared_axes is not None else ()
     return tuple(1 if place in shared else size for place, size in enumerate(shape))
+
+
+def softmax(layer: L.Softmax, shape: Shape, context: LayerContext) -> Shape:
+    """Check the axes of a softmax; the shape is unchanged."""
+    axes_of(layer.axis, shape)
+    return shape
 
 
 def softmax_places(layer: L.Layer, shape: Shape) -> tuple[int, ...]:

@@ -18,3 +18,9 @@ def global_pooling(layer: L.GlobalPooling, shape: Shape, context: LayerContext) 
     data_format = format_of(layer, context)
     _, channels = spatial(shape, data_format, layer.kind)
     return joined_shape([1, 1], channels, data_format) if layer.keepdims else (channels,)
+
+
+def unchanged_image(layer: L.Layer, shape: Shape, context: LayerContext) -> Shape:
+    """Check that the input is an image; the shape is unchanged."""
+    spatial(shape, format_of(layer, context), layer.kind)
+    return shape

@@ -21,13 +21,13 @@ def dense(layer: L.Dense, shape: Shape, context: LayerContext) -> tuple[Shape, C
     return (*shape[:-1], units), Costs(kernel + (units if layer.use_bias else 0), 0, kernel * prod(shape[:-1]))
 
 
-def batch_normalization(layer: L.BatchNormalization, shape: Shape) -> Costs:
+def batch_normalization(layer: L.BatchNormalization, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
     """Count the parameters of a batch normalization."""
     channels = shape[axis_of(layer.axis, shape)]
-    return Costs(channels * (layer.center + layer.scale), 2 * channels)
+    return shape, Costs(channels * (layer.center + layer.scale), 2 * channels)
 
 
-def dropout(layer: L.Dropout, shape: Shape) -> Shape:
+def dropout(layer: L.Dropout | L.AlphaDropout, shape: Shape, context: LayerContext) -> Shape:
     """Check the noise shape of a dropout; the shape is unchanged."""
     noise = layer.noise_shape
     if noise is None:

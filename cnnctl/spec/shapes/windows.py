@@ -47,3 +47,8 @@ def convolution(layer: L.Conv2D, shape: Shape, context: LayerContext) -> tuple[S
     kernel = prod(layer.kernel_size) * (channels // layer.groups) * layer.filters
     bias = layer.filters if layer.use_bias else 0
     return joined_shape(pixels, layer.filters, data_format), Costs(kernel + bias, 0, kernel * prod(pixels))
+
+
+def pooling(layer: L.Pooling, shape: Shape, context: LayerContext) -> Shape:
+    """Compute the shape of one value per window and channel."""
+    return slide(window_of(layer), shape, format_of(layer, context), layer.kind)
