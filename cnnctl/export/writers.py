@@ -159,7 +159,7 @@ def open_tflite(path: Path) -> Opened:
 
 def write_onnx(experiment: Experiment, network: keras.Model, path: Path) -> None:
     """Write an ONNX file; `experiment` has the layers of `network`."""
-    from cnnctl.export.onnx_graph import onnx_graph  # its packages are an extra
+    from cnnctl.export.onnx_network import onnx_graph  # its packages are an extra
 
     path.write_bytes(onnx_graph(experiment.network, network).SerializeToString())
 

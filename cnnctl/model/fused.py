@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cnnctl.model.keras_layers import RANDOM
 from cnnctl.spec.layers import Conv2D, MaxPooling2D
 from cnnctl.spec.stack import INPUT, Node
 
@@ -62,9 +63,9 @@ def _called(layer: keras.Layer, taken: list[Any], training: bool, late: str | No
             return layer(taken[0])
     if late == "pooling":
         return tf.nn.relu(layer(taken[0]))
-    if isinstance(layer, keras.layers.Dropout):
-        drawn = training and layer.rate > 0 and layer.noise_shape is None
-        return _dropped(layer, taken[0]) if drawn else layer(taken[0], training=training)
+    if isinstance(layer, RANDOM):
+        by_value = type(layer) is keras.layers.Dropout and layer.rate > 0 and layer.noise_shape is None
+        return _dropped(layer, taken[0]) if training and by_value else layer(taken[0], training=training)
     return layer(taken[0] if len(taken) == 1 else taken)
 
 

@@ -25,9 +25,27 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.BatchNormalization: keras.layers.BatchNormalization,
     L.Dropout: keras.layers.Dropout,
     L.ActivationLayer: keras.layers.Activation,
+    L.SpatialDropout2D: keras.layers.SpatialDropout2D,
+    L.GaussianNoise: keras.layers.GaussianNoise,
+    L.GaussianDropout: keras.layers.GaussianDropout,
+    L.AlphaDropout: keras.layers.AlphaDropout,
+    L.ReLU: keras.layers.ReLU,
+    L.LeakyReLU: keras.layers.LeakyReLU,
+    L.PReLU: keras.layers.PReLU,
+    L.ELU: keras.layers.ELU,
+    L.Softmax: keras.layers.Softmax,
     L.Add: keras.layers.Add,
+    L.Subtract: keras.layers.Subtract,
+    L.Multiply: keras.layers.Multiply,
+    L.Average: keras.layers.Average,
+    L.Maximum: keras.layers.Maximum,
+    L.Minimum: keras.layers.Minimum,
     L.Concatenate: keras.layers.Concatenate,
 }
+
+
+RANDOM = (keras.layers.Dropout, keras.layers.GaussianNoise, keras.layers.GaussianDropout, keras.layers.AlphaDropout)
+"""Layers that draw random numbers in training; spatial dropout is a `Dropout`."""
 
 
 @keras.saving.register_keras_serializable(package="cnnctl")
@@ -114,8 +132,8 @@ def keras_layer(
         arguments["data_format"] = format_of(layer, context)
     if isinstance(layer, L.Dense):
         arguments["units"] = units_of(layer, context)
-    if isinstance(layer, L.Dropout):
-        arguments["seed"] = seeds.of("seed") if layer.seed is None else layer.seed
+    if isinstance(layer, L.RandomLayer) and arguments["seed"] is None:
+        arguments["seed"] = seeds.of("seed")
     kind = KERAS_LAYERS[type(layer)]
     if twice_differentiable and kind is keras.layers.BatchNormalization:
         kind = TwiceDifferentiableBatchNormalization

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from cnnctl.model.keras_layers import keras_layers
+from cnnctl.model.keras_layers import RANDOM, keras_layers
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.stack import INPUT
@@ -95,7 +95,7 @@ def outputs_of_layers(layers: Sequence[keras.Layer], wiring: Wiring, images: Any
     tensors = {INPUT: images}
     for layer in layers:
         taken = _taken(tensors, wiring[layer.name])
-        if isinstance(layer, keras.layers.Dropout | keras.layers.BatchNormalization):
+        if isinstance(layer, (*RANDOM, keras.layers.BatchNormalization)):
             tensors[layer.name] = layer(taken, training=training)
         else:
             tensors[layer.name] = layer(taken)

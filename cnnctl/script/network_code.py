@@ -21,6 +21,10 @@ _FIRST = {
     L.AveragePooling2D: ("pool_size",),
     L.Dense: ("units",),
     L.Dropout: ("rate",),
+    L.SpatialDropout2D: ("rate",),
+    L.GaussianNoise: ("stddev",),
+    L.GaussianDropout: ("rate",),
+    L.AlphaDropout: ("rate",),
     L.ActivationLayer: ("activation",),
 }
 """Positional arguments, in the order of Keras."""
@@ -107,7 +111,7 @@ def _steps(nodes: Sequence[Node], names: dict[str, str]) -> list[tuple[str, Call
     steps = []
     for node in nodes:
         target = f"{tensors[node.name]} = " if tensors[node.name] else "return "
-        training = ("training=training",) if isinstance(node.layer, L.Dropout | L.BatchNormalization) else ()
+        training = ("training=training",) if isinstance(node.layer, L.RandomLayer | L.BatchNormalization) else ()
         call = Call(f"self.{names[node.name]}", (_taken(node, tensors), *training))
         steps.append((f"        {target}", call, ""))
     return steps
@@ -148,9 +152,8 @@ def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
     layer, mixed = node.layer, experiment.train.precision != "float32"
     fields = {name: getattr(layer, name) for name in _arguments(layer, experiment)}
     name = (f"name={literal(node.name)}",) if layer.name else ()
-    seed = (
-        (f"seed={W.drawn_seed(experiment.seed, index, 'seed')}",) if isinstance(layer, L.Dropout) and layer.seed is None else ()
-    )
+    draws = isinstance(layer, L.RandomLayer) and "seed" not in fields
+    seed = (f"seed={W.drawn_seed(experiment.seed, index, 'seed')}",) if draws else ()
     precision = ('dtype="float32"',) if mixed and last else ()
     plain = tuple(_plain(layer, field, value) for field, value in fields.items() if not isinstance(value, Section))
     parts = [

@@ -122,10 +122,10 @@ def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[
         if isinstance(node.layer, L.Dense) and node.layer.units == L.CLASSES:
             message = "the classes of a few-shot task differ between episodes; write units: 64, or another number"
             yield (*node.where, "units"), message
-        if maml and isinstance(node.layer, L.Dropout):
+        if maml and isinstance(node.layer, L.RandomLayer):
             yield (
                 node.where,
-                "maml adapts on a few images in training mode, so dropout would act in tests too; remove it",
+                f"maml adapts on a few images in training mode, so {node.layer.kind} would act in tests too; remove it",
             )
         if maml and (regularizers := [name for name, value in node.layer if name.endswith("_regularizer") and value]):
             yield (*node.where, regularizers[0]), "the loss of a maml episode has no penalties; remove it"

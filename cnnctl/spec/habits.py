@@ -110,6 +110,7 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "regularizer": _Habit("kernel_regularizer"), "bias": _Habit("use_bias"),
     "l2": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "l1": _Habit("kernel_regularizer", "{l1: {l1: VALUE}}"),
     "weightdecay": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "eps": _Habit("epsilon"),
+    "alpha": _Habit("negative_slope"), "slope": _Habit("negative_slope"), "dim": _Habit("axis"),
     "batchnorm": _NORM, "batchnormalization": _NORM, "dropout": _DROPOUT, "dropoutrate": _DROPOUT,
     "training": _Habit(reason="layers switch between training and inference themselves"),
 }  # fmt: skip
@@ -124,7 +125,9 @@ _LAYERS: Mapping[str, str] = {
     "globalavgpool2d": "global_average_pooling2d", "adaptiveavgpool2d": "global_average_pooling2d",
     "globalmaxpool": "global_max_pooling2d", "globalmaxpool2d": "global_max_pooling2d",
     "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
+    "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
     "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
+    "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {
     "input": "the shape of the input comes from data", "inputlayer": "the shape of the input comes from data",
@@ -276,6 +279,8 @@ def _about_layer(content: Any, where: Where) -> str | None:
     if not isinstance(name, str) or name in STACK_ITEM.choices:
         return None
     plain = _plain(name)
+    if kind := next((kind for kind in STACK_ITEM.choices if _plain(kind) == plain), None):
+        return f"unknown layer {show(name)}; did you mean '{kind}'?"
     activation = next((each for each in _activations() if _plain(each) == plain), None)
     if activation and plain != "linear":
         return f"{show(name)} is an activation; write - activation: {{activation: {activation}}}"
@@ -286,7 +291,14 @@ def _about_layer(content: Any, where: Where) -> str | None:
     meant = _LAYERS[plain]
     required = STACK_ITEM.choices[meant].required()
     if fields is None and required:  # a bare name: with the fields that it needs
-        examples = {"units": "classes", "filters": "32", "kernel_size": "3", "rate": "0.5", "inputs": "[first, second]"}
+        examples = {
+            "units": "classes",
+            "filters": "32",
+            "kernel_size": "3",
+            "rate": "0.5",
+            "stddev": "0.1",
+            "inputs": "[first, second]",
+        }
         line = ", ".join(f"{field}: {examples[field]}" for field in required)
         return f"unknown layer {show(name)}; write - {meant}: {{{line}}}"
     return f"unknown layer {show(name)}; did you mean '{meant}'?"

@@ -9,7 +9,7 @@ from math import prod
 from cnnctl.errors import counted
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.shapes import Facts, LayerContext, format_of, show_shape
+from cnnctl.spec.shapes import Facts, LayerContext, Shape, format_of, show_shape, softmax_places
 from cnnctl.spec.stack import INPUT, Complaint, Node, nodes_of
 from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
@@ -18,7 +18,7 @@ BOUNDED = ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "relu6")
 """Activations whose means and sums stay within a few units: not logits, since softmax would never come near 0 or 1."""
 EACH_BY_ITSELF = ("sigmoid", "hard_sigmoid")
 WITHOUT_SOFTMAX = "remove that softmax for logits, or end the network with it: activation: {activation: softmax}"
-UNCHANGED = ("linear", "relu", "relu6", "leaky_relu", "elu", "celu")
+UNCHANGED = ("linear", "relu", "relu6", "leaky_relu", "prelu", "elu", "celu")
 """Activations that do not change values between 0 and 1."""
 
 
@@ -48,14 +48,14 @@ class Values:
             description in words.
         node: the layer that determines the kind; None for the image.
         remedy: the change that makes them logits or probabilities, if they are neither.
-        softmax: the layer whose softmax they still derive from, if any.
+        softmax: the layers whose softmax they still derive from: several after an average.
         made_from: the activation whose means, maxima or sums the logits are, if any.
     """
 
     kind: str
     node: Node | None
     remedy: str = ""
-    softmax: Node | None = None
+    softmax: tuple[Node, ...] = ()
     made_from: str = ""
 
     @property
@@ -96,20 +96,22 @@ def _made_by(node: Node, taken: Sequence[Values], facts: Facts | None, softmax_o
     match layer:
         case L.Conv2D() | L.Dense():
             return _activated(node, Values(LOGITS, node), facts)
-        case L.ActivationLayer():
+        case L.ActivationLayer() | L.ReLU() | L.LeakyReLU() | L.PReLU() | L.ELU():
             return _activated(node, values, facts)
+        case L.Softmax():
+            return _softmax(node, values, facts)
         case L.BatchNormalization():
             return Values(LOGITS, node)
-        case L.Dropout():
-            return _dropped(node, layer, values)
+        case L.RandomLayer():
+            return _changed_at_random(node, layer, values)
         case L.Flatten():
             return _flattened(node, values, facts)
         case L.ZeroPadding2D():
             return values if values.kind != PROBABILITIES else _no_longer(node, "zeros around probabilities")
         case L.Pooling() | L.GlobalPooling():
             return _pooled(node, values, facts, softmax_of_columns)
-        case L.Add():
-            return _added(node, taken)
+        case L.ValueJoin():
+            return _combined(node, layer, taken)
         case L.Concatenate():
             return _side_by_side(node, taken)
     return values
@@ -121,29 +123,55 @@ def _no_longer(node: Node, kind: str) -> Values:
 
 
 def _activated(node: Node, values: Values, facts: Facts | None) -> Values:
-    activation = getattr(node.layer, "activation", None) or "linear"
+    activation = activation_of(node.layer)
     if activation == "softmax":
         return _softmax(node, values, facts)
-    if activation == "linear" or (values.kind == PROBABILITIES and activation in UNCHANGED):
+    if activation == "linear" or (values.kind == PROBABILITIES and _keeps_fractions(node.layer, activation)):
         return values
     return Values(activation, node, "remove the activation for logits, or set softmax for probabilities")
 
 
+def activation_of(layer: L.Layer) -> str:
+    """Return the activation with which a layer ends, by Keras's name or described; `linear` for none."""
+    if isinstance(layer, L.ReLU) and layer.max_value is not None:
+        return f"relu of at most {layer.max_value:g}"
+    if isinstance(layer, L.ReLU | L.LeakyReLU | L.PReLU | L.ELU):
+        return layer.kind
+    return getattr(layer, "activation", None) or "linear"
+
+
+def _keeps_fractions(layer: L.Layer, activation: str) -> bool:
+    """Return True if an activation does not change values between 0 and 1."""
+    if isinstance(layer, L.ReLU):
+        return layer.threshold == 0 and (layer.max_value is None or layer.max_value >= 1)
+    return activation in UNCHANGED
+
+
 def _softmax(node: Node, values: Values, facts: Facts | None) -> Values:
+    if facts and not _over_last(node.layer, facts.output_shape):
+        return Values("outputs of a softmax along other axes than the last", node, WITHOUT_SOFTMAX)
     if values.softmax:
         return Values("softmax of a softmax", node, softmax=values.softmax)
     if facts and facts.output_shape[-1] == 1:
         kind = f"1 everywhere (softmax over one value, the last axis of {show_shape(facts.output_shape)})"
         return Values(kind, node, WITHOUT_SOFTMAX)
-    return Values(PROBABILITIES, node, softmax=node)
+    return Values(PROBABILITIES, node, softmax=(node,))
 
 
-def _dropped(node: Node, layer: L.Dropout, values: Values) -> Values:
-    if values.kind != PROBABILITIES or not layer.rate:
+def _over_last(layer: L.Layer, shape: Shape) -> bool:
+    """Return True if a softmax makes values along the last axis sum to 1: its other axes have length 1."""
+    *others, last = softmax_places(layer, shape)
+    return last == len(shape) - 1 and all(shape[place] == 1 for place in others)
+
+
+def _changed_at_random(node: Node, layer: L.RandomLayer, values: Values) -> Values:
+    if values.kind != PROBABILITIES or not layer.acts:
         return values
     assert values.node
-    kind = f"probabilities after dropout, which sets some to 0 and divides the others by {1 - layer.rate:g} in training"
-    return Values(kind, node, f"move the dropout before the softmax of '{values.node.name}'", values.softmax)
+    kind = f"probabilities after {layer.kind}, which changes them at random in training"
+    if isinstance(layer, L.Dropout):
+        kind = f"probabilities after dropout, which sets some to 0 and divides the others by {1 - layer.rate:g} in training"
+    return Values(kind, node, f"move the {layer.kind} before the softmax of '{values.node.name}'", values.softmax)
 
 
 def _flattened(node: Node, values: Values, facts: Facts | None) -> Values:
@@ -164,10 +192,32 @@ def _pooled(node: Node, values: Values, facts: Facts | None, softmax_of_columns:
     return _no_longer(node, "maxima of probabilities, which do not sum to 1") if maxima and places > 1 else values
 
 
-def _added(node: Node, taken: Sequence[Values]) -> Values:
+_OF_SOFTMAX = {
+    "add": "the sum of {n} softmax outputs, which sums to {n}",
+    "multiply": "the product of {n} softmax outputs, which does not sum to 1",
+    "maximum": "the maximum of {n} softmax outputs, which does not sum to 1",
+    "minimum": "the minimum of {n} softmax outputs, which does not sum to 1",
+    "subtract": "the difference of {n} softmax outputs, which sums to 0",
+}
+_OF_VALUES = {
+    "add": "sums",
+    "multiply": "products",
+    "average": "means",
+    "maximum": "maxima",
+    "minimum": "minima",
+    "subtract": "differences",
+}
+
+
+def _combined(node: Node, layer: L.ValueJoin, taken: Sequence[Values]) -> Values:
+    """Describe a join value by value; the average of probabilities is probabilities."""
+    if len(set(node.inputs)) == 1 and isinstance(layer, L.Average | L.Maximum | L.Minimum):
+        return taken[0]  # of a layer with itself
     if all(values.kind == PROBABILITIES for values in taken):
-        return _no_longer(node, f"the sum of {len(taken)} softmax outputs, which sums to {len(taken)}")
-    return _summed(node, taken, "sums")
+        if isinstance(layer, L.Average):
+            return Values(PROBABILITIES, node, softmax=tuple(each for values in taken for each in values.softmax))
+        return _no_longer(node, _OF_SOFTMAX[layer.kind].format(n=len(taken)))
+    return _summed(node, taken, _OF_VALUES[layer.kind])
 
 
 def _summed(node: Node, taken: Sequence[Values], how: str) -> Values:
@@ -180,7 +230,7 @@ def _summed(node: Node, taken: Sequence[Values], how: str) -> Values:
         return Values(LOGITS, node, made_from="" if LOGITS in free else f"{how} of {' and '.join(dict.fromkeys(kinds))}")
     only = taken[0] if len(set(kinds)) == 1 else None
     if only and not only.usable:
-        return replace(only, softmax=None)
+        return replace(only, softmax=())
     return Values(f"{how} of {' and '.join(dict.fromkeys(kinds))}", node, "remove the activations before it for logits")
 
 
@@ -237,7 +287,7 @@ def _value_complaints(nodes: Sequence[Node], facts: Sequence[Facts], context: La
     assert values.node
     if values.kind == "softmax of a softmax":
         assert values.softmax
-        message = f"softmax of a softmax: '{values.softmax.name}' already outputs probabilities; remove one of the two"
+        message = f"softmax of a softmax: '{values.softmax[0].name}' already outputs probabilities; remove one of the two"
         return [(values.node.where, message)]
     return [(values.node.where, f"{_described(values)}; {values.remedy}")]
 

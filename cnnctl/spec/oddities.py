@@ -10,7 +10,7 @@ from cnnctl.spec.document import Where
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.few_shot import images_at_once
 from cnnctl.spec.head import LOGITS, values_of
-from cnnctl.spec.shapes import Facts, LayerContext, show_shape
+from cnnctl.spec.shapes import Facts, LayerContext, show_shape, softmax_places
 from cnnctl.spec.stack import Complaint, Node
 
 
@@ -19,18 +19,19 @@ def oddities(experiment: Experiment) -> list[str]:
     network = experiment.network
     layers = network.nodes, network.facts, network.context
     warnings: dict[Where, str] = {}
-    found = [*_unequal_channels(*layers), *_hidden_softmax(*layers)]
+    found = [*_unequal_channels(*layers), *_cancelled(network.nodes), *_hidden_softmax(*layers)]
     for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(network.nodes))]:
         warnings.setdefault(node.where, f"warning: '{node.name}' {text}")
     return list(warnings.values())
 
 
 def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> Iterator[tuple[Node, str]]:
-    """Yield the add layers that broadcast an input with one channel over several."""
+    """Yield the joins that broadcast an input with one channel over several; a product with one map is a usual mask."""
     by_name = {node.name: node for node in nodes}
     for node, each in zip(nodes, facts, strict=True):
-        if not isinstance(node.layer, L.Add):
+        if not isinstance(node.layer, L.ValueJoin) or isinstance(node.layer, L.Multiply):
             continue
+        verb, to = ("adds", "to") if isinstance(node.layer, L.Add) else ("combines", "with")
         output = each.output_shape
         axis = 0 if len(output) == 3 and context.data_format == "channels_first" else len(output) - 1
         for name, shape in zip(each.inputs, each.input_shapes, strict=True):
@@ -38,7 +39,7 @@ def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], context: La
             if aligned[axis] < output[axis]:
                 yield (
                     node,
-                    f"adds the one channel of '{name}' {show_shape(shape)} to each of the {output[axis]} channels of its output "
+                    f"{verb} the one channel of '{name}' {show_shape(shape)} {to} each of the {output[axis]} channels of its output "
                     f"{show_shape(output)}. Unless this is intended, {_with_channels(by_name.get(name), name, output[axis])}",
                 )
 
@@ -51,29 +52,43 @@ def _with_channels(node: Node | None, name: str, count: int) -> str:
     return f"insert conv2d: {{filters: {count}, kernel_size: 1}} between them"
 
 
+def _cancelled(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
+    """Yield the layers that subtract an output from itself."""
+    for node in nodes:
+        if isinstance(node.layer, L.Subtract) and len(set(node.inputs)) == 1:
+            yield (
+                node,
+                f"subtracts '{node.inputs[0]}' from itself, which is 0 for every image: no layer before it can learn by it",
+            )
+
+
 def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> Iterator[tuple[Node, str]]:
     """Yield the layers with a softmax that is not the output of the network."""
     last = values_of(nodes, facts, context)[nodes[-1].name].softmax
     for node, each in zip(nodes, facts, strict=True):
-        if getattr(node.layer, "activation", None) != "softmax" or node in (last, nodes[-1]):
+        places = softmax_places(node.layer, each.output_shape)
+        if not places or node in (*last, nodes[-1]):
             continue
-        if each.output_shape[-1] == 1:
-            yield node, "is a softmax over one value, the last axis, which is always 1: no layer before it can learn"
-        else:
+        if prod(each.output_shape[place] for place in places) == 1:
+            axis = "the last axis" if places == (len(each.output_shape) - 1,) else "along axes of length 1"
+            yield node, f"is a softmax over one value, {axis}, which is always 1: no layer before it can learn"
+        elif places == (len(each.output_shape) - 1,):  # along other axes it is attention
             yield node, "is a softmax, but more layers follow and receive values that sum to 1; between layers relu is usual"
 
 
 def _dropped_outputs(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
-    """Yield the dropout layers between the last weights and the outputs."""
+    """Yield the dropout and noise between the last weights and the outputs."""
     by_name = {node.name: node for node in nodes}
     values = values_of(nodes)[nodes[-1].name]
     node = nodes[-1]
     while values.kind == LOGITS and node is not values.node:
-        if isinstance(node.layer, L.Dropout) and node.layer.rate and values.node:
-            yield (
-                node,
-                f"sets outputs of the network to 0 in training; move it before '{values.node.name}'",
+        if isinstance(node.layer, L.RandomLayer) and node.layer.acts and values.node:
+            does = (
+                "sets outputs of the network to 0"
+                if isinstance(node.layer, L.Dropout | L.SpatialDropout2D)
+                else "changes outputs of the network at random"
             )
+            yield node, f"{does} in training; move it before '{values.node.name}'"
         if node.inputs[0] not in by_name:
             return
         node = by_name[node.inputs[0]]

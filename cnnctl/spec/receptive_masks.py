@@ -22,7 +22,7 @@ from operator import and_, or_
 from typing import NamedTuple
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape, Window, format_of, window_of
+from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape, Window, format_of, softmax_places, window_of
 
 MAX_MASKS = 2**18
 """Most masks per factor; from a layer that needs more on, there are no receptive fields."""
@@ -141,11 +141,14 @@ def field_after(layer: L.Layer, taken: Sequence[AxisField], facts: Facts, contex
             field = _flattened(field, layer, context)
         case L.Dense():
             field = _dense(field, output)
-        case L.Add():
-            field = _added(taken, facts)
+        case L.Subtract() if len(set(facts.inputs)) == 1:  # x - x is 0
+            field = AxisField(output, (), field.zeros, None, None)
+        case L.ValueJoin():
+            field = _combined(taken, facts)
         case L.Concatenate():
             field = _side_by_side(_tensors(taken, facts), layer.axis - 1 if layer.axis > 0 else len(output) + layer.axis)
-    return _normalized(field, output) if getattr(layer, "activation", None) == "softmax" else field
+    places = softmax_places(layer, output)
+    return _softmaxed(field, output, places) if places else field
 
 
 def _image_axes(layer: L.Layer, context: LayerContext) -> tuple[HeightWidth, int]:
@@ -242,14 +245,23 @@ def _dense(field: AxisField, output: Shape) -> AxisField:
     return field.as_whole(output[-1]) if len(output) == 1 else field.mixed(len(output) - 1, output[-1])
 
 
-def _normalized(field: AxisField, output: Shape) -> AxisField:
-    """Apply a softmax, which combines all values along the last axis; over a single value it is constant."""
-    if output[-1] == 1:
+def _softmaxed(field: AxisField, output: Shape, places: Sequence[int]) -> AxisField:
+    """Apply a softmax, which combines all values along its axes; over a single value it is constant."""
+    if prod(output[place] for place in places) == 1:
         return AxisField(output, (), field.zeros, None, None)
-    return _dense(field, output)
+    return _together(field, output, places)
 
 
-def _added(taken: Sequence[AxisField], facts: Facts) -> AxisField:
+def _together(field: AxisField, output: Shape, places: Sequence[int]) -> AxisField:
+    """Combine all values along axes in each of them."""
+    if len(output) == 1:
+        return field.as_whole(output[0])
+    for place in places:
+        field = field.mixed(place, output[place])
+    return field
+
+
+def _combined(taken: Sequence[AxisField], facts: Facts) -> AxisField:
     if len(set(facts.input_shapes)) == 1 and len({field.shape for field in taken}) == 1:
         return _joined(taken)
     output = facts.output_shape

@@ -7,6 +7,7 @@ optimizers, schedules, losses, initializers and regularizers.
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -282,14 +283,15 @@ def is_integer(value: object, low: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= MAX
 
 
-def _names(least: int, what: str) -> Any:
+def _names(least: int, what: str, most: int = sys.maxsize) -> Any:
     def read(value: object) -> tuple[str, ...]:
         names = value if isinstance(value, list | tuple) else ()
-        if len(names) < least or not all(isinstance(name, str) and name for name in names):
+        if not least <= len(names) <= most or not all(isinstance(name, str) and name for name in names):
             raise expected(what, value)
         return tuple(names)
 
-    schema = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": least}
+    schema: dict[str, Any] = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": least}
+    schema |= {"maxItems": most} if most < sys.maxsize else {}
     return Annotated[tuple[str, ...], PlainValidator(read), PlainSerializer(list), WithJsonSchema(schema)]
 
 
@@ -299,6 +301,7 @@ Size = _pair(1, "a positive integer")
 """One positive integer for height and width, or one for each."""
 Names = _names(1, "a list of layer names")
 TwoNames = _names(2, "a list of at least two layer names, such as [first, second]")
+ExactlyTwoNames = _names(2, "a list of two layer names, such as [first, second]", most=2)
 
 
 def plain(section: Section) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from cnnctl.export.onnx_graph import onnx_graph
+from cnnctl.export.onnx_network import onnx_graph
 from cnnctl.model import build_model
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
@@ -50,10 +50,34 @@ STACKS: dict[str, Layers] = {
     "batch norm of vectors": ["flatten", {"batch_normalization": {"center": False}}, POINTWISE],
     "dropout": [conv(), {"dropout": {"rate": 0.5}}, *END],
     "dropout at the end": [*END, {"dropout": {"rate": 0.5}}],
+    "noise": [
+        conv(), {"spatial_dropout2d": {"rate": 0.5}}, {"gaussian_noise": {"stddev": 0.5}}, {"gaussian_dropout": {"rate": 0.5}},
+        {"alpha_dropout": {"rate": 0.5}}, *END,
+    ],
+    "relu": [conv(), "relu", *END],
+    "relu up to 1": [conv(), {"relu": {"max_value": 0.5}}, *END],
+    "relu with everything": [conv(), {"relu": {"max_value": 0.5, "negative_slope": 0.2, "threshold": 0.1}}, *END],
+    "relu with a slope": [conv(), {"relu": {"negative_slope": 0.2, "max_value": 6.0}}, *END],
+    "leaky relu": [conv(), "leaky_relu", *END],
+    "prelu": [conv(), {"prelu": {"alpha_initializer": "ones"}}, *END],
+    "prelu of channels": [conv(), {"prelu": {"shared_axes": [1, 2]}}, "flatten", "prelu", POINTWISE],
+    "elu": [conv(), {"elu": {"alpha": 0.5}}, *END],
+    "softmax of rows": [conv(), {"softmax": {"axis": 1}}, *END],
+    "softmax of pixels": [conv(), {"softmax": {"axis": [1, 2]}}, *END],
+    "softmax as a layer": [*END, "softmax"],
     "add": joined({"add": {"inputs": ["left", "right"]}}),
     "add one thrice": [conv(name="one"), {"add": {"inputs": ["one", "one", "one"]}}, *END],
     "add a vector to maps": [
         conv(name="maps"), {"global_average_pooling2d": {"name": "mean"}}, {"add": {"inputs": ["maps", "mean"]}}, *END,
+    ],
+    "subtract": joined({"subtract": {"inputs": ["left", "right"]}}),
+    "multiply three": joined({"multiply": {"inputs": ["left", "right", "left"]}}),
+    "average": joined({"average": {"inputs": ["left", "right", "right"]}}),
+    "maximum": joined({"maximum": {"inputs": ["left", "right"]}}),
+    "minimum": joined({"minimum": {"inputs": ["left", "right"]}}),
+    "a gate": [
+        conv(name="maps"), {"global_average_pooling2d": {}}, {"dense": {"units": 6, "activation": "sigmoid"}},
+        {"multiply": {"inputs": ["maps", "dense"]}}, *END,
     ],
     "concatenate": joined({"concatenate": {"inputs": ["left", "right"]}}),
     "concatenate rows": joined({"concatenate": {"inputs": ["right", "left"], "axis": 1}}),

@@ -87,3 +87,20 @@ def test_dropout_of_whole_maps_is_keras_s_own() -> None:
     outputs = fused_outputs(model, nodes[:1], tf.ones((50, 8, 8, 1)), training=True).numpy()
     assert all(len(np.unique(image)) == 1 for image in outputs)
     assert set(np.unique(outputs)) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "spatial_dropout2d: {rate: 0.5}",
+        "gaussian_noise: {stddev: 0.5}",
+        "gaussian_dropout: {rate: 0.5}",
+        "alpha_dropout: {rate: 0.5}",
+    ],
+)
+def test_other_noise_is_keras_s_own_to_the_bit(layer: str) -> None:
+    """Two networks of one seed, since each call draws other numbers."""
+    (one, nodes), (other, _) = (network(f"[{{{layer}}}, flatten, {{dense: {{units: classes}}}}]") for _ in range(2))
+    images = tf.constant(np.random.default_rng(0).random((9, 8, 8, 1)), tf.float32)
+    for training in (True, False, True):
+        np.testing.assert_array_equal(fused_outputs(one, nodes, images, training), other(images, training=training))

@@ -54,7 +54,7 @@ NOT_OFFERED = {
     "reduction": "losses are averaged over the images of a batch in both loops",
     "dtype": "losses compute in float32, whatever train.precision",
 }
-AXIS_OFFERED = (L.BatchNormalization, L.Concatenate, W.MaxNorm, W.MinMaxNorm, W.UnitNorm)
+AXIS_OFFERED = (L.BatchNormalization, L.Concatenate, L.Softmax, W.MaxNorm, W.MinMaxNorm, W.UnitNorm)
 # Defaults that differ, each with the reason.
 OTHER_DEFAULTS: dict[tuple[type[Section], str], Any] = {
     (L.AveragePooling2D, "pool_size"): (2, 2),  # Keras 3 forgot it; max pooling's
@@ -107,7 +107,7 @@ def test_defaults_are_those_of_the_keras_class(section: type[Section]) -> None:
             assert field.is_required(), name
         elif isinstance(field.default, Section):
             assert field.default == type(field.default)(), "a bare name is the section with its own defaults"
-            assert field.default.kind == default, name
+            assert field.default.kind == default.lower(), name
         else:
             assert field.default == default, name
 
@@ -175,14 +175,31 @@ SAID: dict[str, dict[str, Any]] = {
     },
     "dropout": {"rate": 0.25, "noise_shape": [None, 1, 1, 2], "seed": 9},
     "activation": {"activation": "selu"},
+    "spatial_dropout2d": {"rate": 0.25, "seed": 9, **FORMAT},
+    "gaussian_noise": {"stddev": 0.25, "seed": 9},
+    "gaussian_dropout": {"rate": 0.25, "seed": 9},
+    "alpha_dropout": {"rate": 0.25, "noise_shape": [None, 1, 1, 2], "seed": 9},
+    "relu": {"max_value": 3.0, "negative_slope": 0.25, "threshold": 0.5},
+    "leaky_relu": {"negative_slope": 0.125},
+    "prelu": {
+        "alpha_initializer": {"constant": {"value": 0.5}}, "alpha_regularizer": "l2", "alpha_constraint": "non_neg",
+        "shared_axes": [1, 2],
+    },
+    "elu": {"alpha": 0.5},
+    "softmax": {"axis": [1, 2]},
     "add": {},
+    "subtract": {},
+    "multiply": {},
+    "average": {},
+    "maximum": {},
+    "minimum": {},
     "concatenate": {"axis": 2},
 }  # fmt: skip
 
 
 def built(kind: str, fields: dict[str, Any], data_format: str = "channels_last") -> keras.Layer:
     """Returns the Keras layer that cnnctl makes of one layer of a config."""
-    inputs = {"inputs": ["input", "input"]} if kind in ("add", "concatenate") else {}
+    inputs = {"inputs": ["input", "input"]} if issubclass(L.STACK_ITEM.choices[kind], L.Join) else {}
     plain = {"style": "functional", "data_format": data_format, "layers": [{kind: {**fields, **inputs}}]}
     model = ModelSpec.model_validate(plain)
     nodes, complaints = nodes_of(model)
@@ -238,7 +255,7 @@ def test_dilation_reaches_keras() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind, said in SAID.items() if "data_format" in said])
 def test_a_layer_takes_the_models_data_format_unless_it_says_its_own(kind: str) -> None:
-    required = {"filters": 2, "kernel_size": 1} if kind == "conv2d" else {}
+    required = {name: SAID[kind][name] for name in L.STACK_ITEM.choices[kind].required()}
     assert built(kind, required, "channels_first").data_format == "channels_first"
     assert built(kind, required).data_format == "channels_last"
     assert built(kind, {**required, "data_format": "channels_last"}, "channels_first").data_format == "channels_last"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,44 @@ def test_batch_norm_of_one_value_outputs_beta_whatever_the_image() -> None:
     for image in images:
         assert np.allclose(layer(image[None], training=True), 1)
     assert not np.allclose(layer(images, training=True), 1)
+
+
+def test_noise_is_distributed_as_explained() -> None:
+    ones, unit = np.ones((400, 8, 8, 6), "float32"), np.random.default_rng(0).normal(size=(400, 384)).astype("float32")
+    maps = keras.layers.SpatialDropout2D(0.25, seed=1)(ones, training=True).numpy().reshape(400, 64, 6)
+    assert (maps == maps[:, :1]).all(), "a map as a whole"
+    assert set(np.unique(maps)) == {np.float32(0), np.float32(1 / 0.75)}
+    added = keras.layers.GaussianNoise(0.5, seed=1)(ones, training=True).numpy() - 1
+    assert np.allclose([added.mean(), added.std()], [0, 0.5], atol=0.01)
+    factors = keras.layers.GaussianDropout(0.2, seed=1)(ones, training=True).numpy()
+    assert np.allclose([factors.mean(), factors.std()], [1, 0.5], atol=0.01)
+    dropped = keras.layers.AlphaDropout(0.1, seed=1)(unit, training=True).numpy()
+    assert np.allclose([dropped.mean(), dropped.std()], [0, 1], atol=0.02)
+    assert round(-keras.activations.selu(-1e3).numpy().item(), 3) == 1.758
+
+
+def gradients(layer: keras.layers.Layer, *inputs: Any) -> list[Any]:
+    """Return the gradients of the sum of a join's outputs by its inputs."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        total = tf.reduce_sum(layer(list(inputs)))
+    return [gradient.numpy() for gradient in tape.gradient(total, inputs)]
+
+
+def test_gradients_of_joins_flow_as_explained() -> None:
+    draw = np.random.default_rng(0)
+    one, other = (tf.constant(draw.normal(size=(2, 3)), tf.float32) for _ in range(2))
+    larger = one.numpy() > other.numpy()
+    expected = {
+        keras.layers.Multiply: (other, one),
+        keras.layers.Average: (np.full((2, 3), 0.5), np.full((2, 3), 0.5)),
+        keras.layers.Maximum: (larger, ~larger),
+        keras.layers.Minimum: (~larger, larger),
+        keras.layers.Subtract: (np.ones((2, 3)), -np.ones((2, 3))),
+    }
+    for kind, both in expected.items():
+        for found, wanted in zip(gradients(kind(), one, other), both, strict=True):
+            np.testing.assert_allclose(found, wanted, err_msg=kind.__name__)
 
 
 def test_the_gradient_of_an_input_that_is_broadcast_is_the_sum_over_where_it_is_added() -> None:

@@ -207,6 +207,25 @@ def test_dropout_acts_in_training_only(style: str) -> None:
     assert not np.array_equal(first, second), "each call draws anew"
 
 
+NOISE: list[Any] = [
+    {"spatial_dropout2d": {"rate": 0.5}},
+    {"gaussian_noise": {"stddev": 0.5}},
+    "flatten",
+    {"gaussian_dropout": {"rate": 0.5}},
+    {"alpha_dropout": {"rate": 0.5}},
+    {"dense": {"units": "classes"}},
+]
+
+
+def test_one_seed_gives_the_three_styles_the_same_noise_to_the_bit() -> None:
+    built = [model(style, NOISE, seed=3) for style in STYLES]
+    for training in (True, False, True):
+        first, *others = (np.asarray(each(images(), training=training)) for each in built)
+        assert all(np.array_equal(first, other) for other in others)
+    assert not np.array_equal(built[0](images(), training=True), built[0](images(), training=True)), "each call draws anew"
+    assert np.array_equal(built[0](images()), built[0](images(), training=False))
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_batch_norm_moves_its_averages_in_training_only(style: str) -> None:
     built = model(style)

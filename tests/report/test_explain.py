@@ -123,6 +123,29 @@ def test_dropout_acts_in_training_only() -> None:
     assert "in validation, test and prediction values are unchanged" in text
 
 
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (
+            "spatial_dropout2d: {rate: 0.25}",
+            "each map is set to 0 as a whole with probability 0.25 and the others are divided by 1 - 0.25 = 0.75",
+        ),
+        (
+            "gaussian_noise: {stddev: 0.1}",
+            "a random number is added to each value, from a normal distribution with standard deviation 0.1;",
+        ),
+        ("gaussian_dropout: {rate: 0.2}", "with mean 1 and standard deviation 0.5, the root of 0.2 / (1 - 0.2); in validation"),
+        (
+            "alpha_dropout: {rate: 0.1}",
+            "each value is set to -1.758, the lowest output of SELU, with probability 0.1, and all are scaled",
+        ),
+        ("gaussian_noise: {stddev: 0.0}", "with stddev 0 values are unchanged, also in training"),
+    ],
+)
+def test_noise_acts_in_training_only(layer: str, sentence: str) -> None:
+    assert sentence in explained(f"[{layer}, flatten, dense: {{units: classes}}]")
+
+
 def test_rank_is_not_shape() -> None:
     text = explained("[flatten, dense: {units: classes}]", rest="train: {batch_size: 7}")
     assert re.match(
@@ -161,10 +184,48 @@ def of_branches(layers: str, head: str = "flatten, dense: {units: classes}") -> 
     return unwrapped(explanation(check(parse(text, "x.yaml"))))
 
 
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        ("relu", "value by value: x where it is positive, else 0; no parameters"),
+        (
+            "relu: {max_value: 6.0, negative_slope: 0.1, threshold: 0.5}",
+            "x where it is above 0.5, but at most 6, else 0.1 · (x - 0.5)",
+        ),
+        ("leaky_relu", "value by value: x where it is positive, else 0.3 · x"),
+        ("elu: {alpha: 0.5}", "value by value: x where it is positive, else 0.5 · (exp(x) - 1)"),
+        ("prelu", "parameters: 8·8·1 = 64; each position has its own"),
+        ("prelu: {shared_axes: [1, 2]}", "parameters: 1·1·1 = 1; 64 positions share each (shared_axes)"),
+        ("softmax: {axis: 1}", "softmax at each of 8 positions, over the 8 rows of axis 1: exp(z)"),
+        (
+            "softmax: {axis: [1, 2]}",
+            "softmax at each of 1 position, over the 64 values over the rows and columns of axes [1, 2]",
+        ),
+    ],
+)
+def test_an_activation_is_explained_with_its_arguments(layer: str, sentence: str) -> None:
+    assert sentence in explained(f"[{layer}, flatten, dense: {{units: classes}}]")
+
+
 def test_an_add_of_equal_shapes_passes_gradients_on() -> None:
     text = of_branches("zero_padding2d: {padding: 0, name: a}, add: {inputs: [a, input]}")
     assert "the sum of a and input, value by value; gradients flow into each unchanged" in text
     assert "broadcast" not in text
+
+
+@pytest.mark.parametrize(
+    ("join", "sentence"),
+    [
+        ("multiply: {inputs: [a, b]}", "the product of a and b, value by value; the gradient of each is that of the output times the other"),
+        ("average: {inputs: [a, b, a]}", "the mean of a, b and a, value by value; each gets 1/3 of the gradient"),
+        ("maximum: {inputs: [a, b]}", "the larger value of a and b, value by value; each gradient flows into the input whose value is the largest"),
+        ("minimum: {inputs: [a, b, input]}", "the smallest value of a, b and input, value by value"),
+        ("subtract: {inputs: [b, a]}", "b minus a, value by value; gradients flow into b unchanged and into a with the opposite sign"),
+    ],
+)  # fmt: skip
+def test_a_join_value_by_value_tells_where_its_gradients_flow(join: str, sentence: str) -> None:
+    convs = "conv2d: {filters: 1, kernel_size: 1, name: a}, conv2d: {filters: 1, kernel_size: 1, name: b}"
+    assert f"{sentence}" in of_branches(f"{convs}, {join}")
 
 
 def test_an_add_that_broadcasts_sums_the_gradient_of_the_smaller_input() -> None:

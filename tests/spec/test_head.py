@@ -49,6 +49,11 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
         (["flatten", dense(5, activation="softmax"), {"dropout": {"rate": 0.5}}, dense()], "logits"),
         (["flatten", dense(), {"dropout": {"rate": 0.5}}], "logits"),
         (["flatten", dense(), "batch_normalization"], "logits"),
+        (["flatten", dense(), "softmax"], "probabilities"),
+        (["flatten", dense(), {"softmax": {"axis": 1}}], "probabilities"),
+        (["flatten", dense(), "softmax", "relu", {"relu": {"max_value": 1.0}}, "leaky_relu", "prelu", "elu"], "probabilities"),
+        ([maps("linear", 8), {"softmax": {"axis": [1, 2, 3]}}, "flatten"], "probabilities"),
+        ([maps(), "relu", "global_average_pooling2d"], "logits"),
         (["flatten", dense(activation="sigmoid"), "batch_normalization"], "logits"),
         ([maps("softmax", 8), "flatten"], "probabilities"),
         ([maps("softmax", 8), {"global_max_pooling2d": {}}], "probabilities"),
@@ -59,6 +64,11 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
         (two("relu", "linear", {"add": {}}), "logits"),
         (two("linear", "linear", {"concatenate": {}}, 5), "logits"),
         ([*two("softmax", "softmax", {"add": {}}), dense()], "logits"),
+        (two("softmax", "softmax", {"average": {}}), "probabilities"),
+        (two("linear", "sigmoid", {"multiply": {}}), "logits"),
+        (two("relu", "relu", {"subtract": {}}), "logits"),
+        (two("linear", "linear", {"maximum": {}}), "logits"),
+        (["flatten", dense(activation="softmax", name="a"), {"minimum": {"inputs": ["a", "a"]}}], "probabilities"),
     ],
 )
 def test_outputs_are_followed_through_the_layers_after_the_activation(layers: Layers, expected: str) -> None:
@@ -80,6 +90,10 @@ def without_softmax(layers: Layers, end: Layers) -> Layers:
     ("layers", "data_format", "message"),
     [
         (two("softmax", "softmax", {"add": {}}), "channels_last", "the sum of 2 softmax outputs, which sums to 2"),
+        (two("softmax", "softmax", {"subtract": {}}), "channels_last", "the difference of 2 softmax outputs, which sums to 0"),
+        (two("softmax", "softmax", {"multiply": {}}), "channels_last", "the product of 2 softmax outputs, which does not"),
+        (two("softmax", "softmax", {"maximum": {}}), "channels_last", "the maximum of 2 softmax outputs, which does not"),
+        (two("softmax", "softmax", {"minimum": {}}), "channels_last", "the minimum of 2 softmax outputs, which does not"),
         (two("softmax", "softmax", {"concatenate": {}}, 5), "channels_last", "2 softmax outputs side by side, which sum to 2"),
         (
             [{"conv2d": {"filters": 5, "kernel_size": [8, 7], "activation": "softmax"}}, "flatten"],
@@ -128,6 +142,13 @@ def test_sigmoid_at_the_end_scores_each_class_by_itself(layers: Layers) -> None:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
+        (["flatten", dense(), "prelu"], "ends with prelu, which outputs neither logits nor probabilities"),
+        (["flatten", dense(), {"relu": {"max_value": 6.0}}], "the outputs are relu of at most 6: neither"),
+        (
+            [maps(), {"softmax": {"axis": 1}}, "global_average_pooling2d"],
+            "the outputs are outputs of a softmax along other axes",
+        ),
+        (["flatten", dense(activation="softmax"), {"relu": {"threshold": 0.5}}], "ends with relu, which"),
         (["flatten", dense(activation="relu")], "ends with relu, which outputs neither logits nor probabilities"),
         (two("sigmoid", "tanh", {"add": {}}), "the outputs are sums of sigmoid and tanh: neither"),
         (two("softmax", "linear", {"concatenate": {}}, 5), "probabilities and logits side by side: neither"),
@@ -137,6 +158,20 @@ def test_sigmoid_at_the_end_scores_each_class_by_itself(layers: Layers) -> None:
 def test_what_was_never_logits_or_probabilities_is_refused(layers: Layers, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         checked(layers)
+
+
+@pytest.mark.parametrize("layer", [{"gaussian_noise": {"stddev": 0.1}}, {"alpha_dropout": {"rate": 0.1}}])
+def test_noise_on_probabilities_is_refused_and_may_stand_before_the_softmax(layer: Any) -> None:
+    (kind,) = layer
+    end = dense(activation="softmax")
+    with pytest.raises(ConfigError, match=f"after {kind}, which changes them at random in training.*move the {kind} before"):
+        checked(["flatten", end, layer])
+    checked(["flatten", layer, end])
+
+
+def test_a_softmax_of_an_average_of_two_is_refused() -> None:
+    with pytest.raises(ConfigError, match="softmax of a softmax: 'a' already outputs probabilities"):
+        checked([*two("softmax", "softmax", {"average": {}}), SOFTMAX])
 
 
 def test_from_logits_is_compared_with_the_outputs_and_not_with_the_last_layer() -> None:

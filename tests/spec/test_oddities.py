@@ -46,10 +46,34 @@ def test_an_add_of_one_value_to_a_vector_says_units() -> None:
     assert warnings(layers)[0].endswith("set units: 8 for 'b'")
 
 
+def test_a_mean_of_one_channel_with_several_is_warned_about_and_a_mask_of_one_channel_is_not() -> None:
+    (warning,) = warnings([conv(4, "a"), conv(1, "b"), {"average": {"inputs": ["a", "b"]}}, "flatten", dense()])
+    assert "combines the one channel of 'b' (8, 8, 1) with each of the 4 channels" in warning
+    assert warnings([conv(4, "a"), conv(1, "b"), {"multiply": {"inputs": ["a", "b"]}}, "flatten", dense()]) == []
+
+
+def test_a_difference_of_a_layer_and_itself_is_warned_about() -> None:
+    (warning,) = warnings([conv(4, "a"), {"subtract": {"inputs": ["a", "a"]}}, "flatten", dense()])
+    assert "subtracts 'a' from itself, which is 0 for every image" in warning
+
+
+def test_no_softmax_of_an_average_at_the_end_is_warned_about() -> None:
+    heads = [dense(activation="softmax", name=name, inputs=["flatten"]) for name in ("a", "b")]
+    assert warnings(["flatten", *heads, {"average": {"inputs": ["a", "b"]}}]) == []
+
+
 def test_a_softmax_between_layers_is_warned_about() -> None:
     (warning,) = warnings([maps("softmax"), "flatten", dense(activation="softmax")])
     assert warning.startswith("warning: 'conv2d' is a softmax, but more layers follow")
     assert warnings([maps("relu"), "flatten", dense(), SOFTMAX]) == []
+
+
+def test_a_softmax_layer_between_others_is_warned_about_unless_it_is_along_other_axes() -> None:
+    (warning,) = warnings([maps(), "softmax", "flatten", dense()])
+    assert warning.startswith("warning: 'softmax' is a softmax, but more layers follow")
+    assert warnings([maps(), {"softmax": {"axis": [1, 2]}}, "flatten", dense()]) == []
+    (warning,) = warnings([maps(size=8), {"softmax": {"axis": [1, 2]}}, "flatten", dense()])
+    assert "over one value, along axes of length 1, which is always 1" in warning
 
 
 def test_a_softmax_over_one_value_is_warned_about() -> None:
@@ -62,6 +86,12 @@ def test_dropout_of_the_outputs_is_warned_about_and_may_stand_before_the_last_we
     assert warning.endswith("sets outputs of the network to 0 in training; move it before 'dense'")
     assert warnings(["flatten", DROP, dense()]) == []
     assert warnings(["flatten", dense(), {"dropout": {"rate": 0.0}}]) == []
+
+
+def test_noise_on_the_outputs_is_warned_about() -> None:
+    (warning,) = warnings(["flatten", dense(), {"gaussian_noise": {"stddev": 0.1}}])
+    assert warning.endswith("changes outputs of the network at random in training; move it before 'dense'")
+    assert warnings(["flatten", dense(), {"gaussian_noise": {"stddev": 0.0}}]) == []
 
 
 def test_of_a_repeated_layer_the_first_is_warned_about() -> None:

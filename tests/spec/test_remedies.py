@@ -209,7 +209,7 @@ def _gets_a_remedy_that_works(text: str) -> None:
 
 
 LAYER_WORDS = (
-    "relu", "softmax", "ReLU", "leaky_relu", "sigmoid", "batchnorm", "BatchNorm2d", "bn", "Conv2D", "conv", "Conv2d", "maxpool",
+    "gelu", "Softmax", "ReLU", "LeakyReLU", "sigmoid", "batchnorm", "BatchNorm2d", "bn", "Conv2D", "conv", "Conv2d", "maxpool",
     "MaxPool2d", "avgpool", "gap", "fc", "linear", "Linear", "input", "InputLayer", "rescaling", "resize", "pool", "dropout2d",
     "conv2d: {out_channels: 4, kernel_size: 3}", "conv2d: {filters: 4, kernel_size: 3x3}", "conv2d: {filters: 4, kernel: 3}",
     "conv2d: {filters: 4, kernel_size: 3, padding: 1}", "conv2d: {filters: 4, kernel_size: 3, input_shape: [28, 28, 1]}",

@@ -131,7 +131,7 @@ NAMES = ["x", "units", "rate", "filters", "name", "classes", "epochs", "seed", "
 # Every field, with values of every kind
 
 REQUIRED = {
-    "filters": 4, "kernel_size": 3, "units": 3, "rate": 0.5, "activation": "relu", "times": 2, "layers": ["flatten"],
+    "filters": 4, "kernel_size": 3, "units": 3, "rate": 0.5, "stddev": 0.5, "activation": "relu", "times": 2, "layers": ["flatten"],
     "learning_rate": 0.1, "initial_learning_rate": 0.1, "max_learning_rate": 0.1, "decay_rate": 0.5,
     "boundaries": [1], "values": [0.1, 0.2], "source": "digits", "inputs": ["a", "b"],
     "parameters": {"train.batch_size": [8, 16]},

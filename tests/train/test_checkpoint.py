@@ -42,6 +42,9 @@ LAYERS: list[Any] = [
     "max_pooling2d",
     "flatten",
     {"dropout": {"rate": 0.3}},
+    {"gaussian_noise": {"stddev": 0.1}},
+    {"gaussian_dropout": {"rate": 0.1}},
+    {"alpha_dropout": {"rate": 0.1}},
     {"dense": {"units": "classes"}},
 ]
 

@@ -1,0 +1,148 @@
+"""Explain the arithmetic of every layer in words, with the numbers of the config.
+
+Formulas as in Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016),
+and Ioffe and Szegedy, "Batch Normalization" (2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import fill
+
+from cnnctl.errors import counted
+from cnnctl.report.explain.activations import activated, activation_lines
+from cnnctl.report.explain.images import flattened, zeros
+from cnnctl.report.explain.joins import combined, side_by_side
+from cnnctl.report.explain.noise import noise
+from cnnctl.report.explain.normalizations import normalized
+from cnnctl.report.explain.subject import Subject
+from cnnctl.report.explain.values import weighted
+from cnnctl.report.explain.windows import field_lines, filter_lines, pooled, pooled_globally, sliding
+from cnnctl.spec import layers as L
+from cnnctl.spec.experiment import CosineClassifier, Experiment, FewShotSpec, Maml
+from cnnctl.spec.few_shot import distance_of, images_at_once
+from cnnctl.spec.head import chosen_loss, values_of
+from cnnctl.spec.receptive import receptive_fields
+from cnnctl.spec.shapes import Facts, show_shape
+from cnnctl.spec.stack import Node
+
+WIDTH = 80
+
+
+def explanation(experiment: Experiment) -> str:
+    """Explain the network of a checked experiment, a paragraph per layer."""
+    network = experiment.network
+    nodes, facts = network.nodes, network.facts
+    parts = [_tensors(experiment)]
+    fields = receptive_fields(nodes, facts, network.image, network.context)
+    for node, each, receptive in zip(nodes, facts, fields, strict=True):
+        lines = _layer_lines(Subject(node, each, receptive, network.context, experiment, network.parameters))
+        parts.append("\n".join([_headline(node, each), *map(_wrapped, lines)]))
+    return "\n\n".join([*parts, _outputs(experiment, nodes)])
+
+
+def _wrapped(line: str, indent: str = "  ") -> str:
+    return fill(line, WIDTH, initial_indent=indent, subsequent_indent=2 * indent)
+
+
+def _tensors(experiment: Experiment) -> str:
+    image = experiment.network.image
+    batch = images_at_once(experiment)
+    return _wrapped(
+        f"A batch of images is one tensor of rank {len(image) + 1} (it has {len(image) + 1} axes) and of shape "
+        f"(B, {str(image)[1:]}, with B = {batch} here; vectors would be (B, dim), video (B, T, H, W, C). "
+        "Shapes below omit B, which no layer changes.",
+        indent="",
+    )
+
+
+def _headline(node: Node, facts: Facts) -> str:
+    shapes = " and ".join(map(show_shape, facts.input_shapes))
+    kind = "" if node.name.startswith(facts.kind) else f" ({facts.kind})"
+    return f"{node.name}{kind}: {shapes} → {show_shape(facts.output_shape)}"
+
+
+def _layer_lines(subject: Subject) -> list[str]:
+    layer, facts, context = subject.node.layer, subject.facts, subject.context
+    match layer:
+        case L.Conv2D():
+            sums = [*sliding(layer, facts, context), *filter_lines(layer, facts, context)]
+            return [*sums, *activated(layer.activation, facts, context), *field_lines(subject.receptive)]
+        case L.Pooling():
+            return [*sliding(layer, facts, context), *pooled(layer), *field_lines(subject.receptive)]
+        case L.ZeroPadding2D():
+            return [zeros(layer)]
+        case L.GlobalPooling():
+            return [pooled_globally(layer, facts, context), *field_lines(subject.receptive)]
+        case L.Flatten():
+            return [flattened(layer, facts, context)]
+        case L.Dense():
+            field = field_lines(subject.receptive) if len(facts.output_shape) == 1 else []
+            return [*weighted(subject), *activated(layer.activation, facts, context), *field]
+        case L.BatchNormalization():
+            return normalized(layer, subject)
+        case L.RandomLayer():
+            return [noise(layer)]
+        case L.ActivationLayer() | L.ReLU() | L.LeakyReLU() | L.PReLU() | L.ELU() | L.Softmax():
+            return activation_lines(layer, facts, context)
+        case L.ValueJoin():
+            return combined(layer, facts)
+        case L.Concatenate():
+            return [side_by_side(layer, facts, context)]
+    return []
+
+
+def _few_shot_outputs(few_shot: FewShotSpec, nodes: Sequence[Node]) -> str:
+    """Explain the outputs of an embedding."""
+    method = few_shot.method
+    if isinstance(method, Maml):
+        return _adapted(method, few_shot.way, any(isinstance(node.layer, L.BatchNormalization) for node in nodes))
+    nearest = "The outputs are an embedding: a query image gets the class with the nearest mean of the labelled images"
+    if isinstance(method, CosineClassifier):
+        return f"{nearest} (cosine). In training a cosine softmax over all training classes follows, with cross-entropy."
+    return f"{nearest}. Loss: cross-entropy of the softmax of minus the distances ({distance_of(method).replace('_', ' ')})."
+
+
+def _adapted(method: Maml, way: int, normalized: bool) -> str:
+    """Explain the outputs with maml; Finn et al., "Model-Agnostic Meta-Learning" (2017), sections 2.2 and 5.2."""
+    later = method.test_steps or method.inner_steps
+    in_tests = f" ({later} in validation and test)" if later != method.inner_steps else ""
+    batch_norm = " Batch norm uses the statistics of the current images, also in tests." if normalized else ""
+    steps = "this step" if method.inner_steps == 1 else "these steps"
+    through = f"differentiated through {steps}"
+    if method.first_order:
+        through += " without second derivatives (first_order)"
+    return (
+        f"The outputs are logits of the {way} classes of an episode, after {counted(method.inner_steps, 'step')} of gradient "
+        f"descent on its labelled images{in_tests}.{batch_norm} Loss: cross-entropy of the query images, {through}."
+    )
+
+
+def _outputs(experiment: Experiment, nodes: Sequence[Node]) -> str:
+    if experiment.few_shot:
+        return _wrapped(_few_shot_outputs(experiment.few_shot, nodes), indent="")
+    loss = chosen_loss(experiment)
+    if loss.from_logits:
+        made_from = values_of(nodes)[nodes[-1].name].made_from
+        numbers = f"here {made_from}" if made_from else "any real numbers"
+        meaning = f"The outputs are logits: {numbers}; softmax makes them probabilities. The loss includes it (from_logits)."
+    else:
+        meaning = "The outputs are probabilities: the network already ends with softmax, so the loss must not apply it again."
+    labels = (
+        "Labels are integers, one class index per image, hence the sparse loss."
+        if loss.name.startswith("sparse")
+        else "Labels are one-hot, a vector with a 1 at the class, hence the loss without 'sparse'."
+    )
+    smoothed = _smoothed(loss.label_smoothing, experiment.data.classes or 1)
+    return "\n".join(_wrapped(text, indent="") for text in (meaning, f"{labels}{smoothed}", f"Loss: {loss.name}"))
+
+
+def _smoothed(smoothing: float, classes: int) -> str:
+    """Explain label smoothing of a one-hot label; Szegedy et al., "Rethinking the Inception architecture" (2016)."""
+    if not smoothing:
+        return ""
+    other = smoothing / classes
+    return (
+        f" With label_smoothing: {smoothing:g} the 1 becomes 1 - {smoothing:g} + {smoothing:g}/{classes} = "
+        f"{1 - smoothing + other:.4g}, and each 0 becomes {smoothing:g}/{classes} = {other:.4g}."
+    )

@@ -1,0 +1,16 @@
+"""Layers that change the shape of their input, without arithmetic on its values."""
+
+from typing import ClassVar
+
+from cnnctl.spec.layers.fields import DataFormat, Layer, ZeroPadding
+
+
+class ZeroPadding2D(Layer):
+    kind: ClassVar[str] = "zero_padding2d"
+    padding: ZeroPadding = ((1, 1), (1, 1))
+    data_format: DataFormat | None = None
+
+
+class Flatten(Layer):
+    kind: ClassVar[str] = "flatten"
+    data_format: DataFormat | None = None

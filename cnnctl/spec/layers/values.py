@@ -1,0 +1,26 @@
+"""Layers that compute on values: dense, activations and dropout."""
+
+from typing import ClassVar
+
+from cnnctl.spec.layers.fields import GLOROT_UNIFORM, ZEROS, Activation, Layer, Units, Weighted
+from cnnctl.spec.weights import Constraint, Initializer, Regularizer
+
+
+class Dense(Weighted):
+    kind: ClassVar[str] = "dense"
+    weight_axes: ClassVar = {"kernel": 2}
+    units: Units
+    activation: Activation | None = None
+    use_bias: bool = True
+    kernel_initializer: Initializer = GLOROT_UNIFORM
+    bias_initializer: Initializer = ZEROS
+    kernel_regularizer: Regularizer | None = None
+    bias_regularizer: Regularizer | None = None
+    activity_regularizer: Regularizer | None = None
+    kernel_constraint: Constraint | None = None
+    bias_constraint: Constraint | None = None
+
+
+class ActivationLayer(Layer):
+    kind: ClassVar[str] = "activation"
+    activation: Activation

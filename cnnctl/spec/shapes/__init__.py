@@ -1,0 +1,148 @@
+"""Integer arithmetic on stacks: output shape, parameters and MACs of each layer.
+
+Shapes are without the batch axis: (H, W, C), or (C, H, W) with `channels_first`. The formulas are from Dumoulin and Visin,
+"A guide to convolution arithmetic for deep learning" (2016). A property-based test compares them with Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from cnnctl.spec import layers as L
+from cnnctl.spec.shapes.activations import alpha_shape, prelu, softmax, softmax_places
+from cnnctl.spec.shapes.basics import (
+    MAX,
+    MAX_VALUES,
+    Costs,
+    DoesNotFit,
+    HeightWidth,
+    LayerContext,
+    Shape,
+    Window,
+    axes_of,
+    axis_of,
+    format_of,
+    input_shape,
+    show_shape,
+    spatial,
+)
+from cnnctl.spec.shapes.images import global_pooling, unchanged_image, zero_padding
+from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
+from cnnctl.spec.shapes.values import batch_normalization, dense, dropout, units_of
+from cnnctl.spec.shapes.windows import arithmetic, convolution, pooling, window_of
+from cnnctl.spec.stack import INPUT, Node
+
+__all__ = [
+    "MAX", "MAX_VALUES", "Costs", "DoesNotFit", "Facts", "HeightWidth", "LayerContext", "Misfit", "Shape", "Window",
+    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "format_of", "input_shape", "show_shape", "softmax_places", "spatial", "trace", "units_of", "window_of",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Shapes and costs of one layer, per image.
+
+    Attributes:
+        name: the layer's name; `kind`: its kind, such as conv2d.
+        inputs: names of its inputs; `input_shapes`: their shapes.
+        output_shape: without the batch axis.
+        trainable: parameters that training updates.
+        non_trainable: other parameters, such as moving averages.
+        macs: multiply-accumulates with weights, without biases and batch norm.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+    trainable: int
+    non_trainable: int
+    macs: int
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, trainable and non-trainable."""
+        return self.trainable + self.non_trainable
+
+
+def trace(nodes: Sequence[Node], image: Shape, context: LayerContext) -> list[Facts]:
+    """Compute the facts of every layer.
+
+    Args:
+        nodes: the stack, as returned by `stack.nodes_of`.
+        image: shape of one image, (H, W, C) or (C, H, W).
+        context: the number of classes and the model's data format.
+
+    Raises:
+        Misfit: a layer does not fit; it has the facts of the layers before it.
+    """
+    facts: dict[str, Facts] = {}
+    for node in nodes:
+        try:
+            facts[node.name] = _facts(node, facts, image, context)
+        except DoesNotFit as reason:
+            raise Misfit(node, list(facts.values()), reason) from None
+    return list(facts.values())
+
+
+class Misfit(Exception):
+    """The stack does not fit at `node`; `facts` are those of the layers before it."""
+
+    def __init__(self, node: Node, facts: list[Facts], reason: DoesNotFit) -> None:
+        super().__init__(reason.message)
+        self.node = node
+        self.facts = facts
+        self.reason = reason
+
+
+def _facts(node: Node, known: dict[str, Facts], image: Shape, context: LayerContext) -> Facts:
+    shapes = tuple(image if name == INPUT else known[name].output_shape for name in node.inputs)
+    output, costs = apply(node.layer, shapes, context)
+    if prod(output) > MAX:
+        raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, the limit of a tensor")
+    return Facts(
+        node.name, node.layer.kind, node.inputs, shapes, output, costs.trainable, costs.non_trainable, costs.macs
+    )  # fmt: skip
+
+
+Rule = Callable[[Any, Shape, LayerContext], tuple[Shape, Costs]]
+
+_SHAPES: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], Shape]] = {
+    L.Pooling: pooling,
+    L.ZeroPadding2D: zero_padding,
+    L.GlobalPooling: global_pooling,
+    L.Flatten: lambda layer, shape, context: (prod(shape),),
+    L.Dropout: dropout,
+    L.AlphaDropout: dropout,
+    L.SpatialDropout2D: unchanged_image,
+    L.Softmax: softmax,
+}
+"""Output shapes of layers without weights; the shape of others is unchanged."""
+_WITH_WEIGHTS: dict[type[L.Layer], Rule] = {
+    L.Conv2D: convolution,
+    L.Dense: dense,
+    L.BatchNormalization: batch_normalization,
+    L.PReLU: prelu,
+}
+
+
+def apply(layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> tuple[Shape, Costs]:
+    """Compute the output shape of `layer` and the costs of its weights.
+
+    Raises:
+        DoesNotFit: the layer does not accept these shapes.
+    """
+    if isinstance(layer, L.ValueJoin):
+        return broadcast_shape(layer, shapes), Costs()
+    if isinstance(layer, L.Concatenate):
+        return concatenation(layer, shapes), Costs()
+    for kind in type(layer).__mro__:
+        if kind in _WITH_WEIGHTS:
+            return _WITH_WEIGHTS[kind](layer, shapes[0], context)
+        if kind in _SHAPES:
+            return _SHAPES[kind](layer, shapes[0], context), Costs()
+    return shapes[0], Costs()
