@@ -24,7 +24,10 @@ CELLS = 16
 COLOURS = {
     "input": "grey", "conv2d": "blue", "dense": "green", "flatten": "grey", "zero_padding2d": "grey",
     "max_pooling2d": "orange", "average_pooling2d": "orange", "global_average_pooling2d": "orange",
-    "global_max_pooling2d": "orange", "add": "purple", "concatenate": "purple",
+    "global_max_pooling2d": "orange", "add": "purple", "subtract": "purple", "multiply": "purple", "average": "purple",
+    "maximum": "purple", "minimum": "purple", "concatenate": "purple", "relu": "yellow", "leaky_relu": "yellow",
+    "prelu": "yellow", "elu": "yellow", "softmax": "yellow", "spatial_dropout2d": "grey", "gaussian_noise": "grey",
+    "gaussian_dropout": "grey", "alpha_dropout": "grey",
     "normalization": "purple", "activation": "yellow", "dropout": "grey", "batch_normalization": "purple",
 }  # fmt: skip
 

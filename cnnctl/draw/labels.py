@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cnnctl.draw.boxes import COLOURS
-from cnnctl.draw.stations import Station
+from cnnctl.draw.stations import Station, random_part
 from cnnctl.spec import layers as L
 from cnnctl.spec.shapes import HeightWidth, show_shape
 
@@ -66,6 +66,12 @@ def short(count: int) -> str:
     return str(count)
 
 
+JOINED = {
+    "add": "sum of its inputs", "subtract": "first minus second", "multiply": "product of its inputs",
+    "average": "mean of its inputs", "maximum": "largest of its inputs", "minimum": "smallest of its inputs",
+}  # fmt: skip
+
+
 def details_of(layer: L.Layer | None) -> Iterator[str]:
     """Yield what a layer does, in words of a few characters each."""
     match layer:
@@ -84,10 +90,12 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield "all values in a row"
         case L.ActivationLayer():
             yield layer.activation
-        case L.Dropout():
-            yield f"rate {layer.rate:g}"
-        case L.Add():
-            yield "sum of its inputs"
+        case L.ReLU() | L.LeakyReLU() | L.PReLU() | L.ELU() | L.Softmax():
+            yield layer.kind.replace("_", " ")
+        case L.RandomLayer():
+            yield random_part(layer)
+        case L.ValueJoin():
+            yield JOINED[layer.kind]
         case L.Concatenate():
             yield "inputs side by side"
 

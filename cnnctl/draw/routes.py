@@ -19,7 +19,7 @@ SIGN_PLACE = SIGN + 1.5
 """Pixels from the middle of a join's sign to its box."""
 APART, ROOM = 5.0, 15.0
 """Pixels between connections that go to another band side by side, and of all of them, at most."""
-SIGNS = {"add": "+", "concatenate": "∥"}
+SIGNS = {"add": "+", "subtract": "−", "multiply": "×", "average": "x̄", "maximum": "max", "minimum": "min", "concatenate": "∥"}
 
 
 def drawn_edges(stations: Sequence[Station], edges: Sequence[Edge], page: Page) -> Iterator[str]:
@@ -139,4 +139,6 @@ def _sign(station: Station, page: Page, place: int) -> Iterator[str]:
     box = page.slots[place].box
     x, y = (box.left - SIGN_PLACE, box.y) if page.layout == "row" else (box.x, box.top - box.rise - SIGN_PLACE)
     yield element("circle", cx=x, cy=y, r=SIGN, class_="front purple purple-edge")
-    yield text(x, y + 4.5, SIGNS[station.kind], "purple", text_anchor="middle", font_weight="bold")
+    sign = SIGNS[station.kind]
+    size = None if len(sign) < len("max") else 8  # inside its circle
+    yield text(x, y + (4.5 if size is None else 3), sign, "purple", text_anchor="middle", font_weight="bold", font_size=size)

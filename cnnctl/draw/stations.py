@@ -11,7 +11,8 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import LayerContext, Shape, format_of, spatial
 from cnnctl.spec.stack import INPUT
 
-SHEETS = (L.BatchNormalization, L.ActivationLayer, L.Dropout)
+ACTIVATIONS = (L.ActivationLayer, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax)
+SHEETS = (L.BatchNormalization, L.RandomLayer, *ACTIVATIONS)
 """Layers that are drawn as sheets on the box of their input, where nothing else takes that output."""
 
 
@@ -94,7 +95,7 @@ def _station(item: Item, inputs: tuple[int, ...], context: LayerContext) -> Stat
     station = Station(item.name, layer, shape, _size(shape, format_of(layer, context)), inputs, item.rounds, item.times)
     station.parameters, station.macs = item.facts.parameters * item.times, item.facts.macs * item.times
     activation = getattr(layer, "activation", None)
-    if activation not in (None, "linear") and not isinstance(layer, L.ActivationLayer):
+    if activation not in (None, "linear") and not isinstance(layer, ACTIVATIONS):
         station.sheets.append(Sheet(activation, "activation"))
     return station
 
@@ -107,11 +108,16 @@ def _size(shape: Shape, data_format: L.DataFormat) -> tuple[int, ...]:
 
 
 def _sheet(item: Item) -> Sheet:
-    match item.node.layer:
-        case L.BatchNormalization():
-            return Sheet("batch norm", "normalization", item.name)
-        case L.Dropout(rate=rate):
-            return Sheet(f"dropout {rate:g}", "dropout", item.name)
-        case L.ActivationLayer(activation=activation):
-            return Sheet(activation, "activation", item.name)
-    raise AssertionError(item.node.layer)
+    layer = item.node.layer
+    if isinstance(layer, L.BatchNormalization):
+        return Sheet("batch norm", "normalization", item.name)
+    if isinstance(layer, L.RandomLayer):
+        words = layer.kind.removesuffix("2d").replace("_", " ")
+        return Sheet(f"{words} {random_part(layer).split()[-1]}", "dropout", item.name)
+    label = layer.activation if isinstance(layer, L.ActivationLayer) else layer.kind.replace("_", " ")
+    return Sheet(label, "activation", item.name)
+
+
+def random_part(layer: L.RandomLayer) -> str:
+    """Describe how much a layer changes at random in training, such as `rate 0.5`."""
+    return f"stddev {layer.stddev:g}" if isinstance(layer, L.GaussianNoise) else f"rate {layer.rate:g}"

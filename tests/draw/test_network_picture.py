@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cnnctl.draw.boxes import COLOURS
 from cnnctl.draw.labels import percent, short
 from cnnctl.draw.network_picture import network_picture
+from cnnctl.draw.routes import SIGNS
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
@@ -321,3 +323,30 @@ def test_drawing_imports_nothing_heavy(tmp_path: Path) -> None:
     )
     assert done.stdout.splitlines()[-1] == "[]"
     assert (tmp_path / "x.svg").read_text().endswith("</svg>\n") and (tmp_path / "y.svg").exists()
+
+
+VALUES = ["relu", "leaky_relu", "prelu", "elu", "softmax", *(f"{kind}: {{rate: 0.5}}" for kind in ("spatial_dropout2d", "gaussian_dropout", "alpha_dropout")), "gaussian_noise: {stddev: 0.5}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("join", ["add", "subtract", "multiply", "average", "maximum", "minimum", "concatenate"])
+def test_every_join_has_its_sign_before_a_box_with_two_inputs(join: str, layout: str, tmp_path: Path) -> None:
+    layers = f"- conv2d: {{name: a, filters: 4, kernel_size: 1}}\n- conv2d: {{name: b, filters: 4, kernel_size: 3, padding: same}}\n- {join}: {{name: j, inputs: [a, b]}}\n- flatten\n- dense: {{units: classes}}"  # fmt: skip
+    picture = drawn(experiment_of(layers, tmp_path), layout)
+    assert SIGNS[join] in [each.content for each in picture.texts()]
+    assert len([each for each in picture.all("path", "edge") if each.attrib["data-to"] == "j"]) == 2
+
+
+@pytest.mark.parametrize("layer", VALUES)
+def test_a_layer_that_changes_values_only_is_a_sheet_with_its_name(layer: str, tmp_path: Path) -> None:
+    layers = f"- conv2d: {{name: a, filters: 4, kernel_size: 1}}\n- {layer}\n- flatten\n- dense: {{units: classes}}"
+    picture = drawn(experiment_of(layers, tmp_path))
+    kind = layer.partition(":")[0]
+    assert set(picture.boxes) == {"input", "a", "flatten", "dense"}
+    assert [each for each in picture.texts() if each.content.startswith(f"+ {kind.removesuffix('2d').replace('_', ' ')}")]
+
+
+def test_a_layer_of_every_kind_is_drawn() -> None:
+    kinds = {layer.kind for layer in L.LAYERS}
+    assert kinds - set(COLOURS) == {"dropout", "activation", "batch_normalization"} - set(COLOURS)
+    assert {layer.kind for layer in L.LAYERS if issubclass(layer, L.Join)} == set(SIGNS)
