@@ -120,4 +120,4 @@ def _sheet(item: Item) -> Sheet:
 
 def random_part(layer: L.RandomLayer) -> str:
     """Describe how much a layer changes at random in training, such as `rate 0.5`."""
-    return f"stddev {layer.stddev:g}" if isinstance(layer, L.GaussianNoise) else f"rate {layer.rate:g}"
+    return next(f"{name} {getattr(layer, name):g}" for name in ("rate", "stddev") if hasattr(layer, name))

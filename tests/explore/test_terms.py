@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 
+from cnnctl.explore.network_data import SHOWN
 from cnnctl.spec.stack import INPUT
 from tests.browser import CHROMIUM, Browser
 from tests.explore.arithmetic_page import ArithmeticPage, decoded_all, differences, request_for
@@ -82,7 +83,7 @@ def visible(layers: list[Plain]) -> list[Plain]:
 
 def test_receptive_fields_of_random_stacks_are_the_boxes_that_change_their_values(page: ArithmeticPage) -> None:
     @settings(max_examples=times(20), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(fitting_stacks())
+    @given(fitting_stacks(kinds=SHOWN))
     def agrees(drawn: Drawn) -> None:
         assert_fields(page, Case(network_from(smooth(drawn), drawn.image, drawn.model_format)))
 

@@ -6,7 +6,7 @@ Stacks are drawn as they stand in a config. The first property builds those that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import takewhile
 from math import prod
 from pathlib import Path
@@ -229,15 +229,15 @@ JOINS = (*VALUE_JOINS, "concatenate")
 ENDS_THE_IMAGE = ("flatten", "global_average_pooling2d", "global_max_pooling2d")
 
 
-def fitting_layer(draw: Draw, shape: Shape, model_format: str) -> tuple[str, Plain]:
+def fitting_layer(draw: Draw, shape: Shape, model_format: str, kinds: Collection[str]) -> tuple[str, Plain]:
     drawers = {**ANYWHERE, **(ON_IMAGES if len(shape) == 3 else {})}
-    kind = one_of(draw, *drawers)
+    kind = one_of(draw, *(each for each in drawers if each in kinds))
     if kind in ENDS_THE_IMAGE and len(shape) == 3:  # a second chance to go on with an image
-        kind = one_of(draw, kind, *ON_IMAGES)
+        kind = one_of(draw, kind, *(each for each in ON_IMAGES if each in kinds))
     return kind, drawers[kind](draw, shape, model_format)
 
 
-def branch_layer(draw: Draw, shape: Shape, model_format: str) -> tuple[str, Plain]:
+def branch_layer(draw: Draw, shape: Shape, model_format: str, kinds: Collection[str]) -> tuple[str, Plain]:
     """Returns a layer whose output is likely to go with the others of a join."""
     choice = number(draw, 0, 5)
     if len(shape) == 3 and choice == 0:
@@ -245,7 +245,7 @@ def branch_layer(draw: Draw, shape: Shape, model_format: str) -> tuple[str, Plai
     if len(shape) == 3 and choice == 1:
         return "global_max_pooling2d", global_pooling(draw, shape, model_format)
     if choice == 2:
-        return fitting_layer(draw, shape, model_format)
+        return fitting_layer(draw, shape, model_format, kinds)
     kind = one_of(draw, "dense", "batch_normalization", "dropout", "activation")
     return kind, ANYWHERE[kind](draw, shape, model_format)
 
@@ -299,15 +299,15 @@ def images(draw: Draw, model_format: str) -> Shape:
     return (channels, height, width) if model_format == "channels_first" else (height, width, channels)
 
 
-def append_join(draw: Draw, drawn: Drawn) -> None:
+def append_join(draw: Draw, drawn: Drawn, kinds: Collection[str]) -> None:
     base = (drawn.name, drawn.shape)
     operands = []
     for _ in range(number(draw, 2, 3)):
         if draw(st.booleans()):
             operands.append(base)
         else:
-            operands.append(drawn.append(*branch_layer(draw, base[1], drawn.model_format), [base[0]]))
-    joins = fitting_joins(draw, [shape for _, shape in operands])
+            operands.append(drawn.append(*branch_layer(draw, base[1], drawn.model_format, kinds), [base[0]]))
+    joins = [join for join in fitting_joins(draw, [shape for _, shape in operands]) if join[0] in kinds]
     if not joins:  # in one row any outputs go together
         operands = [drawn.append("flatten", {}, [name]) for name, _ in operands]
         joins = [("concatenate", {})]
@@ -315,16 +315,24 @@ def append_join(draw: Draw, drawn: Drawn) -> None:
     drawn.append(kind, fields, [name for name, _ in operands])
 
 
+EVERY_KIND = (*ANYWHERE, *ON_IMAGES, *JOINS)
+
+
 @st.composite
-def fitting_stacks(draw: Draw) -> Drawn:
-    """Draws a stack in which every layer fits and takes the one before, with joins here and there."""
+def fitting_stacks(draw: Draw, kinds: Collection[str] = EVERY_KIND) -> Drawn:
+    """Draws a stack in which every layer fits and takes the one before, with joins here and there.
+
+    Args:
+        draw: by hypothesis.
+        kinds: of the layers; conv2d, dense, batch_normalization, dropout, activation, flatten and concatenate among them.
+    """
     model_format = one_of(draw, *FORMATS)
     drawn = Drawn(images(draw, model_format), model_format)
     for _ in range(number(draw, 1, 6)):
         if number(draw, 0, 2) == 0:
-            append_join(draw, drawn)
+            append_join(draw, drawn, kinds)
         else:
-            drawn.append(*fitting_layer(draw, drawn.shape, model_format), [drawn.name])
+            drawn.append(*fitting_layer(draw, drawn.shape, model_format, kinds), [drawn.name])
     return drawn
 
 
