@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -82,7 +82,7 @@ def values_of(
     for node in nodes:
         softmax_of_columns = context is not None and format_of(node.layer, context) == "channels_first"
         taken = [known[name] for name in node.inputs]
-        known[node.name] = _made_by(node, taken, shapes.get(node.name), softmax_of_columns)
+        known[node.name] = _made_by(_Step(node, taken, shapes.get(node.name), softmax_of_columns))
     return known
 
 
@@ -91,30 +91,32 @@ def output_kind(nodes: Sequence[Node]) -> str:
     return values_of(nodes)[nodes[-1].name].kind
 
 
-def _made_by(node: Node, taken: Sequence[Values], facts: Facts | None, softmax_of_columns: bool) -> Values:
-    layer, values = node.layer, taken[0]
-    match layer:
-        case L.Conv2D() | L.Dense():
-            return _activated(node, Values(LOGITS, node), facts)
-        case L.ActivationLayer() | L.ReLU() | L.LeakyReLU() | L.PReLU() | L.ELU():
-            return _activated(node, values, facts)
-        case L.Softmax():
-            return _softmax(node, values, facts)
-        case L.BatchNormalization():
-            return Values(LOGITS, node)
-        case L.RandomLayer():
-            return _changed_at_random(node, layer, values)
-        case L.Flatten():
-            return _flattened(node, values, facts)
-        case L.ZeroPadding2D():
-            return values if values.kind != PROBABILITIES else _no_longer(node, "zeros around probabilities")
-        case L.Pooling() | L.GlobalPooling():
-            return _pooled(node, values, facts, softmax_of_columns)
-        case L.ValueJoin():
-            return _combined(node, layer, taken)
-        case L.Concatenate():
-            return _side_by_side(node, taken)
-    return values
+@dataclass(frozen=True)
+class _Step:
+    """A layer with the values that it takes.
+
+    Attributes:
+        node: the layer.
+        taken: the kinds of values of its inputs.
+        facts: its facts, where they are known.
+        softmax_of_columns: True under channels_first, where a softmax along the last axis is along the columns.
+    """
+
+    node: Node
+    taken: Sequence[Values]
+    facts: Facts | None
+    softmax_of_columns: bool
+
+    @property
+    def values(self) -> Values:
+        """The kind of values of its first input."""
+        return self.taken[0]
+
+
+def _made_by(step: _Step) -> Values:
+    """Determine the kind of values that a layer outputs; a layer without a rule passes on those of its input."""
+    rule = next((_MADE[kind] for kind in type(step.node.layer).__mro__ if kind in _MADE), None)
+    return rule(step) if rule else step.values
 
 
 def _no_longer(node: Node, kind: str) -> Values:
@@ -164,7 +166,13 @@ def _over_last(layer: L.Layer, shape: Shape) -> bool:
     return last == len(shape) - 1 and all(shape[place] == 1 for place in others)
 
 
-def _changed_at_random(node: Node, layer: L.RandomLayer, values: Values) -> Values:
+def _padded(node: Node, values: Values) -> Values:
+    return values if values.kind != PROBABILITIES else _no_longer(node, "zeros around probabilities")
+
+
+def _changed_at_random(node: Node, values: Values) -> Values:
+    layer = node.layer
+    assert isinstance(layer, L.RandomLayer)
     if values.kind != PROBABILITIES or not layer.acts:
         return values
     assert values.node
@@ -209,8 +217,9 @@ _OF_VALUES = {
 }
 
 
-def _combined(node: Node, layer: L.ValueJoin, taken: Sequence[Values]) -> Values:
+def _combined(node: Node, taken: Sequence[Values]) -> Values:
     """Describe a join value by value; the average of probabilities is probabilities."""
+    layer = node.layer
     if len(set(node.inputs)) == 1 and isinstance(layer, L.Average | L.Maximum | L.Minimum):
         return taken[0]  # of a layer with itself
     if all(values.kind == PROBABILITIES for values in taken):
@@ -241,6 +250,27 @@ def _side_by_side(node: Node, taken: Sequence[Values]) -> Values:
     if len(kinds) == 1:
         return Values(LOGITS, node) if kinds == [LOGITS] else taken[0]
     return Values(f"{' and '.join(kinds)} side by side", node, f"end with dense: {{units: {L.CLASSES}}}")
+
+
+_MADE: dict[type[L.Layer], Callable[[_Step], Values]] = {
+    L.Conv2D: lambda step: _activated(step.node, Values(LOGITS, step.node), step.facts),
+    L.Dense: lambda step: _activated(step.node, Values(LOGITS, step.node), step.facts),
+    L.ActivationLayer: lambda step: _activated(step.node, step.values, step.facts),
+    L.ReLU: lambda step: _activated(step.node, step.values, step.facts),
+    L.LeakyReLU: lambda step: _activated(step.node, step.values, step.facts),
+    L.PReLU: lambda step: _activated(step.node, step.values, step.facts),
+    L.ELU: lambda step: _activated(step.node, step.values, step.facts),
+    L.Softmax: lambda step: _softmax(step.node, step.values, step.facts),
+    L.BatchNormalization: lambda step: Values(LOGITS, step.node),
+    L.RandomLayer: lambda step: _changed_at_random(step.node, step.values),
+    L.Flatten: lambda step: _flattened(step.node, step.values, step.facts),
+    L.ZeroPadding2D: lambda step: _padded(step.node, step.values),
+    L.Pooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
+    L.GlobalPooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
+    L.ValueJoin: lambda step: _combined(step.node, step.taken),
+    L.Concatenate: lambda step: _side_by_side(step.node, step.taken),
+}
+"""The kind of values that each family of layers outputs."""
 
 
 def has_penalties(experiment: Experiment) -> bool:

@@ -19,7 +19,7 @@ from functools import reduce
 from itertools import product
 from math import prod
 from operator import and_, or_
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape, Window, format_of, softmax_places, window_of
@@ -126,29 +126,11 @@ class AxisField:
 
 
 def field_after(layer: L.Layer, taken: Sequence[AxisField], facts: Facts, context: LayerContext) -> AxisField:
-    """Compute the fields of a layer from those of its inputs."""
-    field, output = taken[0], facts.output_shape
-    match layer:
-        case L.Conv2D():
-            field = _convolved(field, layer, context)
-        case L.Pooling():
-            field = _slid(field, layer, context)
-        case L.ZeroPadding2D():
-            field = _padded(field, layer, context)
-        case L.GlobalPooling():
-            field = _pooled(field, layer, context)
-        case L.Flatten() if len(facts.input_shapes[0]) == 3:
-            field = _flattened(field, layer, context)
-        case L.Dense():
-            field = _dense(field, output)
-        case L.Subtract() if len(set(facts.inputs)) == 1:  # x - x is 0
-            field = AxisField(output, (), field.zeros, None, None)
-        case L.ValueJoin():
-            field = _combined(taken, facts)
-        case L.Concatenate():
-            field = _side_by_side(_tensors(taken, facts), layer.axis - 1 if layer.axis > 0 else len(output) + layer.axis)
-    places = softmax_places(layer, output)
-    return _softmaxed(field, output, places) if places else field
+    """Compute the fields of a layer from those of its inputs; without a rule they are those of its input."""
+    rule = next((_RULES[kind] for kind in type(layer).__mro__ if kind in _RULES), None)
+    field = rule(layer, taken, facts, context) if rule else taken[0]
+    places = softmax_places(layer, facts.output_shape)
+    return _softmaxed(field, facts.output_shape, places) if places else field
 
 
 def _image_axes(layer: L.Layer, context: LayerContext) -> tuple[HeightWidth, int]:
@@ -234,8 +216,10 @@ def _pooled(field: AxisField, layer: L.GlobalPooling, context: LayerContext) -> 
     return AxisField((field.shape[channels],), _fewest(terms), field.zeros, None, None)
 
 
-def _flattened(field: AxisField, layer: L.Flatten, context: LayerContext) -> AxisField:
+def _flattened(field: AxisField, layer: L.Flatten, facts: Facts, context: LayerContext) -> AxisField:
     """Flatten an image; Keras moves the channels last before it flattens."""
+    if len(facts.input_shapes[0]) != 3:
+        return field
     order = (1, 2, 0) if format_of(layer, context) == "channels_first" else (0, 1, 2)
     terms = tuple(tuple(term[axis] for axis in order) for term in field.terms)
     return AxisField(tuple(field.shape[axis] for axis in order), terms, field.zeros, None, None)
@@ -259,6 +243,17 @@ def _together(field: AxisField, output: Shape, places: Sequence[int]) -> AxisFie
     for place in places:
         field = field.mixed(place, output[place])
     return field
+
+
+def _subtracted(taken: Sequence[AxisField], facts: Facts) -> AxisField:
+    if len(set(facts.inputs)) > 1:
+        return _combined(taken, facts)
+    return AxisField(facts.output_shape, (), taken[0].zeros, None, None)  # x - x is 0
+
+
+def _concatenated(layer: L.Concatenate, taken: Sequence[AxisField], facts: Facts) -> AxisField:
+    axis = layer.axis - 1 if layer.axis > 0 else len(facts.output_shape) + layer.axis
+    return _side_by_side(_tensors(taken, facts), axis)
 
 
 def _combined(taken: Sequence[AxisField], facts: Facts) -> AxisField:
@@ -341,3 +336,17 @@ def _few(count: int) -> int:
 def _span(mask: int) -> int:
     """Return the distance from the first bit to the last, both included."""
     return mask.bit_length() - (mask & -mask).bit_length() + 1 if mask else 0
+
+
+_RULES: dict[type[L.Layer], Callable[[Any, Sequence[AxisField], Facts, LayerContext], AxisField]] = {
+    L.Conv2D: lambda layer, taken, facts, context: _convolved(taken[0], layer, context),
+    L.Pooling: lambda layer, taken, facts, context: _slid(taken[0], layer, context),
+    L.ZeroPadding2D: lambda layer, taken, facts, context: _padded(taken[0], layer, context),
+    L.GlobalPooling: lambda layer, taken, facts, context: _pooled(taken[0], layer, context),
+    L.Flatten: lambda layer, taken, facts, context: _flattened(taken[0], layer, facts, context),
+    L.Dense: lambda layer, taken, facts, context: _dense(taken[0], facts.output_shape),
+    L.Subtract: lambda layer, taken, facts, context: _subtracted(taken, facts),
+    L.ValueJoin: lambda layer, taken, facts, context: _combined(taken, facts),
+    L.Concatenate: lambda layer, taken, facts, context: _concatenated(layer, taken, facts),
+}
+"""The fields after each family of layers; the subclass comes before its base."""

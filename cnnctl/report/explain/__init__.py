@@ -6,8 +6,9 @@ and Ioffe and Szegedy, "Batch Normalization" (2015).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from textwrap import fill
+from typing import Any
 
 from cnnctl.errors import counted
 from cnnctl.report.explain.activations import activated, activation_lines
@@ -63,33 +64,53 @@ def _headline(node: Node, facts: Facts) -> str:
 
 
 def _layer_lines(subject: Subject) -> list[str]:
-    layer, facts, context = subject.node.layer, subject.facts, subject.context
-    match layer:
-        case L.Conv2D():
-            sums = [*sliding(layer, facts, context), *filter_lines(layer, facts, context)]
-            return [*sums, *activated(layer.activation, facts, context), *field_lines(subject.receptive)]
-        case L.Pooling():
-            return [*sliding(layer, facts, context), *pooled(layer), *field_lines(subject.receptive)]
-        case L.ZeroPadding2D():
-            return [zeros(layer)]
-        case L.GlobalPooling():
-            return [pooled_globally(layer, facts, context), *field_lines(subject.receptive)]
-        case L.Flatten():
-            return [flattened(layer, facts, context)]
-        case L.Dense():
-            field = field_lines(subject.receptive) if len(facts.output_shape) == 1 else []
-            return [*weighted(subject), *activated(layer.activation, facts, context), *field]
-        case L.BatchNormalization():
-            return normalized(layer, subject)
-        case L.RandomLayer():
-            return [noise(layer)]
-        case L.ActivationLayer() | L.ReLU() | L.LeakyReLU() | L.PReLU() | L.ELU() | L.Softmax():
-            return activation_lines(layer, facts, context)
-        case L.ValueJoin():
-            return combined(layer, facts)
-        case L.Concatenate():
-            return [side_by_side(layer, facts, context)]
-    return []
+    """Return the sentences on a layer; a layer without a rule has none."""
+    layer = subject.node.layer
+    rule = next((_LINES[kind] for kind in type(layer).__mro__ if kind in _LINES), None)
+    return rule(layer, subject) if rule else []
+
+
+def _convolution_lines(layer: L.Conv2D, subject: Subject) -> list[str]:
+    facts, context = subject.facts, subject.context
+    sums = [*sliding(layer, facts, context), *filter_lines(layer, facts, context)]
+    return [*sums, *activated(layer.activation, facts, context), *field_lines(subject.receptive)]
+
+
+def _pooling_lines(layer: L.Pooling, subject: Subject) -> list[str]:
+    return [*sliding(layer, subject.facts, subject.context), *pooled(layer), *field_lines(subject.receptive)]
+
+
+def _dense_lines(layer: L.Dense, subject: Subject) -> list[str]:
+    field = field_lines(subject.receptive) if len(subject.facts.output_shape) == 1 else []
+    return [*weighted(subject), *activated(layer.activation, subject.facts, subject.context), *field]
+
+
+def _activation_lines(layer: L.Layer, subject: Subject) -> list[str]:
+    return activation_lines(layer, subject.facts, subject.context)
+
+
+_LINES: dict[type[L.Layer], Callable[[Any, Subject], list[str]]] = {
+    L.Conv2D: _convolution_lines,
+    L.Pooling: _pooling_lines,
+    L.ZeroPadding2D: lambda layer, subject: [zeros(layer)],
+    L.GlobalPooling: lambda layer, subject: [
+        pooled_globally(layer, subject.facts, subject.context),
+        *field_lines(subject.receptive),
+    ],
+    L.Flatten: lambda layer, subject: [flattened(layer, subject.facts, subject.context)],
+    L.Dense: _dense_lines,
+    L.BatchNormalization: normalized,
+    L.RandomLayer: lambda layer, subject: [noise(layer)],
+    L.ActivationLayer: _activation_lines,
+    L.ReLU: _activation_lines,
+    L.LeakyReLU: _activation_lines,
+    L.PReLU: _activation_lines,
+    L.ELU: _activation_lines,
+    L.Softmax: _activation_lines,
+    L.ValueJoin: lambda layer, subject: combined(layer, subject.facts),
+    L.Concatenate: lambda layer, subject: [side_by_side(layer, subject.facts, subject.context)],
+}
+"""The sentences on each family of layers."""
 
 
 def _few_shot_outputs(few_shot: FewShotSpec, nodes: Sequence[Node]) -> str:
