@@ -349,6 +349,10 @@ def summary(
     overrides: Overrides = None,
     form: Format = Form.table,
     batch_size: Annotated[int, typer.Option(min=1, help="Batch size for the memory estimate.")] = 1,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=1, help="Levels of blocks to show; 1 shows each block as one row. [default: 1]", show_default=False),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of every layer.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
     verbose: Verbose = False,
@@ -356,7 +360,7 @@ def summary(
     """Show every layer: shape, parameters, MACs, receptive field, memory. No TensorFlow."""
     from cnnctl.commands.summary import summary as run
 
-    run(config, overrides or [], form.value, batch_size, explain, check, Console(), verbose)
+    run(config, overrides or [], form.value, batch_size, depth, explain, check, Console(), verbose)
 
 
 @app.command(rich_help_panel="Look")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class CnnctlError(Exception):
@@ -58,15 +58,18 @@ class Problem:
         location: its source: `file:line:column` or `--set path=value`.
         path: the field, such as `model.layers[3].conv2d`; empty for the whole file.
         message: what is wrong, what was expected and received, and how to fix it; may have several lines.
+        elsewhere: the second place of a mistake inside a block; the same mistake in several uses is one problem.
     """
 
     location: str
     path: str
     message: str
+    elsewhere: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         subject = f"{self.path}: " if self.path else ""
-        return f"{self.location}  {subject}{self.message}"
+        first, line_break, others = self.message.partition("\n")
+        return f"{self.location}  {subject}{first}{self.elsewhere}{line_break}{others}"
 
 
 class ConfigError(CnnctlError):

@@ -19,6 +19,7 @@ def summary(
     overrides: Sequence[str],
     form: str,
     batch_size: int,
+    depth: int | None,
     explain: bool,
     check: bool,
     console: Console,
@@ -31,6 +32,7 @@ def summary(
         overrides: values of `--set`, such as `train.epochs=3`.
         form: `table`, `json` or `markdown`.
         batch_size: batch size for the memory estimate.
+        depth: how many levels of blocks are shown; at the last level a block is one row. None for 1.
         explain: print the arithmetic of every layer after the table.
         check: compare with the built Keras model.
         console: prints results and messages.
@@ -38,23 +40,26 @@ def summary(
 
     Raises:
         ConfigError: the config is wrong.
-        UsageError: `explain` with json.
+        UsageError: `explain` or `depth` with json.
         RunError: `check` finds a difference.
     """
     if explain and form == "json":
         raise UsageError("--explain has no JSON form; use --format table or markdown")
+    if depth is not None and form == "json":
+        raise UsageError("--depth is for the table; the JSON form lists every layer, with the block it is in")
     notes: list[str] = []
     experiment = load(config, overrides, notes=notes)
     for note in notes:
         console.say(note if note.startswith("warning") else f"note: {note}")
     numbers = rows.summarize(experiment, batch_size)
+    shown = rows.folded(numbers, experiment.network.nodes, depth or 1)
     if form == "json":
         console.result(tables.summary_json(numbers))
     elif form == "markdown":
-        console.result(tables.summary_markdown(numbers))
+        console.result(tables.summary_markdown(shown))
     else:
-        console.result(tables.summary_table(numbers, _width()))
-        console.result("\n" + "\n".join(tables.totals(numbers)))
+        console.result(tables.summary_table(shown, _width()))
+        console.result("\n" + "\n".join(tables.totals(shown)))
     if explain:
         from cnnctl.report.explain import explanation
 

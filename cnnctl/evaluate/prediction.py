@@ -24,6 +24,7 @@ from cnnctl.errors import DataError
 from cnnctl.evaluate.evaluated_images import merge_findings
 from cnnctl.evaluate.prediction_tables import MAX_DRAWN, Guess, Prediction, saliency_title, seen_title
 from cnnctl.evaluate.saliency_methods import GRAD_CAM, GRADIENT, last_convolution
+from cnnctl.model.styles import layers_of, wiring_of
 from cnnctl.report.console import Console
 from cnnctl.session.environment import training_images
 from cnnctl.session.trained_run import EndedRun, Trained, Values, with_network
@@ -261,11 +262,9 @@ def saliency_picture(trained: Trained, named: Predicted, method: str = GRADIENT)
 def _grad_cam(trained: Trained, images: Any, labels: NDArray[np.int64], size: tuple[int, ...]) -> Values:
     """Compute Grad-CAM for the last convolution, enlarged bilinearly to the size of the images, as in the paper."""
     nodes = trained.experiment.network.nodes
-    layers = [trained.model.get_layer(node.name) for node in nodes]
-    wiring = {node.name: list(node.inputs) for node in nodes}
     last = last_convolution(nodes)
     assert last is not None  # refused before
-    maps = grad_cam(layers, wiring, last, images, labels, trained.from_logits)
+    maps = grad_cam(layers_of(trained.model, nodes), wiring_of(nodes), last, images, labels, trained.from_logits)
     enlarged: Values = tf.image.resize(maps[..., np.newaxis], size, method="bilinear")[..., 0].numpy()
     return enlarged
 

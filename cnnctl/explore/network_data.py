@@ -177,11 +177,10 @@ def weights_of(description: Plain, model: Any) -> bytes:
         model: a built Keras model with its layers by name.
     """
     layers = [layer for layer in description["layers"] if layer["weights"]]
-    arrays = {
-        f"{layer['name']}/{name}": getattr(model.get_layer(layer["name"]), name)
-        for layer in layers
-        for name in layer["weights"]
-    }
+    from cnnctl.model.styles import layers_by_name  # needs Keras
+
+    found = layers_by_name(model)
+    arrays = {f"{layer['name']}/{name}": getattr(found[layer["name"]], name) for layer in layers for name in layer["weights"]}
     return weights_from(description, arrays)
 
 

@@ -11,6 +11,7 @@ import onnx
 
 from cnnctl.export.onnx_graph import OUTPUT, Graph, Place
 from cnnctl.export.onnx_layers import translate
+from cnnctl.model.styles import layers_of
 from cnnctl.spec.network import Network
 from cnnctl.spec.stack import INPUT
 
@@ -24,10 +25,11 @@ def onnx_graph(network: Network, model: keras.Model) -> onnx.ModelProto:
     """
     graph = Graph()
     tensors = {INPUT: INPUT}
+    layers = layers_of(model, network.nodes)
     for node, each in zip(network.nodes, network.facts, strict=True):
         graph.layer = node.name
         inputs = [tensors[name] for name in node.inputs]
-        place = Place(node.layer, model.get_layer(node.name), inputs, each.input_shapes, network.context)
+        place = Place(node.layer, layers[node.name], inputs, each.input_shapes, network.context)
         tensors[node.name] = translate(node.layer, graph, place)
     graph.operator("Identity", tensors[network.nodes[-1].name], result=OUTPUT)
     return graph.model(network.image, network.facts[-1].output_shape)

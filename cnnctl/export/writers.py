@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.model.styles import build_model
+from cnnctl.model.styles import build_model, layers_by_name
 from cnnctl.spec.experiment import Experiment
 
 Values = NDArray[np.float32]
@@ -89,8 +89,9 @@ def plain_network(experiment: Experiment, trained: keras.Model) -> keras.Model:
     model = experiment.model.model_copy(update={"style": style})
     train = experiment.train.model_copy(update={"precision": "float32"})
     network = build_model(experiment.model_copy(update={"model": model, "train": train}))
-    for node in experiment.network.nodes:  # by name: styles keep branches in different orders
-        network.get_layer(node.name).set_weights(trained.get_layer(node.name).get_weights())
+    learned = layers_by_name(trained)
+    for name, layer in layers_by_name(network).items():  # by name: styles keep branches in different orders
+        layer.set_weights(learned[name].get_weights())
     return network
 
 

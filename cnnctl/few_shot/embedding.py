@@ -11,9 +11,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.few_shot.methods import pose_logits
-from cnnctl.model.styles import outputs_of_layers
+from cnnctl.model.styles import layers_of, outputs_of_layers, wiring_of
 from cnnctl.spec import layers as L
-from cnnctl.spec.stack import Node
+from cnnctl.spec.stack import INPUT, Node
 
 Values = NDArray[np.float32]
 
@@ -32,8 +32,7 @@ def layer_inputs(model: keras.Model, nodes: Sequence[Node], layer: Node, images:
         layer: its input is the output of one other layer.
         images: (B, H, W, C), or (B, C, H, W) under channels_first, float32.
     """
-    layers = [model.get_layer(node.name) for node in nodes]
-    outputs = outputs_of_layers(layers, {node.name: list(node.inputs) for node in nodes}, images)
+    outputs = outputs_of_layers(layers_of(model, nodes), wiring_of(nodes), {INPUT: images})
     return as_vectors(outputs[layer.inputs[0]])
 
 

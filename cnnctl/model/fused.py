@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from cnnctl.model.keras_layers import RANDOM
+from cnnctl.model.styles import layers_of
 from cnnctl.spec.layers import Conv2D, MaxPooling2D
 from cnnctl.spec.stack import INPUT, Node
 
@@ -33,10 +34,10 @@ def fused_outputs(network: keras.Model, nodes: Sequence[Node], images: Any, trai
         images: (B, H, W, C), the input of the network.
         training: whether dropout is active.
     """
-    late = relu_after_pooling(nodes)
+    late, layers = relu_after_pooling(nodes), layers_of(network, nodes)
     tensors = {INPUT: images}
     for node in nodes:
-        layer, taken = network.get_layer(node.name), [tensors[name] for name in node.inputs]
+        layer, taken = layers[node.name], [tensors[name] for name in node.inputs]
         tensors[node.name] = _called(layer, taken, training, late.get(node.name))
     return tensors[nodes[-1].name]
 

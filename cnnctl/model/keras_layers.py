@@ -9,6 +9,7 @@ import keras
 
 from cnnctl.spec import layers as L
 from cnnctl.spec import weights as W
+from cnnctl.spec.groups import local
 from cnnctl.spec.section import Section
 from cnnctl.spec.shapes import LayerContext, format_of, units_of
 from cnnctl.spec.stack import Node
@@ -89,8 +90,8 @@ KERAS_PARTS: dict[type[Section], type] = {
 
 def keras_layers(
     nodes: Sequence[Node], seed: int, context: LayerContext, precision: str, twice_differentiable: bool = False
-) -> list[keras.Layer]:
-    """Create the Keras layer of each node, not yet built.
+) -> dict[str, keras.Layer]:
+    """Create the Keras layer of each node, by the node's name; it is not yet built, and one layer if nodes share weights.
 
     Args:
         nodes: the stack.
@@ -102,12 +103,13 @@ def keras_layers(
     """
     last = len(nodes) - 1
     last_precision = precision if precision == "float64" else "float32"
-    return [
-        keras_layer(
-            node, _LayerSeeds(seed, index), context, last_precision if index == last else precision, twice_differentiable
+    made: dict[str, keras.Layer] = {}
+    for index, node in enumerate(nodes):
+        of_layer = last_precision if index == last else precision
+        made[node.name] = made.get(node.owner) or keras_layer(
+            node, _LayerSeeds(seed, index), context, of_layer, twice_differentiable
         )
-        for index, node in enumerate(nodes)
-    ]
+    return made
 
 
 class _LayerSeeds:
@@ -137,7 +139,7 @@ def keras_layer(
     kind = KERAS_LAYERS[type(layer)]
     if twice_differentiable and kind is keras.layers.BatchNormalization:
         kind = TwiceDifferentiableBatchNormalization
-    return kind(**arguments, name=node.name, dtype=precision)
+    return kind(**arguments, name=local(node.name), dtype=precision)
 
 
 def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cnnctl.model.styles import layers_by_name
+
 _SEED_DISTANCE = 0x9E3779B1
 """Distance between the seeds of replicas, far from those of other layers: 2³² over the golden ratio, as in Fibonacci hashing."""
 
@@ -59,7 +61,7 @@ def _step_alone(optimizer: keras.Optimizer) -> None:
 
 def _draw_apart(network: keras.Model) -> None:
     """Give dropout of each replica its own seeds; those of the first replica equal the seeds on one device."""
-    for layer in network.layers:
+    for layer in layers_by_name(network).values():
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
             generator.next = partial(_drawn_apart, generator.next)
@@ -74,7 +76,7 @@ def _drawn_apart(draw: Callable[..., Any], ordered: bool = True) -> Any:
 
 def _normalize_together(network: keras.Model) -> None:
     """Make batch normalization compute mean and variance over the images of all replicas in training."""
-    for layer in network.layers:
+    for layer in layers_by_name(network).values():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer._moments = partial(_moments, layer._moments, layer._reduction_axes)
 

@@ -8,20 +8,21 @@ from typing import Any
 
 import keras
 
-from cnnctl.model.styles import build_model
+from cnnctl.model.styles import build_model, layers_of
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import Facts, Shape
 
 
 def differences(experiment: Experiment) -> list[str]:
     """Return a line for each layer whose shape or parameters differ in Keras; empty if all are equal."""
-    network, model = experiment.network, build_model(experiment)
+    network = experiment.network
+    layers = layers_of(build_model(experiment), network.nodes)
     shapes = {"input": network.image}
     lines = []
-    for each in network.facts:
-        layer = model.get_layer(each.name)
+    for node, each in zip(network.nodes, network.facts, strict=True):
+        layer = layers[each.name]
         shapes[each.name] = keras_shape(layer, [shapes[name] for name in each.inputs])
-        lines += _difference(each, layer, shapes[each.name])
+        lines += _difference(each, layer, shapes[each.name], counts=not node.shares)
     return lines
 
 
@@ -32,10 +33,11 @@ def keras_shape(layer: Any, inputs: Sequence[Shape]) -> Shape:
     return tuple(shape[1:])
 
 
-def _difference(facts: Facts, layer: Any, shape: Shape) -> list[str]:
+def _difference(facts: Facts, layer: Any, shape: Shape, counts: bool) -> list[str]:
+    """Return a line if shape or parameters differ; `counts` is False for a layer that uses the weights of another."""
     trainable = sum(prod(weight.shape) for weight in layer.trainable_weights)
     ours = (facts.output_shape, facts.trainable, facts.non_trainable)
-    theirs = (shape, trainable, layer.count_params() - trainable)
+    theirs = (shape, trainable, layer.count_params() - trainable) if counts else (shape, 0, 0)
     if ours == theirs:
         return []
     return [

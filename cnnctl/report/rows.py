@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.groups import Group, tree_of
 from cnnctl.spec.receptive import Receptive, never_seen, receptive_fields
 from cnnctl.spec.shapes import Facts, Shape
+from cnnctl.spec.stack import INSIDE, Node
 
 BYTES_PER_VALUE = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One layer of a summary: its facts, its receptive field, and the bytes of its output for the whole batch."""
+    """One layer of a summary, or a block as one row.
+
+    Attributes:
+        facts: its shapes and costs.
+        receptive: its receptive field.
+        activation_bytes: of its output for the whole batch; of a block, of the outputs of its layers.
+        shares: the name of the layer or block whose weights it uses; empty for its own.
+        layers: the number of layers of a block; 0 for a layer.
+    """
 
     facts: Facts
     receptive: Receptive | None
     activation_bytes: int
+    shares: str = ""
+    layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,10 +81,50 @@ def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
     sizes = [size] * (len(facts) - 1) + [BYTES_PER_VALUE["float32"]]  # the last layer is always float32
     fields = receptive_fields(network.nodes, facts, image, context)
     rows = [
-        Row(each, field, prod(each.output_shape) * size * batch_size)
-        for each, field, size in zip(facts, fields, sizes, strict=True)
+        Row(each, field, prod(each.output_shape) * size * batch_size, node.shares)
+        for node, each, field, size in zip(network.nodes, facts, fields, sizes, strict=True)
     ]
     return Summary(image, batch_size, rows, never_seen(fields, image, context))
+
+
+def folded(summary: Summary, nodes: Sequence[Node], depth: int) -> Summary:
+    """Make each block one row, except the outermost `depth - 1` ones of blocks inside each other."""
+    rows = {row.facts.name: row for row in summary.rows}
+    return replace(summary, rows=_folded(tree_of(nodes), rows, depth, {}))
+
+
+def _folded(items: Sequence[Node | Group], rows: Mapping[str, Row], depth: int, names: dict[str, str]) -> list[Row]:
+    """Return the rows of layers and blocks; `names` has the shown name of each output of a block that is one row."""
+    shown: list[Row] = []
+    for item in items:
+        if not isinstance(item, Group):
+            shown.append(_renamed(rows[item.name], names))
+        elif depth > 1:
+            shown += _folded(item.items, rows, depth - 1, names)
+        else:
+            shown.append(_renamed(_block_row(item, [rows[node.name] for node in item.nodes]), names))
+            names[item.output] = item.name
+    return shown
+
+
+def _renamed(row: Row, names: Mapping[str, str]) -> Row:
+    inputs = tuple(names.get(name, name) for name in row.facts.inputs)
+    return replace(row, facts=replace(row.facts, inputs=inputs))
+
+
+def _block_row(block: Group, rows: Sequence[Row]) -> Row:
+    shapes = {name: shape for row in rows for name, shape in zip(row.facts.inputs, row.facts.input_shapes, strict=True)}
+    facts = Facts(
+        block.name,
+        block.kind,
+        block.inputs,
+        tuple(shapes[name] for name in block.inputs),
+        rows[-1].facts.output_shape,
+        sum(row.facts.trainable for row in rows),
+        sum(row.facts.non_trainable for row in rows),
+        sum(row.facts.macs for row in rows),
+    )
+    return Row(facts, rows[-1].receptive, sum(row.activation_bytes for row in rows), block.shares, len(rows))
 
 
 def as_plain(summary: Summary) -> dict[str, Any]:
@@ -97,7 +149,9 @@ def _plain_row(row: Row) -> dict[str, Any]:
     return {
         "name": facts.name,
         "type": facts.kind,
+        "block": facts.name.rpartition(INSIDE)[0] or None,
         "inputs": list(facts.inputs),
+        "shares_weights_of": row.shares or None,
         "output_shape": list(facts.output_shape),
         "parameters": facts.parameters,
         "trainable_parameters": facts.trainable,

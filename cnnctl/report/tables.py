@@ -11,6 +11,7 @@ from typing import Any
 
 from cnnctl.errors import counted
 from cnnctl.report.rows import Row, Summary, as_plain
+from cnnctl.spec.groups import local
 from cnnctl.spec.receptive import Receptive
 from cnnctl.spec.shapes import show_shape
 from cnnctl.spec.stack import INPUT
@@ -102,10 +103,12 @@ def _cells(summary: Summary, name_width: int = NAME_WIDTHS[0]) -> list[list[str]
 
 def _layer_cells(row: Row, before: str, name_width: int) -> list[str]:
     facts = row.facts
-    numbered = facts.name.removeprefix(facts.kind).removeprefix("_")
+    numbered = local(facts.name).removeprefix(facts.kind).removeprefix("_")
     kind = [] if not numbered or numbered.isdigit() else [facts.kind.replace("_", "_ ")]  # may be wrapped after any _
+    layers = [f"{'of ' if kind else ''}{counted(row.layers, 'layer')}"] if row.layers else []
     origin = [] if facts.inputs == (before,) else [f"from {', '.join(facts.inputs)}"]
-    about = wrap(" ".join(kind + origin), name_width)
+    weights = [f"with the weights of {row.shares}"] if row.shares else []
+    about = wrap(" ".join(kind + layers + origin + weights), name_width)
     name = "\n".join([facts.name, *(f"  {line.replace('_ ', '_')}" for line in about)])
     params = f"{facts.trainable:,}" + (f" + {facts.non_trainable:,}" if facts.non_trainable else "")
     return [

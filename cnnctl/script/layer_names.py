@@ -1,17 +1,23 @@
-"""Python names for layers and their outputs."""
+"""The layers of a stack as code, with Python names for them and their outputs."""
 
 from __future__ import annotations
 
 import keyword
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
+from cnnctl.script.expressions import Call
 from cnnctl.spec import weights as W
-from cnnctl.spec.stack import INPUT, Node
+from cnnctl.spec.shapes import Shape
 
 _TAKEN = {"x", "inputs", "outputs", "images", "training", "self", "layers", "keras", "tf", "CLASSES"}
+_SCRIPT = {"model", "main", "read_data", "build_model", "Network", "Path", "np", "os", "math", "itertools", "csv", "gzip", "io"}
+"""Other names of a script."""
+_ARGUMENTS = {"shape", "shapes", "seeds", "activity_regularizer", "autocast"}
+"""Other arguments of the definition of a block, and those of `keras.layers.Layer`."""
 _PARTS = (*W.INITIALIZERS, *W.REGULARIZERS, *W.CONSTRAINTS)
 _ATTRIBUTES = """
 activity_regularizer add_loss add_metric add_variable add_weight autocast build build_from_config built call
@@ -31,21 +37,69 @@ MODEL_ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 """Attributes of `keras.Model`, which cannot be names of layers; a test compares them with Keras."""
 
 
-def tensor_names(nodes: Sequence[Node], images: str, last: str) -> dict[str, str]:
+@dataclass(frozen=True)
+class Step:
+    """A layer or block as code.
+
+    Attributes:
+        name: the full name of the layer that makes its output.
+        label: its own name inside its stack.
+        inputs: the full names of the layers whose outputs it takes.
+        call: the call that makes it; empty for a layer that was made before.
+        owner: the label of the one whose weights it uses; its own label if it has them.
+        is_named: whether the config names it.
+        trains: whether it takes `training`.
+        shape: of its output.
+    """
+
+    name: str
+    label: str
+    inputs: tuple[str, ...]
+    call: Call
+    owner: str
+    is_named: bool
+    trains: bool
+    shape: Shape
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it is made here, and not an earlier layer that is called again."""
+        return self.owner == self.label
+
+
+def tensor_names(steps: Sequence[Step], inputs: Mapping[str, str], last: str) -> dict[str, str]:
     """Name the output of each layer: `x` if only the next layer takes it and the config sets no name."""
-    tensors = {INPUT: images}
+    tensors = dict(inputs)
     taken = {*_TAKEN, *keyword.kwlist, *(part.__name__ for part in _PARTS)}
-    takers = Counter(name for node in nodes for name in set(node.inputs))
-    for node, following in pairwise(nodes):
-        chained = node.layer.name is None and node.name in following.inputs and takers[node.name] == 1
-        tensors[node.name] = "x" if chained else _free(node.name, taken)
-    return {**tensors, nodes[-1].name: last}
+    takers = Counter(name for step in steps for name in set(step.inputs))
+    for step, following in pairwise(steps):
+        chained = not step.is_named and step.name in following.inputs and takers[step.name] == 1
+        tensors[step.name] = "x" if chained else _free(step.label, taken)
+    return {**tensors, steps[-1].name: last}
 
 
-def attribute_names(nodes: Sequence[Node]) -> dict[str, str]:
-    """Name each layer as an attribute of a `keras.Model`."""
+def shared_names(steps: Sequence[Step], tensors: Mapping[str, str]) -> dict[str, str]:
+    """Name each layer of a functional model that is called more than once, by its label."""
+    taken = {*_TAKEN, *keyword.kwlist, *tensors.values()}
+    return {
+        owner: _free(f"{owner}_layer", taken) for owner, count in Counter(step.owner for step in steps).items() if count > 1
+    }
+
+
+def attribute_names(steps: Sequence[Step]) -> dict[str, str]:
+    """Name each layer as an attribute of a `keras.Model`, by its label."""
     taken = {*MODEL_ATTRIBUTES, *keyword.kwlist}
-    return {node.name: _free(node.name, taken) for node in nodes}
+    return {step.label: _free(step.label, taken) for step in steps if step.is_made}
+
+
+def argument_name(name: str) -> str:
+    """Return the name of a parameter as an argument of a block's definition."""
+    return f"{name}_" if name in {*_TAKEN, *_ARGUMENTS, *keyword.kwlist} else name
+
+
+def free_name(name: str) -> str:
+    """Return a name for the definition of a block that a script has no other use for."""
+    return _free(name, {*_TAKEN, *_SCRIPT, *keyword.kwlist, *(part.__name__ for part in _PARTS)})
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from cnnctl.script import data_code, network_code, training_code
 from cnnctl.script.augmentation import augment_needs
 from cnnctl.script.expressions import WIDTH, literal
+from cnnctl.script.model_code import ModelCode
 from cnnctl.script.reading_code import Reading, reading_of
 from cnnctl.script.template import Needs, written
 from cnnctl.spec import weights as W
@@ -90,7 +91,7 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
         *data_code.batching(experiment, needs),
         data_code.splitting(experiment, needs, reading),
         _title("Network, with the output shape of each layer for B images"),
-        network_code.network(experiment),
+        ModelCode(experiment).text(),
         _title("Loss and optimizer"),
         *training_code.goal(experiment, needs),
         _title("Training"),

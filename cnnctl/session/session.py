@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.errors import CnnctlError, ConfigError, Interrupted, RunError, UsageError
+from cnnctl.model.styles import layers_of
 from cnnctl.report.console import Console
 from cnnctl.report.curves import CurvesFile, Training, name_of
 from cnnctl.report.progress import progress_for
@@ -198,7 +199,8 @@ def _curves(session: Session, run: RunFolder, metrics: MetricsFile) -> CurvesFil
 
 def _snapshots(session: Session, run: RunFolder) -> list[SnapshotFiles]:
     count, nodes = session.experiment.log.snapshots, session.experiment.network.nodes
-    return [SnapshotFiles(run, [session.task.network.get_layer(node.name) for node in nodes], count)] if count else []
+    layers = layers_of(session.task.network, [node for node in nodes if not node.shares])
+    return [SnapshotFiles(run, layers, count)] if count else []
 
 
 def _checkpoints(session: Session, run: RunFolder, board: TensorBoardObserver | None) -> Checkpoints:

@@ -41,11 +41,11 @@ class SnapshotFiles(Observer):
 
     Args:
         run: its folder.
-        layers: of the network, built.
+        layers: of the network, built, by name.
         count: number of epochs.
     """
 
-    def __init__(self, run: RunFolder, layers: Sequence[keras.Layer], count: int) -> None:
+    def __init__(self, run: RunFolder, layers: Mapping[str, keras.Layer], count: int) -> None:
         self._run = run
         self._layers = layers
         self._count = count
@@ -80,10 +80,12 @@ class SnapshotFiles(Observer):
         write_whole(self._run.snapshot_file(epoch), content.getvalue())
 
 
-def weights_of(layers: Sequence[keras.Layer]) -> Weights:
+def weights_of(layers: Mapping[str, keras.Layer]) -> Weights:
     """Return the weights of layers, moving statistics included, as float32."""
     return {
-        f"{layer.name}/{weight.name}": np.asarray(weight.numpy(), np.float32) for layer in layers for weight in layer.weights
+        f"{name}/{weight.name}": np.asarray(weight.numpy(), np.float32)
+        for name, layer in layers.items()
+        for weight in layer.weights
     }
 
 

@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.layers import DataFormat, Stack
+from cnnctl.spec.layers import STACK_ITEM, BlockSpec, DataFormat, Stack
+from cnnctl.spec.layers.blocks import NAMES_OF_A_CONFIG, check_blocks, check_no_signs, known_blocks
 from cnnctl.spec.section import MAX, Count, Named, Section, Seed, expected, is_integer, wrong
 from cnnctl.spec.sweep import SweepSpec
 from cnnctl.spec.training import TrainSpec
@@ -32,12 +33,35 @@ class ModelSpec(Section):
     Attributes:
         style: how the Keras model is built: `sequential`, `functional` or `subclass`.
         data_format: `channels_last` or `channels_first`, for the images and for layers without their own.
+        blocks: stacks with a name and parameters, used like layers.
         layers: the stack, one layer per item; each takes the output of the one above unless it sets `inputs`.
     """
 
     style: Literal["sequential", "functional", "subclass"] = "sequential"
     data_format: DataFormat = "channels_last"
+    blocks: dict[str, BlockSpec] = Field(default_factory=dict, json_schema_extra={"default": {}, **NAMES_OF_A_CONFIG})
     layers: Stack
+
+    @field_validator("blocks", mode="after")
+    @classmethod
+    def _blocks_are_right(cls, blocks: dict[str, BlockSpec]) -> dict[str, BlockSpec]:
+        check_blocks(blocks, STACK_ITEM.choices)
+        return blocks
+
+    @field_validator("layers", mode="wrap")
+    @classmethod
+    def _layers_know_the_blocks(cls, layers: Any, handler: Any, info: ValidationInfo) -> Any:
+        if "blocks" not in info.data:  # their own errors come first
+            return []
+        check_no_signs(layers)
+        with known_blocks(info.data["blocks"]):
+            return handler(layers)
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit absent blocks, so that the config of a run has no such key."""
+        content: dict[str, Any] = handler(self)
+        return content if self.blocks else {key: value for key, value in content.items() if key != "blocks"}
 
 
 class Prototypical(Section):

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from cnnctl.spec.experiment import METHOD, Experiment, ModelSpec
-from cnnctl.spec.layers import STACK_ITEM, Repeat
+from cnnctl.spec.layers import STACK_ITEM, BlockSpec, Repeat
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE, Span, plain_span
 from cnnctl.spec.section import Section
 from cnnctl.spec.sweep import PRUNER
@@ -95,8 +95,12 @@ def _of_section(fields: Mapping[str, Any], section: type[Section] | None, path: 
     for name, value in fields.items():
         field = section.model_fields.get(name) if section else None
         here = f"{path}.{name}" if path else str(name)
-        if name == "layers" and section in (ModelSpec, Repeat) and isinstance(value, list):
+        if name == "layers" and section in (ModelSpec, Repeat, BlockSpec) and isinstance(value, list):
             yield from _of_stack(value, here)
+        elif name == "blocks" and section is ModelSpec and isinstance(value, Mapping):
+            yield here, Leaf(list(value))
+            for block, definition in value.items():
+                yield from _of_section(definition, BlockSpec, f"{here}.{block}")
         else:
             yield from _of_value(value, field, here)
 

@@ -13,12 +13,13 @@ from pydantic import ValidationError
 from cnnctl.errors import ConfigError, Problem, counted
 from cnnctl.spec.checks import complaints
 from cnnctl.spec.dataset import DataSpec, NotUsable, expanded
-from cnnctl.spec.document import Document, Where, dotted, read_document
+from cnnctl.spec.document import Document, Where, read_document
 from cnnctl.spec.experiment import Experiment, ModelSpec
 from cnnctl.spec.folders import data_path
 from cnnctl.spec.found import found_in
 from cnnctl.spec.oddities import oddities
 from cnnctl.spec.overrides import override
+from cnnctl.spec.places import definition, problem_at
 from cnnctl.spec.section import UNKNOWN_FIELD, Section, one_line
 from cnnctl.spec.shapes import Misfit
 from cnnctl.spec.tfds_images import missing_facts
@@ -76,7 +77,7 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
     data = _with_source_facts(data, document, look_at_data, notes, problems) if data else None
     checked = _with_data(experiment, data) if experiment and data else None
     found = complaints(data, model, checked, _is_classification(document))
-    problems += [_problem(document, *each) for each in found]
+    problems += [problem_at(document, *each) for each in found]
     problems += _sweep_problems(checked or experiment, document)
     if problems:
         raise ConfigError(_in_order(_by_cause(document, problems) if explained else problems))
@@ -96,7 +97,7 @@ def _with_source_facts(
         return _resolved(data, notes)
     except NotUsable as error:
         message = error.message if error.several_lines else one_line(error.message)
-        problems.append(_problem(document, ("data", error.field), message))
+        problems.append(problem_at(document, ("data", error.field), message))
         return None
 
 
@@ -181,8 +182,8 @@ def validated(section: type[AnySection], document: Document, where: Where, probl
         found = []
         for each in error.errors(include_url=False):
             path, unknown = (*where, *each["loc"]), each["type"] == UNKNOWN_FIELD
-            message = advice(document.content, path, each["msg"], unknown) or each["msg"]
-            found.append(Problem(document.location(path), dotted(path[:-1] if unknown else path), one_line(message)))
+            message = advice(document.content, definition(path), each["msg"], unknown) or each["msg"]
+            found.append(problem_at(document, path, one_line(message), path[:-1] if unknown else None))
         problems += _without_misspelled(found)
     return None
 
@@ -195,10 +196,6 @@ def _without_misspelled(problems: Sequence[Problem]) -> list[Problem]:
         if (match := re.search(r"unknown field .*(?:did you mean '|; write )(\w+)(?:'\?|: .* instead)$", problem.message))
     }
     return [problem for problem in problems if f"{problem.path}: {problem.message}" not in meant]
-
-
-def _problem(document: Document, where: Where, message: str) -> Problem:
-    return Problem(document.location(where), dotted(where), message)
 
 
 def _line(location: str) -> tuple[int, ...]:

@@ -37,7 +37,8 @@ KINDS = {
     "maximum": "The largest value of two or more layers at each position (Keras Maximum).",
     "minimum": "The smallest value of two or more layers at each position (Keras Minimum).",
     "concatenate": "Two or more layers joined along an axis (Keras Concatenate).",
-    "repeat": "A block of layers, built several times in sequence.",
+    "use": "A layer or block of the stack once more, with the same weights.",
+    "repeat": "Layers that are built several times in sequence.",
     # optimizers
     "sgd": "Gradient descent, with momentum if set (Keras SGD).",
     "rmsprop": "Gradients divided by the root of their mean square (Keras RMSprop).",
@@ -107,7 +108,8 @@ OF_KIND = {
     ("gaussian_dropout", "rate"): "The noise has the standard deviation sqrt(rate / (1 - rate)).",
     ("gaussian_noise", "stddev"): "Standard deviation of the noise.",
     ("alpha_dropout", "rate"): "Fraction of the values that are set to the lowest output of SELU.",
-    ("repeat", "layers"): "The block, one layer per item.",
+    ("use", "layer"): "The name of the layer or block.",
+    ("repeat", "layers"): "The layers, one per item.",
     ("cosine_classifier", "scale"): "Factor of the cosines before the softmax.",
     ("variance_scaling", "scale"): "Factor of the variance.",
     ("min_max_norm", "rate"): "How far a norm moves towards the bounds per step; 1 moves it all the way.",
@@ -137,7 +139,7 @@ FIELDS = {
     "negative_slope": "Slope for inputs below the threshold.",
     "threshold": "Inputs up to it are output as 0, or with the negative slope.",
     "shared_axes": "Axes along which all positions share one alpha: an axis or a list; [1, 2] shares it over rows and columns.",
-    "times": "How often the block is built.",
+    "times": "How often they are built.",
     # optimizers
     "learning_rate": "The learning rate: a number, or a schedule by its name.",
     "weight_decay": "Weight decay per step as a fraction of the learning rate; null for none.",

@@ -119,7 +119,7 @@ def _changes(
     if pixels:
         yield from _smaller_window(misfit.node, pixels, nodes, image)
     before = next((node for node in nodes if culprit and node.name == culprit.name), None)
-    if before and before.where != misfit.node.where:  # in a repeat both are the same change
+    if before and before.written != misfit.node.written:  # in a repeat both are the same change
         yield from _easier(before, nodes, image)
     yield from _larger_images(nodes, image, context)
 
@@ -127,9 +127,9 @@ def _changes(
 def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, context: LayerContext) -> Iterator[_Change]:
     """Yield the stack without a flatten or global pooling, and with it moved down."""
     place = next(index for index, node in enumerate(nodes) if node.name == misfit.node.name)
-    candidates = {node.where: node for node in nodes[:place] if isinstance(node.layer, L.Flatten | L.GlobalPooling)}
+    candidates = {node.written: node for node in nodes[:place] if isinstance(node.layer, L.Flatten | L.GlobalPooling)}
     for node in islice(candidates.values(), MAX_REMEDIES):
-        yield _Change(f"remove '{node.name}'", without(nodes, node.where), image)
+        yield _Change(f"remove '{node.name}'", without(nodes, node.written), image)
         lower = (
             _Change(f"move '{node.name}' below '{target.name}'", below(nodes, node, target), image)
             for target in nodes[place : place + MAX_PLACES]
@@ -147,7 +147,7 @@ def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change
     if max(window_of(layer).strides) > 1:
         yield _changed(node, nodes, image, "strides: 1", strides=(1, 1))
     if isinstance(layer, L.Pooling):
-        yield _Change(f"remove '{node.name}'", without(nodes, node.where), image)
+        yield _Change(f"remove '{node.name}'", without(nodes, node.written), image)
 
 
 def _smaller_window(node: Node, pixels: tuple[int, int], nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
@@ -172,7 +172,7 @@ def _given(misfit: Misfit, image: Shape, context: LayerContext) -> tuple[int, in
 def _changed(node: Node, nodes: Sequence[Node], image: Shape, text: str, **fields: object) -> _Change:
     """Change fields of one written layer, in all rounds of a repeat."""
     layer = node.layer.model_copy(update=fields)
-    new = [replace(other, layer=layer) if other.where == node.where else other for other in nodes]
+    new = [replace(other, layer=layer) if other.written == node.written else other for other in nodes]
     return _Change(f"'{node.name}': {text}", new, image)
 
 

@@ -21,7 +21,7 @@ def oddities(experiment: Experiment) -> list[str]:
     warnings: dict[Where, str] = {}
     found = [*_unequal_channels(*layers), *_cancelled(network.nodes), *_hidden_softmax(*layers)]
     for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(network.nodes))]:
-        warnings.setdefault(node.where, f"warning: '{node.name}' {text}")
+        warnings.setdefault(node.written, f"warning: '{node.name}' {text}")
     return list(warnings.values())
 
 

@@ -13,6 +13,8 @@ from cnnctl.spec.schema import json_schema
 from cnnctl.spec.section import MAX
 
 REQUIRED = "required"
+ANY_NAME = "NAME"
+"""Stands for the keys of a mapping whose names the config chooses, such as those of model.blocks."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,16 @@ def fields_below(path: str) -> list[Field]:
     schema = json_schema()
     node: Any = schema
     done: list[str] = []
-    for key in keys_of(path):
-        if isinstance(key, int):  # every item of a stack may be any of the layers
+    for word in keys_of(path):
+        if isinstance(word, int):  # every item of a stack may be any of the layers
             continue
         known = _fields(node, schema)
+        key = ANY_NAME if word not in known and ANY_NAME in known else word
         if key not in known:
             where = ".".join(done) or "the top"
             raise UsageError(f"there is no '{key}' in {where}{suggestion(key, known) or _there_are(known)}")
         node = known[key]
-        done.append(key)
+        done.append(str(word))
     below = _fields(node, schema)
     if not below:
         return [_field(".".join(done), node, True)]
@@ -73,6 +76,8 @@ def _objects(node: Any, schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
         yield from _objects(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
     elif node.get("type") == "object" and "properties" in node:
         yield node
+    elif isinstance(node.get("additionalProperties"), dict):
+        yield {"properties": {ANY_NAME: node["additionalProperties"]}}
     else:
         for each in [*node.get("anyOf", ()), *([node["items"]] if isinstance(node.get("items"), dict) else ())]:
             yield from _objects(each, schema)
@@ -87,7 +92,7 @@ def type_of(node: Mapping[str, Any]) -> str:
     """Describe the type that a schema allows, in a few words."""
     if "$ref" in node:
         name = str(node["$ref"]).rpartition("/")[2]
-        return "section" if name.endswith("Spec") or name[0].isupper() else name
+        return "section" if name.endswith("Spec") or name[0].isupper() else name.replace("_", " ")
     if "enum" in node:
         return ", ".join(map(_word, node["enum"]))
     if "const" in node:

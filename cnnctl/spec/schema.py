@@ -9,6 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from cnnctl.spec.dataset import FILE_SOURCES
 from cnnctl.spec.experiment import CosineClassifier, Experiment, Maml
 from cnnctl.spec.few_shot import BY_EPISODES, FAR_TURNED
+from cnnctl.spec.layers import STACK_ITEM
 from cnnctl.spec.leaves import NAMED
 from cnnctl.spec.meanings import KINDS, meaning_of, summary_of
 from cnnctl.spec.optimizers import SCHEDULES, Constant, Span, plain_span
@@ -80,6 +81,24 @@ _LOG = {
     "if": {"required": ["tensorboard"], "properties": {"tensorboard": {"const": False}}},
     "then": {"properties": dict.fromkeys(("every_steps", "every_epochs", "profile"), _NULL)},
 }
+_LAYER_OR_BLOCK = {"$ref": "#/$defs/layer_or_block"}
+_WITH_BLOCKS = {
+    "if": {"required": ["blocks"], "properties": {"blocks": {"minProperties": 1}}},
+    "else": {"properties": {"layers": {"items": {"$ref": "#/$defs/layer"}}}},
+}
+
+
+def _layer_or_block() -> dict[str, Any]:
+    """Build the schema of an item of a stack where the config has blocks; their names are not those of layers."""
+    layers = sorted(STACK_ITEM.choices)
+    block = {"type": "object", "minProperties": 1, "maxProperties": 1, "propertyNames": {"not": {"enum": layers}}}
+    repeat = STACK_ITEM.choices["repeat"].model_json_schema(schema_generator=_Generator)
+    repeat["properties"]["layers"] |= {"items": _LAYER_OR_BLOCK}
+    of_blocks = {"type": "object", "required": ["repeat"], "additionalProperties": False, "properties": {"repeat": repeat}}
+    name = {"type": "string", "not": {"enum": layers}}
+    return {"anyOf": [{"$ref": "#/$defs/layer"}, name, block, {"allOf": [of_blocks]}]}
+
+
 _NUMBER_GIVEN = {"not": _NULL}
 _SWEEP = {
     "anyOf": [
@@ -138,6 +157,9 @@ def json_schema() -> dict[str, Any]:
         for source, rule in _BY_SOURCE.items()
     ] + [_REMAP_LABELS, _GROUP]
     schema["$defs"]["LogSpec"].update(_LOG)
+    schema["$defs"]["layer_or_block"] = _layer_or_block()
+    schema["$defs"]["ModelSpec"].update(_WITH_BLOCKS)
+    schema["$defs"]["ModelSpec"]["properties"]["layers"] |= {"items": _LAYER_OR_BLOCK}
     schema["$defs"]["SweepSpec"].update(_SWEEP)
     linked: dict[str, Any] = _linked(schema)
     version = "https://json-schema.org/draft/2020-12/schema"

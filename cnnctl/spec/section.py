@@ -127,12 +127,14 @@ class Section(BaseModel):
     kind: ClassVar[str] = ""
     renamed: ClassVar[Mapping[str, str]] = {}
     """Old names of fields, with the new ones."""
+    shorthand: ClassVar[str] = ""
+    """The field of a named section that a plain text in place of its fields sets."""
 
     @model_validator(mode="wrap")
     @classmethod
     def _translate_errors(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
         try:
-            return handler(value)
+            return handler({cls.shorthand: value} if cls.shorthand and isinstance(value, str) else value)
         except ValidationError as error:
             details = [_translated(each, cls.model_fields, cls.renamed) for each in error.errors(include_url=False)]
             raise ValidationError.from_exception_data(cls.__name__, details) from None
@@ -152,7 +154,7 @@ def field_error(section: type[Section], field: str, value: object) -> str:
     return ""
 
 
-def _within(error: ValidationError, *prefix: str) -> ValidationError:
+def within(error: ValidationError, *prefix: str) -> ValidationError:
     """Move every location of `error` below `prefix`."""
     details = [
         InitErrorDetails(type=PydanticCustomError(e["type"], "{message}", e["ctx"]), loc=(*prefix, *e["loc"]), input=e["input"])
@@ -185,17 +187,22 @@ class Named:
         """Validate `value` and return the section that it names."""
         if isinstance(value, Section):
             return value
-        name, fields = self._parts(value)
+        name, fields = self.parts(value)
         if name not in self.choices:
-            known = ", ".join(self.choices)
-            raise wrong(f"unknown {self.what} {show(name)}{suggestion(name, self.choices) or f'; known: {known}'}")
+            known = self.known()
+            hint = suggestion(name, known) or f"; known: {', '.join(known)}"
+            raise wrong(f"unknown {self.what} {show(name)}{hint}")
         choice = self.choices[name]
-        if fields is not None and not isinstance(fields, dict):
+        if fields is not None and not isinstance(fields, dict) and not (choice.shorthand and isinstance(fields, str)):
             raise wrong(f"expected {self._example(choice, fields)}, received {show(fields)}", field=name)
         try:
             return choice.model_validate(fields or {})
         except ValidationError as error:
-            raise _within(error, name) from None
+            raise within(error, name) from None
+
+    def known(self) -> list[str]:
+        """List the names that a value may have."""
+        return list(self.choices)
 
     @staticmethod
     def _example(choice: type[Section], value: object) -> str:
@@ -209,7 +216,8 @@ class Named:
         pairs = ", ".join(f"{field}: {each}" for field, each in zip(fields, values, strict=True))
         return f"a mapping of fields such as {choice.kind}: {{{pairs}}}"
 
-    def _parts(self, value: object) -> tuple[str, object]:
+    def parts(self, value: object) -> tuple[str, object]:
+        """Split a value into the name and its fields, which are not yet validated."""
         if isinstance(value, str):
             return value, None
         if isinstance(value, dict) and len(value) == 1:
@@ -248,6 +256,8 @@ class Named:
         fields = {}
         for name, choice in self.choices.items():
             schema = choice.model_json_schema(schema_generator=generator)
+            if choice.shorthand:
+                schema = {"anyOf": [schema, {"type": "string"}]}
             fields[name] = {"anyOf": [schema, {"type": "null"}]} if name in bare else schema
         mapping = {
             "type": "object",

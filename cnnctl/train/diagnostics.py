@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnctl.model.styles import outputs_of_layers
-from cnnctl.spec.stack import Node
+from cnnctl.model.styles import layers_of, outputs_of_layers, wiring_of
+from cnnctl.spec.stack import INPUT, Node
 from cnnctl.train.learner import Trainable
 from cnnctl.train.observers import SnapshotRecord
 from cnnctl.train.steps import build_once
@@ -41,8 +41,9 @@ class Diagnostics:
         self._in_training = in_training
         self._learner = learner
         self._model = learner.model
-        self._layers = [network.get_layer(node.name) for node in nodes]
-        self._wiring = {node.name: list(node.inputs) for node in nodes}
+        self._layers = layers_of(network, nodes)
+        self._owners = [node.name for node in nodes if not node.shares]
+        self._wiring = wiring_of(nodes)
         self.images = images
         self._batch = [tf.convert_to_tensor(part) for part in batch]
 
@@ -69,13 +70,13 @@ class Diagnostics:
         shape = self.images.shape[1:]
         images = tf.concat([tf.reshape(part, (-1, *shape)) for part in batch if part.shape[-len(shape) :] == shape], axis=0)
         with keras.StatelessScope():
-            outputs = outputs_of_layers(self._layers, self._wiring, images, training=True)
-        for layer in self._layers:
+            outputs = outputs_of_layers(self._layers, self._wiring, {INPUT: images}, training=True)
+        for name, layer in self._layers.items():
             if not all(_is_finite(weight) for weight in layer.trainable_weights):
-                return f"the first NaN or Inf is in the weights of layer '{layer.name}'"
-            if not _is_finite(outputs[layer.name]):
-                largest = max(_largest(outputs[name]) for name in self._wiring[layer.name])
-                return f"the first NaN or Inf is in the output of layer '{layer.name}', whose inputs had values up to {largest:.2g}"
+                return f"the first NaN or Inf is in the weights of layer '{name}'"
+            if not _is_finite(outputs[name]):
+                largest = max(_largest(outputs[each]) for each in self._wiring[name])
+                return f"the first NaN or Inf is in the output of layer '{name}', whose inputs had values up to {largest:.2g}"
         where = (
             "in the steps within an episode, whose learning rate is inner_learning_rate" if self._in_training else "in the loss"
         )
@@ -83,8 +84,8 @@ class Diagnostics:
 
     def _activations(self) -> dict[str, NDArray[Any]]:
         with keras.StatelessScope():  # keeps the moving averages as they are
-            outputs = outputs_of_layers(self._layers, self._wiring, self.images, self._in_training)
-        return {layer.name: tf.cast(outputs[layer.name], tf.float32).numpy() for layer in self._layers}
+            outputs = outputs_of_layers(self._layers, self._wiring, {INPUT: self.images}, self._in_training)
+        return {name: tf.cast(outputs[name], tf.float32).numpy() for name in self._layers}
 
     def _gradients(self) -> dict[str, NDArray[Any]]:
         """Compute the gradients of the training loss by the weights of the network."""
@@ -97,7 +98,7 @@ class Diagnostics:
         return {name: by_variable[id(variable)].numpy() for name, variable in self._named("trainable_weights")}
 
     def _named(self, kind: str) -> list[tuple[str, Any]]:
-        return [(f"{layer.name}/{weight.name}", weight) for layer in self._layers for weight in getattr(layer, kind)]
+        return [(f"{name}/{weight.name}", weight) for name in self._owners for weight in getattr(self._layers[name], kind)]
 
 
 def _is_finite(values: Any) -> bool:

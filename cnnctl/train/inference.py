@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.data.pipeline import iterate
-from cnnctl.model.styles import Wiring, outputs_of_layers
+from cnnctl.model.styles import Layers, Wiring, outputs_of_layers
+from cnnctl.spec.stack import INPUT
 from cnnctl.train.steps import Metrics, count_batch, total_loss
 
 Values = NDArray[np.float32]
@@ -96,29 +96,27 @@ def saliency(model: keras.Model, images: Any, labels: Any, from_logits: bool, ch
     return largest
 
 
-def grad_cam(
-    layers: Sequence[keras.Layer], wiring: Wiring, convolution: str, images: Any, labels: Any, from_logits: bool
-) -> Values:
+def grad_cam(layers: Layers, wiring: Wiring, convolution: str, images: Any, labels: Any, from_logits: bool) -> Values:
     """Compute where the maps of a convolution speak for a class, (B, h, w) on the grid of its output.
 
     Grad-CAM: Selvaraju et al. 2017, equations 1 and 2. Each map k is weighted by the mean over its values of the gradient of the
     score, alpha_k; the result is ReLU(sum over k of alpha_k · A_k). The score is that of `saliency`.
 
     Args:
-        layers: of the built network, in order of computation.
-        wiring: the names of the input layers of each layer.
+        layers: of the built network, by name.
+        wiring: the names of the inputs of each layer, in order of computation.
         convolution: the name of the layer whose output, with its own activation, are the maps A.
         images, labels, from_logits: as in `saliency`.
     """
     pixels = tf.convert_to_tensor(images)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(pixels)  # so that the tape records what is computed from them
-        outputs = outputs_of_layers(layers, wiring, pixels)
-        scores = _scores(outputs[layers[-1].name], labels, from_logits)
+        outputs = outputs_of_layers(layers, wiring, {INPUT: pixels})
+        scores = _scores(outputs[list(wiring)[-1]], labels, from_logits)
     maps = outputs[convolution]
     gradient = tape.gradient(scores, maps, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     maps, gradient = (tf.cast(each, tf.float32) for each in (maps, gradient))
-    channels_first = next(layer for layer in layers if layer.name == convolution).data_format == "channels_first"
+    channels_first = layers[convolution].data_format == "channels_first"
     channels, places = (1, (2, 3)) if channels_first else (3, (1, 2))
     alpha = tf.reduce_mean(gradient, axis=places, keepdims=True)  # (B, 1, 1, K), or (B, K, 1, 1) under channels_first
     found: Values = tf.nn.relu(tf.reduce_sum(alpha * maps, axis=channels)).numpy()

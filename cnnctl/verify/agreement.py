@@ -18,7 +18,7 @@ from cnnctl.data.pipeline import preparation, steps_of, training_batches
 from cnnctl.model import build_model
 from cnnctl.model.keras_optimizers import build_loss, build_optimizer
 from cnnctl.model.shape_check import differences
-from cnnctl.model.styles import STYLES
+from cnnctl.model.styles import STYLES, layers_by_name
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.stack import nodes_of
@@ -180,7 +180,7 @@ def _with_checksums(batches: tf.data.Dataset, checksums: list[int]) -> tf.data.D
 
 def variables_of(model: keras.Model) -> Arrays:
     """Collect every variable of a model by `layer/variable`."""
-    return {f"{layer.name}/{each.name}": each.numpy() for layer in model.layers for each in layer.variables}
+    return {f"{name}/{each.name}": each.numpy() for name, layer in layers_by_name(model).items() for each in layer.variables}
 
 
 def optimizer_variables_of(learner: Learner) -> Arrays:

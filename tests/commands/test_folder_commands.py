@@ -54,7 +54,7 @@ def test_training_accounts_for_its_folder(config: Path, capsys: pytest.CaptureFi
 
 
 def test_a_summary_says_where_the_size_comes_from(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    summary(config, [], "json", 1, False, False, Console(), verbose=False)
+    summary(config, [], "json", 1, None, False, False, Console(), verbose=False)
     found = capsys.readouterr()
     assert f"note: {SIZE}" in found.err
     json.loads(found.out)

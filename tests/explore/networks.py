@@ -97,7 +97,7 @@ class Case:
     def __init__(self, network: Network, description: Plain | None = None) -> None:
         self.network = network
         self.layers = keras_layers(network.nodes, 0, network.context, "float32")
-        self.model = build_functional(self.layers, {node.name: list(node.inputs) for node in network.nodes}, network.image)
+        self.model = build_functional(self.layers, network.nodes, network.image)
         self.generator = np.random.default_rng(0)
         self._draw_weights()
         self.description = description or described(network)
@@ -149,7 +149,7 @@ class Case:
         tensors = {INPUT: tf.constant(images)}
         with tf.GradientTape() as tape:
             tape.watch(tensors[INPUT])
-            for node, layer in zip(self.network.nodes, self.layers, strict=True):
+            for node, layer in zip(self.network.nodes, self.layers.values(), strict=True):
                 taken = [tensors[name] for name in node.inputs]
                 tensors[node.name] = _called(layer, node.layer, taken, training, (masks or {}).get(node.name))
                 tape.watch(tensors[node.name])

@@ -204,7 +204,7 @@ def built(kind: str, fields: dict[str, Any], data_format: str = "channels_last")
     model = ModelSpec.model_validate(plain)
     nodes, complaints = nodes_of(model)
     assert complaints == []
-    (layer,) = keras_layers(nodes, 0, LayerContext(10, model.data_format), "float32")
+    (layer,) = keras_layers(nodes, 0, LayerContext(10, model.data_format), "float32").values()
     return layer
 
 

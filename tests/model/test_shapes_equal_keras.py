@@ -347,11 +347,11 @@ def test_every_shape_and_parameter_count_of_a_stack_that_fits_equals_keras(drawn
     facts = trace(nodes, drawn.image, drawn.around())
 
     layers = keras_layers(nodes, 0, drawn.around(), "float32")
-    model = build_functional(layers, {node.name: list(node.inputs) for node in nodes}, drawn.image)
-    model = keras.Model(model.inputs[0], [layer.output for layer in layers])  # all outputs
+    model = build_functional(layers, nodes, drawn.image)
+    model = keras.Model(model.inputs[0], [layer.output for layer in layers.values()])  # all outputs
     real = model(np.zeros((2, *drawn.image), "float32"), training=True)
 
-    for each, layer, output in zip(facts, layers, real if len(layers) > 1 else [real], strict=True):
+    for each, layer, output in zip(facts, layers.values(), real if len(layers) > 1 else [real], strict=True):
         event(each.kind)
         assert each.output_shape == tuple(layer.output.shape[1:]), f"{each.name} as built"
         assert each.output_shape == tuple(output.shape[1:]), f"{each.name} as computed"
@@ -457,8 +457,8 @@ def test_receptive_fields_and_probabilities_are_those_of_the_computed_outputs(dr
     drawn.layers = smooth(drawn)
     nodes, _ = nodes_of(drawn.model())
     layers = keras_layers(nodes, 0, drawn.around(), "float64")
-    model = build_functional(layers, {node.name: list(node.inputs) for node in nodes}, drawn.image)
-    model = keras.Model(model.inputs[0], [layer.output for layer in layers])
+    model = build_functional(layers, nodes, drawn.image)
+    model = keras.Model(model.inputs[0], [layer.output for layer in layers.values()])
     set_random_weights(model)
     axes = (0, 1) if drawn.model_format == "channels_last" else (1, 2)
 

@@ -76,6 +76,20 @@ model:
     - dense: {units: classes}
 train: {epochs: 2, batch_size: 100, optimizer: {adam: {learning_rate: 0.01}}}
 """
+BLOCKS = """model={style: STYLE, blocks: {
+  convolution: {parameters: {filters: required, size: 3, class: same}, layers: [
+    conv2d: {filters: $filters, kernel_size: $size, padding: $class}, dropout: {rate: 0.1}]},
+  stage: {parameters: {width: 4, times: 1, norm: true}, layers: [
+    repeat: {times: $times, layers: [convolution: {filters: $width}]}, convolution: {filters: 5, size: [1, 2]},
+    batch_normalization: {scale: $norm}]}},
+  layers: [stage, stage: {width: 3, times: 2}, stage: {width: 6, norm: false}, flatten, dense: {units: classes}]}"""
+BRANCHES = """model={style: STYLE, blocks: {
+  residual: {parameters: {filters: required}, layers: [
+    conv2d: {filters: $filters, kernel_size: 3, padding: same, name: long}, use: long,
+    conv2d: {filters: $filters, kernel_size: 1, inputs: [input], name: short}, add: {inputs: [use, short]}]},
+  join: {inputs: [deep, skip], layers: [concatenate: {inputs: [skip, deep]}, residual: {filters: 4}, gaussian_noise: {stddev: 0.1}]}},
+  layers: [conv2d: {filters: 4, kernel_size: 1, name: stem}, residual: {filters: 4, name: first}, use: {layer: first, name: again},
+    join: {inputs: [again, stem]}, use: {layer: join, inputs: [join, first]}, flatten, dense: {units: classes}]}"""
 # What each row of the table adds to TINY; together they use every line of every template.
 VARIANTS: dict[str, list[str]] = {
     "sequential by fit, one-cycle": [
@@ -168,6 +182,11 @@ VARIANTS: dict[str, list[str]] = {
     "averages, accumulates, scales": [
         "train.optimizer={sgd: {momentum: 0.9, use_ema: true, gradient_accumulation_steps: 2, loss_scale_factor: 4.0}}"
     ],
+    "blocks in a row, one inside the other": [BLOCKS.replace("STYLE", "sequential")],
+    "blocks as functional models": [BLOCKS.replace("STYLE", "functional")],
+    "blocks as classes": [BLOCKS.replace("STYLE", "subclass")],
+    "blocks that branch, one used twice": [BRANCHES.replace("STYLE", "functional")],
+    "classes that branch, one used twice": [BRANCHES.replace("STYLE", "subclass")],
     "every layer": [],  # its stack is that of everything.yaml
 }
 

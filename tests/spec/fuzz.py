@@ -157,7 +157,7 @@ def _refused(overrides: Sequence[str]) -> ConfigError | None:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
-            summary(CONFIG, overrides, "table", 1, explain=True, check=False, console=Console(), verbose=False)
+            summary(CONFIG, overrides, "table", 1, None, explain=True, check=False, console=Console(), verbose=False)
     except ConfigError as error:
         assert printed.getvalue() == ""
         return error

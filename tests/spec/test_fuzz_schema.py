@@ -59,7 +59,7 @@ ONLY_THE_LOADER_SEES_IN_A_CONFIG = {
     r"needs \d+ pixels of|needs an image|is not an axis of|more than 2\^63|requires inputs": "the arithmetic of the stack",
     r"noise_shape .* requires|channels of its input|along the columns": "the arithmetic of the stack",
     r"an image of .* has .* values": "a product",
-    r"the repeats make": "a product",
+    r"repeats and blocks make": "a product",
     # the end of the network
     r"the network outputs|the network has|an embedding is a vector|the network ends with|softmax of a softmax": "the end of the stack",
     r"expects (logits|probabilities), but": "the end of the stack",
@@ -113,6 +113,8 @@ class Drawing:
             return copy.deepcopy(self.draw(st.sampled_from(ZOO)))
         if not schema:
             return copy.deepcopy(self.draw(st.sampled_from(ZOO)))
+        if schema.get("$ref") == "#/$defs/layer_or_block":  # blocks are names that refer to each other
+            schema = {"$ref": "#/$defs/layer"}
         if "$ref" in schema:
             return self.value(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], level)
         if "const" in schema:
@@ -160,7 +162,7 @@ class Drawing:
         return [self.value(schema["items"], level + 1) for _ in range(count)]
 
     def object(self, schema: Any, level: int) -> dict[str, Any]:
-        fields = schema["properties"]
+        fields = schema.get("properties", {})  # none where the config chooses the names
         if "patternProperties" in schema:
             (each,) = schema["patternProperties"].values()
             names = self.draw(st.lists(st.sampled_from(PATHS), min_size=1, max_size=2, unique=True))
@@ -203,7 +205,9 @@ class Drawing:
 
 
 def valid(schema: Any, content: Any) -> bool:
-    return bool(Draft202012Validator(schema).is_valid(content))
+    return bool(
+        Draft202012Validator({**schema, "$defs": SCHEMA["$defs"]} if isinstance(schema, dict) else schema).is_valid(content)
+    )
 
 
 @st.composite

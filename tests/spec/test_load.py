@@ -18,7 +18,7 @@ from cnnctl.errors import ConfigError
 from cnnctl.run_folder import RunFolder
 from cnnctl.spec.document import parse
 from cnnctl.spec.experiment import METHOD, Experiment
-from cnnctl.spec.layers import LAYERS, Layer, Repeat
+from cnnctl.spec.layers import LAYERS, BlockUse, Layer, Repeat, Use
 from cnnctl.spec.load import check, load
 from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
 from cnnctl.spec.section import Named, Section
@@ -374,7 +374,7 @@ def test_the_learners_in_full_say_every_field() -> None:
 
 def layers_of(items: list[Section]) -> Iterator[Layer]:
     for item in items:
-        if isinstance(item, Repeat):
+        if isinstance(item, Repeat | BlockUse):
             yield from layers_of(item.layers)
         else:
             assert isinstance(item, Layer)
@@ -386,7 +386,7 @@ def test_everything_yaml_says_every_field_of_every_layer() -> None:
     said: dict[type[Layer], set[str]] = {}
     for layer in layers_of(experiment.model.layers):
         said.setdefault(type(layer), set()).update(layer.model_fields_set)
-    assert said == {kind: set(kind.model_fields) for kind in LAYERS}
+    assert said == {kind: set(kind.model_fields) for kind in (*LAYERS, Use)}
 
 
 SECTIONS = {

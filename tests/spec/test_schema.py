@@ -46,7 +46,9 @@ ONLY_THE_LOADER_KNOWS = {
     "softmax-under-flatten-and-from-logits", "split-with-line-break", "test-is-train", "validation-is-test", "validation-is-train",
     # names that refer to layers
     "cycle", "forward-reference", "inputs-in-sequential", "name-twice", "no-such-input-in-repeat", "two-inputs-without-join",
-    "unknown-input", "unused-branch", "unused-in-repeat",
+    "unknown-input", "unused-branch", "unused-in-repeat", "use-other-input",
+    # blocks: names that refer to them and to their parameters, and their layers with the parameters filled in
+    "block-in-itself", "block-misfit", "block-parameters", "block-unused", "block-values", "block-wiring",
     # what lies on this machine
     "folder-is-a-file", "folder-not-there", "folder-without-images", "home-not-there", "home-of-data-dir-not-there",
     "name-with-line-break", "tfds-set-of-many-sizes", "tfds-set-without-facts", "tfds-unknown-set",
@@ -82,6 +84,7 @@ def test_no_object_of_the_schema_lets_unknown_fields_pass() -> None:
     found = [part for part in [SCHEMA, *parts_of(SCHEMA)] if part.get("type") == "object"]
     assert len(found) > 20
     rules = [each for each in found if list(each) == ["type"]]  # what goes together asks for the kind of a value alone
+    rules += [each for each in found if "propertyNames" in each]  # the config chooses the names of its blocks and parameters
     assert [each for each in found if each.get("additionalProperties") is not False and each not in rules] == []
 
 
@@ -133,7 +136,7 @@ NAMES = ["x", "units", "rate", "filters", "name", "classes", "epochs", "seed", "
 REQUIRED = {
     "filters": 4, "kernel_size": 3, "units": 3, "rate": 0.5, "stddev": 0.5, "activation": "relu", "times": 2, "layers": ["flatten"],
     "learning_rate": 0.1, "initial_learning_rate": 0.1, "max_learning_rate": 0.1, "decay_rate": 0.5,
-    "boundaries": [1], "values": [0.1, 0.2], "source": "digits", "inputs": ["a", "b"],
+    "boundaries": [1], "values": [0.1, 0.2], "source": "digits", "inputs": ["a", "b"], "layer": "x",
     "parameters": {"train.batch_size": [8, 16]},
 }  # fmt: skip
 

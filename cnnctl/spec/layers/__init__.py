@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from cnnctl.spec.layers.activations import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from cnnctl.spec.layers.blocks import IN_BLOCK, BlockSpec, BlockUse, StackItem, Use
 from cnnctl.spec.layers.fields import CLASSES, Activation, DataFormat, Layer, Padding, Weighted
 from cnnctl.spec.layers.images import Flatten, ZeroPadding2D
 from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
@@ -25,12 +26,14 @@ from cnnctl.spec.layers.windows import (
     MaxPooling2D,
     Pooling,
 )
-from cnnctl.spec.section import Named, Section
+from cnnctl.spec.section import Section
 
 __all__ = [
-    "CLASSES", "ELU", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D", "BatchNormalization",
-    "Concatenate", "Conv2D", "DataFormat", "Dense", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
-    "GlobalPooling", "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "Repeat", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "ValueJoin", "Weighted", "ZeroPadding2D",
+    "CLASSES", "ELU", "IN_BLOCK", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D",
+    "BatchNormalization", "BlockSpec", "BlockUse", "Concatenate", "Conv2D", "DataFormat", "Dense", "Dropout", "Flatten", "GaussianDropout",
+    "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "GlobalPooling", "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum",
+    "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "Repeat", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "Use",
+    "ValueJoin", "Weighted", "ZeroPadding2D",
 ]  # fmt: skip
 
 LAYERS: tuple[type[Layer], ...] = (
@@ -40,12 +43,12 @@ LAYERS: tuple[type[Layer], ...] = (
 
 
 class Repeat(Section):
-    """A block of layers, built `times` times in sequence."""
+    """Layers that are built `times` times in sequence."""
 
     kind: ClassVar[str] = "repeat"
     times: Annotated[int, Field(gt=0, le=1000)]
     layers: "Stack"
 
 
-STACK_ITEM = Named("layer", (*LAYERS, Repeat))
+STACK_ITEM = StackItem("layer", (*LAYERS, Use, Repeat))
 Stack = Annotated[list[Annotated[Section, STACK_ITEM]], Field(min_length=1)]

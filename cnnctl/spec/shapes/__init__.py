@@ -7,7 +7,7 @@ Shapes are without the batch axis: (H, W, C), or (C, H, W) with `channels_first`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -104,9 +104,23 @@ def _facts(node: Node, known: dict[str, Facts], image: Shape, context: LayerCont
     output, costs = apply(node.layer, shapes, context)
     if prod(output) > MAX:
         raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, the limit of a tensor")
+    if node.shares:
+        costs = _with_weights_of(known[node.shares], node.layer, shapes, costs)
     return Facts(
         node.name, node.layer.kind, node.inputs, shapes, output, costs.trainable, costs.non_trainable, costs.macs
     )  # fmt: skip
+
+
+def _with_weights_of(owner: Facts, layer: L.Layer, shapes: tuple[Shape, ...], costs: Costs) -> Costs:
+    """Check that a layer can use the weights of `owner`, which counts them; return the costs without them."""
+    fit = (owner.trainable, owner.non_trainable) == (costs.trainable, costs.non_trainable)
+    by_axes = isinstance(layer, L.Conv2D | L.Dense | L.BatchNormalization)  # their weights go by one axis of the input
+    if not fit or (owner.parameters and not by_axes and shapes != owner.input_shapes):
+        made_for = " and ".join(map(show_shape, owner.input_shapes))
+        raise DoesNotFit(
+            f"the weights of '{owner.name}' are for inputs of {made_for}, received {' and '.join(map(show_shape, shapes))}"
+        )
+    return replace(costs, trainable=0, non_trainable=0)
 
 
 Rule = Callable[[Any, Shape, LayerContext], tuple[Shape, Costs]]

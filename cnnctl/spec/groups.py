@@ -1,0 +1,88 @@
+"""The network as a tree: layers, and blocks with their layers inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from cnnctl.spec.document import Where
+from cnnctl.spec.layers import IN_BLOCK, BlockUse
+from cnnctl.spec.stack import INSIDE, Node
+
+
+@dataclass(frozen=True)
+class Group:
+    """A block of the network.
+
+    Attributes:
+        name: its full name, such as `residual_1`, or `stage/residual_1` inside another block.
+        items: its layers and blocks in order of computation.
+        inputs: the full names of the layers outside whose outputs it takes, in the order in which its layers take them.
+        output: the full name of the layer that makes its output.
+        shares: the full name of the block whose weights it uses; empty for its own.
+        where: the path of its use in the config.
+        use: the block with its parameters filled in.
+    """
+
+    name: str
+    items: tuple[Node | Group, ...]
+    inputs: tuple[str, ...]
+    output: str
+    shares: str
+    where: Where
+    use: BlockUse
+
+    @property
+    def kind(self) -> str:
+        """The name of its block in `model.blocks`."""
+        return self.use.kind
+
+    @property
+    def owner(self) -> str:
+        """The full name of the block that has the weights: its own, or that of the block it shares."""
+        return self.shares or self.name
+
+    @property
+    def nodes(self) -> Iterator[Node]:
+        """All layers inside, those of inner blocks too."""
+        for item in self.items:
+            yield from item.nodes if isinstance(item, Group) else (item,)
+
+
+def local(name: str) -> str:
+    """Return the last part of a full name: the layer's name inside its block."""
+    return name.rpartition(INSIDE)[2]
+
+
+def tree_of(nodes: Sequence[Node], depth: int = 0) -> list[Node | Group]:
+    """Group the layers of a network by the blocks that they are in.
+
+    Args:
+        nodes: the layers in order of computation.
+        depth: the number of blocks around all of them.
+    """
+    items: list[Node | Group] = []
+    for block, inside in groupby(nodes, lambda node: node.blocks[: depth + 1]):
+        if len(block) > depth:
+            items.append(_group(INSIDE.join(block), list(inside), depth))
+        else:
+            items += inside
+    return items
+
+
+def _group(name: str, nodes: Sequence[Node], depth: int) -> Group:
+    inside = {node.name for node in nodes}
+    inputs = dict.fromkeys(word for node in nodes for word in node.inputs if word not in inside)
+    first = nodes[0]
+    shares = INSIDE.join(first.shares.split(INSIDE)[: depth + 1]) if first.shares else ""
+    ends = [index for index, key in enumerate(first.where) if key == IN_BLOCK]
+    return Group(
+        name,
+        tuple(tree_of(nodes, depth + 1)),
+        tuple(inputs),
+        nodes[-1].name,
+        shares,
+        first.where[: ends[depth]],
+        first.uses[depth],
+    )
