@@ -112,7 +112,10 @@ class ModelCode:
             parameters.append("seeds")
             arguments.append(f"seeds={scope.seeds_of_block(inside.seeds)}")
         made = self.style.made_of(tuple(self.shapes[name] for name in block.inputs))
-        return Call(self._defined(block, steps, parameters), (*made, *arguments))
+        defined, name = self._defined(block, steps, parameters), local(block.name)
+        if block.use.name or not self.style.names_like_keras(defined, block.kind):
+            arguments.append(f"name={literal(name)}")
+        return Call(defined, (*made, *arguments))
 
     def _defined(self, block: Group, steps: Sequence[Step], parameters: Sequence[str]) -> str:
         """Return the name of the definition of a block, a new one if none of the block's is alike."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from cnnctl.script.expressions import WIDTH, Call, hung, literal
@@ -31,6 +32,10 @@ class Style:
         """Return the name of the definition of a block: a function."""
         return free_name(kind)
 
+    def names_like_keras(self, defined: str, kind: str) -> bool:
+        """Return True if Keras itself names a block as cnnctl does; the names decide in which order gradients are summed."""
+        return False
+
     def made_of(self, shapes: Sequence[Shape]) -> tuple[str, ...]:
         """Return the arguments that a block needs beside its parameters, of its inputs."""
         return ()
@@ -46,12 +51,13 @@ class _Sequential(Style):
         lines = [line for step in steps for line in hung("            ", step.call, ",", WIDTH)]
         return "\n".join(
             [
-                f"def {name}({', '.join(parameters)}):",
+                f"def {name}({', '.join([*parameters, 'name'])}):",
                 f'    """Return the block {block.kind}."""',
                 "    return keras.Sequential(",
                 "        [",
                 *lines,
-                "        ]",
+                "        ],",
+                "        name=name,",
                 "    )",
             ]
         )
@@ -76,11 +82,11 @@ class _Functional(Style):
         calls = _functional_calls(steps, inputs)
         return "\n".join(
             [
-                f"def {name}({', '.join([taken, *parameters])}):",
+                f"def {name}({', '.join([taken, *parameters, 'name'])}):",
                 f'    """Return the block {block.kind} for inputs of a shape."""',
                 f"    inputs = {made}",
                 *(line for head, call, tail, _ in calls for line in hung(head, call, tail, WIDTH)),
-                "    return keras.Model(inputs, outputs)",
+                "    return keras.Model(inputs, outputs, name=name)",
             ]
         )
 
@@ -135,8 +141,8 @@ class _Subclass(Style):
                 f"class {name}(layers.Layer):",
                 f'    """The block {block.kind}."""',
                 "",
-                f"    def __init__({', '.join(['self', *parameters])}):",
-                "        super().__init__()",
+                f"    def __init__({', '.join(['self', *parameters, 'name=None'])}):",
+                "        super().__init__(name=name)",
                 *_attributes(steps, names),
                 "",
                 "    def call(self, inputs, training=False):",
@@ -145,11 +151,18 @@ class _Subclass(Style):
         )
 
     def block_name(self, kind: str) -> str:
-        return free_name("".join(word.capitalize() for word in kind.split("_")))
+        return free_name(_class_name(kind))
+
+    def names_like_keras(self, defined: str, kind: str) -> bool:
+        return defined == _class_name(kind) and re.fullmatch("([a-z]+_)*[a-z]+", kind) is not None
+
+
+def _class_name(kind: str) -> str:
+    return "".join(word.capitalize() for word in kind.split("_"))
 
 
 def _attributes(steps: Sequence[Step], names: Mapping[str, str]) -> list[str]:
-    return [line for step in steps if step.call for line in hung(f"        self.{names[step.label]} = ", step.call, "", WIDTH)]
+    return [line for step in steps if step.is_made for line in hung(f"        self.{names[step.label]} = ", step.call, "", WIDTH)]
 
 
 def _calls_of_attributes(steps: Sequence[Step], names: Mapping[str, str], inputs: Mapping[str, str]) -> list[Line]:

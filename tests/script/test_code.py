@@ -87,7 +87,8 @@ BRANCHES = """model={style: STYLE, blocks: {
   residual: {parameters: {filters: required}, layers: [
     conv2d: {filters: $filters, kernel_size: 3, padding: same, name: long}, use: long,
     conv2d: {filters: $filters, kernel_size: 1, inputs: [input], name: short}, add: {inputs: [use, short]}]},
-  join: {inputs: [deep, skip], layers: [concatenate: {inputs: [skip, deep]}, residual: {filters: 4}, gaussian_noise: {stddev: 0.1}]}},
+  join: {inputs: [deep, skip], layers: [concatenate: {inputs: [skip, deep]},
+    conv2d: {filters: 4, kernel_size: 1}, residual: {filters: 4}, gaussian_noise: {stddev: 0.1}]}},
   layers: [conv2d: {filters: 4, kernel_size: 1, name: stem}, residual: {filters: 4, name: first}, use: {layer: first, name: again},
     join: {inputs: [again, stem]}, use: {layer: join, inputs: [join, first]}, flatten, dense: {units: classes}]}"""
 # What each row of the table adds to TINY; together they use every line of every template.
