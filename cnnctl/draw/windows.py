@@ -48,7 +48,7 @@ class Place:
     extent: tuple[int, int]
 
 
-def place_of(layer: L.Conv2D | L.Pooling, size: Sequence[int], fraction: float) -> Place:
+def place_of(layer: L.Convolution | L.Pooling, size: Sequence[int], fraction: float) -> Place:
     """Choose a position of a layer's window.
 
     Args:
@@ -69,7 +69,7 @@ def drawn_windows(stations: Sequence[Station], slots: Sequence[Slot], scale: Sca
         if not station.inputs:
             continue
         before, start = stations[station.inputs[0]], slots[station.inputs[0]]
-        if isinstance(station.layer, L.Conv2D | L.Pooling):
+        if isinstance(station.layer, L.Convolution | L.Pooling):
             yield from _window(station, before, start, slot, scale, FRACTIONS[turn % 2])
             turn += 1
         elif isinstance(station.layer, L.Flatten | L.GlobalPooling | L.Dense) and _side_by_side(start, slot):
@@ -82,7 +82,7 @@ def _side_by_side(start: Slot, end: Slot) -> bool:
 
 
 def _window(station: Station, before: Station, start: Slot, end: Slot, scale: Scale, fraction: float) -> Iterator[str]:
-    assert isinstance(station.layer, L.Conv2D | L.Pooling)
+    assert isinstance(station.layer, L.Convolution | L.Pooling)
     place = place_of(station.layer, before.size, fraction)
     taken, value = _pixels(start.box, place.first, place.extent, scale), _pixels(end.box, place.output, (1, 1), scale)
     colour = COLOURS[station.kind]

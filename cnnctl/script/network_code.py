@@ -16,6 +16,8 @@ from cnnctl.spec.stack import Node
 
 _FIRST = {
     L.Conv2D: ("filters", "kernel_size"),
+    L.DepthwiseConv2D: ("kernel_size",),
+    L.SeparableConv2D: ("filters", "kernel_size"),
     L.ZeroPadding2D: ("padding",),
     L.MaxPooling2D: ("pool_size",),
     L.AveragePooling2D: ("pool_size",),

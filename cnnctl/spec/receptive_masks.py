@@ -142,7 +142,7 @@ def _convolved(field: AxisField, layer: L.Conv2D, context: LayerContext) -> Axis
     _, channels = _image_axes(layer, context)
     slid = _slid(field, layer, context)
     if layer.groups == 1:
-        return slid.mixed(channels, layer.filters)
+        return _mixed_by_filters(slid, layer, context)
     count, filters = field.shape[channels] // layer.groups, layer.filters // layer.groups
 
     def by_group(masks: Masks) -> Masks:
@@ -152,11 +152,27 @@ def _convolved(field: AxisField, layer: L.Conv2D, context: LayerContext) -> Axis
     return slid.with_axis(channels, layer.filters, by_group)
 
 
-def _slid(field: AxisField, layer: L.Conv2D | L.Pooling, context: LayerContext) -> AxisField:
+def _mixed_by_filters(field: AxisField, layer: L.Conv2D | L.SeparableConv2D, context: LayerContext) -> AxisField:
+    _, channels = _image_axes(layer, context)
+    return field.mixed(channels, layer.filters)
+
+
+def _convolved_alone(field: AxisField, layer: L.DepthwiseConv2D, context: LayerContext) -> AxisField:
+    """Apply a depthwise convolution: each channel gives `depth_multiplier` channels of its own."""
+    _, channels = _image_axes(layer, context)
+    count = layer.depth_multiplier
+
+    def repeated(masks: Masks) -> Masks:
+        return masks if len(masks) == 1 else tuple(mask for mask in masks for _ in range(_few(count)))
+
+    return _slid(field, layer, context).with_axis(channels, field.shape[channels] * count, repeated)
+
+
+def _slid(field: AxisField, layer: L.Convolution | L.Pooling, context: LayerContext) -> AxisField:
     axes, _ = _image_axes(layer, context)
     window = window_of(layer)
     for side, axis in enumerate(axes):
-        field = _slid_along(field, axis, window, side, field.zeros if isinstance(layer, L.Conv2D) else 0)
+        field = _slid_along(field, axis, window, side, 0 if isinstance(layer, L.Pooling) else field.zeros)
     return field
 
 
@@ -340,6 +356,8 @@ def _span(mask: int) -> int:
 
 _RULES: dict[type[L.Layer], Callable[[Any, Sequence[AxisField], Facts, LayerContext], AxisField]] = {
     L.Conv2D: lambda layer, taken, facts, context: _convolved(taken[0], layer, context),
+    L.DepthwiseConv2D: lambda layer, taken, facts, context: _convolved_alone(taken[0], layer, context),
+    L.SeparableConv2D: lambda layer, taken, facts, context: _mixed_by_filters(_slid(taken[0], layer, context), layer, context),
     L.Pooling: lambda layer, taken, facts, context: _slid(taken[0], layer, context),
     L.ZeroPadding2D: lambda layer, taken, facts, context: _padded(taken[0], layer, context),
     L.GlobalPooling: lambda layer, taken, facts, context: _pooled(taken[0], layer, context),

@@ -108,6 +108,36 @@ def conv2d(draw: Draw, shape: Shape, model_format: str, *, preserve: bool = Fals
     )
 
 
+def by_channel(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    """Returns what depthwise and separable convolutions have in common."""
+    fields, _, pixels, _ = format_and_pixels(draw, shape, model_format)
+    same = draw(st.booleans())
+    dilation = [number(draw, 1, 3), number(draw, 1, 3)] if draw(st.booleans()) else [1, 1]
+    strides = [number(draw, 1, 3), number(draw, 1, 3)] if max(dilation) > 1 else [number(draw, 1, 3)] * 2
+    largest = [5 if same else min((n - 1) // d + 1, 5) for n, d in zip(pixels, dilation, strict=True)]
+    return maybe(
+        draw,
+        {
+            **fields,
+            "kernel_size": pair(draw, number(draw, 1, largest[0]), number(draw, 1, largest[1])),
+            **({"padding": "same"} if same else {}),
+            **({"strides": pair(draw, strides[0], strides[1])} if max(strides) > 1 else {}),
+            **({"dilation_rate": pair(draw, dilation[0], dilation[1])} if max(dilation) > 1 else {}),
+        },
+        depth_multiplier=number(draw, 1, 3),
+        use_bias=False,
+        activation=one_of(draw, "relu", "selu", "gelu"),
+        depthwise_initializer="he_normal",
+        depthwise_regularizer="l2",
+        bias_constraint="non_neg",
+    )
+
+
+def separable_conv2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields = {"filters": number(draw, 1, 6), **by_channel(draw, shape, model_format)}
+    return maybe(draw, fields, pointwise_initializer="orthogonal", pointwise_constraint={"max_norm": {"axis": [2]}})
+
+
 def pooling(draw: Draw, shape: Shape, model_format: str) -> Plain:
     fields, _, pixels, _ = format_and_pixels(draw, shape, model_format)
     same = draw(st.booleans())
@@ -217,6 +247,8 @@ ANYWHERE = {
 }
 ON_IMAGES = {
     "conv2d": conv2d,
+    "depthwise_conv2d": by_channel,
+    "separable_conv2d": separable_conv2d,
     "max_pooling2d": pooling,
     "average_pooling2d": pooling,
     "zero_padding2d": zero_padding2d,
@@ -497,6 +529,10 @@ def wild_layer(draw: Draw, kind: str) -> Plain:
             fields = {**own, **padding, "filters": one_of(draw, 6, 6, 4), "kernel_size": wild_pair(draw, 5)}
             strides, dilation, groups = wild_pair(draw, 2), wild_pair(draw, 2), number(draw, 1, 3)
             return maybe(draw, fields, strides=strides, dilation_rate=dilation, groups=groups)
+        case "depthwise_conv2d" | "separable_conv2d":
+            fields = {**own, **padding, "kernel_size": wild_pair(draw, 5)}
+            fields |= {"filters": 2} if kind == "separable_conv2d" else {}
+            return maybe(draw, fields, strides=wild_pair(draw, 2), dilation_rate=wild_pair(draw, 2), depth_multiplier=2)
         case "max_pooling2d" | "average_pooling2d":
             return maybe(draw, {**own, **padding, "pool_size": wild_pair(draw, 4)}, strides=wild_pair(draw, 3))
         case "zero_padding2d" | "flatten":
@@ -584,6 +620,8 @@ def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tu
         if kind == "average_pooling2d":
             arguments.setdefault("pool_size", 2)
         mode = {"training": True} if "dropout" in kind else {}
+        if on_some_processors_only(kind, fields):
+            return index, shapes
         try:
             made = KERAS_CLASSES[kind.replace("_", "")](**arguments)
             results = []
@@ -597,6 +635,12 @@ def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tu
         symbols[arguments["name"]], arrays[arguments["name"]] = results
         shapes.append(tuple(results[1].shape[1:]))
     return None, shapes
+
+
+def on_some_processors_only(kind: str, fields: Plain) -> bool:
+    """Returns whether TensorFlow computes the layer with oneDNN alone, and raises an error on GPUs and other processors."""
+    strides, dilation = fields.get("strides", [1, 1]), fields.get("dilation_rate", [1, 1])
+    return kind in ("depthwise_conv2d", "separable_conv2d") and strides[:1] != strides[1:] and max(dilation) == 1
 
 
 def _means_something(results: list[Any], noise_shape: list[int | None] | None, softmax: int | list[int] | None) -> bool:
@@ -636,6 +680,10 @@ SPOILERS: dict[str, list[Plain]] = {
     "groups that do not divide the channels": [conv(groups=2)],
     "groups that do not divide the filters": [conv(groups=3, filters=4)],
     "strides with dilation": [conv(strides=2, dilation_rate=2)],
+    "a depthwise window higher than the image": [{"depthwise_conv2d": {"kernel_size": [9, 1]}}],
+    "unequal strides of a depthwise convolution": [{"depthwise_conv2d": {"kernel_size": 3, "strides": [2, 1]}}],
+    "unequal strides of a separable convolution": [{"separable_conv2d": {"filters": 2, "kernel_size": 3, "strides": [1, 2]}}],
+    "a separable convolution after flatten": [{"flatten": {}}, {"separable_conv2d": {"filters": 2, "kernel_size": 1}}],
     "a convolution after flatten": [{"flatten": {}}, conv()],
     "a pooling after flatten": [{"flatten": {}}, {"average_pooling2d": {}}],
     "zero padding after flatten": [{"flatten": {}}, {"zero_padding2d": {}}],

@@ -30,7 +30,7 @@ ONLY_THE_LOADER_KNOWS = {
     "embedding-is-an-image", "embedding-of-classes", "rotations-of-a-wide-image",
     # shapes
     "axis-not-there", "axis-of-the-batch", "channels-not-divided-by-groups", "concatenate-image-and-vector",
-    "concatenate-unequal-rows", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
+    "concatenate-unequal-rows", "depthwise-too-wide", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
     "image-too-large", "join-of-unequal-shapes", "more-values-than-a-tensor-holds", "noise-shape-too-short",
     "pool-of-one-pixel", "shrinks-in-repeat", "shrinks-to-nothing", "thousands-of-flattens",
     "thousands-of-layers",

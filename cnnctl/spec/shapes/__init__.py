@@ -29,6 +29,7 @@ from cnnctl.spec.shapes.basics import (
     show_shape,
     spatial,
 )
+from cnnctl.spec.shapes.convolutions import depthwise, separable
 from cnnctl.spec.shapes.images import global_pooling, unchanged_image, zero_padding
 from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
 from cnnctl.spec.shapes.values import batch_normalization, dense, dropout, units_of
@@ -124,6 +125,8 @@ _SHAPES: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], Shape]] = {
 """Output shapes of layers without weights; the shape of others is unchanged."""
 _WITH_WEIGHTS: dict[type[L.Layer], Rule] = {
     L.Conv2D: convolution,
+    L.DepthwiseConv2D: depthwise,
+    L.SeparableConv2D: separable,
     L.Dense: dense,
     L.BatchNormalization: batch_normalization,
     L.PReLU: prelu,
