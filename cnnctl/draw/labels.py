@@ -75,7 +75,7 @@ JOINED = {
 def details_of(layer: L.Layer | None) -> Iterator[str]:
     """Yield what a layer does, in words of a few characters each."""
     match layer:
-        case L.Conv2D() | L.DepthwiseConv2D() | L.SeparableConv2D():
+        case L.Conv2D() | L.DepthwiseConv2D() | L.SeparableConv2D() | L.Conv2DTranspose():
             yield from _filters(layer)
             yield from _options(layer, (1, 1))
         case L.Pooling():
@@ -100,9 +100,9 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield "inputs side by side"
 
 
-def _filters(layer: L.Convolution) -> Iterator[str]:
+def _filters(layer: L.Convolution | L.Conv2DTranspose) -> Iterator[str]:
     """Yield the filters of a convolution: of all channels, of each, or of each and then 1×1."""
-    if isinstance(layer, L.Conv2D):
+    if isinstance(layer, L.Conv2D | L.Conv2DTranspose):
         yield f"{layer.filters} filter{'s' * (layer.filters > 1)} {by(layer.kernel_size)}"
         return
     many = layer.depth_multiplier
@@ -111,13 +111,15 @@ def _filters(layer: L.Convolution) -> Iterator[str]:
         yield f"then {layer.filters} filter{'s' * (layer.filters > 1)} 1×1"
 
 
-def _options(layer: L.Convolution | L.Pooling, usual: HeightWidth) -> Iterator[str]:
+def _options(layer: L.Convolution | L.Conv2DTranspose | L.Pooling, usual: HeightWidth) -> Iterator[str]:
     """Yield padding and strides, and what else is not as usual."""
     strides = layer.strides or usual
     words = ["padding same"] if layer.padding == "same" else []
     words += [f"strides {by(strides)}"] if strides != usual else []
     if not isinstance(layer, L.Pooling) and max(layer.dilation_rate) > 1:
         words.append(f"dilation {by(layer.dilation_rate)}")
+    if isinstance(layer, L.Conv2DTranspose) and layer.output_padding:
+        words.append(f"output padding {by(layer.output_padding)}")
     if isinstance(layer, L.Conv2D):
         words += [f"{layer.groups} groups"] if layer.groups > 1 else []
     yield from words

@@ -124,6 +124,9 @@ def weight_shapes(layer: L.Layer, shape: Shape, context: LayerContext) -> dict[s
             _, channels = spatial(shape, format_of(layer, context), layer.kind)
             kernel = (*layer.kernel_size, channels // layer.groups, layer.filters)
             return {"kernel": kernel} | ({"bias": (layer.filters,)} if layer.use_bias else {})
+        case L.Conv2DTranspose():
+            kernel = (*layer.kernel_size, layer.filters, spatial(shape, format_of(layer, context), layer.kind)[1])
+            return {"kernel": kernel} | ({"bias": (layer.filters,)} if layer.use_bias else {})
         case L.DepthwiseConv2D() | L.SeparableConv2D():
             return _depthwise_shapes(layer, spatial(shape, format_of(layer, context), layer.kind)[1])
         case L.Dense():

@@ -13,7 +13,7 @@ import numpy as np
 
 from cnnctl.export.onnx_graph import TO_FIRST, TO_LAST, Graph, Place
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Shape, axes_of, format_of, spatial, window_of
+from cnnctl.spec.shapes import Shape, axes_of, format_of, spatial, transposed_size, window_of
 
 OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "celu": ("Celu", {}),
@@ -65,6 +65,29 @@ def _(spec: L.SeparableConv2D, graph: Graph, place: Place) -> str:
     return _activated(graph, place, spec, graph.operator("Conv", tensor, mixing, *_bias(graph, place)))
 
 
+@translate.register
+def _(spec: L.Conv2DTranspose, graph: Graph, place: Place) -> str:
+    """Add a transposed convolution; what the output has beyond all windows is ONNX's output_padding."""
+    window, sides = window_of(spec), (0, 1)
+    pixels, _ = spatial(place.shapes[0], format_of(spec, place.context), spec.kind)
+    outputs = [transposed_size(spec, pixels[axis], axis) for axis in sides]
+    cropped = [window.padding(outputs[axis], axis) for axis in sides] if window.same else [(0, 0)] * 2
+    whole = [(pixels[axis] - 1) * window.strides[axis] + window.extent(axis) for axis in sides]
+    kernel = graph.constant(_filters_first(place.built.kernel), "kernel")
+    tensor = graph.operator(
+        "ConvTranspose",
+        _channels_first(graph, place),
+        kernel,
+        *_bias(graph, place),
+        kernel_shape=list(window.size),
+        strides=list(window.strides),
+        dilations=list(window.dilation),
+        pads=[side for both in zip(*cropped, strict=True) for side in both],
+        output_padding=[max(outputs[axis] - whole[axis], 0) for axis in sides],
+    )
+    return _activated(graph, place, spec, tensor)
+
+
 def _filters_first(kernel: Any) -> Any:
     """Transpose a kernel (rows, columns, in, out) to (out, in, rows, columns)."""
     return np.transpose(kernel, (3, 2, 0, 1))
@@ -105,7 +128,7 @@ def _slid(
     top_bottom, left_right = (window.padding(pixels[axis], axis) for axis in (0, 1))
     pads = [side for sides in zip(top_bottom, left_right, strict=True) for side in sides]
     dilations = {} if isinstance(spec, L.Pooling) else {"dilations": list(window.dilation)}
-    shape = {"kernel_shape": list(window.size), "strides": list(window.strides), "pads": pads, **dilations}
+    shape: dict[str, Any] = {"kernel_shape": list(window.size), "strides": list(window.strides), "pads": pads, **dilations}
     return graph.operator(kind, tensor, *weights, **shape, **attributes)
 
 

@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from cnnctl.model.keras_layers import RANDOM
-from cnnctl.spec.layers import Convolution, MaxPooling2D
+from cnnctl.spec.layers import Conv2DTranspose, Convolution, MaxPooling2D
 from cnnctl.spec.stack import INPUT, Node
 
 DRAWN = 2**16
@@ -54,7 +54,7 @@ def relu_after_pooling(nodes: Sequence[Node]) -> dict[str, str]:
 
 
 def _ends_with_relu(node: Node) -> bool:
-    return isinstance(node.layer, Convolution) and node.layer.activation == "relu"
+    return isinstance(node.layer, Convolution | Conv2DTranspose) and node.layer.activation == "relu"
 
 
 def _called(layer: keras.Layer, taken: list[Any], training: bool, late: str | None) -> Any:

@@ -122,6 +122,8 @@ _LAYERS: Mapping[str, str] = {
     "conv": "conv2d", "convolution": "conv2d", "convolution2d": "conv2d", "convolutional": "conv2d",
     "depthwise": "depthwise_conv2d", "depthwiseconv": "depthwise_conv2d", "dwconv": "depthwise_conv2d", "dwconv2d": "depthwise_conv2d",
     "separable": "separable_conv2d", "separableconv": "separable_conv2d", "sepconv": "separable_conv2d", "sepconv2d": "separable_conv2d",
+    "deconv": "conv2d_transpose", "deconv2d": "conv2d_transpose", "deconvolution": "conv2d_transpose", "convtranspose": "conv2d_transpose",
+    "convtranspose2d": "conv2d_transpose", "transposedconv": "conv2d_transpose", "transposedconv2d": "conv2d_transpose",
     "pool": "max_pooling2d", "pooling": "max_pooling2d", "maxpool": "max_pooling2d", "maxpool2d": "max_pooling2d",
     "avgpool": "average_pooling2d", "avgpool2d": "average_pooling2d", "averagepool": "average_pooling2d",
     "gap": "global_average_pooling2d", "globalavgpool": "global_average_pooling2d",

@@ -141,11 +141,11 @@ def test_windows_and_their_values_are_where_the_arithmetic_puts_them(layout: str
     pixel = boxes["input"].width / shapes["input"][1]
     windows = {each.attrib["data-layer"]: each for each in picture.all("rect", "window")}
     values = {each.attrib["data-layer"]: each for each in picture.all("rect", "value")}
-    sliding = [node for node in network.nodes if isinstance(node.layer, L.Conv2D | L.Pooling)]
+    sliding = [node for node in network.nodes if isinstance(node.layer, L.Convolution | L.Pooling)]
     assert set(windows) == set(values) == {node.name for node in sliding}
     for node in sliding:
         layer = node.layer
-        size = layer.kernel_size if isinstance(layer, L.Conv2D) else layer.pool_size  # type: ignore[attr-defined]
+        size = layer.pool_size if isinstance(layer, L.Pooling) else layer.kernel_size  # type: ignore[attr-defined]
         strides = layer.strides or size  # type: ignore[attr-defined]
         dilation = getattr(layer, "dilation_rate", (1, 1))
         for axis, (start, side) in enumerate((("y", "height"), ("x", "width"))):

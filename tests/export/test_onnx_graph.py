@@ -47,6 +47,19 @@ STACKS: dict[str, Layers] = {
         {"separable_conv2d": {"filters": 4, "kernel_size": 2, "depth_multiplier": 3, "dilation_rate": [2, 1]}},
         {"separable_conv2d": {"filters": 2, "kernel_size": 1, "use_bias": False}}, *END,
     ],
+    "transposed": [conv(), {"conv2d_transpose": {"filters": 4, "kernel_size": 3, "activation": "relu"}}, *END],
+    "transposed, cropped": [
+        {"conv2d_transpose": {"filters": 4, "kernel_size": [5, 4], "strides": [2, 3], "padding": "same", "use_bias": False}},
+        {"conv2d_transpose": {"filters": 2, "kernel_size": 3, "padding": "same", "activation": "softmax"}}, *END,
+    ],
+    "transposed, with gaps": [
+        {"conv2d_transpose": {"filters": 4, "kernel_size": [2, 1], "strides": [3, 2], "padding": "same"}},
+        {"conv2d_transpose": {"filters": 2, "kernel_size": 2, "strides": 3}}, *END,
+    ],
+    "transposed, with output padding": [
+        {"conv2d_transpose": {"filters": 4, "kernel_size": 3, "strides": 3, "padding": "same", "output_padding": [0, 2]}},
+        {"conv2d_transpose": {"filters": 2, "kernel_size": 2, "strides": 2, "output_padding": [1, 0]}}, *END,
+    ],
     "zero padding": [{"zero_padding2d": {"padding": [[1, 2], [0, 3]]}}, conv(), *END],
     "max pooling": [{"max_pooling2d": {"pool_size": [3, 2], "strides": [2, 1], "padding": "same"}}, *END],
     "average pooling": [{"average_pooling2d": {"pool_size": [2, 3], "strides": [1, 2], "padding": "same"}}, *END],

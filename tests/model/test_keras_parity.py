@@ -167,6 +167,10 @@ SAID: dict[str, dict[str, Any]] = {
         "pointwise_initializer": {"constant": {"value": 0.25}}, "pointwise_regularizer": "l2",
         "pointwise_constraint": {"unit_norm": {"axis": [2]}},
     },
+    "conv2d_transpose": {
+        "filters": 6, "kernel_size": [3, 5], "strides": [2, 3], "padding": "same", "output_padding": [1, 2], **FORMAT,
+        "dilation_rate": [1, 1], "activation": "gelu", "use_bias": True, **WEIGHTS,
+    },
     "zero_padding2d": {"padding": [[1, 2], [3, 4]], **FORMAT},
     "max_pooling2d": POOLING,
     "average_pooling2d": POOLING,

@@ -57,7 +57,7 @@ def test_the_parameters_told_are_those_of_the_layers(config: Path) -> None:
     text = unwrapped(explanation(experiment))
     paragraphs = {part.split(" ")[0].rstrip(":"): part for part in text.split("\n\n")[1:-1]}
     for facts in experiment.network.facts:
-        if facts.kind in ("conv2d", "depthwise_conv2d", "separable_conv2d", "dense"):
+        if facts.kind in ("conv2d", "depthwise_conv2d", "separable_conv2d", "conv2d_transpose", "dense"):
             assert f"= {facts.parameters:,}" in paragraphs[facts.name]
         elif facts.kind == "batch_normalization":
             assert f"({facts.trainable:,}), moving mean and variance not ({facts.non_trainable:,})" in paragraphs[facts.name]
@@ -136,6 +136,44 @@ def test_a_kind_of_convolution_is_compared_with_a_plain_one(layer: str, sentence
     text = explained(f"[conv2d: {{filters: 4, kernel_size: 1}}, {layer}, flatten, dense: {{units: classes}}]")
     paragraph = text.split("\n\n")[2]
     assert [sentence for sentence in sentences if sentence not in paragraph] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentences"),
+    [
+        (
+            "kernel_size: 3, strides: 2",
+            [
+                "rows and columns: (8 - 1)·2 + 3 = 17\n",
+                "to a window of 3×3 pixels of the output; from one input pixel to the next the window moves by 2×2",
+                "some outputs are in more windows than others",
+                "a filter spans all 4 input channels and outputs one map: 3·3·4 = 36 weights",
+                "parameters: 3·3·5·4 + 5 = 185",
+                "once per position of the input: 8·8 positions · 180 weights = 11,520",
+                "as many weights and 4.52 times the MACs: 17·17 positions · 180 weights = 52,020",
+            ],
+        ),
+        (
+            "kernel_size: 4, strides: 2, padding: same, use_bias: false",
+            ["8·2 = 16; cropped of the windows: 1 before, 1 after", "4·4·5·4 = 320\n", "4 times the MACs: 16·16 positions"],
+        ),
+        (
+            "kernel_size: [1, 2], strides: 2, output_padding: [1, 0]",
+            [
+                "rows: (8 - 1)·2 + 1 + 1 = 16; the last of 16 is in no window",
+                "columns: (8 - 1)·2 + 2 + 0 = 16\n",
+                "the bias alone",
+            ],
+        ),
+    ],
+)
+def test_a_transposed_convolution_is_explained_from_its_input_to_its_windows(fields: str, sentences: list[str]) -> None:
+    layer = f"conv2d_transpose: {{filters: 5, {fields}}}"
+    text = explained(f"[conv2d: {{filters: 4, kernel_size: 1}}, {layer}, flatten, dense: {{units: classes}}]")
+    paragraph = text.split("\n\n")[2]
+    assert [sentence for sentence in sentences if sentence not in paragraph] == []
+    assert ("checkerboard" in paragraph) == ("kernel_size: 3" in fields)
+    assert [found for found, value, reported in equations(paragraph) if not math.isclose(value, reported)] == []
 
 
 def test_a_plain_convolution_is_compared_with_nothing_and_one_channel_saves_nothing() -> None:

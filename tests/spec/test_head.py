@@ -61,6 +61,7 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
         ([maps("softmax"), {"max_pooling2d": {}}, {"conv2d": {"filters": 10, "kernel_size": 3}}, "flatten"], "logits"),
         ([maps("relu"), "global_average_pooling2d"], "logits"),
         ([maps("softmax"), {"depthwise_conv2d": {"kernel_size": 3}}, "global_average_pooling2d"], "logits"),
+        ([maps("softmax"), {"conv2d_transpose": {"filters": 10, "kernel_size": 3}}, "global_average_pooling2d"], "logits"),
         ([{"separable_conv2d": {"filters": 10, "kernel_size": 8, "activation": "softmax"}}, "flatten"], "probabilities"),
         (two("linear", "softmax", {"add": {}}), "logits"),
         (two("relu", "linear", {"add": {}}), "logits"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from cnnctl.errors import counted
 from cnnctl.report.explain.activations import activated, activation_lines
-from cnnctl.report.explain.convolutions import separated_lines, variant_lines
+from cnnctl.report.explain.convolutions import separated_lines, transposed_lines, variant_lines
 from cnnctl.report.explain.images import flattened, zeros
 from cnnctl.report.explain.joins import combined, side_by_side
 from cnnctl.report.explain.noise import noise
@@ -81,6 +81,12 @@ def _convolution_lines(layer: L.Convolution, subject: Subject) -> list[str]:
     return [*sums, *activated(layer.activation, facts, context), *field_lines(subject.receptive)]
 
 
+def _transposed_lines(layer: L.Conv2DTranspose, subject: Subject) -> list[str]:
+    facts, context = subject.facts, subject.context
+    sums = transposed_lines(layer, facts, context)
+    return [*sums, *activated(layer.activation, facts, context), *field_lines(subject.receptive)]
+
+
 def _pooling_lines(layer: L.Pooling, subject: Subject) -> list[str]:
     return [*sliding(layer, subject.facts, subject.context), *pooled(layer), *field_lines(subject.receptive)]
 
@@ -98,6 +104,7 @@ _LINES: dict[type[L.Layer], Callable[[Any, Subject], list[str]]] = {
     L.Conv2D: _convolution_lines,
     L.DepthwiseConv2D: _convolution_lines,
     L.SeparableConv2D: _convolution_lines,
+    L.Conv2DTranspose: _transposed_lines,
     L.Pooling: _pooling_lines,
     L.ZeroPadding2D: lambda layer, subject: [zeros(layer)],
     L.GlobalPooling: lambda layer, subject: [

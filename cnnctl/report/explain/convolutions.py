@@ -6,7 +6,16 @@ from math import prod
 
 from cnnctl.errors import counted
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, format_of, spatial, window_of
+from cnnctl.spec.shapes import (
+    Facts,
+    HeightWidth,
+    LayerContext,
+    format_of,
+    spatial,
+    transposed_arithmetic,
+    transposed_size,
+    window_of,
+)
 
 
 def variant_lines(layer: L.Conv2D, facts: Facts, context: LayerContext) -> list[str]:
@@ -64,6 +73,58 @@ def _separable(layer: L.SeparableConv2D, facts: Facts, context: LayerContext, ch
     ]
 
 
+def transposed_lines(layer: L.Conv2DTranspose, facts: Facts, context: LayerContext) -> list[str]:
+    """Explain sizes, windows, parameters, MACs and cost of a transposed convolution."""
+    data_format = format_of(layer, context)
+    pixels, channels = spatial(facts.input_shapes[0], data_format, facts.kind)
+    output, _ = spatial(facts.output_shape, data_format, facts.kind)
+    kernel = prod(layer.kernel_size) * channels * layer.filters
+    bias = f" + {layer.filters}" if layer.use_bias else ""
+    whole = f"all {channels} input channels" if channels > 1 else "the one input channel"
+    return [
+        *_enlarged(layer, pixels),
+        f"each input pixel adds its value times a filter to a window of {_by(layer.kernel_size)} pixels of the output; from one "
+        f"input pixel to the next the window moves by {_by(layer.strides)}, and where windows overlap their values are summed",
+        *_uneven(layer),
+        f"a filter spans {whole} and outputs one map: {_product(layer)}·{channels} = "
+        f"{counted(prod(layer.kernel_size) * channels, 'weight')}",
+        f"parameters: {_product(layer)}·{layer.filters}·{channels}{bias} = {facts.parameters:,}",
+        f"MACs, all weights once per position of the input: {_of(pixels)} · {counted(kernel, 'weight')} = {facts.macs:,}",
+        f"a plain conv2d on an input that is enlarged before has as many weights and {_ratio(prod(output), prod(pixels))} the "
+        f"MACs: {_of(output)} · {counted(kernel, 'weight')} = {prod(output) * kernel:,}",
+    ]
+
+
+def _enlarged(layer: L.Conv2DTranspose, pixels: HeightWidth) -> list[str]:
+    """Explain the output size, along rows and columns."""
+    rows, columns = (transposed_arithmetic(layer, pixels[axis], axis) + _cropped(layer, pixels, axis) for axis in (0, 1))
+    return [f"rows and columns: {rows}"] if rows == columns else [f"rows: {rows}", f"columns: {columns}"]
+
+
+def _cropped(layer: L.Conv2DTranspose, pixels: HeightWidth, axis: int) -> str:
+    """Describe what of the windows is outside the output, or what of the output is in no window."""
+    window, output = window_of(layer), transposed_size(layer, pixels[axis], axis)
+    whole = (pixels[axis] - 1) * window.strides[axis] + window.extent(axis)
+    if output > whole:
+        beyond = output - whole
+        return f"; the last {f'{beyond} of {output} are' if beyond > 1 else f'of {output} is'} in no window"
+    before, after = window.padding(output, axis) if window.same else (0, 0)
+    return f"; cropped of the windows: {before} before, {after} after" if before + after else ""
+
+
+def _uneven(layer: L.Conv2DTranspose) -> list[str]:
+    """Describe outputs of which some are in more windows than others; Odena et al., "Deconvolution and checkerboard artifacts" (2016)."""
+    pairs = list(zip(layer.kernel_size, layer.strides, strict=True))
+    if any(size < stride for size, stride in pairs):
+        return ["strides are larger than the filter: output pixels between the windows are the bias alone"]
+    if all(size % stride == 0 for size, stride in pairs):
+        return []
+    return [
+        "some outputs are in more windows than others, which can show as a checkerboard; it cannot where kernel_size is a "
+        "multiple of strides"
+    ]
+
+
 def _one_channel(layer: L.DepthwiseConv2D | L.SeparableConv2D, channels: int) -> str:
     """Describe the filters of each channel."""
     weights, many = prod(layer.kernel_size), layer.depth_multiplier
@@ -85,8 +146,12 @@ def _against_plain(
 
 
 def _positions(layer: L.Convolution, facts: Facts, context: LayerContext) -> str:
-    """Format the number of positions, such as `26·26 positions`."""
-    (rows, columns), _ = spatial(facts.output_shape, format_of(layer, context), facts.kind)
+    return _of(spatial(facts.output_shape, format_of(layer, context), facts.kind)[0])
+
+
+def _of(positions: HeightWidth) -> str:
+    """Format a number of positions, such as `26·26 positions`."""
+    rows, columns = positions
     return f"{rows}·{columns} {'position' if rows * columns == 1 else 'positions'}"
 
 
@@ -94,7 +159,7 @@ def _channels(layer: L.Convolution, facts: Facts, context: LayerContext) -> int:
     return spatial(facts.input_shapes[0], format_of(layer, context), facts.kind)[1]
 
 
-def _product(layer: L.Convolution) -> str:
+def _product(layer: L.Convolution | L.Conv2DTranspose) -> str:
     return f"{layer.kernel_size[0]}·{layer.kernel_size[1]}"
 
 
@@ -106,4 +171,9 @@ def _more(many: int, few: int) -> str:
     """Format how many weights and MACs there are for each one, such as `8 times the weights and MACs`."""
     if many == few:
         return "as many weights and MACs"
-    return f"{f'{many // few:,}' if many % few == 0 else f'{many / few:.3g}'} times the weights and MACs"
+    return f"{_ratio(many, few)} the weights and MACs"
+
+
+def _ratio(many: int, few: int) -> str:
+    """Format how often one count goes into another, such as `8 times` or `2.37 times`."""
+    return f"{many // few:,} times" if many % few == 0 else f"{many / few:.3g} times"
