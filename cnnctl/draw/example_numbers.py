@@ -130,6 +130,14 @@ def _weight(i: int, j: int, rows: int, columns: int, channel: int) -> int:
     return 1 if first else -1 if second else 0
 
 
+def weights_of(size: HeightWidth) -> Map:
+    """Make weights from 0 to 3 that fall from the middle to the edges."""
+    return [
+        [max(1, 3 - abs(2 * i - size[0] + 1) // 2 - abs(2 * j - size[1] + 1) // 2) for j in range(size[1])]
+        for i in range(size[0])
+    ]
+
+
 def _varied(size: HeightWidth) -> Map:
     """Make values from 0 to 9 of which neighbours differ."""
     return [[(3 * r * r + 5 * c + r * c) % 10 for c in range(size[1])] for r in range(size[0])]

@@ -163,6 +163,25 @@ def test_windows_and_their_values_are_where_the_arithmetic_puts_them(layout: str
             assert first == pytest.approx(round(place) * strides[axis] - pad, abs=0.02), node.name
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_the_window_of_a_transposed_convolution_is_on_its_output(padding: str, layout: str, tmp_path: Path) -> None:
+    layer = f"conv2d_transpose: {{name: up, filters: 4, kernel_size: 4, strides: 2, padding: {padding}}}"
+    experiment = experiment_of(f"- max_pooling2d: {{name: half}}\n- {layer}\n- flatten\n- dense: {{units: classes}}", tmp_path)
+    picture = drawn(experiment, layout)
+    boxes, crop = picture.boxes, 1 if padding == "same" else 0
+    unit = boxes["input"].width / maps_of(experiment)["input"][1]
+    taken, reached = (next(each for each in picture.all("rect", kind) if each.attrib["data-layer"] == "up") for kind in ("window", "value"))  # fmt: skip
+    for start, side, before, after in (
+        ("y", "height", boxes["half"].top, boxes["up"].top),
+        ("x", "width", boxes["half"].left, boxes["up"].left),
+    ):
+        assert float(taken.attrib[side]) / unit == pytest.approx(1, abs=0.02)
+        assert float(reached.attrib[side]) / unit == pytest.approx(4, abs=0.02)
+        place = round((float(taken.attrib[start]) - before) / unit)
+        assert (float(reached.attrib[start]) - after) / unit == pytest.approx(2 * place - crop, abs=0.02)
+
+
 @pytest.mark.parametrize("layers", [OPTIONS, BRANCHES], ids=["options", "branches"])
 def test_connections_are_those_of_the_network(layers: str, tmp_path: Path) -> None:
     experiment = experiment_of(layers, tmp_path)

@@ -170,7 +170,8 @@ def dilated_transpose(draw: Draw, shape: Shape, model_format: str) -> Plain:
 
 
 def transposed(draw: Draw, shape: Shape, model_format: str) -> Plain:
-    return one_of(draw, conv2d_transpose, conv2d_transpose, dilated_transpose)(draw, shape, model_format)
+    drawer = dilated_transpose if number(draw, 0, 2) == 0 else conv2d_transpose
+    return drawer(draw, shape, model_format)
 
 
 def pooling(draw: Draw, shape: Shape, model_format: str) -> Plain:
