@@ -724,7 +724,7 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:  # before the signal handlers are set
         _fail("interrupted during start-up", 130)
-    except (OSError, MemoryError, RuntimeError) as error:
+    except Exception as error:  # TensorFlow's have no base class that is known without it
         known = from_system(error)
         if known is None:
             raise

@@ -154,8 +154,17 @@ def own_matplotlib() -> None:
     mpl.rcdefaults()
 
 
+_ONEDNN = "TensorFlow computes it on GPUs and with oneDNN alone, so set TF_ENABLE_ONEDNN_OPTS=1 in the environment, or write"
+_NOT_COMPUTED_HERE = {
+    "NHWC": f"a layer under channels_first is not computed on this processor: {_ONEDNN} model.data_format: channels_last",
+    "do not yet support dilation rates": f"a conv2d_transpose with a dilation is not computed on this processor: {_ONEDNN} "
+    "dilation_rate: 1",
+}
+"""Parts of TensorFlow's messages about layers that some processors cannot compute, with the message to print."""
+
+
 def from_system(error: Exception) -> CnnctlError | None:
-    """Return the error of a resource that the system refuses, such as disk, memory or a thread; None for any other error."""
+    """Return the error of a resource that the system refuses, such as disk, memory, a thread or a layer; None for any other."""
     if isinstance(error, OSError):
         return RunError(f"{error.filename or 'output'}: {error.strerror or error}")
     limits = small_limits()
@@ -164,7 +173,7 @@ def from_system(error: Exception) -> CnnctlError | None:
         return RunError(f"there is not enough memory{after}")
     if "start new thread" in str(error):  # the message of Python
         return RunError(f"the system starts no more threads{after}")
-    return None
+    return next((RunError(message) for part, message in _NOT_COMPUTED_HERE.items() if part in str(error)), None)
 
 
 def small_limits() -> str:

@@ -497,3 +497,39 @@ def test_a_verb_that_a_signal_did_not_reach_has_ended_well(
 
     assert during(act) == 0
     assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("The Conv2D op currently only supports the NHWC tensor format on the CPU.", "model.data_format: channels_last"),
+        ("Conv2DCustomBackpropInputOp only supports NHWC.", "model.data_format: channels_last"),
+        ("Current CPU implementations do not yet support dilation rates larger than 1.", "write dilation_rate: 1"),
+    ],
+)
+def test_a_layer_that_this_processor_cannot_compute_ends_with_a_message(
+    said: str, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TensorFlow's words on processors without oneDNN; with it the layers are computed."""
+
+    class UnimplementedError(Exception):
+        """Stands for TensorFlow's, which has no base class but this one."""
+
+    def run() -> None:
+        raise UnimplementedError(f"Exception encountered when calling a layer. {said} [Op:Conv2D]")
+
+    monkeypatch.setattr(cli, "_run", run)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 1
+    printed = capsys.readouterr().err
+    assert remedy in printed and "TF_ENABLE_ONEDNN_OPTS=1" in printed and "Traceback" not in printed
+
+
+def test_an_unknown_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> None:
+        raise ValueError("a mistake of cnnctl")
+
+    monkeypatch.setattr(cli, "_run", run)
+    with pytest.raises(ValueError, match="a mistake of cnnctl"):
+        cli.main()

@@ -65,6 +65,11 @@ def test_a_picture_is_what_its_command_draws_now(name: str, tmp_path: Path, monk
     assert now == shown, f".venv/bin/python scripts/pictures {name}"
 
 
+def test_the_pictures_of_kinds_of_convolution_are_of_the_config_on_their_page() -> None:
+    page = (ROOT / "docs/learn/kinds-of-convolution.md").read_text()
+    assert f'```yaml title="kinds.yaml"\n{(ROOT / "docs/learn/kinds.yaml").read_text()}```\n' in page
+
+
 def test_the_tape_is_what_verify_draws_now() -> None:
     from cnnctl.verify.tape_picture import tape_picture
 

@@ -22,7 +22,9 @@ CELLS = 16
 """Vectors up to this length show a cell per value."""
 
 COLOURS = {
-    "input": "grey", "conv2d": "blue", "dense": "green", "flatten": "grey", "zero_padding2d": "grey",
+    "input": "grey", "conv2d": "blue",
+    "depthwise_conv2d": "blue", "separable_conv2d": "blue", "conv2d_transpose": "blue",
+    "dense": "green", "flatten": "grey", "zero_padding2d": "grey",
     "max_pooling2d": "orange", "average_pooling2d": "orange", "global_average_pooling2d": "orange",
     "global_max_pooling2d": "orange", "add": "purple", "subtract": "purple", "multiply": "purple", "average": "purple",
     "maximum": "purple", "minimum": "purple", "concatenate": "purple", "relu": "yellow", "leaky_relu": "yellow",

@@ -72,7 +72,7 @@ class Example:
         return [value for value in found if value is not None]
 
 
-def example_of(layer: L.Conv2D | L.Pooling, window: Window, size: HeightWidth, channels: int) -> Example:
+def example_of(layer: L.Convolution | L.Pooling, window: Window, size: HeightWidth, channels: int) -> Example:
     """Make the example of a layer.
 
     Args:
@@ -82,12 +82,12 @@ def example_of(layer: L.Conv2D | L.Pooling, window: Window, size: HeightWidth, c
         channels: maps that one of its filters takes.
     """
     shown = shown_size(window, size)
-    if not isinstance(layer, L.Conv2D):
+    if isinstance(layer, L.Pooling):
         return Example(window, shown, [_varied(shown)], [])
     count = min(channels, MOST_CHANNELS)
     maps = [strokes(shown, channel) for channel in range(count)]
     filters = [_filter(layer.kernel_size, channel) for channel in range(count)]
-    return Example(window, shown, maps, filters, BIAS if layer.use_bias else 0)
+    return Example(window, shown, maps, filters, BIAS if layer.use_bias and not isinstance(layer, L.SeparableConv2D) else 0)
 
 
 def shown_size(window: Window, size: HeightWidth) -> HeightWidth:
@@ -128,6 +128,14 @@ def _weight(i: int, j: int, rows: int, columns: int, channel: int) -> int:
         return 1 if i == rows // 2 else -1 if i == 0 else 0
     first, second = (falling, rising) if channel == 0 else (rising, falling)
     return 1 if first else -1 if second else 0
+
+
+def weights_of(size: HeightWidth) -> Map:
+    """Make weights from 0 to 3 that fall from the middle to the edges."""
+    return [
+        [max(1, 3 - abs(2 * i - size[0] + 1) // 2 - abs(2 * j - size[1] + 1) // 2) for j in range(size[1])]
+        for i in range(size[0])
+    ]
 
 
 def _varied(size: HeightWidth) -> Map:

@@ -75,8 +75,8 @@ JOINED = {
 def details_of(layer: L.Layer | None) -> Iterator[str]:
     """Yield what a layer does, in words of a few characters each."""
     match layer:
-        case L.Conv2D():
-            yield f"{layer.filters} filter{'s' * (layer.filters > 1)} {by(layer.kernel_size)}"
+        case L.Conv2D() | L.DepthwiseConv2D() | L.SeparableConv2D() | L.Conv2DTranspose():
+            yield from _filters(layer)
             yield from _options(layer, (1, 1))
         case L.Pooling():
             yield f"{'max' if isinstance(layer, L.MaxPooling2D) else 'mean'} of {by(layer.pool_size)}"
@@ -100,13 +100,27 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield "inputs side by side"
 
 
-def _options(layer: L.Conv2D | L.Pooling, usual: HeightWidth) -> Iterator[str]:
+def _filters(layer: L.Convolution | L.Conv2DTranspose) -> Iterator[str]:
+    """Yield the filters of a convolution: of all channels, of each, or of each and then 1×1."""
+    if isinstance(layer, L.Conv2D | L.Conv2DTranspose):
+        yield f"{layer.filters} filter{'s' * (layer.filters > 1)} {by(layer.kernel_size)}"
+        return
+    many = layer.depth_multiplier
+    yield f"{many} filter{'s' * (many > 1)} {by(layer.kernel_size)} per channel"
+    if isinstance(layer, L.SeparableConv2D):
+        yield f"then {layer.filters} filter{'s' * (layer.filters > 1)} 1×1"
+
+
+def _options(layer: L.Convolution | L.Conv2DTranspose | L.Pooling, usual: HeightWidth) -> Iterator[str]:
     """Yield padding and strides, and what else is not as usual."""
     strides = layer.strides or usual
     words = ["padding same"] if layer.padding == "same" else []
     words += [f"strides {by(strides)}"] if strides != usual else []
+    if not isinstance(layer, L.Pooling) and max(layer.dilation_rate) > 1:
+        words.append(f"dilation {by(layer.dilation_rate)}")
+    if isinstance(layer, L.Conv2DTranspose) and layer.output_padding:
+        words.append(f"output padding {by(layer.output_padding)}")
     if isinstance(layer, L.Conv2D):
-        words += [f"dilation {by(layer.dilation_rate)}"] if max(layer.dilation_rate) > 1 else []
         words += [f"{layer.groups} groups"] if layer.groups > 1 else []
     yield from words
 

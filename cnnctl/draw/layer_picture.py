@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cnnctl.draw.example_numbers import MOST_CHANNELS, Example, example_of, shown_size
 from cnnctl.draw.labels import by, details_of
 from cnnctl.draw.motion import motion_picture
+from cnnctl.draw.scatter import Scatter, scatter_picture, scatter_size
 from cnnctl.draw.still import PADDED_SIDE, still_picture
 from cnnctl.errors import UsageError, suggestion
 from cnnctl.spec import layers as L
@@ -14,7 +15,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import Facts, arithmetic, format_of, show_shape, spatial, window_of
 from cnnctl.spec.stack import Node
 
-DRAWN = (L.Conv2D, L.Pooling, L.ZeroPadding2D, L.Flatten)
+DRAWN = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose, L.Pooling, L.ZeroPadding2D, L.Flatten)
 """The layers that have a picture of their own."""
 MOST_CELLS = 32
 """Rows or columns of cells in which numbers can be read."""
@@ -50,10 +51,13 @@ def layer_named(experiment: Experiment, name: str) -> tuple[Node, Facts]:
 def _cells(layer: L.Layer, facts: Facts, data_format: L.DataFormat) -> tuple[int, int]:
     """Count the rows and columns of cells that the picture of a layer needs for its input with padding."""
     pixels, _ = spatial(facts.input_shapes[0], data_format, layer.kind)
-    if isinstance(layer, L.Conv2D | L.Pooling):
+    if isinstance(layer, L.Convolution | L.Pooling):
         window = window_of(layer)
         rows, columns = shown_size(window, pixels)
         return rows + sum(window.padding(rows, 0)), columns + sum(window.padding(columns, 1))
+    if isinstance(layer, L.Conv2DTranspose):
+        scatter = Scatter(layer, scatter_size(pixels))
+        return max(scatter.output[0], layer.kernel_size[0]), max(scatter.output[1], layer.kernel_size[1])
     if isinstance(layer, L.ZeroPadding2D):
         rows, columns = (min(side, PADDED_SIDE) + sum(zeros) for side, zeros in zip(pixels, layer.padding, strict=True))
         return rows, columns
@@ -80,12 +84,21 @@ def layer_picture(experiment: Experiment, name: str, theme: str = "auto") -> str
     layer, data_format = node.layer, format_of(node.layer, experiment.network.context)
     if isinstance(layer, L.Flatten | L.ZeroPadding2D):
         return still_picture(layer, facts, data_format, theme)
-    assert isinstance(layer, L.Conv2D | L.Pooling)
     pixels, channels = spatial(facts.input_shapes[0], data_format, layer.kind)
-    maps = channels // layer.groups if isinstance(layer, L.Conv2D) else channels
+    if isinstance(layer, L.Conv2DTranspose):
+        return scatter_picture(layer, facts, pixels, channels, theme)
+    assert isinstance(layer, L.Convolution | L.Pooling)
+    maps = _maps(layer, channels)
     window = window_of(layer)
     example = example_of(layer, window, pixels, maps)
     return motion_picture(layer, example, list(_texts(node, facts, example, pixels, maps)), maps, theme)
+
+
+def _maps(layer: L.Convolution | L.Pooling, channels: int) -> int:
+    """Return how many of the input's maps one filter takes."""
+    if isinstance(layer, L.DepthwiseConv2D | L.SeparableConv2D):
+        return 1
+    return channels // layer.groups if isinstance(layer, L.Conv2D) else channels
 
 
 def _texts(node: Node, facts: Facts, example: Example, pixels: tuple[int, int], maps: int) -> Iterator[str]:
@@ -102,9 +115,14 @@ def _texts(node: Node, facts: Facts, example: Example, pixels: tuple[int, int], 
 
 
 def _numbers(layer: L.Layer, example: Example, maps: int) -> str:
-    if not isinstance(layer, L.Conv2D):
+    if isinstance(layer, L.Pooling):
         return "The numbers are an example. Each map is pooled by itself."
+    if isinstance(layer, L.SeparableConv2D):
+        return "The numbers are an example: one map and its filter, before the 1×1 filters that mix the maps."
+    assert isinstance(layer, L.Conv2D | L.DepthwiseConv2D)
     before = f", before {layer.activation}" if layer.activation not in (None, "linear") else ""
     bias = f", bias {example.bias}" if example.bias else ""
     some = f" on {MOST_CHANNELS} of its {maps} maps" if maps > MOST_CHANNELS else ""
+    if isinstance(layer, L.DepthwiseConv2D):
+        return f"The numbers are an example, not trained weights: one map and its filter{bias}{before}. Each map has its own."
     return f"The numbers are an example, not trained weights: one filter{some}{bias}{before}."

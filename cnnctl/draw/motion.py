@@ -42,7 +42,7 @@ class Places:
     bottom: float
 
 
-def motion_picture(layer: L.Conv2D | L.Pooling, example: Example, texts: Sequence[str], maps: int, theme: str) -> str:
+def motion_picture(layer: L.Convolution | L.Pooling, example: Example, texts: Sequence[str], maps: int, theme: str) -> str:
     """Draw a layer at work.
 
     Args:
@@ -99,9 +99,9 @@ def _label(grid: Grid, above: int, content: str, colour: str = "ink") -> str:
     return text(grid.x, grid.y - above * grid.cell - 7, content, colour, font_size=11.5)
 
 
-def _inputs(layer: L.Conv2D | L.Pooling, example: Example, places: Places, maps: int) -> Iterator[str]:
+def _inputs(layer: L.Convolution | L.Pooling, example: Example, places: Places, maps: int) -> Iterator[str]:
     """Yield the input maps with their padding: zeros of a convolution, nothing that a pooling takes."""
-    content = "0" if isinstance(layer, L.Conv2D) else ""
+    content = "" if isinstance(layer, L.Pooling) else "0"
     for number, (grid, values) in enumerate(zip(places.inputs, example.maps, strict=True)):
         yield from drawn_padding(grid, example.padding, content)
         yield from drawn_grid(grid, values, "grey")
@@ -110,7 +110,7 @@ def _inputs(layer: L.Conv2D | L.Pooling, example: Example, places: Places, maps:
         yield text(grid.x - before * grid.cell, grid.y - above * grid.cell - 7, name, font_size=11.5)
 
 
-def _filters(layer: L.Conv2D | L.Pooling, example: Example, places: Places) -> Iterator[str]:
+def _filters(layer: L.Convolution | L.Pooling, example: Example, places: Places) -> Iterator[str]:
     """Yield the weights on each map and, where there are several maps, the sum of each map at each step."""
     colour = COLOURS[layer.kind]
     for number, (grid, weights) in enumerate(zip(places.filters, example.filters, strict=True)):
@@ -134,7 +134,9 @@ def _sums(example: Example, grid: Grid, channel: int) -> Iterator[str]:
         yield text(x, y, f"= {shown(total)}", f"blue now n{step}", font_size=13, font_weight="bold")
 
 
-def _output(layer: L.Conv2D | L.Pooling, example: Example, places: Places, steps: Sequence[tuple[int, int]]) -> Iterator[str]:
+def _output(
+    layer: L.Convolution | L.Pooling, example: Example, places: Places, steps: Sequence[tuple[int, int]]
+) -> Iterator[str]:
     """Yield the output: each value appears when its window is reached."""
     colour = COLOURS[layer.kind]
     yield _label(places.output, 0, "output" if not places.filters else "output, 1 map per filter")
@@ -148,8 +150,8 @@ def _output(layer: L.Conv2D | L.Pooling, example: Example, places: Places, steps
         yield places.output.square(row, column, f"mark {colour}-line now n{step}")
 
 
-def _number(layer: L.Conv2D | L.Pooling, example: Example, row: int, column: int) -> float:
-    if isinstance(layer, L.Conv2D):
+def _number(layer: L.Convolution | L.Pooling, example: Example, row: int, column: int) -> float:
+    if not isinstance(layer, L.Pooling):
         return convolved(example, row, column)
     values = example.pooled(row, column)
     return max(values) if isinstance(layer, L.MaxPooling2D) else sum(values) / len(values)
@@ -161,7 +163,7 @@ def _shift(example: Example, place: tuple[int, int], cell: float) -> tuple[float
     return column * cell, row * cell
 
 
-def _windows(layer: L.Conv2D | L.Pooling, example: Example, places: Places, still: tuple[int, int]) -> Iterator[str]:
+def _windows(layer: L.Convolution | L.Pooling, example: Example, places: Places, still: tuple[int, int]) -> Iterator[str]:
     """Yield the window on each input map; it moves with the steps, and is at one place where nothing moves."""
     colour = COLOURS[layer.kind]
     window = example.window
@@ -176,7 +178,7 @@ def _windows(layer: L.Conv2D | L.Pooling, example: Example, places: Places, stil
         yield element("g", taps, class_="move", transform=f"translate({x:g} {y:g})")
 
 
-def _winners(layer: L.Conv2D | L.Pooling, example: Example, grid: Grid, steps: Sequence[tuple[int, int]]) -> Iterator[str]:
+def _winners(layer: L.Convolution | L.Pooling, example: Example, grid: Grid, steps: Sequence[tuple[int, int]]) -> Iterator[str]:
     """Yield a ring around the largest value of each window of a max pooling, the first of equal ones."""
     if not isinstance(layer, L.MaxPooling2D):
         return
@@ -189,15 +191,15 @@ def _winners(layer: L.Conv2D | L.Pooling, example: Example, grid: Grid, steps: S
 
 
 def _arithmetic(
-    layer: L.Conv2D | L.Pooling, example: Example, places: Places, steps: Sequence[tuple[int, int]]
+    layer: L.Convolution | L.Pooling, example: Example, places: Places, steps: Sequence[tuple[int, int]]
 ) -> Iterator[str]:
     for step, line in enumerate(_lines(layer, example, steps)):
         yield text(MARGIN, places.bottom + 22, line, f"ink now n{step}", font_size=SIZE)
 
 
-def _lines(layer: L.Conv2D | L.Pooling, example: Example, steps: Sequence[tuple[int, int]]) -> list[str]:
+def _lines(layer: L.Convolution | L.Pooling, example: Example, steps: Sequence[tuple[int, int]]) -> list[str]:
     """Write the arithmetic of every value."""
-    terms = _sum_terms if isinstance(layer, L.Conv2D) else _pool_terms
+    terms = _pool_terms if isinstance(layer, L.Pooling) else _sum_terms
     results = [shown(rounded(_number(layer, example, *place))) for place in steps]
     return [
         f"output ({row}, {column}) = {terms(layer, example, row, column)} = {result}"
@@ -205,14 +207,14 @@ def _lines(layer: L.Conv2D | L.Pooling, example: Example, steps: Sequence[tuple[
     ]
 
 
-def _sum_terms(layer: L.Conv2D | L.Pooling, example: Example, row: int, column: int) -> str:
+def _sum_terms(layer: L.Convolution | L.Pooling, example: Example, row: int, column: int) -> str:
     """Write the sum of a convolution: its products, or with several maps the sum of each."""
     several = len(example.maps) > 1
     terms = _map_sums(example, row, column) if several else _products(example, row, column)
     return terms + (f" + bias {example.bias}" if example.bias else "")
 
 
-def _pool_terms(layer: L.Conv2D | L.Pooling, example: Example, row: int, column: int) -> str:
+def _pool_terms(layer: L.Convolution | L.Pooling, example: Example, row: int, column: int) -> str:
     """Write the maximum or the mean of a window, which leaves out the padding."""
     values = example.pooled(row, column)
     whole = example.window.size[0] * example.window.size[1]

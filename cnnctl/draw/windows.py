@@ -9,7 +9,7 @@ from cnnctl.draw.boxes import COLOURS, Box, Scale, polygon
 from cnnctl.draw.placing import Slot
 from cnnctl.draw.stations import Station
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import window_of
+from cnnctl.spec.shapes import transposed_size, window_of
 from cnnctl.svg import element
 
 Point = tuple[float, float]
@@ -41,14 +41,16 @@ class Place:
         output: row and column of the value on the output.
         first: row and column of the window's first pixel on the input; negative in a padding.
         extent: rows and columns that it spans.
+        reached: rows and columns of the output, more than one for a transposed convolution.
     """
 
     output: tuple[int, int]
     first: tuple[int, int]
     extent: tuple[int, int]
+    reached: tuple[int, int] = (1, 1)
 
 
-def place_of(layer: L.Conv2D | L.Pooling, size: Sequence[int], fraction: float) -> Place:
+def place_of(layer: L.Convolution | L.Pooling, size: Sequence[int], fraction: float) -> Place:
     """Choose a position of a layer's window.
 
     Args:
@@ -62,6 +64,15 @@ def place_of(layer: L.Conv2D | L.Pooling, size: Sequence[int], fraction: float) 
     return Place((output[0], output[1]), (first[0], first[1]), (window.extent(0), window.extent(1)))
 
 
+def place_on_output(layer: L.Conv2DTranspose, size: Sequence[int], fraction: float) -> Place:
+    """Choose a pixel of the input of a transposed convolution, and the window on the output that it is added to."""
+    window = window_of(layer)
+    pixel = [min(int(size[axis] * fraction), size[axis] - 1) for axis in (0, 1)]
+    cropped = [window.padding(transposed_size(layer, size[axis], axis), axis)[0] for axis in (0, 1)]
+    output = [pixel[axis] * window.strides[axis] - cropped[axis] for axis in (0, 1)]
+    return Place((output[0], output[1]), (pixel[0], pixel[1]), (1, 1), (window.extent(0), window.extent(1)))
+
+
 def drawn_windows(stations: Sequence[Station], slots: Sequence[Slot], scale: Scale) -> Iterator[str]:
     """Yield the window of each layer that has one, the value that it computes, and the way between them."""
     turn = 0
@@ -69,7 +80,7 @@ def drawn_windows(stations: Sequence[Station], slots: Sequence[Slot], scale: Sca
         if not station.inputs:
             continue
         before, start = stations[station.inputs[0]], slots[station.inputs[0]]
-        if isinstance(station.layer, L.Conv2D | L.Pooling):
+        if isinstance(station.layer, L.Convolution | L.Conv2DTranspose | L.Pooling):
             yield from _window(station, before, start, slot, scale, FRACTIONS[turn % 2])
             turn += 1
         elif isinstance(station.layer, L.Flatten | L.GlobalPooling | L.Dense) and _side_by_side(start, slot):
@@ -82,9 +93,12 @@ def _side_by_side(start: Slot, end: Slot) -> bool:
 
 
 def _window(station: Station, before: Station, start: Slot, end: Slot, scale: Scale, fraction: float) -> Iterator[str]:
-    assert isinstance(station.layer, L.Conv2D | L.Pooling)
-    place = place_of(station.layer, before.size, fraction)
-    taken, value = _pixels(start.box, place.first, place.extent, scale), _pixels(end.box, place.output, (1, 1), scale)
+    assert isinstance(station.layer, L.Convolution | L.Conv2DTranspose | L.Pooling)
+    if isinstance(station.layer, L.Conv2DTranspose):
+        place = place_on_output(station.layer, before.size, fraction)
+    else:
+        place = place_of(station.layer, before.size, fraction)
+    taken, value = _pixels(start.box, place.first, place.extent, scale), _pixels(end.box, place.output, place.reached, scale)
     colour = COLOURS[station.kind]
     if _side_by_side(start, end):
         yield _way(taken, value, colour)

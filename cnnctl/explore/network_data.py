@@ -124,6 +124,11 @@ def weight_shapes(layer: L.Layer, shape: Shape, context: LayerContext) -> dict[s
             _, channels = spatial(shape, format_of(layer, context), layer.kind)
             kernel = (*layer.kernel_size, channels // layer.groups, layer.filters)
             return {"kernel": kernel} | ({"bias": (layer.filters,)} if layer.use_bias else {})
+        case L.Conv2DTranspose():
+            kernel = (*layer.kernel_size, layer.filters, spatial(shape, format_of(layer, context), layer.kind)[1])
+            return {"kernel": kernel} | ({"bias": (layer.filters,)} if layer.use_bias else {})
+        case L.DepthwiseConv2D() | L.SeparableConv2D():
+            return _depthwise_shapes(layer, spatial(shape, format_of(layer, context), layer.kind)[1])
         case L.Dense():
             units = units_of(layer, context)
             return {"kernel": (shape[-1], units)} | ({"bias": (units,)} if layer.use_bias else {})
@@ -132,6 +137,15 @@ def weight_shapes(layer: L.Layer, shape: Shape, context: LayerContext) -> dict[s
             used = {"gamma": layer.scale, "beta": layer.center, "moving_mean": True, "moving_variance": True}
             return {name: length for name, there in used.items() if there}
     return {}
+
+
+def _depthwise_shapes(layer: L.DepthwiseConv2D | L.SeparableConv2D, channels: int) -> dict[str, Shape]:
+    """Compute the shapes of the weights of a convolution of each channel, and of the one that mixes them."""
+    kernel, between = (*layer.kernel_size, channels, layer.depth_multiplier), channels * layer.depth_multiplier
+    if isinstance(layer, L.DepthwiseConv2D):
+        return {"kernel": kernel} | ({"bias": (between,)} if layer.use_bias else {})
+    kernels: dict[str, Shape] = {"depthwise_kernel": kernel, "pointwise_kernel": (1, 1, between, layer.filters)}
+    return kernels | ({"bias": (layer.filters,)} if layer.use_bias else {})
 
 
 def _places(shapes: Mapping[str, Shape], offset: int) -> tuple[Plain, int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cnnctl.export.onnx_graph import TO_FIRST, TO_LAST, Graph, Place
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Shape, axes_of, format_of, spatial, window_of
+from cnnctl.spec.shapes import Shape, axes_of, format_of, spatial, transposed_size, window_of
 
 OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "celu": ("Celu", {}),
@@ -45,12 +45,62 @@ def translate(spec: L.Layer, graph: Graph, place: Place) -> str:
 
 @translate.register
 def _(spec: L.Conv2D, graph: Graph, place: Place) -> str:
-    kernel = np.transpose(place.built.kernel, (3, 2, 0, 1))  # (rows, columns, in, out) → (out, in, rows, columns)
-    weights = [graph.constant(kernel, "kernel")]
-    if spec.use_bias:
-        weights.append(graph.constant(place.built.bias, "bias"))
-    dilations = list(spec.dilation_rate)
-    return _window(graph, place, spec, "Conv", *weights, group=spec.groups, dilations=dilations)
+    kernel = graph.constant(_filters_first(place.built.kernel), "kernel")
+    return _window(graph, place, spec, "Conv", kernel, *_bias(graph, place), group=spec.groups)
+
+
+@translate.register
+def _(spec: L.DepthwiseConv2D, graph: Graph, place: Place) -> str:
+    kernel = graph.constant(_by_channel(place.built.kernel), "kernel")
+    return _window(graph, place, spec, "Conv", kernel, *_bias(graph, place), group=place.built.kernel.shape[2])
+
+
+@translate.register
+def _(spec: L.SeparableConv2D, graph: Graph, place: Place) -> str:
+    """Add a convolution of each channel, and one of 1×1 with the bias."""
+    tensor = _channels_first(graph, place)
+    each = graph.constant(_by_channel(place.built.depthwise_kernel), "depthwise_kernel")
+    tensor = _slid(graph, place, spec, "Conv", tensor, each, group=place.built.depthwise_kernel.shape[2])
+    mixing = graph.constant(_filters_first(place.built.pointwise_kernel), "pointwise_kernel")
+    return _activated(graph, place, spec, graph.operator("Conv", tensor, mixing, *_bias(graph, place)))
+
+
+@translate.register
+def _(spec: L.Conv2DTranspose, graph: Graph, place: Place) -> str:
+    """Add a transposed convolution; what the output has beyond all windows is ONNX's output_padding."""
+    window, sides = window_of(spec), (0, 1)
+    pixels, _ = spatial(place.shapes[0], format_of(spec, place.context), spec.kind)
+    outputs = [transposed_size(spec, pixels[axis], axis) for axis in sides]
+    cropped = [window.padding(outputs[axis], axis) for axis in sides] if window.same else [(0, 0)] * 2
+    whole = [(pixels[axis] - 1) * window.strides[axis] + window.extent(axis) for axis in sides]
+    kernel = graph.constant(_filters_first(place.built.kernel), "kernel")
+    tensor = graph.operator(
+        "ConvTranspose",
+        _channels_first(graph, place),
+        kernel,
+        *_bias(graph, place),
+        kernel_shape=list(window.size),
+        strides=list(window.strides),
+        dilations=list(window.dilation),
+        pads=[side for both in zip(*cropped, strict=True) for side in both],
+        output_padding=[max(outputs[axis] - whole[axis], 0) for axis in sides],
+    )
+    return _activated(graph, place, spec, tensor)
+
+
+def _filters_first(kernel: Any) -> Any:
+    """Transpose a kernel (rows, columns, in, out) to (out, in, rows, columns)."""
+    return np.transpose(kernel, (3, 2, 0, 1))
+
+
+def _by_channel(kernel: Any) -> Any:
+    """Reshape a depthwise kernel (rows, columns, channels, multiplier) to (channels · multiplier, 1, rows, columns)."""
+    rows, columns, channels, multiplier = kernel.shape
+    return np.transpose(kernel, (2, 3, 0, 1)).reshape(channels * multiplier, 1, rows, columns)
+
+
+def _bias(graph: Graph, place: Place) -> list[str]:
+    return [] if place.built.bias is None else [graph.constant(place.built.bias, "bias")]
 
 
 @translate.register
@@ -63,16 +113,31 @@ def _(spec: L.AveragePooling2D, graph: Graph, place: Place) -> str:
     return _window(graph, place, spec, "AveragePool")
 
 
-def _window(graph: Graph, place: Place, spec: L.Conv2D | L.Pooling, kind: str, *weights: str, **attributes: Any) -> str:
+def _window(graph: Graph, place: Place, spec: L.Convolution | L.Pooling, kind: str, *weights: str, **attributes: Any) -> str:
     """Add a convolution or pooling; the result has the layer's own order of axes."""
-    tensor = place.inputs[0] if place.channels_first else graph.transposed(place.inputs[0], TO_FIRST)
+    tensor = _slid(graph, place, spec, kind, _channels_first(graph, place), *weights, **attributes)
+    return _activated(graph, place, spec, tensor)
+
+
+def _slid(
+    graph: Graph, place: Place, spec: L.Convolution | L.Pooling, kind: str, tensor: str, *weights: str, **attributes: Any
+) -> str:
+    """Add the operator of a window, for (B, C, H, W)."""
     window = window_of(spec)
     pixels, _ = spatial(place.shapes[0], format_of(spec, place.context), spec.kind)
     top_bottom, left_right = (window.padding(pixels[axis], axis) for axis in (0, 1))
     pads = [side for sides in zip(top_bottom, left_right, strict=True) for side in sides]
-    tensor = graph.operator(
-        kind, tensor, *weights, kernel_shape=list(window.size), strides=list(window.strides), pads=pads, **attributes
-    )
+    dilations = {} if isinstance(spec, L.Pooling) else {"dilations": list(window.dilation)}
+    shape: dict[str, Any] = {"kernel_shape": list(window.size), "strides": list(window.strides), "pads": pads, **dilations}
+    return graph.operator(kind, tensor, *weights, **shape, **attributes)
+
+
+def _channels_first(graph: Graph, place: Place) -> str:
+    return place.inputs[0] if place.channels_first else graph.transposed(place.inputs[0], TO_FIRST)
+
+
+def _activated(graph: Graph, place: Place, spec: L.Layer, tensor: str) -> str:
+    """Add the activation of a layer computed with the channels first, and give the result the layer's own order of axes."""
     tensor = activate(graph, tensor, getattr(spec, "activation", None), axis=-1 if place.channels_first else 1)
     return tensor if place.channels_first else graph.transposed(tensor, TO_LAST)
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from cnnctl.model.keras_layers import RANDOM
 from cnnctl.model.styles import layers_of
-from cnnctl.spec.layers import Conv2D, MaxPooling2D
+from cnnctl.spec.layers import Conv2DTranspose, Convolution, MaxPooling2D
 from cnnctl.spec.stack import INPUT, Node
 
 DRAWN = 2**16
@@ -55,7 +55,7 @@ def relu_after_pooling(nodes: Sequence[Node]) -> dict[str, str]:
 
 
 def _ends_with_relu(node: Node) -> bool:
-    return isinstance(node.layer, Conv2D) and node.layer.activation == "relu"
+    return isinstance(node.layer, Convolution | Conv2DTranspose) and node.layer.activation == "relu"
 
 
 def _called(layer: keras.Layer, taken: list[Any], training: bool, late: str | None) -> Any:

@@ -16,6 +16,9 @@ from cnnctl.spec.stack import Node
 
 KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.Conv2D: keras.layers.Conv2D,
+    L.DepthwiseConv2D: keras.layers.DepthwiseConv2D,
+    L.SeparableConv2D: keras.layers.SeparableConv2D,
+    L.Conv2DTranspose: keras.layers.Conv2DTranspose,
     L.ZeroPadding2D: keras.layers.ZeroPadding2D,
     L.MaxPooling2D: keras.layers.MaxPooling2D,
     L.AveragePooling2D: keras.layers.AveragePooling2D,

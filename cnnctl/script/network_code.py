@@ -14,6 +14,9 @@ from cnnctl.spec.stack import Node
 
 _FIRST = {
     L.Conv2D: ("filters", "kernel_size"),
+    L.DepthwiseConv2D: ("kernel_size",),
+    L.SeparableConv2D: ("filters", "kernel_size"),
+    L.Conv2DTranspose: ("filters", "kernel_size"),
     L.ZeroPadding2D: ("padding",),
     L.MaxPooling2D: ("pool_size",),
     L.AveragePooling2D: ("pool_size",),
@@ -26,7 +29,7 @@ _FIRST = {
     L.ActivationLayer: ("activation",),
 }
 """Positional arguments, in the order of Keras."""
-_PAIRS = ("kernel_size", "strides", "dilation_rate", "pool_size")
+_PAIRS = ("kernel_size", "strides", "output_padding", "dilation_rate", "pool_size")
 _ALONE = (W.Constant, W.L1, W.L2)
 """Parts with a single positional argument."""
 

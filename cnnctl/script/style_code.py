@@ -162,7 +162,9 @@ def _class_name(kind: str) -> str:
 
 
 def _attributes(steps: Sequence[Step], names: Mapping[str, str]) -> list[str]:
-    return [line for step in steps if step.is_made for line in hung(f"        self.{names[step.label]} = ", step.call, "", WIDTH)]
+    return [
+        line for step in steps if step.is_made for line in hung(f"        self.{names[step.label]} = ", step.call, "", WIDTH)
+    ]
 
 
 def _calls_of_attributes(steps: Sequence[Step], names: Mapping[str, str], inputs: Mapping[str, str]) -> list[Line]:

@@ -16,7 +16,7 @@ from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment, ModelSpec
 from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints
 from cnnctl.spec.head import head_complaints, loss_complaints
-from cnnctl.spec.layers import Conv2D
+from cnnctl.spec.layers import Conv2DTranspose, Convolution
 from cnnctl.spec.network import Network, input_of, network_of
 from cnnctl.spec.oddities import batch_norm_complaints
 from cnnctl.spec.optimizers import constant_rate
@@ -180,7 +180,7 @@ def check_bias(network: Network) -> Iterator[Complaint]:
     """
     for node, facts in zip(network.nodes, network.facts, strict=True):
         if (
-            isinstance(node.layer, Conv2D)
+            isinstance(node.layer, Convolution | Conv2DTranspose)
             and node.layer.use_bias
             and format_of(node.layer, network.context) == "channels_first"
             and facts.output_shape[0] == facts.output_shape[2]

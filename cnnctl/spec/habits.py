@@ -106,6 +106,7 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "outfeatures": _Habit("units"), "neurons": _Habit("units"), "numunits": _Habit("units"), "size": _Habit("kernel_size"),
     "kernel": _Habit("kernel_size"), "k": _Habit("kernel_size"), "pad": _Habit("padding"), "pool": _Habit("pool_size"),
     "p": _Habit("rate"), "prob": _Habit("rate"), "dilation": _Habit("dilation_rate"), "act": _Habit("activation"),
+    "filters": _Habit("depth_multiplier", "1"),
     "initializer": _Habit("kernel_initializer"), "init": _Habit("kernel_initializer"),
     "regularizer": _Habit("kernel_regularizer"), "bias": _Habit("use_bias"),
     "l2": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "l1": _Habit("kernel_regularizer", "{l1: {l1: VALUE}}"),
@@ -119,6 +120,10 @@ _IN_LAYERS: Mapping[str, _Habit] = {
 _LAYERS: Mapping[str, str] = {
     "batchnorm": "batch_normalization", "batchnorm2d": "batch_normalization", "bn": "batch_normalization",
     "conv": "conv2d", "convolution": "conv2d", "convolution2d": "conv2d", "convolutional": "conv2d",
+    "depthwise": "depthwise_conv2d", "depthwiseconv": "depthwise_conv2d", "dwconv": "depthwise_conv2d", "dwconv2d": "depthwise_conv2d",
+    "separable": "separable_conv2d", "separableconv": "separable_conv2d", "sepconv": "separable_conv2d", "sepconv2d": "separable_conv2d",
+    "deconv": "conv2d_transpose", "deconv2d": "conv2d_transpose", "deconvolution": "conv2d_transpose", "convtranspose": "conv2d_transpose",
+    "convtranspose2d": "conv2d_transpose", "transposedconv": "conv2d_transpose", "transposedconv2d": "conv2d_transpose",
     "pool": "max_pooling2d", "pooling": "max_pooling2d", "maxpool": "max_pooling2d", "maxpool2d": "max_pooling2d",
     "avgpool": "average_pooling2d", "avgpool2d": "average_pooling2d", "averagepool": "average_pooling2d",
     "gap": "global_average_pooling2d", "globalavgpool": "global_average_pooling2d",

@@ -254,6 +254,9 @@ def _side_by_side(node: Node, taken: Sequence[Values]) -> Values:
 
 _MADE: dict[type[L.Layer], Callable[[_Step], Values]] = {
     L.Conv2D: lambda step: _activated(step.node, Values(LOGITS, step.node), step.facts),
+    L.DepthwiseConv2D: lambda step: _activated(step.node, Values(LOGITS, step.node), step.facts),
+    L.SeparableConv2D: lambda step: _activated(step.node, Values(LOGITS, step.node), step.facts),
+    L.Conv2DTranspose: lambda step: _activated(step.node, Values(LOGITS, step.node), step.facts),
     L.Dense: lambda step: _activated(step.node, Values(LOGITS, step.node), step.facts),
     L.ActivationLayer: lambda step: _activated(step.node, step.values, step.facts),
     L.ReLU: lambda step: _activated(step.node, step.values, step.facts),

@@ -10,6 +10,9 @@ from cnnctl.spec.section import Section
 KINDS = {
     # layers
     "conv2d": "2D convolution (Keras Conv2D): every filter spans all input channels and gives one output channel.",
+    "depthwise_conv2d": "A filter for each input channel alone; channels are not mixed (Keras DepthwiseConv2D).",
+    "separable_conv2d": "A depthwise convolution, then a 1×1 convolution that mixes the channels (Keras SeparableConv2D; Chollet 2016).",
+    "conv2d_transpose": "Transposed convolution, which enlarges: every input pixel adds a filter to the output (Keras Conv2DTranspose).",
     "zero_padding2d": "Zeros around an image (Keras ZeroPadding2D).",
     "max_pooling2d": "Maximum of each window (Keras MaxPooling2D).",
     "average_pooling2d": "Mean of each window (Keras AveragePooling2D).",
@@ -95,6 +98,8 @@ KINDS = {
 
 OF_KIND = {
     ("zero_padding2d", "padding"): "Rows and columns of zeros: one number, [rows, columns] or [[top, bottom], [left, right]].",
+    ("conv2d_transpose", "strides"): "Pixels of the output from the window of one input pixel to that of the next.",
+    ("conv2d_transpose", "padding"): "`valid` keeps the whole windows, `same` crops the output to strides times the input.",
     ("batch_normalization", "axis"): "The axis of the channels.",
     ("batch_normalization", "momentum"): "Weight of the old moving average in each step.",
     ("batch_normalization", "scale"): "Whether to multiply by a trained gamma.",
@@ -128,6 +133,8 @@ FIELDS = {
     "padding": "`valid` for none, `same` for zeros so that a stride of 1 keeps height and width.",
     "data_format": "`channels_last` (B, H, W, C) or `channels_first` (B, C, H, W); null for model.data_format.",
     "dilation_rate": "Distance between the pixels that a filter reads; 1 is an ordinary convolution.",
+    "output_padding": "Rows and columns that the output has beyond the smallest size, less than strides; null derives the size.",
+    "depth_multiplier": "Filters of each input channel, each of which gives a channel of its own.",
     "groups": "Groups of input channels, each with its own filters.",
     "activation": "The function applied to the output, by Keras's name; null for none.",
     "use_bias": "Whether a bias is added.",

@@ -45,7 +45,7 @@ def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], context: La
 
 
 def _with_channels(node: Node | None, name: str, count: int) -> str:
-    if node and isinstance(node.layer, L.Conv2D):
+    if node and isinstance(node.layer, L.Conv2D | L.SeparableConv2D | L.Conv2DTranspose):
         return f"set filters: {count} for '{name}'"
     if node and isinstance(node.layer, L.Dense):
         return f"set units: {count} for '{name}'"

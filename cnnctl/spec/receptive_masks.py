@@ -22,7 +22,17 @@ from operator import and_, or_
 from typing import Any, NamedTuple
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape, Window, format_of, softmax_places, window_of
+from cnnctl.spec.shapes import (
+    Facts,
+    HeightWidth,
+    LayerContext,
+    Shape,
+    Window,
+    format_of,
+    softmax_places,
+    transposed_size,
+    window_of,
+)
 
 MAX_MASKS = 2**18
 """Most masks per factor; from a layer that needs more on, there are no receptive fields."""
@@ -142,7 +152,7 @@ def _convolved(field: AxisField, layer: L.Conv2D, context: LayerContext) -> Axis
     _, channels = _image_axes(layer, context)
     slid = _slid(field, layer, context)
     if layer.groups == 1:
-        return slid.mixed(channels, layer.filters)
+        return _mixed_by_filters(slid, layer, context)
     count, filters = field.shape[channels] // layer.groups, layer.filters // layer.groups
 
     def by_group(masks: Masks) -> Masks:
@@ -152,11 +162,27 @@ def _convolved(field: AxisField, layer: L.Conv2D, context: LayerContext) -> Axis
     return slid.with_axis(channels, layer.filters, by_group)
 
 
-def _slid(field: AxisField, layer: L.Conv2D | L.Pooling, context: LayerContext) -> AxisField:
+def _mixed_by_filters(field: AxisField, layer: L.Conv2D | L.SeparableConv2D, context: LayerContext) -> AxisField:
+    _, channels = _image_axes(layer, context)
+    return field.mixed(channels, layer.filters)
+
+
+def _convolved_alone(field: AxisField, layer: L.DepthwiseConv2D, context: LayerContext) -> AxisField:
+    """Apply a depthwise convolution: each channel gives `depth_multiplier` channels of its own."""
+    _, channels = _image_axes(layer, context)
+    count = layer.depth_multiplier
+
+    def repeated(masks: Masks) -> Masks:
+        return masks if len(masks) == 1 else tuple(mask for mask in masks for _ in range(_few(count)))
+
+    return _slid(field, layer, context).with_axis(channels, field.shape[channels] * count, repeated)
+
+
+def _slid(field: AxisField, layer: L.Convolution | L.Pooling, context: LayerContext) -> AxisField:
     axes, _ = _image_axes(layer, context)
     window = window_of(layer)
     for side, axis in enumerate(axes):
-        field = _slid_along(field, axis, window, side, field.zeros if isinstance(layer, L.Conv2D) else 0)
+        field = _slid_along(field, axis, window, side, 0 if isinstance(layer, L.Pooling) else field.zeros)
     return field
 
 
@@ -174,20 +200,71 @@ def _windows(masks: Masks, window: Window, side: int, zeros: int) -> Masks:
     """
     size, stride, step = window.size[side], window.strides[side], window.dilation[side]
     before, _ = window.padding(len(masks), side)
-    unions = [masks]
-    while 2 ** len(unions) <= size and len(unions[-1]) > (reach := step << len(unions) - 1):
-        unions.append(tuple(map(or_, unions[-1], unions[-1][reach:])))
+    unions = _unions(masks, size, step)
 
     def seen(start: int) -> int:
         first, last = max(0, -(start // step)), min(size - 1, (len(masks) - 1 - start) // step)
         outside = zeros if last - first + 1 < size else 0
         if first > last:
             return outside
-        level = (last - first + 1).bit_length() - 1
-        union = unions[level]
-        return union[start + first * step] | union[start + (last - (1 << level) + 1) * step] | outside
+        return _union_of(unions, start + first * step, last - first + 1, step) | outside
 
     return tuple(seen(position * stride - before) for position in range(_few(window.output(len(masks), side))))
+
+
+def _unions(masks: Masks, most: int, step: int) -> list[Masks]:
+    """Compute the unions of 1, 2, 4, ... neighbours that are `step` apart, up to `most`."""
+    unions = [masks]
+    while 2 ** len(unions) <= most and len(unions[-1]) > (reach := step << len(unions) - 1):
+        unions.append(tuple(map(or_, unions[-1], unions[-1][reach:])))
+    return unions
+
+
+def _union_of(unions: Sequence[Masks], first: int, count: int, step: int) -> int:
+    """Compute the union of `count` neighbours from the two largest known unions within them."""
+    level = count.bit_length() - 1
+    return unions[level][first] | unions[level][first + (count - (1 << level)) * step]
+
+
+def _transposed(field: AxisField, layer: L.Conv2DTranspose, context: LayerContext) -> AxisField:
+    """Apply a transposed convolution: an output is reached by the inputs whose windows on the output cover it."""
+    axes, channels = _image_axes(layer, context)
+    for side, axis in enumerate(axes):
+        field = _scattered_along(field, axis, layer, side)
+    return field.mixed(channels, layer.filters)
+
+
+def _scattered_along(field: AxisField, axis: int, layer: L.Conv2DTranspose, side: int) -> AxisField:
+    size = field.shape[axis]
+    output = transposed_size(layer, size, side)
+    window = window_of(layer)
+    # The fields of neighbours are at different distances if inputs lie between outputs.
+    stride = field.stride if window.strides[side] == 1 and output > 1 else None
+    return field.with_axis(axis, output, lambda masks: _scattered(_spread(masks, size), window, side, _few(output)), stride)
+
+
+def _scattered(masks: Masks, window: Window, side: int, output: int) -> Masks:
+    """Compute the mask of each output; 0 where no window reaches."""
+    size, stride, step = window.size[side], window.strides[side], window.dilation[side]
+    before, _ = window.padding(output, side)
+    last = len(masks) - 1
+    if stride == 1:  # with a dilation: the inputs are `step` apart
+        unions = _unions(masks, size, step)
+
+        def dilated(place: int) -> int:
+            first = place + before - step * (size - 1)
+            start = first + step * max(0, -(first // step))
+            count = (min(last, place + before) - start) // step + 1
+            return _union_of(unions, start, count, step) if count > 0 else 0
+
+        return tuple(map(dilated, range(output)))
+    unions = _unions(masks, -(-size // stride), 1)
+
+    def reached(place: int) -> int:
+        first, end = max(0, -((size - 1 - place - before) // stride)), min(last, (place + before) // stride)
+        return _union_of(unions, first, end - first + 1, 1) if first <= end else 0
+
+    return tuple(map(reached, range(output)))
 
 
 def _padded(field: AxisField, layer: L.ZeroPadding2D, context: LayerContext) -> AxisField:
@@ -340,6 +417,9 @@ def _span(mask: int) -> int:
 
 _RULES: dict[type[L.Layer], Callable[[Any, Sequence[AxisField], Facts, LayerContext], AxisField]] = {
     L.Conv2D: lambda layer, taken, facts, context: _convolved(taken[0], layer, context),
+    L.DepthwiseConv2D: lambda layer, taken, facts, context: _convolved_alone(taken[0], layer, context),
+    L.SeparableConv2D: lambda layer, taken, facts, context: _mixed_by_filters(_slid(taken[0], layer, context), layer, context),
+    L.Conv2DTranspose: lambda layer, taken, facts, context: _transposed(taken[0], layer, context),
     L.Pooling: lambda layer, taken, facts, context: _slid(taken[0], layer, context),
     L.ZeroPadding2D: lambda layer, taken, facts, context: _padded(taken[0], layer, context),
     L.GlobalPooling: lambda layer, taken, facts, context: _pooled(taken[0], layer, context),

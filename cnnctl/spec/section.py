@@ -309,6 +309,7 @@ Count = Annotated[int, Field(gt=0, le=MAX)]
 Seed = Annotated[int, Field(ge=0, le=MAX)]
 Size = _pair(1, "a positive integer")
 """One positive integer for height and width, or one for each."""
+SizeOrZero = _pair(0, "an integer of at least 0")
 Names = _names(1, "a list of layer names")
 TwoNames = _names(2, "a list of at least two layer names, such as [first, second]")
 ExactlyTwoNames = _names(2, "a list of two layer names, such as [first, second]", most=2)

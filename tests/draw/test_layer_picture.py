@@ -11,6 +11,7 @@ import pytest
 
 from cnnctl.draw.example_numbers import BIAS, Example, example_of
 from cnnctl.draw.layer_picture import layer_picture
+from cnnctl.draw.scatter import Scatter
 from cnnctl.errors import UsageError
 from cnnctl.spec import layers as L
 from cnnctl.spec.shapes import window_of
@@ -154,6 +155,98 @@ def test_a_line_of_arithmetic_is_never_wider_than_the_picture(layer: str, tmp_pa
     ] == []
 
 
+BY_CHANNEL = ["kernel_size: 3", "kernel_size: [2, 3], padding: same, strides: 2", "kernel_size: 2, dilation_rate: [1, 2]"]
+
+
+@pytest.mark.parametrize("kind", ["depthwise_conv2d", "separable_conv2d"])
+@pytest.mark.parametrize("options", BY_CHANNEL)
+def test_a_depthwise_convolution_is_shown_on_one_map_with_keras_values(kind: str, options: str, tmp_path: Path) -> None:
+    from keras import ops
+
+    filters = "filters: 5, " if kind == "separable_conv2d" else ""
+    experiment = experiment_of(stack(f"{kind}: {{name: it, {filters}{options}}}", 4), tmp_path)
+    layer = experiment.network.nodes[1].layer
+    assert isinstance(layer, L.DepthwiseConv2D | L.SeparableConv2D)
+    example = example_of(layer, window_of(layer), (24, 32), 1)
+    images, kernel = (np.array(each, "float32")[0][None, ..., None] for each in (example.maps, example.filters))
+    kernel = np.moveaxis(kernel, 0, 2)
+    expected = ops.depthwise_conv(images, kernel, layer.strides, layer.padding, dilation_rate=layer.dilation_rate)
+    svg = layer_picture(experiment, "it")
+    bias = BIAS if kind == "depthwise_conv2d" else 0
+    assert as_numbers(numbers_of(svg)) == [float(value) + bias for value in np.ravel(ops.convert_to_numpy(expected))]
+    assert ("before the 1×1 filters that mix the maps" in svg) == (kind == "separable_conv2d")
+
+
+TRANSPOSED = [
+    "kernel_size: 3",
+    "kernel_size: 3, strides: 2",
+    "kernel_size: 3, strides: 2, padding: same",
+    "kernel_size: [4, 2], strides: 2, padding: same, use_bias: false",
+    "kernel_size: 2, strides: 3, padding: same, output_padding: 1",
+    "kernel_size: [1, 3], strides: [2, 1], output_padding: [1, 0]",
+    "kernel_size: 5, padding: same",
+]
+
+
+def transposed(options: str, tmp_path: Path) -> tuple[L.Conv2DTranspose, str]:
+    experiment = experiment_of(stack(f"conv2d_transpose: {{name: it, filters: 2, {options}}}", 3), tmp_path, "[3, 2]")
+    layer = experiment.network.nodes[1].layer
+    assert isinstance(layer, L.Conv2DTranspose)
+    return layer, layer_picture(experiment, "it")
+
+
+@pytest.mark.parametrize("options", TRANSPOSED)
+def test_a_transposed_convolution_ends_with_the_values_of_keras(options: str, tmp_path: Path) -> None:
+    from keras import ops
+
+    layer, svg = transposed(options, tmp_path)
+    scatter = Scatter(layer, (3, 2))
+    images = np.array(scatter.values, "float32")[None, ..., None]
+    kernel = np.array(scatter.weights, "float32")[..., None, None]
+    added = layer.output_padding
+    expected = ops.conv_transpose(images, kernel, layer.strides, layer.padding, added) + BIAS * layer.use_bias
+    picture = Picture(svg)
+    cells: dict[tuple[float, float], str] = {}
+    for group in sorted(
+        (each for each in picture.all("g") if re.fullmatch(r"u\d+", each.get("class", ""))),
+        key=lambda each: int(each.attrib["class"][1:]),
+    ):
+        squares = [each for each in group if each.get("class") == "paper"]
+        numbers = [each.text or "" for each in group if each.text]
+        cells |= {(float(at.attrib["y"]), float(at.attrib["x"])): number for at, number in zip(squares, numbers, strict=True)}
+    empty = list(picture.all("rect", "zero"))
+    corner = float(empty[0].attrib["y"]), float(empty[0].attrib["x"])
+    found = np.full(scatter.output, float(BIAS * layer.use_bias))
+    for (y, x), number in cells.items():
+        found[round((y - corner[0]) / 30), round((x - corner[1]) / 30)] = as_numbers([number])[0]
+    np.testing.assert_array_equal(found, ops.convert_to_numpy(expected)[0, ..., 0])
+    assert len(empty) == found.size
+
+
+@pytest.mark.parametrize("options", TRANSPOSED)
+def test_the_window_of_a_transposed_convolution_walks_over_the_output(options: str, tmp_path: Path) -> None:
+    layer, svg = transposed(options, tmp_path)
+    rows, columns = layer.kernel_size
+    outputs = Scatter(layer, (3, 2)).output
+    crop = [
+        max((n - 1) * s + k - o, 0) // 2 if layer.padding == "same" else 0
+        for n, s, k, o in zip((3, 2), layer.strides, layer.kernel_size, outputs, strict=True)
+    ]
+    moves = re.search(r"@keyframes move\{(.*?)to\{", svg)
+    assert moves
+    found = [tuple(map(float, pair)) for pair in re.findall(r"translate\(([-\d.]+)px,([-\d.]+)px\)", moves[1])]
+    assert found == [
+        ((column * layer.strides[1] - crop[1]) * 30, (row * layer.strides[0] - crop[0]) * 30)
+        for row in range(3)
+        for column in range(2)
+    ]
+    (group,) = Picture(svg).all("g", "move")
+    assert len([each for each in group if "tap" in each.attrib["class"]]) == rows * columns
+    assert ("what is outside is cropped" in svg) == any(
+        (n - 1) * s + k > o for n, s, k, o in zip((3, 2), layer.strides, layer.kernel_size, outputs, strict=True)
+    )
+
+
 def test_a_layer_without_bias_adds_none(tmp_path: Path) -> None:
     for option, shows in (("true", True), ("false", False)):
         layer = f"conv2d: {{name: it, filters: 2, kernel_size: 3, use_bias: {option}}}"
@@ -217,6 +310,7 @@ def test_a_layer_without_a_picture_is_refused_with_those_that_have_one(tmp_path:
     [
         ("conv2d: {name: it, filters: 2, kernel_size: 40}", "41×41"),
         ("max_pooling2d: {name: it, pool_size: 40}", "80×80"),
+        ("conv2d_transpose: {name: it, filters: 2, kernel_size: 2, strides: 20}", "60×60"),
         ("zero_padding2d: {name: it, padding: [20, 1]}", "46×8"),
     ],
 )

@@ -141,11 +141,11 @@ def test_windows_and_their_values_are_where_the_arithmetic_puts_them(layout: str
     pixel = boxes["input"].width / shapes["input"][1]
     windows = {each.attrib["data-layer"]: each for each in picture.all("rect", "window")}
     values = {each.attrib["data-layer"]: each for each in picture.all("rect", "value")}
-    sliding = [node for node in network.nodes if isinstance(node.layer, L.Conv2D | L.Pooling)]
+    sliding = [node for node in network.nodes if isinstance(node.layer, L.Convolution | L.Pooling)]
     assert set(windows) == set(values) == {node.name for node in sliding}
     for node in sliding:
         layer = node.layer
-        size = layer.kernel_size if isinstance(layer, L.Conv2D) else layer.pool_size  # type: ignore[attr-defined]
+        size = layer.pool_size if isinstance(layer, L.Pooling) else layer.kernel_size  # type: ignore[attr-defined]
         strides = layer.strides or size  # type: ignore[attr-defined]
         dilation = getattr(layer, "dilation_rate", (1, 1))
         for axis, (start, side) in enumerate((("y", "height"), ("x", "width"))):
@@ -161,6 +161,25 @@ def test_windows_and_their_values_are_where_the_arithmetic_puts_them(layout: str
             assert extent == pytest.approx(spans, abs=0.02), node.name
             assert 0 <= round(place) < shapes[node.name][axis]
             assert first == pytest.approx(round(place) * strides[axis] - pad, abs=0.02), node.name
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_the_window_of_a_transposed_convolution_is_on_its_output(padding: str, layout: str, tmp_path: Path) -> None:
+    layer = f"conv2d_transpose: {{name: up, filters: 4, kernel_size: 4, strides: 2, padding: {padding}}}"
+    experiment = experiment_of(f"- max_pooling2d: {{name: half}}\n- {layer}\n- flatten\n- dense: {{units: classes}}", tmp_path)
+    picture = drawn(experiment, layout)
+    boxes, crop = picture.boxes, 1 if padding == "same" else 0
+    unit = boxes["input"].width / maps_of(experiment)["input"][1]
+    taken, reached = (next(each for each in picture.all("rect", kind) if each.attrib["data-layer"] == "up") for kind in ("window", "value"))  # fmt: skip
+    for start, side, before, after in (
+        ("y", "height", boxes["half"].top, boxes["up"].top),
+        ("x", "width", boxes["half"].left, boxes["up"].left),
+    ):
+        assert float(taken.attrib[side]) / unit == pytest.approx(1, abs=0.02)
+        assert float(reached.attrib[side]) / unit == pytest.approx(4, abs=0.02)
+        place = round((float(taken.attrib[start]) - before) / unit)
+        assert (float(reached.attrib[start]) - after) / unit == pytest.approx(2 * place - crop, abs=0.02)
 
 
 @pytest.mark.parametrize("layers", [OPTIONS, BRANCHES], ids=["options", "branches"])

@@ -408,9 +408,7 @@ def test_grad_cam_is_drawn_at_the_size_of_the_images(
 
 def test_grad_cam_needs_a_convolution_and_a_picture(runs: dict[str, Path], digits: Path, tmp_path: Path) -> None:
     flat = train_digits(tmp_path, model={"layers": list(ENDS)})
-    with pytest.raises(
-        UsageError, match=r"the maps of the last convolution, and .*run has no conv2d; write --saliency-method gr"
-    ):
+    with pytest.raises(UsageError, match=r"the maps of the last convolution, and .*run has none; write --saliency-method gr"):
         predict(flat, [digits], 3, tmp_path / "out.png", "json", "cpu", Console(), verbose=True, method="grad_cam")
     with pytest.raises(UsageError, match=r"--saliency-method grad_cam is how --saliency draws; add --saliency OUT\.png"):
         predict(runs["logits"], [digits], 3, None, "json", "cpu", Console(), verbose=True, method="grad_cam")

@@ -119,6 +119,38 @@ def test_the_line_to_use_it_answers_as_the_run_for_any_batch(
         np.testing.assert_allclose(used(facts, images), expected, rtol=1e-4, atol=1e-5)
 
 
+KINDS: dict[str, Any] = {
+    **PLAIN,
+    "model": {
+        "layers": [
+            {"depthwise_conv2d": {"kernel_size": 3, "depth_multiplier": 4, "strides": [1, 2], "dilation_rate": [1, 2]}},
+            {"conv2d_transpose": {"filters": 6, "kernel_size": 3, "strides": 2, "padding": "same", "activation": "relu"}},
+            {"conv2d_transpose": {"filters": 4, "kernel_size": 2, "strides": 3, "output_padding": [1, 0]}},
+            {"depthwise_conv2d": {"kernel_size": [2, 3], "strides": 2, "padding": "same"}},
+            {"separable_conv2d": {"filters": 5, "kernel_size": 3, "depth_multiplier": 2, "activation": "relu"}},
+            "flatten", {"dense": {"units": "classes"}},
+        ],
+    },
+    "train": {**PLAIN["train"], "epochs": 1},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def kinds_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_run(KINDS, tmp_path_factory.mktemp("kinds"))
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_every_kind_of_convolution_is_exported(
+    to: str, kinds_run: Path, tmp_path: Path, shown: Callable[..., dict[str, Any]]
+) -> None:
+    facts = shown(kinds_run, to, output_for(to, tmp_path))
+    for count in (1, 4):
+        images = some_images(count)
+        expected = open_trained(kinds_run).model(images, training=False)
+        np.testing.assert_allclose(used(facts, images), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("to", TARGETS)
 def test_a_branched_subclassed_mixed_precision_run_is_exported_in_float32(
     to: str, branched_run: Path, tmp_path: Path, shown: Callable[..., dict[str, Any]]

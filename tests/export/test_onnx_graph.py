@@ -34,6 +34,32 @@ STACKS: dict[str, Layers] = {
     "dilated": [conv(padding="same", dilation_rate=[2, 1]), *END],
     "grouped": [conv(), conv(groups=2, use_bias=False), *END],
     "kernel smaller than stride": [conv(padding="same", kernel_size=1, strides=2), *END],
+    "depthwise": [conv(), {"depthwise_conv2d": {"kernel_size": [2, 3], "activation": "relu"}}, *END],
+    "depthwise, several filters": [
+        {"depthwise_conv2d": {"kernel_size": 3, "depth_multiplier": 2, "strides": 2, "padding": "same", "use_bias": False}},
+        {"depthwise_conv2d": {"kernel_size": 2, "depth_multiplier": 3, "padding": "same", "dilation_rate": [1, 2]}}, *END,
+    ],
+    "depthwise with strides and dilation": [
+        {"depthwise_conv2d": {"kernel_size": 2, "strides": [3, 2], "padding": "same", "dilation_rate": [1, 2]}}, *END,
+    ],
+    "separable": [
+        {"separable_conv2d": {"filters": 5, "kernel_size": [3, 2], "strides": 2, "padding": "same", "activation": "softmax"}},
+        {"separable_conv2d": {"filters": 4, "kernel_size": 2, "depth_multiplier": 3, "dilation_rate": [2, 1]}},
+        {"separable_conv2d": {"filters": 2, "kernel_size": 1, "use_bias": False}}, *END,
+    ],
+    "transposed": [conv(), {"conv2d_transpose": {"filters": 4, "kernel_size": 3, "activation": "relu"}}, *END],
+    "transposed, cropped": [
+        {"conv2d_transpose": {"filters": 4, "kernel_size": [5, 4], "strides": [2, 3], "padding": "same", "use_bias": False}},
+        {"conv2d_transpose": {"filters": 2, "kernel_size": 3, "padding": "same", "activation": "softmax"}}, *END,
+    ],
+    "transposed, with gaps": [
+        {"conv2d_transpose": {"filters": 4, "kernel_size": [2, 1], "strides": [3, 2], "padding": "same"}},
+        {"conv2d_transpose": {"filters": 2, "kernel_size": 2, "strides": 3}}, *END,
+    ],
+    "transposed, with output padding": [
+        {"conv2d_transpose": {"filters": 4, "kernel_size": 3, "strides": 3, "padding": "same", "output_padding": [0, 2]}},
+        {"conv2d_transpose": {"filters": 2, "kernel_size": 2, "strides": 2, "output_padding": [1, 0]}}, *END,
+    ],
     "zero padding": [{"zero_padding2d": {"padding": [[1, 2], [0, 3]]}}, conv(), *END],
     "max pooling": [{"max_pooling2d": {"pool_size": [3, 2], "strides": [2, 1], "padding": "same"}}, *END],
     "average pooling": [{"average_pooling2d": {"pool_size": [2, 3], "strides": [1, 2], "padding": "same"}}, *END],
@@ -120,7 +146,17 @@ def test_every_layer_answers_as_in_keras(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["same", "grouped", "a chain of windows", "zero padding", "global max pooling", "softmax over maps"]
+    "name",
+    [
+        "same",
+        "grouped",
+        "a chain of windows",
+        "zero padding",
+        "global max pooling",
+        "softmax over maps",
+        "depthwise, several filters",
+        "separable",
+    ],
 )
 def test_channels_first_answers_as_in_keras(name: str) -> None:
     """But where a convolution gives as many columns as maps: there Keras 3.15 adds its bias along the columns."""

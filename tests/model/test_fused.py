@@ -19,6 +19,11 @@ CHAIN = (
     "[{conv2d: {filters: 3, kernel_size: 3, activation: relu}}, max_pooling2d, {conv2d: {filters: 4, kernel_size: 2, "
     "activation: relu, padding: same}}, {max_pooling2d: {pool_size: 3, strides: 2, padding: same}}, flatten, {dense: {units: classes}}]"
 )
+KINDS = (
+    "[{depthwise_conv2d: {kernel_size: 3, depth_multiplier: 4, activation: relu}}, max_pooling2d, {conv2d_transpose: {filters: 4, "
+    "kernel_size: 3, strides: 2, activation: relu}}, max_pooling2d, {separable_conv2d: {filters: 5, kernel_size: 2, activation: relu}}, "
+    "max_pooling2d, flatten, {dense: {units: classes}}]"
+)
 BRANCHES = (
     "[{conv2d: {filters: 3, kernel_size: 3, activation: relu, name: seen}}, {max_pooling2d: {name: pooled}}, flatten, "
     "{flatten: {inputs: [seen], name: all}}, {concatenate: {inputs: [flatten, all]}}, {dense: {units: classes}}]"
@@ -38,7 +43,7 @@ def outputs_and_gradients(model: keras.Model, call: Any, images: Any) -> list[An
     return [outputs.numpy(), *(each.numpy() for each in tape.gradient(loss, [images, *model.trainable_variables]))]
 
 
-@pytest.mark.parametrize("layers", [CHAIN, BRANCHES])
+@pytest.mark.parametrize("layers", [CHAIN, KINDS, BRANCHES])
 @pytest.mark.parametrize("overrides", [(), ("model.style=subclass",)])
 def test_outputs_and_gradients_are_those_of_the_network_to_the_bit(layers: str, overrides: tuple[str, ...]) -> None:
     model, nodes = network(layers, *overrides)
@@ -56,6 +61,7 @@ def test_relu_moves_only_where_nobody_else_takes_its_outputs() -> None:
         "conv2d_1": "convolution",
         "max_pooling2d_1": "pooling",
     }
+    assert list(relu_after_pooling(network(KINDS)[1]).values()) == ["convolution", "pooling"] * 3
     assert relu_after_pooling(network(BRANCHES)[1]) == {}
     other = "[{conv2d: {filters: 3, kernel_size: 3, activation: tanh}}, max_pooling2d, flatten, {dense: {units: classes}}]"
     assert relu_after_pooling(network(other)[1]) == {}

@@ -148,6 +148,7 @@ WEIGHTS = {
     "kernel_constraint": {"max_norm": {"max_value": 3.0, "axis": [0, 1, 2]}},
     "bias_constraint": {"min_max_norm": {"min_value": 0.1, "max_value": 0.9, "rate": 0.5}},
 }
+BY_CHANNEL = {name.replace("kernel", "depthwise"): said for name, said in WEIGHTS.items()}
 FORMAT = {"data_format": "channels_first"}
 POOLING = {"pool_size": [3, 2], "strides": [1, 2], "padding": "same", **FORMAT}
 # Each field of each layer, said otherwise than its default.
@@ -155,6 +156,20 @@ SAID: dict[str, dict[str, Any]] = {
     "conv2d": {
         "filters": 6, "kernel_size": [3, 5], "strides": [2, 1], "padding": "same", **FORMAT, "dilation_rate": [1, 1],
         "groups": 2, "activation": "gelu", "use_bias": True, **WEIGHTS,
+    },
+    "depthwise_conv2d": {
+        "kernel_size": [3, 5], "strides": [2, 2], "padding": "same", "depth_multiplier": 2, **FORMAT, "dilation_rate": [1, 2],
+        "activation": "gelu", "use_bias": True, **BY_CHANNEL,
+    },
+    "separable_conv2d": {
+        "filters": 6, "kernel_size": [3, 5], "strides": [2, 1], "padding": "same", **FORMAT, "dilation_rate": [1, 2],
+        "depth_multiplier": 2, "activation": "gelu", "use_bias": True, **BY_CHANNEL,
+        "pointwise_initializer": {"constant": {"value": 0.25}}, "pointwise_regularizer": "l2",
+        "pointwise_constraint": {"unit_norm": {"axis": [2]}},
+    },
+    "conv2d_transpose": {
+        "filters": 6, "kernel_size": [3, 5], "strides": [2, 3], "padding": "same", "output_padding": [1, 2], **FORMAT,
+        "dilation_rate": [1, 1], "activation": "gelu", "use_bias": True, **WEIGHTS,
     },
     "zero_padding2d": {"padding": [[1, 2], [3, 4]], **FORMAT},
     "max_pooling2d": POOLING,

@@ -37,7 +37,7 @@ CLASSES = 7
 FORMATS = ["channels_last", "channels_first"]
 KERAS_CLASSES = {name.lower(): getattr(keras.layers, name) for name in dir(keras.layers) if name[0].isupper()}
 # What Keras raises on a layer that does not fit.
-KERAS_REFUSES = (ValueError, IndexError, tf.errors.InvalidArgumentError)
+KERAS_REFUSES = (ValueError, IndexError, tf.errors.InvalidArgumentError, tf.errors.AbortedError)
 
 # Keras warns that it is always 1, as cnnctl does in its own words.
 pytestmark = pytest.mark.filterwarnings("ignore:.*You are using a softmax over axis")
@@ -106,6 +106,72 @@ def conv2d(draw: Draw, shape: Shape, model_format: str, *, preserve: bool = Fals
         kernel_regularizer="l2",
         bias_constraint="non_neg",
     )
+
+
+def by_channel(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    """Returns what depthwise and separable convolutions have in common."""
+    fields, _, pixels, _ = format_and_pixels(draw, shape, model_format)
+    same = draw(st.booleans())
+    dilation = [number(draw, 1, 3), number(draw, 1, 3)] if draw(st.booleans()) else [1, 1]
+    strides = [number(draw, 1, 3), number(draw, 1, 3)] if max(dilation) > 1 else [number(draw, 1, 3)] * 2
+    largest = [5 if same else min((n - 1) // d + 1, 5) for n, d in zip(pixels, dilation, strict=True)]
+    return maybe(
+        draw,
+        {
+            **fields,
+            "kernel_size": pair(draw, number(draw, 1, largest[0]), number(draw, 1, largest[1])),
+            **({"padding": "same"} if same else {}),
+            **({"strides": pair(draw, strides[0], strides[1])} if max(strides) > 1 else {}),
+            **({"dilation_rate": pair(draw, dilation[0], dilation[1])} if max(dilation) > 1 else {}),
+        },
+        depth_multiplier=number(draw, 1, 3),
+        use_bias=False,
+        activation=one_of(draw, "relu", "selu", "gelu"),
+        depthwise_initializer="he_normal",
+        depthwise_regularizer="l2",
+        bias_constraint="non_neg",
+    )
+
+
+def separable_conv2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields = {"filters": number(draw, 1, 6), **by_channel(draw, shape, model_format)}
+    return maybe(draw, fields, pointwise_initializer="orthogonal", pointwise_constraint={"max_norm": {"axis": [2]}})
+
+
+def conv2d_transpose(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields, *_ = format_and_pixels(draw, shape, model_format)
+    strides = [number(draw, 1, 3), number(draw, 1, 3)]
+    size = [number(draw, 1, 4), number(draw, 1, 4)]
+    same = draw(st.booleans())
+    even = same and any(each % 2 == 0 for each in size)  # nothing may be added then only where the stride is 1
+    added = [number(draw, int(even), stride - 1) if stride > even else None for stride in strides]
+    return maybe(
+        draw,
+        {
+            **fields,
+            "filters": number(draw, 1, 3),
+            "kernel_size": pair(draw, *size),
+            **({"padding": "same"} if same else {}),
+            **({"strides": pair(draw, *strides)} if max(strides) > 1 else {}),
+            **({"output_padding": added} if None not in added and draw(st.booleans()) else {}),
+        },
+        use_bias=False,
+        activation=one_of(draw, "relu", "selu", "gelu"),
+        kernel_initializer="he_normal",
+        kernel_regularizer="l2",
+        bias_constraint="non_neg",
+    )
+
+
+def dilated_transpose(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    plain = conv2d_transpose(draw, shape, model_format)
+    fields = {name: value for name, value in plain.items() if name not in ("strides", "output_padding")}
+    return {**fields, "dilation_rate": [number(draw, 1, 3), number(draw, 1, 3)]}
+
+
+def transposed(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    drawer = dilated_transpose if number(draw, 0, 2) == 0 else conv2d_transpose
+    return drawer(draw, shape, model_format)
 
 
 def pooling(draw: Draw, shape: Shape, model_format: str) -> Plain:
@@ -217,6 +283,9 @@ ANYWHERE = {
 }
 ON_IMAGES = {
     "conv2d": conv2d,
+    "depthwise_conv2d": by_channel,
+    "separable_conv2d": separable_conv2d,
+    "conv2d_transpose": transposed,
     "max_pooling2d": pooling,
     "average_pooling2d": pooling,
     "zero_padding2d": zero_padding2d,
@@ -497,6 +566,14 @@ def wild_layer(draw: Draw, kind: str) -> Plain:
             fields = {**own, **padding, "filters": one_of(draw, 6, 6, 4), "kernel_size": wild_pair(draw, 5)}
             strides, dilation, groups = wild_pair(draw, 2), wild_pair(draw, 2), number(draw, 1, 3)
             return maybe(draw, fields, strides=strides, dilation_rate=dilation, groups=groups)
+        case "conv2d_transpose":
+            fields = {**own, **padding, "filters": 2, "kernel_size": wild_pair(draw, 4)}
+            added = [number(draw, 0, 2), number(draw, 0, 2)]
+            return maybe(draw, fields, strides=wild_pair(draw, 3), dilation_rate=one_of(draw, 1, 1, 2), output_padding=added)
+        case "depthwise_conv2d" | "separable_conv2d":
+            fields = {**own, **padding, "kernel_size": wild_pair(draw, 5)}
+            fields |= {"filters": 2} if kind == "separable_conv2d" else {}
+            return maybe(draw, fields, strides=wild_pair(draw, 2), dilation_rate=wild_pair(draw, 2), depth_multiplier=2)
         case "max_pooling2d" | "average_pooling2d":
             return maybe(draw, {**own, **padding, "pool_size": wild_pair(draw, 4)}, strides=wild_pair(draw, 3))
         case "zero_padding2d" | "flatten":
@@ -584,6 +661,8 @@ def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tu
         if kind == "average_pooling2d":
             arguments.setdefault("pool_size", 2)
         mode = {"training": True} if "dropout" in kind else {}
+        if on_some_processors_only(kind, fields):
+            return index, shapes
         try:
             made = KERAS_CLASSES[kind.replace("_", "")](**arguments)
             results = []
@@ -597,6 +676,12 @@ def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tu
         symbols[arguments["name"]], arrays[arguments["name"]] = results
         shapes.append(tuple(results[1].shape[1:]))
     return None, shapes
+
+
+def on_some_processors_only(kind: str, fields: Plain) -> bool:
+    """Returns whether TensorFlow computes the layer with oneDNN alone, and raises an error on GPUs and other processors."""
+    strides, dilation = fields.get("strides", [1, 1]), fields.get("dilation_rate", [1, 1])
+    return kind in ("depthwise_conv2d", "separable_conv2d") and strides[:1] != strides[1:] and max(dilation) == 1
 
 
 def _means_something(results: list[Any], noise_shape: list[int | None] | None, softmax: int | list[int] | None) -> bool:
@@ -636,6 +721,20 @@ SPOILERS: dict[str, list[Plain]] = {
     "groups that do not divide the channels": [conv(groups=2)],
     "groups that do not divide the filters": [conv(groups=3, filters=4)],
     "strides with dilation": [conv(strides=2, dilation_rate=2)],
+    "a depthwise window higher than the image": [{"depthwise_conv2d": {"kernel_size": [9, 1]}}],
+    "unequal strides of a depthwise convolution": [{"depthwise_conv2d": {"kernel_size": 3, "strides": [2, 1]}}],
+    "unequal strides of a separable convolution": [{"separable_conv2d": {"filters": 2, "kernel_size": 3, "strides": [1, 2]}}],
+    "a separable convolution after flatten": [{"flatten": {}}, {"separable_conv2d": {"filters": 2, "kernel_size": 1}}],
+    "more output padding than strides": [
+        {"conv2d_transpose": {"filters": 2, "kernel_size": 3, "strides": 2, "output_padding": 2}}
+    ],
+    "an output that no strides give back": [
+        {"conv2d_transpose": {"filters": 2, "kernel_size": 2, "strides": 2, "padding": "same", "output_padding": [1, 0]}}
+    ],
+    "a transposed convolution with strides and dilation": [
+        {"conv2d_transpose": {"filters": 2, "kernel_size": 2, "strides": 2, "dilation_rate": 2}}
+    ],
+    "a transposed convolution after flatten": [{"flatten": {}}, {"conv2d_transpose": {"filters": 2, "kernel_size": 2}}],
     "a convolution after flatten": [{"flatten": {}}, conv()],
     "a pooling after flatten": [{"flatten": {}}, {"average_pooling2d": {}}],
     "zero padding after flatten": [{"flatten": {}}, {"zero_padding2d": {}}],

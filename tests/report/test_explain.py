@@ -57,7 +57,7 @@ def test_the_parameters_told_are_those_of_the_layers(config: Path) -> None:
     text = unwrapped(explanation(experiment))
     paragraphs = {part.split(" ")[0].rstrip(":"): part for part in text.split("\n\n")[1:-1]}
     for facts in experiment.network.facts:
-        if facts.kind in ("conv2d", "dense"):
+        if facts.kind in ("conv2d", "depthwise_conv2d", "separable_conv2d", "conv2d_transpose", "dense"):
             assert f"= {facts.parameters:,}" in paragraphs[facts.name]
         elif facts.kind == "batch_normalization":
             assert f"({facts.trainable:,}), moving mean and variance not ({facts.non_trainable:,})" in paragraphs[facts.name]
@@ -85,6 +85,103 @@ def test_groups_and_dilation_and_padding_are_told() -> None:
     text = explained(layers.replace("[conv2d", "[conv2d: {filters: 2, kernel_size: 1}, conv2d"))
     assert "a filter spans the one input channel of its group (2 groups): 3·3·1 = 9 weights" in text
     assert "ceil(8 / 1) = 8, where the window spans 2·(3 - 1) + 1 = 5; zeros added: 2 before, 2 after" in text
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentences"),
+    [
+        (
+            "conv2d: {filters: 8, kernel_size: 1}",
+            ["1×1: it mixes the channels of each pixel and sees no neighbours; a 3×3 filter has 9 times the weights and MACs"],
+        ),
+        (
+            "conv2d: {filters: 8, kernel_size: 3, dilation_rate: [2, 1]}",
+            ["dilated: it spans 5×3 pixels and reads 9 of them; a plain 5×3 filter has 1.67 times the weights and MACs"],
+        ),
+        (
+            "conv2d: {filters: 8, kernel_size: 3, groups: 2}",
+            ["grouped: a filter that spans all channels has 2 times the weights and MACs (288 weights in all)"],  # 9·4·8
+        ),
+        (
+            "depthwise_conv2d: {kernel_size: 3}",
+            [
+                "each of 4 input channels has its own filter of 3·3 = 9 weights, and outputs 1 map, which is not mixed",
+                "parameters: 3·3·4·1 + 4 = 40",
+                "MACs: 6·6 positions · 36 weights = 1,296",
+                "a plain conv2d with the same output has 4 times the weights and MACs: 3·3·4·4 = 144 weights, 5,184 MACs",
+            ],
+        ),
+        (
+            "depthwise_conv2d: {kernel_size: [2, 1], depth_multiplier: 3, use_bias: false, strides: 2}",
+            [
+                "each of 4 input channels has 3 filters of its own (depth_multiplier) of 2·1 = 2 weights, and outputs 3 maps",
+                "parameters: 2·1·4·3 = 24",
+                "MACs: 4·4 positions · 24 weights = 384",
+                "4 times the weights and MACs: 2·1·4·12 = 96 weights, 1,536 MACs",
+            ],
+        ),
+        (
+            "separable_conv2d: {filters: 10, kernel_size: 3, depth_multiplier: 2}",
+            [
+                "first depthwise: each of 4 input channels has 2 filters of its own (depth_multiplier) of 3·3 = 9 weights",
+                "then pointwise: 10 filters of 1×1 mix these 8 maps; there is no activation between the two",
+                "parameters: 3·3·4·2 + 8·10 + 10 = 162",
+                "MACs: 6·6 positions · (72 + 80 weights) = 5,472",
+                "a plain conv2d with the same output has 2.37 times the weights and MACs: 3·3·4·10 = 360 weights, 12,960 MACs",
+            ],
+        ),
+    ],
+)
+def test_a_kind_of_convolution_is_compared_with_a_plain_one(layer: str, sentences: list[str]) -> None:
+    text = explained(f"[conv2d: {{filters: 4, kernel_size: 1}}, {layer}, flatten, dense: {{units: classes}}]")
+    paragraph = text.split("\n\n")[2]
+    assert [sentence for sentence in sentences if sentence not in paragraph] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentences"),
+    [
+        (
+            "kernel_size: 3, strides: 2",
+            [
+                "rows and columns: (8 - 1)·2 + 3 = 17\n",
+                "to a window of 3×3 pixels of the output; from one input pixel to the next the window moves by 2×2",
+                "some outputs are in more windows than others",
+                "a filter spans all 4 input channels and outputs one map: 3·3·4 = 36 weights",
+                "parameters: 3·3·5·4 + 5 = 185",
+                "once per position of the input: 8·8 positions · 180 weights = 11,520",
+                "as many weights and 4.52 times the MACs: 17·17 positions · 180 weights = 52,020",
+            ],
+        ),
+        (
+            "kernel_size: 4, strides: 2, padding: same, use_bias: false",
+            ["8·2 = 16; cropped of the windows: 1 before, 1 after", "4·4·5·4 = 320\n", "4 times the MACs: 16·16 positions"],
+        ),
+        (
+            "kernel_size: [1, 2], strides: 2, output_padding: [1, 0]",
+            [
+                "rows: (8 - 1)·2 + 1 + 1 = 16; the last of 16 is in no window",
+                "columns: (8 - 1)·2 + 2 + 0 = 16\n",
+                "the bias alone",
+            ],
+        ),
+    ],
+)
+def test_a_transposed_convolution_is_explained_from_its_input_to_its_windows(fields: str, sentences: list[str]) -> None:
+    layer = f"conv2d_transpose: {{filters: 5, {fields}}}"
+    text = explained(f"[conv2d: {{filters: 4, kernel_size: 1}}, {layer}, flatten, dense: {{units: classes}}]")
+    paragraph = text.split("\n\n")[2]
+    assert [sentence for sentence in sentences if sentence not in paragraph] == []
+    assert ("checkerboard" in paragraph) == ("kernel_size: 3" in fields)
+    assert [found for found, value, reported in equations(paragraph) if not math.isclose(value, reported)] == []
+
+
+def test_a_plain_convolution_is_compared_with_nothing_and_one_channel_saves_nothing() -> None:
+    end = "flatten, dense: {units: classes}]"
+    assert "plain" not in explained(f"[conv2d: {{filters: 4, kernel_size: [1, 3], dilation_rate: [2, 1]}}, {end}")
+    text = explained(f"[depthwise_conv2d: {{kernel_size: 3}}, {end}")
+    assert "the one input channel has its own filter" in text
+    assert "a plain conv2d with the same output has as many weights and MACs" in text
 
 
 def test_same_padding_tells_which_side_gets_the_odd_zero() -> None:

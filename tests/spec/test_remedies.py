@@ -216,6 +216,13 @@ LAYER_WORDS = (
     "conv2d: {filters: 4, kernel_size: 3, in_channels: 1}", "conv2d: {filters: 4, kernel_size: 3, kernel_regularizer: 0.01}",
     "conv2d: {filters: 4, kernel_size: 3, l2: 0.1}", "conv2d: {filters: 4, kernel_size: 3, kernel_initializer: xavier}",
     "conv2d: {filters: 4, kernel_size: 3, batch_norm: true}", "conv2d: {filters: 4, kernel_size: 3, bias: false}",
+    "dwconv", "DepthwiseConv2D", "sepconv", "separable_conv", "depthwise_conv2d: {kernel_size: 3, filters: 4}",
+    "depthwise_conv2d: {kernel_size: 3, kernel_initializer: he_normal}", "depthwise_conv2d: {kernel: 3}",
+    "separable_conv2d: {filters: 4, kernel_size: 3, kernel_regularizer: l2}", "depthwise_conv2d: {kernel_size: 3, strides: [2, 1]}",
+    "separable_conv2d: {filters: 4, kernel_size: 3, strides: [1, 2]}",
+    "deconv", "ConvTranspose2d", "Conv2DTranspose", "conv2d_transpose: {out_channels: 4, kernel_size: 3}",
+    "conv2d_transpose: {filters: 4, kernel_size: 3, strides: 2, output_padding: 2}",
+    "conv2d_transpose: {filters: 4, kernel_size: 2, strides: 2, output_padding: 0, padding: same}",
     "dropout: {p: 0.5}", "dropout: {rate: 50%}", "activation: {activation: ReLU}", "max_pooling2d: {size: 2, pool: 2}",
 )  # fmt: skip
 

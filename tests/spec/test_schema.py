@@ -30,10 +30,10 @@ ONLY_THE_LOADER_KNOWS = {
     "embedding-is-an-image", "embedding-of-classes", "rotations-of-a-wide-image",
     # shapes
     "axis-not-there", "axis-of-the-batch", "channels-not-divided-by-groups", "concatenate-image-and-vector",
-    "concatenate-unequal-rows", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
+    "concatenate-unequal-rows", "depthwise-too-wide", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
     "image-too-large", "join-of-unequal-shapes", "more-values-than-a-tensor-holds", "noise-shape-too-short",
     "pool-of-one-pixel", "shrinks-in-repeat", "shrinks-to-nothing", "thousands-of-flattens",
-    "thousands-of-layers",
+    "thousands-of-layers", "transposed-too-large",
     # the end of the network and the classes
     "ends-as-image", "ends-before-classes", "ends-with-relu", "ends-with-sigmoid", "softmax-then-dropout", "softmax-twice",
     "sum-of-two-softmaxes", "units-not-classes",
@@ -41,6 +41,7 @@ ONLY_THE_LOADER_KNOWS = {
     "batch-norm-of-one-value",
     "batch-parts-and-batch-norm",
     "batch-parts-beyond-the-batch",
+    "transposed-no-such-size", "transposed-output-padding",
     "boundaries-fall", "filters-not-divided-by-groups", "fractions-leave-nothing",
     "logits-and-not-from-logits", "more-snapshots-than-epochs", "piecewise-lengths", "repeats-of-repeats", "softmax-and-from-logits",
     "softmax-under-flatten-and-from-logits", "split-with-line-break", "test-is-train", "validation-is-test", "validation-is-train",
@@ -361,7 +362,7 @@ def test_schema_and_loader_agree_on_fields_that_go_together(content: Any, right:
 # Random changes of real configs
 
 BETWEEN_FIELDS = re.compile(
-    r"must be a multiple of groups|boundaries need|must be increasing|there is no axis|has a duplicate|orthogonal requires"
+    r"must be a multiple of groups|boundaries need|must be increasing|there is no axis|has a duplicate|orthogonal requires|output_padding"
 )
 WHOLE_FLOAT = re.compile(r"received .*\d\.0\b")
 """JSON Schema takes 3.0 for an integer; the loader does not, since a config that says 3.0 means something else."""

@@ -37,6 +37,62 @@ def shape(layers: list[Any], image: Shape, data_format: str = "channels_last") -
 
 # --- published tables ---------------------------------------------------------------------------------------------
 
+
+def mobilenet(classes: int) -> list[Any]:
+    """Returns MobileNetV1 of width 1, table 1 of Howard et al. (2017), with the paddings of Keras's own."""
+    layers: list[Any] = []
+
+    def convolution(layer: str, strides: int, **fields: Any) -> None:
+        if strides > 1:
+            layers.append({"zero_padding2d": {"padding": [[0, 1], [0, 1]]}})
+        padding = "valid" if strides > 1 else "same"
+        layers.extend([{layer: {**fields, "strides": strides, "padding": padding, "use_bias": False}}, "batch_normalization"])
+        layers.append({"relu": {"max_value": 6.0}})
+
+    convolution("conv2d", 2, filters=32, kernel_size=3)
+    for filters, strides in [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]:
+        convolution("depthwise_conv2d", strides, kernel_size=3)
+        convolution("conv2d", 1, filters=filters, kernel_size=1)
+    return [*layers, "global_average_pooling2d", {"dense": {"units": classes}}]
+
+
+def test_mobilenet_has_the_published_size() -> None:
+    """4.2 million parameters and 569 million multiply-adds, table 8 of the paper; the exact count is that of Keras."""
+    found = facts(mobilenet(1000), (224, 224, 3))
+    assert sum(each.trainable for each in found) == 4_231_976
+    assert sum(each.parameters for each in found) == 4_253_864
+    assert round(sum(each.macs for each in found) / 1e6) == 569
+    assert [each.output_shape for each in found if each.kind == "depthwise_conv2d"][-1] == (7, 7, 1024)
+
+
+@pytest.mark.parametrize(
+    ("layer", "output", "parameters", "macs"),
+    [
+        ({"depthwise_conv2d": {"kernel_size": 3}}, (6, 5, 4), 9 * 4 + 4, 6 * 5 * 36),
+        ({"depthwise_conv2d": {"kernel_size": 3, "depth_multiplier": 5, "use_bias": False}}, (6, 5, 20), 180, 6 * 5 * 180),
+        ({"depthwise_conv2d": {"kernel_size": [2, 3], "strides": 2, "padding": "same"}}, (4, 4, 4), 28, 16 * 24),
+        ({"depthwise_conv2d": {"kernel_size": 3, "strides": [2, 1], "dilation_rate": 2}}, (2, 3, 4), 40, 6 * 36),
+        ({"separable_conv2d": {"filters": 7, "kernel_size": 3}}, (6, 5, 7), 36 + 28 + 7, 30 * 64),
+        ({"separable_conv2d": {"filters": 7, "kernel_size": 3, "depth_multiplier": 2}}, (6, 5, 7), 72 + 56 + 7, 30 * 128),
+        ({"conv2d_transpose": {"filters": 5, "kernel_size": 3}}, (10, 9, 5), 185, 56 * 180),
+        ({"conv2d_transpose": {"filters": 5, "kernel_size": 3, "strides": 2}}, (17, 15, 5), 185, 56 * 180),
+        ({"conv2d_transpose": {"filters": 5, "kernel_size": 3, "strides": 2, "padding": "same"}}, (16, 14, 5), 185, 56 * 180),
+        ({"conv2d_transpose": {"filters": 5, "kernel_size": 1, "strides": 3}}, (24, 21, 5), 25, 56 * 20),
+        ({"conv2d_transpose": {"filters": 5, "kernel_size": 2, "strides": 3, "output_padding": [0, 2]}}, (23, 22, 5), 85, 56 * 80),
+        (
+            {"conv2d_transpose": {"filters": 5, "kernel_size": 3, "strides": 3, "padding": "same", "output_padding": [1, 0]}},
+            (23, 19, 5), 185, 56 * 180,
+        ),
+        ({"conv2d_transpose": {"filters": 5, "kernel_size": 3, "dilation_rate": [2, 1]}}, (12, 9, 5), 185, 56 * 180),
+    ],
+)  # fmt: skip
+def test_kinds_of_convolution_by_hand(layer: dict[str, Any], output: Shape, parameters: int, macs: int) -> None:
+    for data_format, image in (("channels_last", (8, 7, 4)), ("channels_first", (4, 8, 7))):
+        found = last([layer], image, data_format)
+        expected = output if data_format == "channels_last" else (output[2], *output[:2])
+        assert (found.output_shape, found.parameters, found.macs) == (expected, parameters, macs)
+
+
 # config: (trainable parameters, others, MACs). Every shipped config has a row.
 SHIPPED = {
     "batchnorm.yaml": (17_642, 128, 1_317_824),

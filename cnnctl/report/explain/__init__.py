@@ -12,6 +12,7 @@ from typing import Any
 
 from cnnctl.errors import counted
 from cnnctl.report.explain.activations import activated, activation_lines
+from cnnctl.report.explain.convolutions import separated_lines, transposed_lines, variant_lines
 from cnnctl.report.explain.images import flattened, zeros
 from cnnctl.report.explain.joins import combined, side_by_side
 from cnnctl.report.explain.noise import noise
@@ -70,9 +71,19 @@ def _layer_lines(subject: Subject) -> list[str]:
     return rule(layer, subject) if rule else []
 
 
-def _convolution_lines(layer: L.Conv2D, subject: Subject) -> list[str]:
+def _convolution_lines(layer: L.Convolution, subject: Subject) -> list[str]:
     facts, context = subject.facts, subject.context
-    sums = [*sliding(layer, facts, context), *filter_lines(layer, facts, context)]
+    if isinstance(layer, L.Conv2D):
+        filters = [*filter_lines(layer, facts, context), *variant_lines(layer, facts, context)]
+    else:
+        filters = separated_lines(layer, facts, context)
+    sums = [*sliding(layer, facts, context), *filters]
+    return [*sums, *activated(layer.activation, facts, context), *field_lines(subject.receptive)]
+
+
+def _transposed_lines(layer: L.Conv2DTranspose, subject: Subject) -> list[str]:
+    facts, context = subject.facts, subject.context
+    sums = transposed_lines(layer, facts, context)
     return [*sums, *activated(layer.activation, facts, context), *field_lines(subject.receptive)]
 
 
@@ -91,6 +102,9 @@ def _activation_lines(layer: L.Layer, subject: Subject) -> list[str]:
 
 _LINES: dict[type[L.Layer], Callable[[Any, Subject], list[str]]] = {
     L.Conv2D: _convolution_lines,
+    L.DepthwiseConv2D: _convolution_lines,
+    L.SeparableConv2D: _convolution_lines,
+    L.Conv2DTranspose: _transposed_lines,
     L.Pooling: _pooling_lines,
     L.ZeroPadding2D: lambda layer, subject: [zeros(layer)],
     L.GlobalPooling: lambda layer, subject: [

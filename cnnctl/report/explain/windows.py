@@ -12,11 +12,11 @@ from cnnctl.spec.shapes import Facts, LayerContext, Window, arithmetic, format_o
 MAX_PIXELS = 100_000
 
 
-def sliding(layer: L.Conv2D | L.Pooling, facts: Facts, context: LayerContext) -> list[str]:
+def sliding(layer: L.Convolution | L.Pooling, facts: Facts, context: LayerContext) -> list[str]:
     """Explain the positions of a window, along rows and columns."""
     window = window_of(layer)
     pixels, _ = spatial(facts.input_shapes[0], format_of(layer, context), facts.kind)
-    added = "zeros added" if isinstance(layer, L.Conv2D) else "padding added, which is ignored"
+    added = "padding added, which is ignored" if isinstance(layer, L.Pooling) else "zeros added"
     rows, columns = (_positions(window, pixels[axis], axis, added) for axis in (0, 1))
     same = rows == columns
     return [f"rows and columns: {rows}"] if same else [f"rows: {rows}", f"columns: {columns}"]

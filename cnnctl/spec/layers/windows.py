@@ -8,14 +8,15 @@ from cnnctl.spec.layers.fields import GLOROT_UNIFORM, ZEROS, Activation, DataFor
 from cnnctl.spec.section import Count, Size, wrong
 from cnnctl.spec.weights import Constraint, Initializer, Regularizer
 
-_ONE = {"anyOf": [{"const": 1}, {"const": [1, 1]}]}
-_STRIDES_OR_DILATION: dict[str, Any] = {"anyOf": [{"properties": {"strides": _ONE}}, {"properties": {"dilation_rate": _ONE}}]}
+ONE: dict[str, Any] = {"anyOf": [{"const": 1}, {"const": [1, 1]}]}
+"""The schema of strides or dilations of 1."""
+STRIDES_OR_DILATION: dict[str, Any] = {"anyOf": [{"properties": {"strides": ONE}}, {"properties": {"dilation_rate": ONE}}]}
 
 
 class Conv2D(Weighted):
     kind: ClassVar[str] = "conv2d"
     weight_axes: ClassVar = {"kernel": 4}
-    model_config = ConfigDict(json_schema_extra=_STRIDES_OR_DILATION)
+    model_config = ConfigDict(json_schema_extra=STRIDES_OR_DILATION)
     filters: Count
     kernel_size: Size
     strides: Size = (1, 1)

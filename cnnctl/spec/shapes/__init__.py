@@ -29,6 +29,7 @@ from cnnctl.spec.shapes.basics import (
     show_shape,
     spatial,
 )
+from cnnctl.spec.shapes.convolutions import depthwise, separable, transposed, transposed_arithmetic, transposed_size
 from cnnctl.spec.shapes.images import global_pooling, unchanged_image, zero_padding
 from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
 from cnnctl.spec.shapes.values import batch_normalization, dense, dropout, units_of
@@ -37,7 +38,7 @@ from cnnctl.spec.stack import INPUT, Node
 
 __all__ = [
     "MAX", "MAX_VALUES", "Costs", "DoesNotFit", "Facts", "HeightWidth", "LayerContext", "Misfit", "Shape", "Window",
-    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "format_of", "input_shape", "show_shape", "softmax_places", "spatial", "trace", "units_of", "window_of",
+    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "format_of", "input_shape", "show_shape", "softmax_places", "spatial", "trace", "transposed_arithmetic", "transposed_size", "units_of", "window_of",
 ]  # fmt: skip
 
 
@@ -138,6 +139,9 @@ _SHAPES: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], Shape]] = {
 """Output shapes of layers without weights; the shape of others is unchanged."""
 _WITH_WEIGHTS: dict[type[L.Layer], Rule] = {
     L.Conv2D: convolution,
+    L.DepthwiseConv2D: depthwise,
+    L.SeparableConv2D: separable,
+    L.Conv2DTranspose: transposed,
     L.Dense: dense,
     L.BatchNormalization: batch_normalization,
     L.PReLU: prelu,

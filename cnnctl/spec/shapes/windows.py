@@ -8,11 +8,11 @@ from cnnctl.spec import layers as L
 from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, Window, format_of, joined_shape, spatial
 
 
-def window_of(layer: L.Conv2D | L.Pooling) -> Window:
-    """Return the sliding window of a convolution or pooling."""
-    if isinstance(layer, L.Conv2D):
-        return Window(layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding == "same")
-    return Window(layer.pool_size, layer.strides or layer.pool_size, (1, 1), layer.padding == "same")
+def window_of(layer: L.Convolution | L.Conv2DTranspose | L.Pooling) -> Window:
+    """Return the sliding window of a convolution or pooling; that of a transposed convolution slides over its output."""
+    if isinstance(layer, L.Pooling):
+        return Window(layer.pool_size, layer.strides or layer.pool_size, (1, 1), layer.padding == "same")
+    return Window(layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding == "same")
 
 
 def slide(window: Window, shape: Shape, data_format: L.DataFormat, kind: str) -> Shape:
