@@ -89,6 +89,17 @@ def _(spec: L.ZeroPadding2D, graph: Graph, place: Place) -> str:
 
 
 @translate.register
+def _(spec: L.Cropping2D, graph: Graph, place: Place) -> str:
+    """Add a slice; its ends are counted from the last row and column."""
+    axes = [2, 3] if place.channels_first else [1, 2]
+    pixels, _ = spatial(place.shapes[0], format_of(spec, place.context), spec.kind)
+    starts = [first for first, _ in spec.cropping]
+    ends = [n - last for n, (_, last) in zip(pixels, spec.cropping, strict=True)]
+    numbers = [graph.constant(each, name, np.int64) for each, name in ((starts, "starts"), (ends, "ends"), (axes, "axes"))]
+    return graph.operator("Slice", place.inputs[0], *numbers)
+
+
+@translate.register
 def _(spec: L.GlobalPooling, graph: Graph, place: Place) -> str:
     kind = "ReduceMean" if isinstance(spec, L.GlobalAveragePooling2D) else "ReduceMax"
     axes = graph.constant([2, 3] if place.channels_first else [1, 2], "axes", np.int64)

@@ -20,6 +20,7 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.AveragePooling2D: keras.layers.AveragePooling2D,
     L.GlobalAveragePooling2D: keras.layers.GlobalAveragePooling2D,
     L.GlobalMaxPooling2D: keras.layers.GlobalMaxPooling2D,
+    L.Cropping2D: keras.layers.Cropping2D,
     L.Flatten: keras.layers.Flatten,
     L.Dense: keras.layers.Dense,
     L.BatchNormalization: keras.layers.BatchNormalization,

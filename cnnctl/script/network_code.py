@@ -17,6 +17,7 @@ from cnnctl.spec.stack import Node
 _FIRST = {
     L.Conv2D: ("filters", "kernel_size"),
     L.ZeroPadding2D: ("padding",),
+    L.Cropping2D: ("cropping",),
     L.MaxPooling2D: ("pool_size",),
     L.AveragePooling2D: ("pool_size",),
     L.Dense: ("units",),
@@ -183,7 +184,7 @@ def _differs(section: Section, name: str) -> bool:
 def _plain(layer: L.Layer, field: str, value: object) -> str:
     if field == "units" and value == L.CLASSES:
         text = "CLASSES"
-    elif isinstance(value, tuple) and (field in _PAIRS or isinstance(layer, L.ZeroPadding2D)):
+    elif isinstance(value, tuple) and (field in _PAIRS or isinstance(layer, L.ZeroPadding2D | L.Cropping2D)):
         text = pair(value)
     else:
         text = literal(value)

@@ -170,6 +170,14 @@ def _padded(node: Node, values: Values) -> Values:
     return values if values.kind != PROBABILITIES else _no_longer(node, "zeros around probabilities")
 
 
+def _cropped(node: Node, values: Values, softmax_of_columns: bool) -> Values:
+    """Crop values; probabilities remain, unless they are along the cropped columns."""
+    assert isinstance(node.layer, L.Cropping2D)
+    if values.kind != PROBABILITIES or not softmax_of_columns or not sum(node.layer.cropping[1]):
+        return values
+    return _no_longer(node, "cropped outputs of a softmax along the columns")
+
+
 def _changed_at_random(node: Node, values: Values) -> Values:
     layer = node.layer
     assert isinstance(layer, L.RandomLayer)
@@ -265,6 +273,7 @@ _MADE: dict[type[L.Layer], Callable[[_Step], Values]] = {
     L.RandomLayer: lambda step: _changed_at_random(step.node, step.values),
     L.Flatten: lambda step: _flattened(step.node, step.values, step.facts),
     L.ZeroPadding2D: lambda step: _padded(step.node, step.values),
+    L.Cropping2D: lambda step: _cropped(step.node, step.values, step.softmax_of_columns),
     L.Pooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.GlobalPooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.ValueJoin: lambda step: _combined(step.node, step.taken),

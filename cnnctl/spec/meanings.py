@@ -11,6 +11,7 @@ KINDS = {
     # layers
     "conv2d": "2D convolution (Keras Conv2D): every filter spans all input channels and gives one output channel.",
     "zero_padding2d": "Zeros around an image (Keras ZeroPadding2D).",
+    "cropping2d": "An image without rows and columns at its sides (Keras Cropping2D).",
     "max_pooling2d": "Maximum of each window (Keras MaxPooling2D).",
     "average_pooling2d": "Mean of each window (Keras AveragePooling2D).",
     "global_average_pooling2d": "Mean of each channel over height and width (Keras GlobalAveragePooling2D).",
@@ -94,6 +95,7 @@ KINDS = {
 
 OF_KIND = {
     ("zero_padding2d", "padding"): "Rows and columns of zeros: one number, [rows, columns] or [[top, bottom], [left, right]].",
+    ("cropping2d", "cropping"): "Rows and columns to remove: one number, [rows, columns] or [[top, bottom], [left, right]].",
     ("batch_normalization", "axis"): "The axis of the channels.",
     ("batch_normalization", "momentum"): "Weight of the old moving average in each step.",
     ("batch_normalization", "scale"): "Whether to multiply by a trained gamma.",

@@ -140,6 +140,8 @@ def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, con
 def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
     """Yield changes of one layer that use fewer pixels."""
     layer = node.layer
+    if isinstance(layer, L.Cropping2D):
+        yield _Change(f"remove '{node.name}'", without(nodes, node.where), image)
     if not isinstance(layer, L.Conv2D | L.Pooling):
         return
     if layer.padding == "valid":
@@ -152,7 +154,8 @@ def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change
 
 def _smaller_window(node: Node, pixels: tuple[int, int], nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
     layer = node.layer
-    assert isinstance(layer, L.Conv2D | L.Pooling)
+    if not isinstance(layer, L.Conv2D | L.Pooling):
+        return
     field = "kernel_size" if isinstance(layer, L.Conv2D) else "pool_size"
     dilation = window_of(layer).dilation
     size = tuple(min(k, (n - 1) // d + 1) for k, n, d in zip(getattr(layer, field), pixels, dilation, strict=True))

@@ -22,6 +22,7 @@ from operator import and_, or_
 from typing import Any, NamedTuple
 
 from cnnctl.spec import layers as L
+from cnnctl.spec.receptive_moves import cropped
 from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape, Window, format_of, softmax_places, window_of
 
 MAX_MASKS = 2**18
@@ -342,6 +343,7 @@ _RULES: dict[type[L.Layer], Callable[[Any, Sequence[AxisField], Facts, LayerCont
     L.Conv2D: lambda layer, taken, facts, context: _convolved(taken[0], layer, context),
     L.Pooling: lambda layer, taken, facts, context: _slid(taken[0], layer, context),
     L.ZeroPadding2D: lambda layer, taken, facts, context: _padded(taken[0], layer, context),
+    L.Cropping2D: lambda layer, taken, facts, context: cropped(taken[0], layer, _image_axes(layer, context)[0]),
     L.GlobalPooling: lambda layer, taken, facts, context: _pooled(taken[0], layer, context),
     L.Flatten: lambda layer, taken, facts, context: _flattened(taken[0], layer, facts, context),
     L.Dense: lambda layer, taken, facts, context: _dense(taken[0], facts.output_shape),

@@ -157,6 +157,7 @@ SAID: dict[str, dict[str, Any]] = {
         "groups": 2, "activation": "gelu", "use_bias": True, **WEIGHTS,
     },
     "zero_padding2d": {"padding": [[1, 2], [3, 4]], **FORMAT},
+    "cropping2d": {"cropping": [[1, 2], [3, 4]], **FORMAT},
     "max_pooling2d": POOLING,
     "average_pooling2d": POOLING,
     "global_average_pooling2d": {"keepdims": True, **FORMAT},

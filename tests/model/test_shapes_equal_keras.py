@@ -126,6 +126,18 @@ def zero_padding2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
     return maybe(draw, fields, padding=one_of(draw, a, [a, b], [[a, b], [c, d]]))
 
 
+def cropping2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields, _, pixels, _ = format_and_pixels(draw, shape, model_format)
+    (a, b), (c, d) = (sides_within(draw, n - 1) for n in pixels)
+    both = min((n - 1) // 2 for n in pixels)
+    return maybe(draw, fields, cropping=one_of(draw, min(both, 2), [[a, b], [c, d]]))
+
+
+def sides_within(draw: Draw, most: int) -> tuple[int, int]:
+    first = number(draw, 0, min(most, 2))
+    return first, number(draw, 0, min(most - first, 2))
+
+
 def global_pooling(draw: Draw, shape: Shape, model_format: str) -> Plain:
     fields, *_ = format_and_pixels(draw, shape, model_format)
     return maybe(draw, fields, keepdims=True)
@@ -220,6 +232,7 @@ ON_IMAGES = {
     "max_pooling2d": pooling,
     "average_pooling2d": pooling,
     "zero_padding2d": zero_padding2d,
+    "cropping2d": cropping2d,
     "spatial_dropout2d": spatial_dropout2d,
     "global_average_pooling2d": global_pooling,
     "global_max_pooling2d": global_pooling,
@@ -501,6 +514,8 @@ def wild_layer(draw: Draw, kind: str) -> Plain:
             return maybe(draw, {**own, **padding, "pool_size": wild_pair(draw, 4)}, strides=wild_pair(draw, 3))
         case "zero_padding2d" | "flatten":
             return own
+        case "cropping2d":
+            return {**own, "cropping": [[number(draw, 0, 3), number(draw, 0, 3)], number(draw, 0, 3)]}
         case "global_average_pooling2d" | "global_max_pooling2d":
             return maybe(draw, own, keepdims=True)
     return wild_values(draw, kind, own)
@@ -640,6 +655,9 @@ SPOILERS: dict[str, list[Plain]] = {
     "a pooling after flatten": [{"flatten": {}}, {"average_pooling2d": {}}],
     "zero padding after flatten": [{"flatten": {}}, {"zero_padding2d": {}}],
     "a global pooling after a global pooling": [{"global_max_pooling2d": {}}, {"global_average_pooling2d": {}}],
+    "rows all cropped": [{"cropping2d": {"cropping": [[5, 3], 0]}}],
+    "columns all cropped": [{"cropping2d": {"cropping": [0, [4, 6]]}}],
+    "cropping after flatten": [{"flatten": {}}, {"cropping2d": {}}],
     "channels that are rows": [conv(data_format="channels_first", groups=3)],
     "an axis past the last": [{"batch_normalization": {"axis": 4}}],
     "the batch as axis": [{"batch_normalization": {"axis": 0}}],

@@ -249,6 +249,8 @@ def test_a_concatenation_names_its_axis() -> None:
         ("dropout: {rate: 0}, flatten", "with rate 0 values are unchanged, also in training"),
         ("flatten, flatten: {name: again}", "the input is already a vector: (B, 64) is unchanged"),
         ("zero_padding2d: {padding: 0}, flatten", "padding of 0 adds nothing"),
+        ("cropping2d: {cropping: 0}, flatten", "cropping of 0 removes nothing"),
+        ("cropping2d: {cropping: [[1, 2], 0]}, flatten", "rows: 8 - 1 - 2 = 5\n  the removed values reach no later layer through it"),
         ("zero_padding2d: {padding: [[1, 2], [1, 0]]}, flatten", "zeros: 1 row above, 2 below, 1 column left, 0 right"),
         ("activation: {activation: linear}, flatten", "linear: values are unchanged"),
         ("conv2d: {filters: 1, kernel_size: 3}, flatten", "so 1 filter outputs 1 map\n"),

@@ -56,6 +56,7 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
         ([maps(), "relu", "global_average_pooling2d"], "logits"),
         (["flatten", dense(activation="sigmoid"), "batch_normalization"], "logits"),
         ([maps("softmax", 8), "flatten"], "probabilities"),
+        ([maps("softmax"), {"cropping2d": {"cropping": 1}}, "global_average_pooling2d"], "probabilities"),
         ([maps("softmax", 8), {"global_max_pooling2d": {}}], "probabilities"),
         ([maps("softmax"), "average_pooling2d", "global_average_pooling2d"], "probabilities"),
         ([maps("softmax"), {"max_pooling2d": {}}, {"conv2d": {"filters": 10, "kernel_size": 3}}, "flatten"], "logits"),
@@ -104,6 +105,11 @@ def without_softmax(layers: Layers, end: Layers) -> Layers:
         ([maps("softmax"), "max_pooling2d", "global_average_pooling2d"], "channels_last", "maxima of probabilities"),
         ([maps("softmax"), "zero_padding2d", "global_average_pooling2d"], "channels_last", "zeros around probabilities"),
         ([maps("softmax", 8), "flatten"], "channels_first", r"1 everywhere \(softmax over one value"),
+        (
+            [maps("softmax"), {"cropping2d": {"cropping": [0, 2]}}, "global_average_pooling2d"],
+            "channels_first",
+            "cropped outputs of a softmax along the columns",
+        ),
         ([maps("softmax"), "global_average_pooling2d"], "channels_first", "pooled outputs of a softmax along the columns"),
     ],
 )

@@ -29,6 +29,7 @@ ONLY_THE_LOADER_KNOWS = {
     # few-shot tasks: the stack, and numbers that must be equal
     "embedding-is-an-image", "embedding-of-classes", "rotations-of-a-wide-image",
     # shapes
+    "cropping-leaves-nothing",
     "axis-not-there", "axis-of-the-batch", "channels-not-divided-by-groups", "concatenate-image-and-vector",
     "concatenate-unequal-rows", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
     "image-too-large", "join-of-unequal-shapes", "more-values-than-a-tensor-holds", "noise-shape-too-short",

@@ -165,6 +165,10 @@ def conv(**fields: Any) -> dict[str, Any]:
         ({"zero_padding2d": {"padding": [1, 3]}}, (28, 28, 1), (30, 34, 1)),
         ({"zero_padding2d": {"padding": [[1, 2], [3, 5]]}}, (28, 28, 1), (31, 36, 1)),
         ({"zero_padding2d": {"padding": 0}}, (4, 5, 1), (4, 5, 1)),
+        ("cropping2d", (4, 5, 1), (4, 5, 1)),
+        ({"cropping2d": {"cropping": 2}}, (28, 28, 1), (24, 24, 1)),
+        ({"cropping2d": {"cropping": [1, 3]}}, (28, 28, 1), (26, 22, 1)),
+        ({"cropping2d": {"cropping": [[1, 2], [3, 5]]}}, (28, 28, 1), (25, 20, 1)),
         # what leaves pixels alone or ends them
         ("global_average_pooling2d", (4, 5, 6), (6,)),
         ({"global_max_pooling2d": {"keepdims": True}}, (4, 5, 6), (1, 1, 6)),
@@ -187,6 +191,7 @@ def test_output_shape(layer: Any, image: Shape, expected: Shape) -> None:
         (conv(strides=[2, 1], padding="same"), (4, 4, 9)),
         ({"max_pooling2d": {"pool_size": [2, 3]}}, (3, 4, 3)),
         ({"zero_padding2d": {"padding": [[1, 2], [3, 5]]}}, (3, 11, 17)),
+        ({"cropping2d": {"cropping": [[1, 2], [3, 5]]}}, (3, 5, 1)),
         ({"global_average_pooling2d": {}}, (3,)),
         ({"global_max_pooling2d": {"keepdims": True}}, (3, 1, 1)),
         ("flatten", (216,)),
@@ -338,6 +343,8 @@ def test_join(join: Any, branches: tuple[Any, ...], expected: Shape) -> None:
         ([{"max_pooling2d": {"pool_size": [5, 2]}}], "needs 5 pixels of height but receives 4"),
         (["flatten", conv()], r"conv2d needs an image .* received \(120\): it is after flatten"),
         (["global_max_pooling2d", "average_pooling2d"], "average_pooling2d needs an image"),
+        ([{"cropping2d": {"cropping": [[1, 3], 0]}}], "leaves no rows: 4 - 1 - 3 = 0, but at least 1 is required"),
+        ([{"cropping2d": {"cropping": [0, 4]}}], "leaves no columns: 5 - 4 - 4 = -3, but at least 1 is required"),
         (["flatten", "zero_padding2d"], "zero_padding2d needs an image"),
         (["flatten", "global_max_pooling2d"], "global_max_pooling2d needs an image"),
         ([{"dropout": {"rate": 0.5, "noise_shape": [None, 1, 6]}}], "noise_shape .* one value per axis"),
@@ -467,6 +474,11 @@ def test_fields_stay_within_the_image_and_padding_that_enlarges_them_is_marked()
     assert [each.field[0] for each in found] == [3, 5, 7, 8, 8, 8]
     assert [each.padded for each in found] == [False, False, False, True, True, True]
     assert not last_field([{"max_pooling2d": {"pool_size": 3, "padding": "same"}}, "flatten"], (8, 8, 1)).padded, "no zeros"
+
+
+def test_what_is_cropped_is_never_seen() -> None:
+    found = last_field([{"cropping2d": {"cropping": [[1, 2], [0, 3]]}}, conv()], (9, 9, 1))
+    assert (found.field, found.stride, found.unseen) == ((3, 3), (1, 1), ((0, 7, 8), (6, 7, 8)))
 
 
 def test_vectors_have_no_stride() -> None:

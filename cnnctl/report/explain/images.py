@@ -6,7 +6,7 @@ from math import prod
 
 from cnnctl.errors import counted
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Facts, LayerContext, format_of
+from cnnctl.spec.shapes import Facts, LayerContext, format_of, spatial
 
 
 def zeros(layer: L.ZeroPadding2D) -> str:
@@ -16,6 +16,16 @@ def zeros(layer: L.ZeroPadding2D) -> str:
         return "padding of 0 adds nothing"
     rows = f"{counted(top, 'row')} above, {bottom:,} below"
     return f"zeros: {rows}, {counted(left, 'column')} left, {right:,} right; no parameters"
+
+
+def cropped(layer: L.Cropping2D, facts: Facts, context: LayerContext) -> list[str]:
+    """Explain a cropping."""
+    pixels, _ = spatial(facts.input_shapes[0], format_of(layer, context), facts.kind)
+    sides = ((word, n, *both) for word, n, both in zip(("rows", "columns"), pixels, layer.cropping, strict=True))
+    lines = [f"{word}: {n} - {first} - {last} = {n - first - last}" for word, n, first, last in sides if first + last]
+    if not lines:
+        return ["cropping of 0 removes nothing"]
+    return [*lines, "the removed values reach no later layer through it, and no gradient flows back into them; no parameters"]
 
 
 def flattened(layer: L.Flatten, facts: Facts, context: LayerContext) -> str:

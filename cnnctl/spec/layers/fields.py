@@ -98,6 +98,8 @@ ZeroPadding = Annotated[
     PlainSerializer(lambda sides: [list(side) for side in sides]),
     WithJsonSchema({"anyOf": [_WHOLE, {"type": "array", "items": {"anyOf": [_WHOLE, _SIDES]}, "minItems": 2, "maxItems": 2}]}),
 ]
+Cropping = ZeroPadding
+"""Rows and columns to remove, in the forms of a padding."""
 NoiseShape = Annotated[
     tuple[int | None, ...],
     PlainValidator(_noise_shape),

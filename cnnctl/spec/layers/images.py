@@ -2,12 +2,18 @@
 
 from typing import ClassVar
 
-from cnnctl.spec.layers.fields import DataFormat, Layer, ZeroPadding
+from cnnctl.spec.layers.fields import Cropping, DataFormat, Layer, ZeroPadding
 
 
 class ZeroPadding2D(Layer):
     kind: ClassVar[str] = "zero_padding2d"
     padding: ZeroPadding = ((1, 1), (1, 1))
+    data_format: DataFormat | None = None
+
+
+class Cropping2D(Layer):
+    kind: ClassVar[str] = "cropping2d"
+    cropping: Cropping = ((0, 0), (0, 0))
     data_format: DataFormat | None = None
 
 

@@ -29,7 +29,7 @@ from cnnctl.spec.shapes.basics import (
     show_shape,
     spatial,
 )
-from cnnctl.spec.shapes.images import global_pooling, unchanged_image, zero_padding
+from cnnctl.spec.shapes.images import cropping, global_pooling, unchanged_image, zero_padding
 from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
 from cnnctl.spec.shapes.values import batch_normalization, dense, dropout, units_of
 from cnnctl.spec.shapes.windows import arithmetic, convolution, pooling, window_of
@@ -114,6 +114,7 @@ Rule = Callable[[Any, Shape, LayerContext], tuple[Shape, Costs]]
 _SHAPES: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], Shape]] = {
     L.Pooling: pooling,
     L.ZeroPadding2D: zero_padding,
+    L.Cropping2D: cropping,
     L.GlobalPooling: global_pooling,
     L.Flatten: lambda layer, shape, context: (prod(shape),),
     L.Dropout: dropout,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes.basics import LayerContext, Shape, format_of, joined_shape, spatial
+from cnnctl.spec.shapes.basics import DoesNotFit, LayerContext, Shape, format_of, joined_shape, spatial
 
 
 def zero_padding(layer: L.ZeroPadding2D, shape: Shape, context: LayerContext) -> Shape:
@@ -11,6 +11,21 @@ def zero_padding(layer: L.ZeroPadding2D, shape: Shape, context: LayerContext) ->
     data_format = format_of(layer, context)
     pixels, channels = spatial(shape, data_format, layer.kind)
     return joined_shape([n + sum(sides) for n, sides in zip(pixels, layer.padding, strict=True)], channels, data_format)
+
+
+def cropping(layer: L.Cropping2D, shape: Shape, context: LayerContext) -> Shape:
+    """Compute the shape without the rows and columns at the sides.
+
+    Raises:
+        DoesNotFit: no pixels remain.
+    """
+    data_format = format_of(layer, context)
+    pixels, channels = spatial(shape, data_format, layer.kind)
+    for n, (first, last), word in zip(pixels, layer.cropping, ("rows", "columns"), strict=True):
+        if first + last >= n:
+            message = f"leaves no {word}: {n} - {first} - {last} = {n - first - last}, but at least 1 is required"
+            raise DoesNotFit(message, shrinks=True)
+    return joined_shape([n - sum(sides) for n, sides in zip(pixels, layer.cropping, strict=True)], channels, data_format)
 
 
 def global_pooling(layer: L.GlobalPooling, shape: Shape, context: LayerContext) -> Shape:
