@@ -86,6 +86,8 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
         case L.ZeroPadding2D(padding=((top, bottom), (left, right))):
             equal = top == bottom == left == right
             yield f"zeros: {top} per side" if equal else f"zeros: {top}, {bottom}; {left}, {right}"
+        case L.UpSampling2D():
+            yield f"{layer.interpolation}, {by(layer.size)} times"
         case L.Cropping2D(cropping=((top, bottom), (left, right))):
             equal = top == bottom == left == right
             yield f"crops {top} per side" if equal else f"crops {top}, {bottom}; {left}, {right}"

@@ -25,7 +25,9 @@ BY_ROW = 14
 """Values of a vector that are drawn in one line."""
 
 
-def still_picture(layer: L.Flatten | L.ZeroPadding2D | L.Cropping2D, facts: Facts, data_format: L.DataFormat, theme: str) -> str:
+def still_picture(
+    layer: L.Flatten | L.ZeroPadding2D | L.Cropping2D, facts: Facts, data_format: L.DataFormat, theme: str
+) -> str:
     """Draw zero padding, cropping or flatten on a small example.
 
     Args:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cnnctl.export.onnx_graph import TO_FIRST, TO_LAST, Graph, Place
+from cnnctl.model.up_sampling import interpolation_weights
 from cnnctl.spec import layers as L
 from cnnctl.spec.shapes import Shape, axes_of, format_of, spatial, window_of
 
@@ -97,6 +98,23 @@ def _(spec: L.Cropping2D, graph: Graph, place: Place) -> str:
     ends = [n - last for n, (_, last) in zip(pixels, spec.cropping, strict=True)]
     numbers = [graph.constant(each, name, np.int64) for each, name in ((starts, "starts"), (ends, "ends"), (axes, "axes"))]
     return graph.operator("Slice", place.inputs[0], *numbers)
+
+
+@translate.register
+def _(spec: L.UpSampling2D, graph: Graph, place: Place) -> str:
+    """Add a resize, or the products of an interpolation that ONNX computes with other weights or not at all."""
+    tensor = place.inputs[0] if place.channels_first else graph.transposed(place.inputs[0], TO_FIRST)
+    if spec.interpolation == "nearest":
+        sizes = graph.constant([1, 1, *spec.size], "scales")
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        tensor = graph.operator("Resize", tensor, "", sizes, **how)
+    else:
+        (height, width), _ = spatial(place.shapes[0], format_of(spec, place.context), spec.kind)
+        rows = interpolation_weights(height, spec.size[0], spec.interpolation)
+        columns = interpolation_weights(width, spec.size[1], spec.interpolation)
+        tensor = graph.operator("MatMul", graph.constant(rows, "rows"), tensor)
+        tensor = graph.operator("MatMul", tensor, graph.constant(columns.T, "columns"))
+    return tensor if place.channels_first else graph.transposed(tensor, TO_LAST)
 
 
 @translate.register

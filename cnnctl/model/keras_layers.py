@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from cnnctl.model.up_sampling import UpSamplingByProducts
 from cnnctl.spec import layers as L
 from cnnctl.spec import weights as W
 from cnnctl.spec.section import Section
@@ -21,6 +22,7 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.GlobalAveragePooling2D: keras.layers.GlobalAveragePooling2D,
     L.GlobalMaxPooling2D: keras.layers.GlobalMaxPooling2D,
     L.Cropping2D: keras.layers.Cropping2D,
+    L.UpSampling2D: keras.layers.UpSampling2D,
     L.Flatten: keras.layers.Flatten,
     L.Dense: keras.layers.Dense,
     L.BatchNormalization: keras.layers.BatchNormalization,
@@ -135,7 +137,15 @@ def keras_layer(
         arguments["units"] = units_of(layer, context)
     if isinstance(layer, L.RandomLayer) and arguments["seed"] is None:
         arguments["seed"] = seeds.of("seed")
+    if isinstance(layer, L.UpSampling2D) and layer.only_in_float32 and precision != "float64":
+        precision = "float32"
     kind = KERAS_LAYERS[type(layer)]
+    if (
+        isinstance(layer, L.UpSampling2D)
+        and layer.interpolation != "nearest"
+        and (twice_differentiable or precision == "float64")
+    ):
+        kind = UpSamplingByProducts
     if twice_differentiable and kind is keras.layers.BatchNormalization:
         kind = TwiceDifferentiableBatchNormalization
     return kind(**arguments, name=node.name, dtype=precision)

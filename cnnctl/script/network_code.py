@@ -18,6 +18,7 @@ _FIRST = {
     L.Conv2D: ("filters", "kernel_size"),
     L.ZeroPadding2D: ("padding",),
     L.Cropping2D: ("cropping",),
+    L.UpSampling2D: ("size",),
     L.MaxPooling2D: ("pool_size",),
     L.AveragePooling2D: ("pool_size",),
     L.Dense: ("units",),
@@ -29,7 +30,7 @@ _FIRST = {
     L.ActivationLayer: ("activation",),
 }
 """Positional arguments, in the order of Keras."""
-_PAIRS = ("kernel_size", "strides", "dilation_rate", "pool_size")
+_PAIRS = ("kernel_size", "strides", "dilation_rate", "pool_size", "size")
 _ALONE = (W.Constant, W.L1, W.L2)
 """Parts with a single positional argument."""
 
@@ -155,7 +156,7 @@ def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
     name = (f"name={literal(node.name)}",) if layer.name else ()
     draws = isinstance(layer, L.RandomLayer) and "seed" not in fields
     seed = (f"seed={W.drawn_seed(experiment.seed, index, 'seed')}",) if draws else ()
-    precision = ('dtype="float32"',) if mixed and last else ()
+    precision = ('dtype="float32"',) if mixed and (last or getattr(layer, "only_in_float32", False)) else ()
     plain = tuple(_plain(layer, field, value) for field, value in fields.items() if not isinstance(value, Section))
     parts = [
         (field, _part(value, W.drawn_seed(experiment.seed, index, field)))

@@ -111,6 +111,7 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "l2": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "l1": _Habit("kernel_regularizer", "{l1: {l1: VALUE}}"),
     "weightdecay": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "eps": _Habit("epsilon"),
     "alpha": _Habit("negative_slope"), "slope": _Habit("negative_slope"), "dim": _Habit("axis"),
+    "scalefactor": _Habit("size"), "mode": _Habit("interpolation"),
     "batchnorm": _NORM, "batchnormalization": _NORM, "dropout": _DROPOUT, "dropoutrate": _DROPOUT,
     "training": _Habit(reason="layers switch between training and inference themselves"),
 }  # fmt: skip
@@ -127,6 +128,7 @@ _LAYERS: Mapping[str, str] = {
     "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
     "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
     "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
+    "upsample": "up_sampling2d", "upsampling": "up_sampling2d", "upsample2d": "up_sampling2d", "upsamplingnearest2d": "up_sampling2d",
     "crop": "cropping2d", "cropping": "cropping2d", "centercrop": "cropping2d",
     "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
 }  # fmt: skip

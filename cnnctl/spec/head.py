@@ -178,6 +178,19 @@ def _cropped(node: Node, values: Values, softmax_of_columns: bool) -> Values:
     return _no_longer(node, "cropped outputs of a softmax along the columns")
 
 
+def _enlarged(node: Node, values: Values, softmax_of_columns: bool) -> Values:
+    """Interpolate values; means of probabilities with positive weights are probabilities, unless they are along the columns."""
+    layer = node.layer
+    assert isinstance(layer, L.UpSampling2D)
+    if values.kind != PROBABILITIES or layer.size == (1, 1):
+        return values
+    if softmax_of_columns and layer.size[1] > 1:
+        return _no_longer(node, "interpolated outputs of a softmax along the columns")
+    if layer.interpolation in ("nearest", "bilinear"):
+        return values
+    return _no_longer(node, f"probabilities after {layer.interpolation} interpolation, whose weights may be negative")
+
+
 def _changed_at_random(node: Node, values: Values) -> Values:
     layer = node.layer
     assert isinstance(layer, L.RandomLayer)
@@ -274,6 +287,7 @@ _MADE: dict[type[L.Layer], Callable[[_Step], Values]] = {
     L.Flatten: lambda step: _flattened(step.node, step.values, step.facts),
     L.ZeroPadding2D: lambda step: _padded(step.node, step.values),
     L.Cropping2D: lambda step: _cropped(step.node, step.values, step.softmax_of_columns),
+    L.UpSampling2D: lambda step: _enlarged(step.node, step.values, step.softmax_of_columns),
     L.Pooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.GlobalPooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.ValueJoin: lambda step: _combined(step.node, step.taken),

@@ -12,6 +12,7 @@ KINDS = {
     "conv2d": "2D convolution (Keras Conv2D): every filter spans all input channels and gives one output channel.",
     "zero_padding2d": "Zeros around an image (Keras ZeroPadding2D).",
     "cropping2d": "An image without rows and columns at its sides (Keras Cropping2D).",
+    "up_sampling2d": "An image with more rows and columns, repeated or interpolated (Keras UpSampling2D).",
     "max_pooling2d": "Maximum of each window (Keras MaxPooling2D).",
     "average_pooling2d": "Mean of each window (Keras AveragePooling2D).",
     "global_average_pooling2d": "Mean of each channel over height and width (Keras GlobalAveragePooling2D).",
@@ -96,6 +97,7 @@ KINDS = {
 OF_KIND = {
     ("zero_padding2d", "padding"): "Rows and columns of zeros: one number, [rows, columns] or [[top, bottom], [left, right]].",
     ("cropping2d", "cropping"): "Rows and columns to remove: one number, [rows, columns] or [[top, bottom], [left, right]].",
+    ("up_sampling2d", "size"): "Factors of rows and columns: one number or [rows, columns].",
     ("batch_normalization", "axis"): "The axis of the channels.",
     ("batch_normalization", "momentum"): "Weight of the old moving average in each step.",
     ("batch_normalization", "scale"): "Whether to multiply by a trained gamma.",
@@ -132,6 +134,8 @@ FIELDS = {
     "activation": "The function applied to the output, by Keras's name; null for none.",
     "use_bias": "Whether a bias is added.",
     "pool_size": "Height and width of a window in pixels: one number or [height, width].",
+    "interpolation": "How values between pixels are computed: `nearest` repeats pixels, `bilinear` weighs the 2 nearest rows and columns, "
+    "`bicubic` 4, `lanczos3` 6 and `lanczos5` 10.",
     "keepdims": "Whether height and width stay as axes of length 1.",
     "units": "Number of outputs; `classes` for as many as the data has classes.",
     "center": "Whether to add a trained beta.",

@@ -36,6 +36,8 @@ STACKS: dict[str, Layers] = {
     "kernel smaller than stride": [conv(padding="same", kernel_size=1, strides=2), *END],
     "zero padding": [{"zero_padding2d": {"padding": [[1, 2], [0, 3]]}}, conv(), *END],
     "cropping": [{"cropping2d": {"cropping": [[1, 2], [0, 3]]}}, conv(), {"cropping2d": {"cropping": 1}}, *END],
+    "up-sampling": [conv(activation="relu"), {"up_sampling2d": {"size": [2, 3]}}, conv(), *END],
+    **{way: [conv(), {"up_sampling2d": {"size": [3, 2], "interpolation": way}}, *END] for way in ("bilinear", "bicubic", "lanczos3", "lanczos5")},
     "max pooling": [{"max_pooling2d": {"pool_size": [3, 2], "strides": [2, 1], "padding": "same"}}, *END],
     "average pooling": [{"average_pooling2d": {"pool_size": [2, 3], "strides": [1, 2], "padding": "same"}}, *END],
     "a chain of windows": [conv(activation="relu"), "max_pooling2d", conv(), *END],
@@ -121,7 +123,18 @@ def test_every_layer_answers_as_in_keras(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["same", "grouped", "a chain of windows", "zero padding", "cropping", "global max pooling", "softmax over maps"]
+    "name",
+    [
+        "same",
+        "grouped",
+        "a chain of windows",
+        "zero padding",
+        "cropping",
+        "up-sampling",
+        "bicubic",
+        "global max pooling",
+        "softmax over maps",
+    ],
 )
 def test_channels_first_answers_as_in_keras(name: str) -> None:
     """But where a convolution gives as many columns as maps: there Keras 3.15 adds its bias along the columns."""

@@ -133,6 +133,13 @@ def cropping2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
     return maybe(draw, fields, cropping=one_of(draw, min(both, 2), [[a, b], [c, d]]))
 
 
+def up_sampling2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields, _, pixels, _ = format_and_pixels(draw, shape, model_format)
+    size = [number(draw, 1, 3 if n < 12 else 1) for n in pixels]
+    ways = ("bilinear", "bicubic", "lanczos3", "lanczos5", "nearest")
+    return maybe(draw, {**fields, "size": pair(draw, size[0], size[1])}, interpolation=one_of(draw, *ways))
+
+
 def sides_within(draw: Draw, most: int) -> tuple[int, int]:
     first = number(draw, 0, min(most, 2))
     return first, number(draw, 0, min(most - first, 2))
@@ -233,6 +240,7 @@ ON_IMAGES = {
     "average_pooling2d": pooling,
     "zero_padding2d": zero_padding2d,
     "cropping2d": cropping2d,
+    "up_sampling2d": up_sampling2d,
     "spatial_dropout2d": spatial_dropout2d,
     "global_average_pooling2d": global_pooling,
     "global_max_pooling2d": global_pooling,
@@ -514,6 +522,8 @@ def wild_layer(draw: Draw, kind: str) -> Plain:
             return maybe(draw, {**own, **padding, "pool_size": wild_pair(draw, 4)}, strides=wild_pair(draw, 3))
         case "zero_padding2d" | "flatten":
             return own
+        case "up_sampling2d":
+            return {**own, "size": wild_pair(draw, 2), "interpolation": one_of(draw, "nearest", "bilinear", "bicubic")}
         case "cropping2d":
             return {**own, "cropping": [[number(draw, 0, 3), number(draw, 0, 3)], number(draw, 0, 3)]}
         case "global_average_pooling2d" | "global_max_pooling2d":
@@ -657,6 +667,7 @@ SPOILERS: dict[str, list[Plain]] = {
     "a global pooling after a global pooling": [{"global_max_pooling2d": {}}, {"global_average_pooling2d": {}}],
     "rows all cropped": [{"cropping2d": {"cropping": [[5, 3], 0]}}],
     "columns all cropped": [{"cropping2d": {"cropping": [0, [4, 6]]}}],
+    "up-sampling after flatten": [{"flatten": {}}, {"up_sampling2d": {}}],
     "cropping after flatten": [{"flatten": {}}, {"cropping2d": {}}],
     "channels that are rows": [conv(data_format="channels_first", groups=3)],
     "an axis past the last": [{"batch_normalization": {"axis": 4}}],

@@ -166,6 +166,8 @@ def conv(**fields: Any) -> dict[str, Any]:
         ({"zero_padding2d": {"padding": [[1, 2], [3, 5]]}}, (28, 28, 1), (31, 36, 1)),
         ({"zero_padding2d": {"padding": 0}}, (4, 5, 1), (4, 5, 1)),
         ("cropping2d", (4, 5, 1), (4, 5, 1)),
+        ("up_sampling2d", (4, 5, 3), (8, 10, 3)),
+        ({"up_sampling2d": {"size": [1, 3], "interpolation": "lanczos5"}}, (4, 5, 3), (4, 15, 3)),
         ({"cropping2d": {"cropping": 2}}, (28, 28, 1), (24, 24, 1)),
         ({"cropping2d": {"cropping": [1, 3]}}, (28, 28, 1), (26, 22, 1)),
         ({"cropping2d": {"cropping": [[1, 2], [3, 5]]}}, (28, 28, 1), (25, 20, 1)),
@@ -192,6 +194,7 @@ def test_output_shape(layer: Any, image: Shape, expected: Shape) -> None:
         ({"max_pooling2d": {"pool_size": [2, 3]}}, (3, 4, 3)),
         ({"zero_padding2d": {"padding": [[1, 2], [3, 5]]}}, (3, 11, 17)),
         ({"cropping2d": {"cropping": [[1, 2], [3, 5]]}}, (3, 5, 1)),
+        ({"up_sampling2d": {"size": [1, 3]}}, (3, 8, 27)),
         ({"global_average_pooling2d": {}}, (3,)),
         ({"global_max_pooling2d": {"keepdims": True}}, (3, 1, 1)),
         ("flatten", (216,)),
@@ -479,6 +482,31 @@ def test_fields_stay_within_the_image_and_padding_that_enlarges_them_is_marked()
 def test_what_is_cropped_is_never_seen() -> None:
     found = last_field([{"cropping2d": {"cropping": [[1, 2], [0, 3]]}}, conv()], (9, 9, 1))
     assert (found.field, found.stride, found.unseen) == ((3, 3), (1, 1), ((0, 7, 8), (6, 7, 8)))
+
+
+BETWEEN = {"nearest": [1, 1, 1], "bilinear": [1, 2, 2], "bicubic": [2, 3, 3], "lanczos3": [3, 4, 4], "lanczos5": [5, 6, 6]}
+"""Pixels that the first three rows of an image of 12 rows see after an up-sampling by 2."""
+
+
+@pytest.mark.parametrize("way", BETWEEN)
+def test_an_interpolated_value_sees_the_pixels_between_which_it_lies(way: str) -> None:
+    layer = {"up_sampling2d": {"size": [2, 1], "interpolation": way}}
+    rows = [{"cropping2d": {"cropping": [[each, 23 - each], 0]}} for each in range(3)]
+    assert [last_field([layer, row], (12, 3, 1)).field[0] for row in rows] == BETWEEN[way]
+
+
+def test_distances_after_an_up_sampling_are_told_where_they_are_equal() -> None:
+    def stride(*layers: Any) -> tuple[int | None, int | None]:
+        return last_field(list(layers), (32, 32, 1)).stride
+
+    up, down = {"up_sampling2d": {}}, {"max_pooling2d": {}}
+    assert stride(up) == (None, None), "0, 1, 0, 1, ..."
+    assert stride(down, down, up) == (None, None)
+    assert stride(up, down) == (1, 1)
+    assert stride(down, up, down) == (2, 2)
+    assert stride(up, conv(strides=4)) == (2, 2)
+    assert stride(up, conv(strides=3)) == (None, None), "1, 2, 1, 2, ..."
+    assert stride(up, conv(strides=3), {"up_sampling2d": {"size": [1, 3]}}, conv(strides=[2, 2])) == (3, None)
 
 
 def test_vectors_have_no_stride() -> None:

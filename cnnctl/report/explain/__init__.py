@@ -12,7 +12,7 @@ from typing import Any
 
 from cnnctl.errors import counted
 from cnnctl.report.explain.activations import activated, activation_lines
-from cnnctl.report.explain.images import cropped, flattened, zeros
+from cnnctl.report.explain.images import cropped, enlarged, flattened, zeros
 from cnnctl.report.explain.joins import combined, side_by_side
 from cnnctl.report.explain.noise import noise
 from cnnctl.report.explain.normalizations import normalized
@@ -94,6 +94,7 @@ _LINES: dict[type[L.Layer], Callable[[Any, Subject], list[str]]] = {
     L.Pooling: _pooling_lines,
     L.ZeroPadding2D: lambda layer, subject: [zeros(layer)],
     L.Cropping2D: lambda layer, subject: [*cropped(layer, subject.facts, subject.context), *field_lines(subject.receptive)],
+    L.UpSampling2D: lambda layer, subject: [*enlarged(layer, subject.facts, subject.context), *field_lines(subject.receptive)],
     L.GlobalPooling: lambda layer, subject: [
         pooled_globally(layer, subject.facts, subject.context),
         *field_lines(subject.receptive),

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cnnctl.spec.layers.activations import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from cnnctl.spec.layers.fields import CLASSES, Activation, DataFormat, Layer, Padding, Weighted
-from cnnctl.spec.layers.images import Cropping2D, Flatten, ZeroPadding2D
+from cnnctl.spec.layers.images import Cropping2D, Flatten, UpSampling2D, ZeroPadding2D
 from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
 from cnnctl.spec.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, RandomLayer, SpatialDropout2D
 from cnnctl.spec.layers.normalizations import BatchNormalization
@@ -28,15 +28,55 @@ from cnnctl.spec.layers.windows import (
 from cnnctl.spec.section import Named, Section
 
 __all__ = [
+    "CLASSES",
+    "ELU",
+    "LAYERS",
+    "STACK_ITEM",
+    "Activation",
+    "ActivationLayer",
+    "Add",
+    "AlphaDropout",
+    "Average",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "Concatenate",
+    "Conv2D",
     "Cropping2D",
-    "CLASSES", "ELU", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D", "BatchNormalization",
-    "Concatenate", "Conv2D", "DataFormat", "Dense", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
-    "GlobalPooling", "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "Repeat", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "ValueJoin", "Weighted", "ZeroPadding2D",
+    "DataFormat",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "GlobalPooling",
+    "Join",
+    "Layer",
+    "LeakyReLU",
+    "MaxPooling2D",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "PReLU",
+    "Padding",
+    "Pooling",
+    "RandomLayer",
+    "ReLU",
+    "Repeat",
+    "Softmax",
+    "SpatialDropout2D",
+    "Stack",
+    "Subtract",
+    "UpSampling2D",
+    "ValueJoin",
+    "Weighted",
+    "ZeroPadding2D",
 ]  # fmt: skip
 
 LAYERS: tuple[type[Layer], ...] = (
     Conv2D, ZeroPadding2D, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D,
-    Cropping2D,
+    Cropping2D, UpSampling2D,
     Flatten, Dense, BatchNormalization, Dropout, SpatialDropout2D, GaussianNoise, GaussianDropout, AlphaDropout, ActivationLayer, ReLU, LeakyReLU, PReLU, ELU, Softmax, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate,
 )  # fmt: skip
 

@@ -33,6 +33,8 @@ Activation = Literal[
     "swish", "tanh",
 ]  # fmt: skip
 
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"]
+
 # Made without validation, which would build each schema at start-up.
 GLOROT_UNIFORM, ZEROS, ONES = GlorotUniform.model_construct(), Zeros.model_construct(), Ones.model_construct()
 
