@@ -12,7 +12,7 @@ from cnnctl.spec.shapes import LayerContext, Shape, format_of, spatial
 from cnnctl.spec.stack import INPUT
 
 ACTIVATIONS = (L.ActivationLayer, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax)
-SHEETS = (L.BatchNormalization, L.RandomLayer, *ACTIVATIONS)
+SHEETS = (L.BatchNormalization, L.Rescaling, L.RandomLayer, *ACTIVATIONS)
 """Layers that are drawn as sheets on the box of their input, where nothing else takes that output."""
 
 
@@ -111,6 +111,8 @@ def _sheet(item: Item) -> Sheet:
     layer = item.node.layer
     if isinstance(layer, L.BatchNormalization):
         return Sheet("batch norm", "normalization", item.name)
+    if isinstance(layer, L.Rescaling):
+        return Sheet("rescaling", "normalization", item.name)
     if isinstance(layer, L.RandomLayer):
         words = layer.kind.removesuffix("2d").replace("_", " ")
         return Sheet(f"{words} {random_part(layer).split()[-1]}", "dropout", item.name)

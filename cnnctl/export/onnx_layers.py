@@ -14,7 +14,7 @@ import numpy as np
 from cnnctl.export.onnx_graph import TO_FIRST, TO_LAST, Graph, Place
 from cnnctl.model.up_sampling import interpolation_weights
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Shape, axes_of, format_of, spatial, window_of
+from cnnctl.spec.shapes import Shape, axes_of, format_of, per_channel, spatial, window_of
 
 OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "celu": ("Celu", {}),
@@ -161,6 +161,13 @@ def _(spec: L.BatchNormalization, graph: Graph, place: Place) -> str:
     spread[spec.axis] = -1
     product = graph.operator("Mul", place.inputs[0], graph.constant(scale.reshape(spread), "scale"))
     return graph.operator("Add", product, graph.constant(shift.reshape(spread), "shift"))
+
+
+@translate.register
+def _(spec: L.Rescaling, graph: Graph, place: Place) -> str:
+    scale, offset = (per_channel(numbers, place.context.data_format) for numbers in (spec.scale, spec.offset))
+    product = graph.operator("Mul", place.inputs[0], graph.constant(scale, "scale"))
+    return graph.operator("Add", product, graph.constant(offset, "offset"))
 
 
 @translate.register

@@ -11,7 +11,7 @@ from cnnctl.model.up_sampling import UpSamplingByProducts
 from cnnctl.spec import layers as L
 from cnnctl.spec import weights as W
 from cnnctl.spec.section import Section
-from cnnctl.spec.shapes import LayerContext, format_of, units_of
+from cnnctl.spec.shapes import LayerContext, format_of, per_channel, units_of
 from cnnctl.spec.stack import Node
 
 KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
@@ -23,6 +23,7 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.GlobalMaxPooling2D: keras.layers.GlobalMaxPooling2D,
     L.Cropping2D: keras.layers.Cropping2D,
     L.UpSampling2D: keras.layers.UpSampling2D,
+    L.Rescaling: keras.layers.Rescaling,
     L.Flatten: keras.layers.Flatten,
     L.Dense: keras.layers.Dense,
     L.BatchNormalization: keras.layers.BatchNormalization,
@@ -135,6 +136,8 @@ def keras_layer(
         arguments["data_format"] = format_of(layer, context)
     if isinstance(layer, L.Dense):
         arguments["units"] = units_of(layer, context)
+    if isinstance(layer, L.Rescaling):
+        arguments = {name: per_channel(value, context.data_format) for name, value in arguments.items()}
     if isinstance(layer, L.RandomLayer) and arguments["seed"] is None:
         arguments["seed"] = seeds.of("seed")
     if isinstance(layer, L.UpSampling2D) and layer.only_in_float32 and precision != "float64":

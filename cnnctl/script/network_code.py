@@ -11,7 +11,7 @@ from cnnctl.spec import weights as W
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import output_kind
 from cnnctl.spec.section import Section
-from cnnctl.spec.shapes import Shape
+from cnnctl.spec.shapes import Shape, per_channel
 from cnnctl.spec.stack import Node
 
 _FIRST = {
@@ -19,6 +19,7 @@ _FIRST = {
     L.ZeroPadding2D: ("padding",),
     L.Cropping2D: ("cropping",),
     L.UpSampling2D: ("size",),
+    L.Rescaling: ("scale",),
     L.MaxPooling2D: ("pool_size",),
     L.AveragePooling2D: ("pool_size",),
     L.Dense: ("units",),
@@ -153,6 +154,8 @@ def _calls(experiment: Experiment) -> list[Call]:
 def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
     layer, mixed = node.layer, experiment.train.precision != "float32"
     fields = {name: getattr(layer, name) for name in _arguments(layer, experiment)}
+    if isinstance(layer, L.Rescaling):
+        fields = {field: per_channel(value, experiment.model.data_format) for field, value in fields.items()}
     name = (f"name={literal(node.name)}",) if layer.name else ()
     draws = isinstance(layer, L.RandomLayer) and "seed" not in fields
     seed = (f"seed={W.drawn_seed(experiment.seed, index, 'seed')}",) if draws else ()

@@ -129,12 +129,13 @@ _LAYERS: Mapping[str, str] = {
     "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
     "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
     "upsample": "up_sampling2d", "upsampling": "up_sampling2d", "upsample2d": "up_sampling2d", "upsamplingnearest2d": "up_sampling2d",
+    "rescale": "rescaling",
     "crop": "cropping2d", "cropping": "cropping2d", "centercrop": "cropping2d",
     "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {
     "input": "the shape of the input comes from data", "inputlayer": "the shape of the input comes from data",
-    "rescaling": "pixels are always divided by 255", "normalization": "pixels are always divided by 255",
+    "normalization": "pixels are always divided by 255",
     "resizing": "data.image_size sets the size of images", "resize": "data.image_size sets the size of images",
     "randomflip": "data.augment sets random transformations", "randomrotation": "data.augment sets random transformations",
 }  # fmt: skip
@@ -300,6 +301,7 @@ def _about_layer(content: Any, where: Where) -> str | None:
             "kernel_size": "3",
             "rate": "0.5",
             "stddev": "0.1",
+            "scale": "2.0",
             "inputs": "[first, second]",
         }
         line = ", ".join(f"{field}: {examples[field]}" for field in required)
@@ -438,6 +440,13 @@ def _about_numbers(content: Any, where: Where) -> str | None:
     if isinstance(value, str) and re.fullmatch(r"\d+,\d+", value):
         as_decimal = f"; write {field}: {value.replace(',', '.')}" if field not in _INTEGERS else ""
         return f"{show(value)} has a decimal comma, which makes it a text{as_decimal}"
+    if (
+        where[-2:-1] == ("rescaling",)
+        and isinstance(value, str)
+        and (match := re.fullmatch(r"(\d+\.?\d*)\s*/\s*(\d+\.?\d*)\.?", value))
+    ):
+        quotient = float(match[1]) / float(match[2]) if float(match[2]) else 0
+        return f"expected a number, received the text {show(value)}; write {field}: {quotient:.10g}"
     if field == "units" and isinstance(value, str) and value != "classes":
         return f"expected a positive integer or 'classes', received {show(value)}; write units: classes"
     if field == "padding" and type(value) is int and where[-2] != "zero_padding2d":

@@ -191,6 +191,17 @@ def _enlarged(node: Node, values: Values, softmax_of_columns: bool) -> Values:
     return _no_longer(node, f"probabilities after {layer.interpolation} interpolation, whose weights may be negative")
 
 
+def _rescaled(node: Node, values: Values) -> Values:
+    layer = node.layer
+    assert isinstance(layer, L.Rescaling)
+    unchanged = _all(layer.scale, 1) and _all(layer.offset, 0)
+    return values if values.kind != PROBABILITIES or unchanged else _no_longer(node, "rescaled probabilities")
+
+
+def _all(numbers: float | tuple[float, ...], number: float) -> bool:
+    return set(numbers if isinstance(numbers, tuple) else (numbers,)) == {number}
+
+
 def _changed_at_random(node: Node, values: Values) -> Values:
     layer = node.layer
     assert isinstance(layer, L.RandomLayer)
@@ -288,6 +299,7 @@ _MADE: dict[type[L.Layer], Callable[[_Step], Values]] = {
     L.ZeroPadding2D: lambda step: _padded(step.node, step.values),
     L.Cropping2D: lambda step: _cropped(step.node, step.values, step.softmax_of_columns),
     L.UpSampling2D: lambda step: _enlarged(step.node, step.values, step.softmax_of_columns),
+    L.Rescaling: lambda step: _rescaled(step.node, step.values),
     L.Pooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.GlobalPooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.ValueJoin: lambda step: _combined(step.node, step.taken),

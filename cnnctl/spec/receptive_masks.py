@@ -24,7 +24,17 @@ from typing import Any, NamedTuple
 from cnnctl.spec import layers as L
 from cnnctl.spec.receptive_moves import MAX_MASKS, Stride, TooLarge, cropped, up_sampled
 from cnnctl.spec.receptive_moves import few as _few
-from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape, Window, format_of, softmax_places, window_of
+from cnnctl.spec.shapes import (
+    Facts,
+    HeightWidth,
+    LayerContext,
+    Shape,
+    Window,
+    channel_axis,
+    format_of,
+    softmax_places,
+    window_of,
+)
 
 EVERYTHING = -1  # Python's -1 has every bit set
 Masks = tuple[int, ...]
@@ -220,6 +230,22 @@ def _flattened(field: AxisField, layer: L.Flatten, facts: Facts, context: LayerC
     return AxisField(tuple(field.shape[axis] for axis in order), terms, field.zeros, None, None)
 
 
+def _rescaled(field: AxisField, layer: L.Rescaling, facts: Facts, context: LayerContext) -> AxisField:
+    """Rescale values; a scale of 0 leaves the offset, which sees nothing."""
+    scales = layer.scale if isinstance(layer.scale, tuple) else (layer.scale,)
+    if all(scales):
+        return field
+    (field,), shape = _tensors([field], facts), facts.output_shape
+    axis = channel_axis(shape, context.data_format)
+
+    def some(masks: Masks) -> Masks:
+        return tuple(
+            mask if scale else 0 for mask, scale in zip(_spread(masks, shape[axis]), scales * shape[axis], strict=False)
+        )
+
+    return field.with_axis(axis, shape[axis], some, field.stride)
+
+
 def _dense(field: AxisField, output: Shape) -> AxisField:
     return field.as_whole(output[-1]) if len(output) == 1 else field.mixed(len(output) - 1, output[-1])
 
@@ -333,6 +359,7 @@ _RULES: dict[type[L.Layer], Callable[[Any, Sequence[AxisField], Facts, LayerCont
     L.ZeroPadding2D: lambda layer, taken, facts, context: _padded(taken[0], layer, context),
     L.Cropping2D: lambda layer, taken, facts, context: cropped(taken[0], layer, _image_axes(layer, context)[0]),
     L.UpSampling2D: lambda layer, taken, facts, context: up_sampled(taken[0], layer, _image_axes(layer, context)[0]),
+    L.Rescaling: lambda layer, taken, facts, context: _rescaled(taken[0], layer, facts, context),
     L.GlobalPooling: lambda layer, taken, facts, context: _pooled(taken[0], layer, context),
     L.Flatten: lambda layer, taken, facts, context: _flattened(taken[0], layer, facts, context),
     L.Dense: lambda layer, taken, facts, context: _dense(taken[0], facts.output_shape),

@@ -18,7 +18,13 @@ from cnnctl.spec.load import check
 END: list[Any] = ["flatten", {"dense": {"units": "classes"}}]
 CONV = {"conv2d": {"filters": 9, "kernel_size": 3}}
 STACKS: dict[str, list[Any]] = {
-    "moved": [CONV, {"cropping2d": {"cropping": [[1, 0], [0, 2]]}}, {"up_sampling2d": {"size": [2, 1]}}, *END],
+    "moved": [
+        CONV,
+        {"cropping2d": {"cropping": [[1, 0], [0, 2]]}},
+        {"up_sampling2d": {"size": [2, 1]}},
+        {"rescaling": {"scale": [1, 2, 3, 4, 5, 6, 7, 8, 9], "offset": 0.5}},
+        *END,
+    ],
     **{
         way: [CONV, {"up_sampling2d": {"size": [2, 3], "interpolation": way}}, *END]
         for way in ("bilinear", "bicubic", "lanczos5")

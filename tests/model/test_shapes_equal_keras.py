@@ -219,7 +219,16 @@ def softmax(draw: Draw, shape: Shape, model_format: str) -> Plain:
     return maybe(draw, {}, axis=one_of(draw, axes, several))
 
 
+def rescaling(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    first = model_format == "channels_first"
+    channels = shape[0 if first and len(shape) == 3 else -1]
+    lists = [] if first and len(shape) != 3 else [[(-1.0) ** each * (each + 1) / 4 for each in range(channels)]]
+    fields = {"scale": one_of(draw, 0.5, -2.0, [1.5], *lists)}
+    return maybe(draw, fields, offset=one_of(draw, 1.0, [0.25], *lists))
+
+
 ANYWHERE = {
+    "rescaling": rescaling,
     "relu": relu,
     "leaky_relu": leaky_relu,
     "prelu": prelu,
@@ -533,6 +542,8 @@ def wild_layer(draw: Draw, kind: str) -> Plain:
 
 def wild_values(draw: Draw, kind: str, own: Plain) -> Plain:
     match kind:
+        case "rescaling":
+            return {"scale": 2.0}
         case "batch_normalization":
             return {"axis": number(draw, -5, 5)}
         case "gaussian_noise":

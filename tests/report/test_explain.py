@@ -262,6 +262,9 @@ def test_a_concatenation_names_its_axis() -> None:
             "up_sampling2d: {interpolation: lanczos3}, flatten",
             "the 6 nearest rows and 6 nearest columns (lanczos3); some weights are negative",
         ),
+        ("rescaling: {scale: 2, offset: -1}, flatten", "value by value: 2 · x + (-1), in training and in inference;"),
+        ("rescaling: {scale: 2, offset: -1}, flatten", "pixels are divided by 255 before, so 0 to 1 becomes -1 to 1"),
+        ("rescaling: {scale: [2]}, flatten", "with the numbers of each channel: [2.0] · x + 0,"),
         ("up_sampling2d: {size: 1}, flatten", "size 1 changes nothing"),
         ("cropping2d: {cropping: 0}, flatten", "cropping of 0 removes nothing"),
         (

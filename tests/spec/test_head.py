@@ -57,6 +57,8 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
         (["flatten", dense(activation="sigmoid"), "batch_normalization"], "logits"),
         ([maps("softmax", 8), "flatten"], "probabilities"),
         ([maps("softmax"), {"cropping2d": {"cropping": 1}}, "global_average_pooling2d"], "probabilities"),
+        (["flatten", dense(activation="softmax"), {"rescaling": {"scale": [1]}}], "probabilities"),
+        (["flatten", dense(), {"rescaling": {"scale": 10, "offset": 1}}], "logits"),
         ([maps("softmax"), {"up_sampling2d": {"interpolation": "bilinear"}}, "global_average_pooling2d"], "probabilities"),
         ([maps("softmax", 8), {"global_max_pooling2d": {}}], "probabilities"),
         ([maps("softmax"), "average_pooling2d", "global_average_pooling2d"], "probabilities"),
@@ -111,6 +113,7 @@ def without_softmax(layers: Layers, end: Layers) -> Layers:
             "channels_first",
             "cropped outputs of a softmax along the columns",
         ),
+        (["flatten", dense(activation="softmax"), {"rescaling": {"scale": 2}}], "channels_last", "rescaled probabilities"),
         (
             [maps("softmax"), "up_sampling2d", "global_average_pooling2d"],
             "channels_first",

@@ -167,6 +167,7 @@ def conv(**fields: Any) -> dict[str, Any]:
         ({"zero_padding2d": {"padding": 0}}, (4, 5, 1), (4, 5, 1)),
         ("cropping2d", (4, 5, 1), (4, 5, 1)),
         ("up_sampling2d", (4, 5, 3), (8, 10, 3)),
+        ({"rescaling": {"scale": [1, 2, 3], "offset": [0.5]}}, (4, 5, 3), (4, 5, 3)),
         ({"up_sampling2d": {"size": [1, 3], "interpolation": "lanczos5"}}, (4, 5, 3), (4, 15, 3)),
         ({"cropping2d": {"cropping": 2}}, (28, 28, 1), (24, 24, 1)),
         ({"cropping2d": {"cropping": [1, 3]}}, (28, 28, 1), (26, 22, 1)),
@@ -347,6 +348,11 @@ def test_join(join: Any, branches: tuple[Any, ...], expected: Shape) -> None:
         (["flatten", conv()], r"conv2d needs an image .* received \(120\): it is after flatten"),
         (["global_max_pooling2d", "average_pooling2d"], "average_pooling2d needs an image"),
         ([{"cropping2d": {"cropping": [[1, 3], 0]}}], "leaves no rows: 4 - 1 - 3 = 0, but at least 1 is required"),
+        ([{"rescaling": {"scale": [1, 2]}}], r"scale has 2 numbers, but its input \(4, 5, 6\) has 6 channels"),
+        (
+            ["flatten", {"rescaling": {"scale": 1, "offset": [1, 2]}}],
+            r"offset has 2 numbers, but its input \(120\) has 120 along its last",
+        ),
         ([{"cropping2d": {"cropping": [0, 4]}}], "leaves no columns: 5 - 4 - 4 = -3, but at least 1 is required"),
         (["flatten", "zero_padding2d"], "zero_padding2d needs an image"),
         (["flatten", "global_max_pooling2d"], "global_max_pooling2d needs an image"),
@@ -477,6 +483,20 @@ def test_fields_stay_within_the_image_and_padding_that_enlarges_them_is_marked()
     assert [each.field[0] for each in found] == [3, 5, 7, 8, 8, 8]
     assert [each.padded for each in found] == [False, False, False, True, True, True]
     assert not last_field([{"max_pooling2d": {"pool_size": 3, "padding": "same"}}, "flatten"], (8, 8, 1)).padded, "no zeros"
+
+
+def test_what_is_multiplied_by_0_sees_nothing() -> None:
+    split = [{"rescaling": {"scale": [0, 1]}}, {"cropping2d": {"cropping": [0, [3, 0]]}}]
+    assert last_field([{"rescaling": {"scale": 0}}, conv()], (9, 9, 2)).field == (0, 0)
+    assert last_field(split, (9, 9, 2)).field == (1, 1)
+    assert last_field([*split, "global_max_pooling2d"], (9, 9, 2)).field == (9, 6)
+
+
+def test_under_channels_first_a_list_of_numbers_needs_an_image() -> None:
+    with pytest.raises(Misfit, match=r"needs an image \(channels, height, width\), received \(18\); one number fits any input"):
+        facts(["flatten", {"rescaling": {"scale": [1.0] * 18}}], (2, 3, 3), "channels_first")
+    assert shape(["flatten", {"rescaling": {"scale": [2]}}], (2, 3, 3), "channels_first") == (18,)
+    assert shape([{"rescaling": {"scale": [2, 3]}}], (2, 3, 3), "channels_first") == (2, 3, 3)
 
 
 def test_what_is_cropped_is_never_seen() -> None:

@@ -1,4 +1,4 @@
-"""Sentences about dense layers, activations and dropout."""
+"""Sentences about dense layers, and layers that rescale or move values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from math import prod
 
 from cnnctl.report.explain.subject import Subject, axis_name
 from cnnctl.spec import layers as L
+from cnnctl.spec.section import show
+from cnnctl.spec.stack import INPUT
 
 
 def weighted(subject: Subject) -> list[str]:
@@ -21,6 +23,25 @@ def weighted(subject: Subject) -> list[str]:
         f"{where}every output is connected to every input{along}: {inputs}·{units}{bias} = {facts.parameters:,} parameters, "
         f"{_share(facts.parameters, subject.total)} of all"
     ]
+
+
+def rescaled(layer: L.Rescaling, subject: Subject) -> list[str]:
+    """Explain a rescaling; of the image with what becomes of its pixels."""
+    scale, offset = layer.scale, layer.offset
+    which = "value by value" if isinstance(scale, float) and isinstance(offset, float) else "with the numbers of each channel"
+    formula = f"{_number(scale)} · x + {_number(offset)}"
+    lines = [f"{which}: {formula}, in training and in inference; nothing is learned, no parameters"]
+    if subject.facts.inputs == (INPUT,) and isinstance(scale, float) and isinstance(offset, float):
+        ends = sorted((offset, scale + offset))
+        lines.append(f"pixels are divided by 255 before, so 0 to 1 becomes {ends[0]:g} to {ends[1]:g}")
+    return lines
+
+
+def _number(value: float | tuple[float, ...]) -> str:
+    """Format a number, in parentheses if it is negative, or a list."""
+    if isinstance(value, tuple):
+        return show(value, limit=40)
+    return f"({value:g})" if value < 0 else f"{value:g}"
 
 
 def _share(part: int, whole: int) -> str:

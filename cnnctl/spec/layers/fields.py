@@ -1,5 +1,6 @@
 """What the fields of layers may be, and the base classes of all layers."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -80,6 +81,18 @@ InputAxes = _axes_from(1)
 """Axes counted from the first after the batch, which is 1."""
 
 
+def _numbers(value: Any) -> float | tuple[float, ...]:
+    numbers = list(value) if isinstance(value, list | tuple) else [value]
+    if not numbers or not all(_is_finite(number) for number in numbers):
+        raise expected("a number, or a list of numbers, one per channel", value)
+    return tuple(map(float, numbers)) if isinstance(value, list | tuple) else float(value)
+
+
+def _is_finite(value: object) -> bool:
+    """Return True for a number that is a finite float, and not a boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
 def _noise_shape(value: object) -> tuple[int | None, ...]:
     if isinstance(value, list | tuple) and value and all(n is None or is_integer(n, 1) for n in value):
         return tuple(value)
@@ -102,6 +115,13 @@ ZeroPadding = Annotated[
 ]
 Cropping = ZeroPadding
 """Rows and columns to remove, in the forms of a padding."""
+Numbers = Annotated[
+    float | tuple[float, ...],
+    PlainValidator(_numbers),
+    PlainSerializer(lambda numbers: list(numbers) if isinstance(numbers, tuple) else numbers),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "array", "minItems": 1, "items": {"type": "number"}}]}),
+]
+"""A number, or one per channel."""
 NoiseShape = Annotated[
     tuple[int | None, ...],
     PlainValidator(_noise_shape),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.section import show
-from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, axis_of
+from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, axis_of, show_shape
 
 
 def units_of(layer: L.Dense, context: LayerContext) -> int:
@@ -25,6 +26,39 @@ def batch_normalization(layer: L.BatchNormalization, shape: Shape, context: Laye
     """Count the parameters of a batch normalization."""
     channels = shape[axis_of(layer.axis, shape)]
     return shape, Costs(channels * (layer.center + layer.scale), 2 * channels)
+
+
+def rescaling(layer: L.Rescaling, shape: Shape, context: LayerContext) -> Shape:
+    """Check that lists have one number per channel; the shape is unchanged."""
+    for field, numbers in (("scale", layer.scale), ("offset", layer.offset)):
+        if isinstance(numbers, float) or len(numbers) == 1:
+            continue
+        if context.data_format == "channels_first" and len(shape) != 3:
+            raise DoesNotFit(
+                f"a list for {field} under channels_first needs an image (channels, height, width), received {show_shape(shape)}; one number "
+                "fits any input"
+            )
+        channels = shape[channel_axis(shape, context.data_format)]
+        if len(numbers) != channels:
+            values = (
+                f"{channels} channel{'s' if channels > 1 else ''}" if len(shape) == 3 else f"{channels} along its last axis"
+            )
+            raise DoesNotFit(f"{field} has {len(numbers)} numbers, but its input {show_shape(shape)} has {values}")
+    return shape
+
+
+def channel_axis(shape: Shape, data_format: L.DataFormat) -> int:
+    """Return the index of the channels of an image, or of the last axis."""
+    return 0 if data_format == "channels_first" and len(shape) == 3 else len(shape) - 1
+
+
+def per_channel(numbers: float | tuple[float, ...], data_format: L.DataFormat) -> float | tuple[Any, ...]:
+    """Return a number, or numbers in a shape that Keras broadcasts over the channels of an image."""
+    if isinstance(numbers, tuple) and len(numbers) == 1:
+        return numbers[0]
+    if isinstance(numbers, tuple) and data_format == "channels_first":
+        return tuple(((number,),) for number in numbers)
+    return numbers
 
 
 def dropout(layer: L.Dropout | L.AlphaDropout, shape: Shape, context: LayerContext) -> Shape:
