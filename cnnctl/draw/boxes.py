@@ -22,7 +22,7 @@ CELLS = 16
 """Vectors up to this length show a cell per value."""
 
 COLOURS = {
-    "cropping2d": "grey", "up_sampling2d": "orange", "rescaling": "purple",
+    "cropping2d": "grey", "up_sampling2d": "orange", "rescaling": "purple", "reshape": "grey", "permute": "grey",
     "input": "grey", "conv2d": "blue", "dense": "green", "flatten": "grey", "zero_padding2d": "grey",
     "max_pooling2d": "orange", "average_pooling2d": "orange", "global_average_pooling2d": "orange",
     "global_max_pooling2d": "orange", "add": "purple", "subtract": "purple", "multiply": "purple", "average": "purple",

@@ -83,7 +83,7 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield from _options(layer, layer.pool_size)
         case L.GlobalPooling():
             yield f"{'max' if isinstance(layer, L.GlobalMaxPooling2D) else 'mean'} of each map"
-        case L.ZeroPadding2D() | L.Cropping2D() | L.UpSampling2D() | L.Rescaling() | L.Flatten():
+        case L.ZeroPadding2D() | L.Cropping2D() | L.UpSampling2D() | L.Rescaling() | L.Reshape() | L.Permute() | L.Flatten():
             yield _moved(layer)
         case L.ActivationLayer():
             yield layer.activation
@@ -109,6 +109,10 @@ def _moved(layer: L.Layer) -> str:
         case L.Rescaling():
             plain = isinstance(layer.scale, float) and isinstance(layer.offset, float)
             return f"{layer.scale:g} · x + {layer.offset:g}" if plain else "scale, offset per map"
+        case L.Reshape():
+            return "the same values, reshaped"
+        case L.Permute():
+            return f"axes {', '.join(map(str, layer.dims))}"
     return "all values in a row"
 
 

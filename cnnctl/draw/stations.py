@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import prod
 
 from cnnctl.draw.repeats import Item, Round, items_of
 from cnnctl.spec import layers as L
@@ -39,7 +40,7 @@ class Station:
         name: of the layer, or `input`.
         layer: None for the input.
         shape: of the output, as `summary` prints it.
-        size: (height, width, channels) of maps, or (values,) of a vector.
+        size: (height, width, channels) of maps, or (values,) of a vector; of other tensors the first axis, those between, the last.
         inputs: indices of the stations before it.
         rounds: the repeats around it, outermost first.
         times: layers of the network that it is drawn for.
@@ -101,8 +102,10 @@ def _station(item: Item, inputs: tuple[int, ...], context: LayerContext) -> Stat
 
 
 def _size(shape: Shape, data_format: L.DataFormat) -> tuple[int, ...]:
-    if len(shape) != 3:
+    if len(shape) == 1:
         return shape
+    if len(shape) != 3:  # no image: drawn with the last axis as depth
+        return shape[0], prod(shape[1:-1]), shape[-1]
     (height, width), channels = spatial(shape, data_format, "")
     return height, width, channels
 

@@ -14,7 +14,7 @@ import numpy as np
 from cnnctl.export.onnx_graph import TO_FIRST, TO_LAST, Graph, Place
 from cnnctl.model.up_sampling import interpolation_weights
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Shape, axes_of, format_of, per_channel, spatial, window_of
+from cnnctl.spec.shapes import Shape, apply, axes_of, format_of, per_channel, spatial, window_of
 
 OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "celu": ("Celu", {}),
@@ -127,8 +127,9 @@ def _(spec: L.GlobalPooling, graph: Graph, place: Place) -> str:
 @translate.register
 def _(spec: L.Flatten, graph: Graph, place: Place) -> str:
     tensor, shape = place.inputs[0], place.shapes[0]
-    image = place.channels_first and len(shape) == 3  # Keras flattens with the channels last
-    return reshape(graph, graph.transposed(tensor, TO_LAST) if image else tensor, (prod(shape),))
+    if place.channels_first and len(shape) > 1:  # Keras flattens with the first axis last
+        tensor = graph.transposed(tensor, (0, *range(2, len(shape) + 1), 1))
+    return reshape(graph, tensor, (prod(shape),))
 
 
 def reshape(graph: Graph, tensor: str, shape: Shape) -> str:
@@ -168,6 +169,16 @@ def _(spec: L.Rescaling, graph: Graph, place: Place) -> str:
     scale, offset = (per_channel(numbers, place.context.data_format) for numbers in (spec.scale, spec.offset))
     product = graph.operator("Mul", place.inputs[0], graph.constant(scale, "scale"))
     return graph.operator("Add", product, graph.constant(offset, "offset"))
+
+
+@translate.register
+def _(spec: L.Reshape, graph: Graph, place: Place) -> str:
+    return reshape(graph, place.inputs[0], apply(spec, place.shapes, place.context)[0])
+
+
+@translate.register
+def _(spec: L.Permute, graph: Graph, place: Place) -> str:
+    return graph.transposed(place.inputs[0], (0, *spec.dims))
 
 
 @translate.register

@@ -24,6 +24,8 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.Cropping2D: keras.layers.Cropping2D,
     L.UpSampling2D: keras.layers.UpSampling2D,
     L.Rescaling: keras.layers.Rescaling,
+    L.Reshape: keras.layers.Reshape,
+    L.Permute: keras.layers.Permute,
     L.Flatten: keras.layers.Flatten,
     L.Dense: keras.layers.Dense,
     L.BatchNormalization: keras.layers.BatchNormalization,

@@ -20,6 +20,8 @@ _FIRST = {
     L.Cropping2D: ("cropping",),
     L.UpSampling2D: ("size",),
     L.Rescaling: ("scale",),
+    L.Reshape: ("target_shape",),
+    L.Permute: ("dims",),
     L.MaxPooling2D: ("pool_size",),
     L.AveragePooling2D: ("pool_size",),
     L.Dense: ("units",),

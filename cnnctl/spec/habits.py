@@ -111,6 +111,7 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "l2": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "l1": _Habit("kernel_regularizer", "{l1: {l1: VALUE}}"),
     "weightdecay": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "eps": _Habit("epsilon"),
     "alpha": _Habit("negative_slope"), "slope": _Habit("negative_slope"), "dim": _Habit("axis"),
+    "shape": _Habit("target_shape"), "newshape": _Habit("target_shape"), "perm": _Habit("dims"), "axes": _Habit("dims"), "order": _Habit("dims"),
     "scalefactor": _Habit("size"), "mode": _Habit("interpolation"),
     "batchnorm": _NORM, "batchnormalization": _NORM, "dropout": _DROPOUT, "dropoutrate": _DROPOUT,
     "training": _Habit(reason="layers switch between training and inference themselves"),
@@ -127,8 +128,9 @@ _LAYERS: Mapping[str, str] = {
     "globalmaxpool": "global_max_pooling2d", "globalmaxpool2d": "global_max_pooling2d",
     "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
     "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
-    "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
+    "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d",
     "upsample": "up_sampling2d", "upsampling": "up_sampling2d", "upsample2d": "up_sampling2d", "upsamplingnearest2d": "up_sampling2d",
+    "view": "reshape", "unflatten": "reshape", "transpose": "permute", "swapaxes": "permute",
     "rescale": "rescaling",
     "crop": "cropping2d", "cropping": "cropping2d", "centercrop": "cropping2d",
     "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
@@ -302,6 +304,8 @@ def _about_layer(content: Any, where: Where) -> str | None:
             "rate": "0.5",
             "stddev": "0.1",
             "scale": "2.0",
+            "target_shape": "[-1]",
+            "dims": "[2, 1, 3]",
             "inputs": "[first, second]",
         }
         line = ", ".join(f"{field}: {examples[field]}" for field in required)

@@ -202,6 +202,20 @@ def _all(numbers: float | tuple[float, ...], number: float) -> bool:
     return set(numbers if isinstance(numbers, tuple) else (numbers,)) == {number}
 
 
+def _reshaped(node: Node, values: Values, facts: Facts | None) -> Values:
+    """Reshape values; probabilities remain if the last axis keeps its length."""
+    if values.kind != PROBABILITIES or facts is None or facts.input_shapes[0][-1] == facts.output_shape[-1]:
+        return values
+    return _no_longer(node, f"softmax outputs that a reshape cut into rows of {facts.output_shape[-1]}")
+
+
+def _permuted(node: Node, values: Values) -> Values:
+    assert isinstance(node.layer, L.Permute)
+    if values.kind != PROBABILITIES or node.layer.dims[-1] == len(node.layer.dims):
+        return values
+    return _no_longer(node, "softmax outputs that a permute moved to another axis than the last")
+
+
 def _changed_at_random(node: Node, values: Values) -> Values:
     layer = node.layer
     assert isinstance(layer, L.RandomLayer)
@@ -300,6 +314,8 @@ _MADE: dict[type[L.Layer], Callable[[_Step], Values]] = {
     L.Cropping2D: lambda step: _cropped(step.node, step.values, step.softmax_of_columns),
     L.UpSampling2D: lambda step: _enlarged(step.node, step.values, step.softmax_of_columns),
     L.Rescaling: lambda step: _rescaled(step.node, step.values),
+    L.Reshape: lambda step: _reshaped(step.node, step.values, step.facts),
+    L.Permute: lambda step: _permuted(step.node, step.values),
     L.Pooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.GlobalPooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.ValueJoin: lambda step: _combined(step.node, step.taken),

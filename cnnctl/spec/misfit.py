@@ -112,6 +112,7 @@ def _changes(
     misfit: Misfit, culprit: Facts | None, nodes: Sequence[Node], image: Shape, context: LayerContext
 ) -> Iterator[_Change]:
     if not misfit.reason.shrinks:
+        yield from _inferred(misfit.node, nodes, image)
         yield from _without_flattening(misfit, nodes, image, context)
         return
     yield from _easier(misfit.node, nodes, image)
@@ -127,7 +128,11 @@ def _changes(
 def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, context: LayerContext) -> Iterator[_Change]:
     """Yield the stack without a flatten or global pooling, and with it moved down."""
     place = next(index for index, node in enumerate(nodes) if node.name == misfit.node.name)
-    candidates = {node.where: node for node in nodes[:place] if isinstance(node.layer, L.Flatten | L.GlobalPooling)}
+    candidates = {
+        node.where: node
+        for node in nodes[:place]
+        if isinstance(node.layer, L.Flatten | L.GlobalPooling | L.Reshape | L.Permute)
+    }
     for node in islice(candidates.values(), MAX_REMEDIES):
         yield _Change(f"remove '{node.name}'", without(nodes, node.where), image)
         lower = (
@@ -135,6 +140,16 @@ def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, con
             for target in nodes[place : place + MAX_PLACES]
         )
         yield from islice((change for change in lower if _fits(change, context) and _ends_well(change, context)), 1)
+
+
+def _inferred(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
+    """Yield a reshape with each of its sizes inferred."""
+    if not isinstance(node.layer, L.Reshape):
+        return
+    target = node.layer.target_shape
+    for place in range(len(target)):
+        inferred = tuple(-1 if each == place else max(n, 1) for each, n in enumerate(target))
+        yield _changed(node, nodes, image, f"target_shape: {list(inferred)}", target_shape=inferred)
 
 
 def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:

@@ -22,7 +22,18 @@ from operator import and_, or_
 from typing import Any, NamedTuple
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.receptive_moves import MAX_MASKS, Stride, TooLarge, cropped, up_sampled
+from cnnctl.spec.receptive_moves import (
+    EVERYTHING,
+    MAX_MASKS,
+    Masks,
+    Stride,
+    Term,
+    TooLarge,
+    cropped,
+    permuted,
+    reshaped,
+    up_sampled,
+)
 from cnnctl.spec.receptive_moves import few as _few
 from cnnctl.spec.shapes import (
     Facts,
@@ -35,11 +46,6 @@ from cnnctl.spec.shapes import (
     softmax_places,
     window_of,
 )
-
-EVERYTHING = -1  # Python's -1 has every bit set
-Masks = tuple[int, ...]
-"""The masks along one axis of an output: one per position, or a single one for all positions."""
-Term = tuple[Masks, ...]
 
 
 class _Widest(NamedTuple):
@@ -223,9 +229,10 @@ def _pooled(field: AxisField, layer: L.GlobalPooling, context: LayerContext) -> 
 
 def _flattened(field: AxisField, layer: L.Flatten, facts: Facts, context: LayerContext) -> AxisField:
     """Flatten an image; Keras moves the channels last before it flattens."""
-    if len(facts.input_shapes[0]) != 3:
+    rank = len(facts.input_shapes[0])
+    if rank == 1:
         return field
-    order = (1, 2, 0) if format_of(layer, context) == "channels_first" else (0, 1, 2)
+    order = (*range(1, rank), 0) if format_of(layer, context) == "channels_first" else tuple(range(rank))
     terms = tuple(tuple(term[axis] for axis in order) for term in field.terms)
     return AxisField(tuple(field.shape[axis] for axis in order), terms, field.zeros, None, None)
 
@@ -360,6 +367,8 @@ _RULES: dict[type[L.Layer], Callable[[Any, Sequence[AxisField], Facts, LayerCont
     L.Cropping2D: lambda layer, taken, facts, context: cropped(taken[0], layer, _image_axes(layer, context)[0]),
     L.UpSampling2D: lambda layer, taken, facts, context: up_sampled(taken[0], layer, _image_axes(layer, context)[0]),
     L.Rescaling: lambda layer, taken, facts, context: _rescaled(taken[0], layer, facts, context),
+    L.Reshape: lambda layer, taken, facts, context: reshaped(taken[0], facts.output_shape),
+    L.Permute: lambda layer, taken, facts, context: permuted(taken[0], layer),
     L.GlobalPooling: lambda layer, taken, facts, context: _pooled(taken[0], layer, context),
     L.Flatten: lambda layer, taken, facts, context: _flattened(taken[0], layer, facts, context),
     L.Dense: lambda layer, taken, facts, context: _dense(taken[0], facts.output_shape),

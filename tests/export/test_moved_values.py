@@ -19,17 +19,15 @@ END: list[Any] = ["flatten", {"dense": {"units": "classes"}}]
 CONV = {"conv2d": {"filters": 9, "kernel_size": 3}}
 STACKS: dict[str, list[Any]] = {
     "moved": [
-        CONV,
-        {"cropping2d": {"cropping": [[1, 0], [0, 2]]}},
-        {"up_sampling2d": {"size": [2, 1]}},
-        {"rescaling": {"scale": [1, 2, 3, 4, 5, 6, 7, 8, 9], "offset": 0.5}},
-        *END,
+        CONV, {"cropping2d": {"cropping": [[1, 0], [0, 2]]}}, {"up_sampling2d": {"size": [2, 1]}},
+        {"rescaling": {"scale": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "offset": 0.5}},
+        {"permute": {"dims": [2, 3, 1]}}, {"reshape": {"target_shape": [-1, 9]}}, {"permute": {"dims": [2, 1]}}, *END,
     ],
     **{
         way: [CONV, {"up_sampling2d": {"size": [2, 3], "interpolation": way}}, *END]
         for way in ("bilinear", "bicubic", "lanczos5")
     },
-}
+}  # fmt: skip
 TARGETS = [*(("moved", to) for to in ("keras", "saved_model", "onnx")), *((name, "tflite") for name in STACKS)]
 
 

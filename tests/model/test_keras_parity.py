@@ -160,6 +160,8 @@ SAID: dict[str, dict[str, Any]] = {
     "cropping2d": {"cropping": [[1, 2], [3, 4]], **FORMAT},
     "up_sampling2d": {"size": [2, 3], "interpolation": "bicubic", **FORMAT},
     "rescaling": {"scale": 0.5, "offset": [1.0, 2.0, -1.0]},
+    "reshape": {"target_shape": [-1, 3, 2]},
+    "permute": {"dims": [3, 1, 2]},
     "max_pooling2d": POOLING,
     "average_pooling2d": POOLING,
     "global_average_pooling2d": {"keepdims": True, **FORMAT},

@@ -227,7 +227,24 @@ def rescaling(draw: Draw, shape: Shape, model_format: str) -> Plain:
     return maybe(draw, fields, offset=one_of(draw, 1.0, [0.25], *lists))
 
 
+def reshape(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    """Returns a target of one to four axes; three are most likely, so that an image may follow."""
+    rest, sizes = prod(shape), []
+    for _ in range(one_of(draw, 0, 1, 2, 2, 2, 3)):
+        sizes.append(one_of(draw, *(n for n in range(1, min(rest, 12) + 1) if rest % n == 0)))
+        rest //= sizes[-1]
+    sizes.insert(number(draw, 0, len(sizes)), rest)
+    inferred = number(draw, -1, len(sizes) - 1)
+    return {"target_shape": [-1 if place == inferred else n for place, n in enumerate(sizes)]}
+
+
+def permute(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    return {"dims": draw(st.permutations(range(1, len(shape) + 1)))}
+
+
 ANYWHERE = {
+    "reshape": reshape,
+    "permute": permute,
     "rescaling": rescaling,
     "relu": relu,
     "leaky_relu": leaky_relu,
@@ -415,7 +432,8 @@ def smooth(drawn: Drawn) -> list[Plain]:
 
     Nor a softmax where a mean may be taken along its axis, the last, which is always the same.
     """
-    first = "channels_first" in repr(drawn) and "pooling" in repr(drawn)
+    text = repr(drawn)
+    first = "pooling" in text and any(word in text for word in ("channels_first", "permute", "reshape"))
     replaced = {**SMOOTH, "linear": "softsign"} if first else SMOOTH
     changed: list[Plain] = []
     for layer in drawn.layers:
@@ -507,7 +525,9 @@ def test_receptive_fields_and_probabilities_are_those_of_the_computed_outputs(dr
     for node, output in zip(nodes, outputs, strict=True):
         kind = values[node.name].kind
         assert kind != "probabilities" or sums_to_one(output), node.name
-        known = kind in ("probabilities", "softmax of a softmax") or "training" in kind  # the last: after a dropout
+        # After a dropout, and what is not followed further: what was moved may be moved back.
+        lost = any(word in kind for word in ("training", "interpolation", "reshape", "permute"))
+        known = lost or kind in ("probabilities", "softmax of a softmax")
         assert known or not sums_to_one(output), node.name
 
 
@@ -540,10 +560,21 @@ def wild_layer(draw: Draw, kind: str) -> Plain:
     return wild_values(draw, kind, own)
 
 
+WILD_TARGETS = [[-1], [2, -1], [-1, 3, 2], [1, 2, 3], [2, 2, -1, 1]]
+
+
+def wild_moves(draw: Draw) -> dict[str, Plain]:
+    return {
+        "reshape": {"target_shape": one_of(draw, *WILD_TARGETS)},
+        "permute": {"dims": draw(st.permutations(range(1, one_of(draw, 1, 2, 3, 3, 3) + 1)))},
+        "rescaling": {"scale": 2.0},
+    }
+
+
 def wild_values(draw: Draw, kind: str, own: Plain) -> Plain:
+    if kind in ("reshape", "permute", "rescaling"):
+        return wild_moves(draw)[kind]
     match kind:
-        case "rescaling":
-            return {"scale": 2.0}
         case "batch_normalization":
             return {"axis": number(draw, -5, 5)}
         case "gaussian_noise":
@@ -679,6 +710,11 @@ SPOILERS: dict[str, list[Plain]] = {
     "rows all cropped": [{"cropping2d": {"cropping": [[5, 3], 0]}}],
     "columns all cropped": [{"cropping2d": {"cropping": [0, [4, 6]]}}],
     "up-sampling after flatten": [{"flatten": {}}, {"up_sampling2d": {}}],
+    "other values": [{"reshape": {"target_shape": [9, 8, 2]}}],
+    "a rest that is no integer": [{"reshape": {"target_shape": [-1, 7]}}],
+    "too few axes": [{"permute": {"dims": [2, 1]}}],
+    "too many axes": [{"flatten": {}}, {"permute": {"dims": [2, 1, 3]}}],
+    "a convolution after a reshape": [{"reshape": {"target_shape": [8, 27]}}, conv()],
     "cropping after flatten": [{"flatten": {}}, {"cropping2d": {}}],
     "channels that are rows": [conv(data_format="channels_first", groups=3)],
     "an axis past the last": [{"batch_normalization": {"axis": 4}}],

@@ -265,6 +265,20 @@ def test_a_concatenation_names_its_axis() -> None:
         ("rescaling: {scale: 2, offset: -1}, flatten", "value by value: 2 · x + (-1), in training and in inference;"),
         ("rescaling: {scale: 2, offset: -1}, flatten", "pixels are divided by 255 before, so 0 to 1 becomes -1 to 1"),
         ("rescaling: {scale: [2]}, flatten", "with the numbers of each channel: [2.0] · x + 0,"),
+        (
+            "reshape: {target_shape: [4, -1]}, flatten",
+            "-1 is what remains: 64 / 4 = 16\n  rank 4 becomes 3 (with the batch axis): (B, 8, 8, 1) becomes (B, 4, 16), the same 64 values",
+        ),
+        (
+            "reshape: {target_shape: [4, 16, 1]}, flatten",
+            "the rank stays 4 (with the batch axis): (B, 8, 8, 1) becomes (B, 4, 16, 1)",
+        ),
+        (
+            "permute: {dims: [3, 1, 2]}, flatten",
+            "axis 1 is axis 3 of the input, axis 2 is axis 1 of the input and axis 3 is axis 2 of the input; axis 0",
+        ),
+        ("permute: {dims: [3, 1, 2]}, flatten", "output[i, j, k] = input[j, k, i], other than after a reshape"),
+        ("permute: {dims: [1, 2, 3]}, flatten", "the axes keep their order: nothing changes"),
         ("up_sampling2d: {size: 1}, flatten", "size 1 changes nothing"),
         ("cropping2d: {cropping: 0}, flatten", "cropping of 0 removes nothing"),
         (

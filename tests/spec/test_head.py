@@ -58,6 +58,10 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
         ([maps("softmax", 8), "flatten"], "probabilities"),
         ([maps("softmax"), {"cropping2d": {"cropping": 1}}, "global_average_pooling2d"], "probabilities"),
         (["flatten", dense(activation="softmax"), {"rescaling": {"scale": [1]}}], "probabilities"),
+        (["flatten", dense(), {"reshape": {"target_shape": [2, -1]}}, "flatten"], "logits"),
+        ([maps("softmax", 8), {"reshape": {"target_shape": [-1]}}], "probabilities"),
+        ([maps("softmax"), {"permute": {"dims": [2, 1, 3]}}, "global_average_pooling2d"], "probabilities"),
+        ([maps("softmax"), {"reshape": {"target_shape": [4, -1, 10]}}, "global_average_pooling2d"], "probabilities"),
         (["flatten", dense(), {"rescaling": {"scale": 10, "offset": 1}}], "logits"),
         ([maps("softmax"), {"up_sampling2d": {"interpolation": "bilinear"}}, "global_average_pooling2d"], "probabilities"),
         ([maps("softmax", 8), {"global_max_pooling2d": {}}], "probabilities"),
@@ -112,6 +116,21 @@ def without_softmax(layers: Layers, end: Layers) -> Layers:
             [maps("softmax"), {"cropping2d": {"cropping": [0, 2]}}, "global_average_pooling2d"],
             "channels_first",
             "cropped outputs of a softmax along the columns",
+        ),
+        (
+            [{"conv2d": {"filters": 5, "kernel_size": [8, 7], "activation": "softmax"}}, {"reshape": {"target_shape": [10]}}],
+            "channels_last",
+            "softmax outputs that a reshape cut into rows of 10",
+        ),
+        (
+            [
+                {"conv2d": {"filters": 10, "kernel_size": [8, 1], "activation": "softmax"}},
+                {"permute": {"dims": [1, 3, 2]}},
+                {"permute": {"dims": [1, 3, 2]}},
+                "global_average_pooling2d",
+            ],
+            "channels_last",
+            "softmax outputs that a permute moved to another axis than the last",
         ),
         (["flatten", dense(activation="softmax"), {"rescaling": {"scale": 2}}], "channels_last", "rescaled probabilities"),
         (

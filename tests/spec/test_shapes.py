@@ -167,6 +167,10 @@ def conv(**fields: Any) -> dict[str, Any]:
         ({"zero_padding2d": {"padding": 0}}, (4, 5, 1), (4, 5, 1)),
         ("cropping2d", (4, 5, 1), (4, 5, 1)),
         ("up_sampling2d", (4, 5, 3), (8, 10, 3)),
+        ({"reshape": {"target_shape": [-1]}}, (4, 5, 3), (60,)),
+        ({"reshape": {"target_shape": [2, -1, 3, 1, 5]}}, (4, 5, 3), (2, 2, 3, 1, 5)),
+        ({"reshape": {"target_shape": [20, 3]}}, (4, 5, 3), (20, 3)),
+        ({"permute": {"dims": [3, 1, 2]}}, (4, 5, 3), (3, 4, 5)),
         ({"rescaling": {"scale": [1, 2, 3], "offset": [0.5]}}, (4, 5, 3), (4, 5, 3)),
         ({"up_sampling2d": {"size": [1, 3], "interpolation": "lanczos5"}}, (4, 5, 3), (4, 15, 3)),
         ({"cropping2d": {"cropping": 2}}, (28, 28, 1), (24, 24, 1)),
@@ -353,6 +357,13 @@ def test_join(join: Any, branches: tuple[Any, ...], expected: Shape) -> None:
             ["flatten", {"rescaling": {"scale": 1, "offset": [1, 2]}}],
             r"offset has 2 numbers, but its input \(120\) has 120 along its last",
         ),
+        (
+            [{"reshape": {"target_shape": [4, 29]}}],
+            r"does not hold the values of its input \(4, 5, 6\): 4·29 = 116, but there are 120",
+        ),
+        ([{"reshape": {"target_shape": [7, -1]}}], r"-1 would be 120 / 7 = 17\.14, which is no integer"),
+        ([{"permute": {"dims": [2, 1]}}], r"dims \[2, 1\] order 2 axes, but its input \(4, 5, 6\) has 3"),
+        ([{"reshape": {"target_shape": [20, 6]}}, conv()], "conv2d needs an image .* its input is not an image"),
         ([{"cropping2d": {"cropping": [0, 4]}}], "leaves no columns: 5 - 4 - 4 = -3, but at least 1 is required"),
         (["flatten", "zero_padding2d"], "zero_padding2d needs an image"),
         (["flatten", "global_max_pooling2d"], "global_max_pooling2d needs an image"),
@@ -483,6 +494,35 @@ def test_fields_stay_within_the_image_and_padding_that_enlarges_them_is_marked()
     assert [each.field[0] for each in found] == [3, 5, 7, 8, 8, 8]
     assert [each.padded for each in found] == [False, False, False, True, True, True]
     assert not last_field([{"max_pooling2d": {"pool_size": 3, "padding": "same"}}, "flatten"], (8, 8, 1)).padded, "no zeros"
+
+
+def test_a_reshape_keeps_what_each_value_sees() -> None:
+    back = {"reshape": {"target_shape": [7, 7, 4]}}
+    assert last_field([conv(), "flatten", back, conv()], (9, 9, 1)).field == (5, 5)
+    assert last_field([conv(), back], (9, 9, 1)).stride == (1, 1)
+    patches = [
+        {"reshape": {"target_shape": [3, 4, 3, 4]}},
+        {"permute": {"dims": [1, 3, 2, 4]}},
+        {"reshape": {"target_shape": [9, 16]}},
+    ]
+    found = fields([*patches, {"dense": {"units": 5}}], (12, 12, 1))
+    assert [each.field for each in found] == [(1, 1), (1, 1), (1, 1), (4, 4)], "a patch of 4 by 4 pixels"
+    rows = {"reshape": {"target_shape": [6, 24]}}
+    assert last_field([rows, {"dense": {"units": 2}}], (12, 12, 1)).field == (2, 12), "two rows each"
+
+
+def test_a_permute_moves_rows_to_columns() -> None:
+    turned = last_field(
+        [{"permute": {"dims": [2, 1, 3]}}, {"conv2d": {"filters": 1, "kernel_size": [1, 3], "strides": [1, 2]}}], (9, 8, 1)
+    )
+    assert (turned.field, turned.stride) == ((3, 1), (2, 1))
+
+
+def test_a_reshape_that_cuts_every_row_has_no_receptive_field_told() -> None:
+    model = ModelSpec.model_validate({"layers": [{"reshape": {"target_shape": [151, 149]}}]})
+    nodes, _ = nodes_of(model)
+    around = LayerContext(10, "channels_last")
+    assert receptive_fields(nodes, trace(nodes, (149, 151, 1), around), (149, 151, 1), around) == [None]
 
 
 def test_what_is_multiplied_by_0_sees_nothing() -> None:

@@ -17,7 +17,7 @@ from cnnctl.report.explain.joins import combined, side_by_side
 from cnnctl.report.explain.noise import noise
 from cnnctl.report.explain.normalizations import normalized
 from cnnctl.report.explain.subject import Subject
-from cnnctl.report.explain.values import rescaled, weighted
+from cnnctl.report.explain.values import permuted, rescaled, reshaped, weighted
 from cnnctl.report.explain.windows import field_lines, filter_lines, pooled, pooled_globally, sliding
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import CosineClassifier, Experiment, FewShotSpec, Maml
@@ -95,6 +95,8 @@ _LINES: dict[type[L.Layer], Callable[[Any, Subject], list[str]]] = {
     L.ZeroPadding2D: lambda layer, subject: [zeros(layer)],
     L.Cropping2D: lambda layer, subject: [*cropped(layer, subject.facts, subject.context), *field_lines(subject.receptive)],
     L.Rescaling: rescaled,
+    L.Reshape: reshaped,
+    L.Permute: permuted,
     L.UpSampling2D: lambda layer, subject: [*enlarged(layer, subject.facts, subject.context), *field_lines(subject.receptive)],
     L.GlobalPooling: lambda layer, subject: [
         pooled_globally(layer, subject.facts, subject.context),

@@ -60,6 +60,7 @@ def flattened(layer: L.Flatten, facts: Facts, context: LayerContext) -> str:
     shape = facts.input_shapes[0]
     if len(shape) == 1:
         return f"the input is already a vector: (B, {shape[0]}) is unchanged"
-    moved = ", after the channels are moved to the end" if format_of(layer, context) == "channels_first" else ""
+    first = "channels are" if len(shape) == 3 else "first axis is"
+    moved = f", after the {first} moved to the end" if format_of(layer, context) == "channels_first" else ""
     product = " · ".join(map(str, shape))
     return f"the batch axis is unchanged: (B, {', '.join(map(str, shape))}) becomes (B, {product}) = (B, {prod(shape)}){moved}"

@@ -37,6 +37,38 @@ def rescaled(layer: L.Rescaling, subject: Subject) -> list[str]:
     return lines
 
 
+def reshaped(layer: L.Reshape, subject: Subject) -> list[str]:
+    """Explain a reshape: the rank may change, the values and their order do not."""
+    before, after = subject.facts.input_shapes[0], subject.facts.output_shape
+    known = [str(n) for n in layer.target_shape if n != -1]
+    product = "·".join(known) if len(known) < 2 else f"({'·'.join(known)})"
+    inferred = [f"-1 is what remains: {prod(before)} / {product} = {prod(before) // prod(map(int, known))}"]
+    ranks = (
+        f"rank {len(before) + 1} becomes {len(after) + 1}" if len(before) != len(after) else f"the rank stays {len(after) + 1}"
+    )
+    return [
+        *(inferred if -1 in layer.target_shape and known else []),
+        f"{ranks} (with the batch axis): (B, {', '.join(map(str, before))}) becomes (B, {', '.join(map(str, after))}), the same "
+        f"{prod(after):,} values in the same order, the last axis fastest; no parameters",
+    ]
+
+
+def permuted(layer: L.Permute, subject: Subject) -> list[str]:
+    """Explain a permute: values move, unlike in a reshape to the same shape."""
+    before, rank = subject.facts.input_shapes[0], len(layer.dims)
+    if list(layer.dims) == list(range(1, rank + 1)):
+        return ["the axes keep their order: nothing changes"]
+    moved = [f"axis {place} is axis {axis} of the input" for place, axis in enumerate(layer.dims, start=1) if place != axis]
+    index, origin = "ijklmno"[:rank], [""] * rank
+    for place, axis in enumerate(layer.dims):
+        origin[axis - 1] = index[place]
+    return [
+        f"{', '.join(moved[:-1])}{' and ' if len(moved) > 1 else ''}{moved[-1]}; axis 0 is the batch",
+        f"the rank stays {len(before) + 1}; output[{', '.join(index)}] = input[{', '.join(origin)}], other than after a reshape to this "
+        "shape, which keeps the order of the values; no parameters",
+    ]
+
+
 def _number(value: float | tuple[float, ...]) -> str:
     """Format a number, in parentheses if it is negative, or a list."""
     if isinstance(value, tuple):

@@ -15,7 +15,7 @@ from cnnctl.spec.layers.images import Cropping2D, Flatten, UpSampling2D, ZeroPad
 from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
 from cnnctl.spec.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, RandomLayer, SpatialDropout2D
 from cnnctl.spec.layers.normalizations import BatchNormalization
-from cnnctl.spec.layers.values import ActivationLayer, Dense, Rescaling
+from cnnctl.spec.layers.values import ActivationLayer, Dense, Permute, Rescaling, Reshape
 from cnnctl.spec.layers.windows import (
     AveragePooling2D,
     Conv2D,
@@ -30,12 +30,12 @@ from cnnctl.spec.section import Named, Section
 __all__ = [
     "CLASSES", "ELU", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D", "BatchNormalization",
     "Concatenate", "Conv2D", "Cropping2D", "DataFormat", "Dense", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
-    "GlobalPooling", "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "Repeat", "Rescaling", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "UpSampling2D", "ValueJoin", "Weighted", "ZeroPadding2D",
+    "GlobalPooling", "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Permute", "Pooling", "RandomLayer", "ReLU", "Repeat", "Rescaling", "Reshape", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "UpSampling2D", "ValueJoin", "Weighted", "ZeroPadding2D",
 ]  # fmt: skip
 
 LAYERS: tuple[type[Layer], ...] = (
     Conv2D, ZeroPadding2D, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D,
-    Cropping2D, UpSampling2D, Rescaling,
+    Cropping2D, UpSampling2D, Rescaling, Reshape, Permute,
     Flatten, Dense, BatchNormalization, Dropout, SpatialDropout2D, GaussianNoise, GaussianDropout, AlphaDropout, ActivationLayer, ReLU, LeakyReLU, PReLU, ELU, Softmax, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate,
 )  # fmt: skip
 

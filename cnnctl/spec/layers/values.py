@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from cnnctl.spec.layers.fields import GLOROT_UNIFORM, ZEROS, Activation, Layer, Numbers, Units, Weighted
+from cnnctl.spec.layers.fields import GLOROT_UNIFORM, ZEROS, Activation, Dims, Layer, Numbers, TargetShape, Units, Weighted
 from cnnctl.spec.weights import Constraint, Initializer, Regularizer
 
 
@@ -32,3 +32,13 @@ class Rescaling(Layer):
     kind: ClassVar[str] = "rescaling"
     scale: Numbers
     offset: Numbers = 0.0
+
+
+class Reshape(Layer):
+    kind: ClassVar[str] = "reshape"
+    target_shape: TargetShape
+
+
+class Permute(Layer):
+    kind: ClassVar[str] = "permute"
+    dims: Dims

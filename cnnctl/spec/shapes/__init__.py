@@ -31,7 +31,17 @@ from cnnctl.spec.shapes.basics import (
 )
 from cnnctl.spec.shapes.images import cropping, global_pooling, interpolated_from, unchanged_image, up_sampling, zero_padding
 from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
-from cnnctl.spec.shapes.values import batch_normalization, channel_axis, dense, dropout, per_channel, rescaling, units_of
+from cnnctl.spec.shapes.values import (
+    batch_normalization,
+    channel_axis,
+    dense,
+    dropout,
+    per_channel,
+    permute,
+    rescaling,
+    reshape,
+    units_of,
+)
 from cnnctl.spec.shapes.windows import arithmetic, convolution, pooling, window_of
 from cnnctl.spec.stack import INPUT, Node
 
@@ -117,6 +127,8 @@ _SHAPES: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], Shape]] = {
     L.Cropping2D: cropping,
     L.UpSampling2D: up_sampling,
     L.Rescaling: rescaling,
+    L.Reshape: reshape,
+    L.Permute: permute,
     L.GlobalPooling: global_pooling,
     L.Flatten: lambda layer, shape, context: (prod(shape),),
     L.Dropout: dropout,

@@ -61,6 +61,31 @@ def per_channel(numbers: float | tuple[float, ...], data_format: L.DataFormat) -
     return numbers
 
 
+def reshape(layer: L.Reshape, shape: Shape, context: LayerContext) -> Shape:
+    """Compute the target shape, with -1 resolved.
+
+    Raises:
+        DoesNotFit: it holds another number of values.
+    """
+    target, values = layer.target_shape, prod(shape)
+    known = prod(n for n in target if n != -1)
+    product = "·".join(str(n) for n in target if n != -1)
+    does_not = f"target_shape {show(target)} does not hold the values of its input {show_shape(shape)}"
+    if -1 not in target and known != values:
+        raise DoesNotFit(f"{does_not}: {product}{f' = {known}' if len(target) > 1 else ''}, but there are {values}")
+    if values % known:
+        raise DoesNotFit(f"{does_not}: -1 would be {values} / {known} = {values / known:.4g}, which is no integer")
+    return tuple(values // known if n == -1 else n for n in target)
+
+
+def permute(layer: L.Permute, shape: Shape, context: LayerContext) -> Shape:
+    """Compute the shape with the axes in another order."""
+    if len(layer.dims) != len(shape):
+        count = f"{len(layer.dims)} {'axis' if len(layer.dims) == 1 else 'axes'}"
+        raise DoesNotFit(f"dims {show(layer.dims)} order {count}, but its input {show_shape(shape)} has {len(shape)}")
+    return tuple(shape[axis - 1] for axis in layer.dims)
+
+
 def dropout(layer: L.Dropout | L.AlphaDropout, shape: Shape, context: LayerContext) -> Shape:
     """Check the noise shape of a dropout; the shape is unchanged."""
     noise = layer.noise_shape
