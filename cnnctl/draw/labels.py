@@ -108,7 +108,7 @@ def _moved(layer: L.Layer) -> str:
             return f"{layer.interpolation}, {by(layer.size)} times"
         case L.Rescaling():
             plain = isinstance(layer.scale, float) and isinstance(layer.offset, float)
-            return f"{layer.scale:g} · x + {layer.offset:g}" if plain else "scale, offset per map"
+            return f"{layer.scale:g} · x {layer.offset:+g}" if plain else "scale, offset per map"
         case L.Reshape():
             return "the same values, reshaped"
         case L.Permute():

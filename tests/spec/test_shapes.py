@@ -361,7 +361,7 @@ def test_join(join: Any, branches: tuple[Any, ...], expected: Shape) -> None:
             [{"reshape": {"target_shape": [4, 29]}}],
             r"does not hold the values of its input \(4, 5, 6\): 4·29 = 116, but there are 120",
         ),
-        ([{"reshape": {"target_shape": [7, -1]}}], r"-1 would be 120 / 7 = 17\.14, which is no integer"),
+        ([{"reshape": {"target_shape": [7, -1]}}], r"-1 would be 120 / 7 = 17\.14, which is not an integer"),
         ([{"permute": {"dims": [2, 1]}}], r"dims \[2, 1\] order 2 axes, but its input \(4, 5, 6\) has 3"),
         ([{"reshape": {"target_shape": [20, 6]}}, conv()], "conv2d needs an image .* its input is not an image"),
         ([{"cropping2d": {"cropping": [0, 4]}}], "leaves no columns: 5 - 4 - 4 = -3, but at least 1 is required"),

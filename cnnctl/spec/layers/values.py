@@ -27,7 +27,7 @@ class ActivationLayer(Layer):
 
 
 class Rescaling(Layer):
-    """A scale and an offset of all values; a list has one number per channel, which is the last axis of what is no image."""
+    """A scale and an offset of all values; a list has one number per channel, along the last axis of other tensors."""
 
     kind: ClassVar[str] = "rescaling"
     scale: Numbers

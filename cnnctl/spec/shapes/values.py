@@ -74,7 +74,7 @@ def reshape(layer: L.Reshape, shape: Shape, context: LayerContext) -> Shape:
     if -1 not in target and known != values:
         raise DoesNotFit(f"{does_not}: {product}{f' = {known}' if len(target) > 1 else ''}, but there are {values}")
     if values % known:
-        raise DoesNotFit(f"{does_not}: -1 would be {values} / {known} = {values / known:.4g}, which is no integer")
+        raise DoesNotFit(f"{does_not}: -1 would be {values} / {known} = {values / known:.4g}, which is not an integer")
     return tuple(values // known if n == -1 else n for n in target)
 
 
