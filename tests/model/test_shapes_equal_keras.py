@@ -223,7 +223,7 @@ def rescaling(draw: Draw, shape: Shape, model_format: str) -> Plain:
     first = model_format == "channels_first"
     channels = shape[0 if first and len(shape) == 3 else -1]
     lists = [] if first and len(shape) != 3 else [[(-1.0) ** each * (each + 1) / 4 for each in range(channels)]]
-    fields = {"scale": one_of(draw, 0.5, -2.0, [1.5], *lists)}
+    fields = {"scale": one_of(draw, 0.6, -2.0, [1.7], *lists)}
     return maybe(draw, fields, offset=one_of(draw, 1.0, [0.25], *lists))
 
 

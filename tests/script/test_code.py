@@ -168,6 +168,14 @@ VARIANTS: dict[str, list[str]] = {
     "averages, accumulates, scales": [
         "train.optimizer={sgd: {momentum: 0.9, use_ema: true, gradient_accumulation_steps: 2, loss_scale_factor: 4.0}}"
     ],
+    "rescaled, interpolated and moved in 16 bits, channels first": [
+        "model.data_format=channels_first",
+        "data.channels=3",
+        "model.layers=[{rescaling: {scale: [1, 2, 3], offset: [0.5, 0, -0.5]}}, {up_sampling2d: {size: [1, 2], interpolation: bicubic}}, "
+        "{cropping2d: {cropping: [[1, 0], [0, 2]]}}, {permute: {dims: [2, 3, 1]}}, {reshape: {target_shape: [-1, 7, 3]}}, flatten, "
+        "{dense: {units: 12}}, {rescaling: {scale: [0.5]}}, {dense: {units: classes}}]",
+        "train.precision=mixed_bfloat16",
+    ],
     "every layer": [],  # its stack is that of everything.yaml
 }
 
