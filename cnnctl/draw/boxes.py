@@ -24,6 +24,7 @@ CELLS = 16
 COLOURS = {
     "input": "grey", "conv2d": "blue",
     "depthwise_conv2d": "blue", "separable_conv2d": "blue", "conv2d_transpose": "blue",
+    "cropping2d": "grey", "up_sampling2d": "orange", "rescaling": "purple", "reshape": "grey", "permute": "grey",
     "dense": "green", "flatten": "grey", "zero_padding2d": "grey",
     "max_pooling2d": "orange", "average_pooling2d": "orange", "global_average_pooling2d": "orange",
     "global_max_pooling2d": "orange", "add": "purple", "subtract": "purple", "multiply": "purple", "average": "purple",

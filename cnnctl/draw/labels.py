@@ -83,11 +83,8 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield from _options(layer, layer.pool_size)
         case L.GlobalPooling():
             yield f"{'max' if isinstance(layer, L.GlobalMaxPooling2D) else 'mean'} of each map"
-        case L.ZeroPadding2D(padding=((top, bottom), (left, right))):
-            equal = top == bottom == left == right
-            yield f"zeros: {top} per side" if equal else f"zeros: {top}, {bottom}; {left}, {right}"
-        case L.Flatten():
-            yield "all values in a row"
+        case L.ZeroPadding2D() | L.Cropping2D() | L.UpSampling2D() | L.Rescaling() | L.Reshape() | L.Permute() | L.Flatten():
+            yield _moved(layer)
         case L.ActivationLayer():
             yield layer.activation
         case L.ReLU() | L.LeakyReLU() | L.PReLU() | L.ELU() | L.Softmax():
@@ -109,6 +106,31 @@ def _filters(layer: L.Convolution | L.Conv2DTranspose) -> Iterator[str]:
     yield f"{many} filter{'s' * (many > 1)} {by(layer.kernel_size)} per channel"
     if isinstance(layer, L.SeparableConv2D):
         yield f"then {layer.filters} filter{'s' * (layer.filters > 1)} 1×1"
+
+
+def _moved(layer: L.Layer) -> str:
+    """Describe where a layer moves values, or how it rescales them."""
+    match layer:
+        case L.ZeroPadding2D():
+            return f"zeros: {_sides(layer.padding)}"
+        case L.Cropping2D():
+            return f"crops {_sides(layer.cropping)}"
+        case L.UpSampling2D():
+            return f"{layer.interpolation}, {by(layer.size)} times"
+        case L.Rescaling():
+            plain = isinstance(layer.scale, float) and isinstance(layer.offset, float)
+            return f"{layer.scale:g} · x {layer.offset:+g}" if plain else "scale, offset per map"
+        case L.Reshape():
+            return "the same values, reshaped"
+        case L.Permute():
+            return f"axes {', '.join(map(str, layer.dims))}"
+    return "all values in a row"
+
+
+def _sides(sides: tuple[HeightWidth, HeightWidth]) -> str:
+    """Format rows and columns at the sides of an image."""
+    (top, bottom), (left, right) = sides
+    return f"{top} per side" if top == bottom == left == right else f"{top}, {bottom}; {left}, {right}"
 
 
 def _options(layer: L.Convolution | L.Conv2DTranspose | L.Pooling, usual: HeightWidth) -> Iterator[str]:

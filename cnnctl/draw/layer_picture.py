@@ -1,4 +1,4 @@
-"""Draw one layer of a network: a convolution or a pooling at work, or where padding and flatten put each value."""
+"""Draw one layer of a network: a convolution or a pooling at work, or where padding, cropping and flatten put each value."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from cnnctl.draw.example_numbers import MOST_CHANNELS, Example, example_of, show
 from cnnctl.draw.labels import by, details_of
 from cnnctl.draw.motion import motion_picture
 from cnnctl.draw.scatter import Scatter, scatter_picture, scatter_size
-from cnnctl.draw.still import PADDED_SIDE, still_picture
+from cnnctl.draw.still import PADDED_SIDE, still_picture, with_sides
 from cnnctl.errors import UsageError, suggestion
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import Facts, arithmetic, format_of, show_shape, spatial, window_of
 from cnnctl.spec.stack import Node
 
-DRAWN = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose, L.Pooling, L.ZeroPadding2D, L.Flatten)
+DRAWN = (
+    L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose, L.Pooling, L.ZeroPadding2D, L.Cropping2D, L.Flatten
+)  # fmt: skip
 """The layers that have a picture of their own."""
 MOST_CELLS = 32
 """Rows or columns of cells in which numbers can be read."""
@@ -59,8 +61,10 @@ def _cells(layer: L.Layer, facts: Facts, data_format: L.DataFormat) -> tuple[int
         scatter = Scatter(layer, scatter_size(pixels))
         return max(scatter.output[0], layer.kernel_size[0]), max(scatter.output[1], layer.kernel_size[1])
     if isinstance(layer, L.ZeroPadding2D):
-        rows, columns = (min(side, PADDED_SIDE) + sum(zeros) for side, zeros in zip(pixels, layer.padding, strict=True))
-        return rows, columns
+        return with_sides((min(pixels[0], PADDED_SIDE), min(pixels[1], PADDED_SIDE)), layer.padding)
+    if isinstance(layer, L.Cropping2D):
+        (rows, columns), _ = spatial(facts.output_shape, data_format, layer.kind)
+        return with_sides((min(rows, PADDED_SIDE), min(columns, PADDED_SIDE)), layer.cropping)
     return 1, 1
 
 
@@ -82,7 +86,7 @@ def layer_picture(experiment: Experiment, name: str, theme: str = "auto") -> str
     """
     node, facts = layer_named(experiment, name)
     layer, data_format = node.layer, format_of(node.layer, experiment.network.context)
-    if isinstance(layer, L.Flatten | L.ZeroPadding2D):
+    if isinstance(layer, L.Flatten | L.ZeroPadding2D | L.Cropping2D):
         return still_picture(layer, facts, data_format, theme)
     pixels, channels = spatial(facts.input_shapes[0], data_format, layer.kind)
     if isinstance(layer, L.Conv2DTranspose):

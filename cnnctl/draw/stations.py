@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import prod
 
 from cnnctl.draw.repeats import Item, Round, items_of
 from cnnctl.spec import layers as L
@@ -12,7 +13,7 @@ from cnnctl.spec.shapes import LayerContext, Shape, format_of, spatial
 from cnnctl.spec.stack import INPUT
 
 ACTIVATIONS = (L.ActivationLayer, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax)
-SHEETS = (L.BatchNormalization, L.RandomLayer, *ACTIVATIONS)
+SHEETS = (L.BatchNormalization, L.Rescaling, L.RandomLayer, *ACTIVATIONS)
 """Layers that are drawn as sheets on the box of their input, where nothing else takes that output."""
 
 
@@ -39,7 +40,7 @@ class Station:
         name: of the layer, or `input`.
         layer: None for the input.
         shape: of the output, as `summary` prints it.
-        size: (height, width, channels) of maps, or (values,) of a vector.
+        size: (height, width, channels) of maps, or (values,) of a vector; of other tensors the first axis, those between, the last.
         inputs: indices of the stations before it.
         rounds: the repeats around it, outermost first.
         times: layers of the network that it is drawn for.
@@ -101,8 +102,10 @@ def _station(item: Item, inputs: tuple[int, ...], context: LayerContext) -> Stat
 
 
 def _size(shape: Shape, data_format: L.DataFormat) -> tuple[int, ...]:
-    if len(shape) != 3:
+    if len(shape) == 1:
         return shape
+    if len(shape) != 3:  # no image: drawn with the last axis as depth
+        return shape[0], prod(shape[1:-1]), shape[-1]
     (height, width), channels = spatial(shape, data_format, "")
     return height, width, channels
 
@@ -111,6 +114,8 @@ def _sheet(item: Item) -> Sheet:
     layer = item.node.layer
     if isinstance(layer, L.BatchNormalization):
         return Sheet("batch norm", "normalization", item.name)
+    if isinstance(layer, L.Rescaling):
+        return Sheet("rescaling", "normalization", item.name)
     if isinstance(layer, L.RandomLayer):
         words = layer.kind.removesuffix("2d").replace("_", " ")
         return Sheet(f"{words} {random_part(layer).split()[-1]}", "dropout", item.name)

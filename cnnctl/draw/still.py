@@ -1,4 +1,4 @@
-"""Draw a layer that moves values without computing: zero padding and flatten, as a still picture."""
+"""Draw a layer that moves values without computing: zero padding, cropping and flatten, as a still picture."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from cnnctl.draw.grids import STYLE, Grid, drawn_grid, drawn_padding
 from cnnctl.draw.labels import by, details_of
 from cnnctl.draw.texts import MARGIN, drawn_texts, text_width
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Facts, spatial
+from cnnctl.spec.shapes import Facts, HeightWidth, spatial
 from cnnctl.spec.shapes import show_shape as show
 from cnnctl.svg import element, picture, text
 
+Sides = tuple[HeightWidth, HeightWidth]
 TOP, CELL, LABEL, SMALLEST = 104.0, 30.0, 24.0, 480.0
 SIDE, MAPS = 3, 3
 """Rows and columns, and maps, of the example of flatten, at most."""
 PADDED_SIDE = 6
-"""Rows and columns of the example of zero padding, at most."""
+"""Rows and columns of the example of zero padding, and those that a cropping leaves, at most."""
 WIDEST = 480.0
 COLOURS = ("blue", "orange", "green")
 BY_ROW = 14
 """Values of a vector that are drawn in one line."""
 
 
-def still_picture(layer: L.Flatten | L.ZeroPadding2D, facts: Facts, data_format: L.DataFormat, theme: str) -> str:
-    """Draw zero padding or flatten on a small example.
+def still_picture(
+    layer: L.Flatten | L.ZeroPadding2D | L.Cropping2D, facts: Facts, data_format: L.DataFormat, theme: str
+) -> str:
+    """Draw zero padding, cropping or flatten on a small example.
 
     Args:
         layer: the layer.
@@ -37,7 +40,13 @@ def still_picture(layer: L.Flatten | L.ZeroPadding2D, facts: Facts, data_format:
     if isinstance(layer, L.ZeroPadding2D):
         size = min(height, PADDED_SIDE), min(width, PADDED_SIDE)
         notes = [f"Shown on an input of {by(size)}. Each map is padded by itself."]
-        parts, right, bottom = _padding(layer, size)
+        parts, right, bottom = _sides(layer.padding, size, "0", f"{by(size)} becomes {by(with_sides(size, layer.padding))}")
+    elif isinstance(layer, L.Cropping2D):
+        (rows, columns), _ = spatial(facts.output_shape, data_format, layer.kind)
+        size = min(rows, PADDED_SIDE), min(columns, PADDED_SIDE)
+        whole = with_sides(size, layer.cropping)
+        notes = [f"Shown on an input of {by(whole)}. Each map is cropped by itself; × is removed."]
+        parts, right, bottom = _sides(layer.cropping, size, "×", f"{by(whole)} becomes {by(size)}")
     else:
         size, maps = (min(height, SIDE), min(width, SIDE)), min(channels, MAPS)
         notes = [f"Shown on {maps} {'maps' if maps > 1 else 'map'} of {by(size)}; a number is the place in the vector.",
@@ -49,14 +58,19 @@ def still_picture(layer: L.Flatten | L.ZeroPadding2D, facts: Facts, data_format:
     return picture(page, bottom + MARGIN, [*drawn_texts(texts), *parts], title, " ".join(texts[1:]), theme, STYLE)
 
 
-def _padding(layer: L.ZeroPadding2D, size: tuple[int, int]) -> tuple[list[str], float, float]:
-    """Draw a map with the zeros around it; return the elements, and the right and lower end."""
-    (above, below), (before, after) = layer.padding
-    rows, columns = above + size[0] + below, before + size[1] + after
+def with_sides(size: HeightWidth, sides: Sides) -> HeightWidth:
+    """Return rows and columns with those at the sides."""
+    return size[0] + sum(sides[0]), size[1] + sum(sides[1])
+
+
+def _sides(sides: Sides, size: HeightWidth, content: str, title: str) -> tuple[list[str], float, float]:
+    """Draw a map with cells around it that hold `content`; return the elements, and the right and lower end."""
+    (above, _), (before, _) = sides
+    rows, columns = with_sides(size, sides)
     cell: float = min(CELL, WIDEST / max(rows, columns))
     grid = Grid(MARGIN + before * cell, TOP + LABEL + above * cell, *size, cell)
-    label = text(MARGIN, TOP + LABEL - 7, f"{by(size)} becomes {by((rows, columns))}", font_size=11.5)
-    parts = [label, *drawn_padding(grid, layer.padding, "0"), *drawn_grid(grid, strokes(size, 0), "blue")]
+    label = text(MARGIN, TOP + LABEL - 7, title, font_size=11.5)
+    parts = [label, *drawn_padding(grid, sides, content), *drawn_grid(grid, strokes(size, 0), "blue")]
     return parts, MARGIN + columns * cell, TOP + LABEL + rows * cell
 
 

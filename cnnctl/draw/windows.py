@@ -83,7 +83,9 @@ def drawn_windows(stations: Sequence[Station], slots: Sequence[Slot], scale: Sca
         if isinstance(station.layer, L.Convolution | L.Conv2DTranspose | L.Pooling):
             yield from _window(station, before, start, slot, scale, FRACTIONS[turn % 2])
             turn += 1
-        elif isinstance(station.layer, L.Flatten | L.GlobalPooling | L.Dense) and _side_by_side(start, slot):
+        elif isinstance(station.layer, L.Flatten | L.GlobalPooling | L.Dense | L.UpSampling2D | L.Reshape) and _side_by_side(
+            start, slot
+        ):
             yield _way(_front(start.box), _front(slot.box), COLOURS[station.kind])
 
 

@@ -56,7 +56,7 @@ class Graph:
         if (tensor, order) not in self._transposed:
             result = self.operator("Transpose", tensor, perm=order)
             self._transposed[tensor, order] = result
-            self._transposed[result, TO_LAST if order == TO_FIRST else TO_FIRST] = tensor
+            self._transposed[result, tuple(order.index(axis) for axis in range(len(order)))] = tensor
         return self._transposed[tensor, order]
 
     def _name(self, what: str) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from cnnctl.export.onnx_graph import TO_FIRST, TO_LAST, Graph, Place
+from cnnctl.model.up_sampling import interpolation_weights
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Shape, axes_of, format_of, spatial, transposed_size, window_of
+from cnnctl.spec.shapes import Shape, apply, axes_of, format_of, per_channel, spatial, transposed_size, window_of
 
 OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "celu": ("Celu", {}),
@@ -154,6 +155,34 @@ def _(spec: L.ZeroPadding2D, graph: Graph, place: Place) -> str:
 
 
 @translate.register
+def _(spec: L.Cropping2D, graph: Graph, place: Place) -> str:
+    """Add a slice; its ends are counted from the last row and column."""
+    axes = [2, 3] if place.channels_first else [1, 2]
+    pixels, _ = spatial(place.shapes[0], format_of(spec, place.context), spec.kind)
+    starts = [first for first, _ in spec.cropping]
+    ends = [n - last for n, (_, last) in zip(pixels, spec.cropping, strict=True)]
+    numbers = [graph.constant(each, name, np.int64) for each, name in ((starts, "starts"), (ends, "ends"), (axes, "axes"))]
+    return graph.operator("Slice", place.inputs[0], *numbers)
+
+
+@translate.register
+def _(spec: L.UpSampling2D, graph: Graph, place: Place) -> str:
+    """Add a resize, or the products of an interpolation that ONNX computes with other weights or not at all."""
+    tensor = place.inputs[0] if place.channels_first else graph.transposed(place.inputs[0], TO_FIRST)
+    if spec.interpolation == "nearest":
+        sizes = graph.constant([1, 1, *spec.size], "scales")
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        tensor = graph.operator("Resize", tensor, "", sizes, **how)
+    else:
+        (height, width), _ = spatial(place.shapes[0], format_of(spec, place.context), spec.kind)
+        rows = interpolation_weights(height, spec.size[0], spec.interpolation)
+        columns = interpolation_weights(width, spec.size[1], spec.interpolation)
+        tensor = graph.operator("MatMul", graph.constant(rows, "rows"), tensor)
+        tensor = graph.operator("MatMul", tensor, graph.constant(columns.T, "columns"))
+    return tensor if place.channels_first else graph.transposed(tensor, TO_LAST)
+
+
+@translate.register
 def _(spec: L.GlobalPooling, graph: Graph, place: Place) -> str:
     kind = "ReduceMean" if isinstance(spec, L.GlobalAveragePooling2D) else "ReduceMax"
     axes = graph.constant([2, 3] if place.channels_first else [1, 2], "axes", np.int64)
@@ -163,8 +192,9 @@ def _(spec: L.GlobalPooling, graph: Graph, place: Place) -> str:
 @translate.register
 def _(spec: L.Flatten, graph: Graph, place: Place) -> str:
     tensor, shape = place.inputs[0], place.shapes[0]
-    image = place.channels_first and len(shape) == 3  # Keras flattens with the channels last
-    return reshape(graph, graph.transposed(tensor, TO_LAST) if image else tensor, (prod(shape),))
+    if place.channels_first and len(shape) > 1:  # Keras flattens with the first axis last
+        tensor = graph.transposed(tensor, (0, *range(2, len(shape) + 1), 1))
+    return reshape(graph, tensor, (prod(shape),))
 
 
 def reshape(graph: Graph, tensor: str, shape: Shape) -> str:
@@ -197,6 +227,23 @@ def _(spec: L.BatchNormalization, graph: Graph, place: Place) -> str:
     spread[spec.axis] = -1
     product = graph.operator("Mul", place.inputs[0], graph.constant(scale.reshape(spread), "scale"))
     return graph.operator("Add", product, graph.constant(shift.reshape(spread), "shift"))
+
+
+@translate.register
+def _(spec: L.Rescaling, graph: Graph, place: Place) -> str:
+    scale, offset = (per_channel(numbers, place.context.data_format) for numbers in (spec.scale, spec.offset))
+    product = graph.operator("Mul", place.inputs[0], graph.constant(scale, "scale"))
+    return graph.operator("Add", product, graph.constant(offset, "offset"))
+
+
+@translate.register
+def _(spec: L.Reshape, graph: Graph, place: Place) -> str:
+    return reshape(graph, place.inputs[0], apply(spec, place.shapes, place.context)[0])
+
+
+@translate.register
+def _(spec: L.Permute, graph: Graph, place: Place) -> str:
+    return graph.transposed(place.inputs[0], (0, *spec.dims))
 
 
 @translate.register

@@ -16,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.model.styles import build_model, layers_by_name
+from cnnctl.model.up_sampling import with_products
 from cnnctl.spec.experiment import Experiment
 
 Values = NDArray[np.float32]
@@ -141,6 +142,7 @@ def write_tflite(network: keras.Model, path: Path, typical: Values | None = None
 
         operators = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
         options = {"optimizations": [tf.lite.Optimize.DEFAULT], "representative_dataset": one_by_one}
+    network = with_products(network)
     network.export(path, format="litert", verbose=False, target_spec={"supported_ops": [operators]}, **options)
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import keras
 
+from cnnctl.model.up_sampling import UpSamplingByProducts
 from cnnctl.spec import layers as L
 from cnnctl.spec import weights as W
 from cnnctl.spec.groups import local
 from cnnctl.spec.section import Section
-from cnnctl.spec.shapes import LayerContext, format_of, units_of
+from cnnctl.spec.shapes import LayerContext, format_of, per_channel, units_of
 from cnnctl.spec.stack import Node
 
 KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
@@ -24,6 +25,11 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.AveragePooling2D: keras.layers.AveragePooling2D,
     L.GlobalAveragePooling2D: keras.layers.GlobalAveragePooling2D,
     L.GlobalMaxPooling2D: keras.layers.GlobalMaxPooling2D,
+    L.Cropping2D: keras.layers.Cropping2D,
+    L.UpSampling2D: keras.layers.UpSampling2D,
+    L.Rescaling: keras.layers.Rescaling,
+    L.Reshape: keras.layers.Reshape,
+    L.Permute: keras.layers.Permute,
     L.Flatten: keras.layers.Flatten,
     L.Dense: keras.layers.Dense,
     L.BatchNormalization: keras.layers.BatchNormalization,
@@ -137,9 +143,19 @@ def keras_layer(
         arguments["data_format"] = format_of(layer, context)
     if isinstance(layer, L.Dense):
         arguments["units"] = units_of(layer, context)
+    if isinstance(layer, L.Rescaling):
+        arguments = {name: per_channel(value, context.data_format) for name, value in arguments.items()}
     if isinstance(layer, L.RandomLayer) and arguments["seed"] is None:
         arguments["seed"] = seeds.of("seed")
+    if isinstance(layer, L.UpSampling2D) and layer.only_in_float32 and precision != "float64":
+        precision = "float32"
     kind = KERAS_LAYERS[type(layer)]
+    if (
+        isinstance(layer, L.UpSampling2D)
+        and layer.interpolation != "nearest"
+        and (twice_differentiable or precision == "float64")
+    ):
+        kind = UpSamplingByProducts
     if twice_differentiable and kind is keras.layers.BatchNormalization:
         kind = TwiceDifferentiableBatchNormalization
     return kind(**arguments, name=local(node.name), dtype=precision)

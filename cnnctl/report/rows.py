@@ -78,7 +78,10 @@ def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
     network = experiment.network
     facts, image, context = network.facts, network.image, network.context
     size = BYTES_PER_VALUE[on_any_machine(experiment).train.precision]
-    sizes = [size] * (len(facts) - 1) + [BYTES_PER_VALUE["float32"]]  # the last layer is always float32
+    in_float32 = [getattr(node.layer, "only_in_float32", False) for node in network.nodes[:-1]] + [
+        True
+    ]  # the last layer always
+    sizes = [BYTES_PER_VALUE["float32"] if always else size for always in in_float32]
     fields = receptive_fields(network.nodes, facts, image, context)
     rows = [
         Row(each, field, prod(each.output_shape) * size * batch_size, node.shares)

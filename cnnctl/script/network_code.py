@@ -10,6 +10,7 @@ from cnnctl.spec import weights as W
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.groups import local
 from cnnctl.spec.section import Section
+from cnnctl.spec.shapes import per_channel
 from cnnctl.spec.stack import Node
 
 _FIRST = {
@@ -18,6 +19,11 @@ _FIRST = {
     L.SeparableConv2D: ("filters", "kernel_size"),
     L.Conv2DTranspose: ("filters", "kernel_size"),
     L.ZeroPadding2D: ("padding",),
+    L.Cropping2D: ("cropping",),
+    L.UpSampling2D: ("size",),
+    L.Rescaling: ("scale",),
+    L.Reshape: ("target_shape",),
+    L.Permute: ("dims",),
     L.MaxPooling2D: ("pool_size",),
     L.AveragePooling2D: ("pool_size",),
     L.Dense: ("units",),
@@ -29,7 +35,7 @@ _FIRST = {
     L.ActivationLayer: ("activation",),
 }
 """Positional arguments, in the order of Keras."""
-_PAIRS = ("kernel_size", "strides", "output_padding", "dilation_rate", "pool_size")
+_PAIRS = ("kernel_size", "strides", "output_padding", "dilation_rate", "pool_size", "size")
 _ALONE = (W.Constant, W.L1, W.L2)
 """Parts with a single positional argument."""
 
@@ -65,10 +71,12 @@ def layer_call(
     """
     layer, mixed = node.layer, experiment.train.precision != "float32"
     fields = {name: getattr(layer, name) for name in _arguments(layer, experiment, parameters)}
+    if isinstance(layer, L.Rescaling):
+        fields = {field: per_channel(value, experiment.model.data_format) for field, value in fields.items()}
     name = (f"name={literal(local(node.name))}",) if layer.name else ()
     draws = isinstance(layer, L.RandomLayer) and "seed" not in fields
     seed = (f"seed={seed_of(W.drawn_seed(experiment.seed, index, 'seed'))}",) if draws else ()
-    precision = ('dtype="float32"',) if mixed and last else ()
+    precision = ('dtype="float32"',) if mixed and (last or getattr(layer, "only_in_float32", False)) else ()
     plain = tuple(
         _plain(layer, field, value, parameters.get(field)) for field, value in fields.items() if not isinstance(value, Section)
     )
@@ -102,7 +110,7 @@ def _plain(layer: L.Layer, field: str, value: object, parameter: str | None) -> 
         text = parameter
     elif field == "units" and value == L.CLASSES:
         text = "CLASSES"
-    elif isinstance(value, tuple) and (field in _PAIRS or isinstance(layer, L.ZeroPadding2D)):
+    elif isinstance(value, tuple) and (field in _PAIRS or isinstance(layer, L.ZeroPadding2D | L.Cropping2D)):
         text = pair(value)
     else:
         text = literal(value)

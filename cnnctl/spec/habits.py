@@ -112,6 +112,8 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "l2": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "l1": _Habit("kernel_regularizer", "{l1: {l1: VALUE}}"),
     "weightdecay": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "eps": _Habit("epsilon"),
     "alpha": _Habit("negative_slope"), "slope": _Habit("negative_slope"), "dim": _Habit("axis"),
+    "shape": _Habit("target_shape"), "newshape": _Habit("target_shape"), "perm": _Habit("dims"), "axes": _Habit("dims"), "order": _Habit("dims"),
+    "scalefactor": _Habit("size"), "mode": _Habit("interpolation"),
     "batchnorm": _NORM, "batchnormalization": _NORM, "dropout": _DROPOUT, "dropoutrate": _DROPOUT,
     "training": _Habit(reason="layers switch between training and inference themselves"),
 }  # fmt: skip
@@ -131,12 +133,16 @@ _LAYERS: Mapping[str, str] = {
     "globalmaxpool": "global_max_pooling2d", "globalmaxpool2d": "global_max_pooling2d",
     "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
     "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
-    "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
+    "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d",
+    "upsample": "up_sampling2d", "upsampling": "up_sampling2d", "upsample2d": "up_sampling2d", "upsamplingnearest2d": "up_sampling2d",
+    "view": "reshape", "unflatten": "reshape", "transpose": "permute", "swapaxes": "permute",
+    "rescale": "rescaling",
+    "crop": "cropping2d", "cropping": "cropping2d", "centercrop": "cropping2d",
     "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {
     "input": "the shape of the input comes from data", "inputlayer": "the shape of the input comes from data",
-    "rescaling": "pixels are always divided by 255", "normalization": "pixels are always divided by 255",
+    "normalization": "pixels are always divided by 255",
     "resizing": "data.image_size sets the size of images", "resize": "data.image_size sets the size of images",
     "randomflip": "data.augment sets random transformations", "randomrotation": "data.augment sets random transformations",
 }  # fmt: skip
@@ -302,6 +308,9 @@ def _about_layer(content: Any, where: Where) -> str | None:
             "kernel_size": "3",
             "rate": "0.5",
             "stddev": "0.1",
+            "scale": "2.0",
+            "target_shape": "[-1]",
+            "dims": "[2, 1, 3]",
             "inputs": "[first, second]",
         }
         line = ", ".join(f"{field}: {examples[field]}" for field in required)
@@ -440,6 +449,13 @@ def _about_numbers(content: Any, where: Where) -> str | None:
     if isinstance(value, str) and re.fullmatch(r"\d+,\d+", value):
         as_decimal = f"; write {field}: {value.replace(',', '.')}" if field not in _INTEGERS else ""
         return f"{show(value)} has a decimal comma, which makes it a text{as_decimal}"
+    if (
+        where[-2:-1] == ("rescaling",)
+        and isinstance(value, str)
+        and (match := re.fullmatch(r"(\d+\.?\d*)\s*/\s*(\d+\.?\d*)\.?", value))
+    ):
+        quotient = float(match[1]) / float(match[2]) if float(match[2]) else 0
+        return f"expected a number, received the text {show(value)}; write {field}: {quotient:.10g}"
     if field == "units" and isinstance(value, str) and value != "classes":
         return f"expected a positive integer or 'classes', received {show(value)}; write units: classes"
     if field == "padding" and type(value) is int and where[-2] != "zero_padding2d":

@@ -170,6 +170,52 @@ def _padded(node: Node, values: Values) -> Values:
     return values if values.kind != PROBABILITIES else _no_longer(node, "zeros around probabilities")
 
 
+def _cropped(node: Node, values: Values, softmax_of_columns: bool) -> Values:
+    """Crop values; probabilities remain, unless they are along the cropped columns."""
+    assert isinstance(node.layer, L.Cropping2D)
+    if values.kind != PROBABILITIES or not softmax_of_columns or not sum(node.layer.cropping[1]):
+        return values
+    return _no_longer(node, "cropped outputs of a softmax along the columns")
+
+
+def _enlarged(node: Node, values: Values, softmax_of_columns: bool) -> Values:
+    """Interpolate values; means of probabilities with positive weights are probabilities, unless they are along the columns."""
+    layer = node.layer
+    assert isinstance(layer, L.UpSampling2D)
+    if values.kind != PROBABILITIES or layer.size == (1, 1):
+        return values
+    if softmax_of_columns and layer.size[1] > 1:
+        return _no_longer(node, "interpolated outputs of a softmax along the columns")
+    if layer.interpolation in ("nearest", "bilinear"):
+        return values
+    return _no_longer(node, f"probabilities after {layer.interpolation} interpolation, whose weights may be negative")
+
+
+def _rescaled(node: Node, values: Values) -> Values:
+    layer = node.layer
+    assert isinstance(layer, L.Rescaling)
+    unchanged = _all(layer.scale, 1) and _all(layer.offset, 0)
+    return values if values.kind != PROBABILITIES or unchanged else _no_longer(node, "rescaled probabilities")
+
+
+def _all(numbers: float | tuple[float, ...], number: float) -> bool:
+    return set(numbers if isinstance(numbers, tuple) else (numbers,)) == {number}
+
+
+def _reshaped(node: Node, values: Values, facts: Facts | None) -> Values:
+    """Reshape values; probabilities remain if the last axis keeps its length."""
+    if values.kind != PROBABILITIES or facts is None or facts.input_shapes[0][-1] == facts.output_shape[-1]:
+        return values
+    return _no_longer(node, f"softmax outputs that a reshape cut into rows of {facts.output_shape[-1]}")
+
+
+def _permuted(node: Node, values: Values) -> Values:
+    assert isinstance(node.layer, L.Permute)
+    if values.kind != PROBABILITIES or node.layer.dims[-1] == len(node.layer.dims):
+        return values
+    return _no_longer(node, "softmax outputs that a permute moved to another axis than the last")
+
+
 def _changed_at_random(node: Node, values: Values) -> Values:
     layer = node.layer
     assert isinstance(layer, L.RandomLayer)
@@ -268,6 +314,11 @@ _MADE: dict[type[L.Layer], Callable[[_Step], Values]] = {
     L.RandomLayer: lambda step: _changed_at_random(step.node, step.values),
     L.Flatten: lambda step: _flattened(step.node, step.values, step.facts),
     L.ZeroPadding2D: lambda step: _padded(step.node, step.values),
+    L.Cropping2D: lambda step: _cropped(step.node, step.values, step.softmax_of_columns),
+    L.UpSampling2D: lambda step: _enlarged(step.node, step.values, step.softmax_of_columns),
+    L.Rescaling: lambda step: _rescaled(step.node, step.values),
+    L.Reshape: lambda step: _reshaped(step.node, step.values, step.facts),
+    L.Permute: lambda step: _permuted(step.node, step.values),
     L.Pooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.GlobalPooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.ValueJoin: lambda step: _combined(step.node, step.taken),

@@ -112,6 +112,7 @@ def _changes(
     misfit: Misfit, culprit: Facts | None, nodes: Sequence[Node], image: Shape, context: LayerContext
 ) -> Iterator[_Change]:
     if not misfit.reason.shrinks:
+        yield from _inferred(misfit.node, nodes, image)
         yield from _without_flattening(misfit, nodes, image, context)
         return
     yield from _easier(misfit.node, nodes, image)
@@ -127,7 +128,11 @@ def _changes(
 def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, context: LayerContext) -> Iterator[_Change]:
     """Yield the stack without a flatten or global pooling, and with it moved down."""
     place = next(index for index, node in enumerate(nodes) if node.name == misfit.node.name)
-    candidates = {node.written: node for node in nodes[:place] if isinstance(node.layer, L.Flatten | L.GlobalPooling)}
+    candidates = {
+        node.written: node
+        for node in nodes[:place]
+        if isinstance(node.layer, L.Flatten | L.GlobalPooling | L.Reshape | L.Permute)
+    }
     for node in islice(candidates.values(), MAX_REMEDIES):
         yield _Change(f"remove '{node.name}'", without(nodes, node.written), image)
         lower = (
@@ -137,9 +142,21 @@ def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, con
         yield from islice((change for change in lower if _fits(change, context) and _ends_well(change, context)), 1)
 
 
+def _inferred(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
+    """Yield a reshape with each of its sizes inferred."""
+    if not isinstance(node.layer, L.Reshape):
+        return
+    target = node.layer.target_shape
+    for place in range(len(target)):
+        inferred = tuple(-1 if each == place else max(n, 1) for each, n in enumerate(target))
+        yield _changed(node, nodes, image, f"target_shape: {list(inferred)}", target_shape=inferred)
+
+
 def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
     """Yield changes of one layer that use fewer pixels."""
     layer = node.layer
+    if isinstance(layer, L.Cropping2D):
+        yield _Change(f"remove '{node.name}'", without(nodes, node.written), image)
     if not isinstance(layer, L.Convolution | L.Pooling):
         return
     if layer.padding == "valid":
@@ -152,7 +169,8 @@ def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change
 
 def _smaller_window(node: Node, pixels: tuple[int, int], nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
     layer = node.layer
-    assert isinstance(layer, L.Convolution | L.Pooling)
+    if not isinstance(layer, L.Convolution | L.Pooling):
+        return
     field = "pool_size" if isinstance(layer, L.Pooling) else "kernel_size"
     dilation = window_of(layer).dilation
     size = tuple(min(k, (n - 1) // d + 1) for k, n, d in zip(getattr(layer, field), pixels, dilation, strict=True))

@@ -11,7 +11,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.few_shot import images_at_once
 from cnnctl.spec.head import LOGITS, values_of
 from cnnctl.spec.shapes import Facts, LayerContext, show_shape, softmax_places
-from cnnctl.spec.stack import Complaint, Node
+from cnnctl.spec.stack import INPUT, Complaint, Node
 
 
 def oddities(experiment: Experiment) -> list[str]:
@@ -19,7 +19,7 @@ def oddities(experiment: Experiment) -> list[str]:
     network = experiment.network
     layers = network.nodes, network.facts, network.context
     warnings: dict[Where, str] = {}
-    found = [*_unequal_channels(*layers), *_cancelled(network.nodes), *_hidden_softmax(*layers)]
+    found = [*_rescaled(network.nodes), *_unequal_channels(*layers), *_cancelled(network.nodes), *_hidden_softmax(*layers)]
     for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(network.nodes))]:
         warnings.setdefault(node.written, f"warning: '{node.name}' {text}")
     return list(warnings.values())
@@ -42,6 +42,22 @@ def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], context: La
                     f"{verb} the one channel of '{name}' {show_shape(shape)} {to} each of the {output[axis]} channels of its output "
                     f"{show_shape(output)}. Unless this is intended, {_with_channels(by_name.get(name), name, output[axis])}",
                 )
+
+
+def _rescaled(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
+    """Yield the rescalings that output a constant, and those of pixels as if they were not divided by 255."""
+    for node in nodes:
+        if not isinstance(node.layer, L.Rescaling):
+            continue
+        scales = node.layer.scale if isinstance(node.layer.scale, tuple) else (node.layer.scale,)
+        if not any(scales):
+            yield node, "multiplies by 0, so its output is the same for every image: no layer before it can learn"
+        elif node.inputs == (INPUT,) and max(map(abs, scales)) <= 1 / 100:
+            yield (
+                node,
+                f"makes the pixels, which are always divided by 255, lie between 0 and {max(map(abs, scales)):.2g} apart from the "
+                "offset; remove it, or write scale: 2.0 and offset: -1.0 for values from -1 to 1",
+            )
 
 
 def _with_channels(node: Node | None, name: str, count: int) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cnnctl.spec.receptive_masks import AxisField, TooLarge, field_after
+from cnnctl.spec.receptive_masks import AxisField, field_after
+from cnnctl.spec.receptive_moves import Stride, TooLarge
 from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape
 from cnnctl.spec.stack import INPUT, Node
 
@@ -25,7 +26,8 @@ class Receptive:
         seen: rows and columns inside this rectangle that affect the value: fewer if windows have gaps.
         same: True if all values have a field of this size; at the edges of a padded image some are smaller.
         padded: True if every field of this size also covers zeros of a padding, so that the window is larger than the field.
-        stride: distance between neighbouring receptive fields in rows and columns; None along an axis without order.
+        stride: distance between neighbouring receptive fields in rows and columns; None along an axis without order, and where
+            an up-sampling makes the distances unequal.
         unseen: rows and columns of the image that affect no value of the layer.
     """
 
@@ -106,6 +108,11 @@ def _measured(both: tuple[AxisField, AxisField] | None, sides: Sequence[int]) ->
         seen=(rows.lines, columns.lines),
         same=rows.same and columns.same,
         padded=rows.padded or columns.padded,
-        stride=(both[0].stride, both[1].stride),
+        stride=(_distance(both[0].stride), _distance(both[1].stride)),
         unseen=(both[0].unseen(sides[0]), both[1].unseen(sides[1])),
     )
+
+
+def _distance(stride: Stride | None) -> int | None:
+    """Return the distance between neighbours; None if it differs from one to the next."""
+    return stride.rows if stride and stride.positions == 1 else None

@@ -22,29 +22,31 @@ from operator import and_, or_
 from typing import Any, NamedTuple
 
 from cnnctl.spec import layers as L
+from cnnctl.spec.receptive_moves import (
+    EVERYTHING,
+    MAX_MASKS,
+    Masks,
+    Stride,
+    Term,
+    TooLarge,
+    cropped,
+    permuted,
+    reshaped,
+    up_sampled,
+)
+from cnnctl.spec.receptive_moves import few as _few
 from cnnctl.spec.shapes import (
     Facts,
     HeightWidth,
     LayerContext,
     Shape,
     Window,
+    channel_axis,
     format_of,
     softmax_places,
     transposed_size,
     window_of,
 )
-
-MAX_MASKS = 2**18
-"""Most masks per factor; from a layer that needs more on, there are no receptive fields."""
-
-EVERYTHING = -1  # Python's -1 has every bit set
-Masks = tuple[int, ...]
-"""The masks along one axis of an output: one per position, or a single one for all positions."""
-Term = tuple[Masks, ...]
-
-
-class TooLarge(Exception):
-    """The receptive fields would need too many masks."""
 
 
 class _Widest(NamedTuple):
@@ -65,23 +67,23 @@ class AxisField:
         terms: the masks; see the module docstring.
         zeros: the bit of the padding.
         axis: the axis of the output that follows the rows; None if there is none.
-        stride: rows between neighbouring fields along this axis; None if there are no neighbours.
+        stride: the distance between neighbouring fields along this axis; None if there are no neighbours.
     """
 
     shape: Shape
     terms: tuple[Term, ...]
     zeros: int
     axis: int | None
-    stride: int | None
+    stride: Stride | None
 
     @staticmethod
     def of_image(image: Shape, axis: int) -> AxisField:
         """Create the field of the image itself: each row, or column, is its own field."""
         own = tuple(1 << place for place in range(image[axis]))
         term = tuple(own if each == axis else (EVERYTHING,) for each in range(3))
-        return AxisField(image, (term,), 1 << image[axis], axis, 1 if image[axis] > 1 else None)
+        return AxisField(image, (term,), 1 << image[axis], axis, Stride(1) if image[axis] > 1 else None)
 
-    def with_axis(self, axis: int, size: int, change: Callable[[Masks], Masks], stride: int | None = None) -> AxisField:
+    def with_axis(self, axis: int, size: int, change: Callable[[Masks], Masks], stride: Stride | None = None) -> AxisField:
         """Apply `change` to the masks of one axis; `stride` is the new stride if the axis follows the rows."""
         terms = [(*term[:axis], _shortest(change(term[axis])), *term[axis + 1 :]) for term in self.terms]
         shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])
@@ -189,7 +191,7 @@ def _slid(field: AxisField, layer: L.Convolution | L.Pooling, context: LayerCont
 def _slid_along(field: AxisField, axis: int, window: Window, side: int, zeros: int) -> AxisField:
     size = field.shape[axis]
     output = window.output(size, side)
-    stride = field.stride * window.strides[side] if field.stride and output > 1 else None
+    stride = field.stride.slid(window.strides[side]) if field.stride and output > 1 else None
     return field.with_axis(axis, output, lambda masks: _windows(_spread(masks, size), window, side, zeros), stride)
 
 
@@ -295,11 +297,28 @@ def _pooled(field: AxisField, layer: L.GlobalPooling, context: LayerContext) -> 
 
 def _flattened(field: AxisField, layer: L.Flatten, facts: Facts, context: LayerContext) -> AxisField:
     """Flatten an image; Keras moves the channels last before it flattens."""
-    if len(facts.input_shapes[0]) != 3:
+    rank = len(facts.input_shapes[0])
+    if rank == 1:
         return field
-    order = (1, 2, 0) if format_of(layer, context) == "channels_first" else (0, 1, 2)
+    order = (*range(1, rank), 0) if format_of(layer, context) == "channels_first" else tuple(range(rank))
     terms = tuple(tuple(term[axis] for axis in order) for term in field.terms)
     return AxisField(tuple(field.shape[axis] for axis in order), terms, field.zeros, None, None)
+
+
+def _rescaled(field: AxisField, layer: L.Rescaling, facts: Facts, context: LayerContext) -> AxisField:
+    """Rescale values; a scale of 0 leaves the offset, which sees nothing."""
+    scales = layer.scale if isinstance(layer.scale, tuple) else (layer.scale,)
+    if all(scales):
+        return field
+    (field,), shape = _tensors([field], facts), facts.output_shape
+    axis = channel_axis(shape, context.data_format)
+
+    def some(masks: Masks) -> Masks:
+        return tuple(
+            mask if scale else 0 for mask, scale in zip(_spread(masks, shape[axis]), scales * shape[axis], strict=False)
+        )
+
+    return field.with_axis(axis, shape[axis], some, field.stride)
 
 
 def _dense(field: AxisField, output: Shape) -> AxisField:
@@ -404,12 +423,6 @@ def _shortest(masks: Masks) -> Masks:
     return masks[:1] if masks.count(masks[0]) == len(masks) else masks
 
 
-def _few(count: int) -> int:
-    if count > MAX_MASKS:
-        raise TooLarge
-    return count
-
-
 def _span(mask: int) -> int:
     """Return the distance from the first bit to the last, both included."""
     return mask.bit_length() - (mask & -mask).bit_length() + 1 if mask else 0
@@ -422,6 +435,11 @@ _RULES: dict[type[L.Layer], Callable[[Any, Sequence[AxisField], Facts, LayerCont
     L.Conv2DTranspose: lambda layer, taken, facts, context: _transposed(taken[0], layer, context),
     L.Pooling: lambda layer, taken, facts, context: _slid(taken[0], layer, context),
     L.ZeroPadding2D: lambda layer, taken, facts, context: _padded(taken[0], layer, context),
+    L.Cropping2D: lambda layer, taken, facts, context: cropped(taken[0], layer, _image_axes(layer, context)[0]),
+    L.UpSampling2D: lambda layer, taken, facts, context: up_sampled(taken[0], layer, _image_axes(layer, context)[0]),
+    L.Rescaling: lambda layer, taken, facts, context: _rescaled(taken[0], layer, facts, context),
+    L.Reshape: lambda layer, taken, facts, context: reshaped(taken[0], facts.output_shape),
+    L.Permute: lambda layer, taken, facts, context: permuted(taken[0], layer),
     L.GlobalPooling: lambda layer, taken, facts, context: _pooled(taken[0], layer, context),
     L.Flatten: lambda layer, taken, facts, context: _flattened(taken[0], layer, facts, context),
     L.Dense: lambda layer, taken, facts, context: _dense(taken[0], facts.output_shape),

@@ -289,6 +289,16 @@ def test_zero_padding_shows_its_zeros_on_each_side(tmp_path: Path) -> None:
     assert "6×6 becomes 9×9" in [each.text for each in picture.all("text")]
 
 
+def test_cropping_shows_what_it_removes_on_each_side(tmp_path: Path) -> None:
+    layer = "cropping2d: {name: it, cropping: [[1, 2], [0, 3]]}"
+    picture = Picture(layer_picture(experiment_of(stack(layer), tmp_path, "[12, 7]"), "it"))
+    assert len(list(picture.all("rect", "zero"))) == (1 + 6 + 2) * (4 + 3) - 6 * 4
+    texts = [each.text for each in picture.all("text")]
+    assert "9×7 becomes 6×4" in texts
+    assert texts.count("×") == 39
+    assert "cropping2d" not in str(texts[0]) and "it: crops 1, 2; 0, 3" in texts
+
+
 def test_a_layer_without_a_picture_is_refused_with_those_that_have_one(tmp_path: Path) -> None:
     experiment = experiment_of(stack("max_pooling2d: {name: it}"), tmp_path)
     with pytest.raises(UsageError) as raised:
@@ -312,6 +322,7 @@ def test_a_layer_without_a_picture_is_refused_with_those_that_have_one(tmp_path:
         ("max_pooling2d: {name: it, pool_size: 40}", "80×80"),
         ("conv2d_transpose: {name: it, filters: 2, kernel_size: 2, strides: 20}", "60×60"),
         ("zero_padding2d: {name: it, padding: [20, 1]}", "46×8"),
+        ("cropping2d: {name: it, cropping: [20, 1]}", "46×8"),
     ],
 )
 def test_a_picture_with_more_numbers_than_can_be_read_is_refused(layer: str, cells: str, tmp_path: Path) -> None:

@@ -344,7 +344,7 @@ def test_drawing_imports_nothing_heavy(tmp_path: Path) -> None:
     assert (tmp_path / "x.svg").read_text().endswith("</svg>\n") and (tmp_path / "y.svg").exists()
 
 
-VALUES = ["relu", "leaky_relu", "prelu", "elu", "softmax", *(f"{kind}: {{rate: 0.5}}" for kind in ("spatial_dropout2d", "gaussian_dropout", "alpha_dropout")), "gaussian_noise: {stddev: 0.5}"]  # fmt: skip
+VALUES = ["rescaling: {scale: 2}", "relu", "leaky_relu", "prelu", "elu", "softmax", *(f"{kind}: {{rate: 0.5}}" for kind in ("spatial_dropout2d", "gaussian_dropout", "alpha_dropout")), "gaussian_noise: {stddev: 0.5}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -192,6 +192,25 @@ def zero_padding2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
     return maybe(draw, fields, padding=one_of(draw, a, [a, b], [[a, b], [c, d]]))
 
 
+def cropping2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields, _, pixels, _ = format_and_pixels(draw, shape, model_format)
+    (a, b), (c, d) = (sides_within(draw, n - 1) for n in pixels)
+    both = min((n - 1) // 2 for n in pixels)
+    return maybe(draw, fields, cropping=one_of(draw, min(both, 2), [[a, b], [c, d]]))
+
+
+def up_sampling2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    fields, _, pixels, _ = format_and_pixels(draw, shape, model_format)
+    size = [number(draw, 1, 3 if n < 12 else 1) for n in pixels]
+    ways = ("bilinear", "bicubic", "lanczos3", "lanczos5", "nearest")
+    return maybe(draw, {**fields, "size": pair(draw, size[0], size[1])}, interpolation=one_of(draw, *ways))
+
+
+def sides_within(draw: Draw, most: int) -> tuple[int, int]:
+    first = number(draw, 0, min(most, 2))
+    return first, number(draw, 0, min(most - first, 2))
+
+
 def global_pooling(draw: Draw, shape: Shape, model_format: str) -> Plain:
     fields, *_ = format_and_pixels(draw, shape, model_format)
     return maybe(draw, fields, keepdims=True)
@@ -266,7 +285,33 @@ def softmax(draw: Draw, shape: Shape, model_format: str) -> Plain:
     return maybe(draw, {}, axis=one_of(draw, axes, several))
 
 
+def rescaling(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    first = model_format == "channels_first"
+    channels = shape[0 if first and len(shape) == 3 else -1]
+    lists = [] if first and len(shape) != 3 else [[(-1.0) ** each * (each + 1) / 4 for each in range(channels)]]
+    fields = {"scale": one_of(draw, 0.6, -2.0, [1.7], *lists)}
+    return maybe(draw, fields, offset=one_of(draw, 1.0, [0.25], *lists))
+
+
+def reshape(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    """Returns a target of one to four axes; three are most likely, so that an image may follow."""
+    rest, sizes = prod(shape), []
+    for _ in range(one_of(draw, 0, 1, 2, 2, 2, 3)):
+        sizes.append(one_of(draw, *(n for n in range(1, min(rest, 12) + 1) if rest % n == 0)))
+        rest //= sizes[-1]
+    sizes.insert(number(draw, 0, len(sizes)), rest)
+    inferred = number(draw, -1, len(sizes) - 1)
+    return {"target_shape": [-1 if place == inferred else n for place, n in enumerate(sizes)]}
+
+
+def permute(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    return {"dims": draw(st.permutations(range(1, len(shape) + 1)))}
+
+
 ANYWHERE = {
+    "reshape": reshape,
+    "permute": permute,
+    "rescaling": rescaling,
     "relu": relu,
     "leaky_relu": leaky_relu,
     "prelu": prelu,
@@ -289,6 +334,8 @@ ON_IMAGES = {
     "max_pooling2d": pooling,
     "average_pooling2d": pooling,
     "zero_padding2d": zero_padding2d,
+    "cropping2d": cropping2d,
+    "up_sampling2d": up_sampling2d,
     "spatial_dropout2d": spatial_dropout2d,
     "global_average_pooling2d": global_pooling,
     "global_max_pooling2d": global_pooling,
@@ -454,7 +501,8 @@ def smooth(drawn: Drawn) -> list[Plain]:
 
     Nor a softmax where a mean may be taken along its axis, the last, which is always the same.
     """
-    first = "channels_first" in repr(drawn) and "pooling" in repr(drawn)
+    text = repr(drawn)
+    first = "pooling" in text and any(word in text for word in ("channels_first", "permute", "reshape"))
     replaced = {**SMOOTH, "linear": "softsign"} if first else SMOOTH
     changed: list[Plain] = []
     for layer in drawn.layers:
@@ -546,7 +594,9 @@ def test_receptive_fields_and_probabilities_are_those_of_the_computed_outputs(dr
     for node, output in zip(nodes, outputs, strict=True):
         kind = values[node.name].kind
         assert kind != "probabilities" or sums_to_one(output), node.name
-        known = kind in ("probabilities", "softmax of a softmax") or "training" in kind  # the last: after a dropout
+        # After a dropout, and what is not followed further: what was moved may be moved back.
+        lost = any(word in kind for word in ("training", "interpolation", "reshape", "permute"))
+        known = lost or kind in ("probabilities", "softmax of a softmax")
         assert known or not sums_to_one(output), node.name
 
 
@@ -578,12 +628,29 @@ def wild_layer(draw: Draw, kind: str) -> Plain:
             return maybe(draw, {**own, **padding, "pool_size": wild_pair(draw, 4)}, strides=wild_pair(draw, 3))
         case "zero_padding2d" | "flatten":
             return own
+        case "up_sampling2d":
+            return {**own, "size": wild_pair(draw, 2), "interpolation": one_of(draw, "nearest", "bilinear", "bicubic")}
+        case "cropping2d":
+            return {**own, "cropping": [[number(draw, 0, 3), number(draw, 0, 3)], number(draw, 0, 3)]}
         case "global_average_pooling2d" | "global_max_pooling2d":
             return maybe(draw, own, keepdims=True)
     return wild_values(draw, kind, own)
 
 
+WILD_TARGETS = [[-1], [2, -1], [-1, 3, 2], [1, 2, 3], [2, 2, -1, 1]]
+
+
+def wild_moves(draw: Draw) -> dict[str, Plain]:
+    return {
+        "reshape": {"target_shape": one_of(draw, *WILD_TARGETS)},
+        "permute": {"dims": draw(st.permutations(range(1, one_of(draw, 1, 2, 3, 3, 3) + 1)))},
+        "rescaling": {"scale": 2.0},
+    }
+
+
 def wild_values(draw: Draw, kind: str, own: Plain) -> Plain:
+    if kind in ("reshape", "permute", "rescaling"):
+        return wild_moves(draw)[kind]
     match kind:
         case "batch_normalization":
             return {"axis": number(draw, -5, 5)}
@@ -739,6 +806,15 @@ SPOILERS: dict[str, list[Plain]] = {
     "a pooling after flatten": [{"flatten": {}}, {"average_pooling2d": {}}],
     "zero padding after flatten": [{"flatten": {}}, {"zero_padding2d": {}}],
     "a global pooling after a global pooling": [{"global_max_pooling2d": {}}, {"global_average_pooling2d": {}}],
+    "rows all cropped": [{"cropping2d": {"cropping": [[5, 3], 0]}}],
+    "columns all cropped": [{"cropping2d": {"cropping": [0, [4, 6]]}}],
+    "up-sampling after flatten": [{"flatten": {}}, {"up_sampling2d": {}}],
+    "other values": [{"reshape": {"target_shape": [9, 8, 2]}}],
+    "a rest that is no integer": [{"reshape": {"target_shape": [-1, 7]}}],
+    "too few axes": [{"permute": {"dims": [2, 1]}}],
+    "too many axes": [{"flatten": {}}, {"permute": {"dims": [2, 1, 3]}}],
+    "a convolution after a reshape": [{"reshape": {"target_shape": [8, 27]}}, conv()],
+    "cropping after flatten": [{"flatten": {}}, {"cropping2d": {}}],
     "channels that are rows": [conv(data_format="channels_first", groups=3)],
     "an axis past the last": [{"batch_normalization": {"axis": 4}}],
     "the batch as axis": [{"batch_normalization": {"axis": 0}}],

@@ -346,6 +346,42 @@ def test_a_concatenation_names_its_axis() -> None:
         ("dropout: {rate: 0}, flatten", "with rate 0 values are unchanged, also in training"),
         ("flatten, flatten: {name: again}", "the input is already a vector: (B, 64) is unchanged"),
         ("zero_padding2d: {padding: 0}, flatten", "padding of 0 adds nothing"),
+        (
+            "up_sampling2d: {size: [2, 3]}, flatten",
+            "rows: 8 · 2 = 16\n  columns: 8 · 3 = 24\n  each value becomes a block of 2×3 equal values",
+        ),
+        ("up_sampling2d: {interpolation: bilinear}, flatten", "with a factor of 2 first by 0.75 and 0.25; nothing is learned"),
+        (
+            "up_sampling2d: {size: 3, interpolation: bilinear}, flatten",
+            "with a factor of 3 first by 0.667 and 0.333; nothing is learned",
+        ),
+        (
+            "up_sampling2d: {interpolation: lanczos3}, flatten",
+            "the 6 nearest rows and 6 nearest columns (lanczos3); some weights are negative",
+        ),
+        ("rescaling: {scale: 2, offset: -1}, flatten", "value by value: 2 · x + (-1), in training and in inference;"),
+        ("rescaling: {scale: 2, offset: -1}, flatten", "pixels are divided by 255 before, so 0 to 1 becomes -1 to 1"),
+        ("rescaling: {scale: [2]}, flatten", "with the numbers of each channel: [2.0] · x + 0,"),
+        (
+            "reshape: {target_shape: [4, -1]}, flatten",
+            "-1 is what remains: 64 / 4 = 16\n  rank 4 becomes 3 (with the batch axis): (B, 8, 8, 1) becomes (B, 4, 16), the same 64 values",
+        ),
+        (
+            "reshape: {target_shape: [4, 16, 1]}, flatten",
+            "the rank stays 4 (with the batch axis): (B, 8, 8, 1) becomes (B, 4, 16, 1)",
+        ),
+        (
+            "permute: {dims: [3, 1, 2]}, flatten",
+            "axis 1 is axis 3 of the input, axis 2 is axis 1 of the input and axis 3 is axis 2 of the input; axis 0",
+        ),
+        ("permute: {dims: [3, 1, 2]}, flatten", "output[i, j, k] = input[j, k, i], other than after a reshape"),
+        ("permute: {dims: [1, 2, 3]}, flatten", "the axes keep their order: nothing changes"),
+        ("up_sampling2d: {size: 1}, flatten", "size 1 changes nothing"),
+        ("cropping2d: {cropping: 0}, flatten", "cropping of 0 removes nothing"),
+        (
+            "cropping2d: {cropping: [[1, 2], 0]}, flatten",
+            "rows: 8 - 1 - 2 = 5\n  the removed values reach no later layer through it",
+        ),
         ("zero_padding2d: {padding: [[1, 2], [1, 0]]}, flatten", "zeros: 1 row above, 2 below, 1 column left, 0 right"),
         ("activation: {activation: linear}, flatten", "linear: values are unchanged"),
         ("conv2d: {filters: 1, kernel_size: 3}, flatten", "so 1 filter outputs 1 map\n"),

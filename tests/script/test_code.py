@@ -188,6 +188,14 @@ VARIANTS: dict[str, list[str]] = {
     "blocks as classes": [BLOCKS.replace("STYLE", "subclass")],
     "blocks that branch, one used twice": [BRANCHES.replace("STYLE", "functional")],
     "classes that branch, one used twice": [BRANCHES.replace("STYLE", "subclass")],
+    "rescaled, interpolated and moved in 16 bits, channels first": [
+        "model.data_format=channels_first",
+        "data.channels=3",
+        "model.layers=[{rescaling: {scale: [1, 2, 3], offset: [0.5, 0, -0.5]}}, {up_sampling2d: {size: [1, 2], interpolation: bicubic}}, "
+        "{cropping2d: {cropping: [[1, 0], [0, 2]]}}, {permute: {dims: [2, 3, 1]}}, {reshape: {target_shape: [-1, 7, 3]}}, flatten, "
+        "{dense: {units: 12}}, {rescaling: {scale: [0.5]}}, {dense: {units: classes}}]",
+        "train.precision=mixed_bfloat16",
+    ],
     "every layer": [],  # its stack is that of everything.yaml
 }
 

@@ -135,3 +135,18 @@ def test_other_last_batches_are_not(examples: int, batch_size: int) -> None:
     network = checked([maps(), "batch_normalization", "flatten", dense()]).network
     nodes, facts = network.nodes, network.facts
     assert last_batch_warning(nodes, facts, 65, 64) == "", "maps have many values"
+
+
+def test_a_rescaling_that_leaves_almost_nothing_is_warned_about() -> None:
+    (warning,) = warnings([maps(), {"rescaling": {"scale": 0}}, "flatten", dense()])
+    assert (
+        warning
+        == "warning: 'rescaling' multiplies by 0, so its output is the same for every image: no layer before it can learn"
+    )
+    (warning,) = warnings([{"rescaling": {"scale": 1 / 255}}, "flatten", dense()])
+    assert (
+        "makes the pixels, which are always divided by 255, lie between 0 and 0.0039 apart from the offset; remove it"
+        in warning
+    )
+    assert warnings([{"rescaling": {"scale": 2.0, "offset": -1.0}}, "flatten", dense()]) == []
+    assert warnings([maps(), {"rescaling": {"scale": 0.001}}, "flatten", dense()]) == []

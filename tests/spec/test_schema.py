@@ -29,6 +29,7 @@ ONLY_THE_LOADER_KNOWS = {
     # few-shot tasks: the stack, and numbers that must be equal
     "embedding-is-an-image", "embedding-of-classes", "rotations-of-a-wide-image",
     # shapes
+    "cropping-leaves-nothing", "reshape-of-other-values", "permute-of-other-axes", "rescaling-of-other-channels",
     "axis-not-there", "axis-of-the-batch", "channels-not-divided-by-groups", "concatenate-image-and-vector",
     "concatenate-unequal-rows", "depthwise-too-wide", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
     "image-too-large", "join-of-unequal-shapes", "more-values-than-a-tensor-holds", "noise-shape-too-short",
@@ -135,6 +136,7 @@ NAMES = ["x", "units", "rate", "filters", "name", "classes", "epochs", "seed", "
 # Every field, with values of every kind
 
 REQUIRED = {
+    "scale": 2.0, "target_shape": [-1], "dims": [2, 1],
     "filters": 4, "kernel_size": 3, "units": 3, "rate": 0.5, "stddev": 0.5, "activation": "relu", "times": 2, "layers": ["flatten"],
     "learning_rate": 0.1, "initial_learning_rate": 0.1, "max_learning_rate": 0.1, "decay_rate": 0.5,
     "boundaries": [1], "values": [0.1, 0.2], "source": "digits", "inputs": ["a", "b"], "layer": "x",

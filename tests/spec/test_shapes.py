@@ -221,6 +221,17 @@ def conv(**fields: Any) -> dict[str, Any]:
         ({"zero_padding2d": {"padding": [1, 3]}}, (28, 28, 1), (30, 34, 1)),
         ({"zero_padding2d": {"padding": [[1, 2], [3, 5]]}}, (28, 28, 1), (31, 36, 1)),
         ({"zero_padding2d": {"padding": 0}}, (4, 5, 1), (4, 5, 1)),
+        ("cropping2d", (4, 5, 1), (4, 5, 1)),
+        ("up_sampling2d", (4, 5, 3), (8, 10, 3)),
+        ({"reshape": {"target_shape": [-1]}}, (4, 5, 3), (60,)),
+        ({"reshape": {"target_shape": [2, -1, 3, 1, 5]}}, (4, 5, 3), (2, 2, 3, 1, 5)),
+        ({"reshape": {"target_shape": [20, 3]}}, (4, 5, 3), (20, 3)),
+        ({"permute": {"dims": [3, 1, 2]}}, (4, 5, 3), (3, 4, 5)),
+        ({"rescaling": {"scale": [1, 2, 3], "offset": [0.5]}}, (4, 5, 3), (4, 5, 3)),
+        ({"up_sampling2d": {"size": [1, 3], "interpolation": "lanczos5"}}, (4, 5, 3), (4, 15, 3)),
+        ({"cropping2d": {"cropping": 2}}, (28, 28, 1), (24, 24, 1)),
+        ({"cropping2d": {"cropping": [1, 3]}}, (28, 28, 1), (26, 22, 1)),
+        ({"cropping2d": {"cropping": [[1, 2], [3, 5]]}}, (28, 28, 1), (25, 20, 1)),
         # what leaves pixels alone or ends them
         ("global_average_pooling2d", (4, 5, 6), (6,)),
         ({"global_max_pooling2d": {"keepdims": True}}, (4, 5, 6), (1, 1, 6)),
@@ -243,6 +254,8 @@ def test_output_shape(layer: Any, image: Shape, expected: Shape) -> None:
         (conv(strides=[2, 1], padding="same"), (4, 4, 9)),
         ({"max_pooling2d": {"pool_size": [2, 3]}}, (3, 4, 3)),
         ({"zero_padding2d": {"padding": [[1, 2], [3, 5]]}}, (3, 11, 17)),
+        ({"cropping2d": {"cropping": [[1, 2], [3, 5]]}}, (3, 5, 1)),
+        ({"up_sampling2d": {"size": [1, 3]}}, (3, 8, 27)),
         ({"global_average_pooling2d": {}}, (3,)),
         ({"global_max_pooling2d": {"keepdims": True}}, (3, 1, 1)),
         ("flatten", (216,)),
@@ -394,6 +407,20 @@ def test_join(join: Any, branches: tuple[Any, ...], expected: Shape) -> None:
         ([{"max_pooling2d": {"pool_size": [5, 2]}}], "needs 5 pixels of height but receives 4"),
         (["flatten", conv()], r"conv2d needs an image .* received \(120\): it is after flatten"),
         (["global_max_pooling2d", "average_pooling2d"], "average_pooling2d needs an image"),
+        ([{"cropping2d": {"cropping": [[1, 3], 0]}}], "leaves no rows: 4 - 1 - 3 = 0, but at least 1 is required"),
+        ([{"rescaling": {"scale": [1, 2]}}], r"scale has 2 numbers, but its input \(4, 5, 6\) has 6 channels"),
+        (
+            ["flatten", {"rescaling": {"scale": 1, "offset": [1, 2]}}],
+            r"offset has 2 numbers, but its input \(120\) has 120 along its last",
+        ),
+        (
+            [{"reshape": {"target_shape": [4, 29]}}],
+            r"does not hold the values of its input \(4, 5, 6\): 4·29 = 116, but there are 120",
+        ),
+        ([{"reshape": {"target_shape": [7, -1]}}], r"-1 would be 120 / 7 = 17\.14, which is not an integer"),
+        ([{"permute": {"dims": [2, 1]}}], r"dims \[2, 1\] order 2 axes, but its input \(4, 5, 6\) has 3"),
+        ([{"reshape": {"target_shape": [20, 6]}}, conv()], "conv2d needs an image .* its input is not an image"),
+        ([{"cropping2d": {"cropping": [0, 4]}}], "leaves no columns: 5 - 4 - 4 = -3, but at least 1 is required"),
         (["flatten", "zero_padding2d"], "zero_padding2d needs an image"),
         (["flatten", "global_max_pooling2d"], "global_max_pooling2d needs an image"),
         ([{"dropout": {"rate": 0.5, "noise_shape": [None, 1, 6]}}], "noise_shape .* one value per axis"),
@@ -523,6 +550,79 @@ def test_fields_stay_within_the_image_and_padding_that_enlarges_them_is_marked()
     assert [each.field[0] for each in found] == [3, 5, 7, 8, 8, 8]
     assert [each.padded for each in found] == [False, False, False, True, True, True]
     assert not last_field([{"max_pooling2d": {"pool_size": 3, "padding": "same"}}, "flatten"], (8, 8, 1)).padded, "no zeros"
+
+
+def test_a_reshape_keeps_what_each_value_sees() -> None:
+    back = {"reshape": {"target_shape": [7, 7, 4]}}
+    assert last_field([conv(), "flatten", back, conv()], (9, 9, 1)).field == (5, 5)
+    assert last_field([conv(), back], (9, 9, 1)).stride == (1, 1)
+    patches = [
+        {"reshape": {"target_shape": [3, 4, 3, 4]}},
+        {"permute": {"dims": [1, 3, 2, 4]}},
+        {"reshape": {"target_shape": [9, 16]}},
+    ]
+    found = fields([*patches, {"dense": {"units": 5}}], (12, 12, 1))
+    assert [each.field for each in found] == [(1, 1), (1, 1), (1, 1), (4, 4)], "a patch of 4 by 4 pixels"
+    rows = {"reshape": {"target_shape": [6, 24]}}
+    assert last_field([rows, {"dense": {"units": 2}}], (12, 12, 1)).field == (2, 12), "two rows each"
+
+
+def test_a_permute_moves_rows_to_columns() -> None:
+    turned = last_field(
+        [{"permute": {"dims": [2, 1, 3]}}, {"conv2d": {"filters": 1, "kernel_size": [1, 3], "strides": [1, 2]}}], (9, 8, 1)
+    )
+    assert (turned.field, turned.stride) == ((3, 1), (2, 1))
+
+
+def test_a_reshape_that_cuts_every_row_has_no_receptive_field_told() -> None:
+    model = ModelSpec.model_validate({"layers": [{"reshape": {"target_shape": [151, 149]}}]})
+    nodes, _ = nodes_of(model)
+    around = LayerContext(10, "channels_last")
+    assert receptive_fields(nodes, trace(nodes, (149, 151, 1), around), (149, 151, 1), around) == [None]
+
+
+def test_what_is_multiplied_by_0_sees_nothing() -> None:
+    split = [{"rescaling": {"scale": [0, 1]}}, {"cropping2d": {"cropping": [0, [3, 0]]}}]
+    assert last_field([{"rescaling": {"scale": 0}}, conv()], (9, 9, 2)).field == (0, 0)
+    assert last_field(split, (9, 9, 2)).field == (1, 1)
+    assert last_field([*split, "global_max_pooling2d"], (9, 9, 2)).field == (9, 6)
+
+
+def test_under_channels_first_a_list_of_numbers_needs_an_image() -> None:
+    with pytest.raises(Misfit, match=r"needs an image \(channels, height, width\), received \(18\); one number fits any input"):
+        facts(["flatten", {"rescaling": {"scale": [1.0] * 18}}], (2, 3, 3), "channels_first")
+    assert shape(["flatten", {"rescaling": {"scale": [2]}}], (2, 3, 3), "channels_first") == (18,)
+    assert shape([{"rescaling": {"scale": [2, 3]}}], (2, 3, 3), "channels_first") == (2, 3, 3)
+
+
+def test_what_is_cropped_is_never_seen() -> None:
+    found = last_field([{"cropping2d": {"cropping": [[1, 2], [0, 3]]}}, conv()], (9, 9, 1))
+    assert (found.field, found.stride, found.unseen) == ((3, 3), (1, 1), ((0, 7, 8), (6, 7, 8)))
+
+
+BETWEEN = {"nearest": [1, 1, 1], "bilinear": [1, 2, 2], "bicubic": [2, 3, 3], "lanczos3": [3, 4, 4], "lanczos5": [5, 6, 6]}
+"""Pixels that the first three rows of an image of 12 rows see after an up-sampling by 2."""
+
+
+@pytest.mark.parametrize("way", BETWEEN)
+def test_an_interpolated_value_sees_the_pixels_between_which_it_lies(way: str) -> None:
+    layer = {"up_sampling2d": {"size": [2, 1], "interpolation": way}}
+    rows = [{"cropping2d": {"cropping": [[each, 23 - each], 0]}} for each in range(3)]
+    assert [last_field([layer, row], (12, 3, 1)).field[0] for row in rows] == BETWEEN[way]
+
+
+def test_distances_after_an_up_sampling_are_told_where_they_are_equal() -> None:
+    def stride(*layers: Any) -> tuple[int | None, int | None]:
+        return last_field(list(layers), (32, 32, 1)).stride
+
+    up, down = {"up_sampling2d": {}}, {"max_pooling2d": {}}
+    assert stride(up) == (None, None), "0, 1, 0, 1, ..."
+    assert stride(down, down, up) == (None, None)
+    assert stride(up, down) == (1, 1)
+    assert stride(down, up, down) == (2, 2)
+    assert stride(up, conv(strides=4)) == (2, 2)
+    assert stride(up, conv(strides=3)) == (None, None), "1, 2, 1, 2, ..."
+    assert stride(up, conv(strides=3), {"up_sampling2d": {"size": [1, 3]}}, conv(strides=[2, 2])) == (3, None)
 
 
 def test_vectors_have_no_stride() -> None:

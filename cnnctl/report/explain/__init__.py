@@ -13,12 +13,12 @@ from typing import Any
 from cnnctl.errors import counted
 from cnnctl.report.explain.activations import activated, activation_lines
 from cnnctl.report.explain.convolutions import separated_lines, transposed_lines, variant_lines
-from cnnctl.report.explain.images import flattened, zeros
+from cnnctl.report.explain.images import cropped, enlarged, flattened, zeros
 from cnnctl.report.explain.joins import combined, side_by_side
 from cnnctl.report.explain.noise import noise
 from cnnctl.report.explain.normalizations import normalized
 from cnnctl.report.explain.subject import Subject
-from cnnctl.report.explain.values import weighted
+from cnnctl.report.explain.values import permuted, rescaled, reshaped, weighted
 from cnnctl.report.explain.windows import field_lines, filter_lines, pooled, pooled_globally, sliding
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import CosineClassifier, Experiment, FewShotSpec, Maml
@@ -107,6 +107,11 @@ _LINES: dict[type[L.Layer], Callable[[Any, Subject], list[str]]] = {
     L.Conv2DTranspose: _transposed_lines,
     L.Pooling: _pooling_lines,
     L.ZeroPadding2D: lambda layer, subject: [zeros(layer)],
+    L.Cropping2D: lambda layer, subject: [*cropped(layer, subject.facts, subject.context), *field_lines(subject.receptive)],
+    L.Rescaling: rescaled,
+    L.Reshape: reshaped,
+    L.Permute: permuted,
+    L.UpSampling2D: lambda layer, subject: [*enlarged(layer, subject.facts, subject.context), *field_lines(subject.receptive)],
     L.GlobalPooling: lambda layer, subject: [
         pooled_globally(layer, subject.facts, subject.context),
         *field_lines(subject.receptive),

@@ -13,11 +13,11 @@ from cnnctl.spec.layers.activations import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from cnnctl.spec.layers.blocks import IN_BLOCK, BlockSpec, BlockUse, StackItem, Use
 from cnnctl.spec.layers.convolutions import Conv2DTranspose, DepthwiseConv2D, SeparableConv2D
 from cnnctl.spec.layers.fields import CLASSES, Activation, DataFormat, Layer, Padding, Weighted
-from cnnctl.spec.layers.images import Flatten, ZeroPadding2D
+from cnnctl.spec.layers.images import Cropping2D, Flatten, UpSampling2D, ZeroPadding2D
 from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
 from cnnctl.spec.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, RandomLayer, SpatialDropout2D
 from cnnctl.spec.layers.normalizations import BatchNormalization
-from cnnctl.spec.layers.values import ActivationLayer, Dense
+from cnnctl.spec.layers.values import ActivationLayer, Dense, Permute, Rescaling, Reshape
 from cnnctl.spec.layers.windows import (
     AveragePooling2D,
     Conv2D,
@@ -31,17 +31,18 @@ from cnnctl.spec.section import Section
 
 __all__ = [
     "CLASSES", "ELU", "IN_BLOCK", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D",
-    "BatchNormalization", "BlockSpec", "BlockUse", "Concatenate", "Conv2D", "Conv2DTranspose", "Convolution", "DataFormat", "Dense",
+    "BatchNormalization", "BlockSpec", "BlockUse", "Concatenate", "Conv2D", "Conv2DTranspose", "Convolution", "Cropping2D", "DataFormat", "Dense",
     "DepthwiseConv2D", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "GlobalPooling",
-    "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "Repeat",
-    "SeparableConv2D", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "Use", "ValueJoin", "Weighted", "ZeroPadding2D",
+    "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Permute", "Pooling", "RandomLayer", "ReLU",
+    "Repeat", "Rescaling", "Reshape", "SeparableConv2D", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "UpSampling2D", "Use", "ValueJoin",
+    "Weighted", "ZeroPadding2D",
 ]  # fmt: skip
 
 LAYERS: tuple[type[Layer], ...] = (
     Conv2D, DepthwiseConv2D, SeparableConv2D, Conv2DTranspose, ZeroPadding2D, MaxPooling2D, AveragePooling2D,
-    GlobalAveragePooling2D, GlobalMaxPooling2D, Flatten, Dense, BatchNormalization, Dropout, SpatialDropout2D, GaussianNoise,
-    GaussianDropout, AlphaDropout, ActivationLayer, ReLU, LeakyReLU, PReLU, ELU, Softmax, Add, Subtract, Multiply, Average,
-    Maximum, Minimum, Concatenate,
+    GlobalAveragePooling2D, GlobalMaxPooling2D, Cropping2D, UpSampling2D, Rescaling, Reshape, Permute, Flatten, Dense,
+    BatchNormalization, Dropout, SpatialDropout2D, GaussianNoise, GaussianDropout, AlphaDropout, ActivationLayer, ReLU, LeakyReLU,
+    PReLU, ELU, Softmax, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate,
 )  # fmt: skip
 
 Convolution = Conv2D | DepthwiseConv2D | SeparableConv2D

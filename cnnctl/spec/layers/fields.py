@@ -1,5 +1,6 @@
 """What the fields of layers may be, and the base classes of all layers."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -32,6 +33,10 @@ Activation = Literal[
     "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign",
     "swish", "tanh",
 ]  # fmt: skip
+
+MAX_AXES = 7
+"""Most axes of a reshape or permute, without the batch."""
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"]
 
 # Made without validation, which would build each schema at start-up.
 GLOROT_UNIFORM, ZEROS, ONES = GlorotUniform.model_construct(), Zeros.model_construct(), Ones.model_construct()
@@ -78,6 +83,40 @@ InputAxes = _axes_from(1)
 """Axes counted from the first after the batch, which is 1."""
 
 
+def _numbers(value: Any) -> float | tuple[float, ...]:
+    numbers = list(value) if isinstance(value, list | tuple) else [value]
+    if not numbers or not all(_is_finite(number) for number in numbers):
+        raise expected("a number, or a list of numbers, one per channel", value)
+    return tuple(map(float, numbers)) if isinstance(value, list | tuple) else float(value)
+
+
+def _is_finite(value: object) -> bool:
+    """Return True for a number that is a finite float, and not a boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _target_shape(value: Any) -> tuple[int, ...]:
+    sizes = list(value) if isinstance(value, list | tuple) else []
+    sound = all((type(n) is int and n == -1) or is_integer(n, 1) for n in sizes) and sizes.count(-1) <= 1
+    if not sound or not 1 <= len(sizes) <= MAX_AXES:
+        raise expected(
+            f"a list of 1 to {MAX_AXES} positive integers without the batch, one of which may be -1", value, at_most(value)
+        )
+    return tuple(sizes)
+
+
+def _dims(value: Any) -> tuple[int, ...]:
+    dims = list(value) if isinstance(value, list | tuple) else []
+    if (
+        not all(type(n) is int for n in dims)
+        or not dims
+        or len(dims) > MAX_AXES
+        or sorted(dims) != list(range(1, len(dims) + 1))
+    ):
+        raise expected("each axis from 1 on once, such as [2, 1, 3], without the batch axis 0", value)
+    return tuple(dims)
+
+
 def _noise_shape(value: object) -> tuple[int | None, ...]:
     if isinstance(value, list | tuple) and value and all(n is None or is_integer(n, 1) for n in value):
         return tuple(value)
@@ -98,6 +137,39 @@ ZeroPadding = Annotated[
     PlainSerializer(lambda sides: [list(side) for side in sides]),
     WithJsonSchema({"anyOf": [_WHOLE, {"type": "array", "items": {"anyOf": [_WHOLE, _SIDES]}, "minItems": 2, "maxItems": 2}]}),
 ]
+Cropping = ZeroPadding
+"""Rows and columns to remove, in the forms of a padding."""
+Numbers = Annotated[
+    float | tuple[float, ...],
+    PlainValidator(_numbers),
+    PlainSerializer(lambda numbers: list(numbers) if isinstance(numbers, tuple) else numbers),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "array", "minItems": 1, "items": {"type": "number"}}]}),
+]
+"""A number, or one per channel."""
+TargetShape = Annotated[
+    tuple[int, ...],
+    PlainValidator(_target_shape),
+    PlainSerializer(list),
+    WithJsonSchema(
+        {
+            "type": "array", "minItems": 1, "maxItems": MAX_AXES, "items": {"anyOf": [_POSITIVE, {"const": -1}]},
+            "contains": {"const": -1}, "minContains": 0, "maxContains": 1,
+        }
+    ),
+]  # fmt: skip
+"""Sizes of axes without the batch; -1 is inferred from the others."""
+Dims = Annotated[
+    tuple[int, ...],
+    PlainValidator(_dims),
+    PlainSerializer(list),
+    WithJsonSchema(
+        {
+            "type": "array", "uniqueItems": True, "items": {"type": "integer", "minimum": 1},
+            "anyOf": [{"minItems": n, "maxItems": n, "items": {"maximum": n}} for n in range(1, MAX_AXES + 1)],
+        }
+    ),
+]  # fmt: skip
+"""An order of all axes but the batch, which are counted from 1."""
 NoiseShape = Annotated[
     tuple[int | None, ...],
     PlainValidator(_noise_shape),

@@ -1,8 +1,8 @@
-"""Layers that compute on values: dense, activations and dropout."""
+"""Layers that compute on values, or move them: dense, activations, rescaling, reshape and permute."""
 
 from typing import ClassVar
 
-from cnnctl.spec.layers.fields import GLOROT_UNIFORM, ZEROS, Activation, Layer, Units, Weighted
+from cnnctl.spec.layers.fields import GLOROT_UNIFORM, ZEROS, Activation, Dims, Layer, Numbers, TargetShape, Units, Weighted
 from cnnctl.spec.weights import Constraint, Initializer, Regularizer
 
 
@@ -24,3 +24,21 @@ class Dense(Weighted):
 class ActivationLayer(Layer):
     kind: ClassVar[str] = "activation"
     activation: Activation
+
+
+class Rescaling(Layer):
+    """A scale and an offset of all values; a list has one number per channel, along the last axis of other tensors."""
+
+    kind: ClassVar[str] = "rescaling"
+    scale: Numbers
+    offset: Numbers = 0.0
+
+
+class Reshape(Layer):
+    kind: ClassVar[str] = "reshape"
+    target_shape: TargetShape
+
+
+class Permute(Layer):
+    kind: ClassVar[str] = "permute"
+    dims: Dims

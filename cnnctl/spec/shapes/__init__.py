@@ -30,15 +30,25 @@ from cnnctl.spec.shapes.basics import (
     spatial,
 )
 from cnnctl.spec.shapes.convolutions import depthwise, separable, transposed, transposed_arithmetic, transposed_size
-from cnnctl.spec.shapes.images import global_pooling, unchanged_image, zero_padding
+from cnnctl.spec.shapes.images import cropping, global_pooling, interpolated_from, unchanged_image, up_sampling, zero_padding
 from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
-from cnnctl.spec.shapes.values import batch_normalization, dense, dropout, units_of
+from cnnctl.spec.shapes.values import (
+    batch_normalization,
+    channel_axis,
+    dense,
+    dropout,
+    per_channel,
+    permute,
+    rescaling,
+    reshape,
+    units_of,
+)
 from cnnctl.spec.shapes.windows import arithmetic, convolution, pooling, window_of
 from cnnctl.spec.stack import INPUT, Node
 
 __all__ = [
     "MAX", "MAX_VALUES", "Costs", "DoesNotFit", "Facts", "HeightWidth", "LayerContext", "Misfit", "Shape", "Window",
-    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "format_of", "input_shape", "show_shape", "softmax_places", "spatial", "trace", "transposed_arithmetic", "transposed_size", "units_of", "window_of",
+    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "channel_axis", "format_of", "input_shape", "interpolated_from", "per_channel", "show_shape", "softmax_places", "spatial", "trace", "transposed_arithmetic", "transposed_size", "units_of", "window_of",
 ]  # fmt: skip
 
 
@@ -129,6 +139,11 @@ Rule = Callable[[Any, Shape, LayerContext], tuple[Shape, Costs]]
 _SHAPES: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], Shape]] = {
     L.Pooling: pooling,
     L.ZeroPadding2D: zero_padding,
+    L.Cropping2D: cropping,
+    L.UpSampling2D: up_sampling,
+    L.Rescaling: rescaling,
+    L.Reshape: reshape,
+    L.Permute: permute,
     L.GlobalPooling: global_pooling,
     L.Flatten: lambda layer, shape, context: (prod(shape),),
     L.Dropout: dropout,
