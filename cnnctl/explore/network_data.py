@@ -127,6 +127,13 @@ def weight_shapes(layer: L.Layer, shape: Shape, context: LayerContext) -> dict[s
         case L.Dense():
             units = units_of(layer, context)
             return {"kernel": (shape[-1], units)} | ({"bias": (units,)} if layer.use_bias else {})
+        case L.LayerNormalization():
+            axes = sorted(
+                [layer.axis] if isinstance(layer.axis, int) else layer.axis
+            )  # as Keras sorts them: negative ones first
+            return dict.fromkeys(layer.trained, tuple(shape[axis - 1 if axis > 0 else axis] for axis in axes))
+        case L.GroupNormalization():
+            return dict.fromkeys(layer.trained, (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],))
         case L.BatchNormalization():
             length = (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],)
             used = {"gamma": layer.scale, "beta": layer.center, "moving_mean": True, "moving_variance": True}

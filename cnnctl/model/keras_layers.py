@@ -41,6 +41,9 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.Maximum: keras.layers.Maximum,
     L.Minimum: keras.layers.Minimum,
     L.Concatenate: keras.layers.Concatenate,
+    L.LayerNormalization: keras.layers.LayerNormalization,
+    L.GroupNormalization: keras.layers.GroupNormalization,
+    L.UnitNormalization: keras.layers.UnitNormalization,
 }
 
 

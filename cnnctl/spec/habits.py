@@ -112,6 +112,7 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "weightdecay": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "eps": _Habit("epsilon"),
     "alpha": _Habit("negative_slope"), "slope": _Habit("negative_slope"), "dim": _Habit("axis"),
     "batchnorm": _NORM, "batchnormalization": _NORM, "dropout": _DROPOUT, "dropoutrate": _DROPOUT,
+    "numgroups": _Habit("groups"), "normalizedshape": _Habit("axis"), "elementwiseaffine": _Habit("scale"), "affine": _Habit("scale"),
     "training": _Habit(reason="layers switch between training and inference themselves"),
 }  # fmt: skip
 """Unknown fields of layers; `VALUE` is replaced by the value of the field."""
@@ -127,6 +128,9 @@ _LAYERS: Mapping[str, str] = {
     "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
     "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
     "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
+    "layernorm": "layer_normalization", "ln": "layer_normalization", "groupnorm": "group_normalization", "gn": "group_normalization",
+    "instancenorm": "group_normalization", "instancenorm2d": "group_normalization", "instancenormalization": "group_normalization",
+    "l2norm": "unit_normalization", "l2normalize": "unit_normalization", "l2normalization": "unit_normalization",
     "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {

@@ -19,6 +19,11 @@ KINDS = {
     "dense": "A matrix product with a bias (Keras Dense).",
     "batch_normalization": "Normalization by mean and variance of the batch in training, by moving averages in inference "
     "(Keras BatchNormalization).",
+    "layer_normalization": "Normalization by mean and variance of each image along axes, the same in training and inference "
+    "(Keras LayerNormalization; Ba et al. 2016).",
+    "group_normalization": "Normalization by mean and variance of each image over groups of channels "
+    "(Keras GroupNormalization; Wu and He 2018).",
+    "unit_normalization": "Divides by the L2 norm along axes, which becomes 1 (Keras UnitNormalization).",
     "dropout": "Sets a fraction of the values to 0, in training only (Keras Dropout).",
     "spatial_dropout2d": "Sets whole channels to 0, in training only (Keras SpatialDropout2D; Tompson et al. 2014).",
     "gaussian_noise": "Adds normal noise, in training only (Keras GaussianNoise).",
@@ -98,6 +103,18 @@ OF_KIND = {
     ("batch_normalization", "momentum"): "Weight of the old moving average in each step.",
     ("batch_normalization", "scale"): "Whether to multiply by a trained gamma.",
     ("batch_normalization", "epsilon"): "Added to the variance, against a division by 0.",
+    (
+        "layer_normalization",
+        "axis",
+    ): "The axis that each mean is over, or a list of axes: [1, 2, 3] for all values of an image.",
+    ("layer_normalization", "scale"): "Whether to multiply by a trained gamma.",
+    ("layer_normalization", "epsilon"): "Added to the variance, against a division by 0.",
+    ("layer_normalization", "rms_scaling"): "Deprecated by Keras: divide by the standard deviation, and subtract no mean.",
+    ("group_normalization", "groups"): "Groups of channels, each with its own mean and variance; -1 for one channel per group.",
+    ("group_normalization", "axis"): "The axis of the channels.",
+    ("group_normalization", "scale"): "Whether to multiply by a trained gamma.",
+    ("group_normalization", "epsilon"): "Added to the variance, against a division by 0.",
+    ("unit_normalization", "axis"): "The axis along which each norm becomes 1, or a list of axes; -1 is the last.",
     ("relu", "max_value"): "Largest output; null for none.",
     ("softmax", "axis"): "The axis over which the outputs sum to 1, or a list of axes; -1 is the last.",
     ("elu", "alpha"): "The outputs approach -alpha for inputs far below 0.",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnctl.spec.receptive_masks import AxisField, TooLarge, field_after
+from cnnctl.spec.receptive_normalizations import NORMALIZATIONS
 from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape
 from cnnctl.spec.stack import INPUT, Node
 
@@ -91,7 +92,8 @@ def _both(
     if len(taken) < len(before):
         return None
     try:
-        rows, columns = (field_after(node.layer, [each[axis] for each in taken], facts, context) for axis in (0, 1))
+        after = NORMALIZATIONS.get(type(node.layer), field_after)
+        rows, columns = (after(node.layer, [each[axis] for each in taken], facts, context) for axis in (0, 1))
     except TooLarge:
         return None
     return rows, columns

@@ -54,7 +54,19 @@ NOT_OFFERED = {
     "reduction": "losses are averaged over the images of a batch in both loops",
     "dtype": "losses compute in float32, whatever train.precision",
 }
-AXIS_OFFERED = (L.BatchNormalization, L.Concatenate, L.Softmax, W.MaxNorm, W.MinMaxNorm, W.UnitNorm)
+AXIS_OFFERED = (
+    L.BatchNormalization,
+    L.LayerNormalization,
+    L.GroupNormalization,
+    L.UnitNormalization,
+    L.Concatenate,
+    L.Softmax,
+    W.MaxNorm,
+    W.MinMaxNorm,
+    W.UnitNorm,
+)
+# What a class takes by **kwargs, which its signature does not name.
+HIDDEN: dict[type[Section], dict[str, Any]] = {L.LayerNormalization: {"rms_scaling": False}}
 # Defaults that differ, each with the reason.
 OTHER_DEFAULTS: dict[tuple[type[Section], str], Any] = {
     (L.AveragePooling2D, "pool_size"): (2, 2),  # Keras 3 forgot it; max pooling's
@@ -70,7 +82,7 @@ OTHER_DEFAULTS: dict[tuple[type[Section], str], Any] = {
 def keras_arguments(section: type[Section]) -> dict[str, Any]:
     """Returns the names and defaults of what a Keras class takes, without those that a config does not say."""
     parameters = list(inspect.signature(PAIRS[section]).parameters.values())
-    return {
+    return HIDDEN.get(section, {}) | {
         each.name: each.default
         for each in parameters
         if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
@@ -150,6 +162,11 @@ WEIGHTS = {
 }
 FORMAT = {"data_format": "channels_first"}
 POOLING = {"pool_size": [3, 2], "strides": [1, 2], "padding": "same", **FORMAT}
+NORMALIZED = {
+    "epsilon": 0.25, "center": False, "scale": False,
+    "beta_initializer": "ones", "gamma_initializer": {"random_normal": {"mean": 1.0, "stddev": 2.0, "seed": 1}},
+    "beta_regularizer": "l1", "gamma_regularizer": "l2", "beta_constraint": "unit_norm", "gamma_constraint": "non_neg",
+}  # fmt: skip
 # Each field of each layer, said otherwise than its default.
 SAID: dict[str, dict[str, Any]] = {
     "conv2d": {
@@ -173,6 +190,9 @@ SAID: dict[str, dict[str, Any]] = {
         "moving_variance_initializer": {"random_uniform": {"minval": 1.0, "maxval": 2.0, "seed": 2}},
         "beta_regularizer": "l1", "gamma_regularizer": "l2", "beta_constraint": "unit_norm", "gamma_constraint": "non_neg",
     },
+    "layer_normalization": {**NORMALIZED, "axis": [1, 2], "rms_scaling": True},
+    "group_normalization": {**NORMALIZED, "axis": 1, "groups": 2},
+    "unit_normalization": {"axis": [1, 2]},
     "dropout": {"rate": 0.25, "noise_shape": [None, 1, 1, 2], "seed": 9},
     "activation": {"activation": "selu"},
     "spatial_dropout2d": {"rate": 0.25, "seed": 9, **FORMAT},

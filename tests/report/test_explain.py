@@ -264,6 +264,35 @@ def test_a_concatenation_names_its_axis() -> None:
         ("conv2d: {filters: 1, kernel_size: 3, activation: softmax}, flatten", "no pixel of the image affects its outputs"),
         ("batch_normalization: {scale: false, center: false}, flatten", "then (x - mean) / sqrt(variance + 0.001)\n"),
         ("batch_normalization: {momentum: 1}, flatten", "they keep their initial values"),
+        (
+            "conv2d: {filters: 4, kernel_size: 3}, layer_normalization, flatten",
+            "each image alone, in training and inference: mean and variance over 4 channels, 36 of each per image (6 · 6 · 4 / 4)",
+        ),
+        (
+            "conv2d: {filters: 4, kernel_size: 3}, layer_normalization: {axis: [3, 1, 2]}, flatten",
+            "over 6 rows · 6 columns · 4 channels = 144 values, 1 of each per image (6 · 6 · 4 / 144)",
+        ),
+        ("layer_normalization: {axis: [1, 2]}, flatten", "parameters: gamma and beta trained, 8 · 8 = 64 of each"),
+        ("layer_normalization: {axis: [1, 2], rms_scaling: true}, flatten", "then gamma · x / sqrt(variance + 0.001)\n"),
+        ("layer_normalization: {axis: 1, center: false, scale: false}, flatten", "batch size does not matter\n  no parameters"),
+        (
+            "conv2d: {filters: 4, kernel_size: 3}, group_normalization: {groups: 2, scale: false}, flatten",
+            "4 channels in 2 groups of 2\n  each image alone, in training and inference: mean and variance over 6 · 6 · 2 = 72 values, "
+            "2 of each per image (6 · 6 · 4 / 72), then (x - mean) / sqrt(variance + 0.001) + beta",
+        ),
+        (
+            "conv2d: {filters: 4, kernel_size: 3}, group_normalization: {groups: -1}, flatten",
+            "4 channels in 4 groups of 1 (one channel each: instance normalization)",
+        ),
+        (
+            "conv2d: {filters: 4, kernel_size: 3}, unit_normalization, flatten",
+            "over 4 channels, 36 norms per image: each becomes 1",
+        ),
+        ("flatten, unit_normalization", "x / sqrt(sum of x²) over 64 values, 1 norm per image"),
+        (
+            "flatten, layer_normalization",
+            "the other 127 images of a batch of 128 change nothing, so the batch size does not matter",
+        ),
         ("dropout: {rate: 0.5, noise_shape: [null, 1, 1, 1]}, flatten", "noise_shape [null, 1, 1, 1] has a 1 share one draw"),
         (
             "conv2d: {filters: 2, kernel_size: 1, strides: 3}, flatten",

@@ -31,13 +31,21 @@ from cnnctl.spec.shapes.basics import (
 )
 from cnnctl.spec.shapes.images import global_pooling, unchanged_image, zero_padding
 from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
-from cnnctl.spec.shapes.values import batch_normalization, dense, dropout, units_of
+from cnnctl.spec.shapes.normalizations import (
+    batch_normalization,
+    group_normalization,
+    groups_of,
+    layer_normalization,
+    unit_normalization,
+    values_per_mean,
+)
+from cnnctl.spec.shapes.values import dense, dropout, units_of
 from cnnctl.spec.shapes.windows import arithmetic, convolution, pooling, window_of
 from cnnctl.spec.stack import INPUT, Node
 
 __all__ = [
     "MAX", "MAX_VALUES", "Costs", "DoesNotFit", "Facts", "HeightWidth", "LayerContext", "Misfit", "Shape", "Window",
-    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "format_of", "input_shape", "show_shape", "softmax_places", "spatial", "trace", "units_of", "window_of",
+    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "format_of", "groups_of", "input_shape", "show_shape", "softmax_places", "spatial", "trace", "units_of", "values_per_mean", "window_of",
 ]  # fmt: skip
 
 
@@ -120,12 +128,15 @@ _SHAPES: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], Shape]] = {
     L.AlphaDropout: dropout,
     L.SpatialDropout2D: unchanged_image,
     L.Softmax: softmax,
+    L.UnitNormalization: unit_normalization,
 }
 """Output shapes of layers without weights; the shape of others is unchanged."""
 _WITH_WEIGHTS: dict[type[L.Layer], Rule] = {
     L.Conv2D: convolution,
     L.Dense: dense,
     L.BatchNormalization: batch_normalization,
+    L.LayerNormalization: layer_normalization,
+    L.GroupNormalization: group_normalization,
     L.PReLU: prelu,
 }
 
