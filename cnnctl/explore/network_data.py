@@ -82,6 +82,8 @@ def _refuse_unknown(nodes: Sequence[Node]) -> None:
     for node in nodes:
         if node.layer.kind not in SHOWN:
             raise UsageError(f"explore cannot show layer type {node.layer.kind} ('{node.name}')")
+        if isinstance(node.layer, L.BatchNormalization) and node.layer.renorm:
+            raise UsageError(f"explore cannot show batch renormalization (renorm of '{node.name}')")
         activation = getattr(node.layer, "activation", None)
         if activation is not None and activation not in SHOWN_ACTIVATIONS:
             raise UsageError(f"explore cannot show activation {activation} ('{node.name}')")
@@ -136,8 +138,7 @@ def weight_shapes(layer: L.Layer, shape: Shape, context: LayerContext) -> dict[s
             return dict.fromkeys(layer.trained, (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],))
         case L.BatchNormalization():
             length = (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],)
-            used = {"gamma": layer.scale, "beta": layer.center, "moving_mean": True, "moving_variance": True}
-            return {name: length for name, there in used.items() if there}
+            return dict.fromkeys((*layer.trained, *layer.states), length)
     return {}
 
 

@@ -144,6 +144,8 @@ def keras_layer(
 
 
 def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:
+    if isinstance(value, L.RenormClipping):
+        return value.bounds
     if not isinstance(value, Section):
         return value
     fields = {field: getattr(value, field) for field in type(value).model_fields}

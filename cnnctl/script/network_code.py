@@ -155,6 +155,7 @@ def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
     draws = isinstance(layer, L.RandomLayer) and "seed" not in fields
     seed = (f"seed={W.drawn_seed(experiment.seed, index, 'seed')}",) if draws else ()
     precision = ('dtype="float32"',) if mixed and last else ()
+    fields = {name: value.bounds if isinstance(value, L.RenormClipping) else value for name, value in fields.items()}
     plain = tuple(_plain(layer, field, value) for field, value in fields.items() if not isinstance(value, Section))
     parts = [
         (field, _part(value, W.drawn_seed(experiment.seed, index, field)))

@@ -102,6 +102,13 @@ OF_KIND = {
     ("batch_normalization", "axis"): "The axis of the channels.",
     ("batch_normalization", "momentum"): "Weight of the old moving average in each step.",
     ("batch_normalization", "scale"): "Whether to multiply by a trained gamma.",
+    ("batch_normalization", "renorm"): "Batch renormalization (Ioffe 2017): training corrects towards moving statistics.",
+    ("batch_normalization", "renorm_clipping"): "Bounds of its corrections r and d; null for none.",
+    ("batch_normalization", "renorm_momentum"): "Weight of its old statistics in each step.",
+    (
+        "batch_normalization",
+        "synchronized",
+    ): "Keras's option for several devices; here the statistics are of the whole batch in any case.",
     ("batch_normalization", "epsilon"): "Added to the variance, against a division by 0.",
     (
         "layer_normalization",

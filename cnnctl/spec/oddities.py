@@ -7,7 +7,7 @@ from math import prod
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.document import Where
-from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.experiment import Experiment, Maml
 from cnnctl.spec.few_shot import images_at_once
 from cnnctl.spec.head import LOGITS, values_of
 from cnnctl.spec.shapes import Facts, LayerContext, show_shape, softmax_places, values_per_mean
@@ -152,17 +152,33 @@ def of_one_value(nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Node]:
 
 def batch_norm_complaints(experiment: Experiment, nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Complaint]:
     """Check for batch norms that cannot learn, since every batch has one value per mean."""
+    complaints = list(_of_renorm(experiment, nodes))
     if images_at_once(experiment) > 1:
-        return []
-    return [
-        (
-            node.where,
-            "with train.batch_size: 1 each mean is over one value, so x - mean is always 0 and every output is "
-            f"{'beta' if isinstance(node.layer, L.BatchNormalization) and node.layer.center else '0'}, whatever the image; "
-            "write batch_size: 2 under train, or remove it",
+        return complaints
+    for node in of_one_value(nodes, facts):
+        assert isinstance(node.layer, L.BatchNormalization)
+        beta = "beta" if node.layer.center else "0"
+        effect = "its gradient too" if node.layer.renorm else f"every output is {beta}, whatever the image"
+        complaints.append(
+            (
+                node.where,
+                f"with train.batch_size: 1 each mean is over one value, so x - mean is always 0 and {effect}; "
+                "write batch_size: 2 under train, or remove it",
+            )
         )
-        for node in of_one_value(nodes, facts)
-    ]
+    return complaints
+
+
+def _of_renorm(experiment: Experiment, nodes: Sequence[Node]) -> Iterator[Complaint]:
+    """Yield the batch renormalizations of maml: its statistics never move, so the corrections would undo the normalization."""
+    if experiment.few_shot and isinstance(experiment.few_shot.method, Maml):
+        for node in nodes:
+            if isinstance(node.layer, L.BatchNormalization) and node.layer.renorm:
+                yield (
+                    (*node.where, "renorm"),
+                    "corrects towards moving statistics, which maml does not have: it normalizes each batch by itself; "
+                    "write renorm: false, or remove it",
+                )
 
 
 def last_batch_warning(nodes: Sequence[Node], facts: Sequence[Facts], examples: int, batch_size: int) -> str:

@@ -40,6 +40,17 @@ def test_rms_scaling_divides_by_the_standard_deviation_and_keeps_the_mean() -> N
     assert np.allclose(outputs, images / np.sqrt(images.var(1, keepdims=True) + 1e-3), atol=1e-5)
 
 
+def test_renorm_without_clipping_outputs_what_its_statistics_give_and_clipping_bounds_the_corrections() -> None:
+    images = (2 + 3 * np.random.default_rng(0).normal(size=(50, 4))).astype("float32")
+    layer = keras.layers.BatchNormalization(renorm=True, renorm_momentum=0.9)
+    assert np.allclose(layer(images, training=True), images, atol=1e-4), "mean 0 and deviation 1 at first"
+    mean, deviation = layer.renorm_mean.numpy(), layer.renorm_stddev.numpy()
+    assert np.allclose(mean, 0.1 * images.mean(0), atol=1e-5)
+    assert np.allclose(layer(images, training=True), (images - mean) / deviation, atol=1e-4)
+    bounded = keras.layers.BatchNormalization(renorm=True, renorm_clipping={"rmin": 1, "rmax": 1, "dmax": 0})
+    assert np.allclose(bounded(images, training=True), keras.layers.BatchNormalization()(images, training=True), atol=1e-5)
+
+
 def test_noise_is_distributed_as_explained() -> None:
     ones, unit = np.ones((400, 8, 8, 6), "float32"), np.random.default_rng(0).normal(size=(400, 384)).astype("float32")
     maps = keras.layers.SpatialDropout2D(0.25, seed=1)(ones, training=True).numpy().reshape(400, 64, 6)

@@ -149,7 +149,18 @@ def axis_of(draw: Draw, shape: Shape, place: int) -> int:
 
 def batch_normalization(draw: Draw, shape: Shape, model_format: str) -> Plain:
     axis = axis_of(draw, shape, number(draw, 0, len(shape) - 1))
-    return maybe(draw, {}, axis=axis, center=False, scale=False, momentum=0.9, epsilon=0.01, gamma_initializer="zeros")
+    return maybe(
+        draw,
+        {},
+        axis=axis,
+        center=False,
+        scale=False,
+        momentum=0.9,
+        epsilon=0.01,
+        gamma_initializer="zeros",
+        renorm=True,
+        synchronized=True,
+    )
 
 
 NORMALIZED: Plain = {"center": False, "scale": False, "epsilon": 0.01, "gamma_initializer": "zeros"}

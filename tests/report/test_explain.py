@@ -60,7 +60,8 @@ def test_the_parameters_told_are_those_of_the_layers(config: Path) -> None:
         if facts.kind in ("conv2d", "dense"):
             assert f"= {facts.parameters:,}" in paragraphs[facts.name]
         elif facts.kind == "batch_normalization":
-            assert f"({facts.trainable:,}), moving mean and variance not ({facts.non_trainable:,})" in paragraphs[facts.name]
+            assert f" trained ({facts.trainable:,}), moving mean" in paragraphs[facts.name]
+            assert f" not ({facts.non_trainable:,})" in paragraphs[facts.name]
 
 
 # facts with the numbers of small configs, worked out by hand
@@ -263,6 +264,14 @@ def test_a_concatenation_names_its_axis() -> None:
         ),
         ("conv2d: {filters: 1, kernel_size: 3, activation: softmax}, flatten", "no pixel of the image affects its outputs"),
         ("batch_normalization: {scale: false, center: false}, flatten", "then (x - mean) / sqrt(variance + 0.001)\n"),
+        (
+            "batch_normalization: {renorm: true, renorm_momentum: 0.5, renorm_clipping: {rmin: 0.5, dmax: 2}}, flatten",
+            "(mean - mean of renorm) / deviation of renorm, clipped to r ≥ 0.5, |d| ≤ 2; gradients take r and d as constants, its "
+            "statistics are updated as 0.5 · old + 0.5 · batch's",
+        ),
+        ("batch_normalization: {renorm: true}, flatten", "the outputs are those of the statistics of renorm, not of the batch"),
+        ("batch_normalization: {renorm: true}, flatten", "and mean and deviation of renorm not (5)"),
+        ("batch_normalization: {synchronized: true}, flatten", "synchronized: of several replicas, the whole batch counts"),
         ("batch_normalization: {momentum: 1}, flatten", "they keep their initial values"),
         (
             "conv2d: {filters: 4, kernel_size: 3}, layer_normalization, flatten",

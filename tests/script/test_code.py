@@ -100,6 +100,15 @@ VARIANTS: dict[str, list[str]] = {
         "data.augment={rotation: 10, shift: 0.1, elastic: 0.15, thickness: 0.5}",
         "train.loop=fit",
     ],
+    "every normalization within images, and batch norm with renorm": [
+        "model.layers.1={batch_normalization: {renorm: true, renorm_clipping: {rmax: 2, dmax: 1}, synchronized: true}}",
+        "model.layers.2={layer_normalization: {axis: [1, 2, 3], beta_initializer: {random_normal: {stddev: 0.1}}}}",
+        "model.layers.3={group_normalization: {groups: -1, scale: false}}",
+        "model.layers.4={unit_normalization: {axis: [1, 2]}}",
+        "model.layers.5=flatten",
+        "model.layers.6={dense: {units: classes}}",
+        "model.style=subclass",
+    ],
     "mixed, erased with noise, lower rate with cooldown": [
         "data.labels=one_hot",
         "data.augment={rotation: 10, erase: {probability: 0.7}, mixup: 0.4}",

@@ -17,13 +17,35 @@ def normalized(layer: L.BatchNormalization, subject: Subject) -> list[str]:
     """Explain a batch normalization."""
     facts, batch = subject.facts, images_at_once(subject.experiment)
     values = batch * values_per_mean(layer, facts.output_shape)
+    states = "moving mean and variance"
+    if layer.renorm:
+        states = "moving mean, variance and deviation, and mean and deviation of renorm"
     return [
         f"in training, for {_normalized_alone(layer, facts, subject.context)}: mean and variance over the batch, {values:,} values "
         f"with a batch of {batch} (variance = mean of (x - mean)², no square root), then {_formula(layer)}",
+        *_corrected(layer),
+        *(["synchronized: of several replicas, the whole batch counts, as without this field"] if layer.synchronized else []),
         _in_inference(layer, subject.experiment),
         f"parameters: {' and '.join(layer.trained) or 'none'} trained ({facts.trainable:,}), "
-        f"moving mean and variance not ({facts.non_trainable:,})",
+        f"{states} not ({facts.non_trainable:,})",
     ]
+
+
+def _corrected(layer: L.BatchNormalization) -> list[str]:
+    """Explain batch renormalization; Ioffe, "Batch Renormalization" (2017), section 3."""
+    if not layer.renorm:
+        return []
+    clipping = layer.renorm_clipping.bounds if layer.renorm_clipping else {}
+    bounds = ", ".join(text.format(clipping[name]) for name, text in _BOUNDS.items() if name in clipping)
+    return [
+        "renorm: the normalized value n = (x - mean) / deviation becomes n · r + d, with r = deviation / deviation of renorm and "
+        f"d = (mean - mean of renorm) / deviation of renorm{f', clipped to {bounds}' if bounds else ''}; gradients take r and d as constants, "
+        + ("" if bounds else "and without clipping the outputs are those of the statistics of renorm, not of the batch; ")
+        + f"its statistics are updated as {layer.renorm_momentum:g} · old + {1 - layer.renorm_momentum:g} · batch's",
+    ]
+
+
+_BOUNDS = {"rmin": "r ≥ {:g}", "rmax": "r ≤ {:g}", "dmax": "|d| ≤ {:g}"}
 
 
 def _in_inference(layer: L.BatchNormalization, experiment: Experiment) -> str:

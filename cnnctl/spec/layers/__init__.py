@@ -14,7 +14,13 @@ from cnnctl.spec.layers.fields import CLASSES, Activation, DataFormat, Layer, Pa
 from cnnctl.spec.layers.images import Flatten, ZeroPadding2D
 from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
 from cnnctl.spec.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, RandomLayer, SpatialDropout2D
-from cnnctl.spec.layers.normalizations import BatchNormalization, GroupNormalization, LayerNormalization, UnitNormalization
+from cnnctl.spec.layers.normalizations import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    RenormClipping,
+    UnitNormalization,
+)
 from cnnctl.spec.layers.values import ActivationLayer, Dense
 from cnnctl.spec.layers.windows import (
     AveragePooling2D,
@@ -30,7 +36,7 @@ from cnnctl.spec.section import Named, Section
 __all__ = [
     "CLASSES", "ELU", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D", "BatchNormalization",
     "Concatenate", "Conv2D", "DataFormat", "Dense", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
-    "GlobalPooling", "GroupNormalization", "Join", "Layer", "LayerNormalization", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "Repeat", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "UnitNormalization", "ValueJoin", "Weighted", "ZeroPadding2D",
+    "GlobalPooling", "GroupNormalization", "Join", "Layer", "LayerNormalization", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "RenormClipping", "Repeat", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "UnitNormalization", "ValueJoin", "Weighted", "ZeroPadding2D",
 ]  # fmt: skip
 
 LAYERS: tuple[type[Layer], ...] = (

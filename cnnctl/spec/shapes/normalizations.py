@@ -12,7 +12,7 @@ from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, ax
 def batch_normalization(layer: L.BatchNormalization, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
     """Count the parameters of a batch normalization."""
     channels = shape[axis_of(layer.axis, shape)]
-    return shape, Costs(channels * len(layer.trained), 2 * channels)
+    return shape, Costs(channels * len(layer.trained), channels * len(layer.states))
 
 
 def layer_normalization(layer: L.LayerNormalization, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
