@@ -17,6 +17,7 @@ NORMALIZATIONS: dict[type[L.Layer], str] = {
     L.LayerNormalization: "layer norm",
     L.GroupNormalization: "group norm",
     L.UnitNormalization: "unit norm",
+    L.Normalization: "normalization",
 }
 """The normalizations, as a picture names them."""
 SHEETS: tuple[type[L.Layer], ...] = (*NORMALIZATIONS, L.RandomLayer, *ACTIVATIONS)

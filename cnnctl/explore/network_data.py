@@ -16,7 +16,7 @@ from cnnctl.spec.head import LOGITS, PROBABILITIES, chosen_loss, output_kind
 from cnnctl.spec.network import Network
 from cnnctl.spec.receptive import Receptive, receptive_fields
 from cnnctl.spec.section import Section
-from cnnctl.spec.shapes import Facts, LayerContext, Shape, format_of, spatial, units_of
+from cnnctl.spec.shapes import Facts, LayerContext, Shape, format_of, kept_axes, spatial, units_of
 from cnnctl.spec.stack import Node
 
 Plain = dict[str, Any]
@@ -134,6 +134,8 @@ def weight_shapes(layer: L.Layer, shape: Shape, context: LayerContext) -> dict[s
                 [layer.axis] if isinstance(layer.axis, int) else layer.axis
             )  # as Keras sorts them: negative ones first
             return dict.fromkeys(layer.trained, tuple(shape[axis - 1 if axis > 0 else axis] for axis in axes))
+        case L.Normalization(mean=None):
+            return dict.fromkeys(("adapt_mean", "adapt_variance"), tuple(shape[axis] for axis in kept_axes(layer, shape)))
         case L.GroupNormalization():
             return dict.fromkeys(layer.trained, (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],))
         case L.BatchNormalization():

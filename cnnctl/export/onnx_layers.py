@@ -10,6 +10,7 @@ from functools import reduce, singledispatch
 from math import prod
 from typing import Any
 
+import keras
 import numpy as np
 
 from cnnctl.export.onnx_graph import TO_FIRST, TO_LAST, Graph, Place
@@ -173,6 +174,16 @@ def _scaled(graph: Graph, place: Place, tensor: str, trained: Sequence[str], spr
         weight = graph.constant(np.reshape(getattr(place.built, name), spread), name)
         tensor = graph.operator("Mul" if name == "gamma" else "Add", tensor, weight)
     return tensor
+
+
+@translate.register
+def _(spec: L.Normalization, graph: Graph, place: Place) -> str:
+    """Add `(x - mean) / deviation`, or inverted `mean + x * deviation`."""
+    deviation = np.maximum(np.sqrt(place.built.variance), keras.backend.epsilon())
+    mean, deviation = graph.constant(place.built.mean, "mean"), graph.constant(deviation, "deviation")
+    if spec.invert:
+        return graph.operator("Add", graph.operator("Mul", place.inputs[0], deviation), mean)
+    return graph.operator("Div", graph.operator("Sub", place.inputs[0], mean), deviation)
 
 
 @translate.register

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cnnctl.model.adapted import use_stored_moments
 from cnnctl.model.styles import build_model
 from cnnctl.spec.experiment import Experiment
 
@@ -91,6 +92,7 @@ def plain_network(experiment: Experiment, trained: keras.Model) -> keras.Model:
     network = build_model(experiment.model_copy(update={"model": model, "train": train}))
     for node in experiment.network.nodes:  # by name: styles keep branches in different orders
         network.get_layer(node.name).set_weights(trained.get_layer(node.name).get_weights())
+    use_stored_moments(network)
     return network
 
 

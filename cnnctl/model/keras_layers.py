@@ -44,6 +44,7 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.LayerNormalization: keras.layers.LayerNormalization,
     L.GroupNormalization: keras.layers.GroupNormalization,
     L.UnitNormalization: keras.layers.UnitNormalization,
+    L.Normalization: keras.layers.Normalization,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from cnnctl.model.adapted import Moments, set_moments
 from cnnctl.model.keras_layers import RANDOM, keras_layers
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
@@ -16,7 +17,12 @@ Wiring = dict[str, list[str]]
 """The names of the input layers of each layer."""
 
 
-def build_model(experiment: Experiment, precision: str | None = None, twice_differentiable: bool = False) -> keras.Model:
+def build_model(
+    experiment: Experiment,
+    precision: str | None = None,
+    twice_differentiable: bool = False,
+    moments: Moments | None = None,
+) -> keras.Model:
     """Build the network of a checked experiment in its style.
 
     The initial weights depend only on the seed and the stack: they are bit-identical in the three styles.
@@ -26,6 +32,7 @@ def build_model(experiment: Experiment, precision: str | None = None, twice_diff
         precision: a Keras dtype policy that replaces that of the config; `float64` is for gradient checks.
         twice_differentiable: whether gradients through gradients will be computed, as in MAML; the weights are
             those of the plain network.
+        moments: mean and variance of the training images for layers that need them; without, 0 and 1.
     """
     network = experiment.network
     layers = keras_layers(
@@ -35,8 +42,15 @@ def build_model(experiment: Experiment, precision: str | None = None, twice_diff
         precision or on_any_machine(experiment).train.precision,
         twice_differentiable,
     )
+    for layer, facts in zip(layers, network.facts, strict=True):
+        if isinstance(
+            layer, keras.layers.Normalization
+        ):  # else a subclassed model would build it in a graph, with constants of it
+            layer.build((None, *facts.input_shapes[0]))
     wiring = {node.name: list(node.inputs) for node in network.nodes}
-    return STYLES[experiment.model.style](layers, wiring, network.image)
+    model = STYLES[experiment.model.style](layers, wiring, network.image)
+    set_moments(model, moments or {})
+    return model
 
 
 def build_sequential(layers: list[keras.Layer], wiring: Wiring, image: tuple[int, ...]) -> keras.Model:

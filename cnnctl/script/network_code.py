@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cnnctl.script.expressions import WIDTH, Call, hung, literal, pair
 from cnnctl.script.layer_names import attribute_names, tensor_names
+from cnnctl.script.template import Needs, written
 from cnnctl.spec import layers as L
 from cnnctl.spec import weights as W
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import output_kind
 from cnnctl.spec.section import Section
-from cnnctl.spec.shapes import Shape
+from cnnctl.spec.shapes import Shape, kept_axes
 from cnnctl.spec.stack import Node
 
 _FIRST = {
@@ -77,7 +78,7 @@ def _subclass(experiment: Experiment) -> str:
     made = [
         line
         for node, call in zip(nodes, _calls(experiment), strict=True)
-        for line in hung(f"        self.{names[node.name]} = ", call, "", WIDTH)
+        for line in (*hung(f"        self.{names[node.name]} = ", call, "", WIDTH), *_built(node, names, experiment))
     ]
     return "\n".join(
         [
@@ -96,6 +97,14 @@ def _subclass(experiment: Experiment) -> str:
             f"model(tf.zeros({literal((1, *experiment.network.image))}))  # creates the weights",
         ]
     )
+
+
+def _built(node: Node, names: dict[str, str], experiment: Experiment) -> list[str]:
+    """Generate the line that builds a normalization: built inside `call` it would have constants of a graph that is gone."""
+    if not isinstance(node.layer, L.Normalization):
+        return []
+    (facts,) = (each for each in experiment.network.facts if each.name == node.name)
+    return [f"        self.{names[node.name]}.build({literal((None, *facts.input_shapes[0]))})"]
 
 
 _STYLES: dict[str, Callable[[Experiment], str]] = {
@@ -151,7 +160,8 @@ def _calls(experiment: Experiment) -> list[Call]:
 def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
     layer, mixed = node.layer, experiment.train.precision != "float32"
     fields = {name: getattr(layer, name) for name in _arguments(layer, experiment)}
-    name = (f"name={literal(node.name)}",) if layer.name else ()
+    named = layer.name or (isinstance(layer, L.Normalization) and layer.adapted)  # found by its name, to adapt it
+    name = (f"name={literal(node.name)}",) if named else ()
     draws = isinstance(layer, L.RandomLayer) and "seed" not in fields
     seed = (f"seed={W.drawn_seed(experiment.seed, index, 'seed')}",) if draws else ()
     precision = ('dtype="float32"',) if mixed and last else ()
@@ -200,6 +210,29 @@ def _part(section: Section, seed: int) -> Call:
     return Call(
         type(section).__name__, tuple(literal(value) if alone else f"{name}={literal(value)}" for name, value in fields.items())
     )
+
+
+ADAPT = """
+pixels = train_images  # of 0 to 255: their sums are exact, in any order  #? !channels_first
+pixels = train_images.transpose(0, 3, 1, 2)  # of 0 to 255: their sums are exact, in any order  #? channels_first
+mean = pixels.mean(axis=$axes, dtype="float64")
+variance = np.square(pixels, dtype="uint16").mean(axis=$axes, dtype="float64") - mean**2
+normalization = model.get_layer($name)
+normalization.set_weights([mean / 255, variance / 255**2, 0])  # as normalization.adapt() would
+normalization.finalize_state()
+"""
+
+
+def adapting(experiment: Experiment, needs: Needs) -> list[str]:
+    """Generate the code that computes mean and variance of the training images for each normalization that needs them."""
+    network = experiment.network
+    parts = []
+    for node in network.nodes:
+        if isinstance(node.layer, L.Normalization) and node.layer.adapted:
+            kept = [axis + 1 for axis in kept_axes(node.layer, network.image)]
+            axes = tuple(axis for axis in range(4) if axis not in kept)
+            parts.append(written(ADAPT, needs, axes=literal(axes), name=literal(node.name)))
+    return ["\n\n".join(parts)] if parts else []
 
 
 def is_regularized(experiment: Experiment) -> bool:

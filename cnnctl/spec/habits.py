@@ -128,6 +128,7 @@ _LAYERS: Mapping[str, str] = {
     "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
     "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
     "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
+    "normalize": "normalization", "standardize": "normalization", "standardization": "normalization",
     "layernorm": "layer_normalization", "ln": "layer_normalization", "groupnorm": "group_normalization", "gn": "group_normalization",
     "instancenorm": "group_normalization", "instancenorm2d": "group_normalization", "instancenormalization": "group_normalization",
     "l2norm": "unit_normalization", "l2normalize": "unit_normalization", "l2normalization": "unit_normalization",
@@ -135,7 +136,7 @@ _LAYERS: Mapping[str, str] = {
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {
     "input": "the shape of the input comes from data", "inputlayer": "the shape of the input comes from data",
-    "rescaling": "pixels are always divided by 255", "normalization": "pixels are always divided by 255",
+    "rescaling": "pixels are always divided by 255",
     "resizing": "data.image_size sets the size of images", "resize": "data.image_size sets the size of images",
     "randomflip": "data.augment sets random transformations", "randomrotation": "data.augment sets random transformations",
 }  # fmt: skip

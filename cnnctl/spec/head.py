@@ -264,6 +264,7 @@ _MADE: dict[type[L.Layer], Callable[[_Step], Values]] = {
     L.BatchNormalization: lambda step: Values(LOGITS, step.node),
     L.LayerNormalization: lambda step: Values(LOGITS, step.node),
     L.GroupNormalization: lambda step: Values(LOGITS, step.node),
+    L.Normalization: lambda step: Values(LOGITS, step.node),
     L.UnitNormalization: lambda step: Values("values of norm 1", step.node, "remove the unit_normalization for logits"),
     L.RandomLayer: lambda step: _changed_at_random(step.node, step.values),
     L.Flatten: lambda step: _flattened(step.node, step.values, step.facts),

@@ -23,6 +23,8 @@ KINDS = {
     "(Keras LayerNormalization; Ba et al. 2016).",
     "group_normalization": "Normalization by mean and variance of each image over groups of channels "
     "(Keras GroupNormalization; Wu and He 2018).",
+    "normalization": "Normalization of each value by mean and variance of the training images, or by numbers "
+    "(Keras Normalization).",
     "unit_normalization": "Divides by the L2 norm along axes, which becomes 1 (Keras UnitNormalization).",
     "dropout": "Sets a fraction of the values to 0, in training only (Keras Dropout).",
     "spatial_dropout2d": "Sets whole channels to 0, in training only (Keras SpatialDropout2D; Tompson et al. 2014).",
@@ -121,6 +123,10 @@ OF_KIND = {
     ("group_normalization", "axis"): "The axis of the channels.",
     ("group_normalization", "scale"): "Whether to multiply by a trained gamma.",
     ("group_normalization", "epsilon"): "Added to the variance, against a division by 0.",
+    ("normalization", "axis"): "The axis, or list of axes, along which each value has its own mean; null for one mean of all.",
+    ("normalization", "mean"): "Numbers to subtract; null for the mean of the training images, without augmentation.",
+    ("normalization", "variance"): "Squares of the numbers to divide by; null for the variance of the training images.",
+    ("normalization", "invert"): "Multiply by the standard deviation and add the mean instead.",
     ("unit_normalization", "axis"): "The axis along which each norm becomes 1, or a list of axes; -1 is the last.",
     ("relu", "max_value"): "Largest output; null for none.",
     ("softmax", "axis"): "The axis over which the outputs sum to 1, or a list of axes; -1 is the last.",

@@ -72,6 +72,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ),
         ["train.batch_size=25"],
     ),
+    "normalized by the training images, subclassed": (
+        STACK.replace("layers:\n", "layers:\n    - normalization: {axis: [1, 2]}\n"),
+        ["model.style=subclass", "train.batch_size=25"],
+    ),
     "half precision": (STACK, ["train.precision=mixed_float16"]),
 }
 WITH_THREE = (

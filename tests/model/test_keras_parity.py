@@ -51,6 +51,7 @@ NOT_OFFERED = {
     "dtype": "losses compute in float32, whatever train.precision",
 }
 AXIS_OFFERED = (
+    L.Normalization,
     L.BatchNormalization,
     L.LayerNormalization,
     L.GroupNormalization,
@@ -190,6 +191,7 @@ SAID: dict[str, dict[str, Any]] = {
     "layer_normalization": {**NORMALIZED, "axis": [1, 2], "rms_scaling": True},
     "group_normalization": {**NORMALIZED, "axis": 1, "groups": 2},
     "unit_normalization": {"axis": [1, 2]},
+    "normalization": {"axis": [1, 3], "mean": [[1.0, 2.0]], "variance": [[3.0, 4.0]], "invert": True},
     "dropout": {"rate": 0.25, "noise_shape": [None, 1, 1, 2], "seed": 9},
     "activation": {"activation": "selu"},
     "spatial_dropout2d": {"rate": 0.25, "seed": 9, **FORMAT},

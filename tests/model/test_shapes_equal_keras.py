@@ -187,6 +187,14 @@ def unit_normalization(draw: Draw, shape: Shape, model_format: str) -> Plain:
     return maybe(draw, {}, axis=axes_of(draw, shape))
 
 
+def normalization(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    axes = axes_of(draw, shape)
+    places = sorted({(axis - 1 if axis > 0 else axis + len(shape)) for axis in (axes if isinstance(axes, list) else [axes])})
+    number_or_list = one_of(draw, 0.5, np.full([one_of(draw, 1, shape[place]) for place in places], 0.5).tolist())
+    fixed = {"mean": number_or_list, "variance": number_or_list} if draw(st.booleans()) else {}
+    return maybe(draw, {"axis": axes, **fixed} if draw(st.booleans()) or fixed else {"axis": None}, invert=True)
+
+
 def dropout(draw: Draw, shape: Shape, model_format: str) -> Plain:
     noise = [one_of(draw, None, 1), *(one_of(draw, None, 1, size) for size in shape)]
     return maybe(draw, {"rate": one_of(draw, 0.0, 0.25, 0.5)}, noise_shape=noise, seed=3)
@@ -248,6 +256,7 @@ ANYWHERE = {
     "layer_normalization": layer_normalization,
     "group_normalization": group_normalization,
     "unit_normalization": unit_normalization,
+    "normalization": normalization,
     "dropout": dropout,
     "alpha_dropout": alpha_dropout,
     "gaussian_dropout": gaussian_dropout,
@@ -560,14 +569,23 @@ def wild_layer(draw: Draw, kind: str) -> Plain:
     return wild_values(draw, kind, own)
 
 
-def wild_values(draw: Draw, kind: str, own: Plain) -> Plain:
+def wild_normalization(draw: Draw, kind: str) -> Plain:
     match kind:
         case "batch_normalization":
             return {"axis": number(draw, -5, 5)}
         case "layer_normalization" | "unit_normalization":
             return {"axis": one_of(draw, number(draw, -4, 4), [number(draw, -3, 3), number(draw, -1, 3)])}
+        case "normalization":
+            return maybe(draw, {"axis": one_of(draw, number(draw, -4, 4), [2, 1], None)})
         case "group_normalization":
             return {"axis": number(draw, -4, 4), "groups": one_of(draw, -1, 1, 2, 3)}
+    raise NotImplementedError(kind)
+
+
+def wild_values(draw: Draw, kind: str, own: Plain) -> Plain:
+    match kind:
+        case _ if kind.endswith("normalization"):
+            return wild_normalization(draw, kind)
         case "gaussian_noise":
             return {"stddev": 0.5}
         case "spatial_dropout2d":

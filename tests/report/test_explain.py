@@ -272,6 +272,17 @@ def test_a_concatenation_names_its_axis() -> None:
         ("batch_normalization: {renorm: true}, flatten", "the outputs are those of the statistics of renorm, not of the batch"),
         ("batch_normalization: {renorm: true}, flatten", "and mean and deviation of renorm not (5)"),
         ("batch_normalization: {synchronized: true}, flatten", "synchronized: of several replicas, the whole batch counts"),
+        (
+            "normalization, flatten",
+            "one mean and variance, over all training images, 8 · 8 · 1 / 1 = 64 values of each; then (x - mean)",
+        ),
+        ("normalization: {axis: [1, 2]}, flatten", "64 means and variances, one per row and column, over all training images"),
+        ("normalization: {axis: null}, flatten", "1 mean + 1 variance + Keras's counter = 3 stored"),
+        ("normalization, flatten", "from the training images alone (without augmentation), and stored in the run"),
+        (
+            "flatten, normalization: {mean: 0.5, variance: 4, invert: true}",
+            "mean + x · sqrt(variance), with mean 0.5 and variance 4 of the config; no parameters",
+        ),
         ("batch_normalization: {momentum: 1}, flatten", "they keep their initial values"),
         (
             "conv2d: {filters: 4, kernel_size: 3}, layer_normalization, flatten",

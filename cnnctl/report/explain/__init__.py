@@ -15,7 +15,13 @@ from cnnctl.report.explain.activations import activated, activation_lines
 from cnnctl.report.explain.images import flattened, zeros
 from cnnctl.report.explain.joins import combined, side_by_side
 from cnnctl.report.explain.noise import noise
-from cnnctl.report.explain.normalizations import normalized, normalized_along_axes, normalized_in_groups, normalized_to_one
+from cnnctl.report.explain.normalizations import (
+    normalized,
+    normalized_along_axes,
+    normalized_by_images,
+    normalized_in_groups,
+    normalized_to_one,
+)
 from cnnctl.report.explain.subject import Subject
 from cnnctl.report.explain.values import weighted
 from cnnctl.report.explain.windows import field_lines, filter_lines, pooled, pooled_globally, sliding
@@ -103,6 +109,7 @@ _LINES: dict[type[L.Layer], Callable[[Any, Subject], list[str]]] = {
     L.LayerNormalization: normalized_along_axes,
     L.GroupNormalization: normalized_in_groups,
     L.UnitNormalization: normalized_to_one,
+    L.Normalization: normalized_by_images,
     L.RandomLayer: lambda layer, subject: [noise(layer)],
     L.ActivationLayer: _activation_lines,
     L.ReLU: _activation_lines,

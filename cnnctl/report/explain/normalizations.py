@@ -10,7 +10,8 @@ from cnnctl.report.explain.subject import Subject, axis_name, listed
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment, Maml
 from cnnctl.spec.few_shot import images_at_once
-from cnnctl.spec.shapes import Facts, LayerContext, Shape, axes_of, axis_of, groups_of, values_per_mean
+from cnnctl.spec.section import show
+from cnnctl.spec.shapes import Facts, LayerContext, Shape, axes_of, axis_of, groups_of, kept_axes, values_per_mean
 
 
 def normalized(layer: L.BatchNormalization, subject: Subject) -> list[str]:
@@ -110,6 +111,31 @@ def normalized_to_one(layer: L.UnitNormalization, subject: Subject) -> list[str]
         f"x / sqrt(sum of x²) over {count}, {counted(norms, 'norm')} per image: each becomes 1, zeros stay zeros",
         "the direction of a vector is kept and its length is lost; no parameters, and the same in training and inference",
     ]
+
+
+def normalized_by_images(layer: L.Normalization, subject: Subject) -> list[str]:
+    """Explain a normalization by numbers that no training changes."""
+    shape = subject.facts.output_shape
+    kept = kept_axes(layer, shape)
+    deviation = "sqrt(variance)"
+    formula = f"mean + x · {deviation}" if layer.invert else f"(x - mean) / {deviation}"
+    if not layer.adapted:
+        return [f"{formula}, with mean {show(layer.mean)} and variance {show(layer.variance)} of the config; no parameters"]
+    means = prod(shape[axis] for axis in kept)
+    per_image = f"{' · '.join(map(str, shape))} / {means} = {values_per_mean(layer, shape):,} values of each"
+    each = "one mean and variance" if means == 1 else f"{means:,} means and variances, one per {_places(kept, subject)}"
+    return [
+        f"{each}, over all training images, {per_image}; then {formula}, the same in training and inference",
+        "computed once, before the first step, from the training images alone (without augmentation), and stored in the run: "
+        "evaluation, prediction and a resumed training use the stored ones",
+        f"parameters: none trained, {means:,} mean + {means:,} variance + Keras's counter = {subject.facts.non_trainable:,} stored",
+    ]
+
+
+def _places(axes: Sequence[int], subject: Subject) -> str:
+    """Name the elements along axes: `row and column`."""
+    names = [axis_name(axis + 1, len(subject.facts.output_shape), subject.context) for axis in axes]
+    return listed(names) if len(names) > 1 else names[0]
 
 
 def _means_of_an_image(layer: L.LayerNormalization | L.GroupNormalization, subject: Subject, sizes: str) -> str:

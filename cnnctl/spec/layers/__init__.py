@@ -18,6 +18,7 @@ from cnnctl.spec.layers.normalizations import (
     BatchNormalization,
     GroupNormalization,
     LayerNormalization,
+    Normalization,
     RenormClipping,
     UnitNormalization,
 )
@@ -36,13 +37,13 @@ from cnnctl.spec.section import Named, Section
 __all__ = [
     "CLASSES", "ELU", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D", "BatchNormalization",
     "Concatenate", "Conv2D", "DataFormat", "Dense", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
-    "GlobalPooling", "GroupNormalization", "Join", "Layer", "LayerNormalization", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "RenormClipping", "Repeat", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "UnitNormalization", "ValueJoin", "Weighted", "ZeroPadding2D",
+    "GlobalPooling", "GroupNormalization", "Join", "Layer", "LayerNormalization", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "Normalization", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "RenormClipping", "Repeat", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "UnitNormalization", "ValueJoin", "Weighted", "ZeroPadding2D",
 ]  # fmt: skip
 
 LAYERS: tuple[type[Layer], ...] = (
     Conv2D, ZeroPadding2D, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D,
     Flatten, Dense, BatchNormalization, Dropout, SpatialDropout2D, GaussianNoise, GaussianDropout, AlphaDropout, ActivationLayer, ReLU, LeakyReLU, PReLU, ELU, Softmax, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate,
-    LayerNormalization, GroupNormalization, UnitNormalization,
+    LayerNormalization, GroupNormalization, UnitNormalization, Normalization,
 )  # fmt: skip
 
 

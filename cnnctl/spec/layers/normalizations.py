@@ -1,13 +1,49 @@
 """Layers that normalize their input."""
 
-from typing import Annotated, ClassVar, Self
+from math import isfinite
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from cnnctl.spec.layers.fields import ONES, ZEROS, Axes, Layer, Weighted
 from cnnctl.spec.section import MAX, Section, at_most, expected, is_integer, wrong
 from cnnctl.spec.weights import Constraint, Initializer, NonNegative, Regularizer
 
+
+def _numbers(value: object) -> float | tuple[Any, ...]:
+    if _sizes_of(value) is None:
+        raise expected("a number, or a list of numbers, or lists of equal length", value)
+    return value if isinstance(value, int | float) else _frozen(value)
+
+
+def _sizes_of(value: object) -> tuple[int, ...] | None:
+    """Return the lengths of nested lists of numbers, () for a number; None for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return () if isfinite(value) else None
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    inner = [_sizes_of(each) for each in value]
+    return None if inner[0] is None or len(set(inner)) > 1 else (len(value), *inner[0])
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _least(value: Any) -> float:
+    return min(map(_least, value)) if isinstance(value, tuple) else float(value)
+
+
+_NUMBER: dict[str, Any] = {"type": "number"}
+_LISTS = [_NUMBER]
+for _ in range(3):
+    _LISTS.append({"type": "array", "items": _LISTS[-1], "minItems": 1})
+Numbers = Annotated[
+    float | tuple[Any, ...],
+    PlainValidator(_numbers),
+    PlainSerializer(lambda value: value),
+    WithJsonSchema({"anyOf": _LISTS}),
+]
 Epsilon = Annotated[float, Field(gt=0)]
 Momentum = Annotated[float, Field(ge=0, le=1)]
 
@@ -134,3 +170,40 @@ class GroupNormalization(Weighted):
 class UnitNormalization(Layer):
     kind: ClassVar[str] = "unit_normalization"
     axis: Axes = -1
+
+
+class Normalization(Layer):
+    kind: ClassVar[str] = "normalization"
+    axis: Axes | None = -1
+    mean: Numbers | None = None
+    variance: Numbers | None = None
+    invert: bool = False
+
+    @model_validator(mode="after")
+    def _mean_and_variance_belong_together(self) -> Self:
+        if (self.mean is None) != (self.variance is None):
+            given, other = ("mean", "variance") if self.variance is None else ("variance", "mean")
+            raise wrong(f"needs {other} too; without both they are computed from the training images; remove it", given)
+        if self.mean is not None:
+            self._fits_together()
+        return self
+
+    def _fits_together(self) -> None:
+        axes = 0 if self.axis is None else 1 if isinstance(self.axis, int) else len(self.axis)
+        sizes, others = self.sizes, _sizes_of(self.variance) or ()
+        if sizes != others:
+            raise wrong(f"has the shape {list(others)}, but mean has {list(sizes)}", "variance")
+        if len(sizes) > axes:
+            raise wrong(f"has {len(sizes)} axes, but axis names {axes}", "mean")
+        if _least(self.variance) < 0:
+            raise wrong(f"expected a variance of at least 0, received {_least(self.variance):g}", "variance")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape of a mean that is set."""
+        return _sizes_of(self.mean) or ()
+
+    @property
+    def adapted(self) -> bool:
+        """Whether mean and variance are computed from the training images."""
+        return self.mean is None

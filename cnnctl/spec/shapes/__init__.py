@@ -35,7 +35,9 @@ from cnnctl.spec.shapes.normalizations import (
     batch_normalization,
     group_normalization,
     groups_of,
+    kept_axes,
     layer_normalization,
+    normalization,
     unit_normalization,
     values_per_mean,
 )
@@ -45,7 +47,7 @@ from cnnctl.spec.stack import INPUT, Node
 
 __all__ = [
     "MAX", "MAX_VALUES", "Costs", "DoesNotFit", "Facts", "HeightWidth", "LayerContext", "Misfit", "Shape", "Window",
-    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "format_of", "groups_of", "input_shape", "show_shape", "softmax_places", "spatial", "trace", "units_of", "values_per_mean", "window_of",
+    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "format_of", "groups_of", "input_shape", "kept_axes", "show_shape", "softmax_places", "spatial", "trace", "units_of", "values_per_mean", "window_of",
 ]  # fmt: skip
 
 
@@ -137,6 +139,7 @@ _WITH_WEIGHTS: dict[type[L.Layer], Rule] = {
     L.BatchNormalization: batch_normalization,
     L.LayerNormalization: layer_normalization,
     L.GroupNormalization: group_normalization,
+    L.Normalization: normalization,
     L.PReLU: prelu,
 }
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
+from cnnctl.errors import counted
 from cnnctl.spec import layers as L
 from cnnctl.spec.layers.fields import weight_complaint
+from cnnctl.spec.section import show
 from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, axes_of, axis_of, show_shape
 
 
@@ -54,11 +56,34 @@ def unit_normalization(layer: L.UnitNormalization, shape: Shape, context: LayerC
     return shape
 
 
+def normalization(layer: L.Normalization, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
+    """Count mean, variance and Keras's counter of a normalization; those that are set in the config are no weights.
+
+    Raises:
+        DoesNotFit: there is no such axis, or the mean does not fit it.
+    """
+    kept = [shape[axis] for axis in kept_axes(layer, shape)]
+    for size, length in zip(layer.sizes[::-1], kept[::-1], strict=False):
+        if size not in (1, length):
+            raise DoesNotFit(
+                f"mean has the shape {list(layer.sizes)}, but {show_shape(shape)} has {counted(length, 'value')} along its axis: "
+                f"axis {show(layer.axis)} needs the shape {kept}, or one number"
+            )
+    return shape, Costs(0, 2 * prod(kept) + 1 if layer.adapted else 0)
+
+
+def kept_axes(layer: L.Normalization, shape: Shape) -> tuple[int, ...]:
+    """Return the indices of the axes along which each value has its own mean."""
+    return () if layer.axis is None else axes_of(layer.axis, shape)
+
+
 def values_per_mean(layer: L.Layer, shape: Shape) -> int:
     """Count the values of one image that share a mean, or in a unit normalization a norm."""
     match layer:
         case L.BatchNormalization():
             return prod(shape) // shape[axis_of(layer.axis, shape)]
+        case L.Normalization():
+            return prod(shape) // prod(shape[axis] for axis in kept_axes(layer, shape))
         case L.LayerNormalization() | L.UnitNormalization():
             return prod(shape[axis] for axis in axes_of(layer.axis, shape))
         case L.GroupNormalization():
