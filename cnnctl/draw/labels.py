@@ -94,6 +94,8 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield layer.kind.replace("_", " ")
         case L.RandomLayer():
             yield random_part(layer)
+        case L.Normalization():
+            yield "by training images" if layer.adapted else "by numbers"
         case L.Layer() if type(layer) in NORMALIZATIONS:
             yield NORMALIZATIONS[type(layer)]
         case L.ValueJoin():

@@ -51,6 +51,15 @@ def test_renorm_without_clipping_outputs_what_its_statistics_give_and_clipping_b
     assert np.allclose(bounded(images, training=True), keras.layers.BatchNormalization()(images, training=True), atol=1e-5)
 
 
+def test_the_gradient_of_unit_normalization_at_zeros_is_enormous_and_finite() -> None:
+    zeros = tf.zeros((1, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(zeros)
+        outputs = keras.layers.UnitNormalization()(zeros)
+    assert np.array_equal(outputs, np.zeros((1, 3)))
+    np.testing.assert_allclose(tape.gradient(outputs, zeros), np.full((1, 3), 1e12), rtol=1e-5)
+
+
 def test_noise_is_distributed_as_explained() -> None:
     ones, unit = np.ones((400, 8, 8, 6), "float32"), np.random.default_rng(0).normal(size=(400, 384)).astype("float32")
     maps = keras.layers.SpatialDropout2D(0.25, seed=1)(ones, training=True).numpy().reshape(400, 64, 6)

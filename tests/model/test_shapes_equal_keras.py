@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cnnctl.model import shape_check
+from cnnctl.model.adapted import use_stored_moments
 from cnnctl.model.keras_layers import keras_layers
 from cnnctl.model.styles import build_functional
 from cnnctl.spec import layers as L
@@ -477,6 +478,7 @@ def set_random_weights(model: keras.Model) -> None:
         if "seed_generator" not in weight.path:
             signs = draw.choice([-1, 1], weight.shape) if len(weight.shape) > 1 else 1  # variances stay positive
             weight.assign(signs * draw.uniform(0.5, 1.5, weight.shape) / np.sqrt(prod(weight.shape[:-1])))
+    use_stored_moments(model)
 
 
 Changed = list[NDArray[np.bool_]]
@@ -646,6 +648,14 @@ def fields_are_right(layer: Plain) -> bool:
     return True
 
 
+def called(layer: keras.Layer, taken: Any, **mode: bool) -> Any:
+    """Returns what a layer computes, as `outputs_in_training`."""
+    try:
+        return layer(taken, **mode)
+    except tf.errors.UnimplementedError:
+        return tf.function(layer, autograph=False, jit_compile=True)(taken, **mode)
+
+
 def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tuple[int | None, list[Shape]]:
     """Returns the same from Keras alone: each layer called on a symbol, then on zeros."""
     symbols = {INPUT: keras.Input(image)}
@@ -665,7 +675,7 @@ def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tu
             results = []
             for tensors in (symbols, arrays):
                 taken = [tensors[name] for name in names]
-                results.append(made(taken if len(taken) > 1 else taken[0], **mode))
+                results.append(called(made, taken if len(taken) > 1 else taken[0], **mode))
         except KERAS_REFUSES:
             return index, shapes
         along = fields.get("axis") if kind in ("softmax", "unit_normalization") else None
