@@ -42,6 +42,32 @@ def test_the_explanation_reads_as_in_the_golden_files(name: str, golden: Callabl
     golden(GOLDEN / f"explain-{name}.txt", explanation(load(ROOT / "configs" / f"{name}.yaml")))
 
 
+NORMALIZATIONS = """
+data: {source: digits, channels: 3}
+model:
+  layers:
+    - normalization
+    - conv2d: {filters: 8, kernel_size: 3, use_bias: false}
+    - batch_normalization: {renorm: true, renorm_clipping: {rmax: 3, dmax: 5}, synchronized: true}
+    - layer_normalization
+    - layer_normalization: {axis: [1, 2, 3], name: whole}
+    - group_normalization: {groups: 4}
+    - group_normalization: {groups: -1, scale: false, name: instance}
+    - unit_normalization
+    - normalization: {mean: 0.5, variance: 0.25, name: fixed}
+    - flatten
+    - dense: {units: classes}
+train: {batch_size: 32}
+"""
+
+
+def test_the_explanation_of_normalizations_reads_as_in_the_golden_file(golden: Callable[[Path, str], None]) -> None:
+    experiment = check(parse(NORMALIZATIONS, "x.yaml"))
+    text = explanation(experiment)
+    golden(GOLDEN / "explain-normalizations.txt", text)
+    assert [found for found, value, reported in equations(unwrapped(text)) if not math.isclose(value, reported)] == []
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
 def test_every_equation_of_an_explanation_holds(config: Path) -> None:
     experiment = load(config)

@@ -3,7 +3,8 @@
 from math import isfinite
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, GetJsonSchemaHandler, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic_core import CoreSchema
 
 from cnnctl.spec.layers.fields import ONES, ZEROS, Axes, Layer, Weighted
 from cnnctl.spec.section import MAX, Section, at_most, expected, is_integer, wrong
@@ -34,16 +35,18 @@ def _least(value: Any) -> float:
     return min(map(_least, value)) if isinstance(value, tuple) else float(value)
 
 
-_NUMBER: dict[str, Any] = {"type": "number"}
-_LISTS = [_NUMBER]
-for _ in range(3):
-    _LISTS.append({"type": "array", "items": _LISTS[-1], "minItems": 1})
-Numbers = Annotated[
-    float | tuple[Any, ...],
-    PlainValidator(_numbers),
-    PlainSerializer(lambda value: value),
-    WithJsonSchema({"anyOf": _LISTS}),
-]
+def _schema_of(number: dict[str, Any]) -> dict[str, Any]:
+    """Build the schema of a number, or of lists of numbers in up to three axes."""
+    kinds = [number]
+    for _ in range(3):
+        kinds.append({"type": "array", "items": kinds[-1], "minItems": 1})
+    return {"anyOf": kinds}
+
+
+_Nested = float | tuple[Any, ...]
+_READ = PlainValidator(_numbers), PlainSerializer(lambda value: value)
+Numbers = Annotated[_Nested, *_READ, WithJsonSchema(_schema_of({"type": "number"}))]
+Variances = Annotated[_Nested, *_READ, WithJsonSchema(_schema_of({"type": "number", "minimum": 0}))]
 Epsilon = Annotated[float, Field(gt=0)]
 Momentum = Annotated[float, Field(ge=0, le=1)]
 
@@ -86,6 +89,20 @@ class RenormClipping(Section):
         return {name: value for name, value in self.model_dump().items() if value is not None}
 
 
+_BOUND = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}], "default": None}
+RENORM_CLIPPING: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "rmin": _BOUND | {"description": "Lower bound of the scale r."},
+        "rmax": _BOUND | {"description": "Upper bound of the scale r."},
+        "dmax": _BOUND | {"description": "Largest size of the shift d, in both directions."},
+    },
+}
+"""Written out, since the schemas of layers have no definitions of their own."""
+_NOT_NULL = {"not": {"type": "null"}}
+
+
 class BatchNormalization(Weighted):
     kind: ClassVar[str] = "batch_normalization"
     axis: int = -1
@@ -102,9 +119,16 @@ class BatchNormalization(Weighted):
     beta_constraint: Constraint | None = None
     gamma_constraint: Constraint | None = None
     renorm: bool = False
-    renorm_clipping: RenormClipping | None = None
+    renorm_clipping: Annotated[RenormClipping, WithJsonSchema(RENORM_CLIPPING)] | None = None
     renorm_momentum: Momentum = 0.99
     synchronized: bool = False
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        without = {"not": {"required": ["renorm"], "properties": {"renorm": {"const": True}}}}
+        fields = {"renorm_clipping": {"type": "null"}, "renorm_momentum": {"const": 0.99}}
+        return schema | {"allOf": [{"if": without, "then": {"properties": fields}}]}
 
     @model_validator(mode="after")
     def _has_no_renorm_fields_without_renorm(self) -> Self:
@@ -176,8 +200,15 @@ class Normalization(Layer):
     kind: ClassVar[str] = "normalization"
     axis: Axes | None = -1
     mean: Numbers | None = None
-    variance: Numbers | None = None
+    variance: Variances | None = None
     invert: bool = False
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        both = ("mean", "variance")
+        one = {"anyOf": [{"required": [name], "properties": {name: _NOT_NULL}} for name in both]}
+        return schema | {"allOf": [{"if": one, "then": {"required": [*both], "properties": dict.fromkeys(both, _NOT_NULL)}}]}
 
     @model_validator(mode="after")
     def _mean_and_variance_belong_together(self) -> Self:
