@@ -32,6 +32,7 @@ COLOURS = {
     "prelu": "yellow", "elu": "yellow", "softmax": "yellow", "spatial_dropout2d": "grey", "gaussian_noise": "grey",
     "gaussian_dropout": "grey", "alpha_dropout": "grey",
     "normalization": "purple", "activation": "yellow", "dropout": "grey", "batch_normalization": "purple",
+    "layer_normalization": "purple", "group_normalization": "purple", "unit_normalization": "purple",
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cnnctl.draw.boxes import COLOURS
-from cnnctl.draw.stations import Station, random_part
+from cnnctl.draw.stations import NORMALIZATIONS, Station, random_part
 from cnnctl.spec import layers as L
 from cnnctl.spec.shapes import HeightWidth, show_shape
 
@@ -91,6 +91,10 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield layer.kind.replace("_", " ")
         case L.RandomLayer():
             yield random_part(layer)
+        case L.Normalization():
+            yield "by training images" if layer.adapted else "by numbers"
+        case L.Layer() if type(layer) in NORMALIZATIONS:
+            yield NORMALIZATIONS[type(layer)]
         case L.ValueJoin():
             yield JOINED[layer.kind]
         case L.Concatenate():

@@ -13,7 +13,15 @@ from cnnctl.spec.shapes import LayerContext, Shape, format_of, spatial
 from cnnctl.spec.stack import INPUT
 
 ACTIVATIONS = (L.ActivationLayer, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax)
-SHEETS = (L.BatchNormalization, L.Rescaling, L.RandomLayer, *ACTIVATIONS)
+NORMALIZATIONS: dict[type[L.Layer], str] = {
+    L.BatchNormalization: "batch norm",
+    L.LayerNormalization: "layer norm",
+    L.GroupNormalization: "group norm",
+    L.UnitNormalization: "unit norm",
+    L.Normalization: "normalization",
+}
+"""The normalizations, as a picture names them."""
+SHEETS: tuple[type[L.Layer], ...] = (*NORMALIZATIONS, L.Rescaling, L.RandomLayer, *ACTIVATIONS)
 """Layers that are drawn as sheets on the box of their input, where nothing else takes that output."""
 
 
@@ -112,8 +120,8 @@ def _size(shape: Shape, data_format: L.DataFormat) -> tuple[int, ...]:
 
 def _sheet(item: Item) -> Sheet:
     layer = item.node.layer
-    if isinstance(layer, L.BatchNormalization):
-        return Sheet("batch norm", "normalization", item.name)
+    if type(layer) in NORMALIZATIONS:
+        return Sheet(NORMALIZATIONS[type(layer)], "normalization", item.name)
     if isinstance(layer, L.Rescaling):
         return Sheet("rescaling", "normalization", item.name)
     if isinstance(layer, L.RandomLayer):

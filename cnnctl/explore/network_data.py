@@ -16,7 +16,7 @@ from cnnctl.spec.head import LOGITS, PROBABILITIES, chosen_loss, output_kind
 from cnnctl.spec.network import Network
 from cnnctl.spec.receptive import Receptive, receptive_fields
 from cnnctl.spec.section import Section
-from cnnctl.spec.shapes import Facts, LayerContext, Shape, format_of, spatial, units_of
+from cnnctl.spec.shapes import Facts, LayerContext, Shape, format_of, kept_axes, spatial, units_of
 from cnnctl.spec.stack import Node
 
 Plain = dict[str, Any]
@@ -82,6 +82,8 @@ def _refuse_unknown(nodes: Sequence[Node]) -> None:
     for node in nodes:
         if node.layer.kind not in SHOWN:
             raise UsageError(f"explore cannot show layer type {node.layer.kind} ('{node.name}')")
+        if isinstance(node.layer, L.BatchNormalization) and node.layer.renorm:
+            raise UsageError(f"explore cannot show batch renormalization (renorm of '{node.name}')")
         activation = getattr(node.layer, "activation", None)
         if activation is not None and activation not in SHOWN_ACTIVATIONS:
             raise UsageError(f"explore cannot show activation {activation} ('{node.name}')")
@@ -132,10 +134,18 @@ def weight_shapes(layer: L.Layer, shape: Shape, context: LayerContext) -> dict[s
         case L.Dense():
             units = units_of(layer, context)
             return {"kernel": (shape[-1], units)} | ({"bias": (units,)} if layer.use_bias else {})
+        case L.LayerNormalization():
+            axes = sorted(
+                [layer.axis] if isinstance(layer.axis, int) else layer.axis
+            )  # as Keras sorts them: negative ones first
+            return dict.fromkeys(layer.trained, tuple(shape[axis - 1 if axis > 0 else axis] for axis in axes))
+        case L.Normalization(mean=None):
+            return dict.fromkeys(("adapt_mean", "adapt_variance"), tuple(shape[axis] for axis in kept_axes(layer, shape)))
+        case L.GroupNormalization():
+            return dict.fromkeys(layer.trained, (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],))
         case L.BatchNormalization():
             length = (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],)
-            used = {"gamma": layer.scale, "beta": layer.center, "moving_mean": True, "moving_variance": True}
-            return {name: length for name, there in used.items() if there}
+            return dict.fromkeys((*layer.trained, *layer.states), length)
     return {}
 
 

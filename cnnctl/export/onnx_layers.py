@@ -5,16 +5,29 @@ tf2onnx, which Keras uses, writes graphs that ONNX Runtime refuses for gelu, cel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce, singledispatch
 from math import prod
 from typing import Any
 
+import keras
 import numpy as np
 
 from cnnctl.export.onnx_graph import TO_FIRST, TO_LAST, Graph, Place
 from cnnctl.model.up_sampling import interpolation_weights
 from cnnctl.spec import layers as L
-from cnnctl.spec.shapes import Shape, apply, axes_of, format_of, per_channel, spatial, transposed_size, window_of
+from cnnctl.spec.shapes import (
+    Shape,
+    apply,
+    axes_of,
+    axis_of,
+    format_of,
+    groups_of,
+    per_channel,
+    spatial,
+    transposed_size,
+    window_of,
+)
 
 OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "celu": ("Celu", {}),
@@ -244,6 +257,65 @@ def _(spec: L.Reshape, graph: Graph, place: Place) -> str:
 @translate.register
 def _(spec: L.Permute, graph: Graph, place: Place) -> str:
     return graph.transposed(place.inputs[0], (0, *spec.dims))
+
+
+@translate.register
+def _(spec: L.LayerNormalization, graph: Graph, place: Place) -> str:
+    """Add `(x - mean) / sqrt(variance + epsilon)` over axes, then gamma and beta; with rms_scaling the mean stays."""
+    tensor, shape = place.inputs[0], place.shapes[0]
+    axes = [index + 1 for index in axes_of(spec.axis, shape)]
+    centred, deviation = _centred(graph, tensor, axes, spec.epsilon)
+    spread = [size if index in axes else 1 for index, size in enumerate((1, *shape))]
+    result = graph.operator("Div", tensor if spec.rms_scaling else centred, deviation)
+    return _scaled(graph, place, result, spec.trained, spread)
+
+
+@translate.register
+def _(spec: L.GroupNormalization, graph: Graph, place: Place) -> str:
+    """Add a normalization of groups: the axis of the channels is divided into two, and joined again."""
+    shape, axis = place.shapes[0], axis_of(spec.axis, place.shapes[0])
+    groups = groups_of(spec, shape)
+    divided = (*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
+    axes = [index for index in range(1, len(divided) + 1) if index != axis + 1]
+    centred, deviation = _centred(graph, reshape(graph, place.inputs[0], divided), axes, spec.epsilon)
+    result = reshape(graph, graph.operator("Div", centred, deviation), shape)
+    spread = [size if index == axis + 1 else 1 for index, size in enumerate((1, *shape))]
+    return _scaled(graph, place, result, spec.trained, spread)
+
+
+def _centred(graph: Graph, tensor: str, axes: list[int], epsilon: float) -> tuple[str, str]:
+    """Add `x - mean` and `sqrt(variance + epsilon)` over axes."""
+    names = graph.constant(axes, "axes", np.int64)
+    centred = graph.operator("Sub", tensor, graph.operator("ReduceMean", tensor, names, keepdims=1))
+    variance = graph.operator("ReduceMean", graph.operator("Mul", centred, centred), names, keepdims=1)
+    return centred, graph.operator("Sqrt", graph.operator("Add", variance, graph.constant(epsilon, "epsilon")))
+
+
+def _scaled(graph: Graph, place: Place, tensor: str, trained: Sequence[str], spread: list[int]) -> str:
+    """Multiply by gamma and add beta, those that the layer has, in the shape `spread`."""
+    for name in trained:
+        weight = graph.constant(np.reshape(getattr(place.built, name), spread), name)
+        tensor = graph.operator("Mul" if name == "gamma" else "Add", tensor, weight)
+    return tensor
+
+
+@translate.register
+def _(spec: L.Normalization, graph: Graph, place: Place) -> str:
+    """Add `(x - mean) / deviation`, or inverted `mean + x * deviation`."""
+    deviation = np.maximum(np.sqrt(place.built.variance), keras.backend.epsilon())
+    mean, deviation = graph.constant(place.built.mean, "mean"), graph.constant(deviation, "deviation")
+    if spec.invert:
+        return graph.operator("Add", graph.operator("Mul", place.inputs[0], deviation), mean)
+    return graph.operator("Div", graph.operator("Sub", place.inputs[0], mean), deviation)
+
+
+@translate.register
+def _(spec: L.UnitNormalization, graph: Graph, place: Place) -> str:
+    """Add `x / norm` along axes; zeros stay zeros."""
+    tensor = place.inputs[0]
+    axes = graph.constant([index + 1 for index in axes_of(spec.axis, place.shapes[0])], "axes", np.int64)
+    norm = graph.operator("ReduceL2", tensor, axes, keepdims=1)
+    return graph.operator("Div", tensor, graph.operator("Max", norm, graph.constant(1e-12, "least")))
 
 
 @translate.register

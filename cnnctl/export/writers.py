@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cnnctl.model.adapted import use_stored_moments
 from cnnctl.model.styles import build_model, layers_by_name
 from cnnctl.model.up_sampling import with_products
 from cnnctl.spec.experiment import Experiment
@@ -93,6 +94,7 @@ def plain_network(experiment: Experiment, trained: keras.Model) -> keras.Model:
     learned = layers_by_name(trained)
     for name, layer in layers_by_name(network).items():  # by name: styles keep branches in different orders
         layer.set_weights(learned[name].get_weights())
+    use_stored_moments(network)
     return network
 
 

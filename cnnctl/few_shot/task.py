@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from cnnctl.data.class_splits import read_disjoint_splits
 from cnnctl.data.image_set import ImageSet
+from cnnctl.data.moments import described as described_moments
+from cnnctl.data.moments import moments_of
 from cnnctl.data.pipeline import as_read_error, first_of, preparation, steps_of, training_batches, training_sample
 from cnnctl.errors import counted
 from cnnctl.few_shot.cosine_head import CosineHead
@@ -191,7 +193,8 @@ class FewShot:
         method, train = self._spec.method, self._experiment.train
         optimizer = build_optimizer(train.optimizer, self.steps_per_epoch, train.epochs, train.precision)
         metrics = Metrics(keras.metrics.Mean(), keras.metrics.SparseCategoricalAccuracy(name="accuracy"))
-        self.network = build_model(self._experiment, twice_differentiable=isinstance(method, Maml))
+        self._moments = moments_of(self.splits.train, self._experiment.network)
+        self.network = build_model(self._experiment, twice_differentiable=isinstance(method, Maml), moments=self._moments)
         self.learner: Trainable
         if isinstance(method, CosineClassifier):
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -212,7 +215,8 @@ class FewShot:
 
     def introduction(self) -> list[tuple[str, str]]:
         """Describe the data, the method and the episodes, a line each."""
-        return [("data", self._data()), ("method", self._method()), ("evaluated", self._evaluated())]
+        pixels = [("pixels", described_moments(*each, len(self.splits.train))) for each in self._moments.items()]
+        return [("data", self._data()), *pixels, ("method", self._method()), ("evaluated", self._evaluated())]
 
     def _data(self) -> str:
         splits = self.splits

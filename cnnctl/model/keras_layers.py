@@ -51,6 +51,10 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
     L.Maximum: keras.layers.Maximum,
     L.Minimum: keras.layers.Minimum,
     L.Concatenate: keras.layers.Concatenate,
+    L.LayerNormalization: keras.layers.LayerNormalization,
+    L.GroupNormalization: keras.layers.GroupNormalization,
+    L.UnitNormalization: keras.layers.UnitNormalization,
+    L.Normalization: keras.layers.Normalization,
 }
 
 
@@ -162,6 +166,8 @@ def keras_layer(
 
 
 def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:
+    if isinstance(value, L.RenormClipping):
+        return value.bounds
     if not isinstance(value, Section):
         return value
     fields = {field: getattr(value, field) for field in type(value).model_fields}

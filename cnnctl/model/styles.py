@@ -10,7 +10,9 @@ from typing import Any
 
 import keras
 
+from cnnctl.model.adapted import Moments, set_moments
 from cnnctl.model.keras_layers import RANDOM, keras_layers
+from cnnctl.spec import layers as L
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.groups import Group, local, tree_of
@@ -22,7 +24,12 @@ Wiring = dict[str, list[str]]
 """The names of the inputs of each layer, in order of computation."""
 
 
-def build_model(experiment: Experiment, precision: str | None = None, twice_differentiable: bool = False) -> keras.Model:
+def build_model(
+    experiment: Experiment,
+    precision: str | None = None,
+    twice_differentiable: bool = False,
+    moments: Moments | None = None,
+) -> keras.Model:
     """Build the network of a checked experiment in its style.
 
     The initial weights depend only on the seed and the stack: they are bit-identical in the three styles.
@@ -32,6 +39,7 @@ def build_model(experiment: Experiment, precision: str | None = None, twice_diff
         precision: a Keras dtype policy that replaces that of the config; `float64` is for gradient checks.
         twice_differentiable: whether gradients through gradients will be computed, as in MAML; the weights are
             those of the plain network.
+        moments: mean and variance of the training images for layers that need them; without, 0 and 1.
     """
     network = experiment.network
     layers = keras_layers(
@@ -41,7 +49,12 @@ def build_model(experiment: Experiment, precision: str | None = None, twice_diff
         precision or on_any_machine(experiment).train.precision,
         twice_differentiable,
     )
-    return STYLES[experiment.model.style](layers, network.nodes, network.image)
+    for node, facts in zip(network.nodes, network.facts, strict=True):
+        if isinstance(node.layer, L.Normalization):  # else a subclassed model would build it in a graph, with constants of it
+            layers[node.name].build((None, *facts.input_shapes[0]))
+    model = STYLES[experiment.model.style](layers, network.nodes, network.image)
+    set_moments(model, moments or {})
+    return model
 
 
 def build_sequential(layers: Layers, nodes: Sequence[Node], image: tuple[int, ...]) -> keras.Model:

@@ -133,10 +133,17 @@ def totals(summary: Summary) -> list[str]:
     """Format the totals below a summary."""
     parameters = counted(summary.trainable + summary.non_trainable, "parameter")
     if summary.non_trainable:
-        parameters += f": {summary.trainable:,} trainable, {summary.non_trainable:,} non-trainable (moving averages)"
+        parameters += f": {summary.trainable:,} trainable, {summary.non_trainable:,} non-trainable ({_kinds(summary)})"
     images = "image" if summary.batch_size == 1 else f"batch of {summary.batch_size:,}"
     memory = f"{show_bytes(summary.activation_bytes)} for the outputs of all layers per {images}"
     return [parameters, f"{show_count(summary.macs)} MACs per image", memory, *_field_notes(summary)]
+
+
+def _kinds(summary: Summary) -> str:
+    """Name what the parameters are that no gradient changes."""
+    stored = {row.facts.kind for row in summary.rows if row.facts.non_trainable}
+    names = ("moving averages", stored - {"normalization"}), ("statistics of the training images", stored & {"normalization"})
+    return " and ".join(name for name, kinds in names if kinds)
 
 
 def _field_notes(summary: Summary) -> Iterator[str]:

@@ -19,6 +19,8 @@ def literal(value: object) -> str:
     if isinstance(value, tuple | list):
         items = [literal(each) for each in value]
         return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{literal(key)}: {literal(each)}' for key, each in value.items())}}}"
     return repr(value)
 
 

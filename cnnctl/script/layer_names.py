@@ -50,6 +50,7 @@ class Step:
         is_named: whether the config names it.
         trains: whether it takes `training`.
         shape: of its output.
+        built: the shape that it is built for at once, as an expression; empty for one that Keras builds when it is called.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Step:
     is_named: bool
     trains: bool
     shape: Shape
+    built: str = ""
 
     @property
     def is_made(self) -> bool:

@@ -15,7 +15,7 @@ from cnnctl.script.network_code import acts_in_training, layer_call
 from cnnctl.script.style_code import STYLES
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.groups import Group, local, tree_of
-from cnnctl.spec.layers import CLASSES
+from cnnctl.spec.layers import CLASSES, Normalization
 from cnnctl.spec.layers.blocks import SIGN
 from cnnctl.spec.network import Network
 from cnnctl.spec.places import definition
@@ -77,7 +77,10 @@ class ModelCode:
         call = Call("") if node.shares else self._layer_call(node, scope)
         is_named = node.layer.name is not None and not node.shares
         trains = acts_in_training(node.layer)
-        return Step(node.name, local(node.name), node.inputs, call, local(node.owner), is_named, trains, self.shapes[node.name])
+        # A normalization that is built inside `call` would have constants of a graph that is gone.
+        built = literal((None, *self.shapes[node.inputs[0]])) if isinstance(node.layer, Normalization) else ""
+        shape = self.shapes[node.name]
+        return Step(node.name, local(node.name), node.inputs, call, local(node.owner), is_named, trains, shape, built)
 
     def _layer_call(self, node: Node, scope: Scope) -> Call:
         raw = self._raw(node.where)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from cnnctl.script.expressions import Call, literal, pair
+from cnnctl.script.template import Needs, written
 from cnnctl.spec import layers as L
 from cnnctl.spec import weights as W
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.groups import local
 from cnnctl.spec.section import Section
-from cnnctl.spec.shapes import per_channel
+from cnnctl.spec.shapes import kept_axes, per_channel
 from cnnctl.spec.stack import Node
 
 _FIRST = {
@@ -73,10 +74,12 @@ def layer_call(
     fields = {name: getattr(layer, name) for name in _arguments(layer, experiment, parameters)}
     if isinstance(layer, L.Rescaling):
         fields = {field: per_channel(value, experiment.model.data_format) for field, value in fields.items()}
-    name = (f"name={literal(local(node.name))}",) if layer.name else ()
+    named = layer.name or (isinstance(layer, L.Normalization) and layer.adapted)  # found by its name, to adapt it
+    name = (f"name={literal(local(node.name))}",) if named else ()
     draws = isinstance(layer, L.RandomLayer) and "seed" not in fields
     seed = (f"seed={seed_of(W.drawn_seed(experiment.seed, index, 'seed'))}",) if draws else ()
     precision = ('dtype="float32"',) if mixed and (last or getattr(layer, "only_in_float32", False)) else ()
+    fields = {name: value.bounds if isinstance(value, L.RenormClipping) else value for name, value in fields.items()}
     plain = tuple(
         _plain(layer, field, value, parameters.get(field)) for field, value in fields.items() if not isinstance(value, Section)
     )
@@ -125,6 +128,29 @@ def _part(section: Section, seed: int, seed_of: Callable[[int], str]) -> Call:
         fields["seed"] = seed_of(seed) if section.seed is None else literal(section.seed)
     alone = isinstance(section, _ALONE)
     return Call(type(section).__name__, tuple(text if alone else f"{name}={text}" for name, text in fields.items()))
+
+
+ADAPT = """
+pixels = train_images  # of 0 to 255: their sums are exact, in any order  #? !channels_first
+pixels = train_images.transpose(0, 3, 1, 2)  # of 0 to 255: their sums are exact, in any order  #? channels_first
+mean = pixels.mean(axis=$axes, dtype="float64")
+variance = np.square(pixels, dtype="uint16").mean(axis=$axes, dtype="float64") - mean**2
+normalization = model.get_layer($name)
+normalization.set_weights([mean / 255, variance / 255**2, 0])  # as normalization.adapt() would
+normalization.finalize_state()
+"""
+
+
+def adapting(experiment: Experiment, needs: Needs) -> list[str]:
+    """Generate the code that computes mean and variance of the training images for each normalization that needs them."""
+    network = experiment.network
+    parts = []
+    for node in network.nodes:
+        if isinstance(node.layer, L.Normalization) and node.layer.adapted:
+            kept = [axis + 1 for axis in kept_axes(node.layer, network.image)]
+            axes = tuple(axis for axis in range(4) if axis not in kept)
+            parts.append(written(ADAPT, needs, axes=literal(axes), name=literal(node.name)))
+    return ["\n\n".join(parts)] if parts else []
 
 
 def is_regularized(experiment: Experiment) -> bool:

@@ -92,6 +92,7 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
         data_code.splitting(experiment, needs, reading),
         _title("Network, with the output shape of each layer for B images"),
         ModelCode(experiment).text(),
+        *network_code.adapting(experiment, needs),
         _title("Loss and optimizer"),
         *training_code.goal(experiment, needs),
         _title("Training"),

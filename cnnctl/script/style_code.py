@@ -162,9 +162,13 @@ def _class_name(kind: str) -> str:
 
 
 def _attributes(steps: Sequence[Step], names: Mapping[str, str]) -> list[str]:
-    return [
-        line for step in steps if step.is_made for line in hung(f"        self.{names[step.label]} = ", step.call, "", WIDTH)
-    ]
+    lines = []
+    for step in steps:
+        if step.is_made:
+            lines += hung(f"        self.{names[step.label]} = ", step.call, "", WIDTH)
+        if step.built:
+            lines.append(f"        self.{names[step.label]}.build({step.built})")
+    return lines
 
 
 def _calls_of_attributes(steps: Sequence[Step], names: Mapping[str, str], inputs: Mapping[str, str]) -> list[Line]:

@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from cnnctl.data.image_set import ImageSet
+from cnnctl.data.moments import described as described_moments
+from cnnctl.data.moments import moments_of
 from cnnctl.data.pipeline import (
     WHOLE,
     Shares,
@@ -62,8 +64,9 @@ class Classification:
         parts = train.batch_parts
         assert isinstance(parts, int)  # resolved
         loss, metrics = build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels)
+        self._moments = moments_of(self.splits.train, experiment.network)
         with self._replicas.strategy.scope() if self._replicas else contextlib.nullcontext():
-            self.network = build_model(experiment)
+            self.network = build_model(experiment, moments=self._moments)
             steps, alone = self.steps_per_epoch, self._replicas is None
             optimizer = build_optimizer(train.optimizer, steps, train.epochs, train.precision, guarded=alone)
             if not alone:
@@ -74,7 +77,8 @@ class Classification:
 
     def introduction(self) -> list[tuple[str, str]]:
         """Describe the data and the loss."""
-        return [("data", self._description()), ("loss", chosen_loss(self._experiment).why)]
+        pixels = [("pixels", described_moments(*each, self.examples)) for each in self._moments.items()]
+        return [("data", self._description()), *pixels, ("loss", chosen_loss(self._experiment).why)]
 
     def _description(self) -> str:
         splits = self.splits

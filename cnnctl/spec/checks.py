@@ -16,13 +16,13 @@ from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment, ModelSpec
 from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints
 from cnnctl.spec.head import head_complaints, loss_complaints
-from cnnctl.spec.layers import Conv2DTranspose, Convolution
+from cnnctl.spec.layers import Conv2DTranspose, Convolution, Normalization
 from cnnctl.spec.network import Network, input_of, network_of
 from cnnctl.spec.oddities import batch_norm_complaints
 from cnnctl.spec.optimizers import constant_rate
 from cnnctl.spec.section import one_line
 from cnnctl.spec.shapes import MAX_VALUES, Misfit, format_of, show_shape
-from cnnctl.spec.stack import Complaint, nodes_of
+from cnnctl.spec.stack import INPUT, Complaint, nodes_of
 
 NOT_BY_FIT = "Keras 3 cannot train by model.fit on several workers; write loop: custom"
 
@@ -192,6 +192,19 @@ def check_bias(network: Network) -> Iterator[Complaint]:
             )
 
 
+def check_adapted(network: Network) -> Iterator[Complaint]:
+    """Check that a normalization by statistics of the training images takes the images themselves, and is in no block."""
+    for node in network.nodes:
+        if isinstance(node.layer, Normalization) and node.blocks:
+            yield node.where, "normalization has its own mean and variance, so a block cannot have it; write it in model.layers"
+        elif isinstance(node.layer, Normalization) and node.layer.adapted and node.inputs != (INPUT,):
+            yield (
+                node.where,
+                "takes its mean and variance from the training images, so its input must be the image itself, "
+                f"but it takes '{node.inputs[0]}'. With mean and variance in the config it may take any layer; remove it",
+            )
+
+
 def check_head(network: Network) -> Iterable[Complaint]:
     """Check that a classifier has an output per class, as logits or probabilities."""
     return head_complaints(network.nodes, network.facts, network.context)
@@ -233,6 +246,6 @@ def check_batch_norm(experiment: Experiment, network: Network) -> Iterable[Compl
 
 DATA_CHECKS = (check_image_size, check_fractions, check_splits_are_disjoint)
 EXPERIMENT_CHECKS = (few_shot_complaints, check_monitors, check_plateau, check_strategy, check_snapshots)
-NETWORK_CHECKS = (check_bias,)
+NETWORK_CHECKS = (check_bias, check_adapted)
 CLASSIFIER_CHECKS = (check_head,)
 TRAINING_CHECKS = (check_embedding, check_loss, check_batch_parts, check_batch_norm)

@@ -115,6 +115,7 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "shape": _Habit("target_shape"), "newshape": _Habit("target_shape"), "perm": _Habit("dims"), "axes": _Habit("dims"), "order": _Habit("dims"),
     "scalefactor": _Habit("size"), "mode": _Habit("interpolation"),
     "batchnorm": _NORM, "batchnormalization": _NORM, "dropout": _DROPOUT, "dropoutrate": _DROPOUT,
+    "numgroups": _Habit("groups"), "normalizedshape": _Habit("axis"), "elementwiseaffine": _Habit("scale"), "affine": _Habit("scale"),
     "training": _Habit(reason="layers switch between training and inference themselves"),
 }  # fmt: skip
 """Unknown fields of layers; `VALUE` is replaced by the value of the field."""
@@ -138,11 +139,14 @@ _LAYERS: Mapping[str, str] = {
     "view": "reshape", "unflatten": "reshape", "transpose": "permute", "swapaxes": "permute",
     "rescale": "rescaling",
     "crop": "cropping2d", "cropping": "cropping2d", "centercrop": "cropping2d",
+    "normalize": "normalization", "standardize": "normalization", "standardization": "normalization",
+    "layernorm": "layer_normalization", "ln": "layer_normalization", "groupnorm": "group_normalization", "gn": "group_normalization",
+    "instancenorm": "group_normalization", "instancenorm2d": "group_normalization", "instancenormalization": "group_normalization",
+    "l2norm": "unit_normalization", "l2normalize": "unit_normalization", "l2normalization": "unit_normalization",
     "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {
     "input": "the shape of the input comes from data", "inputlayer": "the shape of the input comes from data",
-    "normalization": "pixels are always divided by 255",
     "resizing": "data.image_size sets the size of images", "resize": "data.image_size sets the size of images",
     "randomflip": "data.augment sets random transformations", "randomrotation": "data.augment sets random transformations",
 }  # fmt: skip

@@ -113,6 +113,7 @@ def _changes(
 ) -> Iterator[_Change]:
     if not misfit.reason.shrinks:
         yield from _inferred(misfit.node, nodes, image)
+        yield from _other_groups(misfit, nodes, image)
         yield from _without_flattening(misfit, nodes, image, context)
         return
     yield from _easier(misfit.node, nodes, image)
@@ -123,6 +124,18 @@ def _changes(
     if before and before.written != misfit.node.written:  # in a repeat both are the same change
         yield from _easier(before, nodes, image)
     yield from _larger_images(nodes, image, context)
+
+
+def _other_groups(misfit: Misfit, nodes: Sequence[Node], image: Shape) -> Iterator[_Change]:
+    """Yield the groups of a group normalization that divide its channels: the most below those in the config, and one each."""
+    node, shapes = misfit.node, {INPUT: image, **{facts.name: facts.output_shape for facts in misfit.facts}}
+    if isinstance(node.layer, L.GroupNormalization):
+        shape, layer = shapes[node.inputs[0]], node.layer
+        if 0 < layer.axis <= len(shape) or -len(shape) <= layer.axis < 0:
+            channels = shape[layer.axis - 1 if layer.axis > 0 else layer.axis]
+            most = max(count for count in range(1, min(layer.groups, channels) + 1) if channels % count == 0)
+            for groups in (-1,) if most == channels else (most, -1):
+                yield _changed(node, nodes, image, f"groups: {groups}", groups=groups)
 
 
 def _without_flattening(misfit: Misfit, nodes: Sequence[Node], image: Shape, context: LayerContext) -> Iterator[_Change]:

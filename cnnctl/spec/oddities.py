@@ -7,10 +7,10 @@ from math import prod
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.document import Where
-from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.experiment import Experiment, Maml
 from cnnctl.spec.few_shot import images_at_once
 from cnnctl.spec.head import LOGITS, values_of
-from cnnctl.spec.shapes import Facts, LayerContext, show_shape, softmax_places
+from cnnctl.spec.shapes import Facts, LayerContext, show_shape, softmax_places, values_per_mean
 from cnnctl.spec.stack import INPUT, Complaint, Node
 
 
@@ -19,7 +19,14 @@ def oddities(experiment: Experiment) -> list[str]:
     network = experiment.network
     layers = network.nodes, network.facts, network.context
     warnings: dict[Where, str] = {}
-    found = [*_rescaled(network.nodes), *_unequal_channels(*layers), *_cancelled(network.nodes), *_hidden_softmax(*layers)]
+    found = [
+        *_rescaled(network.nodes),
+        *_unequal_channels(*layers),
+        *_cancelled(network.nodes),
+        *_hidden_softmax(*layers),
+        *_normalized_alone(network.nodes, network.facts),
+        *_deprecated(network.nodes),
+    ]
     for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(network.nodes))]:
         warnings.setdefault(node.written, f"warning: '{node.name}' {text}")
     return list(warnings.values())
@@ -92,6 +99,47 @@ def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], context: Laye
             yield node, "is a softmax, but more layers follow and receive values that sum to 1; between layers relu is usual"
 
 
+def _normalized_alone(nodes: Sequence[Node], facts: Sequence[Facts]) -> Iterator[tuple[Node, str]]:
+    """Yield the normalizations within an image whose means, or norms, are over one value each."""
+    for node, each in zip(nodes, facts, strict=True):
+        layer = node.layer
+        if not isinstance(layer, _WITHIN_AN_IMAGE) or values_per_mean(layer, each.output_shape) > 1:
+            continue
+        if isinstance(layer, L.UnitNormalization):
+            yield node, f"divides each value by its own size: its outputs are -1, 0 or 1; {_over_all(layer, each)}"
+        elif not getattr(layer, "rms_scaling", False):
+            beta = "beta" if layer.center else "0"
+            yield (
+                node,
+                f"has a mean over one value, so x - mean is always 0 and every output is {beta}: no layer before it can learn; "
+                f"{_over_all(layer, each)}",
+            )
+
+
+_WITHIN_AN_IMAGE = (L.LayerNormalization, L.GroupNormalization, L.UnitNormalization)
+
+
+def _over_all(layer: L.Layer, facts: Facts) -> str:
+    """Suggest the field with which a normalization is over several values, where there is one."""
+    rank = len(facts.output_shape)
+    if prod(facts.output_shape) == 1:
+        return "remove it"
+    if isinstance(layer, L.GroupNormalization):
+        return "write groups: 1"
+    return f"write axis: {list(range(1, rank + 1))} for all values of an image" if rank > 1 else "write axis: -1"
+
+
+def _deprecated(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
+    """Yield the layer normalizations with the option that Keras deprecated."""
+    for node in nodes:
+        if isinstance(node.layer, L.LayerNormalization) and node.layer.rms_scaling:
+            yield (
+                node,
+                "has rms_scaling, which Keras has deprecated: it divides by the standard deviation, not by the root mean square, "
+                "subtracts no mean and has no beta",
+            )
+
+
 def _dropped_outputs(nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
     """Yield the dropout and noise between the last weights and the outputs."""
     by_name = {node.name: node for node in nodes}
@@ -115,23 +163,39 @@ def of_one_value(nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Node]:
     return [
         node
         for node, each in zip(nodes, facts, strict=True)
-        if isinstance(node.layer, L.BatchNormalization) and 2 * prod(each.output_shape) == each.non_trainable
+        if isinstance(node.layer, L.BatchNormalization) and values_per_mean(node.layer, each.output_shape) == 1
     ]
 
 
 def batch_norm_complaints(experiment: Experiment, nodes: Sequence[Node], facts: Sequence[Facts]) -> list[Complaint]:
     """Check for batch norms that cannot learn, since every batch has one value per mean."""
+    complaints = list(_of_renorm(experiment, nodes))
     if images_at_once(experiment) > 1:
-        return []
-    return [
-        (
-            node.where,
-            "with train.batch_size: 1 each mean is over one value, so x - mean is always 0 and every output is "
-            f"{'beta' if isinstance(node.layer, L.BatchNormalization) and node.layer.center else '0'}, whatever the image; "
-            "write batch_size: 2 under train, or remove it",
+        return complaints
+    for node in of_one_value(nodes, facts):
+        assert isinstance(node.layer, L.BatchNormalization)
+        beta = "beta" if node.layer.center else "0"
+        effect = "its gradient too" if node.layer.renorm else f"every output is {beta}, whatever the image"
+        complaints.append(
+            (
+                node.where,
+                f"with train.batch_size: 1 each mean is over one value, so x - mean is always 0 and {effect}; "
+                "write batch_size: 2 under train, or remove it",
+            )
         )
-        for node in of_one_value(nodes, facts)
-    ]
+    return complaints
+
+
+def _of_renorm(experiment: Experiment, nodes: Sequence[Node]) -> Iterator[Complaint]:
+    """Yield the batch renormalizations of maml: its statistics never move, so the corrections would undo the normalization."""
+    if experiment.few_shot and isinstance(experiment.few_shot.method, Maml):
+        for node in nodes:
+            if isinstance(node.layer, L.BatchNormalization) and node.layer.renorm:
+                yield (
+                    (*node.where, "renorm"),
+                    "corrects towards moving statistics, which maml does not have: it normalizes each batch by itself; "
+                    "write renorm: false, or remove it",
+                )
 
 
 def last_batch_warning(nodes: Sequence[Node], facts: Sequence[Facts], examples: int, batch_size: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cnnctl.spec.receptive_masks import AxisField, field_after
 from cnnctl.spec.receptive_moves import Stride, TooLarge
+from cnnctl.spec.receptive_normalizations import NORMALIZATIONS
 from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape
 from cnnctl.spec.stack import INPUT, Node
 
@@ -93,7 +94,8 @@ def _both(
     if len(taken) < len(before):
         return None
     try:
-        rows, columns = (field_after(node.layer, [each[axis] for each in taken], facts, context) for axis in (0, 1))
+        after = NORMALIZATIONS.get(type(node.layer), field_after)
+        rows, columns = (after(node.layer, [each[axis] for each in taken], facts, context) for axis in (0, 1))
     except TooLarge:
         return None
     return rows, columns

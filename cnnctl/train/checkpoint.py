@@ -24,6 +24,7 @@ import numpy as np
 
 from cnnctl.errors import RunError
 from cnnctl.files import write_whole
+from cnnctl.model.adapted import use_stored_moments
 from cnnctl.reading import read_bounded
 from cnnctl.train.averages import AveragedWeights
 from cnnctl.train.observers import EpochRecord, Observer, Plan, StepsRecord
@@ -201,6 +202,7 @@ class Checkpoints(Observer):
             listener.restore(_group(arrays, name))
         for group, owner in self._groups.items():
             _assign(file, group, owner.variables, _group(arrays, group))
+        use_stored_moments(self._groups["model"])
         self.rows, self.partial_epoch, self.origin = rows, record, origin
 
 

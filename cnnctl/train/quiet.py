@@ -39,6 +39,7 @@ def import_tensorflow(verbose: bool = False) -> None:
     else:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", "You passed `rms_scaling=True`")  # cnnctl warns of it once, in its own words
         with without_native_stderr():
             _start_or_raise()
     set_last_message()

@@ -14,8 +14,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.data.image_set import ImageSet
+from cnnctl.data.moments import moments_of
 from cnnctl.data.pipeline import preparation, steps_of, training_batches
 from cnnctl.model import build_model
+from cnnctl.model.adapted import Moments
 from cnnctl.model.keras_optimizers import build_loss, build_optimizer
 from cnnctl.model.shape_check import differences
 from cnnctl.model.styles import STYLES, layers_by_name
@@ -108,9 +110,9 @@ def possible_trainings(experiment: Experiment) -> list[tuple[str, str]]:
     return list(product(possible_styles(experiment), sorted(LOOPS, key=lambda loop: loop != own)))
 
 
-def build(experiment: Experiment, images: Any) -> Build:
-    """Build the experiment in its style, and compute its outputs for `images`."""
-    model = build_model(experiment)
+def build(experiment: Experiment, images: Any, moments: Moments | None = None) -> Build:
+    """Build the experiment in its style, and compute its outputs for `images`; moments as in `build_model`."""
+    model = build_model(experiment, moments=moments)
     weights = variables_of(model)
     outputs = tf.function(model, autograph=False)(images, training=False)  # compiled: channels_first needs it on a CPU
     return Build(experiment.model.style, differences(experiment), weights, {"outputs": outputs.numpy()})
@@ -133,7 +135,7 @@ def train(experiment: Experiment, loop: str, images: ImageSet, steps: int) -> Tr
     Raises:
         RunError: the loss is not finite.
     """
-    learner = _learner(experiment, len(images))
+    learner = _learner(experiment, images)
     checksums: list[int] = []
     rows = _Rows()
     plan = Plan(steps, 0, 1, experiment.train.batch_size, experiment.train.batch_size)
@@ -158,10 +160,10 @@ class _Rows(Observer):
         self.rows.append(record)
 
 
-def _learner(experiment: Experiment, examples: int) -> Learner:
+def _learner(experiment: Experiment, images: ImageSet) -> Learner:
     spec = experiment.train
-    model = build_model(experiment)
-    optimizer = build_optimizer(spec.optimizer, steps_of(examples, spec.batch_size), spec.epochs, spec.precision)
+    model = build_model(experiment, moments=moments_of(images, experiment.network))
+    optimizer = build_optimizer(spec.optimizer, steps_of(len(images), spec.batch_size), spec.epochs, spec.precision)
     return Learner(model, optimizer, build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels))
 
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.model import build_model
+from cnnctl.model.adapted import Moments
 from cnnctl.model.keras_optimizers import build_loss
 from cnnctl.model.styles import layers_by_name
 from cnnctl.spec.experiment import Experiment
@@ -68,7 +69,7 @@ class GradientRow:
 
 
 def compare_gradients(
-    experiment: Experiment, weights: Mapping[str, NDArray[Any]], images: Any, labels: Any
+    experiment: Experiment, weights: Mapping[str, NDArray[Any]], images: Any, labels: Any, moments: Moments | None = None
 ) -> list[GradientRow]:
     """Compare the tape's gradients with central differences, in a row per trained variable.
 
@@ -79,9 +80,10 @@ def compare_gradients(
         weights: the point of differentiation, by `layer/variable`.
         images: a prepared training batch, float32; the first `IMAGES` are used.
         labels: of the images.
+        moments: as in `build_model`.
     """
     with tf.device("CPU:0"):
-        objective = _Objective(experiment, weights, images[:IMAGES], labels[:IMAGES])
+        objective = _Objective(experiment, weights, images[:IMAGES], labels[:IMAGES], moments)
         generator = np.random.default_rng(experiment.seed)
         return [_row(objective, *each, generator) for each in objective.gradients()]
 
@@ -93,10 +95,12 @@ class _Objective:
     three: it can branch and needs no eager call.
     """
 
-    def __init__(self, experiment: Experiment, weights: Mapping[str, NDArray[Any]], images: Any, labels: Any) -> None:
+    def __init__(
+        self, experiment: Experiment, weights: Mapping[str, NDArray[Any]], images: Any, labels: Any, moments: Moments | None
+    ) -> None:
         style = experiment.model.model_copy(update={"style": "functional"})
         loss = build_loss(chosen_loss(experiment))
-        self._model = build_model(experiment.model_copy(update={"model": style}), "float64")
+        self._model = build_model(experiment.model_copy(update={"model": style}), "float64", moments=moments)
         self._loss = type(loss).from_config({**loss.get_config(), "dtype": "float64"})
         self._batch = images, labels
         self._states = [(state, state.numpy()) for state in self._model.non_trainable_variables]

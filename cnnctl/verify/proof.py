@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnctl.data.image_set import ImageSet
+from cnnctl.data.moments import moments_of
 from cnnctl.data.pipeline import as_read_error
 from cnnctl.data.splits import read_splits
+from cnnctl.model.adapted import Moments
 from cnnctl.report.console import Console
 from cnnctl.spec.auto import on_any_machine, with_settings
 from cnnctl.spec.experiment import Experiment
@@ -130,10 +132,11 @@ def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
     experiment = _on_one_device(experiment, console)
     train_images = _training_images(experiment, console)
     images, labels = next(iter(first_batches(experiment, train_images, 1)))
-    builds = _builds(experiment, images, console)
+    moments = moments_of(train_images, experiment.network)
+    builds = _builds(experiment, images, moments, console)
     trainings = _trainings(experiment, train_images, steps, console)
     with console.working("differentiating numerically"):
-        gradients = compare_gradients(experiment, trainings[0].weights, images, labels)
+        gradients = compare_gradients(experiment, trainings[0].weights, images, labels, moments)
     return Proof(
         experiment=experiment,
         steps=steps,
@@ -163,11 +166,11 @@ def _training_images(experiment: Experiment, console: Console) -> ImageSet:
     return splits.train
 
 
-def _builds(experiment: Experiment, images: Any, console: Console) -> list[Build]:
+def _builds(experiment: Experiment, images: Any, moments: Moments, console: Console) -> list[Build]:
     builds = []
     for style in possible_styles(experiment):
         with console.working(f"building {style}"):
-            builds.append(build(in_style(experiment, style), images))
+            builds.append(build(in_style(experiment, style), images, moments))
     return builds
 
 

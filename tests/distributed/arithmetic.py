@@ -65,6 +65,17 @@ CASES: dict[str, tuple[str, list[str]]] = {
         NORMALIZED.replace("batch_normalization", "batch_normalization: {axis: 1}"),
         ["train.batch_size=25", "model.data_format=channels_first"],
     ),
+    "batch norm, synchronized and renormalized": (
+        NORMALIZED.replace(
+            "batch_normalization",
+            "batch_normalization: {synchronized: true, renorm: true, renorm_clipping: {rmax: 2, dmax: 0.5}, renorm_momentum: 0.8}",
+        ),
+        ["train.batch_size=25"],
+    ),
+    "normalized by the training images, subclassed": (
+        STACK.replace("layers:\n", "layers:\n    - normalization: {axis: [1, 2]}\n"),
+        ["model.style=subclass", "train.batch_size=25"],
+    ),
     "half precision": (STACK, ["train.precision=mixed_float16"]),
 }
 WITH_THREE = (
@@ -73,6 +84,7 @@ WITH_THREE = (
     "batch norm, a last batch of one image",
     "batch norm, small parts",
     "batch norm, channels first",
+    "batch norm, synchronized and renormalized",
 )
 """Cases in which a third replica shows what it does not show elsewhere."""
 

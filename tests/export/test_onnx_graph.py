@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cnnctl.export.onnx_network import onnx_graph
 from cnnctl.model import build_model
+from cnnctl.model.adapted import use_stored_moments
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 
@@ -81,6 +82,18 @@ STACKS: dict[str, Layers] = {
     "batch norm": [conv(), {"batch_normalization": {"epsilon": 0.1}}, *END],
     "batch norm along rows": [conv(), {"batch_normalization": {"axis": 1, "scale": False}}, *END],
     "batch norm of vectors": ["flatten", {"batch_normalization": {"center": False}}, POINTWISE],
+    "layer norm": [conv(), {"layer_normalization": {"epsilon": 0.1}}, *END],
+    "layer norm of images": [conv(), {"layer_normalization": {"axis": [3, 1, -2]}}, "flatten", "layer_normalization", POINTWISE],
+    "layer norm of rows": [conv(), {"layer_normalization": {"axis": [-1, 1], "scale": False}}, *END],
+    "layer norm by deviation": [conv(), {"layer_normalization": {"rms_scaling": True}}, *END],
+    "group norm": [conv(), {"group_normalization": {"groups": 3, "epsilon": 0.1}}, *END],
+    "group norm of rows": [conv(), {"group_normalization": {"groups": -1, "axis": 1, "center": False}}, *END],
+    "group norm of vectors": ["flatten", {"group_normalization": {"groups": 9}}, POINTWISE],
+    "normalization": ["normalization", conv(), *END],
+    "normalization of pixels": [{"normalization": {"axis": [1, 2], "invert": True}}, conv(), *END],
+    "normalization by numbers": [conv(), {"normalization": {"mean": 0.2, "variance": 0.3}}, "flatten", {"normalization": {"axis": None, "mean": 1, "variance": 4, "invert": True}}, POINTWISE],
+    "unit norm": [conv(), "unit_normalization", *END],
+    "unit norm of images": [conv(activation="relu"), {"unit_normalization": {"axis": [1, 2]}}, "flatten", "unit_normalization", POINTWISE],
     "dropout": [conv(), {"dropout": {"rate": 0.5}}, *END],
     "dropout at the end": [*END, {"dropout": {"rate": 0.5}}],
     "noise": [
@@ -132,6 +145,7 @@ def network_of(spec: Experiment) -> keras.Model:
     for weight in network.weights:
         change = random.random(weight.shape) if "variance" in weight.path else random.normal(0, 0.3, weight.shape)
         weight.assign(np.asarray(weight) + change)
+    use_stored_moments(network)
     return network
 
 

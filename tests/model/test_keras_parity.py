@@ -42,10 +42,6 @@ NOT_OFFERED = {
     "lora_rank": "fine-tuning of large models",
     "lora_alpha": "fine-tuning of large models",
     "quantization_config": "a model is quantized when it is exported",
-    "renorm": "batch renormalization changes what batch norm means; not built",
-    "renorm_clipping": "goes with renorm",
-    "renorm_momentum": "goes with renorm",
-    "synchronized": "for several devices",
     "input_axes": "for kernels that no layer here has",
     "output_axes": "for kernels that no layer here has",
     "exclude_layers": "muon: patterns over paths of variables, which a config does not know",
@@ -54,7 +50,20 @@ NOT_OFFERED = {
     "reduction": "losses are averaged over the images of a batch in both loops",
     "dtype": "losses compute in float32, whatever train.precision",
 }
-AXIS_OFFERED = (L.BatchNormalization, L.Concatenate, L.Softmax, W.MaxNorm, W.MinMaxNorm, W.UnitNorm)
+AXIS_OFFERED = (
+    L.Normalization,
+    L.BatchNormalization,
+    L.LayerNormalization,
+    L.GroupNormalization,
+    L.UnitNormalization,
+    L.Concatenate,
+    L.Softmax,
+    W.MaxNorm,
+    W.MinMaxNorm,
+    W.UnitNorm,
+)
+# What a class takes by **kwargs, which its signature does not name.
+HIDDEN: dict[type[Section], dict[str, Any]] = {L.LayerNormalization: {"rms_scaling": False}}
 # Defaults that differ, each with the reason.
 OTHER_DEFAULTS: dict[tuple[type[Section], str], Any] = {
     (L.AveragePooling2D, "pool_size"): (2, 2),  # Keras 3 forgot it; max pooling's
@@ -70,7 +79,7 @@ OTHER_DEFAULTS: dict[tuple[type[Section], str], Any] = {
 def keras_arguments(section: type[Section]) -> dict[str, Any]:
     """Returns the names and defaults of what a Keras class takes, without those that a config does not say."""
     parameters = list(inspect.signature(PAIRS[section]).parameters.values())
-    return {
+    return HIDDEN.get(section, {}) | {
         each.name: each.default
         for each in parameters
         if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
@@ -151,6 +160,11 @@ WEIGHTS = {
 BY_CHANNEL = {name.replace("kernel", "depthwise"): said for name, said in WEIGHTS.items()}
 FORMAT = {"data_format": "channels_first"}
 POOLING = {"pool_size": [3, 2], "strides": [1, 2], "padding": "same", **FORMAT}
+NORMALIZED = {
+    "epsilon": 0.25, "center": False, "scale": False,
+    "beta_initializer": "ones", "gamma_initializer": {"random_normal": {"mean": 1.0, "stddev": 2.0, "seed": 1}},
+    "beta_regularizer": "l1", "gamma_regularizer": "l2", "beta_constraint": "unit_norm", "gamma_constraint": "non_neg",
+}  # fmt: skip
 # Each field of each layer, said otherwise than its default.
 SAID: dict[str, dict[str, Any]] = {
     "conv2d": {
@@ -192,7 +206,12 @@ SAID: dict[str, dict[str, Any]] = {
         "moving_mean_initializer": {"random_normal": {"mean": 1.0, "stddev": 2.0, "seed": 1}},
         "moving_variance_initializer": {"random_uniform": {"minval": 1.0, "maxval": 2.0, "seed": 2}},
         "beta_regularizer": "l1", "gamma_regularizer": "l2", "beta_constraint": "unit_norm", "gamma_constraint": "non_neg",
+        "renorm": True, "renorm_clipping": {"rmin": 0.5, "rmax": 2.0, "dmax": 3.0}, "renorm_momentum": 0.75, "synchronized": True,
     },
+    "layer_normalization": {**NORMALIZED, "axis": [1, 2], "rms_scaling": True},
+    "group_normalization": {**NORMALIZED, "axis": 1, "groups": 2},
+    "unit_normalization": {"axis": [1, 2]},
+    "normalization": {"axis": [1, 3], "mean": [[1.0, 2.0]], "variance": [[3.0, 4.0]], "invert": True},
     "dropout": {"rate": 0.25, "noise_shape": [None, 1, 1, 2], "seed": 9},
     "activation": {"activation": "selu"},
     "spatial_dropout2d": {"rate": 0.25, "seed": 9, **FORMAT},

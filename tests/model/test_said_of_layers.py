@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 
@@ -15,6 +16,48 @@ def test_batch_norm_of_one_value_outputs_beta_whatever_the_image() -> None:
     for image in images:
         assert np.allclose(layer(image[None], training=True), 1)
     assert not np.allclose(layer(images, training=True), 1)
+
+
+def test_normalizations_within_an_image_compute_what_is_explained() -> None:
+    images = np.random.default_rng(0).normal(size=(2, 3, 4, 6)).astype("float32")
+    layer = keras.layers.LayerNormalization(axis=[1, 2, 3])
+    for image, output in zip(images, layer(images), strict=True):
+        assert np.allclose(output, (image - image.mean()) / np.sqrt(image.var() + 1e-3), atol=1e-5)
+        assert np.allclose(output, layer(image[None])[0], atol=1e-6), "the other images change nothing"
+    groups = images.reshape(2, 3, 4, 2, 3)
+    mean, variance = groups.mean((1, 2, 4), keepdims=True), groups.var((1, 2, 4), keepdims=True)
+    expected = ((groups - mean) / np.sqrt(variance + 1e-3)).reshape(images.shape)
+    assert np.allclose(keras.layers.GroupNormalization(2)(images), expected, atol=1e-5)
+    unit = keras.layers.UnitNormalization(axis=[1, 2])(images).numpy()
+    assert np.allclose((unit**2).sum((1, 2)), 1, atol=1e-5)
+    assert np.allclose(keras.layers.LayerNormalization(beta_initializer="ones")(images[..., :1]), 1), "a mean over one value"
+
+
+def test_rms_scaling_divides_by_the_standard_deviation_and_keeps_the_mean() -> None:
+    images = 3 + np.random.default_rng(0).normal(size=(2, 5)).astype("float32")
+    with pytest.warns(UserWarning, match="rms_scaling"):
+        outputs = keras.layers.LayerNormalization(rms_scaling=True, scale=False)(images)
+    assert np.allclose(outputs, images / np.sqrt(images.var(1, keepdims=True) + 1e-3), atol=1e-5)
+
+
+def test_renorm_without_clipping_outputs_what_its_statistics_give_and_clipping_bounds_the_corrections() -> None:
+    images = (2 + 3 * np.random.default_rng(0).normal(size=(50, 4))).astype("float32")
+    layer = keras.layers.BatchNormalization(renorm=True, renorm_momentum=0.9)
+    assert np.allclose(layer(images, training=True), images, atol=1e-4), "mean 0 and deviation 1 at first"
+    mean, deviation = layer.renorm_mean.numpy(), layer.renorm_stddev.numpy()
+    assert np.allclose(mean, 0.1 * images.mean(0), atol=1e-5)
+    assert np.allclose(layer(images, training=True), (images - mean) / deviation, atol=1e-4)
+    bounded = keras.layers.BatchNormalization(renorm=True, renorm_clipping={"rmin": 1, "rmax": 1, "dmax": 0})
+    assert np.allclose(bounded(images, training=True), keras.layers.BatchNormalization()(images, training=True), atol=1e-5)
+
+
+def test_the_gradient_of_unit_normalization_at_zeros_is_enormous_and_finite() -> None:
+    zeros = tf.zeros((1, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(zeros)
+        outputs = keras.layers.UnitNormalization()(zeros)
+    assert np.array_equal(outputs, np.zeros((1, 3)))
+    np.testing.assert_allclose(tape.gradient(outputs, zeros), np.full((1, 3), 1e12), rtol=1e-5)
 
 
 def test_noise_is_distributed_as_explained() -> None:

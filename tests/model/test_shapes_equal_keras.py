@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cnnctl.model import shape_check
+from cnnctl.model.adapted import use_stored_moments
 from cnnctl.model.keras_layers import keras_layers
 from cnnctl.model.styles import build_functional
+from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import ModelSpec
 from cnnctl.spec.head import values_of
 from cnnctl.spec.load import load
 from cnnctl.spec.receptive import receptive_fields
-from cnnctl.spec.shapes import LayerContext, Misfit, Shape, Window, trace
+from cnnctl.spec.shapes import LayerContext, Misfit, Shape, Window, trace, values_per_mean
 from cnnctl.spec.stack import INPUT, nodes_of
 from tests.spec.fuzz import times
 
@@ -233,7 +235,50 @@ def axis_of(draw: Draw, shape: Shape, place: int) -> int:
 
 def batch_normalization(draw: Draw, shape: Shape, model_format: str) -> Plain:
     axis = axis_of(draw, shape, number(draw, 0, len(shape) - 1))
-    return maybe(draw, {}, axis=axis, center=False, scale=False, momentum=0.9, epsilon=0.01, gamma_initializer="zeros")
+    return maybe(
+        draw,
+        {},
+        axis=axis,
+        center=False,
+        scale=False,
+        momentum=0.9,
+        epsilon=0.01,
+        gamma_initializer="zeros",
+        renorm=True,
+        synchronized=True,
+    )
+
+
+NORMALIZED: Plain = {"center": False, "scale": False, "epsilon": 0.01, "gamma_initializer": "zeros"}
+
+
+def axes_of(draw: Draw, shape: Shape) -> int | list[int]:
+    """Returns an axis, or a list of some axes in any order."""
+    places = draw(st.lists(st.integers(0, len(shape) - 1), min_size=1, unique=True))
+    axes = [axis_of(draw, shape, place) for place in places]
+    return axes if len(axes) > 1 else one_of(draw, axes, axes[0])
+
+
+def layer_normalization(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    return maybe(draw, {}, axis=axes_of(draw, shape), gamma_constraint={"max_norm": {"axis": [0]}}, **NORMALIZED)
+
+
+def group_normalization(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    place = number(draw, 0, len(shape) - 1)
+    groups = one_of(draw, -1, *(count for count in range(1, shape[place] + 1) if shape[place] % count == 0))
+    return maybe(draw, {"groups": groups, "axis": axis_of(draw, shape, place)}, **NORMALIZED)
+
+
+def unit_normalization(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    return maybe(draw, {}, axis=axes_of(draw, shape))
+
+
+def normalization(draw: Draw, shape: Shape, model_format: str) -> Plain:
+    axes = axes_of(draw, shape)
+    places = sorted({(axis - 1 if axis > 0 else axis + len(shape)) for axis in (axes if isinstance(axes, list) else [axes])})
+    number_or_list = one_of(draw, 0.5, np.full([one_of(draw, 1, shape[place]) for place in places], 0.5).tolist())
+    fixed = {"mean": number_or_list, "variance": number_or_list} if draw(st.booleans()) else {}
+    return maybe(draw, {"axis": axes, **fixed} if draw(st.booleans()) or fixed else {"axis": None}, invert=True)
 
 
 def dropout(draw: Draw, shape: Shape, model_format: str) -> Plain:
@@ -320,6 +365,10 @@ ANYWHERE = {
     "flatten": flatten,
     "dense": dense,
     "batch_normalization": batch_normalization,
+    "layer_normalization": layer_normalization,
+    "group_normalization": group_normalization,
+    "unit_normalization": unit_normalization,
+    "normalization": normalization,
     "dropout": dropout,
     "alpha_dropout": alpha_dropout,
     "gaussian_dropout": gaussian_dropout,
@@ -455,6 +504,14 @@ def fitting_stacks(draw: Draw, kinds: Collection[str] = EVERY_KIND) -> Drawn:
 # --- stacks that fit ----------------------------------------------------------------------------------------------
 
 
+def outputs_in_training(model: keras.Model, images: NDArray[Any]) -> Any:
+    """Returns what a model computes; by XLA where TensorFlow has no kernel, as for some convolutions under channels_first."""
+    try:
+        return model(images, training=True)
+    except tf.errors.UnimplementedError:
+        return tf.function(model, autograph=False, jit_compile=True)(images, training=True)
+
+
 @settings(max_examples=times(100), derandomize=True, deadline=None)
 @given(fitting_stacks())
 def test_every_shape_and_parameter_count_of_a_stack_that_fits_equals_keras(drawn: Drawn) -> None:
@@ -465,7 +522,7 @@ def test_every_shape_and_parameter_count_of_a_stack_that_fits_equals_keras(drawn
     layers = keras_layers(nodes, 0, drawn.around(), "float32")
     model = build_functional(layers, nodes, drawn.image)
     model = keras.Model(model.inputs[0], [layer.output for layer in layers.values()])  # all outputs
-    real = model(np.zeros((2, *drawn.image), "float32"), training=True)
+    real = outputs_in_training(model, np.zeros((2, *drawn.image), "float32"))
 
     for each, layer, output in zip(facts, layers.values(), real if len(layers) > 1 else [real], strict=True):
         event(each.kind)
@@ -499,8 +556,9 @@ SMOOTH = {"relu": "selu", "gelu": "tanh", "mish": "softplus", "linear": "softmax
 def smooth(drawn: Drawn) -> list[Plain]:
     """Returns layers through which each change of what they see can be seen: means for maxima, no relu.
 
-    Nor a softmax where a mean may be taken along its axis, the last, which is always the same.
+    Nor a softmax or a normalization where a mean may be taken along its axes, which is always the same, nor x / |x|.
     """
+    shapes = {each.name: each.output_shape for each in trace(nodes_of(drawn.model())[0], drawn.image, drawn.around())}
     text = repr(drawn)
     first = "pooling" in text and any(word in text for word in ("channels_first", "permute", "reshape"))
     replaced = {**SMOOTH, "linear": "softsign"} if first else SMOOTH
@@ -508,11 +566,17 @@ def smooth(drawn: Drawn) -> list[Plain]:
     for layer in drawn.layers:
         ((kind, fields),) = layer.items()
         kind = smooth_join(kind, fields["inputs"], drawn)
-        if kind == "relu":
+        if kind == "relu" or _is_the_same(kind, fields, shapes[fields["name"]], "pooling" in repr(drawn)):
             kind, fields = "elu", {name: fields[name] for name in ("name", "inputs")}
         activation = {"activation": replaced.get(fields["activation"], fields["activation"])} if "activation" in fields else {}
         changed.append({kind.replace("max_", "average_"): {**fields, **activation}})
     return changed
+
+
+def _is_the_same(kind: str, fields: Plain, shape: Shape, pooled: bool) -> bool:
+    if kind == "unit_normalization":
+        return values_per_mean(L.UnitNormalization.model_validate(fields), shape) == 1
+    return pooled and kind in ("layer_normalization", "group_normalization")
 
 
 def smooth_join(kind: str, inputs: list[str], drawn: Drawn) -> str:
@@ -531,6 +595,7 @@ def set_random_weights(model: keras.Model) -> None:
         if "seed_generator" not in weight.path:
             signs = draw.choice([-1, 1], weight.shape) if len(weight.shape) > 1 else 1  # variances stay positive
             weight.assign(signs * draw.uniform(0.5, 1.5, weight.shape) / np.sqrt(prod(weight.shape[:-1])))
+    use_stored_moments(model)
 
 
 Changed = list[NDArray[np.bool_]]
@@ -648,12 +713,25 @@ def wild_moves(draw: Draw) -> dict[str, Plain]:
     }
 
 
+def wild_normalization(draw: Draw, kind: str) -> Plain:
+    match kind:
+        case "batch_normalization":
+            return {"axis": number(draw, -5, 5)}
+        case "layer_normalization" | "unit_normalization":
+            return {"axis": one_of(draw, number(draw, -4, 4), [number(draw, -3, 3), number(draw, -1, 3)])}
+        case "normalization":
+            return maybe(draw, {"axis": one_of(draw, number(draw, -4, 4), [2, 1], None)})
+        case "group_normalization":
+            return {"axis": number(draw, -4, 4), "groups": one_of(draw, -1, 1, 2, 3)}
+    raise NotImplementedError(kind)
+
+
 def wild_values(draw: Draw, kind: str, own: Plain) -> Plain:
     if kind in ("reshape", "permute", "rescaling"):
         return wild_moves(draw)[kind]
     match kind:
-        case "batch_normalization":
-            return {"axis": number(draw, -5, 5)}
+        case _ if kind.endswith("normalization"):
+            return wild_normalization(draw, kind)
         case "gaussian_noise":
             return {"stddev": 0.5}
         case "spatial_dropout2d":
@@ -714,6 +792,14 @@ def fields_are_right(layer: Plain) -> bool:
     return True
 
 
+def called(layer: keras.Layer, taken: Any, **mode: bool) -> Any:
+    """Returns what a layer computes, as `outputs_in_training`."""
+    try:
+        return layer(taken, **mode)
+    except tf.errors.UnimplementedError:
+        return tf.function(layer, autograph=False, jit_compile=True)(taken, **mode)
+
+
 def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tuple[int | None, list[Shape]]:
     """Returns the same from Keras alone: each layer called on a symbol, then on zeros."""
     symbols = {INPUT: keras.Input(image)}
@@ -735,10 +821,11 @@ def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tu
             results = []
             for tensors in (symbols, arrays):
                 taken = [tensors[name] for name in names]
-                results.append(made(taken if len(taken) > 1 else taken[0], **mode))
+                results.append(called(made, taken if len(taken) > 1 else taken[0], **mode))
         except KERAS_REFUSES:
             return index, shapes
-        if not _means_something(results, fields.get("noise_shape"), fields.get("axis") if kind == "softmax" else None):
+        along = fields.get("axis") if kind in ("softmax", "unit_normalization") else None
+        if not _means_something(results, fields.get("noise_shape"), along):
             return index, shapes
         symbols[arguments["name"]], arrays[arguments["name"]] = results
         shapes.append(tuple(results[1].shape[1:]))
@@ -751,15 +838,15 @@ def on_some_processors_only(kind: str, fields: Plain) -> bool:
     return kind in ("depthwise_conv2d", "separable_conv2d") and strides[:1] != strides[1:] and max(dilation) == 1
 
 
-def _means_something(results: list[Any], noise_shape: list[int | None] | None, softmax: int | list[int] | None) -> bool:
+def _means_something(results: list[Any], noise_shape: list[int | None] | None, along: int | list[int] | None) -> bool:
     """Returns whether what Keras computed can be meant; the things it lets pass and cnnctl does not.
 
-    A concatenation or a softmax along the batch mixes images. An axis of a softmax twice is once. A noise_shape larger than the input makes dropout's
+    A concatenation, a softmax or a norm along the batch mixes images. An axis of a softmax twice is once. A noise_shape larger than the input makes dropout's
     output larger than its input, which Keras's own symbolic shape denies. A noise_shape of fewer
     axes spreads over the last ones, the batch being none of them.
     """
     symbol, array = results
-    axes = [axis % len(array.shape) for axis in (softmax if isinstance(softmax, list) else [softmax]) if axis is not None]
+    axes = [axis % len(array.shape) for axis in (along if isinstance(along, list) else [along]) if axis is not None]
     mixed = array.shape[0] != 2 or 0 in axes or len(set(axes)) < len(axes)
     enlarged = tuple(symbol.shape[1:]) != tuple(array.shape[1:])
     short = noise_shape is not None and len(noise_shape) != len(array.shape)
@@ -818,6 +905,13 @@ SPOILERS: dict[str, list[Plain]] = {
     "channels that are rows": [conv(data_format="channels_first", groups=3)],
     "an axis past the last": [{"batch_normalization": {"axis": 4}}],
     "the batch as axis": [{"batch_normalization": {"axis": 0}}],
+    "normalized axes past the last": [{"layer_normalization": {"axis": [1, 4]}}],
+    "the batch as a normalized axis": [{"layer_normalization": {"axis": [0, 1]}}],
+    "an axis twice": [{"layer_normalization": {"axis": [1, -3]}}],
+    "norms along an axis past the last": [{"unit_normalization": {"axis": 5}}],
+    "groups that do not divide": [{"group_normalization": {"groups": 2}}],
+    "more groups than channels": [{"group_normalization": {}}],
+    "groups of the batch": [{"group_normalization": {"axis": 0, "groups": 1}}],
     "a noise shape that does not spread": [{"dropout": {"rate": 0.5, "noise_shape": [None, 3, 1, 1]}}],
     "a softmax along an axis past the last": [{"softmax": {"axis": 4}}],
     "slopes shared along an axis past the last": [{"prelu": {"shared_axes": [1, 4]}}],

@@ -42,6 +42,32 @@ def test_the_explanation_reads_as_in_the_golden_files(name: str, golden: Callabl
     golden(GOLDEN / f"explain-{name}.txt", explanation(load(ROOT / "configs" / f"{name}.yaml")))
 
 
+NORMALIZATIONS = """
+data: {source: digits, channels: 3}
+model:
+  layers:
+    - normalization
+    - conv2d: {filters: 8, kernel_size: 3, use_bias: false}
+    - batch_normalization: {renorm: true, renorm_clipping: {rmax: 3, dmax: 5}, synchronized: true}
+    - layer_normalization
+    - layer_normalization: {axis: [1, 2, 3], name: whole}
+    - group_normalization: {groups: 4}
+    - group_normalization: {groups: -1, scale: false, name: instance}
+    - unit_normalization
+    - normalization: {mean: 0.5, variance: 0.25, name: fixed}
+    - flatten
+    - dense: {units: classes}
+train: {batch_size: 32}
+"""
+
+
+def test_the_explanation_of_normalizations_reads_as_in_the_golden_file(golden: Callable[[Path, str], None]) -> None:
+    experiment = check(parse(NORMALIZATIONS, "x.yaml"))
+    text = explanation(experiment)
+    golden(GOLDEN / "explain-normalizations.txt", text)
+    assert [found for found, value, reported in equations(unwrapped(text)) if not math.isclose(value, reported)] == []
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
 def test_every_equation_of_an_explanation_holds(config: Path) -> None:
     experiment = load(config)
@@ -60,7 +86,8 @@ def test_the_parameters_told_are_those_of_the_layers(config: Path) -> None:
         if facts.kind in ("conv2d", "depthwise_conv2d", "separable_conv2d", "conv2d_transpose", "dense"):
             assert f"= {facts.parameters:,}" in paragraphs[facts.name]
         elif facts.kind == "batch_normalization":
-            assert f"({facts.trainable:,}), moving mean and variance not ({facts.non_trainable:,})" in paragraphs[facts.name]
+            assert f" trained ({facts.trainable:,}), moving mean" in paragraphs[facts.name]
+            assert f" not ({facts.non_trainable:,})" in paragraphs[facts.name]
 
 
 # facts with the numbers of small configs, worked out by hand
@@ -396,7 +423,55 @@ def test_a_concatenation_names_its_axis() -> None:
         ),
         ("conv2d: {filters: 1, kernel_size: 3, activation: softmax}, flatten", "no pixel of the image affects its outputs"),
         ("batch_normalization: {scale: false, center: false}, flatten", "then (x - mean) / sqrt(variance + 0.001)\n"),
+        (
+            "batch_normalization: {renorm: true, renorm_momentum: 0.5, renorm_clipping: {rmin: 0.5, dmax: 2}}, flatten",
+            "(mean - mean of renorm) / deviation of renorm, clipped to r ≥ 0.5, |d| ≤ 2; gradients take r and d as constants, its "
+            "statistics are updated as 0.5 · old + 0.5 · batch's",
+        ),
+        ("batch_normalization: {renorm: true}, flatten", "the outputs are those of the statistics of renorm, not of the batch"),
+        ("batch_normalization: {renorm: true}, flatten", "and mean and deviation of renorm not (5)"),
+        ("batch_normalization: {synchronized: true}, flatten", "synchronized: of several replicas, the whole batch counts"),
+        (
+            "normalization, flatten",
+            "one mean and variance, over all training images, 8 · 8 · 1 / 1 = 64 values of each; then (x - mean)",
+        ),
+        ("normalization: {axis: [1, 2]}, flatten", "64 means and variances, one per row and column, over all training images"),
+        ("normalization: {axis: null}, flatten", "1 mean + 1 variance + Keras's counter = 3 stored"),
+        ("normalization, flatten", "from the training images alone (without augmentation), and stored in the run"),
+        (
+            "flatten, normalization: {mean: 0.5, variance: 4, invert: true}",
+            "mean + x · sqrt(variance), with mean 0.5 and variance 4 of the config; no parameters",
+        ),
         ("batch_normalization: {momentum: 1}, flatten", "they keep their initial values"),
+        (
+            "conv2d: {filters: 4, kernel_size: 3}, layer_normalization, flatten",
+            "each image alone, in training and inference: mean and variance over 4 channels, 36 of each per image (6 · 6 · 4 / 4)",
+        ),
+        (
+            "conv2d: {filters: 4, kernel_size: 3}, layer_normalization: {axis: [3, 1, 2]}, flatten",
+            "over 6 rows · 6 columns · 4 channels = 144 values, 1 of each per image (6 · 6 · 4 / 144)",
+        ),
+        ("layer_normalization: {axis: [1, 2]}, flatten", "parameters: gamma and beta trained, 8 · 8 = 64 of each"),
+        ("layer_normalization: {axis: [1, 2], rms_scaling: true}, flatten", "then gamma · x / sqrt(variance + 0.001)\n"),
+        ("layer_normalization: {axis: 1, center: false, scale: false}, flatten", "batch size does not matter\n  no parameters"),
+        (
+            "conv2d: {filters: 4, kernel_size: 3}, group_normalization: {groups: 2, scale: false}, flatten",
+            "4 channels in 2 groups of 2\n  each image alone, in training and inference: mean and variance over 6 · 6 · 2 = 72 values, "
+            "2 of each per image (6 · 6 · 4 / 72), then (x - mean) / sqrt(variance + 0.001) + beta",
+        ),
+        (
+            "conv2d: {filters: 4, kernel_size: 3}, group_normalization: {groups: -1}, flatten",
+            "4 channels in 4 groups of 1 (one channel each: instance normalization)",
+        ),
+        (
+            "conv2d: {filters: 4, kernel_size: 3}, unit_normalization, flatten",
+            "over 4 channels, 36 norms per image: each becomes 1",
+        ),
+        ("flatten, unit_normalization", "x / sqrt(sum of x²) over 64 values, 1 norm per image"),
+        (
+            "flatten, layer_normalization",
+            "the other 127 images of a batch of 128 change nothing, so the batch size does not matter",
+        ),
         ("dropout: {rate: 0.5, noise_shape: [null, 1, 1, 1]}, flatten", "noise_shape [null, 1, 1, 1] has a 1 share one draw"),
         (
             "conv2d: {filters: 2, kernel_size: 1, strides: 3}, flatten",

@@ -115,6 +115,30 @@ VARIANTS: dict[str, list[str]] = {
         "data.augment={rotation: 10, shift: 0.1, elastic: 0.15, thickness: 0.5}",
         "train.loop=fit",
     ],
+    "every normalization within images, and batch norm with renorm": [
+        "model.layers=[conv2d: {filters: 4, kernel_size: 3}, "
+        "batch_normalization: {renorm: true, renorm_clipping: {rmax: 2, dmax: 1}, synchronized: true}, "
+        "layer_normalization: {axis: [1, 2, 3], beta_initializer: {random_normal: {stddev: 0.1}}}, "
+        "group_normalization: {groups: -1, scale: false}, unit_normalization: {axis: [1, 2]}, flatten, dense: {units: classes}]",
+        "model.style=subclass",
+    ],
+    "normalized by the training images": [
+        "model.layers=[normalization, normalization: {axis: [1, 2], inputs: [input], name: places}, add: {inputs: [normalization, places]}, "
+        "conv2d: {filters: 4, kernel_size: 3, use_bias: false}, normalization: {mean: 0.1, variance: 4, invert: true}, "
+        "flatten, dense: {units: classes}]",
+        "model.style=functional",
+        "data.augment={shift: 0.1}",
+    ],
+    "normalized by the training images, channels first, subclass": [
+        "model.layers=[normalization: {axis: [1, 3]}, flatten, dense: {units: classes}]",
+        "model.style=subclass",
+        "model.data_format=channels_first",
+        "data.channels=3",
+    ],
+    "normalized by the training images, sequential by fit": [
+        "model.layers=[normalization: {axis: null}, flatten, dense: {units: classes}]",
+        "train.loop=fit",
+    ],
     "mixed, erased with noise, lower rate with cooldown": [
         "data.labels=one_hot",
         "data.augment={rotation: 10, erase: {probability: 0.7}, mixup: 0.4}",

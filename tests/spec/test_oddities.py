@@ -106,6 +106,42 @@ def test_batch_norm_of_one_value_in_batches_of_one_image_is_refused(layers: Laye
     checked([*layers, dense()], batch_size=2)
 
 
+ALONE = [
+    (["layer_normalization", "flatten"], "'layer_normalization' has a mean over one value", "write axis: [1, 2, 3]"),
+    (
+        ["flatten", {"group_normalization": {"groups": -1}}],
+        "every output is beta: no layer before it can learn",
+        "write groups: 1",
+    ),
+    (["flatten", {"group_normalization": {"groups": -1, "center": False}}], "every output is 0", "write groups: 1"),
+    (["unit_normalization", "flatten"], "divides each value by its own size", "write axis: [1, 2, 3]"),
+    (["flatten", {"dense": {"units": 1}}, "layer_normalization"], "has a mean over one value", "remove it"),
+]
+
+
+@pytest.mark.parametrize(("layers", "message", "remedy"), ALONE)
+def test_a_normalization_of_one_value_per_mean_is_warned_about(layers: Layers, message: str, remedy: str) -> None:
+    (warning,) = warnings([*layers, dense()])
+    assert message in warning
+    assert remedy in warning
+
+
+def test_a_normalization_of_several_values_is_not() -> None:
+    whole = [1, 2, 3]
+    several = [
+        {"layer_normalization": {"axis": whole}},
+        {"unit_normalization": {"axis": whole}},
+        "flatten",
+        "layer_normalization",
+    ]
+    assert warnings([*several, {"group_normalization": {"groups": 1}}, dense()]) == []
+
+
+def test_the_deprecated_option_of_layer_normalization_is_warned_about() -> None:
+    (warning,) = warnings([{"layer_normalization": {"rms_scaling": True}}, "flatten", dense()])
+    assert "has rms_scaling, which Keras has deprecated" in warning
+
+
 def test_batch_norm_of_maps_takes_batches_of_one_image() -> None:
     checked([maps(), "batch_normalization", "flatten", dense()], batch_size=1)
 

@@ -16,7 +16,13 @@ from cnnctl.report.explain.convolutions import separated_lines, transposed_lines
 from cnnctl.report.explain.images import cropped, enlarged, flattened, zeros
 from cnnctl.report.explain.joins import combined, side_by_side
 from cnnctl.report.explain.noise import noise
-from cnnctl.report.explain.normalizations import normalized
+from cnnctl.report.explain.normalizations import (
+    normalized,
+    normalized_along_axes,
+    normalized_by_images,
+    normalized_in_groups,
+    normalized_to_one,
+)
 from cnnctl.report.explain.subject import Subject
 from cnnctl.report.explain.values import permuted, rescaled, reshaped, weighted
 from cnnctl.report.explain.windows import field_lines, filter_lines, pooled, pooled_globally, sliding
@@ -119,6 +125,10 @@ _LINES: dict[type[L.Layer], Callable[[Any, Subject], list[str]]] = {
     L.Flatten: lambda layer, subject: [flattened(layer, subject.facts, subject.context)],
     L.Dense: _dense_lines,
     L.BatchNormalization: normalized,
+    L.LayerNormalization: normalized_along_axes,
+    L.GroupNormalization: normalized_in_groups,
+    L.UnitNormalization: normalized_to_one,
+    L.Normalization: normalized_by_images,
     L.RandomLayer: lambda layer, subject: [noise(layer)],
     L.ActivationLayer: _activation_lines,
     L.ReLU: _activation_lines,

@@ -16,7 +16,14 @@ from cnnctl.spec.layers.fields import CLASSES, Activation, DataFormat, Layer, Pa
 from cnnctl.spec.layers.images import Cropping2D, Flatten, UpSampling2D, ZeroPadding2D
 from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
 from cnnctl.spec.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, RandomLayer, SpatialDropout2D
-from cnnctl.spec.layers.normalizations import BatchNormalization
+from cnnctl.spec.layers.normalizations import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    Normalization,
+    RenormClipping,
+    UnitNormalization,
+)
 from cnnctl.spec.layers.values import ActivationLayer, Dense, Permute, Rescaling, Reshape
 from cnnctl.spec.layers.windows import (
     AveragePooling2D,
@@ -33,16 +40,17 @@ __all__ = [
     "CLASSES", "ELU", "IN_BLOCK", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D",
     "BatchNormalization", "BlockSpec", "BlockUse", "Concatenate", "Conv2D", "Conv2DTranspose", "Convolution", "Cropping2D", "DataFormat", "Dense",
     "DepthwiseConv2D", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "GlobalPooling",
-    "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Permute", "Pooling", "RandomLayer", "ReLU",
-    "Repeat", "Rescaling", "Reshape", "SeparableConv2D", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "UpSampling2D", "Use", "ValueJoin",
-    "Weighted", "ZeroPadding2D",
+    "GroupNormalization", "Join", "Layer", "LayerNormalization", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "Normalization",
+    "PReLU", "Padding", "Permute", "Pooling", "RandomLayer", "ReLU", "RenormClipping", "Repeat", "Rescaling", "Reshape", "SeparableConv2D", "Softmax",
+    "SpatialDropout2D", "Stack", "Subtract", "UnitNormalization", "UpSampling2D", "Use", "ValueJoin", "Weighted", "ZeroPadding2D",
 ]  # fmt: skip
 
 LAYERS: tuple[type[Layer], ...] = (
     Conv2D, DepthwiseConv2D, SeparableConv2D, Conv2DTranspose, ZeroPadding2D, MaxPooling2D, AveragePooling2D,
     GlobalAveragePooling2D, GlobalMaxPooling2D, Cropping2D, UpSampling2D, Rescaling, Reshape, Permute, Flatten, Dense,
     BatchNormalization, Dropout, SpatialDropout2D, GaussianNoise, GaussianDropout, AlphaDropout, ActivationLayer, ReLU, LeakyReLU,
-    PReLU, ELU, Softmax, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate,
+    PReLU, ELU, Softmax, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, LayerNormalization, GroupNormalization,
+    UnitNormalization, Normalization,
 )  # fmt: skip
 
 Convolution = Conv2D | DepthwiseConv2D | SeparableConv2D

@@ -32,8 +32,17 @@ from cnnctl.spec.shapes.basics import (
 from cnnctl.spec.shapes.convolutions import depthwise, separable, transposed, transposed_arithmetic, transposed_size
 from cnnctl.spec.shapes.images import cropping, global_pooling, interpolated_from, unchanged_image, up_sampling, zero_padding
 from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
-from cnnctl.spec.shapes.values import (
+from cnnctl.spec.shapes.normalizations import (
     batch_normalization,
+    group_normalization,
+    groups_of,
+    kept_axes,
+    layer_normalization,
+    normalization,
+    unit_normalization,
+    values_per_mean,
+)
+from cnnctl.spec.shapes.values import (
     channel_axis,
     dense,
     dropout,
@@ -48,7 +57,7 @@ from cnnctl.spec.stack import INPUT, Node
 
 __all__ = [
     "MAX", "MAX_VALUES", "Costs", "DoesNotFit", "Facts", "HeightWidth", "LayerContext", "Misfit", "Shape", "Window",
-    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "channel_axis", "format_of", "input_shape", "interpolated_from", "per_channel", "show_shape", "softmax_places", "spatial", "trace", "transposed_arithmetic", "transposed_size", "units_of", "window_of",
+    "alpha_shape", "apply", "arithmetic", "axes_of", "axis_of", "channel_axis", "format_of", "groups_of", "input_shape", "interpolated_from", "kept_axes", "per_channel", "show_shape", "softmax_places", "spatial", "trace", "transposed_arithmetic", "transposed_size", "units_of", "values_per_mean", "window_of",
 ]  # fmt: skip
 
 
@@ -150,6 +159,7 @@ _SHAPES: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], Shape]] = {
     L.AlphaDropout: dropout,
     L.SpatialDropout2D: unchanged_image,
     L.Softmax: softmax,
+    L.UnitNormalization: unit_normalization,
 }
 """Output shapes of layers without weights; the shape of others is unchanged."""
 _WITH_WEIGHTS: dict[type[L.Layer], Rule] = {
@@ -159,6 +169,9 @@ _WITH_WEIGHTS: dict[type[L.Layer], Rule] = {
     L.Conv2DTranspose: transposed,
     L.Dense: dense,
     L.BatchNormalization: batch_normalization,
+    L.LayerNormalization: layer_normalization,
+    L.GroupNormalization: group_normalization,
+    L.Normalization: normalization,
     L.PReLU: prelu,
 }
 

@@ -1,4 +1,4 @@
-"""Shapes and costs of dense layers, normalizations and dropout."""
+"""Shapes and costs of dense layers and dropout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.section import show
-from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, axis_of, show_shape
+from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, show_shape
 
 
 def units_of(layer: L.Dense, context: LayerContext) -> int:
@@ -20,12 +20,6 @@ def dense(layer: L.Dense, shape: Shape, context: LayerContext) -> tuple[Shape, C
     units = units_of(layer, context)
     kernel = shape[-1] * units
     return (*shape[:-1], units), Costs(kernel + (units if layer.use_bias else 0), 0, kernel * prod(shape[:-1]))
-
-
-def batch_normalization(layer: L.BatchNormalization, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
-    """Count the parameters of a batch normalization."""
-    channels = shape[axis_of(layer.axis, shape)]
-    return shape, Costs(channels * (layer.center + layer.scale), 2 * channels)
 
 
 def rescaling(layer: L.Rescaling, shape: Shape, context: LayerContext) -> Shape:
