@@ -127,6 +127,7 @@ _LAYERS: Mapping[str, str] = {
     "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
     "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
     "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
+    "threshold": "relu", "sparsemax": "softmax", "glu": "multiply",
     "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {
@@ -140,6 +141,19 @@ _INITIALIZERS = {
     "he": "he_normal", "kaiming": "he_normal", "kaimingnormal": "he_normal", "kaiminguniform": "he_uniform",
     "lecun": "lecun_normal", "normal": "random_normal", "uniform": "random_uniform", "zero": "zeros", "one": "ones",
 }  # fmt: skip
+_ACTIVATIONS = {
+    "hardswish": "hard_silu", "hswish": "hard_silu", "hsigmoid": "hard_sigmoid", "lrelu": "leaky_relu", "identity": "linear",
+    "logit": "linear", "logits": "linear", "exp": "exponential", "softmax2d": "softmax",
+}  # fmt: skip
+_NOT_OFFERED: Mapping[str, tuple[str, str]] = {
+    "glu": (
+        "halves the last axis, which Keras 3.15's layers do not report to the layer after them",
+        "multiply two layers, the second with activation: sigmoid",
+    ),
+    "sparsemax": ("is computed wrongly by Keras 3.15, whose outputs do not sum to 1", "write activation: softmax"),
+    "threshold": ("needs its threshold, which only a layer can have, such as - relu: {threshold: 0.5}", "write activation: relu"),
+}
+"""Activations of Keras that are not offered, normalized by `_plain`, with the reason and the remedy."""
 _LOSSES = ("crossentropy", "crossentropyloss", "ce", "nll", "nllloss", "binarycrossentropy", "mse", "meansquarederror", "bce")
 
 _SECTIONS: Mapping[str, type[Section]] = {
@@ -382,6 +396,17 @@ def _about_weights(content: Any, where: Where) -> str | None:
     return None
 
 
+def _about_activation(content: Any, where: Where) -> str | None:
+    value = _at(content, where)
+    if where[:2] != ("model", "layers") or where[-1] != "activation" or not isinstance(value, str):
+        return None
+    if _plain(value) in _NOT_OFFERED:
+        reason, remedy = _NOT_OFFERED[_plain(value)]
+        return f"{value} {reason}; {remedy}"
+    meant = _ACTIVATIONS.get(_plain(value))
+    return f"unknown activation {show(value)}; did you mean '{meant}'?" if meant else None
+
+
 def _about_loss(content: Any, where: Where) -> str | None:
     if where != ("train", "loss") or _plain(_at(content, where)) not in _LOSSES:
         return None
@@ -448,7 +473,7 @@ def _about_numbers(content: Any, where: Where) -> str | None:
 
 
 _VALUES = (
-    _about_layer, _about_optimizer, _about_schedule, _about_weights, _about_loss, _about_sizes, _about_numbers,
+    _about_layer, _about_optimizer, _about_schedule, _about_weights, _about_activation, _about_loss, _about_sizes, _about_numbers,
 )  # fmt: skip
 
 

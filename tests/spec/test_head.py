@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -50,6 +51,9 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
         (["flatten", dense(), {"dropout": {"rate": 0.5}}], "logits"),
         (["flatten", dense(), "batch_normalization"], "logits"),
         (["flatten", dense(), "softmax"], "probabilities"),
+        (["flatten", dense(activation="log_softmax")], "logits"),
+        (["flatten", dense(activation="log_softmax"), SOFTMAX], "probabilities"),
+        ([maps("log_softmax"), "global_average_pooling2d"], "logits"),
         (["flatten", dense(), {"softmax": {"axis": 1}}], "probabilities"),
         (["flatten", dense(), "softmax", "relu", {"relu": {"max_value": 1.0}}, "leaky_relu", "prelu", "elu"], "probabilities"),
         ([maps("linear", 8), {"softmax": {"axis": [1, 2, 3]}}, "flatten"], "probabilities"),
@@ -82,7 +86,7 @@ def test_outputs_are_followed_through_the_layers_after_the_activation(layers: La
 
 def without_softmax(layers: Layers, end: Layers) -> Layers:
     """Returns the stack without any softmax, then `end`: what the message says to do."""
-    text = yaml.safe_dump(layers).replace("activation: softmax", "activation: linear")
+    text = re.sub("activation: (log_)?softmax", "activation: linear", yaml.safe_dump(layers))
     return [*yaml.safe_load(text), *end]
 
 
@@ -104,6 +108,7 @@ def without_softmax(layers: Layers, end: Layers) -> Layers:
         ([maps("softmax"), "max_pooling2d", "global_average_pooling2d"], "channels_last", "maxima of probabilities"),
         ([maps("softmax"), "zero_padding2d", "global_average_pooling2d"], "channels_last", "zeros around probabilities"),
         ([maps("softmax", 8), "flatten"], "channels_first", r"1 everywhere \(softmax over one value"),
+        ([maps("log_softmax", 8), "flatten"], "channels_first", r"0 everywhere \(log_softmax over one value"),
         ([maps("softmax"), "global_average_pooling2d"], "channels_first", "pooled outputs of a softmax along the columns"),
     ],
 )
@@ -127,7 +132,7 @@ def test_dropout_on_probabilities_is_refused_and_may_stand_before_the_softmax() 
 
 @pytest.mark.parametrize("between", [[], [{"dropout": {"rate": 0.5}}], [LINEAR, {"dropout": {"rate": 0.0}}]])
 def test_a_softmax_of_a_softmax_is_refused_whatever_lies_between(between: Layers) -> None:
-    with pytest.raises(ConfigError, match="softmax of a softmax: 'dense' already outputs probabilities"):
+    with pytest.raises(ConfigError, match="model.*: softmax of a softmax: 'dense' already outputs probabilities"):
         checked(["flatten", dense(activation="softmax"), *between, SOFTMAX])
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from cnnctl.spec.layers.activations import ELU, LeakyReLU, PReLU, ReLU, Softmax
-from cnnctl.spec.layers.fields import CLASSES, Activation, DataFormat, Layer, Padding, Weighted
+from cnnctl.spec.layers.fields import CLASSES, OF_ROWS, Activation, DataFormat, Layer, Padding, Weighted
 from cnnctl.spec.layers.images import Flatten, ZeroPadding2D
 from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
 from cnnctl.spec.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, RandomLayer, SpatialDropout2D
@@ -28,7 +28,7 @@ from cnnctl.spec.layers.windows import (
 from cnnctl.spec.section import Named, Section
 
 __all__ = [
-    "CLASSES", "ELU", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D", "BatchNormalization",
+    "CLASSES", "ELU", "LAYERS", "OF_ROWS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D", "BatchNormalization",
     "Concatenate", "Conv2D", "DataFormat", "Dense", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
     "GlobalPooling", "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "Repeat", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "ValueJoin", "Weighted", "ZeroPadding2D",
 ]  # fmt: skip

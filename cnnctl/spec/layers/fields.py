@@ -28,10 +28,12 @@ from cnnctl.spec.weights import CONSTRAINTS, GlorotUniform, Ones, Orthogonal, Ze
 DataFormat = Literal["channels_last", "channels_first"]
 Padding = Literal["valid", "same"]
 Activation = Literal[
-    "celu", "elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu", "linear",
-    "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign",
-    "swish", "tanh",
+    "celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu", "linear",
+    "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink", "softmax", "softplus",
+    "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink",
 ]  # fmt: skip
+OF_ROWS = ("log_softmax", "softmax")
+"""The activations that combine all values along the last axis; the others are of each value."""
 
 # Made without validation, which would build each schema at start-up.
 GLOROT_UNIFORM, ZEROS, ONES = GlorotUniform.model_construct(), Zeros.model_construct(), Ones.model_construct()

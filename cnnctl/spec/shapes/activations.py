@@ -34,7 +34,7 @@ def softmax(layer: L.Softmax, shape: Shape, context: LayerContext) -> Shape:
 
 
 def softmax_places(layer: L.Layer, shape: Shape) -> tuple[int, ...]:
-    """Return the indices of the axes along which a layer ends with a softmax; empty if it does not."""
+    """Return the indices of the axes along which a layer ends with a softmax or log_softmax; empty if it does not."""
     if isinstance(layer, L.Softmax):
         return axes_of(layer.axis, shape)
-    return (len(shape) - 1,) if getattr(layer, "activation", None) == "softmax" else ()
+    return (len(shape) - 1,) if getattr(layer, "activation", None) in L.OF_ROWS else ()
