@@ -35,6 +35,36 @@ def cosine(start, end, share):
     return end + (start - end) * (1 + keras.ops.cos(math.pi * share)) / 2
 '''
 
+SCHEDULE_FREE = '''
+class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
+    """Schedule-free AdamW (Defazio et al. 2024): steps change z, and the network ends with x, the mean of all z.
+
+    Keras 3.15 computes x from the wrong z, and leaves the network at y = (1 - beta_1) z + beta_1 x.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        z, squares = self._momentums[index], self._velocities[index]
+        step = keras.ops.cast(self.iterations + 1, variable.dtype)
+        if self.warmup_steps:
+            learning_rate = learning_rate * keras.ops.minimum(step / self.warmup_steps, 1.0)
+        x = self.average(variable, z)  # before z changes
+        self.assign_add(squares, (1 - self.beta_2) * (keras.ops.square(gradient) - squares))
+        unbiased = squares / (1 - keras.ops.power(self.beta_2, step))
+        self.assign_sub(z, learning_rate * gradient / (keras.ops.sqrt(unbiased) + self.epsilon))
+        x = x + (z - x) / step
+        self.assign(variable, (1 - self.beta_1) * z + self.beta_1 * x)
+
+    def finalize_variable_values(self, trainable_variables):  #? !ema
+        for variable in trainable_variables:  #? !ema
+            z = self._momentums[self._get_variable_index(variable)]  #? !ema
+            x = self.average(variable, z)  #? !ema
+            variable.assign(x if variable.constraint is None else variable.constraint(x))  #? !ema
+
+    def average(self, y, z):
+        return (y - (1 - self.beta_1) * z) / self.beta_1
+'''
+
 AVERAGES = '''
 class AveragedWeights(keras.callbacks.Callback):
     """Validates the averaged weights; the steps continue with the original ones."""
@@ -49,6 +79,10 @@ class AveragedWeights(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         for weight, value in zip(self.model.trainable_variables, self.own):
             weight.assign(value)
+
+    def on_train_end(self, logs=None):  #? schedule_free
+        self.on_epoch_begin(0)  # fit has taken x of the last epoch for y  #? schedule_free
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)  #? schedule_free
 
 
 '''
@@ -150,6 +184,8 @@ for epoch in range(1, EPOCHS + 1):
         break  #? stopping
     for weight, value in zip(model.trainable_variables, own):  #? swapped
         weight.assign(value)  # the steps continue with the original weights  #? swapped
+for weight, value in zip(model.trainable_variables, own):  #? swapped schedule_free stopping
+    weight.assign(value)  # also where early stopping has left them out  #? swapped schedule_free stopping
 optimizer.finalize_variable_values(model.trainable_variables)  # the averages  #? averaged
 model.set_weights(best_weights)  #? stopping restore
 '''
@@ -179,7 +215,11 @@ def goal(experiment: Experiment, needs: Needs) -> list[str]:
     lines += [*schedule, *laid_out("optimizer = ", _optimizer(spec, rate))]
     if experiment.train.precision == "mixed_float16":
         lines.append("optimizer = keras.optimizers.LossScaleOptimizer(optimizer)  # small gradients survive float16")
-    return [*_one_cycle(spec.learning_rate, needs), "\n".join(lines)]
+    own = []
+    if isinstance(spec, O.ScheduleFreeAdamW):
+        own = [written(SCHEDULE_FREE, {**needs, "ema": spec.use_ema})]
+        lines.append("optimizer.build(model.trainable_variables)  # here, outside of any tf.function: z starts at the weights")
+    return [*_one_cycle(spec.learning_rate, needs), *own, "\n".join(lines)]
 
 
 def loop(experiment: Experiment, needs: Needs) -> str:
@@ -210,8 +250,13 @@ def test(needs: Needs, split: str, model_file: str) -> str:
 def _optimizer(spec: O.Optimizer, rate: str) -> Call:
     fields = type(spec).model_fields
     changed = [name for name in fields if name != "learning_rate" and getattr(spec, name) != fields[name].default]
-    arguments = (f"learning_rate={rate}", *(f"{name}={literal(getattr(spec, name))}" for name in changed))
-    return Call(f"keras.optimizers.{type(spec).__name__}", arguments)
+    arguments = (f"learning_rate={rate}", *(f"{name}={_setting(getattr(spec, name))}" for name in changed))
+    module = "" if isinstance(spec, O.ScheduleFreeAdamW) else "keras.optimizers."
+    return Call(f"{module}{type(spec).__name__}", arguments)
+
+
+def _setting(value: object) -> str:
+    return _steps(value) if isinstance(value, O.Span) else literal(value)
 
 
 def _one_cycle(rate: object, needs: Needs) -> list[str]:

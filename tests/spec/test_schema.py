@@ -28,7 +28,10 @@ ONLY_THE_LOADER_KNOWS = {
     "bias-along-the-columns",
     # few-shot tasks: the stack, and numbers that must be equal
     "embedding-is-an-image", "embedding-of-classes", "rotations-of-a-wide-image",
+    # what a softmax gets, and what a network ends with
+    "activation-log-softmax-of-softmax", "ends-with-sparse-sigmoid",
     # shapes
+    "orthogonal-regularizer-of-one-row", "stft-of-one-channel",
     "axis-not-there", "axis-of-the-batch", "channels-not-divided-by-groups", "concatenate-image-and-vector",
     "concatenate-unequal-rows", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
     "image-too-large", "join-of-unequal-shapes", "more-values-than-a-tensor-holds", "noise-shape-too-short",

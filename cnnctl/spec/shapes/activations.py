@@ -5,8 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.layers.fields import weight_complaint
-from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, axes_of
+from cnnctl.spec.shapes.basics import Costs, LayerContext, Shape, axes_of, check_weights
 
 
 def prelu(layer: L.PReLU, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
@@ -15,10 +14,9 @@ def prelu(layer: L.PReLU, shape: Shape, context: LayerContext) -> tuple[Shape, C
     Raises:
         DoesNotFit: there is no such shared axis, or alpha has too few axes for its initializer or constraint.
     """
-    for field, weight, part, _ in layer.weights():
-        if complaint := weight_complaint(getattr(layer, field), field, weight, part, len(shape)):
-            raise DoesNotFit(complaint)
-    return shape, Costs(prod(alpha_shape(layer, shape)))
+    alpha = alpha_shape(layer, shape)
+    check_weights(layer, {"alpha": alpha})
+    return shape, Costs(prod(alpha))
 
 
 def alpha_shape(layer: L.PReLU, shape: Shape) -> Shape:
