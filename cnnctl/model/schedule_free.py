@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 
-class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):  # type: ignore[misc]
+class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
     """The optimizer with Keras's arguments and variables, whose weights become the average x when they are final.
 
     Defazio et al., "The road less scheduled" (2024): steps change z, gradients are taken at y = (1 - beta_1)·z + beta_1·x, and

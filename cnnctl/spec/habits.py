@@ -151,7 +151,10 @@ _NOT_OFFERED: Mapping[str, tuple[str, str]] = {
         "multiply two layers, the second with activation: sigmoid",
     ),
     "sparsemax": ("is computed wrongly by Keras 3.15, whose outputs do not sum to 1", "write activation: softmax"),
-    "threshold": ("needs its threshold, which only a layer can have, such as - relu: {threshold: 0.5}", "write activation: relu"),
+    "threshold": (
+        "needs its threshold, which only a layer can have, such as - relu: {threshold: 0.5}",
+        "write activation: relu",
+    ),
 }
 """Activations of Keras that are not offered, normalized by `_plain`, with the reason and the remedy."""
 _LOSSES = ("crossentropy", "crossentropyloss", "ce", "nll", "nllloss", "binarycrossentropy", "mse", "meansquarederror", "bce")

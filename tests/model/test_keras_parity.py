@@ -143,7 +143,12 @@ def test_activation_is_one_of_keras(name: str) -> None:
 
 def test_activations_that_are_not_offered_are_those_that_keras_gets_wrong_or_gives_no_arguments() -> None:
     """Once one of the three reasons is gone, it can be offered: see `_NOT_OFFERED` in spec/habits.py."""
-    names = {name for name in dir(keras.activations) if not name.startswith("_")} - {"deserialize", "serialize", "get", "hard_swish"}
+    names = {name for name in dir(keras.activations) if not name.startswith("_")} - {
+        "deserialize",
+        "serialize",
+        "get",
+        "hard_swish",
+    }
     assert names - set(get_args(L.Activation)) == {"glu", "sparsemax", "threshold"}
     assert float(keras.ops.sum(keras.activations.sparsemax(np.array([[0.5, 1.0]], "float32")))) != pytest.approx(1.0)
     halved = keras.layers.Activation("glu")

@@ -52,7 +52,8 @@ class WatchZ(Watch):
 
 def means(steps: list[Weights]) -> list[Weights]:
     """Returns the mean of all z so far after each step: the x of the paper with equal weights."""
-    return [[np.mean(each, axis=0, dtype=np.float64) for each in zip(*steps[:count], strict=True)] for count in range(1, len(steps) + 1)]
+    counts = range(1, len(steps) + 1)
+    return [[np.stack(each).astype(np.float64).mean(axis=0) for each in zip(*steps[:n], strict=True)] for n in counts]
 
 
 @pytest.mark.parametrize("loop", LOOPS)

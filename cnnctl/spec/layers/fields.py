@@ -144,7 +144,9 @@ class Weighted(Layer):
                 continue
             if part == "constraint":
                 schema["properties"][field]["properties"] = _axes_schema(axes)
-            elif refused := [choice.kind for choice, (of_part, low, high, _) in _NEEDS.items() if of_part == part and not low <= axes <= high]:
+            elif refused := [
+                choice.kind for choice, (of_part, low, high, _) in _NEEDS.items() if of_part == part and not low <= axes <= high
+            ]:
                 schema["properties"][field] |= {"not": {"enum": refused}, "properties": dict.fromkeys(refused, False)}
         return schema
 
@@ -175,7 +177,11 @@ def weight_complaint(value: object, field: str, weight: str, part: str, axes: in
     _, low, high, needs = _NEEDS[type(value)]
     if low <= axes <= high:
         return ""
-    has = f"{weight} has {axes} {'axis' if axes == 1 else 'axes'}" if weight != "activity" else "the outputs of a layer are not a weight"
+    has = (
+        f"{weight} has {axes} {'axis' if axes == 1 else 'axes'}"
+        if weight != "activity"
+        else "the outputs of a layer are not a weight"
+    )
     return f"{value.kind} requires {needs}, but {has}; write {field}: {_any_axes(part, axes)}"
 
 
