@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -140,7 +141,7 @@ def keras_layer(
     kind = KERAS_LAYERS[type(layer)]
     if twice_differentiable and kind is keras.layers.BatchNormalization:
         kind = TwiceDifferentiableBatchNormalization
-    return kind(**arguments, name=node.name, dtype=precision)
+    return repaired(kind(**arguments, name=node.name, dtype=precision))
 
 
 def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:
@@ -150,3 +151,13 @@ def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:
     if isinstance(value, W.Seeded) and value.seed is None:
         fields["seed"] = seeds.of(name)
     return KERAS_PARTS[type(value)](**fields)
+
+
+def repaired(layer: keras.Layer) -> keras.Layer:
+    """Repair parts of a layer that Keras 3.15 has left incomplete, and return it."""
+    for part in vars(layer).values():
+        if isinstance(part, keras.regularizers.OrthogonalRegularizer):
+            part.factor = float(part.factor)  # a float32 tensor, which float64 weights refuse
+        if isinstance(part, keras.initializers.Identity):
+            part.get_config = partial(dict, gain=part.gain)  # it would be saved without its gain
+    return layer

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from cnnctl.model.keras_layers import RANDOM, keras_layers
+from cnnctl.model.keras_layers import RANDOM, keras_layers, repaired
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.stack import INPUT
@@ -79,7 +79,7 @@ class StackModel(keras.Model):
         super().__init__(**kwargs)
         self.layer_configs = layer_configs
         self.wiring = wiring
-        self.stack = [keras.layers.deserialize(config) for config in layer_configs]
+        self.stack = [repaired(keras.layers.deserialize(config)) for config in layer_configs]
 
     def call(self, images: Any, training: bool = False) -> Any:
         """Compute the output of the last layer for `images` (B, H, W, C)."""

@@ -110,6 +110,8 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "regularizer": _Habit("kernel_regularizer"), "bias": _Habit("use_bias"),
     "l2": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "l1": _Habit("kernel_regularizer", "{l1: {l1: VALUE}}"),
     "weightdecay": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "eps": _Habit("epsilon"),
+    "std": _Habit("stddev"), "sigma": _Habit("stddev"), "noisestddev": _Habit("stddev"), "sharedaxis": _Habit("shared_axes"),
+    "inplace": _Habit(reason="layers never overwrite their input"), "maxval": _Habit("max_value"), "cap": _Habit("max_value"),
     "alpha": _Habit("negative_slope"), "slope": _Habit("negative_slope"), "dim": _Habit("axis"),
     "batchnorm": _NORM, "batchnormalization": _NORM, "dropout": _DROPOUT, "dropoutrate": _DROPOUT,
     "training": _Habit(reason="layers switch between training and inference themselves"),
@@ -127,10 +129,14 @@ _LAYERS: Mapping[str, str] = {
     "fc": "dense", "linear": "dense", "fullyconnected": "dense", "output": "dense", "concat": "concatenate", "merge": "concatenate",
     "sum": "add", "addition": "add", "plus": "add", "mul": "multiply", "product": "multiply", "sub": "subtract", "difference": "subtract", "mean": "average", "max": "maximum", "min": "minimum",
     "zeropad": "zero_padding2d", "padding": "zero_padding2d", "pad": "zero_padding2d", "reshape": "flatten",
-    "threshold": "relu", "sparsemax": "softmax", "glu": "multiply",
+    "threshold": "relu", "thresholdedrelu": "relu", "sparsemax": "softmax", "softmax2d": "softmax", "glu": "multiply", "rrelu": "leaky_relu",
+    "lrelu": "leaky_relu", "parametricrelu": "prelu", "cat": "concatenate", "stack": "concatenate", "eltwise": "add", "elementwise": "add",
+    "shortcut": "add", "skip": "add", "residual": "add", "addnoise": "gaussian_noise", "featuredropout": "spatial_dropout2d",
+    "featurealphadropout": "alpha_dropout", "channeldropout": "spatial_dropout2d",
     "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {
+    "identity": "it changes nothing", "noop": "it changes nothing",
     "input": "the shape of the input comes from data", "inputlayer": "the shape of the input comes from data",
     "rescaling": "pixels are always divided by 255", "normalization": "pixels are always divided by 255",
     "resizing": "data.image_size sets the size of images", "resize": "data.image_size sets the size of images",
@@ -140,9 +146,13 @@ _INITIALIZERS = {
     "xavier": "glorot_uniform", "glorot": "glorot_uniform", "xavieruniform": "glorot_uniform", "xaviernormal": "glorot_normal",
     "he": "he_normal", "kaiming": "he_normal", "kaimingnormal": "he_normal", "kaiminguniform": "he_uniform",
     "lecun": "lecun_normal", "normal": "random_normal", "uniform": "random_uniform", "zero": "zeros", "one": "ones",
+    "eye": "identity", "identityinitializer": "identity", "stftinitializer": "stft",
+}  # fmt: skip
+_REGULARIZERS = {
+    "orthogonal": "orthogonal_regularizer", "ortho": "orthogonal_regularizer", "ridge": "l2", "weightdecay": "l2", "lasso": "l1", "elasticnet": "l1_l2",
 }  # fmt: skip
 _ACTIVATIONS = {
-    "hardswish": "hard_silu", "hswish": "hard_silu", "hsigmoid": "hard_sigmoid", "lrelu": "leaky_relu", "identity": "linear",
+    "hardswish": "hard_silu", "hswish": "hard_silu", "hsigmoid": "hard_sigmoid", "lrelu": "leaky_relu", "identity": "linear", "thresholdedrelu": "relu",
     "logit": "linear", "logits": "linear", "exp": "exponential", "softmax2d": "softmax",
 }  # fmt: skip
 _NOT_OFFERED: Mapping[str, tuple[str, str]] = {
@@ -167,6 +177,11 @@ _SECTIONS: Mapping[str, type[Section]] = {
 """Sections searched for a misplaced field, in this order."""
 _TOO_COMMON = ("name", "path", "train", "test", "keys", "group", "loop", "method", "memory", "rate")
 """Fields whose names are too common to suggest another section."""
+
+
+def _inner(word: object) -> str:
+    """Normalize the name of a class without its module: `nn.Conv2d` is `conv2d`."""
+    return _plain(str(word).rpartition(".")[2])
 
 
 def _plain(word: object) -> str:
@@ -295,11 +310,12 @@ def _about_layer(content: Any, where: Where) -> str | None:
     name, fields = (next(iter(item.items()))) if isinstance(item, dict) and len(item) == 1 else (item, None)
     if not isinstance(name, str) or name in STACK_ITEM.choices:
         return None
-    plain = _plain(name)
+    plain = _inner(name)
     if kind := next((kind for kind in STACK_ITEM.choices if _plain(kind) == plain), None):
         return f"unknown layer {show(name)}; did you mean '{kind}'?"
     activation = next((each for each in _activations() if _plain(each) == plain), None)
-    if activation and plain != "linear":
+    activation = activation or (None if plain in _LAYERS else _ACTIVATIONS.get(plain))
+    if activation and activation != "linear":
         return f"{show(name)} is an activation; write - activation: {{activation: {activation}}}"
     if plain in _LAYERS_TO_REMOVE:
         return f"unknown layer {show(name)}, {_LAYERS_TO_REMOVE[plain]}; remove it"
@@ -394,8 +410,9 @@ def _about_weights(content: Any, where: Where) -> str | None:
     field, value = str(where[-1]), _at(content, where)
     if field.endswith("_regularizer") and type(value) in (int, float) and value > 0:
         return f"expected a regularizer with its strength, received {show(value)}; write {field}: {{l2: {{l2: {show(value)}}}}}"
-    if field.endswith("_initializer") and _plain(value) in _INITIALIZERS:
-        return f"unknown initializer {show(value)}; did you mean '{_INITIALIZERS[_plain(value)]}'?"
+    for what, names in (("initializer", _INITIALIZERS), ("regularizer", _REGULARIZERS)):
+        if field.endswith(f"_{what}") and _inner(value) in names:
+            return f"unknown {what} {show(value)}; did you mean '{names[_inner(value)]}'?"
     return None
 
 
@@ -403,10 +420,11 @@ def _about_activation(content: Any, where: Where) -> str | None:
     value = _at(content, where)
     if where[:2] != ("model", "layers") or where[-1] != "activation" or not isinstance(value, str):
         return None
-    if _plain(value) in _NOT_OFFERED:
-        reason, remedy = _NOT_OFFERED[_plain(value)]
+    plain = _inner(value)
+    if plain in _NOT_OFFERED:
+        reason, remedy = _NOT_OFFERED[plain]
         return f"{value} {reason}; {remedy}"
-    meant = _ACTIVATIONS.get(_plain(value))
+    meant = _ACTIVATIONS.get(plain) or next((each for each in _activations() if _plain(each) == plain), None)
     return f"unknown activation {show(value)}; did you mean '{meant}'?" if meant else None
 
 
