@@ -57,7 +57,7 @@ def test_what_a_name_with_fields_is_stands_above_them(capsys: pytest.CaptureFixt
         "The product of two or more layers, value by value (Keras Multiply).",
         "",
     )
-    assert "The names of the layers that are joined" in rows[3]
+    assert "The names of the layers that are joined" in rows[-1]
     schema("train.epochs", "table", Console())
     assert capsys.readouterr().out.splitlines()[:2] == ["train.epochs", ""], "a field's meaning is in its row"
 
@@ -88,5 +88,6 @@ def test_a_wrong_path_is_refused_with_the_nearest(path: str, message: str) -> No
 def test_the_table_fits_100_columns(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     schema(path, "table", Console())
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{path}\n\nfield")
+    assert printed.startswith(f"{path}\n")
+    assert "\n\nfield" in printed
     assert max(map(len, printed.splitlines())) <= 100
