@@ -10,7 +10,7 @@ from textwrap import wrap
 
 from cnnctl.report import tables
 from cnnctl.report.console import Console
-from cnnctl.spec.reference import REQUIRED, Field, fields_below
+from cnnctl.spec.reference import REQUIRED, Field, fields_below, meaning_of_path
 from cnnctl.spec.schema import json_schema
 
 COLUMNS = ("field", "type", "default", "meaning")
@@ -42,7 +42,7 @@ def schema(path: str | None, form: str, console: Console) -> None:
 
 
 def _table(path: str, fields: Sequence[Field]) -> str:
-    """Return a table with the path above it: the fields below it have their last names."""
+    """Return a table with the path and its meaning above it: the fields below it have their last names."""
     names = [each.path.rpartition(".")[2] for each in fields]
     defaults = ["\n".join(wrap(each.default, TYPE_WIDTH)) for each in fields]
     types = ["\n".join(wrap(each.type, TYPE_WIDTH)) for each in fields]
@@ -50,11 +50,12 @@ def _table(path: str, fields: Sequence[Field]) -> str:
     taken = sum(max(len(line) for cell in (heading, *cells) for line in cell.split("\n")) + 2 for heading, cells in headed)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
     room = width - taken
+    head = "\n".join([path, *wrap(meaning_of_path(path), width)])
     if room < MIN_MEANING:
-        return "\n\n".join([path, *(_paragraph(name, each, width) for name, each in zip(names, fields, strict=True))])
+        return "\n\n".join([head, *(_paragraph(name, each, width) for name, each in zip(names, fields, strict=True))])
     meanings = ["\n".join(wrap(each.meaning, room)) for each in fields]
     rows = list(zip(names, types, defaults, meanings, strict=True))
-    return f"{path}\n\n{tables.text_table(COLUMNS, rows, left=4)}"
+    return f"{head}\n\n{tables.text_table(COLUMNS, rows, left=4)}"
 
 
 def _paragraph(name: str, field: Field, width: int) -> str:

@@ -36,11 +36,13 @@ OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "gelu": ("Gelu", {}),
     "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6}),
     "hard_silu": ("HardSwish", {}),
+    "hard_shrink": ("Shrink", {"lambd": 0.5}),
     "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),
     "mish": ("Mish", {}),
     "relu": ("Relu", {}),
     "selu": ("Selu", {}),
     "sigmoid": ("Sigmoid", {}),
+    "soft_shrink": ("Shrink", {"bias": 0.5, "lambd": 0.5}),
     "softplus": ("Softplus", {}),
     "softsign": ("Softsign", {}),
     "tanh": ("Tanh", {}),
@@ -401,12 +403,14 @@ def _(spec: L.Softmax, graph: Graph, place: Place) -> str:
 
 
 def activate(graph: Graph, tensor: str, activation: str | None, axis: int = -1) -> str:
-    """Add an activation as Keras defines it; softmax along `axis`."""
+    """Add an activation as Keras defines it; softmax and log_softmax along `axis`."""
     match activation:
         case None | "linear":
             return tensor
         case "softmax":
             return graph.operator("Softmax", tensor, axis=axis)
+        case "log_softmax":
+            return graph.operator("LogSoftmax", tensor, axis=axis)
         case "relu6":
             return clip(graph, tensor, 0, 6)
         case "hard_tanh":
@@ -415,9 +419,34 @@ def activate(graph: Graph, tensor: str, activation: str | None, axis: int = -1) 
             return graph.operator("Mul", tensor, graph.operator("Sigmoid", tensor))
         case "log_sigmoid":  # -softplus(-x)
             return graph.operator("Neg", graph.operator("Softplus", graph.operator("Neg", tensor)))
+        case "tanh_shrink":
+            return graph.operator("Sub", tensor, graph.operator("Tanh", tensor))
+        case "squareplus":
+            return _squareplus(graph, tensor)
+        case "sparse_plus":
+            return _sparse_plus(graph, tensor)
+        case "sparse_sigmoid":
+            return clip(graph, graph.operator("Mul", _plus_one(graph, tensor), graph.constant(0.5, "half")), 0, 1)
     assert activation is not None
     kind, attributes = OPERATORS[activation]
     return graph.operator(kind, tensor, **attributes)
+
+
+def _plus_one(graph: Graph, tensor: str) -> str:
+    return graph.operator("Add", tensor, graph.constant(1, "one"))
+
+
+def _squareplus(graph: Graph, tensor: str) -> str:
+    """Add `(x + sqrt(x² + 4)) / 2`."""
+    square = graph.operator("Add", graph.operator("Mul", tensor, tensor), graph.constant(4, "four"))
+    return graph.operator("Mul", graph.operator("Add", tensor, graph.operator("Sqrt", square)), graph.constant(0.5, "half"))
+
+
+def _sparse_plus(graph: Graph, tensor: str) -> str:
+    """Add 0 up to -1, `(x + 1)² / 4` up to 1 and x from there on, as a clipped square and what is above 1."""
+    root = graph.operator("Mul", clip(graph, _plus_one(graph, tensor), 0, 2), graph.constant(0.5, "half"))
+    above = graph.operator("Relu", graph.operator("Sub", tensor, graph.constant(1, "one")))
+    return graph.operator("Add", graph.operator("Mul", root, root), above)
 
 
 def clip(graph: Graph, tensor: str, low: float, high: float) -> str:

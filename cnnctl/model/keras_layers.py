@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -91,6 +92,9 @@ KERAS_PARTS: dict[type[Section], type] = {
     W.LecunNormal: keras.initializers.LecunNormal,
     W.VarianceScaling: keras.initializers.VarianceScaling,
     W.Orthogonal: keras.initializers.Orthogonal,
+    W.Identity: keras.initializers.Identity,
+    W.STFT: keras.initializers.STFT,
+    W.OrthogonalRegularizer: keras.regularizers.OrthogonalRegularizer,
     W.L1: keras.regularizers.L1,
     W.L2: keras.regularizers.L2,
     W.L1L2: keras.regularizers.L1L2,
@@ -162,7 +166,7 @@ def keras_layer(
         kind = UpSamplingByProducts
     if twice_differentiable and kind is keras.layers.BatchNormalization:
         kind = TwiceDifferentiableBatchNormalization
-    return kind(**arguments, name=local(node.name), dtype=precision)
+    return repaired(kind(**arguments, name=local(node.name), dtype=precision))
 
 
 def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:
@@ -174,3 +178,13 @@ def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:
     if isinstance(value, W.Seeded) and value.seed is None:
         fields["seed"] = seeds.of(name)
     return KERAS_PARTS[type(value)](**fields)
+
+
+def repaired(layer: keras.Layer) -> keras.Layer:
+    """Repair parts of a layer that Keras 3.15 has left incomplete, and return it."""
+    for part in vars(layer).values():
+        if isinstance(part, keras.regularizers.OrthogonalRegularizer):
+            part.factor = float(part.factor)  # a float32 tensor, which float64 weights refuse
+        if isinstance(part, keras.initializers.Identity):
+            part.get_config = partial(dict, gain=part.gain)  # it would be saved without its gain
+    return layer

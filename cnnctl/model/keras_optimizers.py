@@ -11,6 +11,7 @@ import keras
 
 from cnnctl.errors import UsageError, counted
 from cnnctl.model.guard import guard_loss
+from cnnctl.model.schedule_free import ScheduleFreeAdamW
 from cnnctl.spec import optimizers as O
 from cnnctl.spec.head import Loss
 from cnnctl.spec.section import Section
@@ -29,6 +30,7 @@ KERAS_OPTIMIZERS: dict[type[O.Optimizer], type[keras.Optimizer]] = {
     O.Lion: keras.optimizers.Lion,
     O.Lamb: keras.optimizers.Lamb,
     O.Muon: keras.optimizers.Muon,
+    O.ScheduleFreeAdamW: ScheduleFreeAdamW,
 }
 
 
@@ -46,6 +48,7 @@ def build_optimizer(
         guarded: False if the caller itself refuses a non-finite loss.
     """
     fields = {name: getattr(spec, name) for name in type(spec).model_fields if name != "learning_rate"}
+    fields = {name: each.steps(steps_per_epoch) if isinstance(each, O.Span) else each for name, each in fields.items()}
     if isinstance(spec.learning_rate, O.Piecewise):
         refuse_unsorted(spec.learning_rate, spec.kind, steps_per_epoch)
     rate = build_schedule(spec.learning_rate, steps_per_epoch, epochs)

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from cnnctl.model.adapted import Moments, set_moments
-from cnnctl.model.keras_layers import RANDOM, keras_layers
+from cnnctl.model.keras_layers import RANDOM, keras_layers, repaired
 from cnnctl.spec import layers as L
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
@@ -160,7 +160,7 @@ class _Stack:
         self.layer_configs = layer_configs
         self.wiring = wiring
         self.shared = shared or {}
-        self.stack = [keras.layers.deserialize(config) for config in layer_configs]
+        self.stack = [repaired(keras.layers.deserialize(config)) for config in layer_configs]
 
     def _output(self, inputs: dict[str, Any], training: bool) -> Any:
         by_name = {layer.name: layer for layer in self.stack}

@@ -14,7 +14,7 @@ from cnnctl.script.template import Needs, written
 from cnnctl.spec import weights as W
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.optimizers import OneCycle
+from cnnctl.spec.optimizers import OneCycle, ScheduleFreeAdamW, averaging
 
 HEAD = '''
 """$headline
@@ -143,8 +143,9 @@ def _training_needs(experiment: Experiment) -> Needs:
         "min_lr": bool(plateau and plateau.min_lr),
         "regularized": network_code.is_regularized(experiment),
         "scaled": train.precision == "mixed_float16" or train.optimizer.loss_scale_factor is not None,
-        "averaged": train.optimizer.use_ema,
-        "swapped": train.optimizer.use_ema and measured,
+        "averaged": bool(averaging(train.optimizer)),
+        "schedule_free": averaging(train.optimizer) == ScheduleFreeAdamW.kind,
+        "swapped": bool(averaging(train.optimizer)) and measured,
         "mixed": train.precision not in ("float32", "auto"),
         "any_precision": train.precision == "auto",
         "parts": train.batch_parts != 1,

@@ -3,37 +3,10 @@
 from __future__ import annotations
 
 from cnnctl.script.expressions import Call, laid_out, literal
+from cnnctl.script.optimizer_code import optimizer_code
 from cnnctl.script.template import Needs, written
-from cnnctl.spec import optimizers as O
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
-
-ONE_CYCLE = '''
-class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises to `maximum` along a cosine, then falls to almost zero (Smith 2018)."""
-
-    def __init__(self, maximum, steps):
-        self.maximum, self.steps = maximum, steps
-        self.first = maximum / $div
-        self.last = self.first / $final
-        self.peak = max($share * steps - 1, 1.0)
-        self.down = max(steps - 1 - self.peak, 1.0)
-
-    def __call__(self, step):
-        step = keras.ops.cast(step, "float32")
-        rising = cosine(self.first, self.maximum, step / self.peak)
-        falling = cosine(self.maximum, self.last, (step - self.peak) / self.down)
-        return keras.ops.where(step < self.peak, rising, falling)
-
-    def get_config(self):  #? fit
-        return {"maximum": self.maximum, "steps": self.steps}  #? fit
-
-
-def cosine(start, end, share):
-    """Interpolate between `start` and `end` along a cosine."""
-    share = keras.ops.minimum(share, 1.0)
-    return end + (start - end) * (1 + keras.ops.cos(math.pi * share)) / 2
-'''
 
 AVERAGES = '''
 class AveragedWeights(keras.callbacks.Callback):
@@ -49,6 +22,10 @@ class AveragedWeights(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         for weight, value in zip(self.model.trainable_variables, self.own):
             weight.assign(value)
+
+    def on_train_end(self, logs=None):  #? schedule_free
+        self.on_epoch_begin(0)  # fit has taken x of the last epoch for y  #? schedule_free
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)  #? schedule_free
 
 
 '''
@@ -150,6 +127,8 @@ for epoch in range(1, EPOCHS + 1):
         break  #? stopping
     for weight, value in zip(model.trainable_variables, own):  #? swapped
         weight.assign(value)  # the steps continue with the original weights  #? swapped
+for weight, value in zip(model.trainable_variables, own):  #? swapped schedule_free stopping
+    weight.assign(value)  # also where early stopping has left them out  #? swapped schedule_free stopping
 optimizer.finalize_variable_values(model.trainable_variables)  # the averages  #? averaged
 model.set_weights(best_weights)  #? stopping restore
 '''
@@ -168,18 +147,14 @@ model.save($file)  # load_model needs custom_objects={"Network": Network}  #? su
 
 
 def goal(experiment: Experiment, needs: Needs) -> list[str]:
-    """Generate the code of loss and optimizer, preceded by the class of its schedule."""
-    spec = experiment.train.optimizer
+    """Generate the code of loss and optimizer, preceded by the classes of the optimizer and its schedule."""
     chosen = chosen_loss(experiment)
     name = "".join(word.capitalize() for word in chosen.name.split("_"))
     smoothing = (f"label_smoothing={literal(chosen.label_smoothing)}",) if chosen.label_smoothing else ()
     loss = Call(f"keras.losses.{name}", (f"from_logits={chosen.from_logits}", *smoothing))
     lines = laid_out("loss_function = ", loss)
-    rate, schedule = _rate(spec.learning_rate, experiment.train.epochs)
-    lines += [*schedule, *laid_out("optimizer = ", _optimizer(spec, rate))]
-    if experiment.train.precision == "mixed_float16":
-        lines.append("optimizer = keras.optimizers.LossScaleOptimizer(optimizer)  # small gradients survive float16")
-    return [*_one_cycle(spec.learning_rate, needs), "\n".join(lines)]
+    classes, optimizer = optimizer_code(experiment, needs)
+    return [*classes, "\n".join([*lines, *optimizer])]
 
 
 def loop(experiment: Experiment, needs: Needs) -> str:
@@ -205,88 +180,6 @@ def test(needs: Needs, split: str, model_file: str) -> str:
         model_file: the file that the network is saved to.
     """
     return written(TEST, needs, test=split, file=literal(model_file))
-
-
-def _optimizer(spec: O.Optimizer, rate: str) -> Call:
-    fields = type(spec).model_fields
-    changed = [name for name in fields if name != "learning_rate" and getattr(spec, name) != fields[name].default]
-    arguments = (f"learning_rate={rate}", *(f"{name}={literal(getattr(spec, name))}" for name in changed))
-    return Call(f"keras.optimizers.{type(spec).__name__}", arguments)
-
-
-def _one_cycle(rate: object, needs: Needs) -> list[str]:
-    if not isinstance(rate, O.OneCycle):
-        return []
-    values = {"div": rate.div_factor, "final": rate.final_div_factor, "share": rate.pct_start}
-    return [written(ONE_CYCLE, needs, **values)]
-
-
-def _rate(rate: object, epochs: int) -> tuple[str, list[str]]:
-    """Generate the argument of the learning rate, and the lines before the optimizer."""
-    if isinstance(rate, float):
-        return literal(rate), []
-    if isinstance(rate, O.Constant):
-        return literal(rate.learning_rate), []
-    return "learning_rate", laid_out("learning_rate = ", _schedule(rate, epochs))
-
-
-def _schedule(rate: object, epochs: int) -> Call:
-    match rate:
-        case O.Exponential():
-            staircase = ("staircase=True",) if rate.staircase else ()
-            return _keras_schedule(
-                "ExponentialDecay",
-                f"initial_learning_rate={literal(rate.initial_learning_rate)}",
-                f"decay_steps={_at_least_one(rate.decay_steps)}",
-                f"decay_rate={literal(rate.decay_rate)}",
-                *staircase,
-            )
-        case O.Cosine():
-            return _cosine(rate, epochs)
-        case O.Piecewise():
-            boundaries = ", ".join(map(_steps, rate.boundaries))
-            return _keras_schedule(
-                "PiecewiseConstantDecay", f"boundaries=[{boundaries}]", f"values=[{', '.join(map(literal, rate.values))}]"
-            )
-    assert isinstance(rate, O.OneCycle)
-    length = _steps(rate.total_steps) if rate.total_steps else "EPOCHS * steps_per_epoch"
-    return Call("OneCycle", (literal(rate.max_learning_rate), length))
-
-
-def _cosine(rate: O.Cosine, epochs: int) -> Call:
-    warmup = _at_least_one(rate.warmup_steps) if rate.warmup_steps.amount else ""
-    decay = _at_least_one(rate.decay_steps) if rate.decay_steps else _left_after(rate.warmup_steps, epochs)
-    alpha = (f"alpha={literal(rate.alpha)}",) if rate.alpha else ()
-    warming = (f"warmup_target={literal(rate.warmup_target)}", f"warmup_steps={warmup}") if warmup else ()
-    first = f"initial_learning_rate={literal(rate.initial_learning_rate)}"
-    return _keras_schedule("CosineDecay", first, f"decay_steps={decay}", *alpha, *warming)
-
-
-def _left_after(warmup: O.Span, epochs: int) -> str:
-    """Generate the number of steps after a warm-up, at least one."""
-    if not warmup.amount:
-        return "EPOCHS * steps_per_epoch"
-    if warmup.unit == "epochs" and warmup.amount.is_integer() and warmup.amount < epochs:
-        return f"(EPOCHS - {int(warmup.amount)}) * steps_per_epoch"
-    return f"max(EPOCHS * steps_per_epoch - {_steps(warmup)}, 1)"
-
-
-def _keras_schedule(name: str, *arguments: str) -> Call:
-    return Call(f"keras.optimizers.schedules.{name}", arguments)
-
-
-def _steps(length: O.Span) -> str:
-    """Generate the number of steps of a length of training."""
-    if length.unit == "steps":
-        return literal(int(length.amount))
-    if length.amount == int(length.amount):
-        return "steps_per_epoch" if length.amount == 1 else f"{int(length.amount)} * steps_per_epoch"
-    return f"round({literal(length.amount)} * steps_per_epoch)"
-
-
-def _at_least_one(length: O.Span) -> str:
-    steps = _steps(length)
-    return steps if length.amount >= 1 else f"max({steps}, 1)"
 
 
 _KERAS_MONITORS = {

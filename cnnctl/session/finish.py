@@ -19,6 +19,7 @@ from cnnctl.run_folder import RunFolder, best_epoch, resume_command
 from cnnctl.session.state import Session
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import has_penalties
+from cnnctl.spec.optimizers import averaging
 from cnnctl.surroundings import shell_word
 from cnnctl.train.observers import EpochRecord, Score
 
@@ -96,7 +97,8 @@ def _result(session: Session, rows: list[EpochRecord], score: Score | None, test
 def _saved_epoch(session: Session, rows: list[EpochRecord]) -> tuple[int, str]:
     """Return the epoch whose weights the run saves, and a text that says why."""
     train, last = session.experiment.train, len(rows)
-    averaged = "; averaged weights (use_ema)" if train.optimizer.use_ema else ""
+    by = averaging(train.optimizer)
+    averaged = f"; averaged weights ({by})" if by else ""
     if session.stopping and train.early_stopping and session.stopping.restores and session.stopping.best_epoch != last:
         epoch, monitor = session.stopping.best_epoch, train.early_stopping.monitor
         return epoch, f"epoch {epoch} of {last}: early stopping restored the best epoch by {monitor}{averaged}"

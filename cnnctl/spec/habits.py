@@ -111,6 +111,8 @@ _IN_LAYERS: Mapping[str, _Habit] = {
     "regularizer": _Habit("kernel_regularizer"), "bias": _Habit("use_bias"),
     "l2": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "l1": _Habit("kernel_regularizer", "{l1: {l1: VALUE}}"),
     "weightdecay": _Habit("kernel_regularizer", "{l2: {l2: VALUE}}"), "eps": _Habit("epsilon"),
+    "std": _Habit("stddev"), "sigma": _Habit("stddev"), "noisestddev": _Habit("stddev"), "sharedaxis": _Habit("shared_axes"),
+    "inplace": _Habit(reason="layers never overwrite their input"), "maxval": _Habit("max_value"), "cap": _Habit("max_value"),
     "alpha": _Habit("negative_slope"), "slope": _Habit("negative_slope"), "dim": _Habit("axis"),
     "shape": _Habit("target_shape"), "newshape": _Habit("target_shape"), "perm": _Habit("dims"), "axes": _Habit("dims"), "order": _Habit("dims"),
     "scalefactor": _Habit("size"), "mode": _Habit("interpolation"),
@@ -143,9 +145,14 @@ _LAYERS: Mapping[str, str] = {
     "layernorm": "layer_normalization", "ln": "layer_normalization", "groupnorm": "group_normalization", "gn": "group_normalization",
     "instancenorm": "group_normalization", "instancenorm2d": "group_normalization", "instancenormalization": "group_normalization",
     "l2norm": "unit_normalization", "l2normalize": "unit_normalization", "l2normalization": "unit_normalization",
+    "threshold": "relu", "thresholdedrelu": "relu", "sparsemax": "softmax", "softmax2d": "softmax", "glu": "multiply", "rrelu": "leaky_relu",
+    "lrelu": "leaky_relu", "parametricrelu": "prelu", "cat": "concatenate", "stack": "concatenate", "eltwise": "add", "elementwise": "add",
+    "shortcut": "add", "skip": "add", "residual": "add", "addnoise": "gaussian_noise", "featuredropout": "spatial_dropout2d",
+    "featurealphadropout": "alpha_dropout", "channeldropout": "spatial_dropout2d",
     "dropout2d": "spatial_dropout2d", "spatialdropout": "spatial_dropout2d", "noise": "gaussian_noise", "alphadropout2d": "alpha_dropout",
 }  # fmt: skip
 _LAYERS_TO_REMOVE: Mapping[str, str] = {
+    "identity": "it changes nothing", "noop": "it changes nothing",
     "input": "the shape of the input comes from data", "inputlayer": "the shape of the input comes from data",
     "resizing": "data.image_size sets the size of images", "resize": "data.image_size sets the size of images",
     "randomflip": "data.augment sets random transformations", "randomrotation": "data.augment sets random transformations",
@@ -154,7 +161,27 @@ _INITIALIZERS = {
     "xavier": "glorot_uniform", "glorot": "glorot_uniform", "xavieruniform": "glorot_uniform", "xaviernormal": "glorot_normal",
     "he": "he_normal", "kaiming": "he_normal", "kaimingnormal": "he_normal", "kaiminguniform": "he_uniform",
     "lecun": "lecun_normal", "normal": "random_normal", "uniform": "random_uniform", "zero": "zeros", "one": "ones",
+    "eye": "identity", "identityinitializer": "identity", "stftinitializer": "stft",
 }  # fmt: skip
+_REGULARIZERS = {
+    "orthogonal": "orthogonal_regularizer", "ortho": "orthogonal_regularizer", "ridge": "l2", "weightdecay": "l2", "lasso": "l1", "elasticnet": "l1_l2",
+}  # fmt: skip
+_ACTIVATIONS = {
+    "hardswish": "hard_silu", "hswish": "hard_silu", "hsigmoid": "hard_sigmoid", "lrelu": "leaky_relu", "identity": "linear", "thresholdedrelu": "relu",
+    "logit": "linear", "logits": "linear", "exp": "exponential", "softmax2d": "softmax",
+}  # fmt: skip
+_NOT_OFFERED: Mapping[str, tuple[str, str]] = {
+    "glu": (
+        "halves the last axis, which Keras 3.15's layers do not report to the layer after them",
+        "multiply two layers, the second with activation: sigmoid",
+    ),
+    "sparsemax": ("is computed wrongly by Keras 3.15, whose outputs do not sum to 1", "write activation: softmax"),
+    "threshold": (
+        "needs its threshold, which only a layer can have, such as - relu: {threshold: 0.5}",
+        "write activation: relu",
+    ),
+}
+"""Activations of Keras that are not offered, normalized by `_plain`, with the reason and the remedy."""
 _LOSSES = ("crossentropy", "crossentropyloss", "ce", "nll", "nllloss", "binarycrossentropy", "mse", "meansquarederror", "bce")
 
 _SECTIONS: Mapping[str, type[Section]] = {
@@ -165,6 +192,11 @@ _SECTIONS: Mapping[str, type[Section]] = {
 """Sections searched for a misplaced field, in this order."""
 _TOO_COMMON = ("name", "path", "train", "test", "keys", "group", "loop", "method", "memory", "rate")
 """Fields whose names are too common to suggest another section."""
+
+
+def _inner(word: object) -> str:
+    """Normalize the name of a class without its module: `nn.Conv2d` is `conv2d`."""
+    return _plain(str(word).rpartition(".")[2])
 
 
 def _plain(word: object) -> str:
@@ -293,11 +325,12 @@ def _about_layer(content: Any, where: Where) -> str | None:
     name, fields = (next(iter(item.items()))) if isinstance(item, dict) and len(item) == 1 else (item, None)
     if not isinstance(name, str) or name in STACK_ITEM.choices:
         return None
-    plain = _plain(name)
+    plain = _inner(name)
     if kind := next((kind for kind in STACK_ITEM.choices if _plain(kind) == plain), None):
         return f"unknown layer {show(name)}; did you mean '{kind}'?"
     activation = next((each for each in _activations() if _plain(each) == plain), None)
-    if activation and plain != "linear":
+    activation = activation or (None if plain in _LAYERS else _ACTIVATIONS.get(plain))
+    if activation and activation != "linear":
         return f"{show(name)} is an activation; write - activation: {{activation: {activation}}}"
     if plain in _LAYERS_TO_REMOVE:
         return f"unknown layer {show(name)}, {_LAYERS_TO_REMOVE[plain]}; remove it"
@@ -395,9 +428,22 @@ def _about_weights(content: Any, where: Where) -> str | None:
     field, value = str(where[-1]), _at(content, where)
     if field.endswith("_regularizer") and type(value) in (int, float) and value > 0:
         return f"expected a regularizer with its strength, received {show(value)}; write {field}: {{l2: {{l2: {show(value)}}}}}"
-    if field.endswith("_initializer") and _plain(value) in _INITIALIZERS:
-        return f"unknown initializer {show(value)}; did you mean '{_INITIALIZERS[_plain(value)]}'?"
+    for what, names in (("initializer", _INITIALIZERS), ("regularizer", _REGULARIZERS)):
+        if field.endswith(f"_{what}") and _inner(value) in names:
+            return f"unknown {what} {show(value)}; did you mean '{names[_inner(value)]}'?"
     return None
+
+
+def _about_activation(content: Any, where: Where) -> str | None:
+    value = _at(content, where)
+    if where[:2] != ("model", "layers") or where[-1] != "activation" or not isinstance(value, str):
+        return None
+    plain = _inner(value)
+    if plain in _NOT_OFFERED:
+        reason, remedy = _NOT_OFFERED[plain]
+        return f"{value} {reason}; {remedy}"
+    meant = _ACTIVATIONS.get(plain) or next((each for each in _activations() if _plain(each) == plain), None)
+    return f"unknown activation {show(value)}; did you mean '{meant}'?" if meant else None
 
 
 def _about_loss(content: Any, where: Where) -> str | None:
@@ -473,7 +519,7 @@ def _about_numbers(content: Any, where: Where) -> str | None:
 
 
 _VALUES = (
-    _about_layer, _about_optimizer, _about_schedule, _about_weights, _about_loss, _about_sizes, _about_numbers,
+    _about_layer, _about_optimizer, _about_schedule, _about_weights, _about_activation, _about_loss, _about_sizes, _about_numbers,
 )  # fmt: skip
 
 

@@ -14,9 +14,9 @@ from cnnctl.spec.stack import INPUT, Complaint, Node, nodes_of
 from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
-BOUNDED = ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "relu6")
+BOUNDED = ("sigmoid", "hard_sigmoid", "sparse_sigmoid", "tanh", "hard_tanh", "softsign", "relu6")
 """Activations whose means and sums stay within a few units: not logits, since softmax would never come near 0 or 1."""
-EACH_BY_ITSELF = ("sigmoid", "hard_sigmoid")
+EACH_BY_ITSELF = ("sigmoid", "hard_sigmoid", "sparse_sigmoid")
 WITHOUT_SOFTMAX = "remove that softmax for logits, or end the network with it: activation: {activation: softmax}"
 UNCHANGED = ("linear", "relu", "relu6", "leaky_relu", "prelu", "elu", "celu")
 """Activations that do not change values between 0 and 1."""
@@ -128,6 +128,8 @@ def _activated(node: Node, values: Values, facts: Facts | None) -> Values:
     activation = activation_of(node.layer)
     if activation == "softmax":
         return _softmax(node, values, facts)
+    if activation == "log_softmax":
+        return _log_softmax(node, values, facts)
     if activation == "linear" or (values.kind == PROBABILITIES and _keeps_fractions(node.layer, activation)):
         return values
     return Values(activation, node, "remove the activation for logits, or set softmax for probabilities")
@@ -155,9 +157,22 @@ def _softmax(node: Node, values: Values, facts: Facts | None) -> Values:
     if values.softmax:
         return Values("softmax of a softmax", node, softmax=values.softmax)
     if facts and facts.output_shape[-1] == 1:
-        kind = f"1 everywhere (softmax over one value, the last axis of {show_shape(facts.output_shape)})"
-        return Values(kind, node, WITHOUT_SOFTMAX)
+        return _of_one_value(node, "1 everywhere (softmax", facts)
     return Values(PROBABILITIES, node, softmax=(node,))
+
+
+def _log_softmax(node: Node, values: Values, facts: Facts | None) -> Values:
+    """Describe logarithms of probabilities: logits, since their softmax is these probabilities."""
+    if values.softmax:
+        return Values("log_softmax of a softmax", node, softmax=values.softmax)
+    if facts and facts.output_shape[-1] == 1:
+        return _of_one_value(node, "0 everywhere (log_softmax", facts)
+    return Values(LOGITS, node)
+
+
+def _of_one_value(node: Node, always: str, facts: Facts) -> Values:
+    kind = f"{always} over one value, the last axis of {show_shape(facts.output_shape)})"
+    return Values(kind, node, WITHOUT_SOFTMAX)
 
 
 def _over_last(layer: L.Layer, shape: Shape) -> bool:
@@ -373,9 +388,9 @@ def _value_complaints(nodes: Sequence[Node], facts: Sequence[Facts], context: La
     if values.usable:
         return []
     assert values.node
-    if values.kind == "softmax of a softmax":
+    if values.kind.endswith("softmax of a softmax"):
         assert values.softmax
-        message = f"softmax of a softmax: '{values.softmax[0].name}' already outputs probabilities; remove one of the two"
+        message = f"{values.kind}: '{values.softmax[0].name}' already outputs probabilities; remove one of the two"
         return [(values.node.where, message)]
     return [(values.node.where, f"{_described(values)}; {values.remedy}")]
 

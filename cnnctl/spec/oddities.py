@@ -92,11 +92,14 @@ def _hidden_softmax(nodes: Sequence[Node], facts: Sequence[Facts], context: Laye
         places = softmax_places(node.layer, each.output_shape)
         if not places or node in (*last, nodes[-1]):
             continue
+        name = getattr(node.layer, "activation", "softmax")
         if prod(each.output_shape[place] for place in places) == 1:
             axis = "the last axis" if places == (len(each.output_shape) - 1,) else "along axes of length 1"
-            yield node, f"is a softmax over one value, {axis}, which is always 1: no layer before it can learn"
+            always = 0 if name == "log_softmax" else 1
+            yield node, f"is a {name} over one value, {axis}, which is always {always}: no layer before it can learn"
         elif places == (len(each.output_shape) - 1,):  # along other axes it is attention
-            yield node, "is a softmax, but more layers follow and receive values that sum to 1; between layers relu is usual"
+            values = "logarithms of probabilities" if name == "log_softmax" else "values that sum to 1"
+            yield node, f"is a {name}, but more layers follow and receive {values}; between layers relu is usual"
 
 
 def _normalized_alone(nodes: Sequence[Node], facts: Sequence[Facts]) -> Iterator[tuple[Node, str]]:

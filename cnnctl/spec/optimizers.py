@@ -301,6 +301,15 @@ class Lion(Optimizer):
     beta_2: Fraction = 0.99
 
 
+class ScheduleFreeAdamW(Optimizer):
+    kind: ClassVar[str] = "schedule_free_adamw"
+    learning_rate: LearningRate = 0.0025
+    beta_1: Annotated[float, Field(gt=0, le=1)] = 0.9
+    beta_2: Fraction = 0.999
+    epsilon: Rate = 1e-8
+    warmup_steps: Length = Span(0, "steps")
+
+
 class Muon(Optimizer):
     kind: ClassVar[str] = "muon"
     weight_decay: NonNegative | None = 0.004
@@ -320,6 +329,13 @@ class Muon(Optimizer):
 
 
 OPTIMIZERS: tuple[type[Optimizer], ...] = (
-    SGD, RMSprop, Adam, AdamW, Adadelta, Adagrad, Adamax, Adafactor, Nadam, Ftrl, Lion, Lamb, Muon,
+    SGD, RMSprop, Adam, AdamW, Adadelta, Adagrad, Adamax, Adafactor, Nadam, Ftrl, Lion, Lamb, Muon, ScheduleFreeAdamW,
 )  # fmt: skip
 OPTIMIZER = Named("optimizer", OPTIMIZERS)
+
+
+def averaging(spec: Optimizer) -> str:
+    """Name what averages the weights that a run saves, `use_ema` or `schedule_free_adamw`; empty for nothing."""
+    if spec.use_ema:
+        return "use_ema"
+    return spec.kind if isinstance(spec, ScheduleFreeAdamW) else ""

@@ -41,6 +41,28 @@ def fields_below(path: str) -> list[Field]:
         UsageError: the path does not exist.
     """
     schema = json_schema()
+    done, node = _found(path, schema)
+    below = _fields(node, schema)
+    if not below:
+        return [_field(".".join(done), node, True)]
+    prefix = "".join(f"{part}." for part in done)
+    required = {name for each in _objects(node, schema) for name in each.get("required", ())}
+    return [_field(f"{prefix}{name}", each, name in required) for name, each in below.items()]
+
+
+def meaning_of_path(path: str) -> str:
+    """Return the description of a section or name with fields; empty for a field, which `fields_below` describes.
+
+    Raises:
+        UsageError: the path does not exist.
+    """
+    schema = json_schema()
+    _, node = _found(path, schema)
+    return str(node.get("description", "")) if _fields(node, schema) else ""
+
+
+def _found(path: str, schema: Mapping[str, Any]) -> tuple[list[str], Mapping[str, Any]]:
+    """Return the keys of a path without list indices, and its part of the schema."""
     node: Any = schema
     done: list[str] = []
     for word in keys_of(path):
@@ -53,12 +75,7 @@ def fields_below(path: str) -> list[Field]:
             raise UsageError(f"there is no '{key}' in {where}{suggestion(key, known) or _there_are(known)}")
         node = known[key]
         done.append(str(word))
-    below = _fields(node, schema)
-    if not below:
-        return [_field(".".join(done), node, True)]
-    prefix = "".join(f"{part}." for part in done)
-    required = {name for each in _objects(node, schema) for name in each.get("required", ())}
-    return [_field(f"{prefix}{name}", each, name in required) for name, each in below.items()]
+    return done, node
 
 
 def _there_are(known: Mapping[str, Any]) -> str:

@@ -31,6 +31,11 @@ Axes = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}, "minItems": 1}]}),
 ]
 NonNegative = Annotated[float, Field(ge=0)]
+WindowFunction = Literal[
+    "barthann", "bartlett", "blackman", "blackmanharris", "bohman", "boxcar", "cosine", "exponential", "flattop", "hamming",
+    "hann", "lanczos", "nuttall", "parzen", "taylor", "triang", "tukey",
+]  # fmt: skip
+"""The functions of `scipy.signal.windows` that need no arguments."""
 
 
 class Zeros(Section):
@@ -106,6 +111,19 @@ class Orthogonal(Seeded):
     gain: float = 1.0
 
 
+class Identity(Section):
+    kind: ClassVar[str] = "identity"
+    gain: float = 1.0
+
+
+class STFT(Section):
+    kind: ClassVar[str] = "stft"
+    side: Literal["real", "imag"] = "real"
+    window: WindowFunction | None = "hann"
+    scaling: Literal["density", "spectrum"] | None = "density"
+    periodic: bool = False
+
+
 class L1(Section):
     kind: ClassVar[str] = "l1"
     l1: NonNegative = 0.01
@@ -120,6 +138,12 @@ class L1L2(Section):
     kind: ClassVar[str] = "l1_l2"
     l1: NonNegative = 0.0
     l2: NonNegative = 0.0
+
+
+class OrthogonalRegularizer(Section):
+    kind: ClassVar[str] = "orthogonal_regularizer"
+    factor: NonNegative = 0.01
+    mode: Literal["rows", "columns"] = "rows"
 
 
 class MaxNorm(Section):
@@ -147,9 +171,9 @@ class NonNeg(Section):
 
 INITIALIZERS = (
     Zeros, Ones, Constant, RandomNormal, TruncatedNormal, RandomUniform, GlorotUniform, GlorotNormal,
-    HeUniform, HeNormal, LecunUniform, LecunNormal, VarianceScaling, Orthogonal,
+    HeUniform, HeNormal, LecunUniform, LecunNormal, VarianceScaling, Orthogonal, Identity, STFT,
 )  # fmt: skip
-REGULARIZERS = (L1, L2, L1L2)
+REGULARIZERS = (L1, L2, L1L2, OrthogonalRegularizer)
 CONSTRAINTS = (MaxNorm, MinMaxNorm, UnitNorm, NonNeg)
 
 INITIALIZER = Named("initializer", INITIALIZERS)

@@ -9,12 +9,14 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
+from cnnctl.model.schedule_free import ScheduleFreeAdamW
+
 
 class AveragedWeights:
-    """Puts the averages of an optimizer with `use_ema` into its network, and the trained weights back.
+    """Puts the averages of an optimizer with `use_ema`, or of schedule-free AdamW, into its network, and the trained weights back.
 
     Everything that is measured, chosen or shown after an epoch must be of the network that the run would save, and Keras
-    makes that network only at the end, by `finalize_variable_values`. Without `use_ema` this does nothing.
+    makes that network only at the end, by `finalize_variable_values`. For other optimizers this does nothing.
 
     Args:
         model: built network.
@@ -37,7 +39,7 @@ class AveragedWeights:
 
     def put_in(self) -> None:
         """Give the network the averages; do nothing if it has them already."""
-        if _uses_ema(self._optimizer) and self._trained is None:
+        if _keeps_averages(self._optimizer) and self._trained is None:
             self._trained = [variable.numpy() for variable in self._model.trainable_variables]
             self._optimizer.finalize_variable_values(self._model.trainable_variables)
 
@@ -55,5 +57,6 @@ class AveragedWeights:
         return dict(zip(map(id, self._model.trainable_variables), self._trained, strict=True))
 
 
-def _uses_ema(optimizer: keras.Optimizer) -> bool:
-    return bool(getattr(optimizer, "inner_optimizer", optimizer).use_ema)
+def _keeps_averages(optimizer: keras.Optimizer) -> bool:
+    plain = getattr(optimizer, "inner_optimizer", optimizer)
+    return bool(plain.use_ema) or isinstance(plain, ScheduleFreeAdamW)

@@ -41,6 +41,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
         STACK,
         ["train.optimizer={sgd: {learning_rate: 0.1, clipvalue: 0.001, use_ema: true}}"],
     ),
+    "schedule-free": (
+        STACK,
+        ["train.optimizer={schedule_free_adamw: {learning_rate: 0.001, epsilon: 0.001, warmup_steps: 3, weight_decay: 0.1}}"],
+    ),
     "decayed": (STACK, ["train.optimizer={adamw: {learning_rate: 0.001, epsilon: 0.001, weight_decay: 0.1}}"]),
     "nadam, augmented, functional": (
         STACK,

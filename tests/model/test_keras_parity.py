@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 
 from cnnctl.model.keras_layers import KERAS_LAYERS, KERAS_PARTS, keras_layers
 from cnnctl.model.keras_optimizers import KERAS_OPTIMIZERS, OneCycle, build_loss, build_optimizer, build_schedule
+from cnnctl.model.schedule_free import ScheduleFreeAdamW
 from cnnctl.spec import layers as L
 from cnnctl.spec import optimizers as O
 from cnnctl.spec import training as T
@@ -73,6 +74,7 @@ OTHER_DEFAULTS: dict[tuple[type[Section], str], Any] = {
     (O.Exponential, "decay_steps"): O.Span(1, "epochs"),  # Keras has none
     (O.Cosine, "decay_steps"): None,  # the rest of the training; Keras has none
     (O.Cosine, "warmup_steps"): O.Span(0, "steps"),  # Keras's 0
+    (O.ScheduleFreeAdamW, "warmup_steps"): O.Span(0, "steps"),
 }
 
 
@@ -137,13 +139,31 @@ def test_names_are_the_class_names_of_keras_in_snake_case(sections: tuple[type[S
     classes = {name.lower(): getattr(module, name) for name in dir(module) if name[0].isupper()}
     for section in sections:
         assert section.kind == section.kind.lower()
-        assert classes[section.kind.replace("_", "")] is PAIRS[section], section.kind
+        theirs = classes[section.kind.replace("_", "")]
+        own = PAIRS[section] is ScheduleFreeAdamW  # which says what Keras's leaves undone
+        assert theirs is (PAIRS[section].__base__ if own else PAIRS[section]), section.kind
 
 
 @pytest.mark.parametrize("name", L.Activation.__args__)  # type: ignore[attr-defined]
 def test_activation_is_one_of_keras(name: str) -> None:
     assert callable(getattr(keras.activations, name))
     assert keras.activations.get(name) is getattr(keras.activations, name)
+
+
+def test_activations_that_are_not_offered_are_those_that_keras_gets_wrong_or_gives_no_arguments() -> None:
+    """Once one of the three reasons is gone, it can be offered: see `_NOT_OFFERED` in spec/habits.py."""
+    names = {name for name in dir(keras.activations) if not name.startswith("_")} - {
+        "deserialize",
+        "serialize",
+        "get",
+        "hard_swish",
+    }
+    assert names - set(get_args(L.Activation)) == {"glu", "sparsemax", "threshold"}
+    assert float(keras.ops.sum(keras.activations.sparsemax(np.array([[0.5, 1.0]], "float32")))) != pytest.approx(1.0)
+    halved = keras.layers.Activation("glu")
+    assert halved.compute_output_shape((None, 6)) != halved(np.zeros((1, 6), "float32")).shape
+    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
+        keras.activations.threshold(np.zeros((1, 2)))
 
 
 # --- what each field becomes --------------------------------------------------------------------------------------
@@ -304,12 +324,33 @@ def test_classes_become_the_number_of_classes() -> None:
     assert built("dense", {"units": "classes"}).units == 10
 
 
-@pytest.mark.parametrize("section", W.INITIALIZERS, ids=ids)
+@pytest.mark.parametrize("section", [each for each in W.INITIALIZERS if each is not W.STFT], ids=ids)
 def test_an_initializer_with_a_seed_draws_what_keras_draws(section: type[Section]) -> None:
     seed = {"seed": 11} if issubclass(section, W.Seeded) else {}
     layer = built("dense", {"units": 5, "kernel_initializer": {section.kind: seed}})
     layer.build((None, 4))
     assert np.array_equal(layer.kernel, PAIRS[section](**seed)((4, 5)))
+
+
+@pytest.mark.parametrize("window", [None, *get_args(W.WindowFunction)])
+def test_the_waves_of_stft_are_those_of_keras(window: str | None) -> None:
+    fields = {"side": "imag", "window": window, "scaling": "spectrum", "periodic": True}
+    layer = built("prelu", {"alpha_initializer": {"stft": fields}, "shared_axes": [2]})
+    layer.build((None, 6, 3, 4))
+    assert np.array_equal(layer.alpha, keras.initializers.STFT(**fields)((6, 1, 4)))
+
+
+def test_identity_and_the_orthogonal_regularizer_have_the_fields_said() -> None:
+    regularizer = {"orthogonal_regularizer": {"factor": 0.5, "mode": "columns"}}
+    layer = built("dense", {"units": 3, "kernel_initializer": {"identity": {"gain": 2.0}}, "kernel_regularizer": regularizer})
+    layer.build((None, 4))
+    assert np.array_equal(layer.kernel, 2 * np.eye(4, 3))
+    kernel = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    layer.kernel.assign(kernel)
+    lengths = np.linalg.norm(kernel, axis=0)
+    cosines = (kernel.T @ kernel / np.outer(lengths, lengths))[np.triu_indices(3, 1)]
+    (loss,) = layer.losses
+    assert float(loss) == pytest.approx(0.5 * np.abs(cosines).mean(), rel=1e-5)
 
 
 # --- optimizers ---------------------------------------------------------------------------------------------------
@@ -332,6 +373,8 @@ def other_than(value: Any) -> Any:
             return value / 2
         case float() if value < 0:
             return value * 2
+        case O.Span():
+            return 5
     return 0.125
 
 

@@ -304,7 +304,7 @@ def spatial_dropout2d(draw: Draw, shape: Shape, model_format: str) -> Plain:
 
 
 def activation(draw: Draw, shape: Shape, model_format: str) -> Plain:
-    return {"activation": one_of(draw, "relu", "mish", "log_sigmoid", "linear")}
+    return {"activation": one_of(draw, "relu", "mish", "log_sigmoid", "linear", "log_softmax", "sparse_plus")}
 
 
 def relu(draw: Draw, shape: Shape, model_format: str) -> Plain:
@@ -549,7 +549,7 @@ def test_the_stacks_drawn_hold_every_kind_of_layer() -> None:
 
 # --- receptive fields ---------------------------------------------------------------------------------------------
 
-SMOOTH = {"relu": "selu", "gelu": "tanh", "mish": "softplus", "linear": "softmax"}
+SMOOTH = {"relu": "selu", "gelu": "tanh", "mish": "softplus", "linear": "softmax", "sparse_plus": "squareplus"}
 """What activations are tried instead: a relu of a number below 0 would hide what it sees."""
 
 

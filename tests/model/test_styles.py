@@ -324,3 +324,29 @@ def test_subclass_models_open_after_import_cnnctl_build(saved: Path) -> None:
     assert opened(saved, names, alone=False) == ["True"]
     for name in names:
         assert np.array_equal(np.load(saved / f"{name}.npy"), np.load(saved / f"{name}.again.npy")), name
+
+
+PARTS: list[Any] = [
+    {"conv2d": {"filters": 2, "kernel_size": 1}},
+    {"prelu": {"alpha_initializer": {"stft": {"side": "imag", "scaling": None}}, "shared_axes": [2]}},
+    "flatten",
+    {
+        "dense": {
+            "units": "classes",
+            "kernel_initializer": {"identity": {"gain": 0.5}},
+            "kernel_regularizer": {"orthogonal_regularizer": {"factor": 0.3}},
+        }
+    },
+]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_identity_keeps_its_gain_and_the_orthogonal_regularizer_takes_float64(style: str) -> None:
+    """Keras 3.15 saves identity without its gain, and the regularizer's factor is a float32 tensor."""
+    built = build_model(experiment(style, PARTS), precision="float64")
+    images = np.ones((1, 8, 8, 1))
+    np.testing.assert_array_equal(built.layers[-1].kernel, 0.5 * np.eye(128, 10))
+    built.layers[-1].kernel.assign(np.ones((128, 10)))
+    (penalty,) = built.losses
+    assert float(penalty) == pytest.approx(0.3, rel=1e-6), "all cosines are 1"
+    assert np.asarray(built(images)).shape == (1, 10)

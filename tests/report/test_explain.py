@@ -320,6 +320,13 @@ def of_branches(layers: str, head: str = "flatten, dense: {units: classes}") -> 
         ("elu: {alpha: 0.5}", "value by value: x where it is positive, else 0.5 · (exp(x) - 1)"),
         ("prelu", "parameters: 8·8·1 = 64; each position has its own"),
         ("prelu: {shared_axes: [1, 2]}", "parameters: 1·1·1 = 1; 64 positions share each (shared_axes)"),
+        ("activation: {activation: squareplus}", "squareplus, value by value: (x + sqrt(x² + 4)) / 2"),
+        ("activation: {activation: hard_shrink}", "hard_shrink, value by value: x where |x| is above 0.5, else 0"),
+        (
+            "conv2d: {filters: 3, kernel_size: 3, activation: log_softmax}",
+            "log_softmax over the 3 channels of the last axis: z - log(sum of their exp(z)), the logarithms of the probabilities",
+        ),
+        ("activation: {activation: log_softmax}", "log_softmax over one value, the last axis: always 0 for any input"),
         ("softmax: {axis: 1}", "softmax at each of 8 positions, over the 8 rows of axis 1: exp(z)"),
         (
             "softmax: {axis: [1, 2]}",

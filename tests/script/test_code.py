@@ -52,7 +52,7 @@ from cnnctl.spec.dataset import FILE_SOURCES, Augment
 from cnnctl.spec.document import parse
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, load
-from cnnctl.spec.optimizers import OPTIMIZERS
+from cnnctl.spec.optimizers import OPTIMIZERS, ScheduleFreeAdamW, Span
 from cnnctl.spec.overrides import override
 from cnnctl.train.observers import Observers
 from tests.formats.originals import idx, png, some, write
@@ -220,6 +220,30 @@ VARIANTS: dict[str, list[str]] = {
         "{dense: {units: 12}}, {rescaling: {scale: [0.5]}}, {dense: {units: classes}}]",
         "train.precision=mixed_bfloat16",
     ],
+    "schedule-free, warms up, stops, restores the best": [
+        "train.epochs=3",
+        "train.early_stopping={patience: 1, min_delta: 5.0}",
+        "train.optimizer={schedule_free_adamw: {beta_1: 0.7, warmup_steps: 0.5 epochs}}",
+    ],
+    "schedule-free, stops and keeps": [
+        "train.epochs=3",
+        "train.early_stopping={patience: 1, min_delta: 5.0, restore_best: false}",
+        "train.optimizer={schedule_free_adamw: {beta_1: 0.7}}",
+        "model.layers.4.dense.bias_constraint=non_neg",
+    ],
+    "schedule-free by fit, scaled": [
+        "model.style=subclass",
+        "train.loop=fit",
+        "train.precision=mixed_float16",
+        "train.optimizer={schedule_free_adamw: {weight_decay: 0.01, warmup_steps: 2}}",
+    ],
+    "schedule-free, averaged by momentum": ["train.optimizer={schedule_free_adamw: {use_ema: true, ema_momentum: 0.5}}"],
+    "identity, orthogonal rows, activations": [
+        "model.layers.0.conv2d.activation=squareplus",
+        "model.layers.4.dense.kernel_initializer={identity: {gain: 0.5}}",
+        "model.layers.4.dense.kernel_regularizer={orthogonal_regularizer: {mode: columns, factor: 0.1}}",
+        "model.layers.4.dense.activation=log_softmax",
+    ],
     "every layer": [],  # its stack is that of everything.yaml
 }
 
@@ -378,11 +402,13 @@ def test_channels_first_sets_the_format_and_turns_the_images(scripts: dict[str, 
 def test_optimizers_say_only_what_differs_from_keras(optimizer: Any) -> None:
     text = text_of(tiny(f"train.optimizer={optimizer.kind}"))
     rate = optimizer.model_fields["learning_rate"].default
-    line = f"optimizer = keras.optimizers.{optimizer.__name__}(learning_rate={rate})"
+    own = optimizer is ScheduleFreeAdamW  # its class stands in the script
+    line = f"optimizer = {'' if own else 'keras.optimizers.'}{optimizer.__name__}(learning_rate={rate})"
     assert line in text.splitlines()
-    made = eval(line.removeprefix("optimizer = "), {"keras": keras})
+    made = eval(line.removeprefix("optimizer = "), {"keras": keras, "ScheduleFreeAdamW": keras.optimizers.ScheduleFreeAdamW})
     for name in set(optimizer.model_fields) - {"learning_rate", "loss_scale_factor"}:
-        assert getattr(made, name) == optimizer.model_fields[name].default, name
+        default = optimizer.model_fields[name].default
+        assert getattr(made, name) == (default.steps(1) if isinstance(default, Span) else default), name
 
 
 @pytest.mark.parametrize("style", ["functional", "subclass"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -50,6 +51,9 @@ def two(first: str, second: str, join: Any, units: int | str = "classes") -> Lay
         (["flatten", dense(), {"dropout": {"rate": 0.5}}], "logits"),
         (["flatten", dense(), "batch_normalization"], "logits"),
         (["flatten", dense(), "softmax"], "probabilities"),
+        (["flatten", dense(activation="log_softmax")], "logits"),
+        (["flatten", dense(activation="log_softmax"), SOFTMAX], "probabilities"),
+        ([maps("log_softmax"), "global_average_pooling2d"], "logits"),
         (["flatten", dense(), {"softmax": {"axis": 1}}], "probabilities"),
         (["flatten", dense(), "softmax", "relu", {"relu": {"max_value": 1.0}}, "leaky_relu", "prelu", "elu"], "probabilities"),
         ([maps("linear", 8), {"softmax": {"axis": [1, 2, 3]}}, "flatten"], "probabilities"),
@@ -93,7 +97,7 @@ def test_outputs_are_followed_through_the_layers_after_the_activation(layers: La
 
 def without_softmax(layers: Layers, end: Layers) -> Layers:
     """Returns the stack without any softmax, then `end`: what the message says to do."""
-    text = yaml.safe_dump(layers).replace("activation: softmax", "activation: linear")
+    text = re.sub("activation: (log_)?softmax", "activation: linear", yaml.safe_dump(layers))
     return [*yaml.safe_load(text), *end]
 
 
@@ -146,6 +150,7 @@ def without_softmax(layers: Layers, end: Layers) -> Layers:
             "channels_last",
             "probabilities after bicubic interpolation, whose weights may be negative",
         ),
+        ([maps("log_softmax", 8), "flatten"], "channels_first", r"0 everywhere \(log_softmax over one value"),
         ([maps("softmax"), "global_average_pooling2d"], "channels_first", "pooled outputs of a softmax along the columns"),
     ],
 )

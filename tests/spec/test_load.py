@@ -317,7 +317,7 @@ CHOICES = [
         {"initial_learning_rate": 0, "decay_steps": "1.5 epochs", "alpha": 0.1, "warmup_target": 1e-7, "warmup_steps": 20},
         {"initial_learning_rate": 1e-30, "decay_steps": 100},
     )),
-    *(("kernel_initializer", each) for each in each_with_fields(INITIALIZER)),
+    *(("alpha_initializer" if "stft" in each else "kernel_initializer", each) for each in each_with_fields(INITIALIZER)),
     *(("kernel_regularizer", each) for each in each_with_fields(REGULARIZER)),
     *(("kernel_constraint", each) for each in each_with_fields(CONSTRAINT)),
     *(("loss", each) for each in each_with_fields(LOSS)),
@@ -328,11 +328,12 @@ CHOICES = [
 def test_every_optimizer_schedule_loss_and_weight_option_survives_config_yaml(field: str, value: Any, tmp_path: Path) -> None:
     labels = "one_hot" if value == {"categorical_crossentropy": {}} else "integer"
     content: dict[str, Any] = {
-        "data": {"source": "digits", "labels": labels},
-        "model": {"layers": ["flatten", {"dense": {"units": "classes"}}]},
+        "data": {"source": "digits", "labels": labels, "channels": 3},
+        "model": {"layers": [{"prelu": {}}, "flatten", {"dense": {"units": "classes"}}]},
         "train": {},
     }
-    where = content["train"] if field in ("optimizer", "loss") else content["model"]["layers"][1]["dense"]
+    prelu, _, dense = content["model"]["layers"]
+    where = content["train"] if field in ("optimizer", "loss") else prelu["prelu"] if "alpha" in field else dense["dense"]
     where[field] = value
     experiment = checked(json.dumps(content))
     assert written_and_read(experiment, tmp_path) == experiment

@@ -68,6 +68,16 @@ def test_a_softmax_between_layers_is_warned_about() -> None:
     assert warnings([maps("relu"), "flatten", dense(), SOFTMAX]) == []
 
 
+def test_a_log_softmax_between_layers_is_warned_about_unless_it_ends_the_network() -> None:
+    (warning,) = warnings([maps("log_softmax"), "flatten", dense()])
+    assert warning.startswith(
+        "warning: 'conv2d' is a log_softmax, but more layers follow and receive logarithms of probabilities"
+    )
+    (warning,) = warnings([conv(1, "a", activation="log_softmax"), "flatten", dense()])
+    assert "is a log_softmax over one value, the last axis, which is always 0: no layer before it can learn" in warning
+    assert warnings(["flatten", dense(activation="log_softmax")]) == []
+
+
 def test_a_softmax_layer_between_others_is_warned_about_unless_it_is_along_other_axes() -> None:
     (warning,) = warnings([maps(), "softmax", "flatten", dense()])
     assert warning.startswith("warning: 'softmax' is a softmax, but more layers follow")

@@ -49,6 +49,19 @@ def test_every_field_of_a_kind_is_a_row_with_its_default(named: Any) -> None:
             assert rows[name].type and rows[name].meaning, (kind, name)
 
 
+def test_what_a_name_with_fields_is_stands_above_them(capsys: pytest.CaptureFixture[str]) -> None:
+    schema("model.layers.multiply", "table", Console())
+    path, meaning, empty, *rows = capsys.readouterr().out.splitlines()
+    assert (path, meaning, empty) == (
+        "model.layers.multiply",
+        "The product of two or more layers, value by value (Keras Multiply).",
+        "",
+    )
+    assert "The names of the layers that are joined" in rows[-1]
+    schema("train.epochs", "table", Console())
+    assert capsys.readouterr().out.splitlines()[:2] == ["train.epochs", ""], "a field's meaning is in its row"
+
+
 def test_a_field_by_itself_is_one_row() -> None:
     (row,) = fields_below("train.epochs")
     assert (row.path, row.type, row.default) == ("train.epochs", "integer > 0", "10")
@@ -75,5 +88,6 @@ def test_a_wrong_path_is_refused_with_the_nearest(path: str, message: str) -> No
 def test_the_table_fits_100_columns(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     schema(path, "table", Console())
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{path}\n\nfield")
+    assert printed.startswith(f"{path}\n")
+    assert "\n\nfield" in printed
     assert max(map(len, printed.splitlines())) <= 100

@@ -211,6 +211,11 @@ def _gets_a_remedy_that_works(text: str) -> None:
 LAYER_WORDS = (
     "gelu", "Softmax", "ReLU", "LeakyReLU", "sigmoid", "batchnorm", "BatchNorm2d", "bn", "Conv2D", "conv", "Conv2d", "maxpool",
     "MaxPool2d", "avgpool", "gap", "fc", "linear", "Linear", "input", "InputLayer", "rescaling", "resize", "pool", "dropout2d",
+    "nn.Identity", "identity", "relu: {inplace: true}", "relu: {cap: 6}", "leaky_relu: {alpha: 0.2}", "elu: {inplace: true}",
+    "gaussian_noise: {std: 0.1}", "gaussian_noise: {sigma: 0.1}", "prelu: {shared_axis: [1, 2]}", "nn.Dropout2d: {p: 0.5}",
+    "softmax: {dim: 1}", "dense: {units: 3, kernel_regularizer: orthogonal}", "dense: {units: 3, kernel_initializer: eye}",
+    "dense: {units: 3, activation: hardswish}", "dense: {units: 3, activation: nn.Tanhshrink}",
+    "dense: {units: 3, activation: sparsemax}", "dense: {units: 3, activation: threshold}",
     "conv2d: {out_channels: 4, kernel_size: 3}", "conv2d: {filters: 4, kernel_size: 3x3}", "conv2d: {filters: 4, kernel: 3}",
     "conv2d: {filters: 4, kernel_size: 3, padding: 1}", "conv2d: {filters: 4, kernel_size: 3, input_shape: [28, 28, 1]}",
     "conv2d: {filters: 4, kernel_size: 3, in_channels: 1}", "conv2d: {filters: 4, kernel_size: 3, kernel_regularizer: 0.01}",
@@ -239,3 +244,43 @@ def test_a_layer_of_another_tool_gets_the_line_to_write(layer: str) -> None:
         after is not None or FOR_PEOPLE.fullmatch(remedy) or remedy.startswith("a layer above") for remedy, after in results
     )
     assert problem.message not in [each.message for _, after in results for each in after or []]
+
+
+MEANT = {
+    **dict.fromkeys(("nn.Dropout2d", "Dropout2D", "SpatialDropout2D", "spatialdropout", "FeatureDropout"), "spatial_dropout2d"),
+    **dict.fromkeys(("gaussiannoise", "GaussianNoise", "noise", "add_noise"), "gaussian_noise"),
+    **dict.fromkeys(("GaussianDropout", "gaussiandropout"), "gaussian_dropout"),
+    **dict.fromkeys(("nn.AlphaDropout", "alphadropout", "nn.FeatureAlphaDropout"), "alpha_dropout"),
+    **dict.fromkeys(("leakyrelu", "LeakyReLU", "nn.LeakyReLU", "lrelu", "nn.RReLU"), "leaky_relu"),
+    **dict.fromkeys(("PReLU", "nn.PReLU", "parametric_relu"), "prelu"),
+    **dict.fromkeys(("ELU", "nn.ELU"), "elu"),
+    **dict.fromkeys(("nn.ReLU", "ThresholdedReLU", "nn.Threshold"), "relu"),
+    **dict.fromkeys(("nn.Softmax", "nn.Softmax2d", "sparsemax"), "softmax"),
+    **dict.fromkeys(("mul", "Multiply", "product", "nn.GLU"), "multiply"),
+    **dict.fromkeys(("sub", "Subtract", "difference"), "subtract"),
+    **dict.fromkeys(("mean", "Average"), "average"),
+    **dict.fromkeys(("max", "Maximum"), "maximum"),
+    **dict.fromkeys(("min", "Minimum"), "minimum"),
+    **dict.fromkeys(("cat", "Concat", "Merge"), "concatenate"),
+    **dict.fromkeys(("eltwise", "residual", "skip", "Sum", "keras.layers.Add"), "add"),
+    **dict.fromkeys(("AvgPool", "nn.AvgPool2d"), "average_pooling2d"),
+    **dict.fromkeys(("nn.Linear", "tf.keras.layers.Dense"), "dense"),
+    **dict.fromkeys(("torch.nn.Conv2d", "layers.Conv2D"), "conv2d"),
+    "nn.BatchNorm2d": "batch_normalization",
+    "nn.LogSoftmax": "activation: {activation: log_softmax}",
+    "nn.Hardswish": "activation: {activation: hard_silu}",
+    "Tanhshrink": "activation: {activation: tanh_shrink}",
+}
+"""Names that Keras, Keras 1, PyTorch and Caffe have for a layer, with cnnctl's."""
+
+
+@pytest.mark.parametrize(("name", "meant"), MEANT.items())
+def test_a_layer_of_another_tool_is_told_by_its_name_here(name: str, meant: str) -> None:
+    content = parse((CONFIGS_FOLDER / "quickstart.yaml").read_text(), "x").content
+    content["model"]["layers"].insert(1, name)
+    text = dump(content)
+    problem = refused(text)[0]
+    assert re.search(rf"(did you mean '|write - ){re.escape(meant)}\b|write - {re.escape(meant)}$", problem.message), problem
+    for remedy, after in tried(text, problem):
+        assert after is not None, remedy
+        assert problem.message not in [each.message for each in after]

@@ -30,8 +30,11 @@ ONLY_THE_LOADER_KNOWS = {
     "renorm-of-maml",
     # few-shot tasks: the stack, and numbers that must be equal
     "embedding-is-an-image", "embedding-of-classes", "rotations-of-a-wide-image",
+    # what a softmax gets, and what a network ends with
+    "activation-log-softmax-of-softmax", "ends-with-sparse-sigmoid",
     # shapes
     "cropping-leaves-nothing", "reshape-of-other-values", "permute-of-other-axes", "rescaling-of-other-channels",
+    "orthogonal-regularizer-of-one-row", "stft-of-one-channel",
     "axis-not-there", "axis-of-the-batch", "channels-not-divided-by-groups", "concatenate-image-and-vector",
     "concatenate-unequal-rows", "depthwise-too-wide", "dilation-too-wide", "image-layer-after-flatten", "image-layer-after-global-pooling",
     "image-too-large", "join-of-unequal-shapes", "more-values-than-a-tensor-holds", "noise-shape-too-short",

@@ -15,7 +15,12 @@ def activated(activation: str | None, facts: Facts, context: LayerContext) -> li
     """Explain the activation of a layer; no sentence for none."""
     if activation in (None, "linear"):
         return []
-    return _softmax(-1, facts, context) if activation == "softmax" else [f"{activation}, value by value"]
+    if activation == "softmax":
+        return _softmax(-1, facts, context)
+    if activation == "log_softmax":
+        return [_log_softmax(facts, context)]
+    formula = f": {_FORMULAS[activation]}" if activation in _FORMULAS else ""
+    return [f"{activation}, value by value{formula}"]
 
 
 def activation_lines(layer: L.Layer, facts: Facts, context: LayerContext) -> list[str]:
@@ -50,6 +55,27 @@ def _prelu(layer: L.PReLU, facts: Facts) -> list[str]:
         "value by value: x where it is positive, else alpha · x, where alpha is trained",
         f"parameters: {'·'.join(map(str, alpha))} = {facts.trainable:,}{each}",
     ]
+
+
+def _log_softmax(facts: Facts, context: LayerContext) -> str:
+    last = len(facts.output_shape)
+    if facts.output_shape[-1] == 1:
+        return "log_softmax over one value, the last axis: always 0 for any input"
+    return (
+        f"log_softmax over the {facts.output_shape[-1]} {axis_name(last, last, context)}s of the last axis: z - log(sum of their exp(z)), "
+        "the logarithms of the probabilities that softmax has; a softmax of them is these probabilities again"
+    )
+
+
+_FORMULAS = {
+    "hard_shrink": "x where |x| is above 0.5, else 0",
+    "soft_shrink": "x - 0.5 where x is above 0.5, x + 0.5 where it is below -0.5, else 0",
+    "tanh_shrink": "x - tanh(x)",
+    "sparse_plus": "0 up to -1, (x + 1)² / 4 up to 1, above it x",
+    "sparse_sigmoid": "(x + 1) / 2, but at least 0 and at most 1",
+    "squareplus": "(x + sqrt(x² + 4)) / 2, a smooth relu without exp",
+}
+"""What activations compute whose name does not say it."""
 
 
 def _softmax(axis: int | tuple[int, ...], facts: Facts, context: LayerContext) -> list[str]:

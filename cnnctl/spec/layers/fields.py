@@ -1,7 +1,7 @@
 """What the fields of layers may be, and the base classes of all layers."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -24,15 +24,17 @@ from cnnctl.spec.section import (
     show,
     wrong,
 )
-from cnnctl.spec.weights import CONSTRAINTS, GlorotUniform, Ones, Orthogonal, Zeros
+from cnnctl.spec.weights import CONSTRAINTS, STFT, GlorotUniform, Identity, Ones, Orthogonal, OrthogonalRegularizer, Zeros
 
 DataFormat = Literal["channels_last", "channels_first"]
 Padding = Literal["valid", "same"]
 Activation = Literal[
-    "celu", "elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu", "linear",
-    "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign",
-    "swish", "tanh",
+    "celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu", "linear",
+    "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink", "softmax", "softplus",
+    "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink",
 ]  # fmt: skip
+OF_ROWS = ("log_softmax", "softmax")
+"""The activations that combine all values along the last axis; the others are of each value."""
 
 MAX_AXES = 7
 """Most axes of a reshape or permute, without the batch."""
@@ -212,10 +214,12 @@ class Weighted(Layer):
         for field, _, part, axes in cls.weights():
             if axes is None:
                 continue
-            if part == "initializer" and axes < 2:
-                schema["properties"][field] |= {"not": {"const": Orthogonal.kind}, "properties": {Orthogonal.kind: False}}
             if part == "constraint":
                 schema["properties"][field]["properties"] = _axes_schema(axes)
+            elif refused := [
+                choice.kind for choice, (of_part, low, high, _) in _NEEDS.items() if of_part == part and not low <= axes <= high
+            ]:
+                schema["properties"][field] |= {"not": {"enum": refused}, "properties": dict.fromkeys(refused, False)}
         return schema
 
     @model_validator(mode="after")
@@ -226,11 +230,51 @@ class Weighted(Layer):
         return self
 
 
+_MATRIX = "a matrix, such as the kernel of a dense layer"
+_NEEDS: dict[type[Section], tuple[str, int, int, str]] = {
+    Orthogonal: ("initializer", 2, MAX, "a weight of at least 2 axes"),
+    Identity: ("initializer", 2, 2, _MATRIX),
+    STFT: ("initializer", 3, 3, "a weight of 3 axes, (T, 1, F // 2 + 1) for T times and F frequencies"),
+    OrthogonalRegularizer: ("regularizer", 2, 2, _MATRIX),
+}
+"""The parts that do not go with every weight: initializer or regularizer, fewest and most axes of the weight, and in words."""
+
+
 def weight_complaint(value: object, field: str, weight: str, part: str, axes: int) -> str:
-    """Describe what is wrong with an initializer or constraint of a weight of `axes` axes; empty if nothing is."""
-    if part == "initializer" and isinstance(value, Orthogonal) and axes < 2:
-        return f"orthogonal requires a weight of at least 2 axes, but {weight} has 1; write {field}: zeros"
-    return _axes_complaint(value, weight, axes) if part == "constraint" else ""
+    """Describe what is wrong with an initializer, regularizer or constraint of a weight of `axes` axes; empty if nothing is."""
+    if part == "constraint":
+        return _axes_complaint(value, weight, axes)
+    if not isinstance(value, Section) or type(value) not in _NEEDS:
+        return ""
+    _, low, high, needs = _NEEDS[type(value)]
+    if low <= axes <= high:
+        return ""
+    has = (
+        f"{weight} has {axes} {'axis' if axes == 1 else 'axes'}"
+        if weight != "activity"
+        else "the outputs of a layer are not a weight"
+    )
+    return f"{value.kind} requires {needs}, but {has}; write {field}: {_any_axes(part, axes)}"
+
+
+def _any_axes(part: str, axes: int) -> str:
+    """Return an initializer or regularizer for a weight of any number of axes."""
+    return "l2" if part == "regularizer" else "zeros" if axes < 2 else "glorot_uniform"
+
+
+def size_complaint(value: object, field: str, weight: str, shape: Sequence[int]) -> str:
+    """Describe what is wrong with an initializer or regularizer of a weight of this shape; empty if nothing is."""
+    shown = f"{weight} has the shape ({', '.join(map(str, shape))})"
+    if isinstance(value, STFT) and shape[-1] < 2:
+        return f"stft divides by 2 · (n - 1) with n the length of the last axis, but {shown}: n - 1 is 0; write {field}: zeros"
+    if not isinstance(value, OrthogonalRegularizer):
+        return ""
+    rows, columns = shape
+    count, other = (rows, "columns") if value.mode == "rows" else (columns, "rows")
+    if count > 1:
+        return ""
+    remedy = f"{field}: {{orthogonal_regularizer: {{mode: {other}}}}}" if max(shape) > 1 else f"{field}: l2"
+    return f"orthogonal_regularizer compares {value.mode} with one another, but {shown}, with one; write {remedy}"
 
 
 def _axes_schema(count: int) -> dict[str, Any]:

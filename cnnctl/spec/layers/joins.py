@@ -7,7 +7,11 @@ from cnnctl.spec.section import ExactlyTwoNames, TwoNames
 
 
 class Join(Layer):
-    """Fields of all layers with several inputs."""
+    """Fields of all layers with several inputs.
+
+    Attributes:
+        inputs: The names of the layers that are joined, `input` for the image.
+    """
 
     inputs: TwoNames
 

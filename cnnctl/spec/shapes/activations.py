@@ -5,8 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from cnnctl.spec import layers as L
-from cnnctl.spec.layers.fields import weight_complaint
-from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, axes_of
+from cnnctl.spec.shapes.basics import Costs, LayerContext, Shape, axes_of, check_weights
 
 
 def prelu(layer: L.PReLU, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
@@ -15,10 +14,9 @@ def prelu(layer: L.PReLU, shape: Shape, context: LayerContext) -> tuple[Shape, C
     Raises:
         DoesNotFit: there is no such shared axis, or alpha has too few axes for its initializer or constraint.
     """
-    for field, weight, part, _ in layer.weights():
-        if complaint := weight_complaint(getattr(layer, field), field, weight, part, len(shape)):
-            raise DoesNotFit(complaint)
-    return shape, Costs(prod(alpha_shape(layer, shape)))
+    alpha = alpha_shape(layer, shape)
+    check_weights(layer, {"alpha": alpha})
+    return shape, Costs(prod(alpha))
 
 
 def alpha_shape(layer: L.PReLU, shape: Shape) -> Shape:
@@ -34,7 +32,7 @@ def softmax(layer: L.Softmax, shape: Shape, context: LayerContext) -> Shape:
 
 
 def softmax_places(layer: L.Layer, shape: Shape) -> tuple[int, ...]:
-    """Return the indices of the axes along which a layer ends with a softmax; empty if it does not."""
+    """Return the indices of the axes along which a layer ends with a softmax or log_softmax; empty if it does not."""
     if isinstance(layer, L.Softmax):
         return axes_of(layer.axis, shape)
-    return (len(shape) - 1,) if getattr(layer, "activation", None) == "softmax" else ()
+    return (len(shape) - 1,) if getattr(layer, "activation", None) in L.OF_ROWS else ()

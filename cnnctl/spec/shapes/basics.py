@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnctl.spec import layers as L
+from cnnctl.spec.layers.fields import size_complaint, weight_complaint
 from cnnctl.spec.section import show
 
 Shape = tuple[int, ...]
@@ -123,6 +124,21 @@ def axes_of(axis: int | tuple[int, ...], shape: Shape) -> tuple[int, ...]:
     if len(set(places)) < len(places):
         raise DoesNotFit(f"axis {show(axis)} has the same axis of {show_shape(shape)} twice")
     return tuple(sorted(places))
+
+
+def check_weights(layer: L.Weighted, shapes: Mapping[str, Shape]) -> None:
+    """Check the initializers, regularizers and constraints of weights whose shapes are known.
+
+    Raises:
+        DoesNotFit: a weight has too few or too many axes for one of them, or they are too short.
+    """
+    for field, weight, part, _ in layer.weights():
+        if weight not in shapes:
+            continue
+        value, shape = getattr(layer, field), shapes[weight]
+        complaint = weight_complaint(value, field, weight, part, len(shape)) or size_complaint(value, field, weight, shape)
+        if complaint:
+            raise DoesNotFit(complaint)
 
 
 def show_shape(shape: Shape) -> str:

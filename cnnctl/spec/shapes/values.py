@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnctl.spec import layers as L
 from cnnctl.spec.section import show
-from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, show_shape
+from cnnctl.spec.shapes.basics import Costs, DoesNotFit, LayerContext, Shape, check_weights, show_shape
 
 
 def units_of(layer: L.Dense, context: LayerContext) -> int:
@@ -16,8 +16,13 @@ def units_of(layer: L.Dense, context: LayerContext) -> int:
 
 
 def dense(layer: L.Dense, shape: Shape, context: LayerContext) -> tuple[Shape, Costs]:
-    """Compute shape and costs of a dense layer."""
+    """Compute shape and costs of a dense layer.
+
+    Raises:
+        DoesNotFit: the kernel has one row or column, and a regularizer needs more.
+    """
     units = units_of(layer, context)
+    check_weights(layer, {"kernel": (shape[-1], units)})
     kernel = shape[-1] * units
     return (*shape[:-1], units), Costs(kernel + (units if layer.use_bias else 0), 0, kernel * prod(shape[:-1]))
 

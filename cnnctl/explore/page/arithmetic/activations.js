@@ -24,6 +24,7 @@ export const ACTIVATIONS = {
   elu: { forward: (x) => (x > 0 ? x : Math.expm1(x)), derivative: (x, y) => (x >= 0 ? 1 : y + 1) },
   exponential: { forward: Math.exp, derivative: (x, y) => y },
   gelu: { forward: (x) => x * normalDistribution(x), derivative: (x) => normalDistribution(x) + x * normalDensity(x) },
+  hard_shrink: { forward: (x) => (Math.abs(x) > 0.5 ? x : 0), derivative: (x) => (Math.abs(x) > 0.5 ? 1 : 0) },
   hard_sigmoid: { forward: hardSigmoid, derivative: hardSigmoidSlope },
   hard_silu: { forward: (x) => x * hardSigmoid(x), derivative: (x) => hardSigmoid(x) + x * hardSigmoidSlope(x) },
   hard_tanh: { forward: (x) => clipped(x, -1, 1), derivative: (x) => (x >= -1 && x <= 1 ? 1 : 0) },
@@ -42,10 +43,24 @@ export const ACTIVATIONS = {
   },
   sigmoid: { forward: sigmoid, derivative: (x) => sigmoid(x) * sigmoid(-x) },
   silu,
+  soft_shrink: {
+    forward: (x) => (x > 0.5 ? x - 0.5 : x < -0.5 ? x + 0.5 : 0),
+    derivative: (x) => (Math.abs(x) > 0.5 ? 1 : 0),
+  },
   softplus: { forward: softplus, derivative: sigmoid },
   softsign: { forward: (x) => x / (1 + Math.abs(x)), derivative: (x) => 1 / (1 + Math.abs(x)) ** 2 },
+  sparse_plus: {
+    forward: (x) => (x <= -1 ? 0 : x < 1 ? (x + 1) ** 2 / 4 : x),
+    derivative: (x) => clipped((x + 1) / 2, 0, 1),
+  },
+  sparse_sigmoid: { forward: (x) => clipped((x + 1) / 2, 0, 1), derivative: (x) => (x > -1 && x < 1 ? 0.5 : 0) },
+  squareplus: {
+    forward: (x) => (x + Math.sqrt(x * x + 4)) / 2,
+    derivative: (x) => (1 + x / Math.sqrt(x * x + 4)) / 2,
+  },
   swish: silu,
   tanh: { forward: Math.tanh, derivative: (x) => 1 - Math.tanh(x) ** 2 },
+  tanh_shrink: { forward: (x) => x - Math.tanh(x), derivative: (x) => Math.tanh(x) ** 2 },
 };
 
 /** Apply an activation to a tensor; softmax is over the last axis, whatever the data format. */
