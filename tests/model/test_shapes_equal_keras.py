@@ -566,7 +566,8 @@ def smooth(drawn: Drawn) -> list[Plain]:
     for layer in drawn.layers:
         ((kind, fields),) = layer.items()
         kind = smooth_join(kind, fields["inputs"], drawn)
-        if kind == "relu" or _is_the_same(kind, fields, shapes[fields["name"]], "pooling" in repr(drawn)):
+        same = _is_the_same(kind, fields, shapes[fields["name"]], "pooling" in repr(drawn))
+        if kind == "relu" or same or (kind == "softmax" and first):
             kind, fields = "elu", {name: fields[name] for name in ("name", "inputs")}
         activation = {"activation": replaced.get(fields["activation"], fields["activation"])} if "activation" in fields else {}
         changed.append({kind.replace("max_", "average_"): {**fields, **activation}})
