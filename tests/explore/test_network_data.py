@@ -9,13 +9,17 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import yaml
 
 from cnnctl.errors import UsageError
 from cnnctl.explore import network_data
-from cnnctl.explore.network_data import network_description, weights_from, weights_of
+from cnnctl.explore.network_data import network_description, weight_shapes, weights_from, weights_of
+from cnnctl.model.keras_layers import KERAS_LAYERS
 from cnnctl.model.styles import build_model
+from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
+from cnnctl.spec.shapes import LayerContext
 
 Plain = dict[str, Any]
 
@@ -91,6 +95,30 @@ def test_every_weight_of_keras_has_its_place_once(tmp_path: Path) -> None:
             assert (found.reshape(place["shape"]) == expected).all()
     assert (placed == 1).all()
     keras.backend.clear_session()
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "depthwise_conv2d: {kernel_size: [2, 3], depth_multiplier: 2}",
+        "depthwise_conv2d: {kernel_size: 3, use_bias: false}",
+        "separable_conv2d: {filters: 5, kernel_size: [2, 3], depth_multiplier: 2}",
+        "separable_conv2d: {filters: 5, kernel_size: 3, use_bias: false}",
+        "conv2d_transpose: {filters: 5, kernel_size: [2, 3], strides: 2}",
+        "conv2d_transpose: {filters: 5, kernel_size: 3, use_bias: false}",
+    ],
+)
+def test_the_shapes_of_the_weights_of_a_kind_of_convolution_are_those_of_keras(layer: str, data_format: str) -> None:
+    kind, _, fields = layer.partition(": ")
+    spec = L.STACK_ITEM.read({kind: yaml.safe_load(fields)})
+    assert isinstance(spec, L.Layer)
+    shape = (9, 8, 4) if data_format == "channels_last" else (4, 9, 8)
+    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in yaml.safe_load(fields).items()}
+    built = KERAS_LAYERS[type(spec)](**arguments, data_format=data_format)
+    built.build((None, *shape))
+    context = LayerContext(10, "channels_first" if data_format == "channels_first" else "channels_last")
+    assert list(weight_shapes(spec, shape, context).items()) == [(each.name, tuple(each.shape)) for each in built.weights]
 
 
 def test_arrays_of_another_shape_are_an_error(tmp_path: Path) -> None:

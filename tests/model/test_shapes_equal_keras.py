@@ -617,9 +617,7 @@ def changed_by_rows_and_columns(
         for axis in axes:
             places = np.moveaxis(np.eye(image[axis])[(..., *[None] * 2)], 1, axis + 1)
             batch += list(whole + places * draw.normal(size=(image[axis], *image)))
-    jit = any(
-        getattr(layer, "data_format", None) == "channels_first" for layer in model.layers
-    )  # TensorFlow has no such float64 kernels
+    jit = any(map(needs_xla, model.layers))
     outputs = tf.function(model, jit_compile=jit)(np.stack(batch))
     found = []
     arrays = [np.asarray(output) for output in (outputs if isinstance(outputs, list) else [outputs])]
@@ -628,6 +626,12 @@ def changed_by_rows_and_columns(
         changed = (np.abs(twice[:, 1:] - twice[:, :1]) > 1e-12).any(0)
         found.append([changed[: image[axes[0]]], changed[image[axes[0]] :]])
     return found, arrays
+
+
+def needs_xla(layer: keras.Layer) -> bool:
+    """Returns whether TensorFlow has no kernel in float64 for a layer."""
+    dilated = isinstance(layer, keras.layers.Conv2DTranspose) and max(layer.dilation_rate) > 1
+    return dilated or getattr(layer, "data_format", None) == "channels_first"
 
 
 def sums_to_one(output: NDArray[np.float64]) -> bool:

@@ -93,6 +93,33 @@ def test_kinds_of_convolution_by_hand(layer: dict[str, Any], output: Shape, para
         assert (found.output_shape, found.parameters, found.macs) == (expected, parameters, macs)
 
 
+def test_the_receptive_fields_of_a_transposed_convolution_are_those_of_a_scatter() -> None:
+    """Each input pixel is added to its window one by one, by the rule of TensorFlow: a convolution of the output, reversed."""
+    draw = random.Random(0)
+    for _ in range(2000):
+        pixels, size, stride = draw.randint(1, 9), draw.randint(1, 7), draw.randint(1, 5)
+        dilation, same = (draw.randint(1, 3) if stride == 1 else 1), draw.random() < 0.5
+        padding = "same" if same else "valid"
+        fields: dict[str, Any] = {"filters": 1, "kernel_size": [size, 1], "strides": [stride, 1], "padding": padding}
+        fields["dilation_rate"] = [dilation, 1]
+        layer = ModelSpec.model_validate({"layers": [{"conv2d_transpose": fields}]})
+        nodes, _ = nodes_of(layer)
+        network = trace(nodes, (pixels, 1, 1), LayerContext(10, "channels_last"))
+        (field,) = receptive_fields(nodes, network, (pixels, 1, 1), LayerContext(10, "channels_last"))
+        output, extent = network[0].output_shape[0], dilation * (size - 1) + 1
+        crop = max((pixels - 1) * stride + extent - output, 0) // 2 if same else 0
+        reaching: list[set[int]] = [set() for _ in range(output)]
+        for pixel in range(pixels):
+            for tap in range(size):
+                place = pixel * stride - crop + tap * dilation
+                if 0 <= place < output:
+                    reaching[place].add(pixel)
+        spans = {(max(each) - min(each) + 1, len(each)) if each else (0, 0) for each in reaching}
+        assert field and (field.field[0], field.seen[0]) == max(spans), fields
+        assert field.same == (len({span for span, _ in spans}) == 1), fields
+        assert field.unseen[0] == tuple(sorted(set(range(pixels)) - set().union(*reaching))), fields
+
+
 # config: (trainable parameters, others, MACs). Every shipped config has a row.
 SHIPPED = {
     "batchnorm.yaml": (17_642, 128, 1_317_824),
