@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from cnnctl.model.keras_layers import RANDOM, keras_layers
+from cnnctl.model.custom_class import check_custom_layers
+from cnnctl.model.keras_layers import acts_in_training, keras_layers
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.stack import INPUT
@@ -28,6 +29,7 @@ def build_model(experiment: Experiment, precision: str | None = None, twice_diff
             those of the plain network.
     """
     network = experiment.network
+    check_custom_layers(network)
     layers = keras_layers(
         network.nodes,
         experiment.seed,
@@ -95,7 +97,7 @@ def outputs_of_layers(layers: Sequence[keras.Layer], wiring: Wiring, images: Any
     tensors = {INPUT: images}
     for layer in layers:
         taken = _taken(tensors, wiring[layer.name])
-        if isinstance(layer, (*RANDOM, keras.layers.BatchNormalization)):
+        if acts_in_training(layer):
             tensors[layer.name] = layer(taken, training=training)
         else:
             tensors[layer.name] = layer(taken)

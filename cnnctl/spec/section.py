@@ -175,10 +175,12 @@ class Named:
     Args:
         what: the noun in messages, such as 'layer'.
         choices: the sections allowed here.
+        others: how to have others, for the message of an unknown name.
     """
 
-    def __init__(self, what: str, choices: Iterable[type[Section]]) -> None:
+    def __init__(self, what: str, choices: Iterable[type[Section]], others: str = "") -> None:
         self.what = what
+        self.others = f"; {others}" if others else ""
         self.choices = {choice.kind: choice for choice in choices}
 
     def read(self, value: object) -> Section:
@@ -188,7 +190,7 @@ class Named:
         name, fields = self._parts(value)
         if name not in self.choices:
             known = ", ".join(self.choices)
-            raise wrong(f"unknown {self.what} {show(name)}{suggestion(name, self.choices) or f'; known: {known}'}")
+            raise wrong(f"unknown {self.what} {show(name)}{suggestion(name, self.choices) or f'; known: {known}{self.others}'}")
         choice = self.choices[name]
         if fields is not None and not isinstance(fields, dict):
             raise wrong(f"expected {self._example(choice, fields)}, received {show(fields)}", field=name)

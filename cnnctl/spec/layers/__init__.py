@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from cnnctl.spec.layers.activations import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from cnnctl.spec.layers.custom import FLAG, CustomJoin, CustomLayer
 from cnnctl.spec.layers.fields import CLASSES, Activation, DataFormat, Layer, Padding, Weighted
 from cnnctl.spec.layers.images import Flatten, ZeroPadding2D
 from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
@@ -29,7 +30,7 @@ from cnnctl.spec.section import Named, Section
 
 __all__ = [
     "CLASSES", "ELU", "LAYERS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average", "AveragePooling2D", "BatchNormalization",
-    "Concatenate", "Conv2D", "DataFormat", "Dense", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
+    "Concatenate", "Conv2D", "CustomJoin", "CustomLayer", "DataFormat", "Dense", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
     "GlobalPooling", "Join", "Layer", "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "PReLU", "Padding", "Pooling", "RandomLayer", "ReLU", "Repeat", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "ValueJoin", "Weighted", "ZeroPadding2D",
 ]  # fmt: skip
 
@@ -47,5 +48,5 @@ class Repeat(Section):
     layers: "Stack"
 
 
-STACK_ITEM = Named("layer", (*LAYERS, Repeat))
+STACK_ITEM = Named("layer", (*LAYERS, Repeat), f"{FLAG} FILE.py adds one's own")
 Stack = Annotated[list[Annotated[Section, STACK_ITEM]], Field(min_length=1)]

@@ -29,6 +29,7 @@ from cnnctl.spec.shapes.basics import (
     show_shape,
     spatial,
 )
+from cnnctl.spec.shapes.custom import custom
 from cnnctl.spec.shapes.images import global_pooling, unchanged_image, zero_padding
 from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
 from cnnctl.spec.shapes.values import batch_normalization, dense, dropout, units_of
@@ -51,7 +52,8 @@ class Facts:
         output_shape: without the batch axis.
         trainable: parameters that training updates.
         non_trainable: other parameters, such as moving averages.
-        macs: multiply-accumulates with weights, without biases and batch norm.
+        macs: multiply-accumulates with weights, without biases and batch norm; 0 where they are unknown.
+        macs_known: False for a layer of one's own that does not count them.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Facts:
     trainable: int
     non_trainable: int
     macs: int
+    macs_known: bool = True
 
     @property
     def parameters(self) -> int:
@@ -105,7 +108,8 @@ def _facts(node: Node, known: dict[str, Facts], image: Shape, context: LayerCont
     if prod(output) > MAX:
         raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, the limit of a tensor")
     return Facts(
-        node.name, node.layer.kind, node.inputs, shapes, output, costs.trainable, costs.non_trainable, costs.macs
+        node.name, node.layer.kind, node.inputs, shapes, output,
+        costs.trainable, costs.non_trainable, costs.macs, costs.macs_known,
     )  # fmt: skip
 
 
@@ -140,6 +144,8 @@ def apply(layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> t
         return broadcast_shape(layer, shapes), Costs()
     if isinstance(layer, L.Concatenate):
         return concatenation(layer, shapes), Costs()
+    if isinstance(layer, L.CustomLayer):
+        return custom(layer, shapes, context)
     for kind in type(layer).__mro__:
         if kind in _WITH_WEIGHTS:
             return _WITH_WEIGHTS[kind](layer, shapes[0], context)

@@ -1,0 +1,299 @@
+"""A user's Keras layer: its shapes, parameters and costs, and the checks that it keeps Keras's rules."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cnnctl.errors import UsageError
+from cnnctl.spec import layers as L
+from cnnctl.spec.layers.custom import Measured
+from cnnctl.spec.network import Network
+from cnnctl.spec.section import is_integer, show
+from cnnctl.spec.shapes import DoesNotFit, LayerContext, Shape, Window, format_of, show_shape, spatial
+
+MODULE = "cnnctl_custom_layers"
+"""The name of the module that a user's file becomes."""
+KEYS = ("size", "strides", "dilation", "padding")
+WORDS = ("value", "position", "all")
+OUTPUTS = ("logits", "probabilities")
+
+
+@dataclass(frozen=True)
+class KerasClass:
+    """A class that the file of `--custom-layers` registers; attributes as in `spec.layers.custom.OwnClass`.
+
+    Attributes:
+        path: of the file.
+    """
+
+    name: str
+    place: str
+    keras_class: Any
+    path: str
+    _known: dict[Any, Measured | DoesNotFit] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def several_inputs(self) -> bool:
+        """Whether `call` takes a list of tensors: the attribute `several_inputs` of the class."""
+        return getattr(self.keras_class, "several_inputs", False) is True
+
+    @property
+    def outputs(self) -> str:
+        """What the layer outputs at the end of a network: the attribute `output_kind` of the class, `logits` without it."""
+        return str(getattr(self.keras_class, "output_kind", OUTPUTS[0]))
+
+    def refuse_incomplete(self) -> None:
+        """Raise UsageError if the class lacks a method, or one of our attributes has another value than the documented ones."""
+        for method in ("call", "compute_output_shape"):
+            if getattr(self.keras_class, method) is getattr(keras.Layer, method, None):
+                what = "the shape of its output, batch first" if method != "call" else "its output"
+                raise UsageError(f"{self.place}  class {self.name} has no method {method}; write one that returns {what}")
+        if self.outputs not in OUTPUTS:
+            raise UsageError(f"{self.place}  {self.name}.output_kind: expected {' or '.join(OUTPUTS)}, received {show(self.outputs)}")
+
+    def made(self, layer: L.Layer, context: LayerContext) -> Any:
+        """Make the Keras layer from the fields of a config."""
+        fields = {name: getattr(layer, name) for name in type(layer).model_fields if name not in ("name", "inputs")}
+        if "data_format" in fields:
+            fields["data_format"] = format_of(layer, context)
+        if fields.get("seed", 0) is None:
+            fields["seed"] = 0
+        return self.keras_class(**fields, name=type(layer).kind, dtype="float32")
+
+    # shapes and costs
+
+    def measured(self, layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> Measured:
+        """Compute shapes and costs without computing anything in TensorFlow, whose devices are not chosen yet.
+
+        Raises:
+            DoesNotFit: the class does not accept the fields or the shapes.
+            UsageError: the class breaks one of Keras's rules.
+        """
+        key = (layer.model_dump_json(exclude={"name", "inputs"}), shapes, context)
+        if key not in self._known:
+            try:
+                self._known[key] = self._measured(layer, shapes, context)
+            except DoesNotFit as reason:
+                self._known[key] = reason
+        found = self._known[key]
+        if isinstance(found, DoesNotFit):
+            raise found
+        return found
+
+    def _measured(self, layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> Measured:
+        given = self._batches(shapes)
+        with keras.StatelessScope(), _quietly():
+            made = self._try("__init__", lambda: self.made(layer, context))
+            self._refuse_unserializable(layer, made)
+            shape = self._output_shape(self._try("compute_output_shape", lambda: made.compute_output_shape(given)))
+            self._try("build", lambda: made.build(given))
+            trainable, parameters = _count(made.trainable_weights), made.count_params()
+            macs = self._macs(made, given)
+            window = self._field(made, given, format_of(layer, context), shapes, shape)
+        return Measured(shape, trainable, parameters - trainable, macs, window)
+
+    def _batches(self, shapes: tuple[Shape, ...]) -> Any:
+        """Return the shapes as Keras passes them: with the batch, and a list for several inputs."""
+        batches = [(None, *shape) for shape in shapes]
+        return batches if self.several_inputs else batches[0]
+
+    def _try(self, method: str, call: Callable[[], Any]) -> Any:
+        """Call a method of the user's, and raise DoesNotFit with the line of their file if it fails."""
+        try:
+            return call()
+        except (Exception, SystemExit) as error:
+            raise DoesNotFit(f"{self.name}.{method} failed: {self._reason(error)}") from error
+
+    def _reason(self, error: BaseException) -> str:
+        """Describe an exception in one line, with the line of the user's file that raised it."""
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        text = lines[0] if lines else type(error).__name__
+        if text.startswith("Exception encountered when calling"):  # Keras's frame around the message
+            text = lines[1] if len(lines) > 1 else text
+        text = text.replace("\x1b[1m", "").replace("\x1b[0m", "")
+        return f"{type(error).__name__}: {text} ({place_of(error, self.path) or self.place})"
+
+    def _wrong(self, method: str, expected: str, received: Any) -> UsageError:
+        place = _place_of_method(self.keras_class, method, self.path) or self.place
+        return UsageError(f"{place}  {self.name}.{method} returned {show(received)}; expected {expected}")
+
+    def _output_shape(self, received: Any) -> Shape:
+        shape = tuple(received) if isinstance(received, list | tuple) else None
+        whole = shape is not None and len(shape) > 1 and all(is_integer(side, 1) for side in shape[1:])
+        if not whole or shape is None or shape[0] is not None:
+            raise self._wrong("compute_output_shape", "one shape, (None, height, width, channels) or (None, values)", received)
+        return shape[1:]
+
+    def _refuse_unserializable(self, layer: L.Layer, made: Any) -> None:
+        """Raise UsageError if Keras could not save the layer and make an equal one from what it saved."""
+        place = _place_of_method(self.keras_class, "get_config", self.path) or self.place
+        fields = [name for name in type(layer).model_fields if name not in ("name", "inputs")]
+        try:
+            saved = keras.layers.serialize(made)
+            lacking = [name for name in fields if name not in saved["config"]]
+            again = saved if lacking else keras.layers.serialize(keras.layers.deserialize(saved))
+        except (Exception, SystemExit) as error:
+            raise UsageError(f"{place}  class {self.name} cannot be saved: {self._reason(error)}") from error
+        if lacking:
+            names = " and ".join(f"'{name}'" for name in lacking)
+            raise UsageError(
+                f"{place}  {self.name}.get_config lacks {names}, so a saved network could not be opened; add what __init__ takes: "
+                f"return {{**super().get_config(), '{lacking[0]}': self.{lacking[0]}}}"
+            )
+        if again["config"] != saved["config"]:
+            raise UsageError(f"{place}  {self.name}.get_config does not return what __init__ took: made from it, it returns another")
+
+    def _macs(self, made: Any, given: Any) -> int | None:
+        if not hasattr(made, "macs"):
+            return None
+        macs = self._try("macs", lambda: made.macs(given))
+        if type(macs) is not int or macs < 0:
+            raise self._wrong("macs", "the multiply-accumulates per image, an integer of at least 0", macs)
+        return macs
+
+    def _field(self, made: Any, given: Any, data_format: L.DataFormat, shapes: tuple[Shape, ...], shape: Shape) -> Any:
+        """Read what a value of the output depends on, from the method `window`."""
+        if not hasattr(made, "window"):
+            return None
+        received = self._try("window", lambda: made.window(given))
+        if received is None or (isinstance(received, str) and received in WORDS):
+            self._refuse_other_places(received, shapes, shape)
+            return received
+        window = _window(received)
+        if window is None:
+            raise self._wrong("window", "value, position, all, None or a mapping such as {'size': 3, 'padding': 'same'}", received)
+        sides, _ = spatial(shapes[0], data_format, f"{self.name}.window")
+        places, _ = spatial(shape, data_format, f"{self.name}.window")
+        slid = tuple(window.output(pixels, axis) for axis, pixels in enumerate(sides))
+        if slid != places:
+            raise self._wrong("window", f"a window with {places[0]}×{places[1]} positions, as compute_output_shape has", received)
+        return window
+
+    def _refuse_other_places(self, word: str | None, shapes: tuple[Shape, ...], shape: Shape) -> None:
+        if word == "value" and any(len(each) > len(shape) for each in shapes):
+            raise self._wrong("window", f"'all' or None, since the output {show_shape(shape)} has other positions", word)
+        if word == "value" and len(shapes) == 1 and shapes[0] != shape:
+            raise self._wrong("window", f"'all' or None, since {show_shape(shapes[0])} becomes {show_shape(shape)}", word)
+        if word == "position" and (len(shape) != 3 or any(len(each) != 3 for each in shapes)):
+            raise self._wrong("window", "'all' or None for inputs and outputs that are not images", word)
+
+    # the real outputs
+
+    def check_call(self, layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext, shape: Shape) -> None:
+        """Call the layer on two images and compare with what was computed.
+
+        Raises:
+            UsageError: its output has another shape, it makes weights in `call`, or it fails.
+        """
+        place = _place_of_method(self.keras_class, "call", self.path) or self.place
+        with _quietly():
+            made = self.made(layer, context)
+            made.build(self._batches(shapes))
+            built = len(made.weights)
+            try:
+                output = self._called(made, shapes)
+            except (Exception, SystemExit) as error:
+                raise UsageError(f"{place}  {self.name}.call failed: {self._reason(error)}{_advice(error)}") from error
+            if len(made.weights) != built:
+                raise UsageError(
+                    f"{place}  {self.name} creates {len(made.weights) - built} of its weights in call, after it was counted; "
+                    "create them in build(), where layers inside it are built too: self.inner.build(input_shape)"
+                )
+        received = tuple(output.shape) if hasattr(output, "shape") else None
+        if received != (2, *shape):
+            real = f"{show_shape(received)}" if received else f"{type(output).__name__}, not one tensor"
+            raise UsageError(
+                f"{_place_of_method(self.keras_class, 'compute_output_shape', self.path) or self.place}  "
+                f"{self.name}.compute_output_shape says {show_shape((2, *shape))} for a batch of 2, but call returns {real}"
+            )
+
+    def _called(self, made: Any, shapes: tuple[Shape, ...]) -> Any:
+        """Call the layer on zeros, and trace it as a training does."""
+        images = [keras.ops.zeros((2, *shape)) for shape in shapes]
+        signature = [tf.TensorSpec((None, *shape)) for shape in shapes]
+        training = {"training": True} if takes_training(made) else {}
+
+        def traced(*tensors: Any) -> Any:
+            return made(list(tensors) if self.several_inputs else tensors[0], **training)
+
+        output = made(images if self.several_inputs else images[0])
+        tf.function(traced, autograph=False).get_concrete_function(*signature)
+        return output
+
+
+def check_custom_layers(network: Network) -> None:
+    """Call each layer of one's own once, before anything is written.
+
+    Raises:
+        UsageError: one does not do what its class says.
+    """
+    seen = set()
+    for node, facts in zip(network.nodes, network.facts, strict=True):
+        if isinstance(node.layer, L.CustomLayer) and isinstance(node.layer.own, KerasClass):
+            key = (node.layer.model_dump_json(exclude={"name", "inputs"}), node.layer.kind, facts.input_shapes)
+            if key not in seen:
+                node.layer.own.check_call(node.layer, facts.input_shapes, network.context, facts.output_shape)
+            seen.add(key)
+
+
+def takes_training(layer: Any) -> bool:
+    """Return True if the `call` of a layer has the argument `training`."""
+    return "training" in inspect.signature(layer.call).parameters
+
+
+def place_of(error: BaseException, path: str) -> str:
+    """Return the last `file:line` of a traceback that is in a file; empty if none is."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f"{path}:{lines[-1]}" if lines else ""
+
+
+def _place_of_method(keras_class: Any, method: str, path: str) -> str:
+    code = getattr(getattr(keras_class, method, None), "__code__", None)
+    return f"{path}:{code.co_firstlineno}" if code is not None and code.co_filename == path else ""
+
+
+def _advice(error: BaseException) -> str:
+    if "cannot add new elements of state" in str(error):
+        return "; create weights in build(), not in call()"
+    return ""
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what a layer prints out of the results, and Keras's warning of what is checked here."""
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`build\(\)` was called on layer")
+        yield
+
+
+def _count(weights: Any) -> int:
+    return sum(prod(weight.shape) for weight in weights)
+
+
+def _window(received: Any) -> Window | None:
+    """Read a window: `size`, and `strides`, `dilation` and `padding` as in conv2d."""
+    if not isinstance(received, dict) or "size" not in received or not set(received) <= set(KEYS):
+        return None
+    pairs = [_pair(received.get(key, 1)) for key in KEYS[:3]]
+    padding = received.get("padding", "valid")
+    if None in pairs or padding not in ("valid", "same"):
+        return None
+    size, strides, dilation = pairs
+    assert size and strides and dilation
+    return Window(size, strides, dilation, padding == "same")
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    return pair if len(pair) == 2 and all(is_integer(side, 1) for side in pair) else None
