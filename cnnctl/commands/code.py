@@ -9,6 +9,7 @@ from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.script.page import script
 from cnnctl.spec.few_shot import refuse_few_shot
+from cnnctl.spec.layers.custom import flag_words
 from cnnctl.spec.load import load
 from cnnctl.surroundings import shell_word
 
@@ -42,4 +43,4 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
 
 def _command(config: Path, overrides: Sequence[str]) -> str:
     changes = [word for text in overrides for word in ("--set", text)]
-    return " ".join(["cnnctl code", *map(shell_word, [config, *changes])])
+    return " ".join(["cnnctl code", *map(shell_word, [config, *changes, *flag_words()])])

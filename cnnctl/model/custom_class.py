@@ -60,7 +60,9 @@ class KerasClass:
                 what = "the shape of its output, batch first" if method != "call" else "its output"
                 raise UsageError(f"{self.place}  class {self.name} has no method {method}; write one that returns {what}")
         if self.outputs not in OUTPUTS:
-            raise UsageError(f"{self.place}  {self.name}.output_kind: expected {' or '.join(OUTPUTS)}, received {show(self.outputs)}")
+            raise UsageError(
+                f"{self.place}  {self.name}.output_kind: expected {' or '.join(OUTPUTS)}, received {show(self.outputs)}"
+            )
 
     def made(self, layer: L.Layer, context: LayerContext) -> Any:
         """Make the Keras layer from the fields of a config."""
@@ -152,7 +154,9 @@ class KerasClass:
                 f"return {{**super().get_config(), '{lacking[0]}': self.{lacking[0]}}}"
             )
         if again["config"] != saved["config"]:
-            raise UsageError(f"{place}  {self.name}.get_config does not return what __init__ took: made from it, it returns another")
+            raise UsageError(
+                f"{place}  {self.name}.get_config does not return what __init__ took: made from it, it returns another"
+            )
 
     def _macs(self, made: Any, given: Any) -> int | None:
         if not hasattr(made, "macs"):
@@ -172,12 +176,16 @@ class KerasClass:
             return received
         window = _window(received)
         if window is None:
-            raise self._wrong("window", "value, position, all, None or a mapping such as {'size': 3, 'padding': 'same'}", received)
+            raise self._wrong(
+                "window", "value, position, all, None or a mapping such as {'size': 3, 'padding': 'same'}", received
+            )
         sides, _ = spatial(shapes[0], data_format, f"{self.name}.window")
         places, _ = spatial(shape, data_format, f"{self.name}.window")
         slid = tuple(window.output(pixels, axis) for axis, pixels in enumerate(sides))
         if slid != places:
-            raise self._wrong("window", f"a window with {places[0]}×{places[1]} positions, as compute_output_shape has", received)
+            raise self._wrong(
+                "window", f"a window with {places[0]}×{places[1]} positions, as compute_output_shape has", received
+            )
         return window
 
     def _refuse_other_places(self, word: str | None, shapes: tuple[Shape, ...], shape: Shape) -> None:

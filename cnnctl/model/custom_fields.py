@@ -79,7 +79,9 @@ def _hints(initializer: Any) -> dict[str, Any]:
 
 def _field(name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> tuple[Any, Any]:
     if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
-        raise NotAField(name, f"argument '{name}' has no name for a config; Keras cannot save it either. Write it without * and /")
+        raise NotAField(
+            name, f"argument '{name}' has no name for a config; Keras cannot save it either. Write it without * and /"
+        )
     if name == "inputs" or name.startswith(("_", "model_")) or hasattr(CustomLayer, name):
         raise NotAField(name, f"argument '{name}' has a name that a field of a layer cannot have; rename it")
     if name not in hints:
@@ -123,7 +125,11 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation).replace("typing.", "")
+    return (
+        annotation.__name__
+        if isinstance(annotation, type) and not get_args(annotation)
+        else str(annotation).replace("typing.", "")
+    )
 
 
 # annotations

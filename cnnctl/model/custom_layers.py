@@ -133,7 +133,9 @@ def _global_state(source: bytes, path: str) -> Iterator[None]:
         known = keras.saving.get_custom_objects()
         for name, each in registered.items():
             if known.get(name) is not each:
-                raise UsageError(f"{path}: the file replaces '{name}', which is registered already; use another package or name")
+                raise UsageError(
+                    f"{path}: the file replaces '{name}', which is registered already; use another package or name"
+                )
     finally:
         _restore(before, registered)
 
@@ -174,7 +176,8 @@ def _registered(module: ModuleType, places: Mapping[str, list[int]], path: str) 
         if len(lines) > 1:
             raise UsageError(f"{path}:{lines[1]}  class {name} is defined in line {lines[0]} already; rename one")
     known = keras.saving.get_custom_objects()
-    found, unregistered = [], []
+    found: list[Any] = []
+    unregistered: list[Any] = []
     classes = dict.fromkeys(each for each in vars(module).values() if isinstance(each, type) and each.__module__ == MODULE)
     for each in (each for each in classes if issubclass(each, keras.Layer)):
         holder = known.get(keras.saving.get_registered_name(each))
@@ -187,7 +190,9 @@ def _registered(module: ModuleType, places: Mapping[str, list[int]], path: str) 
     if not found:
         first = f"; write {REGISTER} above class {unregistered[0].__name__}" if unregistered else ""
         where = _place(unregistered[0], places, path) + "  " if unregistered else f"{path}: "
-        raise UsageError(f"{where}the file registers no layer: expected a subclass of keras.layers.Layer below {REGISTER}{first}")
+        raise UsageError(
+            f"{where}the file registers no layer: expected a subclass of keras.layers.Layer below {REGISTER}{first}"
+        )
     return found
 
 
@@ -203,7 +208,9 @@ def _section(each: Any, places: Mapping[str, list[int]], path: str) -> type[Cust
     """
     place, kind = _place(each, places, path), snake_case(each.__name__)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", kind):
-        raise UsageError(f"{place}  class {each.__name__} has a name that cannot be a layer of a config; use letters and digits")
+        raise UsageError(
+            f"{place}  class {each.__name__} has a name that cannot be a layer of a config; use letters and digits"
+        )
     own = KerasClass(each.__name__, place, each, path)
     own.refuse_incomplete()
     try:
@@ -212,7 +219,8 @@ def _section(each: Any, places: Mapping[str, list[int]], path: str) -> type[Cust
         where = _place_of_argument(each, error.argument, place, path)
         raise UsageError(f"{where}  {each.__name__}.__init__ {error}" if not error.argument else f"{where}  {error}") from error
     base = CustomJoin if own.several_inputs else CustomLayer
-    section: type[CustomLayer] = create_model(each.__name__, __base__=base, __doc__=_documentation(each), **fields)  # type: ignore[call-overload]
+    make: Any = create_model  # its types allow no fields from a mapping
+    section: type[CustomLayer] = make(each.__name__, __base__=base, __doc__=_documentation(each), **fields)
     section.kind, section.own = kind, own
     return section
 

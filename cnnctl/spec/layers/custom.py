@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from cnnctl.errors import UsageError
 from cnnctl.spec.layers.fields import Layer
 from cnnctl.spec.layers.joins import Join
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 FLAG = "--custom-layers"
 COPY = "custom_layers.py"
 """The name of the copy in a run folder."""
+ENTRY = "custom_layers"
+"""The entry of environment.json, and of a study, with the file and its hash."""
 
 Field = Literal["value", "position", "all"]
 """What a value of the output depends on: the value or all channels at the same position, or everything."""
@@ -105,9 +108,42 @@ def use(file: CustomFile | None) -> None:
     STACK_ITEM.choices.update(file.layers if file else {})
 
 
-def used(layers: Sequence[Layer]) -> list[CustomLayer]:
-    """Return the layers of a network that are one's own."""
-    return [layer for layer in layers if isinstance(layer, CustomLayer)]
+def note_of(layers: Sequence[Layer]) -> dict[str, str] | None:
+    """Return what a run notes about the file in environment.json; None if its network has no layer of one's own."""
+    file = loaded()
+    if file is None or not any(isinstance(layer, CustomLayer) for layer in layers):
+        return None
+    return {"file": file.path, "sha256": file.sha256}
+
+
+class OtherCustomLayers(UsageError):
+    """The command line has not the file of layers that a run, or a sweep, was started with."""
+
+
+def refuse_other_file(noted: Any, of: str, copy: str) -> None:
+    """Refuse a command line without the file of layers that a run was started with, or with another.
+
+    Args:
+        noted: what `note_of` returned at its start.
+        of: the folder, for the message.
+        copy: the path of a copy of the file, as a word of a command.
+
+    Raises:
+        OtherCustomLayers: the flag is missing, or the file has another hash.
+    """
+    if not isinstance(noted, dict) or "sha256" not in noted:
+        return
+    file, name, hash_of_run = loaded(), noted.get("file"), str(noted["sha256"])
+    if file is None:
+        raise OtherCustomLayers(
+            f"{of} was started with the layers of {name}, SHA-256 {hash_of_run}, and code runs only if the command line names it; "
+            f"add {FLAG} {name}, or its copy once you have read it: {FLAG} {copy}"
+        )
+    if file.sha256 != hash_of_run:
+        raise OtherCustomLayers(
+            f"{of} was started with another file of layers than {file.path}; use its copy: {FLAG} {copy}, or start anew in "
+            f"another folder\n  {hash_of_run} is the SHA-256 of {name} at the start\n  {file.sha256} is that of {file.path} now"
+        )
 
 
 def flag_words() -> list[str]:
