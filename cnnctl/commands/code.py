@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cnnctl.commands.custom_layers import check_calls
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.script.page import script
@@ -32,6 +33,7 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
     if output is not None:
         refuse_output(output, "--output")
     experiment = load(config, overrides)
+    check_calls(experiment)
     refuse_few_shot(experiment, "code", "its training steps are in cnnctl/few_shot/learners.py")
     text = script(experiment, _command(config, overrides), f"{config.stem}.keras")
     if output is None:

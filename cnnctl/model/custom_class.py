@@ -13,6 +13,7 @@ from math import prod
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from cnnctl.errors import UsageError
@@ -52,6 +53,11 @@ class KerasClass:
     def outputs(self) -> str:
         """What the layer outputs at the end of a network: the attribute `output_kind` of the class, `logits` without it."""
         return str(getattr(self.keras_class, "output_kind", OUTPUTS[0]))
+
+    @property
+    def takes_training(self) -> bool:
+        """Whether `call` takes `training`."""
+        return takes_training(self.keras_class)
 
     def refuse_incomplete(self) -> None:
         """Raise UsageError if the class lacks a method, or one of our attributes has another value than the documented ones."""
@@ -202,42 +208,75 @@ class KerasClass:
         """Call the layer on two images and compare with what was computed.
 
         Raises:
-            UsageError: its output has another shape, it makes weights in `call`, or it fails.
+            UsageError: its output has another shape, it makes weights in `call`, draws numbers without a seed, or fails.
         """
         place = _place_of_method(self.keras_class, "call", self.path) or self.place
         with _quietly():
-            made = self.made(layer, context)
-            made.build(self._batches(shapes))
-            built = len(made.weights)
-            try:
-                output = self._called(made, shapes)
-            except (Exception, SystemExit) as error:
-                raise UsageError(f"{place}  {self.name}.call failed: {self._reason(error)}{_advice(error)}") from error
-            if len(made.weights) != built:
-                raise UsageError(
-                    f"{place}  {self.name} creates {len(made.weights) - built} of its weights in call, after it was counted; "
-                    "create them in build(), where layers inside it are built too: self.inner.build(input_shape)"
-                )
-        received = tuple(output.shape) if hasattr(output, "shape") else None
+            first, again = (self._computed(layer, shapes, context, place) for _ in range(2))
+        received = tuple(first.output.shape) if hasattr(first.output, "shape") else None
         if received != (2, *shape):
-            real = f"{show_shape(received)}" if received else f"{type(output).__name__}, not one tensor"
+            real = f"{show_shape(received)}" if received else f"{type(first.output).__name__}, not one tensor"
             raise UsageError(
                 f"{_place_of_method(self.keras_class, 'compute_output_shape', self.path) or self.place}  "
                 f"{self.name}.compute_output_shape says {show_shape((2, *shape))} for a batch of 2, but call returns {real}"
             )
+        self._refuse_unseeded(first, again)
+
+    def _computed(self, layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext, place: str) -> _Computed:
+        """Build the layer once more, and call it as in a training."""
+        made = self.made(layer, context)
+        made.build(self._batches(shapes))
+        weights = [np.array(weight) for weight in made.get_weights()]
+        try:
+            output = self._called(made, shapes)
+        except (Exception, SystemExit) as error:
+            raise UsageError(f"{place}  {self.name}.call failed: {self._reason(error)}{_advice(error)}") from error
+        if len(made.weights) != len(weights):
+            raise UsageError(
+                f"{place}  {self.name} creates {len(made.weights) - len(weights)} of its weights in call, after they were counted; "
+                "create them in build(), where layers inside it are built too: self.inner.build(input_shape)"
+            )
+        return _Computed(weights, output)
+
+    def _refuse_unseeded(self, first: _Computed, again: _Computed) -> None:
+        """Raise UsageError if two equal layers start with other weights, or draw other numbers: no run could be repeated."""
+        take = f"take seed: int | None = None in {self.name}.__init__, which cnnctl fills from the seed of the config"
+        if not all(np.array_equal(*pair) for pair in zip(first.weights, again.weights, strict=True)):
+            raise UsageError(
+                f"{_place_of_method(self.keras_class, 'build', self.path) or self.place}  {self.name} starts with other weights each "
+                f"time; {take}, and pass it on: initializer=keras.initializers.GlorotUniform(seed=self.seed)"
+            )
+        if not np.array_equal(np.asarray(first.output), np.asarray(again.output), equal_nan=True):
+            raise UsageError(
+                f"{_place_of_method(self.keras_class, 'call', self.path) or self.place}  {self.name} draws other random numbers each "
+                f"time; {take}, make self.generator = keras.random.SeedGenerator(seed), and pass seed=self.generator to keras.random"
+            )
 
     def _called(self, made: Any, shapes: tuple[Shape, ...]) -> Any:
-        """Call the layer on zeros, and trace it as a training does."""
-        images = [keras.ops.zeros((2, *shape)) for shape in shapes]
+        """Call the layer on two images as in a training, and trace it for a batch of any size."""
+        images = [_ramp((2, *shape)) for shape in shapes]
         signature = [tf.TensorSpec((None, *shape)) for shape in shapes]
         training = {"training": True} if takes_training(made) else {}
 
         def traced(*tensors: Any) -> Any:
             return made(list(tensors) if self.several_inputs else tensors[0], **training)
 
-        output = made(images if self.several_inputs else images[0])
+        output = traced(*images)
         tf.function(traced, autograph=False).get_concrete_function(*signature)
         return output
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """The initial weights of a layer, and its output for two images."""
+
+    weights: list[Any]
+    output: Any
+
+
+def _ramp(shape: Shape) -> Any:
+    """Return numbers from -1 to 1 as a tensor."""
+    return tf.reshape(tf.linspace(-1.0, 1.0, prod(shape)), shape)
 
 
 def check_custom_layers(network: Network) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import keras
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -53,6 +54,13 @@ def fields_of(keras_class: Any) -> dict[str, tuple[Any, Any]]:
     Raises:
         NotAField: an argument of `__init__` cannot be a field.
     """
+    if keras_class.__init__ is keras.Layer.__init__:
+        return {}
+    if keras_class.__init__.__module__ != keras_class.__module__:
+        owner = keras_class.__init__.__qualname__.partition(".")[0]
+        raise NotAField(
+            "", f"is that of {owner}, whose arguments have no annotations; write an __init__ with annotated arguments"
+        )
     parameters = inspect.signature(keras_class.__init__).parameters
     _refuse_without_keras_own(parameters)
     hints = _hints(keras_class.__init__)

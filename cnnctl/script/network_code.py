@@ -111,10 +111,15 @@ def _steps(nodes: Sequence[Node], names: dict[str, str]) -> list[tuple[str, Call
     steps = []
     for node in nodes:
         target = f"{tensors[node.name]} = " if tensors[node.name] else "return "
-        training = ("training=training",) if isinstance(node.layer, L.RandomLayer | L.BatchNormalization) else ()
+        training = ("training=training",) if _acts_in_training(node.layer) else ()
         call = Call(f"self.{names[node.name]}", (_taken(node, tensors), *training))
         steps.append((f"        {target}", call, ""))
     return steps
+
+
+def _acts_in_training(layer: L.Layer) -> bool:
+    own = isinstance(layer, L.CustomLayer) and layer.own.takes_training
+    return own or isinstance(layer, L.RandomLayer | L.BatchNormalization)
 
 
 def _with_shapes(calls: Sequence[tuple[str, Call, str]], experiment: Experiment) -> list[str]:
@@ -152,7 +157,11 @@ def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
     layer, mixed = node.layer, experiment.train.precision != "float32"
     fields = {name: getattr(layer, name) for name in _arguments(layer, experiment)}
     name = (f"name={literal(node.name)}",) if layer.name else ()
-    draws = isinstance(layer, L.RandomLayer) and "seed" not in fields
+    draws = isinstance(layer, L.RandomLayer | L.CustomLayer) and getattr(layer, "seed", 0) is None
+    if draws:
+        fields.pop("seed", None)
+    if isinstance(layer, L.CustomLayer) and "data_format" in type(layer).model_fields:
+        fields["data_format"] = getattr(layer, "data_format", None) or experiment.model.data_format
     seed = (f"seed={W.drawn_seed(experiment.seed, index, 'seed')}",) if draws else ()
     precision = ('dtype="float32"',) if mixed and last else ()
     plain = tuple(_plain(layer, field, value) for field, value in fields.items() if not isinstance(value, Section))
@@ -161,14 +170,14 @@ def _layer(node: Node, index: int, experiment: Experiment, last: bool) -> Call:
         for field, value in fields.items()
         if isinstance(value, Section)
     ]
-    kind = type(layer).__name__.removesuffix("Layer")
-    return Call(f"layers.{kind}", (*plain, *seed, *name, *precision), tuple(parts))
+    kind = type(layer).__name__ if isinstance(layer, L.CustomLayer) else f"layers.{type(layer).__name__.removesuffix('Layer')}"
+    return Call(kind, (*plain, *seed, *name, *precision), tuple(parts))
 
 
 def _arguments(layer: L.Layer, experiment: Experiment) -> list[str]:
     """Return the fields to write: those that differ from Keras's defaults, and random initializers."""
     fields = [name for name in type(layer).model_fields if name not in ("name", "inputs") and _differs(layer, name)]
-    if getattr(layer, "data_format", None) == experiment.model.data_format:
+    if getattr(layer, "data_format", None) == experiment.model.data_format and "data_format" in fields:
         fields.remove("data_format")
     if isinstance(layer, L.AveragePooling2D) and "pool_size" not in fields:
         fields.insert(0, "pool_size")  # Keras has no default for it
@@ -183,7 +192,9 @@ def _differs(section: Section, name: str) -> bool:
 def _plain(layer: L.Layer, field: str, value: object) -> str:
     if field == "units" and value == L.CLASSES:
         text = "CLASSES"
-    elif isinstance(value, tuple) and (field in _PAIRS or isinstance(layer, L.ZeroPadding2D)):
+    elif isinstance(value, tuple) and (
+        (field in _PAIRS and not isinstance(layer, L.CustomLayer)) or isinstance(layer, L.ZeroPadding2D)
+    ):
         text = pair(value)
     else:
         text = literal(value)

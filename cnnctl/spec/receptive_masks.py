@@ -374,6 +374,6 @@ _RULES: dict[type[L.Layer], Callable[[Any, Sequence[AxisField], Facts, LayerCont
     L.Subtract: lambda layer, taken, facts, context: _subtracted(taken, facts),
     L.ValueJoin: lambda layer, taken, facts, context: _combined(taken, facts),
     L.Concatenate: lambda layer, taken, facts, context: _concatenated(layer, taken, facts),
-    L.CustomLayer: lambda layer, taken, facts, context: _of_ones_own(layer, taken, facts, context),
+    L.CustomLayer: _of_ones_own,
 }
 """The fields after each family of layers; the subclass comes before its base."""

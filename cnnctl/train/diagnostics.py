@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.model.styles import outputs_of_layers
+from cnnctl.model.variables import named
 from cnnctl.spec.stack import Node
 from cnnctl.train.learner import Trainable
 from cnnctl.train.observers import SnapshotRecord
@@ -97,7 +98,7 @@ class Diagnostics:
         return {name: by_variable[id(variable)].numpy() for name, variable in self._named("trainable_weights")}
 
     def _named(self, kind: str) -> list[tuple[str, Any]]:
-        return [(f"{layer.name}/{weight.name}", weight) for layer in self._layers for weight in getattr(layer, kind)]
+        return named(self._layers, kind)
 
 
 def _is_finite(values: Any) -> bool:

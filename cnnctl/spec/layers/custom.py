@@ -50,12 +50,19 @@ class OwnClass(Protocol):
         place: `file:line` where it is defined.
         keras_class: the class itself.
         outputs: `logits` or `probabilities`.
+        takes_training: whether its `call` takes `training`.
     """
 
-    name: str
-    place: str
-    keras_class: Any
-    outputs: str
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def place(self) -> str: ...  # noqa: D102
+    @property
+    def keras_class(self) -> Any: ...  # noqa: D102
+    @property
+    def outputs(self) -> str: ...  # noqa: D102
+    @property
+    def takes_training(self) -> bool: ...  # noqa: D102
 
     def measured(self, layer: Layer, shapes: "tuple[Shape, ...]", context: "LayerContext") -> Measured:
         """Compute shapes and costs; raises DoesNotFit."""
