@@ -318,10 +318,15 @@ def _advice(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep what a layer prints out of the results, and Keras's warning of what is checked here."""
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+    """Keep what a layer prints out of the results, and hide Keras's warning of what is checked here."""
+    with without_prints(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`build\(\)` was called on layer")
         yield
+
+
+def without_prints() -> contextlib.redirect_stdout[Any]:
+    """Send what a user's file prints to stderr, since stdout is for results."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _count(weights: Any) -> int:

@@ -22,7 +22,7 @@ import keras
 from pydantic import create_model
 
 from cnnctl.errors import UsageError
-from cnnctl.model.custom_class import MODULE, KerasClass, place_of
+from cnnctl.model.custom_class import MODULE, KerasClass, place_of, without_prints
 from cnnctl.model.custom_fields import NotAField, fields_of
 from cnnctl.reading import open_regular
 from cnnctl.spec.layers import STACK_ITEM, CustomJoin, CustomLayer
@@ -95,7 +95,7 @@ def _run(source: bytes, path: str) -> ModuleType:
     text = source.decode("utf-8", "replace")
     linecache.cache[path] = (len(source), None, text.splitlines(keepends=True), path)  # never read again from the disk
     sys.modules[MODULE] = module
-    with contextlib.redirect_stdout(sys.stderr):
+    with without_prints():
         try:
             exec(compile(source, path, "exec", dont_inherit=True), vars(module))  # noqa: S102  # what the flag asks for
         except (Exception, SystemExit) as error:

@@ -20,24 +20,25 @@ def own_file(experiment: Experiment) -> CustomFile | None:
     return loaded() if any(isinstance(node.layer, CustomLayer) for node in experiment.network.nodes) else None
 
 
-def own_code(file: CustomFile, head: str) -> str:
-    """Return the text of a file without its docstring, the imports of `head`, and what only runs as a program."""
-    text, there = _text(file), {ast.unparse(node) for node in ast.parse(head).body if _is_import(node)}
+def own_code(file: CustomFile) -> str:
+    """Return the text of a file without its docstring, its imports, and what only runs as a program."""
+    text = _text(file)
     lines = text.splitlines()
     for node in ast.parse(text).body:
-        if _is_docstring(node) or _is_program(node) or _is_future(node) or (_is_import(node) and ast.unparse(node) in there):
+        if _is_docstring(node) or _is_program(node) or _is_import(node):
             lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
     return "\n".join(_few_blank(lines)).strip("\n")
 
 
-def with_future(head: str, file: CustomFile) -> str:
-    """Add the future imports of a file below the docstring of the script, where alone they are allowed."""
-    future = [ast.unparse(node) for node in ast.parse(_text(file)).body if _is_future(node)]
-    if not future:
-        return head
-    docstring = ast.parse(head).body[0]
-    lines = head.split("\n")
-    return "\n".join([*lines[: docstring.end_lineno], "", *future, *lines[docstring.end_lineno :]])
+def with_imports(head: str, file: CustomFile) -> str:
+    """Add the imports of a file to those of the head of the script; future ones below its docstring, the only place for them."""
+    nodes, tree = [node for node in ast.parse(_text(file)).body if _is_import(node)], ast.parse(head)
+    there = [node for node in tree.body if _is_import(node)]
+    known = {ast.unparse(node) for node in there}
+    future = [ast.unparse(node) for node in nodes if _is_future(node)]
+    others = [line for node in nodes if not _is_future(node) and (line := ast.unparse(node)) not in known]
+    lines, start, end = head.split("\n"), tree.body[0].end_lineno, there[-1].end_lineno
+    return "\n".join([*lines[:start], *(["", *future] if future else []), *lines[start:end], *others, *lines[end:]])
 
 
 def refuse_same_names(file: CustomFile, script: str) -> None:

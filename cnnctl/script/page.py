@@ -9,7 +9,7 @@ from pathlib import Path
 from cnnctl.script import data_code, network_code, training_code
 from cnnctl.script.augmentation import augment_needs
 from cnnctl.script.expressions import WIDTH, literal
-from cnnctl.script.own_layers import own_code, own_file, refuse_same_names, with_future
+from cnnctl.script.own_layers import own_code, own_file, refuse_same_names, with_imports
 from cnnctl.script.reading_code import Reading, reading_of
 from cnnctl.script.template import Needs, written
 from cnnctl.spec import weights as W
@@ -85,10 +85,10 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
     needs = needs_of(experiment, reading)
     experiment = on_any_machine(experiment)
     own, head = own_file(experiment), _head(experiment, command, needs)
-    head = with_future(head, own) if own else head
+    head = with_imports(head, own) if own else head
     parts = [
         head,
-        *([_title(f"Layers of {Path(own.path).name}"), own_code(own, head)] if own else []),
+        *([_title(f"Layers of {Path(own.path).name}"), own_code(own)] if own else []),
         _title("Data"),
         *reading.code(needs),
         *([written(data_code.HOLD_OUT, needs)] if needs["fractions"] else []),
