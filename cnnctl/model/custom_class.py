@@ -329,6 +329,11 @@ def without_prints() -> contextlib.redirect_stdout[Any]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
+def print_to_stderr(*values: Any, **options: Any) -> None:
+    """Print as `print` does, but to stderr where no file is given."""
+    print(*values, **{"file": sys.stderr, **options})
+
+
 def _count(weights: Any) -> int:
     return sum(prod(weight.shape) for weight in weights)
 

@@ -22,7 +22,7 @@ import keras
 from pydantic import create_model
 
 from cnnctl.errors import UsageError
-from cnnctl.model.custom_class import MODULE, KerasClass, place_of, without_prints
+from cnnctl.model.custom_class import MODULE, KerasClass, place_of, print_to_stderr, without_prints
 from cnnctl.model.custom_fields import NotAField, fields_of
 from cnnctl.reading import open_regular
 from cnnctl.spec.layers import STACK_ITEM, CustomJoin, CustomLayer
@@ -92,6 +92,7 @@ def _run(source: bytes, path: str) -> ModuleType:
     """Run the bytes as a module. What it prints goes to stderr, since stdout is for results."""
     module = ModuleType(MODULE)
     module.__file__ = path
+    vars(module)["print"] = print_to_stderr  # in its layers too, which run later
     text = source.decode("utf-8", "replace")
     linecache.cache[path] = (len(source), None, text.splitlines(keepends=True), path)  # never read again from the disk
     sys.modules[MODULE] = module

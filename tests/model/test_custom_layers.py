@@ -16,7 +16,7 @@ import tensorflow as tf
 from jsonschema import Draft202012Validator
 
 from cnnctl.errors import ConfigError, UsageError
-from cnnctl.model.custom_class import check_custom_layers
+from cnnctl.model.custom_class import MODULE, check_custom_layers
 from cnnctl.model.custom_layers import snake_case
 from cnnctl.model.styles import STYLES, build_model
 from cnnctl.report.rows import as_plain, summarize
@@ -420,7 +420,7 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_line(name: str, tmp_path
     Path("own.py").write_bytes(text if isinstance(text, bytes) else text.encode())
     Path("neighbour.py").write_text("x = 1\n")
     before = keras.config.floatx(), keras.config.dtype_policy().name, keras.config.image_data_format(), keras.config.epsilon()
-    registered = dict(keras.saving.get_custom_objects())
+    registered = {name: each for name, each in keras.saving.get_custom_objects().items() if each.__module__ != MODULE}
     assert refused(lambda: use_layers(Path("own.py"))).startswith(message)
     assert before == (keras.config.floatx(), keras.config.dtype_policy().name, keras.config.image_data_format(), keras.config.epsilon())
     assert registered.items() <= keras.saving.get_custom_objects().items()
@@ -437,10 +437,10 @@ def test_what_is_not_a_file_is_refused(make: Callable[[], None], message: str, t
 CLASSES = {
     "built in": (layer(SAME, "Dense"), "own.py:7  class Dense becomes the layer 'dense', which is built in; rename it"),
     "repeat": (layer(SAME, "Repeat"), "own.py:7  class Repeat becomes the layer 'repeat', which is built in; rename it"),
-    "twice": (layer(SAME) + "\n\n" + REGISTER + layer(SAME), "own.py:18  class Odd is defined in line 7 already; rename one"),
+    "twice": (layer(SAME) + "\n\n" + REGISTER + layer(SAME), "own.py:19  class Odd is defined in line 7 already; rename one"),
     "one name": (
-        layer(SAME, "OddOne") + "\n\n" + REGISTER + layer(SAME, "Odd_One"),
-        "own.py:18  class Odd_One becomes the layer 'odd_one', as OddOne does; rename one",
+        layer(SAME, "OddABC") + "\n\n" + REGISTER + layer(SAME, "OddAbc"),
+        "own.py:19  class OddAbc becomes the layer 'odd_abc', as OddABC does; rename one",
     ),
     "one registration": (
         layer(SAME) + "\n\n@keras.saving.register_keras_serializable(name='Odd')\n" + layer(SAME, "Even"),
@@ -465,13 +465,13 @@ CLASSES = {
     ),
     "broken annotation": (
         layer(SAME, arguments="units: 'nothing', **kwargs"),
-        "own.py:7  Odd.__init__ has an annotation that cannot be read: name 'nothing' is not defined",
+        "own.py:8  Odd.__init__ has an annotation that cannot be read: name 'nothing' is not defined",
     ),
-    "many": (layer(SAME, arguments="*units: int, **kwargs"), "own.py:8  argument 'units' has no name for a config; Keras cannot save it either. "),
+    "many": (layer(SAME, arguments="units: int, **kwargs").replace("self, units", "self, *units"), "own.py:8  argument 'units' has no name for a config; Keras cannot save it either. "),
     "taken": (layer(SAME, arguments="kind: str, **kwargs"), "own.py:8  argument 'kind' has a name that a field of a layer cannot have; rename it"),
     "no kwargs": (
         layer(SAME).replace("**kwargs", "*, name: str", 1).replace("**kwargs", "name=name"),
-        "own.py:7  Odd.__init__ takes no dtype; add **kwargs, and pass it on: super().__init__(**kwargs)",
+        "own.py:8  Odd.__init__ takes no dtype; add **kwargs, and pass it on: super().__init__(**kwargs)",
     ),
     "inherited": (
         "class Odd(keras.layers.Dense):\n    def call(self, x):\n        return x\n",
@@ -510,26 +510,26 @@ def odd(**methods: str) -> str:
 RULES = {
     "config": (
         odd(arguments="units: int = 3, **kwargs", get_config="return super().get_config()"),
-        "own.py:17  Odd.get_config lacks 'units', so a saved network could not be opened; add what __init__ takes: return "
+        "own.py:18  Odd.get_config lacks 'units', so a saved network could not be opened; add what __init__ takes: return "
         "{**super().get_config(), 'units': self.units}",
     ),
     "other config": (
         odd(arguments="units: int = 3, **kwargs", get_config="return {**super().get_config(), 'units': self.units + 1}"),
-        "own.py:17  Odd.get_config does not return what __init__ took: made from it, it returns another",
+        "own.py:18  Odd.get_config does not return what __init__ took: made from it, it returns another",
     ),
     "too much config": (
         odd(get_config="return {**super().get_config(), 'other': 1}"),
-        "own.py:16  class Odd cannot be saved: TypeError: ",
+        "own.py:17  class Odd cannot be saved: TypeError: ",
     ),
-    "failing config": (odd(get_config="raise KeyError('x')"), "own.py:16  class Odd cannot be saved: KeyError: 'x' (own.py:17)"),
+    "failing config": (odd(get_config="raise KeyError('x')"), "own.py:17  class Odd cannot be saved: KeyError: 'x' (own.py:18)"),
     "no shape": (odd(compute_output_shape="return None"), "own.py:14  Odd.compute_output_shape returned null; expected one shape, (None, height"),
     "unknown side": (odd(compute_output_shape="return (None, None, 8, 1)"), "own.py:14  Odd.compute_output_shape returned [null, null, 8, 1]; expected"),
     "several shapes": (odd(compute_output_shape="return [input_shape, input_shape]"), "own.py:14  Odd.compute_output_shape returned [["),
     "without batch": (odd(compute_output_shape="return input_shape[1:]"), "own.py:14  Odd.compute_output_shape returned [8, 8, 1]; expected"),
-    "macs": (odd(macs="return 1.5"), "own.py:16  Odd.macs returned 1.5; expected the multiply-accumulates per image, an integer of at least 0"),
-    "window": (odd(window="return 3"), "own.py:16  Odd.window returned 3; expected value, position, all, None or a mapping such as {'size': 3, "),
-    "window key": (odd(window="return {'size': 3, 'stride': 2}"), "own.py:16  Odd.window returned {\"size\": 3, \"stride\": 2}; expected value"),
-    "other window": (odd(window="return {'size': 3}"), 'own.py:16  Odd.window returned {"size": 3}; expected a window with 8×8 positions, as compute_'),
+    "macs": (odd(macs="return 1.5"), "own.py:17  Odd.macs returned 1.5; expected the multiply-accumulates per image, an integer of at least 0"),
+    "window": (odd(window="return 3"), "own.py:17  Odd.window returned 3; expected value, position, all, None or a mapping such as {'size': 3, "),
+    "window key": (odd(window="return {'size': 3, 'stride': 2}"), "own.py:17  Odd.window returned {\"size\": 3, \"stride\": 2}; expected value"),
+    "other window": (odd(window="return {'size': 3}"), 'own.py:17  Odd.window returned {"size": 3}; expected a window with 8×8 positions, as compute_'),
     "other shape": (
         odd(compute_output_shape="return (*input_shape[:-1], 5)"),
         "own.py:14  Odd.compute_output_shape says (2, 8, 8, 5) for a batch of 2, but call returns (2, 8, 8, 1)",
@@ -601,7 +601,7 @@ def test_what_a_file_prints_goes_to_stderr(own: Use, capsys: pytest.CaptureFixtu
 
 
 def test_a_file_is_read_once_and_what_runs_is_what_is_hashed(own: Use) -> None:
-    file = own(SCALE + "\n\nopen('own.py', 'a').write('# changed')\n")
+    file = own(SCALE + "\n\nwith open('own.py', 'a') as file:\n    file.write('# changed')\n")
     kept = loaded()
     assert kept is not None
     assert kept.source != file.read_bytes()

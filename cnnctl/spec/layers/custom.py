@@ -75,7 +75,7 @@ class CustomLayer(Layer):
     own: ClassVar[OwnClass]
 
 
-class CustomJoin(CustomLayer, Join):
+class CustomJoin(Join, CustomLayer):
     """A layer of one's own that takes several inputs."""
 
 
