@@ -85,7 +85,9 @@ def layer(body: str, name: str = "Odd", arguments: str = "**kwargs") -> str:
     """Returns a layer whose methods are in `body`, with an `__init__` that keeps its arguments."""
     names = [each.partition(":")[0].strip() for each in arguments.split(", ") if ":" in each]
     made = "".join(f"        self.{each} = {each}\n" for each in names)
-    start = f"class {name}(keras.layers.Layer):\n    def __init__(self, {arguments}):\n        super().__init__(**kwargs)\n{made}\n"
+    start = (
+        f"class {name}(keras.layers.Layer):\n    def __init__(self, {arguments}):\n        super().__init__(**kwargs)\n{made}\n"
+    )
     return start + indent(dedent(body).strip("\n"), "    ") + "\n"
 
 
@@ -108,7 +110,9 @@ def refused(act: Callable[[], Any]) -> str:
 # names, fields, schema
 
 
-@pytest.mark.parametrize("name", ["Conv2D", "PReLU", "LearnedScale", "SqueezeExcitation", "Scale", "MLPBlock", "A1", "Abc12DefG"])
+@pytest.mark.parametrize(
+    "name", ["Conv2D", "PReLU", "LearnedScale", "SqueezeExcitation", "Scale", "MLPBlock", "A1", "Abc12DefG"]
+)
 def test_a_layer_is_named_as_keras_names_it(name: str) -> None:
     made = type(name, (keras.layers.Layer,), {})()
     assert made.name.rstrip("0123456789").rstrip("_") == snake_case(name).rstrip("0123456789")
@@ -227,7 +231,10 @@ def test_shapes_and_parameters_are_those_of_the_built_layer(own: Use) -> None:
                 return (*input_shape[:-1], self.units)
             """,
             arguments="units: int, seed: int | None = None, **kwargs",
-        ).replace('Dense(self.units, name="inner")', 'Dense(self.units, kernel_initializer=keras.initializers.GlorotUniform(self.seed))')
+        ).replace(
+            'Dense(self.units, name="inner")',
+            "Dense(self.units, kernel_initializer=keras.initializers.GlorotUniform(self.seed))",
+        )
     )
     made = experiment({"odd": {"units": 5}})
     facts = made.network.facts[0]
@@ -312,9 +319,12 @@ def test_macs_and_fields_are_unknown_unless_the_class_has_the_methods(own: Use) 
     assert plain["total"]["macs"] is None
     assert [each["receptive_field"] for each in plain["layers"]] == [[3, 3], None, None, None]
     lines = totals(summary)
-    assert f"at least {convolution + 720} MACs per image; those of learned_scale are unknown: the class has no method macs".replace(
-        "1368", "1.37 k"
-    ) in lines
+    assert (
+        f"at least {convolution + 720} MACs per image; those of learned_scale are unknown: the class has no method macs".replace(
+            "1368", "1.37 k"
+        )
+        in lines
+    )
     assert "receptive fields are unknown from 'learned_scale' on: its class has no method window" in lines
 
 
@@ -354,7 +364,9 @@ def test_a_described_field_is_what_changes_the_outputs(window: str, own: Use) ->
     )
     ones = {"kernel_initializer": "ones", "use_bias": False}
     made = experiment(
-        {"conv2d": {"filters": 2, "kernel_size": 2, "strides": 1, **ones}}, "odd", {"conv2d": {"filters": 1, "kernel_size": 2, "name": "end", **ones}}
+        {"conv2d": {"filters": 2, "kernel_size": 2, "strides": 1, **ones}},
+        "odd",
+        {"conv2d": {"filters": 1, "kernel_size": 2, "name": "end", **ones}},
     )
     network, model = made.network, build_model(made)
     fields = receptive_fields(network.nodes, network.facts, network.image, network.context)
@@ -414,7 +426,9 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_file_that_cannot_be_used_is_refused_with_its_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_used_is_refused_with_its_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     text, message = OTHERS[name]
     Path("own.py").write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -422,16 +436,29 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_line(name: str, tmp_path
     before = keras.config.floatx(), keras.config.dtype_policy().name, keras.config.image_data_format(), keras.config.epsilon()
     registered = {name: each for name, each in keras.saving.get_custom_objects().items() if each.__module__ != MODULE}
     assert refused(lambda: use_layers(Path("own.py"))).startswith(message)
-    assert before == (keras.config.floatx(), keras.config.dtype_policy().name, keras.config.image_data_format(), keras.config.epsilon())
+    assert before == (
+        keras.config.floatx(),
+        keras.config.dtype_policy().name,
+        keras.config.image_data_format(),
+        keras.config.epsilon(),
+    )
     assert registered.items() <= keras.saving.get_custom_objects().items()
     assert loaded() is None
 
 
-@pytest.mark.parametrize(("make", "message"), [(lambda: None, "No such file or directory"), (lambda: Path("own.py").mkdir(), "it is not a regular file")])
-def test_what_is_not_a_file_is_refused(make: Callable[[], None], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(lambda: None, "No such file or directory"), (lambda: Path("own.py").mkdir(), "it is not a regular file")],
+)
+def test_what_is_not_a_file_is_refused(
+    make: Callable[[], None], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     make()
-    assert refused(lambda: use_layers(Path("own.py"))) == f"--custom-layers own.py: {message}; expected a Python file that defines layers"
+    assert (
+        refused(lambda: use_layers(Path("own.py")))
+        == f"--custom-layers own.py: {message}; expected a Python file that defines layers"
+    )
 
 
 CLASSES = {
@@ -504,7 +531,10 @@ def odd(**methods: str) -> str:
     arguments = methods.pop("arguments", "**kwargs")
     known = {"call": "return inputs", "compute_output_shape": "return input_shape"} | methods
     heads = {"call": "self, inputs", "get_config": "self"}
-    return layer("\n".join(f"def {name}({heads.get(name, 'self, input_shape')}):\n    {body}\n" for name, body in known.items()), arguments=arguments)
+    return layer(
+        "\n".join(f"def {name}({heads.get(name, 'self, input_shape')}):\n    {body}\n" for name, body in known.items()),
+        arguments=arguments,
+    )
 
 
 RULES = {
@@ -592,7 +622,10 @@ def test_a_layer_that_refuses_its_input_is_an_error_of_the_config(name: str, own
 
 
 def test_what_a_file_prints_goes_to_stderr(own: Use, capsys: pytest.CaptureFixture[str]) -> None:
-    own(SCALE.replace("        return input_shape", "        print('shape')\n        return input_shape") + "\n\nprint('imported')\n")
+    own(
+        SCALE.replace("        return input_shape", "        print('shape')\n        return input_shape")
+        + "\n\nprint('imported')\n"
+    )
     build_model(experiment("learned_scale"))
     out, err = capsys.readouterr()
     assert out == ""
@@ -609,7 +642,13 @@ def test_a_file_is_read_once_and_what_runs_is_what_is_hashed(own: Use) -> None:
 
 
 def test_a_file_may_run_as_a_program_and_have_other_classes(own: Use) -> None:
-    own("class Helper:\n    pass\n\n\n" + REGISTER + SCALE.lstrip() + "\n\nif __name__ == '__main__':\n    raise SystemExit(1)\n", head=HEAD)
+    own(
+        "class Helper:\n    pass\n\n\n"
+        + REGISTER
+        + SCALE.lstrip()
+        + "\n\nif __name__ == '__main__':\n    raise SystemExit(1)\n",
+        head=HEAD,
+    )
     assert [*(loaded().layers if loaded() else ())] == ["learned_scale"]  # type: ignore[union-attr]
 
 
