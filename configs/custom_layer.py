@@ -46,7 +46,7 @@ class SqueezeExcitation(keras.layers.Layer):
     # The two methods below are cnnctl's, and may be left out: the summary then shows "?".
 
     def macs(self, input_shape: tuple[int | None, ...]) -> int:
-        """Return the multiply-accumulates per image."""
+        """Return the MACs (multiply-accumulate operations) per image."""
         return 2 * self.squeeze.shape[0] * self.squeeze.shape[1]
 
     def window(self, input_shape: tuple[int | None, ...]) -> str:

@@ -29,6 +29,6 @@ def use_custom_layers(file: Path | None, console: Console, verbose: bool) -> Non
 def check_calls(experiment: Experiment) -> None:
     """Compare the layers of one's own with what they compute; only for verbs that do not choose a device later."""
     if loaded():
-        from cnnctl.model.custom_class import check_custom_layers
+        from cnnctl.model.custom_calls import check_custom_layers
 
         check_custom_layers(experiment.network)

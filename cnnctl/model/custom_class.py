@@ -13,13 +13,10 @@ from math import prod
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from cnnctl.errors import UsageError
 from cnnctl.spec import layers as L
 from cnnctl.spec.layers.custom import Measured
-from cnnctl.spec.network import Network
 from cnnctl.spec.section import is_integer, show
 from cnnctl.spec.shapes import DoesNotFit, LayerContext, Shape, Window, format_of, show_shape, spatial
 
@@ -70,14 +67,14 @@ class KerasClass:
                 f"{self.place}  {self.name}.output_kind: expected {' or '.join(OUTPUTS)}, received {show(self.outputs)}"
             )
 
-    def made(self, layer: L.Layer, context: LayerContext) -> Any:
+    def made(self, layer: L.Layer, context: LayerContext, precision: str = "float32") -> Any:
         """Make the Keras layer from the fields of a config."""
         fields = {name: getattr(layer, name) for name in type(layer).model_fields if name not in ("name", "inputs")}
         if "data_format" in fields:
             fields["data_format"] = format_of(layer, context)
         if fields.get("seed", 0) is None:
             fields["seed"] = 0
-        return self.keras_class(**fields, name=type(layer).kind, dtype="float32")
+        return self.keras_class(**fields, name=type(layer).kind, dtype=precision)
 
     # shapes and costs
 
@@ -100,8 +97,8 @@ class KerasClass:
         return found
 
     def _measured(self, layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> Measured:
-        given = self._batches(shapes)
-        with keras.StatelessScope(), _quietly():
+        given = self.batches(shapes)
+        with keras.StatelessScope(), quietly():
             made = self._try("__init__", lambda: self.made(layer, context))
             self._refuse_unserializable(layer, made)
             shape = self._output_shape(self._try("compute_output_shape", lambda: made.compute_output_shape(given)))
@@ -111,7 +108,7 @@ class KerasClass:
             window = self._field(made, given, format_of(layer, context), shapes, shape)
         return Measured(shape, trainable, parameters - trainable, macs, window)
 
-    def _batches(self, shapes: tuple[Shape, ...]) -> Any:
+    def batches(self, shapes: tuple[Shape, ...]) -> Any:
         """Return the shapes as Keras passes them: with the batch, and a list for several inputs."""
         batches = [(None, *shape) for shape in shapes]
         return batches if self.several_inputs else batches[0]
@@ -121,9 +118,9 @@ class KerasClass:
         try:
             return call()
         except (Exception, SystemExit) as error:
-            raise DoesNotFit(f"{self.name}.{method} failed: {self._reason(error)}") from error
+            raise DoesNotFit(f"{self.name}.{method} failed: {self.reason(error)}") from error
 
-    def _reason(self, error: BaseException) -> str:
+    def reason(self, error: BaseException) -> str:
         """Describe an exception in one line, with the line of the user's file that raised it."""
         lines = [line for line in str(error).splitlines() if line.strip()]
         text = lines[0] if lines else type(error).__name__
@@ -133,7 +130,7 @@ class KerasClass:
         return f"{type(error).__name__}: {text} ({place_of(error, self.path) or self.place})"
 
     def _wrong(self, method: str, expected: str, received: Any) -> UsageError:
-        place = _place_of_method(self.keras_class, method, self.path) or self.place
+        place = place_of_method(self.keras_class, method, self.path) or self.place
         return UsageError(f"{place}  {self.name}.{method} returned {show(received)}; expected {expected}")
 
     def _output_shape(self, received: Any) -> Shape:
@@ -145,14 +142,14 @@ class KerasClass:
 
     def _refuse_unserializable(self, layer: L.Layer, made: Any) -> None:
         """Raise UsageError if Keras could not save the layer and make an equal one from what it saved."""
-        place = _place_of_method(self.keras_class, "get_config", self.path) or self.place
+        place = place_of_method(self.keras_class, "get_config", self.path) or self.place
         fields = [name for name in type(layer).model_fields if name not in ("name", "inputs")]
         try:
             saved = keras.layers.serialize(made)
             lacking = [name for name in fields if name not in saved["config"]]
             again = saved if lacking else keras.layers.serialize(keras.layers.deserialize(saved))
         except (Exception, SystemExit) as error:
-            raise UsageError(f"{place}  class {self.name} cannot be saved: {self._reason(error)}") from error
+            raise UsageError(f"{place}  class {self.name} cannot be saved: {self.reason(error)}") from error
         if lacking:
             names = " and ".join(f"'{name}'" for name in lacking)
             raise UsageError(
@@ -169,7 +166,7 @@ class KerasClass:
             return None
         macs = self._try("macs", lambda: made.macs(given))
         if type(macs) is not int or macs < 0:
-            raise self._wrong("macs", "the multiply-accumulates per image, an integer of at least 0", macs)
+            raise self._wrong("macs", "the MACs per image, an integer of at least 0", macs)
         return macs
 
     def _field(self, made: Any, given: Any, data_format: L.DataFormat, shapes: tuple[Shape, ...], shape: Shape) -> Any:
@@ -202,97 +199,6 @@ class KerasClass:
         if word == "position" and (len(shape) != 3 or any(len(each) != 3 for each in shapes)):
             raise self._wrong("window", "'all' or None for inputs and outputs that are not images", word)
 
-    # the real outputs
-
-    def check_call(self, layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext, shape: Shape) -> None:
-        """Call the layer on two images and compare with what was computed.
-
-        Raises:
-            UsageError: its output has another shape, it makes weights in `call`, draws numbers without a seed, or fails.
-        """
-        place = _place_of_method(self.keras_class, "call", self.path) or self.place
-        with _quietly():
-            first, again = (self._computed(layer, shapes, context, place) for _ in range(2))
-        received = tuple(first.output.shape) if hasattr(first.output, "shape") else None
-        if received != (2, *shape):
-            real = f"{show_shape(received)}" if received else f"{type(first.output).__name__}, not one tensor"
-            raise UsageError(
-                f"{_place_of_method(self.keras_class, 'compute_output_shape', self.path) or self.place}  "
-                f"{self.name}.compute_output_shape says {show_shape((2, *shape))} for a batch of 2, but call returns {real}"
-            )
-        self._refuse_unseeded(first, again)
-
-    def _computed(self, layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext, place: str) -> _Computed:
-        """Build the layer once more, and call it as in a training."""
-        made = self.made(layer, context)
-        made.build(self._batches(shapes))
-        weights = [np.array(weight) for weight in made.get_weights()]
-        try:
-            output = self._called(made, shapes)
-        except (Exception, SystemExit) as error:
-            raise UsageError(f"{place}  {self.name}.call failed: {self._reason(error)}{_advice(error)}") from error
-        if len(made.weights) != len(weights):
-            raise UsageError(
-                f"{place}  {self.name} creates {len(made.weights) - len(weights)} of its weights in call, after they were counted; "
-                "create them in build(), where layers inside it are built too: self.inner.build(input_shape)"
-            )
-        return _Computed(weights, output)
-
-    def _refuse_unseeded(self, first: _Computed, again: _Computed) -> None:
-        """Raise UsageError if two equal layers start with other weights, or draw other numbers: no run could be repeated."""
-        take = f"take seed: int | None = None in {self.name}.__init__, which cnnctl fills from the seed of the config"
-        if not all(np.array_equal(*pair) for pair in zip(first.weights, again.weights, strict=True)):
-            raise UsageError(
-                f"{_place_of_method(self.keras_class, 'build', self.path) or self.place}  {self.name} starts with other weights each "
-                f"time; {take}, and pass it on: initializer=keras.initializers.GlorotUniform(seed=self.seed)"
-            )
-        if not np.array_equal(np.asarray(first.output), np.asarray(again.output), equal_nan=True):
-            raise UsageError(
-                f"{_place_of_method(self.keras_class, 'call', self.path) or self.place}  {self.name} draws other random numbers each "
-                f"time; {take}, make self.generator = keras.random.SeedGenerator(seed), and pass seed=self.generator to keras.random"
-            )
-
-    def _called(self, made: Any, shapes: tuple[Shape, ...]) -> Any:
-        """Call the layer on two images as in a training, and trace it for a batch of any size."""
-        images = [_ramp((2, *shape)) for shape in shapes]
-        signature = [tf.TensorSpec((None, *shape)) for shape in shapes]
-        training = {"training": True} if takes_training(made) else {}
-
-        def traced(*tensors: Any) -> Any:
-            return made(list(tensors) if self.several_inputs else tensors[0], **training)
-
-        output = traced(*images)
-        tf.function(traced, autograph=False).get_concrete_function(*signature)
-        return output
-
-
-@dataclass(frozen=True)
-class _Computed:
-    """The initial weights of a layer, and its output for two images."""
-
-    weights: list[Any]
-    output: Any
-
-
-def _ramp(shape: Shape) -> Any:
-    """Return numbers from -1 to 1 as a tensor."""
-    return tf.reshape(tf.linspace(-1.0, 1.0, prod(shape)), shape)
-
-
-def check_custom_layers(network: Network) -> None:
-    """Call each layer of one's own once, before anything is written.
-
-    Raises:
-        UsageError: one does not do what its class says.
-    """
-    seen = set()
-    for node, facts in zip(network.nodes, network.facts, strict=True):
-        if isinstance(node.layer, L.CustomLayer) and isinstance(node.layer.own, KerasClass):
-            key = (node.layer.model_dump_json(exclude={"name", "inputs"}), node.layer.kind, facts.input_shapes)
-            if key not in seen:
-                node.layer.own.check_call(node.layer, facts.input_shapes, network.context, facts.output_shape)
-            seen.add(key)
-
 
 def takes_training(layer: Any) -> bool:
     """Return True if the `call` of a layer has the argument `training`."""
@@ -305,19 +211,14 @@ def place_of(error: BaseException, path: str) -> str:
     return f"{path}:{lines[-1]}" if lines else ""
 
 
-def _place_of_method(keras_class: Any, method: str, path: str) -> str:
+def place_of_method(keras_class: Any, method: str, path: str) -> str:
+    """Return `file:line` of a method of a class; empty if it is not from the file."""
     code = getattr(getattr(keras_class, method, None), "__code__", None)
     return f"{path}:{code.co_firstlineno}" if code is not None and code.co_filename == path else ""
 
 
-def _advice(error: BaseException) -> str:
-    if "cannot add new elements of state" in str(error):
-        return "; create weights in build(), not in call()"
-    return ""
-
-
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep what a layer prints out of the results, and hide Keras's warning of what is checked here."""
     with without_prints(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`build\(\)` was called on layer")

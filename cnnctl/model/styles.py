@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from cnnctl.model.custom_class import check_custom_layers
+from cnnctl.model.custom_calls import check_custom_layers
 from cnnctl.model.keras_layers import acts_in_training, keras_layers
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
@@ -29,12 +29,13 @@ def build_model(experiment: Experiment, precision: str | None = None, twice_diff
             those of the plain network.
     """
     network = experiment.network
-    check_custom_layers(network)
+    precision = precision or on_any_machine(experiment).train.precision
+    check_custom_layers(network, precision)
     layers = keras_layers(
         network.nodes,
         experiment.seed,
         network.context,
-        precision or on_any_machine(experiment).train.precision,
+        precision,
         twice_differentiable,
     )
     wiring = {node.name: list(node.inputs) for node in network.nodes}

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from cnnctl.commands.verify import verify
+from cnnctl.model.custom_class import MODULE
 from cnnctl.report.console import Console
 from cnnctl.script.page import script
 from cnnctl.spec.document import parse
@@ -22,9 +23,11 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import check, load
 from tests.custom import EXAMPLE, LAYERS, use_layers
 from tests.model.test_custom_layers import BLEND, HEAD, NOISE, REGISTER
-from tests.safety.conftest import Command, command  # noqa: F401  # a fixture
+from tests.safety import conftest
+from tests.safety.conftest import Command
 from tests.script.test_code import assert_same_bits
 
+command = conftest.command
 OWN = HEAD + REGISTER + NOISE.lstrip() + "\n\n" + REGISTER + BLEND.lstrip()
 STACK: list[Any] = [
     {"conv2d": {"filters": 3, "kernel_size": 3, "activation": "relu", "name": "a"}},
@@ -55,7 +58,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def cnnctl(files: Path, command: Command) -> Callable[..., str]:  # noqa: F811
+def cnnctl(files: Path, command: Command) -> Callable[..., str]:
     """Returns what runs a command that succeeds, and returns what it printed."""
 
     def run(*words: object) -> str:
@@ -88,7 +91,7 @@ def test_a_run_without_layers_of_ones_own_keeps_no_file(cnnctl: Callable[..., st
 
 USES: dict[str, tuple[object, ...]] = {
     "evaluate": ("evaluate", "run"),
-    "an ensemble": ("evaluate", "run", "run"),
+    "an ensemble": ("evaluate", "run", "again"),
     "predict": ("predict", "run", "small.png"),
     "resume": ("train", "--resume", "run", "--set", "train.epochs=2", "--device", "cpu"),
     "export": ("export", "run", "--to", "keras", "--output", "out.keras"),
@@ -96,11 +99,12 @@ USES: dict[str, tuple[object, ...]] = {
 }
 
 
-def test_a_run_is_used_with_its_own_file_only(cnnctl: Callable[..., str], command: Command) -> None:  # noqa: F811
+def test_a_run_is_used_with_its_own_file_only(cnnctl: Callable[..., str], command: Command) -> None:
     run = trained(cnnctl, "run")
     from PIL import Image
 
     Image.new("L", (8, 8)).save("small.png")
+    shutil.copytree(run, "again")
     Path("other.py").write_text(OWN + "# another\n")
     was, now = (hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in ("own.py", "other.py"))
     before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
@@ -129,7 +133,7 @@ def test_a_run_is_used_with_its_own_file_only(cnnctl: Callable[..., str], comman
 
 def test_the_hash_is_known_from_the_checkpoint_where_the_environment_is_lost(
     cnnctl: Callable[..., str], command: Command
-) -> None:  # noqa: F811
+) -> None:
     run = trained(cnnctl, "run")
     (run / "environment.json").unlink()
     (run / "custom_layers.py").unlink()
@@ -149,10 +153,10 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one_to_the_bit(
     for mine, theirs in zip(first.variables, other.variables, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     steps = next(layer for layer in first.layers if layer.name == "b").calls
-    assert float(steps) == 2 * 8  # 359 images, of which none is held out, in batches of 48
+    assert float(steps) == 2 * 4  # 179 images in batches of 48, twice
 
 
-def test_runs_are_listed_without_the_file_and_an_edit_is_told(cnnctl: Callable[..., str], command: Command) -> None:  # noqa: F811
+def test_runs_are_listed_without_the_file_and_an_edit_is_told(cnnctl: Callable[..., str], command: Command) -> None:
     run = trained(cnnctl, "run")
     told = command("runs", run)
     assert told.code == 0
@@ -163,8 +167,8 @@ def test_runs_are_listed_without_the_file_and_an_edit_is_told(cnnctl: Callable[.
     assert "train.batch_size is 49, trained with 48" in command("runs", run).err
 
 
-def test_a_sweep_is_resumed_with_its_own_file_only(cnnctl: Callable[..., str], command: Command) -> None:  # noqa: F811
-    sweep = {"method": "grid", "parameters": {"model.layers[1].noise.seed": [1]}, "repeat_best": 1}
+def test_a_sweep_is_resumed_with_its_own_file_only(cnnctl: Callable[..., str], command: Command) -> None:
+    sweep = {"method": "grid", "parameters": {"train.batch_size": [48]}, "repeat_best": 1}
     Path("sweep.yaml").write_text(
         yaml.safe_dump({**content_of(), "sweep": sweep, "data": {"source": "digits", "validation": 0.1}})
     )
@@ -212,14 +216,16 @@ def test_the_script_has_the_classes_and_ends_with_the_same_weights(
     layers = IN_A_ROW if style == "sequential" else STACK
     made = experiment(content_of(layers, style, loop="fit" if style == "functional" else "custom"))
     names = assert_same_bits(made, files, monkeypatch)
-    assert names["Noise"].__name__ == "Noise"
+    assert names["Noise"].__module__ != MODULE
+    for name in ("Custom>Noise", "Custom>Blend"):
+        del keras.saving.get_custom_objects()[name]  # the script ran in this process
 
 
 def experiment(content: dict[str, Any]) -> Experiment:
     return check(parse(json.dumps(content), "c.yaml"))
 
 
-def test_a_name_that_the_script_has_too_is_refused(cnnctl: Callable[..., str], command: Command) -> None:  # noqa: F811
+def test_a_name_that_the_script_has_too_is_refused(cnnctl: Callable[..., str], command: Command) -> None:
     for line in ("SEED = 3\n", "def read():\n    pass\n", "import json as tf\n"):
         Path("own.py").write_text(OWN + line)
         name = line.split()[-1] if "json" in line else line.replace("def ", "").split()[0].removesuffix("():")
@@ -237,7 +243,7 @@ def test_the_script_of_the_example_reads_well(golden: Callable[[Path, str], None
 
 
 @pytest.mark.parametrize("to", ["keras", "saved_model"])
-def test_an_export_computes_what_the_run_computes(to: str, cnnctl: Callable[..., str], command: Command) -> None:  # noqa: F811
+def test_an_export_computes_what_the_run_computes(to: str, cnnctl: Callable[..., str], command: Command) -> None:
     trained(cnnctl, "run", "--set", "model.style=subclass")
     told = command(
         "export",
@@ -256,7 +262,7 @@ def test_an_export_computes_what_the_run_computes(to: str, cnnctl: Callable[...,
     assert ("Keras opens the file where the layers of own.py are registered" in told.err) == (to == "keras")
 
 
-def test_onnx_refuses_the_layer_by_name(cnnctl: Callable[..., str], command: Command) -> None:  # noqa: F811
+def test_onnx_refuses_the_layer_by_name(cnnctl: Callable[..., str], command: Command) -> None:
     pytest.importorskip("onnx")
     trained(cnnctl, "run")
     refusal = command("export", "run", "--to", "onnx", "--output", "out.onnx", "--custom-layers", "own.py").refusal()
@@ -284,7 +290,7 @@ def test_what_the_file_prints_is_not_in_the_results(cnnctl: Callable[..., str]) 
     assert json.loads(cnnctl("summary", "small.yaml", "--format", "json", "--check", "--custom-layers", "own.py"))["layers"]
 
 
-def test_a_failed_command_writes_nothing(cnnctl: Callable[..., str], command: Command) -> None:  # noqa: F811
+def test_a_failed_command_writes_nothing(cnnctl: Callable[..., str], command: Command) -> None:
     Path("own.py").write_text(OWN.replace("return input_shape[0]", "return (*input_shape[0][:-1], 9)"))
     before = sorted(Path().rglob("*"))
     refusal = command("train", "small.yaml", "--run-dir", "run", "--custom-layers", "own.py").refusal()
@@ -292,7 +298,7 @@ def test_a_failed_command_writes_nothing(cnnctl: Callable[..., str], command: Co
     assert [each for each in sorted(Path().rglob("*")) if "__pycache__" not in str(each)] == before
 
 
-def test_init_copies_the_file_beside_the_config(cnnctl: Callable[..., str], command: Command) -> None:  # noqa: F811
+def test_init_copies_the_file_beside_the_config(cnnctl: Callable[..., str], command: Command) -> None:
     out = cnnctl("init", "custom-layer")
     assert Path("custom_layer.py").read_bytes() == LAYERS.read_bytes()
     words = out.splitlines()[-1].partition("cnnctl ")[2].split()

@@ -16,7 +16,8 @@ import tensorflow as tf
 from jsonschema import Draft202012Validator
 
 from cnnctl.errors import ConfigError, UsageError
-from cnnctl.model.custom_class import MODULE, check_custom_layers
+from cnnctl.model.custom_calls import check_custom_layers
+from cnnctl.model.custom_class import MODULE
 from cnnctl.model.custom_layers import snake_case
 from cnnctl.model.styles import STYLES, build_model
 from cnnctl.report.rows import as_plain, summarize
@@ -160,7 +161,7 @@ def many(own: Use) -> Path:
 
 
 def schema_accepts(content: Any) -> bool:
-    return Draft202012Validator(json_schema()).is_valid(content)
+    return bool(Draft202012Validator(json_schema()).is_valid(content))
 
 
 def config_of(fields: dict[str, Any]) -> dict[str, Any]:
@@ -249,7 +250,7 @@ def test_a_class_takes_several_inputs_if_it_says_so(own: Use) -> None:
     assert made.network.facts[2].input_shapes == ((8, 8, 1), (8, 8, 1))
     images = np.random.default_rng(0).random((3, 8, 8, 1), np.float32)
     outputs = [np.asarray(build_model(experiment_in(made, style))(images)) for style in ("functional", "subclass")]
-    np.testing.assert_array_equal(*outputs)
+    np.testing.assert_array_equal(outputs[0], outputs[1])
     with pytest.raises(ConfigError, match="field 'inputs' is required"):
         experiment("blend")
     with pytest.raises(ConfigError, match="takes one input, received 2"):
@@ -275,7 +276,7 @@ class Noise(keras.layers.Layer):
         if not training:
             return inputs
         self.calls.assign_add(1.0)
-        return inputs + keras.random.normal(ops.shape(inputs), seed=self.generator) * ops.mean(self.scale)
+        return inputs + keras.random.normal(ops.shape(inputs), seed=self.generator, dtype=inputs.dtype) * ops.mean(self.scale)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -387,7 +388,7 @@ def test_a_described_field_is_what_changes_the_outputs(window: str, own: Use) ->
 # files that are refused, each with its line
 
 
-OTHERS = {
+OTHERS: dict[str, tuple[Any, str]] = {
     "syntax": ("x = (1\n", "own.py:1  SyntaxError: '(' was never closed; --custom-layers needs valid Python"),
     "exception": ("import keras\n\nx = 1 / 0\n", "own.py:3  ZeroDivisionError: division by zero; --custom-layers cannot import the file"),
     "deep exception": ("def f():\n    raise ValueError('a\\nb')\n\n\nf()\n", "own.py:2  ValueError: a; --custom-layers cannot import the file"),
@@ -556,7 +557,7 @@ RULES = {
     "unknown side": (odd(compute_output_shape="return (None, None, 8, 1)"), "own.py:14  Odd.compute_output_shape returned [null, null, 8, 1]; expected"),
     "several shapes": (odd(compute_output_shape="return [input_shape, input_shape]"), "own.py:14  Odd.compute_output_shape returned [["),
     "without batch": (odd(compute_output_shape="return input_shape[1:]"), "own.py:14  Odd.compute_output_shape returned [8, 8, 1]; expected"),
-    "macs": (odd(macs="return 1.5"), "own.py:17  Odd.macs returned 1.5; expected the multiply-accumulates per image, an integer of at least 0"),
+    "macs": (odd(macs="return 1.5"), "own.py:17  Odd.macs returned 1.5; expected the MACs per image, an integer of at least 0"),
     "window": (odd(window="return 3"), "own.py:17  Odd.window returned 3; expected value, position, all, None or a mapping such as {'size': 3, "),
     "window key": (odd(window="return {'size': 3, 'stride': 2}"), "own.py:17  Odd.window returned {\"size\": 3, \"stride\": 2}; expected value"),
     "other window": (odd(window="return {'size': 3}"), 'own.py:17  Odd.window returned {"size": 3}; expected a window with 8×8 positions, as compute_'),
@@ -577,6 +578,10 @@ RULES = {
     ),
     "failing call": (odd(call="raise ValueError('no')"), "own.py:11  Odd.call failed: ValueError: no (own.py:12)"),
     "numpy in call": (odd(call="import numpy as np; return ops.convert_to_tensor(np.sort(np.asarray(inputs)))"), "own.py:11  Odd.call failed: "),
+    "another precision": (
+        odd(call="return inputs + keras.random.normal((1,), seed=3, dtype='float64')"),
+        "own.py:11  Odd.call failed: InvalidArgumentError: cannot compute AddV2 as input #1(zero-based) was expected to be a float tensor",
+    ),
     "unseeded weights": (
         odd(build="self.w = self.add_weight(shape=(1,), initializer='glorot_uniform')"),
         "own.py:17  Odd starts with other weights each time; take seed: int | None = None in Odd.__init__, which cnnctl fills from the seed of "

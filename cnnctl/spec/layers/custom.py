@@ -148,7 +148,7 @@ def refuse_other_file(noted: Any, of: str, copy: str) -> None:
         )
     if file.sha256 != hash_of_run:
         raise OtherCustomLayers(
-            f"{of} was started with another file of layers than {file.path}; use its copy: {FLAG} {copy}, or start anew in "
+            f"{of} was started with another file of layers than {file.path}; use its copy: {FLAG} {copy}, or start again in "
             f"another folder\n  {hash_of_run} is the SHA-256 of {name} at the start\n  {file.sha256} is that of {file.path} now"
         )
 
