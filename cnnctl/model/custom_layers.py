@@ -120,8 +120,9 @@ def _failed(error: BaseException, path: str) -> UsageError:
 
 @contextlib.contextmanager
 def _global_state(source: bytes, path: str) -> Iterator[None]:
-    """Refuse a file that changes what all layers depend on: Keras's settings, or classes that others registered."""
-    before, registered = _settings(), dict(keras.saving.get_custom_objects())
+    """Refuse a file that changes what all layers depend on: Keras's settings, or the classes that cnnctl registered."""
+    known = keras.saving.get_custom_objects()
+    before, registered = _settings(), {name: each for name, each in known.items() if each.__module__.startswith("cnnctl.")}
     try:
         yield
         now = _settings()
@@ -131,12 +132,9 @@ def _global_state(source: bytes, path: str) -> Iterator[None]:
                     f"{_line_with(f'set_{name}', source, path)}  the file changes keras.config.{name} from {before[name]} to "
                     f"{now[name]} for all layers; remove it: data_format and precision are fields of a config"
                 )
-        known = keras.saving.get_custom_objects()
         for name, each in registered.items():
             if known.get(name) is not each:
-                raise UsageError(
-                    f"{path}: the file replaces '{name}', which is registered already; use another package or name"
-                )
+                raise UsageError(f"{path}: the file replaces '{name}' of cnnctl; use another package or name")
     finally:
         _restore(before, registered)
 

@@ -421,7 +421,7 @@ OTHERS: dict[str, tuple[Any, str]] = {
     "epsilon": (HEAD + "keras.config.set_epsilon(1.0)\n", "own.py:6  the file changes keras.config.epsilon from 1e-07 to 1.0 for all layers"),
     "ours": (
         HEAD + "@keras.saving.register_keras_serializable(package='cnnctl', name='StackModel')\n" + SCALE.lstrip(),
-        "own.py: the file replaces 'cnnctl>StackModel', which is registered already; use another package or name",
+        "own.py: the file replaces 'cnnctl>StackModel' of cnnctl; use another package or name",
     ),
 }  # fmt: skip
 
