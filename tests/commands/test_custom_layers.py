@@ -310,3 +310,31 @@ def test_init_copies_the_file_beside_the_config(cnnctl: Callable[..., str], comm
     Path("custom_layer.py").write_text("# mine\n")
     assert "custom_layer.py already exists" in command("init", "custom-layer").refusal()
     assert not Path("custom-layer.yaml").exists()
+
+
+def test_a_layer_with_many_layers_inside_is_saved_and_read(cnnctl: Callable[..., str]) -> None:
+    """The checks of a model file, which may come from anyone, leave room for it and for weights of other types."""
+    text = HEAD + REGISTER
+    text += """class Deep(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = [keras.layers.Dense(2, kernel_initializer="ones") for _ in range(40)]
+
+    def build(self, input_shape):
+        self.count = self.add_weight(shape=(5,), dtype="int8", initializer="zeros", trainable=False, name="count")
+        for each in self.inner:
+            each.build(input_shape)
+            input_shape = (*input_shape[:-1], 2)
+
+    def call(self, inputs):
+        for each in self.inner:
+            inputs = ops.tanh(each(inputs))
+        return inputs
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 2)
+"""
+    Path("own.py").write_text(text)
+    Path("small.yaml").write_text(yaml.safe_dump(content_of(["flatten", "deep", {"dense": {"units": "classes"}}])))
+    run = trained(cnnctl, "run")
+    assert json.loads(cnnctl("evaluate", run, "--format", "json", "--custom-layers", "own.py"))["accuracy"] > 0
