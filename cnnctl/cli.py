@@ -276,6 +276,24 @@ def _disable_cache(disable: bool) -> bool:
     return disable
 
 
+def _use_custom_layers(context: typer.Context, file: Path | None) -> Path | None:
+    from cnnctl.commands.custom_layers import use_custom_layers
+
+    if not context.resilient_parsing:  # help and completion run no code
+        use_custom_layers(file, Console(), "--verbose" in sys.argv)
+    return file
+
+
+CustomLayers = Annotated[
+    Path | None,
+    typer.Option(
+        "--custom-layers",
+        metavar="FILE.py",
+        callback=_use_custom_layers,
+        help="Run this file, and add the Keras layers that it registers.",
+        show_default=False,
+    ),
+]
 NoCache = Annotated[bool, typer.Option("--no-cache", callback=_disable_cache, help="Ignore the image cache.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")]
 OptionalConfig = Annotated[
@@ -310,6 +328,7 @@ def train(
     device: Where = Device.auto,
     quiet: Quiet = False,
     no_cache: NoCache = False,
+    custom_layers: CustomLayers = None,
     verbose: Verbose = False,
 ) -> None:
     """Train a network; write weights, metrics and TensorBoard events to a run folder."""
@@ -333,6 +352,7 @@ def sweep(
     device: Where = Device.auto,
     quiet: Quiet = False,
     no_cache: NoCache = False,
+    custom_layers: CustomLayers = None,
     verbose: Verbose = False,
 ) -> None:
     """Search over values of a config and retrain the best with other seeds; run it again to resume."""
@@ -355,6 +375,7 @@ def summary(
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of every layer.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Build the Keras model and compare.")] = False,
+    custom_layers: CustomLayers = None,
     verbose: Verbose = False,
 ) -> None:
     """Show every layer: shape, parameters, MACs, receptive field, memory. No TensorFlow."""
@@ -384,6 +405,7 @@ def draw(
         typer.Option(help="A row for a slide, or a column for a page. [default: row]", show_default=False),
     ] = None,
     theme: Annotated[Theme, typer.Option(help="Colours; auto follows the page that shows the picture.")] = Theme.auto,
+    custom_layers: CustomLayers = None,
 ) -> None:
     """Draw the network to scale, or one layer in motion, as SVG, PNG or PDF. No TensorFlow."""
     from cnnctl.commands.draw import draw as run
@@ -426,6 +448,7 @@ def evaluate(
     form: Format = Form.table,
     device: Where = Device.auto,
     no_cache: NoCache = False,
+    custom_layers: CustomLayers = None,
     verbose: Verbose = False,
 ) -> None:
     """Evaluate a run, or several as an ensemble: loss, accuracy, classes, confusion, calibration; or episodes."""
@@ -474,6 +497,7 @@ def predict(
     pixel_max: PixelMax = None,
     form: Format = Form.table,
     device: Where = Device.auto,
+    custom_layers: CustomLayers = None,
     verbose: Verbose = False,
 ) -> None:
     """Classify images, with probabilities."""
@@ -498,6 +522,7 @@ def one_shot(
     mistakes: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw the mistakes.", show_default=False)] = None,
     form: Format = Form.table,
     device: Where = Device.auto,
+    custom_layers: CustomLayers = None,
     verbose: Verbose = False,
 ) -> None:
     """Run the Omniglot one-shot test."""
@@ -527,6 +552,7 @@ def explore(
     max_size: Annotated[int, typer.Option(metavar="MB", min=1, help="Largest size of the page, in MB.")] = 20,
     device: Where = Device.auto,
     no_cache: NoCache = False,
+    custom_layers: CustomLayers = None,
     verbose: Verbose = False,
 ) -> None:
     """Write one HTML page to explore a network in a browser: every layer, value and gradient."""
@@ -550,6 +576,7 @@ def verify(
     ] = None,
     form: Format = Form.table,
     no_cache: NoCache = False,
+    custom_layers: CustomLayers = None,
     verbose: Verbose = False,
 ) -> None:
     """Check that three builds and two loops of a config agree, and that its gradients are right."""
@@ -565,6 +592,7 @@ def code(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default=False)
     ] = None,
+    custom_layers: CustomLayers = None,
 ) -> None:
     """Print a stand-alone Keras script that trains the same network, in the config's style and loop."""
     from cnnctl.commands.code import code as run
@@ -622,6 +650,7 @@ def export(
     ] = None,
     quantize: Annotated[Quantize | None, typer.Option(help="int8 instead of float32; tflite only.", show_default=False)] = None,
     form: Annotated[PlainForm, typer.Option("--format", help="Output format.")] = PlainForm.table,
+    custom_layers: CustomLayers = None,
     verbose: Verbose = False,
 ) -> None:
     """Export a trained network for another runtime, and check its outputs there."""
@@ -640,6 +669,7 @@ def data(
     ] = None,
     form: Format = Form.table,
     no_cache: NoCache = False,
+    custom_layers: CustomLayers = None,
     verbose: Verbose = False,
 ) -> None:
     """Inspect the data: splits, classes, balance, pixels, duplicates, samples."""
@@ -685,6 +715,7 @@ def schema(
         ),
     ] = None,
     form: Annotated[PlainForm, typer.Option("--format", help="Output format of the fields below a path.")] = PlainForm.table,
+    custom_layers: CustomLayers = None,
 ) -> None:
     """Explain the fields below a config path; without a path, print the JSON Schema for editors."""
     from cnnctl.commands.schema import schema as run

@@ -20,6 +20,7 @@ from cnnctl.files import free_name, hold, is_held, remove_unfinished, write_whol
 from cnnctl.reading import read_bounded, refuse_leading_away
 from cnnctl.spec.document import dump
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.layers.custom import COPY, ENTRY, flag_words, refuse_other_file
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain, show
 from cnnctl.surroundings import shell_word
@@ -54,6 +55,7 @@ class RunFolder:
         self.stopped = path / "stopped.json"
         self.checkpoints = path / "checkpoints"
         self.model = path / "model.keras"
+        self.custom_layers = path / COPY
         self.tensorboard = path / "tensorboard"
         self.snapshots = path / "snapshots"
         self.lock = path / ".lock"
@@ -126,8 +128,19 @@ class RunFolder:
 
         Raises:
             ConfigError: it cannot be read, or is wrong.
+            OtherCustomLayers: it has layers of one's own, and the command line not their file.
         """
+        self.refuse_other_layers()
         return load(self.config, overrides, look_at_data, inside=self.path)
+
+    def refuse_other_layers(self) -> None:
+        """Raise OtherCustomLayers if the run has layers of one's own, and the command line not their file."""
+        try:
+            noted = self.read_environment()
+        except RunError:  # missing or damaged: the checkpoint has it too
+            origin = self.origin()
+            noted = dict(origin.environment) if origin else {}
+        refuse_other_file(noted.get(ENTRY), str(self.path), shell_word(self.custom_layers))
 
     def origin(self) -> Origin | None:
         """Read the origin of the newest checkpoint; None if there is none."""
@@ -135,7 +148,7 @@ class RunFolder:
 
     def restored_by(self) -> str:
         """Return how to restore a missing or damaged file; empty if there is no checkpoint."""
-        return f"cnnctl train --resume {shell_word(self.path)} restores it" if self.origin() else ""
+        return f"{resume_command(self)} restores it" if self.origin() else ""
 
     def read_result(self) -> dict[str, Any] | None:
         """Read result.json; None if the run has not ended.
@@ -262,7 +275,7 @@ def open_run_folder(path: Path, config_may_be_gone: bool = False) -> RunFolder:
 
 def resume_command(run: RunFolder) -> str:
     """Return the command that resumes a run."""
-    return f"cnnctl train --resume {shell_word(run.path)}"
+    return " ".join(["cnnctl train --resume", shell_word(run.path), *map(shell_word, flag_words())])
 
 
 def is_run_folder(path: Path) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnctl.spec.layers.custom import use
 from tests.fork_server import ForkServer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -57,6 +58,13 @@ def few_objects_to_look_through() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_layers_of_ones_own() -> Iterator[None]:
+    """Removes the layers that a test added to the vocabulary."""
+    yield
+    use(None)
 
 
 @pytest.fixture(scope="session")

@@ -154,6 +154,7 @@ def test_only_the_console_prints() -> None:
         "cnnctl.cli",  # its version; and how both streams treat what they cannot show
         "cnnctl.train.quiet",  # keeps TensorFlow's start-up messages from the stream
         "cnnctl.surroundings",  # opens them where they are closed
+        "cnnctl.model.custom_class",  # sends the prints of a user's layers to stderr
     }
     assert {module for module, tree in MODULES.items() if streams_used(tree)} == may
 

@@ -20,6 +20,7 @@ import cnnctl
 from cnnctl import cli
 from cnnctl.commands import init
 from cnnctl.errors import RunError
+from tests.custom import option_of
 from tests.train.test_signals import print_from_c
 
 ROOT = Path(__file__).parents[1]
@@ -246,7 +247,7 @@ def test_a_file_that_the_system_will_not_open_is_refused_with_its_reason(call: C
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
 def test_the_table_of_every_ready_config_fits_80_columns_of_a_pipe(config: Path, call: Call) -> None:
-    lines = done_well(call("summary", config, "--explain")).splitlines()
+    lines = done_well(call("summary", config, "--explain", *option_of(config))).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["layer", "output", "params", "MACs", "receptive", "stride", "memory"]
     assert "\x1b" not in "".join(lines)

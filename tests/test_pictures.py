@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cnnctl import cli
+from tests.custom import option_of
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
@@ -28,7 +29,10 @@ def table(name: str) -> dict[str, str]:
 
 def commands() -> dict[str, str]:
     """Read the commands that draw pictures."""
-    return table("COMMANDS") | {f"configs/{name}": f"draw configs/{name}.yaml" for name in CONFIGS}
+    own = {
+        name: f"draw configs/{name}.yaml {' '.join(option_of(ROOT / 'configs' / f'{name}.yaml'))}".strip() for name in CONFIGS
+    }
+    return table("COMMANDS") | {f"configs/{name}": command.replace(f"{ROOT}/", "") for name, command in own.items()}
 
 
 def names() -> set[str]:

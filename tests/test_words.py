@@ -46,7 +46,17 @@ def test_what_is_saved_of_a_training(rows: int, steps: int) -> None:
 def test_the_totals_of_a_network_of_one_parameter() -> None:
     experiment = load(ROOT / "configs/quickstart.yaml", [], look_at_data=False)
     one = summarize(experiment)
-    small = SimpleNamespace(trainable=1, non_trainable=0, macs=1, activation_bytes=4, batch_size=1, rows=(), never_seen="")
+    small = SimpleNamespace(
+        trainable=1,
+        non_trainable=0,
+        macs=1,
+        activation_bytes=4,
+        batch_size=1,
+        rows=(),
+        never_seen="",
+        uncounted=[],
+        unknown_from="",
+    )
     assert not any(PLURAL_OF_ONE.search(line) for line in (*totals(one), *totals(cast(Any, small))))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cnnctl.commands.custom_layers import check_calls
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.script.page import script
 from cnnctl.spec.few_shot import refuse_few_shot
+from cnnctl.spec.layers.custom import flag_words
 from cnnctl.spec.load import load
 from cnnctl.surroundings import shell_word
 
@@ -31,6 +33,7 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
     if output is not None:
         refuse_output(output, "--output")
     experiment = load(config, overrides)
+    check_calls(experiment)
     refuse_few_shot(experiment, "code", "its training steps are in cnnctl/few_shot/learners.py")
     text = script(experiment, _command(config, overrides), f"{config.stem}.keras")
     if output is None:
@@ -42,4 +45,4 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
 
 def _command(config: Path, overrides: Sequence[str]) -> str:
     changes = [word for text in overrides for word in ("--set", text)]
-    return " ".join(["cnnctl code", *map(shell_word, [config, *changes])])
+    return " ".join(["cnnctl code", *map(shell_word, [config, *changes, *flag_words()])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cnnctl.commands.custom_layers import check_calls
 from cnnctl.draw.layer_picture import layer_named, layer_picture
 from cnnctl.draw.network_picture import network_picture
 from cnnctl.draw.rendering import refuse_suffix, rendered
@@ -45,6 +46,7 @@ def draw(
     target = output or Path(f"{config.stem}.svg")
     refuse_suffix(target)
     experiment = load(config, overrides)
+    check_calls(experiment)
     if layer:
         layer_named(experiment, layer)
         target = output or Path(f"{config.stem}-{layer}.svg")

@@ -14,6 +14,7 @@ from cnnctl.report.text import printable
 from cnnctl.run_folder import NAME_A_RUN
 from cnnctl.session.run_files import config_of_run
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.layers import CustomLayer
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
@@ -60,6 +61,7 @@ def explore(
     """
     refuse_output(output, "--output", ".html")
     experiment = _experiment(source, overrides, console)
+    _refuse_own_layers(experiment)
     _refuse_large_weights(experiment, output, options)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
@@ -88,6 +90,16 @@ def _experiment(source: Path, overrides: Sequence[str], console: Console) -> Exp
     if overrides:
         raise UsageError(f"--set changes a config before training, and {printable(str(source))} is a run; remove --set")
     return config_of_run(source, console)
+
+
+def _refuse_own_layers(experiment: Experiment) -> None:
+    """Refuse layers that run in Python only, before TensorFlow starts."""
+    for node in experiment.network.nodes:
+        if isinstance(node.layer, CustomLayer):
+            raise UsageError(
+                f"explore cannot show '{node.name}': the page computes every layer in the browser, and {node.layer.kind} is a layer of "
+                f"one's own in Python, {node.layer.own.place}; train it, and look at it in TensorBoard"
+            )
 
 
 def _refuse_large_weights(experiment: Experiment, output: Path, options: PageOptions) -> None:

@@ -17,7 +17,9 @@ from cnnctl.report.tables import as_json, show_bytes
 from cnnctl.report.text import printable
 from cnnctl.run_folder import RunFolder, open_run_folder
 from cnnctl.session.run_files import config_of_run
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.few_shot import refuse_few_shot
+from cnnctl.spec.layers import CustomLayer
 from cnnctl.train.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ def export(
     run = RunFolder(folder)
     experiment = config_of_run(folder, console)
     refuse_few_shot(experiment, "export", f"open {run.model} with keras.models.load_model once the run is complete")
+    if to == "onnx":
+        _refuse_own_layers(experiment)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.export.exporter import export_network
@@ -86,6 +90,16 @@ def export(
         console.say(note)
     facts = _facts(trained, exported, to, quantize, path)
     console.result(as_json(facts) if form == "json" else "\n".join(_lines(trained, facts)))
+
+
+def _refuse_own_layers(experiment: Experiment) -> None:
+    """Refuse layers whose Python code has no counterpart among the operators of ONNX."""
+    for node in experiment.network.nodes:
+        if isinstance(node.layer, CustomLayer):
+            raise UsageError(
+                f"--to onnx: '{node.name}' is a layer of one's own, {node.layer.own.place}, and cnnctl writes ONNX layer by layer; "
+                "export it with --to saved_model, or --to keras"
+            )
 
 
 def _default(run: RunFolder, to: str, quantize: str | None) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from cnnctl.errors import RunError, UsageError, suggestion
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
+from cnnctl.spec.layers.custom import FLAG
 from cnnctl.surroundings import is_utf8, shell_word
 
 
@@ -41,8 +44,25 @@ def init(name: str | None, images: Path | None, output: Path | None, console: Co
         )
     target = output or Path(f"{name}.yaml")
     refuse_output(target, "--output")
+    layers = _layers_beside(configs[name], target)
     write_whole(target, configs[name].read_bytes())
-    console.result(_what_next(target))
+    console.result(_what_next(target, layers))
+
+
+def _layers_beside(config: Traversable, target: Path) -> list[str]:
+    """Copy the file of layers that an example config needs beside the copy; return the words of its option.
+
+    Raises:
+        UsageError: there is another file of this name.
+    """
+    match = re.search(rf"{FLAG} configs/(\w+\.py)", config.read_text(encoding="utf-8"))
+    if match is None:
+        return []
+    source, copy = _example_folder() / match[1], target.parent / match[1]
+    if not (copy.is_file() and copy.read_bytes() == source.read_bytes()):
+        refuse_output(copy, "--output")
+        write_whole(copy, source.read_bytes())
+    return [FLAG, str(copy)]
 
 
 def _init_from(name: str | None, images: Path, output: Path | None, console: Console) -> None:
@@ -59,23 +79,27 @@ def _init_from(name: str | None, images: Path, output: Path | None, console: Con
     console.result(text + "\n" + _what_next(target))
 
 
-def _what_next(target: Path) -> str:
+def _what_next(target: Path, options: Sequence[str] = ()) -> str:
     steps = {"Its layers:": "summary", "Its data:": "data", "Train it:": "train"}
     ready = f"{target} is ready.  "
     return "\n".join(
-        f"{'' if number else ready:<{len(ready)}}{step:<13}cnnctl {verb} {shell_word(target)}"
+        f"{'' if number else ready:<{len(ready)}}{step:<13}cnnctl {verb} {' '.join(map(shell_word, [target, *options]))}"
         for number, (step, verb) in enumerate(steps.items())
     )
 
 
 def example_configs() -> dict[str, Traversable]:
     """Find the example configs of this installation, by name."""
-    packaged = files("cnnctl") / "configs"
-    folder = packaged if packaged.is_dir() else files("cnnctl") / ".." / "configs"  # from a checkout
+    folder = _example_folder()
     if not folder.is_dir():
         raise RunError("this installation has no example configs; reinstall cnnctl")
     found = (file for file in folder.iterdir() if file.name.endswith(".yaml"))
     return {file.name.removesuffix(".yaml"): file for file in sorted(found, key=lambda file: file.name)}
+
+
+def _example_folder() -> Traversable:
+    packaged = files("cnnctl") / "configs"
+    return packaged if packaged.is_dir() else files("cnnctl") / ".." / "configs"  # from a checkout
 
 
 def _headline(file: Traversable) -> str:

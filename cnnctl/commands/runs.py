@@ -14,7 +14,8 @@ from cnnctl.report.comparison import Column, RunRow
 from cnnctl.report.console import Console
 from cnnctl.report.text import printable
 from cnnctl.run_folder import RunFolder
-from cnnctl.session.run_files import config_edits
+from cnnctl.session.run_files import config_edits, unchecked_edits
+from cnnctl.spec.layers.custom import OtherCustomLayers
 from cnnctl.spec.leaves import text_of
 from cnnctl.surroundings import shell_word
 
@@ -130,6 +131,8 @@ def _warn_edited(run: RunFolder, console: Console) -> None:
     """Warn where config.yaml differs from what the run was trained with."""
     try:
         edits = config_edits(run, run.read_config(look_at_data=False), strict=run.result.exists())
+    except OtherCustomLayers:
+        edits = unchecked_edits(run, strict=run.result.exists())
     except ConfigError as error:
         edits = [f"it is invalid now: {error.problems[0]}"]
     if edits:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cnnctl.commands.custom_layers import check_calls
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report import rows, tables
 from cnnctl.report.console import Console
@@ -51,6 +52,7 @@ def summary(
     experiment = load(config, overrides, notes=notes)
     for note in notes:
         console.say(note if note.startswith("warning") else f"note: {note}")
+    check_calls(experiment)
     numbers = rows.summarize(experiment, batch_size)
     shown = rows.folded(numbers, experiment.network.nodes, depth or 1)
     if form == "json":

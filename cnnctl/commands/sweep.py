@@ -19,6 +19,7 @@ from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
 from cnnctl.spec.choices import labels
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.layers.custom import flag_words
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain
 from cnnctl.surroundings import shell_word
@@ -111,7 +112,7 @@ def _command(config: Path, overrides: Sequence[str], options: SweepOptions) -> s
         words += ["--set", text]
     words += ["--dir", str(options.folder)] if options.folder else []
     words += ["--processes", str(options.processes)] if options.processes > 1 else []
-    return " ".join(map(shell_word, words))
+    return " ".join(map(shell_word, [*words, *flag_words()]))
 
 
 def _sweep(
@@ -216,10 +217,12 @@ def _again(best: TrialRow, config: Path, overrides: Sequence[str]) -> str:
     """Write the command that retrains the best trial: from its config, or from its values where its folder is gone."""
     own = Path(best.run) / "config.yaml"
     if own.is_file():
-        return " ".join(("cnnctl train", shell_word(own)))
+        return " ".join(("cnnctl train", shell_word(own), *map(shell_word, flag_words())))
     texts = [text for text in overrides if not text.startswith("sweep.")]
     texts += [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in best.values.items()]
-    return " ".join(("cnnctl train", shell_word(config), *(f"--set {shell_word(text)}" for text in texts)))
+    return " ".join(
+        ("cnnctl train", shell_word(config), *(f"--set {shell_word(text)}" for text in texts), *map(shell_word, flag_words()))
+    )
 
 
 def _with_repeats(study: Study) -> SweepResults:

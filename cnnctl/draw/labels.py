@@ -41,6 +41,8 @@ def lines_of(station: Station, parameters: int) -> list[Line]:
     if station.parameters:
         each, share = station.parameters // station.times, percent(station.parameters, parameters)
         lines += [Line(f"{many}{each:,} {'parameter' if each == 1 else 'parameters'}"), Line(f"{share} of all", "faint")]
+    if not station.macs_known:
+        lines.append(Line("MACs unknown", "faint"))
     if station.macs:
         lines.append(Line(f"{many}{short(station.macs // station.times)} MACs", "faint"))
     return lines
@@ -99,6 +101,8 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield JOINED[layer.kind]
         case L.Concatenate():
             yield "inputs side by side"
+        case L.CustomLayer():
+            yield "a layer of one's own"
 
 
 def _filters(layer: L.Convolution | L.Conv2DTranspose) -> Iterator[str]:

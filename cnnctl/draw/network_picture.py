@@ -71,7 +71,8 @@ def _drawing(stations: Sequence[Station], lines: Sequence[Sequence[Line]], layou
 
 def _header(title: str, experiment: Experiment) -> Iterator[str]:
     network = experiment.network
-    macs = short(sum(each.macs for each in network.facts))
+    least = "" if all(each.macs_known for each in network.facts) else "at least "
+    macs = least + short(sum(each.macs for each in network.facts))
     counts = f"{counted(len(network.nodes), 'layer')}, {counted(network.parameters, 'parameter')}, {macs} MACs per image"
     yield text(MARGIN, MARGIN + 16, title, font_size=19, font_weight="bold")
     yield text(MARGIN, MARGIN + 36, counts, "faint", font_size=12.5)
@@ -100,7 +101,8 @@ def _labels(lines: Sequence[Line], slot: Slot, layout: str, name: str) -> Iterat
 def _about(station: Station) -> str:
     """Describe a box in one line, with the full names of its layers."""
     sheets = ", ".join(f"{sheet.name or station.name}: {sheet.label}" for sheet in station.sheets)
-    costs = f"{counted(station.parameters, 'parameter')}, {station.macs:,} MACs"
+    macs = f"{station.macs:,} MACs" if station.macs_known else "MACs unknown"
+    costs = f"{counted(station.parameters, 'parameter')}, {macs}"
     return f"{station.name}: {station.kind}, {show_shape(station.shape)}, {costs}" + (f"; {sheets}" if sheets else "")
 
 

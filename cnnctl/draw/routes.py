@@ -139,6 +139,6 @@ def _sign(station: Station, page: Page, place: int) -> Iterator[str]:
     box = page.slots[place].box
     x, y = (box.left - SIGN_PLACE, box.y) if page.layout == "row" else (box.x, box.top - box.rise - SIGN_PLACE)
     yield element("circle", cx=x, cy=y, r=SIGN, class_="front purple purple-edge")
-    sign = SIGNS[station.kind]
+    sign = SIGNS.get(station.kind, "")  # a layer of one's own has none
     size = None if len(sign) < len("max") else 8  # inside its circle
     yield text(x, y + (4.5 if size is None else 3), sign, "purple", text_anchor="middle", font_weight="bold", font_size=size)

@@ -22,8 +22,9 @@ def drawn_shares(stations: Sequence[Station], x: float, y: float, width: float) 
     """
     parameters = [station.parameters for station in stations]
     macs = [station.macs for station in stations]
+    known = "" if all(station.macs_known for station in stations) else "≥ "
     for row, (what, total, counts) in enumerate(
-        (("parameters", f"{sum(parameters):,}", parameters), ("MACs", short(sum(macs)), macs))
+        (("parameters", f"{sum(parameters):,}", parameters), ("MACs", known + short(sum(macs)), macs))
     ):
         top = y + NEXT * row
         yield text(x, top + 14, f"{total} {what}", font_size=SIZE)

@@ -53,6 +53,7 @@ class Station:
         rounds: the repeats around it, outermost first.
         times: layers of the network that it is drawn for.
         parameters, macs: of all those layers, with the sheets.
+        macs_known: False for a layer of one's own that does not count its MACs.
         sheets: from the layer on.
     """
 
@@ -65,6 +66,7 @@ class Station:
     times: int = 1
     parameters: int = 0
     macs: int = 0
+    macs_known: bool = True
     sheets: list[Sheet] = field(default_factory=list)
 
     @property
@@ -103,6 +105,7 @@ def _station(item: Item, inputs: tuple[int, ...], context: LayerContext) -> Stat
     layer, shape = item.node.layer, item.facts.output_shape
     station = Station(item.name, layer, shape, _size(shape, format_of(layer, context)), inputs, item.rounds, item.times)
     station.parameters, station.macs = item.facts.parameters * item.times, item.facts.macs * item.times
+    station.macs_known = item.facts.macs_known
     activation = getattr(layer, "activation", None)
     if activation not in (None, "linear") and not isinstance(layer, ACTIVATIONS):
         station.sheets.append(Sheet(activation, "activation"))

@@ -30,6 +30,7 @@ from cnnctl.export.writers import (
 from cnnctl.files import passing_folder
 from cnnctl.session.trained_run import Trained, data_changes
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.layers.custom import note_of
 from cnnctl.train.quiet import without_native_stderr
 
 TOLERANCE = 1e-4
@@ -273,6 +274,9 @@ def _notes(experiment: Experiment, to: str) -> list[str]:
     notes, precision = [], experiment.train.precision
     if precision != "float32":
         notes.append(f"trained in {precision}; the file computes in float32 and agrees with the run within {HALF_TOLERANCE:g}")
+    own = note_of([node.layer for node in experiment.network.nodes])
+    if to == "keras" and own:
+        notes.append(f"Keras opens the file where the layers of {own['file']} are registered: run that file before load_model")
     if to == "keras" and experiment.model.style == "subclass":
         notes.append(
             "the run's model is subclassed; the file has the same network in functional style, which opens without cnnctl"

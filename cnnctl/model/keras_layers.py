@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from cnnctl.model.custom_class import MODULE, takes_training
 from cnnctl.model.up_sampling import UpSamplingByProducts
 from cnnctl.spec import layers as L
 from cnnctl.spec import weights as W
@@ -61,6 +62,12 @@ KERAS_LAYERS: dict[type[L.Layer], type[keras.Layer]] = {
 
 RANDOM = (keras.layers.Dropout, keras.layers.GaussianNoise, keras.layers.GaussianDropout, keras.layers.AlphaDropout)
 """Layers that draw random numbers in training; spatial dropout is a `Dropout`."""
+
+
+def acts_in_training(layer: keras.Layer) -> bool:
+    """Return True if a layer computes something else in training; one of one's own, if its `call` takes `training`."""
+    own = type(layer).__module__ == MODULE and takes_training(layer)
+    return own or isinstance(layer, (*RANDOM, keras.layers.BatchNormalization))
 
 
 @keras.saving.register_keras_serializable(package="cnnctl")
@@ -153,11 +160,11 @@ def keras_layer(
         arguments["units"] = units_of(layer, context)
     if isinstance(layer, L.Rescaling):
         arguments = {name: per_channel(value, context.data_format) for name, value in arguments.items()}
-    if isinstance(layer, L.RandomLayer) and arguments["seed"] is None:
+    if isinstance(layer, L.RandomLayer | L.CustomLayer) and arguments.get("seed", 0) is None:
         arguments["seed"] = seeds.of("seed")
     if isinstance(layer, L.UpSampling2D) and layer.only_in_float32 and precision != "float64":
         precision = "float32"
-    kind = KERAS_LAYERS[type(layer)]
+    kind = layer.own.keras_class if isinstance(layer, L.CustomLayer) else KERAS_LAYERS[type(layer)]
     if (
         isinstance(layer, L.UpSampling2D)
         and layer.interpolation != "nearest"

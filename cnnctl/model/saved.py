@@ -23,7 +23,9 @@ from cnnctl.errors import RunError
 from cnnctl.model.styles import build_model
 from cnnctl.reading import open_regular
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.layers import CustomLayer
 from cnnctl.spec.network import Network
+from cnnctl.spec.stack import Node
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = ["metadata.json", CONFIG, WEIGHTS]
@@ -34,6 +36,8 @@ BYTES_PER_LAYER = 2**16
 """More bytes than HDF5 needs for the metadata of the arrays of a layer, of any size."""
 OBJECTS_PER_LAYER = 32
 """More groups and arrays than Keras writes for a layer."""
+LAYERS_INSIDE = 64
+"""Most layers that are expected inside a layer of one's own."""
 _IRRELEVANT = ("seed", "shared_object_id", "compile_config")
 """Keys of a saved network that its outputs do not depend on."""
 
@@ -87,8 +91,9 @@ def _refuse_other_members(network: Network, archive: zipfile.ZipFile) -> None:
         raise NotThisNetwork(f"it holds other members than {', '.join(MEMBERS)}")
     if any(each.compress_type != zipfile.ZIP_STORED or each.file_size != each.compress_size for each in members):
         raise NotThisNetwork("it is compressed, which Keras never does")
-    least = 4 * network.parameters  # weights are float32 in every precision
-    most = least + BYTES_PER_LAYER * (len(network.nodes) + 2)
+    own = sum(facts.parameters for facts, node in zip(network.facts, network.nodes, strict=True) if _is_own(node))
+    least = 4 * (network.parameters - own)  # weights are float32 in every precision; those of layers of one's own may be others
+    most = least + 8 * own + BYTES_PER_LAYER * _layers(network)
     size = archive.getinfo(WEIGHTS).file_size
     if not least <= size <= most:
         raise NotThisNetwork(f"its weights have {size:,} bytes; those of config.yaml have {least:,} and some metadata")
@@ -98,7 +103,7 @@ def _refuse_other_members(network: Network, archive: zipfile.ZipFile) -> None:
 
 def _refuse_links(network: Network, weights: bytes) -> None:
     """Raise NotThisNetwork if an HDF5 file has anything but groups and plain arrays, such as links or external data."""
-    most = OBJECTS_PER_LAYER * (len(network.nodes) + 2)
+    most = OBJECTS_PER_LAYER * _layers(network)
     with h5py.File(io.BytesIO(weights), "r") as file:
         waiting = [file]
         while waiting:
@@ -112,6 +117,15 @@ def _refuse_links(network: Network, weights: bytes) -> None:
                     waiting.append(each)
                 elif not _is_plain(each):
                     raise NotThisNetwork(f"its {WEIGHTS} has an object that is not a plain array of numbers")
+
+
+def _is_own(node: Node) -> bool:
+    return isinstance(node.layer, CustomLayer)
+
+
+def _layers(network: Network) -> int:
+    """Count the layers of a network generously: one of one's own may have others inside, and two are Keras's."""
+    return sum(LAYERS_INSIDE if _is_own(node) else 1 for node in network.nodes) + 2
 
 
 def _is_plain(each: Any) -> bool:

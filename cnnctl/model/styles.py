@@ -11,7 +11,9 @@ from typing import Any
 import keras
 
 from cnnctl.model.adapted import Moments, set_moments
-from cnnctl.model.keras_layers import RANDOM, keras_layers, repaired
+from cnnctl.model.custom_calls import check_custom_layers
+from cnnctl.model.custom_class import MODULE
+from cnnctl.model.keras_layers import acts_in_training, keras_layers, repaired
 from cnnctl.spec import layers as L
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
@@ -42,11 +44,13 @@ def build_model(
         moments: mean and variance of the training images for layers that need them; without, 0 and 1.
     """
     network = experiment.network
+    precision = precision or on_any_machine(experiment).train.precision
+    check_custom_layers(network, precision)
     layers = keras_layers(
         network.nodes,
         experiment.seed,
         network.context,
-        precision or on_any_machine(experiment).train.precision,
+        precision,
         twice_differentiable,
     )
     for node, facts in zip(network.nodes, network.facts, strict=True):
@@ -232,7 +236,7 @@ def layers_by_name(network: keras.Model) -> dict[str, keras.Layer]:
     """Find the layers of a network of any style by the full names of their nodes."""
     found: dict[str, keras.Layer] = {}
     for layer in network.stack if isinstance(network, _Stack) else network.layers:
-        if isinstance(layer, Block | keras.Model):
+        if isinstance(layer, Block | keras.Model) and type(layer).__module__ != MODULE:  # a class of the user is one layer
             found |= {f"{layer.name}{INSIDE}{name}": inner for name, inner in layers_by_name(layer).items()}
         elif not isinstance(layer, keras.layers.InputLayer):
             found[layer.name] = layer
@@ -262,7 +266,7 @@ def outputs_of_layers(layers: Layers, wiring: Wiring, inputs: Mapping[str, Any],
     tensors = dict(inputs)
     for name, taken in wiring.items():
         layer = layers[name]
-        if isinstance(layer, (*RANDOM, keras.layers.BatchNormalization, Block)):
+        if isinstance(layer, Block) or acts_in_training(layer):
             tensors[name] = layer(_taken(tensors, taken), training=training)
         else:
             tensors[name] = layer(_taken(tensors, taken))

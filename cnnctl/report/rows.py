@@ -10,6 +10,7 @@ from typing import Any
 from cnnctl.spec.auto import on_any_machine
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.groups import Group, tree_of
+from cnnctl.spec.layers import CustomLayer
 from cnnctl.spec.receptive import Receptive, never_seen, receptive_fields
 from cnnctl.spec.shapes import Facts, Shape
 from cnnctl.spec.stack import INSIDE, Node
@@ -45,12 +46,14 @@ class Summary:
         batch_size: images that `activation_bytes` counts.
         rows: one row per layer.
         never_seen: the part of the image that affects no output, in words; empty if there is none.
+        unknown_from: the layer of one's own from which on receptive fields are unknown; empty if there is none.
     """
 
     image: Shape
     batch_size: int
     rows: Sequence[Row]
     never_seen: str = ""
+    unknown_from: str = ""
 
     @property
     def trainable(self) -> int:
@@ -66,6 +69,11 @@ class Summary:
     def macs(self) -> int:
         """MACs (multiply-accumulate operations) per image."""
         return sum(row.facts.macs for row in self.rows)
+
+    @property
+    def uncounted(self) -> list[str]:
+        """Names of the layers whose MACs are unknown; `macs` is without them."""
+        return [row.facts.name for row in self.rows if not row.facts.macs_known]
 
     @property
     def activation_bytes(self) -> int:
@@ -87,7 +95,13 @@ def summarize(experiment: Experiment, batch_size: int = 1) -> Summary:
         Row(each, field, prod(each.output_shape) * size * batch_size, node.shares)
         for node, each, field, size in zip(network.nodes, facts, fields, sizes, strict=True)
     ]
-    return Summary(image, batch_size, rows, never_seen(fields, image, context))
+    return Summary(image, batch_size, rows, never_seen(fields, image, context), _unknown_from(network.nodes, fields))
+
+
+def _unknown_from(nodes: Sequence[Node], fields: Sequence[Receptive | None]) -> str:
+    """Name the first layer without a receptive field, if its class could say what its outputs depend on."""
+    first = next((node for node, field in zip(nodes, fields, strict=True) if field is None), None)
+    return first.name if first and isinstance(first.layer, CustomLayer) else ""
 
 
 def folded(summary: Summary, nodes: Sequence[Node], depth: int) -> Summary:
@@ -141,7 +155,7 @@ def as_plain(summary: Summary) -> dict[str, Any]:
             "parameters": summary.trainable + summary.non_trainable,
             "trainable_parameters": summary.trainable,
             "non_trainable_parameters": summary.non_trainable,
-            "macs": summary.macs,
+            "macs": None if summary.uncounted else summary.macs,
             "activation_bytes": summary.activation_bytes,
         },
     }
@@ -158,7 +172,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
         "output_shape": list(facts.output_shape),
         "parameters": facts.parameters,
         "trainable_parameters": facts.trainable,
-        "macs": facts.macs,
+        "macs": facts.macs if facts.macs_known else None,
         **_plain_receptive(row.receptive),
         "activation_bytes": row.activation_bytes,
     }

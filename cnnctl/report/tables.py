@@ -23,6 +23,8 @@ _PREFIXES = ("k", "M", "G", "T")
 PAGE_WIDTH = 80
 NAME_WIDTHS = (22, 16)  # of kind and inputs below a name; the second if the table is too wide
 PADDED = "+"
+UNKNOWN = "?"
+"""The MACs, or the receptive field, that a layer of one's own does not state."""
 COLUMNS = ("layer", "output", "params", "MACs", "receptive", "stride", "memory")
 
 
@@ -96,12 +98,12 @@ def _cells(summary: Summary, name_width: int = NAME_WIDTHS[0]) -> list[list[str]
     cells = [[INPUT, show_shape(summary.image), "", "", "", "", ""]]
     before = INPUT
     for row in summary.rows:
-        cells.append(_layer_cells(row, before, name_width))
+        cells.append(_layer_cells(row, before, name_width, bool(summary.unknown_from)))
         before = row.facts.name
     return cells
 
 
-def _layer_cells(row: Row, before: str, name_width: int) -> list[str]:
+def _layer_cells(row: Row, before: str, name_width: int, unknown: bool = False) -> list[str]:
     facts = row.facts
     numbered = local(facts.name).removeprefix(facts.kind).removeprefix("_")
     kind = [] if not numbered or numbered.isdigit() else [facts.kind.replace("_", "_ ")]  # may be wrapped after any _
@@ -115,15 +117,15 @@ def _layer_cells(row: Row, before: str, name_width: int) -> list[str]:
         name,
         show_shape(facts.output_shape),
         params if facts.parameters else "",
-        f"{facts.macs:,}" if facts.macs else "",
-        *_receptive_cells(row.receptive),
+        (f"{facts.macs:,}" if facts.macs else "") if facts.macs_known else UNKNOWN,
+        *_receptive_cells(row.receptive, unknown),
         show_bytes(row.activation_bytes),
     ]
 
 
-def _receptive_cells(receptive: Receptive | None) -> list[str]:
+def _receptive_cells(receptive: Receptive | None, unknown: bool) -> list[str]:
     if receptive is None:
-        return ["", ""]
+        return [UNKNOWN if unknown else "", ""]
     (high, wide), (down, right) = receptive.field, receptive.stride
     stride = f"{down or '-'}×{right or '-'}" if down or right else ""
     return [f"{high}×{wide}{PADDED if receptive.padded else ''}", stride]
@@ -136,7 +138,15 @@ def totals(summary: Summary) -> list[str]:
         parameters += f": {summary.trainable:,} trainable, {summary.non_trainable:,} non-trainable ({_kinds(summary)})"
     images = "image" if summary.batch_size == 1 else f"batch of {summary.batch_size:,}"
     memory = f"{show_bytes(summary.activation_bytes)} for the outputs of all layers per {images}"
-    return [parameters, f"{show_count(summary.macs)} MACs per image", memory, *_field_notes(summary)]
+    macs = f"{show_macs(summary)} MACs per image"
+    if summary.uncounted:
+        macs += f"; those of {', '.join(summary.uncounted)} are unknown: the class has no method macs"
+    return [parameters, macs, memory, *_field_notes(summary)]
+
+
+def show_macs(summary: Summary) -> str:
+    """Format the MACs of a network; `at least` if a layer of one's own does not count its own."""
+    return f"at least {show_count(summary.macs)}" if summary.uncounted else show_count(summary.macs)
 
 
 def _kinds(summary: Summary) -> str:
@@ -150,7 +160,9 @@ def _field_notes(summary: Summary) -> Iterator[str]:
     """Yield notes on the receptive fields."""
     if any(row.receptive and row.receptive.padded for row in summary.rows):
         yield f"{PADDED} the window is larger and reaches into zero padding"
-    if any(row.receptive is None for row in summary.rows):
+    if summary.unknown_from:
+        yield f"receptive fields are unknown from '{summary.unknown_from}' on: its class has no method window"
+    elif any(row.receptive is None for row in summary.rows):
         yield "receptive fields are not computed for images of this size"
     if summary.never_seen:
         yield summary.never_seen

@@ -15,7 +15,7 @@ from cnnctl.script.network_code import acts_in_training, layer_call
 from cnnctl.script.style_code import STYLES
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.groups import Group, local, tree_of
-from cnnctl.spec.layers import CLASSES, Normalization
+from cnnctl.spec.layers import CLASSES, CustomLayer, Normalization
 from cnnctl.spec.layers.blocks import SIGN
 from cnnctl.spec.network import Network
 from cnnctl.spec.places import definition
@@ -62,12 +62,13 @@ class ModelCode:
         self.style = STYLES[experiment.model.style]
         self.shapes = {INPUT: self.network.image} | {facts.name: facts.output_shape for facts in self.network.facts}
         self.places = {node.name: index for index, node in enumerate(self.network.nodes)}
-        self.definitions: dict[str, tuple[str, str]] = {}
+        own = {type(node.layer).__name__ for node in self.network.nodes if isinstance(node.layer, CustomLayer)}
+        self.definitions: dict[str, tuple[str, str]] = dict.fromkeys(own, ("", ""))  # names that are taken
 
     def text(self) -> str:
         """Return the definitions of the blocks, and the code that makes `model`."""
         model = self.style.network(self.network, self.steps(tree_of(self.network.nodes), Scope(inside=False)))
-        return "\n\n\n".join([*(text for text, _ in self.definitions.values()), model])
+        return "\n\n\n".join([*(text for text, _ in self.definitions.values() if text), model])
 
     def steps(self, items: Sequence[Node | Group], scope: Scope) -> list[Step]:
         """Return the code of each layer and block of a stack."""

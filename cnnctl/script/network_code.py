@@ -54,7 +54,8 @@ def _calls(experiment: Experiment) -> list[Call]:
 
 def acts_in_training(layer: L.Layer) -> bool:
     """Return True for a layer that differs in training and inference."""
-    return isinstance(layer, L.RandomLayer | L.BatchNormalization)
+    own = isinstance(layer, L.CustomLayer) and layer.own.takes_training
+    return own or isinstance(layer, L.RandomLayer | L.BatchNormalization)
 
 
 def layer_call(
@@ -76,7 +77,11 @@ def layer_call(
         fields = {field: per_channel(value, experiment.model.data_format) for field, value in fields.items()}
     named = layer.name or (isinstance(layer, L.Normalization) and layer.adapted)  # found by its name, to adapt it
     name = (f"name={literal(local(node.name))}",) if named else ()
-    draws = isinstance(layer, L.RandomLayer) and "seed" not in fields
+    draws = isinstance(layer, L.RandomLayer | L.CustomLayer) and getattr(layer, "seed", 0) is None
+    if draws:
+        fields.pop("seed", None)
+    if isinstance(layer, L.CustomLayer) and "data_format" in type(layer).model_fields:
+        fields["data_format"] = getattr(layer, "data_format", None) or experiment.model.data_format
     seed = (f"seed={seed_of(W.drawn_seed(experiment.seed, index, 'seed'))}",) if draws else ()
     precision = ('dtype="float32"',) if mixed and (last or getattr(layer, "only_in_float32", False)) else ()
     fields = {name: value.bounds if isinstance(value, L.RenormClipping) else value for name, value in fields.items()}
@@ -88,15 +93,15 @@ def layer_call(
         for field, value in fields.items()
         if isinstance(value, Section)
     ]
-    kind = type(layer).__name__.removesuffix("Layer")
-    return Call(f"layers.{kind}", (*plain, *seed, *name, *precision), tuple(parts))
+    kind = type(layer).__name__ if isinstance(layer, L.CustomLayer) else f"layers.{type(layer).__name__.removesuffix('Layer')}"
+    return Call(kind, (*plain, *seed, *name, *precision), tuple(parts))
 
 
 def _arguments(layer: L.Layer, experiment: Experiment, parameters: Collection[str]) -> list[str]:
     """Return the fields to write: those that differ from Keras's defaults, random initializers, and parameters of a block."""
     known = [name for name in type(layer).model_fields if name not in ("name", "inputs")]
     fields = [name for name in known if name in parameters or _differs(layer, name)]
-    if getattr(layer, "data_format", None) == experiment.model.data_format:
+    if getattr(layer, "data_format", None) == experiment.model.data_format and "data_format" in fields:
         fields.remove("data_format")
     if isinstance(layer, L.AveragePooling2D) and "pool_size" not in fields:
         fields.insert(0, "pool_size")  # Keras has no default for it
@@ -113,7 +118,9 @@ def _plain(layer: L.Layer, field: str, value: object, parameter: str | None) -> 
         text = parameter
     elif field == "units" and value == L.CLASSES:
         text = "CLASSES"
-    elif isinstance(value, tuple) and (field in _PAIRS or isinstance(layer, L.ZeroPadding2D | L.Cropping2D)):
+    elif isinstance(value, tuple) and (
+        (field in _PAIRS and not isinstance(layer, L.CustomLayer)) or isinstance(layer, L.ZeroPadding2D | L.Cropping2D)
+    ):
         text = pair(value)
     else:
         text = literal(value)

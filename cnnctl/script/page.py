@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from pathlib import Path
 
 from cnnctl.script import data_code, network_code, training_code
 from cnnctl.script.augmentation import augment_needs
 from cnnctl.script.expressions import WIDTH, literal
 from cnnctl.script.model_code import ModelCode
+from cnnctl.script.own_layers import own_code, own_file, refuse_same_names, with_imports
 from cnnctl.script.reading_code import Reading, reading_of
 from cnnctl.script.template import Needs, written
 from cnnctl.spec import weights as W
@@ -77,14 +79,17 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
         model_file: the file that the script saves the network to.
 
     Raises:
-        UsageError: a short script cannot read the data as cnnctl does.
+        UsageError: a short script cannot read the data as cnnctl does, or a layer's file has a name of the script.
         DataError: the data has changed since the config was checked.
     """
     reading = reading_of(experiment.data)
     needs = needs_of(experiment, reading)
     experiment = on_any_machine(experiment)
+    own, head = own_file(experiment), _head(experiment, command, needs)
+    head = with_imports(head, own) if own else head
     parts = [
-        _head(experiment, command, needs),
+        head,
+        *([_title(f"Layers of {Path(own.path).name}"), own_code(own)] if own else []),
         _title("Data"),
         *reading.code(needs),
         *([written(data_code.HOLD_OUT, needs)] if needs["fractions"] else []),
@@ -100,6 +105,8 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
         _title("Test"),
         training_code.test(needs, reading.call(experiment.data.test), model_file),
     ]
+    if own:
+        refuse_same_names(own, "\n".join([head, *parts[3:]]))
     return "\n\n\n".join(parts).replace("-\n\n\n", "-\n\n")
 
 

@@ -17,10 +17,12 @@ from cnnctl import __version__
 from cnnctl.data.inspect.statistics import ImageStatistics, statistics_of
 from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import RunError
+from cnnctl.files import write_whole
 from cnnctl.report.console import Console
 from cnnctl.run_folder import RunFolder
 from cnnctl.session.run_files import RESUMED, restored_environment
 from cnnctl.spec.auto import cpu_flags
+from cnnctl.spec.layers.custom import ENTRY, loaded, note_of, refuse_other_file
 from cnnctl.surroundings import overridden
 from cnnctl.train.device import Device
 from cnnctl.train.settings import Settings
@@ -55,13 +57,15 @@ def note_environment(
     """
     now, rounding = _this_command(), {**_rounding(device), "replicas": replicas}
     if not (origin or run.environment.exists()):
-        lasting = {**_lasting(settings, rounding), **_fingerprints(splits)}
+        lasting = {**_lasting(settings, rounding), **_fingerprints(splits), **_custom_layers(run, settings)}
         about_data = {"class_names": splits.class_names, "training_images": statistics_of(splits.train).as_plain()}
         first = {**now, **lasting, **about_data}
         run.write_json(run.environment, first)
         return first, []
     first, notes = restored_environment(run, origin) if origin else (run.read_environment(), [])
     _refuse_other_data(run, first, splits)
+    refuse_other_file(first.get(ENTRY), str(run.path), str(run.custom_layers))
+    _custom_layers(run, settings)
     changed = [name for name in ROUNDING if _without_note(first.get(name)) != _without_note(rounding[name])]
     earlier = first.pop(RESUMED, [])
     run.write_json(run.environment, {**first, RESUMED: [*(earlier if isinstance(earlier, list) else []), {**now, **rounding}]})
@@ -80,6 +84,15 @@ def _refuse_other_data(run: RunFolder, first: Mapping[str, Any], splits: Splits)
             raise RunError(f"{run.path} was started on other {which} images; restore them, or start a new run")
     if first.get("class_names") != splits.class_names:
         raise RunError(f"{run.path} was started on the same images with other class names; restore them, or start a new run")
+
+
+def _custom_layers(run: RunFolder, settings: Settings) -> dict[str, Any]:
+    """Keep a copy of the file of the network's own layers; return its entry, none without such layers."""
+    note, file = note_of([node.layer for node in settings.experiment.network.nodes]), loaded()
+    if note is None or file is None:
+        return {}
+    write_whole(run.custom_layers, file.source)
+    return {ENTRY: note}
 
 
 def training_images(run: RunFolder, console: Console) -> ImageStatistics | None:

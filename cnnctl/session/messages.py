@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnctl.errors import counted
 from cnnctl.report.rows import summarize
-from cnnctl.report.tables import show_count
+from cnnctl.report.tables import show_macs
 from cnnctl.run_folder import RunFolder, resume_command
 from cnnctl.session.resume import NOTHING_WRITTEN
 from cnnctl.spec.oddities import last_batch_warning
@@ -29,7 +29,7 @@ def introduction(session: Session) -> Iterator[str]:
     yield from (f"        {note}" for note in task.splits.notes)
     if warning := last_batch_warning(network.nodes, network.facts, task.examples, task.batch_size):
         yield f"        {warning}"
-    yield f"model   {experiment.model.style}, {size}, {show_count(summary.macs)} MACs per image"
+    yield f"model   {experiment.model.style}, {size}, {show_macs(summary)} MACs per image"
     yield from (f"{key:<7} {text}" for key, text in others)
     yield f"loop    {experiment.train.loop}, {session.settings}, on {session.device}"
     if session.workers.replicas:

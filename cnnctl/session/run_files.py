@@ -9,9 +9,9 @@ from typing import Any
 
 from cnnctl.errors import ConfigError, RunError, UsageError
 from cnnctl.report.console import Console
-from cnnctl.run_folder import RunFolder, open_run_folder
+from cnnctl.run_folder import RunFolder, open_run_folder, resume_command
 from cnnctl.spec.auto import AUTO_FIELDS, SAME_NUMBERS
-from cnnctl.spec.document import dump, parse
+from cnnctl.spec.document import dump, parse, read_document
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.leaves import differing, leaves
 from cnnctl.spec.load import check
@@ -33,7 +33,9 @@ def experiment_of(origin: Origin, run: RunFolder) -> Experiment:
 
     Raises:
         RunError: another version of cnnctl wrote it.
+        OtherCustomLayers: see `RunFolder.read_config`.
     """
+    run.refuse_other_layers()
     try:
         return check(parse(dump(origin.config), str(run.checkpoints)), look_at_data=False)
     except ConfigError as error:
@@ -50,7 +52,11 @@ def differences(own: Experiment, asked: Experiment, strict: bool = False) -> Ite
         asked: another one; a resolved `auto`, more epochs and another place of the data are no differences.
         strict: more epochs are a difference.
     """
-    for path, (before, now) in differing([leaves(plain(each)) for each in (own, asked)]).items():
+    yield from _differences(plain(own), plain(asked), strict)
+
+
+def _differences(own: Mapping[str, Any], asked: Mapping[str, Any], strict: bool) -> Iterator[tuple[str, Any, Any]]:
+    for path, (before, now) in differing([leaves(each) for each in (own, asked)]).items():
         became = path in AUTO_FIELDS and now == "auto"
         more = path == "train.epochs" and now > before and not strict
         if not became and not more and path not in _FREE:
@@ -72,7 +78,7 @@ def refuse_edited(run: RunFolder, own: Experiment, filed: Experiment) -> None:
 def _restoring(run: RunFolder) -> str:
     """Return the command that restores config.yaml from the checkpoint."""
     file, aside = shell_word(run.config), shell_word(run.path / "edited.yaml")
-    return f"To restore it: mv {file} {aside} && cnnctl train --resume {shell_word(run.path)}"
+    return f"To restore it: mv {file} {aside} && {resume_command(run)}"
 
 
 def filed_config(run: RunFolder) -> Experiment:
@@ -176,7 +182,20 @@ def config_edits(run: RunFolder, filed: Experiment, strict: bool = False) -> lis
         own = experiment_of(origin, run)
     except RunError as error:
         return [f"it cannot be compared: {error}"]
-    return [f"{path} is {show(now)}, trained with {show(before)}" for path, before, now in differences(own, filed, strict)]
+    return _edited(differences(own, filed, strict))
+
+
+def unchecked_edits(run: RunFolder, strict: bool = False) -> list[str]:
+    """Describe the edits of config.yaml without checking it, since the command line has not the file of its layers."""
+    origin = newest_origin(run.checkpoints)
+    if origin is None:
+        return []
+    content = read_document(run.config, run.path).content
+    return _edited(_differences(origin.config, content, strict))
+
+
+def _edited(found: Iterator[tuple[str, Any, Any]]) -> list[str]:
+    return [f"{path} is {show(now)}, trained with {show(before)}" for path, before, now in found]
 
 
 def _environment_edits(run: RunFolder, origin: Origin) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnnctl.spec.experiment import Experiment
-from cnnctl.spec.layers import BatchNormalization
-from cnnctl.spec.stack import Node
+from cnnctl.spec.layers import BatchNormalization, CustomLayer
+from cnnctl.spec.stack import Node, nodes_of
 
 LEAST_PART = 32
 """Fewest images per part: smaller parts cost more in overhead than they gain by running in parallel."""
@@ -67,6 +67,8 @@ def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
     for node in nodes:
         if isinstance(node.layer, BatchNormalization):
             return f"'{node.name}' normalizes over the whole batch"
+        if isinstance(node.layer, CustomLayer):
+            return f"'{node.name}' is a layer of one's own, which may compare the images of a batch"
         if getattr(node.layer, "activity_regularizer", None) is not None:
             return f"the activity_regularizer of '{node.name}' is a mean over the whole batch"
     return ""
@@ -76,6 +78,8 @@ def shared_batches_reason(experiment: Experiment) -> str:
     """Describe what keeps the batches of this training on one device; return an empty text if nothing does."""
     if experiment.few_shot:
         return "few-shot methods compute whole episodes on one device"
+    if own := next((node for node in nodes_of(experiment.model)[0] if isinstance(node.layer, CustomLayer)), None):
+        return f"'{own.name}' is a layer of one's own, which may compare the images of a batch"
     if experiment.train.batch_parts not in (1, "auto"):
         return "train.batch_parts already splits each batch among the cores of one device"
     return ""

@@ -127,6 +127,12 @@ def _layer_complaints(few_shot: FewShotSpec, nodes: Sequence[Node]) -> Iterator[
                 node.where,
                 f"maml adapts on a few images in training mode, so {node.layer.kind} would act in tests too; remove it",
             )
+        if maml and isinstance(node.layer, L.CustomLayer):
+            yield (
+                node.where,
+                "maml computes gradients through gradients, and in training mode in tests too, which cnnctl cannot check for a layer "
+                "of one's own; remove it, or write method: prototypical",
+            )
         if maml and (regularizers := [name for name, value in node.layer if name.endswith("_regularizer") and value]):
             yield (*node.where, regularizers[0]), "the loss of a maml episode has no penalties; remove it"
         if maml and node.name == HEAD:

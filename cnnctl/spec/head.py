@@ -313,6 +313,13 @@ def _side_by_side(node: Node, taken: Sequence[Values]) -> Values:
     return Values(f"{' and '.join(kinds)} side by side", node, f"end with dense: {{units: {L.CLASSES}}}")
 
 
+def _of_ones_own(node: Node) -> Values:
+    """Return what the class of a layer of one's own says that it outputs: logits unless it says probabilities."""
+    assert isinstance(node.layer, L.CustomLayer)
+    softmax = (node,) if node.layer.own.outputs == PROBABILITIES else ()
+    return Values(PROBABILITIES if softmax else LOGITS, node, softmax=softmax)
+
+
 _MADE: dict[type[L.Layer], Callable[[_Step], Values]] = {
     L.Conv2D: lambda step: _activated(step.node, Values(LOGITS, step.node), step.facts),
     L.DepthwiseConv2D: lambda step: _activated(step.node, Values(LOGITS, step.node), step.facts),
@@ -342,6 +349,7 @@ _MADE: dict[type[L.Layer], Callable[[_Step], Values]] = {
     L.GlobalPooling: lambda step: _pooled(step.node, step.values, step.facts, step.softmax_of_columns),
     L.ValueJoin: lambda step: _combined(step.node, step.taken),
     L.Concatenate: lambda step: _side_by_side(step.node, step.taken),
+    L.CustomLayer: lambda step: _of_ones_own(step.node),
 }
 """The kind of values that each family of layers outputs."""
 

@@ -163,7 +163,9 @@ def _classes() -> dict[str, list[type[Section]]]:
 
 def _class_of(kind: str, fields: Mapping[str, Any]) -> type[Section] | None:
     """Return the section of a kind; the fields decide between the schedule and the initializer `constant`."""
-    return next((each for each in _classes().get(kind, ()) if set(fields) <= set(each.model_fields)), None)
+    own = STACK_ITEM.choices.get(kind)  # of one's own, where no other section has this name
+    known = [*_classes().get(kind, ()), *([own] if own else [])]
+    return next((each for each in known if set(fields) <= set(each.model_fields)), None)
 
 
 def _section_in(field: FieldInfo | None) -> type[Section] | None:

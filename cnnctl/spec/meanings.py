@@ -296,7 +296,7 @@ PARTS = {
 
 def meaning_of(section: type[Section], field: str) -> str:
     """Return the description of a field of a section; empty if there is none."""
-    if section.kind:
+    if section.kind in KINDS or field == "seed":  # the class of a layer of one's own describes its other fields
         weight, _, part = field.rpartition("_")
         if part in PARTS:
             return PARTS[part].format("the output of the layer" if weight == "activity" else weight)

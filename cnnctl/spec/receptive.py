@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnctl.spec.receptive_masks import AxisField, field_after
-from cnnctl.spec.receptive_moves import Stride, TooLarge
+from cnnctl.spec.receptive_moves import NotComputed, Stride
 from cnnctl.spec.receptive_normalizations import NORMALIZATIONS
 from cnnctl.spec.shapes import Facts, HeightWidth, LayerContext, Shape
 from cnnctl.spec.stack import INPUT, Node
@@ -43,7 +43,7 @@ class Receptive:
 def receptive_fields(
     nodes: Sequence[Node], facts: Sequence[Facts], image: Shape, context: LayerContext
 ) -> list[Receptive | None]:
-    """Compute the receptive field of every layer; None from the first layer on that would need too much memory."""
+    """Compute the receptive field of every layer; None from the first layer on where they are unknown or would need too much memory."""
     axes = (1, 2) if context.data_format == "channels_first" else (0, 1)
     known: dict[str, tuple[AxisField, AxisField] | None] = {INPUT: _of_image(image, axes)}
     found: list[Receptive | None] = []
@@ -96,7 +96,7 @@ def _both(
     try:
         after = NORMALIZATIONS.get(type(node.layer), field_after)
         rows, columns = (after(node.layer, [each[axis] for each in taken], facts, context) for axis in (0, 1))
-    except TooLarge:
+    except NotComputed:
         return None
     return rows, columns
 

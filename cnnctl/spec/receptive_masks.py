@@ -26,6 +26,7 @@ from cnnctl.spec.receptive_moves import (
     EVERYTHING,
     MAX_MASKS,
     Masks,
+    NotComputed,
     Stride,
     Term,
     TooLarge,
@@ -47,6 +48,10 @@ from cnnctl.spec.shapes import (
     transposed_size,
     window_of,
 )
+
+
+class Unknown(NotComputed):
+    """The class of a layer of one's own does not say what its outputs depend on."""
 
 
 class _Widest(NamedTuple):
@@ -388,6 +393,24 @@ def _joined(taken: Sequence[AxisField]) -> AxisField:
     return AxisField(taken[0].shape, terms, taken[0].zeros, axis, stride)
 
 
+def _of_ones_own(layer: L.CustomLayer, taken: Sequence[AxisField], facts: Facts, context: LayerContext) -> AxisField:
+    """Compute the fields of a layer of one's own from what its class says that a value depends on."""
+    depends_on, output = layer.own.measured(layer, facts.input_shapes, context).field, facts.output_shape
+    if depends_on is None:
+        raise Unknown
+    if depends_on == "all":
+        everything = reduce(or_, (mask for field in taken for mask in field.masks()), 0)
+        return AxisField(output, (((everything,), *((EVERYTHING,),) * (len(output) - 1)),), taken[0].zeros, None, None)
+    field = _combined(taken, facts)
+    if depends_on == "value":
+        return field
+    axes, channels = _image_axes(layer, context)
+    if isinstance(depends_on, Window):
+        for side, axis in enumerate(axes):
+            field = _slid_along(field, axis, depends_on, side, field.zeros)
+    return field.mixed(channels, output[channels])
+
+
 def _fewest(terms: Iterable[Term]) -> tuple[Term, ...]:
     """Merge terms without changing their union."""
     merged: list[Term] = []
@@ -446,5 +469,6 @@ _RULES: dict[type[L.Layer], Callable[[Any, Sequence[AxisField], Facts, LayerCont
     L.Subtract: lambda layer, taken, facts, context: _subtracted(taken, facts),
     L.ValueJoin: lambda layer, taken, facts, context: _combined(taken, facts),
     L.Concatenate: lambda layer, taken, facts, context: _concatenated(layer, taken, facts),
+    L.CustomLayer: _of_ones_own,
 }
 """The fields after each family of layers; the subclass comes before its base."""

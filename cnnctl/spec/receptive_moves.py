@@ -27,7 +27,11 @@ Masks = tuple[int, ...]
 Term = tuple[Masks, ...]
 
 
-class TooLarge(Exception):
+class NotComputed(Exception):
+    """A layer has no receptive fields, and so none after it."""
+
+
+class TooLarge(NotComputed):
     """The receptive fields would need too many masks."""
 
 

@@ -11,9 +11,9 @@ from cnnctl.spec.experiment import CosineClassifier, Experiment, Maml
 from cnnctl.spec.few_shot import BY_EPISODES, FAR_TURNED
 from cnnctl.spec.layers import STACK_ITEM
 from cnnctl.spec.leaves import NAMED
-from cnnctl.spec.meanings import KINDS, meaning_of, summary_of
+from cnnctl.spec.meanings import meaning_of, summary_of
 from cnnctl.spec.optimizers import SCHEDULES, Constant, Span, plain_span
-from cnnctl.spec.section import REFERS, Section
+from cnnctl.spec.section import REFERS, Named, Section
 from cnnctl.spec.training import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
 _NULL = {"type": "null"}
@@ -137,11 +137,12 @@ class _Generator(GenerateJsonSchema):
         return plain_span(dft) if isinstance(dft, Span) else super().encode_default(dft)
 
 
-def _described(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add a description to each name of a vocabulary."""
+def _described(named: Named) -> dict[str, Any]:
+    """Generate the schema of a vocabulary, with a description of each name."""
+    schema = named.json_schema(_Generator)
     mapping = schema["anyOf"][1] if "anyOf" in schema else schema
     for kind, fields in mapping["properties"].items():
-        fields["description"] = KINDS[kind]
+        fields["description"] = summary_of(named.choices[kind])
     return schema
 
 
@@ -151,7 +152,7 @@ def json_schema() -> dict[str, Any]:
     It covers fields, types, ranges and rules between fields. Only the loader checks whether a stack fits its images.
     """
     schema = Experiment.model_json_schema(schema_generator=_Generator)
-    schema["$defs"].update({named.what: _described(named.json_schema(_Generator)) for named in NAMED})
+    schema["$defs"].update({named.what: _described(named) for named in NAMED})
     schema["$defs"]["DataSpec"]["allOf"] = [
         {"if": {"required": ["source"], "properties": {"source": {"const": source}}}, "then": rule}
         for source, rule in _BY_SOURCE.items()

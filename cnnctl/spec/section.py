@@ -177,10 +177,12 @@ class Named:
     Args:
         what: the noun in messages, such as 'layer'.
         choices: the sections allowed here.
+        others: how to have others, for the message of an unknown name.
     """
 
-    def __init__(self, what: str, choices: Iterable[type[Section]]) -> None:
+    def __init__(self, what: str, choices: Iterable[type[Section]], others: str = "") -> None:
         self.what = what
+        self.others = f"; {others}" if others else ""
         self.choices = {choice.kind: choice for choice in choices}
 
     def read(self, value: object) -> Section:
@@ -190,7 +192,7 @@ class Named:
         name, fields = self.parts(value)
         if name not in self.choices:
             known = self.known()
-            hint = suggestion(name, known) or f"; known: {', '.join(known)}"
+            hint = suggestion(name, known) or f"; known: {', '.join(known)}{self.others}"
             raise wrong(f"unknown {self.what} {show(name)}{hint}")
         choice = self.choices[name]
         if fields is not None and not isinstance(fields, dict) and not (choice.shorthand and isinstance(fields, str)):

@@ -12,12 +12,14 @@ import optuna
 from optuna.storages import RDBStorage
 
 from cnnctl.errors import RunError, UsageError
-from cnnctl.files import UNFINISHED, put_in_place
+from cnnctl.files import UNFINISHED, put_in_place, write_whole
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.layers.custom import ENTRY, loaded, refuse_other_file
 from cnnctl.spec.leaves import differing, leaves
 from cnnctl.spec.section import plain, show
 from cnnctl.spec.sweep import SweepSpec
 from cnnctl.spec.trial import without_sweep
+from cnnctl.surroundings import shell_word
 from cnnctl.sweep.sampler import SeededSampler, pruner_of
 from cnnctl.sweep.scheduler import MAY_DIFFER, STUDY_NAME, Study
 from cnnctl.sweep.storage import UNREADABLE, as_storage_error, damaged, refuse_damaged, storage_of
@@ -46,6 +48,7 @@ def open_study(folder: SweepFolder, experiment: Experiment) -> Study | None:
             raise damaged(folder.study, f"its study cannot be read ({error})") from error
     if not isinstance(ours, dict) or not _has_config(ours):
         raise damaged(folder.study, "it does not have its config")
+    refuse_other_file(ours.get(ENTRY), str(folder.path), shell_word(folder.custom_layers))
     _refuse_other(folder, ours, _identity(experiment))
     if direction != _direction(sweep):
         raise damaged(folder.study, f"its direction is {direction.name.lower()}")
@@ -79,7 +82,7 @@ def create_study(folder: SweepFolder, experiment: Experiment) -> None:
         with as_storage_error(folder.study):
             storage = storage_of(beside, new=True)
             study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=_direction(sweep))
-            study.set_user_attr(OURS, {"format": FORMAT, "id": uuid.uuid4().hex, **_identity(experiment)})
+            study.set_user_attr(OURS, {"format": FORMAT, "id": uuid.uuid4().hex, **_identity(experiment), **_layers(folder)})
             storage.remove_session()
             storage.engine.dispose()
         put_in_place(beside, folder.study)
@@ -111,6 +114,15 @@ def _identity(experiment: Experiment) -> dict[str, Any]:
     sweep = dict(plain(_sweep(experiment)))
     fixed = {key: sweep[key] for key in ("method", "objective", "pruning", "seed", "parameters")}
     return {"config": dict(plain(without_sweep(experiment))), "sweep": fixed}
+
+
+def _layers(folder: SweepFolder) -> dict[str, Any]:
+    """Keep a copy of the file of `--custom-layers`, and return its entry in the study; none without one."""
+    file = loaded()
+    if file is None:
+        return {}
+    write_whole(folder.custom_layers, file.source)
+    return {ENTRY: {"file": file.path, "sha256": file.sha256}}
 
 
 def _refuse_other(folder: SweepFolder, ours: Mapping[str, Any], config: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from cnnctl.errors import RunError
 from cnnctl.files import hold, write_whole
 from cnnctl.reading import read_bounded
 from cnnctl.run_folder import STUDY_FILE, TRIAL_FILE, RunFolder, open_run_folder
+from cnnctl.spec.layers.custom import COPY
 from cnnctl.spec.section import show
 
 MAX_MARK = 10_000
@@ -34,6 +35,7 @@ class SweepFolder:
         self.lock = path / ".sweep.lock"
         self.results = path / "results.json"
         self.plots = path / "plots"
+        self.custom_layers = path / COPY
 
     def trial(self, number: int) -> RunFolder:
         """Return the run folder of a trial."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import cnnctl
 from cnnctl.errors import CnnctlError, RunError, UsageError, counted
 from cnnctl.report.console import Console
+from cnnctl.spec.layers.custom import loaded
 from cnnctl.sweep.results import FAILED, trial_line
 from cnnctl.sweep.trial_process import REPLACE
 
@@ -49,6 +51,7 @@ class Job:
 
     def line(self, deadline: float) -> str:
         """Format the line of JSON that a trial process reads."""
+        file = loaded()  # the bytes that ran here, whatever is on the disk by now
         content = {
             "config": str(self.config),
             "overrides": list(self.overrides),
@@ -57,6 +60,7 @@ class Job:
             "verbose": self.verbose,
             "deadline": deadline,
             "command": sys.argv,
+            "custom_layers": {"path": file.path, "source": base64.b64encode(file.source).decode()} if file else None,
         }
         return json.dumps(content) + "\n"
 

@@ -6,6 +6,7 @@ the process that started it stops it, or has died.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -62,6 +63,8 @@ def _work(job: dict[str, Any], interruption: Interruption, notify: Any) -> int:
     from cnnctl.sweep.sweep_folder import SweepFolder
     from cnnctl.train.quiet import import_tensorflow
 
+    if job["custom_layers"]:
+        _use_custom_layers(job["custom_layers"], job["verbose"])
     study = open_study(SweepFolder(Path(job["folder"])), load(Path(job["config"]), job["overrides"]))
     assert study, "the sweep creates it before it starts this process"
     import_tensorflow(job["verbose"])
@@ -70,6 +73,17 @@ def _work(job: dict[str, Any], interruption: Interruption, notify: Any) -> int:
 
     done = TrialRunner(study, job["device"], interruption, notify).work(job["deadline"])
     return 0 if done else REPLACE
+
+
+def _use_custom_layers(file: dict[str, str], verbose: bool) -> None:
+    """Add the layers of the sweep's `--custom-layers`, from the bytes that the sweep has read."""
+    from cnnctl.spec.layers.custom import use
+    from cnnctl.train.quiet import import_tensorflow
+
+    import_tensorflow(verbose)
+    from cnnctl.model.custom_layers import custom_file
+
+    use(custom_file(base64.b64decode(file["source"]), file["path"]))
 
 
 def _end_with_stdin() -> None:

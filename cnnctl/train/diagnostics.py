@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnctl.model.styles import layers_of, outputs_of_layers, wiring_of
+from cnnctl.model.variables import named
 from cnnctl.spec.stack import INPUT, Node
 from cnnctl.train.learner import Trainable
 from cnnctl.train.observers import SnapshotRecord
@@ -98,7 +99,7 @@ class Diagnostics:
         return {name: by_variable[id(variable)].numpy() for name, variable in self._named("trainable_weights")}
 
     def _named(self, kind: str) -> list[tuple[str, Any]]:
-        return [(f"{name}/{weight.name}", weight) for name in self._owners for weight in getattr(self._layers[name], kind)]
+        return named({name: self._layers[name] for name in self._owners}, kind)
 
 
 def _is_finite(values: Any) -> bool:

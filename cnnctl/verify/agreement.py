@@ -21,6 +21,7 @@ from cnnctl.model.adapted import Moments
 from cnnctl.model.keras_optimizers import build_loss, build_optimizer
 from cnnctl.model.shape_check import differences
 from cnnctl.model.styles import STYLES, layers_by_name
+from cnnctl.model.variables import named, names_of
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.stack import nodes_of
@@ -182,7 +183,7 @@ def _with_checksums(batches: tf.data.Dataset, checksums: list[int]) -> tf.data.D
 
 def variables_of(model: keras.Model) -> Arrays:
     """Collect every variable of a model by `layer/variable`."""
-    return {f"{name}/{each.name}": each.numpy() for name, layer in layers_by_name(model).items() for each in layer.variables}
+    return {name: each.numpy() for name, each in named(layers_by_name(model))}
 
 
 def optimizer_variables_of(learner: Learner) -> Arrays:
@@ -191,7 +192,8 @@ def optimizer_variables_of(learner: Learner) -> Arrays:
     An optimizer has lists of variables with one per weight. The order of the weights differs between styles where a stack
     branches.
     """
-    owners = ["/".join(weight.path.split("/")[-2:]) for weight in learner.model.trainable_variables]
+    names_of_weights = names_of(layers_by_name(learner.model))
+    owners = [names_of_weights[id(weight)] for weight in learner.model.trainable_variables]
     plain = getattr(learner.optimizer, "inner_optimizer", learner.optimizer)
     lists = {slot: each for slot, each in vars(plain).items() if isinstance(each, list) and len(each) == len(owners)}
     names = {id(each): f"{slot}/{owner}" for slot, those in lists.items() for owner, each in zip(owners, those, strict=True)}

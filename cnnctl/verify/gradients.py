@@ -21,6 +21,7 @@ from cnnctl.model import build_model
 from cnnctl.model.adapted import Moments
 from cnnctl.model.keras_optimizers import build_loss
 from cnnctl.model.styles import layers_by_name
+from cnnctl.model.variables import named
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss
 from cnnctl.spec.shapes import format_of
@@ -104,11 +105,7 @@ class _Objective:
         self._loss = type(loss).from_config({**loss.get_config(), "dtype": "float64"})
         self._batch = images, labels
         self._states = [(state, state.numpy()) for state in self._model.non_trainable_variables]
-        self._named = {
-            f"{name}/{each.name}": each
-            for name, layer in layers_by_name(self._model).items()
-            for each in layer.trainable_variables
-        }
+        self._named = dict(named(layers_by_name(self._model), "trainable_variables"))
         for name, variable in self._named.items():
             variable.assign(weights[name])
         compiled = tf.function(autograph=False, jit_compile=_needs_xla(experiment))
@@ -181,7 +178,7 @@ def _pairs(
 
 def _loss_along(objective: _Objective, variable: keras.Variable, index: int) -> Callable[[float], float]:
     """Return the loss as a function of one weight, which is restored after each evaluation."""
-    values = variable.numpy()
+    values = np.array(variable.numpy())  # a weight of no axis is a number, which has no place to write to
 
     def evaluate(weight: float) -> float:
         moved = values.copy()

@@ -32,6 +32,7 @@ from cnnctl.spec.load import load
 from cnnctl.spec.receptive import receptive_fields
 from cnnctl.spec.shapes import LayerContext, Misfit, Shape, Window, trace, values_per_mean
 from cnnctl.spec.stack import INPUT, nodes_of
+from tests.custom import use_layers_of
 from tests.spec.fuzz import times
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -970,6 +971,7 @@ def test_same_padding_puts_its_zeros_where_keras_does(pixels: int, kernel: int, 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda file: file.stem)
 @pytest.mark.parametrize("style", ["as written", "subclass"])
 def test_keras_agrees_with_every_shipped_config(config: Path, style: str) -> None:
+    use_layers_of(config)
     assert shape_check.differences(load(config, [] if style == "as written" else [f"model.style={style}"])) == []
 
 

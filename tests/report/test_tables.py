@@ -12,6 +12,7 @@ import pytest
 from cnnctl.report.rows import Summary, summarize
 from cnnctl.report.tables import PAGE_WIDTH, show_bytes, summary_json, summary_markdown, summary_table, text_table, totals
 from cnnctl.spec.load import load
+from tests.custom import use_layers_of
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -33,7 +34,7 @@ def test_the_summary_is_drawn_as_in_the_golden_files(name: str, golden: Callable
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
 def test_the_rows_sum_to_the_totals(config: Path) -> None:
-    summary: dict[str, Any] = json.loads(summary_json(summarize(load(config))))
+    summary: dict[str, Any] = json.loads(summary_json(summarize(load(use_layers_of(config)))))
     layers, total = summary["layers"], summary["total"]
     for name in ("parameters", "trainable_parameters", "macs", "activation_bytes"):
         assert sum(layer[name] for layer in layers) == total[name]

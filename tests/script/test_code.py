@@ -55,6 +55,7 @@ from cnnctl.spec.load import check, load
 from cnnctl.spec.optimizers import OPTIMIZERS, ScheduleFreeAdamW, Span
 from cnnctl.spec.overrides import override
 from cnnctl.train.observers import Observers
+from tests.custom import use_layers_of
 from tests.formats.originals import idx, png, some, write
 from tests.interruptions import prepared, run_loop
 
@@ -335,7 +336,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         Image.new("L", (8, 8)).save(folder / name / "one.png")
     channels_first = load(ROOT / "configs" / "mnist.yaml", ["model.data_format=channels_first", "data.augment={flip: true}"])
     return {
-        **{config.stem: text_of(load(config)) for config in (*CONFIGS, EVERYTHING)},
+        **{config.stem: text_of(load(use_layers_of(config))) for config in (*CONFIGS, EVERYTHING)},
         **{name: text_of(variant(name)) for name in VARIANTS},
         **{
             name: text_of(tiny(f"data={text.replace('FOLDER', str(folder))}")).replace(str(folder), "images")
@@ -441,7 +442,7 @@ def test_a_script_ends_with_the_weights_of_cnnctl_to_the_bit(
     assert (done < names["EPOCHS"]) == ("stops" in name), "else the row would say nothing of early stopping"
 
 
-OWN_TEMPLATES = ("residual", "mnist-best", "subclass")
+OWN_TEMPLATES = ("residual", "mnist-best", "subclass", "custom-layer")
 """Configs whose scripts differ most; scripts/soak trains those of all others too, which only add up what the variants have."""
 TRAINED = [pytest.param(file, marks=() if file.stem in OWN_TEMPLATES else pytest.mark.soak, id=file.stem) for file in CONFIGS]
 
@@ -451,7 +452,7 @@ def test_the_script_of_every_config_ends_with_the_weights_of_cnnctl_to_the_bit(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a few of the digits, enlarged to what the network takes."""
-    content = yaml.safe_load(config.read_text())
+    content = yaml.safe_load(use_layers_of(config).read_text())
     kept = {key: content["data"][key] for key in ("labels", "augment") if key in content["data"]}
     size = 8 if content["data"]["source"] == "digits" else 28
     digits = load_digits()

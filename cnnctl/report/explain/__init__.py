@@ -13,6 +13,7 @@ from typing import Any
 from cnnctl.errors import counted
 from cnnctl.report.explain.activations import activated, activation_lines
 from cnnctl.report.explain.convolutions import separated_lines, transposed_lines, variant_lines
+from cnnctl.report.explain.custom import of_ones_own
 from cnnctl.report.explain.images import cropped, enlarged, flattened, zeros
 from cnnctl.report.explain.joins import combined, side_by_side
 from cnnctl.report.explain.noise import noise
@@ -138,6 +139,7 @@ _LINES: dict[type[L.Layer], Callable[[Any, Subject], list[str]]] = {
     L.Softmax: _activation_lines,
     L.ValueJoin: lambda layer, subject: combined(layer, subject.facts),
     L.Concatenate: lambda layer, subject: [side_by_side(layer, subject.facts, subject.context)],
+    L.CustomLayer: of_ones_own,
 }
 """The sentences on each family of layers."""
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from cnnctl.spec.layers.activations import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from cnnctl.spec.layers.blocks import IN_BLOCK, BlockSpec, BlockUse, StackItem, Use
 from cnnctl.spec.layers.convolutions import Conv2DTranspose, DepthwiseConv2D, SeparableConv2D
+from cnnctl.spec.layers.custom import FLAG, CustomJoin, CustomLayer
 from cnnctl.spec.layers.fields import CLASSES, OF_ROWS, Activation, DataFormat, Layer, Padding, Weighted
 from cnnctl.spec.layers.images import Cropping2D, Flatten, UpSampling2D, ZeroPadding2D
 from cnnctl.spec.layers.joins import Add, Average, Concatenate, Join, Maximum, Minimum, Multiply, Subtract, ValueJoin
@@ -39,11 +40,11 @@ from cnnctl.spec.section import Section
 __all__ = [
     "CLASSES", "ELU", "IN_BLOCK", "LAYERS", "OF_ROWS", "STACK_ITEM", "Activation", "ActivationLayer", "Add", "AlphaDropout", "Average",
     "AveragePooling2D", "BatchNormalization", "BlockSpec", "BlockUse", "Concatenate", "Conv2D", "Conv2DTranspose", "Convolution", "Cropping2D",
-    "DataFormat", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D",
-    "GlobalMaxPooling2D", "GlobalPooling", "GroupNormalization", "Join", "Layer", "LayerNormalization", "LeakyReLU", "MaxPooling2D", "Maximum",
-    "Minimum", "Multiply", "Normalization", "PReLU", "Padding", "Permute", "Pooling", "RandomLayer", "ReLU", "RenormClipping", "Repeat", "Rescaling",
-    "Reshape", "SeparableConv2D", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "UnitNormalization", "UpSampling2D", "Use", "ValueJoin",
-    "Weighted", "ZeroPadding2D",
+    "CustomJoin", "CustomLayer", "DataFormat", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise",
+    "GlobalAveragePooling2D", "GlobalMaxPooling2D", "GlobalPooling", "GroupNormalization", "Join", "Layer", "LayerNormalization", "LeakyReLU",
+    "MaxPooling2D", "Maximum", "Minimum", "Multiply", "Normalization", "PReLU", "Padding", "Permute", "Pooling", "RandomLayer", "ReLU",
+    "RenormClipping", "Repeat", "Rescaling", "Reshape", "SeparableConv2D", "Softmax", "SpatialDropout2D", "Stack", "Subtract", "UnitNormalization",
+    "UpSampling2D", "Use", "ValueJoin", "Weighted", "ZeroPadding2D",
 ]  # fmt: skip
 
 LAYERS: tuple[type[Layer], ...] = (
@@ -66,5 +67,5 @@ class Repeat(Section):
     layers: "Stack"
 
 
-STACK_ITEM = StackItem("layer", (*LAYERS, Use, Repeat))
+STACK_ITEM = StackItem("layer", (*LAYERS, Use, Repeat), f"{FLAG} FILE.py adds one's own")
 Stack = Annotated[list[Annotated[Section, STACK_ITEM]], Field(min_length=1)]

@@ -30,6 +30,7 @@ from cnnctl.spec.shapes.basics import (
     spatial,
 )
 from cnnctl.spec.shapes.convolutions import depthwise, separable, transposed, transposed_arithmetic, transposed_size
+from cnnctl.spec.shapes.custom import custom
 from cnnctl.spec.shapes.images import cropping, global_pooling, interpolated_from, unchanged_image, up_sampling, zero_padding
 from cnnctl.spec.shapes.joins import broadcast_shape, concatenation
 from cnnctl.spec.shapes.normalizations import (
@@ -71,7 +72,8 @@ class Facts:
         output_shape: without the batch axis.
         trainable: parameters that training updates.
         non_trainable: other parameters, such as moving averages.
-        macs: multiply-accumulates with weights, without biases and batch norm.
+        macs: multiply-accumulates with weights, without biases and batch norm; 0 where they are unknown.
+        macs_known: False for a layer of one's own that does not count them.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Facts:
     trainable: int
     non_trainable: int
     macs: int
+    macs_known: bool = True
 
     @property
     def parameters(self) -> int:
@@ -127,7 +130,8 @@ def _facts(node: Node, known: dict[str, Facts], image: Shape, context: LayerCont
     if node.shares:
         costs = _with_weights_of(known[node.shares], node.layer, shapes, costs)
     return Facts(
-        node.name, node.layer.kind, node.inputs, shapes, output, costs.trainable, costs.non_trainable, costs.macs
+        node.name, node.layer.kind, node.inputs, shapes, output,
+        costs.trainable, costs.non_trainable, costs.macs, costs.macs_known,
     )  # fmt: skip
 
 
@@ -186,6 +190,8 @@ def apply(layer: L.Layer, shapes: tuple[Shape, ...], context: LayerContext) -> t
         return broadcast_shape(layer, shapes), Costs()
     if isinstance(layer, L.Concatenate):
         return concatenation(layer, shapes), Costs()
+    if isinstance(layer, L.CustomLayer):
+        return custom(layer, shapes, context)
     for kind in type(layer).__mro__:
         if kind in _WITH_WEIGHTS:
             return _WITH_WEIGHTS[kind](layer, shapes[0], context)

@@ -61,11 +61,12 @@ class Window:
 
 @dataclass(frozen=True)
 class Costs:
-    """Parameters and MACs of the weights of a layer."""
+    """Parameters and MACs of the weights of a layer; `macs` is 0 where it is unknown."""
 
     trainable: int = 0
     non_trainable: int = 0
     macs: int = 0
+    macs_known: bool = True
 
 
 @dataclass(frozen=True)
