@@ -44,6 +44,18 @@ class Group:
         return self.shares or self.name
 
     @property
+    def title(self) -> str:
+        """Its name inside the block around it, with the block's name in `model.blocks` where it does not begin with that."""
+        name = local(self.name)
+        return name if name.startswith(self.kind) else f"{name} ({self.kind})"
+
+    @property
+    def shared_here(self) -> str:
+        """The name beside it of the block whose weights it uses; empty where that follows from the block around it."""
+        around, _, name = self.shares.rpartition(INSIDE)
+        return name if around == self.name.rpartition(INSIDE)[0] else ""
+
+    @property
     def nodes(self) -> Iterator[Node]:
         """All layers inside, those of inner blocks too."""
         for item in self.items:
@@ -69,6 +81,24 @@ def tree_of(nodes: Sequence[Node], depth: int = 0) -> list[Node | Group]:
         else:
             items += inside
     return items
+
+
+def groups_of(nodes: Sequence[Node]) -> Iterator[Group]:
+    """Yield all blocks of a network, each before those inside it."""
+    waiting = list(tree_of(nodes))
+    while waiting:
+        item = waiting.pop(0)
+        if isinstance(item, Group):
+            yield item
+            waiting = [*item.items, *waiting]
+
+
+def relative(name: str, to: str) -> str:
+    """Return the full name of a layer as it is written beside another: without the blocks that both are in."""
+    parts, others = name.split(INSIDE), to.split(INSIDE)
+    while len(parts) > 1 and len(others) > 1 and parts[0] == others[0]:
+        parts, others = parts[1:], others[1:]
+    return INSIDE.join(parts)
 
 
 def _group(name: str, nodes: Sequence[Node], depth: int) -> Group:
