@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from cnnctl.spec.document import Where
 from cnnctl.spec.experiment import ModelSpec
-from cnnctl.spec.groups import Group, groups_of
-from cnnctl.spec.layers import IN_BLOCK, Repeat
+from cnnctl.spec.groups import Enclosing, Group, enclosing
 from cnnctl.spec.network import Network
-from cnnctl.spec.section import Section
 from cnnctl.spec.shapes import Facts
-from cnnctl.spec.stack import INSIDE, Node
+from cnnctl.spec.stack import Node
 
 
 @dataclass(frozen=True)
@@ -81,46 +79,19 @@ def items_of(network: Network, model: ModelSpec) -> list[Item]:
         network: the layers with their shapes.
         model: the section of the config that they come from.
     """
-    seen: Counter[Where] = Counter()
-    groups = {group.name: group for group in groups_of(network.nodes)}
+    around = enclosing(network.nodes, model.layers)
     with_weights = {facts.name for facts in network.facts if facts.parameters}
     items = []
-    for node, facts in zip(network.nodes, network.facts, strict=True):
-        rounds = _rounds(node, model.layers, groups, seen[node.where])
-        seen[node.where] += 1
-        items.append(Item(node, facts, node.inputs, rounds, node.shares if node.shares in with_weights else ""))
+    for node, facts, each in zip(network.nodes, network.facts, around, strict=True):
+        shares = node.shares if node.shares in with_weights else ""
+        items.append(Item(node, facts, node.inputs, tuple(map(_round, each)), shares))
     for level in reversed(range(max(len(item.rounds) for item in items))):  # the innermost first
         items = _folded(items, level)
     return items
 
 
-def _rounds(node: Node, layers: Sequence[Section], groups: Mapping[str, Group], occurrence: int) -> tuple[Round, ...]:
-    """Compute the rounds of the layer that is the `occurrence`-th one built from a place in the config."""
-    found = list(_around(node, layers, groups))
-    numbers: list[int] = []
-    for _, times, _ in reversed(found):  # the innermost repeat counts fastest
-        occurrence, number = divmod(occurrence, times)
-        numbers.insert(0, number)
-    return tuple(
-        Round((path, tuple(numbers[:depth])), numbers[depth], times, block=block)
-        for depth, (path, times, block) in enumerate(found)
-    )
-
-
-def _around(node: Node, layers: Sequence[Section], groups: Mapping[str, Group]) -> Iterator[tuple[Where, int, Group | None]]:
-    """Yield the path of each repeat and block around a layer, outermost first, with its rounds or the block."""
-    depth = 0
-    for end, key in enumerate(node.where):
-        if key == IN_BLOCK:
-            depth += 1
-            group = groups[INSIDE.join(node.blocks[:depth])]
-            layers = group.use.layers
-            yield node.where[:end], 1, group
-        elif isinstance(key, int):
-            item = layers[key] if key < len(layers) else None  # the head that maml adds is not in the config
-            if isinstance(item, Repeat):
-                layers = item.layers
-                yield node.where[: end + 2], item.times, None
+def _round(each: Enclosing) -> Round:
+    return Round((each.where, each.outer), each.number, each.times, block=each.block)
 
 
 def _folded(items: Sequence[Item], level: int) -> list[Item]:
