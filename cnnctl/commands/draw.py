@@ -13,6 +13,7 @@ from cnnctl.errors import UsageError
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.spec.load import load
+from cnnctl.spec.stack import INSIDE
 from cnnctl.surroundings import shell_word
 
 
@@ -49,7 +50,7 @@ def draw(
     check_calls(experiment)
     if layer:
         layer_named(experiment, layer)
-        target = output or Path(f"{config.stem}-{layer}.svg")
+        target = output or Path(f"{config.stem}-{layer.replace(INSIDE, '-')}.svg")
     refuse_output(target, "--output")
     suffix = target.suffix.lower()
     seen = "light" if theme == "auto" and suffix != ".svg" else theme  # a PNG or PDF file follows no viewer

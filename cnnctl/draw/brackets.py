@@ -1,10 +1,11 @@
-"""Brackets over the layers of a `repeat`: one for all rounds where they are equal, else one for each round."""
+"""Brackets over the layers of a `repeat` or block: one for all rounds where they are equal, else one for each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cnnctl.draw.placing import BRACKET, Page
+from cnnctl.draw.labels import LINE, Line
+from cnnctl.draw.placing import BRACKET, Page, heads_of
 from cnnctl.draw.repeats import Round
 from cnnctl.draw.stations import Station
 from cnnctl.svg import element, text
@@ -14,16 +15,21 @@ TICK = 6.0
 
 def drawn_brackets(stations: Sequence[Station], page: Page) -> Iterator[str]:
     """Yield the brackets with their labels; one that goes over several bands is drawn in each."""
-    spans: dict[tuple[int, int, Round], list[int]] = {}
-    for place, station in enumerate(stations):
-        for level, each in enumerate(station.rounds):
-            spans.setdefault((page.slots[place].band, level, each), []).append(place)
-    for (band, level, each), places in spans.items():
-        start = min(page.slots[place].start for place in places)
-        end = max(page.slots[place].end for place in places)
-        cross = page.bands[band].brackets + BRACKET * level + BRACKET / 2
-        label = f"repeat × {each.times}" if each.folded else f"repeat {each.number + 1} of {each.times}"
-        yield from _bracket(start, end, cross, label, page.layout)
+    for number, band in enumerate(page.bands):
+        inside = [place for place, slot in enumerate(page.slots) if slot.band == number]
+        for each, (lane, level) in heads_of([(page.slots[place].lane, stations[place].rounds) for place in inside]).items():
+            slots = [page.slots[place] for place in inside if each in stations[place].rounds]
+            start, end = min(slot.start for slot in slots), max(slot.end for slot in slots)
+            cross = band.brackets[lane] + BRACKET * level + BRACKET / 2
+            yield from _bracket(start, end, cross, _fitting(each, end - start), page.layout)
+
+
+def _fitting(each: Round, length: float) -> str:
+    """Shorten a label at its end to the length of its bracket, in pixels."""
+    label = each.label
+    while len(label) > 4 and Line(label).width > length + 2 * LINE:
+        label = f"{label.rstrip('…')[:-1]}…"
+    return label
 
 
 def _bracket(start: float, end: float, cross: float, label: str, layout: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cnnctl.draw.boxes import COLOURS
 from cnnctl.draw.stations import NORMALIZATIONS, Station, random_part
 from cnnctl.spec import layers as L
+from cnnctl.spec.groups import local, relative
 from cnnctl.spec.shapes import HeightWidth, show_shape
 
 LINE = 15.0
@@ -34,9 +35,10 @@ class Line:
 
 def lines_of(station: Station, parameters: int) -> list[Line]:
     """Write the lines of a box; `parameters` are those of the whole network."""
-    lines = [Line(shortened(station.name), is_name=True), Line(show_shape(station.shape))]
+    lines = [Line(shortened(local(station.name)), is_name=True), Line(show_shape(station.shape))]
     lines += [Line(text, "faint") for text in details_of(station.layer)]
     lines += [Line(f"+ {sheet.label}", COLOURS[sheet.kind]) for sheet in station.sheets]
+    lines += [Line(f"weights of {shortened(name)}", "purple") for name in shared_by(station)]
     many = f"{station.times} × " if station.times > 1 else ""
     if station.parameters:
         each, share = station.parameters // station.times, percent(station.parameters, parameters)
@@ -46,6 +48,13 @@ def lines_of(station: Station, parameters: int) -> list[Line]:
     if station.macs:
         lines.append(Line(f"{many}{short(station.macs // station.times)} MACs", "faint"))
     return lines
+
+
+def shared_by(station: Station) -> Iterator[str]:
+    """Yield the names, as seen from a box, of the layers whose weights it and its sheets use."""
+    if station.shares:
+        yield relative(station.shares, station.name)
+    yield from (relative(sheet.shares, sheet.name) for sheet in station.sheets if sheet.shares)
 
 
 def shortened(name: str) -> str:

@@ -66,7 +66,7 @@ def _drawing(stations: Sequence[Station], lines: Sequence[Sequence[Line]], layou
     scale, ranks = scale_of(stations), ranks_of(stations)
     lanes = lanes_of(stations, ranks)
     boxes = [box_of(station, scale, lying=layout == "column") for station in stations]
-    return Drawing(boxes, lines, ranks, lanes, edges_of(stations, ranks, lanes), [len(each.rounds) for each in stations])
+    return Drawing(boxes, lines, ranks, lanes, edges_of(stations, ranks, lanes), [each.rounds for each in stations])
 
 
 def _header(title: str, experiment: Experiment) -> Iterator[str]:
@@ -102,7 +102,9 @@ def _about(station: Station) -> str:
     """Describe a box in one line, with the full names of its layers."""
     sheets = ", ".join(f"{sheet.name or station.name}: {sheet.label}" for sheet in station.sheets)
     macs = f"{station.macs:,} MACs" if station.macs_known else "MACs unknown"
-    costs = f"{counted(station.parameters, 'parameter')}, {macs}"
+    owners = [owner for owner in (station.shares, *(sheet.shares for sheet in station.sheets)) if owner]
+    weights = "".join(f", weights of {owner}" for owner in owners)
+    costs = f"{counted(station.parameters, 'parameter')}{weights}, {macs}"
     return f"{station.name}: {station.kind}, {show_shape(station.shape)}, {costs}" + (f"; {sheets}" if sheets else "")
 
 

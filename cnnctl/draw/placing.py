@@ -13,6 +13,7 @@ from functools import cached_property
 from cnnctl.draw.boxes import Box
 from cnnctl.draw.labels import LINE, Line
 from cnnctl.draw.lanes import Edge
+from cnnctl.draw.repeats import Round
 
 PAGE = {"row": 9 / 16, "column": 297 / 210}
 """Height over width: of a slide for `row`, of a sheet of A4 for `column`."""
@@ -36,7 +37,7 @@ class Band:
         length: along the main axis.
         centres: of the lanes, along the cross axis.
         tracks: where the tracks of each lane begin, along the cross axis; they go down from there.
-        brackets: where the outermost bracket is, along the cross axis.
+        brackets: where the outermost bracket of each lane is, along the cross axis.
     """
 
     ranks: tuple[int, int]
@@ -45,7 +46,7 @@ class Band:
     length: float
     centres: dict[int, float]
     tracks: dict[int, float]
-    brackets: float
+    brackets: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,14 @@ class Page:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is placed: boxes, their lines of text, ranks, lanes, connections, and the depth of brackets of each station."""
+    """What is placed: boxes, their lines of text, ranks, lanes, connections, and the repeats and blocks around each station."""
 
     boxes: Sequence[Box]
     lines: Sequence[Sequence[Line]]
     ranks: Sequence[int]
     lanes: Sequence[int]
     edges: Sequence[Edge]
-    brackets: Sequence[int]
+    rounds: Sequence[Sequence[Round]]
 
     @cached_property
     def joins(self) -> set[int]:
@@ -209,16 +210,34 @@ def _band(drawing: Drawing, layout: str, ranks: tuple[int, int], start: float, l
     """Place the lanes of a band below each other; a lane may have connections alone."""
     inside = [each for rank in range(*ranks) for each in drawing.by_rank[rank]]
     passing = _passing(drawing, ranks)
-    cross = start + BRACKET * max((drawing.brackets[each] for each in inside), default=0)
-    centres, tracks = {}, {}
+    heads = heads_of([(drawing.lanes[each], drawing.rounds[each]) for each in inside])
+    cross, centres, tracks, brackets = start, {}, {}, {}
     for lane in sorted({drawing.lanes[each] for each in inside} | {edge.lane for edge in passing}):
         mine = [drawing.cross(each, layout) for each in inside if drawing.lanes[each] == lane]
         before, after, text = (max((each[axis] for each in mine), default=8.0) for axis in range(3))
+        brackets[lane] = cross
+        cross += BRACKET * max((level + 1 for of_round, level in heads.values() if of_round == lane), default=0)
         tracks[lane] = cross + TRACK / 2
         cross += TRACK * max((edge.track + 1 for edge in passing if edge.track is not None and edge.lane == lane), default=0)
         centres[lane] = cross + before
         cross += before + after + TEXT_GAP[layout] + text + LANE_GAP
-    return Band(ranks, start, cross - LANE_GAP, length, centres, tracks, start)
+    return Band(ranks, start, cross - LANE_GAP, length, centres, tracks, brackets)
+
+
+def heads_of(stations: Sequence[tuple[int, Sequence[Round]]]) -> dict[Round, tuple[int, int]]:
+    """Compute for each bracket of a band the lane above which it is drawn, its first one, and its level there, from 0.
+
+    Args:
+        stations: the lane of each box of the band, and the repeats and blocks around it.
+    """
+    lanes: dict[Round, int] = {}
+    for lane, rounds in stations:
+        lanes |= {each: min(lane, lanes.get(each, lane)) for each in rounds}
+    heads = {}
+    for _, rounds in stations:
+        for level, each in enumerate(rounds):
+            heads[each] = lanes[each], sum(lanes[outer] == lanes[each] for outer in rounds[:level])
+    return heads
 
 
 def _passing(drawing: Drawing, ranks: tuple[int, int]) -> list[Edge]:

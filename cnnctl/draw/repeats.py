@@ -1,35 +1,46 @@
-"""The layers of a picture: those of the network, with a `repeat` of equal rounds folded into one round."""
+"""The layers of a picture: those of the network, with equal rounds of a `repeat` and equal blocks in a row drawn once."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from cnnctl.spec.document import Where
 from cnnctl.spec.experiment import ModelSpec
-from cnnctl.spec.layers import Repeat
+from cnnctl.spec.groups import Enclosing, Group, enclosing
 from cnnctl.spec.network import Network
-from cnnctl.spec.section import Section
 from cnnctl.spec.shapes import Facts
 from cnnctl.spec.stack import Node
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round of a `repeat` that a layer is in.
+    """One round of a `repeat`, or one use of a block, that a layer is in.
 
     Attributes:
-        block: the repeat, and the rounds of those around it: equal for all layers of one bracket.
+        place: the repeat or block, and the rounds of those around it.
         number: the round, from 0.
-        times: rounds of the repeat.
-        folded: whether this round is drawn for all of them.
+        times: rounds of the repeat, or equal blocks in a row.
+        folded: whether this one is drawn for all of them.
+        block: the use of a block; None for a repeat.
     """
 
-    block: tuple[Where, tuple[int, ...]]
+    place: tuple[Where, tuple[int, ...]]
     number: int
     times: int
     folded: bool = False
+    block: Group | None = field(default=None, compare=False)
+
+    @property
+    def label(self) -> str:
+        """What is written at its bracket."""
+        if self.block is None:
+            return f"repeat × {self.times}" if self.folded else f"repeat {self.number + 1} of {self.times}"
+        shares = self.block.shared_here
+        weights = f", weights of {shares}" if shares else ""
+        return f"{self.block.kind} × {self.times}{weights}" if self.folded else f"{self.block.title}{weights}"
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,8 @@ class Item:
     Attributes:
         node, facts: the layer with its shapes and costs.
         inputs: the names of the items whose outputs it takes.
-        rounds: the repeats around it, outermost first.
+        rounds: the repeats and blocks around it, outermost first.
+        shares: the full name of the layer whose weights it uses; empty for its own, or if there are none.
         times: layers of the network that it is drawn for.
     """
 
@@ -47,92 +59,122 @@ class Item:
     facts: Facts
     inputs: tuple[str, ...]
     rounds: tuple[Round, ...]
+    shares: str = ""
     times: int = 1
 
     @property
     def name(self) -> str:
-        """The layer's name; of the first round where rounds are folded."""
+        """The layer's name; of the first round or block where several are drawn as one."""
         return self.node.name
 
 
+Span = Sequence[Item]
+"""The layers of one round, or of one block."""
+
+
 def items_of(network: Network, model: ModelSpec) -> list[Item]:
-    """List the layers of a network, with repeats of equal rounds folded.
+    """List the layers of a network, with equal rounds of repeats and equal blocks in a row folded.
 
     Args:
         network: the layers with their shapes.
         model: the section of the config that they come from.
     """
-    seen: Counter[Where] = Counter()
+    around = enclosing(network.nodes, model.layers)
+    with_weights = {facts.name for facts in network.facts if facts.parameters}
     items = []
-    for node, facts in zip(network.nodes, network.facts, strict=True):
-        rounds = _rounds(node.where, model.layers, seen[node.where])
-        seen[node.where] += 1
-        items.append(Item(node, facts, node.inputs, rounds))
-    blocks = dict.fromkeys(each.block for item in items for each in item.rounds)
-    for block in sorted(blocks, key=lambda block: -len(block[0])):  # the innermost first
-        items = _folded(items, block)
+    for node, facts, each in zip(network.nodes, network.facts, around, strict=True):
+        shares = node.shares if node.shares in with_weights else ""
+        items.append(Item(node, facts, node.inputs, tuple(map(_round, each)), shares))
+    for level in reversed(range(max(len(item.rounds) for item in items))):  # the innermost first
+        items = _folded(items, level)
     return items
 
 
-def _rounds(where: Where, layers: Sequence[Section], occurrence: int) -> tuple[Round, ...]:
-    """Compute the rounds of the layer that is the `occurrence`-th one built from a place in the config."""
-    found = list(_repeats(where, layers))
-    numbers: list[int] = []
-    for _, times in reversed(found):  # the innermost repeat counts fastest
-        occurrence, number = divmod(occurrence, times)
-        numbers.insert(0, number)
-    return tuple(Round((path, tuple(numbers[:depth])), numbers[depth], times) for depth, (path, times) in enumerate(found))
+def _round(each: Enclosing) -> Round:
+    return Round((each.where, each.outer), each.number, each.times, block=each.block)
 
 
-def _repeats(where: Where, layers: Sequence[Section]) -> Iterator[tuple[Where, int]]:
-    """Yield the path and the rounds of each repeat around a place, outermost first."""
-    for end, key in enumerate(where):
-        if isinstance(key, int):
-            item = layers[key] if key < len(layers) else None  # the head that maml adds is not in the config
-            if not isinstance(item, Repeat):
-                return
-            yield where[: end + 2], item.times
-            layers = item.layers
+def _folded(items: Sequence[Item], level: int) -> list[Item]:
+    """Keep the first of equal rounds, and of equal blocks in a row, that are inside `level` others."""
+    spans = [list(span) for _, span in groupby(items, lambda item: item.rounds[: level + 1])]
+    takers = _takers(spans)
+    kept: list[Item] = []
+    names: dict[str, str] = {}
+    place = 0
+    while place < len(spans):
+        count = _equal(spans, place, level, takers)
+        first, last = spans[place], spans[place + count - 1]
+        names |= {old.name: new.name for old, new in zip(last, first, strict=True)} if count > 1 else {}
+        kept += [_as_folded(item, level, count) for item in first] if count > 1 else first
+        place += count
+    return [replace(item, inputs=tuple(names.get(name, name) for name in item.inputs)) for item in kept]
 
 
-def _folded(items: list[Item], block: tuple[Where, tuple[int, ...]]) -> list[Item]:
-    """Keep the first round of a repeat if all its rounds are equal; else return the items as they are."""
-    inside = [place for place, item in enumerate(items) if any(each.block == block for each in item.rounds)]
-    first, count = inside[0], len(inside)
-    times = next(each.times for each in items[first].rounds if each.block == block)
-    length = count // times
-    rounds = [items[first + start : first + start + length] for start in range(0, count, max(length, 1))]
-    if times < 2 or count % times or not _are_equal(rounds, items[first - 1].name if first else "input"):
-        return items
-    if _is_used_elsewhere(items, first, count, length):
-        return items
-    kept = [_as_folded(item, block) for item in rounds[0]]
-    names = dict(zip((item.name for item in rounds[-1]), (item.name for item in rounds[0]), strict=True))
-    after = [replace(item, inputs=tuple(names.get(name, name) for name in item.inputs)) for item in items[first + count :]]
-    return [*items[:first], *kept, *after]
+def _takers(spans: Sequence[Span]) -> Mapping[str, set[int]]:
+    """Collect the spans that take the output of each layer."""
+    takers: dict[str, set[int]] = defaultdict(set)
+    for place, span in enumerate(spans):
+        for item in span:
+            for name in item.inputs:
+                takers[name].add(place)
+    return takers
 
 
-def _as_folded(item: Item, block: tuple[Where, tuple[int, ...]]) -> Item:
-    rounds = tuple(replace(each, folded=True) if each.block == block else each for each in item.rounds)
-    times = next(each.times for each in rounds if each.block == block)
-    return replace(item, rounds=rounds, times=item.times * times)
+def _equal(spans: Sequence[Span], place: int, level: int, takers: Mapping[str, set[int]]) -> int:
+    """Count the spans from a place on that are drawn as one."""
+    if len(spans[place][0].rounds) <= level or spans[place][0].rounds[level].number:
+        return 1
+    end = place + 1
+    while end < len(spans) and _continues(spans, end, level, takers):
+        end += 1
+    first = spans[place][0].rounds[level]
+    return end - place if first.block or end - place == first.times else 1  # a repeat as a whole
 
 
-def _are_equal(rounds: Sequence[Sequence[Item]], before: str) -> bool:
-    """Compare the shapes and the wiring of rounds, of which each takes the output of the one before alone."""
-    ends = [before, *(each[-1].name for each in rounds)]
-    looks = [[_look(item, each, end) for item in each] for each, end in zip(rounds, ends, strict=False)]
-    return all(look == looks[0] for look in looks) and not any(None in inputs for _, inputs, *_ in looks[0])
+def _continues(spans: Sequence[Span], place: int, level: int, takers: Mapping[str, set[int]]) -> bool:
+    """Return True if a span is equal to the one before, whose output it alone takes."""
+    before, span = spans[place - 1], spans[place]
+    if not _follows(before[0].rounds, span[0].rounds, level) or _outside(span) != {before[-1].name}:
+        return False
+    if any(takers.get(item.name, set()) - {place - 1, place} for item in before):
+        return False
+    return _looks(before, level) == _looks(span, level)
 
 
-def _look(item: Item, around: Sequence[Item], before: str) -> tuple[object, tuple[int | None, ...], object, int]:
-    """Describe an item relative to its round: -1 is the output before the round, None one from farther away."""
-    places = {each.name: place for place, each in enumerate(around)} | {before: -1}
-    inputs = tuple(places.get(name) for name in item.inputs)
-    return item.node.where, inputs, (item.facts.input_shapes, item.facts.output_shape), item.times
+def _follows(before: Sequence[Round], after: Sequence[Round], level: int) -> bool:
+    """Return True for two rounds of a repeat, and for two uses of a block, inside the same others."""
+    if len(after) <= level or len(before) <= level or before[:level] != after[:level]:
+        return False
+    one, other = before[level], after[level]
+    if one.block and other.block:
+        return one.block.kind == other.block.kind
+    return one.place == other.place
 
 
-def _is_used_elsewhere(items: Sequence[Item], first: int, count: int, length: int) -> bool:
-    """Return True if a layer after the repeat takes an output of a round that is not the last."""
-    hidden = {item.name for item in items[first : first + count - length]}
-    return any(hidden & set(item.inputs) for item in items[first + count :])
+def _outside(span: Span) -> set[str]:
+    """Return the names of the outputs that a span takes from others."""
+    return {name for item in span for name in item.inputs} - {item.name for item in span}
+
+
+def _looks(span: Span, level: int) -> list[object]:
+    """Describe the layers of a span with one input: their arguments, shapes and wiring, without their names."""
+    places = {item.name: place for place, item in enumerate(span)}
+    if len(_outside(span)) > 1:
+        return [item.name for item in span]
+    return [
+        (
+            item.node.layer,
+            [places.get(name) for name in item.inputs],
+            (item.facts.input_shapes, item.facts.output_shape),
+            places.get(item.shares, item.shares),
+            [(each.block and each.block.kind, each.number, each.times) for each in item.rounds[level + 1 :]],
+            item.times,
+        )
+        for item in span
+    ]
+
+
+def _as_folded(item: Item, level: int, count: int) -> Item:
+    folded = replace(item.rounds[level], folded=True, times=count)
+    rounds = (*item.rounds[:level], folded, *item.rounds[level + 1 :])
+    return replace(item, rounds=rounds, times=item.times * count)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from cnnctl.draw.boxes import COLOURS
 from cnnctl.draw.labels import SIZE, Line, percent, short, shortened
 from cnnctl.draw.stations import Station
+from cnnctl.spec.groups import local
 from cnnctl.svg import element, text
 
 BAR, NEXT, NAMES = 20.0, 30.0, 132.0
@@ -33,19 +35,21 @@ def drawn_shares(stations: Sequence[Station], x: float, y: float, width: float) 
 
 def _bar(stations: Sequence[Station], counts: Sequence[int], x: float, y: float, width: float, what: str) -> Iterator[str]:
     whole = sum(counts)
+    often = Counter(local(station.name) for station, count in zip(stations, counts, strict=True) if count)
     for station, count in zip(stations, counts, strict=True):
         if not count:
             continue
         length = width * count / whole
         colour = COLOURS.get(station.kind, "grey")
         yield element("rect", x=x, y=y, width=length, height=BAR, class_=f"share {colour} paper-edge", data_share=what)
-        label = next((each for each in _labels(station, count, whole) if Line(each).width + 8 < length), None)
+        name = station.name if often[local(station.name)] > 1 else local(station.name)
+        label = next((each for each in _labels(name, count, whole) if Line(each).width + 8 < length), None)
         if label:
             yield text(x + length / 2, y + 14, label, text_anchor="middle", font_size=SIZE)
         x += length
 
 
-def _labels(station: Station, count: int, whole: int) -> tuple[str, ...]:
+def _labels(name: str, count: int, whole: int) -> tuple[str, ...]:
     """Write a label in full and, where that is too long, the share alone."""
     share = percent(count, whole)
-    return f"{shortened(station.name)} {share}", share
+    return f"{shortened(name)} {share}", share

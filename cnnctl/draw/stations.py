@@ -33,11 +33,13 @@ class Sheet:
         label: such as `batch norm`.
         kind: `normalization`, `activation` or `dropout`.
         name: the layer's name; empty for the activation of another layer.
+        shares: the layer whose weights it uses; empty for its own.
     """
 
     label: str
     kind: str
     name: str = ""
+    shares: str = ""
 
 
 @dataclass
@@ -50,8 +52,9 @@ class Station:
         shape: of the output, as `summary` prints it.
         size: (height, width, channels) of maps, or (values,) of a vector; of other tensors the first axis, those between, the last.
         inputs: indices of the stations before it.
-        rounds: the repeats around it, outermost first.
+        rounds: the repeats and blocks around it, outermost first.
         times: layers of the network that it is drawn for.
+        shares: the full name of the layer whose weights it uses; empty for its own.
         parameters, macs: of all those layers, with the sheets.
         macs_known: False for a layer of one's own that does not count its MACs.
         sheets: from the layer on.
@@ -64,6 +67,7 @@ class Station:
     inputs: tuple[int, ...] = ()
     rounds: tuple[Round, ...] = ()
     times: int = 1
+    shares: str = ""
     parameters: int = 0
     macs: int = 0
     macs_known: bool = True
@@ -103,7 +107,8 @@ def _is_sheet(item: Item, before: Station, uses: Counter[str]) -> bool:
 
 def _station(item: Item, inputs: tuple[int, ...], context: LayerContext) -> Station:
     layer, shape = item.node.layer, item.facts.output_shape
-    station = Station(item.name, layer, shape, _size(shape, format_of(layer, context)), inputs, item.rounds, item.times)
+    size = _size(shape, format_of(layer, context))
+    station = Station(item.name, layer, shape, size, inputs, item.rounds, item.times, item.shares)
     station.parameters, station.macs = item.facts.parameters * item.times, item.facts.macs * item.times
     station.macs_known = item.facts.macs_known
     activation = getattr(layer, "activation", None)
@@ -124,14 +129,14 @@ def _size(shape: Shape, data_format: L.DataFormat) -> tuple[int, ...]:
 def _sheet(item: Item) -> Sheet:
     layer = item.node.layer
     if type(layer) in NORMALIZATIONS:
-        return Sheet(NORMALIZATIONS[type(layer)], "normalization", item.name)
+        return Sheet(NORMALIZATIONS[type(layer)], "normalization", item.name, item.shares)
     if isinstance(layer, L.Rescaling):
-        return Sheet("rescaling", "normalization", item.name)
+        return Sheet("rescaling", "normalization", item.name, item.shares)
     if isinstance(layer, L.RandomLayer):
         words = layer.kind.removesuffix("2d").replace("_", " ")
         return Sheet(f"{words} {random_part(layer).split()[-1]}", "dropout", item.name)
     label = layer.activation if isinstance(layer, L.ActivationLayer) else layer.kind.replace("_", " ")
-    return Sheet(label, "activation", item.name)
+    return Sheet(label, "activation", item.name, item.shares)
 
 
 def random_part(layer: L.RandomLayer) -> str:

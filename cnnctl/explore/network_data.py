@@ -12,6 +12,7 @@ from cnnctl.errors import UsageError
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.few_shot import with_head
+from cnnctl.spec.groups import enclosing
 from cnnctl.spec.head import LOGITS, PROBABILITIES, chosen_loss, output_kind
 from cnnctl.spec.network import Network
 from cnnctl.spec.receptive import Receptive, receptive_fields
@@ -46,7 +47,7 @@ def network_description(experiment: Experiment, class_names: Sequence[str]) -> P
     """
     network = experiment.network
     layers = layers_of(network)
-    for layer, group in zip(layers, _groups(with_head(experiment).model.layers), strict=True):
+    for layer, group in zip(layers, _groups(network, with_head(experiment).model.layers), strict=True):
         layer["group"] = group
     return {
         "input": {"shape": list(network.image), "data_format": network.data_format},
@@ -66,16 +67,28 @@ def layers_of(network: Network) -> list[Plain]:
     """
     _refuse_unknown(network.nodes)
     fields = receptive_fields(network.nodes, network.facts, network.image, network.context)
-    layers, offset = [], 0
+    layers: list[Plain] = []
+    known: dict[str, Plain] = {}
+    offset = 0
     for node, facts, field in zip(network.nodes, network.facts, fields, strict=True):
-        places, offset = _places(weight_shapes(node.layer, facts.input_shapes[0], network.context), offset)
+        places, offset = (
+            (known[node.owner], offset)
+            if node.shares
+            else _places(weight_shapes(node.layer, facts.input_shapes[0], network.context), offset)
+        )
+        known[node.name] = places
         layers.append(_layer(node, facts, network.context, field) | {"group": [], "weights": places})
     return layers
 
 
 def count_weights(layers: Sequence[Plain]) -> int:
     """Count the values of one set of weights."""
-    return sum(prod(place["shape"]) for layer in layers for place in layer["weights"].values())
+    return sum(prod(place["shape"]) for layer in with_own_weights(layers) for place in layer["weights"].values())
+
+
+def with_own_weights(layers: Sequence[Plain]) -> list[Plain]:
+    """Return the described layers that have weights which they do not share from another."""
+    return [layer for layer in layers if layer["weights"] and not layer["shares"]]
 
 
 def _refuse_unknown(nodes: Sequence[Node]) -> None:
@@ -94,6 +107,7 @@ def _layer(node: Node, facts: Facts, context: LayerContext, field: Receptive | N
     return {
         "name": node.name,
         "kind": node.layer.kind,
+        "shares": node.shares or None,
         "inputs": list(node.inputs),
         "fields": resolved_fields(node.layer, context),
         "input_shapes": [list(shape) for shape in facts.input_shapes],
@@ -167,15 +181,17 @@ def _places(shapes: Mapping[str, Shape], offset: int) -> tuple[Plain, int]:
     return places, offset
 
 
-def _groups(items: Sequence[Section], outer: Group | None = None, path: str = "") -> Iterator[Group]:
-    """Yield the enclosing repeats of each layer of the expanded stack: [label, round from 1, its place in the config]."""
-    for index, item in enumerate(items):
-        here = f"{path}{index}"
-        if not isinstance(item, L.Repeat):
-            yield outer or []
-            continue
-        for time in range(1, item.times + 1):
-            yield from _groups(item.layers, [*(outer or []), [f"repeat {item.times}", time, here]], f"{here}.")
+def _groups(network: Network, stack: Sequence[Section]) -> Iterator[Group]:
+    """Yield the repeats and blocks around each layer: [label, round from 1 or null for a block, its place in the config]."""
+    for around in enclosing(network.nodes, stack):
+        yield [
+            [
+                each.block.title if each.block else f"repeat {each.times}",
+                None if each.block else each.number + 1,
+                ".".join(str(key) for key in each.where if isinstance(key, int)),
+            ]
+            for each in around
+        ]
 
 
 def _output(experiment: Experiment, network: Network) -> str:
@@ -200,7 +216,7 @@ def weights_of(description: Plain, model: Any) -> bytes:
         description: the result of `network_description`.
         model: a built Keras model with its layers by name.
     """
-    layers = [layer for layer in description["layers"] if layer["weights"]]
+    layers = with_own_weights(description["layers"])
     from cnnctl.model.styles import layers_by_name  # needs Keras
 
     found = layers_by_name(model)
@@ -215,7 +231,7 @@ def weights_from(description: Plain, arrays: Mapping[str, Any]) -> bytes:
         ValueError: an array has another shape.
     """
     parts = []
-    for layer in description["layers"]:
+    for layer in with_own_weights(description["layers"]):
         for name, place in layer["weights"].items():
             array = np.asarray(arrays[f"{layer['name']}/{name}"], "<f4")
             if array.shape != tuple(place["shape"]):

@@ -32,7 +32,7 @@ from cnnctl.explore.images import (
     partners,
     tall_first,
 )
-from cnnctl.explore.network_data import network_description, weights_from, weights_of
+from cnnctl.explore.network_data import network_description, weights_from, weights_of, with_own_weights
 from cnnctl.explore.page import FORMAT
 from cnnctl.model import build_model
 from cnnctl.run_folder import RunFolder
@@ -247,7 +247,7 @@ def _kept(run: RunFolder, network: dict[str, Any], most: int | None) -> list[_Se
     """Read the weights that a run kept during training."""
     shapes = {
         f"{layer['name']}/{name}": tuple(weight["shape"])
-        for layer in network["layers"]
+        for layer in with_own_weights(network["layers"])
         for name, weight in layer["weights"].items()
     }
     return [

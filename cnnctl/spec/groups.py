@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from cnnctl.spec.document import Where
-from cnnctl.spec.layers import IN_BLOCK, BlockUse
+from cnnctl.spec.layers import IN_BLOCK, BlockUse, Repeat
+from cnnctl.spec.section import Section
 from cnnctl.spec.stack import INSIDE, Node
 
 
@@ -44,10 +46,41 @@ class Group:
         return self.shares or self.name
 
     @property
+    def title(self) -> str:
+        """Its name inside the block around it, with the block's name in `model.blocks` where it does not begin with that."""
+        name = local(self.name)
+        return name if name.startswith(self.kind) else f"{name} ({self.kind})"
+
+    @property
+    def shared_here(self) -> str:
+        """The name beside it of the block whose weights it uses; empty where that follows from the block around it."""
+        around, _, name = self.shares.rpartition(INSIDE)
+        return name if around == self.name.rpartition(INSIDE)[0] else ""
+
+    @property
     def nodes(self) -> Iterator[Node]:
         """All layers inside, those of inner blocks too."""
         for item in self.items:
             yield from item.nodes if isinstance(item, Group) else (item,)
+
+
+@dataclass(frozen=True)
+class Enclosing:
+    """One round of a `repeat`, or one use of a block, that a layer is in.
+
+    Attributes:
+        where: the path of the repeat or of the use.
+        outer: the rounds of those around it.
+        number: the round, from 0.
+        times: the rounds of the repeat; 1 for a block.
+        block: the use of the block; None for a repeat.
+    """
+
+    where: Where
+    outer: tuple[int, ...]
+    number: int
+    times: int
+    block: Group | None = None
 
 
 def local(name: str) -> str:
@@ -69,6 +102,68 @@ def tree_of(nodes: Sequence[Node], depth: int = 0) -> list[Node | Group]:
         else:
             items += inside
     return items
+
+
+def groups_of(nodes: Sequence[Node]) -> Iterator[Group]:
+    """Yield all blocks of a network, each before those inside it."""
+    waiting = list(tree_of(nodes))
+    while waiting:
+        item = waiting.pop(0)
+        if isinstance(item, Group):
+            yield item
+            waiting = [*item.items, *waiting]
+
+
+def enclosing(nodes: Sequence[Node], layers: Sequence[Section]) -> list[tuple[Enclosing, ...]]:
+    """List the repeats and blocks around each layer of a network, outermost first.
+
+    Args:
+        nodes: the layers.
+        layers: the stack of the config that they come from.
+    """
+    groups = {group.name: group for group in groups_of(nodes)}
+    seen: Counter[Where] = Counter()
+    found = []
+    for node in nodes:
+        found.append(_rounds(list(_around(node, layers, groups)), seen[node.where]))
+        seen[node.where] += 1
+    return found
+
+
+def _rounds(around: Sequence[tuple[Where, int, Group | None]], occurrence: int) -> tuple[Enclosing, ...]:
+    """Compute the rounds of the layer that is the `occurrence`-th one built from a place in the config."""
+    numbers: list[int] = []
+    for _, times, _ in reversed(around):  # the innermost repeat counts fastest
+        occurrence, number = divmod(occurrence, times)
+        numbers.insert(0, number)
+    return tuple(
+        Enclosing(where, tuple(numbers[:depth]), numbers[depth], times, block)
+        for depth, (where, times, block) in enumerate(around)
+    )
+
+
+def _around(node: Node, layers: Sequence[Section], groups: Mapping[str, Group]) -> Iterator[tuple[Where, int, Group | None]]:
+    """Yield the path of each repeat and block around a layer, outermost first, with its rounds or the block."""
+    depth = 0
+    for end, key in enumerate(node.where):
+        if key == IN_BLOCK:
+            depth += 1
+            group = groups[INSIDE.join(node.blocks[:depth])]
+            layers = group.use.layers
+            yield node.where[:end], 1, group
+        elif isinstance(key, int):
+            item = layers[key] if key < len(layers) else None  # the head that maml adds is not in the config
+            if isinstance(item, Repeat):
+                layers = item.layers
+                yield node.where[: end + 2], item.times, None
+
+
+def relative(name: str, to: str) -> str:
+    """Return the full name of a layer as it is written beside another: without the blocks that both are in."""
+    parts, others = name.split(INSIDE), to.split(INSIDE)
+    while len(parts) > 1 and len(others) > 1 and parts[0] == others[0]:
+        parts, others = parts[1:], others[1:]
+    return INSIDE.join(parts)
 
 
 def _group(name: str, nodes: Sequence[Node], depth: int) -> Group:

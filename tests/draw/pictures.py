@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Iterator
@@ -48,9 +49,59 @@ FOLDED = """
 """
 
 
+BLOCKS = """
+unit:
+  parameters: {filters: 8, size: 3}
+  layers:
+    - conv2d: {filters: $filters, kernel_size: $size, padding: same, use_bias: false}
+    - batch_normalization
+    - relu
+residual:
+  parameters: {filters: 8, strides: 1}
+  layers:
+    - unit: {filters: $filters}
+    - unit: {filters: $filters, name: second}
+    - conv2d: {filters: $filters, kernel_size: 1, inputs: [input], name: short}
+    - add: {inputs: [second, short]}
+    - max_pooling2d: {pool_size: $strides}
+gate:
+  inputs: [maps, weights]
+  layers:
+    - conv2d: {filters: 8, kernel_size: 1, inputs: [weights], activation: sigmoid, name: squeeze}
+    - multiply: {inputs: [maps, squeeze]}
+twice:
+  layers:
+    - repeat: {times: 3, layers: [{conv2d: {filters: 8, kernel_size: 3, padding: same}}]}
+"""
+IN_BLOCKS = """
+- unit: {name: stem}
+- unit: {name: left, inputs: [stem], size: 1}
+- unit: {name: right, inputs: [stem], size: 5}
+- gate: {inputs: [left, right]}
+- repeat:
+    times: 3
+    layers:
+      - residual
+- twice
+- residual: {strides: 2}
+- residual
+- residual
+- residual: {name: last}
+- use: last
+- use: last
+- dropout: {rate: 0.5}
+- flatten
+- dense: {units: classes}
+"""
+
+
 def experiment_of(layers: str, folder: Path, size: str = "[24, 32]", data_format: str = "channels_last") -> Experiment:
-    """Load the config of a stack, in YAML, on images of a size."""
+    """Load the config of a stack, in YAML, on images of a size; it may use those of `BLOCKS` that it names."""
+    blocks = {name: block for name, block in yaml.safe_load(BLOCKS).items() if f"- {name}" in layers}
+    if "residual" in blocks:
+        blocks["unit"] = yaml.safe_load(BLOCKS)["unit"]
     head = f"data: {{source: digits, image_size: {size}}}\nmodel:\n  style: functional\n  data_format: {data_format}\n"
+    head += f"  blocks: {json.dumps(blocks)}\n"
     indented = "\n".join(f"    {line}" for line in layers.strip("\n").splitlines())
     (folder / "x.yaml").write_text(f"{head}  layers:\n{indented}\n")
     return load(folder / "x.yaml")

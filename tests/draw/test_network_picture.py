@@ -19,7 +19,7 @@ from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.shapes import show_shape
-from tests.draw.pictures import BRANCHES, FOLDED, Box, Picture, Text, experiment_of, random_stack
+from tests.draw.pictures import BRANCHES, FOLDED, IN_BLOCKS, Box, Picture, Text, experiment_of, random_stack
 
 ROOT = Path(__file__).parents[2]
 LAYOUTS = ("row", "column")
@@ -99,7 +99,7 @@ def test_every_box_has_its_name_and_shape_and_every_layer_is_named(layers: str, 
     assert [each.name for each in experiment.network.facts if f"{each.name} ({each.kind})" not in described] == []
 
 
-@pytest.mark.parametrize("layers", [OPTIONS, BRANCHES, FOLDED], ids=["options", "branches", "folded"])
+@pytest.mark.parametrize("layers", [OPTIONS, BRANCHES, FOLDED, IN_BLOCKS], ids=["options", "branches", "folded", "blocks"])
 def test_the_shares_are_those_of_the_layers_and_sum_to_the_whole(layers: str, tmp_path: Path) -> None:
     experiment = experiment_of(layers, tmp_path)
     picture, network = drawn(experiment), experiment.network
@@ -216,7 +216,7 @@ def points_of(path: str) -> list[tuple[float, float]]:
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-STACKS = {"options": OPTIONS, "branches": BRANCHES, "folded": FOLDED} | {
+STACKS = {"options": OPTIONS, "branches": BRANCHES, "folded": FOLDED, "blocks": IN_BLOCKS} | {
     f"seed {seed}": random_stack(seed) for seed in range(12)
 }
 

@@ -155,6 +155,39 @@ def test_example_configs_equal_keras(page: ArithmeticPage, config: Path, trainin
     assert differences(found["gradients"], gradients, GRADIENT_TOLERANCE) == []
 
 
+# --- blocks and shared weights ------------------------------------------------------------------------------------
+
+SHARED = """
+data: {source: digits}
+model:
+  style: functional
+  blocks:
+    unit:
+      layers:
+        - conv2d: {filters: 4, kernel_size: 3, padding: same, activation: tanh, name: c}
+        - batch_normalization
+        - use: c
+        - add: {inputs: [use, input]}
+  layers:
+    - conv2d: {filters: 4, kernel_size: 1}
+    - unit: {name: a}
+    - use: {layer: a, name: b}
+    - use: {layer: a, name: side, inputs: [conv2d]}
+    - add: {inputs: [b, side]}
+    - flatten
+    - dense: {units: classes}
+"""
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+def test_layers_that_share_weights_equal_keras(page: ArithmeticPage, training: bool, tmp_path: Path) -> None:
+    (tmp_path / "shared.yaml").write_text(SHARED)
+    experiment = load(tmp_path / "shared.yaml")
+    case = Case(experiment.network, network_description(experiment, []))
+    assert case.model.count_params() == case.description["weights_count"] == len(case.weights) / 4
+    assert_agrees(page, case, 3, training)
+
+
 # --- the vocabulary -----------------------------------------------------------------------------------------------
 
 

@@ -163,3 +163,56 @@ def test_an_activation_that_the_page_cannot_compute_is_refused(tmp_path: Path, m
     monkeypatch.setattr(network_data, "SHOWN_ACTIVATIONS", network_data.SHOWN_ACTIVATIONS - {"gelu"})
     with pytest.raises(UsageError, match=r"explore cannot show activation gelu \('dense'\)"):
         network_description(config, [])
+
+
+BLOCKS = """
+data: {source: digits}
+model:
+  style: functional
+  blocks:
+    unit:
+      parameters: {filters: 4}
+      layers:
+        - conv2d: {filters: $filters, kernel_size: 3, padding: same, name: c}
+        - batch_normalization
+    pair:
+      layers:
+        - unit
+        - repeat: {times: 2, layers: [{unit: {name: next}}]}
+  layers:
+    - unit: {name: first}
+    - pair
+    - use: {layer: pair, name: again}
+    - conv2d: {filters: 4, kernel_size: 1, name: last}
+    - use: {layer: last, name: once_more}
+    - flatten
+    - dense: {units: classes}
+"""
+
+
+def in_blocks(tmp_path: Path) -> Experiment:
+    (tmp_path / "blocks.yaml").write_text(BLOCKS, encoding="utf-8")
+    return load(tmp_path / "blocks.yaml")
+
+
+def test_groups_are_the_enclosing_blocks_and_repeats(tmp_path: Path) -> None:
+    layers = {layer["name"]: layer for layer in network_description(in_blocks(tmp_path), [])["layers"]}
+    assert layers["first/c"]["group"] == [["first (unit)", None, "0"]]
+    assert layers["pair/unit/c"]["group"] == [["pair", None, "1"], ["unit", None, "1.0"]]
+    assert layers["again/next_2/c"]["group"] == [["again (pair)", None, "2"], ["repeat 2", 2, "2.1"], ["next_2 (unit)", None, "2.1.0"]]  # fmt: skip
+    assert layers["last"]["group"] == []
+
+
+def test_shared_weights_have_the_places_of_their_owner_and_are_counted_once(tmp_path: Path) -> None:
+    config = in_blocks(tmp_path)
+    model = build_model(config)
+    description = network_description(config, [])
+    layers = {layer["name"]: layer for layer in description["layers"]}
+    assert description["weights_count"] == model.count_params()
+    assert len(weights_of(description, model)) == 4 * model.count_params()
+    shared = {name: layer["shares"] for name, layer in layers.items() if layer["shares"]}
+    assert shared["again/next_1/c"] == "pair/next_1/c" and shared["once_more"] == "last" and len(shared) == 7
+    assert all(layers[name]["weights"] == layers[owner]["weights"] for name, owner in shared.items())
+    starts = [place["offset"] for name, layer in layers.items() if name not in shared for place in layer["weights"].values()]
+    assert starts == sorted(set(starts))
+    keras.backend.clear_session()

@@ -85,7 +85,9 @@ def test_the_parameters_told_are_those_of_the_layers(config: Path) -> None:
     text = unwrapped(explanation(experiment))
     paragraphs = {part.split(" ")[0].rstrip(":"): part for part in text.split("\n\n")[1:-1]}
     for facts in experiment.network.facts:
-        if facts.kind in ("conv2d", "depthwise_conv2d", "separable_conv2d", "conv2d_transpose", "dense"):
+        if facts.name not in paragraphs:
+            assert "/" in facts.name  # in a block that is equal to an earlier one
+        elif facts.kind in ("conv2d", "depthwise_conv2d", "separable_conv2d", "conv2d_transpose", "dense"):
             assert f"= {facts.parameters:,}" in paragraphs[facts.name]
         elif facts.kind == "batch_normalization":
             assert f" trained ({facts.trainable:,}), moving mean" in paragraphs[facts.name]
@@ -556,3 +558,79 @@ def test_one_weight_and_one_pixel_are_no_plurals() -> None:
     assert "1·1 position · 1 weight = 1" in text
     assert "receptive field: 1×1 pixel" in text
     assert "1 weights" not in text
+
+
+BLOCKS = """
+data: {source: digits}
+model:
+  style: functional
+  blocks:
+    unit:
+      parameters: {filters: 4}
+      layers:
+        - conv2d: {filters: $filters, kernel_size: 3, padding: same}
+        - batch_normalization
+    double:
+      layers: [unit, unit]
+    plain:
+      layers: [relu]
+  layers:
+    - conv2d: {filters: 4, kernel_size: 1, name: first}
+    - unit
+    - unit
+    - unit: {name: third}
+    - unit: {filters: 5}
+    - unit
+    - double
+    - use: {layer: third, name: fourth}
+    - plain
+    - plain
+    - max_pooling2d
+    - use: {layer: third, name: small}
+    - conv2d: {filters: 1, kernel_size: 1, name: thin}
+    - use: {layer: first, name: second}
+    - conv2d: {filters: 1, kernel_size: 1, name: thinner}
+    - use: {layer: second, name: again}
+    - flatten
+    - dense: {units: classes}
+"""
+
+
+def in_blocks() -> str:
+    return unwrapped(explanation(check(parse(BLOCKS, "x.yaml"))))
+
+
+def test_equal_blocks_are_explained_at_their_first_use_and_later_ones_get_a_line() -> None:
+    text = in_blocks().replace("\ntheir", " their").replace("\ngradient", " gradient")
+    heads = [part.splitlines()[0] for part in text.split("\n\n")[1:-1]]
+    assert heads[:6] == [
+        "first (conv2d): (8, 8, 1) → (8, 8, 4)",
+        "unit: (8, 8, 4) → (8, 8, 4), a block of 2 layers.",
+        "unit/conv2d: (8, 8, 4) → (8, 8, 4)",
+        "unit/batch_normalization: (8, 8, 4) → (8, 8, 4)",
+        "unit_1, third: as unit, with weights of their own.",
+        "unit_2: (8, 8, 4) → (8, 8, 5), a block of 2 layers.",  # other arguments
+    ]
+    assert "unit_3: (8, 8, 5) → (8, 8, 4), a block of 2 layers." in heads  # another input
+    assert "double: (8, 8, 4) → (8, 8, 4), a block of 4 layers." in heads
+    assert "double/unit, double/unit_1: as unit, with weights of their own." in heads
+    assert "plain_1: as plain." in heads  # there are no weights
+    assert [head for head in heads if head.startswith("double/unit/")] == []
+
+
+def test_shared_layers_and_blocks_say_whose_weights_they_use_and_that_gradients_are_summed() -> None:
+    text = re.sub(r"\n(?=[A-Za-z])", " ", in_blocks().replace("\n\n", "\x00"))
+    parts = {part.split(":")[0].split(" ")[0]: part for part in text.split("\x00")}
+    said = "which are counted there. Their gradient is the sum of the gradients of all uses."
+    assert f"as unit, with the weights of third, {said}" in parts["fourth"]
+    assert f"It uses the weights of third/conv2d, {said}" in parts["small/conv2d"]
+    assert "parameters: 3·3·4·4 + 4 = 148" in parts["small/conv2d"]  # its inputs are smaller, so it is explained again
+    assert f"It uses the weights of first, {said}" in parts["again"] and f"weights of first, {said}" in parts["second"]
+
+
+def test_a_long_network_of_blocks_has_a_short_explanation() -> None:
+    uses = "".join("    - unit\n" for _ in range(50))
+    start, _, end = BLOCKS.partition("    - unit\n    - unit\n")
+    text = explanation(check(parse(f"{start}{uses}{end}", "x.yaml")))
+    assert len(text.split("\n\n")) == len(in_blocks().split("\n\n"))
+    assert len(unwrapped(text).splitlines()) < len(in_blocks().splitlines()) + 20

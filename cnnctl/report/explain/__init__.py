@@ -7,11 +7,12 @@ and Ioffe and Szegedy, "Batch Normalization" (2015).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from textwrap import fill
+from dataclasses import replace
 from typing import Any
 
 from cnnctl.errors import counted
 from cnnctl.report.explain.activations import activated, activation_lines
+from cnnctl.report.explain.blocks import Paragraphs, shared_line
 from cnnctl.report.explain.convolutions import separated_lines, transposed_lines, variant_lines
 from cnnctl.report.explain.custom import of_ones_own
 from cnnctl.report.explain.images import cropped, enlarged, flattened, zeros
@@ -24,40 +25,49 @@ from cnnctl.report.explain.normalizations import (
     normalized_in_groups,
     normalized_to_one,
 )
-from cnnctl.report.explain.subject import Subject
+from cnnctl.report.explain.subject import Subject, wrapped
 from cnnctl.report.explain.values import permuted, rescaled, reshaped, weighted
 from cnnctl.report.explain.windows import field_lines, filter_lines, pooled, pooled_globally, sliding
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import CosineClassifier, Experiment, FewShotSpec, Maml
 from cnnctl.spec.few_shot import distance_of, images_at_once
+from cnnctl.spec.groups import local, tree_of
 from cnnctl.spec.head import chosen_loss, values_of
 from cnnctl.spec.receptive import receptive_fields
 from cnnctl.spec.shapes import Facts, show_shape
 from cnnctl.spec.stack import Node
 
-WIDTH = 80
-
 
 def explanation(experiment: Experiment) -> str:
-    """Explain the network of a checked experiment, a paragraph per layer."""
+    """Explain the network of a checked experiment, a paragraph per layer; equal blocks are explained once."""
     network = experiment.network
     nodes, facts = network.nodes, network.facts
-    parts = [_tensors(experiment)]
     fields = receptive_fields(nodes, facts, network.image, network.context)
-    for node, each, receptive in zip(nodes, facts, fields, strict=True):
-        lines = _layer_lines(Subject(node, each, receptive, network.context, experiment, network.parameters))
-        parts.append("\n".join([_headline(node, each), *map(_wrapped, lines)]))
-    return "\n\n".join([*parts, _outputs(experiment, nodes)])
+    subjects = {
+        node.name: Subject(node, each, receptive, network.context, experiment, network.parameters)
+        for node, each, receptive in zip(nodes, facts, fields, strict=True)
+    }
+    parts = Paragraphs(subjects, _paragraph).of(tree_of(nodes))
+    return "\n\n".join([_tensors(experiment), *parts, _outputs(experiment, nodes)])
 
 
-def _wrapped(line: str, indent: str = "  ") -> str:
-    return fill(line, WIDTH, initial_indent=indent, subsequent_indent=2 * indent)
+def _paragraph(subject: Subject, owner: Subject | None) -> str:
+    """Explain a layer; `owner` is the layer whose weights it uses."""
+    headline = _headline(subject.node, subject.facts)
+    if owner is None:
+        lines = _layer_lines(subject)
+    elif owner.facts.input_shapes == subject.facts.input_shapes:
+        lines = [shared_line(owner), *field_lines(subject.receptive)]
+    else:
+        facts = replace(subject.facts, trainable=owner.facts.trainable, non_trainable=owner.facts.non_trainable)
+        lines = [*_layer_lines(replace(subject, facts=facts)), shared_line(owner)]
+    return "\n".join([headline, *map(wrapped, lines)])
 
 
 def _tensors(experiment: Experiment) -> str:
     image = experiment.network.image
     batch = images_at_once(experiment)
-    return _wrapped(
+    return wrapped(
         f"A batch of images is one tensor of rank {len(image) + 1} (it has {len(image) + 1} axes) and of shape "
         f"(B, {str(image)[1:]}, with B = {batch} here; vectors would be (B, dim), video (B, T, H, W, C). "
         "Shapes below omit B, which no layer changes.",
@@ -67,7 +77,7 @@ def _tensors(experiment: Experiment) -> str:
 
 def _headline(node: Node, facts: Facts) -> str:
     shapes = " and ".join(map(show_shape, facts.input_shapes))
-    kind = "" if node.name.startswith(facts.kind) else f" ({facts.kind})"
+    kind = "" if local(node.name).startswith(facts.kind) else f" ({facts.kind})"
     return f"{node.name}{kind}: {shapes} → {show_shape(facts.output_shape)}"
 
 
@@ -172,7 +182,7 @@ def _adapted(method: Maml, way: int, normalized: bool) -> str:
 
 def _outputs(experiment: Experiment, nodes: Sequence[Node]) -> str:
     if experiment.few_shot:
-        return _wrapped(_few_shot_outputs(experiment.few_shot, nodes), indent="")
+        return wrapped(_few_shot_outputs(experiment.few_shot, nodes), indent="")
     loss = chosen_loss(experiment)
     if loss.from_logits:
         made_from = values_of(nodes)[nodes[-1].name].made_from
@@ -186,7 +196,7 @@ def _outputs(experiment: Experiment, nodes: Sequence[Node]) -> str:
         else "Labels are one-hot, a vector with a 1 at the class, hence the loss without 'sparse'."
     )
     smoothed = _smoothed(loss.label_smoothing, experiment.data.classes or 1)
-    return "\n".join(_wrapped(text, indent="") for text in (meaning, f"{labels}{smoothed}", f"Loss: {loss.name}"))
+    return "\n".join(wrapped(text, indent="") for text in (meaning, f"{labels}{smoothed}", f"Loss: {loss.name}"))
 
 
 def _smoothed(smoothing: float, classes: int) -> str:

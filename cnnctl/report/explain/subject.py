@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.receptive import Receptive
 from cnnctl.spec.shapes import Facts, LayerContext
 from cnnctl.spec.stack import Node
+
+WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class Subject:
     context: LayerContext
     experiment: Experiment
     total: int
+
+
+def wrapped(line: str, indent: str = "  ") -> str:
+    """Break a sentence into lines, the first with an indent, the others with two."""
+    return fill(line, WIDTH, initial_indent=indent, subsequent_indent=2 * indent)
 
 
 def listed(words: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ import { element, number, setText, shapeText } from "../dom.js";
 import { channelOf, paintMap, scaleOf, stripOf, stripValues } from "../paint.js";
 import { change, state } from "../state.js";
 import { costTexts, settingsText } from "./facts.js";
-import { extentOf, mapsOf } from "./graph.js";
+import { extentOf, localName, mapsOf } from "./graph.js";
 import { pager } from "./pager.js";
 
 const MAX_CELLS = 2048; // values of a vector on one page
@@ -122,12 +122,14 @@ function pageOfVector(tensor, page) {
 function columnHead(layer, open) {
   const label = `${layer.name}, ${layer.kind}, output ${shapeText(layer.shape)}: open`;
   const properties = { class: "column-head", type: "button", title: layer.name, aria: { label }, on: { click: open } };
-  const parts = layer.name.split(/(?<=_)(?!\d)/).flatMap((part) => [part, element("wbr")]); // long names break after underscores
+  const parts = localName(layer)
+    .split(/(?<=_)(?!\d)/)
+    .flatMap((part) => [part, element("wbr")]); // long names break after underscores
   return element("button", properties, element("span", {}, ...parts));
 }
 
 function factsOf(layer) {
-  const kind = layer.name.startsWith(layer.kind) ? "" : layer.kind;
+  const kind = localName(layer).startsWith(layer.kind) ? "" : layer.kind;
   const lines = [["kind", kind], ["settings", settingsText(layer)], ["shape", shapeText(layer.shape)], ...costTexts(layer).map((text) => ["cost", text])]; // prettier-ignore
   const shown = lines.filter(([, text]) => text);
   return element("div", { class: "column-facts" }, ...shown.map(([name, text]) => element("div", { class: name, text })));

@@ -69,7 +69,7 @@ function place(grid, graph, columns) {
 }
 
 function bracketElement(bracket) {
-  const text = `${bracket.label} · round ${bracket.round}`;
+  const text = bracket.round === null ? bracket.label : `${bracket.label} · round ${bracket.round}`; // a block has no rounds
   const made = element("div", { class: "bracket", title: text }, element("span", { text }));
   made.style.gridColumn = `${bracket.first + 1} / ${bracket.last + 2}`;
   made.style.gridRow = bracket.level + 1;

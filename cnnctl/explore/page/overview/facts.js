@@ -47,10 +47,11 @@ export function parametersOf(layer) {
   return layer.trainable + layer.non_trainable;
 }
 
-/** Return the costs of a layer: ["320 parameters", "194,688 MACs"]; what is 0 is left out. */
+/** Return the costs of a layer: ["320 parameters", "194,688 MACs"]; what is 0 is left out. Shared weights have their owner's name. */
 export function costTexts(layer) {
   const parameters = parametersOf(layer);
   const parts = [
+    layer.shares && Object.keys(layer.weights).length > 0 && `weights of ${layer.shares}`,
     parameters && `${countText(parameters)} parameter${parameters === 1 ? "" : "s"}`,
     layer.macs && `${countText(layer.macs)} MACs`,
   ];

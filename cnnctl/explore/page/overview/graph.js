@@ -99,7 +99,25 @@ function bracketsOf(layers, cells) {
       found.set(key, { ...bracket, first: Math.min(bracket.first, depth), last: Math.max(bracket.last, depth) });
     });
   }
-  return [...found.values()];
+  return apart(found);
+}
+
+/** Move brackets of the same columns, as of blocks side by side, to levels below each other. */
+function apart(found) {
+  const settled = new Map();
+  for (const [key, bracket] of [...found].sort(([, one], [, other]) => one.level - other.level)) {
+    const around = settled.get(JSON.stringify(JSON.parse(key).slice(0, -1)));
+    let level = around ? around.level + 1 : 0;
+    const meets = (other) => other.level === level && other.first <= bracket.last && other.last >= bracket.first;
+    while ([...settled.values()].some(meets)) level += 1;
+    settled.set(key, { ...bracket, level });
+  }
+  return [...settled.values()];
+}
+
+/** Return the name of a layer inside its block: the last part of its full name. */
+export function localName(layer) {
+  return layer.name.split("/").at(-1);
 }
 
 /**
