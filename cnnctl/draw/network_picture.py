@@ -17,9 +17,11 @@ from cnnctl.draw.windows import drawn_windows
 from cnnctl.errors import counted
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import show_shape
-from cnnctl.svg import element, picture, text
+from cnnctl.svg import cut, element, picture, text
 
 MARGIN, HEADER, SHARES, LEGEND = 24.0, 62.0, 56.0, 44.0
+TITLE = 19
+"""Pixels of the title's font."""
 SMALLEST = {"row": 760.0, "column": 480.0}
 """Pixels of width that the title and the legend need."""
 NOTES = (
@@ -53,7 +55,7 @@ def network_picture(experiment: Experiment, title: str, layout: str = "row", the
     width = max(page_width(page, around) + 2 * MARGIN, SMALLEST[layout])
     shift = f"translate({(width - page.width) / 2:.1f} {MARGIN / 2 + HEADER:.1f})"
     parts = [
-        *_header(title, experiment),
+        *_header(cut(title, width - 2 * MARGIN, TITLE), experiment),
         element("g", _body(stations, drawing, page), transform=shift),
         *drawn_shares(stations, MARGIN, page.height + HEADER + MARGIN, width - 2 * MARGIN),
         *_legend(height - MARGIN - LINE),
@@ -73,7 +75,7 @@ def _header(title: str, experiment: Experiment) -> Iterator[str]:
     network = experiment.network
     macs = short(sum(each.macs for each in network.facts))
     counts = f"{counted(len(network.nodes), 'layer')}, {counted(network.parameters, 'parameter')}, {macs} MACs per image"
-    yield text(MARGIN, MARGIN + 16, title, font_size=19, font_weight="bold")
+    yield text(MARGIN, MARGIN + 16, title, font_size=TITLE, font_weight="bold")
     yield text(MARGIN, MARGIN + 36, counts, "faint", font_size=12.5)
 
 

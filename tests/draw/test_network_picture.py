@@ -19,6 +19,7 @@ from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.shapes import show_shape
+from cnnctl.svg import width_of
 from tests.draw.pictures import BRANCHES, FOLDED, Box, Picture, Text, experiment_of, random_stack
 
 ROOT = Path(__file__).parents[2]
@@ -350,3 +351,12 @@ def test_a_layer_of_every_kind_is_drawn() -> None:
     kinds = {layer.kind for layer in L.LAYERS}
     assert kinds - set(COLOURS) == {"dropout", "activation", "batch_normalization"} - set(COLOURS)
     assert {layer.kind for layer in L.LAYERS if issubclass(layer, L.Join)} == set(SIGNS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_long_title_ends_inside_the_picture(layout: str, tmp_path: Path) -> None:
+    experiment = experiment_of("- flatten\n- dense: {units: classes}", tmp_path)
+    picture = Picture(network_picture(experiment, "w" * 500, layout))
+    title = next(each for each in picture.all("text") if "www" in (each.text or ""))
+    assert "…" in str(title.text)
+    assert float(title.attrib["x"]) + width_of(str(title.text), float(title.attrib["font-size"])) <= picture.width
