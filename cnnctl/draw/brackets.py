@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from cnnctl.draw.placing import BRACKET, Page
 from cnnctl.draw.repeats import Round
 from cnnctl.draw.stations import Station
-from cnnctl.svg import element, text
+from cnnctl.svg import element, text, width_of
 
-TICK = 6.0
+TICK, SIZE = 6.0, 11.5
+"""Pixels of the ends of a bracket, and of its label's font."""
 
 
 def drawn_brackets(stations: Sequence[Station], page: Page) -> Iterator[str]:
@@ -22,8 +23,9 @@ def drawn_brackets(stations: Sequence[Station], page: Page) -> Iterator[str]:
         start = min(page.slots[place].start for place in places)
         end = max(page.slots[place].end for place in places)
         cross = page.bands[band].brackets + BRACKET * level + BRACKET / 2
-        label = f"repeat × {each.times}" if each.folded else f"repeat {each.number + 1} of {each.times}"
-        yield from _bracket(start, end, cross, label, page.layout)
+        number = f"× {each.times}" if each.folded else f"{each.number + 1} of {each.times}"
+        fits = width_of(f"repeat {number}", SIZE) <= end - start
+        yield from _bracket(start, end, cross, f"repeat {number}" if fits else number, page.layout)
 
 
 def _bracket(start: float, end: float, cross: float, label: str, layout: str) -> Iterator[str]:
@@ -35,4 +37,4 @@ def _bracket(start: float, end: float, cross: float, label: str, layout: str) ->
     x, y = (middle, cross - 5) if layout == "row" else (cross - 5, middle)
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     yield element("polyline", points=points, class_="bracket purple-line")
-    yield text(x, y, label, "purple", text_anchor="middle", font_size=11.5, font_weight="bold", transform=turn)
+    yield text(x, y, label, "purple", text_anchor="middle", font_size=SIZE, font_weight="bold", transform=turn)

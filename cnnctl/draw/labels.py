@@ -13,7 +13,8 @@ from cnnctl.spec.shapes import HeightWidth, show_shape
 LINE = 15.0
 """Pixels from one line to the next."""
 SIZE, NAME_SIZE = 11.5, 12.5
-LONGEST_NAME = 24
+LONGEST_NAME, LONGEST_TERM = 24, 14
+"""Longest name of a layer beside its box, and in a formula, in characters."""
 _WIDE = 0.6
 """Width of a character, at most on average, per pixel of the font's size."""
 
@@ -46,10 +47,10 @@ def lines_of(station: Station, parameters: int) -> list[Line]:
     return lines
 
 
-def shortened(name: str) -> str:
-    """Shorten a long name in its middle."""
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
+def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+    """Shorten a long name in its middle, to an even number of characters."""
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[1 - half :]}"
 
 
 def percent(part: int, whole: int) -> str:
@@ -67,7 +68,7 @@ def short(count: int) -> str:
 
 
 JOINED = {
-    "add": "sum of its inputs", "subtract": "first minus second", "multiply": "product of its inputs",
+    "add": "sum of its inputs", "multiply": "product of its inputs",
     "average": "mean of its inputs", "maximum": "largest of its inputs", "minimum": "smallest of its inputs",
 }  # fmt: skip
 
@@ -94,6 +95,8 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield layer.kind.replace("_", " ")
         case L.RandomLayer():
             yield random_part(layer)
+        case L.Subtract(inputs=(first, second)):
+            yield f"{shortened(first, LONGEST_TERM)} − {shortened(second, LONGEST_TERM)}"
         case L.ValueJoin():
             yield JOINED[layer.kind]
         case L.Concatenate():
