@@ -363,7 +363,7 @@ def test_a_long_title_ends_inside_the_picture(layout: str, tmp_path: Path) -> No
 
 
 PATHS = sorted((ROOT / "configs").glob("*.yaml"))
-STACKS = [
+NETWORKS = [
     *(pytest.param(path, id=path.stem) for path in PATHS),
     *(pytest.param(seed, id=f"random {seed}") for seed in range(12)),
 ]
