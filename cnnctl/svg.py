@@ -54,7 +54,7 @@ def width_of(words: str, size: float = 13) -> float:
 
 
 def cut(words: str, width: float, size: float = 13) -> str:
-    """Shorten a text in its middle to a width in pixels: the start and the end of a path tell most."""
+    """Shorten a text in its middle to a width in pixels: the start and the end name a path best."""
     if width_of(words, size) <= width:
         return words
     most = int(width / width_of(" ", size))
