@@ -65,6 +65,8 @@ def _types_in(annotation: Any) -> tuple[Any, ...]:
     return tuple(each for part in inner for each in _types_in(part)) if inner else (annotation,)
 
 
+_SIGNALLED = range(129, 160)
+"""The exit codes of a process that a signal ended, as shells report them."""
 _CHOICE = re.compile(r"(.+) is not one of (.+?)\.?", re.DOTALL)
 """Typer's message for a value that is not one of the choices."""
 
@@ -753,7 +755,7 @@ def main() -> None:
         _run()
     except CnnctlError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:  # before the signal handlers are set
+    except KeyboardInterrupt:  # before the signal handlers are set, where Python handles Ctrl-C
         _fail("interrupted during start-up", 130)
     except Exception as error:  # TensorFlow's have no base class that is known without it
         known = from_system(error)
@@ -773,22 +775,24 @@ def _run() -> None:
     from cnnctl.commands.unknown_options import refuse_fields_of
     from cnnctl.train.signals import Interruption
 
-    with Interruption(lambda _: Console().show_cursor()).listening() as interruption:
-        try:
-            with interruption.passing_on():
-                command = typer.main.get_command(app)
-                refuse_fields_of(command)
-                command(prog_name="cnnctl")  # app() would print errors itself, where none can be caught
-        except (KeyboardInterrupt, SystemExit) as ended:  # Typer makes an exit code of a KeyboardInterrupt
-            if interruption.asked and (isinstance(ended, KeyboardInterrupt) or ended.code):
-                raise Interrupted("interrupted; no file is left half written", interruption.signal) from ended
-            raise
+    interruption = Interruption(lambda _: Console().show_cursor())
+    try:
+        with interruption.listening(), interruption.passing_on():
+            command = typer.main.get_command(app)
+            refuse_fields_of(command)
+            command(prog_name="cnnctl")  # app() would print errors itself, where none can be caught
+    except (KeyboardInterrupt, SystemExit) as ended:  # Typer makes an exit code of a KeyboardInterrupt
+        if interruption.asked and (isinstance(ended, KeyboardInterrupt) or ended.code):
+            raise Interrupted("interrupted; no file is left half written", interruption.signal) from ended
+        raise
 
 
 def run_and_exit() -> None:
     """Run `main` as the whole process and end the process at once.
 
-    All files are closed by then. An ordinary exit would spend most of a second on destroying TensorFlow's objects.
+    All files are closed by then. An ordinary exit would spend most of a second on destroying TensorFlow's objects. And where
+    a signal came while Python ran a text, as `exec` does for each dataclass of an import, an ordinary exit of `python -m`
+    ends the process by SIGINT, whatever its exit code is and although the KeyboardInterrupt was caught (`Py_RunMain`).
     """
     code: object = 0
     be_own_process()
@@ -798,7 +802,7 @@ def run_and_exit() -> None:
         code = left.code
     finally:
         dismiss()
-    if "tensorflow" in sys.modules and isinstance(code, int | None) and (_is_flushed() or code):
+    if isinstance(code, int | None) and (code in _SIGNALLED or "tensorflow" in sys.modules) and (_is_flushed() or code):
         os._exit(code or 0)
     sys.exit(code)  # type: ignore[arg-type]  # what SystemExit was raised with
 

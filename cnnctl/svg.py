@@ -22,6 +22,9 @@ DARK = {
 
 FONT = "system-ui, -apple-system, Roboto, Arial, sans-serif"
 
+CHARACTER = 6.9
+"""Width of a character of 13 px, in pixels; an estimate for a mixed text in any common sans-serif font."""
+
 
 def element(name: str, content: str | Iterable[str] = "", **attributes: object) -> str:
     """Write an element; `content` is SVG already, and attributes are escaped.
@@ -43,6 +46,20 @@ def element(name: str, content: str | Iterable[str] = "", **attributes: object) 
 def text(x: float, y: float, content: object, colour: str = "ink", **attributes: object) -> str:
     """Write a line of text, escaped, at its baseline; `text_anchor="middle"` centres it."""
     return element("text", escape(str(content)), x=x, y=y, class_=colour, **attributes)
+
+
+def width_of(words: str, size: float = 13) -> float:
+    """Estimate the width of a text in pixels."""
+    return len(words) * CHARACTER * size / 13
+
+
+def cut(words: str, width: float, size: float = 13) -> str:
+    """Shorten a text in its middle to a width in pixels: the start and the end name a path best."""
+    if width_of(words, size) <= width:
+        return words
+    most = int(width / width_of(" ", size))
+    end = most // 2
+    return f"{words[: most - 1 - end]}…{words[len(words) - end :]}"
 
 
 def picture(

@@ -177,7 +177,7 @@ def _be(request: dict[str, Any]) -> None:
     os.chdir(request["cwd"])
     sys.argv = ["cnnctl", *request["words"]]
     exec(request["before"], {})
-    from cnnctl.cli import run_and_exit
+    from cnnctl.__main__ import main
 
-    run_and_exit()
+    main()
     os._exit(0)

@@ -19,7 +19,9 @@ from PIL import Image
 import cnnctl
 from cnnctl import cli
 from cnnctl.commands import init
+from cnnctl.commands.train import _interruptible
 from cnnctl.errors import RunError
+from cnnctl.report.console import Console
 from tests.custom import option_of
 from tests.train.test_signals import print_from_c
 
@@ -534,3 +536,56 @@ def test_an_unknown_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_run", run)
     with pytest.raises(ValueError, match="a mistake of cnnctl"):
         cli.main()
+
+
+@pytest.mark.parametrize("call", range(12))
+def test_a_signal_while_handlers_change_ends_the_verb_with_its_code(
+    call: int, during: Callable[[Callable[[], None]], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The verb's own handlers come into those of the command line, and both go again: six calls each."""
+    change, calls, sent = signal.signal, 0, False
+
+    def act() -> None:
+        with _interruptible(None, Console()):
+            pass
+
+    def signal_after(number: int, handler: Any) -> Any:
+        nonlocal calls, sent
+        before, calls = change(number, handler), calls + 1
+        if calls == call + 1 and callable(signal.getsignal(signal.SIGTERM)):
+            sent = True
+            signal.raise_signal(signal.SIGTERM)
+        return before
+
+    monkeypatch.setattr(signal, "signal", signal_after)
+    code = during(act)
+    assert code == (143 if sent else 0)
+    assert calls > call
+    assert ("interrupted" in capsys.readouterr().err) == sent
+
+
+SEND = "import signal; signal.raise_signal(signal.{})"
+MOMENTS = {  # Python that runs before the command, the signal that comes, the exit code
+    "while the command is imported": (
+        "import sys\nclass Finder:\n    def find_spec(name, *_):\n        if name == 'typer': {}\nsys.meta_path.insert(0, Finder)",
+        {"SIGINT": -2, "SIGTERM": -15},
+    ),
+    "in a text that Python runs": (
+        "import cnnctl.commands.init as place\nplace.init = lambda *_: exec({!r})",
+        {"SIGINT": 130, "SIGTERM": 143},
+    ),
+    "after the command": (
+        "import cnnctl.cli as place\ndef dismiss(): {}\nplace.dismiss = dismiss",
+        {"SIGINT": -2, "SIGTERM": -15},
+    ),
+}
+
+
+@pytest.mark.parametrize(("moment", "name"), [(moment, name) for moment, (_, codes) in MOMENTS.items() for name in codes])
+def test_a_signal_outside_the_verb_ends_the_process_without_a_traceback(moment: str, name: str, tmp_path: Path) -> None:
+    program, codes = MOMENTS[moment]
+    (tmp_path / "sitecustomize.py").write_text(program.format(SEND.format(name)))
+    done = python("-m", "cnnctl", "init", folder=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert done.returncode == codes[name], done.stderr
+    assert not re.search("Traceback|KeyboardInterrupt", done.stderr)
+    assert (done.stderr == "interrupted; no file is left half written\n") == (codes[name] > 0)

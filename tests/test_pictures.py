@@ -46,9 +46,20 @@ def test_the_script_draws_every_svg_file_and_nothing_else() -> None:
     assert sorted(every) == sorted(name.removesuffix(".svg") for name in names() if name.endswith(".svg"))
 
 
-def test_every_screen_of_the_explore_page_is_taken_by_the_script() -> None:
-    taken = {name.removesuffix(".png") for name in names() if name.startswith("explore")}
-    assert set(table("SCREENS")) == taken
+def test_every_screen_is_taken_by_the_script() -> None:
+    taken = {name.removesuffix(".png") for name in names() if name.startswith(("explore", "tensorboard"))}
+    assert set(table("SCREENS") | table("TABS")) == taken
+
+
+def test_the_pages_to_learn_from_show_what_commands_draw() -> None:
+    """As the README promises: no picture that the script computes by itself, none made by hand."""
+    drawn = {f"{name}.svg" for name in commands() | table("OF_RUNS")} | {
+        f"{name}.png" for name in table("SCREENS") | table("TABS")
+    }
+    pages = sorted((ROOT / "docs/learn").glob("*.md"))
+    shown = {page.stem: re.findall(r"\]\(\.\./pictures/([\w./-]+)\)", page.read_text()) for page in pages}
+    assert [name for name, found in shown.items() if not found] == []
+    assert {each for found in shown.values() for each in found} - drawn == set()
 
 
 def test_every_picture_is_shown_by_a_page_and_every_shown_one_is_there() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cnnctl.commands.custom_layers import check_calls
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
+from cnnctl.report.text import printable
 from cnnctl.script.page import script
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.layers.custom import flag_words
@@ -40,7 +41,7 @@ def code(config: Path, overrides: Sequence[str], output: Path | None, console: C
         console.result(text)
         return
     write_whole(output, f"{text}\n".encode())
-    console.result(f"{output} is ready. Run it: python {shell_word(output)}")
+    console.result(f"{printable(str(output))} is ready. Run it: python {shell_word(output)}")
 
 
 def _command(config: Path, overrides: Sequence[str]) -> str:

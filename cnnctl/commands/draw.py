@@ -12,6 +12,7 @@ from cnnctl.draw.rendering import refuse_suffix, rendered
 from cnnctl.errors import UsageError
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
+from cnnctl.report.text import printable
 from cnnctl.spec.load import load
 from cnnctl.spec.stack import INSIDE
 from cnnctl.surroundings import shell_word
@@ -54,6 +55,10 @@ def draw(
     refuse_output(target, "--output")
     suffix = target.suffix.lower()
     seen = "light" if theme == "auto" and suffix != ".svg" else theme  # a PNG or PDF file follows no viewer
-    svg = layer_picture(experiment, layer, seen) if layer else network_picture(experiment, config.stem, layout or "row", seen)
+    svg = (
+        layer_picture(experiment, layer, seen)
+        if layer
+        else network_picture(experiment, printable(config.stem), layout or "row", seen)
+    )
     write_whole(target, rendered(svg, suffix))
-    console.result(f"{target} is ready. Open it in a browser: {shell_word(target)}")
+    console.result(f"{printable(str(target))} is ready. Open it in a browser: {shell_word(target)}")

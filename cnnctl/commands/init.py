@@ -11,6 +11,7 @@ from pathlib import Path
 from cnnctl.errors import RunError, UsageError, suggestion
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
+from cnnctl.report.text import printable
 from cnnctl.spec.layers.custom import FLAG
 from cnnctl.surroundings import is_utf8, shell_word
 
@@ -81,7 +82,7 @@ def _init_from(name: str | None, images: Path, output: Path | None, console: Con
 
 def _what_next(target: Path, options: Sequence[str] = ()) -> str:
     steps = {"Its layers:": "summary", "Its data:": "data", "Train it:": "train"}
-    ready = f"{target} is ready.  "
+    ready = f"{printable(str(target))} is ready.  "
     return "\n".join(
         f"{'' if number else ready:<{len(ready)}}{step:<13}cnnctl {verb} {' '.join(map(shell_word, [target, *options]))}"
         for number, (step, verb) in enumerate(steps.items())

@@ -75,14 +75,13 @@ def sweep(config: Path, overrides: Sequence[str], options: SweepOptions, console
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("cnnctl sweep needs Optuna; install with: pip install 'optuna>=5,<6'")
     folder = SweepFolder(options.folder or Path("runs") / f"{config.stem}-sweep")
-    with Interruption(console.interrupted).listening() as interruption:
-        command = _command(config, overrides, options)
-        try:
-            with interruption.passing_on():
-                job = Job(config, overrides, folder.path, options.device, options.verbose, options.processes)
-                _sweep(folder, experiment, job, options, console, found)
-        except KeyboardInterrupt as pressed:
-            raise Interrupted(_interrupted(folder, experiment, command), interruption.signal) from pressed
+    interruption, command = Interruption(console.interrupted), _command(config, overrides, options)
+    try:
+        with interruption.listening(), interruption.passing_on():
+            job = Job(config, overrides, folder.path, options.device, options.verbose, options.processes)
+            _sweep(folder, experiment, job, options, console, found)
+    except KeyboardInterrupt as pressed:
+        raise Interrupted(_interrupted(folder, experiment, command), interruption.signal) from pressed
 
 
 def _loaded(config: Path, overrides: Sequence[str], found: list[str]) -> Experiment:

@@ -86,13 +86,13 @@ def train(
 @contextlib.contextmanager
 def _interruptible(resume: Path | None, console: Console) -> Iterator[Interruption]:
     """Receive signals, and raise Interrupted for one that comes before the training."""
-    with Interruption(console.interrupted).listening() as interruption:
-        try:
-            with interruption.passing_on():
-                yield interruption
-        except KeyboardInterrupt as pressed:
-            before = f"interrupted before the training resumed; {resume} is unchanged" if resume else NOTHING_WRITTEN
-            raise Interrupted(before, interruption.signal) from pressed
+    interruption = Interruption(console.interrupted)
+    try:
+        with interruption.listening(), interruption.passing_on():
+            yield interruption
+    except KeyboardInterrupt as pressed:
+        before = f"interrupted before the training resumed; {resume} is unchanged" if resume else NOTHING_WRITTEN
+        raise Interrupted(before, interruption.signal) from pressed
 
 
 def _request_for_new_run(config: Path | None, overrides: Sequence[str], run_dir: Path | None, console: Console) -> _Request:

@@ -14,6 +14,7 @@ from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.rows import summarize
 from cnnctl.report.tables import PAGE_WIDTH, as_json, markdown_table, text_table
+from cnnctl.report.text import printable
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.load import load
@@ -72,7 +73,7 @@ def verify(
         from cnnctl.verify.tape_picture import tape_picture
 
         write_whole(output, f"{tape_picture()}\n".encode())
-        console.result(f"\n{output} is ready. Open it in a browser: {shell_word(output)}")
+        console.result(f"\n{printable(str(output))} is ready. Open it in a browser: {shell_word(output)}")
     if disagreements:
         remedy = "This is a bug in cnnctl or a package it uses, not in the config. Please report it with the config."
         raise RunError("\n".join(["not everything agrees:", *(f"  {line}" for line in disagreements), remedy]))

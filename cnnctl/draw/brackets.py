@@ -10,7 +10,8 @@ from cnnctl.draw.repeats import Round
 from cnnctl.draw.stations import Station
 from cnnctl.svg import element, text
 
-TICK = 6.0
+TICK, SIZE = 6.0, 11.5
+"""Pixels of the ends of a bracket, and of its label's font."""
 
 
 def drawn_brackets(stations: Sequence[Station], page: Page) -> Iterator[str]:
@@ -41,4 +42,4 @@ def _bracket(start: float, end: float, cross: float, label: str, layout: str) ->
     x, y = (middle, cross - 5) if layout == "row" else (cross - 5, middle)
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     yield element("polyline", points=points, class_="bracket purple-line")
-    yield text(x, y, label, "purple", text_anchor="middle", font_size=11.5, font_weight="bold", transform=turn)
+    yield text(x, y, label, "purple", text_anchor="middle", font_size=SIZE, font_weight="bold", transform=turn)

@@ -14,7 +14,8 @@ from cnnctl.spec.shapes import HeightWidth, show_shape
 LINE = 15.0
 """Pixels from one line to the next."""
 SIZE, NAME_SIZE = 11.5, 12.5
-LONGEST_NAME = 24
+LONGEST_NAME, LONGEST_TERM = 24, 14
+"""Longest name of a layer beside its box, and in a formula, in characters."""
 _WIDE = 0.6
 """Width of a character, at most on average, per pixel of the font's size."""
 
@@ -57,10 +58,10 @@ def shared_by(station: Station) -> Iterator[str]:
     yield from (relative(sheet.shares, sheet.name) for sheet in station.sheets if sheet.shares)
 
 
-def shortened(name: str) -> str:
-    """Shorten a long name in its middle."""
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
+def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+    """Shorten a long name in its middle, to an even number of characters."""
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[1 - half :]}"
 
 
 def percent(part: int, whole: int) -> str:
@@ -78,7 +79,7 @@ def short(count: int) -> str:
 
 
 JOINED = {
-    "add": "sum of its inputs", "subtract": "first minus second", "multiply": "product of its inputs",
+    "add": "sum of its inputs", "multiply": "product of its inputs",
     "average": "mean of its inputs", "maximum": "largest of its inputs", "minimum": "smallest of its inputs",
 }  # fmt: skip
 
@@ -106,12 +107,19 @@ def details_of(layer: L.Layer | None) -> Iterator[str]:
             yield "by training images" if layer.adapted else "by numbers"
         case L.Layer() if type(layer) in NORMALIZATIONS:
             yield NORMALIZATIONS[type(layer)]
-        case L.ValueJoin():
-            yield JOINED[layer.kind]
-        case L.Concatenate():
-            yield "inputs side by side"
+        case L.ValueJoin() | L.Concatenate():
+            yield _joined(layer)
         case L.CustomLayer():
             yield "a layer of one's own"
+
+
+def _joined(layer: L.Layer) -> str:
+    match layer:
+        case L.Subtract(inputs=(first, second)):
+            return f"{shortened(first, LONGEST_TERM)} − {shortened(second, LONGEST_TERM)}"
+        case L.Concatenate():
+            return "inputs side by side"
+    return JOINED[layer.kind]
 
 
 def _filters(layer: L.Convolution | L.Conv2DTranspose) -> Iterator[str]:

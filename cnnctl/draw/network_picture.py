@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
+from textwrap import wrap
 
 from cnnctl.draw.boxes import box_of, drawn_box, scale_of
 from cnnctl.draw.brackets import drawn_brackets
@@ -17,11 +18,13 @@ from cnnctl.draw.windows import drawn_windows
 from cnnctl.errors import counted
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.shapes import show_shape
-from cnnctl.svg import element, picture, text
+from cnnctl.svg import cut, element, picture, text, width_of
 
 MARGIN, HEADER, SHARES, LEGEND = 24.0, 62.0, 56.0, 44.0
+TITLE, NOTE = 19, 11
+"""Pixels of the fonts of the title and of the legend."""
 SMALLEST = {"row": 760.0, "column": 480.0}
-"""Pixels of width that the title and the legend need."""
+"""Pixels of width that the title and the bars need."""
 NOTES = (
     "Height and width of maps are to scale. Depth shows the channels and length the values of a vector, both by their logarithm.",
     "A frame is one position of a layer's window on its input; it leads to the value that is computed from it.",
@@ -49,14 +52,15 @@ def network_picture(experiment: Experiment, title: str, layout: str = "row", the
     around = HEADER + SHARES + LEGEND + 2 * MARGIN
     drawing = _drawing(stations, lines, layout)
     page = placed(drawing, layout, around)
-    height = page.height + around
     width = max(page_width(page, around) + 2 * MARGIN, SMALLEST[layout])
+    notes = [line for note in NOTES for line in wrap(note, int((width - 2 * MARGIN) / width_of(" ", NOTE)))]
+    height = page.height + around + LINE * (len(notes) - len(NOTES))
     shift = f"translate({(width - page.width) / 2:.1f} {MARGIN / 2 + HEADER:.1f})"
     parts = [
-        *_header(title, experiment),
+        *_header(cut(title, width - 2 * MARGIN, TITLE), experiment),
         element("g", _body(stations, drawing, page), transform=shift),
         *drawn_shares(stations, MARGIN, page.height + HEADER + MARGIN, width - 2 * MARGIN),
-        *_legend(height - MARGIN - LINE),
+        *_legend(notes, height - MARGIN - LINE * (len(notes) - 1)),
     ]
     return picture(width, height, parts, title, _description(experiment), theme, STYLE)
 
@@ -74,7 +78,7 @@ def _header(title: str, experiment: Experiment) -> Iterator[str]:
     least = "" if all(each.macs_known for each in network.facts) else "at least "
     macs = least + short(sum(each.macs for each in network.facts))
     counts = f"{counted(len(network.nodes), 'layer')}, {counted(network.parameters, 'parameter')}, {macs} MACs per image"
-    yield text(MARGIN, MARGIN + 16, title, font_size=19, font_weight="bold")
+    yield text(MARGIN, MARGIN + 16, title, font_size=TITLE, font_weight="bold")
     yield text(MARGIN, MARGIN + 36, counts, "faint", font_size=12.5)
 
 
@@ -108,9 +112,9 @@ def _about(station: Station) -> str:
     return f"{station.name}: {station.kind}, {show_shape(station.shape)}, {costs}" + (f"; {sheets}" if sheets else "")
 
 
-def _legend(y: float) -> Iterator[str]:
-    for number, note in enumerate(NOTES):
-        yield text(MARGIN, y + number * LINE, note, "faint", font_size=11)
+def _legend(notes: Sequence[str], y: float) -> Iterator[str]:
+    for number, note in enumerate(notes):
+        yield text(MARGIN, y + number * LINE, note, "faint", font_size=NOTE)
 
 
 def _description(experiment: Experiment) -> str:

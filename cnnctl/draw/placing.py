@@ -23,8 +23,8 @@ LANE_GAP, BAND_GAP, TRACK, BRACKET = 20.0, 40.0, 12.0, 24.0
 TEXT_GAP = {"row": 7.0, "column": 14.0}
 JOIN = 22.0
 """Pixels before a join, for the sign at which its inputs meet."""
-EDGE_ROOM = 24.0
-"""Pixels at both ends of a band, for the connections to the next one."""
+EDGE_ROOM, BELOW = 24.0, 24.0
+"""Pixels at both ends of a band, for the connections to the next one, and below those of a column."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,8 @@ def _page(
         cross = bands[-1].end + BAND_GAP
     slots = _slots(drawing, layout, widths, bands, centres, starts)
     main, cross = max(band.length for band in bands), bands[-1].end
-    return Page(layout, slots, bands, *((main, cross) if layout == "row" else (cross, main)))
+    size = (main, cross) if layout == "row" else (cross, main + (BELOW if len(bands) > 1 else 0.0))
+    return Page(layout, slots, bands, *size)
 
 
 def _band(drawing: Drawing, layout: str, ranks: tuple[int, int], start: float, length: float) -> Band:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import NamedTuple
 
-from cnnctl.svg import element, text
+from cnnctl.svg import element, text, width_of
 
 LOG_FROM = 50.0
 """Ratio of the largest to the smallest value from which an axis that may be logarithmic is."""
@@ -19,8 +19,6 @@ MAX_MARKERS = 40
 """Longest line, in points, whose points are marked; their tooltips have the values."""
 LABEL_GAP = 15.0
 """Smallest distance of two labels at the ends of lines, in pixels."""
-CHARACTER = 6.9
-"""Width of a character of 13 px, in pixels; an estimate for a mixed text in any common sans-serif font."""
 _STEPS = (1, 2, 5, 10)
 
 
@@ -321,8 +319,3 @@ def spread(heights: Sequence[float], top: float, bottom: float, gap: float = LAB
         placed[at] = min(placed[at], over)
         over = placed[at] - gap
     return [placed[order.index(index)] for index in range(len(heights))]
-
-
-def width_of(words: str, size: float = 13) -> float:
-    """Estimate the width of a text in pixels."""
-    return len(words) * CHARACTER * size / 13

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from cnnctl.errors import counted
 from cnnctl.files import write_whole
-from cnnctl.report.chart import Frame, Interval, Line, Panel, Point, drawn, epoch_axis, value_text, width_of
+from cnnctl.report.chart import Frame, Interval, Line, Panel, Point, drawn, epoch_axis, value_text
 from cnnctl.report.text import printable
 from cnnctl.spec.training import EarlyStopping
-from cnnctl.svg import element, picture, text
+from cnnctl.svg import cut, element, picture, text, width_of
 from cnnctl.train.observers import EpochRecord, Observer, Plan
 
 WIDTH = 760.0
@@ -22,6 +22,8 @@ BETWEEN = 44.0
 """Room between two plots, for the title of the lower, in pixels."""
 BELOW = 48.0
 """Room for the epochs' numbers, in pixels."""
+MARGIN, TITLE = 24.0, 17
+"""Room beside the title, and the size of its font, in pixels."""
 TRAIN, VALIDATION, RATE = "blue", "orange", "green"
 
 
@@ -181,8 +183,8 @@ def _loss_column(rows: Sequence[EpochRecord]) -> str:
 def _heading(training: Training) -> list[str]:
     said = " · ".join(part for part in (_epochs_text(training), training.test) if part)
     return [
-        text(LEFT - 42, 32, printable(training.name), font_size=17, font_weight=600),
-        text(LEFT - 42, 54, said, "faint"),
+        text(MARGIN, 32, cut(printable(training.name), WIDTH - 2 * MARGIN, TITLE), font_size=TITLE, font_weight=600),
+        text(MARGIN, 54, said, "faint"),
     ]
 
 
@@ -197,7 +199,7 @@ def _epochs_text(training: Training) -> str:
 def _legend(training: Training, best: Best | None) -> list[str]:
     """Explain the marked epoch and the shaded epochs."""
     parts: list[str] = []
-    x, y = LEFT - 42, 78.0
+    x, y = MARGIN, 78.0
     for symbol, words in _explained(training, best):
         parts += [_symbol(symbol, x, y), text(x + 24, y, words, "faint", font_size=12)]
         x += 24 + width_of(words, 12) + 22

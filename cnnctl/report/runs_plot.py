@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnctl.errors import RunError, UsageError, counted
-from cnnctl.report.chart import CHARACTER, Frame, Interval, Line, Panel, Point, drawn, epoch_axis
+from cnnctl.report.chart import Frame, Interval, Line, Panel, Point, drawn, epoch_axis
 from cnnctl.report.comparison import Column, RunRow, columns, fitting, usual_keys
 from cnnctl.report.tensorboard.reading import scalars
 from cnnctl.report.text import printable
 from cnnctl.run_folder import RunFolder
-from cnnctl.svg import element, picture, text
+from cnnctl.svg import CHARACTER, cut, element, picture, text
 
 MAX_RUNS = 20
 WIDTH = 900.0
@@ -25,8 +25,8 @@ ROW = 20.0
 """Height of a row of the legend, in pixels."""
 SAMPLE = 64.0
 """Width of the number and the piece of line at the left of the legend, in pixels."""
-SMALL = 12
-"""Size of the legend's text, in pixels."""
+SMALL, TITLE = 12, 17
+"""Sizes of the legend's text and of the title, in pixels."""
 LONGEST = 34
 """Longest text in a cell of the legend, in characters."""
 COLOURS = ("blue", "orange", "green", "purple", "yellow", "sky", "grey")
@@ -163,7 +163,7 @@ def gradients_svg(run: RunFolder, theme: str = "auto") -> str:
     ]
     places = [point.epoch for line in lines for point in line.points]
     panel = Panel("norm of the gradients", lines, max(280.0, 13.0 * len(lines)), from_zero=True, may_be_log=True)
-    legend = [Column("layer", "layer", [printable(layer) for layer in norms])]
+    legend = [Column("layer", "layer", [_short(printable(layer)) for layer in norms])]
     title = f"{printable(run.path.name)}: gradients of each layer's weights"
     return _page(title, [panel], (min(places), max(places)), legend, [], theme)
 
@@ -185,7 +185,7 @@ def _page(
     theme: str,
 ) -> str:
     frame = Frame(LEFT, WIDTH - LEFT - RIGHT, epochs)
-    parts, top = [text(MARGIN, 36, title, font_size=17, font_weight=600)], TOP
+    parts, top = [text(MARGIN, 36, cut(title, WIDTH - 2 * MARGIN, TITLE), font_size=TITLE, font_weight=600)], TOP
     for panel in panels:
         parts += drawn(panel, frame, top)
         top += panel.height + BETWEEN

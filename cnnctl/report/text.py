@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cnnctl.train.observers import Score
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cnnctl.train.observers import Score
 
 
 def printable(text: str) -> str:

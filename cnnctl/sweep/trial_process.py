@@ -35,19 +35,19 @@ def main() -> int:
     def notify(event: dict[str, Any]) -> None:
         events.write(json.dumps(event) + "\n")
 
-    with Interruption().listening() as interruption:
-        threading.Thread(target=_end_with_stdin, daemon=True).start()
-        try:
-            with interruption.passing_on():
-                return _work(job, interruption, notify)
-        except KeyboardInterrupt:
-            return 128 + interruption.signal
-        except Interrupted as error:
-            return error.exit_code
-        except Exception as error:
-            known = error if isinstance(error, CnnctlError) else from_system(error) or _unexpected(error, job["verbose"])
-            notify({"error": str(known), "exit_code": known.exit_code})
-            return known.exit_code
+    interruption = Interruption()
+    try:
+        with interruption.listening(), interruption.passing_on():
+            threading.Thread(target=_end_with_stdin, daemon=True).start()
+            return _work(job, interruption, notify)
+    except KeyboardInterrupt:
+        return 128 + interruption.signal
+    except Interrupted as error:
+        return error.exit_code
+    except Exception as error:
+        known = error if isinstance(error, CnnctlError) else from_system(error) or _unexpected(error, job["verbose"])
+        notify({"error": str(known), "exit_code": known.exit_code})
+        return known.exit_code
 
 
 def _unexpected(error: Exception, verbose: bool) -> CnnctlError:

@@ -33,27 +33,35 @@ class Interruption(Observer):
         notify: called with the signal when it comes.
 
     Attributes:
-        signal: the first that came; SIGINT while none came.
-        asked: one came.
+        asked: a signal came.
         in_steps: a step may be running, so that the weights may be those of no step.
     """
 
     def __init__(self, notify: Callable[[signal.Signals], None] = lambda _: None) -> None:
-        self.signal = signal.SIGINT
         self.asked = False
         self.in_steps = False
         self._notify = notify
+        self._first = signal.SIGINT
+        self._around: Interruption | None = None
         self._any_worker: Callable[[bool], bool] | None = None
         self._plan = Plan(0, 0, 0, 0, 0)
+
+    @property
+    def signal(self) -> signal.Signals:
+        """The first that came, also while the handlers around these were in place; SIGINT while none came."""
+        return self._first if self.asked or self._around is None else self._around.signal
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Interruption]:
         """Handle the signals for the block, except those that the process was started to ignore, as by nohup."""
         before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():  # Python allows no other
-            handled = [each for each in HANDLED if signal.getsignal(each) is not signal.SIG_IGN]
-            before = {each: signal.signal(each, self._handle) for each in handled}
+            before = {each: now for each in HANDLED if (now := signal.getsignal(each)) is not signal.SIG_IGN}
+        around = getattr(next(iter(before.values()), None), "__self__", None)  # the object of a bound method
+        self._around = around if isinstance(around, Interruption) else None
         try:
+            for each in before:
+                signal.signal(each, self._handle)
             with self._quiet_once_asked():
                 yield self
         finally:
@@ -104,7 +112,7 @@ class Interruption(Observer):
         for each in HANDLED:
             if signal.getsignal(each) == self._handle:
                 signal.signal(each, signal.SIG_DFL)
-        self.signal = signal.Signals(number)
+        self._first = signal.Signals(number)
         self.asked = True
         keep_silent()
         self._notify(self.signal)

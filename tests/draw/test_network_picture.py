@@ -19,6 +19,7 @@ from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.spec.shapes import show_shape
+from cnnctl.svg import width_of
 from tests.draw.pictures import BRANCHES, FOLDED, IN_BLOCKS, Box, Picture, Text, experiment_of, random_stack
 
 ROOT = Path(__file__).parents[2]
@@ -369,3 +370,51 @@ def test_a_layer_of_every_kind_is_drawn() -> None:
     kinds = {layer.kind for layer in L.LAYERS}
     assert kinds - set(COLOURS) == {"dropout", "activation", "batch_normalization"} - set(COLOURS)
     assert {layer.kind for layer in L.LAYERS if issubclass(layer, L.Join)} == set(SIGNS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_long_title_ends_inside_the_picture(layout: str, tmp_path: Path) -> None:
+    experiment = experiment_of("- flatten\n- dense: {units: classes}", tmp_path)
+    picture = Picture(network_picture(experiment, "w" * 500, layout))
+    title = next(each for each in picture.all("text") if "www" in (each.text or ""))
+    assert "…" in str(title.text)
+    assert float(title.attrib["x"]) + width_of(str(title.text), float(title.attrib["font-size"])) <= picture.width
+
+
+PATHS = sorted((ROOT / "configs").glob("*.yaml"))
+NETWORKS = [
+    *(pytest.param(path, id=path.stem) for path in PATHS),
+    *(pytest.param(seed, id=f"random {seed}") for seed in range(12)),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_nothing_comes_near_the_bars_and_all_text_ends_inside(network: Path | int, layout: str, tmp_path: Path) -> None:
+    picture = drawn(load(network) if isinstance(network, Path) else experiment_of(random_stack(network), tmp_path), layout)
+    bars = min(float(each.attrib["y"]) for each in picture.all("rect", "share"))
+    paths = [re.findall(r"[-\d.]+ ([-\d.]+)", each.attrib["d"]) for each in picture.all("path", "edge")]
+    assert max(float(y) for path in paths for y in path) + picture.shift[1] < bars - 18
+    for each in picture.all("text"):
+        if each.get("text-anchor") is None and "data-of" not in each.attrib:
+            assert float(each.attrib["x"]) + width_of(each.text or "", float(each.get("font-size", 13))) < picture.width
+            assert float(each.attrib["y"]) < picture.height - 8
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_bracket_is_longer_than_its_label(network: Path | int, layout: str, tmp_path: Path) -> None:
+    picture = drawn(load(network) if isinstance(network, Path) else experiment_of(random_stack(network), tmp_path), layout)
+    lengths = []
+    for each in picture.all("polyline", "bracket"):
+        _, start, end, _ = (tuple(map(float, corner.split(","))) for corner in each.attrib["points"].split())
+        lengths.append(abs(end[0] - start[0]) + abs(end[1] - start[1]))
+    labels = [each for each in picture.all("text", "purple") if re.search(r"× \d|\d of \d", each.text or "")]
+    assert len(labels) == len(lengths)
+    for label, length in zip(labels, lengths, strict=True):
+        assert width_of(label.text or "", 11.5) <= length
+
+
+def test_a_difference_names_what_is_subtracted_from_what(tmp_path: Path) -> None:
+    layers = "- conv2d: {name: first_of_the_layers, filters: 4, kernel_size: 1}\n- conv2d: {name: b, filters: 4, kernel_size: 1}\n- subtract: {name: one, inputs: [b, first_of_the_layers]}\n- flatten\n- dense: {units: classes}"  # fmt: skip
+    assert "b − first_o…layers" in drawn(experiment_of(layers, tmp_path)).labels["one"]

@@ -16,10 +16,11 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from cnnctl.report.chart import Frame, Line, Panel, Point, drawn, log_ticks, spread, ticks, value_range, width_of
+from cnnctl.report.chart import Frame, Line, Panel, Point, drawn, log_ticks, spread, ticks, value_range
 from cnnctl.report.curves import CurvesFile, Training, best_of, curves_svg, name_of
 from cnnctl.run_folder import best_epoch
 from cnnctl.spec.training import EarlyStopping
+from cnnctl.svg import cut, width_of
 from cnnctl.train.observers import EpochRecord, Plan
 from cnnctl.train.stopping import StopWithoutProgress
 
@@ -301,3 +302,22 @@ def test_drawing_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("numpy", "matplotlib", "tensorflow"):
         monkeypatch.setitem(sys.modules, name, None)
     assert curves_svg(training()).startswith("<svg")
+
+
+def test_a_long_text_keeps_its_start_and_its_end_and_fits() -> None:
+    words = "".join(map(str, range(10, 99)))
+    for width in (40.0, 123.4, 500.0):
+        short = cut(words, width, 17)
+        start, end = short.split("…")
+        assert words.startswith(start) and words.endswith(end)
+        assert width_of(short, 17) <= width < width_of(f"{short}0", 17)
+        assert 0 <= len(end) - len(start) <= 1
+    assert cut(words, width_of(words, 17), 17) == words
+
+
+def test_a_long_title_ends_inside_the_picture() -> None:
+    picture = parsed(training(name="runs/" + "w" * 500))
+    title = texts(picture)[0]
+    assert title.startswith("runs/www") and "…" in title
+    assert 24 + width_of(title, 17) <= float(picture.get("width", ""))
+    assert "w" * 500 in str(picture.findtext(f"{SVG}title"))

@@ -22,6 +22,7 @@ from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.report.runs_plot import MAX_RUNS
 from cnnctl.report.tensorboard.reading import MAX_RECORD, scalars
+from cnnctl.svg import width_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 COLUMNS = (
@@ -242,6 +243,15 @@ def test_the_norms_of_a_run_are_a_line_per_layer_over_its_epochs(tmp_path: Path)
     }
     assert found["conv2d, epoch 3: 1.0000"][1] == found["dense, epoch 1: 1.0000"][1]
     assert {"a: gradients of each layer's weights", "norm of the gradients", "conv2d", "dense"} <= set(texts(picture))
+
+
+def test_long_names_of_a_run_and_a_layer_end_inside_the_picture(tmp_path: Path) -> None:
+    name, layer = "r" * 200, "l" * 300
+    write_norms(make_run(tmp_path / "runs" / name, epochs(2)), {layer: [2.0, 1.0]})
+    picture = plotted(f"runs/{name}", of="gradients")
+    for each in picture.iter(f"{SVG}text"):
+        assert width_of(each.text or "", float(each.get("font-size", 13))) < float(picture.get("width", ""))
+    assert any(mark.startswith(layer) for mark in marks(picture))
 
 
 def test_a_run_without_norms_says_how_to_get_them(tmp_path: Path) -> None:
