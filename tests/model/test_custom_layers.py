@@ -626,6 +626,16 @@ def test_a_layer_that_refuses_its_input_is_an_error_of_the_config(name: str, own
 # what the file does besides
 
 
+def test_a_file_of_which_nothing_is_used_is_told(own: Use) -> None:
+    own(SCALE)
+    notes: dict[str, list[str]] = {"dropout": [], "learned_scale": []}
+    for kind, found in notes.items():
+        layers = [{kind: {"rate": 0.1} if kind == "dropout" else {}}, "flatten", {"dense": {"units": "classes"}}]
+        check(parse(json.dumps({"data": {"source": "digits"}, "model": {"layers": layers}}), "c"), notes=found)
+    assert "warning: the config has no layer of own.py (learned_scale); remove --custom-layers, or use one" in notes["dropout"]
+    assert not any("own.py" in note for note in notes["learned_scale"])
+
+
 def test_what_a_file_prints_goes_to_stderr(own: Use, capsys: pytest.CaptureFixture[str]) -> None:
     own(
         SCALE.replace("        return input_shape", "        print('shape')\n        return input_shape")

@@ -123,6 +123,14 @@ def note_of(layers: Sequence[Layer]) -> dict[str, str] | None:
     return {"file": file.path, "sha256": file.sha256}
 
 
+def unused_note(layers: Sequence[Layer]) -> list[str]:
+    """Return a warning if the command line has a file of layers and the network has none of them."""
+    file = loaded()
+    if file is None or any(isinstance(layer, CustomLayer) for layer in layers):
+        return []
+    return [f"warning: the config has no layer of {file.path} ({', '.join(file.layers)}); remove {FLAG}, or use one"]
+
+
 class OtherCustomLayers(UsageError):
     """The command line has not the file of layers that a run, or a sweep, was started with."""
 
