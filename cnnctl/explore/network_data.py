@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, get_args
 
@@ -16,7 +16,7 @@ from cnnctl.spec.head import LOGITS, PROBABILITIES, chosen_loss, output_kind
 from cnnctl.spec.network import Network
 from cnnctl.spec.receptive import Receptive, receptive_fields
 from cnnctl.spec.section import Section
-from cnnctl.spec.shapes import Facts, LayerContext, Shape, format_of, spatial, units_of
+from cnnctl.spec.shapes import Facts, LayerContext, Shape, alpha_shape, format_of, spatial, units_of
 from cnnctl.spec.stack import Node
 
 Plain = dict[str, Any]
@@ -26,7 +26,10 @@ EMBEDDING = "embedding"
 SHOWN = frozenset(
     {
         "conv2d", "zero_padding2d", "max_pooling2d", "average_pooling2d", "global_average_pooling2d",
-        "global_max_pooling2d", "flatten", "dense", "batch_normalization", "dropout", "activation", "add", "concatenate",
+        "global_max_pooling2d", "flatten", "dense", "batch_normalization",
+        "dropout", "spatial_dropout2d", "gaussian_noise", "gaussian_dropout", "alpha_dropout",
+        "activation", "relu", "leaky_relu", "prelu", "elu", "softmax",
+        "add", "subtract", "multiply", "average", "maximum", "minimum", "concatenate",
     }
 )  # fmt: skip
 """The layer types that page/arithmetic/operations.js computes; a test compares the two lists."""
@@ -119,19 +122,34 @@ def resolved_fields(layer: L.Layer, context: LayerContext) -> Plain:
 
 def weight_shapes(layer: L.Layer, shape: Shape, context: LayerContext) -> dict[str, Shape]:
     """Compute the shapes of the weights of a layer with an input of `shape`, in Keras's order."""
-    match layer:
-        case L.Conv2D():
-            _, channels = spatial(shape, format_of(layer, context), layer.kind)
-            kernel = (*layer.kernel_size, channels // layer.groups, layer.filters)
-            return {"kernel": kernel} | ({"bias": (layer.filters,)} if layer.use_bias else {})
-        case L.Dense():
-            units = units_of(layer, context)
-            return {"kernel": (shape[-1], units)} | ({"bias": (units,)} if layer.use_bias else {})
-        case L.BatchNormalization():
-            length = (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],)
-            used = {"gamma": layer.scale, "beta": layer.center, "moving_mean": True, "moving_variance": True}
-            return {name: length for name, there in used.items() if there}
-    return {}
+    rule = _WEIGHTS.get(type(layer))
+    return rule(layer, shape, context) if rule else {}
+
+
+def _of_convolution(layer: L.Conv2D, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    _, channels = spatial(shape, format_of(layer, context), layer.kind)
+    kernel = (*layer.kernel_size, channels // layer.groups, layer.filters)
+    return {"kernel": kernel} | ({"bias": (layer.filters,)} if layer.use_bias else {})
+
+
+def _of_dense(layer: L.Dense, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    units = units_of(layer, context)
+    return {"kernel": (shape[-1], units)} | ({"bias": (units,)} if layer.use_bias else {})
+
+
+def _of_batch_normalization(layer: L.BatchNormalization, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    length = (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],)
+    used = {"gamma": layer.scale, "beta": layer.center, "moving_mean": True, "moving_variance": True}
+    return {name: length for name, there in used.items() if there}
+
+
+_WEIGHTS: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], dict[str, Shape]]] = {
+    L.Conv2D: _of_convolution,
+    L.Dense: _of_dense,
+    L.BatchNormalization: _of_batch_normalization,
+    L.PReLU: lambda layer, shape, context: {"alpha": alpha_shape(layer, shape)},
+}
+"""Shapes of weights by layer class; other layers have none."""
 
 
 def _places(shapes: Mapping[str, Shape], offset: int) -> tuple[Plain, int]:

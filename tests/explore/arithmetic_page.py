@@ -25,10 +25,13 @@ import { Network } from "./arithmetic/network.js";
 import { OPERATIONS } from "./arithmetic/operations.js";
 import { receptiveField } from "./arithmetic/receptive.js";
 import { crossEntropy, crossEntropyOfProbabilities } from "./arithmetic/softmax.js";
+import { functionOf } from "./arithmetic/activation_layers.js";
+import { joinRule } from "./arithmetic/joins.js";
+import { isRandom, withNoise } from "./arithmetic/noise.js";
 import {
-  broadcastPlace, convolutionTerms, denseTerms, flattenedUnit, groupOf, maskAt, normalizationTerms, partialMap, placeOf, poolingTerms,
-  sourceOf, unflattenedPlace, unpaddedPlace, valueAt,
-} from "./arithmetic/terms.js";
+  alphaAt, broadcastPlace, flattenedUnit, placeOf, randomAt, sourceOf, unflattenedPlace, unpaddedPlace, valueAt,
+} from "./arithmetic/places.js";
+import { convolutionTerms, denseTerms, groupOf, normalizationTerms, partialMap, poolingTerms } from "./arithmetic/terms.js";
 
 const decoded = (text) => new Float32Array(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
 const tensorOf = ({ shape, values }) => ({ shape, values: decoded(values) });
@@ -61,11 +64,13 @@ function fromTerms(network, pass, layer, image, place) {
     const source = unflattenedPlace(network, name, place.column);
     return flattenedUnit(network, name, source) === place.column ? value(inputs[0], source) : NaN;
   }
-  if (kind === "add") return inputs.reduce((sum, input) => sum + value(input, broadcastPlace(network, name, input, place)), 0);
-  if (kind === "activation") return value(inputs[0], place);
-  if (kind === "dropout") {
-    const scale = pass.training ? 1 / (1 - layer.fields.rate) : 1;
-    return value(inputs[0], place) * maskAt(network, pass, name, image, place) * scale;
+  if (joinRule(layer))
+    return joinRule(layer).combine(inputs.map((input) => value(input, broadcastPlace(network, name, input, place))));
+  if (pass.before.has(name)) return value(inputs[0], place); // an activation
+  if (isRandom(layer)) {
+    const random = randomAt(network, pass, name, image, place);
+    const one = { shape: [1], values: Float32Array.of(value(inputs[0], place)) };
+    return random === null ? one.values[0] : withNoise(layer, one, { shape: [1], values: [random] }).values[0];
   }
   if (kind === "concatenate") {
     const source = sourceOf(network, name, place);

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from cnnctl.explore.network_data import count_weights, layers_of, weights_of
@@ -16,7 +17,7 @@ from cnnctl.model.styles import build_functional
 from cnnctl.spec import layers as L
 from cnnctl.spec.experiment import ModelSpec
 from cnnctl.spec.network import Network
-from cnnctl.spec.shapes import LayerContext, Shape, trace
+from cnnctl.spec.shapes import LayerContext, Shape, format_of, trace
 from cnnctl.spec.stack import INPUT, nodes_of
 from tests.explore.arithmetic_page import Values
 
@@ -69,6 +70,35 @@ LAYERS: dict[str, list[Plain]] = {
     "dropout of lines": [{"dropout": {"rate": 0.5, "noise_shape": [None, 1, 1, None]}}],
     "dropout of all images at once": [{"dropout": {"rate": 0.5, "noise_shape": [1, 6, 1, 1]}}],
     "dropout of rate 0": [{"dropout": {"rate": 0}}],
+    "spatial dropout": [{"spatial_dropout2d": {"rate": 0.4}}],
+    "spatial dropout of its own format": [{"spatial_dropout2d": {"rate": 0.4, "data_format": FIRST}}],
+    "gaussian noise": [{"gaussian_noise": {"stddev": 0.3}}],
+    "gaussian noise of 0": [{"gaussian_noise": {"stddev": 0}}],
+    "gaussian dropout": [{"gaussian_dropout": {"rate": 0.3}}],
+    "alpha dropout": [{"alpha_dropout": {"rate": 0.3}}],
+    "alpha dropout of columns": [{"alpha_dropout": {"rate": 0.3, "noise_shape": [None, 1, None, 1]}}],
+    "relu": [{"relu": {}}],
+    "relu with all arguments": [{"relu": {"max_value": 0.6, "negative_slope": 0.1, "threshold": 0.2}}],
+    "relu with a slope": [{"relu": {"negative_slope": 0.1}}],
+    "relu with a threshold": [{"relu": {"threshold": 0.2}}],
+    "leaky relu": [{"leaky_relu": {"negative_slope": 0.1}}],
+    "prelu": [{"prelu": {}}],
+    "prelu of channels": [{"prelu": {"shared_axes": [1, 2]}}],
+    "prelu of one axis": [{"prelu": {"shared_axes": 3}}],
+    "prelu of a vector": [{"flatten": {}}, {"prelu": {}}],
+    "elu": [{"elu": {"alpha": 0.7}}],
+    "softmax": [{"softmax": {}}],
+    "softmax of rows": [{"softmax": {"axis": 1}}],
+    "softmax of two axes": [{"softmax": {"axis": [1, -1]}}],
+    "softmax of a vector": [{"flatten": {}}, {"dense": {"units": 5}}, {"softmax": {}}],
+    "subtract": [{"conv2d": {"filters": 6, "kernel_size": 1}}, {"subtract": {"inputs": ["conv2d", INPUT]}}],
+    "subtract a vector": [{"global_max_pooling2d": {"name": "a", "data_format": LAST}}, {"subtract": {"inputs": ["a", INPUT]}}],
+    "multiply": [{"conv2d": {"filters": 6, "kernel_size": 1}}, {"multiply": {"inputs": ["conv2d", INPUT, INPUT]}}],
+    "multiply a map": [{"conv2d": {"filters": 1, "kernel_size": 1, "name": "a"}}, {"multiply": {"inputs": ["a", INPUT]}}],
+    "average": [{"activation": {"activation": "tanh", "name": "a"}}, {"average": {"inputs": ["a", INPUT, "a"]}}],
+    "maximum": [{"activation": {"activation": "tanh", "name": "a"}}, {"maximum": {"inputs": ["a", INPUT]}}],
+    "maximum of a vector": [{"global_max_pooling2d": {"name": "a", "data_format": LAST}}, {"maximum": {"inputs": [INPUT, "a"]}}],
+    "minimum": [{"activation": {"activation": "tanh", "name": "a"}}, {"minimum": {"inputs": ["a", INPUT, "a"]}}],
     "add": [{"conv2d": {"filters": 6, "kernel_size": 1}}, {"add": {"inputs": ["conv2d", INPUT]}}],
     "add to itself": [{"add": {"inputs": [INPUT, INPUT, INPUT]}}],
     "add a vector": [{"global_max_pooling2d": {"name": "a", "data_format": LAST}}, {"add": {"inputs": [INPUT, "a"]}}],
@@ -83,7 +113,7 @@ LAYERS: dict[str, list[Plain]] = {
         {"concatenate": {"inputs": ["a", INPUT, "a"], "axis": -2}},
     ],
 }  # fmt: skip
-ACTS_IN_TRAINING = [name for name in LAYERS if "batch norm" in name or "dropout" in name]
+ACTS_IN_TRAINING = [name for name in LAYERS if any(word in name for word in ("batch norm", "dropout", "noise"))]
 
 
 class Case:
@@ -128,15 +158,21 @@ class Case:
         return self.generator.normal(size=(count, *self.network.facts[-1].output_shape)).astype("float32")
 
     def masks(self, count: int) -> dict[str, Values]:
-        """Draw a mask of 0 and 1 for every dropout that acts, in the shape of its noise."""
+        """Draw the random numbers of every dropout and noise that acts, in the shape of its noise."""
         drawn = {}
         for node, facts in zip(self.network.nodes, self.network.facts, strict=True):
-            if isinstance(node.layer, L.Dropout) and node.layer.rate:
-                full = (count, *facts.output_shape)
-                noise = node.layer.noise_shape or full
-                shape = [size if length is None else length for length, size in zip(noise, full, strict=True)]
-                drawn[node.name] = (self.generator.uniform(size=shape) >= node.layer.rate).astype("float32")
+            if isinstance(node.layer, L.RandomLayer) and node.layer.acts:
+                shape = noise_shape(node.layer, (count, *facts.output_shape), self.network.context)
+                drawn[node.name] = self._random_numbers(node.layer, shape)
         return drawn
+
+    def _random_numbers(self, layer: L.RandomLayer, shape: Shape) -> Values:
+        if isinstance(layer, L.GaussianNoise):
+            return self.generator.normal(0, layer.stddev, shape).astype("float32")
+        rate = getattr(layer, "rate")  # noqa: B009
+        if isinstance(layer, L.GaussianDropout):
+            return self.generator.normal(1, np.sqrt(rate / (1 - rate)), shape).astype("float32")
+        return (self.generator.uniform(size=shape) >= rate).astype("float32")
 
     def by_keras(
         self,
@@ -161,8 +197,8 @@ class Case:
 
 def _called(layer: keras.Layer, spec: L.Layer, taken: list[Any], training: bool, mask: Values | None) -> Any:
     """Call a layer; its result is never its input itself, whose gradient is another."""
-    if isinstance(spec, L.Dropout):  # Keras draws masks of its own, so the given one is applied by hand
-        return tf.identity(taken[0]) if mask is None else taken[0] * mask / (1 - spec.rate)
+    if isinstance(spec, L.RandomLayer) and mask is not None:
+        return _under(mask, layer, taken[0])
     inputs = taken if len(taken) > 1 else taken[0]
     if not isinstance(spec, L.BatchNormalization):
         return tf.identity(layer(inputs))
@@ -171,6 +207,33 @@ def _called(layer: keras.Layer, spec: L.Layer, taken: list[Any], training: bool,
     layer.moving_mean.assign(moving[0])
     layer.moving_variance.assign(moving[1])
     return output
+
+
+def _under(random: Values, layer: keras.Layer, inputs: Any) -> Any:
+    """Call a random layer of Keras with given numbers in place of those that it draws."""
+    backend = keras.src.backend.random
+
+    def given(shape: Any, *_: Any, **__: Any) -> Any:
+        assert tuple(shape) == random.shape
+        return tf.constant(random)
+
+    def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None) -> Any:
+        return inputs * given(backend._get_concrete_noise_shape(inputs, noise_shape)) / (1 - rate)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "dropout", dropout)
+        patch.setattr(backend, "normal", given)
+        patch.setattr(backend, "uniform", given)  # a 1 is kept, a 0 is below every rate
+        return layer(inputs, training=True)
+
+
+def noise_shape(layer: L.RandomLayer, full: Shape, context: LayerContext) -> Shape:
+    """Return the shape of the random numbers of a layer for inputs (B, ...)."""
+    if isinstance(layer, L.SpatialDropout2D):
+        rows = 2 if format_of(layer, context) == FIRST else 1
+        return tuple(1 if axis in (rows, rows + 1) else size for axis, size in enumerate(full))
+    noise = getattr(layer, "noise_shape", None) or full
+    return tuple(size if length is None else length for length, size in zip(noise, full, strict=True))
 
 
 def described(network: Network, output: str = "logits") -> Plain:

@@ -2,6 +2,8 @@
 // A region has, along each axis without the batch, the sorted places that count: windows with dilation or strides have gaps,
 // which decide what is left where a window lies partly in a padding. Layers may differ in their data formats.
 
+import { softmaxAxes } from "./activation_layers.js";
+import { joinRule } from "./joins.js";
 import { slidesOf, windowAlong } from "./sliding.js";
 import { formatOf, shapeOf } from "./window.js";
 
@@ -42,7 +44,7 @@ function regionOfInput(network, name, region, clip, known) {
   const key = `${name} ${own.join(" ")}`;
   if (!known.has(key)) {
     const layer = network.layer(name);
-    const mixed = layer.fields.activation === "softmax" ? wholeLastAxis(layer.shape, own) : own;
+    const mixed = wholeAxes(layer.shape, own, softmaxAxes(layer) ?? []);
     const regions = layer.inputs.map((input, index) =>
       regionOfInput(network, input, regionBefore(layer, index, mixed), clip, known),
     );
@@ -68,8 +70,9 @@ function allPlaces(length) {
   return Array.from({ length }, (_, place) => place);
 }
 
-function wholeLastAxis(shape, region) {
-  return [...region.slice(0, -1), allPlaces(shape[shape.length - 1])];
+/** Take all places along axes, which count from 1 after the batch. */
+function wholeAxes(shape, region, axes) {
+  return region.map((places, axis) => (axes.includes(axis + 1) ? allPlaces(shape[axis]) : places));
 }
 
 /** Compute the region of one input of a layer that a region of its output, before the activation, depends on. */
@@ -88,13 +91,11 @@ function regionBefore(layer, index, region) {
     case "flatten":
       return regionBeforeFlatten(layer, shape, region[0]);
     case "dense":
-      return wholeLastAxis(shape, region);
-    case "add":
-      return regionBeforeBroadcast(shape, layer.shape, region);
+      return wholeAxes(shape, region, [shape.length]);
     case "concatenate":
       return regionOfPart(layer, index, region);
     default:
-      return region;
+      return joinRule(layer) ? regionBeforeBroadcast(shape, layer.shape, region) : region;
   }
 }
 
@@ -143,7 +144,7 @@ function regionBeforeFlatten(layer, shape, indices) {
   return moves ? [region[region.length - 1], ...region.slice(0, -1)] : region;
 }
 
-/** Keep the axes that an input of add has; one of length 1 is read at 0 wherever the output is. */
+/** Keep the axes that an input of a join has; one of length 1 is read at 0 wherever the output is. */
 function regionBeforeBroadcast(shape, whole, region) {
   const missing = whole.length - shape.length;
   return shape.map((length, axis) => (length === 1 && whole[axis + missing] > 1 ? [0] : region[axis + missing]));

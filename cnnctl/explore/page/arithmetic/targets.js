@@ -1,7 +1,11 @@
 // What is differentiated: the score of a class, the loss, one value of a layer, or any sum of the network's outputs.
 
+import { activationName } from "./activation_layers.js";
 import { SMALLEST, smoothedTarget, softmax } from "./softmax.js";
 import { makeTensor, sizeOf } from "./tensor.js";
+
+/** A softmax of finite logits is never 0, though its float32 may be; other probabilities may be 0. */
+const SMALLEST_SOFTMAX = 1e-37;
 
 /**
  * Compute the adjoint at which a backward pass starts: { layer: name, adjoint, before? }.
@@ -78,7 +82,8 @@ function startOfLoss(network, pass, { labels }) {
  * weight - p · sum(weights), which stays exact where p underflows.
  */
 function startOfLogarithms(network, pass, fill) {
-  const { name, fields } = network.last;
+  const { name } = network.last;
+  const isSoftmax = activationName(network.last) === "softmax";
   const output = pass.outputs.get(name);
   const classes = classesOf(network, pass);
   const adjoint = makeTensor(output.shape);
@@ -90,16 +95,11 @@ function startOfLogarithms(network, pass, fill) {
     weights.forEach((weight, index) => {
       const place = image * classes + index;
       const probability = output.values[place];
-      adjoint.values[place] = weight === 0 ? 0 : weight / Math.max(probability, smallestOf(fields));
+      adjoint.values[place] = weight === 0 ? 0 : weight / Math.max(probability, isSoftmax ? SMALLEST_SOFTMAX : SMALLEST);
       before.values[place] = weight - probability * sum;
     });
   }
-  return fields.activation === "softmax" ? { layer: name, adjoint, before } : { layer: name, adjoint };
-}
-
-/** A softmax of finite logits is never 0, though its float32 may be; other probabilities may be 0. */
-function smallestOf(fields) {
-  return fields.activation === "softmax" ? 1e-37 : SMALLEST;
+  return isSoftmax ? { layer: name, adjoint, before } : { layer: name, adjoint };
 }
 
 function classesOf(network, pass) {

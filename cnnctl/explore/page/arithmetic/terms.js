@@ -1,56 +1,8 @@
 // The computation of one output value in numbers, for each kind of layer that multiplies, chooses or averages.
-// A place is { row, column, map }; a value of a vector is at row 0, column = unit, map 0.
 
 import { biasIsOfColumns } from "./convolution.js";
-import { flatIndex, formatOf, paddingOf, shapeOf, spatial, windowOf } from "./window.js";
-
-/** Read one value of a layer's output, or of "input", for one image of the batch. */
-export function valueAt(network, tensors, name, image, place) {
-  const tensor = tensors.get(name);
-  return tensor.values[flatIndex(shapeOf(network, name), formatOf(network, name), image, place.row, place.column, place.map)];
-}
-
-/** Compute the index of a value in a layer's output of one image, without the batch. */
-export function indexOf(network, name, place) {
-  return flatIndex(shapeOf(network, name), formatOf(network, name), 0, place.row, place.column, place.map);
-}
-
-/** Compute the place of the value at `index` of one image: the reverse of `indexOf`. */
-export function placeOf(network, name, index) {
-  const shape = shapeOf(network, name);
-  const { height, width, channels } = spatial(shape, formatOf(network, name));
-  if (formatOf(network, name) === "channels_first" && shape.length === 3) {
-    const inside = index % (height * width);
-    return { map: Math.floor(index / (height * width)), row: Math.floor(inside / width), column: inside % width };
-  }
-  const pixel = Math.floor(index / channels);
-  return { map: index % channels, row: Math.floor(pixel / width), column: pixel % width };
-}
-
-/** Return the values along the last axis at a place, such as the logits of softmax, and the index there: { values, unit }. */
-export function lastAxisAt(network, tensors, name, image, place) {
-  const { shape, values } = tensors.get(name);
-  const length = shape.at(-1);
-  const index = image * (values.length / shape[0]) + indexOf(network, name, place);
-  const start = Math.floor(index / length) * length;
-  return { values: values.subarray(start, start + length), unit: index - start };
-}
-
-/** Read a dropout's mask (0 or 1) at a place; along an axis of length 1 all values share it. 1 where there is no mask. */
-export function maskAt(network, pass, name, image, place) {
-  const mask = pass.masks.get(name);
-  if (!mask) return 1;
-  const { shape } = pass.outputs.get(name);
-  let rest = indexOf(network, name, place);
-  let index = 0;
-  let step = 1;
-  for (let axis = shape.length - 1; axis > 0; axis -= 1) {
-    if (mask.shape[axis] > 1) index += (rest % shape[axis]) * step;
-    rest = Math.floor(rest / shape[axis]);
-    step *= mask.shape[axis];
-  }
-  return mask.values[index + (mask.shape[0] > 1 ? image * step : 0)];
-}
+import { indexOf, valueAt } from "./places.js";
+import { flatIndex, paddingOf, shapeOf, spatial, windowOf } from "./window.js";
 
 /** Return the input maps that a filter of a convolution reads: first and the one after the last. */
 export function groupOf(network, layer, filter) {
@@ -184,7 +136,7 @@ export function poolingTerms(network, pass, name, image, place) {
     }),
   );
   const real = terms.filter((term) => !term.padding);
-  const largest = Math.max(...real.map((term) => term.value));
+  const largest = real.reduce((high, term) => Math.max(high, term.value), -Infinity); // a map may be too large to spread
   const winner = layer.kind.includes("max") ? real.find((term) => term.value === largest) : null;
   const sum = real.reduce((total, term) => total + term.value, 0);
   return {
@@ -234,76 +186,4 @@ export function normalizationTerms(network, pass, name, image, place) {
     movingMean: weight("moving_mean"),
     movingVariance: weight("moving_variance"),
   };
-}
-
-/** Compute where a value of a concatenation comes from: { input, place }. */
-export function sourceOf(network, name, place) {
-  const layer = network.layer(name);
-  const axis = layer.fields.axis < 0 ? layer.shape.length + layer.fields.axis : layer.fields.axis - 1;
-  const after = layer.shape.slice(axis + 1).reduce((product, side) => product * side, 1);
-  const index = indexOf(network, name, place);
-  const along = Math.floor(index / after) % layer.shape[axis];
-  let offset = 0;
-  for (const input of layer.inputs) {
-    const side = shapeOf(network, input)[axis];
-    if (along < offset + side) {
-      const outer = Math.floor(index / (after * layer.shape[axis]));
-      return { input, place: placeOf(network, input, (outer * side + along - offset) * after + (index % after)) };
-    }
-    offset += side;
-  }
-  throw new Error(`${name} has no value at ${index}`);
-}
-
-/** Compute the place that an input of `add` is read at: an axis of length 1 is read at 0, missing axes are left out. */
-export function broadcastPlace(network, name, input, place) {
-  const [own, whole] = [shapeOf(network, input), shapeOf(network, name)];
-  let rest = indexOf(network, name, place);
-  let index = 0;
-  let step = 1;
-  for (let axis = 1; axis <= own.length; axis += 1) {
-    // from the last axis on
-    const [length, full] = [own.at(-axis), whole.at(-axis)];
-    if (length > 1) index += (rest % full) * step;
-    rest = Math.floor(rest / full);
-    step *= length;
-  }
-  return placeOf(network, input, index);
-}
-
-/** Compute the place in a layer's input, which may have another data format, of what the layer takes for (row, column, map). */
-function placeTaken(network, layer, row, column, map) {
-  const [input] = layer.inputs;
-  return placeOf(network, input, flatIndex(shapeOf(network, input), layer.fields.data_format, 0, row, column, map));
-}
-
-/** Compute the place in the input that a value of `zero_padding2d` is; null for a zero of the padding. */
-export function unpaddedPlace(network, name, place) {
-  const layer = network.layer(name);
-  const [[top], [left]] = layer.fields.padding;
-  const { height, width } = spatial(shapeOf(network, layer.inputs[0]), layer.fields.data_format);
-  const [row, column] = [place.row - top, place.column - left];
-  const inside = row >= 0 && column >= 0 && row < height && column < width;
-  return inside ? placeTaken(network, layer, row, column, place.map) : null;
-}
-
-/** Compute the unit of `flatten`'s output that an input value goes to: Keras puts channels last first. */
-export function flattenedUnit(network, name, place) {
-  const layer = network.layer(name);
-  const [input] = layer.inputs;
-  const shape = shapeOf(network, input);
-  const index = indexOf(network, input, place);
-  if (shape.length === 1 || layer.fields.data_format !== "channels_first") return index;
-  const pixels = shape[1] * shape[2];
-  return (index % pixels) * shape[0] + Math.floor(index / pixels);
-}
-
-/** Compute the input value that a unit of `flatten`'s output comes from: the reverse of `flattenedUnit`. */
-export function unflattenedPlace(network, name, unit) {
-  const layer = network.layer(name);
-  const shape = shapeOf(network, layer.inputs[0]);
-  if (shape.length === 1) return { row: 0, column: unit, map: 0 };
-  const { width, channels } = spatial(shape, layer.fields.data_format);
-  const pixel = Math.floor(unit / channels);
-  return placeTaken(network, layer, Math.floor(pixel / width), pixel % width, unit % channels);
 }

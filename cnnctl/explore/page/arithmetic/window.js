@@ -23,11 +23,16 @@ export function flatIndex(shape, dataFormat, image, row, column, channel) {
     : before + (row * width + column) * channels + channel;
 }
 
+/** Return the data format that a layer gives its output; undefined where that is the one of its first input. */
+export function formatGiven({ kind, fields }) {
+  return kind === "spatial_dropout2d" ? undefined : fields.data_format; // its format only says which axes share a mask
+}
+
 /** Return the data format that a layer's output has: its own, else that of its first input. */
 export function formatOf(network, name) {
   if (name === WHOLE_NETWORK_INPUT) return network.description.input.data_format;
   const layer = network.layer(name);
-  return layer.fields.data_format ?? formatOf(network, layer.inputs[0]);
+  return formatGiven(layer) ?? formatOf(network, layer.inputs[0]);
 }
 
 /** Return the shape of a layer's output, or of the input, without the batch axis. */

@@ -1,5 +1,6 @@
 /** The switches above the network: training or inference, gradients and their target, the epoch of the weights. */
 
+import { actsInTraining, drawsMasks } from "../arithmetic/noise.js";
 import { element, setText } from "../dom.js";
 import { classNames } from "../episode.js";
 import { change, needGradients, state } from "../state.js";
@@ -26,16 +27,16 @@ function segmented(label, choices, chosen) {
 }
 
 function modeControl() {
-  const kinds = new Set(state.page.network.layers.map((layer) => layer.kind));
-  const explanation = "training: batch norm uses the statistics of the batch, dropout sets values to zero";
+  const random = state.page.network.layers.filter(actsInTraining);
+  const explanation = "training: batch norm uses the statistics of the batch, dropout and noise act";
   const mode = segmented("mode", [["inference", "Inference", "as in evaluate and predict"], ["training", "Training", explanation]], (value) => change({ training: value === "training" })); // prettier-ignore
   const size = selectMenu("batch", batchSizes().map((count) => [String(count), `batch of ${count}`]), (value) => change({ batchSize: Number(value) })); // prettier-ignore
   const masks = element("button", {
     type: "button",
-    text: "New dropout masks",
-    on: { click: () => change({ maskSeed: state.maskSeed + 1 }) },
+    text: random.every(drawsMasks) ? "New dropout masks" : "New masks and noise",
+    on: { click: () => change({ maskSeed: state.maskSeed + 1, masks: null }) },
   });
-  const root = element("div", { class: "control" }, mode.root, size, ...(kinds.has("dropout") ? [masks] : []));
+  const root = element("div", { class: "control" }, mode.root, size, ...(random.length ? [masks] : []));
 
   function update() {
     mode.mark(state.training ? "training" : "inference");

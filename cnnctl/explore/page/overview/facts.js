@@ -19,10 +19,27 @@ const DETAILS = {
   dense: (fields) => [`${fields.units} units`, activationText(fields.activation)],
   zero_padding2d: (fields) => [fields.padding.map((sides) => sides.join("+")).join(", ")],
   batch_normalization: (fields) => [fields.axis !== -1 && `axis ${fields.axis}`],
-  dropout: (fields) => [`rate ${fields.rate}`],
+  dropout: rateDetails,
+  spatial_dropout2d: rateDetails,
+  gaussian_dropout: rateDetails,
+  alpha_dropout: rateDetails,
+  gaussian_noise: (fields) => [`standard deviation ${fields.stddev}`],
   activation: (fields) => [activationText(fields.activation)],
+  relu: (fields) => [
+    fields.max_value !== null && `at most ${fields.max_value}`,
+    fields.negative_slope !== 0 && `slope ${fields.negative_slope}`,
+    fields.threshold !== 0 && `threshold ${fields.threshold}`,
+  ],
+  leaky_relu: (fields) => [`slope ${fields.negative_slope}`],
+  prelu: (fields) => [fields.shared_axes !== null && `shared along ${[fields.shared_axes].flat().join(", ")}`],
+  elu: (fields) => [fields.alpha !== 1 && `alpha ${fields.alpha}`],
+  softmax: (fields) => [fields.axis !== -1 && `axis ${[fields.axis].flat().join(", ")}`],
   concatenate: (fields) => [`axis ${fields.axis}`],
 };
+
+function rateDetails(fields) {
+  return [`rate ${fields.rate}`];
+}
 
 function activationText(name) {
   return name && name !== "linear" && name;

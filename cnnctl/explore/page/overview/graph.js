@@ -1,5 +1,7 @@
 /** Where each layer is drawn: a column by its distance from the input, a lane for each branch, and the route of each line. */
 
+import { formatGiven } from "../arithmetic/window.js";
+
 export const INPUT_NAME = "input";
 
 /**
@@ -108,7 +110,7 @@ function bracketsOf(layers, cells) {
  */
 export function formatsOf(network) {
   const formats = new Map([[INPUT_NAME, network.input.data_format]]);
-  for (const layer of network.layers) formats.set(layer.name, layer.fields.data_format ?? formats.get(layer.inputs[0]));
+  for (const layer of network.layers) formats.set(layer.name, formatGiven(layer) ?? formats.get(layer.inputs[0]));
   return formats;
 }
 

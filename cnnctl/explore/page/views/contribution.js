@@ -5,7 +5,7 @@ import { paddingOf } from "../arithmetic/window.js";
 import { element, setText } from "../dom.js";
 import { scaleOf } from "../paint.js";
 import { state } from "../state.js";
-import { layerScale, mapOf } from "./maps.js";
+import { commonScale, layerScale, mapOf } from "./maps.js";
 import { refill, signed, valueOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { select, sizesOf } from "./selection.js";
@@ -101,13 +101,6 @@ function kernelScale(name, filter) {
   const kernel = state.network.weight(name, "kernel");
   const filters = kernel.shape[3];
   return scaleOf(Float32Array.from({ length: kernel.values.length / filters }, (_, i) => kernel.values[i * filters + filter]));
-}
-
-/** Return the scale of several maps, so that they can be compared. */
-function commonScale(maps) {
-  const scales = maps.map((map) => scaleOf(map.values));
-  const [low, high] = [Math.min(...scales.map((scale) => scale.low)), Math.max(...scales.map((scale) => scale.high))];
-  return { ...scales[0], low, high, signed: low < 0 };
 }
 
 /** Compute what the maps `channels` add to an output map, with the scales of colours that all rows share. */

@@ -1,6 +1,7 @@
 // conv2d: every input map, its kernel, what it adds to the output map; one value as products in numbers.
 
-import { convolutionTerms, valueAt } from "../arithmetic/terms.js";
+import { valueAt } from "../arithmetic/places.js";
+import { convolutionTerms } from "../arithmetic/terms.js";
 import { element, number, setText } from "../dom.js";
 import { legend } from "../paint.js";
 import { state } from "../state.js";

@@ -1,6 +1,6 @@
 // flatten: where each value goes, looked at from both sides.
 
-import { flattenedUnit, unflattenedPlace, valueAt } from "../arithmetic/terms.js";
+import { flattenedUnit, unflattenedPlace, valueAt } from "../arithmetic/places.js";
 import { element, number, setText } from "../dom.js";
 import { state } from "../state.js";
 import { Frame } from "./frame.js";

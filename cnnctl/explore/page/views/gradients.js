@@ -1,7 +1,7 @@
 // The gradient of the target by every value of the chosen map, by the input (saliency), and Grad-CAM.
 
 import { gradCam, lastConvolution } from "../arithmetic/gradcam.js";
-import { valueAt } from "../arithmetic/terms.js";
+import { valueAt } from "../arithmetic/places.js";
 import { element, setText } from "../dom.js";
 import { legend, scaleOf } from "../paint.js";
 import { needGradients, state } from "../state.js";

@@ -1,6 +1,7 @@
 // The computation graph of the value that is looked at: forward values and adjoints in numbers.
 
-import { valueAt } from "../arithmetic/terms.js";
+import { activationName } from "../arithmetic/activation_layers.js";
+import { valueAt } from "../arithmetic/places.js";
 import { element, number } from "../dom.js";
 import { needGradients, state } from "../state.js";
 import { drawTape } from "./graph_drawing.js";
@@ -8,10 +9,10 @@ import { refill, Section, Switch } from "./parts.js";
 import { placeText } from "./selection.js";
 import { Tape } from "./tape.js";
 import {
-  tapeOfAdd,
   tapeOfConcatenate,
-  tapeOfDropout,
   tapeOfFlatten,
+  tapeOfJoin,
+  tapeOfNoise,
   tapeOfNormalization,
   tapeOfPooling,
   tapeOfZeroPadding,
@@ -27,9 +28,23 @@ const WRITERS = {
   global_average_pooling2d: tapeOfPooling,
   global_max_pooling2d: tapeOfPooling,
   batch_normalization: tapeOfNormalization,
-  dropout: tapeOfDropout,
+  dropout: tapeOfNoise,
+  spatial_dropout2d: tapeOfNoise,
+  gaussian_noise: tapeOfNoise,
+  gaussian_dropout: tapeOfNoise,
+  alpha_dropout: tapeOfNoise,
   activation: tapeOfActivation,
-  add: tapeOfAdd,
+  relu: tapeOfActivation,
+  leaky_relu: tapeOfActivation,
+  prelu: tapeOfActivation,
+  elu: tapeOfActivation,
+  softmax: tapeOfActivation,
+  add: tapeOfJoin,
+  subtract: tapeOfJoin,
+  multiply: tapeOfJoin,
+  average: tapeOfJoin,
+  maximum: tapeOfJoin,
+  minimum: tapeOfJoin,
   concatenate: tapeOfConcatenate,
   flatten: tapeOfFlatten,
   zero_padding2d: tapeOfZeroPadding,
@@ -38,7 +53,7 @@ const FIRST_TERMS = 4;
 const MORE_TERMS = 24;
 
 function softmaxed(name) {
-  return state.network.layer(name).fields.activation === "softmax";
+  return activationName(state.network.layer(name)) === "softmax";
 }
 
 /** The section with the computation graph of one value of a layer. */

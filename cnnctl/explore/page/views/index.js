@@ -3,9 +3,9 @@
 import { activationView } from "./activation.js";
 import { convolutionView } from "./convolution.js";
 import { denseView } from "./dense.js";
-import { dropoutView } from "./dropout.js";
 import { flattenView } from "./flatten.js";
-import { addView, concatenateView, zeroPaddingView } from "./joins.js";
+import { concatenateView, joinView, zeroPaddingView } from "./joins.js";
+import { noiseView } from "./noise.js";
 import { normalizationView } from "./normalization.js";
 import { poolingView } from "./pooling.js";
 
@@ -19,9 +19,23 @@ const VIEWS = {
   flatten: flattenView,
   dense: denseView,
   batch_normalization: normalizationView,
-  dropout: dropoutView,
+  dropout: noiseView,
+  spatial_dropout2d: noiseView,
+  gaussian_noise: noiseView,
+  gaussian_dropout: noiseView,
+  alpha_dropout: noiseView,
   activation: activationView,
-  add: addView,
+  relu: activationView,
+  leaky_relu: activationView,
+  prelu: activationView,
+  elu: activationView,
+  softmax: activationView,
+  add: joinView,
+  subtract: joinView,
+  multiply: joinView,
+  average: joinView,
+  maximum: joinView,
+  minimum: joinView,
   concatenate: concatenateView,
 };
 

@@ -1,6 +1,6 @@
-// Layers that move or add values: add, concatenate, zero_padding2d.
+// Layers that combine values or move them: add, multiply and the like, concatenate, zero_padding2d.
 
-import { broadcastPlace, sourceOf, unpaddedPlace, valueAt } from "../arithmetic/terms.js";
+import { broadcastPlace, sourceOf, unpaddedPlace, valueAt } from "../arithmetic/places.js";
 import { element, number, setText } from "../dom.js";
 import { state } from "../state.js";
 import { FieldPicture, Frame } from "./frame.js";
@@ -82,22 +82,38 @@ class MovingView {
   }
 }
 
-class AddView extends MovingView {
+const SUM = { sign: "+", write: (values) => values.join(" + ") };
+
+/** How a join is written: kind → { sign, write(values as text) }. */
+const JOIN_SIGNS = {
+  add: SUM,
+  subtract: { sign: "−", write: (values) => values.join(" − ") },
+  multiply: { sign: "×", write: (values) => values.join(" × ") },
+  average: { ...SUM, write: (values) => `(${values.join(" + ")}) / ${values.length}` },
+  maximum: { sign: "", write: (values) => `max(${values.join(", ")})` },
+  minimum: { sign: "", write: (values) => `min(${values.join(", ")})` },
+};
+
+class JoinView extends MovingView {
   explain(place, output) {
     const values = this.sources.map((source) => {
       const own = broadcastPlace(state.network, this.name, source.input, place);
       source.update(own, own.map);
       return this.read(source.input, own);
     });
+    const { kind, inputs } = this.layer;
+    const { sign, write } = JOIN_SIGNS[kind];
     const steps = values.map((value, index) => ({
       name: `input ${index}`,
-      label: this.layer.inputs[index],
+      label: inputs[index],
       value,
-      sign: index ? "+" : "",
+      sign: index ? sign : "",
     }));
+    const count = kind === "average" ? [{ name: "count", label: "inputs", value: values.length, sign: "÷" }] : [];
+    const chosen = { maximum: "the largest", minimum: "the smallest" }[kind] ?? "output";
     return {
-      steps: [...steps, { name: "output", label: "output", value: output, sign: "=", total: true }],
-      text: `= ${values.map(number).join(" + ")}`,
+      steps: [...steps, ...count, { name: "output", label: chosen, value: output, sign: "=", total: true }],
+      text: `= ${write(values.map(number))}`,
     };
   }
 }
@@ -140,9 +156,9 @@ class ZeroPaddingView extends MovingView {
   }
 }
 
-/** Create the view of a sum of layers. */
-export function addView(host, name) {
-  return new AddView(host, name, "add");
+/** Create the view of a sum, product, mean or the like of layers. */
+export function joinView(host, name) {
+  return new JoinView(host, name, "join");
 }
 
 /** Create the view of layers joined along an axis. */

@@ -1,5 +1,6 @@
 // The end of the network: logits, exponentials, probabilities, and the cross-entropy for the true class.
 
+import { activationName } from "../arithmetic/activation_layers.js";
 import { crossEntropy, crossEntropyOfProbabilities } from "../arithmetic/softmax.js";
 import { element, number, setText } from "../dom.js";
 import { change, state } from "../state.js";
@@ -91,7 +92,7 @@ export class OutputSection {
     const first = ({ values, shape }) => values.subarray(0, values.length / shape[0]);
     const outputs = first(state.pass.outputs.get(this.name));
     if (state.network.output !== "probabilities") return { logits: outputs };
-    return layer.fields.activation === "softmax"
+    return activationName(layer) === "softmax"
       ? { logits: first(state.pass.before.get(this.name)) }
       : { probabilities: outputs };
   }

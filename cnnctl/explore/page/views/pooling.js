@@ -1,6 +1,7 @@
 // Poolings: the window and its largest value or mean; a global pooling's window is the whole map.
 
-import { poolingTerms, valueAt } from "../arithmetic/terms.js";
+import { valueAt } from "../arithmetic/places.js";
+import { poolingTerms } from "../arithmetic/terms.js";
 import { paddingOf } from "../arithmetic/window.js";
 import { element, number, setText } from "../dom.js";
 import { state } from "../state.js";

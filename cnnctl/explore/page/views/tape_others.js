@@ -1,15 +1,9 @@
-// The computation of one value on a tape: poolings, normalization, dropout, and layers that move or add values.
+// The computation of one value on a tape: poolings, normalization, noise, and layers that move or add values.
 
-import {
-  broadcastPlace,
-  maskAt,
-  normalizationTerms,
-  poolingTerms,
-  sourceOf,
-  unflattenedPlace,
-  unpaddedPlace,
-  valueAt,
-} from "../arithmetic/terms.js";
+import { joinRule } from "../arithmetic/joins.js";
+import { alphaSteps } from "../arithmetic/noise.js";
+import { broadcastPlace, randomAt, sourceOf, unflattenedPlace, unpaddedPlace, valueAt } from "../arithmetic/places.js";
+import { normalizationTerms, poolingTerms } from "../arithmetic/terms.js";
 import { state } from "../state.js";
 import { largestOf, nodeName, writeRest } from "./tape_products.js";
 
@@ -29,7 +23,13 @@ export function tapeOfPooling(tape, name, place, count) {
     return tape.apply(`÷ ${pooled.count}`, sum, sum.value / pooled.count, 1 / pooled.count);
   }
   const others = rest.length
-    ? [tape.leaf("more", `max of ${rest.length} more`, Math.max(...rest.map((term) => term.value)))]
+    ? [
+        tape.leaf(
+          "more",
+          `max of ${rest.length} more`,
+          rest.reduce((high, term) => Math.max(high, term.value), -Infinity),
+        ),
+      ]
     : [];
   return tape.chosen([...leaves, ...others], leaves[shown.findIndex((term) => term.winner)]);
 }
@@ -52,24 +52,52 @@ export function tapeOfNormalization(tape, name, place) {
   return terms.beta === null ? scaled : tape.sum([scaled, tape.leaf("weight", "beta", terms.beta)], "+ beta");
 }
 
-/** Write one value of a dropout: kept and scaled, or 0; in inference nothing happens. */
-export function tapeOfDropout(tape, name, place) {
-  const { fields, inputs } = state.network.layer(name);
+/** Write one value of a dropout or a noise; in inference nothing happens. */
+export function tapeOfNoise(tape, name, place) {
+  const { kind, fields, inputs } = state.network.layer(name);
   const x = leafOf(tape, inputs[0], place);
-  if (!state.pass.masks.has(name)) return tape.apply("unchanged", x, x.value, 1);
-  const mask = tape.leaf("weight", "mask", maskAt(state.network, state.pass, name, 0, place));
-  const masked = tape.multiply(x, mask, "× mask");
+  const random = randomAt(state.network, state.pass, name, 0, place);
+  if (random === null) return tape.apply("unchanged", x, x.value, 1);
+  if (kind === "gaussian_noise") return tape.sum([x, tape.leaf("weight", "noise", random)], "+ noise");
+  if (kind === "gaussian_dropout") return tape.multiply(x, tape.leaf("weight", "noise", random), "× noise");
+  const masked = tape.multiply(x, tape.leaf("weight", "mask", random), "× mask");
+  if (kind === "alpha_dropout") return writeAlphaSteps(tape, masked, 1 - random, alphaSteps(fields.rate));
   const scale = 1 / (1 - fields.rate);
   return tape.apply(`÷ (1 − ${fields.rate})`, masked, masked.value * scale, scale);
 }
 
-/** Write one value of a sum of layers. */
-export function tapeOfAdd(tape, name, place) {
-  const leaves = state.network.layer(name).inputs.map((input) => {
+function writeAlphaSteps(tape, masked, dropped, { instead, scale, shift }) {
+  const filled = tape.sum([masked, tape.leaf("weight", "if dropped", dropped * instead)]);
+  const scaled = tape.multiply(filled, tape.leaf("weight", "a", scale), "× a");
+  return tape.sum([scaled, tape.leaf("weight", "b", shift)], "+ b");
+}
+
+/** Write one value of a join of layers. */
+export function tapeOfJoin(tape, name, place) {
+  const layer = state.network.layer(name);
+  const leaves = layer.inputs.map((input) => {
     const own = broadcastPlace(state.network, name, input, place);
     return leafOf(tape, input, own, input);
   });
-  return tape.sum(leaves, "+");
+  return JOIN_TAPES[layer.kind](tape, leaves);
+}
+
+const JOIN_TAPES = {
+  add: (tape, nodes) => tape.sum(nodes, "+"),
+  subtract: (tape, [first, second]) => tape.subtract(first, second),
+  multiply: (tape, [first, ...others]) => others.reduce((product, node) => tape.multiply(product, node), first),
+  average: (tape, nodes) => {
+    const sum = tape.sum(nodes, "+");
+    return tape.apply(`÷ ${nodes.length}`, sum, sum.value / nodes.length, 1 / nodes.length);
+  },
+  maximum: (tape, nodes) => tape.chosen(nodes, chosenOf("maximum", nodes)),
+  minimum: (tape, nodes) => tape.chosen(nodes, chosenOf("minimum", nodes), "min"),
+};
+
+function chosenOf(kind, nodes) {
+  const { slope } = joinRule({ kind });
+  const values = nodes.map((node) => node.value);
+  return nodes.find((_, index) => slope(values, index) === 1);
 }
 
 /** Write one value of a concatenation: a copy of the value of one input. */

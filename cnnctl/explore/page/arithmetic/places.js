@@ -1,0 +1,126 @@
+// Values by their places, and where the values that a layer moves come from.
+// A place is { row, column, map }; a value of a vector is at row 0, column = unit, map 0.
+
+import { softmaxAxes } from "./activation_layers.js";
+import { groupsAlong } from "./softmax.js";
+import { flatIndex, formatOf, shapeOf, spatial } from "./window.js";
+
+/** Read one value of a layer's output, or of "input", for one image of the batch. */
+export function valueAt(network, tensors, name, image, place) {
+  const tensor = tensors.get(name);
+  return tensor.values[flatIndex(shapeOf(network, name), formatOf(network, name), image, place.row, place.column, place.map)];
+}
+
+/** Compute the index of a value in a layer's output of one image, without the batch. */
+export function indexOf(network, name, place) {
+  return flatIndex(shapeOf(network, name), formatOf(network, name), 0, place.row, place.column, place.map);
+}
+
+/** Compute the place of the value at `index` of one image: the reverse of `indexOf`. */
+export function placeOf(network, name, index) {
+  const shape = shapeOf(network, name);
+  const { height, width, channels } = spatial(shape, formatOf(network, name));
+  if (formatOf(network, name) === "channels_first" && shape.length === 3) {
+    const inside = index % (height * width);
+    return { map: Math.floor(index / (height * width)), row: Math.floor(inside / width), column: inside % width };
+  }
+  const pixel = Math.floor(index / channels);
+  return { map: index % channels, row: Math.floor(pixel / width), column: pixel % width };
+}
+
+/** Return the values whose softmax a layer takes together, such as the logits, and which of them is at a place: { values, unit }. */
+export function softmaxGroupAt(network, pass, name, image, place) {
+  const { shape, values } = pass.before.get(name);
+  const index = indexOf(network, name, place);
+  const group = groupsAlong([1, ...shape.slice(1)], softmaxAxes(network.layer(name))).find((each) => each.includes(index));
+  const start = image * (values.length / shape[0]);
+  return { values: Float32Array.from(group, (each) => values[start + each]), unit: group.indexOf(index) };
+}
+
+/** Read the random number of a dropout or a noise at a place; along an axis of length 1 all values share it. Null without one. */
+export function randomAt(network, pass, name, image, place) {
+  const mask = pass.masks.get(name);
+  if (!mask) return null;
+  const { shape } = pass.outputs.get(name);
+  const index = image * (mask.shape[0] > 1 ? mask.values.length / mask.shape[0] : 0);
+  return mask.values[index + sharedIndex(indexOf(network, name, place), shape.slice(1), mask.shape.slice(1))];
+}
+
+/** Read the slope of a prelu at a place; undefined for other layers. */
+export function alphaAt(network, name, place) {
+  const alpha = network.weight(name, "alpha");
+  return alpha && alpha.values[sharedIndex(indexOf(network, name, place), network.layer(name).shape, alpha.shape)];
+}
+
+/** Compute the index in a tensor of a smaller shape that is broadcast, for the value at `index` of the whole. */
+function sharedIndex(index, whole, smaller) {
+  let [rest, shared, step] = [index, 0, 1];
+  for (let axis = 1; axis <= smaller.length; axis += 1) {
+    const [length, full] = [smaller.at(-axis), whole.at(-axis)]; // from the last axis on
+    if (length > 1) shared += (rest % full) * step;
+    rest = Math.floor(rest / full);
+    step *= length;
+  }
+  return shared;
+}
+
+/** Compute where a value of a concatenation comes from: { input, place }. */
+export function sourceOf(network, name, place) {
+  const layer = network.layer(name);
+  const axis = layer.fields.axis < 0 ? layer.shape.length + layer.fields.axis : layer.fields.axis - 1;
+  const after = layer.shape.slice(axis + 1).reduce((product, side) => product * side, 1);
+  const index = indexOf(network, name, place);
+  const along = Math.floor(index / after) % layer.shape[axis];
+  let offset = 0;
+  for (const input of layer.inputs) {
+    const side = shapeOf(network, input)[axis];
+    if (along < offset + side) {
+      const outer = Math.floor(index / (after * layer.shape[axis]));
+      return { input, place: placeOf(network, input, (outer * side + along - offset) * after + (index % after)) };
+    }
+    offset += side;
+  }
+  throw new Error(`${name} has no value at ${index}`);
+}
+
+/** Compute the place that an input of a join is read at: an axis of length 1 is read at 0, missing axes are left out. */
+export function broadcastPlace(network, name, input, place) {
+  return placeOf(network, input, sharedIndex(indexOf(network, name, place), shapeOf(network, name), shapeOf(network, input)));
+}
+
+/** Compute the place in a layer's input, which may have another data format, of what the layer takes for (row, column, map). */
+function placeTaken(network, layer, row, column, map) {
+  const [input] = layer.inputs;
+  return placeOf(network, input, flatIndex(shapeOf(network, input), layer.fields.data_format, 0, row, column, map));
+}
+
+/** Compute the place in the input that a value of `zero_padding2d` is; null for a zero of the padding. */
+export function unpaddedPlace(network, name, place) {
+  const layer = network.layer(name);
+  const [[top], [left]] = layer.fields.padding;
+  const { height, width } = spatial(shapeOf(network, layer.inputs[0]), layer.fields.data_format);
+  const [row, column] = [place.row - top, place.column - left];
+  const inside = row >= 0 && column >= 0 && row < height && column < width;
+  return inside ? placeTaken(network, layer, row, column, place.map) : null;
+}
+
+/** Compute the unit of `flatten`'s output that an input value goes to: Keras puts channels last first. */
+export function flattenedUnit(network, name, place) {
+  const layer = network.layer(name);
+  const [input] = layer.inputs;
+  const shape = shapeOf(network, input);
+  const index = indexOf(network, input, place);
+  if (shape.length === 1 || layer.fields.data_format !== "channels_first") return index;
+  const pixels = shape[1] * shape[2];
+  return (index % pixels) * shape[0] + Math.floor(index / pixels);
+}
+
+/** Compute the input value that a unit of `flatten`'s output comes from: the reverse of `flattenedUnit`. */
+export function unflattenedPlace(network, name, unit) {
+  const layer = network.layer(name);
+  const shape = shapeOf(network, layer.inputs[0]);
+  if (shape.length === 1) return { row: 0, column: unit, map: 0 };
+  const { width, channels } = spatial(shape, layer.fields.data_format);
+  const pixel = Math.floor(unit / channels);
+  return placeTaken(network, layer, Math.floor(pixel / width), pixel % width, unit % channels);
+}
