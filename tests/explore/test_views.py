@@ -76,6 +76,32 @@ model:
     - dense: {{name: scores, units: classes}}
     - activation: {{name: ending, activation: softmax}}
 """
+NEW_KINDS = """
+data: {source: digits, validation: 0.1}
+model:
+  style: functional
+  layers:
+    - conv2d: {name: conv, filters: 4, kernel_size: 3, padding: same}
+    - relu: {name: kinked, max_value: 1.5, negative_slope: 0.1, threshold: 0.2, inputs: [conv]}
+    - leaky_relu: {name: leaky, inputs: [conv]}
+    - prelu: {name: sloped, shared_axes: [1, 2], inputs: [conv]}
+    - elu: {name: smooth, alpha: 0.5, inputs: [conv]}
+    - softmax: {name: soft, axis: [1, 2], inputs: [conv]}
+    - subtract: {name: less, inputs: [kinked, leaky]}
+    - multiply: {name: product, inputs: [less, sloped, soft]}
+    - average: {name: mean, inputs: [product, smooth, conv]}
+    - maximum: {name: high, inputs: [mean, conv]}
+    - minimum: {name: low, inputs: [high, smooth]}
+    - spatial_dropout2d: {name: maps, rate: 0.5}
+    - gaussian_noise: {name: noise, stddev: 0.1}
+    - gaussian_dropout: {name: factors, rate: 0.3}
+    - alpha_dropout: {name: alpha, rate: 0.3}
+    - flatten: {name: flat}
+    - prelu: {name: vector}
+    - dense: {name: logits, units: classes}
+    - softmax: {name: probabilities}
+train: {loss: sparse_categorical_crossentropy}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +138,11 @@ def odd_options(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> S
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(file)
     return shown(browser, folder, ODD_OPTIONS.format(path=folder / "set"), 3)
+
+
+@pytest.fixture(scope="module")
+def new_kinds(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    return shown(browser, tmp_path_factory.mktemp("new"), NEW_KINDS, 4)
 
 
 @pytest.fixture
@@ -743,12 +774,79 @@ def test_with_every_option_the_first_value_is_what_its_equation_says(odd_options
     assert page.browser.events.errors == []
 
 
+JOINED: dict[str, Callable[[list[float]], float]] = {
+    "subtract": lambda values: values[0] - values[1],
+    "multiply": math.prod,
+    "average": lambda values: sum(values) / len(values),
+    "maximum": max,
+    "minimum": min,
+}
+"""How the inputs of a join make its output."""
+
+
+def noisy(kind: str, steps: dict[str, float]) -> float:
+    """Compute the output of a dropout or a noise from the steps of its equation."""
+    if kind == "gaussian_noise":
+        return steps["input"] + steps["noise"]
+    if kind == "gaussian_dropout":
+        return steps["input"] * steps["noise"]
+    if kind == "alpha_dropout":
+        return steps["taken"] * steps["scale"] + steps["shift"]
+    return steps["input"] * steps["mask"] * steps["scale"]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_activations_joins_and_noise_are_what_their_equations_and_graphs_say(
+    new_kinds: Shown, arithmetic: ArithmeticPage, training: bool
+) -> None:
+    page = new_kinds
+    page.show()
+    images = some_images(page, 1, training)
+    for layer in page.network["layers"]:
+        name, kind = layer["name"], layer["kind"]
+        if kind in ("conv2d", "flatten", "dense"):
+            continue
+        place = (1, 2) if len(layer["shape"]) == 3 else (0, 4)
+        nodes = graph_of(page, name, SECOND if kind not in JOINED else ".view-stage .map-picture", place)
+        steps, outputs = page.steps(), page.activations(name)
+        index = (*place, 0) if outputs.ndim == 3 else place[1:]
+        output = float(outputs[index])
+        assert steps["output"] == output, name
+        if kind in JOINED:
+            assert JOINED[kind]([value for step, value in steps.items() if step.startswith("input")]) == pytest.approx(output), name
+        elif kind == "softmax":
+            assert steps["exponential"] / steps["sum"] == pytest.approx(output, rel=1e-5), name
+        elif "rate" in layer["fields"] or "stddev" in layer["fields"]:
+            assert (noisy(kind, steps) if training else steps["input"]) == pytest.approx(output, abs=1e-6), name
+        assert nodes[-1]["value"] == pytest.approx(output, abs=1e-5), name
+        target = {"kind": "value", "layer": name, "index": int(np.ravel_multi_index(index, outputs.shape))}
+        gradients = arithmetic.compute(page.network, page.weights, images, target, training=training, seed=1)["gradients"]
+        if kind in JOINED:
+            adjoints = {source: sum(node["adjoint"] for node in nodes if node["label"] == source) for source in layer["inputs"]}
+            expected = {source: float(np.sum(gradients[source][0][index])) for source in layer["inputs"]}
+            direct = {*layer["inputs"]} - SEEN_TWICE.get(name, set())
+            assert all(adjoints[each] == pytest.approx(expected[each], abs=1e-5) for each in direct), name
+        else:
+            found = inputs_of_graph(page, nodes)
+            assert {where: pytest.approx(float(gradients[layer["inputs"][0]][0][where]), abs=1e-5) for where in found} == found
+    assert page.browser.events.errors == []
+
+
+SEEN_TWICE = {"mean": {"conv"}, "high": {"conv"}, "low": {"smooth"}}
+"""Inputs of joins that act on the value through another input too, so that their gradient is larger."""
+
+
 # --- the page as a whole --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("network", "width", "theme"),
-    [("every_kind", 360, "dark"), ("every_kind", 1280, "light"), ("channels_first", 3840, "light")],
+    [
+        ("every_kind", 360, "dark"),
+        ("every_kind", 1280, "light"),
+        ("new_kinds", 360, "light"),
+        ("channels_first", 3840, "light"),
+    ],
 )
 def test_every_view_fits_into_the_window(request: pytest.FixtureRequest, network: str, width: int, theme: str) -> None:
     page: Shown = request.getfixturevalue(network)
