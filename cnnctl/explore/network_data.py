@@ -67,7 +67,7 @@ def layers_of(network: Network) -> list[Plain]:
     Raises:
         UsageError: the page cannot compute a layer.
     """
-    _refuse_unknown(network.nodes)
+    refuse_unknown(network.nodes)
     fields = receptive_fields(network.nodes, network.facts, network.image, network.context)
     layers, offset = [], 0
     for node, facts, field in zip(network.nodes, network.facts, fields, strict=True):
@@ -81,13 +81,24 @@ def count_weights(layers: Sequence[Plain]) -> int:
     return sum(prod(place["shape"]) for layer in layers for place in layer["weights"].values())
 
 
-def _refuse_unknown(nodes: Sequence[Node]) -> None:
+def refuse_unknown(nodes: Sequence[Node]) -> None:
+    """Refuse a network that the page cannot compute, with all of its unknown layer types and activations.
+
+    Raises:
+        UsageError: there is one.
+    """
+    unknown: dict[str, list[str]] = {}
     for node in nodes:
-        if node.layer.kind not in SHOWN:
-            raise UsageError(f"explore cannot show layer type {node.layer.kind} ('{node.name}')")
         activation = getattr(node.layer, "activation", None)
-        if activation is not None and activation not in SHOWN_ACTIVATIONS:
-            raise UsageError(f"explore cannot show activation {activation} ('{node.name}')")
+        if node.layer.kind not in SHOWN:
+            unknown.setdefault(f"layer type {node.layer.kind}", []).append(f"'{node.name}'")
+        elif activation is not None and activation not in SHOWN_ACTIVATIONS:
+            unknown.setdefault(f"activation {activation}", []).append(f"'{node.name}'")
+    if unknown:
+        found = "; ".join(f"{what} ({', '.join(names)})" for what, names in unknown.items())
+        raise UsageError(
+            f"explore cannot show {found}. 'cnnctl summary --explain' describes every layer, 'cnnctl draw' draws it"
+        )
 
 
 def _layer(node: Node, facts: Facts, context: LayerContext, field: Receptive | None) -> Plain:

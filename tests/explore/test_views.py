@@ -813,7 +813,9 @@ def test_activations_joins_and_noise_are_what_their_equations_and_graphs_say(
         output = float(outputs[index])
         assert steps["output"] == output, name
         if kind in JOINED:
-            assert JOINED[kind]([value for step, value in steps.items() if step.startswith("input")]) == pytest.approx(output), name
+            assert JOINED[kind]([value for step, value in steps.items() if step.startswith("input")]) == pytest.approx(
+                output
+            ), name
         elif kind == "softmax":
             assert steps["exponential"] / steps["sum"] == pytest.approx(output, rel=1e-5), name
         elif "rate" in layer["fields"] or "stddev" in layer["fields"]:

@@ -18,11 +18,14 @@ export function indexOf(network, name, place) {
 
 /** Compute the place of the value at `index` of one image: the reverse of `indexOf`. */
 export function placeOf(network, name, index) {
-  const shape = shapeOf(network, name);
-  const { height, width, channels } = spatial(shape, formatOf(network, name));
-  if (formatOf(network, name) === "channels_first" && shape.length === 3) {
-    const inside = index % (height * width);
-    return { map: Math.floor(index / (height * width)), row: Math.floor(inside / width), column: inside % width };
+  return placeIn(shapeOf(network, name), formatOf(network, name), index);
+}
+
+function placeIn(shape, dataFormat, index) {
+  const { height, width, channels } = spatial(shape, dataFormat);
+  if (dataFormat === "channels_first" && shape.length === 3) {
+    const pixel = index % (height * width);
+    return { map: Math.floor(index / (height * width)), row: Math.floor(pixel / width), column: pixel % width };
   }
   const pixel = Math.floor(index / channels);
   return { map: index % channels, row: Math.floor(pixel / width), column: pixel % width };
@@ -64,7 +67,7 @@ function sharedIndex(index, whole, smaller) {
   return shared;
 }
 
-/** Compute where a value of a concatenation comes from: { input, place }. */
+/** Compute where a value of a concatenation comes from: { input, position among the inputs, place }. */
 export function sourceOf(network, name, place) {
   const layer = network.layer(name);
   const axis = layer.fields.axis < 0 ? layer.shape.length + layer.fields.axis : layer.fields.axis - 1;
@@ -72,15 +75,52 @@ export function sourceOf(network, name, place) {
   const index = indexOf(network, name, place);
   const along = Math.floor(index / after) % layer.shape[axis];
   let offset = 0;
-  for (const input of layer.inputs) {
+  for (const [position, input] of layer.inputs.entries()) {
     const side = shapeOf(network, input)[axis];
     if (along < offset + side) {
       const outer = Math.floor(index / (after * layer.shape[axis]));
-      return { input, place: placeOf(network, input, (outer * side + along - offset) * after + (index % after)) };
+      return { input, position, place: placeOf(network, input, (outer * side + along - offset) * after + (index % after)) };
     }
     offset += side;
   }
   throw new Error(`${name} has no value at ${index}`);
+}
+
+/** Compute the place in a concatenation of a value of the input at a position: the reverse of `sourceOf`. */
+export function concatenatedPlace(network, name, position, place) {
+  const { inputs, fields, shape } = network.layer(name);
+  const axis = fields.axis < 0 ? shape.length + fields.axis : fields.axis - 1;
+  const before = inputs.slice(0, position).reduce((sum, input) => sum + shapeOf(network, input)[axis], 0);
+  const own = shapeOf(network, inputs[position]);
+  const along = alongAxes(indexOf(network, inputs[position], place), own);
+  along[axis] += before;
+  return placeOf(network, name, indexFrom(along, shape));
+}
+
+/** Compute the place in a join that reads an input at a place; along axes where the input is broadcast, that of `current`. */
+export function joinedPlace(network, name, input, place, current) {
+  const [own, whole] = [shapeOf(network, input), shapeOf(network, name)];
+  const along = alongAxes(indexOf(network, name, current), whole);
+  const read = alongAxes(indexOf(network, input, place), own);
+  own.forEach((length, axis) => {
+    if (length > 1) along[axis + whole.length - own.length] = read[axis];
+  });
+  return placeOf(network, name, indexFrom(along, whole));
+}
+
+/** Split a flat index into the indices along the axes of a shape. */
+function alongAxes(index, shape) {
+  let rest = index;
+  const along = new Array(shape.length);
+  for (let axis = shape.length - 1; axis >= 0; axis -= 1) {
+    along[axis] = rest % shape[axis];
+    rest = Math.floor(rest / shape[axis]);
+  }
+  return along;
+}
+
+function indexFrom(along, shape) {
+  return along.reduce((index, each, axis) => index * shape[axis] + each, 0);
 }
 
 /** Compute the place that an input of a join is read at: an axis of length 1 is read at 0, missing axes are left out. */
@@ -102,6 +142,15 @@ export function unpaddedPlace(network, name, place) {
   const [row, column] = [place.row - top, place.column - left];
   const inside = row >= 0 && column >= 0 && row < height && column < width;
   return inside ? placeTaken(network, layer, row, column, place.map) : null;
+}
+
+/** Compute the place of an input value in the output of `zero_padding2d`: the reverse of `unpaddedPlace`. */
+export function paddedPlace(network, name, place) {
+  const layer = network.layer(name);
+  const [[top], [left]] = layer.fields.padding;
+  const [input] = layer.inputs;
+  const own = placeIn(shapeOf(network, input), layer.fields.data_format, indexOf(network, input, place));
+  return { row: own.row + top, column: own.column + left, map: own.map };
 }
 
 /** Compute the unit of `flatten`'s output that an input value goes to: Keras puts channels last first. */

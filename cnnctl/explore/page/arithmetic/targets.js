@@ -12,7 +12,7 @@ const SMALLEST_SOFTMAX = 1e-37;
  *
  * The target is one of
  * - { kind: "class", index, class }: the logit of a class for one image, or the logarithm of its probability;
- * - { kind: "loss", labels }: the mean loss of the batch, with label smoothing;
+ * - { kind: "loss", labels }: the mean loss of the batch, with label smoothing; images whose label is null do not count;
  * - { kind: "value", layer, index, image? }: one value of a layer for one image (0), by its flat index;
  * - { kind: "adjoint", values }: the adjoint of the network's output itself.
  */
@@ -59,19 +59,22 @@ function startOfLoss(network, pass, { labels }) {
   if (labels.length !== output.shape[0]) {
     throw new Error(`the loss needs one label per image: ${output.shape[0]}, received ${labels.length}`);
   }
-  const targets = labels.map((label) => smoothedTarget(label, classes, smoothing));
+  const count = labels.filter((label) => label !== null).length;
+  const targets = labels.map((label) => label !== null && smoothedTarget(label, classes, smoothing));
   if (network.output === "probabilities") {
     return startOfLogarithms(network, pass, (image, weights) => {
+      if (!targets[image]) return;
       targets[image].forEach((share, index) => {
-        weights[index] = -share / labels.length;
+        weights[index] = -share / count;
       });
     });
   }
   const adjoint = makeTensor(output.shape);
   targets.forEach((target, image) => {
+    if (!target) return;
     const probabilities = softmax(output.values.subarray(image * classes, (image + 1) * classes));
     probabilities.forEach((probability, index) => {
-      adjoint.values[image * classes + index] = (probability - target[index]) / labels.length;
+      adjoint.values[image * classes + index] = (probability - target[index]) / count;
     });
   });
   return { layer: network.last.name, adjoint };

@@ -2,14 +2,14 @@
 
 import { activationName } from "../arithmetic/activation_layers.js";
 import { alphaAt, softmaxGroupAt, valueAt } from "../arithmetic/places.js";
-import { element, number } from "../dom.js";
+import { element, number, refill } from "../dom.js";
 import { state } from "../state.js";
 import { curveOf } from "./curve.js";
 import { FieldPicture, Frame } from "./frame.js";
 import { BeforeMap } from "./before_map.js";
 import { OutputMap } from "./output_map.js";
 import { OutputSection } from "./output.js";
-import { equationOf, figureOf, refill } from "./parts.js";
+import { equationOf, figureOf } from "./parts.js";
 import { chosenPlace, placeText } from "./selection.js";
 
 class ActivationView {
@@ -62,7 +62,7 @@ class ActivationView {
 
   #softmaxSteps(place, before, output) {
     const { values } = softmaxGroupAt(state.network, state.pass, this.name, 0, place);
-    const high = Math.max(...values);
+    const high = values.reduce((largest, value) => Math.max(largest, value), -Infinity);
     const sum = values.reduce((total, value) => total + Math.exp(value - high), 0);
     return [
       { name: "before", label: "input z", value: before },

@@ -2,11 +2,11 @@
 
 import { groupOf, partialMap } from "../arithmetic/terms.js";
 import { paddingOf } from "../arithmetic/window.js";
-import { element, setText } from "../dom.js";
+import { element, refill, setText } from "../dom.js";
 import { scaleOf } from "../paint.js";
 import { state } from "../state.js";
 import { commonScale, layerScale, mapOf } from "./maps.js";
-import { refill, signed, valueOf } from "./parts.js";
+import { signed, valueOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { select, sizesOf } from "./selection.js";
 

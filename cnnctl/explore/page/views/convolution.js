@@ -2,7 +2,7 @@
 
 import { valueAt } from "../arithmetic/places.js";
 import { convolutionTerms } from "../arithmetic/terms.js";
-import { element, number, setText } from "../dom.js";
+import { element, number, refill, setText } from "../dom.js";
 import { legend } from "../paint.js";
 import { state } from "../state.js";
 import { BeforeActivation } from "./before_map.js";
@@ -10,7 +10,7 @@ import { ContributionRow, contributionsOf } from "./contribution.js";
 import { curveOf } from "./curve.js";
 import { FieldPicture, Frame } from "./frame.js";
 import { OutputMap } from "./output_map.js";
-import { applied, equationOf, figureOf, outputSteps, refill, valueOf, ViewPager } from "./parts.js";
+import { applied, equationOf, figureOf, outputSteps, valueOf, ViewPager } from "./parts.js";
 import { chosenPlace, placeText } from "./selection.js";
 import { outputSize } from "./window_text.js";
 

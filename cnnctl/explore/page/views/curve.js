@@ -1,8 +1,8 @@
 // The curve of an activation with the value that is looked at.
 
 import { activationName, functionOf } from "../arithmetic/activation_layers.js";
-import { element, number, setText, svgElement } from "../dom.js";
-import { figureOf, refill } from "./parts.js";
+import { element, number, refill, setText, svgElement } from "../dom.js";
+import { figureOf } from "./parts.js";
 
 const SIDE = 150;
 const POINTS = 120;

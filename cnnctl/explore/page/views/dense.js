@@ -4,7 +4,7 @@ import { activationName } from "../arithmetic/activation_layers.js";
 import { isRandom } from "../arithmetic/noise.js";
 import { placeOf, unflattenedPlace, valueAt } from "../arithmetic/places.js";
 import { denseTerms } from "../arithmetic/terms.js";
-import { element, number } from "../dom.js";
+import { element, number, refill } from "../dom.js";
 import { legend, scaleOf } from "../paint.js";
 import { state } from "../state.js";
 import { barTable } from "./bars.js";
@@ -13,7 +13,7 @@ import { FieldPicture, Frame } from "./frame.js";
 import { cellOf, vectorMap } from "./maps.js";
 import { OutputMap } from "./output_map.js";
 import { OutputSection } from "./output.js";
-import { applied, Chooser, equationOf, figureOf, outputSteps, refill, ViewPager } from "./parts.js";
+import { applied, Chooser, equationOf, figureOf, outputSteps, ViewPager } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { chosenPlace, placeText, sizesOf } from "./selection.js";
 

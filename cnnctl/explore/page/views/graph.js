@@ -2,10 +2,10 @@
 
 import { activationName } from "../arithmetic/activation_layers.js";
 import { valueAt } from "../arithmetic/places.js";
-import { element, number } from "../dom.js";
+import { element, number, refill } from "../dom.js";
 import { needGradients, state } from "../state.js";
 import { drawTape } from "./graph_drawing.js";
-import { refill, Section, Switch } from "./parts.js";
+import { Section, Switch } from "./parts.js";
 import { placeText } from "./selection.js";
 import { Tape } from "./tape.js";
 import {
@@ -109,7 +109,7 @@ export class GraphSection {
     const seed = this.#seed();
     tape.backward(output, seed);
     this.choice.show(this.ofTarget);
-    this.note.replaceChildren(...this.#explanation(output, seed));
+    refill(this.note, ...this.#explanation(output, seed));
     refill(
       this.drawing,
       drawTape(tape, () => this.#open()),

@@ -1,36 +1,43 @@
 // Layers that combine values or move them: add, multiply and the like, concatenate, zero_padding2d.
 
-import { broadcastPlace, sourceOf, unpaddedPlace, valueAt } from "../arithmetic/places.js";
-import { element, number, setText } from "../dom.js";
+import {
+  broadcastPlace,
+  concatenatedPlace,
+  joinedPlace,
+  paddedPlace,
+  sourceOf,
+  unpaddedPlace,
+  valueAt,
+} from "../arithmetic/places.js";
+import { element, number, refill, setText } from "../dom.js";
 import { state } from "../state.js";
 import { FieldPicture, Frame } from "./frame.js";
 import { cellOf, layerScale, mapOf, unitAt } from "./maps.js";
 import { OutputMap } from "./output_map.js";
-import { equationOf, figureOf, refill } from "./parts.js";
+import { equationOf, figureOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { chosenPlace, placeText, select, sizesOf } from "./selection.js";
 
-/** The picture of one input of a layer. */
+/** The picture of one input of a layer; `onPoint(place)` is called when a person points at a value of it. */
 class SourcePicture {
-  constructor(name, input, margin) {
-    Object.assign(this, { name, input, margin });
+  constructor(input, margin, onPoint) {
+    Object.assign(this, { input, margin, onPoint, map: 0 });
     this.picture = new MapPicture({ label: input, onPoint: (row, column) => this.#choose(row, column) });
     this.caption = element("span");
     this.root = figureOf(input, this.picture.root, this.caption);
   }
 
-  /** Pointing at an input value looks at the output value at the same place. */
   #choose(row, column) {
-    const { top, left } = this.margin ?? { top: 0, left: 0 };
     const { vector, width } = sizesOf(this.input);
     const unit = vector ? unitAt(row, column, width) : null;
-    if (!vector) select(this.name, { row: row + top, column: column + left });
-    else if (unit !== null) select(this.name, { column: unit });
+    if (!vector) this.onPoint({ row, column, map: this.map });
+    else if (unit !== null) this.onPoint({ row: 0, column: unit, map: 0 });
   }
 
   /** Draw the map of a place; `place` is null where no value of it is read. */
   update(place, map, kind = "looked-at") {
     const { vector, width } = sizesOf(this.input);
+    this.map = map;
     this.picture.show(mapOf(state.pass.outputs, this.input, map), layerScale(this.input), this.margin);
     const cell = place && (vector ? cellOf(place.column, width) : place);
     this.picture.mark(cell ? [{ ...cell, kind }] : []);
@@ -40,7 +47,7 @@ class SourcePicture {
   }
 }
 
-/** What the three views have in common. */
+/** What the views have in common; `placeFrom(position, place)` is the output value that reads a value of an input. */
 class MovingView {
   constructor(host, name, kind) {
     this.name = name;
@@ -49,7 +56,9 @@ class MovingView {
     this.output = new OutputMap(name);
     this.field = new FieldPicture(name);
     this.equation = element("div");
-    this.sources = this.layer.inputs.map((input) => new SourcePicture(name, input, this.margin()));
+    this.sources = this.layer.inputs.map(
+      (input, position) => new SourcePicture(input, this.margin(), (place) => select(name, this.placeFrom(position, place))),
+    );
     this.frame.stage.append(
       ...this.sources.map((source) => source.root),
       this.output.root,
@@ -95,6 +104,10 @@ const JOIN_SIGNS = {
 };
 
 class JoinView extends MovingView {
+  placeFrom(position, place) {
+    return joinedPlace(state.network, this.name, this.layer.inputs[position], place, chosenPlace(this.name));
+  }
+
   explain(place, output) {
     const values = this.sources.map((source) => {
       const own = broadcastPlace(state.network, this.name, source.input, place);
@@ -119,11 +132,15 @@ class JoinView extends MovingView {
 }
 
 class ConcatenateView extends MovingView {
+  placeFrom(position, place) {
+    return concatenatedPlace(state.network, this.name, position, place);
+  }
+
   explain(place, output) {
     const found = sourceOf(state.network, this.name, place);
-    this.sources.forEach((source) => {
-      const read = source.input === found.input;
-      source.update(read ? found.place : null, read ? found.place.map : 0);
+    this.sources.forEach((source, position) => {
+      const read = position === found.position;
+      source.update(read ? found.place : null, read ? found.place.map : source.map);
     });
     const from = `${found.input}, ${placeText(found.input, found.place)}`;
     return {
@@ -134,6 +151,10 @@ class ConcatenateView extends MovingView {
 }
 
 class ZeroPaddingView extends MovingView {
+  placeFrom(position, place) {
+    return paddedPlace(state.network, this.name, place);
+  }
+
   margin() {
     const [[top, bottom], [left, right]] = this.layer.fields.padding;
     return { top, bottom, left, right };

@@ -3,14 +3,14 @@
 import { actsInTraining, alphaSteps, deviationOf, drawnNoise, drawsMasks, withNoise } from "../arithmetic/noise.js";
 import { randomAt, valueAt } from "../arithmetic/places.js";
 import { imageOf } from "../arithmetic/tensor.js";
-import { element, number } from "../dom.js";
+import { element, number, refill } from "../dom.js";
 import { change, state } from "../state.js";
 import { BeforeMap } from "./before_map.js";
 import { Frame } from "./frame.js";
 import { commonScale, mapOf } from "./maps.js";
 import { ModeSwitch } from "./mode.js";
 import { OutputMap } from "./output_map.js";
-import { equationOf, figureOf, refill } from "./parts.js";
+import { equationOf, figureOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { chosenPlace, placeText } from "./selection.js";
 

@@ -3,14 +3,14 @@
 import { batchStatistics } from "../arithmetic/normalization.js";
 import { normalizationTerms } from "../arithmetic/terms.js";
 import { resolveAxis, splitAt } from "../arithmetic/tensor.js";
-import { element, number } from "../dom.js";
+import { element, number, refill } from "../dom.js";
 import { state } from "../state.js";
 import { BeforeMap } from "./before_map.js";
 import { FieldPicture, Frame } from "./frame.js";
 import { Histogram } from "./histogram.js";
 import { ModeSwitch } from "./mode.js";
 import { OutputMap } from "./output_map.js";
-import { equationOf, figureOf, refill, valueOf } from "./parts.js";
+import { equationOf, figureOf, valueOf } from "./parts.js";
 import { chosenPlace, placeText } from "./selection.js";
 
 class NormalizationView {
@@ -18,7 +18,7 @@ class NormalizationView {
     this.name = name;
     this.frame = new Frame(host, name, "normalization");
     this.layer = this.frame.layer;
-    this.mode = new ModeSwitch([8, 32, 128]);
+    this.mode = new ModeSwitch({ sizes: true });
     this.before = new BeforeMap(name);
     this.output = new OutputMap(name);
     this.equation = element("div");

@@ -44,7 +44,7 @@ export function writeActivation(tape, before, layer, place, count) {
 }
 
 function writeSoftmax(tape, own, { values, unit }, count) {
-  const high = Math.max(...values);
+  const high = values.reduce((largest, value) => Math.max(largest, value), -Infinity);
   const size = (index) => Math.exp(values[index] - high);
   const others = Array.from(values.keys()).filter((index) => index !== unit);
   const [shown, rest] = largestOf(others, count, size);
