@@ -172,7 +172,7 @@ class Case:
         rate = getattr(layer, "rate")  # noqa: B009
         if isinstance(layer, L.GaussianDropout):
             return self.generator.normal(1, np.sqrt(rate / (1 - rate)), shape).astype("float32")
-        return (self.generator.uniform(size=shape) >= rate).astype("float32")
+        return np.asarray(self.generator.uniform(size=shape) >= rate, "float32")
 
     def by_keras(
         self,
