@@ -26,7 +26,8 @@ EMBEDDING = "embedding"
 SHOWN = frozenset(
     {
         "conv2d", "zero_padding2d", "max_pooling2d", "average_pooling2d", "global_average_pooling2d",
-        "global_max_pooling2d", "flatten", "dense", "batch_normalization",
+        "global_max_pooling2d", "cropping2d", "up_sampling2d", "flatten", "dense",
+        "batch_normalization", "layer_normalization", "group_normalization", "unit_normalization",
         "dropout", "spatial_dropout2d", "gaussian_noise", "gaussian_dropout", "alpha_dropout",
         "activation", "relu", "leaky_relu", "prelu", "elu", "softmax",
         "add", "subtract", "multiply", "average", "maximum", "minimum", "concatenate",

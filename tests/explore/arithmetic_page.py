@@ -29,9 +29,11 @@ import { functionOf } from "./arithmetic/activation_layers.js";
 import { joinRule } from "./arithmetic/joins.js";
 import { isRandom, withNoise } from "./arithmetic/noise.js";
 import {
-  alphaAt, broadcastPlace, flattenedUnit, placeOf, randomAt, sourceOf, unflattenedPlace, unpaddedPlace, valueAt,
+  alphaAt, broadcastPlace, flattenedUnit, placeOf, randomAt, sourceOf, uncroppedPlace, unflattenedPlace, unpaddedPlace, valueAt,
 } from "./arithmetic/places.js";
-import { convolutionTerms, denseTerms, groupOf, normalizationTerms, partialMap, poolingTerms } from "./arithmetic/terms.js";
+import {
+  axisNormalizationTerms, convolutionTerms, denseTerms, groupOf, normalizationTerms, partialMap, poolingTerms, upSamplingTerms,
+} from "./arithmetic/terms.js";
 
 const decoded = (text) => new Float32Array(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
 const tensorOf = ({ shape, values }) => ({ shape, values: decoded(values) });
@@ -51,6 +53,8 @@ function computed({ network, weights, images, training, masks, seed, target }) {
   const gradients = made.backward(pass, adjoint);
   return { outputs: encodedMap(pass.outputs), masks: encodedMap(pass.masks), gradients: encodedMap(gradients) };
 }
+
+const AXIS_NORMALIZATIONS = ["layer_normalization", "group_normalization", "unit_normalization"];
 
 /** Compute one value of a layer from its terms, without its activation. */
 function fromTerms(network, pass, layer, image, place) {
@@ -76,6 +80,9 @@ function fromTerms(network, pass, layer, image, place) {
     const source = sourceOf(network, name, place);
     return value(source.input, source.place);
   }
+  if (AXIS_NORMALIZATIONS.includes(kind)) return axisNormalizationTerms(network, pass, name, image, place).output;
+  if (kind === "cropping2d") return value(inputs[0], uncroppedPlace(network, name, place));
+  if (kind === "up_sampling2d") return upSamplingTerms(network, pass, name, image, place).sum;
   const inside = unpaddedPlace(network, name, place);
   return inside ? value(inputs[0], inside) : 0;
 }

@@ -92,6 +92,12 @@ model:
     - average: {name: mean, inputs: [product, smooth, conv]}
     - maximum: {name: high, inputs: [mean, conv]}
     - minimum: {name: low, inputs: [high, smooth]}
+    - layer_normalization: {name: pixel, axis: -1}
+    - group_normalization: {name: grouped, groups: 2}
+    - unit_normalization: {name: unit, axis: [1, 2]}
+    - up_sampling2d: {name: larger, size: [2, 1], interpolation: bilinear}
+    - cropping2d: {name: middle, cropping: [[3, 5], [0, 0]]}
+    - up_sampling2d: {name: copies}
     - spatial_dropout2d: {name: maps, rate: 0.5}
     - gaussian_noise: {name: noise, stddev: 0.1}
     - gaussian_dropout: {name: factors, rate: 0.3}
@@ -784,6 +790,10 @@ JOINED: dict[str, Callable[[list[float]], float]] = {
 """How the inputs of a join make its output."""
 
 
+ONE_CHOICE = {*JOINED, "up_sampling2d", "cropping2d"}
+"""Layers whose view has one picture of the kind of the output."""
+
+
 def noisy(kind: str, steps: dict[str, float]) -> float:
     """Compute the output of a dropout or a noise from the steps of its equation."""
     if kind == "gaussian_noise":
@@ -807,7 +817,7 @@ def test_activations_joins_and_noise_are_what_their_equations_and_graphs_say(
         if kind in ("conv2d", "flatten", "dense"):
             continue
         place = (1, 2) if len(layer["shape"]) == 3 else (0, 4)
-        nodes = graph_of(page, name, SECOND if kind not in JOINED else ".view-stage .map-picture", place)
+        nodes = graph_of(page, name, ".view-stage .output-picture" if kind in ONE_CHOICE else SECOND, place)
         steps, outputs = page.steps(), page.activations(name)
         index = (*place, 0) if outputs.ndim == 3 else place[1:]
         output = float(outputs[index])
@@ -818,6 +828,11 @@ def test_activations_joins_and_noise_are_what_their_equations_and_graphs_say(
             ), name
         elif kind == "softmax":
             assert steps["exponential"] / steps["sum"] == pytest.approx(output, rel=1e-5), name
+        elif "normalized" in steps:
+            scaled = (steps["value"] - steps.get("mean", 0)) / steps["deviation"] * steps.get("gamma", 1) + steps.get("beta", 0)
+            assert scaled == pytest.approx(output, abs=1e-5), name
+        elif kind == "up_sampling2d":
+            assert steps["sum"] == pytest.approx(output, abs=1e-6), name
         elif "rate" in layer["fields"] or "stddev" in layer["fields"]:
             assert (noisy(kind, steps) if training else steps["input"]) == pytest.approx(output, abs=1e-6), name
         assert nodes[-1]["value"] == pytest.approx(output, abs=1e-5), name

@@ -5,6 +5,7 @@
 // backward takes the adjoint of that output and returns the adjoints of the inputs.
 
 import { activate, activateBackward, activationName } from "./activation_layers.js";
+import { axisNormalizationBackward, axisNormalizationForward } from "./axis_normalization.js";
 import { convolutionBackward, convolutionForward } from "./convolution.js";
 import { denseBackward, denseForward } from "./dense.js";
 import { globalAverageBackward, globalAverageForward, globalMaxBackward, globalMaxForward } from "./global_pooling.js";
@@ -12,16 +13,27 @@ import { concatenateBackward, concatenateForward, joinBackward, joinForward } fr
 import { noiseBackward, noiseForward } from "./noise.js";
 import { normalizationBackward, normalizationForward } from "./normalization.js";
 import { averagePoolingBackward, averagePoolingForward, maxPoolingBackward, maxPoolingForward } from "./pooling.js";
-import { flattenBackward, flattenForward, zeroPaddingBackward, zeroPaddingForward } from "./shape.js";
+import {
+  croppingBackward,
+  croppingForward,
+  flattenBackward,
+  flattenForward,
+  zeroPaddingBackward,
+  zeroPaddingForward,
+} from "./shape.js";
+import { upSamplingBackward, upSamplingForward } from "./up_sampling.js";
 
 const unchanged = { forward: ({ inputs }) => ({ output: inputs[0] }), backward: (step, adjoint) => [adjoint] };
 const join = { forward: joinForward, backward: joinBackward };
+const axisNormalization = { forward: axisNormalizationForward, backward: axisNormalizationBackward };
 const noise = { forward: noiseForward, backward: noiseBackward };
 
 /** The operations of all kinds; an activation layer is its activation alone, which comes after the operation. */
 export const OPERATIONS = {
   conv2d: { forward: convolutionForward, backward: convolutionBackward },
   zero_padding2d: { forward: zeroPaddingForward, backward: zeroPaddingBackward },
+  cropping2d: { forward: croppingForward, backward: croppingBackward },
+  up_sampling2d: { forward: upSamplingForward, backward: upSamplingBackward },
   max_pooling2d: { forward: maxPoolingForward, backward: maxPoolingBackward },
   average_pooling2d: { forward: averagePoolingForward, backward: averagePoolingBackward },
   global_average_pooling2d: { forward: globalAverageForward, backward: globalAverageBackward },
@@ -29,6 +41,9 @@ export const OPERATIONS = {
   flatten: { forward: flattenForward, backward: flattenBackward },
   dense: { forward: denseForward, backward: denseBackward },
   batch_normalization: { forward: normalizationForward, backward: normalizationBackward },
+  layer_normalization: axisNormalization,
+  group_normalization: axisNormalization,
+  unit_normalization: axisNormalization,
   dropout: noise,
   spatial_dropout2d: noise,
   gaussian_noise: noise,

@@ -129,7 +129,7 @@ export function broadcastPlace(network, name, input, place) {
 }
 
 /** Compute the place in a layer's input, which may have another data format, of what the layer takes for (row, column, map). */
-function placeTaken(network, layer, row, column, map) {
+export function placeTaken(network, layer, row, column, map) {
   const [input] = layer.inputs;
   return placeOf(network, input, flatIndex(shapeOf(network, input), layer.fields.data_format, 0, row, column, map));
 }
@@ -144,12 +144,34 @@ export function unpaddedPlace(network, name, place) {
   return inside ? placeTaken(network, layer, row, column, place.map) : null;
 }
 
+/** Compute the place in the input that a value of `cropping2d` comes from. */
+export function uncroppedPlace(network, name, place) {
+  const layer = network.layer(name);
+  const [[top], [left]] = layer.fields.cropping;
+  return placeTaken(network, layer, place.row + top, place.column + left, place.map);
+}
+
+/** Compute the place of an input value in the output of `cropping2d`; null where it is cut off. */
+export function croppedPlace(network, name, place) {
+  const layer = network.layer(name);
+  const [[top], [left]] = layer.fields.cropping;
+  const { height, width } = spatial(layer.shape, layer.fields.data_format);
+  const own = placeInLayer(network, layer, place);
+  const [row, column] = [own.row - top, own.column - left];
+  return row >= 0 && column >= 0 && row < height && column < width ? { row, column, map: own.map } : null;
+}
+
+/** Compute the place, in a layer's own data format, of a value of its input. */
+function placeInLayer(network, layer, place) {
+  const [input] = layer.inputs;
+  return placeIn(shapeOf(network, input), layer.fields.data_format, indexOf(network, input, place));
+}
+
 /** Compute the place of an input value in the output of `zero_padding2d`: the reverse of `unpaddedPlace`. */
 export function paddedPlace(network, name, place) {
   const layer = network.layer(name);
   const [[top], [left]] = layer.fields.padding;
-  const [input] = layer.inputs;
-  const own = placeIn(shapeOf(network, input), layer.fields.data_format, indexOf(network, input, place));
+  const own = placeInLayer(network, layer, place);
   return { row: own.row + top, column: own.column + left, map: own.map };
 }
 

@@ -3,8 +3,11 @@
 // which decide what is left where a window lies partly in a padding. Layers may differ in their data formats.
 
 import { softmaxAxes } from "./activation_layers.js";
+import { centred, normalizedAxes } from "./axis_normalization.js";
 import { joinRule } from "./joins.js";
 import { slidesOf, windowAlong } from "./sliding.js";
+import { resolveAxis } from "./tensor.js";
+import { linesOf } from "./up_sampling.js";
 import { formatOf, shapeOf } from "./window.js";
 
 /**
@@ -44,7 +47,9 @@ function regionOfInput(network, name, region, clip, known) {
   const key = `${name} ${own.join(" ")}`;
   if (!known.has(key)) {
     const layer = network.layer(name);
-    const mixed = wholeAxes(layer.shape, own, softmaxAxes(layer) ?? []);
+    const axes = softmaxAxes(layer);
+    const mixed = axes ? regionOfNormalization(layer.shape, own, axes, true) : own;
+    if (mixed.some((places) => places.length === 0)) return null;
     const regions = layer.inputs.map((input, index) =>
       regionOfInput(network, input, regionBefore(layer, index, mixed), clip, known),
     );
@@ -84,7 +89,16 @@ function regionBefore(layer, index, region) {
     case "average_pooling2d":
       return regionOfWindows(layer, shape, region);
     case "zero_padding2d":
-      return regionWithoutPadding(layer, region);
+      return regionMoved(layer, region, layer.fields.padding, -1);
+    case "cropping2d":
+      return regionMoved(layer, region, layer.fields.cropping, 1);
+    case "up_sampling2d":
+      return regionOfInterpolation(layer, shape, region);
+    case "layer_normalization":
+    case "unit_normalization":
+      return regionOfNormalization(shape, region, normalizedAxes(layer, shape.length + 1), centred(layer));
+    case "group_normalization":
+      return regionOfGroups(layer, shape, region);
     case "global_average_pooling2d":
     case "global_max_pooling2d":
       return regionOfChannels(layer, shape, region);
@@ -114,12 +128,39 @@ function channelsOfGroups({ fields }, channels, filters) {
   return allPlaces(channels).filter((channel) => groups.has(Math.floor((channel * fields.groups) / channels)));
 }
 
-function regionWithoutPadding({ fields }, region) {
+/** Move a region by the rows and columns that a layer has added before the image, or taken away. */
+function regionMoved({ fields }, region, [[top], [left]], direction) {
   const [rows, columns] = imageAxes(fields.data_format);
-  const [[top], [left]] = fields.padding;
   const result = [...region];
-  result[rows] = region[rows].map((place) => place - top);
-  result[columns] = region[columns].map((place) => place - left);
+  result[rows] = region[rows].map((place) => place + direction * top);
+  result[columns] = region[columns].map((place) => place + direction * left);
+  return result;
+}
+
+/** Positions beyond the image, in paddings of later layers, are interpolated from no pixel: they are left out. */
+function regionOfInterpolation(layer, shape, region) {
+  const [rows, columns] = imageAxes(layer.fields.data_format);
+  const lines = linesOf(layer, shape[rows], shape[columns]);
+  const pixels = (places, line) => sortedPlaces(places.flatMap((place) => (line[place] ?? []).map((each) => each.pixel)));
+  const result = [...region];
+  result[rows] = pixels(region[rows], lines.rows);
+  result[columns] = pixels(region[columns], lines.columns);
+  return result;
+}
+
+/** A value that is normalized alone, or a softmax of one value, is always the same: it depends on nothing. */
+function regionOfNormalization(shape, region, axes, isCentred) {
+  const count = axes.reduce((product, axis) => product * shape[axis - 1], 1);
+  return count === 1 && isCentred ? region.map(() => []) : wholeAxes(shape, region, axes);
+}
+
+function regionOfGroups({ fields }, shape, region) {
+  const axis = resolveAxis(fields.axis, shape.length + 1) - 1;
+  const groups = fields.groups === -1 ? shape[axis] : fields.groups;
+  const groupOfPlace = (place) => Math.floor((place * groups) / shape[axis]);
+  const used = new Set(region[axis].map(groupOfPlace));
+  const result = shape.map(allPlaces);
+  result[axis] = result[axis].filter((place) => used.has(groupOfPlace(place)));
   return result;
 }
 

@@ -1,4 +1,4 @@
-// zero_padding2d and flatten: values move, none changes.
+// zero_padding2d, cropping2d and flatten: values move, none changes.
 
 import { asPlanes, channelsToEnd, channelsToFront, imageShape, makeTensor, sizeOf } from "./tensor.js";
 
@@ -10,7 +10,7 @@ export function zeroPaddingForward({ layer, inputs }) {
   const channels = inputs[0].shape[dataFormat === "channels_first" ? 1 : 3];
   const shape = imageShape(inputs[0].shape[0], height + top + bottom, width + left + right, channels, dataFormat);
   const output = makeTensor(shape);
-  visitLines(inputs[0].shape, layer.fields, (from, to, count) => {
+  visitLines(inputs[0].shape, dataFormat, padding, (from, to, count) => {
     output.values.set(inputs[0].values.subarray(from, from + count), to);
   });
   return { output };
@@ -19,14 +19,32 @@ export function zeroPaddingForward({ layer, inputs }) {
 /** Cut off the adjoints of the zeros. */
 export function zeroPaddingBackward({ layer, inputs }, adjoint) {
   const gradient = makeTensor(inputs[0].shape);
-  visitLines(inputs[0].shape, layer.fields, (from, to, count) => {
+  visitLines(inputs[0].shape, layer.fields.data_format, layer.fields.padding, (from, to, count) => {
     gradient.values.set(adjoint.values.subarray(to, to + count), from);
   });
   return [gradient];
 }
 
-/** Call `visit(index in the image, index in the padded image, count)` for every row of pixels. */
-function visitLines(shape, { data_format: dataFormat, padding }, visit) {
+/** Cut off rows and columns at the sides of images. */
+export function croppingForward({ layer, inputs }) {
+  const output = makeTensor([inputs[0].shape[0], ...layer.shape]);
+  visitLines(output.shape, layer.fields.data_format, layer.fields.cropping, (to, from, count) => {
+    output.values.set(inputs[0].values.subarray(from, from + count), to);
+  });
+  return { output };
+}
+
+/** Put the adjoints back to where their values came from; what was cut off has none. */
+export function croppingBackward({ layer, inputs }, adjoint) {
+  const gradient = makeTensor(inputs[0].shape);
+  visitLines(adjoint.shape, layer.fields.data_format, layer.fields.cropping, (to, from, count) => {
+    gradient.values.set(adjoint.values.subarray(to, to + count), from);
+  });
+  return [gradient];
+}
+
+/** Call `visit(index in the inner image, index in the outer image, count)` for every row of pixels of the inner one. */
+function visitLines(shape, dataFormat, padding, visit) {
   const { outer, height, width, inner } = asPlanes(shape, dataFormat);
   const [[top, bottom], [left, right]] = padding;
   const [padded, wide] = [height + top + bottom, width + left + right];

@@ -1,7 +1,9 @@
 // The computation of one output value in numbers, for each kind of layer that multiplies, chooses or averages.
 
+import { centred, weightPlaces } from "./axis_normalization.js";
 import { biasIsOfColumns } from "./convolution.js";
-import { indexOf, valueAt } from "./places.js";
+import { indexOf, placeTaken, valueAt } from "./places.js";
+import { linesOf } from "./up_sampling.js";
 import { flatIndex, paddingOf, shapeOf, spatial, windowOf } from "./window.js";
 
 /** Return the input maps that a filter of a convolution reads: first and the one after the last. */
@@ -186,4 +188,54 @@ export function normalizationTerms(network, pass, name, image, place) {
     movingMean: weight("moving_mean"),
     movingVariance: weight("moving_variance"),
   };
+}
+
+/**
+ * Compute one value of a layer, group or unit normalization.
+ *
+ * Returns { value, mean, spread, deviation, gamma, beta, normalized, output, group }: mean is null where none is subtracted,
+ * spread is the variance, or the sum of squares of unit_normalization, and `group` has the values that are normalized together.
+ */
+export function axisNormalizationTerms(network, pass, name, image, place) {
+  const layer = network.layer(name);
+  const { shape, values } = pass.outputs.get(layer.inputs[0]);
+  const used = pass.statistics.get(name);
+  const index = image * (values.length / shape[0]) + indexOf(network, name, place);
+  const group = used.group[index];
+  const at = weightPlaces(layer, shape)[index];
+  const weight = (which) => (layer.weights[which] ? network.weight(name, which).values[at] : null);
+  const [gamma, beta] = [weight("gamma"), weight("beta")];
+  const mean = centred(layer) ? used.mean[group] : null;
+  const normalized = (values[index] - (mean ?? 0)) * used.factor[group];
+  return {
+    value: values[index],
+    mean,
+    around: used.mean[group],
+    spread: used.spread[group],
+    deviation: 1 / used.factor[group],
+    gamma,
+    beta,
+    normalized,
+    output: normalized * (gamma ?? 1) + (beta ?? 0),
+    count: used.count,
+    isSum: used.isSum,
+    group: values.filter((_, other) => used.group[other] === group),
+  };
+}
+
+/** Compute one value of an up-sampling: { terms: [{ row, column, map, value, weight, product }], sum }; places of the input. */
+export function upSamplingTerms(network, pass, name, image, place) {
+  const layer = network.layer(name);
+  const [input] = layer.inputs;
+  const { height, width } = spatial(shapeOf(network, input), layer.fields.data_format);
+  const { rows, columns } = linesOf(layer, height, width);
+  const terms = rows[place.row].flatMap((down) =>
+    columns[place.column].map((across) => {
+      const source = placeTaken(network, layer, down.pixel, across.pixel, place.map);
+      const value = valueAt(network, pass.outputs, input, image, source);
+      const weight = down.weight * across.weight;
+      return { ...source, value, weight, product: value * weight };
+    }),
+  );
+  return { terms, sum: terms.reduce((total, term) => total + term.product, 0) };
 }

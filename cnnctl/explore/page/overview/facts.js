@@ -18,7 +18,15 @@ const DETAILS = {
   average_pooling2d: poolingDetails,
   dense: (fields) => [`${fields.units} units`, activationText(fields.activation)],
   zero_padding2d: (fields) => [fields.padding.map((sides) => sides.join("+")).join(", ")],
-  batch_normalization: (fields) => [fields.axis !== -1 && `axis ${fields.axis}`],
+  batch_normalization: axisDetails,
+  layer_normalization: (fields) => [...axisDetails(fields), fields.rms_scaling && "root mean square"],
+  group_normalization: (fields) => [
+    fields.groups === -1 ? "a group per channel" : `${fields.groups} groups`,
+    ...axisDetails(fields),
+  ],
+  unit_normalization: axisDetails,
+  cropping2d: (fields) => [fields.cropping.map((sides) => sides.join("+")).join(", ")],
+  up_sampling2d: (fields) => [`by ${pair(fields.size)}`, fields.interpolation],
   dropout: rateDetails,
   spatial_dropout2d: rateDetails,
   gaussian_dropout: rateDetails,
@@ -33,9 +41,13 @@ const DETAILS = {
   leaky_relu: (fields) => [`slope ${fields.negative_slope}`],
   prelu: (fields) => [fields.shared_axes !== null && `shared along ${[fields.shared_axes].flat().join(", ")}`],
   elu: (fields) => [fields.alpha !== 1 && `alpha ${fields.alpha}`],
-  softmax: (fields) => [fields.axis !== -1 && `axis ${[fields.axis].flat().join(", ")}`],
+  softmax: axisDetails,
   concatenate: (fields) => [`axis ${fields.axis}`],
 };
+
+function axisDetails(fields) {
+  return [fields.axis !== -1 && `axis ${[fields.axis].flat().join(", ")}`];
+}
 
 function rateDetails(fields) {
   return [`rate ${fields.rate}`];

@@ -9,12 +9,15 @@ import { Section, Switch } from "./parts.js";
 import { placeText } from "./selection.js";
 import { Tape } from "./tape.js";
 import {
+  tapeOfAxisNormalization,
   tapeOfConcatenate,
+  tapeOfCropping,
   tapeOfFlatten,
   tapeOfJoin,
   tapeOfNoise,
   tapeOfNormalization,
   tapeOfPooling,
+  tapeOfUpSampling,
   tapeOfZeroPadding,
 } from "./tape_others.js";
 import { tapeOfActivation, tapeOfConvolution, tapeOfDense } from "./tape_products.js";
@@ -28,6 +31,11 @@ const WRITERS = {
   global_average_pooling2d: tapeOfPooling,
   global_max_pooling2d: tapeOfPooling,
   batch_normalization: tapeOfNormalization,
+  layer_normalization: tapeOfAxisNormalization,
+  group_normalization: tapeOfAxisNormalization,
+  unit_normalization: tapeOfAxisNormalization,
+  cropping2d: tapeOfCropping,
+  up_sampling2d: tapeOfUpSampling,
   dropout: tapeOfNoise,
   spatial_dropout2d: tapeOfNoise,
   gaussian_noise: tapeOfNoise,

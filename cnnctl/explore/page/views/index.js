@@ -1,13 +1,15 @@
 // The view of each kind of layer: viewFor(layer) → (host, layerName) → { update(), close() }.
 
 import { activationView } from "./activation.js";
+import { axisNormalizationView } from "./axis_normalization.js";
 import { convolutionView } from "./convolution.js";
 import { denseView } from "./dense.js";
 import { flattenView } from "./flatten.js";
-import { concatenateView, joinView, zeroPaddingView } from "./joins.js";
+import { concatenateView, croppingView, joinView, zeroPaddingView } from "./joins.js";
 import { noiseView } from "./noise.js";
 import { normalizationView } from "./normalization.js";
 import { poolingView } from "./pooling.js";
+import { upSamplingView } from "./up_sampling.js";
 
 const VIEWS = {
   conv2d: convolutionView,
@@ -19,6 +21,11 @@ const VIEWS = {
   flatten: flattenView,
   dense: denseView,
   batch_normalization: normalizationView,
+  layer_normalization: axisNormalizationView,
+  group_normalization: axisNormalizationView,
+  unit_normalization: axisNormalizationView,
+  cropping2d: croppingView,
+  up_sampling2d: upSamplingView,
   dropout: noiseView,
   spatial_dropout2d: noiseView,
   gaussian_noise: noiseView,

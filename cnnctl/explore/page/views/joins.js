@@ -1,11 +1,13 @@
-// Layers that combine values or move them: add, multiply and the like, concatenate, zero_padding2d.
+// Layers that combine values or move them: add, multiply and the like, concatenate, zero_padding2d, cropping2d.
 
 import {
   broadcastPlace,
   concatenatedPlace,
+  croppedPlace,
   joinedPlace,
   paddedPlace,
   sourceOf,
+  uncroppedPlace,
   unpaddedPlace,
   valueAt,
 } from "../arithmetic/places.js";
@@ -57,7 +59,7 @@ class MovingView {
     this.field = new FieldPicture(name);
     this.equation = element("div");
     this.sources = this.layer.inputs.map(
-      (input, position) => new SourcePicture(input, this.margin(), (place) => select(name, this.placeFrom(position, place))),
+      (input, position) => new SourcePicture(input, this.margin(), (place) => this.#point(position, place)),
     );
     this.frame.stage.append(
       ...this.sources.map((source) => source.root),
@@ -69,6 +71,12 @@ class MovingView {
 
   margin() {
     return undefined;
+  }
+
+  /** Pointing at an input value looks at the output value that reads it, if one does. */
+  #point(position, place) {
+    const output = this.placeFrom(position, place);
+    if (output) select(this.name, output);
   }
 
   update() {
@@ -175,6 +183,29 @@ class ZeroPaddingView extends MovingView {
       text: `${source ? "is a " : "is "}${from}; ${top} rows above, ${bottom} below, ${left} columns left, ${right} right`,
     };
   }
+}
+
+class CroppingView extends MovingView {
+  placeFrom(position, place) {
+    return croppedPlace(state.network, this.name, place);
+  }
+
+  explain(place, output) {
+    const source = uncroppedPlace(state.network, this.name, place);
+    const [input] = this.layer.inputs;
+    const [[top, bottom], [left, right]] = this.layer.fields.cropping;
+    this.sources[0].update(source, source.map);
+    const from = `copy of ${placeText(input, source)}`;
+    return {
+      steps: [{ name: "output", label: from, value: output, total: true }],
+      text: `is a ${from}; ${top} rows above, ${bottom} below, ${left} columns left and ${right} right are cut off`,
+    };
+  }
+}
+
+/** Create the view of a cropping. */
+export function croppingView(host, name) {
+  return new CroppingView(host, name, "cropping");
 }
 
 /** Create the view of a sum, product, mean or the like of layers. */

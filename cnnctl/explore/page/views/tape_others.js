@@ -2,8 +2,16 @@
 
 import { joinRule } from "../arithmetic/joins.js";
 import { alphaSteps } from "../arithmetic/noise.js";
-import { broadcastPlace, randomAt, sourceOf, unflattenedPlace, unpaddedPlace, valueAt } from "../arithmetic/places.js";
-import { normalizationTerms, poolingTerms } from "../arithmetic/terms.js";
+import {
+  broadcastPlace,
+  randomAt,
+  sourceOf,
+  uncroppedPlace,
+  unflattenedPlace,
+  unpaddedPlace,
+  valueAt,
+} from "../arithmetic/places.js";
+import { axisNormalizationTerms, normalizationTerms, poolingTerms, upSamplingTerms } from "../arithmetic/terms.js";
 import { state } from "../state.js";
 import { largestOf, nodeName, writeRest } from "./tape_products.js";
 
@@ -46,10 +54,23 @@ export function tapeOfNormalization(tape, name, place) {
   const variance = statistic("variance", terms.variance, (2 * (terms.value - terms.mean)) / size);
   const root = Math.sqrt(terms.variance + terms.epsilon);
   const deviation = tape.apply("√(variance + ε)", variance, root, 1 / (2 * root));
-  const normalized = tape.divide(tape.subtract(x, mean), deviation);
-  const scaled =
-    terms.gamma === null ? normalized : tape.multiply(normalized, tape.leaf("weight", "gamma", terms.gamma), "× gamma");
-  return terms.beta === null ? scaled : tape.sum([scaled, tape.leaf("weight", "beta", terms.beta)], "+ beta");
+  return writeScale(tape, tape.divide(tape.subtract(x, mean), deviation), terms);
+}
+
+/** Write one value of a layer, group or unit normalization: its mean and spread depend on the value too. */
+export function tapeOfAxisNormalization(tape, name, place) {
+  const terms = axisNormalizationTerms(state.network, state.pass, name, 0, place);
+  const x = leafOf(tape, state.network.layer(name).inputs[0], place);
+  const slope = (2 * (terms.value - terms.around)) / (terms.isSum ? 1 : terms.count);
+  const spread = tape.apply(terms.isSum ? "Σ x²" : "variance", x, terms.spread, slope);
+  const deviation = tape.apply("√", spread, terms.deviation, 1 / (2 * terms.deviation));
+  const above = terms.mean === null ? x : tape.subtract(x, tape.apply("mean", x, terms.mean, 1 / terms.count));
+  return writeScale(tape, tape.divide(above, deviation), terms);
+}
+
+function writeScale(tape, normalized, { gamma, beta }) {
+  const scaled = gamma === null ? normalized : tape.multiply(normalized, tape.leaf("weight", "gamma", gamma), "× gamma");
+  return beta === null ? scaled : tape.sum([scaled, tape.leaf("weight", "beta", beta)], "+ beta");
 }
 
 /** Write one value of a dropout or a noise; in inference nothing happens. */
@@ -109,6 +130,21 @@ export function tapeOfConcatenate(tape, name, place) {
 /** Write one value of flatten: a copy. */
 export function tapeOfFlatten(tape, name, place) {
   return copyOf(tape, leafOf(tape, state.network.layer(name).inputs[0], unflattenedPlace(state.network, name, place.column)));
+}
+
+/** Write one value of cropping2d: a copy. */
+export function tapeOfCropping(tape, name, place) {
+  return copyOf(tape, leafOf(tape, state.network.layer(name).inputs[0], uncroppedPlace(state.network, name, place)));
+}
+
+/** Write one value of an up-sampling: a copy, or a sum of products. */
+export function tapeOfUpSampling(tape, name, place, count) {
+  const [input] = state.network.layer(name).inputs;
+  const { terms } = upSamplingTerms(state.network, state.pass, name, 0, place);
+  if (terms.length === 1) return copyOf(tape, leafOf(tape, input, terms[0]));
+  const [shown, rest] = largestOf(terms, count, (term) => Math.abs(term.product));
+  const products = shown.map((term) => tape.multiply(leafOf(tape, input, term), tape.leaf("weight", "w", term.weight)));
+  return tape.sum([...products, ...writeRest(tape, rest, (term) => term.product)]);
 }
 
 /** Write one value of zero_padding2d: a copy, or a zero. */
