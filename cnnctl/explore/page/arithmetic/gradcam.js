@@ -1,12 +1,13 @@
 // Grad-CAM: which parts of an image raise the score of a class.
 // R. R. Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization".
 
+import { isConvolution } from "./convolution_kinds.js";
 import { sizeOf } from "./tensor.js";
 import { formatOf } from "./window.js";
 
 /** Return the last convolution before the network's output; null where there is none. */
 export function lastConvolution(network) {
-  return [...network.layers].reverse().find((layer) => layer.kind === "conv2d") ?? null;
+  return [...network.layers].reverse().find(isConvolution) ?? null;
 }
 
 /**

@@ -7,6 +7,14 @@
 import { activate, activateBackward, activationName } from "./activation_layers.js";
 import { axisNormalizationBackward, axisNormalizationForward } from "./axis_normalization.js";
 import { convolutionBackward, convolutionForward } from "./convolution.js";
+import {
+  depthwiseBackward,
+  depthwiseForward,
+  separableBackward,
+  separableForward,
+  transposedBackward,
+  transposedForward,
+} from "./convolution_kinds.js";
 import { denseBackward, denseForward } from "./dense.js";
 import { globalAverageBackward, globalAverageForward, globalMaxBackward, globalMaxForward } from "./global_pooling.js";
 import { concatenateBackward, concatenateForward, joinBackward, joinForward } from "./joins.js";
@@ -31,6 +39,9 @@ const noise = { forward: noiseForward, backward: noiseBackward };
 /** The operations of all kinds; an activation layer is its activation alone, which comes after the operation. */
 export const OPERATIONS = {
   conv2d: { forward: convolutionForward, backward: convolutionBackward },
+  depthwise_conv2d: { forward: depthwiseForward, backward: depthwiseBackward },
+  separable_conv2d: { forward: separableForward, backward: separableBackward },
+  conv2d_transpose: { forward: transposedForward, backward: transposedBackward },
   zero_padding2d: { forward: zeroPaddingForward, backward: zeroPaddingBackward },
   cropping2d: { forward: croppingForward, backward: croppingBackward },
   up_sampling2d: { forward: upSamplingForward, backward: upSamplingBackward },

@@ -4,8 +4,9 @@
 
 import { softmaxAxes } from "./activation_layers.js";
 import { centred, normalizedAxes } from "./axis_normalization.js";
+import { isConvolution } from "./convolution_kinds.js";
 import { joinRule } from "./joins.js";
-import { slidesOf, windowAlong } from "./sliding.js";
+import { reachedFrom, slidesOf, windowAlong } from "./sliding.js";
 import { resolveAxis } from "./tensor.js";
 import { linesOf } from "./up_sampling.js";
 import { formatOf, shapeOf } from "./window.js";
@@ -84,7 +85,11 @@ function wholeAxes(shape, region, axes) {
 function regionBefore(layer, index, region) {
   const shape = layer.input_shapes[index];
   switch (layer.kind) {
+    case "conv2d_transpose":
+      return regionOfSpread(layer, shape, region);
     case "conv2d":
+    case "depthwise_conv2d":
+    case "separable_conv2d":
     case "max_pooling2d":
     case "average_pooling2d":
       return regionOfWindows(layer, shape, region);
@@ -119,13 +124,29 @@ function regionOfWindows(layer, shape, region) {
   const result = [...region];
   result[rows] = sortedPlaces(region[rows].flatMap((place) => windowAlong(slides.rows, place)));
   result[columns] = sortedPlaces(region[columns].flatMap((place) => windowAlong(slides.columns, place)));
-  if (layer.kind === "conv2d") result[channels] = channelsOfGroups(layer, shape[channels], region[channels]);
+  if (isConvolution(layer)) result[channels] = channelsOfGroups(layer, shape[channels], region[channels]);
   return result;
 }
 
-function channelsOfGroups({ fields }, channels, filters) {
-  const groups = new Set(filters.map((filter) => Math.floor((filter * fields.groups) / fields.filters)));
-  return allPlaces(channels).filter((channel) => groups.has(Math.floor((channel * fields.groups) / channels)));
+function channelsOfGroups({ kind, fields }, channels, filters) {
+  const count = kind === "depthwise_conv2d" ? channels : (fields.groups ?? 1);
+  const all = kind === "depthwise_conv2d" ? channels * fields.depth_multiplier : fields.filters;
+  const groups = new Set(filters.map((filter) => Math.floor((filter * count) / all)));
+  return allPlaces(channels).filter((channel) => groups.has(Math.floor((channel * count) / channels)));
+}
+
+/** Find the pixels whose windows of a transposed convolution reach the places of its output. */
+function regionOfSpread(layer, shape, region) {
+  const [rows, columns] = imageAxes(layer.fields.data_format);
+  const slides = slidesOf(layer.fields, layer.shape[rows], layer.shape[columns]);
+  const pixels = (slide, length, places) => {
+    const inside = places.filter((place) => place >= 0 && place < length);
+    return sortedPlaces(inside.flatMap((place) => reachedFrom(slide, place).map((each) => each.pixel)));
+  };
+  const result = shape.map(allPlaces);
+  result[rows] = pixels(slides.rows, layer.shape[rows], region[rows]);
+  result[columns] = pixels(slides.columns, layer.shape[columns], region[columns]);
+  return result;
 }
 
 /** Move a region by the rows and columns that a layer has added before the image, or taken away. */

@@ -1,91 +1,10 @@
 // The computation of one output value in numbers, for each kind of layer that multiplies, chooses or averages.
 
 import { centred, weightPlaces } from "./axis_normalization.js";
-import { biasIsOfColumns } from "./convolution.js";
 import { indexOf, placeTaken, valueAt } from "./places.js";
 import { linesOf } from "./up_sampling.js";
-import { flatIndex, paddingOf, shapeOf, spatial, windowOf } from "./window.js";
-
-/** Return the input maps that a filter of a convolution reads: first and the one after the last. */
-export function groupOf(network, layer, filter) {
-  const { channels } = spatial(shapeOf(network, layer.inputs[0]), layer.fields.data_format);
-  const each = channels / layer.fields.groups;
-  const first = Math.floor(filter / (layer.fields.filters / layer.fields.groups)) * each;
-  return { first, end: first + each };
-}
-
-function biasOf(network, layer, unit) {
-  return layer.fields.use_bias === false ? null : network.weight(layer.name, "bias").values[unit];
-}
-
-/**
- * Compute one value of a convolution as products.
- *
- * Returns `channels`, one { channel, terms: [{ row, column, kernelRow, kernelColumn, padding, value, weight, product }], sum }
- * per input map that the filter reads; `sum` over them, `bias` (null without one) and `before` the activation.
- */
-export function convolutionTerms(network, pass, name, image, place) {
-  const layer = network.layer(name);
-  const input = layer.inputs[0];
-  const shape = shapeOf(network, input);
-  const { height, width } = spatial(shape, layer.fields.data_format);
-  const window = windowOf(layer, shape, place.row, place.column);
-  const kernel = network.weight(name, "kernel");
-  const [, kernelWidth, depth, filters] = kernel.shape;
-  const values = pass.outputs.get(input).values;
-  const { first, end } = groupOf(network, layer, place.map);
-  const channels = [];
-  for (let channel = first; channel < end; channel += 1) {
-    const terms = [];
-    window.rows.forEach((row, kernelRow) =>
-      window.columns.forEach((column, kernelColumn) => {
-        const padding = row < 0 || column < 0 || row >= height || column >= width;
-        const value = padding ? 0 : values[flatIndex(shape, layer.fields.data_format, image, row, column, channel)];
-        const weight =
-          kernel.values[((kernelRow * kernelWidth + kernelColumn) * depth + channel - first) * filters + place.map];
-        terms.push({ row, column, kernelRow, kernelColumn, padding, value, weight, product: value * weight });
-      }),
-    );
-    channels.push({ channel, terms, sum: terms.reduce((total, term) => total + term.product, 0) });
-  }
-  const sum = channels.reduce((total, each) => total + each.sum, 0);
-  const bias = biasOf(network, layer, biasIsOfColumns(layer) ? place.column : place.map);
-  return { channels, sum, bias, before: sum + (bias ?? 0), window };
-}
-
-/** Compute the map that one input map contributes to one filter's output, before sums over maps, bias and activation. */
-export function partialMap(network, pass, name, image, filter, channel) {
-  const layer = network.layer(name);
-  const shape = shapeOf(network, layer.inputs[0]);
-  const { height, width } = spatial(shape, layer.fields.data_format);
-  const output = spatial(layer.shape, layer.fields.data_format);
-  const kernel = network.weight(name, "kernel");
-  const [kernelHeight, kernelWidth, depth, filters] = kernel.shape;
-  const inGroup = channel - groupOf(network, layer, filter).first;
-  const values = pass.outputs.get(layer.inputs[0]).values;
-  const start = flatIndex(shape, layer.fields.data_format, image, 0, 0, channel);
-  const rowStep = flatIndex(shape, layer.fields.data_format, image, 1, 0, channel) - start;
-  const columnStep = flatIndex(shape, layer.fields.data_format, image, 0, 1, channel) - start;
-  const [rowStride, columnStride] = layer.fields.strides;
-  const [rowDilation, columnDilation] = layer.fields.dilation_rate;
-  const { top, left } = paddingOf(layer, shape);
-  const result = new Float64Array(output.height * output.width);
-  for (let i = 0; i < kernelHeight; i += 1) {
-    for (let j = 0; j < kernelWidth; j += 1) {
-      const weight = kernel.values[((i * kernelWidth + j) * depth + inGroup) * filters + filter];
-      for (let row = 0; row < output.height; row += 1) {
-        const inputRow = row * rowStride - top + i * rowDilation;
-        if (inputRow < 0 || inputRow >= height) continue;
-        for (let column = 0; column < output.width; column += 1) {
-          const inputColumn = column * columnStride - left + j * columnDilation;
-          if (inputColumn < 0 || inputColumn >= width) continue;
-          result[row * output.width + column] += weight * values[start + inputRow * rowStep + inputColumn * columnStep];
-        }
-      }
-    }
-  }
-  return result;
-}
+import { biasOf } from "./terms_convolution.js";
+import { flatIndex, shapeOf, spatial, windowOf } from "./window.js";
 
 /**
  * Compute one value of a dense layer as products with every input along the last axis.

@@ -6,14 +6,10 @@ const pair = (value) => (Array.isArray(value) ? value.join("×") : `${value}×${
 const isOne = (value) => [value].flat().every((each) => each === 1);
 
 const DETAILS = {
-  conv2d: (fields) => [
-    pair(fields.kernel_size),
-    !isOne(fields.strides) && `stride ${pair(fields.strides)}`,
-    !isOne(fields.dilation_rate) && `dilation ${pair(fields.dilation_rate)}`,
-    fields.padding === "same" && "same",
-    fields.groups > 1 && `${fields.groups} groups`,
-    activationText(fields.activation),
-  ],
+  conv2d: convolutionDetails,
+  depthwise_conv2d: convolutionDetails,
+  separable_conv2d: convolutionDetails,
+  conv2d_transpose: convolutionDetails,
   max_pooling2d: poolingDetails,
   average_pooling2d: poolingDetails,
   dense: (fields) => [`${fields.units} units`, activationText(fields.activation)],
@@ -44,6 +40,18 @@ const DETAILS = {
   softmax: axisDetails,
   concatenate: (fields) => [`axis ${fields.axis}`],
 };
+
+function convolutionDetails(fields) {
+  return [
+    pair(fields.kernel_size),
+    !isOne(fields.strides) && `stride ${pair(fields.strides)}`,
+    !isOne(fields.dilation_rate) && `dilation ${pair(fields.dilation_rate)}`,
+    fields.padding === "same" && "same",
+    fields.groups > 1 && `${fields.groups} groups`,
+    fields.depth_multiplier > 1 && `${fields.depth_multiplier} per channel`,
+    activationText(fields.activation),
+  ];
+}
 
 function axisDetails(fields) {
   return [fields.axis !== -1 && `axis ${[fields.axis].flat().join(", ")}`];

@@ -25,6 +25,9 @@ import { targetText } from "./target.js";
 
 const WRITERS = {
   conv2d: tapeOfConvolution,
+  depthwise_conv2d: tapeOfConvolution,
+  separable_conv2d: tapeOfConvolution,
+  conv2d_transpose: tapeOfConvolution,
   dense: tapeOfDense,
   max_pooling2d: tapeOfPooling,
   average_pooling2d: tapeOfPooling,

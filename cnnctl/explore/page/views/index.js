@@ -13,6 +13,9 @@ import { upSamplingView } from "./up_sampling.js";
 
 const VIEWS = {
   conv2d: convolutionView,
+  depthwise_conv2d: convolutionView,
+  separable_conv2d: convolutionView,
+  conv2d_transpose: convolutionView,
   zero_padding2d: zeroPaddingView,
   max_pooling2d: poolingView,
   average_pooling2d: poolingView,

@@ -2,7 +2,8 @@
 
 import { activationName, functionOf } from "../arithmetic/activation_layers.js";
 import { alphaAt, placeOf, softmaxGroupAt, valueAt } from "../arithmetic/places.js";
-import { convolutionTerms, denseTerms } from "../arithmetic/terms.js";
+import { denseTerms } from "../arithmetic/terms.js";
+import { convolutionTerms } from "../arithmetic/terms_convolution.js";
 import { state } from "../state.js";
 
 /** Name a value of a layer in a node: x (row, column, map) or x [unit]. */
