@@ -25,8 +25,9 @@ Group = list[list[Any]]
 EMBEDDING = "embedding"
 SHOWN = frozenset(
     {
-        "conv2d", "zero_padding2d", "max_pooling2d", "average_pooling2d", "global_average_pooling2d",
-        "global_max_pooling2d", "cropping2d", "up_sampling2d", "flatten", "dense",
+        "conv2d", "depthwise_conv2d", "separable_conv2d", "conv2d_transpose",
+        "zero_padding2d", "cropping2d", "up_sampling2d", "max_pooling2d", "average_pooling2d", "global_average_pooling2d",
+        "global_max_pooling2d", "flatten", "reshape", "permute", "dense", "rescaling", "normalization",
         "batch_normalization", "layer_normalization", "group_normalization", "unit_normalization",
         "dropout", "spatial_dropout2d", "gaussian_noise", "gaussian_dropout", "alpha_dropout",
         "activation", "relu", "leaky_relu", "prelu", "elu", "softmax",
@@ -108,7 +109,7 @@ def _layer(node: Node, facts: Facts, context: LayerContext, field: Receptive | N
         "name": node.name,
         "kind": node.layer.kind,
         "inputs": list(node.inputs),
-        "fields": resolved_fields(node.layer, context),
+        "fields": resolved_fields(node.layer, facts.input_shapes[0], context),
         "input_shapes": [list(shape) for shape in facts.input_shapes],
         "shape": list(facts.output_shape),
         "trainable": facts.trainable,
@@ -118,8 +119,8 @@ def _layer(node: Node, facts: Facts, context: LayerContext, field: Receptive | N
     }
 
 
-def resolved_fields(layer: L.Layer, context: LayerContext) -> Plain:
-    """Return the fields of a layer as JSON, with units, data format and strides resolved."""
+def resolved_fields(layer: L.Layer, shape: Shape, context: LayerContext) -> Plain:
+    """Return the fields of a layer with an input of `shape` as JSON: units, data format, strides and broadcasting are resolved."""
     fields: Plain = {
         name: value for name, value in layer.model_dump(mode="json").items() if name not in ("name", "inputs")
     }  # fmt: skip
@@ -129,39 +130,112 @@ def resolved_fields(layer: L.Layer, context: LayerContext) -> Plain:
         fields["units"] = units_of(layer, context)
     if isinstance(layer, L.Pooling):
         fields["strides"] = list(layer.strides or layer.pool_size)
-    return fields
+    return fields | (_broadcast(layer, shape, context) if layer.kind in ("rescaling", "normalization") else {})
+
+
+def _broadcast(layer: Any, shape: Shape, context: LayerContext) -> Plain:
+    """Return the numbers of a layer as lists, for the `places` of a shape in which shared axes have length 1."""
+    if layer.kind == "normalization":
+        kept, names = _kept_axes(layer, shape), ("mean", "variance")
+    else:
+        channels = 0 if context.data_format == "channels_first" and len(shape) == 3 else len(shape) - 1
+        kept, names = [channels], ("scale", "offset")
+    places = [size if axis in kept else 1 for axis, size in enumerate(shape)]
+    given = {name: np.asarray(getattr(layer, name), float) for name in names if getattr(layer, name) is not None}
+    if layer.kind == "rescaling":  # a list has one number per channel, whatever the data format
+        given = {name: numbers.reshape(places) if numbers.size > 1 else numbers for name, numbers in given.items()}
+    flat = {name: np.broadcast_to(numbers, places).ravel().tolist() for name, numbers in given.items()}
+    return {"places": places, **flat}
 
 
 def weight_shapes(layer: L.Layer, shape: Shape, context: LayerContext) -> dict[str, Shape]:
     """Compute the shapes of the weights of a layer with an input of `shape`, in Keras's order."""
-    rule = _WEIGHTS.get(type(layer))
+    rule = _WEIGHTS.get(layer.kind)
     return rule(layer, shape, context) if rule else {}
 
 
-def _of_convolution(layer: L.Conv2D, shape: Shape, context: LayerContext) -> dict[str, Shape]:
-    _, channels = spatial(shape, format_of(layer, context), layer.kind)
-    kernel = (*layer.kernel_size, channels // layer.groups, layer.filters)
-    return {"kernel": kernel} | ({"bias": (layer.filters,)} if layer.use_bias else {})
+def _of_convolution(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    kernel = (*layer.kernel_size, _channels(layer, shape, context) // layer.groups, layer.filters)
+    return {"kernel": kernel} | _bias(layer, layer.filters)
 
 
-def _of_dense(layer: L.Dense, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+def _of_depthwise(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    channels = _channels(layer, shape, context)
+    kernel = (*layer.kernel_size, channels, layer.depth_multiplier)
+    return {"kernel": kernel} | _bias(layer, channels * layer.depth_multiplier)
+
+
+def _of_separable(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    channels = _channels(layer, shape, context)
+    depthwise = (*layer.kernel_size, channels, layer.depth_multiplier)
+    pointwise = (1, 1, channels * layer.depth_multiplier, layer.filters)
+    return {"depthwise_kernel": depthwise, "pointwise_kernel": pointwise} | _bias(layer, layer.filters)
+
+
+def _of_transposed(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    kernel = (*layer.kernel_size, layer.filters, _channels(layer, shape, context))
+    return {"kernel": kernel} | _bias(layer, layer.filters)
+
+
+def _channels(layer: Any, shape: Shape, context: LayerContext) -> int:
+    return spatial(shape, format_of(layer, context), layer.kind)[1]
+
+
+def _bias(layer: Any, length: int) -> dict[str, Shape]:
+    return {"bias": (length,)} if layer.use_bias else {}
+
+
+def _of_dense(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
     units = units_of(layer, context)
-    return {"kernel": (shape[-1], units)} | ({"bias": (units,)} if layer.use_bias else {})
+    return {"kernel": (shape[-1], units)} | _bias(layer, units)
 
 
-def _of_batch_normalization(layer: L.BatchNormalization, shape: Shape, context: LayerContext) -> dict[str, Shape]:
-    length = (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],)
+def _of_batch_normalization(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
     used = {"gamma": layer.scale, "beta": layer.center, "moving_mean": True, "moving_variance": True}
-    return {name: length for name, there in used.items() if there}
+    of_renorm = ("moving_stddev", "renorm_mean", "renorm_stddev") if getattr(layer, "renorm", False) else ()
+    names = (*(name for name, there in used.items() if there), *of_renorm)
+    return dict.fromkeys(names, (shape[_index(layer.axis, shape)],))
 
 
-_WEIGHTS: dict[type[L.Layer], Callable[[Any, Shape, LayerContext], dict[str, Shape]]] = {
-    L.Conv2D: _of_convolution,
-    L.Dense: _of_dense,
-    L.BatchNormalization: _of_batch_normalization,
-    L.PReLU: lambda layer, shape, context: {"alpha": alpha_shape(layer, shape)},
+def _of_layer_normalization(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    axes = sorted([layer.axis] if isinstance(layer.axis, int) else layer.axis)  # as Keras sorts them: negative ones first
+    return dict.fromkeys(layer.trained, tuple(shape[_index(axis, shape)] for axis in axes))
+
+
+def _of_group_normalization(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    return dict.fromkeys(layer.trained, (shape[_index(layer.axis, shape)],))
+
+
+def _of_normalization(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    kept = tuple(shape[axis] for axis in _kept_axes(layer, shape))
+    return dict.fromkeys(("adapt_mean", "adapt_variance"), kept) if layer.mean is None else {}
+
+
+def _index(axis: int, shape: Shape) -> int:
+    """Return the index in a shape of an axis of Keras, which counts the batch."""
+    return axis - 1 if axis > 0 else len(shape) + axis
+
+
+def _kept_axes(layer: Any, shape: Shape) -> list[int]:
+    """Return the axes along which a normalization has a mean each."""
+    axes = [layer.axis] if isinstance(layer.axis, int) else layer.axis or []
+    return sorted(_index(axis, shape) for axis in axes)
+
+
+_Rule = Callable[[Any, Shape, LayerContext], dict[str, Shape]]
+_WEIGHTS: dict[str, _Rule] = {
+    "conv2d": _of_convolution,
+    "depthwise_conv2d": _of_depthwise,
+    "separable_conv2d": _of_separable,
+    "conv2d_transpose": _of_transposed,
+    "dense": _of_dense,
+    "batch_normalization": _of_batch_normalization,
+    "layer_normalization": _of_layer_normalization,
+    "group_normalization": _of_group_normalization,
+    "normalization": _of_normalization,
+    "prelu": lambda layer, shape, context: {"alpha": alpha_shape(layer, shape)},
 }
-"""Shapes of weights by layer class; other layers have none."""
+"""Shapes of weights by layer type; others have none."""
 
 
 def _places(shapes: Mapping[str, Shape], offset: int) -> tuple[Plain, int]:

@@ -29,11 +29,11 @@ import { functionOf } from "./arithmetic/activation_layers.js";
 import { joinRule } from "./arithmetic/joins.js";
 import { isRandom, withNoise } from "./arithmetic/noise.js";
 import {
-  alphaAt, broadcastPlace, flattenedUnit, placeOf, randomAt, sourceOf, uncroppedPlace, unflattenedPlace, unpaddedPlace, valueAt,
+  alphaAt, broadcastPlace, flattenedUnit, movedFrom, movedTo, placeOf, randomAt, sourceOf, uncroppedPlace, unflattenedPlace, unpaddedPlace, valueAt,
 } from "./arithmetic/places.js";
-import {
-  axisNormalizationTerms, convolutionTerms, denseTerms, groupOf, normalizationTerms, partialMap, poolingTerms, upSamplingTerms,
-} from "./arithmetic/terms.js";
+import { isConvolution, kernelOf } from "./arithmetic/convolution_kinds.js";
+import { affineAt, axisNormalizationTerms, denseTerms, normalizationTerms, poolingTerms, upSamplingTerms } from "./arithmetic/terms.js";
+import { convolutionTerms, groupOf, partialMap } from "./arithmetic/terms_convolution.js";
 
 const decoded = (text) => new Float32Array(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
 const tensorOf = ({ shape, values }) => ({ shape, values: decoded(values) });
@@ -60,7 +60,7 @@ const AXIS_NORMALIZATIONS = ["layer_normalization", "group_normalization", "unit
 function fromTerms(network, pass, layer, image, place) {
   const { name, kind, inputs } = layer;
   const value = (input, at) => valueAt(network, pass.outputs, input, image, at);
-  if (kind === "conv2d") return convolutionTerms(network, pass, name, image, place).before;
+  if (isConvolution(layer)) return convolutionTerms(network, pass, name, image, place).before;
   if (kind === "dense") return denseTerms(network, pass, name, image, place).before;
   if (kind.includes("pooling")) return poolingTerms(network, pass, name, image, place).output;
   if (kind === "batch_normalization") return normalizationTerms(network, pass, name, image, place).output;
@@ -81,6 +81,14 @@ function fromTerms(network, pass, layer, image, place) {
     return value(source.input, source.place);
   }
   if (AXIS_NORMALIZATIONS.includes(kind)) return axisNormalizationTerms(network, pass, name, image, place).output;
+  if (kind === "reshape" || kind === "permute") {
+    const source = movedFrom(network, name, place);
+    return JSON.stringify(movedTo(network, name, source)) === JSON.stringify(place) ? value(inputs[0], source) : NaN;
+  }
+  if (kind === "rescaling" || kind === "normalization") {
+    const { factor, shift } = affineAt(network, name, place);
+    return value(inputs[0], place) * factor + shift;
+  }
   if (kind === "cropping2d") return value(inputs[0], uncroppedPlace(network, name, place));
   if (kind === "up_sampling2d") return upSamplingTerms(network, pass, name, image, place).sum;
   const inside = unpaddedPlace(network, name, place);
@@ -108,7 +116,7 @@ function sumsOfPartialMaps({ network, weights, images }, name) {
   const made = new Network(network, decoded(weights));
   const pass = made.forward(tensorOf(images));
   const layer = made.layer(name);
-  return Array.from({ length: layer.fields.filters }, (_, filter) => {
+  return Array.from({ length: kernelOf(layer, made.weights.get(name)).filters }, (_, filter) => {
     const { first, end } = groupOf(made, layer, filter);
     const maps = Array.from({ length: end - first }, (_, index) => partialMap(made, pass, name, 0, filter, first + index));
     return [...maps.reduce((sum, map) => sum.map((value, index) => value + map[index]))];

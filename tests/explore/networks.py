@@ -28,7 +28,7 @@ LAST, FIRST = "channels_last", "channels_first"
 IMAGE = (6, 7, 6)
 """Fits every stack of `LAYERS` in both data formats."""
 CONVOLUTION = {"filters": 6, "kernel_size": [3, 2]}
-LAYERS: dict[str, list[Plain]] = {
+_ALL: dict[str, list[Plain]] = {
     "valid": [{"conv2d": CONVOLUTION}],
     "same": [{"conv2d": {**CONVOLUTION, "padding": "same"}}],
     "same, even kernel": [{"conv2d": {**CONVOLUTION, "kernel_size": [4, 2], "padding": "same"}}],
@@ -70,6 +70,30 @@ LAYERS: dict[str, list[Plain]] = {
     "dropout of lines": [{"dropout": {"rate": 0.5, "noise_shape": [None, 1, 1, None]}}],
     "dropout of all images at once": [{"dropout": {"rate": 0.5, "noise_shape": [1, 6, 1, 1]}}],
     "dropout of rate 0": [{"dropout": {"rate": 0}}],
+    "depthwise convolution": [{"depthwise_conv2d": {"kernel_size": [3, 2]}}],
+    "depthwise convolution, several filters": [{"depthwise_conv2d": {"kernel_size": 2, "depth_multiplier": 3, "strides": 2, "padding": "same"}}],
+    "depthwise convolution with dilation": [{"depthwise_conv2d": {"kernel_size": 2, "dilation_rate": [3, 2], "padding": "same", "use_bias": False}}],
+    "depthwise convolution with strides and dilation": [{"depthwise_conv2d": {"kernel_size": 2, "strides": 2, "dilation_rate": 2, "padding": "same", "activation": "relu"}}],
+    "separable convolution": [{"separable_conv2d": {"filters": 4, "kernel_size": [3, 2], "activation": "tanh"}}],
+    "separable convolution, several filters": [{"separable_conv2d": {"filters": 5, "kernel_size": 3, "depth_multiplier": 2, "strides": 2, "padding": "same"}}],
+    "separable convolution with dilation": [{"separable_conv2d": {"filters": 4, "kernel_size": 2, "dilation_rate": 2, "padding": "same", "use_bias": False}}],
+    "transposed convolution": [{"conv2d_transpose": {"filters": 5, "kernel_size": [3, 2]}}],
+    "transposed convolution with strides": [{"conv2d_transpose": {"filters": 5, "kernel_size": [3, 4], "strides": [2, 3], "activation": "tanh"}}],
+    "transposed convolution, same": [{"conv2d_transpose": {"filters": 5, "kernel_size": 3, "strides": 2, "padding": "same"}}],
+    "transposed convolution, strides beyond the kernel": [{"conv2d_transpose": {"filters": 5, "kernel_size": 1, "strides": [2, 3], "use_bias": False}}],
+    "transposed convolution with dilation": [{"conv2d_transpose": {"filters": 5, "kernel_size": 2, "dilation_rate": 2, "padding": "same"}}],
+    "transposed convolution with output padding": [{"conv2d_transpose": {"filters": 5, "kernel_size": 3, "strides": 2, "output_padding": 1, "padding": "same"}}],
+    "reshape": [{"reshape": {"target_shape": [9, -1, 4]}}],
+    "reshape to a matrix": [{"reshape": {"target_shape": [12, 21]}}, {"dense": {"units": 3}}],
+    "reshape of a vector": [{"flatten": {}}, {"reshape": {"target_shape": [7, 6, 6]}}],
+    "permute": [{"permute": {"dims": [3, 1, 2]}}],
+    "rescaling": [{"rescaling": {"scale": 0.5, "offset": -1.0}}],
+    "rescaling by channel": [{"rescaling": {"scale": [0.5, 1.0, 2.0, 3.0, -1.0, 0.0], "offset": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}}],
+    "normalization": [{"normalization": {}}],
+    "normalization of two axes": [{"normalization": {"axis": [1, 3]}}],
+    "normalization with one mean": [{"normalization": {"axis": None}}],
+    "normalization by given numbers": [{"normalization": {"axis": 3, "mean": 0.3, "variance": 2.0}}],
+    "normalization, inverted": [{"normalization": {"mean": 0.5, "variance": 0.0, "invert": True}}],
     "layer norm": [{"layer_normalization": {}}],
     "layer norm of two axes": [{"layer_normalization": {"axis": [1, -1], "epsilon": 0.1, "center": False}}],
     "layer norm of images": [{"layer_normalization": {"axis": [1, 2, 3], "scale": False}}],
@@ -132,6 +156,9 @@ LAYERS: dict[str, list[Plain]] = {
         {"concatenate": {"inputs": ["a", INPUT, "a"], "axis": -2}},
     ],
 }  # fmt: skip
+KINDS = {each.kind for each in L.LAYERS}
+LAYERS = {name: stack for name, stack in _ALL.items() if all(kind in KINDS for layer in stack for kind in layer)}
+"""Stacks of one or a few layers with every option."""
 ACTS_IN_TRAINING = [name for name in LAYERS if any(word in name for word in ("batch norm", "dropout", "noise"))]
 
 

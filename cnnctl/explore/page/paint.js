@@ -178,6 +178,10 @@ export function stripOf(length) {
 export function channelOf(tensor, image, map, dataFormat) {
   const { shape, values } = tensor;
   if (shape.length === 2) return stripValues(values.subarray(image * shape[1], (image + 1) * shape[1]));
+  if (shape.length === 3) {
+    const [, rows, columns] = shape;
+    return { values: values.subarray(image * rows * columns, (image + 1) * rows * columns), height: rows, width: columns };
+  }
   const first = dataFormat === "channels_first";
   const [height, width, channels] = first ? [shape[2], shape[3], shape[1]] : shape.slice(1);
   const area = height * width;

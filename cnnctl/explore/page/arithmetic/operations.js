@@ -5,6 +5,7 @@
 // backward takes the adjoint of that output and returns the adjoints of the inputs.
 
 import { activate, activateBackward, activationName } from "./activation_layers.js";
+import { affineBackward, affineForward } from "./affine.js";
 import { axisNormalizationBackward, axisNormalizationForward } from "./axis_normalization.js";
 import { convolutionBackward, convolutionForward } from "./convolution.js";
 import {
@@ -26,6 +27,10 @@ import {
   croppingForward,
   flattenBackward,
   flattenForward,
+  permuteBackward,
+  permuteForward,
+  reshapeBackward,
+  reshapeForward,
   zeroPaddingBackward,
   zeroPaddingForward,
 } from "./shape.js";
@@ -50,6 +55,10 @@ export const OPERATIONS = {
   global_average_pooling2d: { forward: globalAverageForward, backward: globalAverageBackward },
   global_max_pooling2d: { forward: globalMaxForward, backward: globalMaxBackward },
   flatten: { forward: flattenForward, backward: flattenBackward },
+  reshape: { forward: reshapeForward, backward: reshapeBackward },
+  permute: { forward: permuteForward, backward: permuteBackward },
+  rescaling: { forward: affineForward, backward: affineBackward },
+  normalization: { forward: affineForward, backward: affineBackward },
   dense: { forward: denseForward, backward: denseBackward },
   batch_normalization: { forward: normalizationForward, backward: normalizationBackward },
   layer_normalization: axisNormalization,

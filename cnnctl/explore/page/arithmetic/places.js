@@ -2,6 +2,7 @@
 // A place is { row, column, map }; a value of a vector is at row 0, column = unit, map 0.
 
 import { softmaxAxes } from "./activation_layers.js";
+import { permutedFrom } from "./shape.js";
 import { groupsAlong } from "./softmax.js";
 import { flatIndex, formatOf, shapeOf, spatial } from "./window.js";
 
@@ -142,6 +143,22 @@ export function unpaddedPlace(network, name, place) {
   const [row, column] = [place.row - top, place.column - left];
   const inside = row >= 0 && column >= 0 && row < height && column < width;
   return inside ? placeTaken(network, layer, row, column, place.map) : null;
+}
+
+/** Compute the place in the input that a value of `reshape` or `permute` is. */
+export function movedFrom(network, name, place) {
+  const layer = network.layer(name);
+  const [input] = layer.inputs;
+  const index = indexOf(network, name, place);
+  return placeOf(network, input, layer.kind === "permute" ? permutedFrom(layer, shapeOf(network, input))[index] : index);
+}
+
+/** Compute the place in the output of `reshape` or `permute` of an input value: the reverse of `movedFrom`. */
+export function movedTo(network, name, place) {
+  const layer = network.layer(name);
+  const [input] = layer.inputs;
+  const index = indexOf(network, input, place);
+  return placeOf(network, name, layer.kind === "permute" ? permutedFrom(layer, shapeOf(network, input)).indexOf(index) : index);
 }
 
 /** Compute the place in the input that a value of `cropping2d` comes from. */

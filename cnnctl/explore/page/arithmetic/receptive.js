@@ -19,7 +19,8 @@ import { formatOf, shapeOf } from "./window.js";
 export function receptiveField(network, name, row, column) {
   const shape = shapeOf(network, name);
   const region = shape.map(allPlaces);
-  const [rows, columns] = shape.length === 3 ? imageAxes(formatOf(network, name)) : [undefined, 0];
+  const [rows, columns] =
+    shape.length === 3 ? imageAxes(formatOf(network, name)) : shape.length === 2 ? [0, 1] : [undefined, 0];
   if (rows !== undefined) region[rows] = [row];
   region[columns] = [column];
   const clipped = regionOfInput(network, name, region, true, new Map());
@@ -107,6 +108,10 @@ function regionBefore(layer, index, region) {
     case "global_average_pooling2d":
     case "global_max_pooling2d":
       return regionOfChannels(layer, shape, region);
+    case "permute":
+      return shape.map((_, axis) => region[layer.fields.dims.indexOf(axis + 1)]);
+    case "reshape":
+      return regionOfIndices(shape, indicesOf(layer.shape, region));
     case "flatten":
       return regionBeforeFlatten(layer, shape, region[0]);
     case "dense":
@@ -195,15 +200,26 @@ function regionOfChannels(layer, shape, region) {
 /** Find the places along each axis of the values with these indices in a flattened tensor. */
 function regionBeforeFlatten(layer, shape, indices) {
   const moves = layer.fields.data_format === "channels_first" && shape.length > 1;
-  const order = moves ? [...shape.slice(1), shape[0]] : shape;
+  const region = regionOfIndices(moves ? [...shape.slice(1), shape[0]] : shape, indices);
+  return moves ? [region[region.length - 1], ...region.slice(0, -1)] : region;
+}
+
+/** Find the places along each axis of values by their flat indices. */
+function regionOfIndices(shape, indices) {
   let step = 1;
-  const region = new Array(order.length);
-  for (let axis = order.length - 1; axis >= 0; axis -= 1) {
-    const [size, length] = [step, order[axis]];
+  const region = new Array(shape.length);
+  for (let axis = shape.length - 1; axis >= 0; axis -= 1) {
+    const [size, length] = [step, shape[axis]];
     region[axis] = sortedPlaces(indices.map((index) => Math.floor(index / size) % length));
     step *= length;
   }
-  return moves ? [region[region.length - 1], ...region.slice(0, -1)] : region;
+  return region;
+}
+
+/** List the flat indices of the values of a region that are in a tensor. */
+function indicesOf(shape, region) {
+  const inside = insideOf(shape, region);
+  return shape.reduce((indices, length, axis) => indices.flatMap((index) => inside[axis].map((place) => index * length + place)), [0]); // prettier-ignore
 }
 
 /** Keep the axes that an input of a join has; one of length 1 is read at 0 wherever the output is. */

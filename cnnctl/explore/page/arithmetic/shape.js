@@ -1,6 +1,6 @@
-// zero_padding2d, cropping2d and flatten: values move, none changes.
+// zero_padding2d, cropping2d, flatten, reshape and permute: values move, none changes.
 
-import { asPlanes, channelsToEnd, channelsToFront, imageShape, makeTensor, sizeOf } from "./tensor.js";
+import { asPlanes, channelsToEnd, channelsToFront, imageShape, makeTensor, sizeOf, stridesOf } from "./tensor.js";
 
 /** Put zeros around images. */
 export function zeroPaddingForward({ layer, inputs }) {
@@ -71,4 +71,49 @@ export function flattenBackward({ layer, inputs }, adjoint) {
 
 function movesChannels(layer, input) {
   return layer.fields.data_format === "channels_first" && input.shape.length > 2;
+}
+
+/** Give values another shape, in the order in which they are. */
+export function reshapeForward({ layer, inputs }) {
+  return { output: makeTensor([inputs[0].shape[0], ...layer.shape], inputs[0].values) };
+}
+
+/** Give the adjoints the shape of the input. */
+export function reshapeBackward({ inputs }, adjoint) {
+  return [makeTensor(inputs[0].shape, adjoint.values)];
+}
+
+/** Put the axes of an image in another order. */
+export function permuteForward({ layer, inputs }) {
+  const [{ shape, values }] = inputs;
+  const from = permutedFrom(layer, shape.slice(1));
+  const output = makeTensor([shape[0], ...layer.shape]);
+  for (let index = 0; index < values.length; index += 1) {
+    output.values[index] = values[index - (index % from.length) + from[index % from.length]];
+  }
+  return { output };
+}
+
+/** Put the adjoints back to where their values came from. */
+export function permuteBackward({ layer, inputs }, adjoint) {
+  const from = permutedFrom(layer, inputs[0].shape.slice(1));
+  const gradient = makeTensor(inputs[0].shape);
+  adjoint.values.forEach((value, index) => {
+    gradient.values[index - (index % from.length) + from[index % from.length]] = value;
+  });
+  return [gradient];
+}
+
+/** List for each value of one image the index of the input value that it is; `dims` counts from 1. */
+export function permutedFrom({ fields, shape }, inputShape) {
+  const steps = stridesOf(inputShape);
+  let indices = new Int32Array(1);
+  shape.forEach((length, axis) => {
+    const next = new Int32Array(indices.length * length);
+    const step = steps[fields.dims[axis] - 1];
+    for (let index = 0; index < next.length; index += 1)
+      next[index] = indices[Math.floor(index / length)] + (index % length) * step;
+    indices = next;
+  });
+  return indices;
 }

@@ -1,5 +1,6 @@
 // The computation of one output value in numbers, for each kind of layer that multiplies, chooses or averages.
 
+import { affineOf } from "./affine.js";
 import { centred, weightPlaces } from "./axis_normalization.js";
 import { indexOf, placeTaken, valueAt } from "./places.js";
 import { linesOf } from "./up_sampling.js";
@@ -157,4 +158,9 @@ export function upSamplingTerms(network, pass, name, image, place) {
     }),
   );
   return { terms, sum: terms.reduce((total, term) => total + term.product, 0) };
+}
+
+/** Return the numbers by which a rescaling or a normalization computes the value at a place: { factor, shift, names }. */
+export function affineAt(network, name, place) {
+  return affineOf(network.layer(name), network.weights.get(name))(indexOf(network, name, place));
 }

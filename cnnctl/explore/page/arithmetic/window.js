@@ -5,9 +5,13 @@ import { slidesOf, windowAlong } from "./sliding.js";
 
 const WHOLE_NETWORK_INPUT = "input";
 
-/** Split a shape without its batch axis: an image's (H, W, C) or (C, H, W), or a vector's (D), which is 1 row of D columns. */
+/**
+ * Split a shape without its batch axis: an image's (H, W, C) or (C, H, W), a matrix' (H, W), or a vector's (D), which is
+ * 1 row of D columns.
+ */
 export function spatial(shape, dataFormat) {
   if (shape.length === 1) return { height: 1, width: shape[0], channels: 1 };
+  if (shape.length === 2) return { height: shape[0], width: shape[1], channels: 1 };
   const [first, second, third] = shape;
   return dataFormat === "channels_first"
     ? { height: second, width: third, channels: first }

@@ -1,6 +1,6 @@
 /** One line of text on each layer: what it does with which settings. */
 
-import { countText } from "../dom.js";
+import { countText, number } from "../dom.js";
 
 const pair = (value) => (Array.isArray(value) ? value.join("×") : `${value}×${value}`);
 const isOne = (value) => [value].flat().every((each) => each === 1);
@@ -22,6 +22,9 @@ const DETAILS = {
   ],
   unit_normalization: axisDetails,
   cropping2d: (fields) => [fields.cropping.map((sides) => sides.join("+")).join(", ")],
+  permute: (fields) => [`axes ${fields.dims.join(", ")}`],
+  rescaling: (fields) => [`scale ${rangeText(fields.scale)}`, `offset ${rangeText(fields.offset)}`],
+  normalization: (fields) => [fields.mean ? "given mean" : "mean of the training images", ...axisDetails(fields)],
   up_sampling2d: (fields) => [`by ${pair(fields.size)}`, fields.interpolation],
   dropout: rateDetails,
   spatial_dropout2d: rateDetails,
@@ -55,6 +58,11 @@ function convolutionDetails(fields) {
 
 function axisDetails(fields) {
   return [fields.axis !== -1 && `axis ${[fields.axis].flat().join(", ")}`];
+}
+
+function rangeText(numbers) {
+  const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+  return low === high ? number(low) : `${number(low)} … ${number(high)}`;
 }
 
 function rateDetails(fields) {

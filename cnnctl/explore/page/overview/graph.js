@@ -114,7 +114,7 @@ export function formatsOf(network) {
   return formats;
 }
 
-/** Count the maps of a shape (H, W, C) or (C, H, W); a vector is one strip. */
+/** Count the maps of a shape (H, W, C) or (C, H, W); a matrix is one map, a vector one strip. */
 export function mapsOf(shape, format) {
   if (shape.length < 3) return 1;
   return format === "channels_first" ? shape[0] : shape[2];
@@ -122,6 +122,6 @@ export function mapsOf(shape, format) {
 
 /** Return [height, width] of the maps of a shape. */
 export function extentOf(shape, format) {
-  if (shape.length < 3) return [shape[0], 1];
+  if (shape.length < 3) return [shape[0], shape[1] ?? 1];
   return format === "channels_first" ? shape.slice(1) : shape.slice(0, 2);
 }

@@ -9,6 +9,7 @@ import { Section, Switch } from "./parts.js";
 import { placeText } from "./selection.js";
 import { Tape } from "./tape.js";
 import {
+  tapeOfAffine,
   tapeOfAxisNormalization,
   tapeOfConcatenate,
   tapeOfCropping,
@@ -17,6 +18,7 @@ import {
   tapeOfNoise,
   tapeOfNormalization,
   tapeOfPooling,
+  tapeOfReordering,
   tapeOfUpSampling,
   tapeOfZeroPadding,
 } from "./tape_others.js";
@@ -38,6 +40,10 @@ const WRITERS = {
   group_normalization: tapeOfAxisNormalization,
   unit_normalization: tapeOfAxisNormalization,
   cropping2d: tapeOfCropping,
+  reshape: tapeOfReordering,
+  permute: tapeOfReordering,
+  rescaling: tapeOfAffine,
+  normalization: tapeOfAffine,
   up_sampling2d: tapeOfUpSampling,
   dropout: tapeOfNoise,
   spatial_dropout2d: tapeOfNoise,

@@ -1,11 +1,12 @@
 // The view of each kind of layer: viewFor(layer) → (host, layerName) → { update(), close() }.
 
 import { activationView } from "./activation.js";
+import { affineView } from "./affine.js";
 import { axisNormalizationView } from "./axis_normalization.js";
 import { convolutionView } from "./convolution.js";
 import { denseView } from "./dense.js";
 import { flattenView } from "./flatten.js";
-import { concatenateView, croppingView, joinView, zeroPaddingView } from "./joins.js";
+import { concatenateView, croppingView, joinView, reorderingView, zeroPaddingView } from "./joins.js";
 import { noiseView } from "./noise.js";
 import { normalizationView } from "./normalization.js";
 import { poolingView } from "./pooling.js";
@@ -29,6 +30,10 @@ const VIEWS = {
   unit_normalization: axisNormalizationView,
   cropping2d: croppingView,
   up_sampling2d: upSamplingView,
+  reshape: reorderingView,
+  permute: reorderingView,
+  rescaling: affineView,
+  normalization: affineView,
   dropout: noiseView,
   spatial_dropout2d: noiseView,
   gaussian_noise: noiseView,

@@ -1,10 +1,12 @@
-// Layers that combine values or move them: add, multiply and the like, concatenate, zero_padding2d, cropping2d.
+// Layers that combine values or move them: add, multiply and the like, concatenate, zero_padding2d, cropping2d, reshape and permute.
 
 import {
   broadcastPlace,
   concatenatedPlace,
   croppedPlace,
   joinedPlace,
+  movedFrom,
+  movedTo,
   paddedPlace,
   sourceOf,
   uncroppedPlace,
@@ -201,6 +203,27 @@ class CroppingView extends MovingView {
       text: `is a ${from}; ${top} rows above, ${bottom} below, ${left} columns left and ${right} right are cut off`,
     };
   }
+}
+
+class ReorderingView extends MovingView {
+  placeFrom(position, place) {
+    return movedTo(state.network, this.name, place);
+  }
+
+  explain(place, output) {
+    const source = movedFrom(state.network, this.name, place);
+    const [input] = this.layer.inputs;
+    this.sources[0].update(source, source.map);
+    const from = `copy of ${placeText(input, source)}`;
+    const { dims } = this.layer.fields;
+    const how = dims ? `the axes are put in the order ${dims.join(", ")}` : "all values stay in their order, in other rows";
+    return { steps: [{ name: "output", label: from, value: output, total: true }], text: `is a ${from}; ${how}` };
+  }
+}
+
+/** Create the view of a reshape or a permutation of axes. */
+export function reorderingView(host, name) {
+  return new ReorderingView(host, name, "reordering");
 }
 
 /** Create the view of a cropping. */

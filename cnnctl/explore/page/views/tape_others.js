@@ -4,6 +4,7 @@ import { joinRule } from "../arithmetic/joins.js";
 import { alphaSteps } from "../arithmetic/noise.js";
 import {
   broadcastPlace,
+  movedFrom,
   randomAt,
   sourceOf,
   uncroppedPlace,
@@ -11,7 +12,7 @@ import {
   unpaddedPlace,
   valueAt,
 } from "../arithmetic/places.js";
-import { axisNormalizationTerms, normalizationTerms, poolingTerms, upSamplingTerms } from "../arithmetic/terms.js";
+import { affineAt, axisNormalizationTerms, normalizationTerms, poolingTerms, upSamplingTerms } from "../arithmetic/terms.js";
 import { state } from "../state.js";
 import { largestOf, nodeName, writeRest } from "./tape_products.js";
 
@@ -135,6 +136,21 @@ export function tapeOfFlatten(tape, name, place) {
 /** Write one value of cropping2d: a copy. */
 export function tapeOfCropping(tape, name, place) {
   return copyOf(tape, leafOf(tape, state.network.layer(name).inputs[0], uncroppedPlace(state.network, name, place)));
+}
+
+/** Write one value of reshape or permute: a copy. */
+export function tapeOfReordering(tape, name, place) {
+  return copyOf(tape, leafOf(tape, state.network.layer(name).inputs[0], movedFrom(state.network, name, place)));
+}
+
+/** Write one value of a rescaling or a normalization: a product, shifted. */
+export function tapeOfAffine(tape, name, place) {
+  const { factor, shift } = affineAt(state.network, name, place);
+  const product = tape.multiply(
+    leafOf(tape, state.network.layer(name).inputs[0], place),
+    tape.leaf("weight", "factor", factor),
+  );
+  return tape.sum([product, tape.leaf("weight", "shift", shift)], "+");
 }
 
 /** Write one value of an up-sampling: a copy, or a sum of products. */
