@@ -119,7 +119,7 @@ function regionBefore(layer, index, region) {
     case "concatenate":
       return regionOfPart(layer, index, region);
     default:
-      return joinRule(layer) ? regionBeforeBroadcast(shape, layer.shape, region) : region;
+      return joinRule(layer) ? regionBeforeJoin(layer, shape, region) : region;
   }
 }
 
@@ -222,8 +222,9 @@ function indicesOf(shape, region) {
   return shape.reduce((indices, length, axis) => indices.flatMap((index) => inside[axis].map((place) => index * length + place)), [0]); // prettier-ignore
 }
 
-/** Keep the axes that an input of a join has; one of length 1 is read at 0 wherever the output is. */
-function regionBeforeBroadcast(shape, whole, region) {
+/** Keep the axes that an input of a join has; one of length 1 is read at 0 wherever the output is. x - x is always 0. */
+function regionBeforeJoin({ kind, inputs, shape: whole }, shape, region) {
+  if (kind === "subtract" && inputs[0] === inputs[1]) return shape.map(() => []);
   const missing = whole.length - shape.length;
   return shape.map((length, axis) => (length === 1 && whole[axis + missing] > 1 ? [0] : region[axis + missing]));
 }
