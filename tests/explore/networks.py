@@ -159,6 +159,11 @@ _ALL: dict[str, list[Plain]] = {
 KINDS = {each.kind for each in L.LAYERS}
 LAYERS = {name: stack for name, stack in _ALL.items() if all(kind in KINDS for layer in stack for kind in layer)}
 """Stacks of one or a few layers with every option."""
+if "renorm" in L.BatchNormalization.model_fields:
+    LAYERS["batch norm with renorm"] = [{"batch_normalization": {"renorm": True}}]
+    LAYERS["batch norm with bounded renorm"] = [
+        {"batch_normalization": {"renorm": True, "renorm_clipping": {"rmin": 0.9, "rmax": 1.1, "dmax": 0.2}, "axis": 1}}
+    ]
 ACTS_IN_TRAINING = [name for name in LAYERS if any(word in name for word in ("batch norm", "dropout", "noise"))]
 
 
@@ -182,14 +187,17 @@ class Case:
     def _draw_weights(self) -> None:
         """Set kernels that keep the size of values, and vectors of which none is a default."""
         for weight in self.model.weights:
-            if "seed_generator" in weight.path:
+            if "seed_generator" in weight.path or weight.path.endswith("count"):
                 continue
-            if len(weight.shape) > 1:
-                weight.assign(self.generator.normal(size=weight.shape) * np.sqrt(2 / prod(weight.shape[:-1])))
-            elif weight.path.endswith(("gamma", "moving_variance")):
+            if weight.path.endswith(("gamma", "variance", "stddev")):
                 weight.assign(self.generator.uniform(0.5, 1.5, weight.shape))
+            elif len(weight.shape) > 1:
+                weight.assign(self.generator.normal(size=weight.shape) * np.sqrt(2 / prod(weight.shape[:-1])))
             else:
                 weight.assign(self.generator.normal(size=weight.shape) / 4)
+        for layer in self.layers:
+            if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:
+                layer.finalize_state()  # takes the mean and the variance over
 
     @property
     def last(self) -> str:
@@ -248,10 +256,9 @@ def _called(layer: keras.Layer, spec: L.Layer, taken: list[Any], training: bool,
     inputs = taken if len(taken) > 1 else taken[0]
     if not isinstance(spec, L.BatchNormalization):
         return tf.identity(layer(inputs))
-    moving = [layer.moving_mean.numpy(), layer.moving_variance.numpy()]
+    before = layer.get_weights()
     output = layer(inputs, training=training)
-    layer.moving_mean.assign(moving[0])
-    layer.moving_variance.assign(moving[1])
+    layer.set_weights(before)  # a step of training would move the averages
     return output
 
 

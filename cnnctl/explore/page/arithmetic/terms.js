@@ -95,8 +95,11 @@ export function normalizationTerms(network, pass, name, image, place) {
   const [mean, variance, epsilon] = [used.mean[unit], used.variance[unit], layer.fields.epsilon];
   const [gamma, beta] = [weight("gamma", null), weight("beta", null)];
   const normalized = (value - mean) / Math.sqrt(variance + epsilon);
+  const renorm = used.renorm?.[unit] ?? null;
+  const corrected = renorm ? normalized * renorm.r + renorm.d : normalized;
   return {
     unit,
+    renorm,
     value,
     mean,
     variance,
@@ -104,7 +107,7 @@ export function normalizationTerms(network, pass, name, image, place) {
     gamma,
     beta,
     normalized,
-    output: normalized * (gamma ?? 1) + (beta ?? 0),
+    output: corrected * (gamma ?? 1) + (beta ?? 0),
     movingMean: weight("moving_mean"),
     movingVariance: weight("moving_variance"),
   };

@@ -9,7 +9,7 @@ const lanczos = (reach) => ({ reach, weight: (x) => (x < reach ? sinc(x) * sinc(
 /** The kernels: weights by the distance of a pixel, 0 beyond `reach`. R. G. Keys 1981 for bicubic; C. Duchon 1979 for Lanczos. */
 const KERNELS = {
   bilinear: { reach: 1, weight: (x) => Math.max(1 - x, 0) },
-  bicubic: { reach: 2, weight: cubic, steps: 1024 }, // TensorFlow reads its weights from a table of so many per pixel
+  bicubic: { reach: 2, weight: cubic, steps: 1024 }, // TensorFlow reads its weights from a table, 1024 per pixel
   lanczos3: lanczos(3),
   lanczos5: lanczos(5),
 };

@@ -72,7 +72,13 @@ class NormalizationView {
   }
 
   #writeValue(place, terms) {
-    const { value, mean, variance, epsilon, gamma, beta, normalized, output } = terms;
+    const { value, mean, variance, epsilon, gamma, beta, normalized, renorm, output } = terms;
+    const corrections = renorm
+      ? [
+          { name: "r", label: "r, of batch renormalization", value: renorm.r, sign: "×" },
+          { name: "d", label: "d", value: renorm.d, sign: "+" },
+        ]
+      : [];
     refill(
       this.equation,
       equationOf([
@@ -85,12 +91,14 @@ class NormalizationView {
           sign: "÷",
         },
         { name: "normalized", label: "normalized", value: normalized, sign: "=" },
+        ...corrections,
         ...(gamma === null ? [] : [{ name: "gamma", label: "gamma, trained", value: gamma, sign: "×" }]),
         ...(beta === null ? [] : [{ name: "beta", label: "beta, trained", value: beta, sign: "+" }]),
         { name: "output", label: "output", value: output, sign: "=", total: true },
       ]),
     );
-    const scale = `${gamma === null ? "" : ` × ${number(gamma)}`}${beta === null ? "" : ` + ${number(beta)}`}`;
+    const corrected = renorm ? ` × ${number(renorm.r)} + ${number(renorm.d)}` : "";
+    const scale = `${corrected}${gamma === null ? "" : ` × ${number(gamma)}`}${beta === null ? "" : ` + ${number(beta)}`}`;
     this.frame.say(
       `${placeText(this.name, place)}: ${number(output)} = (${number(value)} − ${number(mean)}) / √(${number(variance)} + ${number(epsilon)})${scale}`,
     );

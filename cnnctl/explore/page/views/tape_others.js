@@ -55,7 +55,13 @@ export function tapeOfNormalization(tape, name, place) {
   const variance = statistic("variance", terms.variance, (2 * (terms.value - terms.mean)) / size);
   const root = Math.sqrt(terms.variance + terms.epsilon);
   const deviation = tape.apply("√(variance + ε)", variance, root, 1 / (2 * root));
-  return writeScale(tape, tape.divide(tape.subtract(x, mean), deviation), terms);
+  return writeScale(tape, writeRenorm(tape, tape.divide(tape.subtract(x, mean), deviation), terms.renorm), terms);
+}
+
+function writeRenorm(tape, normalized, renorm) {
+  if (!renorm) return normalized;
+  const scaled = tape.multiply(normalized, tape.leaf("weight", "r", renorm.r), "× r");
+  return tape.sum([scaled, tape.leaf("weight", "d", renorm.d)], "+ d");
 }
 
 /** Write one value of a layer, group or unit normalization: its mean and spread depend on the value too. */
