@@ -99,7 +99,7 @@ def _refuse_unknown(experiment: Experiment) -> None:
     """Refuse a network that the page cannot compute, before TensorFlow starts."""
     from cnnctl.explore.network_data import refuse_unknown
 
-    refuse_unknown(experiment.network.nodes)
+    refuse_unknown(experiment.network)
 
 
 def _refuse_useless(experiment: Experiment, source: Path, options: PageOptions) -> None:

@@ -23,6 +23,8 @@ Plain = dict[str, Any]
 Group = list[list[Any]]
 
 EMBEDDING = "embedding"
+MAX_AXES = 3
+"""Of an output without the batch: rows, columns and maps."""
 SHOWN = frozenset(
     {
         "conv2d", "depthwise_conv2d", "separable_conv2d", "conv2d_transpose",
@@ -69,7 +71,7 @@ def layers_of(network: Network) -> list[Plain]:
     Raises:
         UsageError: the page cannot compute a layer.
     """
-    refuse_unknown(network.nodes)
+    refuse_unknown(network)
     fields = receptive_fields(network.nodes, network.facts, network.image, network.context)
     layers, offset = [], 0
     for node, facts, field in zip(network.nodes, network.facts, fields, strict=True):
@@ -83,19 +85,21 @@ def count_weights(layers: Sequence[Plain]) -> int:
     return sum(prod(place["shape"]) for layer in layers for place in layer["weights"].values())
 
 
-def refuse_unknown(nodes: Sequence[Node]) -> None:
-    """Refuse a network that the page cannot compute, with all of its unknown layer types and activations.
+def refuse_unknown(network: Network) -> None:
+    """Refuse a network that the page cannot compute or show, with all such layer types, activations and shapes.
 
     Raises:
         UsageError: there is one.
     """
     unknown: dict[str, list[str]] = {}
-    for node in nodes:
+    for node, facts in zip(network.nodes, network.facts, strict=True):
         activation = getattr(node.layer, "activation", None)
         if node.layer.kind not in SHOWN:
             unknown.setdefault(f"layer type {node.layer.kind}", []).append(f"'{node.name}'")
         elif activation is not None and activation not in SHOWN_ACTIVATIONS:
             unknown.setdefault(f"activation {activation}", []).append(f"'{node.name}'")
+        elif len(facts.output_shape) > MAX_AXES:
+            unknown.setdefault(f"outputs of {len(facts.output_shape)} axes", []).append(f"'{node.name}'")
     if unknown:
         found = "; ".join(f"{what} ({', '.join(names)})" for what, names in unknown.items())
         raise UsageError(
