@@ -546,7 +546,12 @@ def explore(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.html", help="The page to write.", show_default=False)],
     overrides: Overrides = None,
-    images: Annotated[int, typer.Option(min=0, max=10_000, help="Number of images in the page; 0 reads no data.")] = 60,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=10_000, help="Number of images in the page; 0 reads no data. [default: 60]", show_default=False
+        ),
+    ] = None,
     snapshots: Annotated[
         int | None,
         typer.Option(min=0, help="Most weight sets kept during training. [default: all]", show_default=False),

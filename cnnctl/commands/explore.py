@@ -11,7 +11,7 @@ from cnnctl.errors import UsageError, counted
 from cnnctl.files import refuse_output, write_whole
 from cnnctl.report.console import Console
 from cnnctl.report.text import printable
-from cnnctl.run_folder import NAME_A_RUN
+from cnnctl.run_folder import NAME_A_RUN, RunFolder
 from cnnctl.session.run_files import config_of_run
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.layers import CustomLayer
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cnnctl.explore.page_data import Content
 
 MEGABYTE = 1_000_000
+IMAGES = 60
+"""Images of a page where `--images` is not given."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,12 @@ class PageOptions:
 
     Attributes:
         max_size: of the file, in MB of 1,000,000 bytes.
-        images: number of images to choose; 0 for none.
+        images: number of images to choose; 0 for none, None for the default.
         snapshots: number of weight sets that a run kept during training; None for all.
     """
 
     max_size: int
-    images: int
+    images: int | None
     snapshots: int | None
 
 
@@ -62,17 +64,20 @@ def explore(
     refuse_output(output, "--output", ".html")
     experiment = _experiment(source, overrides, console)
     _refuse_own_layers(experiment)
-    _refuse_large_weights(experiment, output, options)
+    _refuse_unknown(experiment)
+    _refuse_useless(experiment, source, options)
+    _refuse_large_weights(experiment, source, output, options)
     with console.working("starting TensorFlow"):
         import_tensorflow(verbose)
         from cnnctl.explore.page_data import content_of_config, content_of_run
         from cnnctl.train.device import choose_device
     computes_on = choose_device(device)
+    images = IMAGES if options.images is None else options.images
     with console.working("reading network and images"):
         if source.is_dir():
-            content = content_of_run(source, options.images, options.snapshots)
+            content = content_of_run(source, images, options.snapshots)
         else:
-            content = content_of_config(experiment, source, options.images)
+            content = content_of_config(experiment, source, images)
     page = _page(content, output, options)
     write_whole(output, page)
     console.say(f"device  {computes_on}")
@@ -102,12 +107,39 @@ def _refuse_own_layers(experiment: Experiment) -> None:
             )
 
 
-def _refuse_large_weights(experiment: Experiment, output: Path, options: PageOptions) -> None:
+def _refuse_unknown(experiment: Experiment) -> None:
+    """Refuse a network that the page cannot compute, before TensorFlow starts."""
+    from cnnctl.explore.network_data import refuse_unknown
+
+    refuse_unknown(experiment.network)
+
+
+def _refuse_useless(experiment: Experiment, source: Path, options: PageOptions) -> None:
+    """Refuse options that would be ignored."""
+    if options.images and experiment.few_shot is not None:
+        raise UsageError("--images chooses among images of classes, and a few-shot page shows one episode; remove --images")
+    if options.snapshots is None or _kept(source):
+        return
+    if not source.is_dir():
+        raise UsageError(f"--snapshots chooses among the weights that a run kept, and {printable(str(source))} is a config")
+    raise UsageError(f"--snapshots: {printable(str(source))} kept none; train with --set log.snapshots=6 to keep some")
+
+
+def _kept(source: Path) -> int:
+    """Count the weight sets that a run kept during training; a config has none."""
+    return len(RunFolder(source).snapshot_files()) if source.is_dir() else 0
+
+
+def _refuse_large_weights(experiment: Experiment, source: Path, output: Path, options: PageOptions) -> None:
     """Refuse a network whose weights alone are too large, before TensorFlow starts."""
-    size = _encoded(4 * experiment.network.parameters)
+    kept = _kept(source) if options.snapshots is None else min(_kept(source), options.snapshots)
+    sets = max(kept, 1)  # the last of the kept ones may be the trained network
+    size = _encoded(4 * experiment.network.parameters * sets)
     if size > options.max_size * MEGABYTE:
-        parameters = f"{experiment.network.parameters:,} parameters alone take {_megabytes(size)}"
-        raise _too_large(f"{printable(str(output))} would be too large: {parameters}", size, options)
+        times = f"{sets:,} times " if sets > 1 else ""
+        parameters = f"{times}{experiment.network.parameters:,} parameters alone take {_megabytes(size)}"
+        fewer = ["--snapshots"] * (sets > 1)
+        raise _too_large(f"{printable(str(output))} would be too large: {parameters}", size, options, fewer)
 
 
 def _page(content: Content, output: Path, options: PageOptions) -> bytes:
@@ -126,9 +158,14 @@ def _page(content: Content, output: Path, options: PageOptions) -> bytes:
         if size <= options.max_size * MEGABYTE:
             return page
     sets = f" ({content.sets} sets)" if content.sets > 1 else ""
-    fewer = ["--images"] * bool(content.images.images) + ["--snapshots"] * (content.sets > 1)
+    fewer = ["--images"] * _has_chosen(content) + ["--snapshots"] * (content.kept > 0)
     parts = f"weights {_megabytes(weights)}{sets}, images {_megabytes(images)}"
     raise _too_large(f"{printable(str(output))} would have {_megabytes(size)}: {parts}", size, options, fewer)
+
+
+def _has_chosen(content: Content) -> bool:
+    """Find out whether a page has images that --images chose; those of an episode are all needed."""
+    return bool(content.images.images) and content.data["few_shot"] is None
 
 
 def _too_large(what: str, size: int, options: PageOptions, fewer: Sequence[str] = ()) -> UsageError:

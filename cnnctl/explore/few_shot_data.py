@@ -88,7 +88,7 @@ def _batch(
 ) -> list[Entry]:
     """Choose partners in batches: with `maml`, which classifies all query images as one batch, these; else others of the split."""
     if isinstance(method, Maml):
-        return [entries[query] for query in queries][:BATCH]
+        return [entries[query] for query in queries]
     chosen = partners(len(images), positions.ravel().tolist(), BATCH)
     return [
         Entry(each.pixels, None, each.name) for each in entries_of(images, chosen, split, {})
@@ -100,7 +100,7 @@ def _method(method: Any) -> dict[str, Any]:
         steps = counted(method.test_steps or method.inner_steps, "step")
         note = (
             f"The last weights are adapted to the support images by {steps} of gradient descent, which starts from the weights "
-            "before them. MAML uses batch statistics in tests too, those of all query images: switch to training to see them."
+            "before them. MAML uses batch statistics in tests too, those of all query images: so the page starts in training mode."
         )
         return {"method": method.kind, "distance": None, "scale": None, "note": note}
     scale = method.scale if isinstance(method, CosineClassifier) else COSINE_SCALE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, get_args
 
@@ -17,17 +17,24 @@ from cnnctl.spec.head import LOGITS, PROBABILITIES, chosen_loss, output_kind
 from cnnctl.spec.network import Network
 from cnnctl.spec.receptive import Receptive, receptive_fields
 from cnnctl.spec.section import Section
-from cnnctl.spec.shapes import Facts, LayerContext, Shape, format_of, kept_axes, spatial, units_of
+from cnnctl.spec.shapes import Facts, LayerContext, Shape, alpha_shape, format_of, kept_axes, spatial, units_of
 from cnnctl.spec.stack import Node
 
 Plain = dict[str, Any]
 Group = list[list[Any]]
 
 EMBEDDING = "embedding"
+MAX_AXES = 3
+"""Of an output without the batch: rows, columns and maps."""
 SHOWN = frozenset(
     {
-        "conv2d", "zero_padding2d", "max_pooling2d", "average_pooling2d", "global_average_pooling2d",
-        "global_max_pooling2d", "flatten", "dense", "batch_normalization", "dropout", "activation", "add", "concatenate",
+        "conv2d", "depthwise_conv2d", "separable_conv2d", "conv2d_transpose",
+        "zero_padding2d", "cropping2d", "up_sampling2d", "max_pooling2d", "average_pooling2d", "global_average_pooling2d",
+        "global_max_pooling2d", "flatten", "reshape", "permute", "dense", "rescaling", "normalization",
+        "batch_normalization", "layer_normalization", "group_normalization", "unit_normalization",
+        "dropout", "spatial_dropout2d", "gaussian_noise", "gaussian_dropout", "alpha_dropout",
+        "activation", "relu", "leaky_relu", "prelu", "elu", "softmax",
+        "add", "subtract", "multiply", "average", "maximum", "minimum", "concatenate",
     }
 )  # fmt: skip
 """The layer types that page/arithmetic/operations.js computes; a test compares the two lists."""
@@ -65,7 +72,7 @@ def layers_of(network: Network) -> list[Plain]:
     Raises:
         UsageError: the page cannot compute a layer.
     """
-    _refuse_unknown(network.nodes)
+    refuse_unknown(network)
     fields = receptive_fields(network.nodes, network.facts, network.image, network.context)
     layers: list[Plain] = []
     known: dict[str, Plain] = {}
@@ -91,15 +98,28 @@ def with_own_weights(layers: Sequence[Plain]) -> list[Plain]:
     return [layer for layer in layers if layer["weights"] and not layer["shares"]]
 
 
-def _refuse_unknown(nodes: Sequence[Node]) -> None:
-    for node in nodes:
-        if node.layer.kind not in SHOWN:
-            raise UsageError(f"explore cannot show layer type {node.layer.kind} ('{node.name}')")
-        if isinstance(node.layer, L.BatchNormalization) and node.layer.renorm:
-            raise UsageError(f"explore cannot show batch renormalization (renorm of '{node.name}')")
+def refuse_unknown(network: Network) -> None:
+    """Refuse a network that the page cannot compute or show, with all such layer types, activations and shapes.
+
+    Raises:
+        UsageError: there is one.
+    """
+    unknown: dict[str, list[str]] = {}
+    for node, facts in zip(network.nodes, network.facts, strict=True):
         activation = getattr(node.layer, "activation", None)
-        if activation is not None and activation not in SHOWN_ACTIVATIONS:
-            raise UsageError(f"explore cannot show activation {activation} ('{node.name}')")
+        if node.layer.kind not in SHOWN:
+            unknown.setdefault(f"layer type {node.layer.kind}", []).append(f"'{node.name}'")
+        elif activation is not None and activation not in SHOWN_ACTIVATIONS:
+            unknown.setdefault(f"activation {activation}", []).append(f"'{node.name}'")
+        elif isinstance(node.layer, L.BatchNormalization) and node.layer.renorm:
+            unknown.setdefault("batch renormalization", []).append(f"renorm of '{node.name}'")
+        elif len(facts.output_shape) > MAX_AXES:
+            unknown.setdefault(f"outputs of {len(facts.output_shape)} axes", []).append(f"'{node.name}'")
+    if unknown:
+        found = "; ".join(f"{what} ({', '.join(names)})" for what, names in unknown.items())
+        raise UsageError(
+            f"explore cannot show {found}. 'cnnctl summary --explain' describes every layer, 'cnnctl draw' draws it"
+        )
 
 
 def _layer(node: Node, facts: Facts, context: LayerContext, field: Receptive | None) -> Plain:
@@ -109,7 +129,7 @@ def _layer(node: Node, facts: Facts, context: LayerContext, field: Receptive | N
         "kind": node.layer.kind,
         "shares": node.shares or None,
         "inputs": list(node.inputs),
-        "fields": resolved_fields(node.layer, context),
+        "fields": resolved_fields(node.layer, facts.input_shapes[0], context),
         "input_shapes": [list(shape) for shape in facts.input_shapes],
         "shape": list(facts.output_shape),
         "trainable": facts.trainable,
@@ -119,8 +139,8 @@ def _layer(node: Node, facts: Facts, context: LayerContext, field: Receptive | N
     }
 
 
-def resolved_fields(layer: L.Layer, context: LayerContext) -> Plain:
-    """Return the fields of a layer as JSON, with units, data format and strides resolved."""
+def resolved_fields(layer: L.Layer, shape: Shape, context: LayerContext) -> Plain:
+    """Return the fields of a layer with an input of `shape` as JSON: units, data format, strides and broadcasting are resolved."""
     fields: Plain = {
         name: value for name, value in layer.model_dump(mode="json").items() if name not in ("name", "inputs")
     }  # fmt: skip
@@ -130,37 +150,106 @@ def resolved_fields(layer: L.Layer, context: LayerContext) -> Plain:
         fields["units"] = units_of(layer, context)
     if isinstance(layer, L.Pooling):
         fields["strides"] = list(layer.strides or layer.pool_size)
-    return fields
+    return fields | (_broadcast(layer, shape, context) if layer.kind in ("rescaling", "normalization") else {})
+
+
+def _broadcast(layer: Any, shape: Shape, context: LayerContext) -> Plain:
+    """Return the numbers of a layer as lists, for the `places` of a shape in which shared axes have length 1."""
+    if layer.kind == "normalization":
+        kept, names = kept_axes(layer, shape), ("mean", "variance")
+    else:
+        channels = 0 if context.data_format == "channels_first" and len(shape) == 3 else len(shape) - 1
+        kept, names = (channels,), ("scale", "offset")
+    places = [size if axis in kept else 1 for axis, size in enumerate(shape)]
+    given = {name: np.asarray(getattr(layer, name), float) for name in names if getattr(layer, name) is not None}
+    if layer.kind == "rescaling":  # a list has one number per channel, whatever the data format
+        given = {name: numbers.reshape(places) if numbers.size > 1 else numbers for name, numbers in given.items()}
+    flat = {name: np.broadcast_to(numbers, places).ravel().tolist() for name, numbers in given.items()}
+    return {"places": places, **flat}
 
 
 def weight_shapes(layer: L.Layer, shape: Shape, context: LayerContext) -> dict[str, Shape]:
     """Compute the shapes of the weights of a layer with an input of `shape`, in Keras's order."""
-    match layer:
-        case L.Conv2D():
-            _, channels = spatial(shape, format_of(layer, context), layer.kind)
-            kernel = (*layer.kernel_size, channels // layer.groups, layer.filters)
-            return {"kernel": kernel} | ({"bias": (layer.filters,)} if layer.use_bias else {})
-        case L.Conv2DTranspose():
-            kernel = (*layer.kernel_size, layer.filters, spatial(shape, format_of(layer, context), layer.kind)[1])
-            return {"kernel": kernel} | ({"bias": (layer.filters,)} if layer.use_bias else {})
-        case L.DepthwiseConv2D() | L.SeparableConv2D():
-            return _depthwise_shapes(layer, spatial(shape, format_of(layer, context), layer.kind)[1])
-        case L.Dense():
-            units = units_of(layer, context)
-            return {"kernel": (shape[-1], units)} | ({"bias": (units,)} if layer.use_bias else {})
-        case L.LayerNormalization():
-            axes = sorted(
-                [layer.axis] if isinstance(layer.axis, int) else layer.axis
-            )  # as Keras sorts them: negative ones first
-            return dict.fromkeys(layer.trained, tuple(shape[axis - 1 if axis > 0 else axis] for axis in axes))
-        case L.Normalization(mean=None):
-            return dict.fromkeys(("adapt_mean", "adapt_variance"), tuple(shape[axis] for axis in kept_axes(layer, shape)))
-        case L.GroupNormalization():
-            return dict.fromkeys(layer.trained, (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],))
-        case L.BatchNormalization():
-            length = (shape[layer.axis - 1 if layer.axis > 0 else layer.axis],)
-            return dict.fromkeys((*layer.trained, *layer.states), length)
-    return {}
+    rule = _WEIGHTS.get(layer.kind)
+    return rule(layer, shape, context) if rule else {}
+
+
+def _of_convolution(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    kernel = (*layer.kernel_size, _channels(layer, shape, context) // layer.groups, layer.filters)
+    return {"kernel": kernel} | _bias(layer, layer.filters)
+
+
+def _of_depthwise(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    channels = _channels(layer, shape, context)
+    kernel = (*layer.kernel_size, channels, layer.depth_multiplier)
+    return {"kernel": kernel} | _bias(layer, channels * layer.depth_multiplier)
+
+
+def _of_separable(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    channels = _channels(layer, shape, context)
+    depthwise = (*layer.kernel_size, channels, layer.depth_multiplier)
+    pointwise = (1, 1, channels * layer.depth_multiplier, layer.filters)
+    return {"depthwise_kernel": depthwise, "pointwise_kernel": pointwise} | _bias(layer, layer.filters)
+
+
+def _of_transposed(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    kernel = (*layer.kernel_size, layer.filters, _channels(layer, shape, context))
+    return {"kernel": kernel} | _bias(layer, layer.filters)
+
+
+def _channels(layer: Any, shape: Shape, context: LayerContext) -> int:
+    return spatial(shape, format_of(layer, context), layer.kind)[1]
+
+
+def _bias(layer: Any, length: int) -> dict[str, Shape]:
+    return {"bias": (length,)} if layer.use_bias else {}
+
+
+def _of_dense(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    units = units_of(layer, context)
+    return {"kernel": (shape[-1], units)} | _bias(layer, units)
+
+
+def _of_batch_normalization(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    used = {"gamma": layer.scale, "beta": layer.center, "moving_mean": True, "moving_variance": True}
+    of_renorm = ("moving_stddev", "renorm_mean", "renorm_stddev") if layer.renorm else ()
+    names = (*(name for name, there in used.items() if there), *of_renorm)
+    return dict.fromkeys(names, (shape[_index(layer.axis, shape)],))
+
+
+def _of_layer_normalization(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    axes = sorted([layer.axis] if isinstance(layer.axis, int) else layer.axis)  # as Keras sorts them: negative ones first
+    return dict.fromkeys(layer.trained, tuple(shape[_index(axis, shape)] for axis in axes))
+
+
+def _of_group_normalization(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    return dict.fromkeys(layer.trained, (shape[_index(layer.axis, shape)],))
+
+
+def _of_normalization(layer: Any, shape: Shape, context: LayerContext) -> dict[str, Shape]:
+    kept = tuple(shape[axis] for axis in kept_axes(layer, shape))
+    return dict.fromkeys(("adapt_mean", "adapt_variance"), kept) if layer.mean is None else {}
+
+
+def _index(axis: int, shape: Shape) -> int:
+    """Return the index in a shape of an axis of Keras, which counts the batch."""
+    return axis - 1 if axis > 0 else len(shape) + axis
+
+
+_Rule = Callable[[Any, Shape, LayerContext], dict[str, Shape]]
+_WEIGHTS: dict[str, _Rule] = {
+    "conv2d": _of_convolution,
+    "depthwise_conv2d": _of_depthwise,
+    "separable_conv2d": _of_separable,
+    "conv2d_transpose": _of_transposed,
+    "dense": _of_dense,
+    "batch_normalization": _of_batch_normalization,
+    "layer_normalization": _of_layer_normalization,
+    "group_normalization": _of_group_normalization,
+    "normalization": _of_normalization,
+    "prelu": lambda layer, shape, context: {"alpha": alpha_shape(layer, shape)},
+}
+"""Shapes of weights by layer type; others have none."""
 
 
 def _depthwise_shapes(layer: L.DepthwiseConv2D | L.SeparableConv2D, channels: int) -> dict[str, Shape]:

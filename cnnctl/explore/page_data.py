@@ -35,6 +35,7 @@ from cnnctl.explore.images import (
 from cnnctl.explore.network_data import network_description, weights_from, weights_of, with_own_weights
 from cnnctl.explore.page import FORMAT
 from cnnctl.model import build_model
+from cnnctl.report.text import printable
 from cnnctl.run_folder import RunFolder
 from cnnctl.session.snapshots import read_snapshot
 from cnnctl.session.trained_run import Trained, open_trained
@@ -58,6 +59,7 @@ class Content:
         data: JSON types, see docs/guide/explore.md.
         weights: the weight sets one after the other, little-endian float32.
         sets: their number.
+        kept: how many of them a run kept during training, which --snapshots limits.
         images: of the page.
         notes: how the images were read, and what has changed since the training.
     """
@@ -65,6 +67,7 @@ class Content:
     data: dict[str, Any]
     weights: bytes
     sets: int
+    kept: int
     images: PageImages
     notes: list[str]
 
@@ -99,7 +102,9 @@ def content_of_run(folder: Path, images: int, snapshots: int | None) -> Content:
     shown = replace(shown, notes=[*shown.notes, *_rounding(experiment)])
     sets = [*_kept(trained.run, network, snapshots), (TRAINED, None, weights_of(network, trained.model))]
     sets = _without_repeated(sets)
-    return _content(experiment, _title(folder), {"kind": "run", "name": str(folder)}, network, sets, shown, trained.model)
+    return _content(
+        experiment, _title(folder), {"kind": "run", "name": printable(str(folder))}, network, sets, shown, trained.model
+    )
 
 
 def content_of_config(experiment: Experiment, config: Path, images: int) -> Content:
@@ -116,7 +121,8 @@ def content_of_config(experiment: Experiment, config: Path, images: int) -> Cont
     model = build_model(experiment, "float32")
     network = network_description(experiment, _outputs(experiment, shown))
     sets: list[_Set] = [(BEFORE_TRAINING, 0, weights_of(network, model))]
-    return _content(experiment, config.stem, {"kind": "config", "name": str(config)}, network, sets, shown, model)
+    source = {"kind": "config", "name": printable(str(config))}
+    return _content(experiment, printable(config.stem), source, network, sets, shown, model)
 
 
 _Set = tuple[str, int | None, bytes]
@@ -132,6 +138,7 @@ def _content(
     shown: _Images,
     model: keras.Model,
 ) -> Content:
+    own = len(sets)
     sets = [*sets, *_adapted(experiment, network, shown.episode, model)]
     data = {
         "format": FORMAT,
@@ -148,7 +155,7 @@ def _content(
         "notes": shown.notes,
     }
     weights = b"".join(weights for _, _, weights in sets)
-    return Content(data, weights, len(sets), shown.chosen, shown.notes)
+    return Content(data, weights, len(sets), max(own - 1, 0), shown.chosen, shown.notes)
 
 
 def _rounding(experiment: Experiment) -> list[str]:
@@ -191,7 +198,7 @@ def _pixels(images: PageImages) -> NDArray[np.uint8]:
 
 def _title(folder: Path) -> str:
     named = folder.resolve()
-    return named.parent.name if _DATED.match(named.name) else named.name
+    return printable(named.parent.name if _DATED.match(named.name) else named.name)
 
 
 # Images
@@ -265,9 +272,12 @@ def evenly_spread(epochs: Sequence[int], most: int | None) -> list[int]:
 
 
 def _without_repeated(sets: Sequence[_Set]) -> list[_Set]:
-    """Leave out the snapshot whose weights are those of the trained network, and give its epoch to the network."""
+    """Leave out a last snapshot that has the weights of the trained network, and name the epoch that these are from.
+
+    Where the best weights were restored, an earlier epoch has them. It stays, so that the epochs are in order.
+    """
     *kept, (label, epoch, final) = sets
     same = [at for _, at, weights in kept if weights == final]
     epoch = same[-1] if same else epoch
-    left = [each for each in kept if each[2] != final]
+    left = kept[:-1] if kept and kept[-1][2] == final else kept
     return [*left, (f"{label}, epoch {epoch}" if epoch else label, epoch, final)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,65 @@ def test_the_limit_counts_the_whole_page_and_the_advice_suffices(tmp_path: Path)
     assert advice
     write(file, tmp_path / "page.html", PageOptions(int(advice[1]), 12, None))
     assert (tmp_path / "page.html").stat().st_size > 4_000_000
+
+
+def without_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnctl.commands.explore.import_tensorflow", lambda verbose: pytest.fail("TensorFlow was started"))
+
+
+def test_the_weights_of_all_snapshots_count_before_tensorflow_starts(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_tensorflow(monkeypatch)
+    (run / "snapshots").mkdir()
+    for epoch in range(8_000):
+        (run / "snapshots" / f"epoch-{epoch:04d}.weights.npz").touch()
+    try:
+        with pytest.raises(UsageError) as caught:
+            write(run, tmp_path / "page.html", PageOptions(5, 12, None))
+        with pytest.raises(UsageError, match="5,000 times 310 parameters"):
+            write(run, tmp_path / "page.html", PageOptions(5, 12, 5_000))
+    finally:
+        shutil.rmtree(run / "snapshots")
+    # 64 · 4 + 4 + 4 · 10 + 10 parameters of 4 bytes, in base64
+    message = "would be too large: 8,000 times 310 parameters alone take 13.2 MB; the limit is 5 MB. Add --max-size 15, or lower --snapshots"
+    assert str(caught.value) == f"{tmp_path / 'page.html'} {message}"
+
+
+def test_a_layer_that_the_page_cannot_compute_is_refused_before_tensorflow_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_tensorflow(monkeypatch)
+    monkeypatch.setattr("cnnctl.explore.network_data.SHOWN", frozenset({"flatten"}))
+    with pytest.raises(UsageError, match=r"explore cannot show layer type dense \('dense', 'dense_1'\)\. 'cnnctl summary"):
+        write(config(tmp_path), tmp_path / "page.html")
+
+
+def test_snapshots_are_refused_where_there_are_none(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_tensorflow(monkeypatch)
+    with pytest.raises(
+        UsageError, match=r"--snapshots chooses among the weights that a run kept, and .*small\.yaml is a config"
+    ):
+        write(config(tmp_path), tmp_path / "page.html", PageOptions(20, None, 3))
+    with pytest.raises(UsageError, match=r"--snapshots: .*run kept none; train with --set log\.snapshots=6 to keep some"):
+        write(run, tmp_path / "page.html", PageOptions(20, None, 3))
+
+
+FEW_SHOT = {
+    "task": "few_shot",
+    "data": {"source": "digits", "test": ["7", "8", "9"], "validation": ["4", "5", "6"]},
+    "model": {"layers": ["flatten", {"dense": {"units": 4}}]},
+    "few_shot": {"way": 3, "shot": 1, "query": 2, "method": {"prototypical": {}}},
+}
+
+
+def test_a_number_of_images_is_refused_for_an_episode_and_not_advised(tmp_path: Path) -> None:
+    file = tmp_path / "few.yaml"
+    file.write_text(yaml.safe_dump(FEW_SHOT))
+    with pytest.raises(UsageError, match="--images chooses among images of classes, and a few-shot page shows one episode"):
+        write(file, tmp_path / "page.html", PageOptions(20, 12, None))
+    write(file, tmp_path / "page.html", PageOptions(20, None, None))
+    assert len(data_of(tmp_path / "page.html")["images"]) == 3 * (1 + 2)  # type: ignore[arg-type]
 
 
 def test_the_file_ends_with_html_and_is_new(run: Path, tmp_path: Path) -> None:

@@ -25,10 +25,15 @@ import { Network } from "./arithmetic/network.js";
 import { OPERATIONS } from "./arithmetic/operations.js";
 import { receptiveField } from "./arithmetic/receptive.js";
 import { crossEntropy, crossEntropyOfProbabilities } from "./arithmetic/softmax.js";
+import { functionOf } from "./arithmetic/activation_layers.js";
+import { joinRule } from "./arithmetic/joins.js";
+import { isRandom, withNoise } from "./arithmetic/noise.js";
 import {
-  broadcastPlace, convolutionTerms, denseTerms, flattenedUnit, groupOf, maskAt, normalizationTerms, partialMap, placeOf, poolingTerms,
-  sourceOf, unflattenedPlace, unpaddedPlace, valueAt,
-} from "./arithmetic/terms.js";
+  alphaAt, broadcastPlace, flattenedUnit, movedFrom, movedTo, placeOf, randomAt, sourceOf, uncroppedPlace, unflattenedPlace, unpaddedPlace, valueAt,
+} from "./arithmetic/places.js";
+import { isConvolution, kernelOf } from "./arithmetic/convolution_kinds.js";
+import { affineAt, axisNormalizationTerms, denseTerms, normalizationTerms, poolingTerms, upSamplingTerms } from "./arithmetic/terms.js";
+import { convolutionTerms, groupOf, partialMap } from "./arithmetic/terms_convolution.js";
 
 const decoded = (text) => new Float32Array(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
 const tensorOf = ({ shape, values }) => ({ shape, values: decoded(values) });
@@ -49,11 +54,13 @@ function computed({ network, weights, images, training, masks, seed, target }) {
   return { outputs: encodedMap(pass.outputs), masks: encodedMap(pass.masks), gradients: encodedMap(gradients) };
 }
 
+const AXIS_NORMALIZATIONS = ["layer_normalization", "group_normalization", "unit_normalization"];
+
 /** Compute one value of a layer from its terms, without its activation. */
 function fromTerms(network, pass, layer, image, place) {
   const { name, kind, inputs } = layer;
   const value = (input, at) => valueAt(network, pass.outputs, input, image, at);
-  if (kind === "conv2d") return convolutionTerms(network, pass, name, image, place).before;
+  if (isConvolution(layer)) return convolutionTerms(network, pass, name, image, place).before;
   if (kind === "dense") return denseTerms(network, pass, name, image, place).before;
   if (kind.includes("pooling")) return poolingTerms(network, pass, name, image, place).output;
   if (kind === "batch_normalization") return normalizationTerms(network, pass, name, image, place).output;
@@ -61,16 +68,29 @@ function fromTerms(network, pass, layer, image, place) {
     const source = unflattenedPlace(network, name, place.column);
     return flattenedUnit(network, name, source) === place.column ? value(inputs[0], source) : NaN;
   }
-  if (kind === "add") return inputs.reduce((sum, input) => sum + value(input, broadcastPlace(network, name, input, place)), 0);
-  if (kind === "activation") return value(inputs[0], place);
-  if (kind === "dropout") {
-    const scale = pass.training ? 1 / (1 - layer.fields.rate) : 1;
-    return value(inputs[0], place) * maskAt(network, pass, name, image, place) * scale;
+  if (joinRule(layer))
+    return joinRule(layer).combine(inputs.map((input) => value(input, broadcastPlace(network, name, input, place))));
+  if (pass.before.has(name)) return value(inputs[0], place); // an activation
+  if (isRandom(layer)) {
+    const random = randomAt(network, pass, name, image, place);
+    const one = { shape: [1], values: Float32Array.of(value(inputs[0], place)) };
+    return random === null ? one.values[0] : withNoise(layer, one, { shape: [1], values: [random] }).values[0];
   }
   if (kind === "concatenate") {
     const source = sourceOf(network, name, place);
     return value(source.input, source.place);
   }
+  if (AXIS_NORMALIZATIONS.includes(kind)) return axisNormalizationTerms(network, pass, name, image, place).output;
+  if (kind === "reshape" || kind === "permute") {
+    const source = movedFrom(network, name, place);
+    return JSON.stringify(movedTo(network, name, source)) === JSON.stringify(place) ? value(inputs[0], source) : NaN;
+  }
+  if (kind === "rescaling" || kind === "normalization") {
+    const { factor, shift } = affineAt(network, name, place);
+    return value(inputs[0], place) * factor + shift;
+  }
+  if (kind === "cropping2d") return value(inputs[0], uncroppedPlace(network, name, place));
+  if (kind === "up_sampling2d") return upSamplingTerms(network, pass, name, image, place).sum;
   const inside = unpaddedPlace(network, name, place);
   return inside ? value(inputs[0], inside) : 0;
 }
@@ -96,7 +116,7 @@ function sumsOfPartialMaps({ network, weights, images }, name) {
   const made = new Network(network, decoded(weights));
   const pass = made.forward(tensorOf(images));
   const layer = made.layer(name);
-  return Array.from({ length: layer.fields.filters }, (_, filter) => {
+  return Array.from({ length: kernelOf(layer, made.weights.get(name)).filters }, (_, filter) => {
     const { first, end } = groupOf(made, layer, filter);
     const maps = Array.from({ length: end - first }, (_, index) => partialMap(made, pass, name, 0, filter, first + index));
     return [...maps.reduce((sum, map) => sum.map((value, index) => value + map[index]))];

@@ -103,6 +103,74 @@ def test_the_gradient_of_equal_maxima_goes_where_tensorflow_sends_it(page: Arith
     assert differences(found["gradients"], gradients, 1e-6) == []
 
 
+@pytest.mark.parametrize("kind", ["maximum", "minimum"])
+def test_the_gradient_of_equal_inputs_goes_where_tensorflow_sends_it(page: ArithmeticPage, kind: str) -> None:
+    layers: list[Plain] = [{"relu": {"name": "a"}}, {"relu": {"name": "b"}}, {kind: {"inputs": ["b", "a", INPUT]}}]
+    assert_agrees(page, Case(network_from(layers)))
+
+
+KINKS: list[Plain] = [
+    {"relu": {"max_value": 6}},
+    {"relu": {"max_value": 3}},
+    {"relu": {"max_value": 6, "threshold": 1}},
+    {"relu": {"threshold": 1, "negative_slope": 0.5}},
+    {"relu": {"negative_slope": 0.5}},
+    {"relu": {"max_value": 0}},
+    {"leaky_relu": {}},
+    {"prelu": {"shared_axes": [2]}},
+    {"elu": {}},
+    {"elu": {"alpha": 0.5}},
+]
+
+
+@pytest.mark.parametrize("layer", KINKS, ids=str)
+def test_activation_layers_at_their_kinks_equal_keras(page: ArithmeticPage, layer: Plain) -> None:
+    values = np.array([-30, -6, -3, -1, -0.5, 0, 0.5, 1, 2, 3, 5.9, 6, 6.5, 30], "float32").reshape(1, 1, 14, 1)
+    case = Case(network_from([layer], (1, 14, 1)))
+    ones = np.ones_like(values)
+    outputs, gradients = case.by_keras(values, lambda tensors: tf.reduce_sum(tensors[case.last]))
+    found = page.compute(case.description, case.weights, values, {"kind": "adjoint", "values": ones})
+    np.testing.assert_allclose(found["outputs"][case.last], outputs[case.last], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found["gradients"][INPUT], gradients[INPUT], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "mean", "deviation"),
+    [
+        ({"dropout": {"rate": 0.3}}, 0.7, 0.21**0.5),
+        ({"spatial_dropout2d": {"rate": 0.3}}, 0.7, 0.21**0.5),
+        ({"gaussian_noise": {"stddev": 0.2}}, 0, 0.2),
+        ({"gaussian_dropout": {"rate": 0.3}}, 1, (0.3 / 0.7) ** 0.5),
+        ({"alpha_dropout": {"rate": 0.3}}, 0.7, 0.21**0.5),
+    ],
+    ids=str,
+)
+def test_drawn_random_numbers_have_the_mean_and_the_deviation_of_the_layer(
+    page: ArithmeticPage, layer: Plain, mean: float, deviation: float
+) -> None:
+    case = Case(network_from([layer], (8, 8, 64)))
+    target = {"kind": "value", "layer": case.last, "index": 0}
+    drawn = [
+        page.compute(case.description, case.weights, case.images(16), target, training=True, seed=seed)["masks"][case.last]
+        for seed in (1, 2)
+    ]
+    assert not np.array_equal(drawn[0], drawn[1])
+    count = drawn[0].size
+    assert drawn[0].mean() == pytest.approx(mean, abs=5 * deviation / count**0.5)
+    assert drawn[0].std() == pytest.approx(deviation, rel=5 / count**0.5)
+
+
+def test_the_softmax_layer_of_the_output_has_exact_gradients(page: ArithmeticPage) -> None:
+    case = Case(network_from([{"flatten": {}}, {"dense": {"units": 5}}, {"softmax": {}}]))
+    case.description["output"] = "probabilities"
+    images = case.images(2) * 30  # some probabilities are 0 in float32
+    chosen = int(case.by_keras(images, lambda tensors: tf.reduce_sum(tensors[case.last]))[0][case.last][0].argmin())
+    target = {"kind": "class", "index": 0, "class": chosen}
+    _, gradients = case.by_keras(images, lambda tensors: tf.nn.log_softmax(tensors["dense"])[0, chosen])
+    found = page.compute(case.description, case.weights, images, target)
+    assert differences({"dense": found["gradients"]["dense"]}, {"dense": gradients["dense"]}, 1e-5) == []
+
+
 # --- random stacks ------------------------------------------------------------------------------------------------
 
 
@@ -191,16 +259,8 @@ def test_layers_that_share_weights_equal_keras(page: ArithmeticPage, training: b
 # --- the vocabulary -----------------------------------------------------------------------------------------------
 
 
-REFUSED = {
-    *("relu", "leaky_relu", "prelu", "elu", "softmax"),
-    *("subtract", "multiply", "average", "maximum", "minimum"),
-    *("spatial_dropout2d", "gaussian_noise", "gaussian_dropout", "alpha_dropout"),
-}
-"""Layer types that `explore` refuses by name, as docs/limits.md says."""
-
-
-def test_the_page_computes_every_layer_type_that_is_not_refused_and_every_activation(page: ArithmeticPage) -> None:
+def test_the_page_computes_every_layer_type_and_every_activation(page: ArithmeticPage) -> None:
     assert set(page.evaluate("Object.keys(arithmetic.OPERATIONS)")) == network_data.SHOWN
-    assert {each.kind for each in L.LAYERS} - network_data.SHOWN == REFUSED
+    assert {each.kind for each in L.LAYERS} <= network_data.SHOWN
     assert {*page.evaluate("Object.keys(arithmetic.ACTIVATIONS)"), "softmax"} == network_data.SHOWN_ACTIVATIONS
     assert set(get_args(L.Activation)) - network_data.SHOWN_ACTIVATIONS == {"log_softmax"}

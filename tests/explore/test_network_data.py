@@ -41,6 +41,7 @@ ALL = """
           - conv2d: {filters: 4, kernel_size: 1, use_bias: false}
           - repeat: {times: 3, layers: [{batch_normalization: {center: false}}]}
     - flatten
+    - prelu: {shared_axes: [1]}
     - dense: {units: classes}
 """
 
@@ -73,7 +74,7 @@ def test_groups_are_the_enclosing_repeats_with_their_rounds(tmp_path: Path) -> N
             *([["repeat 2", time, outer], ["repeat 3", round_, inner]] for round_ in (1, 2, 3)),
         )
     ]
-    assert [layer["group"] for layer in layers[12:]] == [[], []]
+    assert [layer["group"] for layer in layers[12:]] == [[], [], []]
 
 
 def test_every_weight_of_keras_has_its_place_once(tmp_path: Path) -> None:
@@ -153,9 +154,13 @@ def test_output_and_loss_are_those_of_the_training(
 
 def test_a_layer_that_the_page_cannot_compute_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = experiment(tmp_path, ALL)
-    monkeypatch.setattr(network_data, "SHOWN", network_data.SHOWN - {"flatten"})
-    with pytest.raises(UsageError, match=r"explore cannot show layer type flatten \('flatten'\)"):
+    monkeypatch.setattr(network_data, "SHOWN", network_data.SHOWN - {"flatten", "conv2d"})
+    with pytest.raises(UsageError) as caught:
         network_description(config, [])
+    assert str(caught.value) == (
+        "explore cannot show layer type conv2d ('c', 'conv2d', 'conv2d_1'); layer type flatten ('flatten'). "
+        "'cnnctl summary --explain' describes every layer, 'cnnctl draw' draws it"
+    )
 
 
 def test_an_activation_that_the_page_cannot_compute_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

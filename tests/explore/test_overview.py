@@ -282,7 +282,7 @@ window.arranged = (layers) => {
 @pytest.fixture(scope="module")
 def arranged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("graphs")
-    for name in ("overview", "dom.js"):
+    for name in ("arithmetic", "overview", "dom.js"):
         (folder / name).symlink_to(FOLDER / name)
     (folder / "entry.js").write_text(GRAPHS, encoding="utf-8")
     (folder / "page.html").write_text(f"<script>{joined_script(folder, 'entry.js')}</script>", encoding="utf-8")

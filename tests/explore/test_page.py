@@ -295,6 +295,16 @@ def test_a_few_shot_run_shows_the_first_episode_of_its_test(tmp_path: Path) -> N
     assert content.data["network"]["classes"] == []
 
 
+def test_maml_has_all_query_images_as_its_batch(tmp_path: Path) -> None:
+    few_shot = {"method": {"maml": {"inner_steps": 1, "inner_learning_rate": 0.1}}, "way": 3, "shot": 1, "query": 50}
+    file = config(tmp_path / "c", **FEW_SHOT, few_shot=few_shot)
+    data = content_of_config(load(file, []), file, 60).data
+    queries = [data["images"][place]["name"] for place in data["few_shot"]["queries"]]
+    assert len(queries) == 150
+    assert [each["name"] for each in data["batch"]] == queries
+    assert "so the page starts in training mode" in data["few_shot"]["note"]
+
+
 def test_maml_has_a_second_set_that_is_adapted_to_the_episode(tmp_path: Path) -> None:
     from cnnctl.few_shot.methods import maml_logits
 
@@ -369,6 +379,14 @@ def test_kept_weights_become_snapshots_and_the_last_is_the_network(copied: Path)
             for name, place in layer["weights"].items():
                 found = sets[epoch][place["offset"] :][: np.prod(place["shape"])]
                 assert np.array_equal(found, values[f"{layer['name']}/{name}"].ravel())
+
+
+def test_a_restored_best_epoch_stays_in_its_place(copied: Path) -> None:
+    for epoch, scale in {0: 0.25, 1: 1.0, 2: 0.5}.items():
+        kept(copied, epoch, scale)
+    content = content_of_run(copied, 0, None)
+    found = [(each["epoch"], each["label"]) for each in content.data["snapshots"]]
+    assert found == [(0, BEFORE_TRAINING), (1, "epoch 1"), (2, "epoch 2"), (1, f"{TRAINED}, epoch 1")]
 
 
 def test_at_most_so_many_snapshots_as_asked_for_are_read(copied: Path) -> None:

@@ -71,13 +71,18 @@ def test_the_receptive_field_is_the_box_that_changes_the_value(page: ArithmeticP
     assert_fields(page, Case(network_from(visible(LAYERS[name]), IMAGE, model_format)))
 
 
+VISIBLE = {"relu": "elu", "maximum": "average", "minimum": "average"}
+
+
 def visible(layers: list[Plain]) -> list[Plain]:
-    """Replace what would hide that a value is seen: means for maxima, and softplus for relu."""
+    """Replace what would hide that a value is seen: means for maxima, and elu or softplus for relu."""
     changed = []
     for layer in layers:
         ((kind, fields),) = layer.items()
         activation = {"activation": "softplus"} if fields.get("activation") == "relu" else {}
-        changed.append({kind.replace("max", "average"): {**fields, **activation}})
+        changed.append(
+            {VISIBLE.get(kind, kind.replace("max_", "average_")): {} if kind == "relu" else {**fields, **activation}}
+        )
     return changed
 
 

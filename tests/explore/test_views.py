@@ -10,8 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from cnnctl.spec import layers as L
 from cnnctl.spec.shapes import Window
 from tests.browser import CHROMIUM, Browser
 from tests.explore.arithmetic_page import ArithmeticPage
@@ -76,6 +78,54 @@ model:
     - dense: {{name: scores, units: classes}}
     - activation: {{name: ending, activation: softmax}}
 """
+NEW_KINDS = """
+data: {source: digits, validation: 0.1}
+model:
+  style: functional
+  layers:
+    - conv2d: {name: conv, filters: 4, kernel_size: 3, padding: same}
+    - relu: {name: kinked, max_value: 1.5, negative_slope: 0.1, threshold: 0.2, inputs: [conv]}
+    - leaky_relu: {name: leaky, inputs: [conv]}
+    - prelu: {name: sloped, shared_axes: [1, 2], inputs: [conv]}
+    - elu: {name: smooth, alpha: 0.5, inputs: [conv]}
+    - softmax: {name: soft, axis: [1, 2], inputs: [conv]}
+    - subtract: {name: less, inputs: [kinked, leaky]}
+    - multiply: {name: product, inputs: [less, sloped, soft]}
+    - average: {name: mean, inputs: [product, smooth, conv]}
+    - maximum: {name: high, inputs: [mean, conv]}
+    - minimum: {name: low, inputs: [high, smooth]}
+    - layer_normalization: {name: pixel, axis: -1}
+    - group_normalization: {name: grouped, groups: 2}
+    - unit_normalization: {name: unit, axis: [1, 2]}
+    - up_sampling2d: {name: larger, size: [2, 1], interpolation: bilinear}
+    - cropping2d: {name: middle, cropping: [[3, 5], [0, 0]]}
+    - up_sampling2d: {name: copies}
+    - depthwise_conv2d: {name: depthwise, kernel_size: [3, 2], depth_multiplier: 2, padding: same}
+    - separable_conv2d: {name: separable, filters: 3, kernel_size: 2, depth_multiplier: 2, activation: relu}
+    - conv2d_transpose: {name: transposed, filters: 4, kernel_size: 3, strides: 2, padding: same}
+    - permute: {name: turned, dims: [2, 1, 3]}
+    - reshape: {name: reshaped, target_shape: [-1, 4, 4]}
+    - rescaling: {name: scaled, scale: 0.5, offset: 0.1}
+    - spatial_dropout2d: {name: maps, rate: 0.5}
+    - gaussian_noise: {name: noise, stddev: 0.1}
+    - gaussian_dropout: {name: factors, rate: 0.3}
+    - alpha_dropout: {name: alpha, rate: 0.3}
+    - flatten: {name: flat}
+    - prelu: {name: vector}
+    - dense: {name: logits, units: classes}
+    - softmax: {name: probabilities}
+train: {loss: sparse_categorical_crossentropy}
+"""
+
+
+KINDS = {each.kind for each in L.LAYERS}
+
+
+def with_known_kinds(config: str) -> str:
+    """Remove the layers of types that the vocabulary lacks."""
+    plain = yaml.safe_load(config)
+    plain["model"]["layers"] = [layer for layer in plain["model"]["layers"] if {*layer} <= KINDS]
+    return yaml.safe_dump(plain, sort_keys=False)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +162,11 @@ def odd_options(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> S
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(file)
     return shown(browser, folder, ODD_OPTIONS.format(path=folder / "set"), 3)
+
+
+@pytest.fixture(scope="module")
+def new_kinds(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    return shown(browser, tmp_path_factory.mktemp("new"), with_known_kinds(NEW_KINDS), 4)
 
 
 @pytest.fixture
@@ -743,12 +798,94 @@ def test_with_every_option_the_first_value_is_what_its_equation_says(odd_options
     assert page.browser.events.errors == []
 
 
+JOINED: dict[str, Callable[[list[float]], float]] = {
+    "subtract": lambda values: values[0] - values[1],
+    "multiply": math.prod,
+    "average": lambda values: sum(values) / len(values),
+    "maximum": max,
+    "minimum": min,
+}
+"""How the inputs of a join make its output."""
+
+
+ONE_CHOICE = {*JOINED, "up_sampling2d", "cropping2d", "reshape", "permute", *(kind for kind in KINDS if "conv" in kind)}
+"""Layers whose view has one picture of the kind of the output."""
+
+
+def noisy(kind: str, steps: dict[str, float]) -> float:
+    """Compute the output of a dropout or a noise from the steps of its equation."""
+    if kind == "gaussian_noise":
+        return steps["input"] + steps["noise"]
+    if kind == "gaussian_dropout":
+        return steps["input"] * steps["noise"]
+    if kind == "alpha_dropout":
+        return steps["taken"] * steps["scale"] + steps["shift"]
+    return steps["input"] * steps["mask"] * steps["scale"]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_activations_joins_and_noise_are_what_their_equations_and_graphs_say(
+    new_kinds: Shown, arithmetic: ArithmeticPage, training: bool
+) -> None:
+    page = new_kinds
+    page.show()
+    images = some_images(page, 1, training)
+    for layer in page.network["layers"]:
+        name, kind = layer["name"], layer["kind"]
+        if kind in ("flatten", "dense"):
+            continue
+        place = (1, 2) if len(layer["shape"]) == 3 else (0, 4)
+        nodes = graph_of(page, name, ".view-stage .output-picture" if kind in ONE_CHOICE else SECOND, place)
+        steps, outputs = page.steps(), page.activations(name)
+        index = (*place, 0) if outputs.ndim == 3 else place[1:]
+        output = float(outputs[index])
+        assert steps["output"] == output, name
+        if kind in JOINED:
+            assert JOINED[kind]([value for step, value in steps.items() if step.startswith("input")]) == pytest.approx(
+                output
+            ), name
+        elif kind == "softmax":
+            assert steps["exponential"] / steps["sum"] == pytest.approx(output, rel=1e-5), name
+        elif "normalized" in steps:
+            scaled = (steps["value"] - steps.get("mean", 0)) / steps["deviation"] * steps.get("gamma", 1) + steps.get("beta", 0)
+            assert scaled == pytest.approx(output, abs=1e-5), name
+        elif "scale" in steps and "offset" in steps:
+            assert steps["input"] * steps["scale"] + steps["offset"] == pytest.approx(output, abs=1e-6), name
+        elif "conv" in kind:
+            assert steps["sum"] + steps["bias"] == pytest.approx(steps.get("before", output), abs=1e-5), name
+        elif kind == "up_sampling2d":
+            assert steps["sum"] == pytest.approx(output, abs=1e-6), name
+        elif "rate" in layer["fields"] or "stddev" in layer["fields"]:
+            assert (noisy(kind, steps) if training else steps["input"]) == pytest.approx(output, abs=1e-6), name
+        assert nodes[-1]["value"] == pytest.approx(output, abs=1e-5), name
+        target = {"kind": "value", "layer": name, "index": int(np.ravel_multi_index(index, outputs.shape))}
+        gradients = arithmetic.compute(page.network, page.weights, images, target, training=training, seed=1)["gradients"]
+        if kind in JOINED:
+            adjoints = {source: sum(node["adjoint"] for node in nodes if node["label"] == source) for source in layer["inputs"]}
+            expected = {source: float(np.sum(gradients[source][0][index])) for source in layer["inputs"]}
+            direct = {*layer["inputs"]} - SEEN_TWICE.get(name, set())
+            assert all(adjoints[each] == pytest.approx(expected[each], abs=1e-5) for each in direct), name
+        else:
+            found = inputs_of_graph(page, nodes)
+            assert {where: pytest.approx(float(gradients[layer["inputs"][0]][0][where]), abs=1e-5) for where in found} == found
+    assert page.browser.events.errors == []
+
+
+SEEN_TWICE = {"mean": {"conv"}, "high": {"conv"}, "low": {"smooth"}}
+"""Inputs of joins that act on the value through another input too, so that their gradient is larger."""
+
+
 # --- the page as a whole --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("network", "width", "theme"),
-    [("every_kind", 360, "dark"), ("every_kind", 1280, "light"), ("channels_first", 3840, "light")],
+    [
+        ("every_kind", 360, "dark"),
+        ("every_kind", 1280, "light"),
+        ("new_kinds", 360, "light"),
+        ("channels_first", 3840, "light"),
+    ],
 )
 def test_every_view_fits_into_the_window(request: pytest.FixtureRequest, network: str, width: int, theme: str) -> None:
     page: Shown = request.getfixturevalue(network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,21 @@ def test_names_of_files_and_folders_are_text(run: Path, browser: Browser, tmp_pa
     (tmp_path / f"{name}.yaml").write_text((folder / "config.yaml").read_text())
     (tmp_path / "page.html").unlink()
     assert name.partition("\u2028")[0] in opened(browser, page_of(tmp_path / f"{name}.yaml", tmp_path, images=0))
+
+
+@pytest.mark.parametrize(("name", "shown"), [("bell\a\x1b[31m", r"bell\x07\x1b[31m"), (os.fsdecode(b"caf\xe9"), r"caf\udce9")])
+def test_control_characters_and_undecodable_bytes_of_names_are_escaped(
+    run: Path, browser: Browser, tmp_path: Path, name: str, shown: str
+) -> None:
+    folder = run.rename(tmp_path / name)
+    opened(browser, page_of(folder, tmp_path, images=0))
+    heading = "[document.title, document.querySelector('h1').textContent]"
+    assert all(shown in text for text in browser.compute(heading))
+    (tmp_path / f"{name}.yaml").write_text((folder / "config.yaml").read_text())
+    (tmp_path / "page.html").unlink()
+    text = opened(browser, page_of(tmp_path / f"{name}.yaml", tmp_path, images=0))
+    assert all(shown in each for each in [*browser.compute(heading), text])
+    assert name not in text
 
 
 def dropped(browser: Browser, content: bytes, name: str) -> None:

@@ -7,17 +7,17 @@
  *   cnnctl.activations("conv2d")       {shape, values} of the image
  *   cnnctl.gradients("conv2d")         {shape, values}: the gradient of the target by that output; "input" too
  *   cnnctl.setTarget({class: 3})       the score of class 3 (its logarithm where the outputs are probabilities)
- *   cnnctl.setTarget({loss: 3})        the loss with 3 as the image's true class
+ *   cnnctl.setTarget({loss: 3})        the loss with 3 as the image's true class; unlabelled images of a batch do not count
  *   cnnctl.setTraining(true)           batch norm uses the batch, dropout drops
  *   cnnctl.setBatch([image, …])        the whole batch, the page's image first; an image is values or {values, label}
- *   cnnctl.setMasks({dropout: […]})    nested 0 and 1 for the batch; null draws them
+ *   cnnctl.setMasks({dropout: […]})    nested 0 and 1, or noise, for the batch; null draws them
  *   cnnctl.setSnapshot(0)              the weights of `cnnctl.snapshots[0]`
  *   cnnctl.classify()                  [{class, probability}, …]
  *   cnnctl.frames()                    the latest redraws: [{at, interval, work}, …] in milliseconds
  *   await cnnctl.drawn()               resolves when the page shows all that was set
  */
 
-import { classNames } from "./episode.js";
+import { classNames, hasLoss } from "./episode.js";
 import { probabilities } from "./overview/classes.js";
 import { change, gradientsNow, recentFrames, refresh, state, whenDrawn } from "./state.js";
 
@@ -65,6 +65,7 @@ function givenImage(given, call) {
   if (flat.length !== expected)
     throw new Error(`${call}: expected ${expected} values for ${JSON.stringify(shape)}; received ${flat.length}`);
   if (flat.some((value) => !Number.isFinite(value))) throw new Error(`${call}: a value is not a finite number`);
+  if (label !== null) checkClass(label, call);
   return { values: flat, label, name };
 }
 
@@ -74,11 +75,17 @@ function flattened(values) {
 
 function setTarget(given) {
   const kind = Object.hasOwn(given, "loss") ? "loss" : "class";
+  if (kind === "loss" && !hasLoss(state.page))
+    throw new Error("setTarget: this network is trained without a loss of classes; expected {class: …}");
+  checkClass(given[kind], "setTarget");
+  change({ target: { kind, class: given[kind], follows: false } });
+}
+
+function checkClass(index, call) {
   const count = classNames(state.page).length;
-  const index = given[kind];
+  if (count === 0) throw new Error(`${call}: the network has no classes; received class ${index}`);
   if (!Number.isInteger(index) || index < 0 || index >= count)
-    throw new Error(`setTarget: expected a class from 0 to ${count - 1}; received ${index}`);
-  change({ target: { kind, class: index, follows: false } });
+    throw new Error(`${call}: expected a class from 0 to ${count - 1}; received ${index}`);
 }
 
 function givenMasks(masks) {

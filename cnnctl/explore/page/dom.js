@@ -1,6 +1,8 @@
 /** Elements of the page, and numbers as text for people. Text goes in as text nodes only: nothing is parsed as HTML. */
 
 const SVG = "http://www.w3.org/2000/svg";
+const DIGITS = 4;
+const TAKES_FOCUS = "button, input, select, [tabindex='0']";
 
 /**
  * Create an HTML element.
@@ -40,14 +42,36 @@ export function setText(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
 
-/** Format a number in about four significant digits: 0.4213, -12.5, 1.3e-5. */
+/**
+ * Replace the children of an element. Where one of them had the focus, what is at its place takes it, else the element
+ * itself: without a focus the keys, such as Esc, would be dead.
+ */
+export function refill(target, ...children) {
+  const index = [...target.querySelectorAll(TAKES_FOCUS)].indexOf(document.activeElement);
+  target.replaceChildren(...children);
+  if (index < 0) return;
+  const places = target.querySelectorAll(TAKES_FOCUS);
+  (places[Math.min(index, places.length - 1)] ?? target).focus({ preventScroll: true });
+}
+
+/** Disable a button or enable it; the focus of a disabled one goes to another. */
+export function setDisabled(button, disabled, other) {
+  const focused = disabled && document.activeElement === button;
+  button.disabled = disabled;
+  if (focused && !other.disabled) other.focus({ preventScroll: true });
+}
+
+/** Format a number in four significant digits: 0.4213, −12.50, 1.300e−5. Integers below 100,000 are written as they are. */
 export function number(value) {
   if (!Number.isFinite(value)) return String(value);
+  return digitsOf(value).replace("e+", "e").replaceAll("-", "\u2212");
+}
+
+function digitsOf(value) {
   const size = Math.abs(value);
-  if ((size < 1e-3 && size > 0) || size >= 1e5) return value.toExponential(1).replace("e+", "e").replaceAll("-", "\u2212");
-  if (Number.isInteger(value)) return String(value).replace("-", "\u2212");
-  const digits = size >= 100 ? 1 : size >= 10 ? 2 : 3;
-  return value.toFixed(digits).replace("-", "\u2212");
+  if ((size < 1e-3 && size > 0) || size >= 1e5) return value.toExponential(DIGITS - 1);
+  if (Number.isInteger(value)) return String(value);
+  return size >= 1000 ? value.toFixed(1) : value.toPrecision(DIGITS);
 }
 
 /** Format a shape as Python does: (24, 24, 32), (10,). */

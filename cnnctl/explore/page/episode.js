@@ -9,6 +9,11 @@ export function comparesEmbeddings(page) {
   return Boolean(page.few_shot?.distance);
 }
 
+/** Return whether the network has a loss of classes: an embedding has none, and few-shot methods have their own. */
+export function hasLoss({ network }) {
+  return network.loss !== null && network.output !== "embedding";
+}
+
 /** Return the names of the classes among which the page classifies; an embedding without an episode has none. */
 export function classNames(page) {
   if (comparesEmbeddings(page)) return page.few_shot.classes.map((each) => each.name);

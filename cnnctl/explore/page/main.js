@@ -2,7 +2,7 @@
 
 import { createApi } from "./api.js";
 import { readPage } from "./data.js";
-import { countText, element } from "./dom.js";
+import { countText, element, setText } from "./dom.js";
 import { classNames } from "./episode.js";
 import { mountInput } from "./input/index.js";
 import { batchStrip } from "./overview/batch_strip.js";
@@ -34,9 +34,10 @@ function startPage() {
     batchStrip(hosts.batch),
     detailPanel(hosts.detail, network.focus),
   ];
+  parts.forEach((part) => subscribe(part.update));
   subscribe(() => {
-    parts.forEach((part) => part.update());
     hosts.hint.hidden = state.selected !== null;
+    setText(hosts.problem, state.error ? `Something went wrong: ${state.error}` : "");
   });
   window.cnnctl = createApi();
   change({ image: blankImage(page) });
@@ -55,6 +56,7 @@ function hostsOf(page) {
     episode: region("section", "episode-panel", "support images and distances"),
     batch: region("section", "batch-panel", "images of the batch"),
     detail: region("section", "detail-panel", "layer"),
+    problem: element("p", { class: "problem", role: "alert" }),
     hint: element("p", { class: "hint", text: "Open a map or a layer to see how each of its values is computed." }),
   };
   const stage = element("main", { class: "stage" }, hosts.input, hosts.network, hosts.outputs);
@@ -63,7 +65,16 @@ function hostsOf(page) {
   hosts.outputs.hidden = !classNames(page).length;
   return {
     ...hosts,
-    all: [pageHead(page, hosts.controls), stage, hosts.episode, hosts.batch, hosts.hint, hosts.detail, pageFoot(page)],
+    all: [
+      pageHead(page, hosts.controls),
+      hosts.problem,
+      stage,
+      hosts.episode,
+      hosts.batch,
+      hosts.hint,
+      hosts.detail,
+      pageFoot(page),
+    ],
   };
 }
 

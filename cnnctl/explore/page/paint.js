@@ -90,12 +90,22 @@ export function paintMap(canvas, values, height, width, scale) {
 }
 
 /** Paint an image of three channels (H, W, 3) in its colours; values from 0 to 1. */
-export function paintColours(canvas, values, height, width) {
+function paintColours(canvas, values, height, width) {
   const { context, image, pixels } = imageFor(canvas, height, width);
   for (let index = 0; index < pixels.length; index++) {
     pixels[index] = pixelOf(byteOf(values[3 * index]), byteOf(values[3 * index + 1]), byteOf(values[3 * index + 2]));
   }
   context.putImageData(image, 0, 0);
+}
+
+/** Paint one image of a tensor as people see it: in its colours where it has three channels, else its first channel in grey. */
+export function paintImage(canvas, tensor, image, dataFormat) {
+  const channels = tensor.shape[dataFormat === "channels_first" ? 1 : 3];
+  const planes = Array.from({ length: channels === 3 ? 3 : 1 }, (_, map) => channelOf(tensor, image, map, dataFormat));
+  const { values, height, width } = planes[0];
+  if (channels !== 3) return paintMap(canvas, values, height, width, IMAGE_SCALE);
+  const colours = Float32Array.from({ length: 3 * height * width }, (_, at) => planes[at % 3].values[Math.floor(at / 3)]);
+  return paintColours(canvas, colours, height, width);
 }
 
 /** Paint a grey image with a map of the same size over it: the larger a value, the more orange. */
@@ -168,6 +178,10 @@ export function stripOf(length) {
 export function channelOf(tensor, image, map, dataFormat) {
   const { shape, values } = tensor;
   if (shape.length === 2) return stripValues(values.subarray(image * shape[1], (image + 1) * shape[1]));
+  if (shape.length === 3) {
+    const [, rows, columns] = shape;
+    return { values: values.subarray(image * rows * columns, (image + 1) * rows * columns), height: rows, width: columns };
+  }
   const first = dataFormat === "channels_first";
   const [height, width, channels] = first ? [shape[2], shape[3], shape[1]] : shape.slice(1);
   const area = height * width;

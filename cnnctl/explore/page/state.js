@@ -19,13 +19,16 @@ export const state = {
   snapshot: 0, // index of page.snapshots
   target: { kind: "class", class: 0, follows: true },
   selected: null, // {layer, map, row, column}
-  temperature: 1,
+  temperature: 1, // of the view of the output alone
+  trueClass: null, // {class, image}: the class that a person chose as the true one of an image
+  error: null, // the message of what went wrong in the latest update
   showGradients: false,
   pass: null,
   gradients: null, // Map of names to tensors while something needs them
 };
 
 const PASS_DEPENDS_ON = ["image", "givenPartners", "training", "batchSize", "maskSeed", "masks", "snapshot"];
+const BATCH_SIZES = [8, 32, 128];
 const SLOW = 60; // milliseconds: after a slower update the next one waits, so that drawing itself stays smooth
 const LONGEST_PAUSE = 250;
 const listeners = new Set();
@@ -105,8 +108,19 @@ function computePass() {
 
 /** Return the other images of a training batch. */
 function batchPartners() {
-  const others = state.givenPartners ?? state.page.batch.filter(({ name }) => name !== state.image.name);
-  return others.slice(0, state.batchSize - 1);
+  return possiblePartners().slice(0, state.batchSize - 1);
+}
+
+function possiblePartners() {
+  return state.givenPartners ?? state.page.batch.filter(({ name }) => name !== state.image.name);
+}
+
+/** Return the sizes that a training batch can have with the images there are, the present one among them. */
+export function batchSizes() {
+  const most = 1 + (state.image ? possiblePartners().length : state.page.batch.length);
+  const largest = Math.min(most, BATCH_SIZES.at(-1));
+  const sizes = [...BATCH_SIZES.filter((size) => size <= most), largest, Math.min(state.batchSize, most)];
+  return [...new Set(sizes)].sort((one, other) => one - other);
 }
 
 /** Put images one after another into one tensor (B, ...shape). */
@@ -135,8 +149,7 @@ function targetOf(target) {
   if (target.kind === "class" && comparesEmbeddings(state.page))
     return { kind: "adjoint", values: adjointOfScore(target.class) };
   if (target.kind === "class") return { kind: "class", index: 0, class: target.class };
-  if (target.kind !== "loss") return target;
-  return { kind: "loss", labels: state.batch.map((image, index) => (index === 0 ? target.class : (image.label ?? 0))) };
+  return { kind: "loss", labels: state.batch.map((image, index) => (index === 0 ? target.class : (image.label ?? null))) };
 }
 
 /** Return the outputs of the last layer for the image of the page, before softmax where they are logits. */
@@ -180,12 +193,23 @@ export function whenDrawn() {
 function update(now) {
   scheduled = false;
   const started = performance.now();
-  refresh();
-  if (state.pass) for (const listener of [...listeners]) listener(state);
+  state.error = null;
+  attempt(refresh);
+  if (state.pass || state.error) for (const listener of [...listeners]) attempt(() => listener(state));
   lastWork = performance.now() - started;
   frameTimes.push({ at: now, interval: now - lastFrame, work: lastWork });
   if (frameTimes.length > 240) frameTimes.shift();
   lastFrame = now;
+}
+
+/** Do one part of an update; the page shows what went wrong in it, and the other parts are done nevertheless. */
+function attempt(work) {
+  try {
+    work();
+  } catch (error) {
+    state.error ??= error.message; // the first is the cause of others
+    console.error(error);
+  }
 }
 
 /**

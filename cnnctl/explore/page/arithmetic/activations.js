@@ -2,7 +2,6 @@
 // A derivative takes the value before the activation and the value after it.
 
 import { errorFunction } from "./error_function.js";
-import { softmaxBackward, softmaxForward } from "./softmax.js";
 import { makeTensor } from "./tensor.js";
 
 const SELU_SCALE = 1.0507009873554805;
@@ -63,15 +62,13 @@ export const ACTIVATIONS = {
   tanh_shrink: { forward: (x) => x - Math.tanh(x), derivative: (x) => Math.tanh(x) ** 2 },
 };
 
-/** Apply an activation to a tensor; softmax is over the last axis, whatever the data format. */
+/** Apply an activation of single values to a tensor. */
 export function activationForward(name, before) {
-  if (name === "softmax") return softmaxForward(before);
   return makeTensor(before.shape, before.values.map(activationNamed(name).forward));
 }
 
 /** Compute the adjoint of the values before an activation from that of the values after it. */
 export function activationBackward(name, before, output, adjoint) {
-  if (name === "softmax") return softmaxBackward(output, adjoint);
   const { derivative } = activationNamed(name);
   const gradient = makeTensor(before.shape);
   for (let index = 0; index < gradient.values.length; index += 1) {

@@ -10,7 +10,7 @@ export function convolutionForward({ layer, inputs, weights }) {
   const input = first ? channelsToEnd(inputs[0]) : inputs[0];
   const columns = weights.bias && biasIsOfColumns(layer);
   const output = convolve(input, weights.kernel, columns ? null : weights.bias, layer.fields);
-  if (columns) addToColumns(output, weights.bias.values);
+  if (columns) addBias(layer, output, weights.bias);
   return { output: first ? channelsToFront(output) : output };
 }
 
@@ -24,11 +24,12 @@ export function biasIsOfColumns(layer) {
   return layer.fields.data_format === "channels_first" && filters === columns;
 }
 
-/** Add to each value of (B, H, W, C) the bias of its column. */
-function addToColumns(output, bias) {
+/** Add to each value of (B, H, W, C) the bias of its filter, or of its column. */
+export function addBias(layer, output, bias) {
   const [, , columns, filters] = output.shape;
+  const ofColumns = biasIsOfColumns(layer);
   for (let index = 0; index < output.values.length; index += 1) {
-    output.values[index] += bias[Math.floor(index / filters) % columns];
+    output.values[index] += bias.values[ofColumns ? Math.floor(index / filters) % columns : index % filters];
   }
 }
 
@@ -41,7 +42,7 @@ export function convolutionBackward({ layer, inputs, weights }, adjoint) {
 }
 
 /** Compute (B, H, W, C) → (B, rows, columns, filters) for a kernel (height, width, C / groups, filters). */
-function convolve(input, kernel, bias, fields) {
+export function convolve(input, kernel, bias, fields) {
   const [batch, height, width] = input.shape;
   const { rows, columns } = slidesOf(fields, height, width);
   const filters = kernel.shape[3];
@@ -100,7 +101,7 @@ function turnedKernel(kernel) {
 }
 
 /** Spread the adjoints of the outputs over the pixels of their windows. */
-function spreadAdjoints(shape, adjoint, kernel, fields) {
+export function spreadAdjoints(shape, adjoint, kernel, fields) {
   const [batch, height, width, channels] = shape;
   const { rows, columns } = slidesOf(fields, height, width);
   const [, kernelWidth, share, filters] = kernel.shape;

@@ -1,11 +1,13 @@
 // Grad-CAM: which parts of an image raise the score of a class.
 // R. R. Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization".
 
+import { isConvolution } from "./convolution_kinds.js";
 import { sizeOf } from "./tensor.js";
+import { formatOf } from "./window.js";
 
 /** Return the last convolution before the network's output; null where there is none. */
 export function lastConvolution(network) {
-  return [...network.layers].reverse().find((layer) => layer.kind === "conv2d") ?? null;
+  return [...network.layers].reverse().find(isConvolution) ?? null;
 }
 
 /**
@@ -18,7 +20,7 @@ export function lastConvolution(network) {
 export function gradCam(network, pass, gradients, layerName, image = 0) {
   const layer = network.layer(layerName);
   if (layer.shape.length !== 3) throw new Error(`'${layerName}' has no maps: its shape is (${layer.shape.join(", ")})`);
-  const first = formatOfMaps(network, layer) === "channels_first";
+  const first = formatOf(network, layerName) === "channels_first";
   const [height, width, channels] = first ? [...layer.shape.slice(1), layer.shape[0]] : layer.shape;
   const [step, next] = first ? [1, height * width] : [channels, 1];
   const start = image * sizeOf(layer.shape);
@@ -31,11 +33,4 @@ export function gradCam(network, pass, gradients, layerName, image = 0) {
     for (let pixel = 0; pixel < sums.length; pixel += 1) sums[pixel] += weight * outputs[place + pixel * step];
   }
   return { values: Float32Array.from(sums, (sum) => Math.max(sum, 0)), height, width };
-}
-
-/** Return the data format of a layer: its own, or that of its first input. */
-function formatOfMaps(network, layer) {
-  if (layer.fields.data_format) return layer.fields.data_format;
-  const [before] = layer.inputs;
-  return before === "input" ? network.description.input.data_format : formatOfMaps(network, network.layer(before));
 }

@@ -4,16 +4,35 @@
 
 import { makeTensor, resolveAxis, splitAt } from "./tensor.js";
 
+const UNCORRECTED = { r: 1, d: 0 };
+
+/**
+ * Compute the corrections of batch renormalization for each place: normalized · r + d.
+ * S. Ioffe 2017, "Batch Renormalization"; r and d are bounded by `renorm_clipping`.
+ */
+function renormOf({ epsilon, renorm_clipping: bounds }, weights, { mean, variance }) {
+  const { rmin, rmax, dmax } = bounds ?? {};
+  return Array.from(mean, (value, place) => {
+    const known = Math.max(weights.renorm_stddev.values[place], Math.sqrt(epsilon));
+    const r = Math.min(Math.max(Math.sqrt(variance[place] + epsilon) / known, rmin ?? 0), rmax ?? Infinity);
+    const d = (value - weights.renorm_mean.values[place]) / known;
+    return { r, d: Math.min(Math.max(d, -(dmax ?? Infinity)), dmax ?? Infinity) };
+  });
+}
+
 /** Normalize a batch; `statistics` are the mean and the variance that were used. */
 export function normalizationForward({ layer, inputs, weights, training }) {
   const input = inputs[0];
   const parts = splitAt(input.shape, resolveAxis(layer.fields.axis, input.shape.length));
   const statistics = training ? batchStatistics(input.values, parts) : movingStatistics(weights);
   const { mean, variance } = statistics;
+  statistics.renorm = training && layer.fields.renorm ? renormOf(layer.fields, weights, statistics) : null;
   const output = makeTensor(input.shape);
   visitPlaces(parts, (place, start) => {
-    const scale = (weights.gamma ? weights.gamma.values[place] : 1) / Math.sqrt(variance[place] + layer.fields.epsilon);
-    const shift = weights.beta ? weights.beta.values[place] : 0;
+    const { r, d } = statistics.renorm?.[place] ?? UNCORRECTED;
+    const gamma = weights.gamma ? weights.gamma.values[place] : 1;
+    const scale = (gamma * r) / Math.sqrt(variance[place] + layer.fields.epsilon);
+    const shift = gamma * d + (weights.beta ? weights.beta.values[place] : 0);
     for (let index = start; index < start + parts.inner; index += 1) {
       output.values[index] = (input.values[index] - mean[place]) * scale + shift;
     }
@@ -33,7 +52,8 @@ export function normalizationBackward({ layer, inputs, weights, training, statis
   const means = training ? meansOfAdjoints(values, adjoint.values, parts, mean, deviation) : null;
   const gradient = makeTensor(shape);
   visitPlaces(parts, (place, start) => {
-    const scale = (weights.gamma ? weights.gamma.values[place] : 1) / deviation[place];
+    const { r } = statistics.renorm?.[place] ?? UNCORRECTED; // r and d are constants for the gradient
+    const scale = ((weights.gamma ? weights.gamma.values[place] : 1) * r) / deviation[place];
     for (let index = start; index < start + parts.inner; index += 1) {
       const normalized = (values[index] - mean[place]) / deviation[place];
       const change = means ? means.plain[place] + normalized * means.normalized[place] : 0;

@@ -19,3 +19,9 @@ export function uniformNumbers(seed) {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
   };
 }
+
+/** Return a function that draws normal numbers of mean 0 and variance 1 (Box and Muller 1958). */
+export function normalNumbers(seed) {
+  const draw = uniformNumbers(seed);
+  return () => Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw());
+}

@@ -31,6 +31,19 @@ export function windowAlong(slide, position) {
   return Array.from({ length: slide.size }, (_, index) => start + index * slide.dilation);
 }
 
+/**
+ * List the pixels from which a transposed convolution reaches an output position: [{ pixel, index }], `index` in the window.
+ * The slide is that of the convolution from the output back to the input.
+ */
+export function reachedFrom(slide, position) {
+  const found = [];
+  for (let index = 0; index < slide.size; index += 1) {
+    const pixel = (position + slide.before - index * slide.dilation) / slide.stride;
+    if (Number.isInteger(pixel) && pixel >= 0 && pixel < slide.count) found.push({ pixel, index });
+  }
+  return found;
+}
+
 /** Return which indices of the window at a position are pixels: `first`, and `end` after the last; `start` is its corner. */
 export function insideAlong(slide, position) {
   const start = position * slide.stride - slide.before;

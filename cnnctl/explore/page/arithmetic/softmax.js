@@ -1,6 +1,7 @@
 // Softmax and cross-entropy, step by step.
 
-import { makeTensor } from "./tensor.js";
+import { broadcastIndices } from "./broadcasting.js";
+import { makeTensor, sizeOf } from "./tensor.js";
 
 /** Compute exp(x / T) / sum(exp(x / T)) of a list of logits. */
 export function softmax(logits, temperature = 1) {
@@ -50,30 +51,33 @@ function lossOf(target, logarithms) {
   return target.reduce((sum, share, index) => (share === 0 ? sum : sum - share * logarithms[index]), 0);
 }
 
-/** Apply softmax along the last axis. */
-export function softmaxForward(before) {
+/** Apply softmax along axes of a tensor. */
+export function softmaxForward(before, axes) {
   const output = makeTensor(before.shape);
-  visitLastAxis(before.shape, (start, end) => {
-    output.values.set(softmax(before.values.subarray(start, end)), start);
-  });
+  for (const places of groupsAlong(before.shape, axes)) {
+    const { probabilities } = softmaxSteps(places.map((place) => before.values[place]));
+    places.forEach((place, index) => (output.values[place] = probabilities[index]));
+  }
   return output;
 }
 
 /** Compute the adjoint of the logits: dx = y · (dy - sum(dy · y)). */
-export function softmaxBackward(output, adjoint) {
+export function softmaxBackward(output, adjoint, axes) {
   const gradient = makeTensor(output.shape);
-  visitLastAxis(output.shape, (start, end) => {
-    let sum = 0;
-    for (let index = start; index < end; index += 1) sum += adjoint.values[index] * output.values[index];
-    for (let index = start; index < end; index += 1) {
-      gradient.values[index] = output.values[index] * (adjoint.values[index] - sum);
-    }
-  });
+  for (const places of groupsAlong(output.shape, axes)) {
+    const sum = places.reduce((total, place) => total + adjoint.values[place] * output.values[place], 0);
+    places.forEach((place) => (gradient.values[place] = output.values[place] * (adjoint.values[place] - sum)));
+  }
   return gradient;
 }
 
-function visitLastAxis(shape, visit) {
-  const length = shape[shape.length - 1];
-  const end = shape.reduce((product, each) => product * each, 1);
-  for (let start = 0; start < end; start += length) visit(start, start + length);
+/** List the indices of the values whose softmax is taken together: those that differ along `axes` only. */
+export function groupsAlong(shape, axes) {
+  const indices = broadcastIndices(
+    shape,
+    shape.map((length, axis) => (axes.includes(axis) ? 1 : length)),
+  );
+  const groups = [];
+  for (let index = 0; index < sizeOf(shape); index += 1) (groups[indices ? indices[index] : index] ??= []).push(index);
+  return groups;
 }

@@ -1,14 +1,18 @@
 // What is differentiated: the score of a class, the loss, one value of a layer, or any sum of the network's outputs.
 
+import { activationName } from "./activation_layers.js";
 import { SMALLEST, smoothedTarget, softmax } from "./softmax.js";
 import { makeTensor, sizeOf } from "./tensor.js";
+
+/** A softmax of finite logits is never 0, though its float32 may be; other probabilities may be 0. */
+const SMALLEST_SOFTMAX = 1e-37;
 
 /**
  * Compute the adjoint at which a backward pass starts: { layer: name, adjoint, before? }.
  *
  * The target is one of
  * - { kind: "class", index, class }: the logit of a class for one image, or the logarithm of its probability;
- * - { kind: "loss", labels }: the mean loss of the batch, with label smoothing;
+ * - { kind: "loss", labels }: the mean loss of the batch, with label smoothing; images whose label is null do not count;
  * - { kind: "value", layer, index, image? }: one value of a layer for one image (0), by its flat index;
  * - { kind: "adjoint", values }: the adjoint of the network's output itself.
  */
@@ -55,19 +59,22 @@ function startOfLoss(network, pass, { labels }) {
   if (labels.length !== output.shape[0]) {
     throw new Error(`the loss needs one label per image: ${output.shape[0]}, received ${labels.length}`);
   }
-  const targets = labels.map((label) => smoothedTarget(label, classes, smoothing));
+  const count = labels.filter((label) => label !== null).length;
+  const targets = labels.map((label) => label !== null && smoothedTarget(label, classes, smoothing));
   if (network.output === "probabilities") {
     return startOfLogarithms(network, pass, (image, weights) => {
+      if (!targets[image]) return;
       targets[image].forEach((share, index) => {
-        weights[index] = -share / labels.length;
+        weights[index] = -share / count;
       });
     });
   }
   const adjoint = makeTensor(output.shape);
   targets.forEach((target, image) => {
+    if (!target) return;
     const probabilities = softmax(output.values.subarray(image * classes, (image + 1) * classes));
     probabilities.forEach((probability, index) => {
-      adjoint.values[image * classes + index] = (probability - target[index]) / labels.length;
+      adjoint.values[image * classes + index] = (probability - target[index]) / count;
     });
   });
   return { layer: network.last.name, adjoint };
@@ -78,7 +85,8 @@ function startOfLoss(network, pass, { labels }) {
  * weight - p · sum(weights), which stays exact where p underflows.
  */
 function startOfLogarithms(network, pass, fill) {
-  const { name, fields } = network.last;
+  const { name } = network.last;
+  const isSoftmax = activationName(network.last) === "softmax";
   const output = pass.outputs.get(name);
   const classes = classesOf(network, pass);
   const adjoint = makeTensor(output.shape);
@@ -90,16 +98,11 @@ function startOfLogarithms(network, pass, fill) {
     weights.forEach((weight, index) => {
       const place = image * classes + index;
       const probability = output.values[place];
-      adjoint.values[place] = weight === 0 ? 0 : weight / Math.max(probability, smallestOf(fields));
+      adjoint.values[place] = weight === 0 ? 0 : weight / Math.max(probability, isSoftmax ? SMALLEST_SOFTMAX : SMALLEST);
       before.values[place] = weight - probability * sum;
     });
   }
-  return fields.activation === "softmax" ? { layer: name, adjoint, before } : { layer: name, adjoint };
-}
-
-/** A softmax of finite logits is never 0, though its float32 may be; other probabilities may be 0. */
-function smallestOf(fields) {
-  return fields.activation === "softmax" ? 1e-37 : SMALLEST;
+  return isSoftmax ? { layer: name, adjoint, before } : { layer: name, adjoint };
 }
 
 function classesOf(network, pass) {

@@ -1,137 +1,11 @@
 // The computation of one output value in numbers, for each kind of layer that multiplies, chooses or averages.
-// A place is { row, column, map }; a value of a vector is at row 0, column = unit, map 0.
 
-import { biasIsOfColumns } from "./convolution.js";
-import { flatIndex, formatOf, paddingOf, shapeOf, spatial, windowOf } from "./window.js";
-
-/** Read one value of a layer's output, or of "input", for one image of the batch. */
-export function valueAt(network, tensors, name, image, place) {
-  const tensor = tensors.get(name);
-  return tensor.values[flatIndex(shapeOf(network, name), formatOf(network, name), image, place.row, place.column, place.map)];
-}
-
-/** Compute the index of a value in a layer's output of one image, without the batch. */
-export function indexOf(network, name, place) {
-  return flatIndex(shapeOf(network, name), formatOf(network, name), 0, place.row, place.column, place.map);
-}
-
-/** Compute the place of the value at `index` of one image: the reverse of `indexOf`. */
-export function placeOf(network, name, index) {
-  const shape = shapeOf(network, name);
-  const { height, width, channels } = spatial(shape, formatOf(network, name));
-  if (formatOf(network, name) === "channels_first" && shape.length === 3) {
-    const inside = index % (height * width);
-    return { map: Math.floor(index / (height * width)), row: Math.floor(inside / width), column: inside % width };
-  }
-  const pixel = Math.floor(index / channels);
-  return { map: index % channels, row: Math.floor(pixel / width), column: pixel % width };
-}
-
-/** Return the values along the last axis at a place, such as the logits of softmax, and the index there: { values, unit }. */
-export function lastAxisAt(network, tensors, name, image, place) {
-  const { shape, values } = tensors.get(name);
-  const length = shape.at(-1);
-  const index = image * (values.length / shape[0]) + indexOf(network, name, place);
-  const start = Math.floor(index / length) * length;
-  return { values: values.subarray(start, start + length), unit: index - start };
-}
-
-/** Read a dropout's mask (0 or 1) at a place; along an axis of length 1 all values share it. 1 where there is no mask. */
-export function maskAt(network, pass, name, image, place) {
-  const mask = pass.masks.get(name);
-  if (!mask) return 1;
-  const { shape } = pass.outputs.get(name);
-  let rest = indexOf(network, name, place);
-  let index = 0;
-  let step = 1;
-  for (let axis = shape.length - 1; axis > 0; axis -= 1) {
-    if (mask.shape[axis] > 1) index += (rest % shape[axis]) * step;
-    rest = Math.floor(rest / shape[axis]);
-    step *= mask.shape[axis];
-  }
-  return mask.values[index + (mask.shape[0] > 1 ? image * step : 0)];
-}
-
-/** Return the input maps that a filter of a convolution reads: first and the one after the last. */
-export function groupOf(network, layer, filter) {
-  const { channels } = spatial(shapeOf(network, layer.inputs[0]), layer.fields.data_format);
-  const each = channels / layer.fields.groups;
-  const first = Math.floor(filter / (layer.fields.filters / layer.fields.groups)) * each;
-  return { first, end: first + each };
-}
-
-function biasOf(network, layer, unit) {
-  return layer.fields.use_bias === false ? null : network.weight(layer.name, "bias").values[unit];
-}
-
-/**
- * Compute one value of a convolution as products.
- *
- * Returns `channels`, one { channel, terms: [{ row, column, kernelRow, kernelColumn, padding, value, weight, product }], sum }
- * per input map that the filter reads; `sum` over them, `bias` (null without one) and `before` the activation.
- */
-export function convolutionTerms(network, pass, name, image, place) {
-  const layer = network.layer(name);
-  const input = layer.inputs[0];
-  const shape = shapeOf(network, input);
-  const { height, width } = spatial(shape, layer.fields.data_format);
-  const window = windowOf(layer, shape, place.row, place.column);
-  const kernel = network.weight(name, "kernel");
-  const [, kernelWidth, depth, filters] = kernel.shape;
-  const values = pass.outputs.get(input).values;
-  const { first, end } = groupOf(network, layer, place.map);
-  const channels = [];
-  for (let channel = first; channel < end; channel += 1) {
-    const terms = [];
-    window.rows.forEach((row, kernelRow) =>
-      window.columns.forEach((column, kernelColumn) => {
-        const padding = row < 0 || column < 0 || row >= height || column >= width;
-        const value = padding ? 0 : values[flatIndex(shape, layer.fields.data_format, image, row, column, channel)];
-        const weight =
-          kernel.values[((kernelRow * kernelWidth + kernelColumn) * depth + channel - first) * filters + place.map];
-        terms.push({ row, column, kernelRow, kernelColumn, padding, value, weight, product: value * weight });
-      }),
-    );
-    channels.push({ channel, terms, sum: terms.reduce((total, term) => total + term.product, 0) });
-  }
-  const sum = channels.reduce((total, each) => total + each.sum, 0);
-  const bias = biasOf(network, layer, biasIsOfColumns(layer) ? place.column : place.map);
-  return { channels, sum, bias, before: sum + (bias ?? 0), window };
-}
-
-/** Compute the map that one input map contributes to one filter's output, before sums over maps, bias and activation. */
-export function partialMap(network, pass, name, image, filter, channel) {
-  const layer = network.layer(name);
-  const shape = shapeOf(network, layer.inputs[0]);
-  const { height, width } = spatial(shape, layer.fields.data_format);
-  const output = spatial(layer.shape, layer.fields.data_format);
-  const kernel = network.weight(name, "kernel");
-  const [kernelHeight, kernelWidth, depth, filters] = kernel.shape;
-  const inGroup = channel - groupOf(network, layer, filter).first;
-  const values = pass.outputs.get(layer.inputs[0]).values;
-  const start = flatIndex(shape, layer.fields.data_format, image, 0, 0, channel);
-  const rowStep = flatIndex(shape, layer.fields.data_format, image, 1, 0, channel) - start;
-  const columnStep = flatIndex(shape, layer.fields.data_format, image, 0, 1, channel) - start;
-  const [rowStride, columnStride] = layer.fields.strides;
-  const [rowDilation, columnDilation] = layer.fields.dilation_rate;
-  const { top, left } = paddingOf(layer, shape);
-  const result = new Float64Array(output.height * output.width);
-  for (let i = 0; i < kernelHeight; i += 1) {
-    for (let j = 0; j < kernelWidth; j += 1) {
-      const weight = kernel.values[((i * kernelWidth + j) * depth + inGroup) * filters + filter];
-      for (let row = 0; row < output.height; row += 1) {
-        const inputRow = row * rowStride - top + i * rowDilation;
-        if (inputRow < 0 || inputRow >= height) continue;
-        for (let column = 0; column < output.width; column += 1) {
-          const inputColumn = column * columnStride - left + j * columnDilation;
-          if (inputColumn < 0 || inputColumn >= width) continue;
-          result[row * output.width + column] += weight * values[start + inputRow * rowStep + inputColumn * columnStep];
-        }
-      }
-    }
-  }
-  return result;
-}
+import { affineOf } from "./affine.js";
+import { centred, weightPlaces } from "./axis_normalization.js";
+import { indexOf, placeTaken, valueAt } from "./places.js";
+import { linesOf } from "./up_sampling.js";
+import { biasOf } from "./terms_convolution.js";
+import { flatIndex, shapeOf, spatial, windowOf } from "./window.js";
 
 /**
  * Compute one value of a dense layer as products with every input along the last axis.
@@ -184,7 +58,7 @@ export function poolingTerms(network, pass, name, image, place) {
     }),
   );
   const real = terms.filter((term) => !term.padding);
-  const largest = Math.max(...real.map((term) => term.value));
+  const largest = real.reduce((high, term) => Math.max(high, term.value), -Infinity); // a map may be too large to spread
   const winner = layer.kind.includes("max") ? real.find((term) => term.value === largest) : null;
   const sum = real.reduce((total, term) => total + term.value, 0);
   return {
@@ -221,8 +95,11 @@ export function normalizationTerms(network, pass, name, image, place) {
   const [mean, variance, epsilon] = [used.mean[unit], used.variance[unit], layer.fields.epsilon];
   const [gamma, beta] = [weight("gamma", null), weight("beta", null)];
   const normalized = (value - mean) / Math.sqrt(variance + epsilon);
+  const renorm = used.renorm?.[unit] ?? null;
+  const corrected = renorm ? normalized * renorm.r + renorm.d : normalized;
   return {
     unit,
+    renorm,
     value,
     mean,
     variance,
@@ -230,80 +107,63 @@ export function normalizationTerms(network, pass, name, image, place) {
     gamma,
     beta,
     normalized,
-    output: normalized * (gamma ?? 1) + (beta ?? 0),
+    output: corrected * (gamma ?? 1) + (beta ?? 0),
     movingMean: weight("moving_mean"),
     movingVariance: weight("moving_variance"),
   };
 }
 
-/** Compute where a value of a concatenation comes from: { input, place }. */
-export function sourceOf(network, name, place) {
+/**
+ * Compute one value of a layer, group or unit normalization.
+ *
+ * Returns { value, mean, spread, deviation, gamma, beta, normalized, output, group }: mean is null where none is subtracted,
+ * spread is the variance, or the sum of squares of unit_normalization, and `group` has the values that are normalized together.
+ */
+export function axisNormalizationTerms(network, pass, name, image, place) {
   const layer = network.layer(name);
-  const axis = layer.fields.axis < 0 ? layer.shape.length + layer.fields.axis : layer.fields.axis - 1;
-  const after = layer.shape.slice(axis + 1).reduce((product, side) => product * side, 1);
-  const index = indexOf(network, name, place);
-  const along = Math.floor(index / after) % layer.shape[axis];
-  let offset = 0;
-  for (const input of layer.inputs) {
-    const side = shapeOf(network, input)[axis];
-    if (along < offset + side) {
-      const outer = Math.floor(index / (after * layer.shape[axis]));
-      return { input, place: placeOf(network, input, (outer * side + along - offset) * after + (index % after)) };
-    }
-    offset += side;
-  }
-  throw new Error(`${name} has no value at ${index}`);
+  const { shape, values } = pass.outputs.get(layer.inputs[0]);
+  const used = pass.statistics.get(name);
+  const index = image * (values.length / shape[0]) + indexOf(network, name, place);
+  const group = used.group[index];
+  const at = weightPlaces(layer, shape)[index];
+  const weight = (which) => (layer.weights[which] ? network.weight(name, which).values[at] : null);
+  const [gamma, beta] = [weight("gamma"), weight("beta")];
+  const mean = centred(layer) ? used.mean[group] : null;
+  const normalized = (values[index] - (mean ?? 0)) * used.factor[group];
+  return {
+    value: values[index],
+    mean,
+    around: used.mean[group],
+    spread: used.spread[group],
+    deviation: 1 / used.factor[group],
+    gamma,
+    beta,
+    normalized,
+    output: normalized * (gamma ?? 1) + (beta ?? 0),
+    count: used.count,
+    isSum: used.isSum,
+    group: values.filter((_, other) => used.group[other] === group),
+  };
 }
 
-/** Compute the place that an input of `add` is read at: an axis of length 1 is read at 0, missing axes are left out. */
-export function broadcastPlace(network, name, input, place) {
-  const [own, whole] = [shapeOf(network, input), shapeOf(network, name)];
-  let rest = indexOf(network, name, place);
-  let index = 0;
-  let step = 1;
-  for (let axis = 1; axis <= own.length; axis += 1) {
-    // from the last axis on
-    const [length, full] = [own.at(-axis), whole.at(-axis)];
-    if (length > 1) index += (rest % full) * step;
-    rest = Math.floor(rest / full);
-    step *= length;
-  }
-  return placeOf(network, input, index);
-}
-
-/** Compute the place in a layer's input, which may have another data format, of what the layer takes for (row, column, map). */
-function placeTaken(network, layer, row, column, map) {
-  const [input] = layer.inputs;
-  return placeOf(network, input, flatIndex(shapeOf(network, input), layer.fields.data_format, 0, row, column, map));
-}
-
-/** Compute the place in the input that a value of `zero_padding2d` is; null for a zero of the padding. */
-export function unpaddedPlace(network, name, place) {
-  const layer = network.layer(name);
-  const [[top], [left]] = layer.fields.padding;
-  const { height, width } = spatial(shapeOf(network, layer.inputs[0]), layer.fields.data_format);
-  const [row, column] = [place.row - top, place.column - left];
-  const inside = row >= 0 && column >= 0 && row < height && column < width;
-  return inside ? placeTaken(network, layer, row, column, place.map) : null;
-}
-
-/** Compute the unit of `flatten`'s output that an input value goes to: Keras puts channels last first. */
-export function flattenedUnit(network, name, place) {
+/** Compute one value of an up-sampling: { terms: [{ row, column, map, value, weight, product }], sum }; places of the input. */
+export function upSamplingTerms(network, pass, name, image, place) {
   const layer = network.layer(name);
   const [input] = layer.inputs;
-  const shape = shapeOf(network, input);
-  const index = indexOf(network, input, place);
-  if (shape.length === 1 || layer.fields.data_format !== "channels_first") return index;
-  const pixels = shape[1] * shape[2];
-  return (index % pixels) * shape[0] + Math.floor(index / pixels);
+  const { height, width } = spatial(shapeOf(network, input), layer.fields.data_format);
+  const { rows, columns } = linesOf(layer, height, width);
+  const terms = rows[place.row].flatMap((down) =>
+    columns[place.column].map((across) => {
+      const source = placeTaken(network, layer, down.pixel, across.pixel, place.map);
+      const value = valueAt(network, pass.outputs, input, image, source);
+      const weight = down.weight * across.weight;
+      return { ...source, value, weight, product: value * weight };
+    }),
+  );
+  return { terms, sum: terms.reduce((total, term) => total + term.product, 0) };
 }
 
-/** Compute the input value that a unit of `flatten`'s output comes from: the reverse of `flattenedUnit`. */
-export function unflattenedPlace(network, name, unit) {
-  const layer = network.layer(name);
-  const shape = shapeOf(network, layer.inputs[0]);
-  if (shape.length === 1) return { row: 0, column: unit, map: 0 };
-  const { width, channels } = spatial(shape, layer.fields.data_format);
-  const pixel = Math.floor(unit / channels);
-  return placeTaken(network, layer, Math.floor(pixel / width), pixel % width, unit % channels);
+/** Return the numbers by which a rescaling or a normalization computes the value at a place: { factor, shift, names }. */
+export function affineAt(network, name, place) {
+  return affineOf(network.layer(name), network.weights.get(name))(indexOf(network, name, place));
 }

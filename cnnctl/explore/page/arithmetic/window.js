@@ -5,9 +5,13 @@ import { slidesOf, windowAlong } from "./sliding.js";
 
 const WHOLE_NETWORK_INPUT = "input";
 
-/** Split a shape without its batch axis: an image's (H, W, C) or (C, H, W), or a vector's (D), which is 1 row of D columns. */
+/**
+ * Split a shape without its batch axis: an image's (H, W, C) or (C, H, W), a matrix' (H, W), or a vector's (D), which is
+ * 1 row of D columns.
+ */
 export function spatial(shape, dataFormat) {
   if (shape.length === 1) return { height: 1, width: shape[0], channels: 1 };
+  if (shape.length === 2) return { height: shape[0], width: shape[1], channels: 1 };
   const [first, second, third] = shape;
   return dataFormat === "channels_first"
     ? { height: second, width: third, channels: first }
@@ -23,11 +27,16 @@ export function flatIndex(shape, dataFormat, image, row, column, channel) {
     : before + (row * width + column) * channels + channel;
 }
 
+/** Return the data format that a layer gives its output; undefined where that is the one of its first input. */
+export function formatGiven({ kind, fields }) {
+  return kind === "spatial_dropout2d" ? undefined : fields.data_format; // its format only says which axes share a mask
+}
+
 /** Return the data format that a layer's output has: its own, else that of its first input. */
 export function formatOf(network, name) {
   if (name === WHOLE_NETWORK_INPUT) return network.description.input.data_format;
   const layer = network.layer(name);
-  return layer.fields.data_format ?? formatOf(network, layer.inputs[0]);
+  return formatGiven(layer) ?? formatOf(network, layer.inputs[0]);
 }
 
 /** Return the shape of a layer's output, or of the input, without the batch axis. */

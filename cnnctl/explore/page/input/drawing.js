@@ -17,14 +17,14 @@ const PER_STEP = { false: 0.5, true: 4 }; // how far an arrow key moves, in pixe
 export function drawingPanel(page, show) {
   const { height, width } = page.preparation;
   const multiple = Math.max(2, Math.round(PAD_PIXELS / Math.max(height, width)));
-  const label = "drawing pad; with keys: arrows move, Space lowers and lifts the pen";
+  const label = "with keys: arrows move, Space lowers and lifts the pen";
   const canvas = element("canvas", {
     class: "pad",
     width: width * multiple,
     height: height * multiple,
     tabindex: 0,
-    role: "img",
-    aria: { label },
+    role: "application", // in other roles screen readers keep the arrow keys for themselves
+    aria: { label, roledescription: "drawing pad" },
   });
   const ink = new Ink(canvas, page.pad.paper, page.pad.ink);
   const brush = element("input", {

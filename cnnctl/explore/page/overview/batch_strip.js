@@ -1,7 +1,7 @@
 /** In training mode: the images of the batch, whose statistics batch norm uses, each with its name. */
 
-import { element, setText } from "../dom.js";
-import { channelOf, IMAGE_SCALE, paintMap } from "../paint.js";
+import { element, refill, setText } from "../dom.js";
+import { paintImage } from "../paint.js";
 import { change, state } from "../state.js";
 
 /** Create the strip in a host; returns {update}. */
@@ -25,7 +25,7 @@ export function batchStrip(host) {
   }
 
   function renew() {
-    list.replaceChildren(...state.batch.map((image, index) => thumb(image, index)));
+    refill(list, ...state.batch.map((image, index) => thumb(image, index)));
     [...list.querySelectorAll("canvas")].forEach(paintThumb);
   }
 
@@ -58,8 +58,6 @@ function shortName(image) {
     : String(state.page.network.classes[image.label] ?? image.label);
 }
 
-/** Paint the first channel of an image of the batch. */
 function paintThumb(canvas, index) {
-  const { values, height, width } = channelOf(state.pass.images, index, 0, state.page.network.input.data_format);
-  paintMap(canvas, values, height, width, IMAGE_SCALE);
+  paintImage(canvas, state.pass.images, index, state.page.network.input.data_format);
 }

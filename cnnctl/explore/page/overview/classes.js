@@ -10,10 +10,10 @@ const MAX_IN_ORDER = 12; // more classes are sorted by their probability
 const PER_PAGE = 12;
 const QUIET = 700; // milliseconds
 
-/** Compute the probability of each class for the image of the page. */
+/** Compute the probability of each class for the image of the page; the temperature of the output's view is not for it. */
 export function probabilities() {
   if (state.page.network.output === "probabilities") return Array.from(outputValues());
-  return Array.from(softmax(scoresOfClasses(), state.temperature));
+  return Array.from(softmax(scoresOfClasses()));
 }
 
 /** Create the panel of classes in a host; returns {update}. */

@@ -27,7 +27,7 @@ export const LIST = matchMedia("(max-width: 46rem)");
  * @returns {{root: HTMLElement, head: HTMLElement, update: () => void, showMap: (map: number) => void}}
  */
 export function layerColumn(layer, options) {
-  const isVector = layer.shape.length < 3;
+  const isVector = layer.shape.length === 1;
   const total = isVector ? Math.ceil(layer.shape[0] / MAX_CELLS) : mapsOf(layer.shape, options.format);
   const perPage = isVector ? 1 : options.perPage;
   const maps = element("div", {
@@ -137,7 +137,7 @@ function factsOf(layer) {
 
 function mapButton(layer, map, total, open) {
   const canvas = element("canvas");
-  const isVector = layer.shape.length < 3;
+  const isVector = layer.shape.length === 1;
   const label = isVector ? `values of ${layer.name}` : `map ${map} of ${layer.name}, 0 to ${total - 1}`;
   const properties = {
     class: "map",

@@ -1,10 +1,10 @@
 /** The switches above the network: training or inference, gradients and their target, the epoch of the weights. */
 
+import { actsInTraining, drawsMasks } from "../arithmetic/noise.js";
 import { element, setText } from "../dom.js";
-import { classNames } from "../episode.js";
-import { change, needGradients, state } from "../state.js";
+import { classNames, hasLoss } from "../episode.js";
+import { batchSizes, change, needGradients, state } from "../state.js";
 
-const BATCH_SIZES = [8, 32, 128];
 const STEP_TIME = 700; // milliseconds per snapshot
 
 /** Create the controls in a host; returns {update}. */
@@ -26,36 +26,38 @@ function segmented(label, choices, chosen) {
 }
 
 function modeControl() {
-  const kinds = new Set(state.page.network.layers.map((layer) => layer.kind));
-  const explanation = "training: batch norm uses the statistics of the batch, dropout sets values to zero";
+  const random = state.page.network.layers.filter(actsInTraining);
+  const explanation = "training: batch norm uses the statistics of the batch, dropout and noise act";
   const mode = segmented("mode", [["inference", "Inference", "as in evaluate and predict"], ["training", "Training", explanation]], (value) => change({ training: value === "training" })); // prettier-ignore
-  const size = selectMenu("batch", batchSizes().map((count) => [String(count), `batch of ${count}`]), (value) => change({ batchSize: Number(value) })); // prettier-ignore
+  const size = selectMenu("batch", [], (value) => change({ batchSize: Number(value) }));
   const masks = element("button", {
     type: "button",
-    text: "New dropout masks",
-    on: { click: () => change({ maskSeed: state.maskSeed + 1 }) },
+    text: random.every(drawsMasks) ? "New dropout masks" : "New masks and noise",
+    on: { click: () => change({ maskSeed: state.maskSeed + 1, masks: null }) },
   });
-  const root = element("div", { class: "control" }, mode.root, size, ...(kinds.has("dropout") ? [masks] : []));
+  const root = element("div", { class: "control" }, mode.root, size, ...(random.length ? [masks] : []));
 
   function update() {
     mode.mark(state.training ? "training" : "inference");
     size.hidden = masks.hidden = !state.training;
+    setChoices(size, batchSizes().map((count) => [String(count), `batch of ${count}`])); // prettier-ignore
     size.value = String(state.batch.length);
   }
 
   return { root, update };
 }
 
-/** Return the batch sizes that the page has images for, with the one it starts with. */
-function batchSizes() {
-  const most = state.page.batch.length + 1;
-  const possible = [...BATCH_SIZES.filter((size) => size <= most), Math.min(state.batchSize, most)];
-  return [...new Set(possible)].sort((a, b) => a - b);
+function selectMenu(label, choices, chosen) {
+  const menu = element("select", { aria: { label }, on: { change: (event) => chosen(event.target.value) } });
+  setChoices(menu, choices);
+  return menu;
 }
 
-function selectMenu(label, choices, chosen) {
-  const options = choices.map(([value, text]) => element("option", { value, text }));
-  return element("select", { aria: { label }, on: { change: (event) => chosen(event.target.value) } }, ...options);
+/** Put choices, [value, text] each, into a menu that has others; an open menu with the same ones stays. */
+function setChoices(menu, choices) {
+  const known = [...menu.options].map((option) => option.value).join();
+  if (known === choices.map(([value]) => value).join()) return;
+  menu.replaceChildren(...choices.map(([value, text]) => element("option", { value, text })));
 }
 
 function gradientControl() {
@@ -85,10 +87,10 @@ function gradientControl() {
 
 /** List what can be differentiated: the score of each class, and the loss with each class as the true one. */
 function targetChoices() {
-  const { loss, output } = state.page.network;
+  const { output } = state.page.network;
   const classes = classNames(state.page);
   const score = output === "probabilities" ? "log probability of" : "score of";
-  const kinds = [["class", score], ...(loss && output !== "embedding" ? [["loss", "loss, true class"]] : [])]; // prettier-ignore
+  const kinds = [["class", score], ...(hasLoss(state.page) ? [["loss", "loss, true class"]] : [])]; // prettier-ignore
   return [["follow", "score of the predicted class"], ...kinds.flatMap(([kind, text]) => classes.map((name, index) => [`${kind} ${index}`, `${text} ${name}`]))]; // prettier-ignore
 }
 

@@ -2,7 +2,7 @@
 
 import { element, number, setText } from "../dom.js";
 import { comparesEmbeddings, episodeScores } from "../episode.js";
-import { channelOf, IMAGE_SCALE, paintMap } from "../paint.js";
+import { paintImage } from "../paint.js";
 import { change, outputValues, state } from "../state.js";
 import { percent, probabilities } from "./classes.js";
 
@@ -71,9 +71,5 @@ function supportButton(image, name) {
     canvas,
   );
   const { shape, data_format: format } = state.page.network.input;
-  const paint = () => {
-    const { values, height, width } = channelOf({ shape: [1, ...shape], values: image.values }, 0, 0, format);
-    paintMap(canvas, values, height, width, IMAGE_SCALE);
-  };
-  return { root, paint };
+  return { root, paint: () => paintImage(canvas, { shape: [1, ...shape], values: image.values }, 0, format) };
 }

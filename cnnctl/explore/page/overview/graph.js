@@ -1,5 +1,7 @@
 /** Where each layer is drawn: a column by its distance from the input, a lane for each branch, and the route of each line. */
 
+import { formatGiven } from "../arithmetic/window.js";
+
 export const INPUT_NAME = "input";
 
 /**
@@ -126,11 +128,11 @@ export function localName(layer) {
  */
 export function formatsOf(network) {
   const formats = new Map([[INPUT_NAME, network.input.data_format]]);
-  for (const layer of network.layers) formats.set(layer.name, layer.fields.data_format ?? formats.get(layer.inputs[0]));
+  for (const layer of network.layers) formats.set(layer.name, formatGiven(layer) ?? formats.get(layer.inputs[0]));
   return formats;
 }
 
-/** Count the maps of a shape (H, W, C) or (C, H, W); a vector is one strip. */
+/** Count the maps of a shape (H, W, C) or (C, H, W); a matrix is one map, a vector one strip. */
 export function mapsOf(shape, format) {
   if (shape.length < 3) return 1;
   return format === "channels_first" ? shape[0] : shape[2];
@@ -138,6 +140,6 @@ export function mapsOf(shape, format) {
 
 /** Return [height, width] of the maps of a shape. */
 export function extentOf(shape, format) {
-  if (shape.length < 3) return [shape[0], 1];
+  if (shape.length < 3) return [shape[0], shape[1] ?? 1];
   return format === "channels_first" ? shape.slice(1) : shape.slice(0, 2);
 }

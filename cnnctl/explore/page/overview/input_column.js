@@ -2,8 +2,9 @@
 
 import { gradCam, lastConvolution } from "../arithmetic/gradcam.js";
 import { element, number, setText, shapeText } from "../dom.js";
-import { channelOf, IMAGE_SCALE, paintColours, paintMap, paintOverlay, scaleOf } from "../paint.js";
+import { channelOf, IMAGE_SCALE, paintImage, paintMap, paintOverlay, scaleOf } from "../paint.js";
 import { state } from "../state.js";
+import { cameraText } from "../views/target.js";
 import { INPUT_NAME, mapsOf } from "./graph.js";
 
 /** Create the column of the input; `format` is its data format. Returned as `layerColumn` does. */
@@ -33,7 +34,7 @@ export function inputColumn(input, format) {
   function update() {
     const tensor = state.pass.outputs.get(INPUT_NAME);
     const planes = Array.from({ length: channels }, (_, map) => channelOf(tensor, 0, map, format));
-    paintImage(image.canvas, planes);
+    paintImage(image.canvas, tensor, 0, format);
     separate.forEach((each, map) =>
       paintMap(each.canvas, planes[map].values, planes[map].height, planes[map].width, IMAGE_SCALE),
     );
@@ -60,15 +61,6 @@ function strongest(planes, index) {
   return planes.reduce((found, plane) => (Math.abs(plane.values[index]) > Math.abs(found) ? plane.values[index] : found), 0);
 }
 
-/** Paint an image in its colours where it has three channels; else its first channel in grey. */
-function paintImage(canvas, planes) {
-  const { values, height, width } = planes[0];
-  if (planes.length !== 3) return paintMap(canvas, values, height, width, IMAGE_SCALE);
-  const colours = new Float32Array(3 * height * width);
-  planes.forEach((plane, channel) => plane.values.forEach((value, index) => (colours[3 * index + channel] = value)));
-  return paintColours(canvas, colours, height, width);
-}
-
 /** Paint the Grad-CAM of the last convolution over the image, enlarged by bilinear interpolation. */
 function paintCamera(camera, planes) {
   const layer = lastConvolution(state.network);
@@ -78,7 +70,7 @@ function paintCamera(camera, planes) {
   const map = gradCam(state.network, state.pass, state.gradients, layer.name);
   const grey = planes[0].values.map((_, index) => planes.reduce((sum, plane) => sum + plane.values[index], 0) / planes.length);
   paintOverlay(camera.canvas, grey, resized(map, height, width), height, width);
-  setText(camera.caption, `Grad-CAM of ${layer.name}`);
+  setText(camera.caption, cameraText(layer.name));
 }
 
 /** Resize a map {values, height, width} bilinearly, with centres of pixels aligned. */

@@ -1,6 +1,6 @@
 /** Two arrows and the range between them: what does not fit on one page is reached on the next, never cut. */
 
-import { countText, element, setText } from "../dom.js";
+import { countText, element, setDisabled, setText } from "../dom.js";
 
 /**
  * Create a pager.
@@ -38,8 +38,9 @@ export function pager(total, size, noun, base, turned) {
 
   function showRange() {
     setText(range, `${countText(made.first + base)}–${countText(made.end - 1 + base)} of ${countText(total)}`);
-    previous.disabled = made.first === 0;
-    next.disabled = made.end === total;
+    previous.disabled = next.disabled = false;
+    setDisabled(previous, made.first === 0, next);
+    setDisabled(next, made.end === total, previous);
   }
 
   showRange();

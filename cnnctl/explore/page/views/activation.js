@@ -1,14 +1,15 @@
-// activation: the map before and after, and the curve with the value that is looked at.
+// activation, relu, softmax and the like as layers: the map before and after, and the curve with the value that is looked at.
 
-import { lastAxisAt, valueAt } from "../arithmetic/terms.js";
-import { element, number } from "../dom.js";
+import { activationName } from "../arithmetic/activation_layers.js";
+import { alphaAt, softmaxGroupAt, valueAt } from "../arithmetic/places.js";
+import { element, number, refill } from "../dom.js";
 import { state } from "../state.js";
 import { curveOf } from "./curve.js";
 import { FieldPicture, Frame } from "./frame.js";
 import { BeforeMap } from "./before_map.js";
 import { OutputMap } from "./output_map.js";
 import { OutputSection } from "./output.js";
-import { equationOf, figureOf, refill } from "./parts.js";
+import { equationOf, figureOf } from "./parts.js";
 import { chosenPlace, placeText } from "./selection.js";
 
 class ActivationView {
@@ -34,13 +35,14 @@ class ActivationView {
 
   update() {
     const place = chosenPlace(this.name);
-    const activation = this.layer.fields.activation;
+    const activation = activationName(this.layer);
+    const alpha = alphaAt(state.network, this.name, place);
     const before = valueAt(state.network, state.pass.before, this.name, 0, place);
     const output = valueAt(state.network, state.pass.outputs, this.name, 0, place);
     this.before.update(place);
     this.output.update(place);
     this.field.update(place);
-    this.curve?.update(before);
+    this.curve?.update(before, alpha);
     refill(
       this.equation,
       equationOf(
@@ -48,6 +50,7 @@ class ActivationView {
           ? this.#softmaxSteps(place, before, output)
           : [
               { name: "before", label: "input", value: before },
+              ...(alpha === undefined ? [] : [{ name: "alpha", label: "alpha, trained: the slope below 0", value: alpha }]),
               { name: "output", label: `${activation} → output`, value: output, total: true },
             ],
       ),
@@ -58,8 +61,8 @@ class ActivationView {
   }
 
   #softmaxSteps(place, before, output) {
-    const { values } = lastAxisAt(state.network, state.pass.before, this.name, 0, place);
-    const high = Math.max(...values);
+    const { values } = softmaxGroupAt(state.network, state.pass, this.name, 0, place);
+    const high = values.reduce((largest, value) => Math.max(largest, value), -Infinity);
     const sum = values.reduce((total, value) => total + Math.exp(value - high), 0);
     return [
       { name: "before", label: "input z", value: before },

@@ -1,10 +1,10 @@
 // A map beside the output of a layer that has the same shape: its input, or the values before its activation.
 
-import { element } from "../dom.js";
+import { element, refill } from "../dom.js";
 import { legend } from "../paint.js";
 import { state } from "../state.js";
 import { cellOf, layerScale, mapOf, unitAt } from "./maps.js";
-import { figureOf, refill } from "./parts.js";
+import { figureOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { select, sizesOf } from "./selection.js";
 

@@ -1,12 +1,12 @@
 // What one input map adds to a convolution's output map: the map, its kernel and the sums of their products.
 
-import { groupOf, partialMap } from "../arithmetic/terms.js";
+import { groupOf, kernelOfLayer, partialMap } from "../arithmetic/terms_convolution.js";
 import { paddingOf } from "../arithmetic/window.js";
-import { element, setText } from "../dom.js";
+import { element, refill, setText } from "../dom.js";
 import { scaleOf } from "../paint.js";
 import { state } from "../state.js";
-import { layerScale, mapOf } from "./maps.js";
-import { refill, signed, valueOf } from "./parts.js";
+import { commonScale, layerScale, mapOf } from "./maps.js";
+import { signed, valueOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { select, sizesOf } from "./selection.js";
 
@@ -51,7 +51,7 @@ export class ContributionRow {
     this.input.show(
       mapOf(state.pass.outputs, input, channel),
       scales.input,
-      paddingOf(layer, state.network.layer(name).input_shapes[0]),
+      layer.kind === "conv2d_transpose" ? undefined : paddingOf(layer, layer.input_shapes[0]),
     );
     this.input.describe(`${input}, map ${channel}, with the window of the value`);
     this.kernel.show(kernelMap(name, place.map, channel), scales.kernel);
@@ -64,8 +64,8 @@ export class ContributionRow {
   /** Draw the window in the input map, and the sum of its products. */
   mark({ terms, sum }) {
     const box = {
-      top: terms[0].row,
-      left: terms[0].column,
+      top: terms[0]?.row,
+      left: terms[0]?.column,
       rows: [...new Set(terms.map((term) => term.row))].join(" "),
       columns: [...new Set(terms.map((term) => term.column))].join(" "),
     };
@@ -80,13 +80,15 @@ function windowMarks(terms, dilation) {
   const outside = terms.filter((term) => term.padding).map((term) => ({ ...term, kind: "window-cell outside", text: "0" }));
   if (Math.max(...dilation) > 1)
     return [[...outside, ...terms.filter((term) => !term.padding).map((term) => ({ ...term, kind: "window-cell" }))], []];
-  const [first, last] = [terms[0], terms.at(-1)];
-  return [outside, [{ top: first.row, left: first.column, bottom: last.row, right: last.column, kind: "window-box" }]];
+  if (terms.length === 0) return [[], []]; // no pixel reaches the value of a transposed convolution
+  const [rows, columns] = [terms.map((term) => term.row), terms.map((term) => term.column)];
+  const [top, left] = [Math.min(...rows), Math.min(...columns)];
+  return [outside, [{ top, left, bottom: Math.max(...rows), right: Math.max(...columns), kind: "window-box" }]];
 }
 
 /** Return the part of a filter's kernel that reads one input map. */
 function kernelMap(name, filter, channel) {
-  const kernel = state.network.weight(name, "kernel");
+  const { kernel } = kernelOfLayer(state.network, state.network.layer(name));
   const [height, width, depth, filters] = kernel.shape;
   const inGroup = channel - groupOf(state.network, state.network.layer(name), filter).first;
   const values = Float32Array.from(
@@ -98,16 +100,9 @@ function kernelMap(name, filter, channel) {
 
 /** Return the scale of one filter over all input maps. */
 function kernelScale(name, filter) {
-  const kernel = state.network.weight(name, "kernel");
+  const { kernel } = kernelOfLayer(state.network, state.network.layer(name));
   const filters = kernel.shape[3];
   return scaleOf(Float32Array.from({ length: kernel.values.length / filters }, (_, i) => kernel.values[i * filters + filter]));
-}
-
-/** Return the scale of several maps, so that they can be compared. */
-function commonScale(maps) {
-  const scales = maps.map((map) => scaleOf(map.values));
-  const [low, high] = [Math.min(...scales.map((scale) => scale.low)), Math.max(...scales.map((scale) => scale.high))];
-  return { ...scales[0], low, high, signed: low < 0 };
 }
 
 /** Compute what the maps `channels` add to an output map, with the scales of colours that all rows share. */

@@ -1,7 +1,8 @@
-// conv2d: every input map, its kernel, what it adds to the output map; one value as products in numbers.
+// Convolutions of every kind: every input map, its kernel, what it adds to the output map; one value as products in numbers.
 
-import { convolutionTerms, valueAt } from "../arithmetic/terms.js";
-import { element, number, setText } from "../dom.js";
+import { valueAt } from "../arithmetic/places.js";
+import { convolutionTerms } from "../arithmetic/terms_convolution.js";
+import { element, number, refill, setText } from "../dom.js";
 import { legend } from "../paint.js";
 import { state } from "../state.js";
 import { BeforeActivation } from "./before_map.js";
@@ -9,7 +10,7 @@ import { ContributionRow, contributionsOf } from "./contribution.js";
 import { curveOf } from "./curve.js";
 import { FieldPicture, Frame } from "./frame.js";
 import { OutputMap } from "./output_map.js";
-import { applied, equationOf, figureOf, outputSteps, refill, valueOf, ViewPager } from "./parts.js";
+import { applied, equationOf, figureOf, outputSteps, valueOf, ViewPager } from "./parts.js";
 import { chosenPlace, placeText } from "./selection.js";
 import { outputSize } from "./window_text.js";
 
@@ -114,11 +115,10 @@ class ConvolutionView {
     });
   }
 
-  #drawProducts({ channels }) {
+  #drawProducts({ channels, width }) {
     const chosen = channels.find((each) => each.channel === this.channel);
-    const width = state.network.weight(this.name, "kernel").shape[1];
     setText(this.productsTitle, `Products of input map ${this.channel}: value × weight`);
-    refill(this.products, productTable(chosen, width));
+    refill(this.products, width && chosen.terms.length ? productTable(chosen, width) : "no input value reaches this place");
   }
 
   #drawEquation(place, { channels, sum, bias, before }) {

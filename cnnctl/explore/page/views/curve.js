@@ -1,17 +1,17 @@
 // The curve of an activation with the value that is looked at.
 
-import { ACTIVATIONS } from "../arithmetic/activations.js";
-import { element, number, setText, svgElement } from "../dom.js";
-import { figureOf, refill } from "./parts.js";
+import { activationName, functionOf } from "../arithmetic/activation_layers.js";
+import { element, number, refill, setText, svgElement } from "../dom.js";
+import { figureOf } from "./parts.js";
 
 const SIDE = 150;
 const POINTS = 120;
 
 /** The curve of an activation of single values; softmax, of whole rows, has none. */
 export class ActivationCurve {
-  constructor(name) {
-    this.activation = ACTIVATIONS[name];
-    this.name = name;
+  constructor(layer) {
+    const name = activationName(layer);
+    Object.assign(this, { layer, name });
     this.drawing = svgElement("svg", {
       class: "curve",
       viewBox: `0 0 ${SIDE} ${SIDE}`,
@@ -22,9 +22,9 @@ export class ActivationCurve {
     this.root = figureOf(name, this.drawing, this.caption);
   }
 
-  /** Draw the curve around x and mark the value there. */
-  update(x) {
-    const { forward, derivative } = this.activation;
+  /** Draw the curve around x and mark the value there; `alpha` is prelu's slope of this value. */
+  update(x, alpha) {
+    const { forward, derivative } = functionOf(this.layer, alpha);
     const reach = Math.max(3, Math.abs(x) * 1.2);
     const xs = Array.from({ length: POINTS + 1 }, (_, step) => reach * ((2 * step) / POINTS - 1));
     const ys = xs.map(forward);
@@ -48,6 +48,6 @@ export class ActivationCurve {
 
 /** Create the curve of a layer's activation, or null where it has none to draw. */
 export function curveOf(layer) {
-  const name = layer.fields.activation;
-  return name && name !== "linear" && Object.hasOwn(ACTIVATIONS, name) ? new ActivationCurve(name) : null;
+  const isDrawn = activationName(layer) !== "linear" && functionOf(layer) !== null;
+  return isDrawn ? new ActivationCurve(layer) : null;
 }

@@ -1,7 +1,10 @@
 // dense: the largest contributions to a unit, their sum, bias and activation; on maps where the input was flattened.
 
-import { denseTerms, placeOf, unflattenedPlace, valueAt } from "../arithmetic/terms.js";
-import { element, number } from "../dom.js";
+import { activationName } from "../arithmetic/activation_layers.js";
+import { isRandom } from "../arithmetic/noise.js";
+import { placeOf, unflattenedPlace, valueAt } from "../arithmetic/places.js";
+import { denseTerms } from "../arithmetic/terms.js";
+import { element, number, refill } from "../dom.js";
 import { legend, scaleOf } from "../paint.js";
 import { state } from "../state.js";
 import { barTable } from "./bars.js";
@@ -10,19 +13,20 @@ import { FieldPicture, Frame } from "./frame.js";
 import { cellOf, vectorMap } from "./maps.js";
 import { OutputMap } from "./output_map.js";
 import { OutputSection } from "./output.js";
-import { applied, Chooser, equationOf, figureOf, outputSteps, refill, ViewPager } from "./parts.js";
+import { applied, Chooser, equationOf, figureOf, outputSteps, ViewPager } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { chosenPlace, placeText, sizesOf } from "./selection.js";
 
 const ROWS = 10;
-const SAME_ORDER = ["dropout", "activation", "batch_normalization"];
 
 /** Return the flatten layer whose order of values a vector still has, or null. */
 function flattenBefore(name) {
   if (name === "input") return null;
   const layer = state.network.layer(name);
   if (layer.kind === "flatten" && !sizesOf(layer.inputs[0]).vector) return layer;
-  return SAME_ORDER.includes(layer.kind) ? flattenBefore(layer.inputs[0]) : null;
+  const isActivation = layer.kind !== "dense" && activationName(layer) !== null;
+  const keepsOrder = isActivation || isRandom(layer) || layer.kind === "batch_normalization";
+  return keepsOrder ? flattenBefore(layer.inputs[0]) : null;
 }
 
 /** Contributions laid out as the input was before flatten: one map, or the sum over all maps. */

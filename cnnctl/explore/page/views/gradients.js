@@ -1,16 +1,16 @@
 // The gradient of the target by every value of the chosen map, by the input (saliency), and Grad-CAM.
 
 import { gradCam, lastConvolution } from "../arithmetic/gradcam.js";
-import { valueAt } from "../arithmetic/terms.js";
-import { element, setText } from "../dom.js";
+import { valueAt } from "../arithmetic/places.js";
+import { element, refill, setText } from "../dom.js";
 import { legend, scaleOf } from "../paint.js";
 import { needGradients, state } from "../state.js";
 import { inputPicture, paintHeat, paintInput } from "./input_picture.js";
 import { cellOf, mapOf, unitAt } from "./maps.js";
-import { equationOf, figureOf, refill, Section } from "./parts.js";
+import { equationOf, figureOf, Section } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { placeText, select, sizesOf } from "./selection.js";
-import { TargetChoice, targetText } from "./target.js";
+import { cameraText, TargetChoice, targetText } from "./target.js";
 
 /** A figure of a map of gradients with its key. */
 class GradientFigure {
@@ -55,8 +55,9 @@ export class GradientSection {
       inputPicture("the input image"),
       new MapPicture({ label: `Grad-CAM of ${this.convolution}`, kind: "heat" }),
     ];
-    const root = figureOf(`Grad-CAM of ${this.convolution}`, element("div", { class: "overlaid" }, image.root, heat.root));
-    return { root, image, heat };
+    const caption = element("span");
+    const overlaid = element("div", { class: "overlaid" }, image.root, heat.root);
+    return { root: figureOf(`Grad-CAM of ${this.convolution}`, overlaid, caption), image, heat, caption };
   }
 
   #choose(row, column) {
@@ -90,6 +91,8 @@ export class GradientSection {
     paintInput(this.camera.image);
     const map = gradCam(state.network, state.pass, state.gradients, this.convolution);
     paintHeat(this.camera.heat, map);
+    this.camera.heat.describe(cameraText(this.convolution));
+    setText(this.camera.caption, `what raises ${targetText()}`);
   }
 
   #write() {

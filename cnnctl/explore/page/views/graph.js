@@ -1,19 +1,25 @@
 // The computation graph of the value that is looked at: forward values and adjoints in numbers.
 
-import { valueAt } from "../arithmetic/terms.js";
-import { element, number } from "../dom.js";
+import { activationName } from "../arithmetic/activation_layers.js";
+import { valueAt } from "../arithmetic/places.js";
+import { element, number, refill } from "../dom.js";
 import { needGradients, state } from "../state.js";
 import { drawTape } from "./graph_drawing.js";
-import { refill, Section, Switch } from "./parts.js";
+import { Section, Switch } from "./parts.js";
 import { placeText } from "./selection.js";
 import { Tape } from "./tape.js";
 import {
-  tapeOfAdd,
+  tapeOfAffine,
+  tapeOfAxisNormalization,
   tapeOfConcatenate,
-  tapeOfDropout,
+  tapeOfCropping,
   tapeOfFlatten,
+  tapeOfJoin,
+  tapeOfNoise,
   tapeOfNormalization,
   tapeOfPooling,
+  tapeOfReordering,
+  tapeOfUpSampling,
   tapeOfZeroPadding,
 } from "./tape_others.js";
 import { tapeOfActivation, tapeOfConvolution, tapeOfDense } from "./tape_products.js";
@@ -21,15 +27,41 @@ import { targetText } from "./target.js";
 
 const WRITERS = {
   conv2d: tapeOfConvolution,
+  depthwise_conv2d: tapeOfConvolution,
+  separable_conv2d: tapeOfConvolution,
+  conv2d_transpose: tapeOfConvolution,
   dense: tapeOfDense,
   max_pooling2d: tapeOfPooling,
   average_pooling2d: tapeOfPooling,
   global_average_pooling2d: tapeOfPooling,
   global_max_pooling2d: tapeOfPooling,
   batch_normalization: tapeOfNormalization,
-  dropout: tapeOfDropout,
+  layer_normalization: tapeOfAxisNormalization,
+  group_normalization: tapeOfAxisNormalization,
+  unit_normalization: tapeOfAxisNormalization,
+  cropping2d: tapeOfCropping,
+  reshape: tapeOfReordering,
+  permute: tapeOfReordering,
+  rescaling: tapeOfAffine,
+  normalization: tapeOfAffine,
+  up_sampling2d: tapeOfUpSampling,
+  dropout: tapeOfNoise,
+  spatial_dropout2d: tapeOfNoise,
+  gaussian_noise: tapeOfNoise,
+  gaussian_dropout: tapeOfNoise,
+  alpha_dropout: tapeOfNoise,
   activation: tapeOfActivation,
-  add: tapeOfAdd,
+  relu: tapeOfActivation,
+  leaky_relu: tapeOfActivation,
+  prelu: tapeOfActivation,
+  elu: tapeOfActivation,
+  softmax: tapeOfActivation,
+  add: tapeOfJoin,
+  subtract: tapeOfJoin,
+  multiply: tapeOfJoin,
+  average: tapeOfJoin,
+  maximum: tapeOfJoin,
+  minimum: tapeOfJoin,
   concatenate: tapeOfConcatenate,
   flatten: tapeOfFlatten,
   zero_padding2d: tapeOfZeroPadding,
@@ -38,7 +70,7 @@ const FIRST_TERMS = 4;
 const MORE_TERMS = 24;
 
 function softmaxed(name) {
-  return state.network.layer(name).fields.activation === "softmax";
+  return activationName(state.network.layer(name)) === "softmax";
 }
 
 /** The section with the computation graph of one value of a layer. */
@@ -94,7 +126,7 @@ export class GraphSection {
     const seed = this.#seed();
     tape.backward(output, seed);
     this.choice.show(this.ofTarget);
-    this.note.replaceChildren(...this.#explanation(output, seed));
+    refill(this.note, ...this.#explanation(output, seed));
     refill(
       this.drawing,
       drawTape(tape, () => this.#open()),

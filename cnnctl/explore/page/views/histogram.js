@@ -1,8 +1,8 @@
 // A histogram of values with lines at some of them.
 
-import { element, number, setText, svgElement } from "../dom.js";
+import { element, number, refill, setText, svgElement } from "../dom.js";
 import { scaleOf } from "../paint.js";
-import { figureOf, refill } from "./parts.js";
+import { figureOf } from "./parts.js";
 
 const WIDTH = 240;
 const HEIGHT = 110;

@@ -1,16 +1,22 @@
 // The view of each kind of layer: viewFor(layer) → (host, layerName) → { update(), close() }.
 
 import { activationView } from "./activation.js";
+import { affineView } from "./affine.js";
+import { axisNormalizationView } from "./axis_normalization.js";
 import { convolutionView } from "./convolution.js";
 import { denseView } from "./dense.js";
-import { dropoutView } from "./dropout.js";
 import { flattenView } from "./flatten.js";
-import { addView, concatenateView, zeroPaddingView } from "./joins.js";
+import { concatenateView, croppingView, joinView, reorderingView, zeroPaddingView } from "./joins.js";
+import { noiseView } from "./noise.js";
 import { normalizationView } from "./normalization.js";
 import { poolingView } from "./pooling.js";
+import { upSamplingView } from "./up_sampling.js";
 
 const VIEWS = {
   conv2d: convolutionView,
+  depthwise_conv2d: convolutionView,
+  separable_conv2d: convolutionView,
+  conv2d_transpose: convolutionView,
   zero_padding2d: zeroPaddingView,
   max_pooling2d: poolingView,
   average_pooling2d: poolingView,
@@ -19,9 +25,32 @@ const VIEWS = {
   flatten: flattenView,
   dense: denseView,
   batch_normalization: normalizationView,
-  dropout: dropoutView,
+  layer_normalization: axisNormalizationView,
+  group_normalization: axisNormalizationView,
+  unit_normalization: axisNormalizationView,
+  cropping2d: croppingView,
+  up_sampling2d: upSamplingView,
+  reshape: reorderingView,
+  permute: reorderingView,
+  rescaling: affineView,
+  normalization: affineView,
+  dropout: noiseView,
+  spatial_dropout2d: noiseView,
+  gaussian_noise: noiseView,
+  gaussian_dropout: noiseView,
+  alpha_dropout: noiseView,
   activation: activationView,
-  add: addView,
+  relu: activationView,
+  leaky_relu: activationView,
+  prelu: activationView,
+  elu: activationView,
+  softmax: activationView,
+  add: joinView,
+  subtract: joinView,
+  multiply: joinView,
+  average: joinView,
+  maximum: joinView,
+  minimum: joinView,
   concatenate: concatenateView,
 };
 

@@ -1,36 +1,47 @@
-// Layers that move or add values: add, concatenate, zero_padding2d.
+// Layers that combine values or move them: add, multiply and the like, concatenate, zero_padding2d, cropping2d, reshape and permute.
 
-import { broadcastPlace, sourceOf, unpaddedPlace, valueAt } from "../arithmetic/terms.js";
-import { element, number, setText } from "../dom.js";
+import {
+  broadcastPlace,
+  concatenatedPlace,
+  croppedPlace,
+  joinedPlace,
+  movedFrom,
+  movedTo,
+  paddedPlace,
+  sourceOf,
+  uncroppedPlace,
+  unpaddedPlace,
+  valueAt,
+} from "../arithmetic/places.js";
+import { element, number, refill, setText } from "../dom.js";
 import { state } from "../state.js";
 import { FieldPicture, Frame } from "./frame.js";
 import { cellOf, layerScale, mapOf, unitAt } from "./maps.js";
 import { OutputMap } from "./output_map.js";
-import { equationOf, figureOf, refill } from "./parts.js";
+import { equationOf, figureOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { chosenPlace, placeText, select, sizesOf } from "./selection.js";
 
-/** The picture of one input of a layer. */
+/** The picture of one input of a layer; `onPoint(place)` is called when a person points at a value of it. */
 class SourcePicture {
-  constructor(name, input, margin) {
-    Object.assign(this, { name, input, margin });
+  constructor(input, margin, onPoint) {
+    Object.assign(this, { input, margin, onPoint, map: 0 });
     this.picture = new MapPicture({ label: input, onPoint: (row, column) => this.#choose(row, column) });
     this.caption = element("span");
     this.root = figureOf(input, this.picture.root, this.caption);
   }
 
-  /** Pointing at an input value looks at the output value at the same place. */
   #choose(row, column) {
-    const { top, left } = this.margin ?? { top: 0, left: 0 };
     const { vector, width } = sizesOf(this.input);
     const unit = vector ? unitAt(row, column, width) : null;
-    if (!vector) select(this.name, { row: row + top, column: column + left });
-    else if (unit !== null) select(this.name, { column: unit });
+    if (!vector) this.onPoint({ row, column, map: this.map });
+    else if (unit !== null) this.onPoint({ row: 0, column: unit, map: 0 });
   }
 
   /** Draw the map of a place; `place` is null where no value of it is read. */
   update(place, map, kind = "looked-at") {
     const { vector, width } = sizesOf(this.input);
+    this.map = map;
     this.picture.show(mapOf(state.pass.outputs, this.input, map), layerScale(this.input), this.margin);
     const cell = place && (vector ? cellOf(place.column, width) : place);
     this.picture.mark(cell ? [{ ...cell, kind }] : []);
@@ -40,7 +51,7 @@ class SourcePicture {
   }
 }
 
-/** What the three views have in common. */
+/** What the views have in common; `placeFrom(position, place)` is the output value that reads a value of an input. */
 class MovingView {
   constructor(host, name, kind) {
     this.name = name;
@@ -49,7 +60,9 @@ class MovingView {
     this.output = new OutputMap(name);
     this.field = new FieldPicture(name);
     this.equation = element("div");
-    this.sources = this.layer.inputs.map((input) => new SourcePicture(name, input, this.margin()));
+    this.sources = this.layer.inputs.map(
+      (input, position) => new SourcePicture(input, this.margin(), (place) => this.#point(position, place)),
+    );
     this.frame.stage.append(
       ...this.sources.map((source) => source.root),
       this.output.root,
@@ -60,6 +73,12 @@ class MovingView {
 
   margin() {
     return undefined;
+  }
+
+  /** Pointing at an input value looks at the output value that reads it, if one does. */
+  #point(position, place) {
+    const output = this.placeFrom(position, place);
+    if (output) select(this.name, output);
   }
 
   update() {
@@ -82,32 +101,56 @@ class MovingView {
   }
 }
 
-class AddView extends MovingView {
+const SUM = { sign: "+", write: (values) => values.join(" + ") };
+
+/** How a join is written: kind → { sign, write(values as text) }. */
+const JOIN_SIGNS = {
+  add: SUM,
+  subtract: { sign: "−", write: (values) => values.join(" − ") },
+  multiply: { sign: "×", write: (values) => values.join(" × ") },
+  average: { ...SUM, write: (values) => `(${values.join(" + ")}) / ${values.length}` },
+  maximum: { sign: "", write: (values) => `max(${values.join(", ")})` },
+  minimum: { sign: "", write: (values) => `min(${values.join(", ")})` },
+};
+
+class JoinView extends MovingView {
+  placeFrom(position, place) {
+    return joinedPlace(state.network, this.name, this.layer.inputs[position], place, chosenPlace(this.name));
+  }
+
   explain(place, output) {
     const values = this.sources.map((source) => {
       const own = broadcastPlace(state.network, this.name, source.input, place);
       source.update(own, own.map);
       return this.read(source.input, own);
     });
+    const { kind, inputs } = this.layer;
+    const { sign, write } = JOIN_SIGNS[kind];
     const steps = values.map((value, index) => ({
       name: `input ${index}`,
-      label: this.layer.inputs[index],
+      label: inputs[index],
       value,
-      sign: index ? "+" : "",
+      sign: index ? sign : "",
     }));
+    const count = kind === "average" ? [{ name: "count", label: "inputs", value: values.length, sign: "÷" }] : [];
+    const chosen = { maximum: "the largest", minimum: "the smallest" }[kind] ?? "output";
     return {
-      steps: [...steps, { name: "output", label: "output", value: output, sign: "=", total: true }],
-      text: `= ${values.map(number).join(" + ")}`,
+      steps: [...steps, ...count, { name: "output", label: chosen, value: output, sign: "=", total: true }],
+      text: `= ${write(values.map(number))}`,
     };
   }
 }
 
 class ConcatenateView extends MovingView {
+  placeFrom(position, place) {
+    return concatenatedPlace(state.network, this.name, position, place);
+  }
+
   explain(place, output) {
     const found = sourceOf(state.network, this.name, place);
-    this.sources.forEach((source) => {
-      const read = source.input === found.input;
-      source.update(read ? found.place : null, read ? found.place.map : 0);
+    this.sources.forEach((source, position) => {
+      const read = position === found.position;
+      source.update(read ? found.place : null, read ? found.place.map : source.map);
     });
     const from = `${found.input}, ${placeText(found.input, found.place)}`;
     return {
@@ -118,6 +161,10 @@ class ConcatenateView extends MovingView {
 }
 
 class ZeroPaddingView extends MovingView {
+  placeFrom(position, place) {
+    return paddedPlace(state.network, this.name, place);
+  }
+
   margin() {
     const [[top, bottom], [left, right]] = this.layer.fields.padding;
     return { top, bottom, left, right };
@@ -140,9 +187,53 @@ class ZeroPaddingView extends MovingView {
   }
 }
 
-/** Create the view of a sum of layers. */
-export function addView(host, name) {
-  return new AddView(host, name, "add");
+class CroppingView extends MovingView {
+  placeFrom(position, place) {
+    return croppedPlace(state.network, this.name, place);
+  }
+
+  explain(place, output) {
+    const source = uncroppedPlace(state.network, this.name, place);
+    const [input] = this.layer.inputs;
+    const [[top, bottom], [left, right]] = this.layer.fields.cropping;
+    this.sources[0].update(source, source.map);
+    const from = `copy of ${placeText(input, source)}`;
+    return {
+      steps: [{ name: "output", label: from, value: output, total: true }],
+      text: `is a ${from}; ${top} rows above, ${bottom} below, ${left} columns left and ${right} right are cut off`,
+    };
+  }
+}
+
+class ReorderingView extends MovingView {
+  placeFrom(position, place) {
+    return movedTo(state.network, this.name, place);
+  }
+
+  explain(place, output) {
+    const source = movedFrom(state.network, this.name, place);
+    const [input] = this.layer.inputs;
+    this.sources[0].update(source, source.map);
+    const from = `copy of ${placeText(input, source)}`;
+    const { dims } = this.layer.fields;
+    const how = dims ? `the axes are put in the order ${dims.join(", ")}` : "all values stay in their order, in other rows";
+    return { steps: [{ name: "output", label: from, value: output, total: true }], text: `is a ${from}; ${how}` };
+  }
+}
+
+/** Create the view of a reshape or a permutation of axes. */
+export function reorderingView(host, name) {
+  return new ReorderingView(host, name, "reordering");
+}
+
+/** Create the view of a cropping. */
+export function croppingView(host, name) {
+  return new CroppingView(host, name, "cropping");
+}
+
+/** Create the view of a sum, product, mean or the like of layers. */
+export function joinView(host, name) {
+  return new JoinView(host, name, "join");
 }
 
 /** Create the view of layers joined along an axis. */

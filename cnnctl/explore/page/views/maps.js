@@ -49,3 +49,10 @@ export function layerScale(name, tensors = state.pass.outputs) {
   const tensor = tensors.get(name);
   return scaleOf(tensor.values.subarray(0, tensor.values.length / tensor.shape[0]));
 }
+
+/** Return the scale of several maps, so that they can be compared. */
+export function commonScale(maps) {
+  const scales = maps.map((map) => scaleOf(map.values));
+  const [low, high] = [Math.min(...scales.map((scale) => scale.low)), Math.max(...scales.map((scale) => scale.high))];
+  return { ...scales[0], low, high, signed: low < 0 };
+}

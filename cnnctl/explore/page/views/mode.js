@@ -1,12 +1,12 @@
 // The switch between inference and training, and the size of the batch whose statistics training uses.
 
 import { element } from "../dom.js";
-import { change, state } from "../state.js";
+import { batchSizes, change, state } from "../state.js";
 import { Switch } from "./parts.js";
 
 /** Buttons for the mode of the page; with `sizes` also for the size of the batch. */
 export class ModeSwitch {
-  constructor(sizes = []) {
+  constructor({ sizes = false } = {}) {
     this.mode = new Switch(
       "mode",
       [
@@ -15,18 +15,15 @@ export class ModeSwitch {
       ],
       (training) => change({ training }),
     );
-    this.size = new Switch(
-      "batch",
-      sizes.map((size) => [size, String(size)]),
-      (batchSize) => change({ batchSize, training: true }),
-    );
-    this.size.root.hidden = sizes.length === 0;
+    this.size = new Switch("batch", [], (batchSize) => change({ batchSize, training: true }));
+    this.size.root.hidden = !sizes;
     this.root = element("span", { class: "mode-switch" }, this.mode.root, this.size.root);
   }
 
   /** Show the mode of the page. */
   update() {
     this.mode.show(state.training);
-    this.size.show(state.training ? state.batchSize : null);
+    this.size.setChoices(batchSizes().map((size) => [size, String(size)]));
+    this.size.show(state.training ? state.batch.length : null);
   }
 }

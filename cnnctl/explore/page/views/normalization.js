@@ -3,14 +3,14 @@
 import { batchStatistics } from "../arithmetic/normalization.js";
 import { normalizationTerms } from "../arithmetic/terms.js";
 import { resolveAxis, splitAt } from "../arithmetic/tensor.js";
-import { element, number } from "../dom.js";
+import { element, number, refill } from "../dom.js";
 import { state } from "../state.js";
 import { BeforeMap } from "./before_map.js";
 import { FieldPicture, Frame } from "./frame.js";
 import { Histogram } from "./histogram.js";
 import { ModeSwitch } from "./mode.js";
 import { OutputMap } from "./output_map.js";
-import { equationOf, figureOf, refill, valueOf } from "./parts.js";
+import { equationOf, figureOf, valueOf } from "./parts.js";
 import { chosenPlace, placeText } from "./selection.js";
 
 class NormalizationView {
@@ -18,7 +18,7 @@ class NormalizationView {
     this.name = name;
     this.frame = new Frame(host, name, "normalization");
     this.layer = this.frame.layer;
-    this.mode = new ModeSwitch([8, 32, 128]);
+    this.mode = new ModeSwitch({ sizes: true });
     this.before = new BeforeMap(name);
     this.output = new OutputMap(name);
     this.equation = element("div");
@@ -72,7 +72,13 @@ class NormalizationView {
   }
 
   #writeValue(place, terms) {
-    const { value, mean, variance, epsilon, gamma, beta, normalized, output } = terms;
+    const { value, mean, variance, epsilon, gamma, beta, normalized, renorm, output } = terms;
+    const corrections = renorm
+      ? [
+          { name: "r", label: "r, of batch renormalization", value: renorm.r, sign: "×" },
+          { name: "d", label: "d", value: renorm.d, sign: "+" },
+        ]
+      : [];
     refill(
       this.equation,
       equationOf([
@@ -85,12 +91,14 @@ class NormalizationView {
           sign: "÷",
         },
         { name: "normalized", label: "normalized", value: normalized, sign: "=" },
+        ...corrections,
         ...(gamma === null ? [] : [{ name: "gamma", label: "gamma, trained", value: gamma, sign: "×" }]),
         ...(beta === null ? [] : [{ name: "beta", label: "beta, trained", value: beta, sign: "+" }]),
         { name: "output", label: "output", value: output, sign: "=", total: true },
       ]),
     );
-    const scale = `${gamma === null ? "" : ` × ${number(gamma)}`}${beta === null ? "" : ` + ${number(beta)}`}`;
+    const corrected = renorm ? ` × ${number(renorm.r)} + ${number(renorm.d)}` : "";
+    const scale = `${corrected}${gamma === null ? "" : ` × ${number(gamma)}`}${beta === null ? "" : ` + ${number(beta)}`}`;
     this.frame.say(
       `${placeText(this.name, place)}: ${number(output)} = (${number(value)} − ${number(mean)}) / √(${number(variance)} + ${number(epsilon)})${scale}`,
     );

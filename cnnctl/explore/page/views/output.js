@@ -1,9 +1,10 @@
 // The end of the network: logits, exponentials, probabilities, and the cross-entropy for the true class.
 
+import { activationName } from "../arithmetic/activation_layers.js";
 import { crossEntropy, crossEntropyOfProbabilities } from "../arithmetic/softmax.js";
-import { element, number, setText } from "../dom.js";
+import { element, number, refill, setText } from "../dom.js";
 import { change, state } from "../state.js";
-import { equationOf, refill, valueOf } from "./parts.js";
+import { equationOf, valueOf } from "./parts.js";
 import { className } from "./target.js";
 
 /** The table of the classes with softmax and the loss; for the layer whose values are one per class. */
@@ -61,14 +62,13 @@ export class OutputSection {
   }
 
   #choose() {
-    this.chosen = Number(this.truth.value);
-    this.chosenFor = state.image;
-    this.update();
+    change({ trueClass: { class: Number(this.truth.value), image: state.image } });
   }
 
   /** Return the true class: the chosen one, else that of the image, else the predicted one. */
   #label(logits) {
-    if (this.chosenFor === state.image) return this.chosen;
+    const chosen = state.trueClass;
+    if (chosen && isSameSubject(chosen.image, state.image)) return chosen.class;
     return state.image?.label ?? logits.indexOf(Math.max(...logits));
   }
 
@@ -91,7 +91,7 @@ export class OutputSection {
     const first = ({ values, shape }) => values.subarray(0, values.length / shape[0]);
     const outputs = first(state.pass.outputs.get(this.name));
     if (state.network.output !== "probabilities") return { logits: outputs };
-    return layer.fields.activation === "softmax"
+    return activationName(layer) === "softmax"
       ? { logits: first(state.pass.before.get(this.name)) }
       : { probabilities: outputs };
   }
@@ -111,6 +111,12 @@ export class OutputSection {
       state.image?.label === null || state.image?.label === undefined ? " The image has no label: choose the true class." : "";
     setText(this.note, `Cross-entropy is small where the true class has a high probability.${untrue}${guess}`);
   }
+}
+
+/** Whether two images show the same: while one draws, every stroke makes another image of the same name without a label. */
+function isSameSubject(one, other) {
+  const isUnlabelled = (image) => image.label === null || image.label === undefined;
+  return one === other || (isUnlabelled(one) && isUnlabelled(other) && one.name === other.name);
 }
 
 /** Create the table of classes: logit, exponential, probability and its bar. */

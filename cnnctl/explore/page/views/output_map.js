@@ -1,10 +1,10 @@
 // The map of a layer's output that is looked at, with what a view needs to choose a value in it.
 
-import { element, shapeText } from "../dom.js";
+import { element, refill, shapeText } from "../dom.js";
 import { legend } from "../paint.js";
 import { state } from "../state.js";
 import { cellOf, layerScale, mapOf, unitAt } from "./maps.js";
-import { Chooser, figureOf, refill } from "./parts.js";
+import { Chooser, figureOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { placeText, select, sizesOf } from "./selection.js";
 

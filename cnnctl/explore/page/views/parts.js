@@ -1,6 +1,6 @@
 // Parts that views are put together from: figures with a caption, values, pages of maps, equations, sections.
 
-import { element, number, setText } from "../dom.js";
+import { element, number, refill, setDisabled, setText } from "../dom.js";
 
 /** Create a figure: a title, the content, and a caption below it. */
 export function figureOf(title, content, caption = null) {
@@ -91,8 +91,9 @@ export class ViewPager {
       this.text,
       end - this.first === 1 ? `${this.first} of 0–${count - 1}` : `${this.first}–${end - 1} of 0–${count - 1}`,
     );
-    this.back.disabled = this.first === 0;
-    this.next.disabled = end === count;
+    this.back.disabled = this.next.disabled = false;
+    setDisabled(this.back, this.first === 0, this.next);
+    setDisabled(this.next, end === count, this.back);
     this.root.hidden = count <= this.size;
     return [this.first, end];
   }
@@ -156,26 +157,21 @@ export class Section {
   }
 }
 
-/** Replace the children of an element. */
-export function refill(target, ...children) {
-  target.replaceChildren(...children);
-}
-
 /** Create a switch between a few values, as buttons of which one is pressed: [[value, text], ...]. */
 export class Switch {
   constructor(label, choices, onChoose) {
-    this.buttons = new Map(
-      choices.map(([value, text]) => [
-        value,
-        element("button", { type: "button", text, on: { click: () => onChoose(value) } }),
-      ]),
-    );
-    this.root = element(
-      "span",
-      { class: "view-switch", role: "group", aria: { label } },
-      element("span", { class: "switch-label", text: label }),
-      ...this.buttons.values(),
-    );
+    Object.assign(this, { onChoose, buttons: new Map() });
+    this.title = element("span", { class: "switch-label", text: label });
+    this.root = element("span", { class: "view-switch", role: "group", aria: { label } });
+    this.setChoices(choices);
+  }
+
+  /** Offer other values in place of those before. */
+  setChoices(choices) {
+    if (this.buttons.size && [...this.buttons.keys()].join() === choices.map(([value]) => value).join()) return;
+    const button = (value, text) => element("button", { type: "button", text, on: { click: () => this.onChoose(value) } });
+    this.buttons = new Map(choices.map(([value, text]) => [value, button(value, text)]));
+    refill(this.root, this.title, ...this.buttons.values());
   }
 
   /** Show which value is on. */

@@ -20,8 +20,9 @@ export class MapPicture {
     this.onPoint = onPoint;
     this.canvas = element("canvas", { aria: { hidden: "true" } });
     this.marks = svgElement("svg", { class: "marks", aria: { hidden: "true" }, preserveAspectRatio: "none" });
+    // "application": in other roles screen readers keep the arrow keys for themselves.
     const role = onPoint
-      ? { tabindex: "0", role: "group", "aria-roledescription": "map; arrow keys choose a value" }
+      ? { tabindex: "0", role: "application", "aria-roledescription": "map; arrow keys choose a value" }
       : { role: "img" };
     this.root = element("div", { class: `map-picture ${kind}`, ...role, aria: { label } }, this.canvas, this.marks);
     if (onPoint) this.#listen();

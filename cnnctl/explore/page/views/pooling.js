@@ -1,13 +1,14 @@
 // Poolings: the window and its largest value or mean; a global pooling's window is the whole map.
 
-import { poolingTerms, valueAt } from "../arithmetic/terms.js";
+import { valueAt } from "../arithmetic/places.js";
+import { poolingTerms } from "../arithmetic/terms.js";
 import { paddingOf } from "../arithmetic/window.js";
-import { element, number, setText } from "../dom.js";
+import { element, number, refill, setText } from "../dom.js";
 import { state } from "../state.js";
 import { FieldPicture, Frame } from "./frame.js";
 import { layerScale, mapOf } from "./maps.js";
 import { OutputMap } from "./output_map.js";
-import { equationOf, figureOf, refill, valueOf } from "./parts.js";
+import { equationOf, figureOf, valueOf } from "./parts.js";
 import { MapPicture } from "./picture.js";
 import { chosenPlace, placeText, select, sizesOf } from "./selection.js";
 import { outputSize } from "./window_text.js";

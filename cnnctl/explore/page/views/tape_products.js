@@ -1,7 +1,9 @@
 // The computation of one value on a tape: products and their sum, bias, activation, softmax.
 
-import { ACTIVATIONS } from "../arithmetic/activations.js";
-import { convolutionTerms, denseTerms, lastAxisAt, placeOf, valueAt } from "../arithmetic/terms.js";
+import { activationName, functionOf } from "../arithmetic/activation_layers.js";
+import { alphaAt, placeOf, softmaxGroupAt, valueAt } from "../arithmetic/places.js";
+import { denseTerms } from "../arithmetic/terms.js";
+import { convolutionTerms } from "../arithmetic/terms_convolution.js";
 import { state } from "../state.js";
 
 /** Name a value of a layer in a node: x (row, column, map) or x [unit]. */
@@ -31,17 +33,19 @@ export function writeRest(tape, rest, size) {
 
 /** Write the activation of a layer; softmax takes the other logits of its row as given. */
 export function writeActivation(tape, before, layer, place, count) {
-  const name = layer.fields.activation;
+  const name = activationName(layer);
   if (!name || name === "linear") return before;
   if (name === "softmax")
-    return writeSoftmax(tape, before, lastAxisAt(state.network, state.pass.before, layer.name, 0, place), count);
-  const { forward, derivative } = ACTIVATIONS[name];
+    return writeSoftmax(tape, before, softmaxGroupAt(state.network, state.pass, layer.name, 0, place), count);
+  const alpha = alphaAt(state.network, layer.name, place);
+  if (alpha !== undefined && before.value < 0) return tape.multiply(before, tape.leaf("weight", "alpha", alpha), "× alpha");
+  const { forward, derivative } = functionOf(layer, alpha);
   const value = forward(before.value);
   return tape.apply(name, before, value, derivative(before.value, value));
 }
 
 function writeSoftmax(tape, own, { values, unit }, count) {
-  const high = Math.max(...values);
+  const high = values.reduce((largest, value) => Math.max(largest, value), -Infinity);
   const size = (index) => Math.exp(values[index] - high);
   const others = Array.from(values.keys()).filter((index) => index !== unit);
   const [shown, rest] = largestOf(others, count, size);

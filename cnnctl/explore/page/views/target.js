@@ -1,7 +1,7 @@
 // What gradients are taken of: the score of a class, or the loss.
 
 import { element } from "../dom.js";
-import { classNames, comparesEmbeddings } from "../episode.js";
+import { classNames, comparesEmbeddings, hasLoss } from "../episode.js";
 import { change, state } from "../state.js";
 
 /** Return the name of a class of the network, or of the episode. */
@@ -15,6 +15,11 @@ export function targetText() {
   if (kind === "loss") return `the loss for class ${className(chosen)}`;
   if (comparesEmbeddings(state.page)) return `the score of class ${className(chosen)}`;
   return `the ${state.page.network.output === "probabilities" ? "log probability" : "logit"} of class ${className(chosen)}`;
+}
+
+/** Title a Grad-CAM: it shows the parts of the image that raise the target, be it a score or the loss. */
+export function cameraText(convolution) {
+  return `Grad-CAM of ${convolution}: what raises ${targetText()}`;
 }
 
 /** A choice of the target: of which class the score, or the loss for it. */
@@ -32,7 +37,7 @@ export class TargetChoice {
       ...classNames(state.page).map((name, index) => element("option", { value: String(index), text: name })),
     );
     this.root = element("span", { class: "target-choice" }, "gradient of the ", this.kind, " ", this.chosen);
-    this.kind.lastChild.disabled = comparesEmbeddings(state.page); // an episode has scores, and no loss of its own
+    this.kind.lastChild.disabled = !hasLoss(state.page);
     this.root.hidden = classNames(state.page).length === 0;
   }
 

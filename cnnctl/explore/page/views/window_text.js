@@ -9,6 +9,12 @@ function along(title, pixels, size, stride, dilation, padding, result) {
   });
 }
 
+function spreadSize(input, output, size, strides) {
+  const sizes = `${input.height} × ${input.width} → ${output.height} × ${output.width}`;
+  const text = `${sizes}: each value spreads over ${size.join(" × ")} places, ${strides.join(" × ")} apart`;
+  return element("div", { class: "size-text" }, "size of the output", element("div", { text }));
+}
+
 /** Write out the output size: floor((n + padding - dilation · (k - 1) - 1) / stride) + 1, for rows and columns. */
 export function outputSize(layer) {
   const {
@@ -32,6 +38,7 @@ export function outputSize(layer) {
     padding.left + padding.right,
     output.width,
   );
+  if (layer.kind === "conv2d_transpose") return spreadSize(input, output, size, fields.strides);
   const same = lines("columns: ").textContent === columns.textContent;
   return element("div", { class: "size-text" }, "size of the output", ...(same ? [lines("")] : [lines("rows: "), columns]));
 }
