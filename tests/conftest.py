@@ -15,6 +15,7 @@ from cnnctl.spec.layers.custom import use
 from tests.fork_server import ForkServer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # without, some processors compute nothing under channels_first
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background, which processes that are started take over
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["KERAS_BACKEND"] = "tensorflow"

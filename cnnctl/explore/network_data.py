@@ -111,8 +111,6 @@ def refuse_unknown(network: Network) -> None:
             unknown.setdefault(f"layer type {node.layer.kind}", []).append(f"'{node.name}'")
         elif activation is not None and activation not in SHOWN_ACTIVATIONS:
             unknown.setdefault(f"activation {activation}", []).append(f"'{node.name}'")
-        elif isinstance(node.layer, L.BatchNormalization) and node.layer.renorm:
-            unknown.setdefault("batch renormalization", []).append(f"renorm of '{node.name}'")
         elif len(facts.output_shape) > MAX_AXES:
             unknown.setdefault(f"outputs of {len(facts.output_shape)} axes", []).append(f"'{node.name}'")
     if unknown:

@@ -27,6 +27,7 @@ from cnnctl.errors import DataError, RunError, UsageError
 from cnnctl.evaluate import prediction as prediction_module
 from cnnctl.evaluate.prediction_tables import MAX_DRAWN
 from cnnctl.evaluate.saliency_methods import last_convolution
+from cnnctl.model.styles import layers_of, wiring_of
 from cnnctl.report.console import Console
 from cnnctl.session.trained_run import open_trained
 from cnnctl.spec.experiment import Experiment
@@ -395,7 +396,7 @@ def test_grad_cam_is_drawn_at_the_size_of_the_images(
     assert not np.allclose(found, drawn["gradient"][1])
     trained = open_trained(runs[name])
     nodes, pixels = trained.experiment.network.nodes, trained.inputs(images)
-    layers, wiring = [trained.model.get_layer(node.name) for node in nodes], {node.name: list(node.inputs) for node in nodes}
+    layers, wiring = layers_of(trained.model, nodes), wiring_of(nodes)
     labels = np.asarray(trained.model(pixels, training=False)).argmax(axis=1)
     small = grad_cam(layers, wiring, "conv2d", pixels, labels, trained.from_logits)
     assert small.shape == (MAX_DRAWN, 6, 6)

@@ -48,8 +48,8 @@ def experiment(loop: str = "custom", snapshots: int | None = 3, style: str = "se
     return Experiment.model_validate(content)
 
 
-def layers_of(session: Session) -> list[Any]:
-    return [session.task.network.get_layer(node.name) for node in session.experiment.network.nodes]
+def layers_of(session: Session) -> dict[str, Any]:
+    return {node.name: session.task.network.get_layer(node.name) for node in session.experiment.network.nodes}
 
 
 def trained_weights(session: Session) -> dict[str, NDArray[Any]]:

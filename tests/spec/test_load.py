@@ -387,7 +387,8 @@ def test_everything_yaml_says_every_field_of_every_layer() -> None:
     said: dict[type[Layer], set[str]] = {}
     for layer in layers_of(experiment.model.layers):
         said.setdefault(type(layer), set()).update(layer.model_fields_set)
-    assert said == {kind: set(kind.model_fields) for kind in (*LAYERS, Use)}
+    every: tuple[type[Layer], ...] = (*LAYERS, Use)
+    assert said == {kind: set(kind.model_fields) for kind in every}
 
 
 SECTIONS = {
