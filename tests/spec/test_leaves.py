@@ -15,6 +15,7 @@ from cnnctl.spec.layers import LAYERS
 from cnnctl.spec.leaves import NAMED, leaves, same
 from cnnctl.spec.load import load
 from cnnctl.spec.section import plain
+from tests.custom import use_layers_of
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 EVERYTHING = sorted(Path(__file__).parent.glob("everything*.yaml"))
@@ -22,7 +23,7 @@ EVERYTHING = sorted(Path(__file__).parent.glob("everything*.yaml"))
 
 def resolved(file: Path) -> Any:
     """Returns a config as a run folder has it, read back."""
-    return yaml.safe_load(yaml.safe_dump(plain(load(file, [], look_at_data=False))))
+    return yaml.safe_load(yaml.safe_dump(plain(load(use_layers_of(file), [], look_at_data=False))))
 
 
 def values(content: Any) -> dict[str, Any]:

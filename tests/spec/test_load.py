@@ -24,6 +24,7 @@ from cnnctl.spec.optimizers import OPTIMIZER, SCHEDULE
 from cnnctl.spec.section import Named, Section
 from cnnctl.spec.training import LOSS
 from cnnctl.spec.weights import CONSTRAINT, INITIALIZER, REGULARIZER
+from tests.custom import use_layers_of
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = Path(__file__).parent / "everything.yaml"
@@ -294,7 +295,7 @@ def written_and_read(experiment: Experiment, folder: Path) -> Experiment:
 
 @pytest.mark.parametrize("file", [*SHIPPED, EVERYTHING, EVERYTHING_FEW_SHOT], ids=lambda file: file.stem)
 def test_config_yaml_of_a_run_loads_to_the_same_experiment(file: Path, tmp_path: Path) -> None:
-    experiment = load(file)
+    experiment = load(use_layers_of(file))
     again = written_and_read(experiment, tmp_path)
     assert again == experiment
     assert again.network == experiment.network
