@@ -40,6 +40,8 @@ ONLY_THE_LOADER_SEES_IN_A_SECTION = {
     r"must be increasing": "the order of a list",
     r"expected the first and the last step|expected the smallest and the largest": "the order of a list",
     r"has a duplicate": "axis 3 is also -1",
+    r"has the shape .*, but mean has|axes, but axis names|is greater than rmax": "numbers of a normalization that must go together",
+    r"lists of equal length": "nested lists",
     r"the range is empty|positive bounds|steps of .* do not reach|first step of .* is beyond|cannot be combined with log": "the arithmetic of a range",
     r"the grid has (more than )?[\d,]+ points|a grid requires a step|a grid draws none": "a product, and which of two forms a range has",
     r"duplicate value": "1 and 1.0 are the same",

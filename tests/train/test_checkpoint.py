@@ -36,8 +36,9 @@ EPOCHS = 4
 CLOCKS = ("seconds", "images_per_second")
 RUNS = [("fit", "sequential"), ("fit", "subclass"), ("custom", "functional"), ("custom", "subclass")]
 LAYERS: list[Any] = [
+    "normalization",
     {"conv2d": {"filters": 4, "kernel_size": 3}},
-    {"batch_normalization": {"momentum": 0.9}},
+    {"batch_normalization": {"momentum": 0.9, "renorm": True, "renorm_momentum": 0.8}},
     {"activation": {"activation": "relu"}},
     "max_pooling2d",
     "flatten",
