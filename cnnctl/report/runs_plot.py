@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from cnnctl.report.comparison import Column, RunRow, columns, fitting, usual_key
 from cnnctl.report.tensorboard.reading import scalars
 from cnnctl.report.text import printable
 from cnnctl.run_folder import RunFolder
+from cnnctl.spec.stack import INSIDE
 from cnnctl.svg import CHARACTER, cut, element, picture, text
 
 MAX_RUNS = 20
@@ -32,6 +35,7 @@ LONGEST = 34
 COLOURS = ("blue", "orange", "green", "purple", "yellow", "sky", "grey")
 DASHES = (None, "8 4", "2 3")
 """Seven and three have no common factor, so the first 21 lines all differ, and neighbours differ in both."""
+MAX_LINES = len(COLOURS) * len(DASHES)
 GRADIENT_NORM = "training/gradient_norm/"
 """Tag of the norm of the gradients of a layer's weights, before its name."""
 PANELS = {
@@ -146,17 +150,20 @@ def _short(cell: str) -> str:
 def gradients_svg(run: RunFolder, theme: str = "auto") -> str:
     """Draw the Euclidean norm of the gradients of each layer's weights over a training.
 
+    Where there are more layers than lines can be told apart, those of a block are one line.
+
     Raises:
         RunError: the run has none, or its files cannot be read.
     """
-    norms = {layer: values for layer, values in scalars(run.tensorboard, GRADIENT_NORM, run.path).items() if values}
+    by_layer = {layer: values for layer, values in scalars(run.tensorboard, GRADIENT_NORM, run.path).items() if values}
     epochs = run.read_epochs()
-    if not norms or not epochs:
+    if not by_layer or not epochs:
         raise RunError(
             f"{run.path} has no gradient norms: they are written for TensorBoard with its histograms, so train with "
             "log.tensorboard: true and without log.every_epochs: 0; log.every_epochs: 1 writes them after every epoch"
         )
     per_epoch = _numbers_of_steps(run, epochs[0])
+    norms = by_block(by_layer)
     lines = [
         _line(index, layer, [Point(step / per_epoch, value) for step, value in values])
         for index, (layer, values) in enumerate(norms.items())
@@ -164,8 +171,45 @@ def gradients_svg(run: RunFolder, theme: str = "auto") -> str:
     places = [point.epoch for line in lines for point in line.points]
     panel = Panel("norm of the gradients", lines, max(280.0, 13.0 * len(lines)), from_zero=True, may_be_log=True)
     legend = [Column("layer", "layer", [_short(printable(layer)) for layer in norms])]
-    title = f"{printable(run.path.name)}: gradients of each layer's weights"
+    what = "layer's" if norms is by_layer else "block's"
+    title = f"{printable(run.path.name)}: gradients of each {what} weights"
     return _page(title, [panel], (min(places), max(places)), legend, [], theme)
+
+
+Norms = Mapping[str, Sequence[tuple[int, float]]]
+"""(step, norm) by the name of a layer or block."""
+
+
+def by_block(norms: Norms) -> Norms:
+    """Join the norms of the layers of a block, the innermost blocks first, until there are no more than `MAX_LINES`.
+
+    The norm of several layers is the square root of the sum of the squares of theirs.
+    """
+    depth = max(name.count(INSIDE) for name in norms)
+    joined = norms
+    while len(joined) > MAX_LINES and depth:
+        joined = _joined(norms, depth)
+        depth -= 1
+    return joined
+
+
+def _joined(norms: Norms, depth: int) -> Norms:
+    """Join the norms of all layers that are in the same `depth` blocks."""
+    squares: dict[str, dict[int, float]] = {}
+    layers: Counter[str] = Counter()
+    for name, values in norms.items():
+        blocks = name.split(INSIDE)[:-1]
+        key = INSIDE.join(blocks[:depth]) if len(blocks) >= depth else name
+        layers[key] += len(blocks) >= depth
+        for step, value in values:
+            sums = squares.setdefault(key, {})
+            sums[step] = sums.get(step, 0.0) + value**2
+    return {
+        f"{name} ({counted(layers[name], 'layer')})" if layers[name] else name: [
+            (step, math.sqrt(each)) for step, each in sums.items()
+        ]
+        for name, sums in squares.items()
+    }
 
 
 def _numbers_of_steps(run: RunFolder, first: Mapping[str, str]) -> int:

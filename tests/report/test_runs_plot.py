@@ -20,7 +20,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from cnnctl.commands.runs import runs
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
-from cnnctl.report.runs_plot import MAX_RUNS
+from cnnctl.report.runs_plot import MAX_RUNS, by_block
 from cnnctl.report.tensorboard.reading import MAX_RECORD, scalars
 from cnnctl.svg import width_of
 
@@ -289,3 +289,32 @@ def test_a_link_out_of_the_run_is_not_read(tmp_path: Path) -> None:
     elsewhere = write_norms(folder, {"dense": [3.0]}).rename(tmp_path / "elsewhere")
     (folder / "tensorboard/events.out.tfevents.1").symlink_to(elsewhere)
     assert "it leads to" in refused("runs/a", of="gradients")
+
+
+def test_many_layers_in_blocks_are_a_line_per_block(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "runs/a", epochs(2))
+    inside = {f"stage_{block}/{layer}/conv2d": [3.0, 6.0] for block in range(10) for layer in ("a", "b", "c", "d")}
+    write_norms(folder, {"stem": [7.0, 8.0], **inside, "dense": [1.0, 2.0]})
+    picture = plotted("runs/a", of="gradients")
+    found = marks(picture)
+    assert len(found) == 2 * (10 + 2)
+    assert "stage_9 (4 layers), epoch 2: 12.0000" in found and "stem, epoch 1: 7.0000" in found
+    assert "a: gradients of each block's weights" in texts(picture)
+
+
+def test_few_layers_in_blocks_are_a_line_each(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "runs/a", epochs(2))
+    write_norms(folder, {f"stage_{block}/conv2d": [3.0, 6.0] for block in range(21)})
+    picture = plotted("runs/a", of="gradients")
+    assert len(marks(picture)) == 2 * 21 and "stage_20/conv2d, epoch 2: 6.0000" in marks(picture)
+    assert "a: gradients of each layer's weights" in texts(picture)
+
+
+@pytest.mark.parametrize(("inner", "lines"), [(2, 20), (3, 10)])
+def test_inner_blocks_are_joined_before_outer_ones(inner: int, lines: int) -> None:
+    names = [f"stage_{block}/unit_{unit}/{name}" for block in range(10) for unit in range(inner) for name in "ab"]
+    joined = by_block({name: [(10, 3.0), (20, 4.0)] for name in names})
+    assert len(joined) == lines
+    whole = sum(values[0][1] ** 2 for values in joined.values())
+    assert whole == pytest.approx(9.0 * len(names))  # the norm of everything is unchanged
+    assert all([step for step, _ in values] == [10, 20] for values in joined.values())

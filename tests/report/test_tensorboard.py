@@ -286,6 +286,61 @@ def test_the_network_is_a_graph_in_every_style(run: Run) -> None:
     assert dense.attr["parameters"].i == 36 * 10 + 10
 
 
+BLOCKS = {
+    "unit": {
+        "layers": [{"conv2d": {"filters": 4, "kernel_size": 3, "padding": "same", "use_bias": False}}, "batch_normalization"]
+    },
+    "stage": {"layers": ["unit", "unit", {"add": {"inputs": ["unit_1", "input"]}}]},
+}
+
+
+@pytest.fixture(scope="module", params=[("custom", "functional"), ("fit", "subclass")], ids="-".join)
+def run_of_blocks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("blocks") / "run"
+    loop, style = request.param
+    plain = experiment(loop, style, {"every_epochs": 2}).model_dump(mode="json", exclude_unset=True)
+    plain["model"] = {
+        "style": style,
+        "blocks": BLOCKS,
+        "layers": [
+            LAYERS[0],
+            "stage",
+            {"use": {"layer": "stage", "name": "again"}},
+            "flatten",
+            {"dense": {"units": "classes"}},
+        ],
+    }
+    plain["train"]["epochs"] = 2
+    train(Experiment.model_validate(plain), folder)
+    return folder
+
+
+def test_the_graph_has_a_scope_for_every_block(run_of_blocks: Path) -> None:
+    graph = {node.name: node for node in read(run_of_blocks).Graph().node}
+    scopes = {name.rpartition("/")[0] for name in graph}
+    assert scopes == {"", "stage", "stage/unit", "stage/unit_1", "again", "again/unit", "again/unit_1"}
+    assert scopes & set(graph) == set()  # TensorBoard would draw a node with the name of a scope inside it
+    assert list(graph["stage/unit/conv2d"].input) == ["conv2d"]
+    assert list(graph["again/add"].input) == ["again/unit_1/batch_normalization", "stage/add"]
+    assert graph["again/unit/conv2d"].attr["shares_weights_of"].s == b"stage/unit/conv2d"
+    assert graph["again/unit/conv2d"].attr["parameters"].i == 0
+    assert "shares_weights_of" not in graph["stage/unit/conv2d"].attr
+
+
+def test_tags_of_layers_in_blocks_have_their_full_names_and_shared_weights_are_there_once(run_of_blocks: Path) -> None:
+    tags = read(run_of_blocks).Tags()["tensors"]
+    of = {group: {tag for tag in tags if tag.startswith(group + "/")} for group in ("weights", "weight_gradients", "outputs")}
+    kernels = {f"stage/{unit}/conv2d/kernel" for unit in ("unit", "unit_1")}
+    for group in ("weights", "weight_gradients"):
+        assert {tag.removeprefix(f"{group}/") for tag in of[group] if tag.endswith("kernel")} == {
+            "conv2d/kernel", "dense/kernel", *kernels
+        }  # fmt: skip
+    assert {"outputs/stage/unit/conv2d", "outputs/again/unit/conv2d"} <= of["outputs"]
+    norms = {tag.removeprefix("training/gradient_norm/") for tag in tags if tag.startswith("training/gradient_norm/")}
+    inside = {f"stage/{unit}/{layer}" for unit in ("unit", "unit_1") for layer in ("conv2d", "batch_normalization")}
+    assert norms == {"conv2d", "dense", *inside}
+
+
 def test_the_compiled_step_is_a_graph_with_gradients(run: Run) -> None:
     content = run.values("training_step")[0][1].item()
     graph = config_pb2.RunMetadata.FromString(content).function_graphs[0].pre_optimization_graph

@@ -126,7 +126,7 @@ def joined(summaries: Sequence[Summary]) -> Summary:
 
 
 def network_graph(experiment: Experiment, nodes: Sequence[Node]) -> GraphDef:
-    """Encode the stack as a graph with one node per layer, in every style."""
+    """Encode the stack as a graph with one node per layer, in every style; the layers of a block are in its scope."""
     summary = summarize(experiment)
     graph = GraphDef()
     graph.node.add(name=INPUT, op="Input")
@@ -140,6 +140,8 @@ def _add_layer(graph: GraphDef, node: Node, row: Row) -> None:
     drawn = graph.node.add(name=node.name, op=node.layer.kind, input=list(node.inputs))
     _set_shape(drawn, row.facts.output_shape)
     drawn.attr["parameters"].i = row.facts.parameters
+    if node.shares:
+        drawn.attr["shares_weights_of"].s = node.shares.encode()
     for field in node.layer.model_fields_set - {"name", "inputs"}:
         drawn.attr[field].s = _short(getattr(node.layer, field)).encode()
 
