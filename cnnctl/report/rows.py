@@ -120,6 +120,7 @@ def _folded(items: Sequence[Node | Group], rows: Mapping[str, Row], depth: int, 
             shown += _folded(item.items, rows, depth - 1, names)
         else:
             shown.append(_renamed(_block_row(item, [rows[node.name] for node in item.nodes]), names))
+        if isinstance(item, Group):
             names[item.output] = item.name
     return shown
 

@@ -14,7 +14,7 @@ from cnnctl.report.rows import Row, Summary, as_plain
 from cnnctl.spec.groups import local
 from cnnctl.spec.receptive import Receptive
 from cnnctl.spec.shapes import show_shape
-from cnnctl.spec.stack import INPUT
+from cnnctl.spec.stack import INPUT, INSIDE
 
 LEFT_OUT_FIRST = (5, 4, 6, 3)
 """Columns that are left out on a narrow terminal, in this order: stride, receptive field, memory, MACs."""
@@ -108,7 +108,8 @@ def _layer_cells(row: Row, before: str, name_width: int, unknown: bool = False) 
     numbered = local(facts.name).removeprefix(facts.kind).removeprefix("_")
     kind = [] if not numbered or numbered.isdigit() else [facts.kind.replace("_", "_ ")]  # may be wrapped after any _
     layers = [f"{'of ' if kind else ''}{counted(row.layers, 'layer')}"] if row.layers else []
-    origin = [] if facts.inputs == (before,) else [f"from {', '.join(facts.inputs)}"]
+    follows = len(facts.inputs) == 1 and f"{before}{INSIDE}".startswith(f"{facts.inputs[0]}{INSIDE}")  # a layer, or its block
+    origin = [] if follows else [f"from {', '.join(_seen_from(facts.name, word) for word in facts.inputs)}"]
     weights = [f"with the weights of {row.shares}"] if row.shares else []
     about = wrap(" ".join(kind + layers + origin + weights), name_width)
     name = "\n".join([facts.name, *(f"  {line.replace('_ ', '_')}" for line in about)])
@@ -121,6 +122,11 @@ def _layer_cells(row: Row, before: str, name_width: int, unknown: bool = False) 
         *_receptive_cells(row.receptive, unknown),
         show_bytes(row.activation_bytes),
     ]
+
+
+def _seen_from(name: str, other: str) -> str:
+    """Return the name of another layer as its block has it, where both are in one."""
+    return other.removeprefix(name[: len(name) - len(local(name))])
 
 
 def _receptive_cells(receptive: Receptive | None, unknown: bool) -> list[str]:

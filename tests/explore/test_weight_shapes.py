@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from cnnctl.errors import UsageError
-from cnnctl.explore.network_data import layers_of, weight_shapes
+from cnnctl.explore.network_data import weight_shapes
 from cnnctl.model.keras_layers import keras_layers
 from cnnctl.spec.experiment import Experiment
 
@@ -32,13 +31,8 @@ def experiment(layer: Any) -> Experiment:
 @pytest.mark.parametrize("layer", NORMALIZATIONS, ids=str)
 def test_weights_of_normalizations_have_the_names_and_shapes_of_keras(layer: Any) -> None:
     network = experiment(layer).network
-    (built, *_) = keras_layers(network.nodes, 0, network.context, "float32")
+    (built, *_) = keras_layers(network.nodes, 0, network.context, "float32").values()
     built.build((None, *network.image))
     found = weight_shapes(network.nodes[0].layer, network.image, network.context)
     assert {name: tuple(getattr(built, name).shape) for name in found} == found
     assert len(found) == len([weight for weight in built.weights if weight.name != "count"])
-
-
-def test_batch_renormalization_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"explore cannot show batch renormalization \(renorm of 'batch_normalization'\)"):
-        layers_of(experiment({"batch_normalization": {"renorm": True}}).network)
