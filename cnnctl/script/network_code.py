@@ -75,7 +75,7 @@ def layer_call(
     fields = {name: getattr(layer, name) for name in _arguments(layer, experiment, parameters)}
     if isinstance(layer, L.Rescaling):
         fields = {field: per_channel(value, experiment.model.data_format) for field, value in fields.items()}
-    named = layer.name or (isinstance(layer, L.Normalization) and layer.adapted)  # found by its name, to adapt it
+    named = layer.name or isinstance(layer, L.Normalization)  # it may be found by its name, to adapt it
     name = (f"name={literal(local(node.name))}",) if named else ()
     draws = isinstance(layer, L.RandomLayer | L.CustomLayer) and getattr(layer, "seed", 0) is None
     if draws:
@@ -143,7 +143,7 @@ pixels = train_images.transpose(0, 3, 1, 2)  # of 0 to 255: their sums are exact
 mean = pixels.mean(axis=$axes, dtype="float64")
 variance = np.square(pixels, dtype="uint16").mean(axis=$axes, dtype="float64") - mean**2
 normalization = model.get_layer($name)
-normalization.set_weights([mean / 255, variance / 255**2, 0])  # as normalization.adapt() would
+normalization.set_weights([mean / 255, variance / 255**2, np.int32(0)])  # as adapt() would
 normalization.finalize_state()
 """
 

@@ -36,7 +36,7 @@ def cosine(start, end, share):
 
 SCHEDULE_FREE = '''
 class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
-    """Schedule-free AdamW (Defazio et al. 2024): steps change z, and the network ends with x, the mean of all z.
+    """Schedule-free AdamW (Defazio et al. 2024): steps change z, the network ends with their mean x.
 
     Keras 3.15 computes x from the wrong z, and leaves the network at y = (1 - beta_1) z + beta_1 x.
     """
@@ -75,7 +75,7 @@ def optimizer_code(experiment: Experiment, needs: Needs) -> tuple[list[str], lis
         lines.append("optimizer = keras.optimizers.LossScaleOptimizer(optimizer)  # small gradients survive float16")
     if isinstance(spec, O.ScheduleFreeAdamW):
         classes.append(written(SCHEDULE_FREE, {**needs, "ema": spec.use_ema}))
-        lines.append("optimizer.build(model.trainable_variables)  # here, outside of any tf.function: z starts at the weights")
+        lines.append("optimizer.build(model.trainable_variables)  # not in a tf.function: z starts at the weights")
     return classes, lines
 
 
