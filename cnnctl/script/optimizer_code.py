@@ -36,7 +36,7 @@ def cosine(start, end, share):
 
 SCHEDULE_FREE = '''
 class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
-    """Schedule-free AdamW (Defazio et al. 2024): steps change z, the network ends with their mean x.
+    """Schedule-free AdamW (Defazio et al. 2024): steps change z, the network has their mean x.
 
     Keras 3.15 computes x from the wrong z, and leaves the network at y = (1 - beta_1) z + beta_1 x.
     """
