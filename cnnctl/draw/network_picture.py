@@ -47,8 +47,8 @@ def network_picture(experiment: Experiment, title: str, layout: str = "row", the
         layout: `row` computes from left to right and fits a slide; `column` computes downwards and fits a sheet of A4.
         theme: `auto`, `light` or `dark`, see `svg.picture`.
     """
-    network, stations = experiment.network, stations_of(experiment)
-    lines = [lines_of(station, network.parameters) for station in stations]
+    stations, parameters = stations_of(experiment), experiment.network.parameters
+    lines = [lines_of(station, parameters) for station in stations]
     around = HEADER + SHARES + LEGEND + 2 * MARGIN
     drawing = _drawing(stations, lines, layout)
     page = placed(drawing, layout, around)

@@ -150,7 +150,7 @@ def _short(cell: str) -> str:
 def gradients_svg(run: RunFolder, theme: str = "auto") -> str:
     """Draw the Euclidean norm of the gradients of each layer's weights over a training.
 
-    Where there are more layers than lines can be told apart, those of a block are one line.
+    Where there are more layers than lines that look different, those of a block are one line.
 
     Raises:
         RunError: the run has none, or its files cannot be read.

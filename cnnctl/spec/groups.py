@@ -106,12 +106,14 @@ def tree_of(nodes: Sequence[Node], depth: int = 0) -> list[Node | Group]:
 
 def groups_of(nodes: Sequence[Node]) -> Iterator[Group]:
     """Yield all blocks of a network, each before those inside it."""
-    waiting = list(tree_of(nodes))
-    while waiting:
-        item = waiting.pop(0)
+    yield from _inside(tree_of(nodes))
+
+
+def _inside(items: Sequence[Node | Group]) -> Iterator[Group]:
+    for item in items:
         if isinstance(item, Group):
             yield item
-            waiting = [*item.items, *waiting]
+            yield from _inside(item.items)
 
 
 def enclosing(nodes: Sequence[Node], layers: Sequence[Section]) -> list[tuple[Enclosing, ...]]:

@@ -42,6 +42,23 @@ def test_the_picture_is_named_like_the_config_and_the_layer(
         assert ElementTree.parse(name).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
+BLOCKS = """
+data: {source: digits}
+model:
+  blocks: {unit: {layers: [conv2d: {filters: 4, kernel_size: 3}]}}
+  layers: [unit, flatten, dense: {units: classes}]
+"""
+
+
+def test_a_layer_in_a_block_is_drawn_by_its_full_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("b.yaml").write_text(BLOCKS)
+    assert call(monkeypatch, "b.yaml", "--layer", "unit/conv2d") == 0
+    assert capsys.readouterr().out == "b-unit-conv2d.svg is ready. Open it in a browser: b-unit-conv2d.svg\n"
+    assert "unit/conv2d: conv2d, 4 filters 3×3" in Path("b-unit-conv2d.svg").read_text()
+
+
 def test_options_change_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, words in {
         "a": (),

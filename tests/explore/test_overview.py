@@ -319,6 +319,58 @@ def test_layers_and_lines_of_any_graph_have_places_of_their_own(arranged: Any, s
             tracks.append(span)
 
 
+def test_blocks_are_bracketed_and_those_side_by_side_below_each_other(arranged: Any) -> None:
+    def layer(name: str, inputs: list[str], *blocks: tuple[str, int | None]) -> dict[str, Any]:
+        return {"name": name, "inputs": inputs, "group": [[label, round_, label] for label, round_ in blocks]}
+
+    layers = [
+        layer("a/c", ["input"], ("a", None)),
+        layer("b/c", ["a/c"], ("b", None)),
+        layer("d/e/c", ["a/c"], ("d", None), ("d/e", None)),
+        layer("d/f/c", ["d/e/c"], ("d", None), ("d/f", None)),
+        layer("add", ["b/c", "d/f/c"]),
+    ]
+    brackets = {bracket["label"]: bracket for bracket in arranged(layers)["brackets"]}
+    assert {label: (each["first"], each["last"]) for label, each in brackets.items()} == {
+        "a": (1, 1), "b": (2, 2), "d": (2, 3), "d/e": (2, 2), "d/f": (3, 3)
+    }  # fmt: skip
+    assert {label: each["level"] for label, each in brackets.items()} == {"a": 0, "b": 0, "d": 1, "d/e": 2, "d/f": 2}
+    assert [each["round"] for each in brackets.values()] == [None] * 5
+
+
+BLOCKS = """
+data: {source: digits}
+model:
+  style: functional
+  blocks:
+    unit:
+      layers: [{conv2d: {filters: 4, kernel_size: 3, padding: same}}]
+  layers:
+    - unit
+    - conv2d: {filters: 1, kernel_size: 1}
+    - use: {layer: unit, name: again}
+    - flatten
+    - dense: {units: classes}
+"""
+
+
+def test_layers_in_a_block_have_their_local_names_and_shared_weights_their_owner(tmp_path: Path) -> None:
+    (tmp_path / "blocks.yaml").write_text(BLOCKS, encoding="utf-8")
+    content = content_of_config(load(tmp_path / "blocks.yaml"), tmp_path / "blocks.yaml", 2)
+    file = tmp_path / "page.html"
+    file.write_bytes(page_of(content.data, content.weights))
+    with Browser(tmp_path / "profile") as browser:
+        opened(browser, file.as_uri())
+        heads = browser.compute("[...document.querySelectorAll('.column-head')].map((each) => [each.title, each.textContent])")
+        assert ["unit/conv2d", "conv2d"] in heads and ["again/conv2d", "conv2d"] in heads
+        texts = browser.compute("[...document.querySelectorAll('.bracket')].map((each) => each.textContent)")
+        assert texts == ["unit", "again (unit)"]
+        costs = browser.compute(
+            "[...document.querySelectorAll('[data-layer=\\'again/conv2d\\'] .cost')].map((each) => each.textContent)"
+        )
+        assert costs == ["weights of unit/conv2d", "2,304 MACs"]
+
+
 # Switches
 
 

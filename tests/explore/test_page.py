@@ -445,6 +445,34 @@ def test_a_snapshot_that_inflates_beyond_its_arrays_is_refused(copied: Path) -> 
         content_of_run(copied, 0, None)
 
 
+SHARED = {
+    "style": "functional",
+    "blocks": {"unit": {"layers": [{"conv2d": {"filters": 3, "kernel_size": 3, "padding": "same"}}, "batch_normalization"]}},
+    "layers": [
+        "unit",
+        {"conv2d": {"filters": 1, "kernel_size": 1}},
+        {"use": "unit"},
+        "flatten",
+        {"dense": {"units": "classes"}},
+    ],
+}
+
+
+def test_snapshots_of_shared_weights_have_them_once(tmp_path: Path) -> None:
+    run = trained(tmp_path / "shared", model=SHARED, log={"tensorboard": False, "snapshots": 2})
+    content = content_of_run(run, 0, None)
+    network = content.data["network"]
+    assert [each["epoch"] for each in content.data["snapshots"]] == [0, 2]
+    layers = {layer["name"]: layer for layer in network["layers"]}
+    assert layers["use/conv2d"]["weights"] == layers["unit/conv2d"]["weights"]
+    model = open_trained(run).model
+    assert network["weights_count"] == model.count_params()
+    sets = np.frombuffer(content.weights, "<f4").reshape(2, network["weights_count"])
+    unit = model.get_layer("unit").get_layer("conv2d")
+    found = sets[1][layers["use/conv2d"]["weights"]["kernel"]["offset"] :][: unit.kernel.shape.num_elements()]
+    assert np.array_equal(found, np.asarray(unit.kernel).ravel())
+
+
 def test_a_link_out_of_the_run_is_not_followed(copied: Path, tmp_path: Path) -> None:
     kept(copied, 1, 1.5)
     file = copied / "snapshots" / "epoch-0001.weights.npz"

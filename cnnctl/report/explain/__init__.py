@@ -41,10 +41,10 @@ from cnnctl.spec.stack import Node
 def explanation(experiment: Experiment) -> str:
     """Explain the network of a checked experiment, a paragraph per layer; equal blocks are explained once."""
     network = experiment.network
-    nodes, facts = network.nodes, network.facts
+    nodes, facts, total = network.nodes, network.facts, network.parameters
     fields = receptive_fields(nodes, facts, network.image, network.context)
     subjects = {
-        node.name: Subject(node, each, receptive, network.context, experiment, network.parameters)
+        node.name: Subject(node, each, receptive, network.context, experiment, total)
         for node, each, receptive in zip(nodes, facts, fields, strict=True)
     }
     parts = Paragraphs(subjects, _paragraph).of(tree_of(nodes))
