@@ -559,7 +559,8 @@ def test_distances_after_an_up_sampling_are_told_where_they_are_equal() -> None:
     def stride(*layers: Any) -> tuple[int | None, int | None]:
         return last_field(list(layers), (32, 32, 1)).stride
 
-    up, down = {"up_sampling2d": {}}, {"max_pooling2d": {}}
+    up: dict[str, Any] = {"up_sampling2d": {}}
+    down: dict[str, Any] = {"max_pooling2d": {}}
     assert stride(up) == (None, None), "0, 1, 0, 1, ..."
     assert stride(down, down, up) == (None, None)
     assert stride(up, down) == (1, 1)
