@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from textwrap import wrap
@@ -105,8 +106,8 @@ def _cells(summary: Summary, name_width: int = NAME_WIDTHS[0]) -> list[list[str]
 
 def _layer_cells(row: Row, before: str, name_width: int, unknown: bool = False) -> list[str]:
     facts = row.facts
-    numbered = local(facts.name).removeprefix(facts.kind).removeprefix("_")
-    kind = [] if not numbered or numbered.isdigit() else [facts.kind.replace("_", "_ ")]  # may be wrapped after any _
+    is_usual = re.fullmatch(rf"{re.escape(facts.kind)}(_\d+)*", local(facts.name))  # its kind, with a number
+    kind = [] if is_usual else [facts.kind.replace("_", "_ ")]  # may be wrapped after any _
     layers = [f"{'of ' if kind else ''}{counted(row.layers, 'layer')}"] if row.layers else []
     follows = len(facts.inputs) == 1 and f"{before}{INSIDE}".startswith(f"{facts.inputs[0]}{INSIDE}")  # a layer, or its block
     origin = [] if follows else [f"from {', '.join(_seen_from(facts.name, word) for word in facts.inputs)}"]

@@ -72,7 +72,7 @@ class Step:
 def tensor_names(steps: Sequence[Step], inputs: Mapping[str, str], last: str) -> dict[str, str]:
     """Name the output of each layer: `x` if only the next layer takes it and the config sets no name."""
     tensors = dict(inputs)
-    taken = {*_TAKEN, *keyword.kwlist, *(part.__name__ for part in _PARTS)}
+    taken = {*_TAKEN, *keyword.kwlist, *(part.__name__ for part in _PARTS), *(step.call.function for step in steps)}
     takers = Counter(name for step in steps for name in set(step.inputs))
     for step, following in pairwise(steps):
         chained = not step.is_named and step.name in following.inputs and takers[step.name] == 1
@@ -82,7 +82,7 @@ def tensor_names(steps: Sequence[Step], inputs: Mapping[str, str], last: str) ->
 
 def shared_names(steps: Sequence[Step], tensors: Mapping[str, str]) -> dict[str, str]:
     """Name each layer of a functional model that is called more than once, by its label."""
-    taken = {*_TAKEN, *keyword.kwlist, *tensors.values()}
+    taken = {*_TAKEN, *keyword.kwlist, *tensors.values(), *(step.call.function for step in steps)}
     return {
         owner: _free(f"{owner}_layer", taken) for owner, count in Counter(step.owner for step in steps).items() if count > 1
     }

@@ -20,7 +20,7 @@ class Group:
     Attributes:
         name: its full name, such as `residual_1`, or `stage/residual_1` inside another block.
         items: its layers and blocks in order of computation.
-        inputs: the full names of the layers outside whose outputs it takes, in the order in which its layers take them.
+        inputs: the full names of the layers outside whose outputs it takes, in the order of the config.
         output: the full name of the layer that makes its output.
         shares: the full name of the block whose weights it uses; empty for its own.
         where: the path of its use in the config.
@@ -169,17 +169,16 @@ def relative(name: str, to: str) -> str:
 
 
 def _group(name: str, nodes: Sequence[Node], depth: int) -> Group:
-    inside = {node.name for node in nodes}
-    inputs = dict.fromkeys(word for node in nodes for word in node.inputs if word not in inside)
     first = nodes[0]
+    call = first.calls[depth]
     shares = INSIDE.join(first.shares.split(INSIDE)[: depth + 1]) if first.shares else ""
     ends = [index for index, key in enumerate(first.where) if key == IN_BLOCK]
     return Group(
         name,
         tuple(tree_of(nodes, depth + 1)),
-        tuple(inputs),
+        call.inputs,
         nodes[-1].name,
         shares,
         first.where[: ends[depth]],
-        first.uses[depth],
+        call.use,
     )

@@ -20,7 +20,7 @@ from cnnctl.spec.found import found_in
 from cnnctl.spec.layers.custom import unused_note
 from cnnctl.spec.oddities import oddities
 from cnnctl.spec.overrides import override
-from cnnctl.spec.places import definition, problem_at
+from cnnctl.spec.places import definition, is_argument, problem_at
 from cnnctl.spec.section import UNKNOWN_FIELD, Section, one_line
 from cnnctl.spec.shapes import Misfit
 from cnnctl.spec.tfds_images import missing_facts
@@ -184,7 +184,9 @@ def validated(section: type[AnySection], document: Document, where: Where, probl
         found = []
         for each in error.errors(include_url=False):
             path, unknown = (*where, *each["loc"]), each["type"] == UNKNOWN_FIELD
-            message = advice(document.content, definition(path), each["msg"], unknown) or each["msg"]
+            message = each["msg"]
+            if not is_argument(document.content, path):  # advice reads the config, which has the $ of the parameter there
+                message = advice(document.content, definition(path), message, unknown) or message
             found.append(problem_at(document, path, one_line(message), path[:-1] if unknown else None))
         problems += _without_misspelled(found)
     return None

@@ -116,12 +116,13 @@ def _changes(
         yield from _other_groups(misfit, nodes, image)
         yield from _without_flattening(misfit, nodes, image, context)
         return
-    yield from _easier(misfit.node, nodes, image)
+    owner = next(node for node in nodes if node.name == misfit.node.owner)
+    yield from _easier(owner, nodes, image)
     pixels = _given(misfit, image, context)
     if pixels:
-        yield from _smaller_window(misfit.node, pixels, nodes, image)
+        yield from _smaller_window(owner, pixels, nodes, image)
     before = next((node for node in nodes if culprit and node.name == culprit.name), None)
-    if before and before.written != misfit.node.written:  # in a repeat both are the same change
+    if before and before.written != owner.written:  # in a repeat both are the same change
         yield from _easier(before, nodes, image)
     yield from _larger_images(nodes, image, context)
 
@@ -176,7 +177,8 @@ def _easier(node: Node, nodes: Sequence[Node], image: Shape) -> Iterator[_Change
         yield _changed(node, nodes, image, "padding: same", padding="same")
     if max(window_of(layer).strides) > 1:
         yield _changed(node, nodes, image, "strides: 1", strides=(1, 1))
-    if isinstance(layer, L.Pooling):
+    alone = sum(other.blocks == node.blocks for other in nodes) == 1  # a block without it would be empty
+    if isinstance(layer, L.Pooling) and not (node.blocks and alone):
         yield _Change(f"remove '{node.name}'", without(nodes, node.written), image)
 
 
@@ -201,9 +203,9 @@ def _given(misfit: Misfit, image: Shape, context: LayerContext) -> tuple[int, in
 
 
 def _changed(node: Node, nodes: Sequence[Node], image: Shape, text: str, **fields: object) -> _Change:
-    """Change fields of one written layer, in all rounds of a repeat."""
-    layer = node.layer.model_copy(update=fields)
-    new = [replace(other, layer=layer) if other.written == node.written else other for other in nodes]
+    """Change fields of one written layer, in all rounds of a repeat, uses of a block and calls of the layer."""
+    owners = {other.name for other in nodes if other.written == node.written}
+    new = [replace(other, layer=other.layer.model_copy(update=fields)) if other.owner in owners else other for other in nodes]
     return _Change(f"'{node.name}': {text}", new, image)
 
 

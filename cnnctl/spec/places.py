@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 from cnnctl.errors import Problem
@@ -36,9 +34,19 @@ def problem_at(document: Document, where: Where, message: str, path: Where | Non
         inside = f" (it is {dotted(written)}, {document.location(written)})"
         return Problem(document.location(argument), dotted(argument), message, inside)
     shown = written if path is None else definition(path)
-    use = where[: _last(where)]
-    used = f" (the block is used at {document.location(definition(use))})"
-    return Problem(document.location(written), dotted(shown), message, used)
+    return Problem(document.location(written), dotted(shown), message, f" ({_used_at(document, where[: _last(where)])})")
+
+
+def is_argument(content: Any, where: Where) -> bool:
+    """Return True if a part inside a block has its value from an argument."""
+    return definition(where) != where and _argument(content, where) is not None
+
+
+def _used_at(document: Document, use: Where) -> str:
+    """Name the place of a use, and of the outermost one if it is inside another block."""
+    text = f"the block is used at {document.location(definition(use))}"
+    outermost = use[: use.index(IN_BLOCK)] if IN_BLOCK in use else use
+    return text if outermost == use else f"{text}, inside the block that is used at {document.location(outermost)}"
 
 
 def _last(where: Where) -> int:
@@ -46,19 +54,31 @@ def _last(where: Where) -> int:
 
 
 def _argument(content: Any, where: Where) -> Where | None:
-    """Return the path of the argument that a part inside a block has its value from; None if it is written there."""
-    word = _at(content, definition(where))
-    if not isinstance(word, str) or not word.startswith(SIGN):
+    """Return the path in the file of the argument, or of a part of it, that a part inside a block has its value from.
+
+    None if the value is written in the definition of the block.
+    """
+    if IN_BLOCK not in where:
         return None
-    use = (*where[: _last(where)], word[1:])
-    if _at(content, definition(use)) is None:
-        return ("model", "blocks", where[_last(where) - 1], "parameters", word[1:])
-    return _argument(content, use) or definition(use)
+    end, written = _last(where), definition(where)
+    for depth in range(1, len(written) + 1):
+        word = _at(content, written[:depth])
+        if isinstance(word, str) and word.startswith(SIGN):
+            rest = written[depth:]
+            use = (*where[:end], word[1:], *rest)
+            if word[1:] in (_at(content, definition(where[:end])) or ()):
+                return _argument(content, use) or definition(use)
+            return ("model", "blocks", where[end - 1], "parameters", word[1:], *rest)
+    return None
 
 
 def _at(content: Any, path: Where) -> Any:
     """Return the part of plain data at a path; None if there is none, as below a layer written as a bare name."""
-    try:
-        return reduce(getitem, path, content)
-    except (KeyError, IndexError, TypeError):
-        return None
+    for key in path:
+        if isinstance(content, str):
+            return None
+        try:
+            content = content[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return content

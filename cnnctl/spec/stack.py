@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from cnnctl.errors import counted, suggestion
 from cnnctl.spec.document import Where
@@ -27,6 +28,14 @@ Complaint = tuple[Where, str]
 
 
 @dataclass(frozen=True)
+class BlockCall:
+    """A block around a layer, with the full names of the layers outside whose outputs it takes, in the order of the config."""
+
+    use: BlockUse
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Node:
     """One layer of the network.
 
@@ -36,7 +45,7 @@ class Node:
         inputs: the full names of its inputs; `input` is the image.
         where: its path in the config; inside a block the path of the use, `IN_BLOCK` and the path in the block.
         shares: the full name of the layer whose weights it uses; empty for its own.
-        uses: the blocks that it is in, outermost first.
+        calls: the blocks that it is in, outermost first.
     """
 
     name: str
@@ -44,7 +53,7 @@ class Node:
     inputs: tuple[str, ...]
     where: Where
     shares: str = ""
-    uses: tuple[BlockUse, ...] = ()
+    calls: tuple[BlockCall, ...] = ()
 
     @property
     def written(self) -> Where:
@@ -113,9 +122,9 @@ def _written_out(items: Sequence[Section], where: Where, scope: str) -> list[_Wr
     return written
 
 
-def _names(written: Sequence[_Written]) -> list[str]:
+def _names(written: Sequence[_Written], inputs: Collection[str]) -> list[str]:
     """Name each item: its own name, or its kind with a number from the second on, as in Keras."""
-    taken = {each.item.name + each.scope for each in written if each.item.name}
+    taken = {*inputs, *(each.item.name + each.scope for each in written if each.item.name)}
     counts: Counter[str] = Counter()
     names = []
     for each in written:
@@ -139,18 +148,18 @@ class _Level:
         known: the full name of the output of each item by its name here; at first those of the inputs.
         first: the name here of what the first item takes.
         shared: what precedes the names of the layers whose weights it uses, where a block is used again.
-        uses: the blocks around it, outermost first.
+        calls: the blocks around it, outermost first.
     """
 
     def __init__(
-        self, prefix: str, known: Mapping[str, str], first: str, shared: str = "", uses: tuple[BlockUse, ...] = ()
+        self, prefix: str, known: Mapping[str, str], first: str, shared: str = "", calls: tuple[BlockCall, ...] = ()
     ) -> None:
         self.prefix = prefix
         self.known = dict(known)
         self.inputs = frozenset(known)
         self.last = first
         self.shared = shared
-        self.uses = uses
+        self.calls = calls
         self.nodes: list[Node] = []
         self.complaints: list[Complaint] = []
         self._items: dict[str, Layer] = {}
@@ -159,7 +168,7 @@ class _Level:
 
     def add(self, written: Sequence[_Written]) -> None:
         """Expand all items of the stack; an error in one round of a repeat is in all rounds, and reported once."""
-        names = _names(written)
+        names = _names(written, self.inputs - {INPUT})
         all_names = frozenset(names)
         reported: set[Where] = set()
         for each, name in zip(written, names, strict=True):
@@ -167,7 +176,7 @@ class _Level:
             item, owner = self._target(each)
             if each.where not in reported:
                 found = [*_wired_wrongly(each, name, words, self.known, all_names), *self._used_wrongly(each, all_names)]
-                found += [((*each.where, "inputs"), message) for message in _wrong_count(item, len(words))]
+                found += [((*each.where, "inputs"), message) for message in _wrong_count(item, words)]
                 self.complaints += found
                 reported.update(each.where for _ in found)
             self._expand(item, each.where, name, words, owner)
@@ -189,7 +198,7 @@ class _Level:
             output = self._expand_block(item, use, name, inputs, owner)
         else:
             output = self.prefix + name
-            self.nodes.append(Node(output, item, inputs, where, owner, self.uses))
+            self.nodes.append(Node(output, item, inputs, where, owner, self.calls))
         for word in words:
             self._unused.pop(word, None)
         self._items[name], self._owners[name], self._unused[name] = item, owner or self.prefix + name, where
@@ -197,9 +206,13 @@ class _Level:
 
     def _expand_block(self, block: BlockUse, where: Where, name: str, inputs: Sequence[str], owner: str) -> str:
         """Expand a block; return the full name of the layer that makes its output."""
-        known = dict(zip(block.takes, inputs, strict=False))
+        known = dict(
+            zip_longest(block.takes, inputs[: len(block.takes)], fillvalue=inputs[0])
+        )  # a wrong number is reported once
         shared = f"{owner}{INSIDE}" if owner else ""
-        level = _Level(f"{self.prefix}{name}{INSIDE}", known, block.takes[0], shared, (*self.uses, block))
+        level = _Level(
+            f"{self.prefix}{name}{INSIDE}", known, block.takes[0], shared, (*self.calls, BlockCall(block, tuple(inputs)))
+        )
         level.add(_written_out(block.layers, (*where, IN_BLOCK, "layers"), ""))
         self.nodes += level.nodes
         self.complaints += level.complaints
@@ -253,10 +266,13 @@ def _wired_wrongly(
     return complaints
 
 
-def _wrong_count(item: Layer, count: int) -> Iterator[str]:
-    """Describe a wrong number of inputs."""
+def _wrong_count(item: Layer, words: Sequence[str]) -> Iterator[str]:
+    """Describe a wrong number of inputs, and an input that a block takes twice."""
+    count = len(words)
     if isinstance(item, BlockUse) and count != len(item.takes):
         yield f"{item.kind} takes {counted(len(item.takes), 'input')} ({', '.join(item.takes)}), received {count}"
+    elif isinstance(item, BlockUse) and len(set(words)) < count:
+        yield f"{item.kind} takes {counted(count, 'different input')}, received {', '.join(words)}"
     elif count > 1 and not isinstance(item, Join | BlockUse | Use):
         yield f"takes one input, received {count}; join them with add or concatenate"
 

@@ -83,7 +83,7 @@ BLOCKS = """model={style: STYLE, blocks: {
   stage: {parameters: {width: 4, times: 1, norm: true}, layers: [
     repeat: {times: $times, layers: [convolution: {filters: $width}]}, convolution: {filters: 5, size: [1, 2]},
     batch_normalization: {scale: $norm}]}},
-  layers: [stage, stage: {width: 3, times: 2}, stage: {width: 6, norm: false}, flatten, dense: {units: classes}]}"""
+  layers: [stage, stage: {width: 3, times: 2}, stage: {width: 6, norm: false, name: keras}, flatten, dense: {units: classes}]}"""
 BRANCHES = """model={style: STYLE, blocks: {
   residual: {parameters: {filters: required}, layers: [
     conv2d: {filters: $filters, kernel_size: 3, padding: same, name: long}, use: long,
@@ -91,7 +91,7 @@ BRANCHES = """model={style: STYLE, blocks: {
   join: {inputs: [deep, skip], layers: [concatenate: {inputs: [skip, deep]},
     conv2d: {filters: 4, kernel_size: 1}, residual: {filters: 4}, gaussian_noise: {stddev: 0.1}]}},
   layers: [conv2d: {filters: 4, kernel_size: 1, name: stem}, residual: {filters: 4, name: first}, use: {layer: first, name: again},
-    join: {inputs: [again, stem]}, use: {layer: join, inputs: [join, first]}, flatten, dense: {units: classes}]}"""
+    join: {inputs: [again, stem]}, use: {layer: join, inputs: [join, first]}, add: {inputs: [use, join]}, flatten, dense: {units: classes}]}"""
 # What each row of the table adds to TINY; together they use every line of every template.
 VARIANTS: dict[str, list[str]] = {
     "sequential by fit, one-cycle": [

@@ -54,11 +54,13 @@ class BlockUse(Layer):
 
     Attributes:
         arguments: the value of each parameter.
+        given: those that the use sets.
         takes: the names of its inputs inside.
         layers: its stack, with the parameters filled in.
     """
 
     arguments: dict[str, Any]
+    given: dict[str, Any]
     takes: tuple[str, ...]
     layers: list[Any]
 
@@ -94,16 +96,17 @@ class _Blocks:
         if fields is not None and not isinstance(fields, dict):
             raise wrong(f"expected a mapping of the parameters of {name}, received {show(fields)}", field=name)
         self._check_nesting(name)
-        given, spec = fields or {}, self.specs[name]
-        _check_arguments(name, spec, given)
-        arguments = spec.parameters | {key: value for key, value in given.items() if key not in OWN_FIELDS}
-        own = {key: given[key] for key in OWN_FIELDS if key in given}
+        set_here, spec = fields or {}, self.specs[name]
+        _check_arguments(name, spec, set_here)
+        given = {key: value for key, value in set_here.items() if key not in OWN_FIELDS}
+        own = {key: set_here[key] for key in OWN_FIELDS if key in set_here}
         section, takes = self.sections[name], spec.inputs or ("input",)
         try:
-            plain = section.model_validate({**own, "arguments": {}, "takes": takes, "layers": []})
+            plain = section.model_validate({**own, "arguments": {}, "given": {}, "takes": takes, "layers": []})
         except ValidationError as error:
             raise within(error, name) from None
-        return plain.model_copy(update={"arguments": arguments, "layers": self._layers(name, arguments, item)})
+        arguments = spec.parameters | given
+        return plain.model_copy(update={"arguments": arguments, "given": given, "layers": self._layers(name, arguments, item)})
 
     def _check_nesting(self, name: str) -> None:
         if name in self.open:
@@ -161,12 +164,12 @@ class StackItem(Named):
 
     @staticmethod
     def write(section: Section, info: SerializationInfo) -> dict[str, Any] | str:
-        """Dump an item as in a config; of a block its arguments."""
+        """Dump an item as in a config; of a block the arguments that it sets."""
         if not isinstance(section, BlockUse):
             return Named.write(section, info)
         own = {key: getattr(section, key) for key in OWN_FIELDS if getattr(section, key) is not None}
         own = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
-        return {section.kind: {**section.arguments, **own}} if section.arguments or own else section.kind
+        return {section.kind: {**section.given, **own}} if section.given or own else section.kind
 
 
 @cache
@@ -247,6 +250,9 @@ def _definition_errors(name: str, spec: BlockSpec, layers: Mapping[str, object])
             yield _error((name, "parameters", key), _NOT_A_WORD)
         if key in OWN_FIELDS:
             yield _error((name, "parameters", key), f"every use of a block has a field '{key}'; choose another name")
+    yield from _signs_in_defaults(name, spec)
+    if spec.inputs and len(set(spec.inputs)) < len(spec.inputs):
+        yield _error((name, "inputs"), f"expected different names, received {show(spec.inputs)}")
     used = set()
     for where, text, is_value in signs_in(spec.layers, (name, "layers")):
         used.add(text[1:])
@@ -261,6 +267,14 @@ def _definition_errors(name: str, spec: BlockSpec, layers: Mapping[str, object])
     for key in spec.parameters:
         if key not in used and key not in OWN_FIELDS and _WORD.fullmatch(key):
             yield _error((name, "parameters", key), f"no layer of the block has the value ${key}; write it there, or remove it")
+
+
+def _signs_in_defaults(name: str, spec: BlockSpec) -> Iterator[InitErrorDetails]:
+    for where, text, _ in signs_in(spec.parameters, (name, "parameters")):
+        if SIGN not in str(where[2]):  # else its name is wrong, which is reported
+            yield _error(
+                where, f"{show(text)}: a default is a value, and $ is for the layers of the block; write the value itself"
+            )
 
 
 def check_no_signs(layers: Any) -> None:

@@ -214,7 +214,7 @@ class Normalization(Layer):
     def _mean_and_variance_belong_together(self) -> Self:
         if (self.mean is None) != (self.variance is None):
             given, other = ("mean", "variance") if self.variance is None else ("variance", "mean")
-            raise wrong(f"needs {other} too; without both they are computed from the training images; remove it", given)
+            raise wrong(f"needs {other} too; add {other}, or remove it, and both are computed from the training images", given)
         if self.mean is not None:
             self._fits_together()
         return self
@@ -225,7 +225,10 @@ class Normalization(Layer):
         if sizes != others:
             raise wrong(f"has the shape {list(others)}, but mean has {list(sizes)}", "variance")
         if len(sizes) > axes:
-            raise wrong(f"has {len(sizes)} axes, but axis names {axes}", "mean")
+            raise wrong(
+                f"has one number for each place along {len(sizes)} axes, but axis has {axes}; write one number, or other axes",
+                "mean",
+            )
         if _least(self.variance) < 0:
             raise wrong(f"expected a variance of at least 0, received {_least(self.variance):g}", "variance")
 

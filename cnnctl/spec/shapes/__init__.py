@@ -54,7 +54,7 @@ from cnnctl.spec.shapes.values import (
     units_of,
 )
 from cnnctl.spec.shapes.windows import arithmetic, convolution, pooling, window_of
-from cnnctl.spec.stack import INPUT, Node
+from cnnctl.spec.stack import INPUT, INSIDE, Node
 
 __all__ = [
     "MAX", "MAX_VALUES", "Costs", "DoesNotFit", "Facts", "HeightWidth", "LayerContext", "Misfit", "Shape", "Window",
@@ -128,15 +128,22 @@ def _facts(node: Node, known: dict[str, Facts], image: Shape, context: LayerCont
     if prod(output) > MAX:
         raise DoesNotFit(f"its output {show_shape(output)} would have more than 2^63 values, the limit of a tensor")
     if node.shares:
-        costs = _with_weights_of(known[node.shares], node.layer, shapes, costs)
+        costs = _with_weights_of(known[node.shares], node, shapes, costs)
     return Facts(
         node.name, node.layer.kind, node.inputs, shapes, output,
         costs.trainable, costs.non_trainable, costs.macs, costs.macs_known,
     )  # fmt: skip
 
 
-def _with_weights_of(owner: Facts, layer: L.Layer, shapes: tuple[Shape, ...], costs: Costs) -> Costs:
+def _with_weights_of(owner: Facts, node: Node, shapes: tuple[Shape, ...], costs: Costs) -> Costs:
     """Check that a layer can use the weights of `owner`, which counts them; return the costs without them."""
+    layer = node.layer
+    if not _in_one_block(node.name, owner.name) and shapes != owner.input_shapes:
+        made_for = " and ".join(map(show_shape, owner.input_shapes))
+        raise DoesNotFit(
+            f"a block that is used again takes inputs of the same shape: '{owner.name}' takes {made_for}, "
+            f"received {' and '.join(map(show_shape, shapes))}"
+        )
     fit = (owner.trainable, owner.non_trainable) == (costs.trainable, costs.non_trainable)
     by_axes = isinstance(layer, L.Conv2D | L.Dense | L.BatchNormalization)  # their weights go by one axis of the input
     if not fit or (owner.parameters and not by_axes and shapes != owner.input_shapes):
@@ -145,6 +152,11 @@ def _with_weights_of(owner: Facts, layer: L.Layer, shapes: tuple[Shape, ...], co
             f"the weights of '{owner.name}' are for inputs of {made_for}, received {' and '.join(map(show_shape, shapes))}"
         )
     return replace(costs, trainable=0, non_trainable=0)
+
+
+def _in_one_block(name: str, other: str) -> bool:
+    """Return True if two layers are in one use of a block, or both in none."""
+    return name.rpartition(INSIDE)[0] == other.rpartition(INSIDE)[0]
 
 
 Rule = Callable[[Any, Shape, LayerContext], tuple[Shape, Costs]]

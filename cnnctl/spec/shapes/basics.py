@@ -111,7 +111,7 @@ def axis_of(axis: int, shape: Shape) -> int:
     """Convert a Keras axis, which counts the batch as 0, to an index of `shape`."""
     place = axis - 1 if axis > 0 else len(shape) + axis
     if axis == 0 or not 0 <= place < len(shape):
-        raise DoesNotFit(f"axis {axis} is not an axis of (batch, {str(shape)[1:]} other than the batch")
+        raise DoesNotFit(f"axis {axis} is not an axis of (batch, {show_shape(shape)[1:]} other than the batch")
     return place
 
 
