@@ -118,7 +118,7 @@ def test_a_run_is_used_with_its_own_file_only(cnnctl: Callable[..., str], comman
         told = command(*words, "--custom-layers", "other.py")
         assert told.code == 2
         assert told.err.strip() == (
-            "run was started with another file of layers than other.py; use its copy: --custom-layers run/custom_layers.py, or start anew "
+            "run was started with another file of layers than other.py; use its copy: --custom-layers run/custom_layers.py, or start again "
             f"in another folder\n  {was} is the SHA-256 of own.py at the start\n  {now} is that of other.py now"
         )
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
