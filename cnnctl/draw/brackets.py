@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cnnctl.draw.labels import LINE, Line
 from cnnctl.draw.placing import BRACKET, Page, heads_of
 from cnnctl.draw.repeats import Round
 from cnnctl.draw.stations import Station
-from cnnctl.svg import element, text
+from cnnctl.svg import element, text, width_of
 
 TICK, SIZE = 6.0, 11.5
 """Pixels of the ends of a bracket, and of its label's font."""
@@ -26,9 +25,9 @@ def drawn_brackets(stations: Sequence[Station], page: Page) -> Iterator[str]:
 
 
 def _fitting(each: Round, length: float) -> str:
-    """Shorten a label at its end to the length of its bracket, in pixels."""
-    label = each.label
-    while len(label) > 4 and Line(label).width > length + 2 * LINE:
+    """Shorten a label to the length of its bracket, in pixels: without the word repeat, then at its end."""
+    label = each.label if width_of(each.label, SIZE) <= length else each.label.removeprefix("repeat ")
+    while len(label) > 2 and width_of(label, SIZE) > length:
         label = f"{label.rstrip('…')[:-1]}…"
     return label
 

@@ -195,7 +195,7 @@ class Case:
                 weight.assign(self.generator.normal(size=weight.shape) * np.sqrt(2 / prod(weight.shape[:-1])))
             else:
                 weight.assign(self.generator.normal(size=weight.shape) / 4)
-        for layer in self.layers:
+        for layer in self.layers.values():
             if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:
                 layer.finalize_state()  # takes the mean and the variance over
 
