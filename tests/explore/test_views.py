@@ -104,7 +104,7 @@ model:
     - separable_conv2d: {name: separable, filters: 3, kernel_size: 2, depth_multiplier: 2, activation: relu}
     - conv2d_transpose: {name: transposed, filters: 4, kernel_size: 3, strides: 2, padding: same}
     - permute: {name: turned, dims: [2, 1, 3]}
-    - reshape: {name: reshaped, target_shape: [-1, 4, 4]}
+    - reshape: {name: reshaped, target_shape: [20, -1, 5]}
     - rescaling: {name: scaled, scale: 0.5, offset: 0.1}
     - spatial_dropout2d: {name: maps, rate: 0.5}
     - gaussian_noise: {name: noise, stddev: 0.1}
