@@ -122,7 +122,7 @@ def normalized_by_images(layer: L.Normalization, subject: Subject) -> list[str]:
     if not layer.adapted:
         return [f"{formula}, with mean {show(layer.mean)} and variance {show(layer.variance)} of the config; no parameters"]
     means = prod(shape[axis] for axis in kept)
-    per_image = f"{' · '.join(map(str, shape))} / {means} = {values_per_mean(layer, shape):,} values of each"
+    per_image = f"{' · '.join(map(str, shape))} / {means} = {values_per_mean(layer, shape):,} values of each image"
     each = "one mean and variance" if means == 1 else f"{means:,} means and variances, one per {_places(kept, subject)}"
     return [
         f"{each}, over all training images, {per_image}; then {formula}, the same in training and inference",
