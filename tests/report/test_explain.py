@@ -444,7 +444,7 @@ def test_a_concatenation_names_its_axis() -> None:
         ("batch_normalization: {synchronized: true}, flatten", "synchronized: of several replicas, the whole batch counts"),
         (
             "normalization, flatten",
-            "one mean and variance, over all training images, 8 · 8 · 1 / 1 = 64 values of each; then (x - mean)",
+            "one mean and variance, over all training images, 8 · 8 · 1 / 1 = 64 values of each image; then (x - mean)",
         ),
         ("normalization: {axis: [1, 2]}, flatten", "64 means and variances, one per row and column, over all training images"),
         ("normalization: {axis: null}, flatten", "1 mean + 1 variance + Keras's counter = 3 stored"),
@@ -585,8 +585,9 @@ model:
     - use: {layer: third, name: fourth}
     - plain
     - plain
+    - conv2d: {filters: 4, kernel_size: 3, padding: same, name: wide}
     - max_pooling2d
-    - use: {layer: third, name: small}
+    - use: {layer: wide, name: small}
     - conv2d: {filters: 1, kernel_size: 1, name: thin}
     - use: {layer: first, name: second}
     - conv2d: {filters: 1, kernel_size: 1, name: thinner}
@@ -623,8 +624,8 @@ def test_shared_layers_and_blocks_say_whose_weights_they_use_and_that_gradients_
     parts = {part.split(":")[0].split(" ")[0]: part for part in text.split("\x00")}
     said = "which are counted there. Their gradient is the sum of the gradients of all uses."
     assert f"as unit, with the weights of third, {said}" in parts["fourth"]
-    assert f"It uses the weights of third/conv2d, {said}" in parts["small/conv2d"]
-    assert "parameters: 3·3·4·4 + 4 = 148" in parts["small/conv2d"]  # its inputs are smaller, so it is explained again
+    assert f"It uses the weights of wide, {said}" in parts["small"]
+    assert "parameters: 3·3·4·4 + 4 = 148" in parts["small"]  # its inputs are smaller, so it is explained again
     assert f"It uses the weights of first, {said}" in parts["again"] and f"weights of first, {said}" in parts["second"]
 
 
