@@ -414,7 +414,9 @@ def test_a_bracket_is_longer_than_its_label(network: Path | int, layout: str, tm
     for each in picture.all("polyline", "bracket"):
         _, start, end, _ = (tuple(map(float, corner.split(","))) for corner in each.attrib["points"].split())
         lengths.append(abs(end[0] - start[0]) + abs(end[1] - start[1]))
-    labels = [each for each in picture.all("text", "purple") if each.get("font-weight") == "bold" and each.text not in SIGNS.values()]
+    labels = [
+        each for each in picture.all("text", "purple") if each.get("font-weight") == "bold" and each.text not in SIGNS.values()
+    ]
     assert len(labels) == len(lengths)
     for label, length in zip(labels, lengths, strict=True):
         assert width_of(label.text or "", 11.5) <= length

@@ -170,7 +170,7 @@ def test_the_tree_has_the_inputs_of_a_block_and_what_it_shares() -> None:
     groups = {item.name: item for item in tree_of(network(BRANCHES, "functional").network.nodes) if isinstance(item, Group)}
     assert list(groups) == ["first", "again", "join", "residual"]
     assert groups["again"].shares == "first"
-    assert groups["join"].inputs == ("first/add", "again/add")
+    assert groups["join"].inputs == ("again/add", "first/add")
     assert groups["join"].output == "join/dropout"
     assert [item.name for item in groups["join"].items] == ["join/concatenate", "join/residual", "join/dropout"]
 
@@ -184,7 +184,7 @@ def test_a_summary_shows_a_block_as_one_row_that_depth_opens() -> None:
     assert "join/residual" in names[1] and "join/residual/long" in names[2]
     rows = folded(summary, experiment.network.nodes, 1)
     assert (rows.trainable, rows.non_trainable, rows.macs) == (summary.trainable, summary.non_trainable, summary.macs)
-    assert rows.rows[3].facts.inputs == ("first", "again")
+    assert rows.rows[3].facts.inputs == ("again", "first")
     assert "residual of 4 layers with the weights of first" in " ".join(summary_table(rows, 200).split())
 
 

@@ -582,10 +582,10 @@ def _is_the_same(kind: str, fields: Plain, shape: Shape, pooled: bool) -> bool:
 
 
 def smooth_join(kind: str, inputs: list[str], drawn: Drawn) -> str:
-    """Returns a join that hides nothing: no larger value, no product with zeros of a padding, no x - x of any name."""
+    """Returns a join that hides nothing: no larger value, no product with zeros of a padding or between windows, no x - x of any name."""
     if kind in ("maximum", "minimum"):
         return "average"
-    if kind == "multiply" and "zero_padding2d" in repr(drawn):
+    if kind == "multiply" and any(word in repr(drawn) for word in ("zero_padding2d", "dilation_rate", "conv2d_transpose")):
         return "add"
     return "add" if kind == "subtract" and len(set(inputs)) == 2 else kind
 

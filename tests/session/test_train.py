@@ -49,7 +49,7 @@ def test_ctrl_c_before_the_training_says_that_nothing_was_written(tmp_path: Path
 
 @pytest.mark.parametrize("failure", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM")])
 def test_too_little_memory_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
-    def run_out(_: object) -> None:
+    def run_out(_: object, **others: object) -> None:
         raise failure
 
     monkeypatch.setattr(classification, "build_model", run_out)

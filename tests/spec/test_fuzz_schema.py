@@ -37,6 +37,7 @@ ONLY_THE_LOADER_SEES_IN_A_SECTION = {
     r"received .*\b\d+\.0\b": "JSON Schema takes 3.0 for an integer; a config that says 3.0 means something else",
     r"must be a multiple of groups": "the arithmetic of two fields",
     r"boundaries need \d+ values": "the lengths of two lists",
+    r"output_padding .* must be less than strides": "the order of two fields",
     r"must be increasing": "the order of a list",
     r"expected the first and the last step|expected the smallest and the largest": "the order of a list",
     r"has a duplicate": "axis 3 is also -1",
@@ -183,7 +184,7 @@ class Drawing:
     def reconciled(self, content: dict[str, Any], schema: Any) -> dict[str, Any]:
         """Returns the fields without those that do not go with others, and with those that others need."""
         between = {key: schema[key] for key in ("anyOf", "allOf", "if", "then", "else") if key in schema}
-        self.hold(between, content, schema["properties"])
+        self.hold(between, content, schema.get("properties", {}))
         return content
 
     def hold(self, rule: Any, content: Any, fields: Any) -> None:
