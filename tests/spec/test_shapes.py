@@ -15,6 +15,7 @@ from cnnctl.spec.load import load
 from cnnctl.spec.receptive import Receptive, receptive_fields
 from cnnctl.spec.shapes import Facts, LayerContext, Misfit, Shape, Window, trace
 from cnnctl.spec.stack import nodes_of
+from tests.custom import use_layers_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -125,12 +126,14 @@ SHIPPED = {
     "batchnorm.yaml": (17_642, 128, 1_317_824),
     "complete-cnn.yaml": (62_346, 0, 3_747_840),
     "fashion-mnist.yaml": (59_690, 256, 11_095_168),
+    "custom-layer.yaml": (10_570, 0, 309_888),
     "digits-sweep.yaml": (2_730, 0, 11_776),
     "few-shot.yaml": (4_896, 96, 82_944),
     "lenet5.yaml": (61_706, 0, 416_520),
     "mnist.yaml": (34_826, 0, 2_440_960),
     "mnist-best.yaml": (307_818, 896, 18_499_712),
     "mnist-fast.yaml": (215_194, 0, 1_244_160),
+    "mobilenet.yaml": (35_274, 2_240, 1_531_248),
     "omniglot.yaml": (120_520, 512, 9_823_744),
     "omniglot-maml.yaml": (112_261, 512, 9_815_360),
     "omniglot-one-shot.yaml": (573_024, 1_344, 52_070_400),
@@ -147,18 +150,18 @@ def test_every_shipped_config_has_a_row_here() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_config_has_exactly_these_parameters_and_macs(name: str) -> None:
-    summary = summarize(load(CONFIGS / name))
+    summary = summarize(load(use_layers_of(CONFIGS / name)))
     assert (summary.trainable, summary.non_trainable, summary.macs) == SHIPPED[name]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_rows_sum_to_the_totals(name: str) -> None:
-    plain = as_plain(summarize(load(CONFIGS / name), batch_size=3))
+    plain = as_plain(summarize(load(use_layers_of(CONFIGS / name)), batch_size=3))
     total, rows = plain["total"], plain["layers"]
     for field in ("parameters", "trainable_parameters", "macs", "activation_bytes"):
         assert total[field] == sum(row[field] for row in rows), field
     assert total["non_trainable_parameters"] == total["parameters"] - total["trainable_parameters"]
-    size = 4 if load(CONFIGS / name).train.precision in ("float32", "auto") else 2
+    size = 4 if load(use_layers_of(CONFIGS / name)).train.precision in ("float32", "auto") else 2
     sizes = [*[size] * (len(rows) - 1), 4]  # the last layer is float32 always
     assert total["activation_bytes"] == sum(3 * size * prod(row["output_shape"]) for size, row in zip(sizes, rows, strict=True))
 
