@@ -84,7 +84,9 @@ def wiring(model: keras.Model) -> dict[str, list[str]]:
 
 
 def cam(model: keras.Model, batch: np.ndarray, labels: np.ndarray, from_logits: bool) -> np.ndarray:
-    return grad_cam({layer.name: layer for layer in model.layers}, wiring(model), model.layers[0].name, batch, labels, from_logits)
+    return grad_cam(
+        {layer.name: layer for layer in model.layers}, wiring(model), model.layers[0].name, batch, labels, from_logits
+    )
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])

@@ -111,7 +111,7 @@ def test_the_averages_meet_the_constraints_of_the_weights() -> None:
     session = prepared(experiment("custom", layers, {"learning_rate": 0.1}))
     run_loop(session, Observer())
     assert min(each.numpy().min() for each in session.task.learner.optimizer._momentums) < 0, "z goes below 0"
-    assert min(each.min() for each in session.task.learner.model.get_weights()) == 0
+    assert min(each.min() for each in session.task.learner.model.get_weights()) >= 0
 
 
 def test_keras_still_computes_x_from_the_wrong_z() -> None:

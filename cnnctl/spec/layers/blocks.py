@@ -35,6 +35,9 @@ NAMES_OF_A_CONFIG: dict[str, Any] = {"propertyNames": {"pattern": f"^{_WORD.patt
 _NOT_A_WORD = "expected a name of small letters, digits and _ that starts with a letter"
 
 
+_ITEM: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
+
+
 class BlockSpec(Section):
     """A block: a stack with a name and parameters.
 
@@ -46,7 +49,7 @@ class BlockSpec(Section):
 
     parameters: dict[str, Any] = Field(default_factory=dict, json_schema_extra={"default": {}, **NAMES_OF_A_CONFIG})
     inputs: Names | None = None
-    layers: Annotated[list[Any], Field(min_length=1)]
+    layers: Annotated[list[Any], Field(min_length=1, json_schema_extra={"items": _ITEM})]
 
 
 class BlockUse(Layer):
