@@ -201,7 +201,7 @@ def check_adapted(network: Network) -> Iterator[Complaint]:
             yield (
                 node.where,
                 "takes its mean and variance from the training images, so its input must be the image itself, "
-                f"but it takes '{node.inputs[0]}'; write inputs: [input], or give it mean and variance, with which it may take any layer",
+                f"but it takes '{node.inputs[0]}'. With mean and variance in the config it may take any layer; remove this one",
             )
 
 

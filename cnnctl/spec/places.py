@@ -29,7 +29,7 @@ def problem_at(document: Document, where: Where, message: str, path: Where | Non
     written = definition(where)
     if written == where:
         return Problem(document.location(where), dotted(where if path is None else path), message)
-    argument = _argument(document.content, where)
+    argument = _argument(document.content, where) if path is None else None  # a name is never that of an argument
     if argument:
         inside = f" (it is {dotted(written)}, {document.location(written)})"
         return Problem(document.location(argument), dotted(argument), message, inside)

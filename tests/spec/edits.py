@@ -237,8 +237,8 @@ def outcome(edit: Edit) -> Outcome:
             applied += 1
             if (problem.path, problem.message) in [(each.path, each.message) for each in after]:
                 failed.append(f"{problem}: {remedy}")
-    parts = first.location.rsplit(":", 2)
-    named = len(parts) == 3 and int(parts[1]) in edit.lines
+    places = re.findall(r"x\.yaml:(\d+):\d+", f"{first.location} {first.elsewhere}")  # inside a block also that of the use
+    named = any(int(line) in edit.lines for line in places)
     return Outcome(edit, first, named, applied, failed, for_people)
 
 
