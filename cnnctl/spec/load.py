@@ -185,7 +185,9 @@ def validated(section: type[AnySection], document: Document, where: Where, probl
         for each in error.errors(include_url=False):
             path, unknown = (*where, *each["loc"]), each["type"] == UNKNOWN_FIELD
             message = each["msg"]
-            if unknown or not is_argument(document.content, path):  # advice reads the config, which has the $ of the parameter there
+            if unknown or not is_argument(
+                document.content, path
+            ):  # advice reads the config, which has the $ of the parameter there
                 message = advice(document.content, definition(path), message, unknown) or message
             found.append(problem_at(document, path, one_line(message), path[:-1] if unknown else None))
         problems += _without_misspelled(found)

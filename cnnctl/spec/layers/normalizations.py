@@ -214,7 +214,9 @@ class Normalization(Layer):
     def _mean_and_variance_belong_together(self) -> Self:
         if (self.mean is None) != (self.variance is None):
             given, other = ("mean", "variance") if self.variance is None else ("variance", "mean")
-            raise wrong(f"needs {other} too; without both they are computed from the training images; add {other}, or remove it", given)
+            raise wrong(
+                f"needs {other} too; without both they are computed from the training images; add {other}, or remove it", given
+            )
         if self.mean is not None:
             self._fits_together()
         return self
