@@ -595,7 +595,8 @@ def set_random_weights(model: keras.Model) -> None:
     draw = np.random.default_rng(0)
     for weight in model.weights:
         if "seed_generator" not in weight.path:
-            signs = draw.choice([-1, 1], weight.shape) if len(weight.shape) > 1 else 1  # variances stay positive
+            positive = len(weight.shape) < 2 or weight.path.endswith("variance")
+            signs = 1 if positive else draw.choice([-1, 1], weight.shape)
             weight.assign(signs * draw.uniform(0.5, 1.5, weight.shape) / np.sqrt(prod(weight.shape[:-1])))
     use_stored_moments(model)
 
