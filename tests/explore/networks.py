@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cnnctl.explore.network_data import count_weights, layers_of, weights_of
+from cnnctl.errors import UsageError
+from cnnctl.explore.network_data import count_weights, layers_of, refuse_unknown, weights_of
 from cnnctl.model.keras_layers import keras_layers
 from cnnctl.model.styles import build_functional
 from cnnctl.spec import layers as L
@@ -300,6 +301,15 @@ def described(network: Network, output: str = "logits") -> Plain:
         "layers": layers,
         "weights_count": count_weights(layers),
     }
+
+
+def is_shown(network: Network) -> bool:
+    """Returns whether the page shows a network: not with four axes, nor with log_softmax."""
+    try:
+        refuse_unknown(network)
+    except UsageError:
+        return False
+    return True
 
 
 def network_from(layers: list[Plain], image: Shape = IMAGE, model_format: str = LAST) -> Network:

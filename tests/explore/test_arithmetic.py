@@ -20,7 +20,7 @@ from cnnctl.spec.stack import INPUT
 from tests.browser import CHROMIUM, Browser
 from tests.custom import EXAMPLE
 from tests.explore.arithmetic_page import ArithmeticPage, differences
-from tests.explore.networks import ACTS_IN_TRAINING, FIRST, IMAGE, LAST, LAYERS, Case, Plain, network_from
+from tests.explore.networks import ACTS_IN_TRAINING, FIRST, IMAGE, LAST, LAYERS, Case, Plain, is_shown, network_from
 from tests.model.test_shapes_equal_keras import Drawn, fitting_stacks
 from tests.spec.fuzz import times
 
@@ -180,7 +180,7 @@ def test_random_stacks_equal_keras(page: ArithmeticPage, training: bool) -> None
     @given(fitting_stacks(kinds=network_data.SHOWN))
     def agrees(drawn: Drawn) -> None:
         network = network_from(drawn.layers, drawn.image, drawn.model_format)
-        assume(all(len(facts.output_shape) <= network_data.MAX_AXES for facts in network.facts))
+        assume(is_shown(network))
         assert_agrees(page, Case(network), 2, training)
 
     agrees()

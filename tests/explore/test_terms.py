@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, assume, given, settings
 
-from cnnctl.explore.network_data import MAX_AXES, SHOWN
+from cnnctl.explore.network_data import SHOWN
 from cnnctl.spec.stack import INPUT
 from tests.browser import CHROMIUM, Browser
 from tests.explore.arithmetic_page import ArithmeticPage, decoded_all, differences, request_for
-from tests.explore.networks import ACTS_IN_TRAINING, FIRST, IMAGE, LAST, LAYERS, Case, Plain, network_from
+from tests.explore.networks import ACTS_IN_TRAINING, FIRST, IMAGE, LAST, LAYERS, Case, Plain, is_shown, network_from
 from tests.model.test_shapes_equal_keras import Drawn, fitting_stacks, smooth
 from tests.spec.fuzz import times
 
@@ -91,7 +91,7 @@ def test_receptive_fields_of_random_stacks_are_the_boxes_that_change_their_value
     @given(fitting_stacks(kinds=SHOWN))
     def agrees(drawn: Drawn) -> None:
         network = network_from(smooth(drawn), drawn.image, drawn.model_format)
-        assume(all(len(facts.output_shape) <= MAX_AXES for facts in network.facts))
+        assume(is_shown(network))
         assert_fields(page, Case(network))
 
     agrees()

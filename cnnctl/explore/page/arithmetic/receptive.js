@@ -183,6 +183,7 @@ function regionOfNormalization(shape, region, axes, isCentred) {
 function regionOfGroups({ fields }, shape, region) {
   const axis = resolveAxis(fields.axis, shape.length + 1) - 1;
   const groups = fields.groups === -1 ? shape[axis] : fields.groups;
+  if (shape.reduce((product, size) => product * size, 1) === groups) return region.map(() => []);
   const groupOfPlace = (place) => Math.floor((place * groups) / shape[axis]);
   const used = new Set(region[axis].map(groupOfPlace));
   const result = shape.map(allPlaces);
