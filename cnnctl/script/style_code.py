@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from cnnctl.script.expressions import WIDTH, Call, hung, literal
@@ -17,16 +18,16 @@ Line = tuple[str, Call, str, Shape | None]
 """What precedes a call, the call, what follows it, and the shape of its output."""
 
 
-class Style:
+class Style(ABC):
     """How a style writes the network and its blocks."""
 
+    @abstractmethod
     def network(self, network: Network, steps: Sequence[Step]) -> str:
         """Return the code that makes `model`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def block(self, block: Group, name: str, steps: Sequence[Step], parameters: Sequence[str]) -> str:
         """Return the definition of a block."""
-        raise NotImplementedError
 
     def block_name(self, kind: str) -> str:
         """Return the name of the definition of a block: a function."""

@@ -59,12 +59,12 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def cnnctl(files: Path, command: Command) -> Callable[..., str]:
-    """Returns what runs a command that succeeds, and returns what it printed."""
+    """Returns a function that runs a command, which must succeed, and returns its output."""
 
     def run(*words: object) -> str:
-        told = command(*words)
-        assert told.code == 0, told.err
-        return told.out
+        done = command(*words)
+        assert done.code == 0, done.err
+        return done.out
 
     return run
 
@@ -109,15 +109,15 @@ def test_a_run_is_used_with_its_own_file_only(cnnctl: Callable[..., str], comman
     was, now = (hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in ("own.py", "other.py"))
     before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
     for words in USES.values():
-        told = command(*words)
-        assert told.code == 2
-        assert told.err.strip() == (
+        done = command(*words)
+        assert done.code == 2
+        assert done.err.strip() == (
             f"run was started with the layers of own.py, SHA-256 {was}, and code runs only if the command line names it; add "
             "--custom-layers own.py, or its copy once you have read it: --custom-layers run/custom_layers.py"
         )
-        told = command(*words, "--custom-layers", "other.py")
-        assert told.code == 2
-        assert told.err.strip() == (
+        done = command(*words, "--custom-layers", "other.py")
+        assert done.code == 2
+        assert done.err.strip() == (
             "run was started with another file of layers than other.py; use its copy: --custom-layers run/custom_layers.py, or start again "
             f"in another folder\n  {was} is the SHA-256 of own.py at the start\n  {now} is that of other.py now"
         )
@@ -158,10 +158,10 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one_to_the_bit(
 
 def test_runs_are_listed_without_the_file_and_an_edit_is_told(cnnctl: Callable[..., str], command: Command) -> None:
     run = trained(cnnctl, "run")
-    told = command("runs", run)
-    assert told.code == 0
-    assert "finished" in told.out
-    assert "warning" not in told.err
+    done = command("runs", run)
+    assert done.code == 0
+    assert "finished" in done.out
+    assert "warning" not in done.err
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("batch_size: 48", "batch_size: 49"))
     assert "train.batch_size is 49, trained with 48" in command("runs", run).err
@@ -245,7 +245,7 @@ def test_the_script_of_the_example_reads_well(golden: Callable[[Path, str], None
 @pytest.mark.parametrize("to", ["keras", "saved_model"])
 def test_an_export_computes_what_the_run_computes(to: str, cnnctl: Callable[..., str], command: Command) -> None:
     trained(cnnctl, "run", "--set", "model.style=subclass")
-    told = command(
+    done = command(
         "export",
         "run",
         "--to",
@@ -257,9 +257,9 @@ def test_an_export_computes_what_the_run_computes(to: str, cnnctl: Callable[...,
         "--format",
         "json",
     )
-    assert told.code == 0
-    assert json.loads(told.out)["check"]["largest_difference"] < 1e-6
-    assert ("Keras opens the file where the layers of own.py are registered" in told.err) == (to == "keras")
+    assert done.code == 0
+    assert json.loads(done.out)["check"]["largest_difference"] < 1e-6
+    assert ("Keras opens the file where the layers of own.py are registered" in done.err) == (to == "keras")
 
 
 def test_onnx_refuses_the_layer_by_name(cnnctl: Callable[..., str], command: Command) -> None:

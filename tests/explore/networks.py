@@ -304,7 +304,7 @@ def described(network: Network, output: str = "logits") -> Plain:
 
 
 def is_shown(network: Network) -> bool:
-    """Returns whether the page shows a network: not with four axes, nor with log_softmax."""
+    """Returns True if the page shows a network: not with four axes, nor with log_softmax."""
     try:
         refuse_unknown(network)
     except UsageError:

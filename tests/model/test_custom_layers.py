@@ -62,7 +62,7 @@ Use = Callable[..., Path]
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Returns what writes classes to own.py, in the current folder, and adds the layers of the file to the vocabulary."""
+    """Returns a function that writes classes to own.py, in the current folder, and adds the layers of the file to the vocabulary."""
     monkeypatch.chdir(tmp_path)
 
     def write(text: str, head: str = HEAD + REGISTER) -> Path:

@@ -112,7 +112,7 @@ def conv2d(draw: Draw, shape: Shape, model_format: str, *, preserve: bool = Fals
 
 
 def by_channel(draw: Draw, shape: Shape, model_format: str) -> Plain:
-    """Returns what depthwise and separable convolutions have in common."""
+    """Returns the arguments that depthwise and separable convolutions share."""
     fields, _, pixels, _ = format_and_pixels(draw, shape, model_format)
     same = draw(st.booleans())
     dilation = [number(draw, 1, 3), number(draw, 1, 3)] if draw(st.booleans()) else [1, 1]
@@ -506,7 +506,7 @@ def fitting_stacks(draw: Draw, kinds: Collection[str] = EVERY_KIND) -> Drawn:
 
 
 def outputs_in_training(model: keras.Model, images: NDArray[Any]) -> Any:
-    """Returns what a model computes; by XLA where TensorFlow has no kernel, as for some convolutions under channels_first."""
+    """Returns the outputs of a model; by XLA where TensorFlow has no kernel, as for some convolutions under channels_first."""
     try:
         return model(images, training=True)
     except tf.errors.UnimplementedError:
@@ -631,7 +631,7 @@ def changed_by_rows_and_columns(
 
 
 def needs_xla(layer: keras.Layer) -> bool:
-    """Returns whether TensorFlow has no kernel in float64 for a layer."""
+    """Returns True if TensorFlow has no kernel in float64 for a layer."""
     dilated = isinstance(layer, keras.layers.Conv2DTranspose) and max(layer.dilation_rate) > 1
     return dilated or getattr(layer, "data_format", None) == "channels_first"
 
@@ -800,7 +800,7 @@ def fields_are_right(layer: Plain) -> bool:
 
 
 def called(layer: keras.Layer, taken: Any, **mode: bool) -> Any:
-    """Returns what a layer computes, as `outputs_in_training`."""
+    """Returns the outputs of a layer, as `outputs_in_training`."""
     try:
         return layer(taken, **mode)
     except tf.errors.UnimplementedError:
@@ -840,7 +840,7 @@ def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tu
 
 
 def on_some_processors_only(kind: str, fields: Plain) -> bool:
-    """Returns whether TensorFlow computes the layer with oneDNN alone, and raises an error on GPUs and other processors."""
+    """Returns True if TensorFlow computes the layer with oneDNN alone, and raises an error on GPUs and other processors."""
     strides, dilation = fields.get("strides", [1, 1]), fields.get("dilation_rate", [1, 1])
     return kind in ("depthwise_conv2d", "separable_conv2d") and strides[:1] != strides[1:] and max(dilation) == 1
 

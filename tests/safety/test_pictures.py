@@ -33,21 +33,21 @@ def test_a_picture_is_well_formed_whatever_the_names_of_files_are(
 ) -> None:
     run = shutil.copytree(trained, name) if verb == "runs" else name
     places = {"config": f"{name}.yaml", "run": run, "picture": f"{name}.svg"}
-    told = command(*(each.format(**places) for each in WORDS[verb]))
-    assert told.code == 0, told
+    done = command(*(each.format(**places) for each in WORDS[verb]))
+    assert done.code == 0, done
     content = Path(f"{name}.svg").read_text(encoding="utf-8")
     assert ElementTree.fromstring(content).tag.endswith("svg")
     assert raw_controls(content) == []
 
 
 def test_a_picture_is_named_in_one_line(name: str, command: Command) -> None:
-    told = command("draw", f"{name}.yaml")
-    assert told.out.count("\n") == 1, told
+    done = command("draw", f"{name}.yaml")
+    assert done.out.count("\n") == 1, done
 
 
 @pytest.mark.parametrize("words", [("code", "{name}.yaml", "-o", "{name}.py"), ("init", "quickstart", "-o", "{name}.txt")])
 def test_a_file_is_announced_without_line_breaks_of_its_name(words: tuple[str, ...], name: str, command: Command) -> None:
-    told = command(*(each.format(name=name) for each in words))
-    assert told.code == 0, told
-    assert "c\\x01" in told.out or "\x01" not in name
-    assert not any(line.startswith("d.") for line in told.out.splitlines())
+    done = command(*(each.format(name=name) for each in words))
+    assert done.code == 0, done
+    assert "c\\x01" in done.out or "\x01" not in name
+    assert not any(line.startswith("d.") for line in done.out.splitlines())
