@@ -192,7 +192,7 @@ class Named:
         name, fields = self.parts(value)
         if name not in self.choices:
             known = self.known()
-            hint = suggestion(name, known) or f"; known: {', '.join(known)}{self.others}"
+            hint = suggestion(name, known) or f"{self.others}; known: {', '.join(known)}"
             raise wrong(f"unknown {self.what} {show(name)}{hint}")
         choice = self.choices[name]
         if fields is not None and not isinstance(fields, dict) and not (choice.shorthand and isinstance(fields, str)):

@@ -34,7 +34,7 @@ FOR_PEOPLE = re.compile(
     r"less|lower times|another .*|choose another.*|other filters|channels_last|subclass|concatenate|join them with add|strides"
     r"|name another split|add it to the inputs of a layer|set a square data.image_size|set data.validation to a fraction|give smaller windows|write the fields themselves|move the dropout before .*|remove that softmax .*|end the network with it.*"
     r"|multiply two layers, .*|flatten|pool globally|change one|remove one of the two|remove the activation.*|set softmax .*|set activation: softmax for it"
-    r"|remove this layer|write the value itself|write it there|write \$ and its name alone|add it to model.layers.*|use fewer blocks|write it in model.layers|add variance|add mean|write one number|other axes|remove this one|--custom-layers FILE.py adds one's own"
+    r"|remove this layer|write the value itself|write it there|write \$ and its name alone|add it to model.layers.*|use fewer blocks|write it in model.layers|add variance|add mean|write one number|other axes|remove this one"
     r"|use categorical_crossentropy with .*|'cnnctl init' .*|a relative path starts at .*|not read: .*|pass a folder of images"
 )
 """Remedies that leave a choice, and what is said after a `; ` without advice."""
