@@ -125,7 +125,7 @@ def evaluate_images(images: ImageSet, trained: Trained) -> tuple[Scored, Values]
     refuse_too_large(experiment, min(experiment.train.batch_size, len(images)), training=False)
     batches = ordered_batches(images, preparation(experiment.data, experiment.model.data_format), experiment.train.batch_size)
     scored = evaluate_batches(
-        trained.model, build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels), batches
+        trained.fast, build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels), batches
     )
     return scored, trained.probabilities(scored.outputs)
 

@@ -186,7 +186,7 @@ def _predictions(names: Sequence[str], probabilities: Values, class_names: Seque
 
 
 def _probabilities(trained: Trained, images: Pixels) -> Values:
-    return trained.probabilities(np.asarray(trained.model(trained.inputs(images), training=False)))
+    return trained.probabilities(np.asarray(trained.outputs(trained.inputs(images))))
 
 
 def _findings(trained: Trained, new: NewImages, some: Pixels) -> list[Finding]:

@@ -46,7 +46,12 @@ class _OnEpisodes(Averaged):
 
     def evaluation(self) -> Callable[[EpisodeSeries], Score]:
         """Create the function that evaluates the network on episodes."""
-        return episode_scorer(self.model, self.spec)
+        return episode_scorer(self.evaluated, self.spec)
+
+    @property
+    def evaluated(self) -> keras.Model:
+        """The network that is evaluated."""
+        return self.model
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,14 @@ class PrototypicalLearner(_OnEpisodes):
         optimizer: not yet built.
         metrics: of training.
         spec: the config's section of the method.
+        network: with the weights of `model`, which may be a faster way to compute it.
     """
 
     model: keras.Model
     optimizer: keras.Optimizer
     metrics: Metrics
     spec: Prototypical
+    network: keras.Model
 
     @cached_property
     def step(self) -> Any:
@@ -79,6 +86,11 @@ class PrototypicalLearner(_OnEpisodes):
             _count(self.metrics, loss, labels, logits)
 
         return tf.function(training_step, autograph=False)
+
+    @property
+    def evaluated(self) -> keras.Model:
+        """The network that is evaluated: as it is when the run is opened again."""
+        return self.network
 
     def _in_training(self, images: Any) -> Any:
         return self.model(images, training=True)

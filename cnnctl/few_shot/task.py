@@ -20,6 +20,7 @@ from cnnctl.few_shot.episodes import TEST_FIELDS, TRAIN_FIELDS, Episodes, add_po
 from cnnctl.few_shot.learners import CosineClassifierLearner, MamlLearner, PrototypicalLearner
 from cnnctl.few_shot.scoring import EpisodeSeries
 from cnnctl.model import build_model
+from cnnctl.model.fast_network import fast_network
 from cnnctl.model.keras_optimizers import build_optimizer
 from cnnctl.report.tensorboard.observer import Predictions
 from cnnctl.session.classification import Classification, described
@@ -202,11 +203,16 @@ class FewShot:
         elif isinstance(method, Maml):
             self.learner = MamlLearner(self.network, optimizer, metrics, method)
         else:
-            self.learner = PrototypicalLearner(self.network, optimizer, metrics, method)
+            self.learner = PrototypicalLearner(self._fast, optimizer, metrics, method, self.network)
 
     def _with_head(self, method: CosineClassifier) -> keras.Model:
         head = CosineHead(self._classes, method.scale, self._experiment.seed ^ HEAD_SEED, name="cosine_head", dtype="float32")
-        return keras.Sequential([keras.Input(self._experiment.network.image), self.network, head])
+        return keras.Sequential([keras.Input(self._experiment.network.image), self._fast, head])
+
+    @property
+    def _fast(self) -> keras.Model:
+        """The network as it is trained; the plain one is evaluated, as other commands evaluate it."""
+        return fast_network(self.network, self._experiment.network.nodes, self._experiment.train.precision)
 
     @property
     def _classes(self) -> int:

@@ -26,7 +26,7 @@ from cnnctl.data.sources.opening import named_outputs
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import counted
 from cnnctl.model import build_model
-from cnnctl.model.batch_parts import in_parts
+from cnnctl.model.fast_network import fast_network
 from cnnctl.model.keras_optimizers import build_loss, build_optimizer
 from cnnctl.model.replicated import train_as_one
 from cnnctl.report.tensorboard.observer import Predictions
@@ -71,9 +71,8 @@ class Classification:
             optimizer = build_optimizer(train.optimizer, steps, train.epochs, train.precision, guarded=alone)
             if not alone:
                 train_as_one(self.network, optimizer)
-        self.learner = Learner(
-            in_parts(self.network, experiment.network.nodes, parts), optimizer, loss, metrics, replicas=self._replicas
-        )
+        trained = fast_network(self.network, experiment.network.nodes, train.precision, parts) if alone else self.network
+        self.learner = Learner(trained, optimizer, loss, metrics, replicas=self._replicas)
 
     def introduction(self) -> list[tuple[str, str]]:
         """Describe the data and the loss."""

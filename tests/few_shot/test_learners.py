@@ -264,7 +264,7 @@ def test_a_prototypical_step_descends_the_loss_of_all_its_episodes_with_the_stat
     expected = [
         weight - 0.5 * gradient for weight, gradient in zip(arrays(reference.trainable_variables), gradients, strict=True)
     ]
-    learner = PrototypicalLearner(model, sgd(model), metrics(), Prototypical())
+    learner = PrototypicalLearner(model, sgd(model), metrics(), Prototypical(), model)
     learner.step(tf.constant(support), tf.constant(queries))
     for found, wanted in zip(arrays(model.trainable_variables), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
@@ -329,7 +329,7 @@ def test_the_loss_with_other_weights_is_that_of_the_step_and_changes_nothing(kin
     if kind == "maml":
         learner = MamlLearner(model, sgd(model), metrics(), Maml())
     else:
-        learner = PrototypicalLearner(model, sgd(model), metrics(), Prototypical())
+        learner = PrototypicalLearner(model, sgd(model), metrics(), Prototypical(), model)
     support, queries = (tf.constant(part) for part in episodes(2))
     before = model.get_weights()
     loss = float(learner.loss_with([tf.convert_to_tensor(each) for each in model.trainable_variables], support, queries))

@@ -28,6 +28,10 @@ BRANCHES = (
     "[{conv2d: {filters: 3, kernel_size: 3, activation: relu, name: seen}}, {max_pooling2d: {name: pooled}}, flatten, "
     "{flatten: {inputs: [seen], name: all}}, {concatenate: {inputs: [flatten, all]}}, {dense: {units: classes}}]"
 )
+AFTER_NORM = (
+    "[{conv2d: {filters: 3, kernel_size: 3}}, {layer_normalization: {}}, {activation: {activation: relu}}, max_pooling2d, "
+    "{conv2d: {filters: 4, kernel_size: 2}}, relu, max_pooling2d, flatten, {dense: {units: classes}}]"
+)
 
 
 def network(layers: str, *overrides: str) -> tuple[keras.Model, Any]:
@@ -43,7 +47,7 @@ def outputs_and_gradients(model: keras.Model, call: Any, images: Any) -> list[An
     return [outputs.numpy(), *(each.numpy() for each in tape.gradient(loss, [images, *model.trainable_variables]))]
 
 
-@pytest.mark.parametrize("layers", [CHAIN, KINDS, BRANCHES])
+@pytest.mark.parametrize("layers", [CHAIN, KINDS, BRANCHES, AFTER_NORM])
 @pytest.mark.parametrize("overrides", [(), ("model.style=subclass",)])
 def test_outputs_and_gradients_are_those_of_the_network_to_the_bit(layers: str, overrides: tuple[str, ...]) -> None:
     model, nodes = network(layers, *overrides)
@@ -56,13 +60,15 @@ def test_outputs_and_gradients_are_those_of_the_network_to_the_bit(layers: str, 
 
 def test_relu_moves_only_where_nobody_else_takes_its_outputs() -> None:
     assert relu_after_pooling(network(CHAIN)[1]) == {
-        "conv2d": "convolution",
+        "conv2d": "linear",
         "max_pooling2d": "pooling",
-        "conv2d_1": "convolution",
+        "conv2d_1": "linear",
         "max_pooling2d_1": "pooling",
     }
-    assert list(relu_after_pooling(network(KINDS)[1]).values()) == ["convolution", "pooling"] * 3
+    assert list(relu_after_pooling(network(KINDS)[1]).values()) == ["linear", "pooling"] * 3
+    assert list(relu_after_pooling(network(AFTER_NORM)[1]).values()) == ["linear", "pooling"] * 2
     assert relu_after_pooling(network(BRANCHES)[1]) == {}
+    assert relu_after_pooling(network("[{relu: {max_value: 6}}, max_pooling2d, flatten, {dense: {units: classes}}]")[1]) == {}
     other = "[{conv2d: {filters: 3, kernel_size: 3, activation: tanh}}, max_pooling2d, flatten, {dense: {units: classes}}]"
     assert relu_after_pooling(network(other)[1]) == {}
 
@@ -110,3 +116,53 @@ def test_other_noise_is_keras_s_own_to_the_bit(layer: str) -> None:
     images = tf.constant(np.random.default_rng(0).random((9, 8, 8, 1)), tf.float32)
     for training in (True, False, True):
         np.testing.assert_array_equal(fused_outputs(one, nodes, images, training), other(images, training=training))
+
+
+NORMALIZED = (
+    "[{conv2d: {filters: 6, kernel_size: 3, padding: same}}, {batch_normalization: {momentum: 0.9, beta_initializer: random_normal, "
+    "gamma_initializer: random_normal}}, relu, max_pooling2d, {batch_normalization: {center: false}}, flatten, {dense: {units: 12}}, "
+    "{batch_normalization: {scale: false, momentum: 0.5}}, relu, {dense: {units: classes}}]"
+)
+
+
+def after_steps(call: str, images: Any, *overrides: str, layers: str = NORMALIZED) -> list[Any]:
+    """Outputs and gradients of the second step in training, then the moving averages and the outputs in inference."""
+    model, nodes = network(layers, *overrides)
+
+    def called(pixels: Any, training: bool) -> Any:
+        return fused_outputs(model, nodes, pixels, training) if call == "fused" else model(pixels, training=training)
+
+    called(images[::-1], True)
+    found = outputs_and_gradients(model, lambda pixels: called(pixels, True), images)
+    return [*found, *(each.numpy() for each in model.non_trainable_variables), called(images, False).numpy()]
+
+
+def assert_near(found: list[Any], expected: list[Any]) -> None:
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=2e-4 * max(1.0, float(np.abs(theirs).max())))
+
+
+@pytest.mark.parametrize("count", [64, 5, 2])
+@pytest.mark.parametrize("style", ["sequential", "functional", "subclass"])
+def test_batch_norm_in_one_operation_is_keras_s(style: str, count: int) -> None:
+    images = tf.constant(np.random.default_rng(0).normal(size=(count, 8, 8, 1)), tf.float32)
+    assert_near(*(after_steps(call, images, f"model.style={style}") for call in ("fused", "keras")))
+
+
+@pytest.mark.parametrize("fields", ["axis: 1", "renorm: true", "epsilon: 1.0e-6"])
+def test_batch_norm_that_tensorflow_has_no_operation_for_is_keras_s_own_to_the_bit(fields: str) -> None:
+    images = tf.constant(np.random.default_rng(0).normal(size=(9, 8, 8, 1)), tf.float32)
+    layers = f"[{{batch_normalization: {{{fields}}}}}, flatten, {{dense: {{units: classes}}}}]"
+    for mine, theirs in zip(*(after_steps(call, images, layers=layers) for call in ("fused", "keras")), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_in_16_bits_batch_norm_is_as_near_to_float32_as_keras_s() -> None:
+    """Of outputs, gradients and moving averages together; single values are as likely nearer as further."""
+    images = tf.constant(np.random.default_rng(0).normal(size=(64, 8, 8, 1)), tf.float32)
+    exact = after_steps("keras", images)
+    errors = {}
+    for call in ("fused", "keras"):
+        found = after_steps(call, images, "train.precision=mixed_bfloat16")
+        errors[call] = np.mean([np.abs(mine - theirs).mean() / np.abs(theirs).mean() for mine, theirs in zip(found, exact, strict=True)])
+    assert errors["fused"] < 1.3 * errors["keras"] < 0.2

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from cnnctl.model import build_model
-from cnnctl.model.batch_parts import ByParts, in_parts
+from cnnctl.model.fast_network import FastNetwork, fast_network
 from cnnctl.spec.load import load
 
 QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
@@ -21,11 +21,11 @@ STACK = (
 )
 
 
-def split_and_whole(parts: int, style: str = "sequential", stack: str = STACK) -> tuple[ByParts, keras.Model]:
+def split_and_whole(parts: int, style: str = "sequential", stack: str = STACK) -> tuple[FastNetwork, keras.Model]:
     experiment = load(QUICKSTART, [f"model.style={style}", stack, f"train.batch_parts={parts}", "train.precision=float32"])
     whole = build_model(experiment)
-    split = in_parts(whole, experiment.network.nodes, parts)
-    assert isinstance(split, ByParts)
+    split = fast_network(whole, experiment.network.nodes, "float32", parts)
+    assert isinstance(split, FastNetwork)
     return split, whole
 
 
@@ -53,10 +53,12 @@ def test_the_variables_are_the_network_s_own_in_its_order() -> None:
     assert [id(each) for each in split.trainable_variables] == [id(each) for each in whole.trainable_variables]
 
 
-def test_one_part_is_the_network_itself() -> None:
+def test_plain_float32_is_the_network_itself() -> None:
     experiment = load(QUICKSTART)
     whole = build_model(experiment)
-    assert in_parts(whole, experiment.network.nodes, 1) is whole
+    assert fast_network(whole, experiment.network.nodes, "float32", 1) is whole
+    for precision, parts in [("mixed_bfloat16", 1), ("mixed_float16", 1), ("float32", 2)]:
+        assert isinstance(fast_network(whole, experiment.network.nodes, precision, parts), FastNetwork)
 
 
 def test_each_part_is_dropped_by_itself() -> None:

@@ -1,4 +1,4 @@
-"""A network that computes the parts of a batch in parallel, one per core."""
+"""A network that is computed in a faster way, and its batches in parts, one per core."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from cnnctl.model.fused import fused_outputs
 from cnnctl.spec.stack import Node
 
 
-class ByParts(keras.Model):
-    """Calls another network on each part of a batch; outputs, loss and gradients are those of the whole batch.
+class FastNetwork(keras.Model):
+    """Computes what another network computes, as in `fused`, whole or in parts of a batch; outputs and gradients differ by rounding.
 
     TensorFlow splits each operation among the cores and waits for the slowest, dozens of times per step. Parts wait for
-    each other once per step, where their outputs are joined. The gradient of a weight is the sum over the parts, so it
-    differs from that of a single call by rounding. Layers are called as in `fused`, so dropout masks differ.
+    each other once per step, where their outputs are joined. The gradient of a weight is the sum over the parts.
 
     Args:
-        network: a network whose layers compute each image independently, so without batch normalization.
+        network: built; with several parts, its layers compute each image independently, so without batch normalization.
         nodes: its stack.
-        parts: the number of parts, at least 2.
+        parts: the number of parts, at least 1.
     """
 
     def __init__(self, network: keras.Model, nodes: Sequence[Node], parts: int) -> None:
@@ -35,6 +34,8 @@ class ByParts(keras.Model):
 
     def call(self, images: Any, training: bool = False) -> Any:
         """Compute the outputs (B, ...) for `images` (B, H, W, C), with any batch size."""
+        if self.parts == 1:
+            return fused_outputs(self.network, self.nodes, images, training)
         count = tf.shape(images)[0]
         ends = [count * part // self.parts for part in range(self.parts + 1)]
         outputs = [self._part(images, start, end, training) for start, end in pairwise(ends)]
@@ -46,6 +47,15 @@ class ByParts(keras.Model):
         return outputs[: end - start]
 
 
-def in_parts(network: keras.Model, nodes: Sequence[Node], parts: int) -> keras.Model:
-    """Wrap a network so that it computes each batch in `parts` parallel parts; with one part return it unchanged."""
-    return ByParts(network, nodes, parts) if parts > 1 else network
+def fast_network(network: keras.Model, nodes: Sequence[Node], precision: str, parts: int = 1) -> keras.Model:
+    """Return the network that trains: a faster one in 16 bits or with several parts, else the network itself.
+
+    In float32 as a whole it stays Keras's own, to the bit.
+
+    Args:
+        network: built.
+        nodes: its stack.
+        precision: a Keras dtype policy.
+        parts: in which each batch is computed in parallel.
+    """
+    return network if precision == "float32" and parts == 1 else FastNetwork(network, nodes, parts)
