@@ -26,7 +26,8 @@ from cnnctl.data.sources.opening import named_outputs
 from cnnctl.data.splits import read_splits
 from cnnctl.errors import counted
 from cnnctl.model import build_model
-from cnnctl.model.fast_network import fast_network
+from cnnctl.model.adapted import Moments
+from cnnctl.model.fast_network import FastNetwork, fast_network
 from cnnctl.model.keras_optimizers import build_loss, build_optimizer
 from cnnctl.model.replicated import train_as_one
 from cnnctl.report.tensorboard.observer import Predictions
@@ -60,19 +61,10 @@ class Classification:
 
     def build(self) -> None:
         """Build network and learner."""
-        experiment, train = self._experiment, self._experiment.train
-        parts = train.batch_parts
-        assert isinstance(parts, int)  # resolved
-        loss, metrics = build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels)
-        self._moments = moments_of(self.splits.train, experiment.network)
-        with self._replicas.strategy.scope() if self._replicas else contextlib.nullcontext():
-            self.network = build_model(experiment, moments=self._moments)
-            steps, alone = self.steps_per_epoch, self._replicas is None
-            optimizer = build_optimizer(train.optimizer, steps, train.epochs, train.precision, guarded=alone)
-            if not alone:
-                train_as_one(self.network, optimizer)
-        trained = fast_network(self.network, experiment.network.nodes, train.precision, parts) if alone else self.network
-        self.learner = Learner(trained, optimizer, loss, metrics, replicas=self._replicas)
+        self._moments = moments_of(self.splits.train, self._experiment.network)
+        self.learner = build_learner(self._experiment, self.steps_per_epoch, self._moments, self._replicas)
+        model = self.learner.model
+        self.network = model.network if isinstance(model, FastNetwork) else model
 
     def introduction(self) -> list[tuple[str, str]]:
         """Describe the data and the loss."""
@@ -144,6 +136,30 @@ class Classification:
         )
         class_names = named_outputs(self.splits.class_names, self._experiment.data)
         return Predictions(split, some.images, some.labels, probabilities, class_names)
+
+
+def build_learner(
+    experiment: Experiment, steps_per_epoch: int, moments: Moments, replicas: Replicas | None = None
+) -> Learner:
+    """Build a network and what trains it.
+
+    Args:
+        experiment: a config without `auto`.
+        steps_per_epoch: for schedules of the learning rate.
+        moments: mean and variance of the training images for layers that need them.
+        replicas: share each batch; None for one device.
+    """
+    train, nodes = experiment.train, experiment.network.nodes
+    loss, metrics = build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels)
+    alone = replicas is None
+    with replicas.strategy.scope() if replicas else contextlib.nullcontext():
+        network = build_model(experiment, moments=moments)
+        optimizer = build_optimizer(train.optimizer, steps_per_epoch, train.epochs, train.precision, guarded=alone)
+        if not alone:
+            train_as_one(network, optimizer)
+    assert isinstance(train.batch_parts, int)  # resolved
+    trained = fast_network(network, nodes, train.precision, train.batch_parts) if alone else network
+    return Learner(trained, optimizer, loss, metrics, replicas=replicas)
 
 
 def described(data: DataSpec, counts: str) -> str:

@@ -132,17 +132,17 @@ def _without_note(value: Any) -> Any:
 def _rounding(device: Device) -> dict[str, Any]:
     return {
         "device": str(device),
-        "processor": _processor(),
+        "processor": processor(),
         "instruction_sets": sorted(flag for flag in cpu_flags() if flag.startswith(_VECTORS)),
         "cores": device.cores,
         "variables": {
             name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES) and name not in _IRRELEVANT
         },
-        "versions": {"cnnctl": __version__, **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the name of the processor, as far as the system reports it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
@@ -158,6 +158,7 @@ def _lasting(settings: Settings, rounding: dict[str, Any]) -> dict[str, Any]:
         "precision_why": settings.precision.why,
         "batch_parts": settings.batch_parts.value,
         "batch_parts_why": settings.batch_parts.why,
+        "auto_images_per_second": settings.speeds.as_plain() if settings.speeds else None,
         "strategy": settings.strategy.value,
         "strategy_why": settings.strategy.why,
         "python": platform.python_version(),
@@ -166,6 +167,11 @@ def _lasting(settings: Settings, rounding: dict[str, Any]) -> dict[str, Any]:
         "overridden": dict(overridden),
         "git_commit": _git_commit(),
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of cnnctl and of the packages that compute; None for one that is not installed."""
+    return {"cnnctl": __version__, **{name: _version(name) for name in PACKAGES}}
 
 
 def _version(package: str) -> str | None:

@@ -20,6 +20,7 @@ from cnnctl.session.messages import diverged, done_of, interrupted, introduction
 from cnnctl.session.run_files import PLACES, refuse_other_origin
 from cnnctl.session.snapshots import SnapshotFiles
 from cnnctl.session.state import MakeTask, Part, Session
+from cnnctl.session.trial_steps import measured_speeds
 from cnnctl.session.workers import AGAIN, RESUMED_BY_ALL, start_workers
 from cnnctl.spec.cluster import Cluster
 from cnnctl.spec.experiment import Experiment
@@ -64,7 +65,8 @@ def prepare(
         CnnctlError: the device, the workers, the data or the memory do not suit the config.
     """
     chosen = choose_device(device)
-    settings = resolve_auto(experiment, chosen, chosen_strategy(experiment, chosen, cluster))
+    with console.working("measuring what trains fastest"):
+        settings = resolve_auto(experiment, chosen, chosen_strategy(experiment, chosen, cluster), measured_speeds)
     experiment = settings.experiment
     set_threads(settings.parts, chosen)
     workers = start_workers(str(settings.strategy.value), experiment, chosen, cluster, console)

@@ -60,6 +60,14 @@ def parts_on_cpu(experiment: Experiment, cores: int) -> Choice:
     return Choice(parts, f"{cores} cores, ≥ {LEAST_PART} images per part")
 
 
+def fitting_parts(experiment: Experiment, cores: int) -> list[int]:
+    """List the numbers of parts that may be the fastest: whole batches, a part per core, and per two cores."""
+    if whole_batch_reason(experiment, experiment.network.nodes):
+        return [1]
+    most = min(cores, experiment.train.batch_size // LEAST_PART)
+    return sorted({1, max(most // 2, 1), max(most, 1)})
+
+
 def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
     """Describe what requires whole batches in this training; return an empty text if nothing does."""
     if experiment.few_shot:

@@ -3,15 +3,71 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from cnnctl.spec.auto import Choice, parts_on_cpu, precision_on_cpu, precision_on_gpu, with_settings
+from cnnctl.spec.auto import (
+    Choice, cpu_flags, fitting_parts, parts_on_cpu, precision_on_cpu, precision_on_gpu, with_settings,
+)  # fmt: skip
 from cnnctl.spec.experiment import Experiment, Maml
 from cnnctl.train.device import Device
 
 ONE_DEVICE = Choice("one_device")
+CLEARLY = 1.05
+"""How many times as fast as the expected candidate another must be: figures of trial steps vary by some percent."""
+
+
+class Candidate(NamedTuple):
+    """Settings of which one is chosen."""
+
+    precision: str
+    parts: int
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """How fast a network trains.
+
+    Attributes:
+        images_per_second: of each candidate; the first is the one that is expected to be the fastest.
+        remembered: an earlier command measured it.
+    """
+
+    images_per_second: Mapping[Candidate, float]
+    remembered: bool = False
+
+    @property
+    def fastest(self) -> Candidate:
+        """The fastest candidate, if it is clearly faster than the expected one."""
+        expected = next(iter(self.images_per_second))
+        best = max(self.images_per_second, key=lambda each: self.images_per_second[each])
+        return best if self.images_per_second[best] > CLEARLY * self.images_per_second[expected] else expected
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{speed:,.0f} images/s {self._named(each)}" for each, speed in self.images_per_second.items())
+        return f"measured{' by an earlier command' if self.remembered else ''}: {shown}"
+
+    def _named(self, candidate: Candidate) -> str:
+        """Name the settings in which the candidates differ."""
+        several_precisions = len({each.precision for each in self.images_per_second}) > 1
+        several_parts = len({each.parts for each in self.images_per_second}) > 1
+        precision = f"in {candidate.precision}" if several_precisions else ""
+        parts = f"in {candidate.parts} part{'s' * (candidate.parts > 1)}" if several_parts else ""
+        return f"{precision} {parts}".strip()
+
+    def as_plain(self) -> list[dict[str, object]]:
+        """Return the entry of environment.json."""
+        return [
+            {**candidate._asdict(), "images_per_second": round(speed, 1), "remembered": self.remembered}
+            for candidate, speed in self.images_per_second.items()
+        ]
+
+
+Measure = Callable[[Experiment, Device, Sequence[Candidate]], Speeds | None]
+"""Measures candidates, the expected one first; None where that is not possible or not worth it."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +77,14 @@ class Settings:
     Attributes:
         experiment: the resolved config.
         precision, batch_parts, strategy: the values and why they were chosen; no reason where the config sets them.
+        speeds: what was measured to choose; None if nothing was.
     """
 
     experiment: Experiment
     precision: Choice
     batch_parts: Choice
     strategy: Choice = ONE_DEVICE
+    speeds: Speeds | None = None
 
     def __str__(self) -> str:
         parts = f", each batch in {self.parts} parallel parts" if self.parts > 1 else ""
@@ -44,13 +102,44 @@ class Settings:
         return [f"{name}: auto → {choice.value} ({choice.why})" for name, choice in chosen if choice.why]
 
 
-def resolve_auto(experiment: Experiment, device: Device, strategy: Choice = ONE_DEVICE) -> Settings:
-    """Resolve each `auto` of a config for a device; the strategy was chosen before."""
+def resolve_auto(
+    experiment: Experiment, device: Device, strategy: Choice = ONE_DEVICE, measure: Measure | None = None
+) -> Settings:
+    """Resolve each `auto` of a config for a device; the strategy was chosen before.
+
+    Args:
+        experiment: a checked config.
+        device: where it computes.
+        strategy: resolved.
+        measure: how to choose where neither config nor hardware decides; None chooses by rules.
+    """
     train = experiment.train
     precision = _precision(experiment, device) if train.precision == "auto" else Choice(train.precision)
     parts = _parts(experiment, device, strategy) if train.batch_parts == "auto" else Choice(train.batch_parts)
+    candidates = _candidates(experiment, device, strategy, Candidate(str(precision.value), int(parts.value)))
+    speeds = measure(experiment, device, candidates) if measure and len(candidates) > 1 else None
+    if speeds:
+        precision, parts = _by_speed(precision, speeds, 0), _by_speed(parts, speeds, 1)
     chosen = {"precision": precision.value, "batch_parts": parts.value, "strategy": strategy.value}
-    return Settings(with_settings(experiment, **chosen), precision, parts, strategy)
+    return Settings(with_settings(experiment, **chosen), precision, parts, strategy, speeds)
+
+
+def _candidates(experiment: Experiment, device: Device, strategy: Choice, expected: Candidate) -> list[Candidate]:
+    """List what may be the fastest on a CPU, the expected settings first."""
+    if experiment.few_shot or device.kind != "cpu" or strategy.value != ONE_DEVICE.value:
+        return [expected]
+    # Flags decide: with bfloat16 instructions it is faster, and emulated it is slower. Some systems report none.
+    open_precision = experiment.train.precision == "auto" and not cpu_flags()
+    precisions = ("float32", "mixed_bfloat16") if open_precision else (expected.precision,)
+    parts = fitting_parts(experiment, device.cores) if experiment.train.batch_parts == "auto" else (expected.parts,)
+    others = [Candidate(precision, count) for precision in precisions for count in parts]
+    return [expected, *(each for each in others if each != expected)]
+
+
+def _by_speed(choice: Choice, speeds: Speeds, field: int) -> Choice:
+    """Choose the field of the fastest candidate, if candidates differ in it."""
+    differs = len({each[field] for each in speeds.images_per_second}) > 1
+    return Choice(speeds.fastest[field], str(speeds)) if differs else choice
 
 
 def _precision(experiment: Experiment, device: Device) -> Choice:
@@ -71,6 +160,17 @@ def _parts(experiment: Experiment, device: Device, strategy: Choice) -> Choice:
     if device.kind == "gpu":
         return Choice(1, "a GPU runs each operation on all its cores")
     return parts_on_cpu(experiment, device.cores)
+
+
+def threads_can_be_set() -> bool:
+    """Find out whether TensorFlow has computed nothing yet in this process."""
+    now = tf.config.threading.get_inter_op_parallelism_threads()
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(now + 1)
+        tf.config.threading.set_inter_op_parallelism_threads(now)
+    except RuntimeError:
+        return False
+    return True
 
 
 def set_threads(parts: int, device: Device) -> None:
