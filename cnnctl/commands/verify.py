@@ -110,7 +110,7 @@ def _refuse(config: Path | None, overrides: Sequence[str], explain: bool, form: 
 def shown(proof: Proof, form: str) -> str:
     """Format the proof as text or Markdown tables, each with a heading sentence."""
     table = markdown_table if form == "markdown" else text_table
-    parts = [*_builds(proof, table), *_trainings(proof, table), *_gradients(proof, table), _conclusion(proof)]
+    parts = [*_builds(proof, table), *_trainings(proof, table), *_gradients(proof, table), *_fast_path(proof, table), _conclusion(proof)]
     return "\n\n".join(parts)
 
 
@@ -162,6 +162,21 @@ def _gradient_cells(row: GradientRow) -> list[str]:
     return [row.layer, row.variable, *counts, *found]
 
 
+def _fast_path(proof: Proof, table: Table) -> list[str]:
+    from cnnctl.verify.fast_path import AS_KERAS
+
+    found = proof.fast_path
+    if found is None:
+        return []
+    head = (
+        f"Fast path: one step of a batch in {found.settings}, as the config trains here, without dropout and noise. Relative "
+        f"differences from Keras in float32; up to {found.tolerance:.0e}, or {AS_KERAS:g} times those of Keras in the same "
+        "precision, count as agreement."
+    )
+    rows = [[name, *(f"{each.relative:.1e}" for each in row.values())] for name, row in found.rows.items()]
+    return [fill(head, PAGE_WIDTH), table(["computed by", *next(iter(found.rows.values()))], rows, 1)]
+
+
 def _conclusion(proof: Proof) -> str:
     found = [each for group in (proof.builds, proof.trainings) for row in group[1:] for each in row.differences.values()]
     if proof.disagreements():
@@ -184,6 +199,15 @@ def _cells(compared: Compared) -> list[str]:
     return ["equal" if each.exact else f"{each.relative:.1e}" for each in compared.differences.values()]
 
 
+def _plain_fast_path(proof: Proof) -> dict[str, Any] | None:
+    if proof.fast_path is None:
+        return None
+    differences = {
+        name: {what: each.relative for what, each in row.items()} for name, row in proof.fast_path.rows.items()
+    }
+    return {"settings": proof.fast_path.settings, "tolerance": proof.fast_path.tolerance, "differences": differences}
+
+
 def as_plain(proof: Proof) -> dict[str, Any]:
     """Convert the proof to JSON types."""
     from cnnctl.verify.gradients import FLOOR, TOLERANCE
@@ -201,6 +225,7 @@ def as_plain(proof: Proof) -> dict[str, Any]:
         "trainings": [_plain(each) for each in proof.trainings],
         "gradient_tolerance": TOLERANCE,
         "gradient_floor": FLOOR,
+        "fast_path": _plain_fast_path(proof),
         "gradients": [{**asdict(row), "agrees": row.agrees} for row in proof.gradients],
     }
 

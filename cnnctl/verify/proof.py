@@ -16,6 +16,7 @@ from cnnctl.spec.auto import on_any_machine, with_settings
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.device import Device, choose_device
 from cnnctl.train.memory_check import as_memory_error, smaller_training
+from cnnctl.train.settings import resolve_auto
 from cnnctl.verify.agreement import (
     Build,
     Difference,
@@ -29,6 +30,7 @@ from cnnctl.verify.agreement import (
     tolerance,
     train,
 )
+from cnnctl.verify.fast_path import FastPath, compare_fast_path
 from cnnctl.verify.gradients import TOLERANCE, GradientRow, compare_gradients
 
 TO_THE_BIT = ("initial weights", "batches")
@@ -69,6 +71,7 @@ class Proof:
         trainings: each compared with the first.
         losses: of the first training, one per step.
         gradients: a row per trained variable.
+        fast_path: how the training of the config itself computes; None where that is as Keras does.
     """
 
     experiment: Experiment
@@ -80,10 +83,12 @@ class Proof:
     trainings: list[Compared]
     losses: list[float]
     gradients: list[GradientRow]
+    fast_path: FastPath | None = None
 
     def disagreements(self) -> list[str]:
         """Describe each comparison that failed, in a line; empty where all agree."""
-        return [*self._misfit_lines(), *self._difference_lines(), *self._gradient_lines()]
+        fast_path = self.fast_path.disagreements() if self.fast_path else []
+        return [*self._misfit_lines(), *self._difference_lines(), *self._gradient_lines(), *fast_path]
 
     def _misfit_lines(self) -> Iterator[str]:
         for style, lines in self.misfits.items():
@@ -105,8 +110,8 @@ class Proof:
 
 
 WHOLE_BATCHES = (
-    "whole batches on one device are compared, in float32 for precision: auto; batch_parts and strategy change rounding and "
-    "dropout masks only"
+    "builds and loops are compared with whole batches on one device, in float32 for precision: auto; batch_parts and strategy "
+    "change rounding and dropout masks only"
 )
 
 
@@ -129,6 +134,7 @@ def prove(experiment: Experiment, steps: int, console: Console) -> Proof:
 def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
     device = choose_device("auto")
     console.say(f"on {device}")
+    settings = resolve_auto(experiment, device)
     experiment = _on_one_device(experiment, console)
     train_images = _training_images(experiment, console)
     images, labels = next(iter(first_batches(experiment, train_images, 1)))
@@ -137,6 +143,8 @@ def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
     trainings = _trainings(experiment, train_images, steps, console)
     with console.working("differentiating numerically"):
         gradients = compare_gradients(experiment, trainings[0].weights, images, labels, moments)
+    with console.working("comparing the fast path"):
+        fast_path = compare_fast_path(settings, device.kind, images, labels, moments)
     return Proof(
         experiment=experiment,
         steps=steps,
@@ -147,6 +155,7 @@ def _prove(experiment: Experiment, steps: int, console: Console) -> Proof:
         trainings=[compared_training(each, trainings[0], builds[0]) for each in trainings],
         losses=[float(loss) for loss in trainings[0].losses["losses"]],
         gradients=gradients,
+        fast_path=fast_path,
     )
 
 

@@ -1,0 +1,109 @@
+"""Compare the faster way in which a network trains with the network as Keras computes it in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cnnctl.model import build_model
+from cnnctl.model.adapted import Moments
+from cnnctl.model.fast_network import FastNetwork, fast_network
+from cnnctl.model.keras_layers import RANDOM
+from cnnctl.model.keras_optimizers import build_loss
+from cnnctl.model.styles import layers_by_name
+from cnnctl.model.variables import names_of
+from cnnctl.spec.auto import with_settings
+from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.head import chosen_loss
+from cnnctl.train.settings import Settings
+from cnnctl.train.steps import total_loss
+from cnnctl.verify.agreement import Arrays, Difference, difference, tolerance
+
+
+@dataclass(frozen=True)
+class FastPath:
+    """One step of a training without dropout, compared with Keras's in float32.
+
+    Attributes:
+        settings: precision and parts, such as `mixed_bfloat16, each batch in 2 parallel parts`.
+        tolerance: a relative difference that agrees, as does one of up to `AS_KERAS` times Keras's in the same precision.
+        rows: differences by name of the compared values, for `Keras in mixed_bfloat16`, which shows what the precision
+            costs, and for `fast path`.
+    """
+
+    settings: str
+    tolerance: float
+    rows: dict[str, dict[str, Difference]]
+
+    def disagreements(self) -> list[str]:
+        """Describe each difference of the fast path that is too large."""
+        return [
+            f"{what} of the fast path: differ from Keras in float32 by {found.relative:.1e}, expected at most {most:.0e}"
+            for what, found in self.rows[FAST].items()
+            if found.relative > (most := self._largest(what))
+        ]
+
+    def _largest(self, what: str) -> float:
+        return max(self.tolerance, *(AS_KERAS * row[what].relative for name, row in self.rows.items() if name != FAST), 0.0)
+
+
+FAST = "fast path"
+AS_KERAS = 1.5
+"""A step's gradients through several batch normalizations in 16 bits differ by a tenth and more, by chance."""
+
+
+def compare_fast_path(settings: Settings, device: str, images: Any, labels: Any, moments: Moments) -> FastPath | None:
+    """Compute one step in each way, with the same weights; None where a training computes as Keras does.
+
+    Args:
+        settings: a config without `auto`.
+        device: `cpu` or `gpu`.
+        images, labels: a batch.
+        moments: as in `build_model`.
+    """
+    experiment, precision = settings.experiment, str(settings.precision.value)
+    if precision == "float32" and settings.parts == 1:
+        return None
+    reference = _step(_plain(experiment, "float32", moments), experiment, images, labels)
+    ways = {} if precision == "float32" else {f"Keras in {precision}": _plain(experiment, precision, moments)}
+    network = _plain(experiment, precision, moments)
+    ways[FAST] = fast_network(network, experiment.network.nodes, precision, settings.parts)
+    computed = {name: _step(model, experiment, images, labels) for name, model in ways.items()}
+    rows = {name: {what: difference(each[what], reference[what]) for what in reference} for name, each in computed.items()}
+    return FastPath(str(settings), tolerance(device, precision), rows)
+
+
+def _plain(experiment: Experiment, precision: str, moments: Moments) -> keras.Model:
+    """Build the network without dropout and noise, whose draws differ."""
+    network = build_model(with_settings(experiment, precision=precision), moments=moments)
+    for layer in layers_by_name(network).values():
+        if isinstance(layer, RANDOM):
+            setattr(layer, "stddev" if isinstance(layer, keras.layers.GaussianNoise) else "rate", 0.0)
+    return network
+
+
+def _step(model: keras.Model, experiment: Experiment, images: Any, labels: Any) -> dict[str, Arrays]:
+    """Compute loss and gradients in training, then the outputs in inference."""
+    network = model.network if isinstance(model, FastNetwork) else model
+    weights, loss_function = network.trainable_variables, build_loss(chosen_loss(experiment))
+
+    @tf.function(autograph=False)
+    def step() -> Any:
+        with tf.GradientTape() as tape:
+            loss = total_loss(model, loss_function, labels, model(images, training=True))
+        return loss, tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    loss, gradients = step()
+    outputs = tf.function(model, autograph=False)(images, training=False)
+    names = names_of(layers_by_name(network))
+    averages = {names[id(each)]: np.asarray(each) for each in network.non_trainable_variables if each.dtype == "float32"}
+    return {
+        "loss": {"loss": loss.numpy()},
+        "gradients": {names[id(each)]: gradient.numpy() for each, gradient in zip(weights, gradients, strict=True)},
+        **({"moving averages": averages} if averages else {}),
+        "outputs": {"outputs": np.asarray(outputs, np.float32)},
+    }

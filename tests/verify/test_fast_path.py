@@ -1,0 +1,73 @@
+"""`cnnctl verify` compares the way in which a config trains with Keras in float32, and finds what is broken in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from cnnctl.commands.verify import verify
+from cnnctl.errors import RunError
+from cnnctl.model import fused
+from cnnctl.report.console import Console
+
+CONFIG = """
+data: {source: digits}
+model:
+  layers:
+    - conv2d: {filters: 4, kernel_size: 3}
+    - batch_normalization: {momentum: 0.5}
+    - relu
+    - max_pooling2d
+    - flatten
+    - dropout: {rate: 0.3}
+    - gaussian_noise: {stddev: 0.1}
+    - dense: {units: classes}
+train: {batch_size: 64, precision: PRECISION, batch_parts: PARTS}
+"""
+WITHOUT_NORM = "\n".join(line for line in CONFIG.splitlines() if "batch_norm" not in line)
+
+
+def shown(folder: Path, text: str, precision: str, parts: int, capsys: pytest.CaptureFixture[str]) -> Any:
+    config = folder / "config.yaml"
+    config.write_text(text.replace("PRECISION", precision).replace("PARTS", str(parts)))
+    try:
+        verify(config, (), 1, False, "json", Console(), verbose=True)
+    finally:
+        found = json.loads(capsys.readouterr().out)
+    return found["fast_path"]
+
+
+@pytest.mark.parametrize("text", [CONFIG, WITHOUT_NORM])
+def test_in_16_bits_the_fast_path_is_as_near_to_float32_as_keras(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = shown(tmp_path, text, "mixed_bfloat16", 1, capsys)
+    assert found["settings"] == "mixed_bfloat16"
+    assert found["differences"].keys() == {"Keras in mixed_bfloat16", "fast path"}
+    averages = {"moving averages"} if text == CONFIG else set()
+    assert found["differences"]["fast path"].keys() == {"loss", "gradients", "outputs"} | averages
+    assert all(0 < each < 0.1 for each in found["differences"]["fast path"].values())
+
+
+def test_in_parts_the_fast_path_differs_by_rounding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = shown(tmp_path, WITHOUT_NORM, "float32", 2, capsys)
+    assert (found["settings"], found["tolerance"]) == ("float32, each batch in 2 parallel parts", 1e-4)
+    assert list(found["differences"]) == ["fast path"]
+    assert all(each < 1e-5 for each in found["differences"]["fast path"].values())
+
+
+def test_without_a_fast_path_there_is_nothing_to_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(tmp_path, CONFIG, "float32", 1, capsys) is None
+
+
+def test_another_moving_variance_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = fused._move
+    monkeypatch.setattr(fused, "_move", lambda layer, mean, variance, count: move(layer, mean, variance * 1.5, tf.constant(10**9)))
+    with pytest.raises(RunError, match=r"moving averages of the fast path: differ from Keras in float32 by \d"):
+        shown(tmp_path, CONFIG, "mixed_bfloat16", 1, capsys)
