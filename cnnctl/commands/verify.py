@@ -110,7 +110,13 @@ def _refuse(config: Path | None, overrides: Sequence[str], explain: bool, form: 
 def shown(proof: Proof, form: str) -> str:
     """Format the proof as text or Markdown tables, each with a heading sentence."""
     table = markdown_table if form == "markdown" else text_table
-    parts = [*_builds(proof, table), *_trainings(proof, table), *_gradients(proof, table), *_fast_path(proof, table), _conclusion(proof)]
+    parts = [
+        *_builds(proof, table),
+        *_trainings(proof, table),
+        *_gradients(proof, table),
+        *_fast_path(proof, table),
+        _conclusion(proof),
+    ]
     return "\n\n".join(parts)
 
 
@@ -202,9 +208,7 @@ def _cells(compared: Compared) -> list[str]:
 def _plain_fast_path(proof: Proof) -> dict[str, Any] | None:
     if proof.fast_path is None:
         return None
-    differences = {
-        name: {what: each.relative for what, each in row.items()} for name, row in proof.fast_path.rows.items()
-    }
+    differences = {name: {what: each.relative for what, each in row.items()} for name, row in proof.fast_path.rows.items()}
     return {"settings": proof.fast_path.settings, "tolerance": proof.fast_path.tolerance, "differences": differences}
 
 

@@ -124,9 +124,7 @@ def evaluate_images(images: ImageSet, trained: Trained) -> tuple[Scored, Values]
     experiment = trained.experiment
     refuse_too_large(experiment, min(experiment.train.batch_size, len(images)), training=False)
     batches = ordered_batches(images, preparation(experiment.data, experiment.model.data_format), experiment.train.batch_size)
-    scored = evaluate_batches(
-        trained.fast, build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels), batches
-    )
+    scored = evaluate_batches(trained.fast, build_loss(chosen_loss(experiment)), build_metrics(experiment.data.labels), batches)
     return scored, trained.probabilities(scored.outputs)
 
 

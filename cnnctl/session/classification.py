@@ -138,9 +138,7 @@ class Classification:
         return Predictions(split, some.images, some.labels, probabilities, class_names)
 
 
-def build_learner(
-    experiment: Experiment, steps_per_epoch: int, moments: Moments, replicas: Replicas | None = None
-) -> Learner:
+def build_learner(experiment: Experiment, steps_per_epoch: int, moments: Moments, replicas: Replicas | None = None) -> Learner:
     """Build a network and what trains it.
 
     Args:

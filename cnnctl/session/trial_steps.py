@@ -92,9 +92,7 @@ def _remembered(file: Path | None, candidates: Sequence[Candidate]) -> Speeds | 
     return Speeds(dict(zip(candidates, figures, strict=True)), remembered=True)
 
 
-def _measured_now(
-    experiment: Experiment, device: Device, candidates: Sequence[Candidate], file: Path | None
-) -> Speeds | None:
+def _measured_now(experiment: Experiment, device: Device, candidates: Sequence[Candidate], file: Path | None) -> Speeds | None:
     if sys.platform != "linux" or not threads_can_be_set():
         return None
     found = [_in_a_process(partial(_images_per_second, experiment, device, each, len(candidates))) for each in candidates]

@@ -10,7 +10,13 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from cnnctl.spec.auto import (
-    Choice, cpu_flags, fitting_parts, parts_on_cpu, precision_on_cpu, precision_on_gpu, with_settings,
+    Choice,
+    cpu_flags,
+    fitting_parts,
+    parts_on_cpu,
+    precision_on_cpu,
+    precision_on_gpu,
+    with_settings,
 )  # fmt: skip
 from cnnctl.spec.experiment import Experiment, Maml
 from cnnctl.train.device import Device

@@ -68,6 +68,8 @@ def test_another_moving_variance_is_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     move = fused._move
-    monkeypatch.setattr(fused, "_move", lambda layer, mean, variance, count: move(layer, mean, variance * 1.5, tf.constant(10**9)))
+    monkeypatch.setattr(
+        fused, "_move", lambda layer, mean, variance, count: move(layer, mean, variance * 1.5, tf.constant(10**9))
+    )
     with pytest.raises(RunError, match=r"moving averages of the fast path: differ from Keras in float32 by \d"):
         shown(tmp_path, CONFIG, "mixed_bfloat16", 1, capsys)

@@ -1,0 +1,161 @@
+"""`auto` measures where no rule decides: real trial steps in processes of their own, remembered on disk."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from cnnctl.session import trial_steps
+from cnnctl.session.trial_steps import is_worth_measuring, measured_speeds
+from cnnctl.spec import auto
+from cnnctl.spec.load import load
+from cnnctl.train import settings
+from cnnctl.train.device import Device
+from cnnctl.train.settings import Candidate, Speeds, resolve_auto
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+CPU = Device("cpu", "2 cores", cores=2)
+ONE, TWO = Candidate("float32", 1), Candidate("float32", 2)
+LONG = ("train.batch_parts=auto", "train.epochs=10000", "train.batch_size=64", "train.precision=float32")
+
+
+def in_a_new_process(code: str, cache: Path) -> str:
+    """Run code in a process in which TensorFlow has computed nothing; return what it prints."""
+    head = """
+        from pathlib import Path
+        from cnnctl.session.trial_steps import *
+        from cnnctl.session import trial_steps
+        from cnnctl.spec.load import load
+        from cnnctl.train.settings import *
+        CPU = Device("cpu", "2 cores", cores=2)
+        ONE, TWO = Candidate("float32", 1), Candidate("float32", 2)
+        experiment = load(Path(CONFIG), LONG)
+    """
+    text = f"CONFIG, LONG = {str(CONFIGS / 'quickstart.yaml')!r}, {LONG!r}\n{textwrap.dedent(head)}{textwrap.dedent(code)}"
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        env={**os.environ, "CNNCTL_CACHE_DIR": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_candidates_are_measured_once_and_remembered(tmp_path: Path) -> None:
+    printed = in_a_new_process("print(measured_speeds(experiment, CPU, [TWO, ONE]).as_plain())", tmp_path)
+    first = ast.literal_eval(printed)
+    assert [(each["precision"], each["parts"], each["remembered"]) for each in first] == [
+        ("float32", 2, False),
+        ("float32", 1, False),
+    ]
+    again = in_a_new_process(
+        """
+        trial_steps._in_a_process = None
+        print(measured_speeds(experiment, CPU, [TWO, ONE]).as_plain())
+        other = load(Path(CONFIG), [*LONG, "train.batch_size=65"])
+        print(trial_steps._remembered(trial_steps._file(other, CPU, [TWO, ONE]), [TWO, ONE]))
+        """,
+        tmp_path,
+    )
+    remembered, other = again.splitlines()
+    assert ast.literal_eval(remembered) == [{**each, "remembered": True} for each in first]
+    assert other == "None"  # another batch size
+    (file,) = (tmp_path / "auto").iterdir()
+    file.write_text("[1.0]")
+    assert (
+        in_a_new_process(
+            "print(trial_steps._remembered(trial_steps._file(experiment, CPU, [TWO, ONE]), [TWO, ONE]))", tmp_path
+        )[:4]
+        == "None"
+    )
+
+
+def test_a_trial_that_dies_or_hangs_leaves_the_choice_to_the_rules(tmp_path: Path) -> None:
+    printed = in_a_new_process(
+        """
+        import os, signal, time
+        trial_steps.LONGEST = 1.0
+        for instead in (lambda *_: os.kill(os.getpid(), signal.SIGKILL), lambda *_: time.sleep(600)):
+            trial_steps._images_per_second = instead
+            print(measured_speeds(experiment, CPU, [TWO, ONE]))
+        print(resolve_auto(experiment, CPU, measure=measured_speeds).reasons)
+        """,
+        tmp_path,
+    )
+    assert printed.splitlines() == ["None", "None", "['batch_parts: auto → 2 (2 cores, ≥ 32 images per part)']"]
+    assert not (tmp_path / "auto").exists()
+
+
+def test_short_trainings_and_processes_that_have_computed_measure_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CNNCTL_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(trial_steps, "_in_a_process", None)
+    short = load(CONFIGS / "quickstart.yaml", ["train.batch_parts=auto", "train.epochs=5"])
+    assert not is_worth_measuring(short)
+    assert measured_speeds(short, CPU, [TWO, ONE]) is None
+    assert is_worth_measuring(load(CONFIGS / "quickstart.yaml", LONG))
+    monkeypatch.setattr(trial_steps, "threads_can_be_set", lambda: False)
+    assert measured_speeds(load(CONFIGS / "quickstart.yaml", LONG), CPU, [TWO, ONE]) is None
+
+
+def test_the_choice_is_the_expected_one_unless_another_is_clearly_faster() -> None:
+    assert Speeds({TWO: 100.0, ONE: 104.0}).fastest == TWO
+    assert Speeds({TWO: 100.0, ONE: 106.0}).fastest == ONE
+    assert str(Speeds({TWO: 1234.5, ONE: 9.0})) == "measured: 1,234 images/s in 2 parts, 9 images/s in 1 part"
+    both = Speeds({Candidate("float32", 1): 1.0, Candidate("mixed_bfloat16", 1): 2.0}, remembered=True)
+    assert str(both) == "measured by an earlier command: 1 images/s in float32, 2 images/s in mixed_bfloat16"
+
+
+def test_what_is_measured_becomes_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = load(CONFIGS / "quickstart.yaml", ["train.precision=auto", *LONG[:-1]])
+    asked: list[list[Candidate]] = []
+
+    def measure(_: object, __: object, candidates: list[Candidate]) -> Speeds:
+        asked.append(candidates)
+        return Speeds(dict(zip(candidates, (1.0, 3.0, 2.0, 2.5), strict=False)))
+
+    monkeypatch.setattr(auto, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(settings, "cpu_flags", auto.cpu_flags)
+    settled = resolve_auto(experiment, CPU, measure=measure)
+    assert asked.pop() == [Candidate("mixed_bfloat16", 2), Candidate("mixed_bfloat16", 1)]  # flags decide the precision
+    assert (settled.parts, settled.batch_parts.why) == (1, "measured: 1 images/s in 2 parts, 3 images/s in 1 part")
+    assert settled.precision.why == "this CPU has bfloat16 instructions (avx512_bf16)"
+    monkeypatch.setattr(auto, "cpu_flags", frozenset)
+    monkeypatch.setattr(settings, "cpu_flags", auto.cpu_flags)
+    settled = resolve_auto(experiment, CPU, measure=measure)
+    assert len(asked.pop()) == 4  # nothing decides
+    assert settled.precision.why == settled.batch_parts.why
+    whole = load(CONFIGS / "batchnorm.yaml", ["train.batch_parts=auto"])
+    assert resolve_auto(whole, CPU, measure=measure).parts == 1
+    assert not asked  # one candidate
+
+
+def test_a_signal_ends_the_trials_and_leaves_no_process(tmp_path: Path) -> None:
+    printed = in_a_new_process(
+        """
+        import os, signal, time
+        signal.signal(signal.SIGALRM, signal.default_int_handler)  # as Ctrl-C
+        trial_steps._images_per_second = lambda *_: time.sleep(600)
+        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        try:
+            measured_speeds(experiment, CPU, [TWO, ONE])
+        except KeyboardInterrupt:
+            print("interrupted")
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            print("no process")
+        """,
+        tmp_path,
+    )
+    assert printed.splitlines() == ["interrupted", "no process"]
