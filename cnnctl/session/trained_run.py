@@ -68,6 +68,7 @@ class Trained(EndedRun):
     def fast(self) -> keras.Model:
         """The network as it was trained and tested: in 16 bits, or with batches in parts, computed in a faster way."""
         train = self.experiment.train
+        assert isinstance(train.batch_parts, int)  # resolved
         return fast_network(self.model, self.experiment.network.nodes, train.precision, train.batch_parts)
 
     @cached_property

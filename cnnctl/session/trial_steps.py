@@ -86,8 +86,9 @@ def _remembered(file: Path | None, candidates: Sequence[Candidate]) -> Speeds | 
         figures = json.loads(file.read_text()) if file else None
     except (OSError, ValueError):
         return None
-    complete = isinstance(figures, list) and len(figures) == len(candidates)
-    if not complete or not all(isinstance(each, float) and each > 0 for each in figures):
+    if not isinstance(figures, list) or len(figures) != len(candidates):
+        return None
+    if not all(isinstance(each, float) and each > 0 for each in figures):
         return None
     return Speeds(dict(zip(candidates, figures, strict=True)), remembered=True)
 
@@ -96,7 +97,7 @@ def _measured_now(experiment: Experiment, device: Device, candidates: Sequence[C
     if sys.platform != "linux" or not threads_can_be_set():
         return None
     found = [_in_a_process(partial(_images_per_second, experiment, device, each, len(candidates))) for each in candidates]
-    figures = [each for each in found if each]
+    figures: list[float] = [each for each in found if each]
     if len(figures) < len(candidates):
         return None
     if file:

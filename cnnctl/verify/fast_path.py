@@ -91,13 +91,12 @@ def _step(model: keras.Model, experiment: Experiment, images: Any, labels: Any) 
     network = model.network if isinstance(model, FastNetwork) else model
     weights, loss_function = network.trainable_variables, build_loss(chosen_loss(experiment))
 
-    @tf.function(autograph=False)
     def step() -> Any:
         with tf.GradientTape() as tape:
             loss = total_loss(model, loss_function, labels, model(images, training=True))
         return loss, tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-    loss, gradients = step()
+    loss, gradients = tf.function(step, autograph=False)()
     outputs = tf.function(model, autograph=False)(images, training=False)
     names = names_of(layers_by_name(network))
     averages = {names[id(each)]: np.asarray(each) for each in network.non_trainable_variables if each.dtype == "float32"}

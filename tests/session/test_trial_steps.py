@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from cnnctl.session import trial_steps
 from cnnctl.session.trial_steps import is_worth_measuring, measured_speeds
 from cnnctl.spec import auto
+from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train import settings
 from cnnctl.train.device import Device
@@ -118,9 +120,9 @@ def test_the_choice_is_the_expected_one_unless_another_is_clearly_faster() -> No
 
 def test_what_is_measured_becomes_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = load(CONFIGS / "quickstart.yaml", ["train.precision=auto", *LONG[:-1]])
-    asked: list[list[Candidate]] = []
+    asked: list[Sequence[Candidate]] = []
 
-    def measure(_: object, __: object, candidates: list[Candidate]) -> Speeds:
+    def measure(_: Experiment, __: Device, candidates: Sequence[Candidate]) -> Speeds:
         asked.append(candidates)
         return Speeds(dict(zip(candidates, (1.0, 3.0, 2.0, 2.5), strict=False)))
 
