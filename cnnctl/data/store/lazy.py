@@ -21,6 +21,16 @@ Shape = tuple[int, int, int, int]
 """Of images: (N, H, W, C)."""
 BLOCK_VALUES = 2**22
 """Pixel values read or processed at a time: 4 MB."""
+ALIGNMENT = 64
+"""TensorFlow computes with an array in place where its address is a multiple of this (Eigen's EIGEN_MAX_ALIGN_BYTES)."""
+
+
+def empty_images(shape: Sequence[int]) -> Pixels:
+    """Allocate images (N, H, W, C) at an aligned address, where NumPy's own are not."""
+    size = prod(shape)
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + size].reshape(shape)
 
 
 class LazyImages(ABC):
