@@ -83,9 +83,9 @@ class LazyImages(ABC):
 AnyImages = Pixels | LazyImages
 
 
-def in_blocks(images: AnyImages) -> Iterator[Pixels]:
-    """Yield images (N, H, W, C) in blocks, so that the memory for work on them does not grow with N."""
-    at_once = max(1, BLOCK_VALUES // prod(images.shape[1:]))
+def in_blocks(images: AnyImages, values: int = BLOCK_VALUES) -> Iterator[Pixels]:
+    """Yield images (N, H, W, C) in blocks of a number of pixel values, so that the memory for work on them does not grow with N."""
+    at_once = max(1, values // prod(images.shape[1:]))
     return (images[start : start + at_once] for start in range(0, len(images), at_once))
 
 
