@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnctl.data.store.lazy import AnyImages, LazyImages
+from cnnctl.data.store.lazy import AnyImages, LazyImages, taken
 from cnnctl.data.store.memory import bytes_of_image
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
@@ -45,7 +45,7 @@ class ImageSet:
 
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
         """Select the images at `indices`, in that order. Lazy images are not read."""
-        images = self.images.take(indices) if isinstance(self.images, LazyImages) else self.images[indices]
+        images = self.images.take(indices) if isinstance(self.images, LazyImages) else taken(self.images, indices)
         return ImageSet(images, self.labels[indices], self.original_sizes)
 
     def reduced(self, indices: NDArray[np.int64]) -> ImageSet:

@@ -172,7 +172,7 @@ def _without_middle(name: str) -> str:
     return name if len(name) <= WRONG_LONG else f"{name[: half - 2]}…{name[-half - 2 :]}"
 
 
-def _fitting(text: str, size: int, room: float) -> ImageFont.FreeTypeFont:
+def _fitting(text: str, size: int, room: float) -> Any:
     """Return the font of at most `size` pixels, and at least SMALLEST, in which a text has room."""
     sizes = range(size, SMALLEST, -1)
     return _font(next((each for each in sizes if _width(text, each) + SPACE <= room), SMALLEST))

@@ -30,7 +30,7 @@ SLOW = ("matplotlib", "sklearn", "scipy.stats", "pandas", "tensorflow_datasets",
 def config(tmp_path: Path) -> Path:
     """A config with noise of 10 classes in a file, 65 batches an epoch, and everything for TensorBoard."""
     random = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for split, count in (("train", 260), ("test", 30)):
         images, labels = random.integers(0, 256, (count, 8, 8), np.uint8), np.arange(count) % 10
         arrays |= {f"{'x' if part is images else 'y'}_{split}": part for part in (images, labels)}
@@ -74,7 +74,12 @@ def test_step_and_evaluation_are_traced_once_whoever_asks_for_them(
 
     def noted(module: Any, name: str) -> None:
         original = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *given: (traced.append(name), original(*given))[1])
+
+        def step(*given: Any) -> Any:
+            traced.append(name)
+            return original(*given)
+
+        monkeypatch.setattr(module, name, step)
 
     noted(steps, "train_step")
     noted(learner, "evaluate_step")

@@ -80,8 +80,8 @@ class ImageStore:
             arrays = decoded() if files is None or quick else cached(options, files, decoded, layout, self._notes)
         except MemoryError as error:  # less may be free than the limit allows
             raise DataError(f"there is not enough memory for the images of '{split}'; {TOO_LARGE}") from error
-        others = {name: array for name, array in arrays.items() if name != IMAGES}  # which a source may keep
-        return arrays[IMAGES], others
+        beside = {name: array for name, array in arrays.items() if name != IMAGES}  # a source keeps them
+        return arrays[IMAGES], beside
 
     def _streamed(
         self, options: Mapping[str, object], files: list[Path], decoding: Decoding, layout: Layout | None

@@ -33,6 +33,13 @@ def empty_images(shape: Sequence[int]) -> Pixels:
     return room[start : start + size].reshape(shape)
 
 
+def taken(images: Pixels, indices: Indices) -> Pixels:
+    """Copy the images at `indices` to an aligned address."""
+    chosen = empty_images((len(indices), *images.shape[1:]))
+    chosen[:] = images[indices]
+    return chosen
+
+
 class LazyImages(ABC):
     """Images (N, H, W, C), uint8, of which only requested ones are in memory.
 
