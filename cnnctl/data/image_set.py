@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnctl.data.store.lazy import AnyImages, LazyImages
+from cnnctl.data.store.lazy import AnyImages, LazyImages, taken
 from cnnctl.data.store.memory import bytes_of_image
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
@@ -44,8 +45,20 @@ class ImageSet:
 
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
         """Select the images at `indices`, in that order. Lazy images are not read."""
-        images = self.images.take(indices) if isinstance(self.images, LazyImages) else self.images[indices]
+        images = self.images.take(indices) if isinstance(self.images, LazyImages) else taken(self.images, indices)
         return ImageSet(images, self.labels[indices], self.original_sizes)
+
+    def reduced(self, indices: NDArray[np.int64]) -> ImageSet:
+        """Select the images at ascending `indices`, within the memory of this set, which must not be used any more."""
+        if isinstance(self.images, LazyImages):
+            return self.take(indices)
+        at_once = at_once_of(prod(self.images.shape[1:]))
+        for start in range(0, len(indices), at_once):
+            rows = indices[start : start + at_once]
+            self.images[start : start + len(rows)] = self.images[
+                rows
+            ]  # no row is needed later: each comes from its place or after
+        return ImageSet(self.images[: len(indices)], self.labels[indices], self.original_sizes)
 
 
 class Source(Protocol):

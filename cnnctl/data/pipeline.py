@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from cnnctl.data.augment import augment, draw, draw_partners, draw_rows, mix
 from cnnctl.data.image_set import ImageSet
-from cnnctl.data.store.lazy import AnyImages, LazyImages
+from cnnctl.data.images import Pixels
+from cnnctl.data.store.lazy import ALIGNMENT, AnyImages, LazyImages
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import Augment, DataSpec
 
@@ -207,13 +208,14 @@ def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     """
     options = tf.data.Options()
     options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False  # rewriting the pipeline copies all its images
     return batches.prefetch(AT_ONCE).with_options(options)
 
 
 def pixels_of(images: AnyImages) -> Rows:
     """Build the function that reads images by index inside the pipeline: (...) → (..., H, W, C), uint8."""
     if not isinstance(images, LazyImages):
-        pixels = _on_host(images)
+        pixels = _shared_with_host(images)
         return lambda indices: tf.gather(pixels, indices)
 
     def read(indices: Any) -> Any:
@@ -284,6 +286,13 @@ def as_read_error() -> Iterator[None]:
         if message is None:
             raise
         raise DataError(message[1]) from error
+
+
+def _shared_with_host(images: Pixels) -> Any:
+    """Build a tensor of images, which must not change any more, in main memory; without a copy where the array is aligned."""
+    if images.ctypes.data % ALIGNMENT or not images.flags.c_contiguous or not images.size:
+        return _on_host(images)  # TensorFlow ends the process when it computes with an array at another address
+    return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
 
 
 def _on_host(values: NDArray[Any]) -> Any:

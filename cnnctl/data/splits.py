@@ -60,12 +60,13 @@ def read_splits(data: DataSpec) -> Splits:
         _refuse_untrained(whole.labels, labels, data, role)
     fractions = {role: part for role, part in _parts(data).items() if isinstance(part, float)}
     held_out = hold_out(whole.labels, fractions, data.split_seed)
+    parts = {role: whole.take(indices) for role, indices in held_out.items()}
     train = _rest(whole, held_out)
     _refuse_used_up(whole.labels, train.labels, data, source.class_names)
     return Splits(
         train,
-        _validation(source, data, whole, held_out),
-        lambda: whole.take(held_out["test"]) if "test" in held_out else source.read(str(data.test)),
+        parts["validation"] if "validation" in parts else _named_validation(source, data),
+        lambda: parts["test"] if "test" in parts else source.read(str(data.test)),
         len(held_out["test"] if "test" in held_out else named["test"]),
         source.class_names,
         source.notes,
@@ -78,13 +79,12 @@ def _parts(data: DataSpec) -> Mapping[str, object]:
 
 
 def _rest(whole: ImageSet, held_out: dict[str, Indices]) -> ImageSet:
+    """Reduce a set to what is not held out."""
     taken = np.concatenate([*held_out.values(), np.array([], np.int64)])
-    return whole.take(np.setdiff1d(np.arange(len(whole)), taken)) if len(taken) else whole
+    return whole.reduced(np.setdiff1d(np.arange(len(whole)), taken)) if len(taken) else whole
 
 
-def _validation(source: Source, data: DataSpec, whole: ImageSet, held_out: dict[str, Indices]) -> ImageSet | None:
-    if "validation" in held_out:
-        return whole.take(held_out["validation"])
+def _named_validation(source: Source, data: DataSpec) -> ImageSet | None:
     return source.read(str(data.validation)) if data.validation is not None else None
 
 

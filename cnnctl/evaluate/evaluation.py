@@ -22,6 +22,7 @@ from cnnctl.evaluate.image_options import AS_TRAINED, ImageOptions
 from cnnctl.evaluate.result_files import about_images, images_name, result_file, write_result
 from cnnctl.evaluate.scores import Scores, as_plain, scores_of
 from cnnctl.model.keras_optimizers import build_loss
+from cnnctl.report.confusion import confusion_png
 from cnnctl.report.console import Console
 from cnnctl.report.tables import as_json
 from cnnctl.report.text import printable
@@ -81,8 +82,6 @@ class Evaluation:
         Raises:
             RunError: the run folder cannot be written to.
         """
-        from cnnctl.report.figures import confusion_png
-
         with console.working("drawing the confusion matrix"):
             classes = self.scores.occurring
             title = f"{self.subject}: accuracy {self.scores.accuracy:.2%}"

@@ -21,97 +21,10 @@ from numpy.typing import NDArray
 from cnnctl.report.text import printable
 
 DOTS_PER_INCH = 100
-MAX_NAMED = 40
-"""Most classes of a confusion matrix with names and numbers, which would not be legible for more."""
 CELL_INCHES, CELL_PIXELS, GAP_COLOUR = 0.5, 128, (176, 196, 222)
 NAME_LENGTH = 40
-CARD_INCHES = 3.5
-"""Width of TensorBoard's cards in inches, at DOTS_PER_INCH."""
-WRONG_SIDE, WRONG_SHORT, WRONG_LONG = 0.55, 3, 17
-"""Side of a misclassified image in inches, and the longest class names, in characters, that fit below it and beside it."""
-TRUE_COLOUR, WRONG_COLOUR = "#1b7837", "#b2182b"
 PAIRS_PER_ROW, PAIR_SIDE, PAIR_WIDE, PAIR_HIGH, PAIR_MARGIN = 4, 1.3, 3.3, 2.2, 0.18
 """Layout of pairs of an image and the network's input, in inches."""
-
-
-def confusion_png(matrix: NDArray[np.int64], class_names: Sequence[str], title: str, for_card: bool = False) -> bytes:
-    """Draw a confusion matrix (classes, classes): rows are true classes, columns predicted ones.
-
-    Colours are shares of the true class, numbers are images.
-
-    Args:
-        matrix: numbers of images.
-        class_names: the classes in the order of the matrix.
-        title: the title of the figure.
-        for_card: whether to fit the figure to a card of TensorBoard if numbers are legible then.
-    """
-    classes = len(matrix)
-    class_names = _short(_drawable(class_names))
-    side = CARD_INCHES if for_card and classes <= 12 else float(np.clip(1.5 + 0.42 * classes, 4, 14))
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(title, fontsize=9 if for_card else None)
-    if classes <= MAX_NAMED:
-        axes.set_xticks(range(classes), class_names, rotation=90 if max(map(len, class_names)) > 3 else 0)
-        axes.set_yticks(range(classes), class_names)
-        for row, column in np.argwhere(matrix):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=7, color=colour)
-    else:
-        axes.set(xticks=[], yticks=[])
-    return png_of(figure)
-
-
-def wrong_png(
-    images: NDArray[Any], truth: Sequence[str], answers: Sequence[str], probabilities: NDArray[Any], title: str
-) -> bytes:
-    """Draw misclassified images (N, H, W, C), uint8 or in [0, 1], each with its true and its predicted class.
-
-    The figure has the size of a card of TensorBoard, which drops pixels of larger ones. Short names are below an image,
-    longer ones beside it. Everything is drawn in one pair of axes, in inches: one pair per image takes five times as long.
-
-    Args:
-        images: the images.
-        truth: the true class of each.
-        answers: the predicted class of each.
-        probabilities: (N,), the probabilities of the predictions.
-        title: the title of the figure.
-    """
-    truth, answers = ([_without_middle(name) for name in _drawable(names)] for names in (truth, answers))
-    beside = max(map(len, (*truth, *answers))) > WRONG_SHORT
-    columns = 2 if beside else 5
-    wide, high = CARD_INCHES / columns, WRONG_SIDE + (0.1 if beside else 0.35)
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(CARD_INCHES, high * rows + 0.3))
-    axes = figure.add_axes((0, 0, 1, 1), frame_on=False, xticks=[], yticks=[])
-    axes.text(0.05, 0.13, printable(title), va="center", fontsize=8)
-    for place, image in enumerate(images):
-        left, top = wide * (place % columns) + 0.06, high * (place // columns) + 0.27
-        _draw_framed(axes, image, left, top, "", WRONG_SIDE)
-        across, down = (left + WRONG_SIDE + 0.08, top + 0.16) if beside else (left, top + WRONG_SIDE + 0.13)
-        lines = _about_wrong(truth[place], answers[place], probabilities[place], beside)
-        for row, (line, colour) in enumerate(lines):
-            size = min(7.5, 72 * (wide - (across - left)) / (0.62 * len(line)))  # a long name must not overlap its neighbour
-            axes.text(across, down + 0.14 * row, line, va="baseline", fontsize=size, color=colour)
-    axes.set(xlim=(0, CARD_INCHES), ylim=(high * rows + 0.3, 0), aspect="auto")  # imshow sets them too
-    return png_of(figure)
-
-
-def _about_wrong(truth: str, answer: str, probability: float, long: bool) -> list[tuple[str, str]]:
-    """Return the lines of text for an image, with their colors."""
-    if long:
-        wrong = [(f"pred {answer}", WRONG_COLOUR), (f"probability {probability:.0%}", WRONG_COLOUR)]
-        return [(f"true {truth}", TRUE_COLOUR), *wrong]
-    return [(f"true {truth}", TRUE_COLOUR), (f"pred {answer} {probability:.0%}", WRONG_COLOUR)]
-
-
-def _without_middle(name: str) -> str:
-    """Shorten a name to WRONG_LONG characters and keep its end, which is the most specific, as in alphabet/character07."""
-    half = WRONG_LONG // 2
-    return name if len(name) <= WRONG_LONG else f"{name[: half - 2]}…{name[-half - 2 :]}"
 
 
 def samples_png(blocks: Mapping[str, Sequence[NDArray[Any]]], names: Sequence[str], title: str) -> bytes:
@@ -211,13 +124,13 @@ def seen_png(
     return png_of(figure)
 
 
-def _draw_framed(axes: Any, image: NDArray[Any], left: float, top: float, caption: str, square: float = PAIR_SIDE) -> None:
+def _draw_framed(axes: Any, image: NDArray[Any], left: float, top: float, caption: str) -> None:
     """Draw an image in the center of a square with sides in inches, framed, since paper and page are both white."""
-    height, width = (square * side / max(image.shape[:2]) for side in image.shape[:2])
-    across, down = left + (square - width) / 2, top + (square - height) / 2
+    height, width = (PAIR_SIDE * side / max(image.shape[:2]) for side in image.shape[:2])
+    across, down = left + (PAIR_SIDE - width) / 2, top + (PAIR_SIDE - height) / 2
     show_image(axes, image, (across, across + width, down + height, down))
     axes.add_patch(Rectangle((across, down), width, height, fill=False, edgecolor="0.6", linewidth=0.8))
-    axes.text(left + square / 2, top + square + 0.05, caption, ha="center", va="top", fontsize=7, color="0.45")
+    axes.text(left + PAIR_SIDE / 2, top + PAIR_SIDE + 0.05, caption, ha="center", va="top", fontsize=7, color="0.45")
 
 
 def mistakes_png(triples: Sequence[NDArray[np.uint8]], titles: Sequence[str], title: str) -> bytes:

@@ -111,7 +111,8 @@ class Classification:
         """Return diagnostics with a few training images."""
         images, labels = training_sample(self.splits.train, self._prepare, count=SAMPLE_IMAGES, seed=self._experiment.seed)
         nodes = self._experiment.network.nodes
-        alone = replace(self.learner, replicas=None)  # one device computes them
+        # One device computes them. A learner without replicas is the same one, whose step is then traced once.
+        alone = replace(self.learner, replicas=None) if self._replicas else self.learner
         return Diagnostics(alone, self.network, nodes, images, (images, labels))
 
     def test(self, images: ImageSet) -> Score:

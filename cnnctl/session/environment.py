@@ -10,6 +10,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,34 @@ _IRRELEVANT = ("TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG", "TF
 _VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "neon")
 
 
+class NotedData:
+    """What environment.json notes of the data, computed in a thread: hashing and NumPy leave Python free to build the network.
+
+    Args:
+        splits: the data.
+
+    Attributes:
+        class_names: of the data.
+    """
+
+    def __init__(self, splits: Splits) -> None:
+        self.class_names = splits.class_names
+        thread = ThreadPoolExecutor(1)
+        self._fingerprints = thread.submit(_fingerprints, splits)
+        self._statistics = thread.submit(statistics_of, splits.train)
+        thread.shutdown(wait=False)
+
+    def fingerprints(self) -> dict[str, str | None]:
+        """Wait for the fingerprints of the training and the validation images; raise DataError if they cannot be read."""
+        return self._fingerprints.result()
+
+    def training_images(self) -> dict[str, Any]:
+        """Wait for the statistics of the training images; raise DataError if they cannot be read."""
+        return self._statistics.result().as_plain()
+
+
 def note_environment(
-    run: RunFolder, origin: Mapping[str, Any], device: Device, settings: Settings, splits: Splits, replicas: int = 1
+    run: RunFolder, origin: Mapping[str, Any], device: Device, settings: Settings, data: NotedData, replicas: int = 1
 ) -> tuple[dict[str, Any], list[str]]:
     """Write environment.json, or add the resume to it.
 
@@ -46,7 +73,7 @@ def note_environment(
         origin: the environment in the restored checkpoint; empty without one.
         device: where it computes.
         settings: what `auto` became.
-        splits: the data.
+        data: fingerprints and statistics of the images.
         replicas: those of all workers that share each batch.
 
     Returns:
@@ -57,13 +84,13 @@ def note_environment(
     """
     now, rounding = _this_command(), {**_rounding(device), "replicas": replicas}
     if not (origin or run.environment.exists()):
-        lasting = {**_lasting(settings, rounding), **_fingerprints(splits), **_custom_layers(run, settings)}
-        about_data = {"class_names": splits.class_names, "training_images": statistics_of(splits.train).as_plain()}
+        lasting = {**_lasting(settings, rounding), **data.fingerprints(), **_custom_layers(run, settings)}
+        about_data = {"class_names": data.class_names, "training_images": data.training_images()}
         first = {**now, **lasting, **about_data}
         run.write_json(run.environment, first)
         return first, []
     first, notes = restored_environment(run, origin) if origin else (run.read_environment(), [])
-    _refuse_other_data(run, first, splits)
+    _refuse_other_data(run, first, data)
     refuse_other_file(first.get(ENTRY), str(run.path), str(run.custom_layers))
     _custom_layers(run, settings)
     changed = [name for name in ROUNDING if _without_note(first.get(name)) != _without_note(rounding[name])]
@@ -76,13 +103,13 @@ def note_environment(
     return first, notes
 
 
-def _refuse_other_data(run: RunFolder, first: Mapping[str, Any], splits: Splits) -> None:
+def _refuse_other_data(run: RunFolder, first: Mapping[str, Any], data: NotedData) -> None:
     """Raise RunError if the images are not those on which the run was started."""
-    for name, value in _fingerprints(splits).items():
+    for name, value in data.fingerprints().items():
         if first.get(name) != value:
             which = "training" if name == "data_fingerprint" else "validation"
             raise RunError(f"{run.path} was started on other {which} images; restore them, or start a new run")
-    if first.get("class_names") != splits.class_names:
+    if first.get("class_names") != data.class_names:
         raise RunError(f"{run.path} was started on the same images with other class names; restore them, or start a new run")
 
 

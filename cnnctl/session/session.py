@@ -14,7 +14,7 @@ from cnnctl.report.curves import CurvesFile, Training, name_of
 from cnnctl.report.progress import progress_for
 from cnnctl.report.tensorboard.observer import TensorBoardObserver, report_at, report_every
 from cnnctl.run_folder import MetricsFile, RunFolder, resume_command
-from cnnctl.session.environment import note_environment
+from cnnctl.session.environment import NotedData, note_environment
 from cnnctl.session.finish import finish
 from cnnctl.session.messages import diverged, done_of, interrupted, introduction
 from cnnctl.session.run_files import PLACES, refuse_other_origin
@@ -73,13 +73,15 @@ def prepare(
     with workers.as_lost_worker_error(AGAIN):
         with console.working("reading the data"), workers.all_or_none("read its data"):
             task = make_task(experiment, workers.replicas)
+        noted = NotedData(task.splits)
         if chosen.kind == "cpu":  # a GPU has memory of its own
             refuse_too_large(experiment, min(task.batch_size, task.examples), training=True)
         with as_memory_error(smaller_training(experiment)):
             task.build()
     spec = experiment.train.early_stopping
     stopping = StopWithoutProgress(spec, task.learner.model) if spec else None
-    session = Session(experiment, settings, chosen, workers, task, stopping, console, interruption or Interruption(), part_of)
+    listening = interruption or Interruption()
+    session = Session(experiment, settings, chosen, workers, task, noted, stopping, console, listening, part_of)
     for line in introduction(session):
         console.say(line)
     return session
@@ -227,7 +229,7 @@ def _restore(session: Session, run: RunFolder, checkpoints: Checkpoints, more_ep
     refuse_other_origin(run, origin, experiment)
     replicas = len(session.workers.replicas) if session.workers.replicas else 1
     environment, notes = note_environment(
-        run, origin.environment, session.device, session.settings, session.task.splits, replicas
+        run, origin.environment, session.device, session.settings, session.noted_data, replicas
     )
     session.workers.agree_on_start(checkpoints, session.task.splits, session.interruption)
     if more_epochs:

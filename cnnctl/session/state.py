@@ -13,6 +13,7 @@ from cnnctl.data.image_set import ImageSet
 from cnnctl.data.splits import Splits
 from cnnctl.report.console import Console
 from cnnctl.report.tensorboard.observer import Predictions
+from cnnctl.session.environment import NotedData
 from cnnctl.session.workers import Workers
 from cnnctl.spec.experiment import Experiment
 from cnnctl.train.device import Device
@@ -113,6 +114,7 @@ class Session:
         device: where it computes.
         workers: the processes that train together.
         task: built.
+        noted_data: what the run notes of its data.
         stopping: early stopping; None without it.
         console: where to print.
         interruption: stops the training by a signal.
@@ -124,6 +126,7 @@ class Session:
     device: Device
     workers: Workers
     task: Task
+    noted_data: NotedData
     stopping: StopWithoutProgress | None
     console: Console
     interruption: Interruption

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from cnnctl.data.sources import folder_source, tfds_source
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.store import cache
-from cnnctl.data.store.cache import Arrays, cached
+from cnnctl.data.store.cache import Arrays, Layout, cached
+from cnnctl.data.store.lazy import ALIGNMENT
 from cnnctl.errors import UsageError
 from cnnctl.spec.dataset import DataSpec
 
@@ -312,3 +314,33 @@ def test_an_entry_of_other_arrays_is_decoded_again(wrong: str, memory: str, imag
     assert {name: each.tolist() for name, each in (cache.read_entry(entry) or {}).items()} == {
         name: each.tolist() for name, each in arrays.items()
     }
+
+
+SHAPE = (40, 6, 5, 1)
+LAYOUT = Layout([frozenset(["images"])], SHAPE[1:], SHAPE[0])
+
+
+def of_images(source: Path, make: Callable[[], Arrays] = never) -> NDArray[np.uint8]:
+    return cached({}, [source], make, LAYOUT)["images"]
+
+
+def test_images_come_back_equal_at_an_address_that_needs_no_copy(source: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)
+    of_images(source, lambda: {"images": images})
+    again = of_images(source)
+    np.testing.assert_array_equal(again, images)
+    assert again.ctypes.data % ALIGNMENT == 0
+    assert again.flags.writeable
+
+
+def test_one_changed_bit_of_the_images_is_noticed(source: Path, folder: Path) -> None:
+    images = np.full(SHAPE, 9, np.uint8)
+    of_images(source, lambda: {"images": images})
+    (entry,) = folder.glob("*.npz")
+    content = bytearray(entry.read_bytes())
+    content[content.index(bytes([9] * 100)) + 50] ^= 1
+    entry.write_bytes(content)
+    np.testing.assert_array_equal(of_images(source, lambda: {"images": images}), images)
+    entry.write_bytes(content)
+    with pytest.raises(AssertionError, match="decoded again"):
+        of_images(source)

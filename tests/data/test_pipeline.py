@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,8 @@ from numpy.typing import NDArray
 
 from cnnctl.data.augment import augment, draw
 from cnnctl.data.image_set import ImageSet
-from cnnctl.data.pipeline import Preparation, ordered_batches, preparation, steps_of, training_batches
+from cnnctl.data.pipeline import Preparation, ordered_batches, pixels_of, preparation, steps_of, training_batches
+from cnnctl.data.store.lazy import ALIGNMENT, empty_images
 from cnnctl.spec.dataset import Augment
 from cnnctl.spec.draws import DRAWS
 from cnnctl.spec.experiment import Experiment
@@ -259,3 +263,44 @@ def test_about_half_of_the_images_are_flipped() -> None:
     mirrored = (images[:, :, 3, 0] == 1).all(axis=1)
     assert ((images[:, :, 0, 0] == 1).all(axis=1) ^ mirrored).all()
     assert 430 < mirrored.sum() < 570
+
+
+def test_images_at_an_aligned_address_are_read_in_place_and_others_from_a_copy() -> None:
+    aligned = empty_images((3, 2, 2, 1))
+    aligned[:] = 5
+    buffer = np.zeros(aligned.size + 2 * ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT + 1
+    elsewhere = buffer[start : start + aligned.size].reshape(aligned.shape)
+    turned = aligned.swapaxes(1, 2)
+    rows = [pixels_of(each) for each in (aligned, elsewhere, turned)]
+    aligned[1], elsewhere[1] = 7, 7
+    assert [int(read([1])[0, 0, 0, 0]) for read in rows] == [7, 0, 5]
+
+
+GROWTH = """
+import numpy as np, tensorflow as tf
+from cnnctl.data.image_set import ImageSet
+from cnnctl.data.pipeline import Preparation, first_of, training_batches
+from cnnctl.data.store.lazy import empty_images
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+def first(images):
+    sets = ImageSet(images, np.zeros(len(images), np.int64))
+    batches = training_batches(sets, Preparation(0, False, None), batch_size=8, seed=0, first_epoch=0, epochs=1)
+    before = resident()
+    first_of(batches)
+    return resident() - before
+
+few, many = (empty_images((count, 100, 100, 1)) for count in (10, 20_000))
+many[:] = 1
+first(few)  # starts threads, and loads what every pipeline needs
+print(first(many) / many.nbytes)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of a process from Linux")
+def test_a_pipeline_makes_no_second_copy_of_images_in_memory() -> None:
+    ended = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True, timeout=120)
+    assert float(ended.stdout) < 0.25  # of 200 MB

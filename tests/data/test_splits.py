@@ -12,7 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cnnctl.data.image_set import ImageSet
 from cnnctl.data.splits import fingerprint, hold_out, read_splits
+from cnnctl.data.store.image_store import ImageStore
 from cnnctl.errors import DataError
 from cnnctl.spec.dataset import DataSpec
 
@@ -260,3 +262,37 @@ def test_real_omniglot_gives_14_2_and_4_drawings_of_each_of_136_characters() -> 
     assert splits.validation is not None
     for images, drawings in ((splits.train, 14), (splits.validation, 2), (splits.read_test(), 4)):
         assert np.bincount(images.labels).tolist() == [drawings] * 136
+
+
+# memory
+
+
+@pytest.mark.parametrize("kept", [[0, 1, 2], [7], [0, 3, 4, 9], list(range(0, 2999, 2)), list(range(1500, 3000))])
+def test_a_set_is_reduced_within_its_own_memory(kept: list[int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3000, 2, 3, 1), np.uint8)
+    whole, rows = ImageSet(pixels.copy(), np.arange(3000)), np.array(kept)
+    reduced = whole.reduced(rows)
+    assert np.shares_memory(reduced.images, whole.images)
+    np.testing.assert_array_equal(reduced.images, pixels[rows])
+    np.testing.assert_array_equal(reduced.labels, rows)
+
+
+def test_the_training_images_are_those_that_no_part_holds_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[ImageSet] = []
+    images = ImageStore.images
+
+    def noted(*given: Any, **others: Any) -> Any:
+        found = images(*given, **others)
+        read.append(ImageSet(found[0], np.zeros(len(found[0]), np.int64)))
+        before.append(np.array(found[0]))
+        return found
+
+    before: list[NDArray[np.uint8]] = []
+    monkeypatch.setattr(ImageStore, "images", noted)
+    splits = read_splits(digits(validation=0.1))
+    (whole,), (pixels,) = read, before
+    assert splits.validation
+    assert np.shares_memory(splits.train.images, whole.images)  # each image is in memory once
+    parts = [np.asarray(part.images).reshape(len(part), -1) for part in (splits.train, splits.validation, splits.read_test())]
+    found, expected = np.concatenate(parts), pixels.reshape(len(pixels), -1)
+    np.testing.assert_array_equal(found[np.lexsort(found.T)], expected[np.lexsort(expected.T)])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cnnctl.train.inference import evaluate_batches, grad_cam, saliency
+from cnnctl.train.inference import evaluate_batches, grad_cam, outputs_of, saliency
 from cnnctl.train.steps import Metrics
 
 SHAPE = (5, 4, 2)
@@ -139,3 +139,18 @@ def test_loss_and_accuracy_are_means_over_the_images_whatever_the_batches() -> N
     np.testing.assert_allclose(judged.outputs, outputs, rtol=1e-5, atol=1e-6)
     assert judged.loss == pytest.approx(float(loss_function(labels, outputs)) + regularization, rel=1e-5)
     assert judged.accuracy == pytest.approx(np.mean(outputs.argmax(axis=1) == labels))
+
+
+def test_outputs_are_computed_by_one_compiled_function_for_batches_of_any_size() -> None:
+    traced = 0
+
+    class Counted(keras.Model):
+        def call(self, inputs: object, training: bool = False) -> object:
+            nonlocal traced
+            traced += 1
+            return tf.reduce_mean(inputs, axis=(1, 2))
+
+    given = images(5)
+    outputs = outputs_of(Counted(), tf.data.Dataset.from_tensor_slices((given, np.arange(5))).batch(2))  # 2, 2 and 1
+    np.testing.assert_allclose(outputs, given.mean(axis=(1, 2)), rtol=1e-6)
+    assert traced == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 
 import numpy as np
 
@@ -28,12 +27,6 @@ class DigitsSource(Source):
         self.notes = []
         self._store = ImageStore(data, lambda _: len(self._labels), self.notes)
 
-    @cached_property
-    def _set(self) -> ImageSet:
-        options = {"source": "digits", "content": hashlib.sha256(self._pixels.data).hexdigest(), **image_options(self._data)}
-        images, _ = self._store.images(self._data.train, options, None, self._decoded, others=[""])
-        return ImageSet(images, self._labels, ((8, 8), (8, 8)))
-
     def _decoded(self) -> Blocks:
         at_once = decoded_at_once(self._data)
         for start in range(0, len(self._pixels), at_once):
@@ -41,7 +34,9 @@ class DigitsSource(Source):
         return {}
 
     def read(self, split: str) -> ImageSet:
-        return self._set
+        options = {"source": "digits", "content": hashlib.sha256(self._pixels.data).hexdigest(), **image_options(self._data)}
+        images, _ = self._store.images(self._data.train, options, None, self._decoded, others=[""])
+        return ImageSet(images, self._labels, ((8, 8), (8, 8)))
 
     def labels(self, split: str) -> Labels:
         return self._labels

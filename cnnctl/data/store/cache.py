@@ -27,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
+from cnnctl.data.images import Pixels
+from cnnctl.data.store.lazy import BLOCK_VALUES, Shape, empty_images
 from cnnctl.reading import open_regular
 from cnnctl.surroundings import number_from
 
@@ -37,7 +39,7 @@ SIZE = 4 * 2**30
 """Maximum bytes of all entries unless `CNNCTL_CACHE_SIZE` is set; the least recently used are removed first."""
 STILL_WRITTEN = 600
 """Seconds after its last change in which a temporary file may belong to a running process."""
-NAMES = "names.json"
+NAMES, IMAGES = "names.json", "images"
 _MAX_NAMES = 2**16
 """Maximum bytes of the list of arrays."""
 _MAX_OTHERS, _BYTES_AN_IMAGE = 2**26, 64
@@ -175,7 +177,12 @@ def names_in(content: zipfile.ZipFile) -> list[str]:
 
 
 def member_of(content: zipfile.ZipFile, name: str, max_size: int) -> bytes:
-    """Read a member, verified by its CRC. NumPy's own reader stops before the CRC.
+    """Read a member, verified by its CRC. NumPy's own reader stops before the CRC. Raises as `_stored_member` does."""
+    return content.read(_stored_member(content, name, max_size))
+
+
+def _stored_member(content: zipfile.ZipFile, name: str, max_size: int) -> zipfile.ZipInfo:
+    """Find a member.
 
     Raises:
         ForeignEntry: it has more than `max_size` bytes, or is compressed and could expand to any size.
@@ -183,14 +190,38 @@ def member_of(content: zipfile.ZipFile, name: str, max_size: int) -> bytes:
     member = content.getinfo(name)
     if member.compress_type != zipfile.ZIP_STORED or member.file_size > max_size:
         raise ForeignEntry(f"{name} is compressed, or has more than {max_size:,} bytes")
-    return content.read(member)
+    return member
 
 
 def _array_in(content: zipfile.ZipFile, name: str, layout: Layout | None) -> NDArray[Any]:
-    if name != "images":
+    if name != IMAGES:
         return other_array(content, name, layout.count if layout else None)
-    bytes_ = prod((layout.count, *layout.image)) if layout and layout.image and layout.count is not None else max_bytes()
-    return array_of(member_of(content, f"{name}.npy", bytes_ + _MAX_NAMES))
+    if not (layout and layout.image):
+        return array_of(member_of(content, f"{IMAGES}.npy", max_bytes() + _MAX_NAMES))
+    bytes_ = max_bytes() if layout.count is None else prod((layout.count, *layout.image))
+    return _images_in(content, bytes_ + _MAX_NAMES)
+
+
+def _images_in(content: zipfile.ZipFile, max_size: int) -> Pixels:
+    """Read the images of an entry block by block, so that they are in memory once."""
+    with content.open(_stored_member(content, f"{IMAGES}.npy", max_size)) as member:
+        images = empty_images(shape_of(member))
+        whole = images.reshape(-1).data
+        for start in range(0, len(whole), BLOCK_VALUES):
+            whole[start : start + BLOCK_VALUES] = member.read(len(whole[start : start + BLOCK_VALUES]))
+        if member.read(1):  # the CRC is verified at the end of the member
+            raise ForeignEntry("it has more bytes than images")
+    return images
+
+
+def shape_of(member: IO[bytes]) -> Shape:
+    """Read the array header at the current position: (N, H, W, C)."""
+    version = np.lib.format.read_magic(member)
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(member)
+    if version != (1, 0) or by_columns or dtype != np.uint8 or len(shape) != len(("N", "H", "W", "C")):
+        raise ValueError(f"expected images, found an array {shape} of {dtype}")
+    count, height, width, channels = shape
+    return count, height, width, channels
 
 
 def other_array(content: zipfile.ZipFile, name: str, count: int | None) -> NDArray[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
-from cnnctl.data.store.cache import Arrays, Layout, cached
+from cnnctl.data.store.cache import IMAGES, Arrays, Layout, cached
 from cnnctl.data.store.lazy import AnyImages
 from cnnctl.data.store.memory import TOO_LARGE, images_take, refuse_too_many_images, why_streamed
 from cnnctl.data.store.stream import Blocks, Decoding, streamed
@@ -80,7 +80,8 @@ class ImageStore:
             arrays = decoded() if files is None or quick else cached(options, files, decoded, layout, self._notes)
         except MemoryError as error:  # less may be free than the limit allows
             raise DataError(f"there is not enough memory for the images of '{split}'; {TOO_LARGE}") from error
-        return arrays["images"], arrays
+        beside = {name: array for name, array in arrays.items() if name != IMAGES}  # a source keeps them
+        return arrays[IMAGES], beside
 
     def _streamed(
         self, options: Mapping[str, object], files: list[Path], decoding: Decoding, layout: Layout | None

@@ -21,6 +21,23 @@ Shape = tuple[int, int, int, int]
 """Of images: (N, H, W, C)."""
 BLOCK_VALUES = 2**22
 """Pixel values read or processed at a time: 4 MB."""
+ALIGNMENT = 64
+"""TensorFlow computes with an array in place where its address is a multiple of this (Eigen's EIGEN_MAX_ALIGN_BYTES)."""
+
+
+def empty_images(shape: Sequence[int]) -> Pixels:
+    """Allocate images (N, H, W, C) at an aligned address, where NumPy's own are not."""
+    size = prod(shape)
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + size].reshape(shape)
+
+
+def taken(images: Pixels, indices: Indices) -> Pixels:
+    """Copy the images at `indices` to an aligned address."""
+    chosen = empty_images((len(indices), *images.shape[1:]))
+    chosen[:] = images[indices]
+    return chosen
 
 
 class LazyImages(ABC):
@@ -73,9 +90,9 @@ class LazyImages(ABC):
 AnyImages = Pixels | LazyImages
 
 
-def in_blocks(images: AnyImages) -> Iterator[Pixels]:
-    """Yield images (N, H, W, C) in blocks, so that the memory for work on them does not grow with N."""
-    at_once = max(1, BLOCK_VALUES // prod(images.shape[1:]))
+def in_blocks(images: AnyImages, values: int = BLOCK_VALUES) -> Iterator[Pixels]:
+    """Yield images (N, H, W, C) in blocks of a number of pixel values, so that the memory for work on them does not grow with N."""
+    at_once = max(1, values // prod(images.shape[1:]))
     return (images[start : start + at_once] for start in range(0, len(images), at_once))
 
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from cnnctl.data.images import Pixels
 from cnnctl.data.store.cache import (
+    IMAGES,
     NAMES,
     Arrays,
     Layout,
@@ -39,14 +40,14 @@ from cnnctl.data.store.cache import (
     other_array,
     part_of,
     remove_left_behind,
+    shape_of,
     used,
     write_arrays,
 )
-from cnnctl.data.store.lazy import BLOCK_VALUES, FileImages, LazyImages, Shape
+from cnnctl.data.store.lazy import BLOCK_VALUES, FileImages, LazyImages, Shape, empty_images
 from cnnctl.errors import DataError
 from cnnctl.reading import open_regular
 
-IMAGES = "images.npy"
 _LOCAL_HEADER = 30
 """Bytes of a local file header before the member's name; the last four are the lengths of name and extra field."""
 
@@ -86,7 +87,7 @@ class Decoding:
         Raises:
             DataError: an image cannot be decoded, or their number differs from `count`.
         """
-        images = np.empty(self.shape, np.uint8)
+        images = empty_images(self.shape)
         start = 0
 
         def store(block: Pixels) -> None:
@@ -210,12 +211,12 @@ def _decoded_into(out: IO[bytes], folder: Path, decoding: Decoding) -> Streamed:
 def _write(out: IO[bytes], decoding: Decoding) -> None:
     """Write all arrays in the format of a cache entry."""
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as content:
-        with content.open(IMAGES, "w", force_zip64=True) as member:
+        with content.open(f"{IMAGES}.npy", "w", force_zip64=True) as member:
             header = {"descr": "|u1", "fortran_order": False, "shape": decoding.shape}
             np.lib.format.write_array_header_1_0(member, header)
             others = decoding.drained(lambda block: member.write(np.ascontiguousarray(block).data))
         write_arrays(content, others)
-        content.writestr(NAMES, json.dumps(["images", *others]))
+        content.writestr(NAMES, json.dumps([IMAGES, *others]))
     out.flush()
 
 
@@ -263,26 +264,16 @@ def _opened(file: IO[bytes], name: str, checked: bool = False) -> Streamed:
         Exception: the file is damaged.
     """
     with zipfile.ZipFile(file) as content:
-        place = content.getinfo(IMAGES)
+        place = content.getinfo(f"{IMAGES}.npy")
         with content.open(place) as member:
-            shape, header = _shape(member), member.tell()
-        others = {name: other_array(content, name, shape[0]) for name in names_in(content) if name != "images"}
+            shape, header = shape_of(member), member.tell()
+        others = {name: other_array(content, name, shape[0]) for name in names_in(content) if name != IMAGES}
     start = _start(file, place)
     if place.compress_type != zipfile.ZIP_STORED or place.file_size != header + prod(shape):
         raise ValueError(f"{name} is damaged: the images are compressed or incomplete")
     if checked and _checksum(file, start, place.file_size) != place.CRC:
         raise ValueError(f"{name} is damaged: the checksum of its images differs")
     return Streamed(FileImages(os.dup(file.fileno()), start + header, shape, name), others)
-
-
-def _shape(member: IO[bytes]) -> Shape:
-    """Read the array header at the current position: (N, H, W, C)."""
-    version = np.lib.format.read_magic(member)
-    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(member)
-    if version != (1, 0) or by_columns or dtype != np.uint8 or len(shape) != len(("N", "H", "W", "C")):
-        raise ValueError(f"expected images, found an array {shape} of {dtype}")
-    count, height, width, channels = shape
-    return count, height, width, channels
 
 
 def _start(file: IO[bytes], place: zipfile.ZipInfo) -> int:

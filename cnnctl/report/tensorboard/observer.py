@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cnnctl.errors import counted
 from cnnctl.report import tiles
+from cnnctl.report.confusion import confusion_png, wrong_png
 from cnnctl.report.tensorboard import summaries
 from cnnctl.report.tensorboard.events import Events
 from cnnctl.report.text import printable
@@ -246,8 +247,6 @@ def _since(before: StepsRecord, now: StepsRecord) -> dict[str, float]:
 
 def _endings(answers: Predictions) -> Iterator[tuple[str, bytes]]:
     """Yield the confusion matrix and, if there are any, the most confident mistakes, as PNG."""
-    from cnnctl.report.figures import confusion_png, wrong_png  # matplotlib is slow to import; here the training is over
-
     predicted = answers.probabilities.argmax(axis=1)
     classes = len(answers.class_names)
     pairs = answers.labels * classes + predicted

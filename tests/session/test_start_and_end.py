@@ -1,0 +1,102 @@
+"""What a training does not wait for before its first step and after its last."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from cnnctl.commands.train import train
+from cnnctl.data.image_set import ImageSet
+from cnnctl.data.splits import Splits
+from cnnctl.data.store.lazy import LazyImages
+from cnnctl.errors import DataError
+from cnnctl.report.console import Console
+from cnnctl.session.environment import NotedData
+from cnnctl.train import learner, steps
+
+ROOT = Path(__file__).parent.parent.parent
+SLOW = ("matplotlib", "sklearn", "scipy.stats", "pandas", "tensorflow_datasets", "requests")
+"""Packages whose import takes a tenth of a second or more, and that a training on data in memory does not need."""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config with noise of 10 classes in a file, 65 batches an epoch, and everything for TensorBoard."""
+    random = np.random.default_rng(0)
+    arrays: dict[str, NDArray[Any]] = {}
+    for split, count in (("train", 260), ("test", 30)):
+        images, labels = random.integers(0, 256, (count, 8, 8), np.uint8), np.arange(count) % 10
+        arrays |= {f"{'x' if part is images else 'y'}_{split}": part for part in (images, labels)}
+    np.savez(tmp_path / "noise.npz", **arrays)  # type: ignore[arg-type]  # none of them is named allow_pickle
+    layers: list[Any] = [{"conv2d": {"filters": 2, "kernel_size": 3}}, "flatten", {"dense": {"units": "classes"}}]
+    content = {
+        "data": {"source": "npz", "path": str(tmp_path / "noise.npz"), "validation": 0.1},
+        "model": {"layers": layers},
+        "train": {"epochs": 2, "batch_size": 4},
+    }
+    (tmp_path / "noise.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path / "noise.yaml"
+
+
+TRAINING = """
+import sys
+from cnnctl.cli import main
+sys.argv = ["cnnctl", "train", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print(" ".join(sys.modules))
+"""
+
+
+def test_a_training_with_tensorboard_imports_nothing_slow_besides_tensorflow(config: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TRAINING, str(config), "--run-dir", str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    imported = set(ended.stdout.splitlines()[-1].split())
+    assert "tensorflow" in imported
+    assert imported & set(SLOW) == set()
+
+
+def test_step_and_evaluation_are_traced_once_whoever_asks_for_them(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard shows the graph of the step; validation runs after each of 2 epochs, and the test at the end."""
+    traced: list[str] = []
+
+    def noted(module: Any, name: str) -> None:
+        original = getattr(module, name)
+
+        def step(*given: Any) -> Any:
+            traced.append(name)
+            return original(*given)
+
+        monkeypatch.setattr(module, name, step)
+
+    noted(steps, "train_step")
+    noted(learner, "evaluate_step")
+    train(config, [], tmp_path / "run", None, "cpu", Console(quiet=True), verbose=True)
+    assert sorted(traced) == ["evaluate_step", "train_step"]
+
+
+class Unreadable(LazyImages):
+    """Images on a disk that fails."""
+
+    def _read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        raise DataError("the disk failed")
+
+
+def test_images_that_a_thread_cannot_read_fail_where_their_notes_are_needed() -> None:
+    images = ImageSet(Unreadable((40, 8, 8, 1)), np.arange(40) % 10)
+    noted = NotedData(Splits(images, None, lambda: images, 40, list("0123456789"), []))
+    for note in (noted.fingerprints, noted.training_images):
+        with pytest.raises(DataError, match="the disk failed"):
+            note()
