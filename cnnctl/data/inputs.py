@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cnnctl.data.decoding import opened_bytes
 from cnnctl.data.images import SEVERAL_FRAMES, Pixels, fit_array, fit_image
 from cnnctl.data.inspect.originals import Originals, Thumbnail, array_thumbnail, originals_in, originals_of, thumbnail
-from cnnctl.data.sources.file_source import opened_bytes
 from cnnctl.data.sources.folder_source import fit_opened, open_image
 from cnnctl.errors import DataError, counted
 from cnnctl.formats import KINDS, Part, open_parts, recognised, role_of
