@@ -5,6 +5,7 @@ Decoding processes start with this module, so it imports Pillow and NumPy, but n
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
@@ -19,6 +20,7 @@ from PIL import Image, ImageOps
 
 from cnnctl.data.images import SEVERAL_FRAMES, SIXTEEN_BIT_COLOUR, Fitting, Pixels, fit_upright
 from cnnctl.data.inspect.census import Census
+from cnnctl.data.inspect.originals import Originals, Thumbnail, originals_of, thumbnail
 from cnnctl.reading import FolderOpener, read_pieces
 from cnnctl.spec.image_files import FORMATS, identified, reason, refuse_unusual_size
 
@@ -36,47 +38,62 @@ class DecodedBlock:
         images: (B, H, W, C), without the broken ones.
         census: the arrays of their `Census`.
         broken: position in the block and reason of each image that cannot be read.
+        originals: the images before they were fitted; empty unless requested.
+        thumbnails: of the first images; empty unless requested.
     """
 
     images: Pixels
     census: Mapping[str, NDArray[Any]]
     broken: Sequence[tuple[int, str]]
+    originals: Originals
+    thumbnails: Sequence[Thumbnail]
 
     def __len__(self) -> int:
         return len(self.images) + len(self.broken)
 
 
-def decode_files(files: Sequence[str], inside: Path | None, fitting: Fitting) -> DecodedBlock:
-    """Decode files.
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes blocks of image files.
 
-    Args:
-        files: their paths.
-        inside: the folder that links must stay inside of; None allows any link.
+    Attributes:
         fitting: what the images are fitted to.
+        inspects: also measures the images before they are fitted.
+        max_thumbnails: number of thumbnails to draw per block.
     """
-    with FolderOpener(inside) as opener:
-        return _block(files, lambda file: opened_file(file, opener), fitting)
 
+    fitting: Fitting
+    inspects: bool = False
+    max_thumbnails: int = 0
 
-def decode_contents(contents: Sequence[bytes], fitting: Fitting) -> DecodedBlock:
-    """Decode image files in memory."""
-    return _block(contents, opened_bytes, fitting)
+    def files(self, files: Sequence[tuple[str, Path | None]]) -> DecodedBlock:
+        """Decode files, each given with the folder that links must stay inside of; None allows any link."""
+        with contextlib.ExitStack() as opened:
+            openers = {inside: opened.enter_context(FolderOpener(inside)) for inside in {inside for _, inside in files}}
+            return self._block(files, lambda item: opened_file(item[0], openers[item[1]]))
 
+    def contents(self, contents: Sequence[bytes]) -> DecodedBlock:
+        """Decode image files in memory."""
+        return self._block(contents, opened_bytes)
 
-def _block(items: Sequence[Item], opened: Callable[[Item], Image.Image], fitting: Fitting) -> DecodedBlock:
-    images = np.empty((len(items), *fitting.image_size, fitting.channels), np.uint8)
-    census, broken, count = Census(), list[tuple[int, str]](), 0
-    with warnings.catch_warnings(action="ignore"):  # about images that can be read nonetheless
-        for place, item in enumerate(items):
-            try:
-                image = opened(item)
-                census.add(image)
-                images[count] = fit_upright(image, fitting)
-            except Exception as error:  # Pillow's plugins raise errors of any type
-                broken.append((place, reason(error)))
-            else:
-                count += 1
-    return DecodedBlock(images[:count], census.arrays(), broken)
+    def _block(self, items: Sequence[Item], opened: Callable[[Item], Image.Image]) -> DecodedBlock:
+        images = np.empty((len(items), *self.fitting.image_size, self.fitting.channels), np.uint8)
+        census, broken = Census(), list[tuple[int, str]]()
+        originals, thumbnails = [originals_of([])], list[Thumbnail]()
+        with warnings.catch_warnings(action="ignore"):  # about images that can be read nonetheless
+            for place, item in enumerate(items):
+                try:
+                    image = opened(item)
+                    images[place - len(broken)] = fit_upright(image, self.fitting)
+                    if self.inspects:
+                        originals.append(originals_of([image]))
+                    if len(thumbnails) < self.max_thumbnails:
+                        thumbnails.append(thumbnail(image))
+                    census.add(image)
+                except Exception as error:  # Pillow's plugins raise errors of any type
+                    broken.append((place, reason(error)))
+        count = len(items) - len(broken)
+        return DecodedBlock(images[:count], census.arrays(), broken, Originals.joined(originals), thumbnails)
 
 
 def opened_file(file: str, opener: FolderOpener) -> Image.Image:

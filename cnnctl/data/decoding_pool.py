@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import cnnctl
 from cnnctl.data.store.cgroup import cpu_limit
 from cnnctl.data.store.memory import machine_memory
 from cnnctl.errors import DataError
@@ -84,7 +83,11 @@ def in_order(function: Callable[[Task], Result], tasks: Iterator[Task], total: i
     else:
         return
     with contextlib.ExitStack() as opened:
-        pool = (kept.opened if kept else opened).enter_context(_Pool(processes))
+        try:
+            pool = (kept.opened if kept else opened).enter_context(_Pool(processes))
+        except OSError:  # the system allows no more processes
+            yield from map(function, tasks)
+            return
         if kept:
             kept.pool = pool
         yield from pool.results(function, tasks)
@@ -113,7 +116,7 @@ class _Process:
     """A decoding process, which has one task at a time."""
 
     def __init__(self) -> None:
-        home = str(Path(cnnctl.__file__).parents[1])
+        home = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START],
@@ -139,7 +142,7 @@ class _Process:
     def _ending(self) -> str:
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"a process that decodes images {how}; free some memory, and run the command again"
+        return f"a process that decodes images {how}; free some memory, or run the command on one core: taskset -c 0 cnnctl ..."
 
     def kill(self) -> None:
         """End the process."""

@@ -22,6 +22,8 @@ SMALL_PART = 4
 
 CENSUS = "sizes counts highest"
 """The arrays of a census."""
+FRAMES = 1
+"""Position in `counts` of the number of files with several images."""
 
 
 class Census:

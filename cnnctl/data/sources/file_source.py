@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnctl.data.decoding import decode_contents
+from cnnctl.data.decoding import Decoder
 from cnnctl.data.decoding_pool import MAX_ITEMS, in_order
 from cnnctl.data.image_set import (
     ImageSet,
@@ -177,9 +176,8 @@ class FileSource(Source):
     def _decoded_files(self, part: Part) -> Blocks:
         """Decode image files stored in data files."""
         contents = cast("Iterator[list[bytes]]", part.blocks(min(MAX_ITEMS, decoded_at_once(self._data))))
-        decode = partial(decode_contents, fitting=Fitting.of(self._data))
-        file = part.files[0]
-        return joined_blocks(in_order(decode, contents, part.count), lambda place: f"{file}: image {place + 1:,}")
+        decoded, file = in_order(Decoder(Fitting.of(self._data)).contents, contents, part.count), part.files[0]
+        return joined_blocks(decoded, lambda place: f"{file}: image {place + 1:,}")
 
     def _fitted_arrays(self, part: Part) -> Blocks:
         assert part.height and part.width and part.channels

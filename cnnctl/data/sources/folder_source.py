@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from cnnctl.data.decoding import DecodedBlock, decode_files, decoded
+from cnnctl.data.decoding import DecodedBlock, Decoder, decoded
 from cnnctl.data.decoding_pool import MAX_ITEMS, blocks_of, in_order
 from cnnctl.data.image_set import (
     BrokenImages,
@@ -80,9 +79,9 @@ class FolderSource(Source):
         return ImageSet(images, labels, range_of(arrays["sizes"]))
 
     def _decoded(self, files: list[Path]) -> Blocks:
-        decode = partial(decode_files, inside=self.folder.within, fitting=Fitting.of(self._data))
-        blocks = blocks_of(list(map(str, files)), min(MAX_ITEMS, decoded_at_once(self._data)))
-        return joined_blocks(in_order(decode, blocks, len(files)), lambda place: str(files[place]))
+        blocks = blocks_of([(str(file), self.folder.within) for file in files], min(MAX_ITEMS, decoded_at_once(self._data)))
+        decoded = in_order(Decoder(Fitting.of(self._data)).files, blocks, len(files))
+        return joined_blocks(decoded, lambda place: str(files[place]))
 
     def _count(self, split: str) -> int:
         with as_data_errors():
