@@ -281,6 +281,12 @@ def exists(pid: int) -> bool:
     return False
 
 
+def ignores(pid: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    ignored = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
+    return bool(int(ignored, 16) >> (number - 1) & 1)
+
+
 def children_of(pid: int) -> list[int]:
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], stdout=subprocess.PIPE, text=True, check=False)
     return list(map(int, found.stdout.split()))
@@ -330,6 +336,8 @@ def test_no_signal_leaves_a_process_or_a_traceback(blow: signal.Signals, to_all:
         assert all(os.getpgid(child) == child for child in children), "Ctrl-C in a terminal goes to a whole group"
         if to_all and blow != signal.SIGKILL:  # as a system that ends a service does
             for child in children:
+                while not ignores(child, blow):
+                    time.sleep(0.01)
                 os.kill(child, blow)
             time.sleep(0.2)
             assert children_of(process.pid) == children
