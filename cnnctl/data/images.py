@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from cnnctl.errors import DataError
-from cnnctl.spec.dataset import DataSpec
+
+if TYPE_CHECKING:
+    from cnnctl.spec.dataset import DataSpec
 
 Pixels = NDArray[np.uint8]
 WHITE = 255
@@ -24,14 +27,36 @@ SCALED_AT_ONCE = 2**22
 _SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def fit_image(image: Image.Image, data: DataSpec) -> Pixels:
+@dataclass(frozen=True)
+class Fitting:
+    """The fields of a checked config that change pixels, for processes that do not load `DataSpec`."""
+
+    image_size: tuple[int, int]
+    channels: int
+    fit: str
+    pixel_max: float | None
+    transpose: bool
+    invert: bool
+
+    @classmethod
+    def of(cls, data: DataSpec) -> Self:
+        """Take the fields of a checked config."""
+        assert data.image_size and data.channels
+        return cls(data.image_size, data.channels, data.fit, data.pixel_max, data.transpose, data.invert)
+
+
+def fit_image(image: Image.Image, data: DataSpec | Fitting) -> Pixels:
     """Fit an image to a checked config: uint8 (H, W, C).
 
     The steps are: apply the EXIF orientation; scale 16 bits to 8, with `pixel_max` as white; fill transparency with white;
     convert to grey or RGB; transpose; resize (bilinear, with antialiasing); invert.
     """
-    plain = _plain(ImageOps.exif_transpose(image), "L" if data.channels == 1 else "RGB", data.pixel_max)
-    return _fitted(plain, data)
+    return fit_upright(ImageOps.exif_transpose(image), data)
+
+
+def fit_upright(image: Image.Image, data: DataSpec | Fitting) -> Pixels:
+    """Fit an image as `fit_image` does; its EXIF orientation is applied already."""
+    return _fitted(_plain(image, "L" if data.channels == 1 else "RGB", data.pixel_max), data)
 
 
 def fit_array(images: NDArray[Any], data: DataSpec) -> Pixels:
@@ -149,7 +174,7 @@ def _plain(image: Image.Image, mode: str, pixel_max: float | None) -> Image.Imag
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _brightened(image: Image.Image, white: float) -> Image.Image:
@@ -162,7 +187,7 @@ def _brightened(image: Image.Image, white: float) -> Image.Image:
     return image.point([value for band in image.getbands() for value in (same if band == "A" else curve)])
 
 
-def _fitted(plain: Image.Image, data: DataSpec) -> Pixels:
+def _fitted(plain: Image.Image, data: DataSpec | Fitting) -> Pixels:
     """Resize an `L` or `RGB` image to the config's size: uint8 (H, W, C)."""
     assert data.image_size and data.channels
     height, width = data.image_size
@@ -171,7 +196,7 @@ def _fitted(plain: Image.Image, data: DataSpec) -> Pixels:
     if plain.size != (width, height):
         resize = {"stretch": _stretched, "crop": _cropped, "pad": _padded}[data.fit]
         plain = resize(plain, width, height)
-    pixels = np.asarray(plain, dtype=np.uint8).reshape(height, width, data.channels)
+    pixels = np.frombuffer(plain.tobytes(), np.uint8).reshape(height, width, data.channels)
     return WHITE - pixels if data.invert else pixels
 
 

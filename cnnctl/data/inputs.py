@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from cnnctl.data.images import SEVERAL_FRAMES, Pixels, fit_array, fit_image
-from cnnctl.data.inspect.originals import Originals, Thumbnail, array_thumbnail, originals_in, originals_of, thumbnail
-from cnnctl.data.sources.file_source import opened_bytes
-from cnnctl.data.sources.folder_source import fit_opened, open_image
+from cnnctl.data.decoding import DecodedBlock, Decoder
+from cnnctl.data.decoding_pool import MAX_ITEMS, blocks_of, in_order
+from cnnctl.data.image_set import decoded_at_once
+from cnnctl.data.images import Fitting, Pixels, fit_array
+from cnnctl.data.inspect.census import FRAMES
+from cnnctl.data.inspect.originals import Originals, Thumbnail, array_thumbnail, originals_in
 from cnnctl.errors import DataError, counted
 from cnnctl.formats import KINDS, Part, open_parts, recognised, role_of
 from cnnctl.spec.dataset import DataSpec
-from cnnctl.spec.image_files import IMAGE_SUFFIXES, reason
+from cnnctl.spec.image_files import IMAGE_SUFFIXES, broken_images
 
 
 @dataclass(frozen=True)
@@ -111,17 +113,33 @@ class Inputs:
             yield InputBatch.joined(waiting)
 
     def _read(self, size: int) -> Iterator[InputBatch]:
-        for source in self.sources:
-            yield from self._of_file(source) if isinstance(source, Path) else self._of_original(source, size)
+        for are_files, sources in groupby(self.sources, lambda source: isinstance(source, Path)):
+            if are_files:
+                yield from self._of_files(cast("list[Path]", list(sources)))
+            else:
+                for source in cast("Iterator[OriginalFile]", sources):
+                    yield from self._of_original(source, size)
 
-    def _of_file(self, file: Path) -> Iterator[InputBatch]:
-        try:
-            image = open_image(file, self.folders.get(file))
-            fitted = fit_opened(image, file, self.data)
-        except DataError as error:
-            self.broken.append(str(error))
-        else:
-            yield self._one(str(file), image, fitted)
+    @property
+    def _decoder(self) -> Decoder:
+        return Decoder(Fitting.of(self.data), inspects=True, max_thumbnails=self.max_thumbnails)
+
+    def _of_files(self, files: Sequence[Path]) -> Iterator[InputBatch]:
+        items = [(str(file), self.folders.get(file)) for file in files]
+        blocks = blocks_of(items, min(MAX_ITEMS, decoded_at_once(self.data)))
+        return self._decoded(in_order(self._decoder.files, blocks, len(items)), lambda place: items[place][0])
+
+    def _decoded(self, blocks: Iterable[DecodedBlock], name_of: Callable[[int], str]) -> Iterator[InputBatch]:
+        """Yield the images of decoded blocks, and note those that are broken."""
+        start = 0
+        for block in blocks:
+            names = {place: name_of(start + place) for place in range(len(block))}
+            self.broken += [broken_images([(names.pop(place), why)], "1 image") for place, why in block.broken]
+            self.several_frames += int(block.census["counts"][FRAMES])
+            self.thumbnails += block.thumbnails[: self.max_thumbnails - len(self.thumbnails)]
+            start += len(block)
+            if names:
+                yield InputBatch(list(names.values()), block.images, block.originals)
 
     def notes(self) -> list[str]:
         """Describe what was skipped, once all images are read."""
@@ -130,28 +148,18 @@ class Inputs:
         has = "1 image has" if self.several_frames == 1 else f"{self.several_frames:,} images have"
         return [*splits, *([f"{has} several frames; the first is read"] if self.several_frames else [])]
 
-    def _one(self, name: str, image: Image.Image, fitted: Pixels) -> InputBatch:
-        self.several_frames += bool(image.info.get(SEVERAL_FRAMES))
-        if len(self.thumbnails) < self.max_thumbnails:
-            self.thumbnails.append(thumbnail(image))
-        return InputBatch([name], fitted[np.newaxis], originals_of([image]))
-
     def _of_original(self, file: OriginalFile, size: int) -> Iterator[InputBatch]:
+        split = file.split
+        if split.height is None:
+            contents = cast("Iterator[list[bytes]]", split.blocks(min(MAX_ITEMS, decoded_at_once(self.data))))
+            decoded = in_order(self._decoder.contents, contents, split.count)
+            yield from self._decoded(decoded, lambda place: f"{file.path}:{place + 1}")
+            return
         row = 0
-        for block in file.split.blocks(size):
+        for block in cast("Iterator[NDArray[Any]]", split.blocks(size)):
             names = [f"{file.path}:{row + number}" for number in range(1, len(block) + 1)]
+            yield self._of_array(file, names, block)
             row += len(block)
-            yield from self._of_bytes(names, block) if isinstance(block, list) else [self._of_array(file, names, block)]
-
-    def _of_bytes(self, names: Sequence[str], block: Sequence[bytes]) -> Iterator[InputBatch]:
-        for name, content in zip(names, block, strict=True):
-            try:
-                image = opened_bytes(content)
-                fitted = fit_image(image, self.data)
-            except Exception as error:  # Pillow's plugins raise errors of any type
-                self.broken.append(f"{name}: cannot be read as an image ({reason(error)}); replace or remove it")
-            else:
-                yield self._one(name, image, fitted)
 
     def _of_array(self, file: OriginalFile, names: list[str], block: NDArray[Any]) -> InputBatch:
         try:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
-from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cnnctl.formats.recognise import kind_of
 from cnnctl.reading import open_regular
@@ -95,23 +94,24 @@ def opened_image(file: Path, inside: Path | None = None) -> Iterator[Image.Image
     with (
         warnings.catch_warnings(action="ignore"),  # about images that can be read nonetheless
         open_regular(file, inside) as content,
+        identified(content) as image,
     ):
-        if not content.peek(1):
-            raise ValueError("it is an empty file")
-        with _identified(content) as image:
-            refuse_unusual_size(image)
-            yield image
+        refuse_unusual_size(image)
+        yield image
 
 
-def _identified(content: BufferedReader) -> Image.Image:
-    """Open an image by its header; raise ValueError for one that starts as an image but is damaged."""
+def identified(content: IO[bytes]) -> Image.Image:
+    """Open an image file by its header; raise ValueError for one that is empty, or starts as an image but is damaged."""
     from PIL import Image, UnidentifiedImageError
 
-    known = begins_as_image(content.peek(SNIFFED)[:SNIFFED])
     try:
         return Image.open(content, formats=FORMATS)
     except UnidentifiedImageError as error:
-        if known:
+        content.seek(0)
+        first = content.read(SNIFFED)
+        if not first:
+            raise ValueError("it is an empty file") from error
+        if begins_as_image(first):
             raise ValueError("it is damaged or cut off") from error
         raise
 

@@ -17,7 +17,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnctl.data.sources import folder_source, tfds_source
+from cnnctl.data import decoding
+from cnnctl.data.sources import tfds_source
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.store import cache
 from cnnctl.data.store.cache import Arrays, Layout, cached
@@ -189,7 +190,7 @@ def images(tmp_path: Path) -> DataSpec:
 def test_a_folder_is_decoded_once_and_says_the_same(images: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_source(images)
     read = first.read("train")
-    monkeypatch.setattr(folder_source, "decoded", never)
+    monkeypatch.setattr(decoding, "decoded", never)
     second = open_source(images)
     again = second.read("train")
     assert np.array_equal(read.images, again.images)

@@ -35,7 +35,8 @@ def part(blocks: list[Any], name: str = "test") -> Part:
         for block in blocks:
             yield from (block[at : at + most] for at in range(0, len(block), most))
 
-    return Part(name, (Path("x"),), sum(map(len, blocks)), None, None, None, None, read)
+    height, width, channels = blocks[0].shape[1:] if isinstance(blocks[0], np.ndarray) else (None, None, None)
+    return Part(name, (Path("x"),), sum(map(len, blocks)), height, width, channels, None, read)
 
 
 def files(folder: Path, images: Pixels) -> list[Path]:

@@ -34,7 +34,7 @@ from cnnctl.data.pipeline import (
     training_batches,
     training_sample,
 )
-from cnnctl.data.sources import folder_source, tfds_source
+from cnnctl.data.sources import tfds_source
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.sources.tfds_builders import count_of
 from cnnctl.data.splits import Splits, fingerprint, read_splits
@@ -507,7 +507,7 @@ def test_a_disk_with_too_little_room_is_told_before_anything_is_decoded(
     images: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 40 * 108 - 1))
-    monkeypatch.setattr(folder_source, "open_image", None)
+    monkeypatch.setattr("cnnctl.data.decoding.opened_file", None)
     with pytest.raises(DataError) as raised:
         read_splits(of_folder(images, "stream"))
     assert str(raised.value) == (
@@ -547,14 +547,14 @@ def test_a_disk_that_gets_full_is_told_and_nothing_is_left(cache_dir: str, image
 
 READ = """
 import sys, time
-from cnnctl.data.sources import folder_source
+from cnnctl.data import decoding
 from cnnctl.data.splits import fingerprint, read_splits
 from cnnctl.spec.dataset import DataSpec
-opened = folder_source.open_image
-def slowly(file):
+opened = decoding.opened_file
+def slowly(*given):
     time.sleep(float(sys.argv[2]))
-    return opened(file)
-folder_source.open_image = slowly
+    return opened(*given)
+decoding.opened_file = slowly
 print(fingerprint(read_splits(DataSpec.model_validate_json(sys.argv[1])).train))
 """
 
@@ -606,7 +606,8 @@ def test_no_more_than_a_block_is_in_memory_while_a_folder_is_decoded(images: Pat
 
     monkeypatch.setattr(stream.Decoding, "drained", counted)
     read_splits(of_folder(images, "stream"))
-    assert blocks == [5] * 8
+    assert sum(blocks) == 40
+    assert max(blocks) <= 5
 
 
 @pytest.fixture

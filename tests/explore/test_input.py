@@ -21,8 +21,8 @@ from PIL import Image
 from cnnctl.commands.explore import PageOptions, explore
 from cnnctl.commands.predict import predict
 from cnnctl.commands.train import train
+from cnnctl.data.decoding import decoded
 from cnnctl.data.images import fit_image
-from cnnctl.data.sources.folder_source import decoded
 from cnnctl.evaluate.evaluated_images import read_evaluated
 from cnnctl.explore.bundle import FOLDER, joined_script
 from cnnctl.explore.images import tall_first

@@ -19,7 +19,7 @@ import typer
 
 from cnnctl import last_words, surroundings
 from cnnctl.cli import _types_in, app, be_own_process
-from cnnctl.data.store.cgroup import memory_limits
+from cnnctl.data.store.cgroup import cpu_limit, memory_limits
 from cnnctl.errors import RunError, UsageError
 from cnnctl.report.console import Console
 from cnnctl.surroundings import is_utf8, number_from, own_settings, shell_word, shortened, small_limits
@@ -354,6 +354,33 @@ def test_the_first_version_has_a_tree_for_memory_alone(tmp_path: Path) -> None:
 
 def test_a_system_without_groups_has_no_such_limit(tmp_path: Path) -> None:
     assert memory_limits(tmp_path) == []
+    assert cpu_limit(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "cores"),
+    [
+        ("max 100000", "max 100000", None),
+        ("400000 100000", "max 100000", 4),
+        ("400000 100000", "250000 100000", 2),
+        ("max 100000", "50000 100000", 1),
+    ],
+)
+def test_every_group_above_a_process_limits_its_cores(above: str, below: str, cores: int | None, tmp_path: Path) -> None:
+    """Version 2: the quota and the period, or `max`, in one file."""
+    group(tmp_path / "slice", "cpu.max", above)
+    group(tmp_path / "slice/run", "cpu.max", below)
+    mounts = f"31 23 0:28 / {tmp_path} rw shared:1 - cgroup2 cgroup2 rw\n"
+    assert cpu_limit(process_in(tmp_path / "1", "0::/slice/run\n", mounts)) == cores
+
+
+def test_the_first_version_has_a_quota_and_a_period_of_cores(tmp_path: Path) -> None:
+    for place, quota in (("cpu/docker", 300_000), ("cpu", -1)):
+        group(tmp_path / place, "cpu.cfs_quota_us", quota)
+        group(tmp_path / place, "cpu.cfs_period_us", 100_000)
+    mounts = f"33 31 0:30 / {tmp_path}/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
+    assert cpu_limit(process_in(tmp_path / "1", "1:cpu,cpuacct:/docker\n", mounts)) == 3
+    assert cpu_limit(process_in(tmp_path / "2", "1:cpu,cpuacct:/\n", mounts)) is None
 
 
 def own_groups() -> list[Path]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cnnctl.data.images import DEEP_WHITE, SEVERAL_FRAMES, WHITE, deepest, likely_white
-from cnnctl.data.store.cache import Arrays
-from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.image_files import GREY_MODES
+
+if TYPE_CHECKING:
+    from cnnctl.data.store.cache import Arrays
+    from cnnctl.spec.dataset import DataSpec
 
 SMALL_PART = 4
 """Images with more than 8 bits that use less than a quarter of the range are nearly black."""
@@ -19,6 +22,8 @@ SMALL_PART = 4
 
 CENSUS = "sizes counts highest"
 """The arrays of a census."""
+FRAMES = 1
+"""Position in `counts` of the number of files with several images."""
 
 
 class Census:
@@ -49,6 +54,16 @@ class Census:
             "counts": np.array(counts, np.int64),
             "highest": np.array([max(self._sixteen, default=0), max(self._floats, default=0)], np.float64),
         }
+
+
+def joined_census(parts: Sequence[Mapping[str, NDArray[Any]]]) -> Arrays:
+    """Add up the arrays of several censuses."""
+    parts = [*parts, Census().arrays()]
+    return {
+        "sizes": np.concatenate([part["sizes"] for part in parts]),
+        "counts": np.sum([part["counts"] for part in parts], axis=0),
+        "highest": np.max([part["highest"] for part in parts], axis=0),
+    }
 
 
 def resized_note(sizes: NDArray[Any], split: str, data: DataSpec) -> list[str]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnctl import formats
+from cnnctl.data.decoding import opened_bytes
 from cnnctl.data.images import DEEP_WHITE, as_bytes, deepest, likely_white
 from cnnctl.data.inspect.starter_data import find_data, resolved
-from cnnctl.data.sources.file_source import opened_bytes
 from cnnctl.data.sources.folder_source import open_image
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.splits import hold_out

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from cnnctl.data.decoding import Decoder
+from cnnctl.data.decoding_pool import MAX_ITEMS, in_order
 from cnnctl.data.image_set import (
-    BrokenImages,
     ImageSet,
     Labels,
     Source,
@@ -24,15 +23,14 @@ from cnnctl.data.image_set import (
     range_of,
     some_of,
 )
-from cnnctl.data.images import WHITE, Pixels, fit_array, fit_image, likely_white
-from cnnctl.data.inspect.census import CENSUS, SMALL_PART, Census, census_notes, resized_note
-from cnnctl.data.sources.folder_source import decoded, splits_with_classes
+from cnnctl.data.images import WHITE, Fitting, Pixels, fit_array, likely_white
+from cnnctl.data.inspect.census import CENSUS, SMALL_PART, census_notes, resized_note
+from cnnctl.data.sources.folder_source import joined_blocks, splits_with_classes
 from cnnctl.data.store.image_store import ImageStore
 from cnnctl.data.store.stream import Blocks
 from cnnctl.errors import DataError, counted, suggestions
 from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.found_files import open_originals
-from cnnctl.spec.image_files import FORMATS, reason, refuse_unusual_size
 from cnnctl.spec.section import MAX
 from cnnctl.surroundings import shell_word
 
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
     from cnnctl.formats import Part
 
 
-ENCODED_AT_ONCE = 64
-"""Encoded images decoded at a time."""
 FEW = 8
 """Maximum number of names in a note."""
 LARGEST_VALUE = 8
@@ -173,43 +169,30 @@ class FileSource(Source):
         return data.source in ("idx", "npz") and data.image_size == size and data.channels == part.channels
 
     def _decoded(self, part: Part) -> Blocks:
-        census, broken, highest, row = Census(), list[tuple[str, str]](), 0.0, 0
-        for block in part.blocks(self._at_once(part)):
-            if isinstance(block, list):
-                fitted = self._fitted(block, part.files[0], row, census, broken)
-            else:
-                fitted, highest = self._fitted_array(block, part.files[0]), max(highest, float(block.max(initial=0)))
-            row += len(block)
-            if not broken:
-                yield fitted
-        if broken:
-            raise BrokenImages(broken, counted(row, "image"))
-        if part.height is None or row == 0:
-            return census.arrays()
-        return {"sizes": np.array([[part.height, part.width]], np.int32), "largest": np.array([highest])}
+        if part.height is None:
+            return self._decoded_files(part)
+        return self._fitted_arrays(part)
 
-    def _at_once(self, part: Part) -> int:
-        if not (part.height and part.width and part.channels):
-            return ENCODED_AT_ONCE
-        return min(decoded_at_once(self._data), at_once_of(part.height * part.width * part.channels * LARGEST_VALUE))
+    def _decoded_files(self, part: Part) -> Blocks:
+        """Decode image files stored in data files."""
+        contents = cast("Iterator[list[bytes]]", part.blocks(min(MAX_ITEMS, decoded_at_once(self._data))))
+        decoded, file = in_order(Decoder(Fitting.of(self._data)).contents, contents, part.count), part.files[0]
+        return joined_blocks(decoded, lambda place: f"{file}: image {place + 1:,}")
+
+    def _fitted_arrays(self, part: Part) -> Blocks:
+        assert part.height and part.width and part.channels
+        at_once = min(decoded_at_once(self._data), at_once_of(part.height * part.width * part.channels * LARGEST_VALUE))
+        highest = 0.0
+        for block in cast("Iterator[NDArray[Any]]", part.blocks(at_once)):
+            highest = max(highest, float(block.max(initial=0)))
+            yield self._fitted_array(block, part.files[0])
+        return {"sizes": np.array([[part.height, part.width]], np.int32), "largest": np.array([highest])}
 
     def _fitted_array(self, block: NDArray[Any], file: Path) -> Pixels:
         try:
             return fit_array(block, self._data)
         except DataError as error:
             raise DataError(f"{file}: {error}") from error
-
-    def _fitted(self, block: Sequence[bytes], file: Path, row: int, census: Census, broken: list[tuple[str, str]]) -> Pixels:
-        """Decode image files stored in a data file; append those that cannot be read to `broken`."""
-        fitted = []
-        for number, content in enumerate(block, row + 1):
-            try:
-                image = opened_bytes(content)
-                census.add(image)
-                fitted.append(fit_image(image, self._data))
-            except Exception as error:  # Pillow's plugins raise errors of any type
-                broken.append((f"{file}: image {number:,}", reason(error)))
-        return np.stack(fitted) if fitted else np.empty((0, 1, 1, 1), np.uint8)
 
     def _notes(self, split: str, arrays: dict[str, NDArray[Any]], count: int) -> list[str]:
         if "counts" in arrays:
@@ -227,15 +210,6 @@ class FileSource(Source):
                 f"write data.pixel_max: {likely_white(highest, fractions=False)}, the value of white"
             )
         return notes
-
-
-def opened_bytes(content: bytes) -> Image.Image:
-    """Decode an image file in memory. Raises Pillow's errors."""
-    if not content:
-        raise ValueError("it is empty")
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        refuse_unusual_size(image)
-        return decoded(image)
 
 
 def _plain(keys: object) -> object:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from cnnctl.data.decoding import DecodedBlock, Decoder, decoded
+from cnnctl.data.decoding_pool import MAX_ITEMS, blocks_of, in_order
 from cnnctl.data.image_set import (
     BrokenImages,
     ImageSet,
@@ -19,8 +22,8 @@ from cnnctl.data.image_set import (
     range_of,
     some_of,
 )
-from cnnctl.data.images import SEVERAL_FRAMES, SIXTEEN_BIT_COLOUR, Pixels, fit_image
-from cnnctl.data.inspect.census import CENSUS, Census, census_notes
+from cnnctl.data.images import Fitting, Pixels, fit_image
+from cnnctl.data.inspect.census import CENSUS, census_notes, joined_census
 from cnnctl.data.store.cache import Arrays
 from cnnctl.data.store.image_store import ImageStore
 from cnnctl.data.store.stream import Blocks
@@ -28,7 +31,7 @@ from cnnctl.errors import DataError, counted, suggestions
 from cnnctl.spec.dataset import DataSpec, NotUsable
 from cnnctl.spec.folders import FolderSet
 from cnnctl.spec.found_folder import folder_notes
-from cnnctl.spec.image_files import KINDS, broken_image, opened_image, reason
+from cnnctl.spec.image_files import KINDS, broken_image, opened_image
 
 
 class FolderSource(Source):
@@ -76,23 +79,9 @@ class FolderSource(Source):
         return ImageSet(images, labels, range_of(arrays["sizes"]))
 
     def _decoded(self, files: list[Path]) -> Blocks:
-        """Decode images block by block. After a broken image the rest is only checked, so that every broken image is named."""
-        broken: list[tuple[str, str]] = []
-        census, at_once = Census(), decoded_at_once(self._data)
-        for start in range(0, len(files), at_once):
-            fitted = []
-            for file in files[start : start + at_once]:
-                try:
-                    image = _opened(file, self.folder.within)
-                    census.add(image)
-                    fitted.append(fit_image(image, self._data))
-                except Exception as error:  # Pillow's plugins raise errors of any type
-                    broken.append((str(file), reason(error)))
-            if not broken:
-                yield np.stack(fitted)
-        if broken:
-            raise BrokenImages(broken, counted(len(files), "image"))
-        return census.arrays()
+        blocks = blocks_of([(str(file), self.folder.within) for file in files], min(MAX_ITEMS, decoded_at_once(self._data)))
+        decoded = in_order(Decoder(Fitting.of(self._data)).files, blocks, len(files))
+        return joined_blocks(decoded, lambda place: str(files[place]))
 
     def _count(self, split: str) -> int:
         with as_data_errors():
@@ -150,24 +139,32 @@ def open_image(file: Path, inside: Path | None = None) -> Image.Image:
         DataError: the file is not an image, is truncated, links out of `inside`, or has more pixels than Pillow allows.
     """
     try:
-        return _opened(file, inside)
+        with opened_image(file, inside) as image:
+            return decoded(image)
     except Exception as error:  # Pillow's plugins raise errors of any type
         raise DataError(broken_image(file, error)) from error
 
 
-def _opened(file: Path, inside: Path | None) -> Image.Image:
-    with opened_image(file, inside) as image:
-        return decoded(image)
+def joined_blocks(decoded: Iterable[DecodedBlock], name_of: Callable[[int], str]) -> Blocks:
+    """Yield the images of decoded blocks. After a broken image none follow, but every broken image is named.
 
+    Args:
+        decoded: in their order.
+        name_of: names an image by its position.
 
-def decoded(image: Image.Image) -> Image.Image:
-    """Decode an opened image and apply its EXIF orientation. Raises Pillow's errors."""
-    deep = image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ""))
-    several = getattr(image, "is_animated", False)  # known only while the file is open
-    image.load()
-    ImageOps.exif_transpose(image, in_place=True)
-    image.info.update({SIXTEEN_BIT_COLOUR: deep, SEVERAL_FRAMES: several})
-    return image
+    Raises:
+        BrokenImages: some images cannot be read.
+    """
+    broken, censuses, count = list[tuple[str, str]](), [], 0
+    for block in decoded:
+        broken += [(name_of(count + place), why) for place, why in block.broken]
+        censuses.append(block.census)
+        count += len(block)
+        if not broken:
+            yield block.images
+    if broken:
+        raise BrokenImages(broken, counted(count, "image"))
+    return joined_census(censuses)
 
 
 def fit_opened(image: Image.Image, file: Path, data: DataSpec) -> Pixels:

@@ -17,7 +17,7 @@ import os
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
+from cnnctl.data.decoding_pool import blocks_of, in_order
 from cnnctl.data.images import Pixels
 from cnnctl.data.store.lazy import BLOCK_VALUES, Shape, empty_images
-from cnnctl.reading import open_regular
+from cnnctl.reading import FolderOpener, open_regular, read_pieces
 from cnnctl.surroundings import number_from
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -40,6 +41,8 @@ SIZE = 4 * 2**30
 STILL_WRITTEN = 600
 """Seconds after its last change in which a temporary file may belong to a running process."""
 NAMES, IMAGES = "names.json", "images"
+HASHED_AT_ONCE = 1024
+"""Maximum number of files hashed at a time."""
 _MAX_NAMES = 2**16
 """Maximum bytes of the list of arrays."""
 _MAX_OTHERS, _BYTES_AN_IMAGE = 2**26, 64
@@ -147,12 +150,33 @@ def key_of(options: Mapping[str, object], files: Iterable[Path]) -> str:
         OSError: a file cannot be read.
     """
     digest = hashlib.sha256(json.dumps([FORMAT, pillow_version, options], sort_keys=True).encode())
-    for file in files:
-        with open_regular(file) as opened:
-            content = hashlib.file_digest(opened, "sha256").hexdigest()
-        place = f"{len(str(file.name))}:{file.parent.name}/{file.name}:{content}\n"
-        digest.update(place.encode(errors="surrogatepass"))  # a name need not be UTF-8
+    paths = list(map(os.fspath, files))
+    for lines in in_order(_lines_of, blocks_of(paths, HASHED_AT_ONCE), len(paths)):
+        digest.update(lines)
     return digest.hexdigest()[:32]
+
+
+def _lines_of(files: Sequence[str]) -> bytes:
+    """Write a line per file, with its name, the name of its folder, and the SHA-256 of its content."""
+    with FolderOpener() as opener:
+        return b"".join(_line_of(file, _content_hash(opener, file)) for file in files)
+
+
+def _line_of(file: str, content: str) -> bytes:
+    parent, _, name = file.rpartition(os.sep)
+    line = f"{len(name)}:{parent.rpartition(os.sep)[2]}/{name}:{content}\n"
+    return line.encode(errors="surrogatepass")  # a name need not be UTF-8
+
+
+def _content_hash(opener: FolderOpener, file: str) -> str:
+    """Compute the SHA-256 of a file, in hexadecimal digits."""
+    opened, digest = opener.open(file), hashlib.sha256()
+    try:
+        for piece in read_pieces(opened):
+            digest.update(piece)
+    finally:
+        os.close(opened)
+    return digest.hexdigest()
 
 
 def read_entry(entry: Path, layout: Layout | None = None) -> Arrays | None:

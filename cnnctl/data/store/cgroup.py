@@ -1,4 +1,4 @@
-"""Read the memory limits of the Linux control groups of this process, such as a container, a Slurm job or a systemd slice."""
+"""Read the limits of the Linux control groups of this process, such as a container, a Slurm job or a systemd slice."""
 
 from __future__ import annotations
 
@@ -17,39 +17,62 @@ def memory_limits(process: Path = OF_THIS_PROCESS) -> list[int]:
         process: its folder below /proc. `cgroup` names its groups, `mountinfo` their mounts (proc(5), cgroups(7)).
             Version 1 has a tree of groups for memory, version 2 one tree for all resources.
     """
+    folders = _folders("memory", process)
+    files = [folder / ("memory.max" if version_2 else "memory.limit_in_bytes") for folder, version_2 in folders]
+    return [limit for file in files for limit in _limit(file)]
+
+
+def cpu_limit(process: Path = OF_THIS_PROCESS) -> int | None:
+    """Read how many cores the control groups of a process allow it to use at a time, at least 1; None for all.
+
+    The quota is the CPU time in microseconds per period.
+    """
+    limits = [limit for folder, version_2 in _folders("cpu", process) for limit in _cores(folder, version_2)]
+    return max(int(min(limits)), 1) if limits else None
+
+
+def _cores(folder: Path, version_2: bool) -> Iterator[float]:
+    with contextlib.suppress(OSError, ValueError):  # `max` means no limit
+        names = ["cpu.max"] if version_2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        quota, period = (int(number) for name in names for number in (folder / name).read_text().split())
+        if quota > 0 and period > 0:  # -1 means no limit
+            yield quota / period
+
+
+def _folders(controller: str, process: Path) -> list[tuple[Path, bool]]:
+    """List the folders of a process's control group and of its ancestors, each with True for version 2."""
     try:
         groups = (process / "cgroup").read_text(errors="surrogateescape")
         mounts = (process / "mountinfo").read_text(errors="surrogateescape")
     except OSError:  # not Linux
         return []
-    files = [file for mount in _mounts(mounts) for file in _limit_files(groups, *mount)]
-    return [limit for file in files for limit in _limit(file)]
+    found = [(each, place) for each in _mounts(controller, mounts) for place in _places(controller, groups, *each)]
+    return [(place, version_2) for (version_2, _, _), place in found]
 
 
-def _mounts(mountinfo: str) -> Iterator[tuple[str, str, str]]:
-    """Yield, for each mount of memory control groups, the name of its limit file, its root group and its folder."""
+def _mounts(controller: str, mountinfo: str) -> Iterator[tuple[bool, str, str]]:
+    """Yield, for each mount of control groups of a controller, True for version 2, its root group and its folder."""
     for line in mountinfo.splitlines():
         fields, _, described = line.partition(" - ")
         kind, _, options = described.partition(" ")
         root, folder = (_unescaped(field) for field in fields.split(" ")[3:5])
         if kind == "cgroup2":
-            yield "memory.max", root, folder
-        elif kind == "cgroup" and "memory" in options.split(" ")[-1].split(","):
-            yield "memory.limit_in_bytes", root, folder
+            yield True, root, folder
+        elif kind == "cgroup" and controller in options.split(" ")[-1].split(","):
+            yield False, root, folder
 
 
 def _unescaped(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
 
 
-def _limit_files(groups: str, name: str, root: str, folder: str) -> Iterator[Path]:
-    """Yield the limit files of the process's group and its ancestors, up to the root of the mount."""
+def _places(controller: str, groups: str, version_2: bool, root: str, folder: str) -> Iterator[Path]:
+    """Yield the folders of the process's group and its ancestors, up to the root of the mount."""
     for line in groups.splitlines():
         _, controllers, group = line.split(":", 2)
-        version_2 = name == "memory.max"
-        if (not controllers) if version_2 else "memory" in controllers.split(","):
+        if (not controllers) if version_2 else controller in controllers.split(","):
             below = _below(PurePosixPath(group), PurePosixPath(root))
-            yield from (Path(folder, each, name) for each in (below, *below.parents))
+            yield from (Path(folder, each) for each in (below, *below.parents))
 
 
 def _below(group: PurePosixPath, root: PurePosixPath) -> PurePosixPath:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
+from cnnctl.data.decoding_pool import processes_kept
 from cnnctl.data.store.cache import IMAGES, Arrays, Layout, cached
 from cnnctl.data.store.lazy import AnyImages
 from cnnctl.data.store.memory import TOO_LARGE, images_take, refuse_too_many_images, why_streamed
@@ -77,7 +78,8 @@ class ImageStore:
             return decoding.in_memory()
 
         try:
-            arrays = decoded() if files is None or quick else cached(options, files, decoded, layout, self._notes)
+            with processes_kept():
+                arrays = decoded() if files is None or quick else cached(options, files, decoded, layout, self._notes)
         except MemoryError as error:  # less may be free than the limit allows
             raise DataError(f"there is not enough memory for the images of '{split}'; {TOO_LARGE}") from error
         beside = {name: array for name, array in arrays.items() if name != IMAGES}  # a source keeps them
@@ -86,7 +88,8 @@ class ImageStore:
     def _streamed(
         self, options: Mapping[str, object], files: list[Path], decoding: Decoding, layout: Layout | None
     ) -> tuple[AnyImages, Arrays]:
-        found = streamed(options, files, decoding, layout, self._notes)
+        with processes_kept():
+            found = streamed(options, files, decoding, layout, self._notes)
         note = f"the decoded images are for this run only, since {found.passing}"
         if found.passing and note not in self._notes:
             self._notes.append(note)

@@ -100,16 +100,17 @@ class Decoding:
 
     def drained(self, take: Callable[[Pixels], object]) -> Arrays:
         """Pass each block to `take`; return the other arrays. Raises as `in_memory` does."""
-        blocks, count = self.blocks(), 0
-        while True:
-            try:
-                block = next(blocks)
-            except StopIteration as ended:
-                others: Arrays = ended.value
-                break
-            count += len(block)
-            if count <= self.shape[0]:
-                take(block)
+        count = 0
+        with contextlib.closing(self.blocks()) as blocks:  # an error ends decoding processes
+            while True:
+                try:
+                    block = next(blocks)
+                except StopIteration as ended:
+                    others: Arrays = ended.value
+                    break
+                count += len(block)
+                if count <= self.shape[0]:
+                    take(block)
         if count != self.shape[0]:
             raise DataError(f"expected {self.shape[0]:,} images, found {count:,}; repair the data, or prepare it again")
         return others
