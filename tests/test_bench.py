@@ -20,6 +20,7 @@ from cnnctl.model import build_model
 from cnnctl.report.progress import HEADER
 from cnnctl.spec.dataset import FILE_SOURCES
 from cnnctl.spec.document import dump, read_document
+from cnnctl.spec.layers import BatchNormalization, Dropout
 from cnnctl.spec.load import load
 from scripts.benchmark import inference, sources, sweeps, workers
 from scripts.benchmark.contenders import Contender, Way, progress_times, trainers
@@ -198,15 +199,19 @@ def test_the_plain_keras_network_computes_what_that_of_the_config_computes(
     mine = build_model(load(tmp_path / "config.yaml", ["train.precision=float32"]))
     plain = plain_network.network(mine.input_shape[1:], plain_options(source, network, size))
     generator = np.random.default_rng(0)
-    weights = [generator.uniform(0.1, 0.2, each.shape).astype("float32") for each in mine.get_weights()]
+    weights = [
+        np.abs(generator.normal(size=each.shape)) if "variance" in each.path else generator.normal(size=each.shape)
+        for each in mine.weights
+    ]
     mine.set_weights(weights)
     plain.set_weights(weights)
     images = generator.uniform(size=(3, *mine.input_shape[1:])).astype("float32")
     assert rates_removed(mine) == rates_removed(plain)
     for training in (False, True):  # the second changes the moving statistics, by their momentum
-        np.testing.assert_allclose(*(np.asarray(model(images, training=training)) for model in (mine, plain)), rtol=1e-4)
-    for one, other in zip(mine.get_weights(), plain.get_weights(), strict=True):
+        one, other = (np.asarray(model(images, training=training)) for model in (mine, plain))
         np.testing.assert_allclose(one, other, rtol=1e-4)
+    for mean, same in zip(mine.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(mean, same, rtol=1e-4)
 
 
 def rates_removed(model: Any) -> list[float]:
@@ -218,23 +223,34 @@ def rates_removed(model: Any) -> list[float]:
     return rates
 
 
+INSPECT_TORCH = """
+import json, sys, torch
+from argparse import Namespace
+from plain_torch_network import network
+image, options = json.loads(sys.argv[1])
+model = network(image, Namespace(**options))
+norms = {(each.eps, round(1 - each.momentum, 6)) for each in model.modules() if isinstance(each, torch.nn.BatchNorm2d)}
+rates = [each.p for each in model.modules() if isinstance(each, torch.nn.Dropout)]
+parameters = sum(each.numel() for each in model.parameters())
+print(json.dumps([list(model(torch.zeros(2, *image)).shape), parameters, sorted(norms), rates]))
+"""
+
+
 @needs_torch
 @pytest.mark.parametrize("source", ["mnist", "digits"])
 @pytest.mark.parametrize(("network", "size"), SIZES)
-def test_the_plain_torch_network_has_the_parameters_of_the_config(
-    source: str, network: str, size: Size, tmp_path: Path
-) -> None:
+def test_the_plain_torch_network_is_that_of_the_config(source: str, network: str, size: Size, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(dump(content_of(source, 1, network, size)))
     experiment = load(tmp_path / "config.yaml")
-    code = (
-        "from argparse import Namespace; from plain_torch_network import network; import torch\n"
-        f"net = network({(1, *experiment.network.image[:2])}, {plain_options(source, network, size)})\n"
-        f"assert net(torch.zeros({(2, 1, *experiment.network.image[:2])})).shape == (2, 10)\n"
-        "print(sum(each.numel() for each in net.parameters()))"
-    )
-    done = subprocess.run([TORCH_PYTHON, "-c", code], cwd=PROCESSES, capture_output=True, text=True, timeout=60, check=True)
-    trainable = [weight.shape for weight in build_model(experiment).trainable_weights]
-    assert int(done.stdout) == sum(int(np.prod(shape)) for shape in trainable)
+    height, width, channels = experiment.network.image
+    words = json.dumps([[channels, height, width], vars(plain_options(source, network, size))])
+    command = [TORCH_PYTHON, "-c", INSPECT_TORCH, words]
+    done = subprocess.run(command, cwd=PROCESSES, capture_output=True, text=True, timeout=60, check=True)
+    layers = [node.layer for node in experiment.network.nodes]
+    norms = {(each.epsilon, each.momentum) for each in layers if isinstance(each, BatchNormalization)}
+    rates = [each.rate for each in layers if isinstance(each, Dropout)]
+    parameters = sum(int(np.prod(weight.shape)) for weight in build_model(experiment).trainable_weights)
+    assert json.loads(done.stdout) == [[2, 10], parameters, [list(each) for each in norms], rates]
 
 
 def test_the_times_of_a_run_are_read_from_its_progress() -> None:
