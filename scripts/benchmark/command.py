@@ -160,7 +160,10 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
 def _add_setting(parser: argparse.ArgumentParser) -> None:
     names = list(dict.fromkeys([*(each.name for each in trainers(sys.executable)), *CONTENDERS]))
     add = parser.add_argument_group("settings").add_argument
-    network_help = "configs whose networks are compared: mnist has no batch normalization, mnist-best has, mobilenet has depthwise convolutions too [mnist]"
+    network_help = (
+        "configs whose networks are compared: mnist has no batch normalization, mnist-best has it, mobilenet has it and "
+        "depthwise convolutions [mnist]"
+    )
     add("--network", nargs="+", choices=NETWORKS, default=["mnist"], metavar="NAME", help=network_help)
     add("--data", choices=("mnist", "digits"), default="mnist", help="digits: 1,797 of 8×8 pixels, bundled")
     images_help = f"of the split train, validation included; of the set of --sources [{MNIST}]"

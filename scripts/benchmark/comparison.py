@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .contenders import Contender, Way, summarizers, trainers
+from .contenders import TRIED, Contender, Way, best_torch, summarizers, trainers
 from .growth import GROWING, base, grow, points
 from .machine import machine, versions_in
 from .measure import measure, variables_for
@@ -19,8 +19,6 @@ from .settings import PROCESSES, Setting, Settings, Size
 
 NOT_INSTALLED = "not installed; pip install '.[bench]', or name an interpreter that has it: --torch-python PATH"
 NO_PEAK: dict[str, Any] = {"gpu": None, "gflops": {}}
-TRIED = "torch-best"
-"""The contender whose way of computing is measured before."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,14 @@ class BenchOptions:
 
 @dataclass
 class _Bench:
-    """One comparison with its options; collects the failures."""
+    """One comparison with its options; collects the failures, and the trials of each network."""
 
     options: BenchOptions
     versions: dict[str, str | None]
     folder: Path
     say: Say
     failures: list[Failure] = field(default_factory=list)
+    trials: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
@@ -78,35 +77,34 @@ class _Bench:
             return None
         return json.loads(done.stdout)
 
-    def trial(self, setting: Setting, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Measure which way is the best for PyTorch with this setting, fastest first; empty if it does not take part."""
-        if TRIED not in names or self.versions["torch"] is None:
-            return []
-        self.say(f"{TRIED}: a trial of each way to compute {setting.network}")
+    def contenders(self, names: Sequence[str], setting: Setting) -> list[Contender]:
+        """List those that train, PyTorch at its best in the way that is the fastest for this setting."""
+        chosen = [each for each in trainers(self.options.torch_python) if each.name in names and not self.missing(each)]
+        if TRIED not in [each.name for each in chosen]:
+            return chosen
+        self.trials[setting.network] = trial = self.trial(setting)
+        way = Way(trial[0]["precision"], trial[0]["compiled"]) if trial else Way()
+        return [best_torch(self.options.torch_python, way) if each.name == TRIED else each for each in chosen]
+
+    def trial(self, setting: Setting) -> list[dict[str, Any]]:
+        """Measure the ways in which PyTorch can compute a setting; return them fastest first, or none after a failure."""
+        self.say(f"{TRIED}: a trial of each way to compute the network of configs/{setting.network}.yaml")
         script = [str(PROCESSES / "plain_torch_best.py"), *setting.arguments(), "--trial"]
         found = self.ask(f"the trial of {TRIED}", [self.options.torch_python, *script]) or []
         return sorted(found, key=lambda way: -(way["images_per_second"] or 0))
-
-    def contenders(self, names: Sequence[str], trial: Sequence[dict[str, Any]]) -> list[Contender]:
-        """List those that train, PyTorch at its best in the fastest way of its trial."""
-        way = Way(trial[0]["precision"], trial[0]["compiled"]) if trial else Way()
-        everyone = trainers(self.options.torch_python, way)
-        return [each for each in everyone if each.name in names and not self.missing(each)]
 
     def network(self, name: str, gflops: dict[str, float]) -> dict[str, Any]:
         """Compare all contenders with one network."""
         options = self.options
         setting = self.settings.make(name, Size(options.images))
-        trial = self.trial(setting, options.only)
+        contenders = self.contenders(options.only, setting)
         self.say(f"the network of configs/{name}.yaml, {setting.images:,} training images")
-        contenders = self.contenders(options.only, trial)
         training = compete(contenders, setting, options.rounds, self.folder, self.say)
         summary = compete(summarizers(), setting, options.rounds, self.folder, self.say)
         self.failures += [*training.failures, *summary.failures]
         macs = self.macs(setting)
         return {
             "setting": _as_plain(setting, macs),
-            "trial": trial,
             "contenders": contender_rows(training.rounds, macs, gflops),
             "summary": contender_rows(summary.rounds, None, {}),
             "ratios": ratio_rows({**training.rounds, **summary.rounds}),
@@ -123,8 +121,7 @@ class _Bench:
         options = self.options
         names = [name for name in GROWING if name in options.only]
         middle = base(options.data, options.images)
-        trial = self.trial(self.settings.make(size=middle), names)
-        contenders = self.contenders(names, trial)
+        contenders = self.contenders(names, self.settings.make(size=middle))
         rows, failures = grow(contenders, self.settings, points(middle), options.rounds, self.folder, self.say)
         self.failures += failures
         return rows
@@ -150,6 +147,7 @@ def compare(options: BenchOptions, folder: Path, say: Say) -> Results:
         "peak_gflops": peak["gflops"],
         "comparisons": [bench.network(name, peak["gflops"]) for name in options.networks],
         "growth": bench.growth() if options.growth else [],
+        "trials": bench.trials,
         "left_out": bench.left_out(),
         "failures": failure_rows(bench.failures),
     }

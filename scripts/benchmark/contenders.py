@@ -17,6 +17,8 @@ from .settings import PROCESSES, Setting
 
 FAST = ("train.precision=auto", "train.batch_parts=auto")
 FLOAT32 = ("train.precision=float32", "train.batch_parts=1")
+TRIED = "torch-best"
+"""The contender whose way of computing is chosen by a trial."""
 
 Reported = dict[str, Any]
 """The figures that a contender reports.
@@ -67,7 +69,7 @@ class Way:
         return ["--precision", self.precision, *(["--compiled"] if self.compiled else [])]
 
 
-def trainers(torch_python: str, way: Way = Way()) -> list[Contender]:
+def trainers(torch_python: str) -> list[Contender]:
     """List the contenders that train, installed or not."""
     return [
         _cnnctl("cnnctl-custom", "custom", FAST),
@@ -76,9 +78,14 @@ def trainers(torch_python: str, way: Way = Way()) -> list[Contender]:
         _plain("keras", sys.executable, None, "plain_keras.py"),
         _plain("keras-bfloat16", sys.executable, None, "plain_keras.py", "--precision", "mixed_bfloat16"),
         _plain("torch", torch_python, "torch", "plain_torch.py"),
-        _plain("torch-best", torch_python, "torch", "plain_torch_best.py", *way.arguments()),
+        best_torch(torch_python, Way()),
         _plain("lightning", torch_python, "lightning", "plain_lightning.py"),
     ]
+
+
+def best_torch(python: str, way: Way) -> Contender:
+    """Make the contender that is PyTorch at its best."""
+    return _plain(TRIED, python, "torch", "plain_torch_best.py", *way.arguments())
 
 
 def summarizers() -> list[Contender]:

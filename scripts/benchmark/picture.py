@@ -43,23 +43,26 @@ def draw(results: Results, file: Path) -> None:
     """Write the picture as PNG or SVG, whichever the name ends with."""
     form = file.suffix[1:]
     with mpl.rc_context(STYLE):
-        drawn = _drawn(results)
-        drawn.savefig(file, format=form, dpi=DOTS_PER_INCH, metadata={"Date": None} if form == "svg" else None)
+        figure = Figure(figsize=(WIDTH, sum(_heights(results)) + TITLE), layout="constrained")
+        draw_on(figure, results)
+        figure.savefig(file, format=form, dpi=DOTS_PER_INCH, metadata={"Date": None} if form == "svg" else None)
 
 
-def _drawn(results: Results) -> Figure:
-    grown = [grows for grows in GROWS if any(row["grows"] == grows for row in results["growth"])]
-    bars = [1.2 + BAR * len(each["contenders"]) for each in results["comparisons"]]
-    heights = [*bars, *([LINE] * len(LINES) if grown else [])]
-    figure = Figure(figsize=(WIDTH, sum(heights) + TITLE), layout="constrained")
+def draw_on(figure: Figure, results: Results) -> None:
+    """Draw the results on an empty figure with a constrained layout."""
     figure.suptitle(_title(results), fontsize=10)
+    heights, comparisons = _heights(results), results["comparisons"]
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for part, comparison in zip(parts, results["comparisons"], strict=False):
+    for part, comparison in zip(parts, comparisons, strict=False):
         part.suptitle(f"the network of configs/{comparison['setting']['network']}.yaml", fontsize=10)
         _draw_bars(part, comparison["contenders"])
-    for part, line in zip(parts[len(bars) :], LINES, strict=False):
-        _draw_lines(part, results["growth"], grown, *line)
-    return figure
+    for part, line in zip(parts[len(comparisons) :], LINES, strict=False):
+        _draw_lines(part, results["growth"], *line)
+
+
+def _heights(results: Results) -> list[float]:
+    bars = [1.2 + BAR * len(each["contenders"]) for each in results["comparisons"]]
+    return [*bars, *([LINE] * len(LINES) if results["growth"] else [])]
 
 
 def _title(results: Results) -> str:
@@ -90,9 +93,8 @@ def _draw_bar(axes: Any, place: int, name: str, found: dict[str, float], form: s
     axes.text(found["max"], place, f"  {form.format(found['median'])}", va="center", fontsize=8)
 
 
-def _draw_lines(
-    part: Any, growth: Sequence[dict[str, Any]], grown: Sequence[str], figure: str, unit: float, title: str
-) -> None:
+def _draw_lines(part: Any, growth: Sequence[dict[str, Any]], figure: str, unit: float, title: str) -> None:
+    grown = [grows for grows in GROWS if any(row["grows"] == grows for row in growth)]
     for axes, grows in zip(part.subplots(1, len(grown), squeeze=False)[0], grown, strict=True):
         rows = [row for row in growth if row["grows"] == grows]
         for name in dict.fromkeys(row["contender"] for row in rows):

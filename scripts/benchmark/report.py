@@ -64,6 +64,7 @@ def facts(results: Results) -> list[str]:
         f"{machine['gpu'] or 'no GPU'}; {machine['cpu']}, {machine['cores']} cores ({flags}), "
         f"{show_bytes(machine['memory_bytes'])} of memory; Python {machine['python']}, {versions}",
         *([f"measured peak: {measured}"] if measured else []),
+        *(_trial(network, trial) for network, trial in results["trials"].items() if trial),
         *company(rows, machine["cores"]),
         *(f"{name} left out: {reason}" for name, reason in results["left_out"].items()),
     ]
@@ -82,9 +83,8 @@ def tables(results: Results) -> list[Table]:
 
 def _compared(results: Results, comparison: dict[str, Any]) -> list[Table]:
     """Build the tables of one network."""
-    tried = "; ".join(filter(None, [_title(results, comparison["setting"]), _trial(comparison["trial"])]))
     return [
-        _contenders(tried, comparison["contenders"], FIGURES),
+        _contenders(_title(results, comparison["setting"]), comparison["contenders"], FIGURES),
         _contenders("Summary", comparison["summary"], SUMMARY_FIGURES),
         _ratios(comparison["ratios"]),
     ]
@@ -98,14 +98,14 @@ def _title(results: Results, setting: dict[str, Any]) -> str:
     )
 
 
-def _trial(trial: Sequence[dict[str, Any]]) -> str:
+def _trial(network: str, trial: Sequence[dict[str, Any]]) -> str:
     """Describe the ways in which PyTorch at its best was tried, the chosen one first."""
     ways = [
         f"{way['precision']}{' compiled' if way['compiled'] else ''} "
         + (f"{way['images_per_second']:,.0f} images/s" if way["images_per_second"] else "failed")
         for way in trial
     ]
-    return f"torch-best computes in {trial[0]['precision']}, the fastest in a trial: {', '.join(ways)}" if ways else ""
+    return f"torch-best computes {network} in the fastest way of a trial of some steps: {', '.join(ways)}"
 
 
 def _contenders(title: str, contenders: Sequence[dict[str, Any]], figures: tuple[tuple[str, str, Show], ...]) -> Table:

@@ -1,4 +1,7 @@
-"""Evaluate or predict with a saved network, as the Keras guides have it: plain_keras_inference.py TASK MODEL.keras IMAGES.npz BATCH."""
+"""Evaluate or predict with a saved network, as the Keras guides have it.
+
+plain_keras_inference.py TASK MODEL.keras IMAGES.npz PART BATCH_SIZE
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks as a user of PyTorch writes them; all output logits. Batch normalization has the momentum and epsilon of Keras's."""
+"""The networks as a user of PyTorch writes them; all output logits. Batch normalization is that of the configs."""
 
 from __future__ import annotations
 
