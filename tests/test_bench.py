@@ -174,6 +174,11 @@ def test_a_picture_is_drawn_of_bars_and_of_growth(results: dict[str, Any], tmp_p
         (["--data", "digits", "--images", "100"], "--images: the digits are too few to take fewer"),
         (["--inference", "--plot", "out.svg"], "--plot draws comparisons and --growth"),
         (["--plot", "out.pdf"], "expected a name that ends in .svg or .png, received 'out.pdf'"),
+        (
+            ["--growth", "--only", "keras", "cnnctl-fit"],
+            "--only: cnnctl-fit cannot take part here; expected some of: cnnctl-custom",
+        ),
+        (["--sweep", "--only", "keras"], "--only: keras cannot take part here; expected some of: none"),
         (["--growth", "--inference"], "not allowed with argument"),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 from .comparison import BenchOptions, compare
 from .contenders import trainers
-from .growth import MNIST
+from .growth import GROWING, MNIST
 from .inference import CONTENDERS, inference_rows, inference_table
 from .memory import memory_rows, memory_table
 from .report import as_markdown, as_text
@@ -85,8 +85,7 @@ def _compared(options: argparse.Namespace, folder: Path) -> Results:
 
 def _inference(options: argparse.Namespace, folder: Path) -> Any:
     settings = Settings(options.data, 1, folder)
-    only = [name for name in CONTENDERS if name in options.only]
-    return inference_rows(options.network, settings, options.images, options.rounds, only, options.torch_python, _print)
+    return inference_rows(options.network, settings, options.images, options.rounds, options.only, options.torch_python, _print)
 
 
 def _saved(options: argparse.Namespace, folder: Path) -> Results:
@@ -119,6 +118,9 @@ MODES = {
     ),
     "sources": Mode(lambda options, folder: source_rows(folder, _print, options.rounds, options.images or MNIST), source_table),
 }
+TRAINERS = tuple(each.name for each in trainers(sys.executable))
+PARTICIPANTS = {"compare": TRAINERS, "growth": GROWING, "inference": CONTENDERS}
+"""Contenders by mode."""
 DRAWN = ("compare", "growth", "saved")
 """Modes whose results --plot draws."""
 
@@ -137,8 +139,18 @@ def _options(about: str) -> argparse.Namespace:
         parser.error("--growth varies the network of configs/mnist.yaml; remove --network")
     if options.images and options.data == "digits" and options.mode != "sources":
         parser.error("--images: the digits are too few to take fewer; remove it, or use --data mnist")
+    _choose_contenders(options, parser)
     options.rounds = options.rounds or (1 if options.mode == "growth" else 3)
     return options
+
+
+def _choose_contenders(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Take all contenders of the mode without --only, and refuse those of other modes."""
+    known = PARTICIPANTS.get(options.mode, ())
+    others = [name for name in options.only or () if name not in known]
+    if others:
+        parser.error(f"--only: {', '.join(others)} cannot take part here; expected some of: {', '.join(known) or 'none'}")
+    options.only = options.only or known
 
 
 def _add_modes(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +170,7 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_setting(parser: argparse.ArgumentParser) -> None:
-    names = list(dict.fromkeys([*(each.name for each in trainers(sys.executable)), *CONTENDERS]))
+    names = list(dict.fromkeys(name for known in PARTICIPANTS.values() for name in known))
     add = parser.add_argument_group("settings").add_argument
     network_help = (
         "configs whose networks are compared: mnist has no batch normalization, mnist-best has it, mobilenet has it and "
@@ -170,14 +182,8 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     add("--images", type=_count, metavar="N", help=images_help)
     add("--rounds", type=_count, metavar="N", help="rounds of each contender [3; --growth: 1]")
     add("--epochs", type=_count, default=3, metavar="N", help="epochs of each training [3]")
-    add(
-        "--only",
-        nargs="+",
-        choices=names,
-        default=names,
-        metavar="NAME",
-        help=f"contenders, from {', '.join(names)}; cnnctl is for --inference",
-    )
+    only_help = f"contenders: {', '.join(TRAINERS)}; --growth: {', '.join(GROWING)}; --inference: {', '.join(CONTENDERS)} [all]"
+    add("--only", nargs="+", choices=names, metavar="NAME", help=only_help)
     torch_help = "the interpreter for torch and lightning"
     add("--torch-python", type=_interpreter, default=sys.executable, metavar="PATH", help=torch_help)
 

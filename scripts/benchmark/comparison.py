@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .contenders import TRIED, Contender, Way, best_torch, summarizers, trainers
-from .growth import GROWING, base, grow, points
+from .growth import base, grow, points
 from .machine import machine, versions_in
 from .measure import measure, variables_for
 from .results import Results, contender_rows, failure_rows, ratio_rows
@@ -31,7 +31,7 @@ class BenchOptions:
         rounds: measurements of each contender.
         epochs: of each training.
         images: of the split train; None for all.
-        only: the names of the contenders that train.
+        only: names of the contenders.
         torch_python: the interpreter for torch and lightning.
         growth: whether to vary sizes.
     """
@@ -119,9 +119,8 @@ class _Bench:
     def growth(self) -> list[dict[str, Any]]:
         """Vary the sizes of the network of configs/mnist.yaml."""
         options = self.options
-        names = [name for name in GROWING if name in options.only]
         middle = base(options.data, options.images)
-        contenders = self.contenders(names, self.settings.make(size=middle))
+        contenders = self.contenders(options.only, self.settings.make(size=middle))
         rows, failures = grow(contenders, self.settings, points(middle), options.rounds, self.folder, self.say)
         self.failures += failures
         return rows

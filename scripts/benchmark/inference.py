@@ -25,7 +25,7 @@ RUNS = {"cnnctl": FAST, "cnnctl-float32": FLOAT32}
 SOURCE = "cnnctl-float32"
 """The run whose weights the Keras scripts have too."""
 KERAS = {"keras": "float32", "keras-bfloat16": "mixed_bfloat16"}
-TORCH = {"torch": "float32", "torch-best": "bfloat16"}
+TORCH = {"torch": "float32", "torch-bfloat16": "bfloat16"}
 """Precisions."""
 CONTENDERS = (*RUNS, *KERAS, *TORCH)
 Command = Callable[[str, str], list[str]]
@@ -70,7 +70,12 @@ def inference_rows(
         OSError: a process failed.
         NotPrepared: the images cannot be read.
     """
-    names = [name for name in only if name not in TORCH or versions_in(torch_python)["torch"]]
+    with_torch = versions_in(torch_python)["torch"] is not None
+    names = [name for name in only if with_torch or name not in TORCH]
+    if len(names) < len(only):
+        say("PyTorch left out: not installed")
+    if not names:
+        raise OSError("no contender is left")
     rows = []
     for network in networks:
         setting = settings.make(network, Size(images))

@@ -43,13 +43,14 @@ def draw(results: Results, file: Path) -> None:
     """Write the picture as PNG or SVG, whichever the name ends with."""
     form = file.suffix[1:]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, sum(_heights(results)) + TITLE), layout="constrained")
+        figure = Figure(figsize=(WIDTH, sum(_heights(results)) + TITLE))
         draw_on(figure, results)
         figure.savefig(file, format=form, dpi=DOTS_PER_INCH, metadata={"Date": None} if form == "svg" else None)
 
 
 def draw_on(figure: Figure, results: Results) -> None:
-    """Draw the results on an empty figure with a constrained layout."""
+    """Draw the results on an empty figure."""
+    figure.set_layout_engine("constrained")
     figure.suptitle(_title(results), fontsize=10)
     heights, comparisons = _heights(results), results["comparisons"]
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]

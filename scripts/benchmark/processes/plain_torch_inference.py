@@ -1,6 +1,6 @@
 """Evaluate or predict as PyTorch's first example has it: plain_torch_inference.py TASK IMAGES.npz PART NETWORK...
 
-The weights are random. `--precision bfloat16` computes as PyTorch at its best does: autocast, channels_last, no DataLoader.
+The weights are random. `--precision bfloat16` is for those who want it fast: autocast, channels_last, and no DataLoader.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def batches(dataset: Any, options: Namespace) -> Iterator[tuple[Any, Any]]:
 def outputs(dataset: Any, options: Namespace) -> Iterator[tuple[Any, Any]]:
     """Compute the logits of each batch, and yield them with its labels."""
     model = network(dataset.tensors[0].shape[1:], options).to(DEVICE).eval()
-    best = options.precision == "bfloat16"
-    model = model.to(memory_format=torch.channels_last) if best else model
-    with torch.inference_mode(), torch.autocast(DEVICE.type, torch.bfloat16, enabled=best):
+    fast = options.precision == "bfloat16"
+    model = model.to(memory_format=torch.channels_last) if fast else model
+    with torch.inference_mode(), torch.autocast(DEVICE.type, torch.bfloat16, enabled=fast):
         for images, labels in batches(dataset, options):
             yield model(images.to(DEVICE)).float(), labels.to(DEVICE)
 
