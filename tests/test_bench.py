@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +36,7 @@ from scripts.benchmark.ratios import Ratio, quotients, share_of_peak, spread, sp
 from scripts.benchmark.report import as_markdown, as_text
 from scripts.benchmark.rounds import compete
 from scripts.benchmark.settings import CONFIG, NETWORKS, PROCESSES, Setting, Settings, Size, content_of
+from tests.fork_server import is_running
 
 BENCH = Path(__file__).parent.parent / "scripts/bench"
 EVERYWHERE = {"cnnctl-custom", "keras"}
@@ -186,6 +189,21 @@ def test_options_that_do_not_go_together_are_refused(options: list[str], message
     done = subprocess.run([sys.executable, str(BENCH), *options], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="child processes are found in /proc")
+def test_a_benchmark_that_is_terminated_ends_its_contender_and_removes_its_folder(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCH), "--data", "digits", "--only", "keras"]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert process.stderr.readline() == "measuring the peak of the machine\n"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (started := children.read_text().split()) or "tensorflow" not in Path(f"/proc/{started[0]}/maps").read_text():
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert [each for each in started if is_running(int(each))] == []
+    assert list(tmp_path.iterdir()) == []
 
 
 SIZES = [(network, Size()) for network in NETWORKS] + [("mnist", Size(width=0.5, depth=4))]

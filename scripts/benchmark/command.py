@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -46,6 +47,9 @@ def main(about: str) -> int:
         about: the description for --help.
     """
     options = _options(about)
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # as Ctrl-C: ends the contender, removes the folder
     mode = MODES[options.mode]
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
