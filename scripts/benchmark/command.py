@@ -6,30 +6,38 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .comparison import BenchOptions, compare
 from .contenders import trainers
+from .growth import GROWING, MNIST
+from .inference import CONTENDERS, inference_rows, inference_table
 from .memory import memory_rows, memory_table
 from .report import as_markdown, as_text
 from .results import Results
-from .settings import NotPrepared
-from .sources import IMAGES, source_rows, source_table
+from .settings import NETWORKS, NotPrepared, Settings
+from .sources import source_rows, source_table
 from .sweeps import as_table, compare_sweeps
 from .workers import worker_rows, worker_table
 
 
-def as_json(results: Results) -> str:
-    """Draw the results as JSON."""
-    return json.dumps(results, indent=2)
+@dataclass(frozen=True)
+class Mode:
+    """What one call measures.
 
+    Attributes:
+        measure: computes the results in a temporary folder.
+        draw: formats them as `table` or `markdown`.
+    """
 
-FORMS: dict[str, Callable[[Results], str]] = {"table": as_text, "markdown": as_markdown, "json": as_json}
+    measure: Callable[[argparse.Namespace, Path], Any]
+    draw: Callable[[Any, str], str]
 
 
 def main(about: str) -> int:
@@ -39,79 +47,156 @@ def main(about: str) -> int:
         about: the description for --help.
     """
     options = _options(about)
-    if options.memory:
-        return _print_rows(lambda folder: memory_rows(folder, _print), memory_table, options.format)
-    if options.workers:
-        return _print_rows(
-            lambda folder: worker_rows(options.data, options.rounds, options.epochs, folder, _print),
-            worker_table,
-            options.format,
-        )
-    if options.sweep:
-        return _sweeps(options)
-    if options.sources:
-        return _print_rows(
-            lambda folder: source_rows(folder, _print, options.rounds, options.images), source_table, options.format
-        )
-    chosen = BenchOptions(options.data, options.rounds, options.epochs, options.only, options.torch_python, options.growth)
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # as Ctrl-C: ends the contender, removes the folder
+    mode = MODES[options.mode]
     try:
         with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
-            results = compare(chosen, Path(folder), _print)
+            found = mode.measure(options, Path(folder))
     except (NotPrepared, OSError) as error:
         _print(str(error))
         return 1
-    _write(results, options)
-    return 1 if results["failures"] else 0
+    _write(found, mode, options)
+    return 1 if options.mode in DRAWN and found["failures"] else 0
 
 
-def _print_rows(measure: Callable[[Path], Sequence[Any]], draw: Callable[[Any, str], str], form: str) -> int:
-    """Measure in a temporary folder, print the rows (dataclasses), and return the exit code."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
-            rows = measure(Path(folder))
-    except OSError as error:
-        _print(str(error))
-        return 1
-    plain = json.dumps([asdict(row) for row in rows], indent=2)
-    sys.stdout.write((plain if form == "json" else draw(rows, form)) + "\n")
-    return 0
+def _write(found: Any, mode: Mode, options: argparse.Namespace) -> None:
+    plain = json.dumps(found, indent=2, default=asdict)
+    sys.stdout.write((plain if options.format == "json" else mode.draw(found, options.format)) + "\n")
+    if options.output:
+        options.output.write_text(plain + "\n")
+    if options.plot:
+        from .picture import draw  # not earlier: the memory of this process counts in every measured process
+
+        draw(found, options.plot)
 
 
-def _sweeps(options: argparse.Namespace) -> int:
-    try:
-        with tempfile.TemporaryDirectory(prefix="cnnctl-bench-") as folder:
-            results = compare_sweeps((1, 2), options.rounds, Path(folder), _print)
-    except OSError as error:
-        _print(str(error.strerror))
-        return 1
-    sys.stdout.write((json.dumps(results, indent=2) if options.format == "json" else as_table(results)) + "\n")
-    return 0
+def _compared(options: argparse.Namespace, folder: Path) -> Results:
+    growth = options.mode == "growth"
+    chosen = BenchOptions(
+        options.data,
+        () if growth else options.network,
+        options.rounds,
+        options.epochs,
+        options.images,
+        options.only,
+        options.torch_python,
+        growth,
+    )
+    return compare(chosen, folder, _print)
+
+
+def _inference(options: argparse.Namespace, folder: Path) -> Any:
+    settings = Settings(options.data, 1, folder)
+    return inference_rows(options.network, settings, options.images, options.rounds, options.only, options.torch_python, _print)
+
+
+def _saved(options: argparse.Namespace, folder: Path) -> Results:
+    """Read the results of an earlier call.
+
+    Raises:
+        OSError: the file cannot be read, or has no such results.
+    """
+    found = json.loads(options.saved.read_text())
+    if not isinstance(found, dict) or "comparisons" not in found:
+        raise OSError(f"{options.saved} has no results of a comparison or of --growth")
+    return found
+
+
+def _drawn(found: Results, form: str) -> str:
+    return as_markdown(found) if form == "markdown" else as_text(found)
+
+
+MODES = {
+    "compare": Mode(_compared, _drawn),
+    "growth": Mode(_compared, _drawn),
+    "saved": Mode(_saved, _drawn),
+    "inference": Mode(_inference, inference_table),
+    "memory": Mode(lambda options, folder: memory_rows(folder, _print), memory_table),
+    "workers": Mode(
+        lambda options, folder: worker_rows(options.data, options.rounds, options.epochs, folder, _print), worker_table
+    ),
+    "sweep": Mode(
+        lambda options, folder: compare_sweeps((1, 2), options.rounds, folder, _print), lambda found, form: as_table(found)
+    ),
+    "sources": Mode(lambda options, folder: source_rows(folder, _print, options.rounds, options.images or MNIST), source_table),
+}
+TRAINERS = tuple(each.name for each in trainers(sys.executable))
+PARTICIPANTS = {"compare": TRAINERS, "growth": GROWING, "inference": CONTENDERS}
+"""Contenders by mode."""
+DRAWN = ("compare", "growth", "saved")
+"""Modes whose results --plot draws."""
 
 
 def _options(about: str) -> argparse.Namespace:
-    names = [each.name for each in trainers(sys.executable)]
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist", help="digits: 1,797 of 8×8 pixels, bundled")
-    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="rounds of each contender [3]")
-    parser.add_argument("--epochs", type=_count, default=3, metavar="N", help="epochs of each training [3]")
-    parser.add_argument(
-        "--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"contenders, from {', '.join(names)}"
+    _add_modes(parser)
+    _add_setting(parser)
+    _add_outputs(parser)
+    options = parser.parse_args()
+    if options.saved:
+        options.mode = "saved"
+    if options.plot and options.mode not in DRAWN:
+        parser.error("--plot draws comparisons and --growth; save the results of others by --output")
+    if options.mode == "growth" and options.network != ["mnist"]:
+        parser.error("--growth varies the network of configs/mnist.yaml; remove --network")
+    if options.images and options.data == "digits" and options.mode != "sources":
+        parser.error("--images: the digits are too few to take fewer; remove it, or use --data mnist")
+    _choose_contenders(options, parser)
+    options.rounds = options.rounds or (1 if options.mode == "growth" else 3)
+    return options
+
+
+def _choose_contenders(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Take all contenders of the mode without --only, and refuse those of other modes."""
+    known = PARTICIPANTS.get(options.mode, ())
+    others = [name for name in options.only or () if name not in known]
+    if others:
+        parser.error(f"--only: {', '.join(others)} cannot take part here; expected some of: {', '.join(known) or 'none'}")
+    options.only = options.only or known
+
+
+def _add_modes(parser: argparse.ArgumentParser) -> None:
+    modes = parser.add_argument_group("what to measure, instead of trainings").add_mutually_exclusive_group()
+    parser.set_defaults(mode="compare")
+    for mode, text in {
+        "growth": "trainings that vary images, width, depth and batch size",
+        "inference": "cnnctl evaluate and predict, and plain Keras and PyTorch",
+        "memory": "how memory grows with the images, kept and streamed; takes some minutes and 3 GB of disk",
+        "workers": "how fast 1 and 2 workers of one core each are, and one process",
+        "sweep": "16 short trials of cnnctl sweep by 1 and 2 processes",
+        "sources": "how long it takes to read a set from each source; takes some minutes and 1 GB of disk",
+    }.items():
+        modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=text)
+    saved_help = "nothing: draw the results that --output wrote"
+    modes.add_argument("--from", type=_existing, dest="saved", metavar="FILE.json", help=saved_help)
+
+
+def _add_setting(parser: argparse.ArgumentParser) -> None:
+    names = list(dict.fromkeys(name for known in PARTICIPANTS.values() for name in known))
+    add = parser.add_argument_group("settings").add_argument
+    network_help = (
+        "configs whose networks are compared: mnist has no batch normalization, mnist-best has it, mobilenet has it and "
+        "depthwise convolutions [mnist]"
     )
+    add("--network", nargs="+", choices=NETWORKS, default=["mnist"], metavar="NAME", help=network_help)
+    add("--data", choices=("mnist", "digits"), default="mnist", help="digits: 1,797 of 8×8 pixels, bundled")
+    images_help = f"of the split train, validation included; of the set of --sources [{MNIST}]"
+    add("--images", type=_count, metavar="N", help=images_help)
+    add("--rounds", type=_count, metavar="N", help="rounds of each contender [3; --growth: 1]")
+    add("--epochs", type=_count, default=3, metavar="N", help="epochs of each training [3]")
+    only_help = f"contenders: {', '.join(TRAINERS)}; --growth: {', '.join(GROWING)}; --inference: {', '.join(CONTENDERS)} [all]"
+    add("--only", nargs="+", choices=names, metavar="NAME", help=only_help)
     torch_help = "the interpreter for torch and lightning"
-    parser.add_argument("--torch-python", type=_interpreter, default=sys.executable, metavar="PATH", help=torch_help)
-    parser.add_argument("--growth", action="store_true", help="also vary images, width and batch size, one round each")
-    memory_help = "instead, how memory grows with the images, kept and streamed; takes some minutes and 3 GB of disk"
-    parser.add_argument("--memory", action="store_true", help=memory_help)
-    workers_help = "instead, how fast 1 and 2 workers of one core each are, and one process"
-    parser.add_argument("--workers", action="store_true", help=workers_help)
-    parser.add_argument("--sweep", action="store_true", help="instead, 16 short trials of cnnctl sweep by 1 and 2 processes")
-    sources_help = "instead, how long it takes to read a set from each source; takes some minutes and 1 GB of disk"
-    parser.add_argument("--sources", action="store_true", help=sources_help)
-    parser.add_argument("--images", type=_count, default=IMAGES, metavar="N", help=f"of the set of --sources [{IMAGES}]")
-    parser.add_argument("--format", choices=tuple(FORMS), default="table", help="how to print [table]")
-    parser.add_argument("--output", type=_file, metavar="OUT.json", help="write the results of every round to a file")
-    parser.add_argument("--plot", type=_file, metavar="OUT.png", help="draw the results")
-    return parser.parse_args()
+    add("--torch-python", type=_interpreter, default=sys.executable, metavar="PATH", help=torch_help)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("output").add_argument
+    add("--format", choices=("table", "markdown", "json"), default="table", help="how to print [table]")
+    add("--output", type=_file, metavar="OUT.json", help="write the results of every round to a file")
+    add("--plot", type=_picture, metavar="OUT.svg", help="draw the results of trainings, as SVG or PNG")
 
 
 def _count(text: str) -> int:
@@ -128,6 +213,12 @@ def _interpreter(text: str) -> str:
     return os.path.abspath(found)
 
 
+def _existing(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"file {text} does not exist")
+    return Path(text)
+
+
 def _file(text: str) -> Path:
     """Check that a file can be written after the measurements."""
     if not Path(text).parent.is_dir():
@@ -135,14 +226,10 @@ def _file(text: str) -> Path:
     return Path(text)
 
 
-def _write(results: Results, options: argparse.Namespace) -> None:
-    sys.stdout.write(FORMS[options.format](results) + "\n")
-    if options.output:
-        options.output.write_text(as_json(results) + "\n")
-    if options.plot:
-        from .picture import draw  # not earlier: the memory of this process counts in every measured process
-
-        draw(results, options.plot)
+def _picture(text: str) -> Path:
+    if not text.endswith((".png", ".svg")):
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .svg or .png, received {text!r}")
+    return _file(text)
 
 
 def _print(text: str) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .contenders import Contender, summarizers, trainers
-from .growth import grow
-from .machine import TORCH_PACKAGES, machine, versions_in
+from .contenders import TRIED, Contender, Way, best_torch, summarizers, trainers
+from .growth import base, grow, points
+from .machine import machine, versions_in
 from .measure import measure, variables_for
 from .results import Results, contender_rows, failure_rows, ratio_rows
 from .rounds import Failure, Say, compete
-from .settings import PROCESSES, Setting, Settings
+from .settings import PROCESSES, Setting, Settings, Size
 
 NOT_INSTALLED = "not installed; pip install '.[bench]', or name an interpreter that has it: --torch-python PATH"
 NO_PEAK: dict[str, Any] = {"gpu": None, "gflops": {}}
@@ -27,35 +27,103 @@ class BenchOptions:
 
     Attributes:
         data: `mnist` or `digits`.
+        networks: names of `settings.NETWORKS`; empty for none, with `growth`.
         rounds: measurements of each contender.
         epochs: of each training.
-        only: the names of the contenders that train.
+        images: of the split train; None for all.
+        only: names of the contenders.
         torch_python: the interpreter for torch and lightning.
-        growth: whether to vary sizes too.
+        growth: whether to vary sizes.
     """
 
     data: str
+    networks: Sequence[str]
     rounds: int
     epochs: int
+    images: int | None
     only: Sequence[str]
     torch_python: str
     growth: bool
 
 
 @dataclass
-class _Helpers:
-    """Run processes outside of the competition, and read the JSON that they print."""
+class _Bench:
+    """One comparison with its options; collects the failures, and the trials of each network."""
 
+    options: BenchOptions
+    versions: dict[str, str | None]
     folder: Path
+    say: Say
     failures: list[Failure] = field(default_factory=list)
+    trials: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def ask(self, what: str, command: Sequence[str]) -> dict[str, Any] | None:
-        done = measure(command, self.folder, variables_for(sys.executable, self.folder / "cache"))
+    @property
+    def settings(self) -> Settings:
+        return Settings(self.options.data, self.options.epochs, self.folder)
+
+    def missing(self, contender: Contender) -> bool:
+        return contender.package is not None and self.versions[contender.package] is None
+
+    def left_out(self) -> dict[str, str]:
+        """Give the reasons why contenders do not train."""
+        wanted = [each for each in trainers(self.options.torch_python) if each.name in self.options.only]
+        return {each.name: NOT_INSTALLED for each in wanted if self.missing(each)}
+
+    def ask(self, what: str, command: Sequence[str]) -> Any:
+        """Run a process outside of the rounds, and read the JSON that it prints; None if it failed."""
+        done = measure(command, self.folder, variables_for(command[0], self.folder / "cache"))
         if done.exit_code:
             self.failures.append(Failure(what, "its only run", done.last_lines()))
             return None
-        printed: dict[str, Any] = json.loads(done.stdout)
-        return printed
+        return json.loads(done.stdout)
+
+    def contenders(self, names: Sequence[str], setting: Setting) -> list[Contender]:
+        """List those that train, PyTorch at its best in the way that is the fastest for this setting."""
+        chosen = [each for each in trainers(self.options.torch_python) if each.name in names and not self.missing(each)]
+        if TRIED not in [each.name for each in chosen]:
+            return chosen
+        self.trials[setting.network] = trial = self.trial(setting)
+        way = Way(trial[0]["precision"], trial[0]["compiled"]) if trial else Way()
+        return [best_torch(self.options.torch_python, way) if each.name == TRIED else each for each in chosen]
+
+    def trial(self, setting: Setting) -> list[dict[str, Any]]:
+        """Measure the ways in which PyTorch can compute a setting; return them fastest first, or none after a failure."""
+        self.say(f"{TRIED}: a trial of each way to compute the network of configs/{setting.network}.yaml")
+        script = [str(PROCESSES / "plain_torch_best.py"), *setting.arguments(), "--trial"]
+        found = self.ask(f"the trial of {TRIED}", [self.options.torch_python, *script]) or []
+        return sorted(found, key=lambda way: -(way["images_per_second"] or 0))
+
+    def network(self, name: str, gflops: dict[str, float]) -> dict[str, Any]:
+        """Compare all contenders with one network."""
+        options = self.options
+        setting = self.settings.make(name, Size(options.images))
+        contenders = self.contenders(options.only, setting)
+        self.say(f"the network of configs/{name}.yaml, {setting.images:,} training images")
+        training = compete(contenders, setting, options.rounds, self.folder, self.say)
+        summary = compete(summarizers(), setting, options.rounds, self.folder, self.say)
+        self.failures += [*training.failures, *summary.failures]
+        macs = self.macs(setting)
+        return {
+            "setting": _as_plain(setting, macs),
+            "contenders": contender_rows(training.rounds, macs, gflops),
+            "summary": contender_rows(summary.rounds, None, {}),
+            "ratios": ratio_rows({**training.rounds, **summary.rounds}),
+        }
+
+    def macs(self, setting: Setting) -> int | None:
+        """Count the multiply-accumulates (MACs) per image."""
+        command = [sys.executable, "-m", "cnnctl", "summary", str(setting.config), "--format", "json"]
+        summary = self.ask("MACs", command)
+        return summary["total"]["macs"] if summary else None
+
+    def growth(self) -> list[dict[str, Any]]:
+        """Vary the sizes of the network of configs/mnist.yaml."""
+        options = self.options
+        middle = base(options.data, options.images)
+        contenders = self.contenders(options.only, self.settings.make(size=middle))
+        rows, failures = grow(contenders, self.settings, points(middle), options.rounds, self.folder, self.say)
+        self.failures += failures
+        return rows
 
 
 def compare(options: BenchOptions, folder: Path, say: Say) -> Results:
@@ -65,53 +133,29 @@ def compare(options: BenchOptions, folder: Path, say: Say) -> Results:
         NotPrepared: the images cannot be read.
         OSError: `torch_python` is not an interpreter.
     """
-    versions = versions_in(options.torch_python)
-    taking_part, left_out = _taking_part(options, versions)
-    for name, reason in left_out.items():
+    bench = _Bench(options, versions_in(options.torch_python), folder, say)
+    for name, reason in bench.left_out().items():
         say(f"{name} left out: {reason}")
-    say("reading the images, and measuring the peak of the machine")
-    settings = Settings(options.data, options.epochs, folder)
-    setting, helpers = settings.make(), _Helpers(folder)
-    peak = helpers.ask("peak", [sys.executable, str(PROCESSES / "peak.py")]) or NO_PEAK
-    training = compete(taking_part, setting, options.rounds, folder, say)
-    summary = compete(summarizers(), setting, options.rounds, folder, say)
-    growth, stunted = grow(taking_part, settings, folder, say) if options.growth else ([], [])
-    macs = _macs(setting, helpers)
+    say("measuring the peak of the machine")
+    peak = bench.ask("peak", [sys.executable, str(PROCESSES / "peak.py")]) or NO_PEAK
     return {
-        "machine": {**machine(versions), "gpu": peak["gpu"]},
-        "setting": _as_plain(options, setting, macs),
+        "machine": {**machine(bench.versions), "gpu": peak["gpu"]},
+        "data": options.data,
+        "epochs": options.epochs,
+        "rounds": options.rounds,
         "peak_gflops": peak["gflops"],
-        "contenders": contender_rows(training.rounds, macs, peak["gflops"]),
-        "summary": contender_rows(summary.rounds, None, {}),
-        "ratios": ratio_rows({**training.rounds, **summary.rounds}),
-        "growth": growth,
-        "left_out": left_out,
-        "failures": failure_rows([*helpers.failures, *training.failures, *summary.failures, *stunted]),
+        "comparisons": [bench.network(name, peak["gflops"]) for name in options.networks],
+        "growth": bench.growth() if options.growth else [],
+        "trials": bench.trials,
+        "left_out": bench.left_out(),
+        "failures": failure_rows(bench.failures),
     }
 
 
-def _taking_part(options: BenchOptions, versions: dict[str, str | None]) -> tuple[list[Contender], dict[str, str]]:
-    """Return the contenders that train, and the reasons why others do not."""
-    wanted = [each for each in trainers(options.torch_python) if each.name in options.only]
-    missing = [name for name in TORCH_PACKAGES if versions[name] is None]
-    left_out = {each.name: NOT_INSTALLED for each in wanted if each.name in missing}
-    return [each for each in wanted if each.name not in left_out], left_out
-
-
-def _macs(setting: Setting, helpers: _Helpers) -> int | None:
-    """Count the multiply-accumulates (MACs) per image."""
-    command = [sys.executable, "-m", "cnnctl", "summary", str(setting.config), "--format", "json"]
-    summary = helpers.ask("MACs", command)
-    return summary["total"]["macs"] if summary else None
-
-
-def _as_plain(options: BenchOptions, setting: Setting, macs: int | None) -> dict[str, Any]:
+def _as_plain(setting: Setting, macs: int | None) -> dict[str, Any]:
     return {
-        "data": options.data,
+        "network": setting.network,
         "train_images": setting.images,
-        "epochs": setting.epochs,
-        "batch_size": setting.batch_size,
-        "filters": list(setting.filters),
+        "batch_size": setting.size.batch_size,
         "macs": macs,
-        "rounds": options.rounds,
     }

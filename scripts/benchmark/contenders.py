@@ -17,11 +17,14 @@ from .settings import PROCESSES, Setting
 
 FAST = ("train.precision=auto", "train.batch_parts=auto")
 FLOAT32 = ("train.precision=float32", "train.batch_parts=1")
+TRIED = "torch-best"
+"""The contender whose way of computing is chosen by a trial."""
 
 Reported = dict[str, Any]
 """The figures that a contender reports.
 
 start_seconds: from the start of the process to its first step; None if unknown.
+end_seconds: from its last step to its end; None if unknown.
 train_seconds: of the training steps, with tracing and compiling but without validation.
 epoch_seconds: the same, per epoch.
 images_per_second: training images over train_seconds.
@@ -37,14 +40,33 @@ class Contender:
     Attributes:
         name: used in every report.
         python: its interpreter.
+        package: that this interpreter needs and may lack.
         command: builds the command for a setting; a run of cnnctl writes into the folder given.
         reported: reads the figures of a process that has ended; raises OSError, ValueError or LookupError if there are none.
     """
 
     name: str
     python: str
+    package: str | None
     command: Callable[[Setting, Path], list[str]]
     reported: Callable[[Measured, Path], Reported]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How PyTorch at its best computes.
+
+    Attributes:
+        precision: `bfloat16` or `float32`.
+        compiled: by torch.compile.
+    """
+
+    precision: str = "bfloat16"
+    compiled: bool = False
+
+    def arguments(self) -> list[str]:
+        """Build the arguments of plain_torch_best.py."""
+        return ["--precision", self.precision, *(["--compiled"] if self.compiled else [])]
 
 
 def trainers(torch_python: str) -> list[Contender]:
@@ -53,10 +75,17 @@ def trainers(torch_python: str) -> list[Contender]:
         _cnnctl("cnnctl-custom", "custom", FAST),
         _cnnctl("cnnctl-float32", "custom", FLOAT32),
         _cnnctl("cnnctl-fit", "fit", FAST),
-        _plain("keras", sys.executable, "plain_keras.py"),
-        _plain("torch", torch_python, "plain_torch.py"),
-        _plain("lightning", torch_python, "plain_lightning.py"),
+        _plain("keras", sys.executable, None, "plain_keras.py"),
+        _plain("keras-bfloat16", sys.executable, None, "plain_keras.py", "--precision", "mixed_bfloat16"),
+        _plain("torch", torch_python, "torch", "plain_torch.py"),
+        best_torch(torch_python, Way()),
+        _plain("lightning", torch_python, "lightning", "plain_lightning.py"),
     ]
+
+
+def best_torch(python: str, way: Way) -> Contender:
+    """Make the contender that is PyTorch at its best."""
+    return _plain(TRIED, python, "torch", "plain_torch_best.py", *way.arguments())
 
 
 def summarizers() -> list[Contender]:
@@ -69,48 +98,65 @@ def summarizers() -> list[Contender]:
         return [sys.executable, str(PROCESSES / "plain_summary.py"), *setting.arguments()]
 
     return [
-        Contender("cnnctl-summary", sys.executable, cnnctl, _nothing),
-        Contender("keras-summary", sys.executable, keras, _nothing),
+        Contender("cnnctl-summary", sys.executable, None, cnnctl, _nothing),
+        Contender("keras-summary", sys.executable, None, keras, _nothing),
     ]
 
 
 def _cnnctl(name: str, loop: str, settings: Sequence[str]) -> Contender:
-    changes = [part for each in (f"train.loop={loop}", *settings) for part in ("--set", each)]
-
     def command(setting: Setting, folder: Path) -> list[str]:
-        return [sys.executable, "-m", "cnnctl", "train", str(setting.config), "--run-dir", str(folder / "run"), *changes]
+        train = ["train", str(setting.config), "--run-dir", str(folder / "run")]
+        return [sys.executable, "-m", "cnnctl", *train, *changes([f"train.loop={loop}", *settings])]
 
-    return Contender(name, sys.executable, command, _of_a_run)
+    return Contender(name, sys.executable, None, command, _of_a_run)
 
 
-def _plain(name: str, python: str, script: str) -> Contender:
+def changes(settings: Sequence[str]) -> list[str]:
+    """Build the options of `cnnctl train` that change a config."""
+    return [word for each in settings for word in ("--set", each)]
+
+
+def _plain(name: str, python: str, package: str | None, script: str, *more: str) -> Contender:
     def command(setting: Setting, folder: Path) -> list[str]:
-        return [python, str(PROCESSES / script), *setting.arguments()]
+        return [python, str(PROCESSES / script), *setting.arguments(), *more]
 
-    return Contender(name, python, command, _of_the_last_line)
+    return Contender(name, python, package, command, _of_the_last_line)
 
 
 def _of_a_run(done: Measured, folder: Path) -> Reported:
-    """Read the run folder, and the time when the header of the progress appeared, just before the first step."""
+    """Read the run folder, and from the lines of the progress when the first step began and the last one ended."""
     run = folder / "run"
     result = json.loads((run / "result.json").read_text())
     environment = json.loads((run / "environment.json").read_text())
     with (run / "metrics.csv").open(newline="") as file:
         epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
+    start, last_epoch = progress_times(done.stderr, len(epochs))
     return {
-        "start_seconds": next((seconds for seconds, line in done.stderr if line.split() == HEADER.split()), None),
+        "start_seconds": start,
+        "end_seconds": None if last_epoch is None else done.wall_seconds - last_epoch - epochs[-1],
         "train_seconds": result["train_seconds"],
         "epoch_seconds": epochs,
         "images_per_second": result["images_per_second"],
         "test_accuracy": result["test_accuracy"],
         "device": environment["device"],
-        "precision": environment["precision"],
+        "precision": environment["precision"].removeprefix("mixed_"),
     }
+
+
+def progress_times(stderr: Sequence[tuple[float, str]], epochs: int) -> tuple[float | None, float | None]:
+    """Find the seconds at which the first and the last epoch began; None if they are not printed.
+
+    The header appears just before the first step, and the line of an epoch just before the next one, but for a checkpoint.
+    """
+    first = next((seconds for seconds, line in stderr if line.split() == HEADER.split()), None)
+    before = next((seconds for seconds, line in stderr if line.split()[:1] == [f"{epochs - 1}/{epochs}"]), None)
+    return first, before if epochs > 1 else first
 
 
 def _of_the_last_line(done: Measured, folder: Path) -> Reported:
     figures: Reported = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    last_step = figures.pop("last_step_seconds")
+    return {**figures, "end_seconds": done.wall_seconds - last_step, "precision": figures["precision"].removeprefix("mixed_")}
 
 
 def _nothing(done: Measured, folder: Path) -> Reported:

@@ -1,23 +1,24 @@
-"""How time and memory grow with images, width and batch size."""
+"""How time and memory grow with images, width, depth and batch size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .contenders import Contender
+from .ratios import spreads
 from .rounds import Failure, Say, compete
-from .settings import Settings
+from .settings import Settings, Size
 
-IMAGES = (5_000, 15_000, 30_000, 60_000)
-"""Of the split train, the validation part included."""
+MNIST = 60_000
+"""Images of the split train, the validation part included."""
+SHARES = (1 / 12, 1 / 4, 1 / 2, 1)
 WIDTHS = (0.5, 1.0, 2.0)
+DEPTHS = (2, 4, 8)
 BATCH_SIZES = (32, 128, 512)
-GROWING = ("cnnctl-custom", "keras")
-Size = tuple[int | None, float, int | None]
-"""Images, width, batch size: the arguments of `Settings.make`."""
+GROWING = ("cnnctl-custom", "keras", "torch-best")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Point:
     """One value of a quantity that grows.
 
     Attributes:
-        grows: `images`, `width` or `batch_size`.
+        grows: `images`, `width`, `depth` or `batch_size`.
         value: of that quantity.
         size: of the training, which may be a point of several curves.
     """
@@ -35,33 +36,39 @@ class Point:
     size: Size
 
 
-def points(source: str) -> list[Point]:
-    """List the points of a data source. The bundled digits are too few to take fewer."""
-    images = [Point("images", count, (count, 1.0, 128)) for count in IMAGES] if source == "mnist" else []
-    most = IMAGES[-1] if source == "mnist" else None
-    widths = [Point("width", width, (most, width, 128)) for width in WIDTHS]
-    return [*images, *widths, *(Point("batch_size", size, (most, 1.0, size)) for size in BATCH_SIZES)]
+def base(source: str, images: int | None) -> Size:
+    """Choose the training around which the sizes vary. The bundled digits are too few to take fewer."""
+    return Size(None if source == "digits" else images or MNIST)
+
+
+def points(middle: Size) -> list[Point]:
+    """List the points, each differing from the middle in one quantity."""
+    images = [round(share * middle.images) for share in SHARES] if middle.images else []
+    grown: dict[str, Sequence[float]] = {"images": images, "width": WIDTHS, "depth": DEPTHS, "batch_size": BATCH_SIZES}
+    return [Point(grows, value, _varied(middle, grows, value)) for grows, values in grown.items() for value in values]
+
+
+def _varied(size: Size, grows: str, value: Any) -> Size:
+    return replace(size, **{grows: value})
 
 
 def grow(
-    contenders: Sequence[Contender], settings: Settings, folder: Path, say: Say
+    contenders: Sequence[Contender], settings: Settings, wanted: Sequence[Point], rounds: int, folder: Path, say: Say
 ) -> tuple[list[dict[str, Any]], list[Failure]]:
-    """Measure a row of figures per point and contender; return them and the failures. Each training is done once."""
-    growing = [each for each in contenders if each.name in GROWING]
-    wanted = points(settings.source)
+    """Measure a row of figures per point and contender; return them and the failures. Each training is done once per round."""
     outcomes = {
-        size: compete(growing, settings.make(*size), 1, folder, say, _shown(size))
+        size: compete(contenders, settings.make(size=size), rounds, folder, say, str(size))
         for size in dict.fromkeys(point.size for point in wanted)
     }
     rows = [
-        {"grows": point.grows, "value": point.value, "contender": name, **figures}
+        {"grows": point.grows, "value": point.value, "contender": name, **_middle(figures), "rounds": figures}
         for point in wanted
-        for name, (figures,) in outcomes[point.size].rounds.items()
-        if figures is not None
+        for name, figures in outcomes[point.size].rounds.items()
+        if any(figures)
     ]
     return rows, [failure for outcome in outcomes.values() for failure in outcome.failures]
 
 
-def _shown(size: Size) -> str:
-    images, width, batch_size = size
-    return f"{images or 'all'} images, width ×{width:g}, batches of {batch_size}"
+def _middle(figures: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """Compute the median of each figure."""
+    return {name: each.median for name, each in spreads(figures).items()}

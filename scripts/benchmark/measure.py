@@ -76,14 +76,15 @@ def measure(command: Sequence[str], folder: Path, variables: Mapping[str, str]) 
         errors="replace",
     )
     assert process.stdout and process.stderr
-    stdout, stderr = _Listener(process.stdout, start), _Listener(process.stderr, start)
     try:
+        stdout, stderr = _Listener(process.stdout, start), _Listener(process.stderr, start)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
     finally:
-        if process.returncode is None:  # Ctrl-C here
+        if process.returncode is None:  # Ctrl-C or SIGTERM here
             process.kill()
+            process.wait()
     cpu = usage.ru_utime + usage.ru_stime
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     return Measured(

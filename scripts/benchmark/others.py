@@ -36,8 +36,9 @@ def cores_of_others(before: float | None, after: float | None, own: float, wall:
 
 
 def company(rows: Sequence[dict[str, Any]], cores: int) -> list[str]:
-    """Warn if a contender was not alone on the machine."""
-    most = max((row["others_cores"]["max"] for row in rows if "others_cores" in row), default=0.0)
+    """Warn if a contender was not alone on the machine in one of its rounds."""
+    rounds = (figures for row in rows for figures in row["rounds"] if figures)
+    most = max((figures["others_cores"] or 0.0 for figures in rounds), default=0.0)
     if most <= ALONE:
         return []
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -59,26 +59,42 @@ class Ratio:
     under: str
 
 
-SPEED, WHOLE, MEMORY = "images_per_second", "wall_seconds", "peak_bytes"
+SPEED, WHOLE, START, END, MEMORY = "images_per_second", "wall_seconds", "start_seconds", "end_seconds", "peak_bytes"
+OWN = {"cnnctl-custom": "custom loop", "cnnctl-float32": "custom loop in float32", "cnnctl-fit": "fit loop"}
+OTHERS = {
+    "keras": "Keras",
+    "keras-bfloat16": "Keras in bfloat16",
+    "torch": "PyTorch",
+    "torch-best": "PyTorch at its best",
+    "lightning": "Lightning",
+}
+FASTER = (
+    *(("cnnctl-custom", other) for other in OTHERS),
+    ("cnnctl-float32", "keras"),
+    ("cnnctl-float32", "torch"),
+    ("cnnctl-fit", "keras"),
+)
+LESS = {WHOLE: "whole process", START: "until the first step", END: "after the last step", MEMORY: "peak memory"}
+"""Figures of which less is better."""
 RATIOS = (
-    Ratio("images/s, custom loop to Keras", SPEED, "cnnctl-custom", "keras"),
-    Ratio("images/s, custom loop to PyTorch", SPEED, "cnnctl-custom", "torch"),
-    Ratio("images/s, custom loop to Lightning", SPEED, "cnnctl-custom", "lightning"),
-    Ratio("images/s, custom loop in float32 to Keras", SPEED, "cnnctl-float32", "keras"),
-    Ratio("images/s, custom loop in float32 to PyTorch", SPEED, "cnnctl-float32", "torch"),
-    Ratio("images/s, fit loop to Keras", SPEED, "cnnctl-fit", "keras"),
-    Ratio("whole process, Keras to custom loop", WHOLE, "keras", "cnnctl-custom"),
-    Ratio("whole process, PyTorch to custom loop", WHOLE, "torch", "cnnctl-custom"),
-    Ratio("peak memory, Keras to custom loop", MEMORY, "keras", "cnnctl-custom"),
-    Ratio("peak memory, PyTorch to custom loop", MEMORY, "torch", "cnnctl-custom"),
+    *(Ratio(f"images/s, {OWN[own]} to {OTHERS[other]}", SPEED, own, other) for own, other in FASTER),
+    *(
+        Ratio(f"{what}, {OTHERS[other]} to custom loop", figure, other, "cnnctl-custom")
+        for figure, what in LESS.items()
+        for other in ("keras", "torch", "torch-best")
+    ),
     Ratio("summary, Keras to cnnctl", WHOLE, "keras-summary", "cnnctl-summary"),
 )
 
 
 def quotients(ratio: Ratio, rounds: Mapping[str, Rounds]) -> list[float]:
     """Compute the ratio per round that has both figures; empty if a contender did not take part."""
-    pairs = zip(rounds.get(ratio.over, ()), rounds.get(ratio.under, ()), strict=False)
-    return [over[ratio.figure] / under[ratio.figure] for over, under in pairs if over is not None and under is not None]
+    pairs = zip(*(map(_figure(ratio.figure), rounds.get(name, ())) for name in (ratio.over, ratio.under)), strict=False)
+    return [over / under for over, under in pairs if over is not None and under is not None]
+
+
+def _figure(name: str) -> Callable[[dict[str, Any] | None], float | None]:
+    return lambda figures: None if figures is None else figures.get(name)
 
 
 def share_of_peak(images_per_second: float, macs: int, gflops: float) -> float:

@@ -37,11 +37,11 @@ def _texts(figures: Rounds) -> dict[str, str]:
 
 def _share(found: dict[str, Any], texts: dict[str, str], macs: int | None, gflops: Mapping[str, float]) -> dict[str, Any]:
     """Compute the share of the peak at the precision of the matrix products."""
-    precision = texts.get("precision", "").removeprefix("mixed_")
+    precision = texts.get("precision", "")
     if macs is None or precision not in gflops or "images_per_second" not in found:
         return {}
     speed = found["images_per_second"]["median"]
-    return {"share_of_peak": share_of_peak(speed, macs, gflops[precision]), "peak_precision": precision}
+    return {"share_of_peak": share_of_peak(speed, macs, gflops[precision])}
 
 
 def ratio_rows(rounds: dict[str, Rounds]) -> list[dict[str, Any]]:

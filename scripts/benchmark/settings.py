@@ -14,13 +14,38 @@ from cnnctl.spec.document import dump, read_document
 
 from .measure import measure, variables_for
 
-CONFIG = Path(__file__).parents[2] / "configs" / "mnist.yaml"
+CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIG = CONFIGS / "mnist.yaml"
+"""Images and training of every setting, whatever its network."""
+NETWORKS = ("mnist", "mnist-best", "mobilenet")
+"""Configs whose networks are compared: without batch normalization, with it, with depthwise convolutions too."""
 PROCESSES = Path(__file__).parent / "processes"
 DIGITS = {"source": "digits", "validation": 0.1}
 
 
 class NotPrepared(Exception):
     """The images could not be read."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What --growth varies.
+
+    Attributes:
+        images: the first N images of the split train, from which the validation part is taken; None for all.
+        width: the factor for the filters of configs/mnist.yaml.
+        depth: the number of convolutions; those after the second keep its filters and the size of its maps after pooling.
+        batch_size: images per step.
+    """
+
+    images: int | None = None
+    width: float = 1
+    depth: int = 2
+    batch_size: int = 128
+
+    def __str__(self) -> str:
+        """Describe the size for messages."""
+        return f"{self.images or 'all'} images, width ×{self.width:g}, {self.depth} convolutions, batches of {self.batch_size}"
 
 
 @dataclass(frozen=True)
@@ -31,29 +56,34 @@ class Setting:
         config: for cnnctl.
         data: the .npz file with the images that the config names.
         images: the number of training images.
-        epochs, batch_size: as in the config.
-        filters: of the two convolutions.
-        padding: of both.
+        epochs: as in the config.
+        network: a name of `NETWORKS`.
+        size: of network and batches.
+        padding: of the convolutions that have `valid` in the configs.
     """
 
     config: Path
     data: Path
     images: int
     epochs: int
-    batch_size: int
-    filters: tuple[int, ...]
+    network: str
+    size: Size
     padding: str
 
+    def network_arguments(self) -> list[str]:
+        """Build the arguments of a plain script that describe the network and its batches; see processes/plain.py."""
+        size = self.size
+        numbers = ["--width", str(size.width), "--depth", str(size.depth), "--batch-size", str(size.batch_size)]
+        return ["--network", self.network, *numbers, "--padding", self.padding]
+
     def arguments(self) -> list[str]:
-        """Build the arguments of a plain script; see processes/plain.py."""
-        numbers = ["--epochs", str(self.epochs), "--batch-size", str(self.batch_size)]
-        filters = ["--filters", *map(str, self.filters)]
-        return [str(self.data), *numbers, *filters, "--padding", self.padding]
+        """Build the arguments of a plain training."""
+        return [str(self.data), "--epochs", str(self.epochs), *self.network_arguments()]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Make settings that differ from configs/mnist.yaml in the options chosen.
+    """Make settings: the images and the training of configs/mnist.yaml with one of several networks.
 
     Attributes:
         source: `mnist` or `digits`.
@@ -65,25 +95,17 @@ class Settings:
     epochs: int
     folder: Path
 
-    def make(self, images: int | None = None, width: float = 1, batch_size: int | None = None) -> Setting:
+    def make(self, network: str = "mnist", size: Size = Size()) -> Setting:
         """Write config and images of one setting.
-
-        Args:
-            images: the first N images of the split train, from which the validation part is taken; None for all.
-            width: the factor for the filters of the config.
-            batch_size: images per step; None for that of the config.
 
         Raises:
             NotPrepared: the images cannot be read.
         """
-        content = changed(read_document(CONFIG).content, self.source, self.epochs, images, width, batch_size)
-        config = self.folder / f"{images or 'all'}-{width:g}-{batch_size or 'same'}.yaml"
-        config.write_text(dump(content))
-        data = self.folder / f"{images or 'all'}.npz"
-        count = self._prepare(config, data)
-        first = _convolutions(content)[0]
-        filters = tuple(each["filters"] for each in _convolutions(content))
-        return Setting(config, data, count, self.epochs, content["train"]["batch_size"], filters, first.get("padding", "valid"))
+        config = self.folder / f"{network}-{size.images or 'all'}-{size.width:g}-{size.depth}-{size.batch_size}.yaml"
+        config.write_text(dump(content_of(self.source, self.epochs, network, size)))
+        data = self.folder / f"{size.images or 'all'}.npz"
+        padding = "same" if self.source == "digits" else "valid"
+        return Setting(config, data, self._prepare(config, data), self.epochs, network, size, padding)
 
     def _prepare(self, config: Path, data: Path) -> int:
         """Write the images of a config unless they exist; return the number of training images."""
@@ -97,23 +119,31 @@ class Settings:
         return int(json.loads(counted.read_text())["train"])
 
 
-def changed(
-    content: Mapping[str, Any], source: str, epochs: int, images: int | None, width: float, batch_size: int | None
-) -> dict[str, Any]:
-    """Change the content of a config as `Settings.make` needs it."""
-    new = copy.deepcopy(dict(content))
-    new["train"]["epochs"] = epochs
-    new["train"]["batch_size"] = batch_size or new["train"]["batch_size"]
-    for convolution in _convolutions(new):
-        convolution["filters"] = round(width * convolution["filters"])
-        if source == "digits":
-            convolution["padding"] = "same"  # 8×8 pixels are too few to lose any
+def content_of(source: str, epochs: int, network: str, size: Size) -> dict[str, Any]:
+    """Build the content of a config as `Settings.make` needs it."""
+    new = copy.deepcopy(dict(read_document(CONFIG).content))
+    new["model"] = copy.deepcopy(dict(read_document(CONFIGS / f"{network}.yaml").content["model"]))
+    new["train"] |= {"epochs": epochs, "batch_size": size.batch_size}
+    if network == "mnist":
+        _resize(new["model"]["layers"], size)
     if source == "digits":
         new["data"] = dict(DIGITS)
-    elif images is not None:
-        new["data"]["train"] = f"{new['data'].get('train', 'train')}[:{images}]"
+        for convolution in _convolutions(new["model"]["layers"]):
+            convolution["padding"] = "same"  # 8×8 pixels are too few to lose any
+    elif size.images is not None:
+        new["data"]["train"] = f"{new['data'].get('train', 'train')}[:{size.images}]"
     return new
 
 
-def _convolutions(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [layer["conv2d"] for layer in content["model"]["layers"] if isinstance(layer, dict) and "conv2d" in layer]
+def _resize(layers: list[Any], size: Size) -> None:
+    """Make the network of configs/mnist.yaml wider and deeper."""
+    for convolution in _convolutions(layers):
+        convolution["filters"] = round(size.width * convolution["filters"])
+    *_, last = _convolutions(layers)
+    deeper = [{"conv2d": {**last, "padding": "same"}} for _ in range(2, size.depth)]
+    place = layers.index("flatten")
+    layers[place:place] = deeper
+
+
+def _convolutions(layers: list[Any]) -> list[dict[str, Any]]:
+    return [layer["conv2d"] for layer in layers if isinstance(layer, Mapping) and "conv2d" in layer]

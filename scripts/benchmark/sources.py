@@ -14,10 +14,10 @@ from statistics import median
 
 from cnnctl.report.tables import markdown_table, show_bytes, text_table
 
+from .growth import MNIST
 from .measure import variables_for
 from .rounds import Say
 
-IMAGES = 60_000
 PROCESSES = Path(__file__).parent / "processes"
 PLACES = {
     "idx": ("idx", "idx"),
@@ -55,7 +55,7 @@ class Row:
     warm_seconds: float
 
 
-def source_rows(folder: Path, say: Say, rounds: int, count: int = IMAGES) -> list[Row]:
+def source_rows(folder: Path, say: Say, rounds: int, count: int) -> list[Row]:
     """Measure a row per source.
 
     Raises:
@@ -66,7 +66,7 @@ def source_rows(folder: Path, say: Say, rounds: int, count: int = IMAGES) -> lis
     say(f"writing {count:,} images in {len(PLACES)} kinds of files")
     subprocess.run(made, check=True, capture_output=True)
     wheres = {name: f"source: {source}, path: {folder / place}" for name, (source, place) in PLACES.items()}
-    if mnist and count == IMAGES:
+    if mnist and count == MNIST:
         wheres["tfds"] = f"source: tfds, name: mnist, data_dir: {mnist}"
     return [_row(folder, name, where, rounds, count, say) for name, where in wheres.items()]
 

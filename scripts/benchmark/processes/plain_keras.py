@@ -1,7 +1,8 @@
 """A training as the Keras site's first example has it: float32 arrays in memory, `fit` with validation, `evaluate`.
 
 After https://keras.io/examples/vision/mnist_convnet/, which ends in a softmax and takes one-hot labels; here the loss takes
-logits and integer labels, as that of the config does. Everything else, such as XLA, has the defaults of Keras.
+logits and integer labels, as that of the config does. Everything else, such as XLA, has the defaults of Keras; `--precision`
+sets Keras's policy, such as mixed_bfloat16.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def main() -> None:
     options = arguments()
     data = np.load(options.data)
     train, validation, test = (data[f"{part}_images"].astype("float32") / 255 for part in ("train", "validation", "test"))
+    keras.mixed_precision.set_global_policy(options.precision)
     model = network(train.shape[1:], options)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
@@ -46,7 +48,8 @@ def main() -> None:
         callbacks=[timing],
     )
     _, accuracy = model.evaluate(test, data["test_labels"])
-    report(timing.watch, len(train), float(accuracy), "gpu" if tf.config.list_physical_devices("GPU") else "cpu")
+    device = "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
+    report(timing.watch, len(train), float(accuracy), device, options.precision)
 
 
 main()

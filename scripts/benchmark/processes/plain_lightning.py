@@ -7,7 +7,8 @@ from typing import Any
 import lightning
 import torch
 from plain import Stopwatch, arguments, report
-from plain_tensors import loader, network, splits
+from plain_tensors import loader, splits
+from plain_torch_network import network
 from torch.nn import functional as F
 
 
