@@ -70,6 +70,12 @@ def acts_in_training(layer: keras.Layer) -> bool:
     return own or isinstance(layer, (*RANDOM, keras.layers.BatchNormalization))
 
 
+def without_noise(layer: keras.Layer) -> None:
+    """Let a layer that draws random numbers pass on its inputs in training."""
+    if isinstance(layer, RANDOM):
+        setattr(layer, "stddev" if isinstance(layer, keras.layers.GaussianNoise) else "rate", 0.0)
+
+
 @keras.saving.register_keras_serializable(package="cnnctl")
 class TwiceDifferentiableBatchNormalization(keras.layers.BatchNormalization):
     """Batch norm with correct second derivatives, which MAML needs for a gradient through a gradient.

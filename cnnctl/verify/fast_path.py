@@ -12,7 +12,7 @@ import tensorflow as tf
 from cnnctl.model import build_model
 from cnnctl.model.adapted import Moments
 from cnnctl.model.fast_network import FastNetwork, fast_network
-from cnnctl.model.keras_layers import RANDOM
+from cnnctl.model.keras_layers import without_noise
 from cnnctl.model.keras_optimizers import build_loss
 from cnnctl.model.styles import layers_by_name
 from cnnctl.model.variables import names_of
@@ -81,8 +81,7 @@ def _plain(experiment: Experiment, precision: str, moments: Moments) -> keras.Mo
     """Build the network without dropout and noise, whose draws differ."""
     network = build_model(with_settings(experiment, precision=precision), moments=moments)
     for layer in layers_by_name(network).values():
-        if isinstance(layer, RANDOM):
-            setattr(layer, "stddev" if isinstance(layer, keras.layers.GaussianNoise) else "rate", 0.0)
+        without_noise(layer)
     return network
 
 
