@@ -206,6 +206,12 @@ def _provenance(command: str, needs: Needs) -> str:
 
 
 def _equality(needs: Needs) -> list[str]:
+    if needs["mixed"]:
+        text = (
+            "It computes in 16 bits as Keras does. cnnctl train computes batch normalization, ReLU before pooling and dropout in a "
+            "faster way, so rounding and dropout masks differ; the initial weights and the batches are equal."
+        )
+        return textwrap.wrap(text, WIDTH, break_on_hyphens=False)
     changes = [
         *(["--set train.precision=float32"] if needs["any_precision"] else []),
         *(["--set train.batch_parts=1"] if needs["parts"] else []),

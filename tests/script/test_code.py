@@ -45,6 +45,7 @@ from cnnctl.script.layer_names import MODEL_ATTRIBUTES
 from cnnctl.script.page import needs_of, script
 from cnnctl.script.reading_code import reading_of
 from cnnctl.script.template import written
+from cnnctl.session import classification
 from cnnctl.session.session import reducing_of
 from cnnctl.spec import listing
 from cnnctl.spec.auto import on_any_machine
@@ -300,6 +301,8 @@ def trained(experiment: Experiment) -> list[Any]:
 
 
 def assert_same_bits(experiment: Experiment, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Compare the weights that a script and cnnctl train; in 16 bits without the fast path, as the script's docstring says."""
+    monkeypatch.setattr(classification, "fast_network", lambda network, *_: network)
     names = ran(text_of(experiment), folder, monkeypatch)
     theirs = [variable.numpy() for variable in names["model"].variables]
     for mine, other in zip(trained(on_any_machine(experiment)), theirs, strict=True):  # as the script's docstring says
@@ -1115,6 +1118,11 @@ def test_the_command_prints_the_script(capsys: pytest.CaptureFixture[str]) -> No
     assert "EPOCHS = 3\n" in text
     assert 'model.save("quickstart.keras")' in text
     assert re.sub(r"\s+", " ", text).count(f"cnnctl code {config} --set train.epochs=3 --set data.validation=0.2") == 1
+
+
+def test_in_16_bits_the_docstring_promises_equal_initial_weights_and_batches_alone() -> None:
+    assert "rounding and dropout masks differ" in " ".join(text_of(tiny("train.precision=mixed_bfloat16")).split())
+    assert "bit-identical weights" in " ".join(text_of(tiny()).split())
 
 
 def test_a_command_cannot_end_the_docstring() -> None:
