@@ -134,8 +134,9 @@ def _candidates(experiment: Experiment, device: Device, strategy: Choice, expect
     """List what may be the fastest on a CPU, the expected settings first."""
     if experiment.few_shot or device.kind != "cpu" or strategy.value != ONE_DEVICE.value:
         return [expected]
-    # Flags decide: with bfloat16 instructions it is faster, and emulated it is slower. Some systems report none.
-    open_precision = experiment.train.precision == "auto" and not cpu_flags()
+    # Emulated bfloat16 is slower for every network. With its instructions a small network may still be faster in float32.
+    emulated = expected.precision == "float32" and cpu_flags()
+    open_precision = experiment.train.precision == "auto" and not emulated
     precisions = ("float32", "mixed_bfloat16") if open_precision else (expected.precision,)
     parts = fitting_parts(experiment, device.cores) if experiment.train.batch_parts == "auto" else (expected.parts,)
     others = [Candidate(precision, count) for precision in precisions for count in parts]

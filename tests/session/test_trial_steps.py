@@ -126,18 +126,20 @@ def test_what_is_measured_becomes_the_setting(monkeypatch: pytest.MonkeyPatch) -
         asked.append(candidates)
         return Speeds(dict(zip(candidates, (1.0, 3.0, 2.0, 2.5), strict=False)))
 
-    monkeypatch.setattr(auto, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(auto, "cpu_flags", lambda: frozenset({"avx2"}))
     monkeypatch.setattr(settings, "cpu_flags", auto.cpu_flags)
     settled = resolve_auto(experiment, CPU, measure=measure)
-    assert asked.pop() == [Candidate("mixed_bfloat16", 2), Candidate("mixed_bfloat16", 1)]  # flags decide the precision
+    assert asked.pop() == [TWO, ONE]  # emulated bfloat16 is out of the question
     assert (settled.parts, settled.batch_parts.why) == (1, "measured: 1 images/s in 2 parts, 3 images/s in 1 part")
-    assert settled.precision.why == "this CPU has bfloat16 instructions (avx512_bf16)"
-    monkeypatch.setattr(auto, "cpu_flags", frozenset)
-    monkeypatch.setattr(settings, "cpu_flags", auto.cpu_flags)
-    settled = resolve_auto(experiment, CPU, measure=measure)
-    assert len(asked.pop()) == 4  # nothing decides
-    assert settled.precision.why == settled.batch_parts.why
+    assert settled.precision.why.startswith("this CPU has no bfloat16 instructions")
+    for flags in (frozenset({"avx512_bf16"}), frozenset[str]()):  # it has them, or reports nothing
+        monkeypatch.setattr(auto, "cpu_flags", lambda flags=flags: flags)
+        monkeypatch.setattr(settings, "cpu_flags", auto.cpu_flags)
+        settled = resolve_auto(experiment, CPU, measure=measure)
+        assert len(asked.pop()) == 4
+        assert settled.precision.why == settled.batch_parts.why
     whole = load(CONFIGS / "batchnorm.yaml", ["train.batch_parts=auto"])
+    monkeypatch.setattr(settings, "cpu_flags", lambda: frozenset({"avx2"}))
     assert resolve_auto(whole, CPU, measure=measure).parts == 1
     assert not asked  # one candidate
 
