@@ -14,7 +14,9 @@ from cnnctl.spec.stack import Node
 
 
 class FastNetwork(keras.Model):
-    """Computes what another network computes, as in `fused`, whole or in parts of a batch; outputs and gradients differ by rounding.
+    """Computes what another network computes, as in `fused`, whole or in parts of a batch.
+
+    Outputs and gradients differ by rounding, and dropout draws other masks.
 
     TensorFlow splits each operation among the cores and waits for the slowest, dozens of times per step. Parts wait for
     each other once per step, where their outputs are joined. The gradient of a weight is the sum over the parts.

@@ -5,7 +5,7 @@ Three things differ from Keras; everything else is the call of each layer:
 - Batch normalization is one operation of TensorFlow, which Keras computes by about a dozen. Values, gradients and moving
   averages are the same but for rounding.
 - ReLU is applied after max pooling instead of before it. The values and gradients are equal, but there are fewer values.
-- Dropout uses 8 or 16 random bits per element instead of a random float. The rate is exact to 1/65,536; the masks differ from
+- Dropout draws 8 or 16 random bits per element instead of a random float. The rate is exact to 1/65,536; the masks differ from
   those of Keras's layer.
 """
 
@@ -59,6 +59,8 @@ def relu_after_pooling(nodes: Sequence[Node]) -> dict[str, str]:
 
 def _ends_with_relu(node: Node) -> bool:
     layer = node.layer
+    if getattr(layer, "activity_regularizer", None) is not None:
+        return False  # Keras computes it of the layer's own outputs, after ReLU
     if isinstance(layer, ReLU):
         return (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)
     return isinstance(layer, Convolution | Conv2DTranspose | ActivationLayer) and layer.activation == "relu"
@@ -129,7 +131,7 @@ def _move(layer: keras.layers.BatchNormalization, mean: Any, variance: Any, coun
     TensorFlow divides the sum of squares by `count - 1`, Keras by `count`.
     """
     values = tf.cast(count, variance.dtype)
-    of_batch = mean, variance * ((values - 1) / values)
+    of_batch = mean, tf.math.multiply_no_nan(variance, (values - 1) / values)  # of 1 value it may be infinite times 0
     for moving, new in zip((layer.moving_mean, layer.moving_variance), of_batch, strict=True):
         moving.assign(moving * layer.momentum + tf.stop_gradient(new) * (1.0 - layer.momentum))
 

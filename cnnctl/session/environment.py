@@ -82,7 +82,7 @@ def note_environment(
     Raises:
         RunError: the run was started on other training or validation images, or they had other classes.
     """
-    now, rounding = _this_command(), {**_rounding(device), "replicas": replicas}
+    now, rounding = _this_command(), {**rounding_of(device), "replicas": replicas}
     if not (origin or run.environment.exists()):
         lasting = {**_lasting(settings, rounding), **data.fingerprints(), **_custom_layers(run, settings)}
         about_data = {"class_names": data.class_names, "training_images": data.training_images()}
@@ -156,20 +156,21 @@ def _without_note(value: Any) -> Any:
     return value.partition(" (")[0] if isinstance(value, str) and value.startswith(("CPU", "GPU")) else value
 
 
-def _rounding(device: Device) -> dict[str, Any]:
+def rounding_of(device: Device) -> dict[str, Any]:
+    """Describe what decides how sums round on this machine, and how fast it computes."""
     return {
         "device": str(device),
-        "processor": processor(),
+        "processor": _processor(),
         "instruction_sets": sorted(flag for flag in cpu_flags() if flag.startswith(_VECTORS)),
         "cores": device.cores,
         "variables": {
             name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES) and name not in _IRRELEVANT
         },
-        "versions": versions(),
+        "versions": {"cnnctl": __version__, **{name: _version(name) for name in PACKAGES}},
     }
 
 
-def processor() -> str:
+def _processor() -> str:
     """Return the name of the processor, as far as the system reports it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
@@ -194,11 +195,6 @@ def _lasting(settings: Settings, rounding: dict[str, Any]) -> dict[str, Any]:
         "overridden": dict(overridden),
         "git_commit": _git_commit(),
     }
-
-
-def versions() -> dict[str, str | None]:
-    """Return the versions of cnnctl and of the packages that compute; None for one that is not installed."""
-    return {"cnnctl": __version__, **{name: _version(name) for name in PACKAGES}}
 
 
 def _version(package: str) -> str | None:

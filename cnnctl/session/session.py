@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from cnnctl.data.pipeline import as_read_error
@@ -65,8 +66,9 @@ def prepare(
         CnnctlError: the device, the workers, the data or the memory do not suit the config.
     """
     chosen = choose_device(device)
-    with console.working("measuring what trains fastest"):
-        settings = resolve_auto(experiment, chosen, chosen_strategy(experiment, chosen, cluster), measured_speeds)
+    # A trial of a sweep goes by rules: others compute beside it, and it must equal the same training by itself.
+    measure = None if part_of else partial(measured_speeds, say=console.say)
+    settings = resolve_auto(experiment, chosen, chosen_strategy(experiment, chosen, cluster), measure)
     experiment = settings.experiment
     set_threads(settings.parts, chosen)
     workers = start_workers(str(settings.strategy.value), experiment, chosen, cluster, console)

@@ -66,15 +66,20 @@ class Trained(EndedRun):
 
     @cached_property
     def fast(self) -> keras.Model:
-        """The network as it was trained and tested: in 16 bits, or with batches in parts, computed in a faster way."""
-        train = self.experiment.train
-        assert isinstance(train.batch_parts, int)  # resolved
-        return fast_network(self.model, self.experiment.network.nodes, train.precision, train.batch_parts)
+        """The network as it was tested: in 16 bits or with parts computed in a faster way, except by replicas."""
+        parts = self.experiment.train.batch_parts
+        assert isinstance(parts, int)  # resolved
+        return self._in_parts(parts)
+
+    def _in_parts(self, parts: int) -> keras.Model:
+        train, nodes = self.experiment.train, self.experiment.network.nodes
+        alone = train.strategy == "one_device"
+        return fast_network(self.model, nodes, train.precision, parts) if alone else self.model
 
     @cached_property
     def outputs(self) -> Callable[[Any], Any]:
-        """Compute outputs (B, classes) of the network's inputs; compiled once."""
-        compute = partial(self.fast, training=False)
+        """Compute outputs (B, classes) of the network's inputs, in one part, since a batch may be one image; compiled once."""
+        compute = partial(self._in_parts(1), training=False)
         compiled: Callable[[Any], Any] = tf.function(compute, autograph=False, reduce_retracing=True)
         return compiled
 

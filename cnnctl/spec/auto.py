@@ -61,7 +61,7 @@ def parts_on_cpu(experiment: Experiment, cores: int) -> Choice:
 
 
 def fitting_parts(experiment: Experiment, cores: int) -> list[int]:
-    """List the numbers of parts that may be the fastest: whole batches, a part per core, and per two cores."""
+    """List the numbers of parts that may be the fastest: 1, as many as cores or batch allow, and half as many."""
     if whole_batch_reason(experiment, experiment.network.nodes):
         return [1]
     most = min(cores, experiment.train.batch_size // LEAST_PART)

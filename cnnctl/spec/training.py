@@ -112,11 +112,11 @@ class TrainSpec(Section):
         optimizer: an optimizer by its Keras name, see below.
         loss: null chooses by the output of the network (logits or probabilities) and by `data.labels`.
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are always float32. `auto` takes the 16-bit format
-            that this device has in hardware, else float32; on a CPU it measures long trainings in both. In 16 bits a faster way to compute is used: rounding and dropout
+            that this device has in hardware, else float32; a CPU that has one measures long trainings in both. In 16 bits a faster way to compute is used: rounding and dropout
             masks differ from Keras's.
         batch_parts: number of parts of a batch that are computed in parallel, one per core, which is faster than splitting
-            each operation among the cores. `auto` measures long trainings for a second and remembers the figures; short ones
-            have a part per core. Rounding and dropout masks differ from `batch_parts: 1`. Not for layers that need the whole
+            each operation among the cores. `auto` measures long trainings by trial steps and keeps the figures; short ones
+            have as many parts as there are cores, each of at least 32 images. Rounding and dropout masks differ from `batch_parts: 1`. Not for layers that need the whole
             batch, such as batch normalization.
         strategy: `one_device`; `mirrored`, all GPUs of this machine, each with a part of every batch; or `multi_worker`, all
             processes in the environment variable `TF_CONFIG`, with the custom loop. `auto` takes the workers of `TF_CONFIG`

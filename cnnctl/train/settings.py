@@ -39,11 +39,11 @@ class Speeds:
 
     Attributes:
         images_per_second: of each candidate; the first is the one that is expected to be the fastest.
-        remembered: an earlier command measured it.
+        cached: an earlier command measured it.
     """
 
     images_per_second: Mapping[Candidate, float]
-    remembered: bool = False
+    cached: bool = False
 
     @property
     def fastest(self) -> Candidate:
@@ -54,7 +54,7 @@ class Speeds:
 
     def __str__(self) -> str:
         shown = ", ".join(f"{speed:,.0f} images/s {self._named(each)}" for each, speed in self.images_per_second.items())
-        return f"measured{' by an earlier command' if self.remembered else ''}: {shown}"
+        return f"measured{' by an earlier command' if self.cached else ''}: {shown}"
 
     def _named(self, candidate: Candidate) -> str:
         """Name the settings in which the candidates differ."""
@@ -67,7 +67,7 @@ class Speeds:
     def as_plain(self) -> list[dict[str, object]]:
         """Return the entry of environment.json."""
         return [
-            {**candidate._asdict(), "images_per_second": round(speed, 1), "remembered": self.remembered}
+            {**candidate._asdict(), "images_per_second": round(speed, 1), "cached": self.cached}
             for candidate, speed in self.images_per_second.items()
         ]
 

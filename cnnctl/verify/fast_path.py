@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,14 +45,15 @@ class FastPath:
         return [
             f"{what} of the fast path: differ from Keras in float32 by {found.relative:.1e}, expected at most {most:.0e}"
             for what, found in self.rows[FAST].items()
-            if found.relative > (most := self._largest(what))
+            if not found.relative <= (most := self._largest(what))  # so that NaN is one too
         ]
 
     def _largest(self, what: str) -> float:
-        return max(self.tolerance, *(AS_KERAS * row[what].relative for name, row in self.rows.items() if name != FAST), 0.0)
+        of_keras = [AS_KERAS * row[what].relative for name, row in self.rows.items() if name != FAST]
+        return max([self.tolerance, *filter(math.isfinite, of_keras)])
 
 
-FAST = "fast path"
+FAST, AVERAGES = "fast path", "moving averages"
 AS_KERAS = 1.5
 """A step's gradients through several batch normalizations in 16 bits differ by a tenth and more, by chance."""
 
@@ -68,12 +70,16 @@ def compare_fast_path(settings: Settings, device: str, images: Any, labels: Any,
     experiment, precision = settings.experiment, str(settings.precision.value)
     if precision == "float32" and settings.parts == 1:
         return None
-    reference = _step(_plain(experiment, "float32", moments), experiment, images, labels)
     ways = {} if precision == "float32" else {f"Keras in {precision}": _plain(experiment, precision, moments)}
     network = _plain(experiment, precision, moments)
     ways[FAST] = fast_network(network, experiment.network.nodes, precision, settings.parts)
+    start = {AVERAGES: _averages(network)}  # their change is compared: a step moves them by a small part
     computed = {name: _step(model, experiment, images, labels) for name, model in ways.items()}
-    rows = {name: {what: difference(each[what], reference[what]) for what in reference} for name, each in computed.items()}
+    reference = _step(_plain(experiment, "float32", moments), experiment, images, labels)
+    rows = {
+        name: {what: difference(each[what], reference[what], start.get(what)) for what in reference}
+        for name, each in computed.items()
+    }
     return FastPath(str(settings), tolerance(device, precision), rows)
 
 
@@ -98,10 +104,16 @@ def _step(model: keras.Model, experiment: Experiment, images: Any, labels: Any) 
     loss, gradients = tf.function(step, autograph=False)()
     outputs = tf.function(model, autograph=False)(images, training=False)
     names = names_of(layers_by_name(network))
-    averages = {names[id(each)]: np.asarray(each) for each in network.non_trainable_variables if each.dtype == "float32"}
+    averages = _averages(network)
     return {
         "loss": {"loss": loss.numpy()},
         "gradients": {names[id(each)]: gradient.numpy() for each, gradient in zip(weights, gradients, strict=True)},
-        **({"moving averages": averages} if averages else {}),
+        **({AVERAGES: averages} if averages else {}),
         "outputs": {"outputs": np.asarray(outputs, np.float32)},
     }
+
+
+def _averages(network: keras.Model) -> Arrays:
+    """Return the moving averages of a network, by name."""
+    names = names_of(layers_by_name(network))
+    return {names[id(each)]: np.array(each) for each in network.non_trainable_variables if each.dtype == "float32"}

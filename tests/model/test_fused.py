@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cnnctl.model import build_model
+from cnnctl.model import build_model, fused
 from cnnctl.model.fused import fused_outputs, relu_after_pooling
+from cnnctl.model.styles import layers_of
 from cnnctl.spec.load import load
 
 QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
@@ -67,6 +68,8 @@ def test_relu_moves_only_where_nobody_else_takes_its_outputs() -> None:
     }
     assert list(relu_after_pooling(network(KINDS)[1]).values()) == ["linear", "pooling"] * 3
     assert list(relu_after_pooling(network(AFTER_NORM)[1]).values()) == ["linear", "pooling"] * 2
+    regularized = CHAIN.replace("activation: relu", "activation: relu, activity_regularizer: l2")
+    assert relu_after_pooling(network(regularized)[1]) == {}  # of the values after ReLU
     assert relu_after_pooling(network(BRANCHES)[1]) == {}
     assert relu_after_pooling(network("[{relu: {max_value: 6}}, max_pooling2d, flatten, {dense: {units: classes}}]")[1]) == {}
     other = "[{conv2d: {filters: 3, kernel_size: 3, activation: tanh}}, max_pooling2d, flatten, {dense: {units: classes}}]"
@@ -166,3 +169,12 @@ def test_in_16_bits_batch_norm_is_as_near_to_float32_as_keras_s() -> None:
     )
     of_fused, of_keras = (np.linalg.norm(each - exact) / np.linalg.norm(exact) for each in (fused, keras_s))
     assert 0 < of_fused < 1.3 * of_keras < 0.1
+
+
+def test_the_moving_variance_of_single_values_stays_finite() -> None:
+    model, nodes = network("[flatten, {batch_normalization: {momentum: 0.5}}, {dense: {units: classes}}]")
+    fused_outputs(model, nodes, tf.ones((1, 8, 8, 1)), training=True)
+    layer = layers_of(model, nodes)["batch_normalization"]
+    np.testing.assert_array_equal(layer.moving_variance, np.full(64, 0.5))
+    fused._move(layer, tf.zeros(64), tf.fill([64], np.inf), tf.constant(1))  # as a GPU may divide by 0
+    np.testing.assert_array_equal(layer.moving_variance, np.full(64, 0.25))

@@ -302,7 +302,8 @@ def trained(experiment: Experiment) -> list[Any]:
 
 def assert_same_bits(experiment: Experiment, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Compare the weights that a script and cnnctl train; in 16 bits without the fast path, as the script's docstring says."""
-    monkeypatch.setattr(classification, "fast_network", lambda network, *_: network)
+    if experiment.train.precision.startswith("mixed_"):
+        monkeypatch.setattr(classification, "fast_network", lambda network, *_: network)
     names = ran(text_of(experiment), folder, monkeypatch)
     theirs = [variable.numpy() for variable in names["model"].variables]
     for mine, other in zip(trained(on_any_machine(experiment)), theirs, strict=True):  # as the script's docstring says

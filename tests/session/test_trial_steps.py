@@ -12,13 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from cnnctl.few_shot.task import make_task
+from cnnctl.report.console import Console
+from cnnctl.session import session as session_module
 from cnnctl.session import trial_steps
+from cnnctl.session.state import Part
 from cnnctl.session.trial_steps import is_worth_measuring, measured_speeds
 from cnnctl.spec import auto
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 from cnnctl.train import settings
 from cnnctl.train.device import Device
+from cnnctl.train.observers import Observer
 from cnnctl.train.settings import Candidate, Speeds, resolve_auto
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -32,14 +37,18 @@ def in_a_new_process(code: str, cache: Path) -> str:
     head = """
         from pathlib import Path
         from cnnctl.session.trial_steps import *
-        from cnnctl.session import trial_steps
+        from cnnctl.few_shot.task import make_task
+from cnnctl.report.console import Console
+from cnnctl.session import session as session_module
+from cnnctl.session import trial_steps
+from cnnctl.session.state import Part
         from cnnctl.spec.load import load
         from cnnctl.train.settings import *
         CPU = Device("cpu", "2 cores", cores=2)
         ONE, TWO = Candidate("float32", 1), Candidate("float32", 2)
         experiment = load(Path(CONFIG), LONG)
     """
-    text = f"CONFIG, LONG = {str(CONFIGS / 'quickstart.yaml')!r}, {LONG!r}\n{textwrap.dedent(head)}{textwrap.dedent(code)}"
+    text = f"CONFIG, LONG, CACHE = {str(CONFIGS / 'quickstart.yaml')!r}, {LONG!r}, {str(cache)!r}\n{textwrap.dedent(head)}{textwrap.dedent(code)}"
     done = subprocess.run(
         [sys.executable, "-c", text],
         env={**os.environ, "CNNCTL_CACHE_DIR": str(cache)},
@@ -55,7 +64,7 @@ def in_a_new_process(code: str, cache: Path) -> str:
 def test_candidates_are_measured_once_and_remembered(tmp_path: Path) -> None:
     printed = in_a_new_process("print(measured_speeds(experiment, CPU, [TWO, ONE]).as_plain())", tmp_path)
     first = ast.literal_eval(printed)
-    assert [(each["precision"], each["parts"], each["remembered"]) for each in first] == [
+    assert [(each["precision"], each["parts"], each["cached"]) for each in first] == [
         ("float32", 2, False),
         ("float32", 1, False),
     ]
@@ -64,37 +73,68 @@ def test_candidates_are_measured_once_and_remembered(tmp_path: Path) -> None:
         trial_steps._in_a_process = None
         print(measured_speeds(experiment, CPU, [TWO, ONE]).as_plain())
         other = load(Path(CONFIG), [*LONG, "train.batch_size=65"])
-        print(trial_steps._remembered(trial_steps._file(other, CPU, [TWO, ONE]), [TWO, ONE]))
+        print(known_speeds(other, CPU, [TWO, ONE]))
         """,
         tmp_path,
     )
     remembered, other = again.splitlines()
-    assert ast.literal_eval(remembered) == [{**each, "remembered": True} for each in first]
+    assert ast.literal_eval(remembered) == [{**each, "cached": True} for each in first]
     assert other == "None"  # another batch size
     (file,) = (tmp_path / "auto").iterdir()
     file.write_text("[1.0]")
-    assert (
-        in_a_new_process(
-            "print(trial_steps._remembered(trial_steps._file(experiment, CPU, [TWO, ONE]), [TWO, ONE]))", tmp_path
-        )[:4]
-        == "None"
-    )
+    assert in_a_new_process("print(known_speeds(experiment, CPU, [TWO, ONE]))", tmp_path)[:4] == "None"
 
 
-def test_a_trial_that_dies_or_hangs_leaves_the_choice_to_the_rules(tmp_path: Path) -> None:
+def test_a_trial_that_dies_or_hangs_leaves_the_choice_to_the_rules_and_is_not_made_again(tmp_path: Path) -> None:
     printed = in_a_new_process(
         """
         import os, signal, time
         trial_steps.LONGEST = 1.0
-        for instead in (lambda *_: os.kill(os.getpid(), signal.SIGKILL), lambda *_: time.sleep(600)):
-            trial_steps._images_per_second = instead
-            print(measured_speeds(experiment, CPU, [TWO, ONE]))
+        begun = tuple(Path(CACHE, name) for name in ("killed", "asleep"))
+        instead = (
+            lambda *_: (begun[0].open("a").write("x"), os.kill(os.getpid(), signal.SIGKILL)),
+            lambda *_: (begun[1].open("a").write("x"), time.sleep(600)),
+        )
+        for number, compute in enumerate(instead):
+            trial_steps._images_per_second = compute
+            one_of_two = load(Path(CONFIG), [*LONG, f"train.batch_size={64 + number}"])
+            for _ in range(2):
+                print(measured_speeds(one_of_two, CPU, [TWO, ONE]))
+        print([file.stat().st_size for file in begun])
         print(resolve_auto(experiment, CPU, measure=measured_speeds).reasons)
         """,
         tmp_path,
     )
-    assert printed.splitlines() == ["None", "None", "['batch_parts: auto → 2 (2 cores, ≥ 32 images per part)']"]
-    assert not (tmp_path / "auto").exists()
+    *tried, begun, reasons = printed.splitlines()
+    assert tried == ["None"] * 4
+    assert begun == "[1, 1]"  # neither the second candidate nor the second command tried
+    assert reasons == "['batch_parts: auto → 2 (2 cores, ≥ 32 images per part)']"
+
+
+def test_a_trial_of_a_sweep_goes_by_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_: object, **__: object) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(session_module, "measured_speeds", measure)
+    experiment = load(CONFIGS / "quickstart.yaml", LONG)
+    prepared = session_module.prepare(experiment, make_task, "cpu", Console(quiet=True), part_of=Part(Observer()))
+    assert prepared.settings.speeds is None
+    with pytest.raises(AssertionError, match="measured"):
+        session_module.prepare(experiment, make_task, "cpu", Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.labels=one_hot"],
+        ["train.optimizer={adam: {learning_rate: {piecewise: {boundaries: [100, 5 epochs], values: [1e-2, 1e-3, 1e-4]}}}}"],
+        ["model.layers.0={normalization: {}}"],
+    ],
+)
+def test_every_kind_of_training_makes_trial_steps(overrides: list[str]) -> None:
+    experiment = load(CONFIGS / "batchnorm.yaml", ["data.source=digits", *overrides])
+    for candidate in (ONE, Candidate("mixed_bfloat16", 1)):
+        assert trial_steps._images_per_second(experiment, CPU, candidate, 2) > 0
 
 
 def test_short_trainings_and_processes_that_have_computed_measure_nothing(
@@ -114,7 +154,7 @@ def test_the_choice_is_the_expected_one_unless_another_is_clearly_faster() -> No
     assert Speeds({TWO: 100.0, ONE: 104.0}).fastest == TWO
     assert Speeds({TWO: 100.0, ONE: 106.0}).fastest == ONE
     assert str(Speeds({TWO: 1234.5, ONE: 9.0})) == "measured: 1,234 images/s in 2 parts, 9 images/s in 1 part"
-    both = Speeds({Candidate("float32", 1): 1.0, Candidate("mixed_bfloat16", 1): 2.0}, remembered=True)
+    both = Speeds({Candidate("float32", 1): 1.0, Candidate("mixed_bfloat16", 1): 2.0}, cached=True)
     assert str(both) == "measured by an earlier command: 1 images/s in float32, 2 images/s in mixed_bfloat16"
 
 

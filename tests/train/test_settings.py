@@ -97,8 +97,20 @@ def test_a_run_in_parts_is_interrupted_and_goes_on_to_the_bit(tmp_path: Path, lo
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_run_in_parts_is_judged_as_it_was_in_training_up_to_rounding(tmp_path: Path) -> None:
-    trained(tmp_path / "run", "train.batch_parts=2")
+NORMALIZED = "model.layers=[{conv2d: {filters: 4, kernel_size: 3}}, batch_normalization, relu, max_pooling2d, flatten, {dense: {units: classes}}]"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.batch_parts=2"],
+        ["train.precision=mixed_bfloat16", NORMALIZED],
+        ["train.precision=mixed_bfloat16", NORMALIZED, "train.strategy=mirrored"],
+        ["train.precision=mixed_bfloat16", "train.batch_parts=2"],
+    ],
+)
+def test_a_run_is_evaluated_as_it_was_in_training_up_to_rounding(tmp_path: Path, overrides: list[str]) -> None:
+    trained(tmp_path / "run", *overrides)
     result = json.loads((tmp_path / "run/result.json").read_text())
     evaluate([tmp_path / "run"], "test", None, "json", "cpu", Console(quiet=True), True, EpisodeOptions())
     judged = json.loads((tmp_path / "run/evaluation/test.json").read_text())

@@ -19,7 +19,7 @@ data: {source: digits}
 model:
   layers:
     - conv2d: {filters: 4, kernel_size: 3}
-    - batch_normalization: {momentum: 0.5}
+    - batch_normalization
     - relu
     - max_pooling2d
     - flatten
@@ -64,12 +64,20 @@ def test_without_a_fast_path_there_is_nothing_to_compare(tmp_path: Path, capsys:
     assert shown(tmp_path, CONFIG, "float32", 1, capsys) is None
 
 
-def test_another_moving_variance_is_found(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("wrong", ["variance", "nothing"])
+def test_other_moving_averages_are_found(
+    wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    move = fused._move
+    move = fused._move if wrong == "variance" else lambda *_: None
     monkeypatch.setattr(
         fused, "_move", lambda layer, mean, variance, count: move(layer, mean, variance * 1.5, tf.constant(10**9))
     )
     with pytest.raises(RunError, match=r"moving averages of the fast path: differ from Keras in float32 by \d"):
+        shown(tmp_path, CONFIG, "mixed_bfloat16", 1, capsys)
+
+
+def test_nan_is_no_agreement(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    normalized = fused._normalized
+    monkeypatch.setattr(fused, "_normalized", lambda *taken: normalized(*taken) * float("nan"))
+    with pytest.raises(RunError, match="outputs of the fast path: differ from Keras in float32 by nan"):
         shown(tmp_path, CONFIG, "mixed_bfloat16", 1, capsys)
