@@ -55,8 +55,8 @@ def test_outputs_and_gradients_are_those_of_the_network_to_the_bit(layers: str, 
     images = tf.constant(np.random.default_rng(0).normal(size=(9, 8, 8, 1)), tf.float32)
     mine = outputs_and_gradients(model, lambda pixels: fused_outputs(model, nodes, pixels, training=True), images)
     theirs = outputs_and_gradients(model, lambda pixels: model(pixels, training=True), images)
-    for fused, plain in zip(mine, theirs, strict=True):
-        np.testing.assert_array_equal(fused, plain)
+    for faster, plain in zip(mine, theirs, strict=True):
+        np.testing.assert_array_equal(faster, plain)
 
 
 def test_relu_moves_only_where_nobody_else_takes_its_outputs() -> None:

@@ -37,11 +37,7 @@ def in_a_new_process(code: str, cache: Path) -> str:
     head = """
         from pathlib import Path
         from cnnctl.session.trial_steps import *
-        from cnnctl.few_shot.task import make_task
-from cnnctl.report.console import Console
-from cnnctl.session import session as session_module
-from cnnctl.session import trial_steps
-from cnnctl.session.state import Part
+        from cnnctl.session import trial_steps
         from cnnctl.spec.load import load
         from cnnctl.train.settings import *
         CPU = Device("cpu", "2 cores", cores=2)
@@ -132,7 +128,7 @@ def test_a_trial_of_a_sweep_goes_by_rules(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_every_kind_of_training_makes_trial_steps(overrides: list[str]) -> None:
-    experiment = load(CONFIGS / "batchnorm.yaml", ["data.source=digits", *overrides])
+    experiment = load(CONFIGS / "quickstart.yaml", overrides)
     for candidate in (ONE, Candidate("mixed_bfloat16", 1)):
         assert trial_steps._images_per_second(experiment, CPU, candidate, 2) > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import tensorflow as tf
 from cnnctl.commands.evaluate import evaluate
 from cnnctl.commands.train import train
 from cnnctl.few_shot.options import EpisodeOptions
+from cnnctl.model.fast_network import FastNetwork
 from cnnctl.report.console import Console
+from cnnctl.session.trained_run import open_trained
 from cnnctl.spec import auto
+from cnnctl.spec.auto import with_settings
 from cnnctl.spec.load import load
 from cnnctl.train import settings
 from cnnctl.train.device import Device
@@ -105,7 +109,6 @@ NORMALIZED = "model.layers=[{conv2d: {filters: 4, kernel_size: 3}}, batch_normal
     [
         ["train.batch_parts=2"],
         ["train.precision=mixed_bfloat16", NORMALIZED],
-        ["train.precision=mixed_bfloat16", NORMALIZED, "train.strategy=mirrored"],
         ["train.precision=mixed_bfloat16", "train.batch_parts=2"],
     ],
 )
@@ -116,6 +119,10 @@ def test_a_run_is_evaluated_as_it_was_in_training_up_to_rounding(tmp_path: Path,
     judged = json.loads((tmp_path / "run/evaluation/test.json").read_text())
     assert judged["accuracy"] == pytest.approx(result["test_accuracy"], abs=1e-6)
     assert judged["loss"] == pytest.approx(result["test_loss"], rel=1e-5)
+    opened = open_trained(tmp_path / "run")
+    assert isinstance(opened.fast, FastNetwork)
+    of_replicas = replace(opened, experiment=with_settings(opened.experiment, strategy="mirrored"))
+    assert of_replicas.fast is opened.model  # they train and test as Keras does
 
 
 def test_each_part_has_its_own_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,5 +79,5 @@ def test_other_moving_averages_are_found(
 def test_nan_is_no_agreement(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     normalized = fused._normalized
     monkeypatch.setattr(fused, "_normalized", lambda *taken: normalized(*taken) * float("nan"))
-    with pytest.raises(RunError, match="outputs of the fast path: differ from Keras in float32 by nan"):
+    with pytest.raises(RunError, match="gradients of the fast path: differ from Keras in float32 by nan"):
         shown(tmp_path, CONFIG, "mixed_bfloat16", 1, capsys)
