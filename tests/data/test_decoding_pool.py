@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cnnctl.data import decoding_pool
+from cnnctl.data import decoding, decoding_pool
 from cnnctl.data.decoding import Decoder
 from cnnctl.data.decoding_pool import blocks_of, in_order
 from cnnctl.data.images import Fitting
 from cnnctl.data.inputs import Inputs
+from cnnctl.data.inspect.originals import thumbnail
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.store.cache import key_of
 from cnnctl.errors import DataError
@@ -129,6 +130,22 @@ def test_several_processes_predict_what_one_does(images: Path, processes: Proces
     assert predicted() == alone
     assert len(started) == 2
     assert len(alone[2]) == 7
+
+
+def test_no_thumbnail_is_drawn_once_there_are_enough(
+    images: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Image.Image] = []
+
+    def noted(image: Image.Image) -> Any:
+        drawn.append(image)
+        return thumbnail(image)
+
+    monkeypatch.setattr(decoding, "thumbnail", noted)
+    processes(1)
+    inputs = Inputs(sorted(images.glob("train/[ab]/*")), folder_of(images), 20)
+    assert sum(map(len, inputs.batches(16))) == COUNT
+    assert len(inputs.thumbnails) == len(drawn) == 20
 
 
 @pytest.fixture
@@ -294,7 +311,7 @@ def children_of(pid: int) -> list[int]:
 
 SLOW = """
 import sys
-from cnnctl.data import decoding_pool
+from cnnctl.data import decoding, decoding_pool
 from cnnctl.data.decoding import Decoder
 from cnnctl.data.sources.opening import open_source
 from cnnctl.spec.dataset import DataSpec
