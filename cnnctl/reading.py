@@ -72,7 +72,7 @@ class FolderOpener:
 
     def __init__(self, inside: Path | None = None) -> None:
         self._inside = inside
-        self._parent = ""
+        self._parent: str | None = None
         self._opened = -1
 
     def __enter__(self) -> Self:
@@ -85,10 +85,10 @@ class FolderOpener:
 
     def open(self, file: str) -> int:
         """Open a file; return its descriptor. Raises as `open_regular` does."""
-        parent, _, name = file.rpartition(os.sep)
+        parent, name = os.path.split(file)
         try:
-            if parent != self._parent:
-                self._enter(parent)
+            if (parent or os.curdir) != self._parent:
+                self._enter(parent or os.curdir)
             opened = os.open(name, _WITHOUT_WAITING | _NO_LINK, dir_fd=self._opened)
         except OSError:  # a link, or an error that needs its message
             return open_descriptor(Path(file), self._inside)
@@ -97,7 +97,7 @@ class FolderOpener:
     def _enter(self, parent: str) -> None:
         """Open the folder of the next files."""
         self.__exit__()
-        self._parent = ""
+        self._parent = None
         if not _HAS_DESCRIPTORS_OF_FOLDERS:
             raise OSError(errno.ENOSYS, "folders have no descriptors")
         self._opened = _open_folder(Path(parent), self._inside)

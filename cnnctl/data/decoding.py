@@ -52,14 +52,14 @@ class DecodedBlock:
         return len(self.images) + len(self.broken)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Decoder:
     """Decodes blocks of image files.
 
     Attributes:
         fitting: what the images are fitted to.
         inspects: also measures the images before they are fitted.
-        max_thumbnails: number of thumbnails to draw per block.
+        max_thumbnails: number of thumbnails to draw per block, which may be lowered from block to block.
     """
 
     fitting: Fitting

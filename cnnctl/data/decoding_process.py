@@ -1,7 +1,7 @@
 """A decoding process, which `decoding_pool` starts.
 
 It reads pickles from stdin, each a function and its argument, and writes each result to stdout. It ends at once when stdin is
-closed: the process that started it is done, or has died.
+closed: the process that started it is done, or has died. Before the first result it writes `READY`.
 """
 
 from __future__ import annotations
@@ -15,22 +15,29 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-Answer = tuple[Any, Exception | None]
+Reply = tuple[Any, Exception | None]
 """The result of a call, or its error."""
+READY = b"cnnctl decodes\n"
+"""Written to stdout once tasks can be received; what comes before it was printed while Python started."""
 
 
 def main() -> None:
-    """Answer until stdin is closed."""
+    """Run tasks until stdin is closed."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the process that started this one gets them too, and ends this one
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     received: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(received,), daemon=True).start()
+    try:
+        threading.Thread(target=_receive, args=(received,), daemon=True).start()
+    except RuntimeError:  # the system allows no more threads
+        os._exit(1)
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # prints of libraries go to stderr
     try:
+        results.write(READY)
+        results.flush()
         while True:
-            pickle.dump(_answer(*received.get()), results, pickle.HIGHEST_PROTOCOL)
+            pickle.dump(_reply(*received.get()), results, pickle.HIGHEST_PROTOCOL)
             results.flush()
     except BrokenPipeError:
         os._exit(0)
@@ -48,7 +55,7 @@ def _receive(received: queue.SimpleQueue[Any]) -> None:
         os._exit(1)
 
 
-def _answer(function: Callable[[Any], Any], task: Any) -> Answer:
+def _reply(function: Callable[[Any], Any], task: Any) -> Reply:
     try:
         return function(task), None
     except Exception as error:

@@ -120,23 +120,28 @@ class Inputs:
                 for source in cast("Iterator[OriginalFile]", sources):
                     yield from self._of_original(source, size)
 
-    @property
     def _decoder(self) -> Decoder:
-        return Decoder(Fitting.of(self.data), inspects=True, max_thumbnails=self.max_thumbnails)
+        return Decoder(Fitting.of(self.data), inspects=True, max_thumbnails=self._missing_thumbnails)
+
+    @property
+    def _missing_thumbnails(self) -> int:
+        return self.max_thumbnails - len(self.thumbnails)
 
     def _of_files(self, files: Sequence[Path]) -> Iterator[InputBatch]:
         items = [(str(file), self.folders.get(file)) for file in files]
         blocks = blocks_of(items, min(MAX_ITEMS, decoded_at_once(self.data)))
-        return self._decoded(in_order(self._decoder.files, blocks, len(items)), lambda place: items[place][0])
+        decoder = self._decoder()
+        return self._decoded(decoder, in_order(decoder.files, blocks, len(items)), lambda place: items[place][0])
 
-    def _decoded(self, blocks: Iterable[DecodedBlock], name_of: Callable[[int], str]) -> Iterator[InputBatch]:
+    def _decoded(self, decoder: Decoder, blocks: Iterable[DecodedBlock], name_of: Callable[[int], str]) -> Iterator[InputBatch]:
         """Yield the images of decoded blocks, and note those that are broken."""
         start = 0
         for block in blocks:
             names = {place: name_of(start + place) for place in range(len(block))}
             self.broken += [broken_images([(names.pop(place), why)], "1 image") for place, why in block.broken]
             self.several_frames += int(block.census["counts"][FRAMES])
-            self.thumbnails += block.thumbnails[: self.max_thumbnails - len(self.thumbnails)]
+            self.thumbnails += block.thumbnails[: self._missing_thumbnails]  # several processes draw more
+            decoder.max_thumbnails = self._missing_thumbnails  # in the next blocks
             start += len(block)
             if names:
                 yield InputBatch(list(names.values()), block.images, block.originals)
@@ -152,8 +157,9 @@ class Inputs:
         split = file.split
         if split.height is None:
             contents = cast("Iterator[list[bytes]]", split.blocks(min(MAX_ITEMS, decoded_at_once(self.data))))
-            decoded = in_order(self._decoder.contents, contents, split.count)
-            yield from self._decoded(decoded, lambda place: f"{file.path}:{place + 1}")
+            decoder = self._decoder()
+            decoded = in_order(decoder.contents, contents, split.count)
+            yield from self._decoded(decoder, decoded, lambda place: f"{file.path}:{place + 1}")
             return
         row = 0
         for block in cast("Iterator[NDArray[Any]]", split.blocks(size)):
@@ -167,7 +173,7 @@ class Inputs:
         except DataError as error:
             message = str(error).replace("write data.pixel_max:", "add --pixel-max")
             raise DataError(f"{file.path}: {message}") from error
-        self.thumbnails += [array_thumbnail(image) for image in block[: self.max_thumbnails - len(self.thumbnails)]]
+        self.thumbnails += [array_thumbnail(image) for image in block[: self._missing_thumbnails]]
         return InputBatch(names, fitted, originals_in(block))
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cnnctl.data import decoding_pool
+from cnnctl.data import decoding, decoding_pool
 from cnnctl.data.decoding import Decoder
 from cnnctl.data.decoding_pool import blocks_of, in_order
+from cnnctl.data.decoding_process import READY
 from cnnctl.data.images import Fitting
 from cnnctl.data.inputs import Inputs
+from cnnctl.data.inspect.originals import thumbnail
 from cnnctl.data.sources.opening import open_source
 from cnnctl.data.store.cache import key_of
 from cnnctl.errors import DataError
@@ -131,6 +134,22 @@ def test_several_processes_predict_what_one_does(images: Path, processes: Proces
     assert len(alone[2]) == 7
 
 
+def test_no_thumbnail_is_drawn_once_there_are_enough(
+    images: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Image.Image] = []
+
+    def noted(image: Image.Image) -> Any:
+        drawn.append(image)
+        return thumbnail(image)
+
+    monkeypatch.setattr(decoding, "thumbnail", noted)
+    processes(1)
+    inputs = Inputs(sorted(images.glob("train/[ab]/*")), folder_of(images), 20)
+    assert sum(map(len, inputs.batches(16))) == COUNT
+    assert len(inputs.thumbnails) == len(drawn) == 20
+
+
 @pytest.fixture
 def with_broken_images(images: Path, tmp_path: Path) -> Path:
     for file in sorted(images.glob("train/[ab]/*")):
@@ -169,12 +188,46 @@ def test_files_are_hashed_by_several_processes_as_by_one(images: Path, processes
 # when
 
 
-@pytest.mark.parametrize("first", [0.0005, 0.04])
+@pytest.mark.parametrize("first", [0.0005, 0.1])
 def test_few_images_start_no_process(first: float, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the first block takes long, since Pillow loads its plugins in it."""
     monkeypatch.setattr(decoding_pool, "_Process", None)
     monkeypatch.setattr(time, "perf_counter", itertools.chain([0.0], itertools.count(first, 0.0005)).__next__)
     assert len(open_source(folder_of(images)).read("train")) == COUNT + 1
+
+
+@pytest.mark.parametrize(
+    ("took", "expected"),
+    [
+        (0.3, [0.3 / 2 * 10, 0.6 / 6 * 6, 0.0]),  # the images are large
+        (0.1, [0.1 / 4 * 6, 0.0]),  # Pillow may have loaded its plugins in the first block
+    ],
+)
+def test_a_short_first_block_does_not_count_in_the_estimate(
+    took: float, expected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimates: list[float] = []
+
+    def noted(seconds: float) -> int:
+        estimates.append(seconds)
+        return 1
+
+    monkeypatch.setattr(decoding_pool, "_processes", noted)
+    monkeypatch.setattr(time, "perf_counter", itertools.count(0.0, took).__next__)
+    assert list(in_order(len, iter([[1] * 2, [2] * 4, [3] * 6]), 12)) == [2, 4, 6]
+    assert estimates == pytest.approx(expected)
+
+
+def test_kept_processes_become_more_where_more_pay_off(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = processes(0)
+    numbers = []
+    with decoding_pool.processes_kept():
+        for count in (1, 2, 4, 3, 1):
+            monkeypatch.setattr(decoding_pool, "_processes", lambda _, count=count: count)
+            assert list(in_order(len, iter([[1], [2, 2], [3, 3, 3]]), 6)) == [1, 2, 3]
+            numbers.append(len(started))
+    assert numbers == [0, 2, 4, 4, 4]
+    assert not any(map(exists, started))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +279,8 @@ class Evaluated:
 
 def test_a_process_imports_neither_tensorflow_nor_the_config(processes: Processes, images: Path) -> None:
     started = processes(1)
-    with decoding_pool._Pool(1) as pool:
+    with decoding_pool._Pool() as pool:
+        pool.enlarge(1)
         decoder = Decoder(Fitting.of(folder_of(images)), inspects=True, max_thumbnails=1)
         list(pool.results(decoder.files, iter([[(str(images / "train/a/0.png"), images)]])))
         (loaded,) = pool.results(Evaluated("lambda task: list(__import__('sys').modules)"), iter([[0]]))
@@ -267,6 +321,104 @@ def test_where_the_system_allows_no_more_processes_one_decodes_all(
     assert not exists(started[0].pid)
 
 
+def test_where_the_system_allows_no_more_threads_one_process_decodes_all(
+    images: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes(1)
+    alone, started = read(folder_of(images)), processes(2)
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        assert read(folder_of(images)) == alone
+    assert len(started) == 2
+    assert not any(map(exists, started))
+
+
+NO_THREADS = """
+import threading
+def refused(thread):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = refused
+from cnnctl.data.decoding_process import main
+main()
+"""
+
+
+def test_where_a_process_may_start_no_thread_one_decodes_all(
+    images: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    processes(1)
+    alone, started = read(folder_of(images)), processes(2)
+    monkeypatch.setattr(decoding_pool, "_START", NO_THREADS)
+    assert read(folder_of(images)) == alone
+    assert len(started) == 2
+    assert not any(map(exists, started))
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_printed_while_python_starts_is_no_result(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.write(1, b'debug\\nmore')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    started = processes(2)
+    assert list(in_order(len, iter([[1], [2, 2], [3, 3, 3]]), 6)) == [1, 2, 3]
+    assert len(started) == 2
+
+
+def test_a_process_that_writes_no_result_is_ended_and_one_clear_error(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding_pool, "_START", f"import os, time; os.write(1, {READY + b'debug'!r}); time.sleep(60)")
+    started = processes(2)
+    with pytest.raises(DataError) as raised:
+        list(in_order(len, iter([[1], [2, 2], [3, 3, 3]]), 6))
+    assert str(raised.value) == (
+        "a process that decodes images wrote something that is not a result; "
+        "run the command on one core: taskset -c 0 cnnctl ..."
+    )
+    assert len(started) == 2
+    assert not any(map(exists, started))
+
+
+def in_a_process(text: str) -> Any:
+    """Evaluate a text in a decoding process."""
+    with decoding_pool._Pool() as pool:
+        pool.enlarge(1)
+        (found,) = pool.results(Evaluated(f"lambda task: {text}"), iter([[0]]))
+    return found
+
+
+def test_a_process_imports_from_where_this_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of the standard library is not replaced by one in the folder that has cnnctl."""
+    monkeypatch.syspath_prepend(tmp_path / "größer '")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert in_a_process("__import__('sys').path") == sys.path
+    assert in_a_process("__import__('os').environ['PYTHONPATH']") == str(tmp_path)
+
+
+FLAGS = """
+class Flags:
+    def __reduce__(self):
+        return eval, ("lambda task: [getattr(__import__('sys').flags, name) for name in task]",)
+names = ["isolated", "ignore_environment", "no_user_site"]
+with decoding_pool._Pool() as pool:
+    pool.enlarge(1)
+    (found,) = pool.results(Flags(), iter([names]))
+print([getattr(sys.flags, name) for name in names] == found)
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-s"], ["-E"], ["-I"]])
+def test_a_process_starts_with_the_options_of_this_one(options: list[str]) -> None:
+    script = f"import sys; sys.path[:] = {sys.path}; from cnnctl.data import decoding_pool\n{FLAGS}"
+    ran = subprocess.run([sys.executable, *options, "-c", script], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("True\n", "")
+
+
 def test_an_error_of_a_task_is_that_of_this_process(processes: Processes) -> None:
     started = processes(2)
     with pytest.raises(ZeroDivisionError, match="division by zero"):
@@ -294,7 +446,7 @@ def children_of(pid: int) -> list[int]:
 
 SLOW = """
 import sys
-from cnnctl.data import decoding_pool
+from cnnctl.data import decoding, decoding_pool
 from cnnctl.data.decoding import Decoder
 from cnnctl.data.sources.opening import open_source
 from cnnctl.spec.dataset import DataSpec
@@ -323,8 +475,16 @@ SLEEP = Sleep()
 """
 
 
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("to_all", [False, True])
+@pytest.mark.parametrize(
+    ("blow", "to_all"),
+    [
+        (signal.SIGINT, False),
+        (signal.SIGINT, True),
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        (signal.SIGKILL, False),
+    ],
+)
 def test_no_signal_leaves_a_process_or_a_traceback(blow: signal.Signals, to_all: bool) -> None:
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     words = [sys.executable, "-c", SLEEP + SLOW]
@@ -334,7 +494,7 @@ def test_no_signal_leaves_a_process_or_a_traceback(blow: signal.Signals, to_all:
         children = children_of(process.pid)
         assert len(children) == 2
         assert all(os.getpgid(child) == child for child in children), "Ctrl-C in a terminal goes to a whole group"
-        if to_all and blow != signal.SIGKILL:  # as a system that ends a service does
+        if to_all:  # as a system that ends a service does
             for child in children:
                 while not ignores(child, blow):
                     time.sleep(0.01)
