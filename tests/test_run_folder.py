@@ -224,7 +224,7 @@ def test_the_environment_says_what_the_numbers_depend_on(loop: str, finished: di
     run = finished[loop]
     environment = json.loads((run.folder / "environment.json").read_text())
     assert list(environment) == [
-        "time", "command", "equal_weights_need", "precision", "precision_why", "batch_parts", "batch_parts_why",
+        "time", "command", "equal_weights_need", "precision", "precision_why", "batch_parts", "batch_parts_why", "auto_images_per_second",
         "strategy", "strategy_why", "python", "platform", "device", "processor", "instruction_sets", "cores",
         "variables", "versions", "replicas", "overridden", "git_commit", "data_fingerprint", "validation_fingerprint", "class_names",
         "training_images",
