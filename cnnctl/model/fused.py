@@ -100,7 +100,7 @@ def has_fused_kernel(layer: keras.Layer, inputs: Any) -> bool:
     """Find out whether TensorFlow has one operation for a layer on every device: batch normalization over the last axis."""
     if type(layer) is not keras.layers.BatchNormalization or layer.renorm or layer.epsilon < LEAST_EPSILON:
         return False
-    rank = len(inputs.shape)
+    rank = inputs.shape.rank
     return rank in (2, 4) and layer.axis in (-1, rank - 1)
 
 

@@ -54,7 +54,12 @@ class Speeds:
 
     def __str__(self) -> str:
         shown = ", ".join(f"{speed:,.0f} images/s {self._named(each)}" for each, speed in self.images_per_second.items())
-        return f"measured{' by an earlier command' if self.cached else ''}: {shown}"
+        return f"{self.source}: {shown}"
+
+    @property
+    def source(self) -> str:
+        """Where the figures come from, as the reason for a choice."""
+        return f"measured{' by an earlier command' if self.cached else ''}"
 
     def _named(self, candidate: Candidate) -> str:
         """Name the settings in which the candidates differ."""
@@ -105,7 +110,8 @@ class Settings:
     def reasons(self) -> list[str]:
         """Describe what each `auto` became, and why."""
         chosen = (("precision", self.precision), ("batch_parts", self.batch_parts), ("strategy", self.strategy))
-        return [f"{name}: auto → {choice.value} ({choice.why})" for name, choice in chosen if choice.why]
+        choices = [f"{name}: auto → {choice.value} ({choice.why})" for name, choice in chosen if choice.why]
+        return [*choices, *([str(self.speeds)] if self.speeds else [])]
 
 
 def resolve_auto(
@@ -146,7 +152,7 @@ def _candidates(experiment: Experiment, device: Device, strategy: Choice, expect
 def _by_speed(choice: Choice, speeds: Speeds, field: int) -> Choice:
     """Choose the field of the fastest candidate, if candidates differ in it."""
     differs = len({each[field] for each in speeds.images_per_second}) > 1
-    return Choice(speeds.fastest[field], str(speeds)) if differs else choice
+    return Choice(speeds.fastest[field], speeds.source) if differs else choice
 
 
 def _precision(experiment: Experiment, device: Device) -> Choice:
