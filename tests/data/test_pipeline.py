@@ -272,9 +272,11 @@ def test_images_at_an_aligned_address_are_read_in_place_and_others_from_a_copy()
     start = -buffer.ctypes.data % ALIGNMENT + 1
     elsewhere = buffer[start : start + aligned.size].reshape(aligned.shape)
     turned = aligned.swapaxes(1, 2)
-    rows = [pixels_of(each) for each in (aligned, elsewhere, turned)]
+    read_only = aligned.view()
+    read_only.flags.writeable = False
+    rows = [pixels_of(each) for each in (aligned, elsewhere, turned, read_only)]
     aligned[1], elsewhere[1] = 7, 7
-    assert [int(read([1])[0, 0, 0, 0]) for read in rows] == [7, 0, 5]
+    assert [int(read([1])[0, 0, 0, 0]) for read in rows] == [7, 0, 5, 5]
 
 
 GROWTH = """
