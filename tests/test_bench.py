@@ -151,8 +151,9 @@ def test_saved_results_are_drawn_again_without_measuring(results: dict[str, Any]
     assert all(f">{text}</text>" in drawn for text in ("cnnctl-custom", "keras", "images", "convolutions", "batch size"))
 
 
-def test_other_files_are_not_drawn(tmp_path: Path) -> None:
-    (tmp_path / "saved.json").write_text("[]")
+@pytest.mark.parametrize("content", [b"[]", b"not JSON", b"\xff"], ids=["a list", "not JSON", "not text"])
+def test_other_files_are_not_drawn(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "saved.json").write_bytes(content)
     command = [sys.executable, str(BENCH), "--from", "saved.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -173,7 +174,13 @@ def test_a_picture_is_drawn_of_bars_and_of_growth(results: dict[str, Any], tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--growth", "--network", "mobilenet"], "--growth varies the network of configs/mnist.yaml; remove --network"),
+        (["--growth", "--network", "mobilenet"], "--growth does not use --network; remove it"),
+        (["--memory", "--images", "9", "--network", "mnist"], "--memory does not use --network, --images; remove them"),
+        (["--sweep", "--epochs", "3"], "--sweep does not use --epochs; remove it"),
+        (["--workers", "--images", "9"], "--workers does not use --images; remove it"),
+        (["--sources", "--network", "mnist"], "--sources does not use --network; remove it"),
+        (["--inference", "--epochs", "2"], "--inference does not use --epochs; remove it"),
+        (["--from", __file__, "--torch-python", sys.executable], "--from does not use --torch-python; remove it"),
         (["--data", "digits", "--images", "100"], "--images: the digits are too few to take fewer"),
         (["--inference", "--plot", "out.svg"], "--plot draws comparisons and --growth"),
         (["--plot", "out.pdf"], "expected a name that ends in .svg or .png, received 'out.pdf'"),
