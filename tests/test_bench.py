@@ -25,17 +25,17 @@ from cnnctl.spec.document import dump, read_document
 from cnnctl.spec.layers import BatchNormalization, Dropout
 from cnnctl.spec.load import load
 from scripts.benchmark import inference, sources, sweeps, workers
-from scripts.benchmark.contenders import Contender, Way, best_torch, progress_times, trainers
+from scripts.benchmark.contenders import Contender, Way, best_torch, first_step_seconds, trainers
 from scripts.benchmark.growth import base, points
 from scripts.benchmark.machine import versions_in
-from scripts.benchmark.measure import STARTED, measure, variables_for
+from scripts.benchmark.measure import STARTED, Measured, measure, variables_for
 from scripts.benchmark.others import busy_seconds, company, cores_of_others
 from scripts.benchmark.picture import draw
 from scripts.benchmark.processes import plain_network
 from scripts.benchmark.ratios import Ratio, quotients, share_of_peak, spread, spreads
 from scripts.benchmark.report import as_markdown, as_text
 from scripts.benchmark.rounds import compete
-from scripts.benchmark.settings import CONFIG, NETWORKS, PROCESSES, Setting, Settings, Size, content_of
+from scripts.benchmark.settings import CONFIG, NETWORKS, PROCESSES, NotPrepared, Setting, Settings, Size, content_of
 from tests.fork_server import is_running
 
 BENCH = Path(__file__).parent.parent / "scripts/bench"
@@ -151,8 +151,9 @@ def test_saved_results_are_drawn_again_without_measuring(results: dict[str, Any]
     assert all(f">{text}</text>" in drawn for text in ("cnnctl-custom", "keras", "images", "convolutions", "batch size"))
 
 
-def test_other_files_are_not_drawn(tmp_path: Path) -> None:
-    (tmp_path / "saved.json").write_text("[]")
+@pytest.mark.parametrize("content", [b"[]", b"not JSON", b"\xff"], ids=["a list", "not JSON", "not text"])
+def test_other_files_are_not_drawn(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "saved.json").write_bytes(content)
     command = [sys.executable, str(BENCH), "--from", "saved.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -173,7 +174,13 @@ def test_a_picture_is_drawn_of_bars_and_of_growth(results: dict[str, Any], tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--growth", "--network", "mobilenet"], "--growth varies the network of configs/mnist.yaml; remove --network"),
+        (["--growth", "--network", "mobilenet"], "--growth does not use --network; remove it"),
+        (["--memory", "--images", "9", "--network", "mnist"], "--memory does not use --network, --images; remove them"),
+        (["--sweep", "--epochs", "3"], "--sweep does not use --epochs; remove it"),
+        (["--workers", "--images", "9"], "--workers does not use --images; remove it"),
+        (["--sources", "--network", "mnist"], "--sources does not use --network; remove it"),
+        (["--inference", "--epochs", "2"], "--inference does not use --epochs; remove it"),
+        (["--from", __file__, "--torch-python", sys.executable], "--from does not use --torch-python; remove it"),
         (["--data", "digits", "--images", "100"], "--images: the digits are too few to take fewer"),
         (["--inference", "--plot", "out.svg"], "--plot draws comparisons and --growth"),
         (["--plot", "out.pdf"], "expected a name that ends in .svg or .png, received 'out.pdf'"),
@@ -278,17 +285,23 @@ def test_the_plain_torch_network_is_that_of_the_config(source: str, network: str
     assert json.loads(done.stdout) == [[2, 10], parameters, [list(each) for each in norms], rates]
 
 
-def test_the_times_of_a_run_are_read_from_its_progress() -> None:
-    lines = [
-        (1.0, "data    mnist"),
-        (2.5, HEADER),
-        (4.0, "      1/3   1.5486  52%"),
-        (5.0, "      2/3   0.5"),
-        (6.5, "      3/3   0.4"),
-    ]
-    assert progress_times(lines, 3) == (2.5, 5.0)
-    assert progress_times(lines[:3], 1) == (2.5, 2.5)
-    assert progress_times([], 3) == (None, None)
+def test_the_start_of_a_run_is_read_from_its_progress() -> None:
+    lines = [(1.0, "data    mnist"), (2.5, HEADER), (4.0, "      1/3   1.5486  52%")]
+    assert first_step_seconds(lines) == 2.5
+    assert first_step_seconds(lines[:1]) is None
+
+
+@pytest.mark.parametrize(("epochs", "end"), [([2.0], 3.5), ([1.0, 1.0], None)])
+def test_the_end_of_a_run_is_known_with_one_epoch_only(epochs: list[float], end: float | None, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    result = {"train_seconds": 2.0, "images_per_second": 9.0, "test_accuracy": 0.5}
+    (run / "result.json").write_text(json.dumps(result))
+    (run / "environment.json").write_text(json.dumps({"device": "CPU", "precision": "float32"}))
+    (run / "metrics.csv").write_text("\n".join(["seconds", *map(str, epochs)]))
+    (ours, *_) = trainers(sys.executable)
+    reported = ours.reported(Measured(0, 8.0, 1.0, 1, None, "", [(2.5, HEADER)]), tmp_path)
+    assert (reported["start_seconds"], reported["end_seconds"]) == (2.5, end)
 
 
 def test_torch_at_its_best_is_started_in_its_way(tmp_path: Path) -> None:
@@ -424,16 +437,25 @@ def test_growth_varies_one_thing_at_a_time_around_one_training() -> None:
     assert {point.grows for point in points(base("digits", None))} == {"width", "depth", "batch_size"}
 
 
-def test_trained_networks_are_measured_and_both_tools_have_the_same_accuracy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inference, "MANY", inference.FEW)  # one process per task and contender
+def test_trained_networks_are_measured_and_both_tools_have_the_same_accuracy(tmp_path: Path) -> None:
+    heard: list[str] = []
     names = ["cnnctl-float32", "keras"]
-    rows = inference.inference_rows(["mnist"], Settings("digits", 1, tmp_path), None, 1, names, sys.executable, lambda _: None)
+    rows = inference.inference_rows(["mnist"], Settings("digits", 1, tmp_path), None, 1, names, sys.executable, heard.append)
     assert [(row.task, row.contender) for row in rows] == [(task, name) for task in inference.TASKS for name in names]
-    assert all(row.few_seconds[0] > 0 and row.few == 359 for row in rows)
+    assert all((row.few, row.many) == (359, 1258) for row in rows)
+    for row in rows:
+        for split in (inference.FEW, inference.MANY):
+            assert any(f"{row.contender} {row.task} {split}" in line for line in heard)
+        assert row.few_seconds[0] != row.many_seconds[0]
+        assert row.speeds == inference.further_speeds(359, 1258, row.few_seconds, row.many_seconds)
     assert rows[0].accuracy == pytest.approx(rows[1].accuracy)
     assert rows[0].accuracy and rows[0].accuracy > 0.2  # chance is 0.1
+
+
+def test_two_splits_of_about_as_many_images_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "5000.json").write_text(json.dumps({"train": 4_500, "validation": 500, "test": 10_000}))  # as if prepared
+    with pytest.raises(NotPrepared, match="2 times as many images in train as in test, received 4,500 and 10,000; increase"):
+        inference.inference_rows(["mnist"], Settings("mnist", 1, tmp_path), 5_000, 1, ["keras"], sys.executable, lambda _: None)
 
 
 def test_inference_speed_is_that_of_the_further_images() -> None:

@@ -55,9 +55,8 @@ class ImageSet:
         at_once = at_once_of(prod(self.images.shape[1:]))
         for start in range(0, len(indices), at_once):
             rows = indices[start : start + at_once]
-            self.images[start : start + len(rows)] = self.images[
-                rows
-            ]  # no row is needed later: each comes from its place or after
+            # no overwritten row is needed later: each comes from its place or after
+            self.images[start : start + len(rows)] = self.images[rows]
         return ImageSet(self.images[: len(indices)], self.labels[indices], self.original_sizes)
 
 

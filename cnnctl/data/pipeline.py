@@ -290,8 +290,10 @@ def as_read_error() -> Iterator[None]:
 
 def _shared_with_host(images: Pixels) -> Any:
     """Build a tensor of images, which must not change any more, in main memory; without a copy where the array is aligned."""
-    if images.ctypes.data % ALIGNMENT or not images.flags.c_contiguous or not images.size:
-        return _on_host(images)  # TensorFlow ends the process when it computes with an array at another address
+    flags = images.flags
+    if images.ctypes.data % ALIGNMENT or not flags.c_contiguous or not flags.writeable or not images.size:
+        # TensorFlow ends the process when it computes with an array at another address; NumPy exports no read-only array
+        return _on_host(images)
     return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cnnctl.data.image_set import FEW_NAMES, ImageSet
 from cnnctl.data.pipeline import AT_ONCE, Preparation, pixels_of, prepared_ahead
-from cnnctl.data.store.lazy import AnyImages, JoinedImages, LazyImages, turned
+from cnnctl.data.store.lazy import AnyImages, JoinedImages, LazyImages, empty_images, turned
 from cnnctl.errors import DataError
 from cnnctl.spec.few_shot import EpisodeSize
 
@@ -40,7 +40,8 @@ def add_pose_classes(images: ImageSet, rotations: bool, mirrors: bool) -> ImageS
     labels = np.concatenate([images.labels * len(poses) + pose for pose in range(len(poses))])
     if isinstance(images.images, LazyImages):
         return ImageSet(JoinedImages([each for each in poses if isinstance(each, LazyImages)]), labels)
-    return ImageSet(np.concatenate([each[:] for each in poses]), labels)
+    joined = empty_images((len(labels), *poses[0].shape[1:]))  # so that the pipeline reads them in place
+    return ImageSet(np.concatenate([each[:] for each in poses], out=joined), labels)
 
 
 def poses_of(images: AnyImages, rotations: bool, mirrors: bool) -> list[AnyImages]:

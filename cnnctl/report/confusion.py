@@ -17,13 +17,13 @@ from cnnctl.report.tiles import CARD_WIDTH, png
 
 Color = tuple[int, int, int]
 MAX_NAMED = 40
-"""Most classes of a matrix with names and numbers, which would not be legible for more."""
-MAX_ON_CARD, LEAST_CELL = 12, 24
-"""Most classes of a matrix as wide as a card, and the smallest side of a cell with a number, in pixels."""
+"""Maximum number of classes of a matrix with names and numbers, which would not be legible for more."""
+MAX_ON_CARD, MIN_CELL = 12, 24
+"""Maximum number of classes of a matrix as wide as a card, and the minimum side of a cell with a number, in pixels."""
 PIXELS_PER_CLASS, SIDES = 42, (250, 1250)
-"""Side of the cells of a larger matrix in pixels, and the least and the largest side of all of them."""
+"""Side of the cells of a larger matrix in pixels, and the minimum and maximum side of all of them."""
 NAME_LENGTH, ACROSS_LENGTH = 40, 3
-"""Most characters of a name beside a matrix, and of names that are written from left to right below it."""
+"""Maximum number of characters of a name beside a matrix, and of names that are written from left to right below it."""
 TITLE, NAME, NUMBER, SMALLEST = 13, 13, 10, 5
 """Sizes of text in pixels."""
 GAP, LINE, SPACE = 6, 14, 2
@@ -81,7 +81,7 @@ def _cells(matrix: NDArray[np.int64], side: int | None) -> Image.Image:
     classes = len(matrix)
     numbered = classes <= MAX_NAMED
     room = side or min(max(PIXELS_PER_CLASS * classes, SIDES[0]), SIDES[1])
-    cell = max(room // classes, LEAST_CELL if numbered else 1)
+    cell = max(room // classes, MIN_CELL if numbered else 1)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cells = Image.fromarray(_blues(shares)).resize((cell * classes, cell * classes), Image.Resampling.NEAREST)
     if numbered:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,10 @@ def _saved(options: argparse.Namespace, folder: Path) -> Results:
     Raises:
         OSError: the file cannot be read, or has no such results.
     """
-    found = json.loads(options.saved.read_text())
+    try:
+        found = json.loads(options.saved.read_text())
+    except ValueError:  # not JSON, or not text
+        found = None
     if not isinstance(found, dict) or "comparisons" not in found:
         raise OSError(f"{options.saved} has no results of a comparison or of --growth")
     return found
@@ -125,6 +128,26 @@ MODES = {
 TRAINERS = tuple(each.name for each in trainers(sys.executable))
 PARTICIPANTS = {"compare": TRAINERS, "growth": GROWING, "inference": CONTENDERS}
 """Contenders by mode."""
+DEFAULTS: Mapping[str, object] = {
+    "network": ["mnist"],
+    "data": "mnist",
+    "images": None,
+    "rounds": 3,
+    "epochs": 3,
+    "torch_python": sys.executable,
+}
+"""Of the settings."""
+USED: Mapping[str, Sequence[str]] = {
+    "compare": list(DEFAULTS),
+    "growth": ("data", "images", "rounds", "epochs", "torch_python"),
+    "saved": (),
+    "inference": ("network", "data", "images", "rounds", "torch_python"),
+    "memory": (),
+    "workers": ("data", "rounds", "epochs"),
+    "sweep": ("rounds",),
+    "sources": ("images", "rounds"),
+}
+"""Settings that have an effect, by mode."""
 DRAWN = ("compare", "growth", "saved")
 """Modes whose results --plot draws."""
 
@@ -139,13 +162,29 @@ def _options(about: str) -> argparse.Namespace:
         options.mode = "saved"
     if options.plot and options.mode not in DRAWN:
         parser.error("--plot draws comparisons and --growth; save the results of others by --output")
-    if options.mode == "growth" and options.network != ["mnist"]:
-        parser.error("--growth varies the network of configs/mnist.yaml; remove --network")
-    if options.images and options.data == "digits" and options.mode != "sources":
-        parser.error("--images: the digits are too few to take fewer; remove it, or use --data mnist")
+    _refuse_unused(options, parser)
     _choose_contenders(options, parser)
-    options.rounds = options.rounds or (1 if options.mode == "growth" else 3)
+    _fill_in_defaults(options)
+    if options.images and options.data == "digits":
+        parser.error("--images: the digits are too few to take fewer; remove it, or use --data mnist")
     return options
+
+
+def _refuse_unused(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuse settings that would have no effect in the mode."""
+    given = [name for name in DEFAULTS if getattr(options, name) is not None]
+    unused = [f"--{name.replace('_', '-')}" for name in given if name not in USED[options.mode]]
+    if unused:
+        mode = "from" if options.mode == "saved" else options.mode
+        parser.error(f"--{mode} does not use {', '.join(unused)}; remove {'it' if len(unused) == 1 else 'them'}")
+
+
+def _fill_in_defaults(options: argparse.Namespace) -> None:
+    if options.mode == "growth":
+        options.rounds = options.rounds or 1
+    for name, default in DEFAULTS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
 
 
 def _choose_contenders(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -180,16 +219,16 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
         "configs whose networks are compared: mnist has no batch normalization, mnist-best has it, mobilenet has it and "
         "depthwise convolutions [mnist]"
     )
-    add("--network", nargs="+", choices=NETWORKS, default=["mnist"], metavar="NAME", help=network_help)
-    add("--data", choices=("mnist", "digits"), default="mnist", help="digits: 1,797 of 8×8 pixels, bundled")
+    add("--network", nargs="+", choices=NETWORKS, metavar="NAME", help=network_help)
+    add("--data", choices=("mnist", "digits"), help="digits: 1,797 of 8×8 pixels, bundled [mnist]")
     images_help = f"of the split train, validation included; of the set of --sources [{MNIST}]"
     add("--images", type=_count, metavar="N", help=images_help)
     add("--rounds", type=_count, metavar="N", help="rounds of each contender [3; --growth: 1]")
-    add("--epochs", type=_count, default=3, metavar="N", help="epochs of each training [3]")
+    add("--epochs", type=_count, metavar="N", help="epochs of each training [3]")
     only_help = f"contenders: {', '.join(TRAINERS)}; --growth: {', '.join(GROWING)}; --inference: {', '.join(CONTENDERS)} [all]"
     add("--only", nargs="+", choices=names, metavar="NAME", help=only_help)
     torch_help = "the interpreter for torch and lightning"
-    add("--torch-python", type=_interpreter, default=sys.executable, metavar="PATH", help=torch_help)
+    add("--torch-python", type=_interpreter, metavar="PATH", help=torch_help)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:

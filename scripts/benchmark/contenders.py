@@ -24,8 +24,8 @@ Reported = dict[str, Any]
 """The figures that a contender reports.
 
 start_seconds: from the start of the process to its first step; None if unknown.
-end_seconds: from its last step to its end; None if unknown.
-train_seconds: of the training steps, with tracing and compiling but without validation.
+end_seconds: from its last step to its end; None if unknown, as of cnnctl with several epochs.
+train_seconds: of the training steps, with tracing and compiling but without validation. torch-best compiles in start_seconds.
 epoch_seconds: the same, per epoch.
 images_per_second: training images over train_seconds.
 test_accuracy: from 0 to 1.
@@ -124,16 +124,19 @@ def _plain(name: str, python: str, package: str | None, script: str, *more: str)
 
 
 def _of_a_run(done: Measured, folder: Path) -> Reported:
-    """Read the run folder, and from the lines of the progress when the first step began and the last one ended."""
+    """Read the run folder, and from the lines of the progress when the first step began.
+
+    With several epochs the end is unknown: between the line of an epoch and the next step, observers still write.
+    """
     run = folder / "run"
     result = json.loads((run / "result.json").read_text())
     environment = json.loads((run / "environment.json").read_text())
     with (run / "metrics.csv").open(newline="") as file:
         epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
-    start, last_epoch = progress_times(done.stderr, len(epochs))
+    start = first_step_seconds(done.stderr)
     return {
         "start_seconds": start,
-        "end_seconds": None if last_epoch is None else done.wall_seconds - last_epoch - epochs[-1],
+        "end_seconds": done.wall_seconds - start - epochs[0] if start is not None and len(epochs) == 1 else None,
         "train_seconds": result["train_seconds"],
         "epoch_seconds": epochs,
         "images_per_second": result["images_per_second"],
@@ -143,14 +146,9 @@ def _of_a_run(done: Measured, folder: Path) -> Reported:
     }
 
 
-def progress_times(stderr: Sequence[tuple[float, str]], epochs: int) -> tuple[float | None, float | None]:
-    """Find the seconds at which the first and the last epoch began; None if they are not printed.
-
-    The header appears just before the first step, and the line of an epoch just before the next one, but for a checkpoint.
-    """
-    first = next((seconds for seconds, line in stderr if line.split() == HEADER.split()), None)
-    before = next((seconds for seconds, line in stderr if line.split()[:1] == [f"{epochs - 1}/{epochs}"]), None)
-    return first, before if epochs > 1 else first
+def first_step_seconds(stderr: Sequence[tuple[float, str]]) -> float | None:
+    """Find the seconds at which the header appeared, which is just before the first step; None if it is not printed."""
+    return next((seconds for seconds, line in stderr if line.split() == HEADER.split()), None)
 
 
 def _of_the_last_line(done: Measured, folder: Path) -> Reported:

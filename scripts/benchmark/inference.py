@@ -16,11 +16,13 @@ from .contenders import FAST, FLOAT32, Contender, Reported, changes
 from .machine import versions_in
 from .measure import Measured, measure, variables_for
 from .rounds import Figures, Say, compete
-from .settings import PROCESSES, Setting, Settings, Size
+from .settings import PROCESSES, NotPrepared, Setting, Settings, Size
 
 TASKS = ("evaluate", "predict")
 FEW, MANY = "test", "train"
 """Splits."""
+LARGER = 2
+"""How many times the images of FEW are at least in MANY. With fewer, noise hides what the further images take."""
 RUNS = {"cnnctl": FAST, "cnnctl-float32": FLOAT32}
 SOURCE = "cnnctl-float32"
 """The run whose weights the Keras scripts have too."""
@@ -68,7 +70,7 @@ def inference_rows(
 
     Raises:
         OSError: a process failed.
-        NotPrepared: the images cannot be read.
+        NotPrepared: the images cannot be read, or the two splits have about as many.
     """
     with_torch = versions_in(torch_python)["torch"] is not None
     names = [name for name in only if with_torch or name not in TORCH]
@@ -79,11 +81,27 @@ def inference_rows(
     rows = []
     for network in networks:
         setting = settings.make(network, Size(images))
+        _refuse_similar_splits(_counts(setting))
         say(f"training the network of configs/{network}.yaml, one epoch per precision")
         _prepare(setting, names, settings.folder)
         commands = {name: _command(name, setting, settings.folder, torch_python) for name in names}
         rows += _rows(setting, commands, rounds, settings.folder, say)
     return rows
+
+
+def _counts(setting: Setting) -> dict[str, int]:
+    """Read the number of images per split."""
+    counts: dict[str, int] = json.loads(setting.data.with_suffix(".json").read_text())
+    return counts
+
+
+def _refuse_similar_splits(counts: Mapping[str, int]) -> None:
+    few, many = counts[FEW], counts[MANY]
+    if many < LARGER * few:
+        raise NotPrepared(
+            f"--inference needs {LARGER} times as many images in {MANY} as in {FEW}, received {many:,} and {few:,}; "
+            "increase --images, or remove it"
+        )
 
 
 def _prepare(setting: Setting, names: Sequence[str], folder: Path) -> None:
@@ -168,7 +186,7 @@ def _contender(name: str, task: str, part: str, command: Command) -> Contender:
 
 
 def _row(setting: Setting, task: str, name: str, few: Sequence[Figures], many: Sequence[Figures]) -> Row:
-    counts = json.loads(setting.data.with_suffix(".json").read_text())
+    counts = _counts(setting)
     first, second = (tuple(figures["wall_seconds"] for figures in those) for those in (few, many))
     speeds = further_speeds(counts[FEW], counts[MANY], first, second)
     accuracy = few[0].get("accuracy") if name not in TORCH else None

@@ -35,8 +35,9 @@ SUMMARY_FIGURES: tuple[tuple[str, str, Show], ...] = (
 )
 LEGEND = (
     "images/s: the training steps alone, with tracing and compiling, without validation; whole: the process from start to "
-    "end; start: until the first step; end: after the last step; CPU: user and system; memory: peak resident memory of the "
-    "host; peak: the fraction of the measured speed of matrix products, in its precision, that the training reaches"
+    "end; start: until the first step, with the compiling of torch-best; end: after the last step, of cnnctl with one epoch "
+    "only; CPU: user and system; memory: peak resident memory of the host; peak: the fraction of the measured speed of matrix "
+    "products, in its precision, that the training reaches"
 )
 
 

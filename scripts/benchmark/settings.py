@@ -24,7 +24,7 @@ DIGITS = {"source": "digits", "validation": 0.1}
 
 
 class NotPrepared(Exception):
-    """The images could not be read."""
+    """The images could not be read, or are too few."""
 
 
 @dataclass(frozen=True)

@@ -334,6 +334,23 @@ def test_images_come_back_equal_at_an_address_that_needs_no_copy(source: Path) -
     assert again.flags.writeable
 
 
+def test_no_memory_is_allocated_for_more_images_than_an_entry_has_bytes(source: Path, folder: Path) -> None:
+    images = np.full(SHAPE, 9, np.uint8)
+    of_images(source, lambda: {"images": images})
+    (entry,) = folder.glob("*.npz")
+    with zipfile.ZipFile(entry, "w") as content:
+        with content.open(f"{cache.IMAGES}.npy", "w") as member:
+            header = {"shape": (10_000_000, *SHAPE[1:]), "fortran_order": False, "descr": "|u1"}
+            np.lib.format.write_array_header_1_0(member, header)
+        content.writestr(cache.NAMES, '["images"]')
+    tracemalloc.start()
+    try:
+        np.testing.assert_array_equal(of_images(source, lambda: {"images": images}), images)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000  # the header is of 300 MB
+    finally:
+        tracemalloc.stop()
+
+
 def test_one_changed_bit_of_the_images_is_noticed(source: Path, folder: Path) -> None:
     images = np.full(SHAPE, 9, np.uint8)
     of_images(source, lambda: {"images": images})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from cnnctl.data.images import Pixels
 from cnnctl.data.store import lazy
-from cnnctl.data.store.lazy import FileImages, JoinedImages, LazyImages, in_blocks, turned
+from cnnctl.data.store.lazy import ALIGNMENT, FileImages, JoinedImages, LazyImages, in_blocks, taken, turned
 from cnnctl.errors import DataError
 
 COUNT = 23
@@ -133,6 +134,19 @@ def test_blocks_are_all_images_once_and_none_is_larger_than_said(
         blocks = list(in_blocks(each))
         assert [len(block) for block in blocks] == [5, 5, 5, 5, 3]
         np.testing.assert_array_equal(np.concatenate(blocks), pixels)
+
+
+def test_taking_images_needs_the_memory_of_those_and_of_a_block() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5_000, 64, 64, 1), np.uint8)
+    order = np.random.default_rng(1).permutation(len(pixels))
+    tracemalloc.start()
+    try:
+        chosen = taken(pixels, order)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * pixels.nbytes
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(chosen, pixels[order])
+    assert chosen.ctypes.data % ALIGNMENT == 0
 
 
 def test_a_file_that_was_cut_off_is_told(images: LazyImages, file: Path) -> None:

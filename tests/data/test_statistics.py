@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-import cnnctl.data.store.lazy
 from cnnctl.data.findings import confirmed, findings, transposed
 from cnnctl.data.image_set import ImageSet, Labels
 from cnnctl.data.images import Pixels
@@ -115,7 +114,7 @@ def test_colour_is_what_a_share_of_pixels_has_and_a_tint_is_none() -> None:
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = measured(PIXELS[:50])
-    monkeypatch.setattr(cnnctl.data.store.lazy, "BLOCK_VALUES", 64 * 7)
+    monkeypatch.setattr("cnnctl.data.inspect.statistics.MEASURED_AT_ONCE", 64 * 7)
     parts = measured(PIXELS[:50])
     for each in fields(ImageMeasures):
         np.testing.assert_allclose(getattr(parts, each.name), getattr(whole, each.name), atol=1e-6)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cnnctl.data.image_set import ImageSet
 from cnnctl.data.pipeline import Preparation
+from cnnctl.data.store.lazy import ALIGNMENT
 from cnnctl.errors import DataError
 from cnnctl.few_shot.episodes import OPTION_NAMES, TRAIN_FIELDS, Episodes, add_pose_classes, index_batches, training_episodes
 from cnnctl.spec.dataset import Augment
@@ -99,6 +100,13 @@ def test_all_turned_copies_of_an_image_differ() -> None:
     turned = add_pose_classes(turnable().take(np.array([0])), rotations=True, mirrors=True)
     assert len({image.tobytes() for image in turned.images[:]}) == 8
     assert sorted(turned.labels.tolist()) == list(range(8, 16))
+
+
+def test_turned_classes_are_at_an_address_that_needs_no_copy() -> None:
+    images = ImageSet(np.zeros((500, 28, 28, 1), np.uint8), np.zeros(500, np.int64))
+    turned = add_pose_classes(images, rotations=True, mirrors=False).images
+    assert isinstance(turned, np.ndarray)
+    assert turned.ctypes.data % ALIGNMENT == 0
 
 
 def test_mirrored_images_need_not_be_square() -> None:

@@ -228,8 +228,12 @@ def _array_in(content: zipfile.ZipFile, name: str, layout: Layout | None) -> NDA
 
 def _images_in(content: zipfile.ZipFile, max_size: int) -> Pixels:
     """Read the images of an entry block by block, so that they are in memory once."""
-    with content.open(_stored_member(content, f"{IMAGES}.npy", max_size)) as member:
-        images = empty_images(shape_of(member))
+    stored = _stored_member(content, f"{IMAGES}.npy", max_size)
+    with content.open(stored) as member:
+        shape = shape_of(member)
+        if prod(shape) > stored.file_size:  # before memory is allocated for a shape that anyone can write
+            raise ForeignEntry(f"its images have the shape {shape}, but {stored.file_size:,} bytes")
+        images = empty_images(shape)
         whole = images.reshape(-1).data
         for start in range(0, len(whole), BLOCK_VALUES):
             whole[start : start + BLOCK_VALUES] = member.read(len(whole[start : start + BLOCK_VALUES]))

@@ -36,8 +36,15 @@ def empty_images(shape: Sequence[int]) -> Pixels:
 def taken(images: Pixels, indices: Indices) -> Pixels:
     """Copy the images at `indices` to an aligned address."""
     chosen = empty_images((len(indices), *images.shape[1:]))
-    chosen[:] = images[indices]
+    at_once = per_block(images.shape)
+    for start in range(0, len(indices), at_once):  # not in one step: NumPy would copy all of them twice
+        chosen[start : start + at_once] = images[indices[start : start + at_once]]
     return chosen
+
+
+def per_block(shape: Sequence[int], values: int | None = None) -> int:
+    """Compute how many images of a shape (N, H, W, C) have at most `values` pixel values, by default BLOCK_VALUES; at least 1."""
+    return max(1, (values or BLOCK_VALUES) // prod(shape[1:]))
 
 
 class LazyImages(ABC):
@@ -90,9 +97,9 @@ class LazyImages(ABC):
 AnyImages = Pixels | LazyImages
 
 
-def in_blocks(images: AnyImages, values: int = BLOCK_VALUES) -> Iterator[Pixels]:
+def in_blocks(images: AnyImages, values: int | None = None) -> Iterator[Pixels]:
     """Yield images (N, H, W, C) in blocks of a number of pixel values, so that the memory for work on them does not grow with N."""
-    at_once = max(1, values // prod(images.shape[1:]))
+    at_once = per_block(images.shape, values)
     return (images[start : start + at_once] for start in range(0, len(images), at_once))
 
 

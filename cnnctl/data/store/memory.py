@@ -11,8 +11,8 @@ from cnnctl.errors import DataError, counted
 from cnnctl.spec.dataset import DataSpec
 
 SHARE = 8
-"""`memory: auto` holds images of at most an eighth of the memory. With the copies of splits and of TensorFlow, training takes
-4.6 times the memory of the images, measured by scripts/bench --memory."""
+"""`memory: auto` holds images of at most an eighth of the memory. Training took 4.6 times the memory of the images, measured by
+scripts/bench --memory before the splits and TensorFlow shared them."""
 TOO_LARGE = "write data.memory: stream or a smaller data.image_size, or read part of the split"
 """Advice where images do not fit into memory."""
 BYTES_PER_CLASS = 1_000
