@@ -133,9 +133,9 @@ def test_more_epochs_are_refused_where_the_rate_is_spread_over_all(schedule: str
 def test_a_run_on_another_machine_says_so(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patched:
-        original = environment._rounding
+        original = environment.rounding_of
         other = {"device": "GPU, NVIDIA H100", "cores": 96}
-        patched.setattr(environment, "_rounding", lambda device: {**original(device), **other})
+        patched.setattr(environment, "rounding_of", lambda device: {**original(device), **other})
         interrupt(load(config), folder, after_epoch=1)
     train_command.train(None, (), None, folder, "cpu", Console(), verbose=True)
     assert "device and cores changed since the run began: the last digits may differ" in capsys.readouterr().err

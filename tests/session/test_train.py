@@ -32,7 +32,7 @@ def run(config: Path, run_dir: Path | None, *overrides: str) -> None:
 def test_a_variable_of_another_program_does_not_count_as_deciding_the_last_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CLI_CONFIG_FILE", "terraform.rc")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    variables = environment._rounding(Device("cpu", "2 cores"))["variables"]
+    variables = environment.rounding_of(Device("cpu", "2 cores"))["variables"]
     assert variables["TF_ENABLE_ONEDNN_OPTS"] == "0"
     assert "TF_CLI_CONFIG_FILE" not in variables
 
