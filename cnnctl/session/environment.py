@@ -9,8 +9,9 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,14 @@ class NotedData:
 
     def __init__(self, splits: Splits) -> None:
         self.class_names = splits.class_names
-        thread = ThreadPoolExecutor(1)
-        self._fingerprints = thread.submit(_fingerprints, splits)
-        self._statistics = thread.submit(statistics_of, splits.train)
-        thread.shutdown(wait=False)
+        self._fingerprints: Future[dict[str, str | None]] = Future()
+        self._statistics: Future[ImageStatistics] = Future()
+        # A daemon, which Ctrl-C does not wait for: a streamed set may take minutes to hash.
+        threading.Thread(target=self._compute, args=(splits,), daemon=True).start()
+
+    def _compute(self, splits: Splits) -> None:
+        _resolve(self._fingerprints, lambda: _fingerprints(splits))
+        _resolve(self._statistics, lambda: statistics_of(splits.train))
 
     def fingerprints(self) -> dict[str, str | None]:
         """Wait for the fingerprints of the training and the validation images; raise DataError if they cannot be read."""
@@ -61,6 +66,14 @@ class NotedData:
     def training_images(self) -> dict[str, Any]:
         """Wait for the statistics of the training images; raise DataError if they cannot be read."""
         return self._statistics.result().as_plain()
+
+
+def _resolve(future: Future[Any], compute: Callable[[], Any]) -> None:
+    """Set the result of a future, or the error, for whoever asks for it."""
+    try:
+        future.set_result(compute())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def note_environment(

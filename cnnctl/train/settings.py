@@ -17,7 +17,7 @@ from cnnctl.spec.auto import (
     precision_on_cpu,
     precision_on_gpu,
     with_settings,
-)  # fmt: skip
+)
 from cnnctl.spec.experiment import Experiment, Maml
 from cnnctl.train.device import Device
 

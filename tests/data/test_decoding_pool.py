@@ -48,7 +48,7 @@ def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> Processes:
-    """Returns what sets the number of processes for any amount of work, and lists those that are started."""
+    """Set the number of processes for any amount of work, and list those that are started."""
     started: list[int] = []
 
     class Noted(decoding_pool._Process):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from cnnctl.commands.train import train
 from cnnctl.data.image_set import ImageSet
-from cnnctl.data.splits import Splits
+from cnnctl.data.splits import Splits, read_splits
 from cnnctl.data.store.lazy import LazyImages
 from cnnctl.errors import DataError
 from cnnctl.report.console import Console
+from cnnctl.session import environment
 from cnnctl.session.environment import NotedData
+from cnnctl.spec.load import load
 from cnnctl.train import learner, steps
 
 ROOT = Path(__file__).parent.parent.parent
@@ -100,3 +103,14 @@ def test_images_that_a_thread_cannot_read_fail_where_their_notes_are_needed() ->
     for note in (noted.fingerprints, noted.training_images):
         with pytest.raises(DataError, match="the disk failed"):
             note()
+
+
+def test_the_end_of_the_process_does_not_wait_for_the_description_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    before = set(threading.enumerate())
+    monkeypatch.setattr(environment, "_fingerprints", lambda _: released.wait(60))
+    NotedData(read_splits(load(ROOT / "configs/quickstart.yaml").data))
+    (thread,) = set(threading.enumerate()) - before
+    assert thread.daemon
+    released.set()
+    thread.join()
