@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cnnctl.model.fused import fused_outputs
+from cnnctl.model.fused import fused_outputs, outputs_of_parts
 from cnnctl.spec.stack import Node
 
 
@@ -19,10 +19,11 @@ class FastNetwork(keras.Model):
     Outputs and gradients differ by rounding, and dropout draws other masks.
 
     TensorFlow splits each operation among the cores and waits for the slowest, dozens of times per step. Parts wait for
-    each other once per step, where their outputs are joined. The gradient of a weight is the sum over the parts.
+    each other where their outputs are joined, and where batch normalization adds their sums. The gradient of a weight is the
+    sum over the parts.
 
     Args:
-        network: built; with several parts, its layers compute each image independently, so without batch normalization.
+        network: built; with several parts, its layers but batch normalization compute each image independently.
         nodes: its stack.
         parts: the number of parts, at least 1.
     """
@@ -39,14 +40,12 @@ class FastNetwork(keras.Model):
         if self.parts == 1:
             return fused_outputs(self.network, self.nodes, images, training)
         count = tf.shape(images)[0]
-        ends = [count * part // self.parts for part in range(self.parts + 1)]
-        outputs = [self._part(images, start, end, training) for start, end in pairwise(ends)]
-        return tf.concat(outputs, axis=0)
-
-    def _part(self, images: Any, start: Any, end: Any, training: bool) -> Any:
-        """Compute the outputs for images `start` to `end`, exclusive; convolutions need at least one image."""
-        outputs = fused_outputs(self.network, self.nodes, images[start : tf.maximum(end, start + 1)], training)
-        return outputs[: end - start]
+        ends = list(pairwise(count * part // self.parts for part in range(self.parts + 1)))
+        # Convolutions need at least one image, so a part without one borrows the next; batches are that small only at an end.
+        parts = [images[start : tf.maximum(end, start + 1)] for start, end in ends]
+        real = [tf.cast(end > start, tf.float32) for start, end in ends]
+        outputs = outputs_of_parts(self.network, self.nodes, parts, real, training)
+        return tf.concat([each[: end - start] for each, (start, end) in zip(outputs, ends, strict=True)], axis=0)
 
 
 def fast_network(network: keras.Model, nodes: Sequence[Node], precision: str, parts: int = 1) -> keras.Model:

@@ -2,8 +2,8 @@
 
 Three things differ from Keras; everything else is the call of each layer:
 
-- Batch normalization is one operation of TensorFlow, which Keras computes by about a dozen. Values, gradients and moving
-  averages are the same but for rounding.
+- Batch normalization is one operation of TensorFlow, which Keras computes by about a dozen; of a batch in parts it is computed
+  as in `batch_statistics`. Values, gradients and moving averages are the same but for rounding.
 - ReLU is applied after max pooling instead of before it. The values and gradients are equal, but there are fewer values.
 - Dropout draws 8 or 16 random bits per element instead of a random float. The rate is exact to 1/65,536; the masks differ from
   those of Keras's layer.
@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cnnctl.model.batch_statistics import normalized_together
 from cnnctl.model.keras_layers import acts_in_training
 from cnnctl.model.styles import layers_of
 from cnnctl.spec.layers import ActivationLayer, Conv2DTranspose, Convolution, MaxPooling2D, ReLU
@@ -37,11 +38,28 @@ def fused_outputs(network: keras.Model, nodes: Sequence[Node], images: Any, trai
         images: (B, H, W, C), the input of the network.
         training: whether dropout is active, and batch normalization uses the statistics of the batch.
     """
+    [outputs] = outputs_of_parts(network, nodes, [images], [1.0], training)
+    return outputs
+
+
+def outputs_of_parts(
+    network: keras.Model, nodes: Sequence[Node], parts: Sequence[Any], real: Sequence[Any], training: bool
+) -> list[Any]:
+    """Compute the outputs of the last layer for each part of a batch; only batch normalization joins them.
+
+    Args:
+        network, nodes, training: as for `fused_outputs`.
+        parts: each (B, H, W, C).
+        real: as for `normalized_together`.
+    """
     late, layers = relu_after_pooling(nodes), layers_of(network, nodes)
-    tensors = {INPUT: images}
+    tensors = {INPUT: list(parts)}
     for node in nodes:
-        layer, taken = layers[node.name], [tensors[name] for name in node.inputs]
-        tensors[node.name] = _called(layer, taken, training, late.get(node.name))
+        layer, taken = layers[node.name], list(zip(*(tensors[name] for name in node.inputs), strict=True))
+        if training and len(parts) > 1 and type(layer) is keras.layers.BatchNormalization:
+            tensors[node.name] = normalized_together(layer, [each for (each,) in taken], real)
+        else:
+            tensors[node.name] = [_called(layer, each, training, late.get(node.name)) for each in taken]
     return tensors[nodes[-1].name]
 
 
@@ -66,7 +84,7 @@ def _ends_with_relu(node: Node) -> bool:
     return isinstance(layer, Convolution | Conv2DTranspose | ActivationLayer) and layer.activation == "relu"
 
 
-def _called(layer: keras.Layer, taken: list[Any], training: bool, late: str | None) -> Any:
+def _called(layer: keras.Layer, taken: Sequence[Any], training: bool, late: str | None) -> Any:
     if late == "linear" and isinstance(layer, keras.layers.ReLU):
         return taken[0]
     if late == "linear":
@@ -78,7 +96,7 @@ def _called(layer: keras.Layer, taken: list[Any], training: bool, late: str | No
         return _normalized(layer, taken[0], training)
     if training and _drops_values(layer):
         return _dropped(layer, taken[0])
-    return layer(taken[0] if len(taken) == 1 else taken, **({"training": training} if acts_in_training(layer) else {}))
+    return layer(taken[0] if len(taken) == 1 else list(taken), **({"training": training} if acts_in_training(layer) else {}))
 
 
 def _drops_values(layer: keras.Layer) -> bool:

@@ -47,11 +47,14 @@ def precision_on_gpu(capability: tuple[int, int]) -> Choice:
     return Choice("float32", f"this GPU has no tensor cores ({shown})")
 
 
-def parts_on_cpu(experiment: Experiment, cores: int) -> Choice:
-    """Resolve `batch_parts: auto` for a network on a CPU."""
-    reason = whole_batch_reason(experiment, experiment.network.nodes)
+def parts_on_cpu(experiment: Experiment, cores: int, precision: str) -> Choice:
+    """Resolve `batch_parts: auto` for a network on a CPU, in a precision that is resolved."""
+    nodes = experiment.network.nodes
+    reason = whole_batch_reason(experiment, nodes)
     if reason:
         return Choice(1, reason)
+    if precision != "float32" and (joining := next((n for n in nodes if isinstance(n.layer, BatchNormalization)), None)):
+        return Choice(1, f"'{joining.name}' normalizes over the whole batch, by one operation in 16 bits")
     if cores == 1:
         return Choice(1, "1 core")
     parts = min(cores, experiment.train.batch_size // LEAST_PART)
@@ -73,8 +76,9 @@ def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
     if experiment.few_shot:
         return "few-shot methods compute by episodes"
     for node in nodes:
-        if isinstance(node.layer, BatchNormalization):
-            return f"'{node.name}' normalizes over the whole batch"
+        if isinstance(node.layer, BatchNormalization) and (node.layer.renorm or node.layer.axis != -1):
+            kind = "has renorm" if node.layer.renorm else f"has axis {node.layer.axis}"
+            return f"'{node.name}' normalizes over the whole batch and {kind}"
         if isinstance(node.layer, CustomLayer):
             return f"'{node.name}' is a layer of one's own, which may compare the images of a batch"
         if getattr(node.layer, "activity_regularizer", None) is not None:

@@ -115,9 +115,10 @@ class TrainSpec(Section):
             that this device has in hardware, else float32; a CPU that has one measures long trainings in both. In 16 bits a faster way to compute is used: rounding and dropout
             masks differ from Keras's.
         batch_parts: number of parts of a batch that are computed in parallel, one per core, which is faster than splitting
-            each operation among the cores. `auto` measures long trainings by trial steps and keeps the figures; short ones
-            have as many parts as there are cores, each of at least 32 images. Rounding and dropout masks differ from `batch_parts: 1`. Not for layers that need the whole
-            batch, such as batch normalization.
+            each operation among the cores. Batch normalization uses the statistics of the whole batch. `auto` measures long
+            trainings by trial steps and keeps the figures; short ones have as many parts as there are cores, each of at least
+            32 images, and in 16 bits 1 with batch normalization. Rounding and dropout masks differ from `batch_parts: 1`. Not
+            for layers that need the whole batch, such as batch normalization with `renorm`.
         strategy: `one_device`; `mirrored`, all GPUs of this machine, each with a part of every batch; or `multi_worker`, all
             processes in the environment variable `TF_CONFIG`, with the custom loop. `auto` takes the workers of `TF_CONFIG`
             if it lists several, all GPUs if there are several and each gets at least 32 images per batch, else one device.

@@ -127,7 +127,7 @@ def resolve_auto(
     """
     train = experiment.train
     precision = _precision(experiment, device) if train.precision == "auto" else Choice(train.precision)
-    parts = _parts(experiment, device, strategy) if train.batch_parts == "auto" else Choice(train.batch_parts)
+    parts = _parts(experiment, device, strategy, precision) if train.batch_parts == "auto" else Choice(train.batch_parts)
     candidates = _candidates(experiment, device, strategy, Candidate(str(precision.value), int(parts.value)))
     speeds = measure(experiment, device, candidates) if measure and len(candidates) > 1 else None
     if speeds:
@@ -167,12 +167,12 @@ def _precision(experiment: Experiment, device: Device) -> Choice:
     )
 
 
-def _parts(experiment: Experiment, device: Device, strategy: Choice) -> Choice:
+def _parts(experiment: Experiment, device: Device, strategy: Choice, precision: Choice) -> Choice:
     if strategy.value != ONE_DEVICE.value:
         return Choice(1, "replicas already split each batch")
     if device.kind == "gpu":
         return Choice(1, "a GPU runs each operation on all its cores")
-    return parts_on_cpu(experiment, device.cores)
+    return parts_on_cpu(experiment, device.cores, str(precision.value))
 
 
 def threads_can_be_set() -> bool:

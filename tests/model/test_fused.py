@@ -11,10 +11,12 @@ import pytest
 import tensorflow as tf
 
 from cnnctl.model import build_model, fused
+from cnnctl.model.fast_network import FastNetwork
 from cnnctl.model.fused import fused_outputs, relu_after_pooling
 from cnnctl.model.styles import layers_of
 from cnnctl.spec.load import load
 
+BFLOAT16 = "mixed_bfloat16"
 QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
 CHAIN = (
     "[{conv2d: {filters: 3, kernel_size: 3, activation: relu}}, max_pooling2d, {conv2d: {filters: 4, kernel_size: 2, "
@@ -128,11 +130,16 @@ NORMALIZED = (
 )
 
 
-def after_steps(call: str, images: Any, *overrides: str, layers: str = NORMALIZED) -> list[Any]:
-    """Outputs and gradients of the second step in training, then the moving averages and the outputs in inference."""
+def after_steps(call: str | int, images: Any, *overrides: str, layers: str = NORMALIZED) -> list[Any]:
+    """Outputs and gradients of the second step in training, then the moving averages and the outputs in inference.
+
+    `call` is `fused`, `keras`, or a number of parts.
+    """
     model, nodes = network(layers, *overrides)
 
     def called(pixels: Any, training: bool) -> Any:
+        if isinstance(call, int):
+            return FastNetwork(model, nodes, call)(pixels, training=training)
         return fused_outputs(model, nodes, pixels, training) if call == "fused" else model(pixels, training=training)
 
     called(images[::-1], True)
@@ -152,6 +159,22 @@ def test_batch_norm_in_one_operation_is_keras_s(style: str, count: int) -> None:
     assert_near(*(after_steps(call, images, f"model.style={style}") for call in ("fused", "keras")))
 
 
+@pytest.mark.parametrize(("count", "parts"), [(64, 2), (7, 3), (3, 4), (2, 5)])
+@pytest.mark.parametrize("style", ["sequential", "functional", "subclass"])
+def test_batch_norm_of_a_batch_in_parts_has_the_statistics_of_the_whole(style: str, count: int, parts: int) -> None:
+    images = tf.constant(np.random.default_rng(0).normal(size=(count, 8, 8, 1)), tf.float32)
+    assert_near(*(after_steps(call, images, f"model.style={style}") for call in (parts, "keras")))
+
+
+def test_a_channel_of_equal_values_has_variance_0_in_parts() -> None:
+    """E[x²] - E[x]² of rounded sums may be below 0."""
+    model, nodes = network("[{batch_normalization: {momentum: 0, epsilon: 1.0e-6}}, flatten, {dense: {units: classes}}]")
+    outputs = FastNetwork(model, nodes[:1], 2)(tf.fill((64, 8, 8, 1), 1 / 3), training=True).numpy()
+    variance = layers_of(model, nodes)["batch_normalization"].moving_variance.numpy()
+    assert 0 <= variance[0] < 1e-6
+    np.testing.assert_allclose(outputs, 0, atol=1e-3)
+
+
 @pytest.mark.parametrize("fields", ["axis: 1", "renorm: true", "epsilon: 1.0e-6"])
 def test_batch_norm_that_tensorflow_has_no_operation_for_is_keras_s_own_to_the_bit(fields: str) -> None:
     images = tf.constant(np.random.default_rng(0).normal(size=(9, 8, 8, 1)), tf.float32)
@@ -163,12 +186,14 @@ def test_batch_norm_that_tensorflow_has_no_operation_for_is_keras_s_own_to_the_b
 def test_in_16_bits_batch_norm_is_as_near_to_float32_as_keras_s() -> None:
     """By outputs, gradients and moving averages together: single values are as likely nearer as further."""
     images = tf.constant(np.random.default_rng(0).normal(size=(64, 8, 8, 1)), tf.float32)
-    exact, fused, keras_s = (
+    ways: list[tuple[str | int, str]] = [("keras", "float32"), ("fused", BFLOAT16), (2, BFLOAT16), ("keras", BFLOAT16)]
+    exact, fused, parts, keras_s = (
         np.concatenate([np.ravel(each) for each in after_steps(call, images, f"train.precision={precision}")])
-        for call, precision in [("keras", "float32"), ("fused", "mixed_bfloat16"), ("keras", "mixed_bfloat16")]
+        for call, precision in ways
     )
-    of_fused, of_keras = (np.linalg.norm(each - exact) / np.linalg.norm(exact) for each in (fused, keras_s))
+    of_fused, of_parts, of_keras = (np.linalg.norm(each - exact) / np.linalg.norm(exact) for each in (fused, parts, keras_s))
     assert 0 < of_fused < 1.3 * of_keras < 0.1
+    assert 0 < of_parts < 1.3 * of_keras
 
 
 def test_the_moving_variance_of_single_values_stays_finite() -> None:

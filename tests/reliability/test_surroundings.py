@@ -67,6 +67,14 @@ def home_with_settings(folder: Path) -> Path:
     return folder
 
 
+def test_tensorflow_computes_by_onednn_on_every_processor_unless_the_user_sets_it(place: Path) -> None:
+    for name, variables, expected in [("on", {}, "1"), ("off", {"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")]:
+        done = shell(f"eval $C train q.yaml --set train.epochs=1 --run-dir onednn-{name}", place, **variables)
+        assert done.returncode == 0, done.stderr
+        environment = json.loads((place / f"onednn-{name}/environment.json").read_text())
+        assert environment["variables"]["TF_ENABLE_ONEDNN_OPTS"] == expected
+
+
 HOSTILE = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "MATPLOTLIBRC": "matplotlibrc",

@@ -175,7 +175,8 @@ def test_what_is_measured_becomes_the_setting(monkeypatch: pytest.MonkeyPatch) -
         settled = resolve_auto(experiment, CPU, measure=measure)
         assert len(asked.pop()) == 4
         assert settled.precision.why == settled.batch_parts.why
-    whole = load(CONFIGS / "batchnorm.yaml", ["train.batch_parts=auto"])
+    renorm = "model.layers=[flatten, {batch_normalization: {renorm: true}}, {dense: {units: classes}}]"
+    whole = load(CONFIGS / "quickstart.yaml", ["train.batch_parts=auto", renorm])
     monkeypatch.setattr(settings, "cpu_flags", lambda: frozenset({"avx2"}))
     assert resolve_auto(whole, CPU, measure=measure).parts == 1
     assert not asked  # one candidate

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cnnctl.spec import auto
-from cnnctl.spec.auto import on_any_machine, parts_on_cpu, precision_on_cpu, precision_on_gpu
+from cnnctl.spec.auto import fitting_parts, on_any_machine, parts_on_cpu, precision_on_cpu, precision_on_gpu
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.load import load
 
@@ -57,7 +57,7 @@ def experiment(*overrides: str) -> Experiment:
 
 def parts(cores: int, *overrides: str) -> Any:
     asked = experiment(*overrides)
-    return parts_on_cpu(asked, cores)
+    return parts_on_cpu(asked, cores, "float32")
 
 
 def test_a_batch_has_a_part_a_core_but_no_small_ones() -> None:
@@ -68,19 +68,30 @@ def test_a_batch_has_a_part_a_core_but_no_small_ones() -> None:
 
 
 NORMALIZED = "model.layers=[flatten, {batch_normalization: {name: norm}}, {dense: {units: classes}}]"
+RENORMALIZED = "model.layers=[flatten, {batch_normalization: {name: norm, renorm: true}}, {dense: {units: classes}}]"
+OTHER_AXIS = "model.layers=[{batch_normalization: {name: norm, axis: 1}}, flatten, {dense: {units: classes}}]"
 REGULARIZED = "model.layers=[flatten, {dense: {units: classes, name: last, activity_regularizer: l2}}]"
 
 
-@pytest.mark.parametrize(("stack", "name"), [(NORMALIZED, "'norm'"), (REGULARIZED, "'last'")])
+@pytest.mark.parametrize(("stack", "name"), [(RENORMALIZED, "'norm'"), (OTHER_AXIS, "'norm'"), (REGULARIZED, "'last'")])
 def test_what_needs_the_batch_whole_has_one_part_and_says_why(stack: str, name: str) -> None:
     choice = parts(2, stack)
     assert choice.value == 1
     assert name in choice.why
 
 
+def test_batch_norm_is_in_parts_in_float32_and_whole_in_16_bits() -> None:
+    asked = experiment(NORMALIZED)
+    assert parts_on_cpu(asked, 2, "float32").value == 2
+    in_16_bits = parts_on_cpu(asked, 2, "mixed_bfloat16")
+    assert in_16_bits == (1, "'norm' normalizes over the whole batch, by one operation in 16 bits")
+    assert fitting_parts(asked, 2) == [1, 2]  # trial steps measure both
+    assert fitting_parts(experiment(RENORMALIZED), 2) == [1]
+
+
 def test_few_shot_tasks_have_one_part() -> None:
     asked = load(QUICKSTART.with_name("few-shot.yaml"), ["train.batch_parts=auto", "train.precision=auto"])
-    assert parts_on_cpu(asked, 2).value == 1
+    assert parts_on_cpu(asked, 2, "float32").value == 1
 
 
 def test_on_any_machine_is_what_keras_does_by_itself() -> None:

@@ -80,7 +80,7 @@ def test_a_run_s_own_config_trains_to_the_same_weights_wherever(tmp_path: Path, 
 @pytest.mark.parametrize("style", ["sequential", "functional", "subclass"])
 def test_both_loops_agree_to_the_bit_in_parts(tmp_path: Path, style: str) -> None:
     stack = (
-        "model.layers=[{conv2d: {filters: 4, kernel_size: 3, activation: relu}}, flatten, {dropout: {rate: 0.4}}, "
+        "model.layers=[{conv2d: {filters: 4, kernel_size: 3, activation: relu}}, batch_normalization, flatten, {dropout: {rate: 0.4}}, "
         "{dense: {units: classes}}]"
     )
     common = (f"model.style={style}", "train.batch_parts=2", stack)
@@ -92,7 +92,7 @@ def test_both_loops_agree_to_the_bit_in_parts(tmp_path: Path, style: str) -> Non
 
 @pytest.mark.parametrize("loop", ["custom", "fit"])
 def test_a_run_in_parts_is_interrupted_and_goes_on_to_the_bit(tmp_path: Path, loop: str) -> None:
-    stack = "model.layers=[{conv2d: {filters: 4, kernel_size: 3, activation: relu}}, max_pooling2d, flatten, {dropout: {rate: 0.4}}, {dense: {units: classes}}]"
+    stack = "model.layers=[{conv2d: {filters: 4, kernel_size: 3, activation: relu}}, batch_normalization, max_pooling2d, flatten, {dropout: {rate: 0.4}}, {dense: {units: classes}}]"
     spec = load(QUICKSTART, ["train.epochs=3", "train.batch_parts=2", f"train.loop={loop}", stack])
     straight = variables(interruptions.run(spec, tmp_path / "straight"))
     interrupt(spec, tmp_path / "run", after_epoch=1)
@@ -109,6 +109,7 @@ NORMALIZED = "model.layers=[{conv2d: {filters: 4, kernel_size: 3}}, batch_normal
     [
         ["train.batch_parts=2"],
         ["train.precision=mixed_bfloat16", NORMALIZED],
+        ["train.batch_parts=2", NORMALIZED],
         ["train.precision=mixed_bfloat16", "train.batch_parts=2"],
     ],
 )
