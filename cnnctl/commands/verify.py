@@ -169,15 +169,15 @@ def _gradient_cells(row: GradientRow) -> list[str]:
 
 
 def _fast_path(proof: Proof, table: Table) -> list[str]:
-    from cnnctl.verify.fast_path import AS_KERAS
+    from cnnctl.verify.fast_path import AS_KERAS, KINKS
 
     found = proof.fast_path
     if found is None:
         return []
     head = (
         f"Fast path: one step of a batch in {found.settings}, as the config trains here, without dropout and noise. Relative "
-        f"differences from Keras in float32; up to {found.tolerance:.0e}, or {AS_KERAS:g} times those of Keras in the same "
-        "precision, count as agreement."
+        f"differences from Keras in float32; up to {found.tolerance:.0e}, in gradients {max(found.tolerance, KINKS):.0e} since rounding turns "
+        f"single ReLUs on or off, or {AS_KERAS:g} times those of Keras in the same precision, count as agreement."
     )
     rows = [[name, *(f"{each.relative:.1e}" for each in row.values())] for name, row in found.rows.items()]
     return [fill(head, PAGE_WIDTH), table(["computed by", *next(iter(found.rows.values()))], rows, 1)]

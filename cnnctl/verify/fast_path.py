@@ -31,7 +31,8 @@ class FastPath:
 
     Attributes:
         settings: precision and parts, such as `mixed_bfloat16, each batch in 2 parallel parts`.
-        tolerance: a relative difference that agrees, as does one of up to `AS_KERAS` times Keras's in the same precision.
+        tolerance: a relative difference that agrees, as does one of up to `AS_KERAS` times Keras's in the same precision; for
+            gradients at least `KINKS`.
         rows: differences by name of the compared values, for `Keras in mixed_bfloat16`, which shows what the precision
             costs, and for `fast path`.
     """
@@ -50,12 +51,16 @@ class FastPath:
 
     def _largest(self, what: str) -> float:
         of_keras = [AS_KERAS * row[what].relative for name, row in self.rows.items() if name != FAST]
-        return max([self.tolerance, *filter(math.isfinite, of_keras)])
+        least = max(self.tolerance, KINKS) if what == "gradients" else self.tolerance
+        return max([least, *filter(math.isfinite, of_keras)])
 
 
 FAST, AVERAGES = "fast path", "moving averages"
 AS_KERAS = 1.5
 """A step's gradients through several batch normalizations in 16 bits differ by a tenth and more, by chance."""
+KINKS = 1e-2
+"""A value that rounds to the other side of 0 turns a ReLU on or off, and one of two equal values becomes the maximum. Each such
+place moves gradients, by some thousandths together: as far as Keras's in float32 are from Keras's in float64."""
 
 
 def compare_fast_path(settings: Settings, device: str, images: Any, labels: Any, moments: Moments) -> FastPath | None:

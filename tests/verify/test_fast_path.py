@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from cnnctl.commands.verify import verify
 from cnnctl.errors import RunError
-from cnnctl.model import fused
+from cnnctl.model import batch_statistics, fused
 from cnnctl.report.console import Console
+from cnnctl.verify import fast_path
 
 CONFIG = """
 data: {source: digits}
@@ -58,6 +59,19 @@ def test_in_parts_the_fast_path_differs_by_rounding(tmp_path: Path, capsys: pyte
     assert (found["settings"], found["tolerance"]) == ("float32, each batch in 2 parallel parts", 1e-4)
     assert list(found["differences"]) == ["fast path"]
     assert all(each < 1e-5 for each in found["differences"]["fast path"].values())
+
+
+def test_in_parts_with_batch_norm_only_kinks_make_gradients_differ_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = shown(tmp_path, CONFIG, "float32", 2, capsys)["differences"]["fast path"]
+    assert found.pop("gradients") < fast_path.KINKS
+    assert all(each < 1e-4 for each in found.values())
+    smooth = CONFIG.replace("    - relu\n", "    - activation: {activation: tanh}\n").replace("    - max_pooling2d\n", "")
+    assert shown(tmp_path, smooth, "float32", 2, capsys)["differences"]["fast path"]["gradients"] < 1e-4
+    monkeypatch.setattr(batch_statistics, "_count", lambda part: tf.cast(tf.size(part), tf.float32))
+    with pytest.raises(RunError, match=r"gradients of the fast path: differ from Keras in float32 by \d"):
+        shown(tmp_path, CONFIG, "float32", 2, capsys)
 
 
 def test_without_a_fast_path_there_is_nothing_to_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
