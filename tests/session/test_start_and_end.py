@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -99,10 +101,29 @@ class Unreadable(LazyImages):
 
 def test_images_that_a_thread_cannot_read_fail_where_their_notes_are_needed() -> None:
     images = ImageSet(Unreadable((40, 8, 8, 1)), np.arange(40) % 10)
-    noted = NotedData(Splits(images, None, lambda: images, 40, list("0123456789"), []))
-    for note in (noted.fingerprints, noted.training_images):
-        with pytest.raises(DataError, match="the disk failed"):
-            note()
+    for described in (True, False):
+        noted = NotedData(Splits(images, None, lambda: images, 40, list("0123456789"), []), described)
+        for note in (noted.fingerprints, noted.training_images):
+            with pytest.raises(DataError, match="the disk failed"):
+                note()
+
+
+def test_a_resumed_run_measures_its_training_images_only_where_they_were_never_noted(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, measure, run = list[Any](), environment.statistics_of, tmp_path / "run"
+    monkeypatch.setattr(environment, "statistics_of", lambda images: measured.append(images) or measure(images))
+
+    def noted(*arguments: Any) -> tuple[object, int]:
+        train(*arguments, "cpu", Console(quiet=True), verbose=False)
+        return json.loads((run / "environment.json").read_text())["training_images"], len(measured)
+
+    statistics, _ = noted(config, ["train.epochs=1"], run, None)
+    assert noted(None, ["train.epochs=2"], None, run) == (statistics, 1)
+    shutil.rmtree(run / "checkpoints")  # as of a run that was killed before it began
+    for file in ("environment.json", "result.json"):
+        (run / file).unlink()
+    assert noted(None, [], None, run) == (statistics, 2)
 
 
 def test_the_end_of_the_process_does_not_wait_for_the_description_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
