@@ -58,7 +58,12 @@ def test_a_command_lists_the_folder_of_its_data_once_and_the_next_one_lists_it_a
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     walked, scandir, root = list[Any](), os.scandir, config.parent / "set"
-    monkeypatch.setattr(os, "scandir", lambda folder: walked.append(folder) or scandir(folder))
+
+    def noted(folder: Any) -> Any:
+        walked.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", noted)
     train(config, [], config.parent / "run", None, "cpu", Console(), verbose=False)
     assert walked.count(root) == walked.count(root / "0") == 1
     walked.clear()

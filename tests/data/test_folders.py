@@ -182,7 +182,12 @@ def test_links_are_looked_for_as_often_among_many_images_as_among_few(
     above: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, realpath, counts = list[Any](), os.path.realpath, []
-    monkeypatch.setattr(os.path, "realpath", lambda *path, **how: asked.append(path) or realpath(*path, **how))
+
+    def noted(path: Any) -> Any:
+        asked.append(path)
+        return realpath(path)
+
+    monkeypatch.setattr(os.path, "realpath", noted)
     for number in (2, 40):  # 40 < LOOKED_AT
         root = write(tmp_path / str(number), {f"{above}cat": number, f"{above}dog": number, "test": number})
         asked.clear()
