@@ -14,6 +14,7 @@ from cnnctl.report.console import Console
 from cnnctl.report.data_advice import advice
 from cnnctl.report.data_tables import dataset_markdown, dataset_text, not_read_lines
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.listing import listings_kept
 from cnnctl.spec.load import load
 from cnnctl.train.quiet import import_tensorflow
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cnnctl.data.splits import Splits
 
 
+@listings_kept()
 def data(config: Path, overrides: Sequence[str], output: Path | None, form: str, console: Console, verbose: bool) -> None:
     """Prepare the data of a config and print its facts; draw samples where an output file is given.
 

@@ -16,6 +16,7 @@ from cnnctl.session.run_files import restore_config
 from cnnctl.spec.cluster import VARIABLE, Cluster, known_cluster
 from cnnctl.spec.document import read_text
 from cnnctl.spec.experiment import Experiment
+from cnnctl.spec.listing import listings_kept
 from cnnctl.spec.load import load
 from cnnctl.spec.section import one_line
 from cnnctl.surroundings import shell_word
@@ -40,6 +41,7 @@ class _Request:
     written: str = ""
 
 
+@listings_kept()
 def train(
     config: Path | None,
     overrides: Sequence[str],
@@ -75,7 +77,10 @@ def train(
             import_tensorflow(verbose)
             from cnnctl.few_shot.task import make_task
             from cnnctl.session import session as training
-        session = training.prepare(request.experiment, make_task, device, console, interruption, cluster=cluster)
+        resumed = request.run is not None
+        session = training.prepare(
+            request.experiment, make_task, device, console, interruption, cluster=cluster, resumed=resumed
+        )
         if not session.workers.is_chief:
             training.assist(session)
             return

@@ -43,21 +43,24 @@ class NotedData:
 
     Args:
         splits: the data.
+        described: statistics will be asked for; a resumed run has them, and of several workers the chief alone notes them.
 
     Attributes:
         class_names: of the data.
     """
 
-    def __init__(self, splits: Splits) -> None:
+    def __init__(self, splits: Splits, described: bool = True) -> None:
         self.class_names = splits.class_names
+        self._train = splits.train
         self._fingerprints: Future[dict[str, str | None]] = Future()
-        self._statistics: Future[ImageStatistics] = Future()
+        self._statistics: Future[ImageStatistics] | None = Future() if described else None
         # A daemon, which Ctrl-C does not wait for: a streamed set may take minutes to hash.
         threading.Thread(target=self._compute, args=(splits,), daemon=True).start()
 
     def _compute(self, splits: Splits) -> None:
         _resolve(self._fingerprints, lambda: _fingerprints(splits))
-        _resolve(self._statistics, lambda: statistics_of(splits.train))
+        if self._statistics:
+            _resolve(self._statistics, lambda: statistics_of(splits.train))
 
     def fingerprints(self) -> dict[str, str | None]:
         """Wait for the fingerprints of the training and the validation images; raise DataError if they cannot be read."""
@@ -65,7 +68,8 @@ class NotedData:
 
     def training_images(self) -> dict[str, Any]:
         """Wait for the statistics of the training images; raise DataError if they cannot be read."""
-        return self._statistics.result().as_plain()
+        found = self._statistics.result() if self._statistics else statistics_of(self._train)
+        return found.as_plain()
 
 
 def _resolve(future: Future[Any], compute: Callable[[], Any]) -> None:

@@ -50,6 +50,7 @@ def prepare(
     interruption: Interruption | None = None,
     part_of: Part | None = None,
     cluster: Cluster | None = None,
+    resumed: bool = False,
 ) -> Session:
     """Read the data and build the network; what can fail soonest comes first.
 
@@ -61,6 +62,7 @@ def prepare(
         interruption: receives signals.
         part_of: what the training is a part of; None for one by itself.
         cluster: the workers of `TF_CONFIG`.
+        resumed: the run was started before.
 
     Raises:
         CnnctlError: the device, the workers, the data or the memory do not suit the config.
@@ -75,7 +77,7 @@ def prepare(
     with workers.as_lost_worker_error(AGAIN):
         with console.working("reading the data"), workers.all_or_none("read its data"):
             task = make_task(experiment, workers.replicas)
-        noted = NotedData(task.splits)
+        noted = NotedData(task.splits, described=workers.is_chief and not resumed)
         if chosen.kind == "cpu":  # a GPU has memory of its own
             refuse_too_large(experiment, min(task.batch_size, task.examples), training=True)
         with as_memory_error(smaller_training(experiment)):
@@ -135,7 +137,7 @@ def assist(session: Session) -> None:
     set_last_message(f"{AGAIN}, as the chief reports")
     try:
         with _as_errors(session, RESUMED_BY_ALL):
-            session.workers.agree_on_start(checkpoints, task.splits, session.interruption)
+            session.workers.agree_on_start(checkpoints, session.noted_data, session.interruption)
             with _observers(session, checkpoints) as observers:
                 plan = plan_of(session, checkpoints)
                 LOOPS[session.experiment.train.loop](task.learner, task.training, task.validation(), plan, observers)
@@ -233,7 +235,7 @@ def _restore(session: Session, run: RunFolder, checkpoints: Checkpoints, more_ep
     environment, notes = note_environment(
         run, origin.environment, session.device, session.settings, session.noted_data, replicas
     )
-    session.workers.agree_on_start(checkpoints, session.task.splits, session.interruption)
+    session.workers.agree_on_start(checkpoints, session.noted_data, session.interruption)
     if more_epochs:
         run.result.unlink(missing_ok=True)  # before the config: with the new config and the old result the run looks finished
     if origin.config and (more_epochs or _has_moved(origin, experiment)):

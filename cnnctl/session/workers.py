@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cnnctl import __version__
-from cnnctl.data.splits import Splits, fingerprint
 from cnnctl.errors import DataError, RunError
 from cnnctl.report.console import Console
 from cnnctl.spec.auto import SAME_NUMBERS
@@ -24,6 +23,7 @@ from cnnctl.train.distributed.strategy import lost_worker, refuse_unshareable, s
 from cnnctl.train.signals import Interruption
 
 if TYPE_CHECKING:
+    from cnnctl.session.environment import NotedData
     from cnnctl.train.checkpoint import Checkpoints
 
 AGAIN = "Start all workers again"
@@ -56,7 +56,7 @@ class Workers:
         """Whether this process writes the run folder."""
         return self.cluster is None or self.cluster.index == 0
 
-    def agree_on_start(self, checkpoints: Checkpoints, splits: Splits, interruption: Interruption) -> None:
+    def agree_on_start(self, checkpoints: Checkpoints, data: NotedData, interruption: Interruption) -> None:
         """Let all workers resume from the chief's checkpoint, and stop together from here on.
 
         Raises:
@@ -68,7 +68,7 @@ class Workers:
             content = self.replicas.decided_by_chief(checkpoints.restored)
             if not self.is_chief:
                 checkpoints.load_bytes(content)
-            _refuse_other_images(self.replicas, splits)
+            _refuse_other_images(self.replicas, data.fingerprints())
         checkpoints.restored = b""  # not needed any more, and may be large
 
     def _any(self, asked: bool) -> bool:
@@ -158,12 +158,11 @@ def _greeting(experiment: Experiment, device: Device) -> dict[str, Any]:
     return {"cnnctl": __version__, **of_versions, f"number of {device.kind.upper()}s": device.replicas, **config}
 
 
-def _refuse_other_images(replicas: Replicas, splits: Splits) -> None:
+def _refuse_other_images(replicas: Replicas, fingerprints: Mapping[str, str | None]) -> None:
     """Raise DataError if workers have read other images than the chief; all call it together."""
-    parts = {"training": splits.train, "validation": splits.validation}
-    own = [int(fingerprint(images)[:_DIGITS], 16) if images else 0 for images in parts.values()]
+    own = [int(each[:_DIGITS], 16) if each else 0 for each in fingerprints.values()]
     gathered = replicas.gathered(own)
-    for name, of_workers in zip(parts, gathered.T, strict=True):
+    for name, of_workers in zip(("training", "validation"), gathered.T, strict=True):
         others = [str(worker) for worker, number in enumerate(of_workers) if number != of_workers[0]]
         if others:
             replicas.leave_together()

@@ -238,8 +238,8 @@ class DataSpec(Section):
         invert: true inverts pixels (dark ink on white paper).
         labels: `integer` or `one_hot`.
         memory: `keep` holds the decoded images in memory; `stream` reads each batch from a file on disk; `auto` keeps them
-            if they need at most an eighth of the memory available to this process. Results are bit-identical, so a run
-            resumes with any of the three.
+            if they need at most a quarter of the memory available to this process, an eighth for few-shot tasks. Results are
+            bit-identical, so a run resumes with any of the three.
         augment: random transformations of training images.
     """
 

@@ -7,6 +7,7 @@ belong to that class, as in Keras's `image_dataset_from_directory` and torchvisi
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,7 +61,10 @@ class FolderSet:
             raise NotUsable("path", f"there is no folder '{data.path}'; a relative path starts at the current folder")
         self.listing = listing or listed(self.path, data.follow_links)
         self.labels = LabelsFile(data, self.path, self.listing.images) if data.labels_file else None
+        # Notes ask for these again for each image that is not read.
         self._labelled: dict[str, list[Labelled]] = {}
+        self._roots: dict[str, Place] = {}
+        self._unlabelled: dict[str, dict[str, int]] = {}
 
     @property
     def within(self) -> Path | None:
@@ -75,10 +79,13 @@ class FolderSet:
         Raises:
             OSError: the split is a link or a path out of the folder.
         """
-        if not self._data.follow_links:
-            refuse_leading_away(self.path / split, self.path, FOLLOW)
-        parts = tuple(part for part in Path(os.path.normpath(split)).parts if part != HERE)
-        return () if split == DEFAULT_TRAIN and not (self._holds_classes(split) or parts in self.listing.away) else parts
+        if split not in self._roots:
+            if not self._data.follow_links:
+                refuse_leading_away(self.path / split, self.path, FOLLOW)
+            parts = tuple(part for part in Path(os.path.normpath(split)).parts if part != HERE)
+            itself = split == DEFAULT_TRAIN and not (self._holds_classes(split) or parts in self.listing.away)
+            self._roots[split] = () if itself else parts
+        return self._roots[split]
 
     @cached_property
     def _roles(self) -> dict[str, list[str]]:
@@ -122,11 +129,14 @@ class FolderSet:
 
     def unlabelled(self, role: str) -> dict[str, int]:
         """Return the folders with a name of the role whose images have no classes, with the number of images."""
-        others = [top for top in self._roles[role] if top not in self.candidates(role)]
-        if not self.root(self._data.train):
-            others = [top for top in others if top in self._apart]
-        counts = {top: sum(place[0] == top for place in self.listing.images) for top in others}
-        return {top: count for top, count in counts.items() if count}
+        if role not in self._unlabelled:
+            candidates = self.candidates(role)
+            others = [top for top in self._roles[role] if top not in candidates]
+            if not self.root(self._data.train):
+                others = [top for top in others if top in self._apart]
+            counts = Counter(place[0] for place in self.listing.images)
+            self._unlabelled[role] = {top: counts[top] for top in others if counts[top]}
+        return self._unlabelled[role]
 
     # classes
 

@@ -145,9 +145,10 @@ def splits_like(folder: FolderSet, names: Iterable[str]) -> dict[str, str]:
     """Return the split for each role among folders with names such as `train_set`; empty if there are fewer than two."""
     found: dict[str, str] = {}
     for name in names:
-        split = _unwrapped(folder, name)
-        if (role := role_of(name)) and role not in found and len(folder.class_names(split)) >= FEWEST_CLASSES:
-            found[role] = split
+        if (role := role_of(name)) and role not in found:
+            split = _unwrapped(folder, name)
+            if len(folder.class_names(split)) >= FEWEST_CLASSES:
+                found[role] = split
     ordered = {role: found[role] for role in ROLES if role in found}
     return ordered if len(ordered) > 1 and "train" in ordered else {}
 
@@ -155,10 +156,8 @@ def splits_like(folder: FolderSet, names: Iterable[str]) -> dict[str, str]:
 def _unwrapped(folder: FolderSet, split: str) -> str:
     """Return the folder with the classes of a split if a single folder wraps them, as in `train/train`."""
     while True:
-        inside = folder.class_names(split)
-        loose = any(
-            len(place) == len(folder.root(split)) + 1 for place in folder.listing.images if place[:-1] == folder.root(split)
-        )
+        inside, root = folder.class_names(split), folder.root(split)
+        loose = any(place[:-1] == root for place in folder.listing.images)
         if loose or len(inside) != 1:
             return split
         split = f"{split}/{inside[0]}"

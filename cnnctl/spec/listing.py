@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,8 +46,18 @@ class Listing:
     away: list[Place] = field(default_factory=list)
 
 
+@contextlib.contextmanager
+def listings_kept() -> Iterator[None]:
+    """List each folder once up to the end of the block, however often `listed` is called for it."""
+    before = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(before)
+
+
 def listed(path: Path, follow_links: bool = False) -> Listing:
-    """List a folder and all folders below it.
+    """List a folder and all folders below it; see also `listings_kept`.
 
     The system returns the type of an entry with its name, so regular images need no further call.
 
@@ -56,6 +68,15 @@ def listed(path: Path, follow_links: bool = False) -> Listing:
     Raises:
         OSError: a folder cannot be read, or a link is broken.
     """
+    kept, key = _kept.get(), (path.absolute(), follow_links)
+    if kept is None:
+        return _listed_now(path, follow_links)
+    if key not in kept:
+        kept[key] = _listed_now(path, follow_links)
+    return kept[key]
+
+
+def _listed_now(path: Path, follow_links: bool) -> Listing:
     found = Listing()
     _list(path, (), None if follow_links else path, (os.path.realpath(path),), found)
     found.images.sort()
@@ -185,3 +206,6 @@ def accounted(unread: Iterable[Unread]) -> str:
     several = kinds.total() > 1
     listed = ", ".join(f"{count:,} {why.replace('images', 'image', count == 1)}" for why, count in kinds.most_common())
     return f"{kinds.total():,} {'files' if several else 'file'} ({listed})"
+
+
+_kept: ContextVar[dict[tuple[Path, bool], Listing] | None] = ContextVar("kept", default=None)

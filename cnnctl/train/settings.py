@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from cnnctl.errors import counted
 from cnnctl.spec.auto import (
     Choice,
     cpu_flags,
@@ -52,22 +53,22 @@ class Speeds:
         best = max(self.images_per_second, key=lambda each: self.images_per_second[each])
         return best if self.images_per_second[best] > CLEARLY * self.images_per_second[expected] else expected
 
-    def __str__(self) -> str:
-        shown = ", ".join(f"{speed:,.0f} images/s {self._named(each)}" for each, speed in self.images_per_second.items())
-        return f"{self.source}: {shown}"
+    @property
+    def lines(self) -> list[str]:
+        """Write the figures; where both precisions and numbers of parts differ, those of each precision on a line."""
+        figures = self.images_per_second.items()
+        of_precision: dict[str, list[str]] = {}
+        for each, speed in figures:
+            of_precision.setdefault(each.precision, []).append(f"{speed:,.0f} in {counted(each.parts, 'part')}")
+        if len(of_precision) == len(figures):
+            return ["images/s: " + ", ".join(f"{speed:,.0f} in {each.precision}" for each, speed in figures)]
+        several = len(of_precision) > 1
+        return [f"images/s{f' in {name}' * several}: {', '.join(texts)}" for name, texts in of_precision.items()]
 
     @property
     def source(self) -> str:
         """Where the figures come from, as the reason for a choice."""
         return f"measured{' by an earlier command' if self.cached else ''}"
-
-    def _named(self, candidate: Candidate) -> str:
-        """Name the settings in which the candidates differ."""
-        several_precisions = len({each.precision for each in self.images_per_second}) > 1
-        several_parts = len({each.parts for each in self.images_per_second}) > 1
-        precision = f"in {candidate.precision}" if several_precisions else ""
-        parts = f"in {candidate.parts} part{'s' * (candidate.parts > 1)}" if several_parts else ""
-        return f"{precision} {parts}".strip()
 
     def as_plain(self) -> list[dict[str, object]]:
         """Return the entry of environment.json."""
@@ -111,7 +112,7 @@ class Settings:
         """Describe what each `auto` became, and why."""
         chosen = (("precision", self.precision), ("batch_parts", self.batch_parts), ("strategy", self.strategy))
         choices = [f"{name}: auto → {choice.value} ({choice.why})" for name, choice in chosen if choice.why]
-        return [*choices, *([str(self.speeds)] if self.speeds else [])]
+        return [*choices, *(self.speeds.lines if self.speeds else [])]
 
 
 def resolve_auto(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,25 @@ def test_training_accounts_for_its_folder(config: Path, capsys: pytest.CaptureFi
     assert ACCOUNT in printed and SIZE in printed
     evaluate([config.parent / "run"], None, str(config.parent / "set"), "json", "cpu", Console(), verbose=False)
     assert f"note        {ACCOUNT}" in capsys.readouterr().err
+
+
+def test_a_command_lists_the_folder_of_its_data_once_and_the_next_one_lists_it_again(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walked, scandir, root = list[Any](), os.scandir, config.parent / "set"
+
+    def noted(folder: Any) -> Any:
+        walked.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", noted)
+    train(config, [], config.parent / "run", None, "cpu", Console(), verbose=False)
+    assert walked.count(root) == walked.count(root / "0") == 1
+    walked.clear()
+    Image.new("L", (8, 8)).save(root / "0" / "added.png")
+    data(config, [], None, "json", Console(), verbose=True)
+    assert walked.count(root) == walked.count(root / "0") == 1
+    assert "read 121 images" in capsys.readouterr().out
 
 
 def test_a_summary_says_where_the_size_comes_from(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,7 +127,7 @@ def test_a_run_says_that_and_why_it_streams(
     config = written("custom-sequential", tmp_path, epochs=1)
     monkeypatch.setattr(memory, "machine_memory", lambda: 800_000)
     train_command.train(config, [], tmp_path / "run", None, "cpu", Console(), verbose=True)
-    reported = "images are streamed from disk: decoded they take 0.0 GB, more than an eighth of the 0.0 GB of memory"
+    reported = "images are streamed from disk: decoded they take 0.0 GB, more than a quarter of the 0.0 GB of memory"
     assert reported in capsys.readouterr().err
 
 

@@ -177,6 +177,25 @@ def test_a_split_folder_without_labels_is_no_class(layout: str, tmp_path: Path) 
     assert f"cnnctl predict RUN {shlex.quote(str(root / 'test'))}" in printed
 
 
+@pytest.mark.parametrize("above", ["train/", ""])
+def test_links_are_looked_for_as_often_among_many_images_as_among_few(
+    above: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, realpath, counts = list[Any](), os.path.realpath, []
+
+    def noted(path: Any, **how: Any) -> Any:
+        asked.append(path)
+        return realpath(path, **how)
+
+    monkeypatch.setattr(os.path, "realpath", noted)
+    for number in (2, 40):  # 40 < LOOKED_AT
+        root = write(tmp_path / str(number), {f"{above}cat": number, f"{above}dog": number, "test": number})
+        asked.clear()
+        assert counts_of(loaded(root, tmp_path, image_size=6, channels=1)) == {"cat": number, "dog": number}
+        counts.append(len(asked))
+    assert counts[0] == counts[1] > 0
+
+
 def test_naming_an_unlabelled_split_says_that_predict_is_for_it(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"train/a": 5, "train/b": 5, "test": 4})
     with pytest.raises(

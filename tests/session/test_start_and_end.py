@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from cnnctl.commands.train import train
 from cnnctl.data.image_set import ImageSet
+from cnnctl.data.inspect.statistics import ImageStatistics, statistics_of
 from cnnctl.data.splits import Splits, read_splits
 from cnnctl.data.store.lazy import LazyImages
 from cnnctl.errors import DataError
@@ -99,10 +102,33 @@ class Unreadable(LazyImages):
 
 def test_images_that_a_thread_cannot_read_fail_where_their_notes_are_needed() -> None:
     images = ImageSet(Unreadable((40, 8, 8, 1)), np.arange(40) % 10)
-    noted = NotedData(Splits(images, None, lambda: images, 40, list("0123456789"), []))
-    for note in (noted.fingerprints, noted.training_images):
-        with pytest.raises(DataError, match="the disk failed"):
-            note()
+    for described in (True, False):
+        noted = NotedData(Splits(images, None, lambda: images, 40, list("0123456789"), []), described)
+        for note in (noted.fingerprints, noted.training_images):
+            with pytest.raises(DataError, match="the disk failed"):
+                note()
+
+
+def test_a_resumed_run_measures_its_training_images_only_where_they_were_never_noted(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, run = list[ImageSet](), tmp_path / "run"
+
+    def measure(images: ImageSet) -> ImageStatistics:
+        measured.append(images)
+        return statistics_of(images)
+
+    def noted(config: Path | None, epochs: int, run_dir: Path | None, resume: Path | None) -> tuple[object, int]:
+        train(config, [f"train.epochs={epochs}"], run_dir, resume, "cpu", Console(quiet=True), verbose=False)
+        return json.loads((run / "environment.json").read_text())["training_images"], len(measured)
+
+    monkeypatch.setattr(environment, "statistics_of", measure)
+    statistics, _ = noted(config, 1, run, None)
+    assert noted(None, 2, None, run) == (statistics, 1)
+    shutil.rmtree(run / "checkpoints")  # as of a run that was killed before it began
+    for file in ("environment.json", "result.json"):
+        (run / file).unlink()
+    assert noted(None, 2, None, run) == (statistics, 2)
 
 
 def test_the_end_of_the_process_does_not_wait_for_the_description_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:

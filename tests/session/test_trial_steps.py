@@ -149,9 +149,16 @@ def test_short_trainings_and_processes_that_have_computed_measure_nothing(
 def test_the_choice_is_the_expected_one_unless_another_is_clearly_faster() -> None:
     assert Speeds({TWO: 100.0, ONE: 104.0}).fastest == TWO
     assert Speeds({TWO: 100.0, ONE: 106.0}).fastest == ONE
-    assert str(Speeds({TWO: 1234.5, ONE: 9.0})) == "measured: 1,234 images/s in 2 parts, 9 images/s in 1 part"
-    both = Speeds({Candidate("float32", 1): 1.0, Candidate("mixed_bfloat16", 1): 2.0}, cached=True)
-    assert str(both) == "measured by an earlier command: 1 images/s in float32, 2 images/s in mixed_bfloat16"
+
+
+def test_figures_fit_a_line_of_100_columns() -> None:
+    assert Speeds({TWO: 1234.5, ONE: 9.0}).lines == ["images/s: 1,234 in 2 parts, 9 in 1 part"]
+    both = Speeds({Candidate("float32", 1): 1.0, Candidate("mixed_bfloat16", 1): 2.0})
+    assert both.lines == ["images/s: 1 in float32, 2 in mixed_bfloat16"]
+    many = {Candidate(precision, parts): 123_456.0 for precision in ("mixed_bfloat16", "float32") for parts in (64, 1, 32)}
+    figures = "123,456 in 64 parts, 123,456 in 1 part, 123,456 in 32 parts"
+    assert Speeds(many).lines == [f"images/s in mixed_bfloat16: {figures}", f"images/s in float32: {figures}"]
+    assert max(map(len, Speeds(many).lines)) + len("loop    ") <= 100
 
 
 def test_what_is_measured_becomes_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +174,7 @@ def test_what_is_measured_becomes_the_setting(monkeypatch: pytest.MonkeyPatch) -
     settled = resolve_auto(experiment, CPU, measure=measure)
     assert asked.pop() == [TWO, ONE]  # emulated bfloat16 is out of the question
     assert (settled.parts, settled.batch_parts.why) == (1, "measured")
-    assert settled.reasons[-1] == "measured: 1 images/s in 2 parts, 3 images/s in 1 part"
+    assert settled.reasons[-1] == "images/s: 1 in 2 parts, 3 in 1 part"
     assert settled.precision.why.startswith("this CPU has no bfloat16 instructions")
     for flags in (frozenset({"avx512_bf16"}), frozenset[str]()):  # it has them, or reports nothing
         monkeypatch.setattr(auto, "cpu_flags", lambda flags=flags: flags)
