@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,13 +38,14 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss, output_kind
 from cnnctl.train.diagnostics import Diagnostics
 from cnnctl.train.distributed.replicas import Replicas
-from cnnctl.train.inference import outputs_of
+from cnnctl.train.inference import compiled_outputs, outputs_by
 from cnnctl.train.learner import Learner
 from cnnctl.train.observers import Score
 from cnnctl.train.steps import build_metrics
 
 SAMPLE_IMAGES = 32
 """Training images for which gradients and activations are computed."""
+REHEARSED_IMAGES = 2
 PREDICTED_IMAGES = 5_000
 """Images for the confusion matrix and the worst mistakes in TensorBoard."""
 
@@ -119,6 +122,16 @@ class Classification:
         """Compute loss and accuracy on the test images."""
         return self.learner.evaluation()(ordered_batches(images, self._prepare, self.batch_size, self._shares))
 
+    def rehearse(self) -> None:
+        """Evaluate and predict a few training images."""
+        images, labels = training_sample(self.splits.train, self._prepare, count=REHEARSED_IMAGES, seed=self._experiment.seed)
+        self._outputs(images)
+        self.learner.evaluation()(tf.data.Dataset.from_tensor_slices((images, labels)).batch(REHEARSED_IMAGES))
+
+    @cached_property
+    def _outputs(self) -> Callable[[Any], Any]:
+        return compiled_outputs(self.learner.model, tf.TensorSpec((None, *self._experiment.network.image), tf.float32))
+
     def tested_on(self) -> str:
         """Describe the test."""
         return counted(self.splits.test_size, "image")
@@ -131,7 +144,7 @@ class Classification:
         """Predict validation images, or training images without validation, at most `PREDICTED_IMAGES`."""
         split, images = ("validation", self.splits.validation) if self.splits.validation else ("train", self.splits.train)
         some = images.take(np.arange(min(len(images), PREDICTED_IMAGES)))
-        outputs = outputs_of(self.learner.model, ordered_batches(some, self._prepare, self.batch_size))
+        outputs = outputs_by(self._outputs, ordered_batches(some, self._prepare, self.batch_size))
         probabilities = (
             np.asarray(tf.nn.softmax(outputs)) if output_kind(self._experiment.network.nodes) == "logits" else outputs
         )

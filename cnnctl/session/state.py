@@ -72,6 +72,10 @@ class Task(Protocol):
         """Evaluate on the test split."""
         ...
 
+    def rehearse(self) -> None:
+        """Compute a little of what is computed after the steps, so that it is traced then; change nothing that is trained."""
+        ...
+
     def tested_on(self) -> str:
         """Describe the test, such as `10,000 images`."""
         ...
