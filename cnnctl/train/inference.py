@@ -80,11 +80,15 @@ def compiled_outputs(model: keras.Model, images: tf.TensorSpec) -> Callable[[Any
     Compiled, since layer by layer MNIST's validation images take three times as long; once, for batches of any size.
     """
 
-    def step(images: Any) -> Any:
-        return tf.cast(model(images, training=False), tf.float32)
-
-    compute: Callable[[Any], Any] = tf.function(step, autograph=False, input_signature=[images])
+    compute: Callable[[Any], Any] = tf.function(
+        lambda images: network_outputs(model, images), autograph=False, input_signature=[images]
+    )
     return compute
+
+
+def network_outputs(model: keras.Model, images: Any) -> Any:
+    """Compute the outputs of a network in inference, (B, classes), float32."""
+    return tf.cast(model(images, training=False), tf.float32)
 
 
 def outputs_by(compute: Callable[[Any], Any], batches: tf.data.Dataset) -> Values:
