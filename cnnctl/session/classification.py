@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -45,7 +44,6 @@ from cnnctl.train.steps import build_metrics
 
 SAMPLE_IMAGES = 32
 """Training images for which gradients and activations are computed."""
-REHEARSED_IMAGES = 2
 PREDICTED_IMAGES = 5_000
 """Images for the confusion matrix and the worst mistakes in TensorBoard."""
 
@@ -123,13 +121,13 @@ class Classification:
         return self.learner.evaluation()(ordered_batches(images, self._prepare, self.batch_size, self._shares))
 
     def rehearse(self) -> None:
-        """Evaluate and predict a few training images."""
-        images, labels = training_sample(self.splits.train, self._prepare, count=REHEARSED_IMAGES, seed=self._experiment.seed)
-        self._outputs(images)
-        self.learner.evaluation()(tf.data.Dataset.from_tensor_slices((images, labels)).batch(REHEARSED_IMAGES))
+        """Trace evaluation and predictions."""
+        self._outputs.get_concrete_function()
+        one = self.splits.train.take(np.arange(1))
+        self.learner.rehearse(ordered_batches(one, self._prepare, self.batch_size))
 
     @cached_property
-    def _outputs(self) -> Callable[[Any], Any]:
+    def _outputs(self) -> Any:
         return compiled_outputs(self.learner.model, tf.TensorSpec((None, *self._experiment.network.image), tf.float32))
 
     def tested_on(self) -> str:

@@ -117,11 +117,12 @@ def train(session: Session, run: RunFolder, more_epochs: bool = False, written: 
             # epoch would not be trained again after a kill.
             curves = _curves(session, run, metrics)
             first = [metrics, curves, *_snapshots(session, run), *([board] if board else [])]
-            rehearsal = Rehearsal([task.rehearse, *([board.rehearse] if board else [])])
+            alone = session.workers.replicas is None  # replicas compute together, and not beside a step
+            rehearsal = Rehearsal([task.rehearse, *([board.rehearse] if board else [])] if alone else [])
             last = [checkpoints, *([session.part_of.listener] if session.part_of else []), rehearsal]
             with (
                 _as_diverged(session, run, checkpoints),
-                contextlib.closing(rehearsal),
+                rehearsal,
                 _observers(session, checkpoints, first, last) as observers,
             ):
                 plan = plan_of(session, checkpoints)

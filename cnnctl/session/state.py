@@ -73,7 +73,7 @@ class Task(Protocol):
         ...
 
     def rehearse(self) -> None:
-        """Compute a little of what is computed after the steps, so that it is traced then; change nothing that is trained."""
+        """Trace what is computed after the steps, in another thread than the steps; change nothing that is trained."""
         ...
 
     def tested_on(self) -> str:

@@ -93,7 +93,8 @@ class Diagnostics:
 
     def rehearse(self) -> None:
         """Compute gradients of a few images: TensorFlow's first call of each operation takes longer than its work."""
-        self._gradients([part[:REHEARSED] for part in self._batch])
+        if not self._in_training:  # the episodes of `maml` do take longer
+            self._gradients([part[:REHEARSED] for part in self._batch])
 
     def _gradients(self, batch: Sequence[Any]) -> dict[str, NDArray[Any]]:
         """Compute the gradients of the training loss by the weights of the network."""

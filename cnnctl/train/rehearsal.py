@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from cnnctl.train.observers import Observer, Plan, StepsRecord
 
 
 class Rehearsal(Observer):
-    """Calls functions in a thread once the first steps are done, when this process traces nothing else.
+    """Calls functions in a thread once the first steps are done; its block ends with the thread, except by Ctrl-C.
 
     While steps run, Python is free. The thread has ended before anything else is traced: layers are changed while they are.
 
@@ -30,7 +31,7 @@ class Rehearsal(Observer):
     def on_steps(self, record: StepsRecord) -> None:
         """Start after the first steps, and wait after the last ones of the epoch."""
         if record.steps_in_epoch == self._steps_per_epoch:
-            self.close()
+            self.wait()
         elif self._thread is None:
             self._thread = threading.Thread(target=self._rehearse, daemon=True)
             self._thread.start()
@@ -41,7 +42,14 @@ class Rehearsal(Observer):
             for function in self._functions:
                 function()
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Wait until the functions have ended."""
         if self._thread:
             self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not issubclass(kind, KeyboardInterrupt):  # whoever presses Ctrl-C does not wait for a daemon
+            self.wait()

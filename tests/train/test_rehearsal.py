@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from cnnctl.train.observers import Plan, StepsRecord
 from cnnctl.train.rehearsal import Rehearsal
 
@@ -32,7 +34,7 @@ def test_functions_are_called_once_in_another_thread_and_end_before_the_epoch_do
     assert len(called) == 1
     assert called[0] is not threading.current_thread()
     rehearsal.on_steps(steps(1))
-    rehearsal.close()
+    rehearsal.wait()
     assert len(called) == 1
 
 
@@ -40,7 +42,7 @@ def test_an_epoch_of_one_call_is_not_rehearsed() -> None:
     called: list[int] = []
     rehearsal = started(lambda: called.append(1))
     rehearsal.on_steps(steps(3))
-    rehearsal.close()
+    rehearsal.wait()
     assert not called
 
 
@@ -51,4 +53,25 @@ def test_an_error_is_left_to_the_place_where_the_result_is_needed() -> None:
     rehearsal = started(fail)
     rehearsal.on_steps(steps(1))
     rehearsal.on_steps(steps(3))  # a thread that ends by an error would warn, which fails the test
-    rehearsal.close()
+    rehearsal.wait()
+
+
+def test_its_block_waits_for_the_thread_but_not_after_ctrl_c() -> None:
+    ended, released = threading.Event(), threading.Event()
+
+    def rehearse() -> None:
+        released.wait(60)
+        ended.set()
+
+    def interrupted() -> None:
+        with rehearsal:
+            rehearsal.on_steps(steps(1))
+            raise KeyboardInterrupt
+
+    rehearsal = started(rehearse)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not ended.is_set()
+    with rehearsal:  # which ends without it
+        threading.Timer(0.05, released.set).start()
+    assert ended.is_set()
