@@ -266,6 +266,9 @@ class FewShot:
         )
         return self.learner.evaluation()(series)
 
+    def rehearse(self) -> None:
+        """Do nothing: the episodes of an evaluation take longer than its tracing."""
+
     def tested_on(self) -> str:
         """Describe the test."""
         size = size_of(self._spec)

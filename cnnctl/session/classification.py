@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.head import chosen_loss, output_kind
 from cnnctl.train.diagnostics import Diagnostics
 from cnnctl.train.distributed.replicas import Replicas
-from cnnctl.train.inference import outputs_of
+from cnnctl.train.inference import compiled_outputs, outputs_by
 from cnnctl.train.learner import Learner
 from cnnctl.train.observers import Score
 from cnnctl.train.steps import build_metrics
@@ -119,6 +120,16 @@ class Classification:
         """Compute loss and accuracy on the test images."""
         return self.learner.evaluation()(ordered_batches(images, self._prepare, self.batch_size, self._shares))
 
+    def rehearse(self) -> None:
+        """Trace evaluation and predictions."""
+        self._outputs.get_concrete_function()
+        one = self.splits.train.take(np.arange(1))
+        self.learner.rehearse(ordered_batches(one, self._prepare, self.batch_size))
+
+    @cached_property
+    def _outputs(self) -> Any:
+        return compiled_outputs(self.learner.model, tf.TensorSpec((None, *self._experiment.network.image), tf.float32))
+
     def tested_on(self) -> str:
         """Describe the test."""
         return counted(self.splits.test_size, "image")
@@ -131,7 +142,7 @@ class Classification:
         """Predict validation images, or training images without validation, at most `PREDICTED_IMAGES`."""
         split, images = ("validation", self.splits.validation) if self.splits.validation else ("train", self.splits.train)
         some = images.take(np.arange(min(len(images), PREDICTED_IMAGES)))
-        outputs = outputs_of(self.learner.model, ordered_batches(some, self._prepare, self.batch_size))
+        outputs = outputs_by(self._outputs, ordered_batches(some, self._prepare, self.batch_size))
         probabilities = (
             np.asarray(tf.nn.softmax(outputs)) if output_kind(self._experiment.network.nodes) == "logits" else outputs
         )

@@ -37,6 +37,7 @@ from cnnctl.train.observers import EpochRecord, Observer, Observers, Plan
 from cnnctl.train.origin import Origin
 from cnnctl.train.plateau import ReduceLearningRate
 from cnnctl.train.quiet import set_last_message
+from cnnctl.train.rehearsal import Rehearsal
 from cnnctl.train.settings import resolve_auto, set_threads
 from cnnctl.train.signals import Interruption
 from cnnctl.train.stopping import Diverged, StopWhenNotFinite, StopWithoutProgress
@@ -118,8 +119,14 @@ def train(session: Session, run: RunFolder, more_epochs: bool = False, written: 
             # epoch would not be trained again after a kill.
             curves = _curves(session, run, metrics)
             first = [metrics, curves, *_snapshots(session, run), *([board] if board else [])]
-            last = [checkpoints, *([session.part_of.listener] if session.part_of else [])]
-            with _as_diverged(session, run, checkpoints), _observers(session, checkpoints, first, last) as observers:
+            alone = session.workers.replicas is None  # replicas compute together, and not beside a step
+            rehearsal = Rehearsal([task.rehearse, *([board.rehearse] if board else [])] if alone else [])
+            last = [checkpoints, *([session.part_of.listener] if session.part_of else []), rehearsal]
+            with (
+                _as_diverged(session, run, checkpoints),
+                rehearsal,
+                _observers(session, checkpoints, first, last) as observers,
+            ):
                 plan = plan_of(session, checkpoints)
                 LOOPS[session.experiment.train.loop](task.learner, task.training, task.validation(), plan, observers)
             finish(session, run, metrics.rows, board, curves)

@@ -72,6 +72,10 @@ class Task(Protocol):
         """Evaluate on the test split."""
         ...
 
+    def rehearse(self) -> None:
+        """Trace what is computed after the steps, in another thread than the steps; change nothing that is trained."""
+        ...
+
     def tested_on(self) -> str:
         """Describe the test, such as `10,000 images`."""
         ...

@@ -17,6 +17,9 @@ from cnnctl.train.learner import Trainable
 from cnnctl.train.observers import SnapshotRecord
 from cnnctl.train.steps import build_once
 
+REHEARSED = 2
+"""Images or episodes of a rehearsal."""
+
 
 class Diagnostics:
     """Inspects a network with a few training images, always the same.
@@ -58,7 +61,7 @@ class Diagnostics:
 
     def snapshot(self) -> SnapshotRecord:
         """Compute weights, gradients and activations as they are now."""
-        gradients = self._gradients()
+        gradients = self._gradients(self._batch)
         norm = float(np.sqrt(sum(float(np.sum(np.square(each, dtype=np.float64))) for each in gradients.values())))
         weights = {name: weight.numpy() for name, weight in self._named("weights")}
         return SnapshotRecord(weights, gradients, norm, self._activations())
@@ -88,12 +91,17 @@ class Diagnostics:
             outputs = outputs_of_layers(self._layers, self._wiring, {INPUT: self.images}, self._in_training)
         return {name: tf.cast(outputs[name], tf.float32).numpy() for name in self._layers}
 
-    def _gradients(self) -> dict[str, NDArray[Any]]:
+    def rehearse(self) -> None:
+        """Compute gradients of a few images: TensorFlow's first call of each operation takes longer than its work."""
+        if not self._in_training:  # the episodes of `maml` do take longer
+            self._gradients([part[:REHEARSED] for part in self._batch])
+
+    def _gradients(self, batch: Sequence[Any]) -> dict[str, NDArray[Any]]:
         """Compute the gradients of the training loss by the weights of the network."""
         weights = [tf.convert_to_tensor(variable) for variable in self._model.trainable_variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            loss = self._learner.loss_with(weights, *self._batch)
+            loss = self._learner.loss_with(weights, *batch)
         found = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         by_variable = dict(zip(map(id, self._model.trainable_variables), found, strict=True))
         return {name: by_variable[id(variable)].numpy() for name, variable in self._named("trainable_weights")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,13 +71,30 @@ def cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.floating[
 def outputs_of(model: keras.Model, batches: tf.data.Dataset) -> Values:
     """Compute the outputs of a network in inference for all images of a dataset, (N, classes)."""
 
-    def step(images: Any) -> Any:
-        return tf.cast(model(images, training=False), tf.float32)
+    return outputs_by(compiled_outputs(model, batches.element_spec[0]), batches)
 
-    # Compiled, since layer by layer MNIST's validation images take three times as long; once, for batches of any size.
-    compiled = tf.function(step, autograph=False, input_signature=[batches.element_spec[0]])
+
+def compiled_outputs(model: keras.Model, images: tf.TensorSpec) -> Callable[[Any], Any]:
+    """Compile a function of images to the outputs of a network in inference, (B, classes), float32.
+
+    Compiled, since layer by layer MNIST's validation images take three times as long; once, for batches of any size.
+    """
+
+    compute: Callable[[Any], Any] = tf.function(
+        lambda images: network_outputs(model, images), autograph=False, input_signature=[images]
+    )
+    return compute
+
+
+def network_outputs(model: keras.Model, images: Any) -> Any:
+    """Compute the outputs of a network in inference, (B, classes), float32."""
+    return tf.cast(model(images, training=False), tf.float32)
+
+
+def outputs_by(compute: Callable[[Any], Any], batches: tf.data.Dataset) -> Values:
+    """Compute the outputs for all images of a dataset, (N, classes), by a function from `compiled_outputs`."""
     with iterate(batches) as iterator:
-        return np.concatenate([compiled(images).numpy() for images, _ in iterator])
+        return np.concatenate([compute(images).numpy() for images, _ in iterator])
 
 
 def saliency(model: keras.Model, images: Any, labels: Any, from_logits: bool, channel_axis: int) -> Values:

@@ -126,22 +126,28 @@ class Learner(Averaged):
         """Return the function that computes loss and accuracy over a dataset of known length; compiled once."""
         return self._evaluate
 
+    def rehearse(self, dataset: tf.data.Dataset) -> None:
+        """Trace and compile the evaluation of datasets like this one; it makes no step, which might change a layer's state."""
+        _, run_steps = self._evaluation
+        with iterate(dataset.take(0)) as batches:
+            run_steps(batches, tf.constant(0))
+
+    def _evaluate(self, dataset: tf.data.Dataset) -> Score:
+        metrics, run_steps = self._evaluation
+        metrics.reset()
+        stops = [steps_of_replicas(self.replicas, dataset)]
+        with iterate(dataset, distribute_for(self.replicas)) as batches:
+            for _ in run_in_chunks(run_steps, batches, stops, 0, agreement(self.replicas)):
+                pass
+        return Score(*metrics.values(), penalty=penalty_of(self.model))
+
     @cached_property
-    def _evaluate(self) -> Callable[[tf.data.Dataset], Score]:
+    def _evaluation(self) -> tuple[Metrics, Callable[[Any, Any], Any]]:
+        """The metrics of evaluation, and its steps, compiled once."""
         metrics = Metrics(keras.metrics.Mean(), type(self.metrics.accuracy)())
 
         def step(images: Any, labels: Any) -> None:
             evaluate_step(self.model, self.loss, metrics, images, labels)
 
         replicas = self.replicas
-        run_steps = compiled_steps(replicas.together(self.evaluate_part, metrics) if replicas else step, metrics)
-
-        def evaluate(dataset: tf.data.Dataset) -> Score:
-            metrics.reset()
-            stops = [steps_of_replicas(replicas, dataset)]
-            with iterate(dataset, distribute_for(replicas)) as batches:
-                for _ in run_in_chunks(run_steps, batches, stops, 0, agreement(replicas)):
-                    pass
-            return Score(*metrics.values(), penalty=penalty_of(self.model))
-
-        return evaluate
+        return metrics, compiled_steps(replicas.together(self.evaluate_part, metrics) if replicas else step, metrics)

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import yaml
@@ -25,7 +26,8 @@ from cnnctl.report.console import Console
 from cnnctl.session import environment
 from cnnctl.session.environment import NotedData
 from cnnctl.spec.load import load
-from cnnctl.train import learner, steps
+from cnnctl.train import inference, learner, steps
+from cnnctl.train.rehearsal import Rehearsal
 
 ROOT = Path(__file__).parent.parent.parent
 SLOW = ("matplotlib", "sklearn", "scipy.stats", "pandas", "tensorflow_datasets", "requests")
@@ -59,6 +61,8 @@ try:
     main()
 except SystemExit as ended:
     assert not ended.code, ended.code
+import gc
+print(gc.isenabled(), gc.get_freeze_count() > 100_000)
 print(" ".join(sys.modules))
 """
 
@@ -70,6 +74,7 @@ def test_a_training_with_tensorboard_imports_nothing_slow_besides_tensorflow(con
     imported = set(ended.stdout.splitlines()[-1].split())
     assert "tensorflow" in imported
     assert imported & set(SLOW) == set()
+    assert ended.stdout.splitlines()[-2] == "True True"  # Python searches for garbage, not among TensorFlow's objects
 
 
 def test_step_and_evaluation_are_traced_once_whoever_asks_for_them(
@@ -91,6 +96,49 @@ def test_step_and_evaluation_are_traced_once_whoever_asks_for_them(
     noted(learner, "evaluate_step")
     train(config, [], tmp_path / "run", None, "cpu", Console(quiet=True), verbose=True)
     assert sorted(traced) == ["evaluate_step", "train_step"]
+
+
+def test_what_follows_the_steps_is_traced_beside_them(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[tuple[str, bool]] = []
+
+    def noted(module: Any, name: str) -> None:
+        original = getattr(module, name)
+
+        def step(*given: Any) -> Any:
+            traced.append((name, threading.current_thread() is threading.main_thread()))
+            return original(*given)
+
+        monkeypatch.setattr(module, name, step)
+
+    noted(learner, "evaluate_step")
+    noted(inference, "network_outputs")
+    train(config, [], tmp_path / "run", None, "cpu", Console(quiet=True), verbose=True)
+    assert sorted(traced) == [("evaluate_step", False), ("network_outputs", False)]
+
+
+def weights(run: Path) -> list[Any]:
+    return list(keras.saving.load_model(run / "model.keras", compile=False).get_weights())
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_rehearsal_changes_no_number(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
+    layers = (
+        "model.layers=[{conv2d: {filters: 2, kernel_size: 3, activation: relu}}, max_pooling2d, batch_normalization, "
+        "flatten, {dropout: {rate: 0.5}}, {dense: {units: classes}}]"
+    )
+    settings = [layers, f"train.batch_parts={parts}", "train.precision=float32"]
+    train(config, settings, tmp_path / "with", None, "cpu", Console(quiet=True), verbose=True)
+    monkeypatch.setattr(Rehearsal, "on_steps", lambda *_: None)
+    train(config, settings, tmp_path / "without", None, "cpu", Console(quiet=True), verbose=True)
+    for mine, other in zip(weights(tmp_path / "with"), weights(tmp_path / "without"), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    for name in ("test_loss", "test_accuracy"):
+        assert result(tmp_path / "with")[name] == result(tmp_path / "without")[name]
+
+
+def result(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "result.json").read_text())
+    return found
 
 
 class Unreadable(LazyImages):

@@ -180,6 +180,11 @@ class TensorBoardObserver(Observer):
             self._write_snapshot(self._diagnostics.snapshot(), record.step)
         self._events.flush()
 
+    def rehearse(self) -> None:
+        """Compute a little of what a snapshot computes; called from another thread."""
+        if self._has_snapshot(1):
+            self._diagnostics.rehearse()
+
     def _has_snapshot(self, epoch: int) -> bool:
         every = self._experiment.log.every_epochs
         if every is None:
