@@ -154,7 +154,7 @@ def own_matplotlib() -> None:
     mpl.rcdefaults()
 
 
-_ONEDNN = "TensorFlow computes it on GPUs and with oneDNN alone, so set TF_ENABLE_ONEDNN_OPTS=1 in the environment, or write"
+_ONEDNN = "TensorFlow computes it on GPUs and with oneDNN alone, so unset TF_ENABLE_ONEDNN_OPTS if it is 0, or write"
 _NOT_COMPUTED_HERE = {
     "NHWC": f"a layer under channels_first is not computed on this processor: {_ONEDNN} model.data_format: channels_last",
     "do not yet support dilation rates": f"a conv2d_transpose with a dilation is not computed on this processor: {_ONEDNN} "

@@ -169,15 +169,20 @@ def _gradient_cells(row: GradientRow) -> list[str]:
 
 
 def _fast_path(proof: Proof, table: Table) -> list[str]:
-    from cnnctl.verify.fast_path import AS_KERAS, KINKS
+    from cnnctl.verify.fast_path import AS_KERAS
 
     found = proof.fast_path
     if found is None:
         return []
+    kinks = (
+        f" Of gradients up to {found.gradient_tolerance:.0e}, since rounding turns single ReLUs on or off."
+        if found.gradient_tolerance > found.tolerance
+        else ""
+    )
     head = (
         f"Fast path: one step of a batch in {found.settings}, as the config trains here, without dropout and noise. Relative "
-        f"differences from Keras in float32; up to {found.tolerance:.0e}, in gradients {max(found.tolerance, KINKS):.0e} since rounding turns "
-        f"single ReLUs on or off, or {AS_KERAS:g} times those of Keras in the same precision, count as agreement."
+        f"differences from Keras in float32; up to {found.tolerance:.0e}, or {AS_KERAS:g} times those of Keras in the same "
+        f"precision, count as agreement.{kinks}"
     )
     rows = [[name, *(f"{each.relative:.1e}" for each in row.values())] for name, row in found.rows.items()]
     return [fill(head, PAGE_WIDTH), table(["computed by", *next(iter(found.rows.values()))], rows, 1)]
@@ -209,7 +214,12 @@ def _plain_fast_path(proof: Proof) -> dict[str, Any] | None:
     if proof.fast_path is None:
         return None
     differences = {name: {what: each.relative for what, each in row.items()} for name, row in proof.fast_path.rows.items()}
-    return {"settings": proof.fast_path.settings, "tolerance": proof.fast_path.tolerance, "differences": differences}
+    return {
+        "settings": proof.fast_path.settings,
+        "tolerance": proof.fast_path.tolerance,
+        "gradient_tolerance": proof.fast_path.gradient_tolerance,
+        "differences": differences,
+    }
 
 
 def as_plain(proof: Proof) -> dict[str, Any]:

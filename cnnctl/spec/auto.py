@@ -77,8 +77,8 @@ def whole_batch_reason(experiment: Experiment, nodes: Sequence[Node]) -> str:
         return "few-shot methods compute by episodes"
     for node in nodes:
         if isinstance(node.layer, BatchNormalization) and (node.layer.renorm or node.layer.axis != -1):
-            kind = "has renorm" if node.layer.renorm else f"has axis {node.layer.axis}"
-            return f"'{node.name}' normalizes over the whole batch and {kind}"
+            field = "renorm: true" if node.layer.renorm else f"axis: {node.layer.axis} instead of -1"
+            return f"'{node.name}' has {field}, which is computed for whole batches only"
         if isinstance(node.layer, CustomLayer):
             return f"'{node.name}' is a layer of one's own, which may compare the images of a batch"
         if getattr(node.layer, "activity_regularizer", None) is not None:

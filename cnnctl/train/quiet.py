@@ -20,10 +20,11 @@ _ENDED = "this process was ended before it was done, by TensorFlow or by the sys
 """The message for an end of which nothing else is known."""
 _THREADS, _THREADS_PER_CORE, _MAX_THREADS = 8, 4, 64
 """About as many as a training has: 17 on two cores, 13 on one."""
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+"""TensorFlow computes by oneDNN where this is 1. On x86 processors without VNNI instructions that is not its default, but up to 2.7
+times as fast (docs/results/speed.md)."""
 _READS = ("TF_", "XLA_", "CUDA_", "NVIDIA_", "ONEDNN_", "OMP_", "LD_")
 """Prefixes of variables that TensorFlow and its libraries read, and that may stop them; the ones below cannot."""
-ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-"""TensorFlow computes by oneDNN with this, which on x86 processors without AVX-512 is not its default but up to 3 times as fast."""
 _HARMLESS = (ONEDNN, "TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CONFIG", "TF_CLI_CONFIG_FILE")
 
 
@@ -36,7 +37,7 @@ def import_tensorflow(verbose: bool = False) -> None:
         RunError: memory, threads or files are too few, or TensorFlow's installation is damaged.
     """
     own_settings()
-    os.environ.setdefault(ONEDNN, "1")
+    os.environ[ONEDNN] = os.environ.get(ONEDNN) or "1"
     _check_threads()
     if verbose:
         _start_or_raise()

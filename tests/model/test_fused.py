@@ -166,6 +166,26 @@ def test_batch_norm_of_a_batch_in_parts_has_the_statistics_of_the_whole(style: s
     assert_near(*(after_steps(call, images, f"model.style={style}") for call in (parts, "keras")))
 
 
+SHARED = (
+    "[{conv2d: {filters: 4, kernel_size: 3, padding: same, name: seen}}, {batch_normalization: {name: norm, center: false, scale: false}}, "
+    "{use: norm, inputs: [seen]}, {add: {inputs: [norm, seen]}}, relu, flatten, {dense: {units: classes}}]"
+)
+
+
+@pytest.mark.parametrize("count", [13, 1])
+def test_batch_norm_in_parts_that_is_used_twice_and_in_branches_is_keras_s(count: int) -> None:
+    images = tf.constant(np.random.default_rng(0).normal(size=(count, 8, 8, 1)), tf.float32)
+    assert_near(*(after_steps(call, images, layers=SHARED) for call in (3, "keras")))
+
+
+def test_the_variance_far_from_0_keeps_its_digits_in_parts() -> None:
+    images = 100 + np.random.default_rng(0).normal(size=(128, 8, 8, 1))
+    model, nodes = network("[{batch_normalization: {momentum: 0}}, flatten, {dense: {units: classes}}]")
+    FastNetwork(model, nodes[:1], 2)(tf.constant(images, tf.float32), training=True)
+    layer = layers_of(model, nodes)["batch_normalization"]
+    np.testing.assert_allclose(layer.moving_variance, [images.var()], rtol=1e-4)
+
+
 def test_a_channel_of_equal_values_has_variance_0_in_parts() -> None:
     """E[x²] - E[x]² of rounded sums may be below 0."""
     model, nodes = network("[{batch_normalization: {momentum: 0, epsilon: 1.0e-6}}, flatten, {dense: {units: classes}}]")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # not TensorFlow's default on every processor
 
 import tensorflow as tf
 
