@@ -34,7 +34,7 @@ from pathlib import Path  #? path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # before Keras is imported
 os.environ["KERAS_HOME"] = os.devnull  # so that no keras.json of this machine changes the results
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # faster on some processors, and rounds differently
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # faster on some processors
 
 import keras
 import numpy as np
