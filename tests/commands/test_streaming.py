@@ -125,7 +125,7 @@ def test_a_run_says_that_and_why_it_streams(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = written("custom-sequential", tmp_path, epochs=1)
-    monkeypatch.setattr(memory, "machine_memory", lambda: 800_000)
+    monkeypatch.setattr(memory, "machine_memory", lambda: 400_000)
     train_command.train(config, [], tmp_path / "run", None, "cpu", Console(), verbose=True)
     reported = "images are streamed from disk: decoded they take 0.0 GB, more than a quarter of the 0.0 GB of memory"
     assert reported in capsys.readouterr().err
@@ -283,5 +283,5 @@ class TestLessMemoryThanImages:
     def test_the_same_set_is_refused_in_memory(self, larger_than_memory: tuple[Path, Path], tmp_path: Path) -> None:
         done = limited(larger_than_memory, tmp_path, "keep")
         assert done.returncode == 1
-        assert "the 5,200 images of 'train' take, as 256×256×3, 2.0 GB, but this machine has" in done.stderr
+        assert "the 5,200 images of 'train' take, as 256×256×3, 1.2 GB, but this machine has" in done.stderr
         assert "write data.memory: stream" in done.stderr

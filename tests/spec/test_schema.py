@@ -45,7 +45,8 @@ ONLY_THE_LOADER_KNOWS = {
     "sum-of-two-softmaxes", "units-not-classes",
     # several fields together
     "batch-norm-of-one-value",
-    "batch-parts-and-batch-norm",
+    "batch-parts-and-axis",
+    "batch-parts-and-renorm",
     "batch-parts-beyond-the-batch",
     "transposed-no-such-size", "transposed-output-padding",
     "boundaries-fall", "filters-not-divided-by-groups", "fractions-leave-nothing",
