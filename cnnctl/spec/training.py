@@ -117,7 +117,7 @@ class TrainSpec(Section):
         batch_parts: number of parts of a batch that are computed in parallel, one per core, which is faster than splitting
             each operation among the cores. Batch normalization uses the statistics of the whole batch. `auto` measures long
             trainings by trial steps and keeps the figures; short ones have as many parts as there are cores, each of at least
-            32 images, and in 16 bits 1 with batch normalization. Rounding and dropout masks differ from `batch_parts: 1`. Not
+            32 images; in 16 bits, networks with batch normalization stay whole. Rounding and dropout masks differ from `batch_parts: 1`. Not
             for layers that need the whole batch, such as batch normalization with `renorm`.
         strategy: `one_device`; `mirrored`, all GPUs of this machine, each with a part of every batch; or `multi_worker`, all
             processes in the environment variable `TF_CONFIG`, with the custom loop. `auto` takes the workers of `TF_CONFIG`
