@@ -12,10 +12,12 @@ from cnnctl.report.text import printable
 from cnnctl.script.page import script
 from cnnctl.spec.few_shot import refuse_few_shot
 from cnnctl.spec.layers.custom import flag_words
+from cnnctl.spec.listing import listings_kept
 from cnnctl.spec.load import load
 from cnnctl.surroundings import shell_word
 
 
+@listings_kept()
 def code(config: Path, overrides: Sequence[str], output: Path | None, console: Console) -> None:
     """Print the script of a config, or write it to a file.
 

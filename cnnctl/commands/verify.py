@@ -17,6 +17,7 @@ from cnnctl.report.tables import PAGE_WIDTH, as_json, markdown_table, text_table
 from cnnctl.report.text import printable
 from cnnctl.spec.experiment import Experiment
 from cnnctl.spec.few_shot import refuse_few_shot
+from cnnctl.spec.listing import listings_kept
 from cnnctl.spec.load import load
 from cnnctl.surroundings import shell_word
 from cnnctl.train.quiet import import_tensorflow
@@ -30,6 +31,7 @@ Table = Callable[[Sequence[str], Sequence[Sequence[str]], int], str]
 GRADIENT_COLUMNS = ("layer", "variable", "weights", "sampled", "at kinks", "gradient", "error")
 
 
+@listings_kept()
 def verify(
     config: Path | None,
     overrides: Sequence[str],

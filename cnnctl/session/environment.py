@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -110,12 +110,12 @@ def note_environment(
     _refuse_other_data(run, first, data)
     refuse_other_file(first.get(ENTRY), str(run.path), str(run.custom_layers))
     _custom_layers(run, settings)
-    changed = [name for name in ROUNDING if _without_note(first.get(name)) != _without_note(rounding[name])]
+    changed = list(_changed(first, rounding))
     earlier = first.pop(RESUMED, [])
     run.write_json(run.environment, {**first, RESUMED: [*(earlier if isinstance(earlier, list) else []), {**now, **rounding}]})
     if changed:
         notes.append(
-            f"{' and '.join(changed)} changed since the run began: the last digits may differ from those of an uninterrupted run"
+            f"{', '.join(changed)} changed since the run began: the last digits may differ from those of an uninterrupted run"
         )
     return first, notes
 
@@ -166,6 +166,17 @@ def _fingerprints(splits: Splits) -> dict[str, str | None]:
     """Compute the fingerprints of the training and the validation images."""
     validation = fingerprint(splits.validation) if splits.validation else None
     return {"data_fingerprint": fingerprint(splits.train), "validation_fingerprint": validation}
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Name what differs; of the variables and versions, the single ones."""
+    for name in ROUNDING:
+        old, new = before.get(name), now[name]
+        if isinstance(old, dict) and isinstance(new, dict):
+            form = "the version of {}" if name == "versions" else "{}"
+            yield from (form.format(key) for key in sorted({*old, *new}) if old.get(key) != new.get(key))
+        elif _without_note(old) != _without_note(new):
+            yield name
 
 
 def _without_note(value: Any) -> Any:

@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from cnnctl.commands.code import code
 from cnnctl.commands.data import data
 from cnnctl.commands.evaluate import evaluate
 from cnnctl.commands.summary import summary
 from cnnctl.commands.train import train
+from cnnctl.commands.verify import verify
 from cnnctl.errors import DataError
 from cnnctl.report.console import Console
 from tests.data.test_file_source import MAKERS
@@ -71,6 +73,13 @@ def test_a_command_lists_the_folder_of_its_data_once_and_the_next_one_lists_it_a
     data(config, [], None, "json", Console(), verbose=True)
     assert walked.count(root) == walked.count(root / "0") == 1
     assert "read 121 images" in capsys.readouterr().out
+    for command in (
+        lambda: verify(config, [], 1, False, "json", Console(), False),
+        lambda: code(config, [], None, Console()),
+    ):
+        walked.clear()
+        command()
+        assert walked.count(root) == walked.count(root / "0") == 1
 
 
 def test_a_summary_says_where_the_size_comes_from(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

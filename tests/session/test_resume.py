@@ -24,6 +24,7 @@ from cnnctl.report.console import Console
 from cnnctl.session import environment
 from cnnctl.session.run_files import config_of_run
 from cnnctl.spec.load import load
+from cnnctl.train.device import Device
 from tests.interruptions import interrupt, press_ctrl_c, run
 from tests.reliability.endings import curves
 
@@ -134,11 +135,16 @@ def test_a_run_on_another_machine_says_so(config: Path, tmp_path: Path, capsys: 
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patched:
         original = environment.rounding_of
-        other = {"device": "GPU, NVIDIA H100", "cores": 96}
-        patched.setattr(environment, "rounding_of", lambda device: {**original(device), **other})
+        other = {"device": "GPU, NVIDIA H100", "cores": 96, "variables": {"TF_ENABLE_ONEDNN_OPTS": "0", "OMP_NUM_THREADS": "1"}}
+        versions = {**original(Device("cpu", "1 core"))["versions"], "tensorflow": "2.20.0"}
+        patched.setattr(environment, "rounding_of", lambda device: {**original(device), **other, "versions": versions})
         interrupt(load(config), folder, after_epoch=1)
-    train_command.train(None, (), None, folder, "cpu", Console(), verbose=True)
-    assert "device and cores changed since the run began: the last digits may differ" in capsys.readouterr().err
+        patched.undo()
+        patched.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+        patched.delenv("OMP_NUM_THREADS", raising=False)
+        train_command.train(None, (), None, folder, "cpu", Console(), verbose=True)
+    changed = "device, cores, OMP_NUM_THREADS, TF_ENABLE_ONEDNN_OPTS, the version of tensorflow changed since the run began"
+    assert f"{changed}: the last digits may differ" in capsys.readouterr().err
     resumed = json.loads((folder / "environment.json").read_text())["resumed"]
     assert resumed[0]["cores"] == len(os.sched_getaffinity(0))
 
