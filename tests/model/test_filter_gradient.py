@@ -97,12 +97,11 @@ def test_the_network_computes_by_products_in_training_only(precision: str, nativ
     experiment = load(QUICKSTART, [f"train.precision={precision}", "model.style=functional", f"model.layers={NETWORK}"])
     model, nodes = build_model(experiment), experiment.network.nodes
 
-    @tf.function
     def gradients(images: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(fused_outputs(model, nodes, images, training=True))
         return tape.gradient(loss, model.trainable_variables)
 
-    graph = gradients.get_concrete_function(tf.TensorSpec((None, 8, 8, 1), tf.float32)).graph
+    graph = tf.function(gradients).get_concrete_function(tf.TensorSpec((None, 8, 8, 1), tf.float32)).graph
     assert [op.type for op in graph.get_operations()].count("Conv2DBackpropFilter") == native
     assert all("convolution_op" not in vars(layer) for layer in layers_of(model, nodes).values())
