@@ -6,7 +6,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,42 +115,62 @@ def training_batches(
     seed: int,
     first_epoch: int,
     epochs: int,
+    plain_from: int | None = None,
     skip: int = 0,
     shares: Shares = WHOLE,
 ) -> tf.data.Dataset:
     """Build the batches of all epochs from `first_epoch` on, counted from 0, as one dataset.
 
     The first `skip` batches are skipped without reading their images. The order of each epoch is a function of (seed, epoch).
-    An epoch ends with a smaller batch where `batch_size` does not divide the set. Where replicas share the batches, each
-    element is one replica's part; its third tensor, (2,), has the number of rows of the replica and of the batch.
+    An epoch ends with a smaller batch where `batch_size` does not divide the set. From the epoch `plain_from` on, if it is
+    given, images are not augmented. Where replicas share the batches, each element is one replica's part; its third tensor,
+    (2,), has the number of rows of the replica and of the batch.
     """
     pixels, labels = pixels_of(images.images), _on_host(images.labels)
     count = len(images)
     each = len(shares.replicas)
     by_row = isinstance(images.images, LazyImages)  # slower, but needs no memory for the draws of all examples
 
-    @as_written
-    def epoch_indices(epoch: Any) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), tf.stack([tf.cast(seed, tf.int64), epoch]))
-        draws = None if by_row else prepare.draws(count, seed, epoch)
-        partners = prepare.partners(count, seed, epoch)
+    def series(prepare: Preparation, first: int, end: int) -> tf.data.Dataset:
+        @as_written
+        def epoch_indices(epoch: Any) -> tf.data.Dataset:
+            order = tf.random.experimental.stateless_shuffle(tf.range(count), tf.stack([tf.cast(seed, tf.int64), epoch]))
+            draws = None if by_row else prepare.draws(count, seed, epoch)
+            partners = prepare.partners(count, seed, epoch)
+
+            @as_written
+            def element_indices(element: Any) -> tuple[Any, Any, Any]:
+                first, end, own = _rows_of(element, batch_size, count, shares)
+                chosen = with_partners(order[first:end], partners)
+                return chosen, epoch if by_row else tf.gather(draws, chosen), own
+
+            return tf.data.Dataset.range(steps_of(count, batch_size) * each).map(element_indices)
 
         @as_written
-        def element_indices(element: Any) -> tuple[Any, Any, Any]:
-            first, end, own = _rows_of(element, batch_size, count, shares)
-            chosen = with_partners(order[first:end], partners)
-            return chosen, epoch if by_row else tf.gather(draws, chosen), own
+        def fetch(indices: Any, drawn: Any, own: Any) -> tuple[Any, ...]:
+            draws = prepare.draws_of(indices, seed, drawn) if by_row else drawn
+            inputs = prepare.network_inputs(pixels(indices), tf.gather(labels, indices), draws)
+            return inputs if shares == WHOLE else (*inputs, own)
 
-        return tf.data.Dataset.range(steps_of(count, batch_size) * each).map(element_indices)
+        indices = tf.data.Dataset.range(first, end).flat_map(epoch_indices).skip(skip * each if first == first_epoch else 0)
+        return indices.map(fetch, num_parallel_calls=AT_ONCE)
 
-    @as_written
-    def fetch(indices: Any, drawn: Any, own: Any) -> tuple[Any, ...]:
-        draws = prepare.draws_of(indices, seed, drawn) if by_row else drawn
-        inputs = prepare.network_inputs(pixels(indices), tf.gather(labels, indices), draws)
-        return inputs if shares == WHOLE else (*inputs, own)
+    return prepared_ahead(augmented_then_plain(series, prepare, first_epoch, plain_from, epochs))
 
-    indices = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_indices).skip(skip * each)
-    return prepared_ahead(indices.map(fetch, num_parallel_calls=AT_ONCE))
+
+def augmented_then_plain(
+    series: Callable[[Preparation, int, int], tf.data.Dataset],
+    prepare: Preparation,
+    first: int,
+    plain_from: int | None,
+    end: int,
+) -> tf.data.Dataset:
+    """Join the series of a training from `first` up to `end`, without augmentation from `plain_from` on."""
+    turn = end if plain_from is None else min(max(plain_from, first), end)
+    if turn == end:
+        return series(prepare, first, end)
+    plain = series(replace(prepare, augment=None), turn, end)
+    return plain if turn == first else series(prepare, first, turn).concatenate(plain)
 
 
 def with_partners(rows: Any, partners: Any | None) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cnnctl.data.image_set import FEW_NAMES, ImageSet
-from cnnctl.data.pipeline import AT_ONCE, Preparation, pixels_of, prepared_ahead
+from cnnctl.data.pipeline import AT_ONCE, Preparation, augmented_then_plain, pixels_of, prepared_ahead
 from cnnctl.data.store.lazy import AnyImages, JoinedImages, LazyImages, empty_images, turned
 from cnnctl.errors import DataError
 from cnnctl.spec.few_shot import EpisodeSize
@@ -134,7 +134,16 @@ def index_batches(episodes: Episodes, seed: int, count: int, at_once: int) -> tf
 
 
 def training_episodes(
-    episodes: Episodes, prepare: Preparation, *, seed: int, first: int, count: int, at_once: int, per_epoch: int, skip: int = 0
+    episodes: Episodes,
+    prepare: Preparation,
+    *,
+    seed: int,
+    first: int,
+    count: int,
+    at_once: int,
+    per_epoch: int,
+    plain_from: int | None = None,
+    skip: int = 0,
 ) -> tf.data.Dataset:
     """Create episodes `first` to `first + count` of an endless series, `at_once` per batch, fewer in the last of an epoch.
 
@@ -149,21 +158,25 @@ def training_episodes(
         count: number of episodes, a multiple of `per_epoch`.
         at_once: episodes per step.
         per_epoch: episodes per epoch.
+        plain_from: number of the first episode without augmentation, a multiple of `per_epoch`; None for none.
         skip: batches of the first epoch to leave out.
     """
     pixels = pixels_of(episodes.images.images)
     size = episodes.size
 
-    def fetch(number: Any) -> tuple[Any, Any]:
-        chosen = tf.reshape(episodes.indices(seed, number), (size.images,))
-        draws = prepare.draws(size.images, seed ^ _STREAM, number)
-        images, _ = prepare.network_inputs(pixels(chosen), tf.zeros(size.images, tf.int64), draws)
-        images = tf.reshape(images, (size.way, size.images_per_class, *images.shape[1:]))
-        return images[:, : size.shot], images[:, size.shot :]
+    def series(prepare: Preparation, begin: int, end: int) -> tf.data.Dataset:
+        def fetch(number: Any) -> tuple[Any, Any]:
+            chosen = tf.reshape(episodes.indices(seed, number), (size.images,))
+            draws = prepare.draws(size.images, seed ^ _STREAM, number)
+            images, _ = prepare.network_inputs(pixels(chosen), tf.zeros(size.images, tf.int64), draws)
+            images = tf.reshape(images, (size.way, size.images_per_class, *images.shape[1:]))
+            return images[:, : size.shot], images[:, size.shot :]
 
-    def epoch(start: Any) -> tf.data.Dataset:
-        left_out = tf.where(tf.equal(start, first), tf.constant(skip * at_once, tf.int64), 0)
-        numbers = tf.data.Dataset.range(start + left_out, start + per_epoch)
-        return numbers.map(fetch, num_parallel_calls=AT_ONCE).batch(at_once)
+        def epoch(start: Any) -> tf.data.Dataset:
+            left_out = tf.where(tf.equal(start, first), tf.constant(skip * at_once, tf.int64), 0)
+            numbers = tf.data.Dataset.range(start + left_out, start + per_epoch)
+            return numbers.map(fetch, num_parallel_calls=AT_ONCE).batch(at_once)
 
-    return prepared_ahead(tf.data.Dataset.range(first, first + count, per_epoch).flat_map(epoch))
+        return tf.data.Dataset.range(begin, end, per_epoch).flat_map(epoch)
+
+    return prepared_ahead(augmented_then_plain(series, prepare, first, plain_from, first + count))

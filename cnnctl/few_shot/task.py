@@ -103,6 +103,7 @@ class _ByBatches:
             seed=self._experiment.seed,
             first_epoch=first_epoch,
             epochs=self._experiment.train.epochs,
+            plain_from=self._experiment.plain_from,
             skip=skip,
         )
 
@@ -139,6 +140,7 @@ class _ByEpisodes:
             count=(self._experiment.train.epochs - first_epoch) * self._per_epoch,
             at_once=self._at_once,
             per_epoch=self._per_epoch,
+            plain_from=self._experiment.plain_from * self._per_epoch,
             skip=skip,
         )
 

@@ -99,6 +99,7 @@ class Classification:
             seed=self._experiment.seed,
             first_epoch=first_epoch,
             epochs=max(self._experiment.train.epochs, first_epoch + 1),  # Keras takes a batch even if no epoch is left
+            plain_from=self._experiment.plain_from,
             skip=skip,
             shares=shares,
         )
