@@ -80,8 +80,20 @@ def training_batches(images, labels):
     def batch_of(indices, draws):  #? augment !mixup
         return prepare(tf.gather(images, indices), tf.gather(labels, indices), draws)  #? augment
 
-    batches = tf.data.Dataset.range(EPOCHS).flat_map(epoch_of)
-    return batches.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    def plain_epoch_of(number):  #? plain_epochs
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), (SEED, number))  #? plain_epochs
+        return tf.data.Dataset.from_tensor_slices(order).batch(BATCH_SIZE)  #? plain_epochs
+  #? plain_epochs
+    def plain_batch_of(indices):  #? plain_epochs
+        return prepare(tf.gather(images, indices), tf.gather(labels, indices))  #? plain_epochs
+  #? plain_epochs
+    batches = tf.data.Dataset.range(EPOCHS).flat_map(epoch_of)  #? !plain_epochs
+    return batches.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)  #? !plain_epochs
+    batches = tf.data.Dataset.range(EPOCHS - $plain_epochs).flat_map(epoch_of)  #? plain_epochs
+    batches = batches.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE)  #? plain_epochs
+    last = tf.data.Dataset.range(EPOCHS - $plain_epochs, EPOCHS).flat_map(plain_epoch_of)  #? plain_epochs
+    last = last.map(plain_batch_of, num_parallel_calls=tf.data.AUTOTUNE)  #? plain_epochs
+    return batches.concatenate(last).prefetch(tf.data.AUTOTUNE)  #? plain_epochs
 
 
 def ordered_batches(images, labels):
@@ -116,7 +128,8 @@ def batching(experiment: Experiment, needs: Needs) -> list[str]:
     labels = "one-hot" if needs["one_hot"] else "integer"
     changed = "changed" if needs["more"] else "moved"
     columns = {"numbers": numbers_of(needs)["numbers"], "mixup_columns": f"{numbers_of(needs)['before_mixup']}:"}
-    batches = written(BATCHES, needs, batch=batch, labels=labels, changed=changed, **columns, **SEEDS)
+    plain = data.augment.plain_epochs if data.augment else 0
+    batches = written(BATCHES, needs, batch=batch, plain_epochs=plain, labels=labels, changed=changed, **columns, **SEEDS)
     return [*augmenting(data.augment, shape, needs), batches] if data.augment and needs["augment"] else [batches]
 
 

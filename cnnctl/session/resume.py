@@ -70,11 +70,9 @@ def refuse_other(run: RunFolder, own: Experiment, asked: Experiment) -> None:
                 )
             )
         )
-    if asked.train.epochs > own.train.epochs and _spans_the_training(own.train.optimizer.learning_rate):
-        raise UsageError(
-            f"{run.path} cannot be given more epochs: its learning rate schedule spans {counted(own.train.epochs, 'epoch')}; "
-            "start a new run"
-        )
+    why = _why_no_more(own)
+    if asked.train.epochs > own.train.epochs and why:
+        raise UsageError(f"{run.path} cannot be given more epochs: {why}; start a new run")
 
 
 def _has_finished(run: RunFolder, origin: Origin | None, console: Console) -> bool:
@@ -106,6 +104,14 @@ def _final_files(run: RunFolder) -> Iterator[tuple[Path, bool]]:
             yield file, bool(read())
         except RunError:
             yield file, False
+
+
+def _why_no_more(own: Experiment) -> str:
+    """Say why earlier epochs would have been others if the training had had more epochs; empty if they would not."""
+    epochs = counted(own.train.epochs, "epoch")
+    if _spans_the_training(own.train.optimizer.learning_rate):
+        return f"its learning rate schedule spans {epochs}"
+    return f"the last of its {epochs} are not augmented (plain_epochs)" if own.plain_from < own.train.epochs else ""
 
 
 def _spans_the_training(rate: object) -> bool:

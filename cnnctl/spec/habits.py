@@ -78,6 +78,7 @@ _FIELDS: Mapping[str, _Habit] = {
     "zoomrange": _Habit("data.augment.zoom"), "shearrange": _Habit("data.augment.shear"),
     "randomerasing": _Habit("data.augment.erase"), "randomerase": _Habit("data.augment.erase"),
     "cutout": _Habit("data.augment.erase", "{probability: 0.5}"), "mixupalpha": _Habit("data.augment.mixup"),
+    "closemosaic": _Habit("data.augment.plain_epochs"), "noaugepochs": _Habit("data.augment.plain_epochs"),
     "reducelronplateau": _Habit("train.reduce_on_plateau"), "reducelr": _Habit("train.reduce_on_plateau"),
     "plateau": _Habit("train.reduce_on_plateau"),
     "network": _Habit("model"), "architecture": _Habit("model"), "training": _Habit("train"),

@@ -143,7 +143,7 @@ VARIANTS: dict[str, list[str]] = {
     ],
     "mixed, erased with noise, lower rate with cooldown": [
         "data.labels=one_hot",
-        "data.augment={rotation: 10, erase: {probability: 0.7}, mixup: 0.4}",
+        "data.augment={rotation: 10, erase: {probability: 0.7}, mixup: 0.4, plain_epochs: 2}",
         "train.epochs=4",
         "train.reduce_on_plateau={patience: 1, min_delta: 0.5, factor: 0.3, cooldown: 1, min_lr: 0.001}",
     ],
@@ -162,7 +162,7 @@ VARIANTS: dict[str, list[str]] = {
         "train.reduce_on_plateau={monitor: train_accuracy, patience: 1, min_delta: 0.5, min_lr: 0.0025}",
     ],
     "erased alone, channels first, lower rate by fit": [
-        "data.augment={erase: {probability: 1, fill_value: 0}}",
+        "data.augment={erase: {probability: 1, fill_value: 0}, plain_epochs: 1}",
         "train.epochs=3",
         "train.loop=fit",
         "train.precision=mixed_float16",

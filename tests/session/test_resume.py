@@ -131,6 +131,18 @@ def test_more_epochs_are_refused_where_the_rate_is_spread_over_all(schedule: str
     assert (folder / "result.json").exists()
 
 
+def test_more_epochs_are_refused_where_the_last_ones_are_not_augmented(tmp_path: Path) -> None:
+    file = tmp_path / "plain.yaml"
+    augmented = CONFIG.replace("source: digits", "source: digits, augment: {shift: 0.1, plain_epochs: 1}")
+    file.write_text(augmented.replace(", early_stopping: {patience: 9, restore_best: false}", ""))
+    folder = trained(file, tmp_path / "run")
+    with pytest.raises(
+        UsageError, match=r"cannot be given more epochs: the last of its 2 epochs are not augmented \(plain_epochs\)"
+    ):
+        resume(folder, None, "train.epochs=3")
+    assert (folder / "result.json").exists()
+
+
 def test_a_run_on_another_machine_says_so(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patched:
