@@ -131,7 +131,7 @@ def training_batches(
     each = len(shares.replicas)
     by_row = isinstance(images.images, LazyImages)  # slower, but needs no memory for the draws of all examples
 
-    def series(prepare: Preparation, first: int, end: int) -> tf.data.Dataset:
+    def series(prepare: Preparation, begin: int, until: int) -> tf.data.Dataset:
         @as_written
         def epoch_indices(epoch: Any) -> tf.data.Dataset:
             order = tf.random.experimental.stateless_shuffle(tf.range(count), tf.stack([tf.cast(seed, tf.int64), epoch]))
@@ -152,7 +152,8 @@ def training_batches(
             inputs = prepare.network_inputs(pixels(indices), tf.gather(labels, indices), draws)
             return inputs if shares == WHOLE else (*inputs, own)
 
-        indices = tf.data.Dataset.range(first, end).flat_map(epoch_indices).skip(skip * each if first == first_epoch else 0)
+        left_out = skip * each if begin == first_epoch else 0  # plain epochs may come after, each whole
+        indices = tf.data.Dataset.range(begin, until).flat_map(epoch_indices).skip(left_out)
         return indices.map(fetch, num_parallel_calls=AT_ONCE)
 
     return prepared_ahead(augmented_then_plain(series, prepare, first_epoch, plain_from, epochs))

@@ -164,7 +164,7 @@ def training_episodes(
     pixels = pixels_of(episodes.images.images)
     size = episodes.size
 
-    def series(prepare: Preparation, begin: int, end: int) -> tf.data.Dataset:
+    def series(prepare: Preparation, begin: int, until: int) -> tf.data.Dataset:
         def fetch(number: Any) -> tuple[Any, Any]:
             chosen = tf.reshape(episodes.indices(seed, number), (size.images,))
             draws = prepare.draws(size.images, seed ^ _STREAM, number)
@@ -177,6 +177,6 @@ def training_episodes(
             numbers = tf.data.Dataset.range(start + left_out, start + per_epoch)
             return numbers.map(fetch, num_parallel_calls=AT_ONCE).batch(at_once)
 
-        return tf.data.Dataset.range(begin, end, per_epoch).flat_map(epoch)
+        return tf.data.Dataset.range(begin, until, per_epoch).flat_map(epoch)
 
     return prepared_ahead(augmented_then_plain(series, prepare, first, plain_from, first + count))

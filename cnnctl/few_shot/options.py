@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from cnnctl.errors import UsageError
-from cnnctl.spec.dataset import Augment
 from cnnctl.spec.experiment import Experiment, FewShotSpec, Maml
 
 
@@ -73,5 +72,6 @@ def refuse_views(experiment: Experiment, tta: int, tta_poses: bool) -> None:
             "--tta-poses: the run was not trained with rotated or mirrored images as classes of their own "
             "(few_shot.rotations, few_shot.mirrors); remove the option"
         )
-    if tta and experiment.data.augment in (None, Augment()):
+    augment = experiment.data.augment
+    if tta and not (augment and augment.transforms):
         raise UsageError(f"--tta {tta}: the run's config has no data.augment, so every view would be equal; remove the option")

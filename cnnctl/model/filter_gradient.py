@@ -9,13 +9,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+LEAST_CHANNELS = 16
+"""Below, the products have so few rows or columns that one operation is as fast."""
+
 
 def has_faster_gradient(layer: keras.Layer, inputs: Any) -> bool:
     """Find out whether matrix products give the gradient by the filters faster than TensorFlow's own operation.
 
     oneDNN's operation in bfloat16 reaches a fraction of the speed of a matrix product where maps are small and channels are
-    many, and is not split well among cores. Measured (docs/results/speed.md): from more channels than pixels on, products take
-    0.4 to 1.0 of its time. On a GPU and in float32 its own operation stays.
+    many, and is not split well among cores. The rule is a measured one (docs/results/speed.md): a geometric mean of input and
+    output channels above the number of output pixels. On a GPU and in float32 TensorFlow's operation stays.
 
     Args:
         layer: of a network.
@@ -26,8 +29,11 @@ def has_faster_gradient(layer: keras.Layer, inputs: Any) -> bool:
     plain = layer.strides == layer.dilation_rate == (1, 1) and layer.groups == 1
     if not plain or layer.data_format != "channels_last" or layer.padding not in ("same", "valid"):
         return False
+    channels = inputs.shape[-1]
     _, height, width, filters = layer.compute_output_shape(inputs.shape)
-    return None not in (height, width) and (height * width) ** 2 < inputs.shape[-1] * filters
+    if None in (height, width) or min(channels, filters) < LEAST_CHANNELS:
+        return False
+    return bool((height * width) ** 2 < channels * filters)
 
 
 @contextmanager

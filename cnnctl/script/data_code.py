@@ -80,6 +80,7 @@ def training_batches(images, labels):
     def batch_of(indices, draws):  #? augment !mixup
         return prepare(tf.gather(images, indices), tf.gather(labels, indices), draws)  #? augment
 
+    # the last epochs are not augmented  #? plain_epochs
     def plain_epoch_of(number):  #? plain_epochs
         order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), (SEED, number))  #? plain_epochs
         return tf.data.Dataset.from_tensor_slices(order).batch(BATCH_SIZE)  #? plain_epochs
@@ -128,7 +129,7 @@ def batching(experiment: Experiment, needs: Needs) -> list[str]:
     labels = "one-hot" if needs["one_hot"] else "integer"
     changed = "changed" if needs["more"] else "moved"
     columns = {"numbers": numbers_of(needs)["numbers"], "mixup_columns": f"{numbers_of(needs)['before_mixup']}:"}
-    plain = data.augment.plain_epochs if data.augment else 0
+    plain = experiment.train.epochs - experiment.plain_from
     batches = written(BATCHES, needs, batch=batch, plain_epochs=plain, labels=labels, changed=changed, **columns, **SEEDS)
     return [*augmenting(data.augment, shape, needs), batches] if data.augment and needs["augment"] else [batches]
 

@@ -169,12 +169,12 @@ def _fingerprints(splits: Splits) -> dict[str, str | None]:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Name what differs; of the variables and versions, the single ones."""
+    """Name what differs; of the variables and versions, the single ones with their values."""
     for name in ROUNDING:
         old, new = before.get(name), now[name]
         if isinstance(old, dict) and isinstance(new, dict):
-            form = "the version of {}" if name == "versions" else "{}"
-            yield from (form.format(key) for key in sorted({*old, *new}) if old.get(key) != new.get(key))
+            changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+            yield from (f"{key} ({old.get(key, 'not set')}, now {new.get(key, 'not set')})" for key in changed)
         elif _without_note(old) != _without_note(new):
             yield name
 

@@ -36,6 +36,8 @@ def introduction(session: Session) -> Iterator[str]:
         count = counted(len(session.workers.replicas), "replica")
         yield f"        {count} share each batch of {counted(task.batch_size, 'image')}"
     yield from (f"        {reason}" for reason in session.settings.reasons)
+    if experiment.plain_from < experiment.train.epochs:
+        yield f"        without augmentation from epoch {experiment.plain_from + 1} on (data.augment.plain_epochs)"
 
 
 def done_of(checkpoints: Checkpoints, epochs: int, steps_per_epoch: int) -> str:

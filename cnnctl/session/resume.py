@@ -107,11 +107,12 @@ def _final_files(run: RunFolder) -> Iterator[tuple[Path, bool]]:
 
 
 def _why_no_more(own: Experiment) -> str:
-    """Say why earlier epochs would have been others if the training had had more epochs; empty if they would not."""
+    """Say why a training cannot get more epochs: others would have come before; empty if it can."""
     epochs = counted(own.train.epochs, "epoch")
     if _spans_the_training(own.train.optimizer.learning_rate):
         return f"its learning rate schedule spans {epochs}"
-    return f"the last of its {epochs} are not augmented (plain_epochs)" if own.plain_from < own.train.epochs else ""
+    plain = own.train.epochs - own.plain_from
+    return f"data.augment.plain_epochs leaves the last {plain} of its {epochs} without augmentation" if plain else ""
 
 
 def _spans_the_training(rate: object) -> bool:

@@ -12,7 +12,7 @@ from math import prod
 
 from cnnctl.errors import counted
 from cnnctl.spec.auto import shared_batches_reason, whole_batch_reason
-from cnnctl.spec.dataset import Augment, DataSpec
+from cnnctl.spec.dataset import DataSpec
 from cnnctl.spec.experiment import Experiment, ModelSpec
 from cnnctl.spec.few_shot import embedding_complaints, few_shot_complaints
 from cnnctl.spec.head import head_complaints, loss_complaints
@@ -170,21 +170,6 @@ def check_snapshots(experiment: Experiment) -> Iterator[Complaint]:
         )
 
 
-def check_plain_epochs(experiment: Experiment) -> Iterator[Complaint]:
-    """Check that epochs are augmented, and that the last ones without augmentation are reached."""
-    augment, epochs = experiment.data.augment, experiment.train.epochs
-    if augment is None or not augment.plain_epochs:
-        return
-    where = ("data", "augment", "plain_epochs")
-    if augment == Augment(plain_epochs=augment.plain_epochs):
-        yield where, "no transformation is set, so all epochs are plain; write rotation: 10 under data.augment, or remove it"
-    elif augment.plain_epochs >= epochs:
-        fewer = f"write plain_epochs: {epochs - 1}, or less" if epochs > 1 else "remove it"
-        yield where, f"leaves none of {counted(epochs, 'epoch')} to augment, received {augment.plain_epochs}; {fewer}"
-    elif experiment.train.early_stopping:
-        yield where, "train.early_stopping may end the training before its plain epochs; remove one of the two"
-
-
 # the network
 
 
@@ -260,7 +245,7 @@ def check_batch_norm(experiment: Experiment, network: Network) -> Iterable[Compl
 
 
 DATA_CHECKS = (check_image_size, check_fractions, check_splits_are_disjoint)
-EXPERIMENT_CHECKS = (few_shot_complaints, check_monitors, check_plateau, check_strategy, check_snapshots, check_plain_epochs)
+EXPERIMENT_CHECKS = (few_shot_complaints, check_monitors, check_plateau, check_strategy, check_snapshots)
 NETWORK_CHECKS = (check_bias, check_adapted)
 CLASSIFIER_CHECKS = (check_head,)
 TRAINING_CHECKS = (check_embedding, check_loss, check_batch_parts, check_batch_norm)

@@ -185,8 +185,8 @@ class Augment(Section):
         mixup: alpha of mixup (Zhang et al. 2018), such as 0.2; 0 for none. Each image and its label are mixed with those of a
             random other one, in shares lambda and 1 - lambda, lambda from Beta(alpha, alpha). Requires `labels: one_hot`. The
             training accuracy then counts predictions of the class with the larger share; validation and test are not mixed.
-        plain_epochs: how many epochs at the end of the training have images that are not augmented, such as 2. Weights and the
-            averages of batch normalization then fit images as they are, which augmentation makes smoother or distorts.
+        plain_epochs: how many epochs at the end of the training have images as they are, such as 2: neither moved, erased nor
+            mixed. Weights and the averages of batch normalization then fit such images, which augmentation makes smoother.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -199,6 +199,11 @@ class Augment(Section):
     erase: Erase | None = None
     mixup: Annotated[float, Field(ge=0)] = 0.0
     plain_epochs: Annotated[int, Field(ge=0, le=MAX)] = 0
+
+    @property
+    def transforms(self) -> bool:
+        """Whether any transformation is set."""
+        return self.model_copy(update={"plain_epochs": 0}) != Augment()
 
 
 class DataSpec(Section):

@@ -191,8 +191,8 @@ class Experiment(Section):
 
     @property
     def plain_from(self) -> int:
-        """The first epoch, counted from 0, whose images are not augmented; the number of epochs if all are."""
-        return self.train.epochs - (self.data.augment.plain_epochs if self.data.augment else 0)
+        """The first of the `data.augment.plain_epochs`, counted from 0; the number of epochs where there are none."""
+        return max(self.train.epochs - (self.data.augment.plain_epochs if self.data.augment else 0), 0)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy the experiment without its network, which the update may change."""

@@ -18,7 +18,7 @@ from cnnctl.spec.experiment import Experiment, ModelSpec
 from cnnctl.spec.folders import data_path
 from cnnctl.spec.found import found_in
 from cnnctl.spec.layers.custom import unused_note
-from cnnctl.spec.oddities import oddities
+from cnnctl.spec.oddities import odd_plain_epochs, oddities
 from cnnctl.spec.overrides import override
 from cnnctl.spec.places import definition, is_argument, problem_at
 from cnnctl.spec.section import UNKNOWN_FIELD, Section, one_line
@@ -83,7 +83,7 @@ def check(document: Document, look_at_data: bool = True, notes: list[str] | None
     if problems:
         raise ConfigError(_in_order(_by_cause(document, problems) if explained else problems))
     assert checked
-    notes += oddities(checked)
+    notes += [*oddities(checked), *odd_plain_epochs(checked)]
     notes += unused_note([node.layer for node in checked.network.nodes])
     notes += _large_network(checked, sized_by_images="image_size" not in document.content["data"])
     return checked

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
+from cnnctl.errors import counted
 from cnnctl.spec import layers as L
 from cnnctl.spec.document import Where
 from cnnctl.spec.experiment import Experiment, Maml
@@ -30,6 +31,20 @@ def oddities(experiment: Experiment) -> list[str]:
     for node, text in [*found, *([] if experiment.few_shot else _dropped_outputs(network.nodes))]:
         warnings.setdefault(node.written, f"warning: '{node.name}' {text}")
     return list(warnings.values())
+
+
+def odd_plain_epochs(experiment: Experiment) -> list[str]:
+    """Return a warning where `plain_epochs` has no effect, or may have none. A sweep may try such values, so it is no error."""
+    augment, epochs = experiment.data.augment, experiment.train.epochs
+    if augment is None or not augment.plain_epochs:
+        return []
+    start = f"warning: data.augment.plain_epochs: {augment.plain_epochs}"
+    if not augment.transforms:
+        return [f"{start} has no effect, since no transformation is set"]
+    if augment.plain_epochs >= epochs:
+        return [f"{start} leaves none of {counted(epochs, 'epoch')} to augment"]
+    early = f"{start}: train.early_stopping may end the training before these last epochs"
+    return [early] if experiment.train.early_stopping else []
 
 
 def _unequal_channels(nodes: Sequence[Node], facts: Sequence[Facts], context: LayerContext) -> Iterator[tuple[Node, str]]:

@@ -124,7 +124,15 @@ def first_batches(experiment: Experiment, images: ImageSet, steps: int) -> tf.da
     batch_size = experiment.train.batch_size
     epochs = -(-steps // steps_of(len(images), batch_size))
     prepare = preparation(experiment.data, experiment.model.data_format)
-    batches = training_batches(images, prepare, batch_size=batch_size, seed=experiment.seed, first_epoch=0, epochs=epochs)
+    batches = training_batches(
+        images,
+        prepare,
+        batch_size=batch_size,
+        seed=experiment.seed,
+        first_epoch=0,
+        epochs=epochs,
+        plain_from=experiment.plain_from,
+    )
     return batches.take(steps)
 
 

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from cnnctl.model import build_model
+from cnnctl.model.fast_network import FastNetwork
 from cnnctl.model.filter_gradient import by_products, gradient_by_filters, has_faster_gradient
 from cnnctl.model.fused import fused_outputs
 from cnnctl.model.styles import layers_of
@@ -19,7 +20,7 @@ from cnnctl.spec.load import load
 
 QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
 NETWORK = (
-    "[{conv2d: {filters: 8, kernel_size: 3, activation: relu}}, max_pooling2d, {conv2d: {filters: 24, kernel_size: 2, activation: relu}}, "
+    "[{conv2d: {filters: 16, kernel_size: 3, activation: relu}}, max_pooling2d, {conv2d: {filters: 16, kernel_size: 2, activation: relu}}, "
     "max_pooling2d, flatten, {dense: {units: classes}}]"
 )
 
@@ -70,6 +71,9 @@ def outputs_and_gradients(layer: keras.Layer, images: Any) -> list[Any]:
         ({"filters": 64, "kernel_size": 3, "dilation_rate": 2}, (6, 6, 64), False),
         ({"filters": 64, "kernel_size": 3, "groups": 2}, (6, 6, 64), False),
         ({"filters": 64, "kernel_size": 3}, (None, 6, 64), False),
+        ({"filters": 64, "kernel_size": 7}, (8, 8, 1), False),  # products of one row
+        ({"filters": 16, "kernel_size": 3}, (4, 4, 16), True),
+        ({"filters": 15, "kernel_size": 3}, (4, 4, 64), False),
         ({"filters": 64, "kernel_size": 3, "dtype": "float32"}, (6, 6, 64), False),
         ({"filters": 64, "kernel_size": 3, "dtype": "mixed_float16"}, (6, 6, 64), False),
     ],
@@ -93,7 +97,7 @@ def test_other_convolutions_and_a_gpu_keep_their_own(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("precision", "native"), [("mixed_bfloat16", 1), ("float32", 2)])
 def test_the_network_computes_by_products_in_training_only(precision: str, native: int) -> None:
-    """The second convolution, of 2×2 pixels and 8 to 24 channels; it comes before max pooling, so its ReLU is moved too."""
+    """The second convolution, of 2×2 pixels and 16 channels; it comes before max pooling, so its ReLU is moved too."""
     experiment = load(QUICKSTART, [f"train.precision={precision}", "model.style=functional", f"model.layers={NETWORK}"])
     model, nodes = build_model(experiment), experiment.network.nodes
 
@@ -105,3 +109,38 @@ def test_the_network_computes_by_products_in_training_only(precision: str, nativ
     graph = tf.function(gradients).get_concrete_function(tf.TensorSpec((None, 8, 8, 1), tf.float32)).graph
     assert [op.type for op in graph.get_operations()].count("Conv2DBackpropFilter") == native
     assert all("convolution_op" not in vars(layer) for layer in layers_of(model, nodes).values())
+
+
+SHARED = (
+    "[{conv2d: {filters: 16, kernel_size: 3, padding: same, kernel_regularizer: {l2: {l2: 0.1}}, name: first}}, max_pooling2d, max_pooling2d, "
+    "{conv2d: {filters: 16, kernel_size: 2, padding: same, activity_regularizer: {l2: {l2: 0.1}}, name: twice}}, {batch_normalization: {}}, "
+    "{use: {layer: twice, name: again}}, flatten, {dense: {units: classes}}]"
+)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_layer_that_is_used_twice_and_regularized_has_keras_s_gradients(parts: int) -> None:
+    """In bfloat16, as near to float32 as Keras's."""
+    images = tf.constant(np.random.default_rng(0).normal(size=(16, 8, 8, 1)), tf.float32)
+    labels = tf.one_hot(tf.range(16) % 10, 10)
+    found = {}
+    for way, precision in (("exact", "float32"), ("keras", "mixed_bfloat16"), ("products", "mixed_bfloat16")):
+        overrides = [f"train.precision={precision}", "model.style=functional", f"model.layers={SHARED}"]
+        experiment = load(QUICKSTART, overrides)
+        model, nodes = build_model(experiment), experiment.network.nodes
+        called = FastNetwork(model, nodes, parts) if way == "products" else model
+        with tf.GradientTape() as tape:
+            outputs = tf.nn.log_softmax(tf.cast(called(images, training=True), tf.float32))
+            loss = -tf.reduce_sum(outputs * labels) + sum(tf.cast(each, tf.float32) for each in model.losses)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        found[way] = np.concatenate([np.ravel(tf.cast(each, tf.float32)) for each in gradients])
+        assert all("convolution_op" not in vars(layer) for layer in layers_of(model, nodes).values())
+    off = {way: np.linalg.norm(each - found["exact"]) / np.linalg.norm(found["exact"]) for way, each in found.items()}
+    assert 0 < off["products"] < 1.5 * off["keras"] < 0.2
+
+
+def test_a_layer_is_its_own_again_after_an_error() -> None:
+    layer = keras.layers.Conv2D(16, 2, dtype="mixed_bfloat16")
+    with pytest.raises(ZeroDivisionError), by_products(layer):
+        raise ZeroDivisionError
+    assert "convolution_op" not in vars(layer)

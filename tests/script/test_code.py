@@ -463,7 +463,8 @@ def test_the_script_of_every_config_ends_with_the_weights_of_cnnctl_to_the_bit(
     images = (digits.images[:120] * 15).astype(np.uint8)
     few = arrays(tmp_path / "few", images=images, labels=digits.target[:120])
     content["data"] = {"source": "npz", **few, "image_size": size, "test": 0.3, "validation": 0.1, **kept}
-    content["train"] = {**content["train"], "epochs": 1, "batch_size": 64}
+    epochs = 1 + kept.get("augment", {}).get("plain_epochs", 0)
+    content["train"] = {**content["train"], "epochs": epochs, "batch_size": 64}
     assert_same_bits(check(parse(yaml.dump(content), config.name)), tmp_path, monkeypatch)
 
 

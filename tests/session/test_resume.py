@@ -136,11 +136,29 @@ def test_more_epochs_are_refused_where_the_last_ones_are_not_augmented(tmp_path:
     augmented = CONFIG.replace("source: digits", "source: digits, augment: {shift: 0.1, plain_epochs: 1}")
     file.write_text(augmented.replace(", early_stopping: {patience: 9, restore_best: false}", ""))
     folder = trained(file, tmp_path / "run")
-    with pytest.raises(
-        UsageError, match=r"cannot be given more epochs: the last of its 2 epochs are not augmented \(plain_epochs\)"
-    ):
+    with pytest.raises(UsageError, match=r"more epochs: data.augment.plain_epochs leaves the last 1 of its 2 epochs"):
         resume(folder, None, "train.epochs=3")
     assert (folder / "result.json").exists()
+
+
+@pytest.mark.parametrize("loop", ["custom", "fit"])
+@pytest.mark.parametrize("after_epoch", [1, 2])
+def test_a_run_resumes_before_and_within_its_plain_epochs_to_the_same_weights(
+    loop: str, after_epoch: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "plain.yaml"
+    augmented = CONFIG.replace(
+        "source: digits", "source: digits, labels: one_hot, augment: {shift: 0.1, mixup: 0.4, plain_epochs: 2}"
+    )
+    file.write_text(augmented.replace("epochs: 2,", f"epochs: 4, loop: {loop},"))
+    straight = trained(file, tmp_path / "straight")
+    with pytest.MonkeyPatch.context() as patched:
+        press_ctrl_c(patched, after_epoch + 1, "before")
+        with pytest.raises(Interrupted):
+            trained(file, tmp_path / "run")
+    resume(tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(straight)
+    assert weights(trained(file, tmp_path / "other", "data.augment.plain_epochs=0")) != weights(straight)
 
 
 def test_a_run_on_another_machine_says_so(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,8 +173,11 @@ def test_a_run_on_another_machine_says_so(config: Path, tmp_path: Path, capsys: 
         patched.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
         patched.delenv("OMP_NUM_THREADS", raising=False)
         train_command.train(None, (), None, folder, "cpu", Console(), verbose=True)
-    changed = "device, cores, OMP_NUM_THREADS, TF_ENABLE_ONEDNN_OPTS, the version of tensorflow changed since the run began"
-    assert f"{changed}: the last digits may differ" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert (
+        "device, cores, OMP_NUM_THREADS (1, now not set), TF_ENABLE_ONEDNN_OPTS (0, now 1), tensorflow (2.20.0, now " in printed
+    )
+    assert ") changed since the run began: the last digits may differ" in printed
     resumed = json.loads((folder / "environment.json").read_text())["resumed"]
     assert resumed[0]["cores"] == len(os.sched_getaffinity(0))
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from cnnctl.errors import ConfigError
+from cnnctl.spec.document import parse
+from cnnctl.spec.load import check
 from cnnctl.spec.oddities import last_batch_warning
 from tests.spec.test_head import SOFTMAX, Layers, checked, dense, maps
 
@@ -26,6 +28,33 @@ def warnings(layers: Layers, data_format: str = "channels_last", **train: Any) -
 def residual(filters: int, use_bias: bool = True) -> Layers:
     branch = conv(filters, "b", inputs=["a"], use_bias=use_bias)
     return [conv(4, "a", use_bias=use_bias), branch, {"add": {"inputs": ["a", "b"]}}, "flatten", dense()]
+
+
+PLAIN = "warning: data.augment.plain_epochs: "
+
+
+@pytest.mark.parametrize(
+    ("augment", "train", "warning"),
+    [
+        ("{rotation: 10, plain_epochs: 2}", "{epochs: 3}", None),
+        ("{plain_epochs: 2}", "{epochs: 3}", f"{PLAIN}2 has no effect, since no transformation is set"),
+        ("{rotation: 10, plain_epochs: 3}", "{epochs: 3}", f"{PLAIN}3 leaves none of 3 epochs to augment"),
+        ("{rotation: 10, plain_epochs: 2}", "{epochs: 1}", f"{PLAIN}2 leaves none of 1 epoch to augment"),
+        (
+            "{rotation: 10, plain_epochs: 1}",
+            "{epochs: 3, early_stopping: {}}",
+            f"{PLAIN}1: train.early_stopping may end the training before these last epochs",
+        ),
+    ],
+)
+def test_plain_epochs_that_change_nothing_or_may_not_come_are_warned_about(
+    augment: str, train: str, warning: str | None
+) -> None:
+    notes: list[str] = []
+    text = f"data: {{source: digits, augment: {augment}}}\nmodel: {{layers: [flatten, dense: {{units: classes}}]}}\ntrain: {train}\n"
+    experiment = check(parse(text, "x.yaml"), notes=notes)
+    assert [note for note in notes if note.startswith("warning")] == ([warning] if warning else [])
+    assert 0 <= experiment.plain_from <= experiment.train.epochs
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])

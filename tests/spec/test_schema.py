@@ -50,9 +50,7 @@ ONLY_THE_LOADER_KNOWS = {
     "batch-parts-beyond-the-batch",
     "transposed-no-such-size", "transposed-output-padding",
     "boundaries-fall", "filters-not-divided-by-groups", "fractions-leave-nothing",
-    "logits-and-not-from-logits", "more-snapshots-than-epochs", "piecewise-lengths",
-    "plain-epochs-alone", "plain-epochs-and-early-stopping", "plain-epochs-for-all", "plain-epochs-of-one-epoch",
-    "repeats-of-repeats", "softmax-and-from-logits",
+    "logits-and-not-from-logits", "more-snapshots-than-epochs", "piecewise-lengths", "repeats-of-repeats", "softmax-and-from-logits",
     "softmax-under-flatten-and-from-logits", "split-with-line-break", "test-is-train", "validation-is-test", "validation-is-train",
     # names that refer to layers
     "cycle", "forward-reference", "inputs-in-sequential", "name-twice", "no-such-input-in-repeat", "two-inputs-without-join",

@@ -54,7 +54,7 @@ def mnist_best(image: tuple[int, ...], options: Namespace) -> keras.Model:
 
 def normalized(filters: int, padding: str) -> list[Any]:
     """Make a convolution with ReLU, and batch normalization."""
-    return [layers.Conv2D(filters, 3, padding=padding, activation="relu"), layers.BatchNormalization(momentum=0.9)]
+    return [layers.Conv2D(filters, 3, padding=padding, activation="relu"), layers.BatchNormalization()]
 
 
 def mobilenet(image: tuple[int, ...], options: Namespace) -> keras.Model:

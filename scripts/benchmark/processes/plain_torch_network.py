@@ -56,12 +56,12 @@ def mnist_best(image: tuple[int, ...], options: Namespace) -> nn.Module:
 
 def normalized(channels: int, filters: int, padding: str) -> list[nn.Module]:
     """Make a convolution with ReLU, and batch normalization."""
-    return [nn.Conv2d(channels, filters, 3, padding=padding), nn.ReLU(), batch_norm(filters)]
+    return [nn.Conv2d(channels, filters, 3, padding=padding), nn.ReLU(), batch_norm(filters, momentum=0.01)]
 
 
-def batch_norm(channels: int) -> nn.Module:
+def batch_norm(channels: int, momentum: float = 0.1) -> nn.Module:
     """Make a batch normalization; PyTorch's momentum is 1 minus Keras's."""
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1)
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=momentum)
 
 
 def mobilenet(image: tuple[int, ...], options: Namespace) -> nn.Module:
