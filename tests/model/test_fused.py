@@ -167,7 +167,7 @@ def test_batch_norm_of_a_batch_in_parts_has_the_statistics_of_the_whole(style: s
 
 
 SHARED = (
-    "[{conv2d: {filters: 4, kernel_size: 3, padding: same, name: seen}}, {batch_normalization: {name: norm, center: false, scale: false}}, "
+    "[{conv2d: {filters: 4, kernel_size: 3, padding: same, use_bias: false, name: seen}}, {batch_normalization: {name: norm, center: false, scale: false}}, "
     "{use: {layer: norm, inputs: [seen], name: again}}, {add: {inputs: [again, norm]}}, relu, flatten, {dense: {units: classes}}]"
 )
 
