@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from cnnctl.model.custom_class import MODULE, takes_training
+from cnnctl.model.strided_pixels import with_strides_first
 from cnnctl.model.up_sampling import UpSamplingByProducts
 from cnnctl.spec import layers as L
 from cnnctl.spec import weights as W
@@ -179,7 +180,7 @@ def keras_layer(
         kind = UpSamplingByProducts
     if twice_differentiable and kind is keras.layers.BatchNormalization:
         kind = TwiceDifferentiableBatchNormalization
-    return repaired(kind(**arguments, name=local(node.name), dtype=precision))
+    return with_strides_first(repaired(kind(**arguments, name=local(node.name), dtype=precision)))
 
 
 def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:

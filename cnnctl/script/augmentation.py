@@ -52,8 +52,11 @@ def augment(images, draws):
         fill_mode="NEAREST",  # edges repeat outwards  #? moved !elastic
     )  #? moved !elastic
     # knots on a grid displace nearby pixels: elastic distortion, Simard et al. 2003  #? elastic
-    knots = tf.reshape(draws[:, $knot_columns], (-1, 2, $knots, $knots))  #? elastic
-    field = smooth($height) @ knots @ tf.transpose(smooth($width))  # (B, 2, $height, $width)  #? elastic
+    knots = tf.reshape(draws[:, $knot_columns], (-1, $knots, $knots))  # (2B, $knots, $knots)  #? elastic
+    # repeated, since oneDNN's product of tensors of different ranks is not safe  #? elastic
+    rows = tf.tile(smooth($height)[tf.newaxis], (tf.shape(knots)[0], 1, 1))  #? elastic
+    columns = tf.tile(tf.transpose(smooth($width))[tf.newaxis], (tf.shape(knots)[0], 1, 1))  #? elastic
+    field = tf.reshape(rows @ knots @ columns, (-1, 2, $height, $width))  #? elastic
     column, row = tf.meshgrid(tf.range($width, dtype=tf.float32), tf.range($height, dtype=tf.float32))  #? elastic
     x = column + field[:, 0] * ($elastic * $width)  #? elastic
     y = row + field[:, 1] * ($elastic * $height)  #? elastic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from cnnctl.script.expressions import Call, literal, pair
@@ -93,8 +94,17 @@ def layer_call(
         for field, value in fields.items()
         if isinstance(value, Section)
     ]
-    kind = type(layer).__name__ if isinstance(layer, L.CustomLayer) else f"layers.{type(layer).__name__.removesuffix('Layer')}"
-    return Call(kind, (*plain, *seed, *name, *precision), tuple(parts))
+    return Call(_class(layer, parameters), (*plain, *seed, *name, *precision), tuple(parts))
+
+
+def _class(layer: L.Layer, parameters: Collection[str]) -> str:
+    """Return the class of a layer: of the script itself for a layer of one's own, and for a 1×1 convolution with strides."""
+    if isinstance(layer, L.CustomLayer):
+        return type(layer).__name__
+    strided = isinstance(layer, L.Conv2D) and ("strides" in parameters or max(layer.strides) > 1)
+    if strided and layer.kernel_size == (1, 1) and "kernel_size" not in parameters:
+        return OWN_CONVOLUTION
+    return f"layers.{type(layer).__name__.removesuffix('Layer')}"
 
 
 def _arguments(layer: L.Layer, experiment: Experiment, parameters: Collection[str]) -> list[str]:
@@ -137,6 +147,20 @@ def _part(section: Section, seed: int, seed_of: Callable[[int], str]) -> Call:
     return Call(type(section).__name__, tuple(text if alone else f"{name}={text}" for name, text in fields.items()))
 
 
+OWN_CONVOLUTION = "Conv2D"
+"""As Keras's own, so that layers without a name get the same ones."""
+STRIDES_FIRST = '''
+class Conv2D(layers.Conv2D):
+    """A 1×1 convolution that reads every so many pixels first: oneDNN's gradient is wrong."""
+
+    def convolution_op(self, inputs, kernel):
+        down, right = self.strides
+        read = inputs[:, ::down, ::right]  #? !channels_first
+        read = inputs[:, :, ::down, ::right]  #? channels_first
+        return keras.ops.conv(read, kernel, data_format=self.data_format)
+'''
+
+
 ADAPT = """
 pixels = train_images  # of 0 to 255: their sums are exact, in any order  #? !channels_first
 pixels = train_images.transpose(0, 3, 1, 2)  # of 0 to 255: their sums are exact, in any order  #? channels_first
@@ -146,6 +170,11 @@ normalization = model.get_layer($name)
 normalization.set_weights([mean / 255, variance / 255**2, np.int32(0)])  # as adapt() would
 normalization.finalize_state()
 """
+
+
+def own_convolution(network: str, needs: Needs) -> list[str]:
+    """Generate the class of 1×1 convolutions with strides, if the code of a network has one."""
+    return [written(STRIDES_FIRST, needs)] if re.search(rf"(?<![\w.]){OWN_CONVOLUTION}\(", network) else []
 
 
 def adapting(experiment: Experiment, needs: Needs) -> list[str]:

@@ -86,6 +86,7 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
     reading = reading_of(experiment.data)
     needs = needs_of(experiment, reading)
     experiment = on_any_machine(experiment)
+    network = ModelCode(experiment).text()
     own, head = own_file(experiment), _head(experiment, command, needs)
     head = with_imports(head, own) if own else head
     parts = [
@@ -97,7 +98,8 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
         *data_code.batching(experiment, needs),
         data_code.splitting(experiment, needs, reading),
         _title("Network, with the output shape of each layer for B images"),
-        ModelCode(experiment).text(),
+        *network_code.own_convolution(network, needs),
+        network,
         *network_code.adapting(experiment, needs),
         _title("Loss and optimizer"),
         *training_code.goal(experiment, needs),

@@ -216,6 +216,15 @@ def test_an_image_of_one_row_and_column_can_bend() -> None:
     np.testing.assert_array_equal(bent(np.full((1, 1, 1, 1), 0.5, np.float32), np.ones((1, 2, KNOTS, KNOTS)), 0.5), 0.5)
 
 
+def test_products_are_of_tensors_of_equal_ranks() -> None:
+    """Of others oneDNN overwrites memory on some processors, and the process ends at any later time."""
+    every = Augment(rotation=10, elastic=0.1, thickness=0.3)
+    shapes = [tf.TensorSpec((None, 6, 5, 1)), tf.TensorSpec((None, DRAWS + STROKE_DRAWS))]
+    graph = tf.function(lambda images, draws: augment(images, draws, every)).get_concrete_function(*shapes).graph
+    products = [operation for operation in graph.get_operations() if operation.type.startswith("BatchMatMul")]
+    assert [{each.shape.rank for each in operation.inputs} for operation in products] == 3 * [{3}]
+
+
 # thickness
 
 

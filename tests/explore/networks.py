@@ -81,7 +81,7 @@ _ALL: dict[str, list[Plain]] = {
     "transposed convolution": [{"conv2d_transpose": {"filters": 5, "kernel_size": [3, 2]}}],
     "transposed convolution with strides": [{"conv2d_transpose": {"filters": 5, "kernel_size": [3, 4], "strides": [2, 3], "activation": "tanh"}}],
     "transposed convolution, same": [{"conv2d_transpose": {"filters": 5, "kernel_size": 3, "strides": 2, "padding": "same"}}],
-    "transposed convolution, strides beyond the kernel": [{"conv2d_transpose": {"filters": 5, "kernel_size": 1, "strides": [2, 3], "use_bias": False}}],
+    "transposed convolution, strides beyond the kernel": [{"conv2d_transpose": {"filters": 5, "kernel_size": [1, 2], "strides": [2, 3], "use_bias": False}}],
     "transposed convolution with dilation": [{"conv2d_transpose": {"filters": 5, "kernel_size": 2, "dilation_rate": 2, "padding": "same"}}],
     "transposed convolution with output padding": [{"conv2d_transpose": {"filters": 5, "kernel_size": 3, "strides": 2, "output_padding": 1, "padding": "same"}}],
     "reshape": [{"reshape": {"target_shape": [9, -1, 4]}}],

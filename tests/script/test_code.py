@@ -124,6 +124,17 @@ VARIANTS: dict[str, list[str]] = {
         "group_normalization: {groups: -1, scale: false}, unit_normalization: {axis: [1, 2]}, flatten, dense: {units: classes}]",
         "model.style=subclass",
     ],
+    "single pixels with strides": [
+        "model.layers=[conv2d: {filters: 3, kernel_size: 1, strides: 2}, conv2d: {filters: 5, kernel_size: 1, strides: [1, 3]}, "
+        "flatten, dense: {units: classes}]",
+    ],
+    "single pixels with strides that are a parameter, channels first, subclass by fit": [
+        """model={style: subclass, blocks: {thin: {parameters: {strides: 1}, layers: [
+          conv2d: {filters: 3, kernel_size: 1, strides: $strides, use_bias: false}]}},
+          layers: [thin, thin: {strides: 2}, flatten, dense: {units: classes}]}""",
+        "model.data_format=channels_first",
+        "train.loop=fit",
+    ],
     "normalized by the training images": [
         "model.layers=[normalization, normalization: {axis: [1, 2], inputs: [input], name: places}, add: {inputs: [normalization, places]}, "
         "conv2d: {filters: 4, kernel_size: 3, use_bias: false}, normalization: {mean: 0.1, variance: 4, invert: true}, "
@@ -503,7 +514,14 @@ def test_the_script_fits_its_lines_whatever_changes_images(size: int) -> None:
         "plain_epochs": 2,
     }  # fmt: skip
     assert list(values) == list(Augment.model_fields)
-    others = ((), ("erase",), ("mixup", "plain_epochs"), ("erase", "mixup"), ("plain_epochs",), ("erase", "mixup", "plain_epochs"))
+    others = (
+        (),
+        ("erase",),
+        ("mixup", "plain_epochs"),
+        ("erase", "mixup"),
+        ("plain_epochs",),
+        ("erase", "mixup", "plain_epochs"),
+    )
     for number, names in enumerate(itertools.combinations(list(values)[:-3], size)):
         chosen = {name: values[name] for name in (*names, *others[(number + size) % len(others)])}
         text = text_of(load(ROOT / "configs" / "mnist.yaml", [f"data.augment={json.dumps(chosen)}", "data.labels=one_hot"]))

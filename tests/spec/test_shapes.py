@@ -78,7 +78,7 @@ def test_mobilenet_has_the_published_size() -> None:
         ({"conv2d_transpose": {"filters": 5, "kernel_size": 3}}, (10, 9, 5), 185, 56 * 180),
         ({"conv2d_transpose": {"filters": 5, "kernel_size": 3, "strides": 2}}, (17, 15, 5), 185, 56 * 180),
         ({"conv2d_transpose": {"filters": 5, "kernel_size": 3, "strides": 2, "padding": "same"}}, (16, 14, 5), 185, 56 * 180),
-        ({"conv2d_transpose": {"filters": 5, "kernel_size": 1, "strides": 3}}, (24, 21, 5), 25, 56 * 20),
+        ({"conv2d_transpose": {"filters": 5, "kernel_size": [1, 2], "strides": 3}}, (24, 21, 5), 45, 56 * 40),
         ({"conv2d_transpose": {"filters": 5, "kernel_size": 2, "strides": 3, "output_padding": [0, 2]}}, (23, 22, 5), 85, 56 * 80),
         (
             {"conv2d_transpose": {"filters": 5, "kernel_size": 3, "strides": 3, "padding": "same", "output_padding": [1, 0]}},
@@ -101,7 +101,7 @@ def test_the_receptive_fields_of_a_transposed_convolution_are_those_of_a_scatter
         pixels, size, stride = draw.randint(1, 9), draw.randint(1, 7), draw.randint(1, 5)
         dilation, same = (draw.randint(1, 3) if stride == 1 else 1), draw.random() < 0.5
         padding = "same" if same else "valid"
-        fields: dict[str, Any] = {"filters": 1, "kernel_size": [size, 1], "strides": [stride, 1], "padding": padding}
+        fields: dict[str, Any] = {"filters": 1, "kernel_size": [size, 2], "strides": [stride, 1], "padding": padding}
         fields["dilation_rate"] = [dilation, 1]
         layer = ModelSpec.model_validate({"layers": [{"conv2d_transpose": fields}]})
         nodes, _ = nodes_of(layer)

@@ -17,6 +17,9 @@ _EQUAL_STRIDES_OR_DILATION: dict[str, Any] = {
         {"properties": {"dilation_rate": {"not": ONE}}, "required": ["dilation_rate"]},
     ]
 }
+_NO_STRIDES_OF_SINGLE_PIXELS: dict[str, Any] = {
+    "anyOf": [{"properties": {"strides": ONE}}, {"properties": {"kernel_size": {"not": ONE}}}, {"required": ["output_padding"]}]
+}
 
 
 class DepthwiseConv2D(Weighted):
@@ -80,7 +83,7 @@ class SeparableConv2D(Weighted):
 class Conv2DTranspose(Weighted):
     kind: ClassVar[str] = "conv2d_transpose"
     weight_axes: ClassVar = {"kernel": 4}
-    model_config = ConfigDict(json_schema_extra=STRIDES_OR_DILATION)
+    model_config = ConfigDict(json_schema_extra={"allOf": [STRIDES_OR_DILATION, _NO_STRIDES_OF_SINGLE_PIXELS]})
     filters: Count
     kernel_size: Size
     strides: Size = (1, 1)
@@ -104,6 +107,11 @@ class Conv2DTranspose(Weighted):
             raise wrong("strides and dilation_rate cannot both be above 1: Keras has no such convolution")
         if self.output_padding:
             self._check_output_padding(self.output_padding)
+        if self.kernel_size == (1, 1) and max(self.strides) > 1 and max(self.output_padding or self.strides) > 0:
+            raise wrong(
+                f"a kernel_size of 1 leaves gaps between pixels that are {max(self.strides)} apart, and TensorFlow's oneDNN computes "
+                f"the gradient of such a layer wrongly; write kernel_size: {max(self.strides)}"
+            )
         return self
 
     def _check_output_padding(self, output_padding: tuple[int, int]) -> None:
