@@ -23,7 +23,7 @@ def with_strides_first(layer: keras.Layer) -> keras.Layer:
 
 
 def _of_what_is_read(strides: tuple[int, int], data_format: str, images: Any, kernel: Any) -> Any:
-    """Convolve every so many rows and columns of images, (B, H, W, C) or (B, C, H, W)."""
+    """Convolve the pixels at the strides of images, (B, H, W, C) or (B, C, H, W)."""
     rows, columns = (slice(None, None, stride) for stride in strides)
     read = images[:, :, rows, columns] if data_format == "channels_first" else images[:, rows, columns]
     return keras.ops.conv(read, kernel, data_format=data_format)

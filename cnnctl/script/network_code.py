@@ -151,7 +151,7 @@ OWN_CONVOLUTION = "Conv2D"
 """As Keras's own, so that layers without a name get the same ones."""
 STRIDES_FIRST = '''
 class Conv2D(layers.Conv2D):
-    """A 1×1 convolution that reads every so many pixels first: oneDNN's gradient is wrong."""
+    """A 1×1 convolution that takes the pixels at its strides first: oneDNN's gradient is wrong."""
 
     def convolution_op(self, inputs, kernel):
         down, right = self.strides
