@@ -101,8 +101,7 @@ def _class(layer: L.Layer, parameters: Collection[str]) -> str:
     """Return the class of a layer: of the script itself for a layer of one's own, and for a 1×1 convolution with strides."""
     if isinstance(layer, L.CustomLayer):
         return type(layer).__name__
-    strided = isinstance(layer, L.Conv2D) and ("strides" in parameters or max(layer.strides) > 1)
-    if strided and layer.kernel_size == (1, 1) and "kernel_size" not in parameters:
+    if isinstance(layer, L.Conv2D) and layer.kernel_size == (1, 1) and ("strides" in parameters or max(layer.strides) > 1):
         return OWN_CONVOLUTION
     return f"layers.{type(layer).__name__.removesuffix('Layer')}"
 
