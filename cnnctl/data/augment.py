@@ -155,9 +155,9 @@ def _bent(images: Any, transforms: Any, draws: Any, elastic: float) -> Any:
         elastic: the maximum displacement, as a fraction of the height and of the width.
     """
     height, width = images.shape[1], images.shape[2]
-    knots = tf.reshape(draws, (-1, KNOTS, KNOTS))
+    knots = tf.reshape(draws, (-1, KNOTS, KNOTS))  # (2 · B, KNOTS, KNOTS)
     rows, columns = _repeated(_smooth(height), knots), _repeated(tf.transpose(_smooth(width)), knots)
-    field = tf.reshape(rows @ knots @ columns, (-1, 2, height, width))
+    field = tf.reshape(rows @ knots @ columns, (-1, 2, height, width))  # (B, 2, H, W)
     # one matrix product: TensorFlow may reorder sums with the graph around them, and `cnnctl code` promises equal bits
     bent = _bent_pixels(field * _each(elastic * width, elastic * height))
     moved = tf.reshape(transforms[:, :6], (-1, 2, 3)) @ bent
@@ -180,7 +180,8 @@ def _each(right: float, down: float) -> Any:
 def _repeated(matrix: Any, others: Any) -> Any:
     """Repeat a matrix for each of others, (N, rows, columns).
 
-    oneDNN's product of tensors of different ranks overwrites memory on some processors (TensorFlow 2.21, issue 123109).
+    oneDNN's product of tensors of different ranks corrupts memory on some processors, at least until TensorFlow has its pull
+    request 120199, which 2.21 has not.
     """
     return tf.tile(matrix[tf.newaxis], (tf.shape(others)[0], 1, 1))
 

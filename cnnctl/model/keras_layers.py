@@ -180,7 +180,7 @@ def keras_layer(
         kind = UpSamplingByProducts
     if twice_differentiable and kind is keras.layers.BatchNormalization:
         kind = TwiceDifferentiableBatchNormalization
-    return with_strides_first(repaired(kind(**arguments, name=local(node.name), dtype=precision)))
+    return repaired(kind(**arguments, name=local(node.name), dtype=precision))
 
 
 def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:
@@ -195,10 +195,10 @@ def _argument(name: str, value: Any, seeds: _LayerSeeds) -> Any:
 
 
 def repaired(layer: keras.Layer) -> keras.Layer:
-    """Repair parts of a layer that Keras 3.15 has left incomplete, and return it."""
+    """Repair what Keras 3.15 and TensorFlow 2.21 leave incomplete or compute wrongly in a layer, and return it."""
     for part in vars(layer).values():
         if isinstance(part, keras.regularizers.OrthogonalRegularizer):
             part.factor = float(part.factor)  # a float32 tensor, which float64 weights refuse
         if isinstance(part, keras.initializers.Identity):
             part.get_config = partial(dict, gain=part.gain)  # it would be saved without its gain
-    return layer
+    return with_strides_first(layer)

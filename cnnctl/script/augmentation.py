@@ -56,7 +56,7 @@ def augment(images, draws):
     # repeated, since oneDNN's product of tensors of different ranks is not safe  #? elastic
     rows = tf.tile(smooth($height)[tf.newaxis], (tf.shape(knots)[0], 1, 1))  #? elastic
     columns = tf.tile(tf.transpose(smooth($width))[tf.newaxis], (tf.shape(knots)[0], 1, 1))  #? elastic
-    field = tf.reshape(rows @ knots @ columns, (-1, 2, $height, $width))  #? elastic
+    field = tf.reshape(rows @ knots @ columns, (-1, 2, $height, $width))  # right, down  #? elastic
     column, row = tf.meshgrid(tf.range($width, dtype=tf.float32), tf.range($height, dtype=tf.float32))  #? elastic
     x = column + field[:, 0] * ($elastic * $width)  #? elastic
     y = row + field[:, 1] * ($elastic * $height)  #? elastic

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from cnnctl.script.expressions import Call, literal, pair
@@ -94,15 +93,15 @@ def layer_call(
         for field, value in fields.items()
         if isinstance(value, Section)
     ]
-    return Call(_class(layer, parameters), (*plain, *seed, *name, *precision), tuple(parts))
+    return Call(_maker(layer, parameters), (*plain, *seed, *name, *precision), tuple(parts))
 
 
-def _class(layer: L.Layer, parameters: Collection[str]) -> str:
-    """Return the class of a layer: of the script itself for a layer of one's own, and for a 1×1 convolution with strides."""
+def _maker(layer: L.Layer, parameters: Collection[str]) -> str:
+    """Return what makes a layer: a class of Keras or of the script, or the function for 1×1 convolutions with strides."""
     if isinstance(layer, L.CustomLayer):
         return type(layer).__name__
     if isinstance(layer, L.Conv2D) and layer.kernel_size == (1, 1) and ("strides" in parameters or max(layer.strides) > 1):
-        return OWN_CONVOLUTION
+        return STRIDED
     return f"layers.{type(layer).__name__.removesuffix('Layer')}"
 
 
@@ -146,17 +145,21 @@ def _part(section: Section, seed: int, seed_of: Callable[[int], str]) -> Call:
     return Call(type(section).__name__, tuple(text if alone else f"{name}={text}" for name, text in fields.items()))
 
 
-OWN_CONVOLUTION = "Conv2D"
-"""As Keras's own, so that layers without a name get the same ones."""
-STRIDES_FIRST = '''
-class Conv2D(layers.Conv2D):
-    """A 1×1 convolution that takes the pixels at its strides first: oneDNN's gradient is wrong."""
+STRIDED = "strided_conv2d"
+"""The function of a script for 1×1 convolutions with strides."""
+STRIDED_CONV2D = '''
+def strided_conv2d(*arguments, **options):
+    """Return a 1×1 convolution that takes the pixels at its strides before it convolves."""
+    layer = layers.Conv2D(*arguments, **options)
+    down, right = layer.strides  # with them, oneDNN's gradient by the kernel is wrong
 
-    def convolution_op(self, inputs, kernel):
-        down, right = self.strides
-        read = inputs[:, ::down, ::right]  #? !channels_first
-        read = inputs[:, :, ::down, ::right]  #? channels_first
-        return keras.ops.conv(read, kernel, data_format=self.data_format)
+    def convolution_op(images, kernel):
+        first = layer.data_format == "channels_first"
+        read = images[:, :, ::down, ::right] if first else images[:, ::down, ::right]
+        return keras.ops.conv(read, kernel, data_format=layer.data_format)
+
+    layer.convolution_op = convolution_op
+    return layer
 '''
 
 
@@ -171,9 +174,9 @@ normalization.finalize_state()
 """
 
 
-def own_convolution(network: str, needs: Needs) -> list[str]:
-    """Generate the class of 1×1 convolutions with strides, if the code of a network has one."""
-    return [written(STRIDES_FIRST, needs)] if re.search(rf"(?<![\w.]){OWN_CONVOLUTION}\(", network) else []
+def strided(network: str, needs: Needs) -> list[str]:
+    """Generate the function for 1×1 convolutions with strides, if the code of a network calls it."""
+    return [written(STRIDED_CONV2D, needs)] if f"{STRIDED}(" in network else []
 
 
 def adapting(experiment: Experiment, needs: Needs) -> list[str]:

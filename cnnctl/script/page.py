@@ -98,7 +98,7 @@ def script(experiment: Experiment, command: str, model_file: str) -> str:
         *data_code.batching(experiment, needs),
         data_code.splitting(experiment, needs, reading),
         _title("Network, with the output shape of each layer for B images"),
-        *network_code.own_convolution(network, needs),
+        *network_code.strided(network, needs),
         network,
         *network_code.adapting(experiment, needs),
         _title("Loss and optimizer"),

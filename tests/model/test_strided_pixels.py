@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cnnctl.model import build_model
 from cnnctl.model.keras_layers import keras_layers
 from cnnctl.model.strided_pixels import with_strides_first
 from cnnctl.spec.load import load
@@ -75,3 +76,42 @@ def test_values_and_shapes_are_those_of_keras() -> None:
 def test_other_convolutions_stay_as_they_are(arguments: dict[str, Any]) -> None:
     layer = with_strides_first(keras.layers.Conv2D(4, **arguments))
     assert "convolution_op" not in vars(layer)
+
+
+END = "flatten, {dense: {units: classes}}]"
+BLOCK = "{thin: {parameters: {strides: 1}, layers: [{conv2d: {filters: 8, kernel_size: 1, strides: $strides}}]}}"
+STACKS = {
+    "layer": [f"model.layers=[{{conv2d: {{filters: 8, kernel_size: 1, strides: 2}}}}, {END}"],
+    "block": [f"model.blocks={BLOCK}", f"model.layers=[{{thin: {{strides: 2}}}}, {END}"],
+}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("style", ["sequential", "functional", "subclass"])
+def test_every_style_has_the_gradient(style: str, stack: str) -> None:
+    """With one channel of 8×8 pixels, where Keras's layer is wrong on some processors."""
+    model = build_model(load(QUICKSTART, [f"model.style={style}", *STACKS[stack]]))
+    draw = np.random.default_rng(0)
+    images, weights = draw.normal(size=(3, 8, 8, 1)), [np.asarray(each, np.float64) for each in model.get_weights()]
+    arriving = draw.normal(size=(3, 10))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(tf.constant(images, tf.float32), training=True) * tf.constant(arriving, tf.float32))
+    found = np.asarray(tape.gradient(loss, model.trainable_variables[0]))
+    dense = next(each for each in weights if each.shape == (4 * 4 * 8, 10))
+    expected = np.einsum("bhw,bhwf->f", images[:, ::2, ::2, 0], (arriving @ dense.T).reshape(3, 4, 4, 8))
+    np.testing.assert_allclose(found[0, 0, 0], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (1, 2)])
+@pytest.mark.parametrize(("channels", "filters"), [(1, 4), (3, 4), (5, 8), (8, 8)])
+def test_the_transposed_ones_that_are_not_refused_are_right(channels: int, filters: int, kernel: tuple[int, int]) -> None:
+    """An output with nothing behind the last pixel, and a kernel that is one pixel high only."""
+    strides, padding = (2, 3), 0 if kernel == (1, 1) else None
+    layer = keras.layers.Conv2DTranspose(filters, kernel, strides=strides, output_padding=padding, use_bias=False)
+    draw = np.random.default_rng(0)
+    images = draw.normal(size=(3, 4, 4, channels))
+    arriving = draw.normal(size=layer.compute_output_shape(images.shape))
+    found = gradients(layer, images, arriving, False)[1]
+    for row, column in np.ndindex(kernel):
+        read = arriving[:, row :: strides[0], column :: strides[1]][:, :4, :4]
+        np.testing.assert_allclose(found[row, column], np.einsum("bhwf,bhwc->fc", read, images), rtol=1e-3, atol=1e-3)

@@ -125,8 +125,13 @@ VARIANTS: dict[str, list[str]] = {
         "model.style=subclass",
     ],
     "single pixels with strides": [
-        "model.layers=[conv2d: {filters: 3, kernel_size: 1, strides: 2}, conv2d: {filters: 5, kernel_size: 1, strides: [1, 3]}, "
+        "model.layers=[conv2d: {filters: 8, kernel_size: 1, strides: 2}, conv2d: {filters: 5, kernel_size: 1, strides: [1, 3]}, "
         "flatten, dense: {units: classes}]",
+    ],
+    "single pixels with strides, of another format, subclass": [
+        "model.layers=[conv2d: {filters: 8, kernel_size: 1, strides: 2}, "
+        "conv2d: {filters: 3, kernel_size: 1, strides: [1, 2], data_format: channels_first}, flatten, dense: {units: classes}]",
+        "model.style=subclass",
     ],
     "single pixels with strides that are a parameter, channels first, subclass by fit": [
         """model={style: subclass, blocks: {thin: {parameters: {strides: 1}, layers: [

@@ -38,7 +38,6 @@ ONLY_THE_LOADER_SEES_IN_A_SECTION = {
     r"must be a multiple of groups": "the arithmetic of two fields",
     r"boundaries need \d+ values": "the lengths of two lists",
     r"output_padding .* must be less than strides": "the order of two fields",
-    r"a kernel_size of 1 leaves gaps": "what output_padding adds",
     r"must be increasing": "the order of a list",
     r"expected the first and the last step|expected the smallest and the largest": "the order of a list",
     r"has a duplicate": "axis 3 is also -1",

@@ -17,15 +17,15 @@ _EQUAL_STRIDES_OR_DILATION: dict[str, Any] = {
         {"properties": {"dilation_rate": {"not": ONE}}, "required": ["dilation_rate"]},
     ]
 }
-_NO_STRIDES_OF_SINGLE_PIXELS: dict[str, Any] = {
-    "anyOf": [{"properties": {"strides": ONE}}, {"properties": {"kernel_size": {"not": ONE}}}, {"required": ["output_padding"]}]
-}
+_NOT_SINGLE: list[dict[str, Any]] = [{"properties": {"strides": ONE}}, {"properties": {"kernel_size": {"not": ONE}}}]
+"""Schemas of which one must hold: strides with a kernel of a single pixel are refused."""
+_NO_PADDING = {"properties": {"output_padding": {"anyOf": [{"const": 0}, {"const": [0, 0]}]}}, "required": ["output_padding"]}
 
 
 class DepthwiseConv2D(Weighted):
     kind: ClassVar[str] = "depthwise_conv2d"
     weight_axes: ClassVar = {"depthwise": 4}
-    model_config = ConfigDict(json_schema_extra=_EQUAL_STRIDES_OR_DILATION)
+    model_config = ConfigDict(json_schema_extra={"allOf": [_EQUAL_STRIDES_OR_DILATION, {"anyOf": _NOT_SINGLE}]})
     kernel_size: Size
     strides: Size = (1, 1)
     padding: Padding = "valid"
@@ -46,13 +46,14 @@ class DepthwiseConv2D(Weighted):
     def _keras_can_build_it(self) -> Self:
         if max(self.dilation_rate) == 1 and self.strides[0] != self.strides[1]:
             raise _unequal(self.strides)
+        _refuse_single_pixels(self.kernel_size, self.strides)
         return self
 
 
 class SeparableConv2D(Weighted):
     kind: ClassVar[str] = "separable_conv2d"
     weight_axes: ClassVar = {"depthwise": 4, "pointwise": 4}
-    model_config = ConfigDict(json_schema_extra=_EQUAL_STRIDES_OR_DILATION)
+    model_config = ConfigDict(json_schema_extra={"allOf": [_EQUAL_STRIDES_OR_DILATION, {"anyOf": _NOT_SINGLE}]})
     filters: Count
     kernel_size: Size
     strides: Size = (1, 1)
@@ -77,13 +78,14 @@ class SeparableConv2D(Weighted):
     def _keras_can_build_it(self) -> Self:
         if max(self.dilation_rate) == 1 and self.strides[0] != self.strides[1]:
             raise _unequal(self.strides)
+        _refuse_single_pixels(self.kernel_size, self.strides)
         return self
 
 
 class Conv2DTranspose(Weighted):
     kind: ClassVar[str] = "conv2d_transpose"
     weight_axes: ClassVar = {"kernel": 4}
-    model_config = ConfigDict(json_schema_extra={"allOf": [STRIDES_OR_DILATION, _NO_STRIDES_OF_SINGLE_PIXELS]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [STRIDES_OR_DILATION, {"anyOf": [*_NOT_SINGLE, _NO_PADDING]}]})
     filters: Count
     kernel_size: Size
     strides: Size = (1, 1)
@@ -107,11 +109,10 @@ class Conv2DTranspose(Weighted):
             raise wrong("strides and dilation_rate cannot both be above 1: Keras has no such convolution")
         if self.output_padding:
             self._check_output_padding(self.output_padding)
-        if self.kernel_size == (1, 1) and max(self.strides) > 1 and max(self.output_padding or self.strides) > 0:
-            raise wrong(
-                f"a kernel_size of 1 leaves gaps between pixels that are {max(self.strides)} apart, and TensorFlow's oneDNN computes "
-                f"the gradient of such a layer wrongly; write kernel_size: {max(self.strides)}"
-            )
+        if self.output_padding is None:
+            _refuse_single_pixels(self.kernel_size, self.strides)
+        elif max(self.output_padding) > 0:  # with 0 the last row and column are read, and the gradient is right
+            _refuse_single_pixels(self.kernel_size, self.strides, ", and output_padding: null")
         return self
 
     def _check_output_padding(self, output_padding: tuple[int, int]) -> None:
@@ -126,6 +127,15 @@ class Conv2DTranspose(Weighted):
                     f"output_padding 0 with padding: same and a window of {extent} pixels is no size of which strides {stride} "
                     "give the input back; write output_padding: null"
                 )
+
+
+def _refuse_single_pixels(kernel_size: tuple[int, int], strides: tuple[int, int], also: str = "") -> None:
+    """Raise an error for strides with a kernel of 1×1; `conv2d` has a way of its own (`model.strided_pixels`)."""
+    if kernel_size == (1, 1) and max(strides) > 1:
+        raise wrong(
+            f"TensorFlow's oneDNN computes a wrong gradient for a kernel_size of 1 with strides of {max(strides)}; write strides: 1 "
+            f"or kernel_size: {max(strides)}{also}"
+        )
 
 
 def _unequal(strides: tuple[int, int]) -> PydanticCustomError:
