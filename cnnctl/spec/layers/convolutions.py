@@ -17,9 +17,12 @@ _EQUAL_STRIDES_OR_DILATION: dict[str, Any] = {
         {"properties": {"dilation_rate": {"not": ONE}}, "required": ["dilation_rate"]},
     ]
 }
-_NOT_SINGLE: list[dict[str, Any]] = [{"properties": {"strides": ONE}}, {"properties": {"kernel_size": {"not": ONE}}}]
+_NOT_SINGLE: list[Any] = [{"properties": {"strides": ONE}}, {"properties": {"kernel_size": {"not": ONE}}}]
 """Schemas of which one must hold: strides with a kernel of a single pixel are refused."""
-_NO_PADDING = {"properties": {"output_padding": {"anyOf": [{"const": 0}, {"const": [0, 0]}]}}, "required": ["output_padding"]}
+_NO_PADDING: dict[str, Any] = {
+    "properties": {"output_padding": {"anyOf": [{"const": 0}, {"const": [0, 0]}]}},
+    "required": ["output_padding"],
+}
 
 
 class DepthwiseConv2D(Weighted):
