@@ -118,13 +118,14 @@ def by_channel(draw: Draw, shape: Shape, model_format: str) -> Plain:
     dilation = [number(draw, 1, 3), number(draw, 1, 3)] if draw(st.booleans()) else [1, 1]
     strides = [number(draw, 1, 3), number(draw, 1, 3)] if max(dilation) > 1 else [number(draw, 1, 3)] * 2
     largest = [5 if same else min((n - 1) // d + 1, 5) for n, d in zip(pixels, dilation, strict=True)]
+    size = [number(draw, 1, largest[0]), number(draw, 1, largest[1])]
     return maybe(
         draw,
         {
             **fields,
-            "kernel_size": pair(draw, number(draw, 1, largest[0]), number(draw, 1, largest[1])),
+            "kernel_size": pair(draw, *size),
             **({"padding": "same"} if same else {}),
-            **({"strides": pair(draw, strides[0], strides[1])} if max(strides) > 1 else {}),
+            **({"strides": pair(draw, strides[0], strides[1])} if max(strides) > 1 and max(size) > 1 else {}),
             **({"dilation_rate": pair(draw, dilation[0], dilation[1])} if max(dilation) > 1 else {}),
         },
         depth_multiplier=number(draw, 1, 3),
@@ -145,6 +146,7 @@ def conv2d_transpose(draw: Draw, shape: Shape, model_format: str) -> Plain:
     fields, *_ = format_and_pixels(draw, shape, model_format)
     strides = [number(draw, 1, 3), number(draw, 1, 3)]
     size = [number(draw, 1, 4), number(draw, 1, 4)]
+    size = [3, 1] if max(size) == 1 else size  # strides with a single pixel are refused
     same = draw(st.booleans())
     even = same and any(each % 2 == 0 for each in size)  # nothing may be added then only where the stride is 1
     added = [number(draw, int(even), stride - 1) if stride > even else None for stride in strides]
@@ -840,9 +842,11 @@ def keras_refuses_at(image: Shape, model_format: str, layers: list[Plain]) -> tu
 
 
 def on_some_processors_only(kind: str, fields: Plain) -> bool:
-    """Returns True if TensorFlow computes the layer with oneDNN alone, and raises an error on GPUs and other processors."""
-    strides, dilation = fields.get("strides", [1, 1]), fields.get("dilation_rate", [1, 1])
-    return kind in ("depthwise_conv2d", "separable_conv2d") and strides[:1] != strides[1:] and max(dilation) == 1
+    """Returns True if TensorFlow computes the layer, and right, on some processors alone: with oneDNN, or without it."""
+    size, strides, dilation = (fields.get(name, [1, 1]) for name in ("kernel_size", "strides", "dilation_rate"))
+    if kind not in ("depthwise_conv2d", "separable_conv2d"):
+        return False
+    return (strides[:1] != strides[1:] and max(dilation) == 1) or (size == [1, 1] and max(strides) > 1)
 
 
 def _means_something(results: list[Any], noise_shape: list[int | None] | None, along: int | list[int] | None) -> bool:
