@@ -846,7 +846,7 @@ def on_some_processors_only(kind: str, fields: Plain) -> bool:
     size, strides, dilation = (fields.get(name, [1, 1]) for name in ("kernel_size", "strides", "dilation_rate"))
     if kind not in ("depthwise_conv2d", "separable_conv2d"):
         return False
-    return (strides[:1] != strides[1:] and max(dilation) == 1) or (size == [1, 1] and max(strides) > 1)
+    return bool((strides[:1] != strides[1:] and max(dilation) == 1) or (size == [1, 1] and max(strides) > 1))
 
 
 def _means_something(results: list[Any], noise_shape: list[int | None] | None, along: int | list[int] | None) -> bool:

@@ -115,7 +115,7 @@ class Conv2DTranspose(Weighted):
         if self.output_padding is None:
             _refuse_single_pixels(self.kernel_size, self.strides)
         elif max(self.output_padding) > 0:  # with 0 the last row and column are read, and the gradient is right
-            _refuse_single_pixels(self.kernel_size, self.strides, ", and output_padding: null")
+            _refuse_single_pixels(self.kernel_size, self.strides, "write output_padding: 0")
         return self
 
     def _check_output_padding(self, output_padding: tuple[int, int]) -> None:
@@ -132,12 +132,12 @@ class Conv2DTranspose(Weighted):
                 )
 
 
-def _refuse_single_pixels(kernel_size: tuple[int, int], strides: tuple[int, int], also: str = "") -> None:
+def _refuse_single_pixels(kernel_size: tuple[int, int], strides: tuple[int, int], remedy: str = "") -> None:
     """Raise an error for strides with a kernel of 1×1; `conv2d` has a way of its own (`model.strided_pixels`)."""
     if kernel_size == (1, 1) and max(strides) > 1:
+        remedy = remedy or f"write kernel_size: {max(strides)}, or write strides: 1"
         raise wrong(
-            f"TensorFlow's oneDNN computes a wrong gradient for a kernel_size of 1 with strides of {max(strides)}; write strides: 1 "
-            f"or kernel_size: {max(strides)}{also}"
+            f"TensorFlow's oneDNN computes a wrong gradient for a kernel_size of 1 with strides of {max(strides)}; {remedy}"
         )
 
 
