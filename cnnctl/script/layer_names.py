@@ -15,21 +15,8 @@ from cnnctl.spec.shapes import Shape
 
 _TAKEN = {"x", "inputs", "outputs", "images", "training", "self", "layers", "keras", "tf", "CLASSES"}
 _SCRIPT = {
-    "model",
-    "main",
-    "read_data",
-    "build_model",
-    "Network",
-    "Path",
-    "np",
-    "os",
-    "math",
-    "itertools",
-    "csv",
-    "gzip",
-    "io",
-    "strided_conv2d",
-}
+    "model", "main", "read_data", "build_model", "strided_conv2d", "Network", "Path", "np", "os", "math", "itertools", "csv", "gzip", "io"
+}  # fmt: skip
 """Other names of a script."""
 _ARGUMENTS = {"shape", "shapes", "seeds", "activity_regularizer", "autocast"}
 """Other arguments of the definition of a block, and those of `keras.layers.Layer`."""

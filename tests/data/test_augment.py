@@ -217,7 +217,7 @@ def test_an_image_of_one_row_and_column_can_bend() -> None:
 
 
 def test_products_are_of_tensors_of_equal_ranks() -> None:
-    """Of others oneDNN overwrites memory on some processors, and the process ends at any later time."""
+    """Of others oneDNN corrupts memory on some processors, and the process ends at any later time."""
     every = Augment(rotation=10, elastic=0.1, thickness=0.3)
     shapes = [tf.TensorSpec((None, 6, 5, 1)), tf.TensorSpec((None, DRAWS + STROKE_DRAWS))]
     graph = tf.function(lambda images, draws: augment(images, draws, every)).get_concrete_function(*shapes).graph

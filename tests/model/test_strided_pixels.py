@@ -21,9 +21,9 @@ QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 Array = NDArray[np.float64]
 
 
-def of_config(filters: int, strides: tuple[int, int], groups: int = 1, data_format: str = "channels_last") -> keras.Layer:
+def of_config(filters: int, strides: tuple[int, int], data_format: str) -> keras.Layer:
     """Returns the layer that cnnctl builds of a config."""
-    fields = {"filters": filters, "kernel_size": 1, "strides": strides, "use_bias": False, "groups": groups}
+    fields = {"filters": filters, "kernel_size": 1, "strides": strides, "use_bias": False}
     stack = [{"conv2d": {**fields, "strides": 1}}, {"conv2d": fields}, "flatten", {"dense": {"units": "classes"}}]
     network = load(QUICKSTART, [f"model.layers={json.dumps(stack)}", f"model.data_format={data_format}"]).network
     return list(keras_layers(network.nodes, 0, network.context, "float32").values())[1]
@@ -50,7 +50,7 @@ def test_gradients_are_sums_over_the_pixels_that_are_read(
 ) -> None:
     draw = np.random.default_rng(0)
     images = draw.normal(size=(3, pixels, pixels, channels))
-    layer = of_config(filters, strides, data_format="channels_first" if first else "channels_last")
+    layer = of_config(filters, strides, "channels_first" if first else "channels_last")
     read = images[:, :: strides[0], :: strides[1]]
     arriving = draw.normal(size=(*read.shape[:3], filters))
     by_images, by_kernel = gradients(layer, images, arriving, first)
